@@ -1,0 +1,41 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Each does all the set-up that it needs.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+export DAGSTER_HOME := $(CURDIR)
+export EHR_STATE_DIR ?= $(CURDIR)/data/dagster
+
+.PHONY: demo test ui lint format clean
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, as PYTHON=python3.11 for example")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@mkdir -p $(EHR_STATE_DIR) && touch $(READY)
+
+demo: $(READY)  ## the whole chain on the embedded demo; the last line says where the report is
+	$(BIN)/ehr-pipeline demo
+
+test: $(READY)  ## every test
+	$(BIN)/python -m pytest
+
+ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
+	$(BIN)/ehr-pipeline ui
+
+lint: $(READY)  ## style, types, and that stages import only earlier stages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(READY)  ## put the code in order
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove the environment and the demo's artifacts
+	rm -rf $(VENV) data/studies/demo data/dagster

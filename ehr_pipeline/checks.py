@@ -1,0 +1,357 @@
+"""What must hold of every artifact. The same checks show in the Dagster UI, gate every consumer, and run in CI.
+
+A check is a function that reads a published artifact and yields what it found. Blocking checks are those whose failure would
+ruin what follows: nothing is built on an artifact that failed one.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import STAGES, Artifact, Store, unbalanced
+from ehr_pipeline.settings import Study
+
+ORDER = tuple(STAGES)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check. `figures` are numbers that may be shown to anyone."""
+
+    name: str
+    passed: bool
+    message: str
+    blocking: bool = True
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of one asset."""
+
+    name: str
+    description: str
+    test: Callable[[Artifact, Store, Study], tuple[bool, str, dict[str, float]]]
+    blocking: bool = True
+    applies: Callable[[Study], bool] = lambda study: True
+
+
+Found = tuple[bool, str, dict[str, float]]
+
+
+def _rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
+    lost = {key or "rows": unbalanced(counts) for key, counts in _counted(artifact.counts)}
+    wrong = {name: number for name, number in lost.items() if number}
+    return (
+        not wrong,
+        f"unaccounted for: {wrong}" if wrong else "in = kept + collapsed + dropped",
+        {"unaccounted": float(sum(map(abs, lost.values())))},
+    )
+
+
+def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The counts and those nested in them that have rows_in."""
+    if "rows_in" in counts:
+        yield name, counts
+    for key, inner in counts.items():
+        if isinstance(inner, dict) and "rows_in" in inner:
+            yield from _counted(inner, key)
+
+
+def _schema(folder: str, expected: Callable[[Artifact, Study], Any]) -> Callable[[Artifact, Store, Study], Found]:
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        problems = [
+            problem
+            for path in artifact.files(folder)
+            for problem in schemas.differences(path, expected(artifact, study))
+        ]
+        return (
+            not problems,
+            "; ".join(problems[:5]) or "every shard has the columns it should have",
+            {"shards": float(len(artifact.files(folder)))},
+        )
+
+    return test
+
+
+def _rows_as_counted(folder: str, count: Callable[[Artifact], int]) -> Callable[[Artifact, Store, Study], Found]:
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
+        told = count(artifact)
+        return rows == told, f"the shards hold {rows:,} rows, the manifest says {told:,}", {"rows": float(rows)}
+
+    return test
+
+
+def _rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Callable[[Artifact, Store, Study], Found]:
+    """What a stage took in is what the stage before it put out."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        before = store.current(upstream).counts
+        out = (before[upstream_key] if upstream_key else before)["kept"]
+        taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
+        return taken == out, f"{upstream} put out {out:,}, {taken:,} were taken in", {"rows_in": float(taken)}
+
+    return test
+
+
+def _coverage(artifact: Artifact, store: Store, study: Study) -> Found:
+    share, floor = artifact.counts["coverage_of_events"], study.events.coverage_floor
+    worst = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))["by_namespace"]
+    lost = ", ".join(f"{name} {row['events'] - row['mapped_events']:,}" for name, row in list(worst.items())[:3])
+    message = f"{share:.1%} of events are mapped (events.coverage_floor = {floor:.1%}); most lost: {lost}"
+    return (
+        share >= floor,
+        message,
+        {"coverage_of_events": share, "coverage_of_codes": artifact.counts["coverage_of_codes"]},
+    )
+
+
+def _size(artifact: Artifact, store: Store, study: Study) -> Found:
+    size, smallest = artifact.counts["kept"], study.vocabulary.min_size
+    return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": float(size)}
+
+
+def _tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:
+    size = store.current("vocabulary").counts["kept"]
+    outside = 0
+    for path in artifact.files("patients"):
+        tokens = (
+            schemas.read(path, ["visits"])
+            .column("visits")
+            .combine_chunks()
+            .flatten()
+            .field("concepts")
+            .flatten()
+            .to_numpy()
+        )
+        outside += int(((tokens < 5) | (tokens >= 5 + size)).sum())
+    return not outside, f"{outside:,} token ids lie outside the vocabulary", {"outside": float(outside)}
+
+
+def _no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
+    dataset = store.current("patient_dataset")
+    seen, twice, misplaced = {"train": 0, "validation": 0}, 0, 0
+    for path in artifact.files("split"):
+        table = schemas.read(path)
+        ids, sides = table.column("patient_id").to_pylist(), table.column("side").to_pylist()
+        twice += len(ids) - len(set(ids))  # a patient lies in one bucket only, so shards do not share patients
+        misplaced += (
+            ids != schemas.read(dataset.file(f"patients/{path.name}"), ["patient_id"]).column("patient_id").to_pylist()
+        )
+        for side in seen:
+            seen[side] += sides.count(side)
+    passed = not twice and not misplaced and all(seen.values())
+    return (
+        passed,
+        f"{twice} patients stand on both sides; {misplaced} shards do not fit the data set",
+        {side: float(number) for side, number in seen.items()},
+    )
+
+
+def _better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
+    metrics = json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))
+    loss, baseline = metrics["best"]["validation_loss"], metrics["baseline"]["loss"]
+    message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
+    return bool(np.isfinite(loss) and loss < baseline), message, {"validation_loss": loss, "baseline_loss": baseline}
+
+
+def _checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
+    wanted = store.current("vocabulary").file("hash.txt").read_text(encoding="ascii").strip()
+    found = json.loads(artifact.file("checkpoint/config.json").read_text(encoding="utf-8"))["vocabulary_hash"]
+    return found == wanted, f"trained with vocabulary {found}, the current one is {wanted}", {}
+
+
+def _vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
+    vectors = np.load(artifact.file("vectors.npy"), mmap_mode="r")
+    bad = int((~np.isfinite(vectors)).any(1).sum())
+    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": float(bad)}
+
+
+def _embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
+    count, bad, direction = 0, 0, np.zeros(artifact.counts["dimensions"])
+    for path in artifact.files("embeddings"):
+        vectors = (
+            schemas.read(path, ["vector"])
+            .column("vector")
+            .combine_chunks()
+            .flatten()
+            .to_numpy()
+            .reshape(-1, len(direction))
+        )
+        finite = np.isfinite(vectors).all(1)
+        count, bad = count + len(vectors), bad + int((~finite).sum())
+        direction += (vectors[finite] / np.maximum(np.linalg.norm(vectors[finite], axis=1, keepdims=True), 1e-12)).sum(
+            0
+        )
+    if bad:
+        return False, f"{bad} patient vectors are not finite", {"not_finite": float(bad)}
+    spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
+    return (
+        count < 2 or spread > 1e-4,
+        f"spread of directions {spread:.4f} (0 means that all patients have one vector)",
+        {"spread": spread},
+    )
+
+
+def _everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
+    passed = artifact.counts["rows_in"] == store.current("cohort").counts["kept"]
+    dropped = sum(artifact.counts["dropped"].values())
+    told = (
+        f"{dropped:,}"
+        if dropped >= study.reports.suppress_below or not dropped
+        else f"fewer than {study.reports.suppress_below}"
+    )
+    return passed, f"{told} cohort patients have no chosen concept, and so no vector", {}
+
+
+def _no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
+    clusters, n = artifact.counts["clusters"], study.clusters.n
+    return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": float(clusters)}
+
+
+def _evidence(artifact: Artifact, store: Store, study: Study) -> Found:
+    test = artifact.counts["split_half"]
+    figures = {name: test[name] for name in ("agreement", "expected", "excess") if test[name] is not None}
+    return test["verdict"] in ("clear", "weak"), f"split-half test: {test['verdict']} evidence of subgroups", figures
+
+
+def _planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
+    found = json.loads(artifact.file("agreement.json").read_text(encoding="utf-8"))["vectors"]
+    index, homogeneity = found["encoder"]["adjusted_rand_index"], found["encoder"]["homogeneity"]
+    baseline = found["baseline"]["adjusted_rand_index"]
+    message = (
+        f"adjusted Rand index {index:.3f} (baseline without a model {baseline:.3f}), homogeneity {homogeneity:.3f}"
+    )
+    return (
+        index >= 0.7 and homogeneity >= 0.75,
+        message,
+        {"adjusted_rand_index": index, "homogeneity": homogeneity, "baseline_adjusted_rand_index": baseline},
+    )
+
+
+def _page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
+    text = artifact.file("report.html").read_text(encoding="utf-8")
+    outside = text.count('src="http') + text.count('href="http')
+    return (
+        text.rstrip().endswith("</html>") and not outside,
+        f"{len(text) / 1e6:.1f} MB, {outside} links to the network",
+        {"megabytes": len(text) / 1e6},
+    )
+
+
+_CONSERVED = Check(
+    "rows_conserved", "Every row that came in was kept, collapsed, or dropped with a reason.", _rows_conserved
+)
+
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "raw_records": (
+        _CONSERVED,
+        Check("schema", "Columns of the event shards.", _schema("events", lambda artifact, study: schemas.RAW_EVENTS)),
+        Check(
+            "patient_schema",
+            "Columns of the patient shards.",
+            _schema("patients", lambda artifact, study: schemas.patients(study.records.attributes)),
+        ),
+        Check(
+            "rows_as_counted",
+            "The shards hold as many events as were counted.",
+            _rows_as_counted("events", lambda a: int(a.counts["kept"])),
+        ),
+    ),
+    "extract_catalog": (_CONSERVED,),
+    "mapped_events": (
+        _CONSERVED,
+        Check("schema", "Columns of the shards.", _schema("events", lambda artifact, study: schemas.MAPPED_EVENTS)),
+        Check(
+            "rows_as_counted",
+            "The shards hold as many events as were counted.",
+            _rows_as_counted("events", lambda a: int(a.counts["kept"])),
+        ),
+        Check("rows_taken_up", "Every raw event was taken up.", _rows_taken_up("extract_catalog", "")),
+        Check("mapping_coverage", "Share of events with a concept, against events.coverage_floor.", _coverage),
+    ),
+    "vocabulary": (
+        _CONSERVED,
+        Check(
+            "rows_taken_up",
+            "The concepts of every mapped event were counted.",
+            _rows_taken_up("mapped_events", "events"),
+        ),
+        Check("vocabulary_size", "Enough concepts to train on, against vocabulary.min_size.", _size),
+    ),
+    "patient_dataset": (
+        _CONSERVED,
+        Check(
+            "schema",
+            "Columns of the shards.",
+            _schema("patients", lambda artifact, study: schemas.patient_dataset(study.records.attributes)),
+        ),
+        Check("rows_taken_up", "Every mapped event was taken up.", _rows_taken_up("mapped_events", "")),
+        Check(
+            "rows_as_counted",
+            "The shards hold as many patients as were counted.",
+            _rows_as_counted("patients", lambda a: int(a.counts["patients"]["kept"])),
+        ),
+        Check("tokens_in_vocabulary", "Every token id belongs to a concept of the vocabulary.", _tokens_in_vocabulary),
+    ),
+    "data_split": (
+        _CONSERVED,
+        Check("schema", "Columns of the shards.", _schema("split", lambda artifact, study: schemas.SPLIT)),
+        Check(
+            "no_patient_on_both_sides",
+            "Each patient is on one side, and both sides have patients.",
+            _no_patient_on_both_sides,
+        ),
+    ),
+    "encoder_checkpoint": (
+        Check(
+            "better_than_frequency",
+            "The validation loss is finite, and better than guessing by frequency.",
+            _better_than_frequency,
+        ),
+        Check("vocabulary_fits", "The checkpoint was trained with the current vocabulary.", _checkpoint_fits),
+    ),
+    "concept_embeddings": (
+        _CONSERVED,
+        Check("vectors_finite", "No concept vector holds NaN or infinity.", _vectors_finite),
+    ),
+    "cohort": (_CONSERVED,),
+    "patient_embeddings": (
+        _CONSERVED,
+        Check("everybody_accounted_for", "Every cohort patient has a vector, or is counted.", _everybody_accounted_for),
+        Check("embeddings_sound", "Vectors are finite, and do not all point the same way.", _embeddings_sound),
+    ),
+    "clusters": (
+        _CONSERVED,
+        Check("no_empty_cluster", "As many clusters as asked for.", _no_empty_cluster),
+        Check(
+            "evidence_of_subgroups", "The split-half test finds more agreement than chance.", _evidence, blocking=False
+        ),
+        Check(
+            "planted_groups",
+            "On synthetic extracts: clusters agree with what was planted.",
+            _planted_groups,
+            blocking=False,
+            applies=lambda study: bool(study.clusters.truth),
+        ),
+    ),
+    "cluster_reports": (
+        _CONSERVED,
+        Check("page_whole", "The page is complete, and links to nothing outside.", _page_whole),
+    ),
+}
+
+
+def evaluate(asset: str, artifact: Artifact, store: Store, study: Study) -> list[Outcome]:
+    """Run the checks of an asset on its artifact."""
+    outcomes = []
+    for check in CHECKS[asset]:
+        if check.applies(study):
+            passed, message, figures = check.test(artifact, store, study)
+            outcomes.append(Outcome(check.name, passed, message, check.blocking, figures))
+    return outcomes

@@ -1,0 +1,219 @@
+"""The command line: `ehr-pipeline demo | run | check | synth | ui`. Dagster is imported only by the commands that need it."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import __version__, settings
+from ehr_pipeline.errors import SettingsError, UserError
+
+DEMO_PATIENTS, DEMO_SEED = 5000, 0
+FAILED, USER_ERROR = 1, 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns 0, 1 for a failed stage or blocking check, 2 for something that the user can mend."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
+    try:
+        return int(options.command(options))
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; what was published before stays as it was", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ehr-pipeline", description="From raw primary-care records to patient clusters and a report."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    demo = commands.add_parser("demo", help="write a synthetic extract and run the whole chain on it")
+    demo.set_defaults(command=_demo)
+    run = commands.add_parser("run", help="materialise assets, checks included")
+    run.add_argument(
+        "--select", help="which assets, in Dagster's syntax: 'clusters', '+clusters', 'vocabulary+' (default: all)"
+    )
+    run.set_defaults(command=_run)
+    check = commands.add_parser("check", help="validate the settings and the inputs that they name")
+    check.set_defaults(command=_check)
+    for command in (run, check):
+        command.add_argument(
+            "--settings",
+            type=Path,
+            help=f"TOML file of the study (default: ${settings.ENVIRONMENT_VARIABLE}, or the embedded demo)",
+        )
+    synth = commands.add_parser("synth", help="write a synthetic extract with known truth")
+    synth.add_argument("out", type=Path, help="folder to write to")
+    synth.add_argument("--patients", type=_positive, default=DEMO_PATIENTS)
+    synth.add_argument("--seed", type=int, default=DEMO_SEED)
+    synth.add_argument(
+        "--cohort-share",
+        type=_share,
+        default=0.5,
+        help="share of patients with one of the five diseases (default: 0.5)",
+    )
+    synth.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
+    synth.set_defaults(command=_synth)
+    ui = commands.add_parser("ui", help="start the Dagster UI")
+    ui.add_argument("--settings", type=Path)
+    ui.add_argument("--port", type=int, default=3000)
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    ui.set_defaults(command=_ui)
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return number
+
+
+def _study(options: argparse.Namespace) -> settings.Study:
+    """The study that a command is about; Dagster's processes find it through the environment."""
+    path = options.settings or settings.settings_path()
+    os.environ[settings.ENVIRONMENT_VARIABLE] = str(path.resolve())
+    return settings.load(path)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    options.settings, options.select = _demo_settings(), None
+    _ensure_demo_extract(settings.load(options.settings))
+    return _run(options)
+
+
+def _demo_settings() -> Path:
+    """The embedded demo's settings. Outside a checkout they are copied to a folder that can be written to."""
+    from ehr_pipeline.shipped import shipped
+
+    path = shipped("demo/settings.toml")
+    if (path.parents[2] / "pyproject.toml").is_file():
+        return path
+    import shutil
+
+    copy = Path.cwd() / "ehr_pipeline_demo"
+    for folder in ("demo", "lists"):
+        shutil.copytree(shipped(folder), copy / folder, dirs_exist_ok=True)
+    return copy / "demo" / "settings.toml"
+
+
+def _ensure_demo_extract(study: settings.Study) -> None:
+    from ehr_pipeline.synthetic import generate
+
+    out = Path(study.records.landing).parent
+    if not generate.is_there(out, DEMO_PATIENTS, DEMO_SEED):
+        print(f"writing a synthetic extract of {DEMO_PATIENTS:,} patients to {out}")
+        generate.generate(out, DEMO_PATIENTS, DEMO_SEED)
+
+
+def _run(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline import preflight
+    from ehr_pipeline.defs import run
+
+    problems = preflight.inspect(study).problems
+    if problems:
+        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], problems)
+    outcome = run.run(study, options.select)
+    _print_table(outcome.rows)
+    report = _report(study)
+    _write_summary(study, outcome, report)
+    for warning in outcome.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for problem in outcome.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    if report and not outcome.problems:
+        print(f"\nreport: {report}")
+    return FAILED if outcome.problems else 0
+
+
+def _report(study: settings.Study) -> str | None:
+    from ehr_pipeline.artifacts import Store
+
+    store = Store(study.study.store)
+    return str(store.current("cluster_reports").file("report.html")) if store.has("cluster_reports") else None
+
+
+def _print_table(rows: list[Any]) -> None:
+    print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{'rows':>12}{'seconds':>10}  version")
+    for row in rows:
+        count = "" if row.rows is None else f"{row.rows:,}"
+        seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
+        print(f"{row.asset:<22}{row.partition:<12}{row.state:<13}{count:>12}{seconds:>10}  {row.version}")
+
+
+def _write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
+    """`summary.json` beside the artifacts: the same table for machines, small counts left out."""
+    from ehr_pipeline.artifacts import write_atomically
+
+    smallest = study.reports.suppress_below
+    stages = [
+        vars(row) | {"rows": None if row.rows is not None and 0 < row.rows < smallest else row.rows}
+        for row in outcome.rows
+    ]
+    summary = {
+        "study": study.study.name,
+        "ok": not outcome.problems,
+        "problems": outcome.problems,
+        "warnings": outcome.warnings,
+        "report": report,
+        "stages": stages,
+    }
+    write_atomically(Path(study.study.store) / "summary.json", json.dumps(summary, indent=1) + "\n")
+
+
+def _check(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline import preflight
+
+    found = preflight.inspect(study)
+    for fact in found.facts:
+        print(fact)
+    if found.problems:
+        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
+    print("settings and inputs are in order")
+    return 0
+
+
+def _synth(options: argparse.Namespace) -> int:
+    from ehr_pipeline.synthetic import generate
+
+    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null)
+    print(f"wrote {options.patients:,} patients to {options.out}")
+    return 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    if options.settings is None and settings.ENVIRONMENT_VARIABLE not in os.environ:
+        options.settings = _demo_settings()
+        _ensure_demo_extract(settings.load(options.settings))
+    study = _study(options)
+    from ehr_pipeline.defs import home, run
+    from ehr_pipeline.pipeline import Pipeline
+
+    home.ensure_home()
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        home.register_extracts(instance, Pipeline(study))
+    return run.serve(options.port, options.host)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

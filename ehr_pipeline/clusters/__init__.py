@@ -1,0 +1,1 @@
+"""Clusters of the cohort's patients, their map, and how far they can be trusted."""

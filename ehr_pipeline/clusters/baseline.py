@@ -1,0 +1,41 @@
+"""The honest baseline: no model at all. Square roots of concept counts, truncated SVD, and the same clustering."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, vstack
+from sklearn.decomposition import TruncatedSVD
+
+from ehr_pipeline.embeddings.cohort import rows_of_shard
+from ehr_pipeline.encoder.sequences import Shard
+
+
+def concept_counts(dataset: list[Path], cohort: pa.Table, vocabulary_size: int) -> csr_array:
+    """Visits of each cohort patient with each concept (patients, V), patients in order of shard and row."""
+    parts = []
+    for path in dataset:
+        shard, patients = Shard.read(path), rows_of_shard(cohort, path.name)
+        starts = shard.patient_tokens
+        length = starts[patients + 1] - starts[patients]
+        place = np.repeat(starts[patients] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
+        owner = np.repeat(np.arange(len(patients)), length)
+        ones = np.ones(len(owner), np.float32)
+        parts.append(csr_array((ones, (owner, shard.tokens[place])), shape=(len(patients), vocabulary_size)))
+    counts = csr_array(vstack(parts, format="csr"))
+    counts.sum_duplicates()
+    return counts
+
+
+def vectors(counts: csr_array, components: int, seed: int) -> NDArray[np.float32]:
+    """Truncated SVD of square-rooted counts (patients, components)."""
+    rooted = counts.sqrt()
+    used = np.flatnonzero(np.diff(rooted.tocsc().indptr))
+    size = min(components, len(used) - 1, rooted.shape[0] - 1)
+    if size < 2:
+        return np.asarray(rooted[:, used].todense(), np.float32)
+    reduced: NDArray[np.float32] = (
+        TruncatedSVD(size, random_state=seed).fit_transform(rooted[:, used]).astype(np.float32)
+    )
+    return reduced

@@ -1,0 +1,1 @@
+"""Concept vectors of the encoder: nearest neighbours, projector files, a picture."""

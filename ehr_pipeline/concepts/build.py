@@ -1,0 +1,74 @@
+"""`concept_embeddings`: the encoder's input vectors of all concepts, and the sanity check that was published with them.
+
+The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among each
+other and in the whole vocabulary), `projector/` (for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.png`.
+"""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file
+
+from ehr_pipeline.artifacts import Counts
+from ehr_pipeline.concepts import picture, projector
+from ehr_pipeline.concepts.neighbours import nearest
+from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+WEIGHT = "roberta_prelayernorm.embeddings.word_embeddings.weight"
+SCOPES = ("concepts of interest", "whole vocabulary")
+
+
+def input_vectors(checkpoint: Path) -> NDArray[np.float32]:
+    """The input embedding of every token id (V, D) of a checkpoint."""
+    vectors: NDArray[np.float32] = load_file(checkpoint / "model.safetensors")[WEIGHT]
+    return vectors
+
+
+def build(
+    checkpoint: Path,
+    vocabulary: Vocabulary,
+    concept_of_code: dict[str, str],
+    settings: ConceptsSettings,
+    seed: int,
+    out: Path,
+) -> Counts:
+    """Write vectors, neighbours, projector files and the picture. Raises InputError when too few concepts of interest are known."""
+    vectors = input_vectors(checkpoint)
+    np.save(out / "vectors.npy", vectors)
+    path = Path(settings.concepts_of_interest)
+    listed = code_lists.concepts(path, concept_of_code)
+    known = np.array(
+        sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
+    )
+    if len(known) < 2:
+        raise InputError(
+            f"{path}: {len(known)} of the {len(listed)} concepts of interest are in the vocabulary; neighbours need at least two."
+            " Name another list in concepts.concepts_of_interest, or lower vocabulary.min_appearances."
+        )
+    everything = np.arange(FIRST_CONCEPT, vocabulary.size)
+    with (out / "neighbours.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("concept", "name", "scope", "rank", "neighbour", "neighbour_name", "cosine"))
+        for scope, candidates in zip(SCOPES, (known, everything), strict=True):
+            found, cosines = nearest(known, candidates, vectors, settings.neighbours)
+            for token, row, row_cosines in zip(known.tolist(), found.tolist(), cosines.tolist(), strict=True):
+                concept = vocabulary.concepts[token - FIRST_CONCEPT]
+                for rank, (neighbour, cosine) in enumerate(zip(row, row_cosines, strict=True), start=1):
+                    other = vocabulary.concepts[neighbour - FIRST_CONCEPT]
+                    writer.writerow(
+                        (concept.concept, concept.name, scope, rank, other.concept, other.name, f"{cosine:.4f}")
+                    )
+    projector.write(out / "projector", vocabulary, vectors, {"concepts_of_interest": known, "vocabulary": everything})
+    picture.draw(out / "notes" / "concepts_3d.png", vocabulary, vectors, known, seed)
+    return {
+        "rows_in": len(listed),
+        "kept": len(known),
+        "dropped": {"not_in_vocabulary": len(listed) - len(known)},
+        "vectors": len(everything),
+        "dimensions": int(vectors.shape[1]),
+    }

@@ -1,0 +1,37 @@
+"""The concepts of interest in three dimensions."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline import drawing
+from ehr_pipeline.projection import project
+from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+LABELLED = 40
+
+
+def draw(
+    path: Path, vocabulary: Vocabulary, vectors: NDArray[np.float32], tokens: NDArray[np.int64], seed: int
+) -> None:
+    """A 3D UMAP of some concepts, coloured by semantic type; the most frequent ones carry their names."""
+    points = project(vectors[tokens], 3, neighbours=10, seed=seed)
+    concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for token in tokens.tolist()]
+    types = [
+        TYPE_NAMES.get(concept.semantic_types[0], "other") if concept.semantic_types else "untyped"
+        for concept in concepts
+    ]
+    with drawing.figure(path, width=9, height=7) as figure:
+        axes = figure.add_subplot(projection="3d")
+        for colour, name in zip(drawing.colours(len(set(types))), sorted(set(types)), strict=True):
+            here = [index for index, own in enumerate(types) if own == name]
+            axes.scatter(*points[here].T, s=18, color=colour, label=name, depthshade=False)
+        for index in np.argsort([-concept.appearances for concept in concepts])[:LABELLED]:
+            axes.text(*points[index], concepts[index].name[:28], fontsize=6)
+        axes.set_xticklabels([])
+        axes.set_yticklabels([])
+        axes.set_zticklabels([])
+        axes.legend(fontsize=7, loc="upper left")
+        axes.set_title(f"{len(tokens)} concepts of interest (UMAP of their input vectors)")

@@ -1,0 +1,37 @@
+"""Dagster's entry point: the assets, checks and resources of the study that EHR_PIPELINE_SETTINGS names."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from ehr_pipeline import settings
+from ehr_pipeline.defs.assets import ASSETS
+from ehr_pipeline.defs.checks import build_checks
+from ehr_pipeline.defs.launchers import launcher_for
+from ehr_pipeline.pipeline import Pipeline
+
+
+def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
+    """The definitions of a study. The settings of each asset are part of its code version: a change of them makes it stale.
+
+    `loggers` replace Dagster's own console output.
+    """
+    pipeline = Pipeline(study)
+
+    def with_version(spec: dg.AssetSpec) -> dg.AssetSpec:
+        return spec.replace_attributes(code_version=pipeline.code_version(spec.key.to_user_string()))
+
+    return dg.Definitions(
+        assets=[asset.map_asset_specs(with_version) for asset in ASSETS],
+        asset_checks=build_checks(study),
+        resources={"pipeline": pipeline, "launcher": launcher_for(study.launcher)},
+        # One process for all steps of a run: a step costs 0.1 s in place of 4 s, and a killed run leaves no orphans behind.
+        executor=dg.in_process_executor,
+        loggers=loggers,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    """What Dagster loads."""
+    return build(settings.load(settings.settings_path()))

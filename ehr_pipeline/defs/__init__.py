@@ -1,0 +1,1 @@
+"""Everything that knows Dagster. The library is importable and testable without it."""

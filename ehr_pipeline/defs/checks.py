@@ -1,0 +1,60 @@
+"""The library's checks as Dagster asset checks: one step for all checks of an asset."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from ehr_pipeline.checks import CHECKS, Outcome
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
+
+PARTITION_TAG = "dagster/partition"
+
+
+def build_checks(study: Study) -> list[dg.AssetChecksDefinition]:
+    """All checks that apply to a study."""
+    return [_checks_of(asset, study) for asset in CHECKS]
+
+
+def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
+    specs = [
+        dg.AssetCheckSpec(check.name, asset=asset, description=check.description, blocking=check.blocking)
+        for check in CHECKS[asset]
+        if check.applies(study)
+    ]
+
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs)
+    def run_checks(
+        context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> Iterator[dg.AssetCheckResult]:
+        for outcome in _outcomes(asset, pipeline, context.run.tags.get(PARTITION_TAG)):
+            yield dg.AssetCheckResult(
+                asset_key=asset,
+                check_name=outcome.name,
+                passed=outcome.passed,
+                severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
+                description=outcome.message,
+                metadata=_shown(outcome.figures, pipeline.study.reports.suppress_below),
+            )
+
+    return run_checks
+
+
+def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outcome]:
+    """The outcomes of an asset; of raw_records those of the run's extract, or the worst over all extracts."""
+    if asset != "raw_records":
+        return pipeline.check(asset)
+    worst: dict[str, Outcome] = {}
+    for partition in [extract] if extract else pipeline.store.partitions(asset):
+        for outcome in pipeline.check(asset, partition):
+            if outcome.name not in worst or not outcome.passed:
+                worst[outcome.name] = Outcome(
+                    outcome.name, outcome.passed, f"{partition}: {outcome.message}", outcome.blocking, outcome.figures
+                )
+    return list(worst.values())
+
+
+def _shown(figures: dict[str, float], smallest: int) -> dict[str, Any]:
+    """Figures without small whole counts."""
+    return {name: value for name, value in figures.items() if not (value == int(value) and 0 < value < smallest)}

@@ -1,0 +1,50 @@
+"""Where Dagster keeps its state, and which extracts it knows."""
+
+import os
+import shutil
+from pathlib import Path
+
+import dagster as dg
+
+from ehr_pipeline.defs.assets import EXTRACTS
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.pipeline import Pipeline
+
+CONFIGURATION = "dagster.yaml"
+
+
+def ensure_home() -> Path:
+    """Set DAGSTER_HOME and EHR_STATE_DIR where they are not set: a folder with our dagster.yaml, so that telemetry stays off.
+
+    In a checkout that is its top; elsewhere the folder `ehr_pipeline_home` in the working directory, made when missing.
+    """
+    named = os.environ.get("DAGSTER_HOME")
+    home = Path(named) if named else _default_home()
+    if not (home / CONFIGURATION).is_file():
+        raise UserError(
+            f"DAGSTER_HOME is {home}, but it holds no {CONFIGURATION}. Copy ours there:"
+            " without it, telemetry is on and state lies elsewhere."
+        )
+    os.environ["DAGSTER_HOME"] = str(home)
+    state = Path(os.environ.setdefault("EHR_STATE_DIR", str(home / "data" / "dagster")))
+    state.mkdir(parents=True, exist_ok=True)
+    return home
+
+
+def _default_home() -> Path:
+    package = Path(__file__).parents[1]
+    if (package.parent / CONFIGURATION).is_file() and (package.parent / "pyproject.toml").is_file():
+        return package.parent
+    home = Path.cwd() / "ehr_pipeline_home"
+    home.mkdir(exist_ok=True)
+    for name in (CONFIGURATION, "workspace.yaml"):
+        if not (home / name).is_file():
+            shutil.copyfile(package / "data" / name, home / name)
+    return home
+
+
+def register_extracts(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[str]:
+    """Make every extract of the landing folder a partition. Returns their names."""
+    extracts = pipeline.extracts()
+    instance.add_dynamic_partitions(str(EXTRACTS.name), extracts)
+    return extracts

@@ -1,0 +1,15 @@
+"""A plain call in the process of the step: for tests and tiny jobs."""
+
+import dagster as dg
+
+from ehr_pipeline import jobs
+from ehr_pipeline.defs.launchers.base import Launcher
+from ehr_pipeline.pipeline import launch_inprocess
+
+
+class InProcessLauncher(Launcher):
+    """Runs a job where it is asked for; `processes` has no effect."""
+
+    def launch(self, context: dg.AssetExecutionContext, module: str, job: jobs.Job) -> None:
+        """Run the job."""
+        launch_inprocess(module, job)

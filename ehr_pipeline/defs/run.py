@@ -1,0 +1,171 @@
+"""Materialise assets from the command line, through the same instance that the UI shows."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.checks import ORDER
+from ehr_pipeline.definitions import build
+from ehr_pipeline.defs.assets import ASSETS
+from ehr_pipeline.defs.console import quiet_console
+from ehr_pipeline.defs.home import ensure_home, register_extracts
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
+
+USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "GateFailed")
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one asset in a run."""
+
+    asset: str
+    partition: str
+    state: str
+    """'made', 'unchanged', 'failed' or 'not reached'."""
+    rows: int | None
+    seconds: float | None
+    version: str
+    note: str = ""
+
+
+@dataclass
+class Outcome:
+    """What became of a run."""
+
+    rows: list[Row]
+    problems: list[str]
+    """Errors and failed blocking checks; empty when all is well."""
+    warnings: list[str]
+    """Failed checks that block nothing."""
+
+
+def run(study: Study, select: str | None) -> Outcome:
+    """Materialise a selection (Dagster's syntax; None for everything) with its checks, for all extracts."""
+    ensure_home()
+    # Beta and preview notices are about Dagster's own calls; the user can do nothing about them.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
+    logging.getLogger("ehr_pipeline").propagate = False  # its lines come through Dagster, once
+    pipeline, wanted = Pipeline(study), _selected(select)
+    definitions = build(study, {"console": quiet_console})
+    outcome = Outcome([], [], [])
+    with dg.DagsterInstance.get() as instance:
+        extracts = register_extracts(instance, pipeline)
+        steps: list[tuple[list[str], str | None]] = (
+            [(["raw_records"], extract) for extract in extracts] if "raw_records" in wanted else []
+        )
+        steps.append(([asset for asset in ORDER if asset in wanted and asset != "raw_records"], None))
+        for assets, extract in steps:
+            if assets and not outcome.problems:
+                _materialise(definitions, instance, pipeline, assets, extract, outcome)
+    reached = {row.asset for row in outcome.rows}
+    outcome.rows += [
+        Row(asset, "", "not reached", None, None, "") for asset in ORDER if asset in wanted and asset not in reached
+    ]
+    return outcome
+
+
+def _selected(select: str | None) -> set[str]:
+    if select is None:
+        return set(ORDER)
+    try:
+        keys = dg.AssetSelection.from_string(select).resolve(list(ASSETS))
+    except Exception as error:
+        raise UserError(
+            f"--select {select!r} is not a selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ORDER)}."
+        ) from None
+    if not keys:
+        raise UserError(
+            f"--select {select!r} selects no asset. Assets: {', '.join(ORDER)}."
+            " With what comes before: '+clusters'; after: 'clusters+'."
+        )
+    return {key.to_user_string() for key in keys}
+
+
+def _materialise(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    pipeline: Pipeline,
+    assets: list[str],
+    extract: str | None,
+    outcome: Outcome,
+) -> None:
+    """One run of some assets and their checks; what became of them is added to the outcome."""
+    chosen = dg.AssetSelection.assets(*assets)
+    job = dg.define_asset_job(
+        "command_line", selection=chosen | dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, assets))
+    )
+    resolved = dg.Definitions.merge(definitions, dg.Definitions(jobs=[job])).resolve_job_def("command_line")
+    result = resolved.execute_in_process(
+        instance=instance, partition_key=extract, run_config={"loggers": {"console": {}}}, raise_on_error=False
+    )
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            told = f"{check.asset_key.to_user_string()}: check {check.check_name} failed: {check.description}"
+            blocking = check.severity == dg.AssetCheckSeverity.ERROR
+            (outcome.problems if blocking else outcome.warnings).append(told)
+    failures = {
+        event.step_key or "": event.step_failure_data.error for event in result.all_events if event.is_step_failure
+    }
+    outcome.problems += [f"{step}: {_message(error)}" for step, error in failures.items() if step in assets]
+    if not result.success and not outcome.problems:
+        outcome.problems.append(f"the run {result.run_id} failed; its log is in the Dagster UI")
+    made = {
+        event.asset_key.to_user_string(): event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key
+    }
+    outcome.rows += [
+        _row(pipeline, asset, extract, made.get(asset)) for asset in assets if asset in made or asset in failures
+    ]
+
+
+def _message(error: Any) -> str:
+    """The message of a failed step: the user's own where there is one, else with the end of the traceback."""
+    cause: Any = error.cause or error
+    message = str(cause.message).strip()
+    if cause.cls_name in USER_ERRORS:
+        return message.split(": ", 1)[1]
+    return message + "\n" + "".join(cause.stack[-3:])
+
+
+def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row:
+    if event is None:
+        return Row(asset, extract or "", "failed", None, None, "")
+    artifact: Artifact = pipeline.store.current(asset, extract)
+    skipped = bool(event.materialization.metadata["skipped"].value)
+    seconds = None if skipped else artifact.manifest["seconds"]
+    return Row(
+        asset,
+        extract or "",
+        "unchanged" if skipped else "made",
+        artifact.counts.get("kept"),
+        seconds,
+        artifact.data_version,
+    )
+
+
+def serve(port: int, host: str) -> int:
+    """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code."""
+    home = ensure_home()
+    workspace = home / "workspace.yaml"
+    # Started from a script, Python inherits ignored interrupts, and Dagster would never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    command = [str(Path(sys.executable).parent / "dg"), "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    process = subprocess.Popen(command, cwd=home, env=os.environ)
+    try:
+        return process.wait()
+    except KeyboardInterrupt:
+        process.send_signal(signal.SIGINT)
+        return process.wait()

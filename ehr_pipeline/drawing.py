@@ -1,0 +1,44 @@
+"""One look for all pictures. matplotlib is imported only when something is drawn, and never opens a window."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+STYLE: dict[Any, Any] = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "figure.dpi": 110,
+    "legend.frameon": False,
+}
+OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
+
+
+@contextmanager
+def figure(path: Path, width: float, height: float) -> Iterator[Any]:
+    """A figure of some inches that is written to `path` at the end, without traces of software or time."""
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(STYLE):
+        drawn = Figure(figsize=(width, height), layout="constrained")
+        FigureCanvasAgg(drawn)
+        yield drawn
+        path.parent.mkdir(parents=True, exist_ok=True)
+        drawn.savefig(path, metadata={"Software": None})
+
+
+def colours(count: int) -> list[Any]:
+    """That many colours that can be told apart: a fixed palette first, then hues evenly spread."""
+    import matplotlib
+
+    if count <= 10:
+        return [matplotlib.colormaps["tab10"](index) for index in range(count)]
+    if count <= 20:
+        return [matplotlib.colormaps["tab20"](index) for index in range(count)]
+    return [matplotlib.colormaps["hsv"](index / count) for index in range(count)]

@@ -1,0 +1,49 @@
+"""Where tensors live, in which precision, and how processes find each other."""
+
+import os
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from ehr_pipeline import jobs
+
+
+@contextmanager
+def process_group(threads: int = 0) -> Iterator[torch.device]:
+    """The device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs)."""
+    cuda = torch.cuda.is_available()
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    device = torch.device("cuda", local) if cuda else torch.device("cpu")
+    if not cuda:
+        torch.set_num_threads(threads or max(1, cores() // local_size))
+    if jobs.world_size() == 1:
+        yield device
+        return
+    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+    try:
+        yield device
+    finally:
+        dist.destroy_process_group()
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
+    """bfloat16 where it is asked for, or where the hardware computes it faster; float32 otherwise."""
+    if precision == "bfloat16" or (precision == "auto" and fast_bfloat16(device)):
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def fast_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

@@ -1,0 +1,99 @@
+"""Chunks of several patients in one row, so that little padding is computed. Patients never see each other.
+
+Axes: R rows, T token slots of a row.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.encoder.sequences import Chunks, Sequences
+
+OPEN_ROWS = 32  # rows that wait for a chunk that fits; more of them, less padding
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows of packed chunks."""
+
+    tokens_RT: NDArray[np.int64]
+    positions_RT: NDArray[np.int64]
+    segments_RT: NDArray[np.int64]
+    """1, 2, … for the chunks of a row; 0 where there is padding. Attention stays within a segment."""
+    chunks: NDArray[np.int64]
+    """Which chunk each token belongs to (an index into `Sequences.chunks`), -1 for padding; shape (R, T)."""
+    clipped: int
+
+    @property
+    def real_tokens(self) -> int:
+        """Tokens that are no padding."""
+        return int((self.segments_RT > 0).sum())
+
+
+def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
+    """Group chunks into rows of at most `context` slots, in the given order, first fit. Yields indices of chunks.
+
+    Rows leave in the order in which they were opened or filled, so that the result is a function of the lengths alone.
+    """
+    open_rows: list[tuple[int, list[int]]] = []
+    for index, length in enumerate(lengths.tolist()):
+        for place, (left, row) in enumerate(open_rows):
+            if length <= left:
+                row.append(index)
+                if left == length:
+                    open_rows.pop(place)
+                    yield row
+                else:
+                    open_rows[place] = (left - length, row)
+                break
+        else:
+            if length == context:
+                yield [index]
+                continue
+            open_rows.append((context - length, [index]))
+            if len(open_rows) > OPEN_ROWS:
+                yield open_rows.pop(0)[1]
+    for _, row in open_rows:
+        yield row
+
+
+def order_of_epoch(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
+    """The order of chunks in an epoch: a function of (seed, epoch)."""
+    return np.random.default_rng([seed, epoch, 0x0DE2]).permutation(count)
+
+
+def group_rows(
+    sequences: Sequences, order: NDArray[np.int64], context: int, rows: int
+) -> Iterator[list[NDArray[np.int64]]]:
+    """Rows of chunk indices, in groups of `rows`; the last group may be smaller."""
+    group: list[NDArray[np.int64]] = []
+    for row in pack_rows(sequences.chunks.length[order], context):
+        group.append(order[row])
+        if len(group) == rows:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> Batch:
+    """Lay the chunks of some rows out as arrays (R, T)."""
+    shape = (len(rows), context)
+    index = np.concatenate(rows)
+    chunks: Chunks = sequences.chunks[index]
+    selection = sequences.select(chunks)
+    row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    row_start = np.concatenate(
+        [np.cumsum(chunks.length[row_of == r]) - chunks.length[row_of == r] for r in range(len(rows))]
+    )
+    segment = np.concatenate([np.arange(1, len(row) + 1) for row in rows])
+    ends = np.cumsum(chunks.length)
+    inside = np.arange(ends[-1]) - np.repeat(ends - chunks.length, chunks.length)
+    place = np.repeat(row_of * context + row_start, chunks.length) + inside
+    arrays = [np.zeros(shape, np.int64) for _ in range(3)] + [np.full(shape, -1, np.int64)]
+    values = (selection.tokens, selection.positions, np.repeat(segment, chunks.length), np.repeat(index, chunks.length))
+    for array, value in zip(arrays, values, strict=True):
+        array.reshape(-1)[place] = value
+    return Batch(arrays[0], arrays[1], arrays[2], arrays[3], selection.clipped)

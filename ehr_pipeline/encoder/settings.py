@@ -1,0 +1,71 @@
+"""Settings of the encoder and of its training. Plain dataclasses: GPU workers read them without pydantic."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from ehr_pipeline.fields import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderSettings:
+    """Shape of the model and how it is trained. A preset fills what the file does not set."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        # 12.63 M parameters at a vocabulary of 36,058 concepts.
+        "published": {},
+        # Small enough for two CPU cores: it trains on the embedded demo in about two minutes.
+        "demo": {
+            "hidden_size": 128,
+            "layers": 2,
+            "heads": 4,
+            "feed_forward": 512,
+            "dropout": 0.0,
+            "attention_dropout": 0.0,
+            "learning_rate": 2e-3,
+            "warmup_steps": 100,
+            "tokens_per_step": 2048,
+            "max_epochs": 4,
+        },
+    }
+
+    preset: Literal["published", "demo"] = option(
+        "'published' (12.6 M parameters) or 'demo' (for two CPU cores).", "published"
+    )
+    hidden_size: int = option("Width of the token vectors.", 256, ge=8)
+    layers: int = option("Number of transformer layers.", 4, ge=1)
+    heads: int = option("Attention heads; they divide hidden_size.", 4, ge=1)
+    feed_forward: int = option("Width of the feed-forward layers.", 1024, ge=8)
+    dropout: float = option("Dropout of hidden states.", 0.1, ge=0, lt=1)
+    attention_dropout: float = option("Dropout of attention weights.", 0.1, ge=0, lt=1)
+    max_positions: int = option(
+        "Rows of the position table: ages from 0 to max_positions - 2, plus one row for padding.", 514, ge=16
+    )
+    age_unit: Literal["year", "quarter"] = option("Unit of the age that is a token's position.", "year")
+    context: int = option("Longest chunk, in tokens. Source: 256 in the published run.", 256, ge=8)
+
+    mask_share: float = option(
+        "Share of the tokens to predict. Source: 0.15 in BERT (Devlin 2019) and the published run.", 0.15, gt=0, lt=1
+    )
+    tokens_per_step: int = option("Token slots of one update, over all processes.", 32768, ge=64)
+    learning_rate: float = option("Peak learning rate of AdamW.", 1e-3, gt=0)
+    weight_decay: float = option("Weight decay of matrices (not of biases, norms or embeddings).", 0.01, ge=0)
+    warmup_steps: int = option(
+        "Updates of linear warm-up; after them the rate falls as a cosine to a tenth.", 500, ge=0
+    )
+    clip_norm: float = option("Largest norm of the gradient.", 1.0, gt=0)
+    max_epochs: int = option("Training ends here at the latest. Source: 18 in the published run.", 18, ge=1)
+    min_improvement: float = option(
+        "Relative improvement of a loss that counts. Source: our reading of 'flat', 0.1 %.", 0.001, ge=0
+    )
+    patience: int = option("Training ends after this many epochs in which neither loss improved enough.", 2, ge=1)
+    precision: Literal["auto", "float32", "bfloat16"] = option(
+        "'auto' takes bfloat16 where the hardware computes it faster.", "auto"
+    )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        if self.hidden_size % self.heads:
+            yield f"hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})."
+        if self.tokens_per_step < self.context:
+            yield f"tokens_per_step ({self.tokens_per_step}) must be at least context ({self.context})."

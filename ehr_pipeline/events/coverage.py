@@ -1,0 +1,54 @@
+"""How much of the record the mapping keeps: by events and by codes, and for each namespace and step."""
+
+from typing import Any
+
+import polars as pl
+
+
+def report(mapping: pl.DataFrame) -> dict[str, Any]:
+    """Coverage of a mapping table that has a column `events`.
+
+    Returns events and codes in all and mapped, their shares, and the same for each namespace; and events by step.
+    """
+    mapped = pl.col("concept").is_not_null()
+    columns = {
+        "events": pl.col("events").sum(),
+        "mapped_events": pl.col("events").filter(mapped).sum(),
+        "codes": pl.len(),
+        "mapped_codes": mapped.sum(),
+    }
+    total = _shares(mapping.select(**columns).row(0, named=True))
+    by_namespace = mapping.group_by("namespace").agg(**columns).sort("events", "namespace", descending=[True, False])
+    by_step = (
+        mapping.group_by(pl.col("step").fill_null("lost"))
+        .agg(pl.col("events").sum(), codes=pl.len())
+        .sort("events", descending=True)
+    )
+    return {
+        **total,
+        "by_namespace": {row.pop("namespace"): _shares(row) for row in by_namespace.iter_rows(named=True)},
+        "by_step": {row.pop("step"): row for row in by_step.iter_rows(named=True)},
+    }
+
+
+def _shares(row: dict[str, Any]) -> dict[str, Any]:
+    """Add the shares, which are null where there is nothing to share."""
+    for what in ("events", "codes"):
+        row[f"{what}_share"] = row[f"mapped_{what}"] / row[what] if row[what] else None
+    return row
+
+
+def lost_events(mapping: pl.DataFrame) -> dict[str, int]:
+    """Events without a concept, by the namespace of their code."""
+    lost = (
+        mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
+        .group_by("namespace")
+        .agg(pl.col("events").sum())
+    )
+    return {f"unmapped_{namespace}": events for namespace, events in sorted(lost.iter_rows())}
+
+
+def most_frequent_lost(mapping: pl.DataFrame, count: int) -> pl.DataFrame:
+    """The codes whose loss costs the most events (code, namespace, events)."""
+    lost = mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
+    return lost.sort("events", "code", descending=[True, False]).head(count).select("code", "namespace", "events")

@@ -1,0 +1,66 @@
+"""Typed settings, one documented field at a time.
+
+Standard library only: GPU workers read their settings without pydantic. `ehr_pipeline.settings` turns these dataclasses
+into pydantic models when a file is read, so that every problem in it is told at once.
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+# result: the value is part of the fingerprint.      tuning: speed only, the same result whatever it is.
+# list:   a small file, whose content is part of it. input:  a large file or folder, identified when it is read.
+# check:  what a check compares with: it decides what is built on a result, not the result.
+Role = Literal["result", "tuning", "list", "input", "check"]
+
+
+def option(
+    doc: str,
+    default: Any = dataclasses.MISSING,
+    *,
+    role: Role = "result",
+    choices: tuple[str, ...] = (),
+    **bounds: float,
+) -> Any:
+    """One field of a settings dataclass.
+
+    `doc` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt.
+    """
+    metadata = {"doc": doc, "role": role, "choices": choices, "bounds": bounds}
+    if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
+        return dataclasses.field(default_factory=lambda: default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def role(field: "dataclasses.Field[Any]") -> Role:
+    """The role of a field (see `Role`)."""
+    return field.metadata.get("role", "result")  # type: ignore[no-any-return]
+
+
+def identity(settings: Any) -> Any:
+    """The part of the settings that decides a result, as plain JSON-ready values.
+
+    Speed settings, limits of checks and the places of inputs are left out; a small list file counts by the hash of its content.
+    """
+    if dataclasses.is_dataclass(settings):
+        return {
+            field.name: file_hash(Path(value)) if role(field) == "list" and value else identity(value)
+            for field in dataclasses.fields(settings)
+            if role(field) not in ("tuning", "input", "check")
+            for value in [getattr(settings, field.name)]
+        }
+    if isinstance(settings, Mapping):
+        return {key: identity(value) for key, value in settings.items()}
+    if isinstance(settings, (tuple, list)):
+        return [identity(value) for value in settings]
+    return settings
+
+
+def file_hash(path: Path) -> str:
+    """BLAKE2b-128 of a file's bytes, as hex; 'missing' when there is no such file (a check reports it)."""
+    if not path.is_file():
+        return "missing"
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()

@@ -1,0 +1,65 @@
+"""Heavy jobs: a module with `run(job)`, started as `python -m MODULE --job job.json`, alone or under torchrun.
+
+A job is plain JSON. What it logs goes to standard error, and to the Dagster run that started it, if there is one.
+"""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.errors import UserError
+
+Job = dict[str, Any]
+USER_ERROR_CODE = 2
+
+
+def rank() -> int:
+    """Number of this process among those of the job; 0 when it is alone."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def world_size() -> int:
+    """Processes of the job."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def main(run: Callable[[Job], None]) -> None:
+    """Run a job that the command line names. An error that the user can mend ends with its message alone."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--job", type=Path, required=True, help="JSON file that describes the job")
+    job = json.loads(parser.parse_args().job.read_text(encoding="utf-8"))
+    logger = logging.getLogger("ehr_pipeline")
+    with ExitStack() as stack:
+        if rank() == 0:
+            logger.setLevel(logging.INFO)
+            logger.addHandler(_handler(stack))
+        try:
+            run(job)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            if "error_file" in job:
+                Path(job["error_file"]).write_text(str(error), encoding="utf-8")
+            raise SystemExit(USER_ERROR_CODE) from None
+
+
+def _handler(stack: ExitStack) -> logging.Handler:
+    """To Dagster where it started the job, else to standard error."""
+    if "DAGSTER_PIPES_CONTEXT" in os.environ:
+        import dagster_pipes
+
+        pipes = stack.enter_context(dagster_pipes.open_dagster_pipes())
+
+        class ToDagster(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                pipes.log.log(record.levelno, self.format(record))
+
+        return ToDagster()
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    return handler

@@ -1,0 +1,170 @@
+"""`patient_dataset`: one row for each patient, in Arrow, ready to be mapped into memory.
+
+Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, in order of date;
+the concepts of a visit are token ids, in order, each once.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline import rows, schemas
+from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+@dataclass(frozen=True)
+class BucketJob:
+    """What the work on one bucket needs."""
+
+    events: Path
+    patients: tuple[Path, ...]
+    """Patient shards of all extracts, the newest last: where they tell of one patient differently, the newest wins."""
+    vocabulary: Path
+    max_concepts_per_visit: int
+    min_visits: int
+    out: Path
+
+
+def build(records: list[Artifact], events: Artifact, vocabulary: Path, settings: PatientsSettings, out: Path) -> Counts:
+    """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left."""
+    jobs = [
+        BucketJob(
+            shard,
+            tuple(record.file(f"patients/{shard.name}") for record in records),
+            vocabulary,
+            settings.max_concepts_per_visit,
+            settings.min_visits,
+            out / "patients" / shard.name,
+        )
+        for shard in events.files("events")
+    ]
+    results = map_buckets(build_bucket, jobs, settings.workers, "building patients")
+    total = {name: sum(result[name] for result in results) for name in results[0]}
+    if not total["patients"]:
+        raise InputError(
+            f"No patient is left: {total['patients_in']:,} have events of the vocabulary, {total['few_visits_patients']:,}"
+            f" of them fewer than {settings.min_visits} visits. Lower patients.min_visits, or check the vocabulary."
+        )
+    dropped = {
+        "not_in_vocabulary": total["not_in_vocabulary"],
+        "large_visits": total["large_visit_rows"],
+        "few_visits": total["few_visits_rows"],
+    }
+    return {
+        "rows_in": total["rows_in"],
+        "kept": total["kept"],
+        "collapsed": total["collapsed"],
+        "dropped": dropped,
+        "visits": {
+            "rows_in": total["visits_in"],
+            "kept": total["visits"],
+            "dropped": {"large": total["large_visits"], "few_visits": total["few_visits"]},
+        },
+        "patients": {
+            "rows_in": total["patients_in"],
+            "kept": total["patients"],
+            "dropped": {
+                "only_large_visits": total["only_large_visits_patients"],
+                "few_visits": total["few_visits_patients"],
+            },
+        },
+        "patients_without_events": total["patients_without_events"],
+        "shards": len(jobs),
+        "bytes": total["bytes"],
+    }
+
+
+@cache
+def _tokens(folder: Path) -> tuple[pa.Array, NDArray[np.int32]]:
+    vocabulary = Vocabulary.read(folder)
+    return pa.array([c.concept for c in vocabulary.concepts], pa.string()), np.array(
+        [c.token_id for c in vocabulary.concepts], np.int32
+    )
+
+
+def build_bucket(job: BucketJob) -> dict[str, int]:
+    """Write the patients of one bucket, and return what was kept, collapsed and dropped."""
+    concepts, token_ids = _tokens(job.vocabulary)
+    patient, day, concept, ids, names = rows.from_table(schemas.read(job.events), "concept")
+    place = pc.index_in(names.cast(pa.string()), value_set=concepts).fill_null(-1).to_numpy()
+    token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
+    token = token_of[concept] if len(names) else concept
+    known = token >= 0
+    keys = np.sort(rows.pack(patient[known], day[known], token[known]))
+    distinct = keys[rows.starts(keys)]
+    counts = {
+        "rows_in": len(patient),
+        "not_in_vocabulary": len(patient) - len(keys),
+        "collapsed": len(keys) - len(distinct),
+    }
+    kept, fate = _drop(distinct, job)
+    people = _people(job.patients)
+    table = _nest(kept, ids, people)
+    schemas.write(job.out, table)
+    return {
+        **counts,
+        **fate,
+        "kept": len(kept),
+        "patients": table.num_rows,
+        "patients_without_events": people.num_rows - fate["patients_in"],
+        "bytes": job.out.stat().st_size,
+    }
+
+
+def _people(shards: tuple[Path, ...]) -> pa.Table:
+    """One row for each patient of the bucket, from the newest extract that has it, sorted by id."""
+    newest_first = pa.concat_tables([schemas.read(path) for path in reversed(shards)])
+    frame = pl.DataFrame(newest_first).unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
+    return frame.to_arrow().cast(newest_first.schema)
+
+
+def _nest(keys: rows.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
+    """Sorted keys as one row for each patient. The list offsets are written directly: nothing is grouped."""
+    patient_start = np.flatnonzero(rows.starts(rows.patients(keys)))
+    visit_start = np.flatnonzero(rows.starts(rows.visits(keys)))
+    first_visit = np.searchsorted(visit_start, patient_start)
+    concepts = pa.ListArray.from_arrays(_offsets(visit_start, len(keys)), pa.array(rows.items(keys)))
+    dates = pa.array(rows.days(keys[visit_start])).cast(pa.date32())
+    visit = pa.StructArray.from_arrays([dates, concepts], fields=list(schemas.VISITS.value_type))
+    visits = pa.ListArray.from_arrays(_offsets(first_visit, len(visit_start)), visit)
+    owners = ids.take(pa.array(rows.patients(keys[patient_start]))).cast(pa.string())
+    person = people.take(pc.index_in(owners, value_set=people.column("patient_id").combine_chunks()))
+    return person.append_column(pa.field("visits", schemas.VISITS), visits.cast(schemas.VISITS))
+
+
+def _offsets(starts: NDArray[np.int64], end: int) -> pa.Array:
+    return pa.array(np.append(starts, end).astype(np.int32))
+
+
+def _drop(keys: rows.Keys, job: BucketJob) -> tuple[rows.Keys, dict[str, int]]:
+    """Remove large visits, then patients with few visits."""
+    visit_start = np.flatnonzero(rows.starts(rows.visits(keys)))
+    visit_size = np.diff(visit_start, append=len(keys))
+    large = visit_size > job.max_concepts_per_visit
+    visit_patient = rows.patients(keys[visit_start])
+    visits_left = np.bincount(visit_patient[~large], minlength=int(visit_patient.max(initial=-1)) + 1)
+    few = (visits_left < job.min_visits)[visit_patient] & ~large
+    stays = ~large & ~few
+    seen = np.unique(visit_patient)
+    fate = {
+        "visits_in": len(visit_start),
+        "visits": int(stays.sum()),
+        "large_visits": int(large.sum()),
+        "large_visit_rows": int(visit_size[large].sum()),
+        "few_visits": int(few.sum()),
+        "few_visits_rows": int(visit_size[few].sum()),
+        "patients_in": len(seen),
+        "only_large_visits_patients": int((visits_left[seen] == 0).sum()),
+        "few_visits_patients": int(((visits_left[seen] > 0) & (visits_left[seen] < job.min_visits)).sum()),
+    }
+    return keys[np.repeat(stays, visit_size)], fate

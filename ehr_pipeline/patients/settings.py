@@ -1,0 +1,29 @@
+"""Settings of the patient data set and of its split."""
+
+from dataclasses import dataclass
+
+from ehr_pipeline.fields import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """Which patients are held out. A patient keeps its side when new extracts land."""
+
+    validation_share: float = option(
+        "Share of the patients held out. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5
+    )
+    key: str = option(
+        "Key of the hash of the patient id (BLAKE2b). Another key gives another split.", "ehr-pipeline-split-1"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientsSettings:
+    """Which visits and patients stay."""
+
+    max_concepts_per_visit: int = option("Larger visits are removed. Source: 512 in the published run.", 512, ge=1)
+    min_visits: int = option("Patients with fewer visits are removed. Source: 3 in the published run.", 3, ge=1)
+    split: SplitSettings = option("Training and validation patients.", SplitSettings())
+    workers: int = option(
+        "Processes that work on buckets side by side; 1 works inline.", 1, role="tuning", ge=1, le=512
+    )

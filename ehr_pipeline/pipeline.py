@@ -1,0 +1,333 @@
+"""The chain in one place, without Dagster: what each asset reads, which settings decide it, and which function makes it.
+
+    pipeline = Pipeline(settings.load(path))
+    pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
+
+Every method publishes one artifact, or finds that it is there already (`Artifact.skipped`). An artifact that failed a blocking
+check is not read by anything (`GateFailed`).
+"""
+
+import csv
+import importlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import checks, fields, jobs
+from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, hash_of, input_state
+from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
+from ehr_pipeline.settings import Study
+
+# Raised when the same settings and inputs give another result.
+VERSIONS = dict.fromkeys(STAGES, "1")
+# What the embedding job has to know of the encoder.
+ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
+
+Launch = Callable[[str, jobs.Job], None]
+"""Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
+
+
+def launch_inprocess(module: str, job: jobs.Job) -> None:
+    """A plain call: for notebooks, tests and tiny jobs."""
+    importlib.import_module(module).run(job)
+
+
+class Pipeline:
+    """One study's chain."""
+
+    def __init__(self, study: Study):
+        self.study = study
+        self.store = Store(study.study.store)
+        self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
+
+    # The assets, in the order of the flow.
+
+    def raw_records(self, extract: str) -> Artifact:
+        """Read one extract into typed, hash-bucketed shards."""
+        from ehr_pipeline.records import build
+
+        folder = Path(self.study.records.landing) / extract
+        latest = build.latest_date(extract, self.study.records).isoformat()
+        inputs = {"landing": input_state(build.input_files(folder, self.study.records), folder), "latest_date": latest}
+        return self._make("raw_records", inputs, lambda out: build.build(folder, self.study.records, out), extract)
+
+    def extract_catalog(self) -> Artifact:
+        """List the extracts that were read, each with its data version."""
+        from ehr_pipeline.records import catalog
+
+        for extract in self.store.partitions("raw_records"):
+            self.require("raw_records", extract)
+        found = catalog.versions(self.store)
+        return self._make("extract_catalog", found, lambda out: catalog.build(self.store, found, out))
+
+    def mapped_events(self) -> Artifact:
+        """Map codes to concepts."""
+        from ehr_pipeline.events import build
+
+        settings = self.study.events
+        files = build.inputs(settings)
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path}: there is no such file. It is named under [events] in the settings.")
+        states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
+        records = self._records()
+        return self._make(
+            "mapped_events", self._versions("extract_catalog") | states, lambda out: build.build(records, settings, out)
+        )
+
+    def vocabulary(self) -> Artifact:
+        """Choose the concepts that stay."""
+        from ehr_pipeline.events import build as events
+        from ehr_pipeline.vocabulary import build
+
+        settings, mapped = self.study.vocabulary, self.require("mapped_events")
+        mrsty = Path(settings.mrsty)
+        if not mrsty.is_file():
+            raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
+        inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
+        return self._make(
+            "vocabulary",
+            inputs,
+            lambda out: build.build(mapped.files("events"), events.read_mapping(mapped), settings, out),
+        )
+
+    def patient_dataset(self) -> Artifact:
+        """One row for each patient."""
+        from ehr_pipeline.patients import dataset
+
+        settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
+        records = self._records()
+        inputs = self._versions("extract_catalog", "mapped_events", "vocabulary")
+        return self._make(
+            "patient_dataset", inputs, lambda out: dataset.build(records, mapped, vocabulary.path, settings, out)
+        )
+
+    def data_split(self) -> Artifact:
+        """Training and validation patients."""
+        from ehr_pipeline.patients import split
+
+        settings, dataset = self.study.patients.split, self.require("patient_dataset")
+        return self._make(
+            "data_split", self._versions("patient_dataset"), lambda out: split.build(dataset, settings, out)
+        )
+
+    def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
+        """Train the encoder."""
+        dataset, split, vocabulary = (
+            self.require("patient_dataset"),
+            self.require("data_split"),
+            self.require("vocabulary"),
+        )
+
+        def build(out: Path) -> dict[str, Any]:
+            launch(
+                "ehr_pipeline.encoder.train",
+                {
+                    "dataset": str(dataset.file("patients")),
+                    "split": str(split.file("split")),
+                    "vocabulary": str(vocabulary.path),
+                    "settings": asdict(self.study.encoder),
+                    "seed": self.study.study.seed,
+                    "threads": self.study.launcher.threads,
+                    "out": str(out),
+                },
+            )
+            metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+            tokens = metrics["training_tokens"] + metrics["validation_tokens"]
+            figures = {name: metrics["best"][f"validation_{name}"] for name in ("loss", "top1", "top10")}
+            return {
+                "rows_in": tokens,
+                "kept": tokens,
+                "parameters": metrics["parameters"],
+                "epochs": len(metrics["epochs"]),
+                **{f"validation_{name}": value for name, value in figures.items()},
+                **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
+                "clipped_ages": metrics["clipped_ages"],
+            }
+
+        inputs = self._versions("patient_dataset", "data_split", "vocabulary")
+        return self._make("encoder_checkpoint", inputs, build)
+
+    def concept_embeddings(self) -> Artifact:
+        """Concept vectors and their neighbours."""
+        from ehr_pipeline.concepts import build
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
+        vocabulary, seed = Vocabulary.read(self.require("vocabulary").path), self.study.study.seed
+        inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
+        return self._make(
+            "concept_embeddings",
+            inputs,
+            lambda out: build.build(
+                checkpoint.file("checkpoint"), vocabulary, self.concept_of_code(), settings, seed, out
+            ),
+        )
+
+    def cohort(self) -> Artifact:
+        """Patients with one of the diseases."""
+        from ehr_pipeline.embeddings import cohort
+
+        diseases, mapped, dataset = (
+            self.study.embeddings.cohort,
+            self.require("mapped_events"),
+            self.require("patient_dataset"),
+        )
+        inputs = self._versions("mapped_events", "patient_dataset")
+        return self._make("cohort", inputs, lambda out: cohort.build(mapped, dataset, diseases, out))
+
+    def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
+        """One vector for each patient of the cohort."""
+        from ehr_pipeline.embeddings import build
+
+        settings, encoder = self.study.embeddings, self.study.encoder
+        artifacts = {
+            name: self.require(name)
+            for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
+        }
+        shape = {name: getattr(encoder, name) for name in ENCODER_SHAPE}
+        job = {
+            "settings": shape | {"batch_tokens": settings.batch_tokens},
+            "seed": self.study.study.seed,
+            "threads": self.study.launcher.threads,
+        }
+        return self._make(
+            "patient_embeddings",
+            self._versions(*artifacts, "mapped_events"),
+            lambda out: build.build(artifacts, self.concept_of_code(), settings.pooling, job, launch, out),
+        )
+
+    def clusters(self) -> Artifact:
+        """Divide the cohort, and test whether the division means anything."""
+        from ehr_pipeline.clusters import build
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings, seed = self.study.clusters, self.study.study.seed
+        dataset, cohort, embeddings = (
+            self.require(name) for name in ("patient_dataset", "cohort", "patient_embeddings")
+        )
+        size = Vocabulary.read(self.require("vocabulary").path).size
+        inputs = self._versions("patient_dataset", "cohort", "patient_embeddings", "vocabulary")
+        if settings.truth:
+            truth = Path(settings.truth)
+            if not (truth / "patients.csv").is_file():
+                raise InputError(
+                    f"{truth}: no patients.csv. clusters.truth names the truth folder of a synthetic extract;"
+                    " leave it empty for real data."
+                )
+            inputs["truth"] = fields.file_hash(truth / "patients.csv")
+        return self._make(
+            "clusters", inputs, lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out)
+        )
+
+    def cluster_reports(self) -> Artifact:
+        """Write the page."""
+        from ehr_pipeline.reports import build
+
+        upstream = [name for name in checks.ORDER if name not in ("raw_records", "cluster_reports")]
+        artifacts = {name: self.require(name) for name in upstream}
+        seed = self.study.study.seed
+        settings_used = {
+            name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
+        }
+        inputs = build.Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed)
+        return self._make(
+            "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
+        )
+
+    # What the assets share.
+
+    def own_settings(self, asset: str) -> dict[str, Any]:
+        """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
+        own: dict[str, Any]
+        study, seed = self.study, {"seed": self.study.study.seed}
+        encoder = fields.identity(study.encoder)
+        match asset:
+            case "raw_records":
+                own = fields.identity(study.records)
+            case "extract_catalog":
+                own = {}
+            case "mapped_events":
+                own = fields.identity(study.events)
+            case "vocabulary":
+                own = fields.identity(study.vocabulary)
+            case "patient_dataset":
+                own = {name: value for name, value in fields.identity(study.patients).items() if name != "split"}
+            case "data_split":
+                own = fields.identity(study.patients.split)
+            case "encoder_checkpoint":
+                own = encoder | seed
+            case "concept_embeddings":
+                own = fields.identity(study.concepts) | seed
+            case "cohort":
+                own = {"cohort": fields.identity(study.embeddings.cohort)}
+            case "patient_embeddings":
+                own = {
+                    "pooling": fields.identity(study.embeddings.pooling),
+                    **{name: encoder[name] for name in ENCODER_SHAPE},
+                    **seed,
+                }
+            case "clusters":
+                own = fields.identity(study.clusters) | seed
+            case "cluster_reports":
+                own = fields.identity(study.reports) | {"study": study.study.name} | seed
+            case _:
+                raise AssertionError(asset)
+        return own
+
+    def code_version(self, asset: str) -> str:
+        """What Dagster compares to say that an asset is stale: the version of the stage and its own settings."""
+        return f"{VERSIONS[asset]}-{hash_of(self.own_settings(asset))}"
+
+    def require(self, asset: str, partition: str | None = None) -> Artifact:
+        """An artifact that passed its blocking checks. Raises MissingArtifact or GateFailed."""
+        artifact = self.store.current(asset, partition)
+        failed = [outcome for outcome in self.check(asset, partition) if outcome.blocking and not outcome.passed]
+        if failed:
+            told = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
+            raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
+        return artifact
+
+    def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
+        """The outcomes of an asset's checks."""
+        artifact = self.store.current(asset, partition)
+        key = (f"{asset}/{partition}", artifact.manifest["fingerprint"])
+        if key not in self._gates:
+            self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
+        return self._gates[key]
+
+    def concept_of_code(self) -> dict[str, str]:
+        """The concept that each SNOMED code of the extract was mapped to."""
+        with self.store.current("mapped_events").file("mapping.csv").open(encoding="utf-8", newline="") as stream:
+            return {row["snomed"]: row["concept"] for row in csv.DictReader(stream) if row["concept"]}
+
+    def extracts(self) -> list[str]:
+        """Names of the extracts in the landing folder. Raises MissingArtifact when there is none."""
+        from ehr_pipeline.records import catalog
+
+        found = catalog.extracts_in(Path(self.study.records.landing))
+        if not found:
+            raise MissingArtifact(
+                f"{self.study.records.landing}: no extract. Put each extract into a folder of its own there, named by its date"
+                " (YYYY-MM-DD); or write a synthetic one with `ehr-pipeline synth`."
+            )
+        return found
+
+    def _records(self) -> list[Artifact]:
+        from ehr_pipeline.records import catalog
+
+        return catalog.records(self.store, self.require("extract_catalog"))
+
+    def _versions(self, *assets: str) -> dict[str, str]:
+        return {asset: self.store.current(asset).data_version for asset in assets}
+
+    def _make(
+        self,
+        asset: str,
+        inputs: Mapping[str, str],
+        build: Callable[[Path], dict[str, Any]],
+        partition: str | None = None,
+    ) -> Artifact:
+        return self.store.make(Recipe(asset, VERSIONS[asset], self.own_settings(asset), dict(inputs), partition), build)

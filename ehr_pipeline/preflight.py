@@ -1,0 +1,117 @@
+"""Everything that can be known before anything long starts: the settings, and the inputs that they name. All problems at once."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.events.mapping import read_dictionary
+from ehr_pipeline.records import build as records
+from ehr_pipeline.records import catalog, patients, text
+from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.settings import Study
+from ehr_pipeline.terminology import code_lists, rrf
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+
+
+@dataclass
+class Preflight:
+    """What was found."""
+
+    problems: list[str] = field(default_factory=list)
+    facts: list[str] = field(default_factory=list)
+
+    def look(
+        self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
+    ) -> Result | None:
+        """Note the problem that a look at an input meets, if it meets one."""
+        try:
+            return at(*arguments, **named)
+        except UserError as error:
+            self.problems.append(str(error))
+            return None
+
+
+def inspect(study: Study) -> Preflight:
+    """Look at every input that the settings name, without reading any large one whole."""
+    found = Preflight()
+    _extracts(study, found)
+    _terminology(study, found)
+    _lists(study, found)
+    _consistency(study, found)
+    _store(study, found)
+    return found
+
+
+def _extracts(study: Study, found: Preflight) -> None:
+    landing = Path(study.records.landing)
+    extracts = catalog.extracts_in(landing)
+    if not extracts:
+        found.problems.append(
+            f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
+        )
+    for extract in extracts:
+        found.look(records.latest_date, extract, study.records)
+        kinds: list[tuple[str, DelimitedText, dict[str, str]]] = []
+        for index, people in enumerate(study.records.patients):
+            kinds.append((f"records.patients[{index}]", people, patients.wanted_columns(people)))
+        for index, events in enumerate(study.records.events):
+            kinds.append((f"records.events[{index}]", events, vars(events.columns)))
+        sizes = []
+        for where, kind, columns in kinds:
+            for path in found.look(text.find, landing / extract, kind, where) or []:
+                sizes.append(path.stat().st_size)
+                found.look(text.read_header, path, kind, columns, f"{where}.columns")
+        found.facts.append(f"extract {extract}: {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB")
+
+
+def _terminology(study: Study, found: Preflight) -> None:
+    found.look(rrf.scan, Path(study.events.mrconso), rrf.MRCONSO)
+    found.look(rrf.scan, Path(study.vocabulary.mrsty), rrf.MRSTY)
+    for dictionary in study.events.dictionaries.values():
+        found.look(read_dictionary, dictionary)
+
+
+def _lists(study: Study, found: Preflight) -> None:
+    named = [
+        study.vocabulary.administrative_concepts,
+        study.concepts.concepts_of_interest,
+        study.embeddings.pooling.concepts,
+    ]
+    named += [disease.concepts for disease in study.embeddings.cohort]
+    for path in filter(None, named):
+        rows = found.look(code_lists.read, Path(path))
+        found.facts.append(f"concept list {Path(path).name}: {len(rows or [])} rows")
+
+
+def _consistency(study: Study, found: Preflight) -> None:
+    """Settings of different sections that have to fit each other."""
+    for index, events in enumerate(study.records.events):
+        if events.code_system not in ("snomed", *study.events.dictionaries):
+            known = ", ".join(study.events.dictionaries) or "none"
+            found.problems.append(
+                f"records.events[{index}].code_system is {events.code_system!r}, but [events.dictionaries] has no table of"
+                f" that name (it has: {known})."
+            )
+    missing = [name for name in study.reports.colour_by if name not in study.records.attributes]
+    if missing:
+        found.problems.append(
+            f"reports.colour_by names {', '.join(missing)}, but the patient files carry no such attribute"
+            f" (records.patients.attributes has: {', '.join(study.records.attributes) or 'none'})."
+        )
+    truth = Path(study.clusters.truth) / "patients.csv"
+    if study.clusters.truth and not truth.is_file():
+        found.problems.append(
+            f"{truth} (clusters.truth): there is no such file. Leave clusters.truth empty for real data."
+        )
+
+
+def _store(study: Study, found: Preflight) -> None:
+    folder = Path(study.study.store)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        found.problems.append(f"{folder} (study.store): {existing} is not a folder that can be written to.")

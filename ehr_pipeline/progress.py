@@ -1,0 +1,41 @@
+"""Progress of long work: a line in the log every few seconds, with the rate and an estimate of the time left."""
+
+import logging
+import time
+
+_log = logging.getLogger("ehr_pipeline")
+
+
+class Progress:
+    """Tells how far a long piece of work is.
+
+    `total` and the amounts given to `advance` are in the same unit, such as bytes, buckets or tokens.
+    """
+
+    def __init__(self, what: str, total: float, interval: float = 10.0):
+        self.what, self.total, self.interval = what, max(total, 1e-9), interval
+        self.done, self.start = 0.0, time.monotonic()
+        self._next = self.start + interval
+
+    def advance(self, amount: float, note: str = "") -> None:
+        """Count `amount` as done, and write a line when it is time for one."""
+        self.done += amount
+        now = time.monotonic()
+        if now >= self._next and self.done:
+            self._next = now + self.interval
+            left = (now - self.start) * (self.total - self.done) / self.done
+            _log.info(
+                "%s: %.0f %%, about %s left%s",
+                self.what,
+                100 * min(self.done / self.total, 1),
+                duration(max(left, 0)),
+                f" ({note})" if note else "",
+            )
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: '45 s', '3 min', '2 h 10 min'."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"

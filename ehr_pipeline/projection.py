@@ -1,0 +1,37 @@
+"""UMAP (McInnes 2018), for patients and for concepts."""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed: int) -> NDArray[np.float32]:
+    """Coordinates (n, dimensions) of vectors (n, D), by cosine. The same seed gives the same picture.
+
+    Fewer than five points more than dimensions are too few for UMAP: they are laid out by their principal axes.
+    """
+    if len(vectors) < dimensions + 5:
+        return _principal_axes(vectors, dimensions)
+    import umap  # compiles for seconds when it is imported: only where it is used
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="n_jobs value")  # a seed means one thread, which is what we want
+        reducer = umap.UMAP(
+            n_components=dimensions,
+            n_neighbors=min(neighbours, len(vectors) - 1),
+            metric="cosine",
+            random_state=seed,
+            n_jobs=1,
+        )
+        points: NDArray[np.float32] = reducer.fit_transform(vectors).astype(np.float32)
+    return points
+
+
+def _principal_axes(vectors: NDArray[np.float32], dimensions: int) -> NDArray[np.float32]:
+    centred = vectors - vectors.mean(0)
+    left, size, _ = np.linalg.svd(centred, full_matrices=False)
+    points = np.zeros((len(vectors), dimensions), np.float32)
+    axes = min(dimensions, len(size))
+    points[:, :axes] = left[:, :axes] * size[:axes]
+    return points

@@ -1,0 +1,58 @@
+"""Rows of text to typed events: what each field must be, and why a row is rejected."""
+
+import datetime
+
+import polars as pl
+
+from ehr_pipeline.records.settings import ANY_CODE, CODE_PATTERNS, EventFiles
+from ehr_pipeline.records.text import REPLACEMENT
+
+# Rejected rows get the first of these reasons that holds. `unknown_patient` and `before_birth` follow per bucket.
+REASONS = (
+    "missing_patient",
+    "undecodable_patient",
+    "missing_code",
+    "ill_formed_code",
+    "missing_date",
+    "partial_date",
+    "unparsable_date",
+    "sentinel_date",
+    "future_date",
+)
+
+
+def parse(
+    rows: pl.DataFrame, files: EventFiles, sentinel_dates: tuple[str, ...], latest: datetime.date
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Split rows (line, patient, date, code) into typed events and rejected lines.
+
+    Returns events (line, patient, day: int32 days from 1970-01-01, code) and rejected (line, reason). Codes of a local
+    system are prefixed with its name, 'medcode:1234', so that every code says what it is.
+    """
+    date = parse_date(pl.col("date"), files.date_formats)
+    sentinels = [datetime.date.fromisoformat(text) for text in sentinel_dates]
+    partial = pl.col("date").str.contains(r"^\d{4}$|^\d{1,2}[-/.]\d{4}$|^\d{4}[-/.]\d{1,2}$")
+    conditions = {
+        "missing_patient": pl.col("patient") == "",
+        "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
+        "missing_code": pl.col("code") == "",
+        "ill_formed_code": ~pl.col("code").str.contains(CODE_PATTERNS.get(files.code_system, ANY_CODE)),
+        "missing_date": pl.col("date") == "",
+        "partial_date": pl.col("parsed").is_null() & partial,
+        "unparsable_date": pl.col("parsed").is_null(),
+        "sentinel_date": pl.col("parsed").is_in(sentinels),
+        "future_date": pl.col("parsed") > latest,
+    }
+    reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
+    judged = rows.with_columns(parsed=date).with_columns(reason=reason)
+    code = pl.col("code") if files.code_system == "snomed" else pl.lit(files.code_system + ":") + pl.col("code")
+    good = judged.filter(pl.col("reason").is_null()).select(
+        "line", "patient", day=pl.col("parsed").to_physical(), code=code
+    )
+    return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason")
+
+
+def parse_date(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
+    """Dates by the first format that fits; null where none does. Years before 1800 do not count as dates."""
+    parsed = pl.coalesce([text.str.to_date(form, strict=False, exact=True) for form in formats])
+    return pl.when(parsed >= datetime.date(1800, 1, 1)).then(parsed)

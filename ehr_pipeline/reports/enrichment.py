@@ -1,0 +1,83 @@
+"""Which concepts mark a cluster: the chi-square test of independence for each concept and cluster, ranked by log p.
+
+Two 2 x 2 tables for each pair: occurrences (this concept or others, this cluster or the rest; as published), and patients (with
+the concept or without). Both with Yates' continuity correction, as scipy's `chi2_contingency` applies it by default.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import log_ndtr
+
+Table = NDArray[np.float64]  # (K clusters, V concepts)
+
+
+@dataclass(frozen=True)
+class Enrichment:
+    """Results for all clusters and concepts; all arrays (K, V) unless said otherwise."""
+
+    occurrences: NDArray[np.int64]
+    patients: NDArray[np.int64]
+    cluster_patients: NDArray[np.int64]
+    """Patients (K,) of each cluster."""
+    log_p: Table
+    """Natural logarithm of p for occurrences: it does not underflow, so strong effects keep their order."""
+    log_p_patients: Table
+    ratio: Table
+    """Share among the cluster's occurrences over the share elsewhere; infinite where there is none elsewhere."""
+    over: NDArray[np.bool_]
+    """Whether the concept is over-represented in the cluster."""
+
+    @property
+    def share(self) -> Table:
+        """Share of the cluster's patients that have the concept."""
+        share: Table = self.patients / np.maximum(self.cluster_patients[:, None], 1)
+        return share
+
+    def top(self, cluster: int, count: int, max_p: float) -> list[int]:
+        """The concepts with the smallest p in a cluster, most important first; over- and under-represented alike."""
+        log_p, ratio = self.log_p[cluster], self.ratio[cluster]
+        strength = np.abs(np.log(np.clip(ratio, 1e-12, 1e12)))
+        order = np.lexsort((np.arange(len(log_p)), -strength, log_p))
+        wanted = [int(concept) for concept in order[:count] if log_p[concept] < np.log(max_p)]
+        return wanted
+
+
+def test(counts: csr_array, labels: NDArray[np.int64]) -> Enrichment:
+    """Test every concept in every cluster.
+
+    `counts` (n, V) are visits of each patient with each concept, `labels` (n,) clusters from 0.
+    """
+    clusters = int(labels.max()) + 1
+    member = csr_array((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(clusters, len(labels)))
+    occurrences = np.asarray((member @ counts).todense(), np.int64).reshape(clusters, -1)
+    patients = np.asarray((member @ (counts > 0).astype(np.float64)).todense(), np.int64).reshape(clusters, -1)
+    size = np.bincount(labels, minlength=clusters)
+    in_cluster = occurrences.sum(1, keepdims=True)
+    statistic, over, ratio = _two_by_two(occurrences, np.broadcast_to(in_cluster, occurrences.shape))
+    statistic_patients, _, _ = _two_by_two(patients, np.broadcast_to(size[:, None], patients.shape))
+    return Enrichment(occurrences, patients, size, log_p_of(statistic), log_p_of(statistic_patients), ratio, over)
+
+
+def log_p_of(statistic: Table) -> Table:
+    """Natural logarithm of p for a chi-square statistic with one degree of freedom: ln 2 Φ(-√x), exact far beyond underflow."""
+    log_p: Table = np.log(2) + log_ndtr(-np.sqrt(statistic))
+    return log_p
+
+
+def _two_by_two(inside: NDArray[np.int64], inside_total: NDArray[np.int64]) -> tuple[Table, NDArray[np.bool_], Table]:
+    """Yates-corrected statistic of each cell against the rest, whether it is over-represented, and the ratio of shares."""
+    a = inside.astype(float)
+    b = inside_total - a
+    c = a.sum(0, keepdims=True) - a
+    d = inside_total.sum(0, keepdims=True) - inside_total - c
+    n = a + b + c + d
+    margins = (a + b) * (c + d) * (a + c) * (b + d)
+    difference = np.maximum(np.abs(a * d - b * c) - n / 2, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        statistic = np.where(margins > 0, n * difference**2 / margins, 0.0)
+        share, elsewhere = a / (a + b), c / (c + d)
+        ratio = np.where(elsewhere > 0, share / elsewhere, np.where(share > 0, np.inf, 1.0))
+    return statistic, a * d > b * c, np.nan_to_num(ratio, nan=1.0, posinf=np.inf)

@@ -1,0 +1,84 @@
+"""Rows of (patient, day, item) as single 64-bit keys, so that the total order of a shard is one sort of integers."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 17, 24
+FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 17 bits reach to the year 2158
+LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
+
+Keys = NDArray[np.uint64]
+
+
+def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[np.integer]) -> Keys:
+    """Keys (n,) that sort by patient, then day, then item.
+
+    `patient` and `item` are indices into sorted tables of a shard, `day` is in days from 1970-01-01.
+    """
+    assert not len(patient) or (patient.max() < 2**PATIENT_BITS and item.max() < 2**ITEM_BITS)
+    assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
+    days = (day.astype(np.int64) - FIRST_DAY).astype(np.uint64)
+    keys: Keys = patient.astype(np.uint64) << np.uint64(DAY_BITS + ITEM_BITS)
+    keys |= days << np.uint64(ITEM_BITS)
+    keys |= item.astype(np.uint64)
+    return keys
+
+
+def patients(keys: Keys) -> NDArray[np.int32]:
+    """The patient indices of keys."""
+    return (keys >> np.uint64(DAY_BITS + ITEM_BITS)).astype(np.int32)
+
+
+def days(keys: Keys) -> NDArray[np.int32]:
+    """The days of keys, from 1970-01-01."""
+    return ((keys >> np.uint64(ITEM_BITS)) & np.uint64(2**DAY_BITS - 1)).astype(np.int32) + np.int32(FIRST_DAY)
+
+
+def items(keys: Keys) -> NDArray[np.int32]:
+    """The item indices of keys."""
+    return (keys & np.uint64(2**ITEM_BITS - 1)).astype(np.int32)
+
+
+def visits(keys: Keys) -> Keys:
+    """The part of keys that names patient and day, which is what a visit is."""
+    named: Keys = keys >> np.uint64(ITEM_BITS)
+    return named
+
+
+def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where a new value begins in a sorted array."""
+    first = np.ones(len(values), bool)
+    first[1:] = values[1:] != values[:-1]
+    return first
+
+
+def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
+    """Keys as columns patient_id, date and `item_column`; the dictionaries hold only what occurs, in sorted order."""
+    patient, patient_dictionary = compact(patients(keys), patient_ids)
+    item, item_dictionary = compact(items(keys), item_names)
+    return pa.table(
+        {
+            "patient_id": pa.DictionaryArray.from_arrays(patient, patient_dictionary),
+            "date": pa.array(days(keys)).cast(pa.date32()),
+            item_column: pa.DictionaryArray.from_arrays(item, item_dictionary),
+        }
+    )
+
+
+def compact(indices: NDArray[np.int32], names: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """Indices into `names` as indices into only those names that occur. `names` is sorted, and stays so."""
+    used = np.zeros(len(names), bool)
+    used[indices] = True
+    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
+    return pa.array(place[indices]), names.filter(pa.array(used)).cast(pa.string())
+
+
+def from_table(
+    table: pa.Table, item_column: str
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]:
+    """The columns of a shard as (patient index, day, item index, patient ids, item names)."""
+    patient = table.column("patient_id").combine_chunks()
+    item = table.column(item_column).combine_chunks()
+    day = table.column("date").cast(pa.int32()).to_numpy()
+    return patient.indices.to_numpy(), day, item.indices.to_numpy(), patient.dictionary, item.dictionary

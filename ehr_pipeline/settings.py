@@ -1,0 +1,233 @@
+"""One TOML file describes a whole study. This module reads it, and says every problem in it at once."""
+
+import dataclasses
+import difflib
+import json
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import pydantic
+
+from ehr_pipeline import fields
+from ehr_pipeline.clusters.settings import ClustersSettings
+from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.embeddings.settings import EmbeddingsSettings
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.errors import SettingsError
+from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.fields import option
+from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline.vocabulary.settings import VocabularySettings
+
+ENVIRONMENT_VARIABLE = "EHR_PIPELINE_SETTINGS"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """The study as a whole."""
+
+    name: str = option("Name of the study, as it stands in the report.")
+    store: str = option("Folder of the artifacts.", role="input")
+    seed: int = option("Seed of everything random.", 0, ge=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LauncherSettings:
+    """Where heavy jobs run."""
+
+    backend: Literal["torchrun", "inprocess"] = option(
+        "'torchrun': all GPUs or CPU cores of this machine, in processes of their own; 'inprocess': a plain call.",
+        "torchrun",
+        role="tuning",
+    )
+    processes: int = option("Processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
+    threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Everything that one settings file says. Relative paths in it are relative to the file."""
+
+    study: StudySettings = option("The study as a whole.")
+    records: RecordsSettings = option("The raw extract.")
+    events: EventsSettings = option("The mapping to UMLS concepts.")
+    vocabulary: VocabularySettings = option("The vocabulary.")
+    patients: PatientsSettings = option("The patient data set and its split.", PatientsSettings())
+    encoder: EncoderSettings = option("The encoder and its training.", EncoderSettings())
+    launcher: LauncherSettings = option("Where heavy jobs run.", LauncherSettings())
+    concepts: ConceptsSettings = option("The concept check.")
+    embeddings: EmbeddingsSettings = option("The cohort and its embeddings.")
+    clusters: ClustersSettings = option("The clusters.", ClustersSettings())
+    reports: ReportsSettings = option("The reports.", ReportsSettings())
+
+
+def settings_path() -> Path:
+    """The file that `EHR_PIPELINE_SETTINGS` names, or the embedded demo's."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named) if named else shipped("demo/settings.toml")
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read and validate a settings file.
+
+    `overrides` is a nested mapping of the same shape that replaces single values. Raises SettingsError with all problems.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), [f"the file cannot be read: {error}"]) from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), [f"this is not valid TOML: {error}"]) from None
+    return validate(_merged(values, overrides or {}), where=str(path), base=path.resolve().parent)
+
+
+def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
+    """Turn plain values into a Study. Relative paths are taken from `base`. Raises SettingsError with all problems."""
+    problems: list[str] = []
+    values = _with_presets(values, problems)
+    try:
+        model = _model(Study).model_validate_json(json.dumps(values, default=str), strict=True)
+    except pydantic.ValidationError as error:
+        raise SettingsError(
+            where, problems + [_explain(detail) for detail in error.errors(include_url=False)]
+        ) from None
+    study: Study = _dataclass(Study, model, base)
+    problems += _cross_checks(study, "")
+    if problems:
+        raise SettingsError(where, problems)
+    return study
+
+
+def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(values)
+    for key, value in overrides.items():
+        inner = merged.get(key)
+        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Lay the values of a named preset under those of the file."""
+    encoder = values.get("encoder")
+    if not isinstance(encoder, Mapping):
+        return dict(values)
+    name = encoder.get("preset", "published")
+    preset = EncoderSettings.PRESETS.get(name, {}) if isinstance(name, str) else {}
+    return {**values, "encoder": {**preset, **encoder}}
+
+
+@cache
+def _model(cls: type) -> type[pydantic.BaseModel]:
+    """The pydantic model of a settings dataclass, with its bounds, choices and documentation."""
+    hints = typing.get_type_hints(cls)
+    definitions: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        arguments: dict[str, Any] = {"description": field.metadata["doc"], **field.metadata["bounds"]}
+        if not required:
+            arguments["default"] = None  # the dataclass supplies the real one
+        annotation = _bridge(hints[field.name])
+        definitions[field.name] = (annotation if required else annotation | None, pydantic.Field(**arguments))
+    config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
+    return pydantic.create_model(cls.__name__, __config__=config, **definitions)
+
+
+def _bridge(hint: Any) -> Any:
+    """A type in which every settings dataclass is replaced by its model."""
+    if dataclasses.is_dataclass(hint):
+        return _model(typing.cast(type, hint))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (tuple, dict):
+        return types.GenericAlias(origin, tuple(part if part is Ellipsis else _bridge(part) for part in arguments))
+    return hint
+
+
+def _dataclass(cls: type, model: pydantic.BaseModel, base: Path) -> Any:
+    values = {}
+    for field in dataclasses.fields(cls):
+        value = getattr(model, field.name)
+        if field.name not in model.model_fields_set or value is None:
+            continue
+        hint = typing.get_type_hints(cls)[field.name]
+        value = _unbridge(hint, value, base)
+        if fields.role(field) in ("list", "input") and value:
+            value = str((base / value).resolve())
+        values[field.name] = value
+    return cls(**values)
+
+
+def _unbridge(hint: Any, value: Any, base: Path) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return _dataclass(hint, value, base)
+    arguments = typing.get_args(hint)
+    if isinstance(value, tuple):
+        return tuple(_unbridge(arguments[0], part, base) for part in value)
+    if isinstance(value, dict):
+        return {key: _unbridge(arguments[1], part, base) for key, part in value.items()}
+    return value
+
+
+def _cross_checks(settings: Any, where: str) -> list[str]:
+    """What the dataclasses themselves find wrong, from the outside in."""
+    own = getattr(settings, "problems", None)
+    found = [f"{where}: {problem}" for problem in own()] if own else []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        parts = value if isinstance(value, tuple) else [value]
+        for index, part in enumerate(parts):
+            if dataclasses.is_dataclass(part):
+                place = f"{where}.{field.name}" if where else field.name
+                found += _cross_checks(part, f"{place}[{index}]" if isinstance(value, tuple) else place)
+    return found
+
+
+def _explain(detail: Any) -> str:
+    """One pydantic error in words: where, what is wrong, what was given, what would do."""
+    place = ""
+    for part in detail["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    match detail["type"]:
+        case "missing":
+            return f"{place} is missing. {_documentation(detail['loc'])}".rstrip()
+        case "extra_forbidden":
+            siblings = _siblings(detail["loc"])
+            nearest = difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.5)
+            hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys: {', '.join(siblings)}."
+            return f"{place} is not a setting. {hint}"
+        case _:
+            return f"{place}: {detail['msg']}. Got {json.dumps(detail['input'])[:80]}."
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    parent = _class_at(location[:-1])
+    return [field.name for field in dataclasses.fields(parent)] if parent else []
+
+
+def _documentation(location: tuple[int | str, ...]) -> str:
+    parent = _class_at(location[:-1])
+    found = [f for f in dataclasses.fields(parent) if f.name == location[-1]] if parent else []
+    return str(found[0].metadata["doc"]) if found else ""
+
+
+def _class_at(location: tuple[int | str, ...]) -> Any:
+    """The settings dataclass that a pydantic error location points into."""
+    hint: Any = Study
+    for part in location:
+        if dataclasses.is_dataclass(hint):
+            hint = typing.get_type_hints(hint).get(str(part))
+        elif typing.get_origin(hint) in (tuple, dict):
+            hint = typing.get_args(hint)[0 if typing.get_origin(hint) is tuple else 1]
+        else:
+            return None
+    return hint if dataclasses.is_dataclass(hint) else None

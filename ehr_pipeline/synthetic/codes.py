@@ -1,0 +1,56 @@
+"""The demo's code table: real SNOMED codes with their use in English general practice in 2018-19.
+
+Source: NHS Digital, 'SNOMED code usage in primary care' (Open Government Licence v3.0), and the open maps of MONDO, DOID and
+DICOM. Codes without an open CUI carry an invented one (C9…), and semantic types are approximate: this is not the UMLS.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline.terminology import snomed
+
+LABORATORY_OR_OBSERVABLE = ("T034", "T059", "T201")
+
+
+@dataclass(frozen=True)
+class CodeTable:
+    """One row for each pair of code and concept, most used code first."""
+
+    pairs: pl.DataFrame
+
+    @classmethod
+    def read(cls) -> "CodeTable":
+        """Read the shipped table: code, name, usage, active, cui, tui, source."""
+        frame = pl.read_csv(shipped("demo/codes.csv.gz"), infer_schema=False)
+        return cls(frame.with_columns(pl.col("usage").cast(pl.Int64), active=pl.col("active") == "1"))
+
+    @cached_property
+    def codes(self) -> pl.DataFrame:
+        """One row for each code, with its preferred concept and its namespace; only codes that practices used."""
+        used = self.pairs.filter(pl.col("usage") > 0).unique("code", keep="first", maintain_order=True)
+        return used.with_columns(namespace=snomed.classify(used["code"])["namespace"])
+
+    @cached_property
+    def international(self) -> NDArray[np.bool_]:
+        """Which of `codes` the UMLS would carry."""
+        return (self.codes["namespace"] == "international").to_numpy()
+
+    @cached_property
+    def laboratory(self) -> NDArray[np.bool_]:
+        """Which of `codes` are laboratory or observable entities; UK-extension codes by their tag."""
+        tag = self.codes["name"].str.contains(r"\((observable entity)\)$")
+        return (self.codes["tui"].is_in(LABORATORY_OR_OBSERVABLE) | tag).fill_null(False).to_numpy()
+
+    def concept_of(self, code: str) -> str:
+        """The preferred CUI of a code."""
+        return str(self.pairs.filter(pl.col("code") == code)["cui"][0])
+
+    def codes_of(self, cui: str) -> pl.DataFrame:
+        """Used and retired codes whose preferred concept this is: code, usage."""
+        first = self.pairs.unique("code", keep="first", maintain_order=True)
+        return first.filter(pl.col("cui") == cui).select("code", "usage")

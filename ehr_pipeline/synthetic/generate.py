@@ -1,0 +1,122 @@
+"""Write a synthetic extract: landing folder, terminology, and the truth. Patients come in blocks, so memory does not grow.
+
+OUT/landing/2019-04-01/events_000.txt, events_001.txt.gz, …, patients.txt
+OUT/terminology/MRCONSO.RRF, MRSTY.RRF
+OUT/truth/patients.csv, groups.csv, dirt.json
+"""
+
+import csv
+import gzip
+import json
+from collections import Counter
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ehr_pipeline.artifacts import write_atomically
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.synthetic import dirt, people, terminology_files, visits
+from ehr_pipeline.synthetic.codes import CodeTable
+from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS
+
+VERSION = "1"
+EXTRACT = "2019-04-01"
+BLOCK = 1000  # patients; a block makes one event file
+DELIMITER = "\t"
+PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
+
+
+def generate(out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False) -> None:
+    """Write an extract of some patients. The same arguments give the same bytes. `null` plants no groups."""
+    table = CodeTable.read()
+    background = visits.Background(table)
+    landing, truth = out / "landing" / EXTRACT, out / "truth"
+    landing.mkdir(parents=True, exist_ok=True)
+    truth.mkdir(parents=True, exist_ok=True)
+    terminology_files.write(out / "terminology", table)
+    _write_groups(truth / "groups.csv", table)
+    counted: Counter[str] = Counter()
+    progress = Progress("generating patients", patients)
+    with ExitStack() as stack:
+        patient_file = stack.enter_context((landing / "patients.txt").open("w", encoding="latin-1", newline=""))
+        truth_file = stack.enter_context((truth / "patients.csv").open("w", encoding="utf-8", newline=""))
+        patient_file.write(DELIMITER.join(PATIENT_COLUMNS) + "\n")
+        truth_file.write("patient_id,disease,group,second_group\n")
+        for number, first in enumerate(range(0, patients, BLOCK)):
+            rng = np.random.default_rng([seed, number])
+            block = people.draw(rng, first, min(BLOCK, patients - first), cohort_share, null)
+            patient_file.write(block.select(PATIENT_COLUMNS).write_csv(include_header=False, separator=DELIMITER))
+            truth_file.write(_named_truth(block).write_csv(include_header=False))
+            counted += _write_events(rng, block, background, landing, number, null)
+            progress.advance(block.height)
+    facts = {
+        "version": VERSION,
+        "patients": patients,
+        "seed": seed,
+        "cohort_share": cohort_share,
+        "null": null,
+        "rows": dict(sorted(counted.items())),
+    }
+    write_atomically(truth / "dirt.json", json.dumps(facts, indent=1) + "\n")
+
+
+def is_there(out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False) -> bool:
+    """Whether this very extract was written already; the facts are written last, so it is whole."""
+    path = out / "truth" / "dirt.json"
+    if not path.is_file():
+        return False
+    facts = json.loads(path.read_text(encoding="utf-8"))
+    asked = {"version": VERSION, "patients": patients, "seed": seed, "cohort_share": cohort_share, "null": null}
+    return {name: facts.get(name) for name in asked} == asked
+
+
+def _write_events(
+    rng: np.random.Generator, block: pl.DataFrame, background: visits.Background, landing: Path, number: int, null: bool
+) -> Counter[str]:
+    """One event file: every third one gzipped. Returns the counts of rows and of dirt."""
+    drawn = visits.draw(rng, block, background, null)
+    drawn = drawn[rng.permutation(drawn.height)]
+    rows = pl.DataFrame(
+        {
+            "patient": block["patient_id"].gather(drawn["person"]),
+            "date": drawn["day"].cast(pl.Int32).cast(pl.Date).dt.strftime("%d/%m/%Y"),
+            "code": drawn["code"],
+        }
+    )
+    lines, counted = dirt.soil(rng, rows, block["year_of_birth"].to_numpy()[drawn["person"].to_numpy()], DELIMITER)
+    text = (
+        DELIMITER.join(("patient_id", "event_date", "snomed_code")) + "\n" + lines["line"].str.join("\n").item() + "\n"
+    )
+    name = f"events_{number:03d}.txt"
+    if number % 3 == 1:
+        with (
+            (landing / (name + ".gz")).open("wb") as raw,
+            gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="", compresslevel=3) as stream,
+        ):
+            stream.write(text.encode("latin-1"))
+    else:
+        (landing / name).write_bytes(text.encode("latin-1"))
+    return counted + Counter({"rows": lines.height})
+
+
+def _named_truth(block: pl.DataFrame) -> pl.DataFrame:
+    names = [planted.name for planted in GROUPS] + [""]
+    return block.select(
+        "patient_id",
+        "disease",
+        pl.col("group").map_elements(lambda number: names[number], return_dtype=pl.String),
+        pl.col("second_group").map_elements(lambda number: names[number], return_dtype=pl.String),
+    )
+
+
+def _write_groups(path: Path, table: CodeTable) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("group", "disease", "code", "cui", "rate", "rate_elsewhere"))
+        for group in GROUPS:
+            for code in group.companions:
+                writer.writerow(
+                    (group.name, group.disease, code, table.concept_of(code), COMPANION_RATE, ELSEWHERE_RATE)
+                )

@@ -1,0 +1,1 @@
+"""SNOMED identifiers, UMLS files, semantic types, and concept lists that a clinician can review."""

@@ -1,0 +1,100 @@
+"""Readers of UMLS Rich Release Format: '|' after every field, no header, no quoting, UTF-8 (UMLS Reference Manual, chapter 3)."""
+
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+
+MRCONSO = (
+    "CUI",
+    "LAT",
+    "TS",
+    "LUI",
+    "STT",
+    "SUI",
+    "ISPREF",
+    "AUI",
+    "SAUI",
+    "SCUI",
+    "SDUI",
+    "SAB",
+    "TTY",
+    "CODE",
+    "STR",
+    "SRL",
+    "SUPPRESS",
+    "CVF",
+)
+MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
+
+
+def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
+    """A lazy table of strings. Raises InputError when the file is missing or has another number of fields."""
+    if not path.is_file():
+        raise InputError(
+            f"{path}: there is no such file. It should be a UMLS file with the fields {' '.join(columns)}."
+        )
+    check_layout(path, columns)
+    return pl.scan_csv(
+        path,
+        separator="|",
+        has_header=False,
+        quote_char=None,
+        infer_schema=False,
+        glob=False,
+        new_columns=[*columns, "_end"],
+    ).select(columns)
+
+
+def check_layout(path: Path, columns: tuple[str, ...]) -> None:
+    """Raise InputError unless the first line has the fields of the layout."""
+    try:
+        first = pl.read_csv(
+            path, separator="\n", has_header=False, quote_char=None, infer_schema=False, n_rows=1, glob=False
+        )
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise InputError(f"{path}, line 1: cannot be read as UMLS text ({type(error).__name__}).") from None
+    fields = str(first.item(0, 0)).count("|") if len(first) else 0
+    if fields != len(columns):
+        raise InputError(
+            f"{path}, line 1: {fields} fields end in '|', but this UMLS file has {len(columns)}: {' '.join(columns)}."
+            " Name the file of that kind in the settings."
+        )
+
+
+def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataFrame:
+    """The atoms of one source vocabulary in MRCONSO, best atom of each code and concept first.
+
+    Columns: code, cui, name, suppress, preferred (bool). Order within a code: SUPPRESS as in `suppress`, preferred atoms
+    (TS P, STT PF, ISPREF Y), preferred and fully specified terms before synonyms, lowest CUI.
+    """
+    preferred = (pl.col("TS") == "P") & (pl.col("STT") == "PF") & (pl.col("ISPREF") == "Y")
+    atoms = (
+        scan(path, MRCONSO)
+        .filter((pl.col("SAB") == source) & pl.col("SUPPRESS").is_in(suppress))
+        .select(
+            code="CODE",
+            cui="CUI",
+            name="STR",
+            suppress="SUPPRESS",
+            preferred=preferred,
+            suppress_rank=pl.col("SUPPRESS").replace_strict(
+                {value: rank for rank, value in enumerate(suppress)}, return_dtype=pl.Int8
+            ),
+            term_rank=pl.col("TTY").replace_strict({"PT": 0, "FN": 1}, default=2, return_dtype=pl.Int8),
+        )
+        .collect(engine="streaming")
+    )
+    if atoms.is_empty():
+        raise InputError(
+            f"{path}: no atom of source {source!r} with SUPPRESS in {list(suppress)}."
+            " Set events.source to a source vocabulary (SAB) that the file holds."
+        )
+    order = ["code", "suppress_rank", pl.col("preferred").not_(), "term_rank", "cui", "name"]
+    return atoms.sort(order).select("code", "cui", "name", "suppress", "preferred")
+
+
+def semantic_types(path: Path) -> pl.DataFrame:
+    """The semantic types of concepts in MRSTY. Columns: cui, tui; distinct and sorted."""
+    return scan(path, MRSTY).select(cui="CUI", tui="TUI").unique().sort("cui", "tui").collect(engine="streaming")

@@ -1,0 +1,1 @@
+"""Mapped events to the vocabulary: which concepts stay, under which token id, and why the others went."""

@@ -1,0 +1,81 @@
+"""`vocabulary`: which concepts stay, under which token id, and why the others went.
+
+The artifact holds `vocabulary.csv` (token_id, concept, name, semantic_types, untyped, events, appearances, patients),
+`dropped.csv` (the same without token ids, with the reason), and `hash.txt`, the hash of concept and token id that every
+checkpoint carries.
+"""
+
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.artifacts import Counts, hash_of
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology import rrf, snomed
+from ehr_pipeline.vocabulary.count import count_concepts
+from ehr_pipeline.vocabulary.filters import FILTERS
+from ehr_pipeline.vocabulary.settings import VocabularySettings
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+
+
+def build(shards: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path) -> Counts:
+    """Filter the concepts of the mapped events into `out`. Returns the number of concepts and events by fate.
+
+    `mapping` is the mapping table of `mapped_events`. Raises InputError when no concept is left.
+    """
+    concepts = count_concepts(shards, settings.workers)
+    concepts = _with_names_and_types(concepts, mapping, Path(settings.mrsty))
+    concept_of_code = dict(mapping.filter(pl.col("concept").is_not_null()).select("snomed", "concept").iter_rows())
+    reasons = [pl.when(test(settings, concept_of_code)).then(pl.lit(name)) for name, test in FILTERS.items()]
+    judged = concepts.with_columns(reason=pl.coalesce(reasons))
+    kept = (
+        judged.filter(pl.col("reason").is_null())
+        .drop("reason")
+        .sort("appearances", "concept", descending=[True, False])
+    )
+    dropped = judged.filter(pl.col("reason").is_not_null()).sort("appearances", "concept", descending=[True, False])
+    if kept.is_empty():
+        raise InputError(
+            f"No concept is left of {concepts.height:,}. Dropped by reason: {dict(dropped['reason'].value_counts().iter_rows())}."
+            " Lower vocabulary.min_appearances, or drop fewer semantic types and groups."
+        )
+    kept = kept.select(
+        pl.int_range(FIRST_CONCEPT, FIRST_CONCEPT + pl.len(), dtype=pl.Int64).alias("token_id"), pl.all()
+    )
+    kept.write_csv(out / "vocabulary.csv")
+    dropped.write_csv(out / "dropped.csv")
+    (out / "hash.txt").write_text(hash_of(kept["concept"].to_list()) + "\n", encoding="ascii")
+    by_reason = dropped.group_by("reason").agg(concepts=pl.len(), events=pl.col("events").sum())
+    counted = {row["reason"]: row for row in by_reason.iter_rows(named=True)}
+    return {
+        "rows_in": concepts.height,
+        "kept": kept.height,
+        "dropped": {name: counted[name]["concepts"] for name in FILTERS if name in counted},
+        "events": {
+            "rows_in": int(concepts["events"].sum()),
+            "kept": int(kept["events"].sum()),
+            "dropped": {name: int(counted[name]["events"]) for name in FILTERS if name in counted},
+        },
+        "untyped": int(kept["untyped"].sum()),
+    }
+
+
+def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, mrsty: Path) -> pl.DataFrame:
+    """Add the name of each concept (of its most frequent code) and its semantic types, separated by blanks."""
+    named = mapping.filter(pl.col("concept").is_not_null()).sort("events", "code", descending=[True, False])
+    names = named.group_by("concept", maintain_order=True).agg(pl.col("name").first())
+    types = (
+        rrf.semantic_types(mrsty)
+        .group_by(pl.col("cui").alias("concept"))
+        .agg(semantic_types=pl.col("tui").sort().str.join(" "))
+    )
+    return (
+        concepts.join(names, on="concept", how="left", maintain_order="left")
+        .join(types, on="concept", how="left", maintain_order="left")
+        .with_columns(
+            name=pl.col("name").map_elements(snomed.without_tag, return_dtype=pl.String).fill_null(pl.col("concept")),
+            semantic_types=pl.col("semantic_types").fill_null(""),
+        )
+        .with_columns(untyped=pl.col("semantic_types") == "")
+        .select("concept", "name", "semantic_types", "untyped", "events", "appearances", "patients")
+    )

@@ -1,0 +1,51 @@
+"""Why a concept leaves the vocabulary: one function per reason, applied in the order of FILTERS.
+
+Each takes the concepts (see `vocabulary.build`) and the settings, and returns an expression that is true for those to drop.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.terminology.semantic_types import GROUP_OF
+from ehr_pipeline.vocabulary.settings import VocabularySettings
+
+Filter = Callable[[VocabularySettings, dict[str, str]], pl.Expr]
+
+
+def semantic_type(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+    """All types of the concept are among those to drop. Untyped concepts stay."""
+    return _all_types_in(set(settings.drop_semantic_types))
+
+
+def semantic_group(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+    """All types of the concept belong to groups to drop."""
+    return _all_types_in({tui for tui, group in GROUP_OF.items() if group in settings.drop_semantic_groups})
+
+
+def administrative(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+    """The concept stands on the list of administrative concepts."""
+    if not settings.administrative_concepts:
+        return pl.lit(False)
+    listed = code_lists.concepts(Path(settings.administrative_concepts), concept_of_code)
+    return pl.col("concept").is_in(sorted(listed))
+
+
+def rare(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+    """The concept has too few appearances."""
+    return pl.col("appearances") < settings.min_appearances
+
+
+FILTERS: dict[str, Filter] = {
+    "semantic_type": semantic_type,
+    "semantic_group": semantic_group,
+    "administrative": administrative,
+    "rare": rare,
+}
+
+
+def _all_types_in(unwanted: set[str]) -> pl.Expr:
+    types = pl.col("semantic_types").str.split(" ")
+    return (pl.col("semantic_types") != "") & types.list.eval(pl.element().is_in(sorted(unwanted))).list.all()

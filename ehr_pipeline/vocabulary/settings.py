@@ -1,0 +1,50 @@
+"""Settings of the vocabulary."""
+
+from dataclasses import dataclass
+
+from ehr_pipeline.fields import option
+
+# Types of concepts that describe how care is organised and recorded rather than the patient (UMLS Semantic Network).
+ADMINISTRATIVE_TYPES = (
+    "T058",
+    "T064",
+    "T065",
+    "T089",
+    "T090",
+    "T091",
+    "T092",
+    "T093",
+    "T094",
+    "T095",
+    "T097",
+    "T170",
+    "T171",
+    "T185",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VocabularySettings:
+    """Which concepts stay. The drops happen in the order of these settings."""
+
+    mrsty: str = option("MRSTY.RRF of the UMLS (.gz is read too).", role="input")
+    drop_semantic_types: tuple[str, ...] = option(
+        "Semantic types (TUI) to drop; a concept goes when all of its types are among them.", ADMINISTRATIVE_TYPES
+    )
+    drop_semantic_groups: tuple[str, ...] = option(
+        "Semantic groups to drop, such as 'GEOG' or 'OCCU' (UMLS SemGroups).", ("GEOG", "OCCU", "ORGA")
+    )
+    administrative_concepts: str = option(
+        "Concept list (CSV) of administrative concepts to drop; empty for none.", "", role="list"
+    )
+    min_appearances: int = option(
+        "Smallest number of appearances (patient, day) of a concept that stays. Source: 100 in the published run.",
+        100,
+        ge=1,
+    )
+    min_size: int = option(
+        "Smallest vocabulary on which training makes sense; below it, nothing is built.", 50, role="check", ge=1
+    )
+    workers: int = option(
+        "Processes that work on buckets side by side; 1 works inline.", 1, role="tuning", ge=1, le=512
+    )

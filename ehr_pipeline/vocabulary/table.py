@@ -1,0 +1,63 @@
+"""The vocabulary as later stages read it. Standard library only: GPU workers read it too."""
+
+import csv
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+# Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
+SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")
+PAD, MASK, UNKNOWN = 0, 1, 2
+FIRST_CONCEPT = len(SPECIAL_TOKENS)
+
+
+@dataclass(frozen=True)
+class Concept:
+    """One row of `vocabulary.csv`."""
+
+    token_id: int
+    concept: str
+    """CUI, or SCT:<id> for a code that stands for itself."""
+    name: str
+    semantic_types: tuple[str, ...]
+    appearances: int
+    patients: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The kept concepts in order of token id, and the hash that checkpoints carry."""
+
+    concepts: tuple[Concept, ...]
+    hash: str
+
+    @classmethod
+    def read(cls, folder: Path) -> "Vocabulary":
+        """Read the folder of a `vocabulary` artifact."""
+        with (folder / "vocabulary.csv").open(encoding="utf-8", newline="") as stream:
+            concepts = tuple(
+                Concept(
+                    int(row["token_id"]),
+                    row["concept"],
+                    row["name"],
+                    tuple(row["semantic_types"].split()),
+                    int(row["appearances"]),
+                    int(row["patients"]),
+                )
+                for row in csv.DictReader(stream)
+            )
+        return cls(concepts, (folder / "hash.txt").read_text(encoding="ascii").strip())
+
+    @property
+    def size(self) -> int:
+        """Number of token ids, the special ones included."""
+        return FIRST_CONCEPT + len(self.concepts)
+
+    @cached_property
+    def token_of(self) -> dict[str, int]:
+        """Token id by concept."""
+        return {concept.concept: concept.token_id for concept in self.concepts}
+
+    def name(self, token_id: int) -> str:
+        """What a token is called."""
+        return SPECIAL_TOKENS[token_id] if token_id < FIRST_CONCEPT else self.concepts[token_id - FIRST_CONCEPT].name
