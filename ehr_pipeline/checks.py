@@ -216,7 +216,7 @@ def _no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
 
 def _evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     test = artifact.counts["split_half"]
-    figures = {name: test[name] for name in ("agreement", "expected", "excess") if test[name] is not None}
+    figures = {name: test[name] for name in ("recognised", "expected", "excess") if test[name] is not None}
     return test["verdict"] in ("clear", "weak"), f"split-half test: {test['verdict']} evidence of subgroups", figures
 
 

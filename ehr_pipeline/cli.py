@@ -40,7 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     demo.set_defaults(command=_demo)
     run = commands.add_parser("run", help="materialise assets, checks included")
     run.add_argument(
-        "--select", help="which assets, in Dagster's syntax: 'clusters', '+clusters', 'vocabulary+' (default: all)"
+        "--select",
+        help="which assets, in Dagster's selection syntax: 'clusters', '+clusters' (with what comes before),"
+        " 'vocabulary+' (and after), 'cohort,clusters' (default: all)",
     )
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")

@@ -13,10 +13,13 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
     """
     if len(vectors) < dimensions + 5:
         return _principal_axes(vectors, dimensions)
-    import umap  # compiles for seconds when it is imported: only where it is used
-
     with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="Tensorflow not installed"
+        )  # only for a variant that is not used here
         warnings.filterwarnings("ignore", message="n_jobs value")  # a seed means one thread, which is what we want
+        import umap  # compiles for seconds when it is imported: only where it is used
+
         reducer = umap.UMAP(
             n_components=dimensions,
             n_neighbors=min(neighbours, len(vectors) - 1),

@@ -1,5 +1,6 @@
 """The honest baseline: no model at all. Square roots of concept counts, truncated SVD, and the same clustering."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,20 +13,28 @@ from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.encoder.sequences import Shard
 
 
-def concept_counts(dataset: list[Path], cohort: pa.Table, vocabulary_size: int) -> csr_array:
-    """Visits of each cohort patient with each concept (patients, V), patients in order of shard and row."""
-    parts = []
-    for path in dataset:
-        shard, patients = Shard.read(path), rows_of_shard(cohort, path.name)
+def concept_counts(
+    dataset: list[Path],
+    cohort: pa.Table,
+    vocabulary_size: int,
+    part: Callable[[Shard, int], Shard] = lambda shard, number: shard,
+) -> csr_array:
+    """Visits of each cohort patient with each concept (patients, V), patients in order of shard and row.
+
+    `part` may replace each shard (by its number) with a part of it, such as half of the visits.
+    """
+    counts = []
+    for number, path in enumerate(dataset):
+        shard, patients = part(Shard.read(path), number), rows_of_shard(cohort, path.name)
         starts = shard.patient_tokens
         length = starts[patients + 1] - starts[patients]
         place = np.repeat(starts[patients] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
         owner = np.repeat(np.arange(len(patients)), length)
         ones = np.ones(len(owner), np.float32)
-        parts.append(csr_array((ones, (owner, shard.tokens[place])), shape=(len(patients), vocabulary_size)))
-    counts = csr_array(vstack(parts, format="csr"))
-    counts.sum_duplicates()
-    return counts
+        counts.append(csr_array((ones, (owner, shard.tokens[place])), shape=(len(patients), vocabulary_size)))
+    joined = csr_array(vstack(counts, format="csr"))
+    joined.sum_duplicates()
+    return joined
 
 
 def vectors(counts: csr_array, components: int, seed: int) -> NDArray[np.float32]:

@@ -5,13 +5,15 @@ concepts, and the attributes that the reports audit) and `evidence.json`; on syn
 """
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline import schemas
@@ -19,6 +21,7 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline, evidence, truth
 from ehr_pipeline.clusters.methods import METHODS, cluster
 from ehr_pipeline.clusters.settings import ClustersSettings
+from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.projection import project
 
@@ -38,14 +41,8 @@ def build(
     other_method = next(name for name in METHODS if name != settings.method)
     other = cluster(vectors, other_method, settings.n, settings.neighbours, seed)
     people = _people(dataset, cohort.file("cohort.arrow"), ids)
-    counts = baseline.concept_counts(
-        dataset.files("patients"), schemas.read(cohort.file("cohort.arrow")), vocabulary_size
-    )
-    row_of = {patient_id: row for row, patient_id in enumerate(_cohort_ids(dataset, cohort))}
-    chosen = np.zeros(vocabulary_size)
-    chosen[json.loads(embeddings.file("selected.json").read_text(encoding="utf-8"))] = 1
-    counts = counts[np.array([row_of[patient_id] for patient_id in ids])].multiply(chosen).tocsr()
-    plain = baseline.vectors(counts, settings.baseline_components, seed)
+    counter = _Counter(dataset, cohort, embeddings, vocabulary_size, ids)
+    plain = baseline.vectors(counter.count(), settings.baseline_components, seed)
     without_model = cluster(plain, settings.method, settings.n, settings.neighbours, seed)
     points = project(vectors, 2, settings.neighbours, seed)
     table = people.append_column("cluster", pa.array(labels + 1, pa.int32()))
@@ -54,12 +51,20 @@ def build(
     for name, values in zip("xy", points.T, strict=True):
         table = table.append_column(name, pa.array(values))
     schemas.write(out / "clusters.arrow", table)
-    tested = _evidence(embeddings, ids, vectors, labels, people, settings, seed)
+    alike = evidence.matched_blocks(
+        [np.array(people.column(name).to_pylist()) for name in ("disease", "sex")],
+        [people.column(name).to_numpy() for name in ("mean_age", "concepts")],
+    )
+    halves = (
+        _half(embeddings, "half_a", ids, counter, True, seed),
+        _half(embeddings, "half_b", ids, counter, False, seed),
+    )
+    tested = evidence.split_half(vectors, labels, halves, alike, settings.neighbours, settings.permutations, seed)
     (out / "evidence.json").write_text(json.dumps(tested.as_dict(), indent=1) + "\n", encoding="utf-8")
     if settings.truth:
         planted = truth.PlantedGroups.read(Path(settings.truth))
-        both = {"encoder": vectors, "baseline": plain}
-        found = truth.agreement(planted, ids, labels, both, settings.method, settings.neighbours, seed)
+        compared = {"encoder": vectors, "baseline": plain}
+        found = truth.agreement(planted, ids, labels, compared, settings.method, settings.neighbours, seed)
         (out / "agreement.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sizes = np.bincount(labels, minlength=settings.n)
     return {
@@ -70,13 +75,47 @@ def build(
         "largest": int(sizes.max()),
         f"agreement_with_{other_method}": float(adjusted_rand_score(labels, other)),
         "agreement_with_baseline": float(adjusted_rand_score(labels, without_model)),
-        "split_half": {
-            "agreement": tested.agreement,
-            "expected": tested.expected,
-            "excess": tested.excess,
-            "verdict": tested.verdict,
-        },
+        "split_half": {name: getattr(tested, name) for name in ("recognised", "expected", "excess", "verdict")},
     }
+
+
+@dataclass(frozen=True)
+class _Counter:
+    """Counts the chosen concepts of the embedded patients, in their order."""
+
+    dataset: Artifact
+    cohort: Artifact
+    embeddings: Artifact
+    vocabulary_size: int
+    ids: list[str]
+
+    def count(self, part: Callable[[Shard, int], Shard] = lambda shard, number: shard) -> csr_array:
+        """Visits (n, V) with each chosen concept."""
+        members = schemas.read(self.cohort.file("cohort.arrow")).sort_by([("shard", "ascending"), ("row", "ascending")])
+        counts = baseline.concept_counts(self.dataset.files("patients"), members, self.vocabulary_size, part)
+        row = pc.index_in(
+            pa.array(self.ids, pa.string()), value_set=members.column("patient_id").combine_chunks()
+        ).to_numpy()
+        chosen = np.zeros(self.vocabulary_size, np.float32)
+        chosen[json.loads(self.embeddings.file("selected.json").read_text(encoding="utf-8"))] = 1
+        kept: csr_array = counts[row].multiply(chosen).tocsr()
+        return kept
+
+
+def _half(
+    embeddings: Artifact, folder: str, ids: list[str], counter: _Counter, first: bool, seed: int
+) -> evidence.Half:
+    """One half of the records, as `embeddings.embed` divided them."""
+    half_ids, vectors = read_vectors(embeddings, folder)
+    row = pc.index_in(pa.array(ids, pa.string()), value_set=pa.array(half_ids, pa.string())).fill_null(-1).to_numpy()
+    there = row >= 0
+    placed = np.zeros((len(ids), vectors.shape[1]), np.float32)
+    placed[there] = vectors[row[there]]
+
+    def part(shard: Shard, number: int) -> Shard:
+        return shard.keep_visits(first_half(len(shard.visit_day), number, seed) == first)
+
+    return evidence.Half(placed, counter.count(part), there)
 
 
 def read_vectors(embeddings: Artifact, folder: str) -> tuple[list[str], NDArray[np.float32]]:
@@ -87,24 +126,23 @@ def read_vectors(embeddings: Artifact, folder: str) -> tuple[list[str], NDArray[
     return table.column("patient_id").to_pylist(), flat
 
 
-def _cohort_ids(dataset: Artifact, cohort: Artifact) -> list[str]:
-    """Cohort ids in the order of `baseline.concept_counts`: by shard, then row."""
-    table = schemas.read(cohort.file("cohort.arrow")).sort_by([("shard", "ascending"), ("row", "ascending")])
-    ids: list[str] = table.column("patient_id").to_pylist()
-    return ids
-
-
 def _people(dataset: Artifact, cohort_file: Path, ids: list[str]) -> pa.Table:
-    """What is known of the embedded patients: attributes, disease, age at the last visit, number of concepts and visits."""
+    """What is known of the embedded patients: attributes, disease, age at the last visit, mean age over the record, amounts."""
     parts = []
     for path in dataset.files("patients"):
         shard = Shard.read(path)
         table = schemas.read(path)
         last = np.maximum(shard.patient_start[1:] - 1, 0)
         age = (shard.visit_day[last] - shard.birth_day) / DAYS_IN_YEAR if len(shard.birth_day) else np.zeros(0)
+        size = np.diff(shard.patient_tokens)
+        owner = np.repeat(np.arange(len(size)), np.diff(shard.patient_start))
+        days = np.bincount(owner, shard.visit_day.astype(float) * np.diff(shard.visit_start), len(size)) / np.maximum(
+            size, 1
+        )
         table = table.drop_columns(["visits", "birth_date", "birth_precision"])
         table = table.append_column("age", pa.array(np.floor(age), pa.int32()))
-        table = table.append_column("concepts", pa.array(np.diff(shard.patient_tokens), pa.int32()))
+        table = table.append_column("mean_age", pa.array((days - shard.birth_day) / DAYS_IN_YEAR))
+        table = table.append_column("concepts", pa.array(size, pa.int32()))
         parts.append(table.append_column("visits", pa.array(np.diff(shard.patient_start), pa.int32())))
     everyone = pa.concat_tables(parts).combine_chunks()
     wanted = pa.array(ids, pa.string())
@@ -112,36 +150,3 @@ def _people(dataset: Artifact, cohort_file: Path, ids: list[str]) -> pa.Table:
     members = schemas.read(cohort_file)
     place = pc.index_in(wanted, value_set=members.column("patient_id").combine_chunks())
     return people.append_column("disease", members.column("disease").combine_chunks().take(place))
-
-
-def _evidence(
-    embeddings: Artifact,
-    ids: list[str],
-    vectors: NDArray[np.float32],
-    labels: NDArray[np.int64],
-    people: pa.Table,
-    settings: ClustersSettings,
-    seed: int,
-) -> evidence.Evidence:
-    halves, have = [], []
-    for folder in ("half_a", "half_b"):
-        half_ids, half = read_vectors(embeddings, folder)
-        place = {patient_id: row for row, patient_id in enumerate(half_ids)}
-        row = np.array([place.get(patient_id, -1) for patient_id in ids])
-        halves.append(half[row] if len(half) else np.zeros_like(vectors))
-        have.append(row >= 0)
-    columns: list[NDArray[Any]] = [
-        np.array(people.column(name).to_pylist()) for name in ("disease", "sex", "age", "concepts")
-    ]
-    strata = evidence.strata_of(*columns)
-    return evidence.split_half(
-        vectors,
-        labels,
-        halves[0],
-        halves[1],
-        have[0] & have[1],
-        strata,
-        settings.neighbours,
-        settings.permutations,
-        seed,
-    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.cluster import AgglomerativeClustering, SpectralClustering
 from sklearn.neighbors import kneighbors_graph
@@ -32,14 +32,13 @@ def neighbour_graph(unit: Vectors, neighbours: int) -> Any:
     count, part = connected_components(graph, directed=False)
     if count > 1:
         centres = np.stack([unit[part == number].mean(0) for number in range(count)])
-        member = np.array([np.flatnonzero(part == number)[0] for number in range(count)])
-        rows, columns = [], []
-        for number in range(1, count):
-            nearest = int(np.argmax(centres[:number] @ centres[number]))
-            rows += [member[number], member[nearest]]
-            columns += [member[nearest], member[number]]
-        graph = graph + csr_array((np.full(len(rows), WEAK_LINK), (rows, columns)), shape=graph.shape)
-    return graph
+        member = np.array([np.flatnonzero(part == number)[0] for number in range(count)], np.int32)
+        joined = member[[int(np.argmax(centres[:number] @ centres[number])) for number in range(1, count)]]
+        links = (np.full(count - 1, WEAK_LINK), (member[1:], joined))
+        link = coo_array(links, shape=graph.shape).tocsr()
+        graph = graph + link + link.T
+    # scikit-learn takes 32-bit indices only; sums of sparse matrices may widen them.
+    return csr_array((graph.data, graph.indices.astype(np.int32), graph.indptr.astype(np.int32)), shape=graph.shape)
 
 
 def spectral(unit: Vectors, n: int, neighbours: int, seed: int) -> Labels:

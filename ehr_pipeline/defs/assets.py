@@ -15,37 +15,37 @@ Result = dg.MaterializeResult[Any]
 PipelineParam = dg.ResourceParam[Pipeline]
 
 
-@dg.asset(partitions_def=EXTRACTS, group_name="records", kinds={"polars", "arrow"}, owners=OWNERS)
+@dg.asset(partitions_def=EXTRACTS, group_name="data", kinds={"polars", "arrow"}, owners=OWNERS)
 def raw_records(context: dg.AssetExecutionContext, pipeline: PipelineParam) -> Result:
     """One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with file, line, reason."""
     return published(pipeline, pipeline.raw_records(context.partition_key))
 
 
-@dg.asset(deps=[raw_records], group_name="records", kinds={"json"}, owners=OWNERS)
+@dg.asset(deps=[raw_records], group_name="data", kinds={"json"}, owners=OWNERS)
 def extract_catalog(pipeline: PipelineParam) -> Result:
     """All extracts that were read, each with its data version. Everything downstream depends on this one asset."""
     return published(pipeline, pipeline.extract_catalog())
 
 
-@dg.asset(deps=[extract_catalog], group_name="events", kinds={"arrow"}, owners=OWNERS)
+@dg.asset(deps=[extract_catalog], group_name="data", kinds={"arrow"}, owners=OWNERS)
 def mapped_events(pipeline: PipelineParam) -> Result:
     """Patient, date, UMLS concept: every code mapped, kept as its own token, or counted as lost."""
     return published(pipeline, pipeline.mapped_events())
 
 
-@dg.asset(deps=[mapped_events], group_name="vocabulary", kinds={"csv"}, owners=OWNERS)
+@dg.asset(deps=[mapped_events], group_name="data", kinds={"csv"}, owners=OWNERS)
 def vocabulary(pipeline: PipelineParam) -> Result:
     """Concept to token id, with name, semantic types and counts; what was dropped, and why."""
     return published(pipeline, pipeline.vocabulary())
 
 
-@dg.asset(deps=[extract_catalog, mapped_events, vocabulary], group_name="patients", kinds={"arrow"}, owners=OWNERS)
+@dg.asset(deps=[extract_catalog, mapped_events, vocabulary], group_name="data", kinds={"arrow"}, owners=OWNERS)
 def patient_dataset(pipeline: PipelineParam) -> Result:
     """One row for each patient: visits as lists of concepts, in Arrow."""
     return published(pipeline, pipeline.patient_dataset())
 
 
-@dg.asset(deps=[patient_dataset], group_name="patients", kinds={"arrow"}, owners=OWNERS)
+@dg.asset(deps=[patient_dataset], group_name="data", kinds={"arrow"}, owners=OWNERS)
 def data_split(pipeline: PipelineParam) -> Result:
     """Training and validation patients, by a keyed hash of the patient id: a patient keeps its side for ever."""
     return published(pipeline, pipeline.data_split())
@@ -64,14 +64,14 @@ def encoder_checkpoint(context: dg.AssetExecutionContext, pipeline: PipelinePara
 
 
 @dg.asset(
-    deps=[encoder_checkpoint, vocabulary, mapped_events], group_name="concepts", kinds={"numpy", "umap"}, owners=OWNERS
+    deps=[encoder_checkpoint, vocabulary, mapped_events], group_name="encoder", kinds={"numpy", "umap"}, owners=OWNERS
 )
 def concept_embeddings(pipeline: PipelineParam) -> Result:
     """Concept vectors, the ten nearest neighbours of the concepts of interest, and projector files."""
     return published(pipeline, pipeline.concept_embeddings())
 
 
-@dg.asset(deps=[mapped_events, patient_dataset], group_name="embeddings", kinds={"arrow"}, owners=OWNERS)
+@dg.asset(deps=[mapped_events, patient_dataset], group_name="cohort", kinds={"arrow"}, owners=OWNERS)
 def cohort(pipeline: PipelineParam) -> Result:
     """Who has one of the diseases, by concept lists."""
     return published(pipeline, pipeline.cohort())
@@ -79,7 +79,7 @@ def cohort(pipeline: PipelineParam) -> Result:
 
 @dg.asset(
     deps=[patient_dataset, cohort, encoder_checkpoint, concept_embeddings, vocabulary, mapped_events],
-    group_name="embeddings",
+    group_name="cohort",
     kinds={"torch", "arrow"},
     owners=OWNERS,
     pool="training",
@@ -91,7 +91,7 @@ def patient_embeddings(context: dg.AssetExecutionContext, pipeline: PipelinePara
 
 @dg.asset(
     deps=[patient_dataset, cohort, patient_embeddings, vocabulary],
-    group_name="clusters",
+    group_name="cohort",
     kinds={"scikitlearn", "umap"},
     owners=OWNERS,
 )

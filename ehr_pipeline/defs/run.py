@@ -1,12 +1,14 @@
 """Materialise assets from the command line, through the same instance that the UI shows."""
 
 import logging
+import operator
 import os
 import signal
 import subprocess
 import sys
 import warnings
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,10 @@ class Outcome:
 
 
 def run(study: Study, select: str | None) -> Outcome:
-    """Materialise a selection (Dagster's syntax; None for everything) with its checks, for all extracts."""
+    """Materialise a selection with its checks, for all extracts.
+
+    `select` is Dagster's asset selection syntax, several selections separated by commas; None selects everything.
+    """
     ensure_home()
     # Beta and preview notices are about Dagster's own calls; the user can do nothing about them.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -80,7 +85,8 @@ def _selected(select: str | None) -> set[str]:
     if select is None:
         return set(ORDER)
     try:
-        keys = dg.AssetSelection.from_string(select).resolve(list(ASSETS))
+        parts = [dg.AssetSelection.from_string(part.strip()) for part in select.split(",")]
+        keys = reduce(operator.or_, parts).resolve(list(ASSETS))
     except Exception as error:
         raise UserError(
             f"--select {select!r} is not a selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ORDER)}."

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import jobs, schemas
 from ehr_pipeline.embeddings.cohort import rows_of_shard
+from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.pooling import Inference, Pooled, pool_patients
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import process_group
@@ -56,7 +57,7 @@ def _embed_shard(
 ) -> None:
     shard, how = Shard.read(path), Inference(**job["settings"])
     ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(patients))
-    half = np.random.default_rng([job["seed"], number, 0x4A1F]).random(len(shard.visit_day)) < 0.5
+    half = first_half(len(shard.visit_day), number, job["seed"])
     parts = (("embeddings", shard), ("half_a", shard.keep_visits(half)), ("half_b", shard.keep_visits(~half)))
     for folder, part in parts:
         pooled = pool_patients(model, part, patients, chosen, how, device)

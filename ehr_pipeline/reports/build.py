@@ -1,7 +1,7 @@
 """`cluster_reports`: one self-contained HTML page that a clinician can read, and the tables behind it.
 
 The artifact holds `report.html`, `enrichment.csv` (every tested concept of the top lists, with counts: restricted), `audit.json`,
-`summary.json` (suppressed) and the pictures under `notes/`.
+and the pictures under `notes/`; on synthetic extracts `agreement.json` as well.
 """
 
 import base64
@@ -60,6 +60,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "version": __version__,
         "evidence": evidence,
         "effects": effects,
+        "mirrored": _mirrored(effects),
         "clusters": _cards(clustered, labels, rows, evidence, disclosure, drawn, inputs.seed),
         "maps": _maps(clustered, labels, settings, disclosure, drawn, inputs.seed),
         "key": _key_figures(inputs, clustered, disclosure),
@@ -70,6 +71,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "pooling": _pooling(inputs, vocabulary),
     }
     (out / "report.html").write_text(page.render(content), encoding="utf-8")
+    if content["agreement"]:
+        (out / "agreement.json").write_text(json.dumps(content["agreement"], indent=1) + "\n", encoding="utf-8")
     _write_enrichment(out / "enrichment.csv", found, vocabulary, settings)
     (out / "audit.json").write_text(
         json.dumps([asdict(effect) | {"words": effect.words} for effect in effects], indent=1) + "\n", encoding="utf-8"
@@ -82,6 +85,12 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "concepts_tested": len(vocabulary.concepts),
         "concepts_shown": shown,
     }
+
+
+def read_recovered(report: Artifact) -> dict[str, Any]:
+    """On synthetic extracts: agreement with the planted groups, and which companions mark their group's main cluster."""
+    found: dict[str, Any] = _json(report, "agreement.json")
+    return found
 
 
 def _json(artifact: Artifact, name: str) -> Any:
@@ -109,6 +118,12 @@ def _audit(
     return [audit.effect(name, _column(clustered, name), labels) for name in names]
 
 
+def _mirrored(effects: list[audit.Effect]) -> str:
+    """What the clusters mirror strongly, disease apart, in words; empty when nothing."""
+    strong = [effect.attribute for effect in effects if effect.words == "large" and effect.attribute != "disease"]
+    return " and ".join("the number of concepts" if name == "concepts" else name for name in strong)
+
+
 def _cards(
     clustered: pa.Table,
     labels: NDArray[np.int64],
@@ -127,8 +142,8 @@ def _cards(
             "rows": table if not card["hidden"] else [],
             "cloud": "",
         }
-        agreement = evidence["per_cluster"].get(str(number))
-        card["agreement"] = "–" if agreement is None or card["hidden"] else f"{100 * agreement:.0f} %"
+        recognised = evidence["per_cluster"].get(str(number))
+        card["recognised"] = "–" if recognised is None or card["hidden"] else f"{100 * recognised:.0f} %"
         if table and not card["hidden"]:
             path = drawn / f"cloud_{number + 1:02d}.png"
             pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], seed)

@@ -15,14 +15,14 @@ approximate: they were derived from names and tags. Use it to try the pipeline, 
 
 
 def write(folder: Path, table: CodeTable) -> None:
-    """Write both files and the notice. Codes of the UK extension are left out, as they are of the UMLS."""
+    """Write both files and the notice. Codes of extensions are left out, as those of the UK are of the UMLS."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(NOTICE, encoding="utf-8")
     types: dict[str, str] = {}
     preferred: set[str] = set()
     with (folder / "MRCONSO.RRF").open("w", encoding="utf-8", newline="\n") as stream:
         for number, row in enumerate(table.pairs.iter_rows(named=True), start=1):
-            if not row["cui"]:
+            if not row["cui"] or row["code"][-3:-1] != "00":
                 continue
             types[row["cui"]] = types.get(row["cui"]) or row["tui"] or ""
             first = row["code"] not in preferred

@@ -38,7 +38,7 @@ class TorchrunLauncher(Launcher):
             command = [sys.executable, str(die_with_parent.__file__), sys.executable, *torchrun]
             client = dg.PipesSubprocessClient(termination_timeout_seconds=self.termination_timeout_seconds)
             try:
-                client.run(command=command, context=context, env=self._environment(job))
+                client.run(command=command, context=context.op_execution_context, env=self._environment(job))
             except dg.DagsterExecutionInterruptedError:
                 raise
             except Exception as error:

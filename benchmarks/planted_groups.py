@@ -1,0 +1,164 @@
+"""Does the science work? The demo's chain on synthetic extracts of several seeds, and on one without groups.
+
+For each pooling: adjusted Rand index with as many clusters as planted groups, homogeneity with 20, whether every companion marks
+its group's main cluster; beside the honest baseline on the same concepts. For the concept vectors: how often one of a concept's
+planted companions is among its ten nearest neighbours in the whole vocabulary, beside chance.
+
+Usage: python benchmarks/planted_groups.py [--seeds 0 1 2] [--patients 5000] [--keep FOLDER]
+"""
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import results
+
+from ehr_pipeline import settings
+from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.concepts.neighbours import nearest
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports.build import read_recovered
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+POOLINGS = ("list", "types", "all")
+SHARED = (
+    "extract_catalog",
+    "mapped_events",
+    "vocabulary",
+    "patient_dataset",
+    "data_split",
+    "encoder_checkpoint",
+    "concept_embeddings",
+    "cohort",
+)
+
+
+def study_in(folder: Path, seed: int) -> settings.Study:
+    """The demo's study with its files in a folder."""
+    places = {
+        "study": {"store": str(folder / "store"), "seed": seed},
+        "records": {"landing": str(folder / "landing")},
+        "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
+        "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
+        "clusters": {"truth": str(folder / "truth")},
+    }
+    return settings.load(shipped("demo/settings.toml"), places)
+
+
+def neighbour_hits(pipeline: Pipeline, truth: PlantedGroups) -> tuple[float, float]:
+    """Share of planted companions with a companion of theirs among the ten nearest concepts, and the same by chance."""
+    vocabulary = Vocabulary.read(pipeline.store.current("vocabulary").path)
+    vectors = np.load(pipeline.store.current("concept_embeddings").file("vectors.npy"))
+    fellows: dict[int, set[int]] = {}
+    for group in truth.companions.values():
+        tokens = [vocabulary.token_of[concept] for concept in group]
+        for token in tokens:
+            fellows.setdefault(token, set()).update(set(tokens) - {token})
+    queries = np.array(sorted(fellows))
+    found, _ = nearest(queries, np.arange(FIRST_CONCEPT, vocabulary.size), vectors, 10)
+    others = vocabulary.size - FIRST_CONCEPT - 1
+    hits = [bool(fellows[token] & set(row)) for token, row in zip(queries.tolist(), found.tolist(), strict=True)]
+    chance = [
+        1 - np.prod([(others - len(fellows[token]) - i) / (others - i) for i in range(10)])
+        for token in queries.tolist()
+    ]
+    return float(np.mean(hits)), float(np.mean(chance))
+
+
+def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[str, float]]:
+    """The chain on one extract. Returns figures by pooling, and those of the concept vectors under 'concepts'."""
+    if not is_there(folder, patients, seed, null=null):
+        generate(folder, patients, seed, null=null)
+    study = study_in(folder, seed)
+    pipeline = Pipeline(study)
+    pipeline.raw_records(EXTRACT)
+    for asset in SHARED:
+        getattr(pipeline, asset)()
+    truth = PlantedGroups.read(folder / "truth")
+    hits, chance = neighbour_hits(pipeline, truth)
+    figures = {"concepts": {"hits": hits, "chance": chance}}
+    for pooling in POOLINGS if not null else POOLINGS[:1]:
+        pooled = replace(
+            study, embeddings=replace(study.embeddings, pooling=replace(study.embeddings.pooling, select=pooling))
+        )
+        own = Pipeline(pooled)
+        own.patient_embeddings()
+        clusters = own.clusters()
+        report = own.cluster_reports()
+        recovered = read_recovered(report)
+        agreement = recovered["vectors"]
+        companions = [there for _, _, found in recovered["recovered"] for _, there in found]
+        figures[pooling] = {
+            "index": agreement["encoder"]["adjusted_rand_index"],
+            "homogeneity": agreement["encoder"]["homogeneity"],
+            "baseline index": agreement["baseline"]["adjusted_rand_index"],
+            "baseline homogeneity": agreement["baseline"]["homogeneity"],
+            "companions": float(np.mean(companions)),
+            "excess": clusters.counts["split_half"]["excess"],
+            "patients": clusters.counts["kept"],
+        }
+        print(f"seed {seed}{' null' if null else ''}, {pooling}: {figures[pooling]}", flush=True)
+    return figures
+
+
+def report(seeds: list[int], planted: list[dict[str, dict[str, float]]], null: dict[str, dict[str, float]]) -> str:
+    """The section for RESULTS.md."""
+
+    def mean(pooling: str, name: str) -> str:
+        values = [figures[pooling][name] for figures in planted]
+        return f"{np.mean(values):.3f} ({', '.join(f'{value:.3f}' for value in values)})"
+
+    rows = []
+    for pooling in POOLINGS:
+        rows.append(
+            (f"{pooling}: encoder", mean(pooling, "index"), mean(pooling, "homogeneity"), mean(pooling, "companions"))
+        )
+        rows.append(
+            (f"{pooling}: baseline", mean(pooling, "baseline index"), mean(pooling, "baseline homogeneity"), "")
+        )
+    header = (
+        "pooling",
+        "adjusted Rand index, n = groups",
+        "homogeneity, n = 20",
+        "companions among the top 50 of the main cluster",
+    )
+    hits = [figures["concepts"]["hits"] for figures in planted]
+    chance = [figures["concepts"]["chance"] for figures in planted]
+    excess = [f"{figures['list']['excess']:.2f}" for figures in planted]
+    cohort = ", ".join(f"{figures['list']['patients']:,}" for figures in planted)
+    return "\n\n".join(
+        (
+            f"Seeds {seeds}; means, and the value of each seed. Cohort patients: {cohort}. Baseline: square-rooted counts of"
+            " the same concepts, truncated SVD, the same clustering.",
+            results.table(header, rows),
+            f"Nearest neighbours: a companion of the same group is among the ten nearest in the whole vocabulary for"
+            f" {np.mean(hits):.2f} of the planted companions ({', '.join(f'{value:.2f}' for value in hits)}); chance is"
+            f" {np.mean(chance):.3f}, so that is {np.mean(hits) / np.mean(chance):.0f} times chance.",
+            f"Split-half test, excess over chance: {', '.join(excess)} with planted groups;"
+            f" {null['list']['excess']:.3f} on the null cohort (below 0.05 the report says that there is no evidence).",
+            f"Null cohort (no groups planted): adjusted Rand index {null['list']['index']:.3f} for the encoder,"
+            f" {null['list']['baseline index']:.3f} for the baseline.",
+        )
+    )
+
+
+def main() -> None:
+    """Run all seeds and the null cohort, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--patients", type=int, default=5000)
+    parser.add_argument("--keep", type=Path, help="folder to keep the studies in")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = options.keep or Path(scratch)
+        planted = [run(folder / f"seed{seed}", options.patients, seed, null=False) for seed in options.seeds]
+        null = run(folder / "null", options.patients, options.seeds[0], null=True)
+    results.write("planted_groups.py", "Planted groups", report(options.seeds, planted, null))
+
+
+if __name__ == "__main__":
+    main()

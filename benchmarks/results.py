@@ -1,0 +1,39 @@
+"""Sections of RESULTS.md: each script writes its own, and leaves the others as they are."""
+
+import platform
+import re
+from pathlib import Path
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+HEAD = "# Results\n\nWritten by the scripts in this folder; each section says which. Do not edit by hand.\n"
+
+
+def write(script: str, title: str, text: str) -> None:
+    """Replace the section of a script."""
+    page = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else HEAD
+    begin, end = f"<!-- {script} -->", f"<!-- end of {script} -->"
+    section = f"{begin}\n## {title}\n\n`.venv/bin/python benchmarks/{script}` on {machine()}.\n\n{text.strip()}\n{end}"
+    if begin in page:
+        page = re.sub(f"{re.escape(begin)}.*?{re.escape(end)}", lambda _: section, page, flags=re.DOTALL)
+    else:
+        page = page.rstrip() + "\n\n" + section + "\n"
+    RESULTS.write_text(page, encoding="utf-8")
+    print(section)
+
+
+def machine() -> str:
+    """Processor, cores, Python: no names of hosts."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        found = re.search(r"model name\s*:\s*(.+)", info.read_text(encoding="utf-8"))
+        model = " ".join(found[1].split()) if found else model
+    import os
+
+    return f"{len(os.sched_getaffinity(0))} cores ({model}), Python {platform.python_version()}"
+
+
+def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    """A Markdown table."""
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])

@@ -1,0 +1,97 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.sparse import csr_array
+
+from ehr_pipeline import schemas
+from ehr_pipeline.clusters import baseline, build
+from ehr_pipeline.clusters.methods import cluster
+from ehr_pipeline.clusters.truth import PlantedGroups, agreement
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline_tests.clusters.test_methods import blobs
+from ehr_pipeline_tests.encoder.data import write_shard
+
+
+def test_counts_of_cohort_patients_in_order_of_shard_and_row(tmp_path: Path) -> None:
+    patients = [
+        ("1950-07-01", "year", [("2000-01-01", [5, 6]), ("2001-01-01", [5])]),
+        ("1950-07-01", "year", [("2000-01-01", [7])]),
+    ]
+    paths = [write_shard(tmp_path / f"0000{n}.arrow", patients) for n in range(2)]
+    rows = [("x", "00001.arrow", 1), ("y", "00000.arrow", 0)]
+    cohort = pl.DataFrame(rows, schema=["patient_id", "shard", "row"], orient="row").cast({"row": pl.Int32}).to_arrow()
+    assert baseline.concept_counts(paths, cohort, 8).toarray()[:, 5:].tolist() == [[2, 1, 0], [0, 0, 1]]
+    halves = baseline.concept_counts(
+        paths, cohort, 8, lambda shard, number: shard.keep_visits(np.array([False, True, True]))
+    )
+    assert halves.toarray()[:, 5:].tolist() == [[1, 0, 0], [0, 0, 1]]
+
+
+def test_the_baseline_separates_what_counts_separate() -> None:
+    rng = np.random.default_rng(0)
+    rates = np.ones((90, 12))
+    rates[np.arange(90), np.arange(90) % 3] = 12
+    vectors = baseline.vectors(csr_array(rng.poisson(rates).astype(np.float32)), 4, seed=0)
+    labels = cluster(vectors, "spectral", 3, 10, 0)
+    assert all(len(set(labels[group::3])) == 1 for group in range(3))
+
+
+def test_agreement_with_planted_groups() -> None:
+    vectors, truth = blobs()
+    names = np.array(["a", "b", "c"])[truth]
+    ids = [str(number) for number in range(len(truth))]
+    planted = PlantedGroups(
+        {i: str(name) for i, name in zip(ids, names, strict=True)}, {"a": ["C1"], "b": ["C2"], "c": ["C3"]}
+    )
+    noise = np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
+    labels = cluster(vectors, "spectral", 6, 10, 0)
+    found = agreement(planted, ids, labels, {"encoder": vectors, "baseline": noise}, "spectral", 10, 0)
+    assert found["vectors"]["encoder"] == pytest.approx({"adjusted_rand_index": 1.0, "homogeneity": 1.0})
+    assert found["vectors"]["baseline"]["adjusted_rand_index"] < 0.1
+    assert set(found["main_cluster"]) == {"a", "b", "c"}
+
+
+def test_the_artifact_tells_of_every_embedded_patient(tiny: Pipeline, extract: Path) -> None:
+    artifact = tiny.store.current("clusters")
+    frame = pl.DataFrame(schemas.read(artifact.file("clusters.arrow")))
+    assert frame.height == tiny.store.current("patient_embeddings").counts["kept"]
+    assert set(frame["cluster"]) == set(range(1, 9))
+    assert {
+        "x",
+        "y",
+        "age",
+        "mean_age",
+        "concepts",
+        "visits",
+        "disease",
+        "sex",
+        "region",
+        "cluster_agglomerative",
+        "cluster_baseline",
+    } <= set(frame.columns)
+    assert np.isfinite(frame.select("x", "y", "age", "mean_age").to_numpy()).all()
+    assert (frame["mean_age"] <= frame["age"] + 1).all()
+    with (extract / "landing/2019-04-01/patients.txt").open(encoding="latin-1") as stream:
+        told = {row["patient_id"]: row for row in csv.DictReader(stream, delimiter="\t")}
+    for row in frame.iter_rows(named=True):
+        assert (row["sex"], row["region"], row["practice"]) == tuple(
+            told[row["patient_id"]][name] for name in ("sex", "region", "practice")
+        )
+
+
+def test_halves_are_of_the_same_visits_in_vectors_and_counts(tiny: Pipeline) -> None:
+    """The counts of both halves add up to the whole; and a patient has a half vector just when the half has a chosen concept."""
+    store = tiny.store
+    artifacts = (store.current("patient_dataset"), store.current("cohort"), store.current("patient_embeddings"))
+    ids, _ = build.read_vectors(artifacts[2], "embeddings")
+    counter = build._Counter(*artifacts, vocabulary_size=store.current("vocabulary").counts["kept"] + 5, ids=ids)
+    halves = [
+        build._half(artifacts[2], folder, ids, counter, first, tiny.study.study.seed)
+        for folder, first in (("half_a", True), ("half_b", False))
+    ]
+    assert (halves[0].counts + halves[1].counts - counter.count()).nnz == 0
+    for half in halves:
+        assert np.array_equal(half.there, np.asarray(half.counts.sum(1)).ravel() > 0)

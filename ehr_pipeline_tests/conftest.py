@@ -1,0 +1,120 @@
+"""Fixtures: one small synthetic study, run once for all tests that read artifacts."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline import settings
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.settings import EventColumns, EventFiles, PatientColumns, PatientFiles, RecordsSettings
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline.synthetic.generate import EXTRACT, generate
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+# A model and a study small enough to run in seconds: what is tested with it is the plumbing, not the science.
+TINY: dict[str, dict[str, Any]] = {
+    "records": {"buckets": 4},
+    "vocabulary": {"min_appearances": 10},
+    "patients": {"split": {"validation_share": 0.1}},
+    "encoder": {
+        "hidden_size": 32,
+        "layers": 1,
+        "heads": 2,
+        "feed_forward": 64,
+        "max_epochs": 2,
+        "context": 64,
+        "warmup_steps": 10,
+        "learning_rate": 0.01,
+    },
+    "clusters": {"n": 8, "permutations": 40},
+    "launcher": {"backend": "inprocess"},
+}
+
+
+def places(folder: Path) -> dict[str, dict[str, Any]]:
+    """Overrides that point the demo's settings at a synthetic extract in a folder."""
+    return {
+        "study": {"store": str(folder / "store")},
+        "records": {"landing": str(folder / "landing")},
+        "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
+        "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
+        "clusters": {"truth": str(folder / "truth")},
+    }
+
+
+def merged(*parts: dict[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other, the last on top."""
+    result: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            inner = result.get(key)
+            result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return result
+
+
+def tiny_settings(folder: Path, **overrides: dict[str, Any]) -> settings.Study:
+    """The tiny study on the synthetic extract in a folder."""
+    return settings.load(shipped("demo/settings.toml"), merged(TINY, places(folder), overrides))
+
+
+@pytest.fixture(scope="session")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic extract of 400 patients: landing, terminology, truth."""
+    folder = tmp_path_factory.mktemp("extract")
+    generate(folder, patients=400, seed=7)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """The tiny study with every asset made."""
+    study = tiny_settings(extract, study={"store": str(tmp_path_factory.mktemp("store"))})
+    pipeline = Pipeline(study)
+    pipeline.raw_records(EXTRACT)
+    for asset in (
+        "extract_catalog",
+        "mapped_events",
+        "vocabulary",
+        "patient_dataset",
+        "data_split",
+        "encoder_checkpoint",
+    ):
+        getattr(pipeline, asset)()
+    for asset in ("concept_embeddings", "cohort", "patient_embeddings", "clusters", "cluster_reports"):
+        getattr(pipeline, asset)()
+    return pipeline
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real, openly licensed inputs beside the checkout; tests that need them skip where they are absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the folder shared/data with real inputs does not lie beside this checkout")
+    return SHARED
+
+
+@pytest.fixture
+def landing(tmp_path: Path) -> Callable[..., Path]:
+    """Writes an extract from texts: landing(events=..., patients=...) returns its folder."""
+
+    def write(
+        events: str | bytes, patients: str | bytes = "id\tyear\n1\t1950\n2\t1980\n", extract: str = "2020-01-01"
+    ) -> Path:
+        folder = tmp_path / "landing" / extract
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (("events.txt", events), ("patients.txt", patients)):
+            (folder / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        return folder
+
+    return write
+
+
+def records_settings(landing: Path, **changes: Any) -> RecordsSettings:
+    """Settings for the extracts of the `landing` fixture."""
+    events = EventFiles(files="events*", columns=EventColumns(patient="id", date="date", code="code"))
+    patients = PatientFiles(files="patients*", columns=PatientColumns(patient="id", birth_year="year"))
+    values = {"landing": str(landing), "events": (events,), "patients": (patients,), "buckets": 2} | changes
+    return RecordsSettings(**values)

@@ -1,0 +1,134 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+
+from ehr_pipeline import settings
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.checks import CHECKS
+from ehr_pipeline.definitions import build
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline_tests.conftest import merged
+
+GRAPH = {
+    "raw_records": set(),
+    "extract_catalog": {"raw_records"},
+    "mapped_events": {"extract_catalog"},
+    "vocabulary": {"mapped_events"},
+    "patient_dataset": {"extract_catalog", "mapped_events", "vocabulary"},
+    "data_split": {"patient_dataset"},
+    "encoder_checkpoint": {"vocabulary", "patient_dataset", "data_split"},
+    "concept_embeddings": {"encoder_checkpoint", "vocabulary", "mapped_events"},
+    "cohort": {"mapped_events", "patient_dataset"},
+    "patient_embeddings": {
+        "patient_dataset",
+        "cohort",
+        "encoder_checkpoint",
+        "concept_embeddings",
+        "vocabulary",
+        "mapped_events",
+    },
+    "clusters": {"patient_dataset", "cohort", "patient_embeddings", "vocabulary"},
+    "cluster_reports": set(STAGES) - {"raw_records", "cluster_reports"},
+}
+
+
+@pytest.fixture(scope="module")
+def graph() -> AssetGraph:
+    return build(settings.load(shipped("demo/settings.toml"))).resolve_asset_graph()
+
+
+def test_the_graph(graph: AssetGraph) -> None:
+    found = {
+        node.key.to_user_string(): {parent.to_user_string() for parent in node.parent_keys}
+        for node in graph.asset_nodes
+    }
+    assert found == GRAPH
+
+
+def test_what_an_asset_reads_is_what_dagster_is_told(tiny: Pipeline) -> None:
+    """The inputs in the manifests are the dependencies of the graph: otherwise staleness would not be true."""
+    for asset, parents in GRAPH.items():
+        if asset not in ("raw_records", "extract_catalog"):
+            inputs = {name for name in tiny.store.current(asset).manifest["inputs"] if name in STAGES}
+            assert inputs == parents, asset
+
+
+def test_every_asset_reads_well_in_the_ui(graph: AssetGraph) -> None:
+    for node in graph.asset_nodes:
+        assert node.description, node.key
+        assert node.group_name in ("data", "encoder", "cohort", "reports")
+        assert node.owners
+        assert node.kinds
+
+
+def test_raw_records_are_partitioned_by_extract_and_nothing_else_is(graph: AssetGraph) -> None:
+    partitioned = {node.key.to_user_string() for node in graph.asset_nodes if node.is_partitioned}
+    assert partitioned == {"raw_records"}
+
+
+def test_every_asset_has_its_checks(graph: AssetGraph) -> None:
+    found: dict[str, set[str]] = {}
+    for key in graph.asset_check_keys:
+        found.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
+    assert found == {asset: {check.name for check in checks} for asset, checks in CHECKS.items()}
+
+
+CHANGES: list[tuple[dict[str, Any], set[str]]] = [
+    ({"study": {"name": "another"}}, {"cluster_reports"}),
+    (
+        {"study": {"seed": 1}},
+        {"encoder_checkpoint", "concept_embeddings", "patient_embeddings", "clusters", "cluster_reports"},
+    ),
+    ({"records": {"sentinel_dates": ["1900-01-01"]}}, {"raw_records"}),
+    ({"records": {"workers": 2, "block_megabytes": 1}}, set()),
+    ({"events": {"unmapped": "keep"}}, {"mapped_events"}),
+    ({"events": {"coverage_floor": 0.1}}, set()),
+    ({"vocabulary": {"min_appearances": 5}}, {"vocabulary"}),
+    ({"patients": {"min_visits": 5}}, {"patient_dataset"}),
+    ({"patients": {"split": {"validation_share": 0.1}}}, {"data_split"}),
+    ({"encoder": {"learning_rate": 0.5}}, {"encoder_checkpoint"}),
+    ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings"}),
+    ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway
+    ({"launcher": {"processes": 2, "backend": "inprocess"}}, set()),
+    ({"concepts": {"neighbours": 5}}, {"concept_embeddings"}),
+    ({"embeddings": {"pooling": {"select": "all"}}}, {"patient_embeddings"}),
+    ({"embeddings": {"batch_tokens": 512}}, set()),
+    ({"embeddings": {"cohort": [{"name": "Psoriasis", "concepts": str(shipped("lists/psoriasis.csv"))}]}}, {"cohort"}),
+    ({"clusters": {"n": 5}}, {"clusters"}),
+    ({"reports": {"title": "another"}}, {"cluster_reports"}),
+]
+
+
+@pytest.mark.parametrize(("change", "stale"), CHANGES)
+def test_a_changed_setting_makes_stale_just_what_depends_on_it(change: dict[str, Any], stale: set[str]) -> None:
+    before = Pipeline(settings.load(shipped("demo/settings.toml")))
+    after = Pipeline(settings.load(shipped("demo/settings.toml"), merged(change)))
+    assert {asset for asset in STAGES if before.code_version(asset) != after.code_version(asset)} == stale
+
+
+def test_an_edited_list_makes_stale_what_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("code,cui,name,source\n1,,x,x\n")
+    study = settings.load(shipped("demo/settings.toml"), {"vocabulary": {"administrative_concepts": str(path)}})
+    before = {asset: Pipeline(study).code_version(asset) for asset in STAGES}
+    path.write_text("code,cui,name,source\n2,,x,x\n")
+    after = {asset: Pipeline(study).code_version(asset) for asset in STAGES}
+    assert {asset for asset in STAGES if before[asset] != after[asset]} == {"vocabulary"}
+
+
+def test_the_code_version_is_that_of_the_definitions(graph: AssetGraph) -> None:
+    pipeline = Pipeline(settings.load(shipped("demo/settings.toml")))
+    for node in graph.asset_nodes:
+        assert node.code_version == pipeline.code_version(node.key.to_user_string())
+
+
+def test_the_checks_on_truth_are_for_synthetic_studies_only() -> None:
+    study = settings.load(shipped("demo/settings.toml"))
+    real = replace(study, clusters=replace(study.clusters, truth=""))
+    names = {key.name for key in build(real).resolve_asset_graph().asset_check_keys}
+    assert "planted_groups" not in names
+    assert "evidence_of_subgroups" in names

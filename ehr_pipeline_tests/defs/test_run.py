@@ -1,0 +1,215 @@
+"""The whole chain through Dagster, as the command line and the UI run it."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ehr_pipeline import cli, settings
+from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline.defs.run import run
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline_tests.conftest import merged, places, tiny_settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Dagster home of its own."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
+    monkeypatch.setenv("DAGSTER_HOME", str(folder))
+    monkeypatch.setenv("EHR_STATE_DIR", str(folder / "state"))
+    monkeypatch.setenv(settings.ENVIRONMENT_VARIABLE, "unset")
+    return folder
+
+
+@pytest.fixture
+def store(tiny: Pipeline, tmp_path: Path) -> Path:
+    """A copy of the tiny study's store."""
+    shutil.copytree(tiny.store.root, tmp_path / "store")
+    return tmp_path / "store"
+
+
+def write_settings(path: Path, folder: Path, store: Path, **overrides: dict[str, Any]) -> Path:
+    """A settings file of the tiny study: the demo's, with other values."""
+    import tomllib
+
+    from ehr_pipeline.shipped import shipped
+    from ehr_pipeline_tests.conftest import TINY
+
+    base = tomllib.loads(shipped("demo/settings.toml").read_text())
+    lists = shipped("lists")
+    base = json.loads(json.dumps(base).replace("../lists", str(lists)))
+    values = merged(base, TINY, places(folder), {"study": {"store": str(store)}}, overrides)
+    path.write_text(to_toml(values))
+    return path
+
+
+def to_toml(values: dict[str, Any], prefix: str = "") -> str:
+    """Nested mappings as TOML, sub-tables inline."""
+    lines = []
+    for name, section in values.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {inline(value)}" for key, value in section.items()]
+    return "\n".join(lines) + "\n"
+
+
+def inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {inline(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(inline(part) for part in value) + "]"
+    return json.dumps(value)
+
+
+def test_unchanged_work_is_skipped_and_says_so(home: Path, store: Path, extract: Path) -> None:
+    outcome = run(tiny_settings(extract, study={"store": str(store)}), None)
+    assert not outcome.problems
+    assert {row.state for row in outcome.rows} == {"unchanged"}
+    assert [row.asset for row in outcome.rows] == list(STAGES)
+
+
+def test_a_changed_setting_remakes_what_depends_on_it_and_nothing_before(
+    home: Path, store: Path, extract: Path
+) -> None:
+    outcome = run(tiny_settings(extract, study={"store": str(store)}, clusters={"n": 5}), None)
+    states = {row.asset: row.state for row in outcome.rows}
+    assert {asset for asset, state in states.items() if state == "made"} == {"clusters", "cluster_reports"}
+    assert Store(store).current("clusters").counts["clusters"] == 5
+
+
+def test_dagster_knows_versions_numbers_and_checks(home: Path, store: Path, extract: Path) -> None:
+    run(tiny_settings(extract, study={"store": str(store)}), None)
+    with dg.DagsterInstance.get() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey("mapped_events"))
+        assert event is not None
+        materialization = event.asset_materialization
+        assert materialization is not None
+        artifact = Store(store).current("mapped_events")
+        assert (materialization.tags or {})["dagster/data_version"] == artifact.data_version
+        metadata = materialization.metadata
+        assert metadata["dagster/row_count"].value == artifact.counts["kept"]
+        assert metadata["dropped/unmapped_uk_extension"].value == artifact.counts["dropped"]["unmapped_uk_extension"]
+        assert metadata["skipped"].value is True
+        assert instance.get_dynamic_partitions("extract") == [EXTRACT]
+        checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            [dg.AssetCheckKey(dg.AssetKey("mapped_events"), "mapping_coverage")]
+        )
+        assert len(checks) == 1
+
+
+def test_heavy_jobs_run_under_torchrun_on_two_processes(
+    home: Path, store: Path, extract: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.rmtree(store / "encoder")
+    changes = {"launcher": {"backend": "torchrun", "processes": 2, "threads": 1}, "encoder": {"max_epochs": 3}}
+    outcome = run(
+        tiny_settings(extract, study={"store": str(store)}, **changes),
+        "encoder_checkpoint,patient_embeddings,concept_embeddings",
+    )
+    assert outcome.problems == []
+    states = {row.asset: row.state for row in outcome.rows}
+    assert states == dict.fromkeys(("encoder_checkpoint", "concept_embeddings", "patient_embeddings"), "made")
+    with dg.DagsterInstance.get() as instance:
+        record = instance.get_run_records(limit=1)[0]
+        messages = [entry.message for entry in instance.all_logs(record.dagster_run.run_id)]
+    assert any("epoch 1: training loss" in message for message in messages), "progress is shown live in the run"
+    assert not [path for path in (store / "encoder/encoder_checkpoint").iterdir() if path.name.startswith(".making")]
+
+
+def test_the_message_of_a_failing_job_reaches_the_user(home: Path, store: Path, extract: Path) -> None:
+    broken = {
+        "launcher": {"backend": "torchrun", "processes": 1},
+        "encoder": {"learning_rate": 1e30, "warmup_steps": 0},
+    }
+    outcome = run(tiny_settings(extract, study={"store": str(store)}, **broken), "encoder_checkpoint")
+    assert len(outcome.problems) == 1
+    assert "encoder_checkpoint: The loss is not finite at update" in outcome.problems[0]
+    assert Store(store).has("encoder_checkpoint"), "what was there before stays"
+
+
+def test_a_failed_blocking_check_stops_what_follows(home: Path, store: Path, extract: Path) -> None:
+    outcome = run(tiny_settings(extract, study={"store": str(store)}, events={"coverage_floor": 0.99}), None)
+    assert any("mapped_events: check mapping_coverage failed" in problem for problem in outcome.problems)
+    states = {row.asset: row.state for row in outcome.rows}
+    assert states["mapped_events"] == "unchanged"
+    assert states["vocabulary"] == states["cluster_reports"] == "not reached"
+
+
+def test_and_so_does_it_in_a_later_run(home: Path, store: Path, extract: Path) -> None:
+    outcome = run(tiny_settings(extract, study={"store": str(store)}, events={"coverage_floor": 0.99}), "vocabulary")
+    assert outcome.problems == [
+        "vocabulary: mapped_events failed its checks, so nothing is built on it. "
+        + next(c.message for c in [_coverage(store, extract)] if c is not None)
+    ]
+
+
+def _coverage(store: Path, extract: Path) -> Any:
+    from dataclasses import replace
+
+    study = tiny_settings(extract, study={"store": str(store)}, events={"coverage_floor": 0.99})
+    outcome = next(check for check in Pipeline(study).check("mapped_events") if check.name == "mapping_coverage")
+    return replace(outcome, message=f"mapping_coverage: {outcome.message}")
+
+
+def test_a_selection_that_is_none_is_told(home: Path, store: Path, extract: Path) -> None:
+    with pytest.raises(UserError, match=r"--select 'chort' .* Assets: raw_records, extract_catalog"):
+        run(tiny_settings(extract, study={"store": str(store)}), "chort")
+
+
+def test_the_command_ends_with_a_table_and_a_summary(
+    home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_settings(tmp_path / "settings.toml", extract, store)
+    assert cli.main(["run", "--settings", str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "encoder_checkpoint" in printed
+    assert printed.rstrip().endswith("report.html")
+    summary = json.loads((store / "summary.json").read_text())
+    assert summary["ok"] is True
+    assert Path(summary["report"]).is_file()
+    assert [stage["asset"] for stage in summary["stages"]] == list(STAGES)
+
+
+def test_a_failed_blocking_check_gives_a_non_zero_exit(
+    home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_settings(tmp_path / "settings.toml", extract, store, events={"coverage_floor": 0.99})
+    assert cli.main(["run", "--settings", str(path), "--select", "mapped_events"]) == 1
+    assert "check mapping_coverage failed" in capsys.readouterr().err
+    assert json.loads((store / "summary.json").read_text())["ok"] is False
+
+
+def test_nothing_that_is_written_outside_the_data_names_a_patient(
+    home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A full run's logs, events, metadata, summary and report hold no patient id."""
+    path = write_settings(tmp_path / "settings.toml", extract, store, clusters={"n": 4})
+    assert cli.main(["run", "--settings", str(path)]) == 0
+    printed = "".join(capsys.readouterr())
+    import csv
+
+    with (extract / "truth/patients.csv").open() as stream:
+        ids = [row["patient_id"].encode() for row in csv.DictReader(stream)]
+    written = [printed.encode()] + [file.read_bytes() for file in home.rglob("*") if file.is_file()]
+    written += [
+        file.read_bytes()
+        for file in store.rglob("*")
+        if file.name in ("manifest.json", "summary.json", "report.html", "coverage.json", "metrics.json")
+    ]
+    assert sum(map(len, written)) > 100_000
+    for text in written:
+        assert not [patient for patient in ids if patient in text]
+
+
+def test_the_environment_is_left_as_it_was(home: Path) -> None:
+    assert os.environ["DAGSTER_HOME"] == str(home)

@@ -1,0 +1,83 @@
+import csv
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.embeddings import cohort
+from ehr_pipeline.embeddings.settings import Disease
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline_tests.encoder.data import write_shard
+from ehr_pipeline_tests.vocabulary.test_build import Rows, shard
+
+PSORIASIS, ECZEMA = "9014002", "24079001"
+
+
+def concept_list(tmp_path: Path, name: str, *rows: str) -> str:
+    path = tmp_path / f"{name}.csv"
+    path.write_text("code,cui,name,source\n" + "".join(f"{row},x,x\n" for row in rows))
+    return str(path)
+
+
+def made(
+    tmp_path: Path, rows: Rows, diseases: tuple[Disease, ...], mapping: str = ""
+) -> tuple[pl.DataFrame, dict[str, object]]:
+    """A cohort from mapped events of the patients '0', '1', '2', who are all in the data set."""
+    shard(tmp_path / "mapped", rows)
+    lines = f"{PSORIASIS},{PSORIASIS},CP,7\n{ECZEMA},{ECZEMA},CE,5\n111,111,,4\n{mapping}"
+    (tmp_path / "mapped" / "mapping.csv").write_text("code,snomed,concept,events\n" + lines)
+    write_shard(tmp_path / "dataset" / "patients" / "00000.arrow", [("1950-07-01", "year", [("2000-01-01", [5])])] * 3)
+    counts = cohort.build(Artifact(tmp_path / "mapped", {}), Artifact(tmp_path / "dataset", {}), diseases, tmp_path)
+    return pl.DataFrame(schemas.read(tmp_path / "cohort.arrow")), counts
+
+
+def test_cases_by_codes_and_cuis(tmp_path: Path) -> None:
+    diseases = (
+        Disease(name="Psoriasis", concepts=concept_list(tmp_path, "p", f"{PSORIASIS},", "111,")),
+        Disease(name="Eczema", concepts=concept_list(tmp_path, "e", ",CE")),
+    )
+    rows = [("0", 9, "CP"), ("0", 3, "CP"), ("0", 4, "CE"), ("1", 5, "CE"), ("2", 1, "other"), ("nobody", 1, "CP")]
+    frame, counts = made(tmp_path, rows, diseases)
+    assert frame.select("patient_id", "shard", "row", "disease").rows() == [
+        ("0", "00000.arrow", 0, "Psoriasis"),
+        ("1", "00000.arrow", 1, "Eczema"),
+    ]
+    assert frame["diseases"].to_list() == [["Psoriasis", "Eczema"], ["Eczema"]]
+    assert frame["first_date"].dt.to_string().to_list() == ["1970-01-04", "1970-01-06"]
+    assert (counts["rows_in"], counts["kept"], counts["dropped"]) == (3, 2, {"not_in_patient_dataset": 1})
+    lists = counts["lists"]
+    assert lists["Psoriasis"] == {"codes": 2, "codes_in_extract": 2, "events": 11, "unmapped_events": 4}  # type: ignore[index]
+
+
+def test_enough_different_days_make_a_case(tmp_path: Path) -> None:
+    diseases = (Disease(name="Psoriasis", concepts=concept_list(tmp_path, "p", ",CP"), min_visits=2),)
+    rows = [("0", 9, "CP"), ("0", 9, "CP"), ("1", 3, "CP"), ("1", 4, "CP")]
+    frame, _ = made(tmp_path, rows, diseases)
+    assert frame["patient_id"].to_list() == ["1"]
+
+
+def test_an_empty_cohort_is_told(tmp_path: Path) -> None:
+    diseases = (Disease(name="Psoriasis", concepts=concept_list(tmp_path, "p", f"{PSORIASIS},")),)
+    with pytest.raises(
+        InputError, match=r"The cohort is empty: 0 patients have a concept of the lists.*\{'Psoriasis': 7\}"
+    ):
+        made(tmp_path, [("0", 9, "other")], diseases)
+
+
+def test_the_cohort_is_who_was_planted(tiny: Pipeline, extract: Path) -> None:
+    with (extract / "truth/patients.csv").open() as stream:
+        planted = {row["patient_id"]: row["disease"] for row in csv.DictReader(stream) if row["disease"]}
+    frame = pl.DataFrame(schemas.read(tiny.store.current("cohort").file("cohort.arrow")))
+    found = {row["patient_id"]: row["disease"].lower().replace(" ", "_") for row in frame.iter_rows(named=True)}
+    assert found.items() <= planted.items()
+    missing = set(planted) - set(found)
+    dataset = pl.concat(
+        [
+            pl.DataFrame(schemas.read(path, ["patient_id"]))
+            for path in tiny.store.current("patient_dataset").files("patients")
+        ]
+    )
+    assert not missing & set(dataset["patient_id"]), "all others have too few visits"

@@ -1,0 +1,110 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ehr_pipeline.encoder import masking, packing
+from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
+from ehr_pipeline.encoder.sequences import Sequences
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline_tests.encoder.data import learnable
+
+SETTINGS = EncoderSettings(
+    hidden_size=32, layers=2, heads=4, feed_forward=64, context=16, dropout=0.0, attention_dropout=0.0
+)
+SIZE = 45
+
+
+@pytest.fixture
+def sequences(tmp_path: Path) -> Sequences:
+    return Sequences.open(learnable(tmp_path)["dataset"], 16, "year", 514)
+
+
+def stock_on_single_chunks(
+    model: PackedEncoder, sequences: Sequences, index: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits of the stock class, one padded row for each chunk, and where its real tokens are."""
+    chunks = sequences.chunks[index]
+    tokens = torch.zeros(len(index), 16, dtype=torch.long)
+    positions, mask = tokens.clone(), tokens.clone()
+    for row in range(len(index)):
+        one = sequences.select(chunks[row : row + 1])
+        length = len(one.tokens)
+        tokens[row, :length], positions[row, :length], mask[row, :length] = (
+            torch.from_numpy(one.tokens),
+            torch.from_numpy(one.positions),
+            1,
+        )
+    logits = model.stock(input_ids=tokens, attention_mask=mask, position_ids=positions).logits
+    return logits, mask.bool()
+
+
+def packed(sequences: Sequences) -> tuple[packing.Batch, list[np.ndarray]]:
+    order = packing.order_of_epoch(len(sequences.chunks), 0, 0)
+    rows = next(packing.group_rows(sequences, order, 16, 24))
+    return packing.build(sequences, rows, 16), rows
+
+
+def test_packed_logits_equal_those_of_the_stock_class(sequences: Sequences) -> None:
+    model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), seed=1)).eval()
+    batch, rows = packed(sequences)
+    assert max(len(row) for row in rows) > 1, "otherwise nothing is packed"
+    with torch.no_grad():
+        hidden = model.hidden(
+            *(torch.from_numpy(array) for array in (batch.tokens_RT, batch.positions_RT, batch.segments_RT))
+        )
+        logits = model.logits(hidden)
+        expected, real = stock_on_single_chunks(model, sequences, np.concatenate(rows))
+    found = logits[torch.from_numpy(batch.segments_RT > 0)]
+    assert torch.allclose(found, expected[real], atol=1e-5)
+
+
+def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences) -> None:
+    model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), seed=1)).eval()
+    batch, rows = packed(sequences)
+    masked = masking.mask(batch.tokens_RT, 0.3, SIZE, np.random.default_rng(0))
+    arrays = (masked.inputs_RT, batch.positions_RT, batch.segments_RT, masked.chosen_RT, masked.targets)
+    (model(*(torch.from_numpy(array) for array in arrays)) / len(masked.targets)).backward()
+    ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
+    model.zero_grad()
+    # The stock class sees one chunk in each row, and takes the mean over all labels of the batch itself.
+    index = np.concatenate(rows)
+    shape = (len(index), 16)
+    inputs, labels, positions, mask = (torch.full(shape, value) for value in (0, -100, 0, 0))
+    for row, chunk in enumerate(index):
+        here = batch.chunks == chunk
+        length = int(here.sum())
+        inputs[row, :length] = torch.from_numpy(masked.inputs_RT[here])
+        positions[row, :length] = torch.from_numpy(batch.positions_RT[here])
+        labels[row, :length] = torch.from_numpy(np.where(masked.chosen_RT[here], batch.tokens_RT[here], -100))
+        mask[row, :length] = 1
+    loss = model.stock(input_ids=inputs, attention_mask=mask, position_ids=positions, labels=labels).loss
+    loss.backward()
+    theirs = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    assert ours.keys() == theirs.keys()
+    for name, gradient in ours.items():
+        assert torch.allclose(gradient, theirs[name], atol=1e-5), name
+
+
+def test_patients_in_one_row_never_see_each_other(sequences: Sequences) -> None:
+    model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), seed=1)).eval()
+    batch, _ = packed(sequences)
+    row = int(np.argmax(batch.segments_RT.max(1)))
+    tokens, positions, segments = (
+        torch.from_numpy(a[row : row + 1].copy()) for a in (batch.tokens_RT, batch.positions_RT, batch.segments_RT)
+    )
+    with torch.no_grad():
+        before = model.hidden(tokens, positions, segments)
+        first = segments == 1
+        tokens[first] = 5 + (tokens[first] - 4) % 40
+        after = model.hidden(tokens, positions, segments)
+    assert torch.equal(before[~first], after[~first])
+    assert not torch.allclose(before[first], after[first])
+
+
+def test_the_same_seed_gives_the_same_weights() -> None:
+    one, two, three = (new_model(config_for(SETTINGS, SIZE, "x"), seed) for seed in (1, 1, 2))
+    for (name, a), b, c in zip(one.named_parameters(), two.parameters(), three.parameters(), strict=True):
+        assert torch.equal(a, b), name
+        assert a.ndim == 1 or not torch.equal(a, c), name

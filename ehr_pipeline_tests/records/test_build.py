@@ -1,0 +1,140 @@
+import hashlib
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import unbalanced
+from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records import build
+from ehr_pipeline.synthetic.dirt import REJECTED
+from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline_tests.conftest import records_settings, tiny_settings
+
+Landing = Callable[..., Path]
+
+
+def events_of(out: Path) -> list[tuple[str, str, str]]:
+    tables = [pl.DataFrame(schemas.read(path)).cast(pl.String) for path in sorted((out / "events").iterdir())]
+    return sorted(pl.concat(tables).iter_rows())  # type: ignore[arg-type]
+
+
+def quarantine_of(out: Path) -> list[tuple[str, int, str]]:
+    tables = [pl.DataFrame(schemas.read(path)) for path in sorted((out / "quarantine").iterdir())]
+    return sorted(pl.concat(tables).iter_rows())  # type: ignore[arg-type]
+
+
+def content(out: Path) -> dict[str, str]:
+    """Hashes of the data files."""
+    paths = [path for folder in ("events", "patients") for path in sorted((out / folder).iterdir())]
+    return {f"{path.parent.name}/{path.name}": hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def test_rows_in_rows_out(landing: Landing, tmp_path: Path) -> None:
+    folder = landing(
+        "id\tdate\tcode\n"
+        "1\t05/03/2001\t9014002\n"
+        "2\t05/03/2001\t24079001\n"
+        "1\t05/03/2001\t9014002\n"  # a duplicate: kept here, collapsed later
+        "3\t05/03/2001\t9014002\n"  # nobody knows patient 3
+        "2\t05/03/1979\t9014002\n"  # before birth
+        "2\t05/03/1980\t9014002\n"  # in the year of birth
+        "1\t01/01/1900\t9014002\n"
+        "1\t9014002\n"
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = build.build(folder, records_settings(folder.parent), out)
+    assert events_of(out) == [
+        ("1", "2001-03-05", "9014002"),
+        ("1", "2001-03-05", "9014002"),
+        ("2", "1980-03-05", "9014002"),
+        ("2", "2001-03-05", "24079001"),
+    ]
+    assert quarantine_of(out) == [
+        ("events.txt", 5, "unknown_patient"),
+        ("events.txt", 6, "before_birth"),
+        ("events.txt", 8, "sentinel_date"),
+        ("events.txt", 9, "wrong_number_of_fields"),
+    ]
+    assert counts["dropped"] == {
+        "before_birth": 1,
+        "sentinel_date": 1,
+        "unknown_patient": 1,
+        "wrong_number_of_fields": 1,
+    }
+    assert (counts["rows_in"], counts["kept"], unbalanced(counts)) == (8, 4, 0)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_the_order_of_rows_and_the_cut_into_files_change_no_byte(extract: Path, tmp_path: Path) -> None:
+    study = tiny_settings(extract)
+    other = tmp_path / "landing" / EXTRACT
+    other.mkdir(parents=True)
+    rng = random.Random(5)
+    import gzip
+
+    lines: list[bytes] = []
+    for path in sorted((extract / "landing" / EXTRACT).glob("events_*")):
+        raw = path.read_bytes()
+        head, *rest = (gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw).splitlines()
+        lines += rest
+    rng.shuffle(lines)
+    for number in range(3):
+        (other / f"events_{9 - number}.txt").write_bytes(b"\r\n".join([head, *lines[number::3]]) + b"\r\n")
+    head, *people = (extract / "landing" / EXTRACT / "patients.txt").read_bytes().splitlines()
+    rng.shuffle(people)
+    (other / "patients.txt").write_bytes(b"\n".join([head, *people, people[0]]))
+    outs = [tmp_path / name for name in ("one", "two")]
+    for out in outs:
+        out.mkdir()
+    one = build.build(extract / "landing" / EXTRACT, study.records, outs[0])
+    two = build.build(other, study.records, outs[1])
+    assert content(outs[0]) == content(outs[1])
+    assert (one["kept"], one["dropped"]) == (two["kept"], two["dropped"])
+    assert two["patients"]["collapsed"] == 1
+
+
+def test_every_kind_of_dirt_is_found_as_often_as_it_was_put_in(tiny: Pipeline, extract: Path) -> None:
+    put_in = json.loads((extract / "truth/dirt.json").read_text())["rows"]
+    counts = tiny.store.current("raw_records", EXTRACT).counts
+    assert counts["rows_in"] == put_in["rows"]
+    assert counts["dropped"] == {name: put_in[name] for name in sorted(REJECTED)}
+    assert unbalanced(counts) == unbalanced(counts["patients"]) == 0
+
+
+def test_inline_and_on_a_pool_of_processes_the_files_are_the_same(extract: Path, tmp_path: Path) -> None:
+    contents = []
+    for workers in (1, 2):
+        out = tmp_path / str(workers)
+        out.mkdir()
+        build.build(extract / "landing" / EXTRACT, tiny_settings(extract, records={"workers": workers}).records, out)
+        contents.append(content(out))
+    assert contents[0] == contents[1]
+
+
+def test_no_usable_row_is_told_with_the_reasons(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n1\t2001/03/05\t9014002\n9\t05/03/2001\t9014002\n")
+    with pytest.raises(InputError, match=r"none of the 2 event rows can be used. Rejected: .*'unparsable_date': 1"):
+        build.build(folder, records_settings(folder.parent), tmp_path)
+
+
+def test_an_extract_that_no_date_names(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\n", extract="spring")
+    with pytest.raises(UserError, match=r"'spring' is not named by a date.*set records.latest_date"):
+        build.build(folder, records_settings(folder.parent), tmp_path)
+    out = tmp_path / "out"
+    out.mkdir()
+    assert build.build(folder, records_settings(folder.parent, latest_date="2020-01-01"), out)["kept"] == 1
+
+
+def test_a_missing_file_is_told(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n")
+    (folder / "patients.txt").unlink()
+    with pytest.raises(InputError, match=r"no file matches 'patients\*'"):
+        build.build(folder, records_settings(folder.parent), tmp_path)

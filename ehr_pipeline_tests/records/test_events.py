@@ -1,0 +1,66 @@
+import datetime
+
+import polars as pl
+import pytest
+
+from ehr_pipeline.records import events
+from ehr_pipeline.records.settings import SENTINEL_DATES, EventColumns, EventFiles
+
+COLUMNS = EventColumns(patient="p", date="d", code="c")
+
+
+def parse(
+    patient: str = "1", date: str = "05/03/2001", code: str = "9014002", **layout: object
+) -> tuple[list[tuple[object, ...]], list[str]]:
+    rows = pl.DataFrame({"line": [2], "patient": [patient], "date": [date], "code": [code]})
+    files = EventFiles(files="*", columns=COLUMNS, **layout)  # type: ignore[arg-type]
+    good, rejected = events.parse(rows, files, SENTINEL_DATES, datetime.date(2019, 4, 1))
+    return list(good.iter_rows()), rejected["reason"].to_list()
+
+
+def test_a_good_row() -> None:
+    assert parse() == ([(2, "1", (datetime.date(2001, 3, 5) - datetime.date(1970, 1, 1)).days, "9014002")], [])
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        ({"patient": ""}, "missing_patient"),
+        ({"patient": "1\ufffd"}, "undecodable_patient"),
+        ({"code": ""}, "missing_code"),
+        ({"code": "1.95967E+08"}, "ill_formed_code"),
+        ({"code": "12345"}, None),  # five digits may be a Read code
+        ({"code": "H33.."}, None),
+        ({"code": "not a code"}, "ill_formed_code"),
+        ({"code": "9" * 19}, "ill_formed_code"),
+        ({"date": ""}, "missing_date"),
+        ({"date": "2001"}, "partial_date"),
+        ({"date": "03/2001"}, "partial_date"),
+        ({"date": "2001-03"}, "partial_date"),
+        ({"date": "31/02/2001"}, "unparsable_date"),
+        ({"date": "yesterday"}, "unparsable_date"),
+        ({"date": "05/03/0201"}, "unparsable_date"),
+        ({"date": "01/01/1900"}, "sentinel_date"),
+        ({"date": "31/12/9999"}, "sentinel_date"),
+        ({"date": "07/07/2037"}, "sentinel_date"),
+        ({"date": "01/04/2019"}, None),
+        ({"date": "02/04/2019"}, "future_date"),
+        ({"date": "2001-03-05"}, None),
+        ({"patient": "", "code": "", "date": ""}, "missing_patient"),  # the first reason that holds
+    ],
+)
+def test_reasons(row: dict[str, str], reason: str | None) -> None:
+    good, rejected = parse(**row)
+    assert rejected == ([reason] if reason else [])
+    assert len(good) == (0 if reason else 1)
+
+
+def test_local_codes_carry_the_name_of_their_system() -> None:
+    assert parse(code="150381000006115", code_system="medcode")[0][0][3] == "medcode:150381000006115"
+
+
+def test_formats_are_tried_in_order() -> None:
+    assert (
+        parse(date="03/05/2001", date_formats=("%m/%d/%Y", "%d/%m/%Y"))[0][0][2]
+        == parse(date="05/03/2001", date_formats=("%d/%m/%Y",))[0][0][2]
+    )

@@ -1,0 +1,124 @@
+import gzip
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.records import text
+from ehr_pipeline.records.settings import DelimitedText
+
+COLUMNS = {"patient": "id", "code": "code"}
+
+
+def read(
+    path: Path, block: int = 1 << 20, **layout: object
+) -> tuple[list[tuple[int, str, str]], list[tuple[int, str]]]:
+    """Rows (line, patient, code) and rejected (line, reason) of a file."""
+    blocks = list(
+        text.read(
+            path, DelimitedText(files="*", **layout), COLUMNS, "records.events[0].columns", block, Progress("x", 1)
+        )
+    )  # type: ignore[arg-type]
+    rows = pl.concat([block.rows for block in blocks]).select("line", "patient", "code")
+    rejected = pl.concat([block.rejected for block in blocks]).sort("line")
+    return list(rows.iter_rows()), list(rejected.iter_rows())
+
+
+def write(tmp_path: Path, content: str | bytes) -> Path:
+    path = tmp_path / "events.txt"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+THREE = [(2, "1", "a"), (3, "2", "b"), (4, "3", "c")]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "id\tcode\n1\ta\n2\tb\n3\tc\n",
+        "id\tcode\n1\ta\n2\tb\n3\tc",  # no newline at the end
+        "id\tcode\r\n1\ta\r\n2\tb\r\n3\tc\r\n",
+        "\ufeffid\tcode\n1\ta\n2\tb\n3\tc\n",
+        "code\tother\tid\na\tx\t1\nb\ty\t2\nc\tz\t3\n",  # other columns, another order
+        " id \tcode\n 1\ta  \n2 \tb\n3\t c\n",
+    ],
+)
+def test_ways_to_write_the_same_rows(tmp_path: Path, content: str) -> None:
+    assert read(write(tmp_path, content)) == (THREE, [])
+
+
+@pytest.mark.parametrize("block", [1, 3, 7, 16, 1000])
+def test_blocks_of_any_size_give_the_same_rows_and_lines(tmp_path: Path, block: int) -> None:
+    assert read(write(tmp_path, "id\tcode\n1\ta\n2\tb\n3\tc\n"), block=block) == (THREE, [])
+
+
+def test_gzip_is_known_by_its_content_not_its_name(tmp_path: Path) -> None:
+    assert read(write(tmp_path, gzip.compress(b"id\tcode\n1\ta\n2\tb\n3\tc\n"))) == (THREE, [])
+
+
+def test_a_cut_off_gzip_file_is_told(tmp_path: Path) -> None:
+    whole = gzip.compress(b"id\tcode\n" + b"".join(b"%d\tx%d\n" % (n, n * n) for n in range(20_000)))
+    with pytest.raises(InputError, match=r"events.txt: the gzip stream is damaged or cut off after line \d+"):
+        read(write(tmp_path, whole[: len(whole) // 2]), block=1 << 12)
+
+
+def test_ragged_and_empty_lines_are_rejected_with_their_numbers(tmp_path: Path) -> None:
+    rows, rejected = read(write(tmp_path, "id\tcode\n1\ta\nragged\n\n2\tb\tmore\n3\tc\n"))
+    assert rows == [(2, "1", "a"), (6, "3", "c")]
+    assert rejected == [(3, "wrong_number_of_fields"), (4, "empty_line"), (5, "wrong_number_of_fields")]
+
+
+def test_fields_may_be_empty(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "id\tcode\n\ta\n2\t\n")) == ([(2, "", "a"), (3, "2", "")], [])
+
+
+def test_quotes(tmp_path: Path) -> None:
+    content = 'id,code\n"1","a"\n2,b\n3,"c, d"\n4,"open\n"5,x"\n6,"say ""hi"""\n'
+    rows, rejected = read(write(tmp_path, content), delimiter=",", quote='"')
+    assert rows == [(2, "1", "a"), (3, "2", "b"), (4, "3", "c, d"), (7, "6", 'say "hi"')]
+    assert rejected == [(5, "unclosed_quote"), (6, "wrong_number_of_fields")]
+
+
+def test_without_a_quote_character_quotes_are_plain(tmp_path: Path) -> None:
+    assert read(write(tmp_path, 'id\tcode\n1\t"a\n'))[0] == [(2, "1", '"a')]
+
+
+def test_latin_1(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "id\tcode\n1\té\n".encode("latin-1")), encoding="latin-1")[0] == [(2, "1", "é")]
+
+
+def test_bytes_that_are_no_utf_8_become_replacement_characters(tmp_path: Path) -> None:
+    assert read(write(tmp_path, b"id\tcode\n1\t\xe9\n2\tb\n"))[0] == [(2, "1", text.REPLACEMENT), (3, "2", "b")]
+
+
+def test_files_without_a_header(tmp_path: Path) -> None:
+    assert read(write(tmp_path, "1\ta\n2\tb\n"), header=("id", "code"))[0] == [(1, "1", "a"), (2, "2", "b")]
+
+
+def test_a_missing_column_is_told_with_file_setting_and_header(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError,
+        match=r"events.txt, line 1: no column 'code' \(records.events\[0\].columns.code\). The header has: id, kode",
+    ):
+        read(write(tmp_path, "id\tkode\n1\ta\n"))
+
+
+def test_a_wrong_delimiter_is_guessed(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the delimiter is perhaps ','"):
+        read(write(tmp_path, "id,code\n1,a\n"))
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="the file is empty; a header line with id, code was expected"):
+        read(write(tmp_path, ""))
+
+
+def test_no_file_of_a_kind_is_told_with_what_is_there(tmp_path: Path) -> None:
+    write(tmp_path, "x")
+    with pytest.raises(
+        InputError, match=r"no file matches 'obs\*' \(records.events\[0\].files\). It holds: events.txt"
+    ):
+        text.find(tmp_path, DelimitedText(files="obs*"), "records.events[0]")

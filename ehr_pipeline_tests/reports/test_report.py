@@ -1,0 +1,161 @@
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports import cards, page
+from ehr_pipeline_tests.conftest import tiny_settings
+
+
+class Text(HTMLParser):
+    """The words of a page, and its elements that should stand only once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.ids: list[str] = []
+        self.sources: list[str] = []
+        self._silent = False
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._silent = tag in ("style", "script")
+        self.ids += [value for name, value in attrs if name == "id" and value]
+        self.sources += [value for name, value in attrs if name in ("src", "href") and value]
+
+    def handle_data(self, data: str) -> None:
+        if not self._silent:
+            self.words.append(data)
+
+
+@pytest.fixture(scope="module")
+def html(tiny: Pipeline) -> str:
+    return tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def text(html: str) -> Text:
+    parser = Text()
+    parser.feed(html)
+    return parser
+
+
+def test_the_page_tells_the_whole_story(text: Text) -> None:
+    words = " ".join(text.words)
+    for part in (
+        "evidence",
+        "Map of patients",
+        "Clusters",
+        "Bias audit",
+        "Concept check",
+        "From raw rows to clusters",
+        "Published against this run",
+    ):
+        assert part in words
+    assert {f"cluster-{number}" for number in range(1, 9)} <= set(text.ids)
+    assert len(set(text.ids)) == len(text.ids)
+    assert "36,058" in words
+    assert "sentinel date" in words
+
+
+def test_the_page_needs_no_network(text: Text) -> None:
+    assert text.sources
+    assert all(source.startswith(("data:image/png;base64,", "#")) for source in text.sources)
+
+
+def test_no_patient_id_is_on_the_page(html: str, extract: Path) -> None:
+    with (extract / "truth/patients.csv").open() as stream:
+        ids = [row["patient_id"] for row in csv.DictReader(stream)]
+    readable = re.sub(r"base64,[A-Za-z0-9+/=]+", "", html)
+    assert not [patient for patient in ids if patient in readable]
+
+
+def test_small_counts_are_not_on_the_page(tiny: Pipeline, text: Text) -> None:
+    """Every number in a column of patients is 0, at least ten, or hidden; and hidden rows show nothing else."""
+    with tiny.store.current("cluster_reports").file("enrichment.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    small = [row for row in rows if 0 < int(row["patients"]) < 10]
+    assert small, "otherwise this tests nothing"
+    words = " ".join(text.words)
+    assert "<10" in words
+    assert not re.search(r"\b[1-9] patients\b", words)
+
+
+def test_rows_of_small_counts_betray_nothing(tiny: Pipeline) -> None:
+    import numpy as np
+
+    from ehr_pipeline.reports.disclosure import Disclosure
+    from ehr_pipeline.reports.enrichment import Enrichment
+    from ehr_pipeline.vocabulary.table import Concept, Vocabulary
+
+    vocabulary = Vocabulary((Concept(5, "C5", "one", (), 1, 1), Concept(6, "C6", "two", (), 1, 1)), "x")
+    patients = np.array([[0] * 5 + [40, 3], [0] * 5 + [50, 90]])
+    wide = np.tile([0.0] * 5 + [-9.0] * 2, (2, 1))
+    found = Enrichment(patients, patients, np.array([80, 100]), wide, wide, np.full((2, 7), 2.0), np.ones((2, 7), bool))
+    shown = {row.name: row for row in cards.concept_rows(found, 0, vocabulary, 9, 0.1, Disclosure(10))}  # type: ignore[arg-type]
+    hidden = shown["two"]
+    assert (hidden.patients, hidden.share, hidden.ratio, hidden.p, hidden.p_patients) == ("<10", "–", "–", "–", "–")
+    assert (shown["one"].patients, shown["one"].share, shown["one"].ratio) == ("40", "50.0 %", "2.00")
+    other = {row.name: row for row in cards.concept_rows(found, 1, vocabulary, 9, 0.1, Disclosure(10))}  # type: ignore[arg-type]
+    assert other["two"].ratio == "–", "the small count outside would follow from it"
+
+
+@pytest.mark.parametrize(("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10^-57"), (-1e5, "10^-43430")])
+def test_p_values_as_text(log_p: float, shown: str) -> None:
+    assert cards.p_text(log_p) == shown
+
+
+def test_tables_for_notebooks(tiny: Pipeline) -> None:
+    artifact = tiny.store.current("cluster_reports")
+    with artifact.file("enrichment.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert {row["cluster"] for row in rows} <= {str(n) for n in range(1, 9)}
+    audit = json.loads(artifact.file("audit.json").read_text())
+    assert [row["attribute"] for row in audit] == [
+        "age",
+        "concepts",
+        "sex",
+        "disease",
+        "region",
+        "treatment",
+        "ethnicity",
+    ]
+    agreement = json.loads(artifact.file("agreement.json").read_text())
+    assert len(agreement["recovered"]) == 10
+
+
+def test_a_cohort_without_evidence_is_told_as_such(
+    tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page says so at the top, gives clusters no names, and folds them away."""
+    whole = page.render
+
+    def without_evidence(content: dict[str, object]) -> str:
+        evidence = {
+            "recognised": 0.2,
+            "expected": 0.2,
+            "excess": 0.0,
+            "p": 0.5,
+            "patients": 400,
+            "verdict": "none",
+            "per_cluster": {},
+        }
+        return whole(content | {"evidence": evidence})
+
+    monkeypatch.setattr(page, "render", without_evidence)
+    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": "Nothing"})
+    html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
+    assert "No evidence of subgroups in this cohort" in html
+    assert "division 1 (not a finding)" in html
+    assert html.index("Show how the cohort was divided nevertheless") < html.index('id="cluster-1"')
+
+
+def test_texts_are_escaped() -> None:
+    import jinja2
+
+    with pytest.raises(jinja2.UndefinedError):
+        page.render({})
+    assert page._template().environment.autoescape

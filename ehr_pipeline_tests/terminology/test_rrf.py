@@ -1,0 +1,86 @@
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology import rrf
+
+
+def atom(
+    cui: str,
+    code: str,
+    tty: str = "PT",
+    suppress: str = "N",
+    ts: str = "P",
+    stt: str = "PF",
+    pref: str = "Y",
+    sab: str = "SNOMEDCT_US",
+) -> str:
+    return f"{cui}|ENG|{ts}|L|{stt}|S|{pref}|A||{code}||{sab}|{tty}|{code}|{cui} {tty}|9|{suppress}||\n"
+
+
+def read(tmp_path: Path, *lines: str) -> list[tuple[str, str, str]]:
+    path = tmp_path / "MRCONSO.RRF"
+    path.write_text("".join(lines))
+    atoms = rrf.snomed_atoms(path, "SNOMEDCT_US", ("N", "O"))
+    return list(atoms.select("code", "cui", "suppress").iter_rows())
+
+
+def test_current_atoms_come_before_obsolete_ones(tmp_path: Path) -> None:
+    found = read(tmp_path, atom("C0000001", "100", suppress="O"), atom("C0000002", "100"))
+    assert found == [("100", "C0000002", "N"), ("100", "C0000001", "O")]
+
+
+def test_preferred_atoms_come_before_lower_cuis(tmp_path: Path) -> None:
+    found = read(tmp_path, atom("C0000001", "100", ts="S"), atom("C0000002", "100"))
+    assert [cui for _, cui, _ in found] == ["C0000002", "C0000001"]
+
+
+def test_the_lowest_cui_decides_between_equals(tmp_path: Path) -> None:
+    assert [cui for _, cui, _ in read(tmp_path, atom("C0000003", "100"), atom("C0000002", "100"))] == [
+        "C0000002",
+        "C0000003",
+    ]
+
+
+def test_other_sources_and_suppressed_atoms_are_not_read(tmp_path: Path) -> None:
+    found = read(
+        tmp_path, atom("C0000001", "100", sab="ICD10"), atom("C0000002", "100", suppress="Y"), atom("C0000003", "200")
+    )
+    assert found == [("200", "C0000003", "N")]
+
+
+def test_quotes_are_plain_characters(tmp_path: Path) -> None:
+    assert read(tmp_path, atom('C"00001', "100"), atom("C0000002", "200"))[0][1] == 'C"00001'
+
+
+def test_a_wrong_file_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "MRSTY.RRF"
+    path.write_text("C0000001|T047||Disease|AT1||\n")
+    with pytest.raises(InputError, match=r"line 1: 6 fields end in '\|', but this UMLS file has 18"):
+        rrf.snomed_atoms(path, "SNOMEDCT_US", ("N",))
+    with pytest.raises(InputError, match="no such file"):
+        rrf.semantic_types(tmp_path / "nothing")
+    (tmp_path / "empty").write_text("")
+    with pytest.raises(InputError, match="line 1"):
+        rrf.semantic_types(tmp_path / "empty")
+
+
+def test_no_atom_of_the_source_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no atom of source 'SNOMEDCT_US'"):
+        read(tmp_path, atom("C0000001", "100", sab="ICD10"))
+
+
+def test_the_open_map_in_the_layout_of_the_umls(shared: Path) -> None:
+    atoms = rrf.snomed_atoms(shared / "umls_like/MRCONSO.RRF.gz", "SNOMEDCT_US", ("N", "O"))
+    best = dict(atoms.unique("code", keep="first", maintain_order=True).select("code", "cui").iter_rows())
+    diseases = {
+        "9014002": "C0033860",
+        "24079001": "C0011615",
+        "59393003": "C0162836",
+        "77090002": "C0030805",
+        "63501000": "C0263353",
+    }
+    assert {code: best[code] for code in diseases} == diseases
+    types = rrf.semantic_types(shared / "umls_like/MRSTY.RRF.gz")
+    assert ("C0033860", "T047") in set(types.iter_rows())

@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline import cli
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline_tests.defs.test_run import write_settings
+
+
+def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    code = cli.main(["check", "--settings", str(path)])
+    captured = capsys.readouterr()
+    return code, captured.out + captured.err
+
+
+def test_all_in_order(extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = check(write_settings(tmp_path / "s.toml", extract, tmp_path / "store"), capsys)
+    assert code == 0
+    assert "extract 2019-04-01: 2 files" in told
+    assert told.rstrip().endswith("settings and inputs are in order")
+
+
+def test_every_problem_with_inputs_is_told_at_once(
+    extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong_list = tmp_path / "list.csv"
+    wrong_list.write_text("a,b\n")
+    path = write_settings(
+        tmp_path / "s.toml",
+        extract,
+        tmp_path / "store",
+        records={
+            "events": [
+                {
+                    "files": "events_*",
+                    "delimiter": ",",
+                    "encoding": "latin-1",
+                    "columns": {"patient": "patient_id", "date": "event_date", "code": "snomed_code"},
+                }
+            ],
+            "patients": [{"files": "people.txt", "columns": {"patient": "patient_id", "birth_year": "year_of_birth"}}],
+        },
+        events={"mrconso": str(tmp_path / "nothing.RRF")},
+        vocabulary={"mrsty": str(extract / "terminology/MRCONSO.RRF")},
+        concepts={"concepts_of_interest": str(wrong_list)},
+        clusters={"truth": str(tmp_path)},
+    )
+    code, told = check(path, capsys)
+    assert code == 2
+    for part in (
+        "7 problems",
+        "the delimiter is perhaps '\\t' (records.events[0].columns.delimiter)",
+        "no file matches 'people.txt' (records.patients[0].files)",
+        "nothing.RRF: there is no such file",
+        "18 fields end in '|', but this UMLS file has 6",
+        "list.csv, line 1: a concept list has the columns code, cui, name, source",
+        "reports.colour_by names region, treatment, ethnicity",
+        "clusters.truth",
+    ):
+        assert part in told
+    assert "Traceback" not in told
+
+
+def test_a_missing_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, told = check(tmp_path / "nothing.toml", capsys)
+    assert code == 2
+    assert "cannot be read" in told
+
+
+def test_a_local_code_system_needs_its_dictionary(
+    extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {"patient": "patient_id", "date": "event_date", "code": "snomed_code"}
+    events = [{"files": "events_*", "encoding": "latin-1", "code_system": "medcode", "columns": columns}]
+    code, told = check(
+        write_settings(tmp_path / "s.toml", extract, tmp_path / "store", records={"events": events}), capsys
+    )
+    assert code == 2
+    assert (
+        "records.events[0].code_system is 'medcode', but [events.dictionaries] has no table of that name (it has: none)"
+        in told
+    )
+
+
+def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["synth", str(tmp_path / "out"), "--patients", "20", "--seed", "3", "--null"]) == 0
+    facts = json.loads((tmp_path / "out/truth/dirt.json").read_text())
+    assert (facts["patients"], facts["seed"], facts["null"]) == (20, 3, True)
+    with pytest.raises(SystemExit):
+        cli.main(["synth", str(tmp_path / "out"), "--patients", "0"])
+    assert "must be at least 1" in capsys.readouterr().err
+
+
+def test_the_demo_settings_hold_when_their_extract_is_there() -> None:
+    from ehr_pipeline import settings
+
+    study = settings.load(shipped("demo/settings.toml"))
+    assert study.encoder.preset == "demo"
+    assert Path(study.embeddings.pooling.concepts).is_file()

@@ -1,0 +1,36 @@
+"""What a process does not load: the library no Dagster, GPU workers no data libraries, the UI no torch."""
+
+import subprocess
+import sys
+
+import pytest
+
+
+def loaded_by(statement: str, *modules: str) -> list[str]:
+    code = f"import sys; {statement}; print(*[m for m in {modules!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.split()
+
+
+def test_the_library_does_not_load_dagster() -> None:
+    stages = ("records", "events", "vocabulary", "concepts", "clusters", "reports")
+    others = ("patients.dataset", "synthetic.generate", "pipeline", "preflight", "cli")
+    imports = "; ".join(f"import ehr_pipeline.{part}" for part in (*(f"{stage}.build" for stage in stages), *others))
+    assert loaded_by(imports, "dagster") == []
+
+
+@pytest.mark.parametrize("module", ["encoder.train", "embeddings.embed"])
+def test_gpu_workers_need_torch_transformers_numpy_and_pyarrow_only(module: str) -> None:
+    absent = ("polars", "pydantic", "sklearn", "umap", "matplotlib", "wordcloud", "jinja2", "dagster")
+    assert loaded_by(f"sys.modules.update(dict.fromkeys({absent!r})); import ehr_pipeline.{module}", "torch") == [
+        "torch"
+    ]
+
+
+def test_the_ui_does_not_load_heavy_packages() -> None:
+    assert (
+        loaded_by(
+            "import ehr_pipeline.definitions as d; d.defs()", "torch", "transformers", "sklearn", "umap", "matplotlib"
+        )
+        == []
+    )

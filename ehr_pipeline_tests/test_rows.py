@@ -1,0 +1,36 @@
+import numpy as np
+import pyarrow as pa
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ehr_pipeline import rows
+
+ROW = st.tuples(
+    st.integers(0, 2**rows.PATIENT_BITS - 1),
+    st.integers(rows.FIRST_DAY, rows.LAST_DAY),
+    st.integers(0, 2**rows.ITEM_BITS - 1),
+)
+
+
+@given(st.lists(ROW, min_size=1, max_size=50))
+def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, int, int]]) -> None:
+    keys = rows.pack(*(np.array(column, np.int64) for column in zip(*table, strict=True)))
+    unpacked = list(zip(rows.patients(keys).tolist(), rows.days(keys).tolist(), rows.items(keys).tolist(), strict=True))
+    assert unpacked == table
+    ordered = np.sort(keys)
+    assert list(
+        zip(rows.patients(ordered).tolist(), rows.days(ordered).tolist(), rows.items(ordered).tolist(), strict=True)
+    ) == sorted(table)
+
+
+def test_a_table_names_only_what_occurs() -> None:
+    keys = rows.pack(np.array([2, 0]), np.array([10, 11]), np.array([1, 3]))
+    table = rows.to_table(np.sort(keys), pa.array(["a", "b", "c"]), pa.array(["w", "x", "y", "z"]), "code")
+    assert table.to_pydict()["patient_id"] == ["a", "c"]
+    assert table.to_pydict()["code"] == ["z", "x"]
+    assert table.column("code").chunk(0).dictionary.to_pylist() == ["x", "z"]
+
+
+def test_starts_of_runs() -> None:
+    assert rows.starts(np.array([3, 3, 4, 4, 5])).tolist() == [True, False, True, False, True]
+    assert rows.starts(np.array([], np.uint64)).tolist() == []

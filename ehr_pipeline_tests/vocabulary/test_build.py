@@ -1,0 +1,153 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import unbalanced
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.vocabulary import build, count
+from ehr_pipeline.vocabulary.settings import VocabularySettings
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+Rows = list[tuple[str, int, str]]  # patient, day, concept
+
+
+def shard(tmp_path: Path, rows: Rows, name: str = "00000.arrow") -> Path:
+    frame = pl.DataFrame(sorted(rows), schema=["patient_id", "date", "concept"], orient="row")
+    table = frame.with_columns(pl.col("date").cast(pl.Int32).cast(pl.Date)).to_arrow(
+        compat_level=pl.CompatLevel.oldest()
+    )
+    for column in ("patient_id", "concept"):
+        place = table.schema.get_field_index(column)
+        table = table.set_column(place, column, sorted_dictionary(table.column(column).to_pylist()))
+    path = tmp_path / "events" / name
+    schemas.write(path, table.cast(schemas.MAPPED_EVENTS))
+    return path
+
+
+def sorted_dictionary(values: list[str]) -> object:
+    import pyarrow as pa
+
+    names = sorted(set(values))
+    return pa.DictionaryArray.from_arrays(
+        pa.array([names.index(value) for value in values], pa.int32()), pa.array(names, pa.string())
+    )
+
+
+def mapping(concepts: dict[str, str]) -> pl.DataFrame:
+    """A mapping table with one code for each concept."""
+    table = {
+        "code": list(concepts),
+        "snomed": list(concepts),
+        "concept": list(concepts.values()),
+        "name": [f"{c} (disorder)" for c in concepts.values()],
+    }
+    return pl.DataFrame(table).with_columns(events=pl.lit(1, dtype=pl.Int64))
+
+
+def settings_in(tmp_path: Path, types: str, **changes: object) -> VocabularySettings:
+    path = tmp_path / "MRSTY.RRF"
+    path.write_text("".join(f"{cui}|{tui}||name|AT||\n" for cui, tui in (pair.split() for pair in types.split(", "))))
+    return VocabularySettings(mrsty=str(path), **({"min_appearances": 1} | changes))  # type: ignore[arg-type]
+
+
+def test_events_appearances_and_patients_are_counted(tmp_path: Path) -> None:
+    rows = [("a", 1, "C1"), ("a", 1, "C1"), ("a", 2, "C1"), ("b", 1, "C1"), ("b", 1, "C2")]
+    table = count.count_concepts([shard(tmp_path, rows)], workers=1)
+    assert list(table.iter_rows()) == [("C1", 4, 3, 2), ("C2", 1, 1, 1)]
+
+
+def test_counts_add_up_over_shards(tmp_path: Path) -> None:
+    shards = [
+        shard(tmp_path, [("a", 1, "C1"), ("a", 1, "C2")]),
+        shard(tmp_path, [("b", 1, "C1")], "00001.arrow"),
+        shard(tmp_path, [], "00002.arrow"),
+    ]
+    assert list(count.count_concepts(shards, workers=1).iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
+
+
+def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) -> None:
+    administrative = tmp_path / "administrative.csv"
+    administrative.write_text("code,cui,name,source\n,C3,letter,x\n5,,by its code,x\n,C1,also a type,x\n")
+    rows = [
+        (f"p{n}", 1, concept)
+        for concept, times in {"C1": 9, "C2": 9, "C3": 9, "C4": 1, "C5": 9, "C6": 9, "C7": 9}.items()
+        for n in range(times)
+    ]
+    settings = settings_in(
+        tmp_path,
+        "C1 T170, C2 T083, C3 T047, C4 T047, C5 T047, C7 T170, C7 T047",
+        administrative_concepts=str(administrative),
+        min_appearances=2,
+        drop_semantic_types=("T170",),
+        drop_semantic_groups=("GEOG",),
+    )
+    out = tmp_path / "out"
+    out.mkdir()
+    counts = build.build(
+        [shard(tmp_path, rows)], mapping({"5": "C5", **{f"c{n}": f"C{n}" for n in (1, 2, 3, 4, 6, 7)}}), settings, out
+    )
+    dropped = dict(pl.read_csv(out / "dropped.csv").select("concept", "reason").iter_rows())
+    assert dropped == {
+        "C1": "semantic_type",
+        "C2": "semantic_group",
+        "C3": "administrative",
+        "C5": "administrative",
+        "C4": "rare",
+    }
+    kept = pl.read_csv(out / "vocabulary.csv")
+    # C6 has no type, so it stays and is flagged; C7 has one type that is kept.
+    assert list(kept.select("token_id", "concept", "untyped").iter_rows()) == [
+        (FIRST_CONCEPT, "C6", True),
+        (FIRST_CONCEPT + 1, "C7", False),
+    ]
+    assert unbalanced(counts) == unbalanced(counts["events"]) == 0
+    assert counts["untyped"] == 1
+
+
+def test_token_ids_follow_the_number_of_appearances(tmp_path: Path) -> None:
+    rows = [("a", 1, "C3"), ("a", 2, "C3"), ("a", 1, "C2"), ("a", 1, "C1")]
+    out = tmp_path / "out"
+    out.mkdir()
+    build.build(
+        [shard(tmp_path, rows)], mapping({"1": "C1", "2": "C2", "3": "C3"}), settings_in(tmp_path, "C1 T047"), out
+    )
+    vocabulary = Vocabulary.read(out)
+    assert [concept.concept for concept in vocabulary.concepts] == ["C3", "C1", "C2"]
+    assert vocabulary.token_of["C3"] == FIRST_CONCEPT
+    assert vocabulary.size == FIRST_CONCEPT + 3
+    assert vocabulary.name(0) == "[PAD]"
+    assert vocabulary.name(FIRST_CONCEPT) == "C3", "names stand without their semantic tag"
+
+
+def test_the_hash_follows_the_concepts_and_their_order(tmp_path: Path) -> None:
+    hashes = []
+    for name, rows in (
+        ("a", [("a", 1, "C1"), ("a", 1, "C2")]),
+        ("b", [("a", 1, "C1"), ("a", 1, "C2"), ("b", 1, "C2")]),
+        ("c", [("x", 5, "C1"), ("x", 5, "C2")]),
+    ):
+        out = tmp_path / name
+        out.mkdir()
+        build.build([shard(tmp_path, rows)], mapping({"1": "C1", "2": "C2"}), settings_in(tmp_path, "C1 T047"), out)
+        hashes.append(Vocabulary.read(out).hash)
+    assert hashes[0] == hashes[2] != hashes[1]
+
+
+def test_an_empty_vocabulary_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"No concept is left of 1. Dropped by reason: {'rare': 1}"):
+        build.build(
+            [shard(tmp_path, [("a", 1, "C1")])],
+            mapping({"1": "C1"}),
+            settings_in(tmp_path, "C1 T047", min_appearances=2),
+            tmp_path,
+        )
+
+
+def test_the_demo_has_administrative_concepts_to_remove(tiny: Pipeline) -> None:
+    dropped = pl.read_csv(tiny.store.current("vocabulary").file("dropped.csv"))
+    names = dropped.filter(pl.col("reason") == "administrative")["name"].to_list()
+    assert len(names) >= 50
+    assert "Did not attend" in names
