@@ -1,4 +1,4 @@
-"""The command line: `ehr-pipeline demo | run | check | synth | ui`. Dagster is imported only by the commands that need it."""
+"""The command line, `ehr-pipeline`. Dagster is imported only by the commands that need it."""
 
 import argparse
 import json
@@ -53,6 +53,9 @@ def _parser() -> argparse.ArgumentParser:
             type=Path,
             help=f"TOML file of the study (default: ${settings.ENVIRONMENT_VARIABLE}, or the embedded demo)",
         )
+    commands.add_parser("settings", help="print the reference of all settings, as Markdown").set_defaults(
+        command=_settings
+    )
     synth = commands.add_parser("synth", help="write a synthetic extract with known truth")
     synth.add_argument("out", type=Path, help="folder to write to")
     synth.add_argument("--patients", type=_positive, default=DEMO_PATIENTS)
@@ -190,6 +193,13 @@ def _check(options: argparse.Namespace) -> int:
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     print("settings and inputs are in order")
+    return 0
+
+
+def _settings(options: argparse.Namespace) -> int:
+    from ehr_pipeline import reference
+
+    print(reference.markdown(), end="")
     return 0
 
 

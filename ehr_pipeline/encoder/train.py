@@ -229,7 +229,7 @@ class _Reporter:
         if now - self.last < REPORT_SECONDS or jobs.rank() != 0:
             return
         rate = self.tokens / (now - self.last)
-        left = duration((now - self.start) / step * (self.steps - step))
+        left = duration((now - self.start) / step * max(self.steps - step, 0))
         _log.info(
             "epoch %d, update %d: loss %.4f, %s tokens/s, at most %s left", epoch + 1, step, loss, f"{rate:,.0f}", left
         )

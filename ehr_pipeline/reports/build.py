@@ -189,8 +189,8 @@ def _key_figures(inputs: Inputs, clustered: pa.Table, disclosure: Disclosure) ->
         ("events mapped", f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %"),
         ("concepts in the vocabulary", f"{inputs.artifacts['vocabulary'].counts['kept']:,}"),
         (
-            "masked concepts among the ten best guesses",
-            f"{100 * best['validation_top10']:.0f} % (by frequency alone {100 * base['top10']:.0f} %)",
+            f"of masked concepts among ten guesses (by frequency alone {100 * base['top10']:.0f} %)",
+            f"{100 * best['validation_top10']:.0f} %",
         ),
     ]
 

@@ -12,6 +12,8 @@ from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
 
 @dataclass(frozen=True)
 class ConceptRow:
@@ -32,13 +34,20 @@ class ConceptRow:
 def concept_rows(
     found: Enrichment, cluster: int, vocabulary: Vocabulary, count: int, max_p: float, disclosure: Disclosure
 ) -> list[ConceptRow]:
-    """The marking concepts of a cluster, most important first. Where a count is small, every figure that betrays it is left out."""
+    """The marking concepts of a cluster, most important first.
+
+    Where a count is small, every figure that betrays it is left out; a concept that marks a cluster through a few of its patients
+    is left out altogether, since its very name would tell of them.
+    """
     rows = []
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
     for token in found.top(cluster, count, max_p):
         inside = int(found.patients[cluster, token])
         outside = int(found.patients[:, token].sum()) - inside
+        if found.over[cluster, token] and disclosure.small(inside):
+            continue
         hidden = disclosure.small(inside) or disclosure.small(outside)
+        rest_hidden = disclosure.small(size - inside) or disclosure.small(everyone - size - outside)
         concept = vocabulary.concepts[token - FIRST_CONCEPT]
         rows.append(
             ConceptRow(
@@ -47,10 +56,10 @@ def concept_rows(
                 over=bool(found.over[cluster, token]),
                 share=disclosure.share(inside, size),
                 elsewhere=disclosure.share(outside, everyone - size),
-                patients=disclosure.show(inside),
+                patients=disclosure.show(inside, size),
                 ratio="–" if hidden else f"{found.ratio[cluster, token]:.2f}",
                 p="–" if hidden else p_text(float(found.log_p[cluster, token])),
-                p_patients="–" if hidden else p_text(float(found.log_p_patients[cluster, token])),
+                p_patients="–" if hidden or rest_hidden else p_text(float(found.log_p_patients[cluster, token])),
                 importance=-float(found.log_p[cluster, token]) / math.log(10),
             )
         )
@@ -58,10 +67,10 @@ def concept_rows(
 
 
 def p_text(log_p: float) -> str:
-    """A p value from its natural logarithm: '0.031', or '10^-57' where it is tiny."""
+    """A p value from its natural logarithm: '0.031', or '10⁻⁵⁷' where it is tiny."""
     if log_p > math.log(0.001):
         return f"{math.exp(log_p):.3f}"
-    return f"10^{math.floor(log_p / math.log(10))}"
+    return "10" + str(math.floor(log_p / math.log(10))).translate(SUPERSCRIPT)
 
 
 def describe(people: pa.Table, member: NDArray[np.bool_], disclosure: Disclosure) -> dict[str, Any]:

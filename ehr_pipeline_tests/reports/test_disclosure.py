@@ -14,7 +14,17 @@ def test_counts(count: int, shown: str) -> None:
 def test_shares_are_left_out_where_a_number_is_small() -> None:
     assert RULE.share(20, 40) == "50.0 %"
     assert RULE.share(0, 40) == "0.0 %"
+    assert RULE.share(40, 40) == "100.0 %"
     assert RULE.share(5, 40) == RULE.share(5, 8) == RULE.share(0, 8) == RULE.share(0, 0) == "–"
+
+
+def test_what_is_left_of_a_total_is_guarded_too() -> None:
+    assert RULE.show(221, 222) == ">212"
+    assert RULE.show(212, 222) == "212"
+    assert RULE.show(222, 222) == "222"
+    assert RULE.share(221, 222) == ">95 %"
+    assert RULE.share(10, 10) == "100.0 %"
+    assert RULE.share(10, 11) == ">9 %"
 
 
 def test_rare_categories_are_merged() -> None:

@@ -4,6 +4,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ehr_pipeline.pipeline import Pipeline
@@ -84,26 +85,40 @@ def test_small_counts_are_not_on_the_page(tiny: Pipeline, text: Text) -> None:
     assert not re.search(r"\b[1-9] patients\b", words)
 
 
-def test_rows_of_small_counts_betray_nothing(tiny: Pipeline) -> None:
-    import numpy as np
-
+def table_of(patients: list[list[int]], sizes: list[int], over: bool = True) -> list[dict[str, cards.ConceptRow]]:
+    """The rows by name for each of two clusters, of concepts "one" and "two" with some numbers of patients."""
     from ehr_pipeline.reports.disclosure import Disclosure
     from ehr_pipeline.reports.enrichment import Enrichment
     from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 
     vocabulary = Vocabulary((Concept(5, "C5", "one", (), 1, 1), Concept(6, "C6", "two", (), 1, 1)), "x")
-    patients = np.array([[0] * 5 + [40, 3], [0] * 5 + [50, 90]])
-    wide = np.tile([0.0] * 5 + [-9.0] * 2, (2, 1))
-    found = Enrichment(patients, patients, np.array([80, 100]), wide, wide, np.full((2, 7), 2.0), np.ones((2, 7), bool))
-    shown = {row.name: row for row in cards.concept_rows(found, 0, vocabulary, 9, 0.1, Disclosure(10))}  # type: ignore[arg-type]
-    hidden = shown["two"]
+    counts = np.array([[0] * 5 + row for row in patients])
+    p = np.tile([0.0] * 5 + [-9.0] * 2, (2, 1))
+    found = Enrichment(counts, counts, np.array(sizes), p, p, np.full((2, 7), 2.0), np.full((2, 7), over))
+    return [
+        {row.name: row for row in cards.concept_rows(found, cluster, vocabulary, 9, 0.1, Disclosure(10))}
+        for cluster in (0, 1)
+    ]
+
+
+def test_rows_of_small_counts_betray_nothing() -> None:
+    first, second = table_of([[40, 3], [50, 90]], [80, 100], over=False)
+    hidden = first["two"]
     assert (hidden.patients, hidden.share, hidden.ratio, hidden.p, hidden.p_patients) == ("<10", "–", "–", "–", "–")
-    assert (shown["one"].patients, shown["one"].share, shown["one"].ratio) == ("40", "50.0 %", "2.00")
-    other = {row.name: row for row in cards.concept_rows(found, 1, vocabulary, 9, 0.1, Disclosure(10))}  # type: ignore[arg-type]
-    assert other["two"].ratio == "–", "the small count outside would follow from it"
+    assert (first["one"].patients, first["one"].share, first["one"].ratio) == ("40", "50.0 %", "2.00")
+    assert second["two"].ratio == "–", "the small count outside would follow from it"
 
 
-@pytest.mark.parametrize(("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10^-57"), (-1e5, "10^-43430")])
+def test_a_concept_that_marks_a_cluster_through_a_few_patients_is_not_named() -> None:
+    assert set(table_of([[40, 3], [50, 90]], [80, 100])[0]) == {"one"}
+
+
+def test_the_few_who_lack_a_concept_are_guarded_too() -> None:
+    row = table_of([[78, 40], [50, 40]], [80, 100])[0]["one"]
+    assert (row.patients, row.share, row.p_patients) == (">70", ">87 %", "–")
+
+
+@pytest.mark.parametrize(("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10⁻⁵⁷"), (-1e5, "10⁻⁴³⁴³⁰")])
 def test_p_values_as_text(log_p: float, shown: str) -> None:
     assert cards.p_text(log_p) == shown
 
