@@ -65,7 +65,7 @@ def _extracts(study: Study, found: Preflight) -> None:
         for where, kind, columns in kinds:
             for path in found.look(text.find, landing / extract, kind, where) or []:
                 sizes.append(path.stat().st_size)
-                found.look(text.read_header, path, kind, columns, f"{where}.columns")
+                found.look(text.read_header, path, kind, columns, where)
         found.facts.append(f"extract {extract}: {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB")
 
 

@@ -113,9 +113,7 @@ def _shuffle_patients(
         for where, kind in _named("records.patients", settings.patients):
             columns = patients.wanted_columns(kind)
             for path in text.find(folder, kind, where):
-                for block in text.read(
-                    path, kind, columns, f"{where}.columns", settings.block_megabytes << 20, progress
-                ):
+                for block in text.read(path, kind, columns, where, settings.block_megabytes << 20, progress):
                     good, rejected = patients.parse(block.rows, kind, settings.attributes)
                     quarantine.add(
                         "patients", path.relative_to(folder).as_posix(), pl.concat([block.rejected, rejected])
@@ -138,9 +136,7 @@ def _shuffle_events(
         for where, kind in _named("records.events", settings.events):
             for path in text.find(folder, kind, where):
                 name = path.relative_to(folder).as_posix()
-                for block in text.read(
-                    path, kind, vars(kind.columns), f"{where}.columns", settings.block_megabytes << 20, progress
-                ):
+                for block in text.read(path, kind, vars(kind.columns), where, settings.block_megabytes << 20, progress):
                     good, rejected = events.parse(block.rows, kind, settings.sentinel_dates, latest)
                     quarantine.add("events", name, pl.concat([block.rejected, rejected]))
                     number = pl.lit(quarantine.files.index(name), dtype=pl.Int32)

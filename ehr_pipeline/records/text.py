@@ -146,7 +146,7 @@ def _places(
 ) -> dict[str, int]:
     missing = {role: name for role, name in columns.items() if name not in header}
     if missing:
-        asked = "; ".join(f"{name!r} ({where}.{role})" for role, name in missing.items())
+        asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
         hint = ""
         if len(header) == 1:
             counts = {mark: header[0].count(mark) for mark in "\t,;|" if mark != layout.delimiter}
@@ -158,6 +158,12 @@ def _places(
             )
         raise InputError(f"{path}, line 1: no column {asked}. The header has: {', '.join(header[:30])}.{hint}")
     return {role: header.index(name) for role, name in columns.items()}
+
+
+def _setting(where: str, role: str) -> str:
+    """The setting that names a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
+    kind, _, name = role.rpartition(":")
+    return f"{where}.attributes.{name}" if kind else f"{where}.columns.{role}"
 
 
 def _split(block: bytes, first_line: int, width: int, places: dict[str, int], layout: DelimitedText) -> Block:

@@ -17,9 +17,7 @@ def read(
 ) -> tuple[list[tuple[int, str, str]], list[tuple[int, str]]]:
     """Rows (line, patient, code) and rejected (line, reason) of a file."""
     blocks = list(
-        text.read(
-            path, DelimitedText(files="*", **layout), COLUMNS, "records.events[0].columns", block, Progress("x", 1)
-        )
+        text.read(path, DelimitedText(files="*", **layout), COLUMNS, "records.events[0]", block, Progress("x", 1))
     )  # type: ignore[arg-type]
     rows = pl.concat([block.rows for block in blocks]).select("line", "patient", "code")
     rejected = pl.concat([block.rejected for block in blocks]).sort("line")

@@ -1,0 +1,97 @@
+"""What README and docs say is there is there: files, commands, settings, and code that runs."""
+
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline import settings
+from ehr_pipeline.cli import _parser
+from ehr_pipeline.pipeline import Pipeline
+
+TOP = Path(__file__).parents[1]
+PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]
+README = (TOP / "README.md").read_text(encoding="utf-8")
+GUIDE = (TOP / "docs/guide.md").read_text(encoding="utf-8")
+
+
+def code(page: str, language: str) -> list[str]:
+    """The fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+def test_files_that_the_readme_names_exist() -> None:
+    named = re.findall(r"`((?:ehr_pipeline|data|docs|benchmarks)/[\w/.]+)`", README)
+    assert len(named) > 8
+    assert [name for name in named if not (TOP / name).exists()] == []
+
+
+def test_the_file_map_is_complete_and_true() -> None:
+    lines = code(README, "")[0].splitlines()
+    entries = {line.split()[0] for line in lines if line.startswith("  ")}
+    package = TOP / "ehr_pipeline"
+    assert [entry for entry in entries if not (package / entry).exists()] == []
+    folders = {f"{path.name}/" for path in package.iterdir() if path.is_dir() and (path / "__init__.py").exists()}
+    assert folders <= entries
+    top = {part for line in lines if not line.startswith(" ") for part in line.split("  ")[0:3]}
+    assert [name for name in top if re.fullmatch(r"[\w.]+/?", name.strip()) and not (TOP / name.strip()).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_are_known(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    makefile = (TOP / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"^    make (\w+)|`make (\w+)`", text, re.MULTILINE):
+        assert re.search(rf"^{''.join(target)}:", makefile, re.MULTILINE), target
+    for command in re.findall(r"(?:^    |`)(?:[\w./]+/)?ehr-pipeline ([^`#\n>]+)", text, re.MULTILINE):
+        words = shlex.split(command)
+        if len(words) == 1:  # a mention of the command, not a whole line to type
+            assert words[0] in ("demo", "run", "check", "settings", "synth", "ui")
+        else:
+            _parser().parse_args(words)
+
+
+def test_the_settings_of_the_guide_are_valid() -> None:
+    study, dictionary = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+    assert settings.validate(study).launcher.processes == 8
+    local = study | {
+        "records": study["records"] | {"events": dictionary["records"]["events"]},
+        "events": study["events"] | dictionary["events"],
+    }
+    assert settings.validate(local).events.dictionaries["medcodeid"].code_column == "MedCodeId"
+
+
+def test_the_code_of_the_guide_runs(tiny: Pipeline) -> None:
+    (block,) = code(GUIDE, "python")
+    names: dict[str, object] = {}
+    exec(block.replace('"store"', repr(tiny.study.study.store)), names)  # noqa: S102 (our own page)
+    assert names["logits"].shape[:2] == (1, 2)  # type: ignore[attr-defined]
+
+
+def test_every_benchmark_is_listed() -> None:
+    listed = (TOP / "benchmarks/README.md").read_text(encoding="utf-8")
+    results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    for script in (TOP / "benchmarks").glob("*.py"):
+        if script.name != "results.py":
+            assert f"`{script.name}`" in listed
+            assert f"<!-- {script.name} -->" in results
+
+
+def test_figures_of_the_readme_are_those_that_were_measured() -> None:
+    results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    encoder = re.search(r"\| list: encoder \| ([\d.]+) .*?\| ([\d.]+) ", results)
+    baseline = re.search(r"\| list: baseline \| ([\d.]+) .*?\| ([\d.]+) ", results)
+    seconds = re.search(r"report in \*\*(\d+) s\*\*", results)
+    assert encoder
+    assert baseline
+    assert seconds
+    for figure in (*encoder.groups(), *baseline.groups(), f"{seconds[1]} s"):
+        assert figure in README
