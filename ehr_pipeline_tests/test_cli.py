@@ -50,7 +50,7 @@ def test_every_problem_with_inputs_is_told_at_once(
     assert code == 2
     for part in (
         "7 problems",
-        "the delimiter is perhaps '\\t' (records.events[0].columns.delimiter)",
+        "the delimiter is perhaps '\\t' (records.events[0].delimiter)",
         "no file matches 'people.txt' (records.patients[0].files)",
         "nothing.RRF: there is no such file",
         "18 fields end in '|', but this UMLS file has 6",
