@@ -16,6 +16,7 @@ import shutil
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,7 +161,9 @@ class Store:
 
 
 def _manifest(work: Path, recipe: Recipe, counts: Counts, seconds: float) -> dict[str, Any]:
-    files = {path: file_hash(work / path) for path in _data_files(work)}
+    paths = list(_data_files(work))
+    with ThreadPoolExecutor() as pool:
+        files = dict(zip(paths, pool.map(lambda path: file_hash(work / path), paths), strict=True))
     return {
         **asdict(recipe),
         "inputs": dict(recipe.inputs),

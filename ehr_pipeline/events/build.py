@@ -19,7 +19,7 @@ from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events import coverage
+from ehr_pipeline.events import codes, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.terminology import rrf
@@ -44,7 +44,7 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path) -> Count
     names = [path.name for path in records[0].files("events")]
     shards = [tuple(record.file(f"events/{name}") for record in records) for name in names]
     atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
-    mapping = map_codes(_distinct_codes(shards), atoms, settings)
+    mapping = map_codes(codes.distinct([path for group in shards for path in group]), atoms, settings)
     lookup = out / ".mapping"
     schemas.write(lookup, mapping.select("code", "concept").to_arrow(compat_level=pl.CompatLevel.oldest()))
     jobs = [BucketJob(group, lookup, out / "events" / name) for group, name in zip(shards, names, strict=True)]
@@ -78,35 +78,29 @@ def read_mapping(artifact: Artifact) -> pl.DataFrame:
     return pl.read_csv(artifact.file("mapping.csv"), infer_schema=False).with_columns(pl.col("events").cast(pl.Int64))
 
 
-def _distinct_codes(shards: list[tuple[Path, ...]]) -> pl.Series:
-    found: set[str] = set()
-    for group in shards:
-        for path in group:
-            found.update(schemas.read(path).column("code").combine_chunks().dictionary.to_pylist())
-    return pl.Series("code", sorted(found), dtype=pl.String)
-
-
 @cache
-def _load_mapping(path: Path) -> tuple[pa.Array, NDArray[np.int32], pa.Array]:
-    """Sorted codes, the index of each one's concept (-1 when it has none), and the sorted concepts."""
+def _load_mapping(path: Path) -> tuple[codes.Places, NDArray[np.int32], pa.Array]:
+    """The places of codes, the index of each one's concept (-1 when it has none), and the sorted concepts."""
     table = schemas.read(path)
     concept = table.column("concept").combine_chunks()
     names = pc.unique(concept.drop_null())
     names = names.take(pc.sort_indices(names))
     place = pc.index_in(concept, value_set=names).fill_null(-1).to_numpy()
-    return table.column("code").combine_chunks(), place.astype(np.int32), names
+    return codes.Places(table.column("code").combine_chunks()), place.astype(np.int32), names
 
 
 def map_bucket(job: BucketJob) -> NDArray[np.int64]:
     """Write the mapped events of one bucket, and return the number of events of every code (in order of the mapping)."""
-    codes, concept_of_code, concepts = _load_mapping(job.mapping)
+    places, concept_of_code, concepts = _load_mapping(job.mapping)
     parts = [rows.from_table(schemas.read(path), "code") for path in job.shards]
-    ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
-    ids = ids.take(pc.sort_indices(ids))
-    counted = np.zeros(len(codes), np.int64)
+    ids = parts[0][3].cast(pa.string())
+    if len(parts) > 1:
+        ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
+        ids = ids.take(pc.sort_indices(ids))
+    counted = np.zeros(len(concept_of_code), np.int64)
     keys = []
     for patient, day, code, own_ids, own_codes in parts:
-        place_of_code = pc.index_in(own_codes.cast(codes.type), value_set=codes).to_numpy()
+        place_of_code = places.of(own_codes)
         counted[place_of_code] += np.bincount(code, minlength=len(place_of_code))
         place_of_patient = pc.index_in(own_ids.cast(pa.string()), value_set=ids).to_numpy()
         concept = concept_of_code[place_of_code][code]

@@ -155,7 +155,7 @@ def _drop(keys: rows.Keys, job: BucketJob) -> tuple[rows.Keys, dict[str, int]]:
     visits_left = np.bincount(visit_patient[~large], minlength=int(visit_patient.max(initial=-1)) + 1)
     few = (visits_left < job.min_visits)[visit_patient] & ~large
     stays = ~large & ~few
-    seen = np.unique(visit_patient)
+    seen = visit_patient[rows.starts(visit_patient)]
     fate = {
         "visits_in": len(visit_start),
         "visits": int(stays.sum()),

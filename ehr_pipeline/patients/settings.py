@@ -25,5 +25,9 @@ class PatientsSettings:
     min_visits: int = option("Patients with fewer visits are removed. Source: 3 in the published run.", 3, ge=1)
     split: SplitSettings = option("Training and validation patients.", SplitSettings())
     workers: int = option(
-        "Processes that work on buckets side by side; 1 works inline.", 1, role="tuning", ge=1, le=512
+        "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
+        1,
+        role="tuning",
+        ge=1,
+        le=512,
     )

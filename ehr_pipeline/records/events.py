@@ -2,11 +2,15 @@
 
 import datetime
 
+import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
+from ehr_pipeline.records import dates
 from ehr_pipeline.records.settings import ANY_CODE, CODE_PATTERNS, EventFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
+SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
 # Rejected rows get the first of these reasons that holds. `unknown_patient` and `before_birth` follow per bucket.
 REASONS = (
     "missing_patient",
@@ -29,7 +33,7 @@ def parse(
     Returns events (line, patient, day: int32 days from 1970-01-01, code) and rejected (line, reason). Codes of a local
     system are prefixed with its name, 'medcode:1234', so that every code says what it is.
     """
-    date = parse_date(pl.col("date"), files.date_formats)
+    date = dates.parse(pl.col("date"), files.date_formats)
     sentinels = [datetime.date.fromisoformat(text) for text in sentinel_dates]
     partial = pl.col("date").str.contains(r"^\d{4}$|^\d{1,2}[-/.]\d{4}$|^\d{4}[-/.]\d{1,2}$")
     conditions = {
@@ -52,7 +56,15 @@ def parse(
     return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason")
 
 
-def parse_date(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
-    """Dates by the first format that fits; null where none does. Years before 1800 do not count as dates."""
-    parsed = pl.coalesce([text.str.to_date(form, strict=False, exact=True) for form in formats])
-    return pl.when(parsed >= datetime.date(1800, 1, 1)).then(parsed)
+def plain_days(
+    rows: pl.DataFrame, files: EventFiles, sentinel_dates: tuple[str, ...], latest: datetime.date
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """The days (n,) of rows whose patient and code are plain numbers, and which of them (n,) are usable as they stand.
+
+    Rows that are not usable are for `parse`, which tells why.
+    """
+    day = dates.days_at_once(rows["date"], files.date_formats, sentinel_dates, latest)
+    usable = day != dates.NEVER
+    if files.code_system == "snomed":
+        usable &= rows["code"].to_numpy() >= SHORTEST_SNOMED
+    return day, usable

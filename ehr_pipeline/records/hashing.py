@@ -4,32 +4,33 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ehr_pipeline import plain
+
 _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
 def bucket_of(patient_ids: pl.Series, buckets: int) -> NDArray[np.int32]:
-    """The bucket (n,) of each patient id (n,) of strings.
+    """The bucket (n,) of each patient id (n,) of strings. Ids that are no plain numbers become numbers by FNV-1a: '007' is not 7.
 
     `buckets` is a power of two; the buckets of a smaller number are unions of those of a larger one.
     """
-    if buckets == 1:
-        return np.zeros(len(patient_ids), np.int32)
-    bits = np.uint64(64 - (buckets.bit_length() - 1))
-    return (_hash(patient_ids) >> bits).astype(np.int32)
-
-
-def _hash(patient_ids: pl.Series) -> NDArray[np.uint64]:
-    """Numbers through SplitMix64 (Steele 2014); other ids through FNV-1a first. '007' is not the number 7."""
-    numeric = patient_ids.str.contains(r"^[1-9]\d{0,17}$").to_numpy()
-    numbers = patient_ids.cast(pl.Int64, strict=False).fill_null(0).to_numpy().astype(np.uint64)
+    numbers, numeric = plain.numbers(patient_ids)
     if not numeric.all():
         numbers = numbers.copy()
         numbers[~numeric] = _fnv1a(patient_ids.filter(pl.Series(~numeric)))
+    return bucket_of_numbers(numbers, buckets)
+
+
+def bucket_of_numbers(numbers: NDArray[np.integer], buckets: int) -> NDArray[np.int32]:
+    """The bucket (n,) of ids (n,) that are plain numbers: the top bits of SplitMix64 (Steele 2014)."""
+    if buckets == 1:
+        return np.zeros(len(numbers), np.int32)
     with np.errstate(over="ignore"):
-        mixed = numbers + np.uint64(0x9E3779B97F4A7C15)
+        mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
         mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
         mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+    mixed ^= mixed >> np.uint64(31)
+    return (mixed >> np.uint64(64 - (buckets.bit_length() - 1))).astype(np.int32)
 
 
 def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:

@@ -4,7 +4,7 @@ import datetime
 
 import polars as pl
 
-from ehr_pipeline.records.events import parse_date
+from ehr_pipeline.records import dates
 from ehr_pipeline.records.settings import PatientFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
@@ -45,7 +45,7 @@ def parse(rows: pl.DataFrame, files: PatientFiles, attributes: tuple[str, ...]) 
 def _birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:
     """Birth date and its precision. The middle of the year or month stands for an unknown day, as is usual with UK data."""
     if files.columns.birth_date:
-        return parse_date(pl.col("birth_date"), files.date_formats), pl.lit("day")
+        return dates.parse(pl.col("birth_date"), files.date_formats), pl.lit("day")
     year = pl.col("birth_year").str.extract(r"^(\d{4})$").cast(pl.Int32, strict=False)
     year = pl.when(year.is_between(1800, 2157)).then(year)
     if not files.columns.birth_month:

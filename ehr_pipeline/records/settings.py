@@ -113,9 +113,13 @@ class RecordsSettings:
     buckets: int = option(
         "Into how many buckets patients are hashed: a power of two. More buckets, less memory.", 32, ge=1, le=4096
     )
-    block_megabytes: int = option("Size of the blocks in which text is read, in MB.", 32, role="tuning", ge=1, le=1024)
+    block_megabytes: int = option("Size of the blocks in which text is read, in MB.", 16, role="tuning", ge=1, le=1024)
     workers: int = option(
-        "Processes that work on buckets side by side; 1 works inline.", 1, role="tuning", ge=1, le=512
+        "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
+        1,
+        role="tuning",
+        ge=1,
+        le=512,
     )
 
     def problems(self) -> Iterator[str]:

@@ -1,45 +1,57 @@
-"""Rows to one file per bucket: the one shuffle of the chain. Everything after it works on a bucket by itself."""
+"""Rows to buckets: the one shuffle of the chain. Everything after it works on a bucket by itself.
 
+Every block of rows is sorted by bucket and appended to one file as one Arrow batch (a "run"); an index says where each bucket's
+rows begin in it. So one file is open however many buckets there are, and reading a bucket touches only its own slices.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from ehr_pipeline.errors import UserError
-from ehr_pipeline.records.hashing import bucket_of
-from ehr_pipeline.rows import ITEM_BITS
+RUNS, INDEX = "runs.arrow", "index.npy"
+
+
+@dataclass(frozen=True)
+class Run:
+    """Rows in order of their bucket: those of one block when they are written, those of one bucket when they are read."""
+
+    rows: pa.RecordBatch
+    ends: NDArray[np.int64]
+    """Where the rows of each bucket end."""
+    file: int = 0
+    first_line: int = 0
+    """Where the block comes from."""
+
+
+def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.integer], buckets: int) -> Run:
+    """Sort rows (n) by their bucket (n,), keeping their order within a bucket."""
+    order = np.argsort(bucket.astype(np.uint16), kind="stable")
+    columns = [
+        pa.array(column.to_numpy()[order]) if pa.types.is_integer(column.type) else column.take(pa.array(order))
+        for column in rows.columns
+    ]
+    return Run(pa.record_batch(columns, schema=rows.schema), np.cumsum(np.bincount(bucket, minlength=buckets)))
 
 
 class Shuffle:
-    """Appends rows to one Arrow stream per bucket, by the hash of their patient id."""
+    """Appends runs to a folder. A context manager: the index is written at its end."""
 
-    def __init__(self, folder: Path, buckets: int, patient_column: str):
-        self.folder, self.buckets, self.patient_column = folder, buckets, patient_column
+    def __init__(self, folder: Path, buckets: int, schema: pa.Schema):
+        self.folder, self.buckets, self.schema = folder, buckets, schema
         folder.mkdir(parents=True)
-        self._writers: dict[int, Any] = {}
-        self._schema: pa.Schema | None = None
+        self._writer = pa.ipc.new_file(str(folder / RUNS), schema)
+        self._index: list[NDArray[np.int64]] = []
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Append each row to the file of its bucket, keeping the order of rows."""
-        bucket = bucket_of(rows[self.patient_column], self.buckets)
-        order = np.argsort(bucket, kind="stable")
-        table = rows[order].to_arrow(compat_level=pl.CompatLevel.oldest())
-        self._schema = table.schema
-        ends = np.cumsum(np.bincount(bucket, minlength=self.buckets))
-        start = 0
-        for number, end in enumerate(ends.tolist()):
-            if end > start:
-                self._writer(number).write_table(table.slice(start, end - start))
-            start = end
-
-    def _writer(self, bucket: int) -> Any:
-        if bucket not in self._writers:
-            self._writers[bucket] = pa.ipc.new_stream(str(self.folder / f"{bucket:05d}"), self._schema)
-        return self._writers[bucket]
+    def add(self, run: Run, file: int = 0, first_line: int = 0) -> None:
+        """Append a run, and note where it comes from."""
+        if run.rows.num_rows:
+            self._writer.write_batch(run.rows)
+            self._index.append(np.concatenate([[file, first_line, 0], run.ends]))
 
     def __enter__(self) -> "Shuffle":
         return self
@@ -47,42 +59,18 @@ class Shuffle:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for writer in self._writers.values():
-            writer.close()
+        self._writer.close()
+        # One line of the index for each bucket, so that reading a bucket touches two lines of it.
+        index = np.stack(self._index, axis=1) if self._index else np.zeros((3 + self.buckets, 0), np.int64)
+        np.save(self.folder / INDEX, np.ascontiguousarray(index))
 
 
-def read_bucket(folder: Path, bucket: int) -> pl.DataFrame | None:
-    """All rows of a bucket, or None when it has none."""
-    path = folder / f"{bucket:05d}"
-    if not path.exists():
-        return None
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        frame = pl.from_arrow(stream.read_all())
-    assert isinstance(frame, pl.DataFrame)
-    return frame
-
-
-class Interned:
-    """Numbers for distinct strings, in order of their first appearance."""
-
-    def __init__(self) -> None:
-        self._number: dict[str, int] = {}
-
-    def numbers(self, texts: pl.Series) -> pl.Series:
-        """The numbers (uint32) of the texts."""
-        distinct = texts.unique()
-        found = [self._number.setdefault(text, len(self._number)) for text in distinct.to_list()]
-        if len(self._number) >= 2**ITEM_BITS:
-            raise UserError(
-                f"The events hold more than {2**ITEM_BITS:,} different codes."
-                " The column of the code (records.events.columns.code) is perhaps another one."
-            )
-        return texts.replace_strict(distinct, pl.Series(found, dtype=pl.UInt32), return_dtype=pl.UInt32)
-
-    def sorted_table(self) -> pa.Table:
-        """The distinct strings in order (`code`), and beside them, by number, the place of each in that order (`rank`)."""
-        texts = pa.array(self._number, pa.string())
-        order = pc.sort_indices(texts)
-        rank = np.empty(len(texts), np.int32)
-        rank[order.to_numpy()] = np.arange(len(texts), dtype=np.int32)
-        return pa.table({"code": texts.take(order), "rank": pa.array(rank)})
+def read_bucket(folder: Path, bucket: int) -> Iterator[Run]:
+    """The rows of a bucket, run by run, mapped into memory."""
+    index = np.load(folder / INDEX, mmap_mode="r")
+    begins, ends = index[2 + bucket].tolist(), index[3 + bucket].tolist()
+    with pa.memory_map(str(folder / RUNS)) as source, pa.ipc.open_file(source) as runs:
+        for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+            if end > begin:
+                rows = runs.get_batch(number).slice(begin, end - begin)
+                yield Run(rows, np.array([end - begin]), int(index[0, number]), int(index[1, number]))

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.buckets import map_buckets
 
-BucketCounts = tuple[list[str], NDArray[np.int64]]
+BucketCounts = tuple[pa.Array, NDArray[np.int64]]
 
 
 def count_bucket(shard: Path) -> BucketCounts:
@@ -18,17 +20,19 @@ def count_bucket(shard: Path) -> BucketCounts:
     size = len(names)
     keys = rows.pack(patient, day, concept)  # sorted already: the shard is written in this order
     first_of_visit = concept[rows.starts(keys)]
-    pairs = np.unique(patient.astype(np.int64) * max(size, 1) + concept)
+    pairs = np.sort(patient.astype(np.int64) * max(size, 1) + concept)
+    pairs = pairs[rows.starts(pairs)]
     counts = [np.bincount(values, minlength=size) for values in (concept, first_of_visit, pairs % max(size, 1))]
-    return names.to_pylist(), np.array(counts, np.int64)
+    return names.cast(pa.string()), np.array(counts, np.int64)
 
 
 def count_concepts(shards: list[Path], workers: int) -> pl.DataFrame:
     """Counts over all shards: concept, events, appearances, patients; sorted by concept."""
-    total: dict[str, NDArray[np.int64]] = {}
-    for names, counts in map_buckets(count_bucket, shards, workers, "counting concepts"):
-        for index, name in enumerate(names):
-            total[name] = total[name] + counts[:, index] if name in total else counts[:, index]
-    table = np.array(list(total.values()), np.int64).reshape(-1, 3)
-    columns = dict(zip(("events", "appearances", "patients"), table.T, strict=True))
-    return pl.DataFrame({"concept": pl.Series(list(total), dtype=pl.String), **columns}).sort("concept")
+    buckets = map_buckets(count_bucket, shards, workers, "counting concepts")
+    concepts = pc.unique(pa.concat_arrays([names for names, _ in buckets]))
+    concepts = concepts.take(pc.sort_indices(concepts))
+    total = np.zeros((3, len(concepts)), np.int64)
+    for names, counts in buckets:
+        total[:, pc.index_in(names, value_set=concepts).to_numpy()] += counts  # each name stands once in a bucket
+    columns = dict(zip(("events", "appearances", "patients"), total, strict=True))
+    return pl.DataFrame({"concept": pl.Series(concepts, dtype=pl.String), **columns})

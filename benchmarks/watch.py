@@ -1,0 +1,52 @@
+"""Run a command and watch its time and the memory of all its processes. Linux only."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+SAMPLE_SECONDS = 0.5
+
+
+def watched(command: list[str], quiet: bool = False, env: dict[str, str] | None = None) -> tuple[float, int]:
+    """Run a command. Returns seconds, and the largest sum of the proportional set sizes of its processes, in bytes.
+
+    Pages that several processes share count once. Raises SystemExit when the command fails.
+    """
+    started, peak = time.monotonic(), 0
+    process = subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.DEVNULL if quiet else None)
+    while process.poll() is None:
+        peak = max(peak, _memory(_tree(process.pid)))
+        time.sleep(SAMPLE_SECONDS)
+    seconds = time.monotonic() - started
+    if process.returncode:
+        raise SystemExit(f"{command[0]} failed with exit status {process.returncode}")
+    return seconds, peak
+
+
+def _tree(root: int) -> list[int]:
+    """A process and all its descendants."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+        except OSError:  # it ended meanwhile
+            continue
+        children.setdefault(parent, []).append(int(stat.parent.name))
+    found, new = [root], [root]
+    while new:
+        new = [child for parent in new for child in children.get(parent, [])]
+        found += new
+    return found
+
+
+def _memory(processes: list[int]) -> int:
+    """Bytes that the processes hold together."""
+    total = 0
+    for process in processes:
+        try:
+            lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
+        except OSError:
+            continue
+        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    return total

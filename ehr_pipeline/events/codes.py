@@ -1,0 +1,45 @@
+"""The distinct codes of all shards, and where in them the codes of a shard are."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline import plain, schemas
+
+
+def distinct(shards: list[Path]) -> pl.Series:
+    """The codes that occur in any shard, as sorted texts."""
+    numbers: list[NDArray[np.int64]] = []
+    texts: set[str] = set()
+    for path in shards:
+        own = pl.Series(schemas.read(path).column("code").combine_chunks().dictionary.cast(pa.string()))
+        number, is_plain = plain.numbers(own)
+        numbers.append(number[is_plain])
+        texts.update(own.filter(pl.Series(~is_plain)).to_list())
+    plain_codes = pl.Series(np.concatenate(numbers), dtype=pl.Int64).unique().cast(pl.String)
+    return pl.concat([plain_codes, pl.Series(sorted(texts), dtype=pl.String)]).sort().alias("code")
+
+
+class Places:
+    """Finds codes in a list of distinct codes: those that are plain numbers by binary search, the others in a dictionary."""
+
+    def __init__(self, codes: pa.Array):
+        series = pl.Series(codes.cast(pa.string()))
+        number, is_plain = plain.numbers(series)
+        order = np.argsort(number[is_plain])
+        self._numbers, self._places = number[is_plain][order], np.flatnonzero(is_plain)[order]
+        others = np.flatnonzero(~is_plain).tolist()
+        self._others = {series[place]: place for place in others}
+
+    def of(self, codes: pa.Array) -> NDArray[np.int64]:
+        """The places (n,) of codes (n,), all of which are in the list."""
+        series = pl.Series(codes.cast(pa.string()))
+        number, is_plain = plain.numbers(series)
+        found = np.empty(len(series), np.int64)
+        found[is_plain] = self._places[np.searchsorted(self._numbers, number[is_plain])]
+        for place in np.flatnonzero(~is_plain).tolist():
+            found[place] = self._others[series[place]]
+        return found

@@ -1,0 +1,98 @@
+"""Dates as text to days from 1970-01-01: with care, one distinct text at a time; or at once, where all digits are there."""
+
+import datetime
+from functools import lru_cache
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+FIRST_YEAR, YEARS = 1800, 400
+NEVER = np.int32(-(2**31))
+_INLINE = 12  # Arrow's string view holds texts of up to 12 bytes in place: 4 bytes of length, then the text
+_DIGITS = {"%d": (10, 1), "%m": (1000, 100), "%Y": (10_000_000, 1_000_000, 100_000, 10_000)}
+_COPIES = np.uint64(0x0101010101010101)
+
+
+def parse(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
+    """Dates by the first format that fits; null where none does. Years before 1800 do not count as dates."""
+    parsed = pl.coalesce([text.str.to_date(form, strict=False, exact=True) for form in formats])
+    return pl.when(parsed >= datetime.date(FIRST_YEAR, 1, 1)).then(parsed)
+
+
+def days_at_once(
+    texts: pl.Series, formats: tuple[str, ...], sentinels: tuple[str, ...], latest: datetime.date
+) -> NDArray[np.int32]:
+    """The day (n,) of each text (n,) that is written with all its digits, such as '01/02/2003' for '%d/%m/%Y'.
+
+    `NEVER` where `parse` has to judge: other ways to write a date, no date at all, sentinel dates, dates after `latest`.
+    """
+    view = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
+    assert view.type == pa.string_view()
+    raw = np.frombuffer(view.buffers()[1], np.uint64)[2 * view.offset :][: 2 * len(view)].reshape(-1, 2)
+    day = np.full(len(raw), NEVER, np.int32)
+    calendar, seen = _calendar(sentinels, latest), set()
+    for form in formats:
+        shape = _shape(form)
+        if shape is None or shape[0] in seen:  # an earlier format reads these texts
+            continue
+        seen.add(shape[0])
+        written = _written(raw, shape[0])
+        if not written.any():
+            continue
+        bytes_of = raw.view(np.uint8).reshape(-1, 16)
+        number = np.zeros(len(raw), np.int32)
+        for place, weight in shape[1]:
+            number += bytes_of[:, 4 + place] * np.int32(weight)
+        number -= np.int32(sum(weight for _, weight in shape[1]) * ord("0") + FIRST_YEAR * 10_000)
+        written &= (number >= 0) & (number < len(calendar))
+        if written.all():
+            return calendar[number]
+        day[written] = calendar[number[written]]
+    return day
+
+
+def _shape(form: str) -> tuple[str, list[tuple[int, int]]] | None:
+    """A format as a picture, such as '00/00/0000', and the weight of the digit at each place; None for other formats."""
+    picture, weights, rest = "", [], form
+    while rest:
+        if rest[:2] in _DIGITS:
+            weights += [(len(picture) + index, weight) for index, weight in enumerate(_DIGITS[rest[:2]])]
+            picture, rest = picture + "0" * len(_DIGITS[rest[:2]]), rest[2:]
+        elif rest[0] == "%" or rest[0].isalnum() or not rest[0].isascii():
+            return None
+        else:
+            picture, rest = picture + rest[0], rest[1:]
+    return (picture, weights) if len(weights) == 8 and len(picture) <= _INLINE else None
+
+
+def _written(raw: NDArray[np.uint64], picture: str) -> NDArray[np.bool_]:
+    """Which string views (n, 2) hold digits where the picture has '0', and its other signs where it has those."""
+    signs = picture.encode()
+    wanted = len(signs).to_bytes(4, "little") + signs.ljust(_INLINE, b"\0")
+    mask = b"\xff" * 4 + bytes(0xF0 if sign == ord("0") else 0xFF for sign in signs.ljust(_INLINE, b"\0"))
+    digits = b"\0" * 4 + bytes(0x0F if sign == ord("0") else 0 for sign in signs.ljust(_INLINE, b"\0"))
+    good = np.ones(len(raw), bool)
+    for half in (0, 1):
+        part = raw[:, half]
+        want, care, low = (np.frombuffer(each, np.uint64)[half] for each in (wanted, mask, digits))
+        good &= (part & care) == (want & care)
+        # ':' to '?' share their upper half with digits: six more than their lower half does not fit into four bits.
+        good &= (((part & low) + np.uint64(6) * _COPIES) & (np.uint64(16) * _COPIES)) == 0
+    return good
+
+
+@lru_cache(maxsize=8)
+def _calendar(sentinels: tuple[str, ...], latest: datetime.date) -> NDArray[np.int32]:
+    """The day of each year * 10,000 + month * 100 + day, from the first year on; `NEVER` for what is no usable date."""
+    days = np.arange(f"{FIRST_YEAR}-01-01", f"{FIRST_YEAR + YEARS}-01-01", dtype="datetime64[D]")
+    usable = (days <= np.datetime64(latest)) & ~np.isin(days, np.array(sentinels, "datetime64[D]"))
+    days = days[usable]
+    months = days.astype("datetime64[M]")
+    years = days.astype("datetime64[Y]").astype(np.int64) + 1970 - FIRST_YEAR
+    month = months.astype(np.int64) % 12 + 1
+    day_of_month = (days - months).astype(np.int64) + 1
+    calendar = np.full(YEARS * 10_000, NEVER, np.int32)
+    calendar[years * 10_000 + month * 100 + day_of_month] = days.astype(np.int32)
+    return calendar

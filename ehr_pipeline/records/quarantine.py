@@ -1,0 +1,30 @@
+"""File, line and reason of every rejected row. Its content stays where it is: in the extract."""
+
+from collections import Counter
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from ehr_pipeline import schemas
+
+
+class Quarantine:
+    """What was rejected while text was read; rows that do not fit their patients follow for each bucket."""
+
+    def __init__(self, folder: Path, files: list[str]):
+        self.files = files
+        self.reasons: dict[str, Counter[str]] = {"events": Counter(), "patients": Counter()}
+        folder.mkdir()
+        self._writer = pa.ipc.new_file(str(folder / "text.arrow"), schemas.QUARANTINE)
+
+    def add(self, kind: str, file: str, rejected: pl.DataFrame, first_line: int) -> None:
+        """Count and write down rejected lines (line, reason); lines count from `first_line`."""
+        if rejected.height:
+            self.reasons[kind].update(dict(rejected["reason"].value_counts().iter_rows()))
+            told = rejected.select(pl.lit(file).alias("file"), pl.col("line") + first_line, "reason")
+            self._writer.write_table(told.to_arrow().cast(schemas.QUARANTINE))
+
+    def close(self) -> None:
+        """Finish the file."""
+        self._writer.close()
