@@ -21,7 +21,7 @@ from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
 from ehr_pipeline.settings import Study
 
 # Raised when the same settings and inputs give another result.
-VERSIONS = dict.fromkeys(STAGES, "1")
+VERSIONS = dict.fromkeys(STAGES, "1") | {"mapped_events": "2"}
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 

@@ -12,7 +12,7 @@ from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, patients, text
 from ehr_pipeline.records.settings import DelimitedText
 from ehr_pipeline.settings import Study
-from ehr_pipeline.terminology import code_lists, rrf
+from ehr_pipeline.terminology import code_lists, rf2, rrf
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -72,12 +72,20 @@ def _extracts(study: Study, found: Preflight) -> None:
 def _terminology(study: Study, found: Preflight) -> None:
     found.look(rrf.scan, Path(study.events.mrconso), rrf.MRCONSO)
     found.look(rrf.scan, Path(study.vocabulary.mrsty), rrf.MRSTY)
-    for dictionary in study.events.dictionaries.values():
+    for dictionary in (*study.events.dictionaries.values(), *study.events.migrations.values()):
         found.look(read_dictionary, dictionary)
+    for paths, columns in (
+        (study.events.descriptions, rf2.DESCRIPTION),
+        (study.events.associations, rf2.ASSOCIATION),
+        (study.events.relationships, rf2.RELATIONSHIP),
+    ):
+        for path in paths:
+            found.look(rf2.scan, Path(path), columns)
 
 
 def _lists(study: Study, found: Preflight) -> None:
     named = [
+        study.events.overrides,
         study.vocabulary.administrative_concepts,
         study.concepts.concepts_of_interest,
         study.embeddings.pooling.concepts,

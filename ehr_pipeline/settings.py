@@ -162,9 +162,14 @@ def _dataclass(cls: type, model: pydantic.BaseModel, base: Path) -> Any:
         hint = typing.get_type_hints(cls)[field.name]
         value = _unbridge(hint, value, base)
         if fields.role(field) in ("list", "input") and value:
-            value = str((base / value).resolve())
+            value = _placed(value, base)
         values[field.name] = value
     return cls(**values)
+
+
+def _placed(value: Any, base: Path) -> Any:
+    """A path, or several, as they are seen from the settings file."""
+    return tuple(_placed(part, base) for part in value) if isinstance(value, tuple) else str((base / value).resolve())
 
 
 def _unbridge(hint: Any, value: Any, base: Path) -> Any:

@@ -60,13 +60,14 @@ def test_commands_are_known(page: Path) -> None:
 
 
 def test_the_settings_of_the_guide_are_valid() -> None:
-    study, dictionary = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+    study, dictionary, ladder = (tomllib.loads(block) for block in code(GUIDE, "toml"))
     assert settings.validate(study).launcher.processes == 8
     local = study | {
         "records": study["records"] | {"events": dictionary["records"]["events"]},
         "events": study["events"] | dictionary["events"],
     }
     assert settings.validate(local).events.dictionaries["medcodeid"].code_column == "MedCodeId"
+    assert len(settings.validate(study | ladder).events.relationships) == 2
 
 
 def test_the_code_of_the_guide_runs(tiny: Pipeline) -> None:

@@ -36,7 +36,9 @@ class BucketJob:
 
 def inputs(settings: EventsSettings) -> list[Path]:
     """The large files that the stage reads beside the records."""
-    return [Path(settings.mrconso), *(Path(dictionary.file) for dictionary in settings.dictionaries.values())]
+    tables = [*settings.dictionaries.values(), *settings.migrations.values()]
+    releases = (*settings.descriptions, *settings.associations, *settings.relationships)
+    return [Path(path) for path in (settings.mrconso, *(table.file for table in tables), *releases)]
 
 
 def build(records: list[Artifact], settings: EventsSettings, out: Path) -> Counts:

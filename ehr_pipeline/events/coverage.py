@@ -1,8 +1,11 @@
 """How much of the record the mapping keeps: by events and by codes, and for each namespace and step."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+
+from ehr_pipeline.events.mapping import LADDER
 
 
 def report(mapping: pl.DataFrame) -> dict[str, Any]:
@@ -24,11 +27,22 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
         .agg(pl.col("events").sum(), codes=pl.len())
         .sort("events", descending=True)
     )
+    steps = {row.pop("step"): row for row in by_step.iter_rows(named=True)}
     return {
         **total,
+        "ladder": list(_ladder(steps, total["events"])),
         "by_namespace": {row.pop("namespace"): _shares(row) for row in by_namespace.iter_rows(named=True)},
-        "by_step": {row.pop("step"): row for row in by_step.iter_rows(named=True)},
+        "by_step": steps,
     }
+
+
+def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str, Any]]:
+    """What each step of the ladder mapped, in its order, and the share of events that is mapped after it."""
+    mapped = 0
+    for step in LADDER:
+        if step in steps:
+            mapped += steps[step]["events"]
+            yield {"step": step, **steps[step], "events_share_after": mapped / events if events else None}
 
 
 def _shares(row: dict[str, Any]) -> dict[str, Any]:

@@ -1,43 +1,160 @@
 """From distinct codes to concepts: one table that a clinician can review, one concept for each code.
 
-The steps, of which the first that succeeds maps a code: `current` and `obsolete`, atoms of MRCONSO by their SUPPRESS; `kept`,
-the code as a concept of its own, where the settings say so. Otherwise the code is lost, and its `namespace` says why.
+The ladder: the first step that succeeds maps a code. An override comes before all, since it could not correct anything otherwise.
+
+1. `override`: the user's own table.
+2. `current`, `obsolete`: atoms of MRCONSO, by their SUPPRESS.
+3. `description`, `read`: what was recorded is translated to a concept first.
+4. `replaced`: a retired concept's replacement.
+5. `ancestor`: the nearest mapped concept above.
+6. `kept`: the code as a concept of its own. Otherwise the code is lost, and its `namespace` says why.
 """
+
+from pathlib import Path
 
 import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
-from ehr_pipeline.terminology import snomed
+from ehr_pipeline.terminology import code_lists, rf2, snomed
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
+LADDER = ("override", *STEP_OF_SUPPRESS.values(), "description", "read", "replaced", "ancestor", "kept")
+LONGEST_CHAIN = 20  # of replacements; real ones have a few links
+COLUMNS = (
+    "code",
+    "snomed",
+    "kind",
+    "namespace",
+    "target",
+    "concept",
+    "name",
+    "step",
+    "distance",
+    "runners_up",
+)
 
 
 def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     """Map distinct codes, sorted.
 
-    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed,
-    kind, namespace, concept (null when lost), name, step (null when lost) and runners_up (other CUIs of the code).
+    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed (in
+    SNOMED, by the dictionary of its system), kind, namespace, target (the concept id that was looked up in the end), concept (null
+    when lost), name, step (null when lost), distance (replacements or IS-A steps from the code to its target) and runners_up (other
+    CUIs of the target). Raises InputError for a file that cannot be used.
     """
     table = _to_snomed(codes, settings)
     kinds = snomed.classify(table["snomed"]).rename({"code": "snomed"})
     table = table.with_columns(kinds["kind"], kinds["namespace"])
     table = table.with_columns(
         namespace=pl.when(pl.col("snomed") == "").then(pl.lit("not_in_dictionary")).otherwise("namespace"),
+        # A wrong check digit means a mistyped code: an atom that happens to carry it is not what was meant.
+        target=pl.when(pl.col("kind") == "concept").then(pl.col("snomed")),
+        distance=pl.lit(0, pl.Int64),
     )
-    table = table.join(_best_atoms(atoms), on="snomed", how="left", maintain_order="left")
-    # A wrong check digit means a mistyped code: an atom that happens to carry it is not what was meant.
-    trusted = pl.col("kind") == "concept"
-    table = table.with_columns(
-        pl.when(trusted).then(pl.col(name)).alias(name) for name in ("concept", "name", "step", "runners_up")
-    )
+    best = _best_atoms(atoms)
+    table = table.join(best, left_on="target", right_on="snomed", how="left", maintain_order="left")
+    table = _overridden(table, settings)
+    for step, sources, targets in (
+        ("description", "snomed", _descriptions(table, settings)),
+        ("read", "snomed", _migrations(settings)),
+    ):
+        table = _step(table, best, step, sources, targets)
+    table = _step(table, best, "replaced", "target", _replacements(table, best, settings))
+    table = _step(table, best, "ancestor", "target", _ancestors(table, best, settings))
     if settings.unmapped == "keep":
-        kept = trusted & pl.col("concept").is_null()
+        kept = pl.col("target").is_not_null() & pl.col("concept").is_null()
         table = table.with_columns(
-            concept=pl.when(kept).then(pl.lit("SCT:") + pl.col("snomed")).otherwise("concept"),
+            concept=pl.when(kept).then(pl.lit("SCT:") + pl.col("target")).otherwise("concept"),
             step=pl.when(kept).then(pl.lit("kept")).otherwise("step"),
         )
-    return table
+    return table.select(COLUMNS)
+
+
+def _step(
+    table: pl.DataFrame, best: pl.DataFrame, step: str, source: str, targets: pl.DataFrame | None
+) -> pl.DataFrame:
+    """Look up codes that are still lost under another target (source, target, distance), and note that the step mapped them."""
+    if targets is None:
+        return table
+    new = (
+        targets.join(best, left_on="target", right_on="snomed", how="left", maintain_order="left")
+        .rename({name: f"new_{name}" for name in ("target", "distance", "concept", "name", "runners_up")})
+        .drop("step")
+    )
+    table = table.join(new, left_on=source, right_on="source", how="left", maintain_order="left")
+    open_ = pl.col("concept").is_null() & pl.col("new_target").is_not_null()
+    changed = [
+        pl.when(open_).then(f"new_{name}").otherwise(name).alias(name)
+        for name in ("target", "distance", "concept", "name", "runners_up")
+    ]
+    mapped = open_ & pl.col("new_concept").is_not_null()
+    return table.with_columns(*changed, step=pl.when(mapped).then(pl.lit(step)).otherwise("step")).select(COLUMNS)
+
+
+def _overridden(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
+    if not settings.overrides:
+        return table
+    listed = code_lists.read(Path(settings.overrides))
+    incomplete = [row for row in listed if not row.code or not row.cui]
+    if incomplete:
+        raise InputError(
+            f"{settings.overrides}: {len(incomplete)} rows have no code or no cui. A table of overrides names both in every row."
+        )
+    own = pl.DataFrame(
+        {
+            "code": [row.code for row in listed],
+            "own": [row.cui for row in listed],
+            "own_name": [row.name for row in listed],
+        }
+    )
+    table = table.join(
+        own.unique("code", keep="first", maintain_order=True), on="code", how="left", maintain_order="left"
+    )
+    won = pl.col("own").is_not_null()
+    return table.with_columns(
+        concept=pl.when(won).then("own").otherwise("concept"),
+        name=pl.when(won).then("own_name").otherwise("name"),
+        step=pl.when(won).then(pl.lit("override")).otherwise("step"),
+        runners_up=pl.when(won).then(pl.lit("")).otherwise("runners_up"),
+    ).drop("own", "own_name")
+
+
+def _descriptions(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:
+    wanted = table.filter(pl.col("kind") == "description", pl.col("concept").is_null())["snomed"]
+    if not settings.descriptions or wanted.is_empty():
+        return None
+    found = rf2.descriptions(settings.descriptions, wanted.unique())
+    return found.unique("source", keep="first", maintain_order=True).with_columns(distance=pl.lit(0, pl.Int64))
+
+
+def _migrations(settings: EventsSettings) -> pl.DataFrame | None:
+    if not settings.migrations:
+        return None
+    tables = [read_dictionary(table) for table in settings.migrations.values()]
+    first = pl.concat(tables).unique("code", keep="first", maintain_order=True)
+    return first.select(source="code", target="snomed", distance=pl.lit(0, pl.Int64))
+
+
+def _open_targets(table: pl.DataFrame) -> pl.Series:
+    return table.filter(pl.col("concept").is_null(), pl.col("target").is_not_null())["target"].unique()
+
+
+def _replacements(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:
+    if not settings.associations:
+        return None
+    edges = rf2.associations(settings.associations, settings.association_kinds)
+    return rf2.walk(_open_targets(table), edges, best["snomed"], LONGEST_CHAIN)
+
+
+def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:
+    """Retired concepts have no parents of their own: they are left through their replacements, which count as steps too."""
+    if not settings.relationships or not settings.ancestor_depth:
+        return None
+    edges = [rf2.parents(settings.relationships)]
+    if settings.associations:
+        edges.append(rf2.associations(settings.associations, settings.association_kinds))
+    return rf2.walk(_open_targets(table), pl.concat(edges), best["snomed"], settings.ancestor_depth)
 
 
 def _best_atoms(atoms: pl.DataFrame) -> pl.DataFrame:

@@ -27,6 +27,36 @@ class EventsSettings:
         "Values of SUPPRESS to accept, in this order: N is current, O obsolete, where retired concepts live.",
         ("N", "O"),
     )
+    overrides: str = option(
+        "Your own table (CSV with the columns code, cui, name, source): it wins over every other step.", "", role="list"
+    )
+    descriptions: tuple[str, ...] = option(
+        "Description files of SNOMED RF2 (Snapshot): codes that are description ids become their concepts.",
+        (),
+        role="input",
+    )
+    migrations: dict[str, CodeDictionary] = option(
+        "Tables from Read v2 or CTV3 codes, which stand among the SNOMED codes, to SNOMED; the first that has a code counts.",
+        {},
+    )
+    associations: tuple[str, ...] = option(
+        "Association reference set files of SNOMED RF2 (Snapshot): retired concepts become their replacements.",
+        (),
+        role="input",
+    )
+    association_kinds: tuple[
+        Literal["same_as", "replaced_by", "possibly_equivalent_to", "alternative", "was_a"], ...
+    ] = option(
+        "Which associations count, in this order. The first two are safe; the others may name several targets, of which the"
+        " lowest id counts.",
+        ("same_as", "replaced_by"),
+    )
+    relationships: tuple[str, ...] = option(
+        "Relationship files of SNOMED RF2 (Snapshot): a code without a concept takes that of its nearest mapped ancestor (IS-A).",
+        (),
+        role="input",
+    )
+    ancestor_depth: int = option("How many steps up an ancestor may be; 0 asks no ancestor.", 3, ge=0, le=20)
     unmapped: Literal["drop", "keep"] = option(
         "What happens to a code without a concept: 'drop' (as published) counts it as lost; 'keep' makes it its own concept"
         " SCT:<id>, which keeps the UK-extension codes (over half of English GP events).",

@@ -88,3 +88,14 @@ def published(
         ("cohort patients", "53,228", show(counts_of["cohort"]["kept"])),
         ("clusters", "20", str(counts_of["clusters"]["clusters"])),
     ]
+
+
+def ladder(coverage: dict[str, Any], disclosure: Disclosure) -> Iterator[dict[str, str]]:
+    """The steps of the mapping, each with what it mapped, as text; where that is little, the share after it is left out too."""
+    for row in coverage["ladder"]:
+        yield {
+            "step": row["step"].replace("_", " "),
+            "codes": disclosure.show(row["codes"]),
+            "events": disclosure.show(row["events"]),
+            "share": "–" if disclosure.small(row["events"]) else f"{100 * row['events_share_after']:.1f} %",
+        }

@@ -21,7 +21,7 @@ from ehr_pipeline.synthetic import dirt, people, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS
 
-VERSION = "1"
+VERSION = "2"
 EXTRACT = "2019-04-01"
 BLOCK = 1000  # patients; a block makes one event file
 DELIMITER = "\t"

@@ -5,8 +5,9 @@ import pytest
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import coverage
-from ehr_pipeline.events.mapping import map_codes
+from ehr_pipeline.events.mapping import LADDER, map_codes
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
+from ehr_pipeline.terminology import rf2
 
 PSORIASIS, TEXT_MESSAGE, ASTHMA, DESCRIPTION, WRONG = "9014002", "279991000000102", "195967001", "264177017", "9014003"
 
@@ -113,3 +114,90 @@ def test_coverage_by_events_codes_namespace_and_step() -> None:
     assert {step: row["events"] for step, row in report["by_step"].items()} == {"lost": 13, "current": 5, "obsolete": 2}
     assert coverage.lost_events(table) == {"unmapped_bad_check_digit": 1, "unmapped_uk_extension": 12}
     assert coverage.most_frequent_lost(table, 1)["code"].to_list() == [TEXT_MESSAGE]
+
+
+RETIRED, OLDER, UK_CHILD, ECZEMA = "156331003", "268273004", "1326201000000101", "43116000"
+
+
+def rf2_file(path: Path, columns: tuple[str, ...], *rows: dict[str, str]) -> tuple[str, ...]:
+    lines = ["\t".join(columns), *("\t".join(row.get(name, "1") for name in columns) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return (str(path),)
+
+
+@pytest.fixture
+def ladder(tmp_path: Path) -> dict[str, object]:
+    """Settings with every step of the ladder."""
+
+    def replaced(old: str, new: str, kind: str = "same_as") -> dict[str, str]:
+        return {"refsetId": rf2.ASSOCIATIONS[kind], "referencedComponentId": old, "targetComponentId": new}
+
+    associations = rf2_file(
+        tmp_path / "a", rf2.ASSOCIATION, replaced(OLDER, RETIRED), replaced(RETIRED, PSORIASIS, "replaced_by")
+    )
+    parent = {"sourceId": UK_CHILD, "destinationId": ECZEMA, "typeId": rf2.IS_A}
+    above = {"sourceId": ECZEMA, "destinationId": ASTHMA, "typeId": rf2.IS_A}
+    (tmp_path / "read").write_text(f"READ\tSCT\nH33..\t{ASTHMA}\nM161.\t{OLDER}\n")
+    (tmp_path / "own.csv").write_text(f"code,cui,name,source\n{TEXT_MESSAGE},C77,Text message,us\n")
+    return {
+        "associations": associations,
+        "descriptions": rf2_file(tmp_path / "d", rf2.DESCRIPTION, {"id": DESCRIPTION, "conceptId": PSORIASIS}),
+        "relationships": rf2_file(tmp_path / "r", rf2.RELATIONSHIP, parent, above),
+        "migrations": {"v2": CodeDictionary(file=str(tmp_path / "read"), code_column="READ", snomed_column="SCT")},
+        "overrides": str(tmp_path / "own.csv"),
+    }
+
+
+def test_every_step_of_the_ladder(ladder: dict[str, object]) -> None:
+    everything = [PSORIASIS, ASTHMA, DESCRIPTION, "H33..", "M161.", OLDER, UK_CHILD, TEXT_MESSAGE, WRONG]
+    table = map_codes(
+        pl.Series(everything),
+        atoms((PSORIASIS, "C1", "N"), (ASTHMA, "C2", "O")),
+        EventsSettings(mrconso="", **ladder),  # type: ignore[arg-type]
+    )
+    found = {row["code"]: (row["concept"], row["step"], row["distance"]) for row in table.iter_rows(named=True)}
+    assert found == {
+        PSORIASIS: ("C1", "current", 0),
+        ASTHMA: ("C2", "obsolete", 0),
+        DESCRIPTION: ("C1", "description", 0),
+        "H33..": ("C2", "read", 0),
+        "M161.": ("C1", "replaced", 2),
+        OLDER: ("C1", "replaced", 2),
+        UK_CHILD: ("C2", "ancestor", 2),
+        TEXT_MESSAGE: ("C77", "override", 0),
+        WRONG: (None, None, 0),
+    }
+    assert set(table["step"].drop_nulls()) <= set(LADDER)
+
+
+def test_an_override_wins_over_the_umls(ladder: dict[str, object]) -> None:
+    assert mapped([TEXT_MESSAGE], (TEXT_MESSAGE, "C1", "N"), **ladder) == {TEXT_MESSAGE: ("C77", "override")}
+
+
+def test_an_ancestor_too_far_away_does_not_count(ladder: dict[str, object]) -> None:
+    assert mapped([UK_CHILD], (ASTHMA, "C2", "N"), **ladder | {"ancestor_depth": 1}) == {UK_CHILD: (None, None)}
+    assert mapped([UK_CHILD], (ASTHMA, "C2", "N"), **ladder | {"ancestor_depth": 0}) == {UK_CHILD: (None, None)}
+
+
+def test_what_is_kept_is_kept_under_what_it_was_translated_to(ladder: dict[str, object]) -> None:
+    found = mapped([DESCRIPTION, UK_CHILD], ("1", "C9", "N"), **ladder | {"unmapped": "keep"})
+    assert found == {DESCRIPTION: (f"SCT:{PSORIASIS}", "kept"), UK_CHILD: (f"SCT:{UK_CHILD}", "kept")}
+
+
+def test_an_override_without_a_concept_is_told(ladder: dict[str, object], tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text("code,cui,name,source\n123,,nothing,us\n")
+    with pytest.raises(InputError, match=r"own.csv: 1 rows have no code or no cui"):
+        mapped([PSORIASIS], (PSORIASIS, "C1", "N"), **ladder)
+
+
+def test_coverage_tells_of_the_ladder_in_its_order(ladder: dict[str, object]) -> None:
+    table = map_codes(
+        pl.Series([PSORIASIS, OLDER, WRONG]),
+        atoms((PSORIASIS, "C1", "N")),
+        EventsSettings(mrconso="", **ladder),  # type: ignore[arg-type]
+    )
+    report = coverage.report(table.with_columns(events=pl.lit(10)))
+    assert report["ladder"] == [
+        {"step": "current", "events": 10, "codes": 1, "events_share_after": pytest.approx(1 / 3)},
+        {"step": "replaced", "events": 10, "codes": 1, "events_share_after": pytest.approx(2 / 3)},
+    ]

@@ -1,0 +1,76 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology import rf2
+from ehr_pipeline_tests.conftest import SHARED
+
+SHARED_ASSOCIATIONS = SHARED / "umls_like/der2_cRefset_AssociationSnapshot_DERIVED.txt"
+
+
+def write(path: Path, columns: tuple[str, ...], *rows: dict[str, str]) -> str:
+    lines = ["\t".join(columns), *("\t".join(row.get(name, "1") for name in columns) for row in rows)]
+    path.write_text("\r\n".join(lines) + "\r\n", encoding="utf-8")
+    return str(path)
+
+
+def edges(*pairs: tuple[str, str, int]) -> pl.DataFrame:
+    return pl.DataFrame(pairs, schema=["source", "target", "rank"], orient="row")
+
+
+def walked(start: str, known: list[str], depth: int, *pairs: tuple[str, str, int]) -> tuple[str, int] | None:
+    found = rf2.walk(pl.Series([start]), edges(*pairs), pl.Series(known), depth)
+    return found.select("target", "distance").row(0) if found.height else None
+
+
+def test_the_nearest_known_code() -> None:
+    pairs = [("a", "b", 0), ("b", "c", 0), ("a", "d", 0), ("d", "e", 0), ("e", "f", 0)]
+    assert walked("a", ["c", "f"], 5, *pairs) == ("c", 2)
+    assert walked("a", ["f"], 5, *pairs) == ("f", 3)
+    assert walked("a", ["f"], 2, *pairs) is None
+    assert walked("x", ["f"], 5, *pairs) is None
+
+
+def test_ties_go_to_the_lowest_rank_and_then_the_lowest_id() -> None:
+    assert walked("a", ["b", "c"], 1, ("a", "c", 0), ("a", "b", 1)) == ("c", 1)
+    assert walked("a", ["b", "c"], 1, ("a", "c", 0), ("a", "b", 0)) == ("b", 1)
+
+
+def test_a_cycle_ends() -> None:
+    assert walked("a", ["z"], 20, ("a", "b", 0), ("b", "a", 0), ("b", "b", 0)) is None
+    assert walked("a", ["z"], 20, ("a", "b", 0), ("b", "a", 0), ("b", "z", 0)) == ("z", 2)
+
+
+def test_files_are_read_with_their_line_ends(tmp_path: Path) -> None:
+    row = {
+        "active": "1",
+        "refsetId": rf2.ASSOCIATIONS["same_as"],
+        "referencedComponentId": "11",
+        "targetComponentId": "22",
+    }
+    other = row | {"refsetId": rf2.ASSOCIATIONS["was_a"], "targetComponentId": "33"}
+    path = write(tmp_path / "a.txt", rf2.ASSOCIATION, row, row | {"active": "0", "targetComponentId": "44"}, other)
+    assert rf2.associations((path,), ("same_as",)).rows() == [("11", "22", 0)]
+    assert rf2.associations((path, path), ("was_a", "same_as")).rows() == [("11", "22", 1), ("11", "33", 0)]
+    isa = {"sourceId": "1", "destinationId": "2", "typeId": rf2.IS_A}
+    path = write(tmp_path / "r.txt", rf2.RELATIONSHIP, isa, isa | {"typeId": "363698007", "destinationId": "3"})
+    assert rf2.parents((path,)).rows() == [("1", "2", 0)]
+    path = write(tmp_path / "d.txt", rf2.DESCRIPTION, {"id": "7", "conceptId": "8", "term": 'a "quoted'}, {"id": "9"})
+    assert rf2.descriptions((path,), pl.Series(["7"])).rows() == [("7", "8")]
+
+
+def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
+    path = write(tmp_path / "d.txt", rf2.DESCRIPTION)
+    with pytest.raises(InputError, match=r"d.txt, line 1: no column sourceId, destinationId, relationshipGroup"):
+        rf2.parents((path,))
+    with pytest.raises(InputError, match="cannot be read"):
+        rf2.parents((str(tmp_path / "nothing"),))
+
+
+@pytest.mark.skipif(not SHARED_ASSOCIATIONS.is_file(), reason="the shared RF2 file is not at hand")
+def test_the_shared_association_file() -> None:
+    found = rf2.associations((str(SHARED_ASSOCIATIONS),), ("same_as", "replaced_by"))
+    assert found.height > 700
+    assert found.filter(pl.col("source") == "268273004")["target"].to_list() == ["86268005"]
