@@ -93,9 +93,8 @@ def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -
     counts, then the lowest id as text. A code is never visited twice from one start, so that a cycle ends.
     """
     found = []
-    seen = pl.DataFrame(
-        {"start": starts.unique(), "node": starts.unique()}, schema={"start": pl.String, "node": pl.String}
-    )
+    begin = starts.cast(pl.String).unique().sort()
+    seen = pl.DataFrame({"start": begin, "node": begin})
     frontier = seen
     for distance in range(1, depth + 1):
         reached = (

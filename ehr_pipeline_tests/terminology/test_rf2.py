@@ -74,3 +74,11 @@ def test_the_shared_association_file() -> None:
     found = rf2.associations((str(SHARED_ASSOCIATIONS),), ("same_as", "replaced_by"))
     assert found.height > 700
     assert found.filter(pl.col("source") == "268273004")["target"].to_list() == ["86268005"]
+
+
+def test_every_start_walks_from_itself() -> None:
+    starts = pl.Series([str(number) for number in range(2_000)])
+    edges = pl.DataFrame({"source": starts, "target": "to " + starts, "rank": 0})
+    found = rf2.walk(starts, edges, "to " + starts, 1)
+    assert found.filter(pl.col("target") != "to " + pl.col("source")).is_empty()
+    assert found.height == 2_000
