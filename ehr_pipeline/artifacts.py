@@ -40,6 +40,8 @@ STAGES = {
     "clusters": "clusters",
     "cluster_reports": "reports",
 }
+KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)
+"""Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
 NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
 MANIFEST = "manifest.json"
 
@@ -59,11 +61,13 @@ class Recipe:
     inputs: Mapping[str, str]
     """Data versions of the inputs."""
     partition: str | None = None
+    population: str = ""
+    """Whose data may be in it: changes when patients withdraw, or are no longer in a newer snapshot."""
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits over all of it."""
-        return hash_of({key: value for key, value in asdict(self).items() if key != "partition"})
+        """Sixteen hex digits over all that decides the result."""
+        return hash_of({key: value for key, value in asdict(self).items() if key not in ("partition", "population")})
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class Artifact:
     def file(self, name: str) -> Path:
         """The path of one of its files."""
         return self.path / name
+
+    def digest(self, name: str) -> str:
+        """BLAKE2b of one of its data files."""
+        return str(self.manifest["files"][name]["blake2b"])
 
     def files(self, folder: str) -> list[Path]:
         """The files in one of its folders, in order of name."""
@@ -138,6 +146,7 @@ class Store:
         if (target / MANIFEST).is_file():
             manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
             write_atomically(folder / "current", recipe.fingerprint)
+            _forget(recipe, folder)
             return Artifact(target, manifest, skipped=True)
         folder.mkdir(parents=True, exist_ok=True)
         work = folder / f".making-{recipe.fingerprint}-{uuid.uuid4().hex[:8]}"
@@ -157,7 +166,26 @@ class Store:
         finally:
             shutil.rmtree(work, ignore_errors=True)
         write_atomically(folder / "current", recipe.fingerprint)
+        _forget(recipe, folder)
         return Artifact(target, manifest)
+
+    def retire(self, asset: str, partition: str) -> None:
+        """Remove a partition for good. What readers have mapped stays with them until they end."""
+        folder = self.folder(asset, partition)
+        (folder / "current").unlink(missing_ok=True)  # first, so that nobody finds half of it
+        shutil.rmtree(folder)
+
+
+def _forget(recipe: Recipe, folder: Path) -> None:
+    """Remove the versions of an asset that were made while patients were in it who have left since."""
+    if recipe.asset in KEPT_WITHOUT_CONSENT:
+        return
+    for path in folder.glob(f"*/{MANIFEST}"):
+        if path.parent.name == recipe.fingerprint:
+            continue
+        if json.loads(path.read_text(encoding="utf-8")).get("population", "") != recipe.population:
+            path.unlink()  # first: without it, the rest is no artifact
+            shutil.rmtree(path.parent)
 
 
 def _manifest(work: Path, recipe: Recipe, counts: Counts, seconds: float) -> dict[str, Any]:

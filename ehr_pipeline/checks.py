@@ -6,13 +6,16 @@ ruin what follows: nothing is built on an artifact that failed one.
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import STAGES, Artifact, Store, unbalanced
+from ehr_pipeline import fields, schemas
+from ehr_pipeline.artifacts import STAGES, Artifact, Store, hash_of, unbalanced
+from ehr_pipeline.fields import file_hash
+from ehr_pipeline.records import catalog, removals
 from ehr_pipeline.settings import Study
 
 ORDER = tuple(STAGES)
@@ -244,6 +247,39 @@ def _page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+def population(asset: str, store: Store, study: Study) -> str:
+    """Whose data an artifact that is made now may hold: changes when patients withdraw, or a newer snapshot replaces an older one.
+
+    Empty while everybody who ever was in an extract may be in it.
+    """
+    withdrawals = file_hash(Path(study.records.withdrawals)) if study.records.withdrawals else ""
+    snapshot = study.records.mode == "snapshot" and asset != "raw_records"
+    extracts = list(catalog.versions(store, "snapshot")) if snapshot else []
+    return hash_of([withdrawals, extracts]) if withdrawals or extracts else ""
+
+
+def _of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
+    asset = artifact.manifest["asset"]
+    if asset == "raw_records":
+        passed = artifact.manifest["settings"].get("withdrawals", "") == fields.identity(study.records)["withdrawals"]
+    else:
+        inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
+        same = all(store.has(name) and store.current(name).data_version == inputs[name] for name in inputs)
+        passed = same or artifact.manifest["population"] == population(asset, store, study)
+    if passed:
+        return True, "no patient has left since", {}
+    made_at = artifact.manifest["made_at"]
+    left = sum(removal["patients"] for removal in removals.recorded(store) if removal["at"] >= made_at)
+    smallest = study.reports.suppress_below
+    told = f"{left:,} patients have" if left >= smallest else f"some patients (fewer than {smallest}) have"
+    figures = {"removed_since": float(left)} if left >= smallest else {}
+    return False, f"{told} left since {asset} was made ({made_at}). Materialise it again.", figures
+
+
+_PRESENT = Check(
+    "patients_present", "Nobody who withdrew, or is absent from the newest snapshot, is in it.", _of_present_patients
+)
 _CONSERVED = Check(
     "rows_conserved", "Every row that came in was kept, collapsed, or dropped with a reason.", _rows_conserved
 )
@@ -289,7 +325,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         Check(
             "schema",
             "Columns of the shards.",
-            _schema("patients", lambda artifact, study: schemas.patient_dataset(study.records.attributes)),
+            _schema("patients", lambda artifact, study: schemas.patient_dataset(study.attributes)),
         ),
         Check("rows_taken_up", "Every mapped event was taken up.", _rows_taken_up("mapped_events", "")),
         Check(
@@ -344,6 +380,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         _CONSERVED,
         Check("page_whole", "The page is complete, and links to nothing outside.", _page_whole),
     ),
+}
+
+
+CHECKS = {name: (_PRESENT, *checks) for name, checks in CHECKS.items()} | {
+    # A checkpoint holds no patient, but it has learnt from those who left: it is flagged, and used until it is trained again.
+    "encoder_checkpoint": (replace(_PRESENT, blocking=False), *CHECKS["encoder_checkpoint"]),
 }
 
 

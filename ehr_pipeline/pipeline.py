@@ -21,7 +21,12 @@ from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
 from ehr_pipeline.settings import Study
 
 # Raised when the same settings and inputs give another result.
-VERSIONS = dict.fromkeys(STAGES, "1") | {"mapped_events": "2"}
+VERSIONS = dict.fromkeys(STAGES, "1") | {
+    "raw_records": "2",
+    "extract_catalog": "2",
+    "mapped_events": "3",
+    "patient_dataset": "2",
+}
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 
@@ -51,16 +56,22 @@ class Pipeline:
         folder = Path(self.study.records.landing) / extract
         latest = build.latest_date(extract, self.study.records).isoformat()
         inputs = {"landing": input_state(build.input_files(folder, self.study.records), folder), "latest_date": latest}
-        return self._make("raw_records", inputs, lambda out: build.build(folder, self.study.records, out), extract)
+        previous = self._before_withdrawals(extract, inputs)
+        return self._make(
+            "raw_records", inputs, lambda out: build.build(folder, self.study.records, out, previous), extract
+        )
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, each with its data version."""
         from ehr_pipeline.records import catalog
 
-        for extract in self.store.partitions("raw_records"):
+        found = catalog.versions(self.store, self.study.records.mode)
+        for extract in found:
             self.require("raw_records", extract)
-        found = catalog.versions(self.store)
-        return self._make("extract_catalog", found, lambda out: catalog.build(self.store, found, out))
+        made = self._make("extract_catalog", found, lambda out: catalog.build(self.store, found, out))
+        for extract in set(self.store.partitions("raw_records")) - set(found):
+            self.store.retire("raw_records", extract)
+        return made
 
     def mapped_events(self) -> Artifact:
         """Map codes to concepts."""
@@ -72,9 +83,11 @@ class Pipeline:
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file. It is named under [events] in the settings.")
         states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
-        records = self._records()
+        records, previous = self._records(), self._previous("mapped_events")
         return self._make(
-            "mapped_events", self._versions("extract_catalog") | states, lambda out: build.build(records, settings, out)
+            "mapped_events",
+            self._versions("extract_catalog") | states,
+            lambda out: build.build(records, settings, out, previous),
         )
 
     def vocabulary(self) -> Artifact:
@@ -98,10 +111,12 @@ class Pipeline:
         from ehr_pipeline.patients import dataset
 
         settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        records = self._records()
+        records, previous = self._records(), self._previous("patient_dataset")
         inputs = self._versions("extract_catalog", "mapped_events", "vocabulary")
         return self._make(
-            "patient_dataset", inputs, lambda out: dataset.build(records, mapped, vocabulary.path, settings, out)
+            "patient_dataset",
+            inputs,
+            lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous),
         )
 
     def data_split(self) -> Artifact:
@@ -246,9 +261,9 @@ class Pipeline:
         encoder = fields.identity(study.encoder)
         match asset:
             case "raw_records":
-                own = fields.identity(study.records)
+                own = {name: value for name, value in fields.identity(study.records).items() if name != "mode"}
             case "extract_catalog":
-                own = {}
+                own = {"mode": study.records.mode}
             case "mapped_events":
                 own = fields.identity(study.events)
             case "vocabulary":
@@ -293,7 +308,8 @@ class Pipeline:
     def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
         """The outcomes of an asset's checks."""
         artifact = self.store.current(asset, partition)
-        key = (f"{asset}/{partition}", artifact.manifest["fingerprint"])
+        catalog = self._versions("extract_catalog") if self.store.has("extract_catalog") else {}
+        key = (f"{asset}/{partition}", hash_of([artifact.manifest["fingerprint"], catalog]))
         if key not in self._gates:
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
         return self._gates[key]
@@ -304,7 +320,7 @@ class Pipeline:
             return {row["snomed"]: row["concept"] for row in csv.DictReader(stream) if row["concept"]}
 
     def extracts(self) -> list[str]:
-        """Names of the extracts in the landing folder. Raises MissingArtifact when there is none."""
+        """Names of the extracts in the landing folder that count, sorted. Raises MissingArtifact when there is none."""
         from ehr_pipeline.records import catalog
 
         found = catalog.extracts_in(Path(self.study.records.landing))
@@ -313,7 +329,7 @@ class Pipeline:
                 f"{self.study.records.landing}: no extract. Put each extract into a folder of its own there, named by its date"
                 " (YYYY-MM-DD); or write a synthetic one with `ehr-pipeline synth`."
             )
-        return found
+        return found[-1:] if self.study.records.mode == "snapshot" else found
 
     def _records(self) -> list[Artifact]:
         from ehr_pipeline.records import catalog
@@ -330,4 +346,20 @@ class Pipeline:
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
     ) -> Artifact:
-        return self.store.make(Recipe(asset, VERSIONS[asset], self.own_settings(asset), dict(inputs), partition), build)
+        own, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
+        return self.store.make(Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population), build)
+
+    def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
+        """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""
+        if not self.store.has(asset, partition):
+            return None
+        found = self.store.current(asset, partition)
+        return found if found.manifest["version"] == VERSIONS[asset] else None
+
+    def _before_withdrawals(self, extract: str, inputs: Mapping[str, str]) -> Artifact | None:
+        """The current records of an extract, if nothing but the list of withdrawals has changed since."""
+        found = self._previous("raw_records", extract)
+        if found is None or found.manifest["inputs"] != inputs:
+            return None
+        own, then = self.own_settings("raw_records"), found.manifest["settings"]
+        return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None

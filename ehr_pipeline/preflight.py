@@ -8,8 +8,9 @@ from typing import ParamSpec, TypeVar
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.mapping import read_dictionary
+from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, patients, text
+from ehr_pipeline.records import catalog, patients, text, withdrawals
 from ehr_pipeline.records.settings import DelimitedText
 from ehr_pipeline.settings import Study
 from ehr_pipeline.terminology import code_lists, rf2, rrf
@@ -54,7 +55,7 @@ def _extracts(study: Study, found: Preflight) -> None:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )
-    for extract in extracts:
+    for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         found.look(records.latest_date, extract, study.records)
         kinds: list[tuple[str, DelimitedText, dict[str, str]]] = []
         for index, people in enumerate(study.records.patients):
@@ -84,6 +85,11 @@ def _terminology(study: Study, found: Preflight) -> None:
 
 
 def _lists(study: Study, found: Preflight) -> None:
+    for attribute in study.patients.derived.values():
+        found.look(derived.read, attribute.codes)
+    if study.records.withdrawals:
+        withdrawn = found.look(withdrawals.read, study.records.withdrawals)
+        found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
     named = [
         study.events.overrides,
         study.vocabulary.administrative_concepts,
@@ -105,11 +111,11 @@ def _consistency(study: Study, found: Preflight) -> None:
                 f"records.events[{index}].code_system is {events.code_system!r}, but [events.dictionaries] has no table of"
                 f" that name (it has: {known})."
             )
-    missing = [name for name in study.reports.colour_by if name not in study.records.attributes]
+    missing = [name for name in study.reports.colour_by if name not in study.attributes]
     if missing:
         found.problems.append(
             f"reports.colour_by names {', '.join(missing)}, but the patient files carry no such attribute"
-            f" (records.patients.attributes has: {', '.join(study.records.attributes) or 'none'})."
+            f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
         )
     truth = Path(study.clusters.truth) / "patients.csv"
     if study.clusters.truth and not truth.is_file():

@@ -53,6 +53,16 @@ def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:
     return first
 
 
+def union(parts: list[Keys]) -> Keys:
+    """All keys of several lists, sorted; one that stands in several of them counts as often as where it stands most often."""
+    counted = [np.unique(part, return_counts=True) for part in parts]
+    keys = np.concatenate([distinct for distinct, _ in counted])
+    order = np.argsort(keys, kind="stable")
+    keys, often = keys[order], np.concatenate([count for _, count in counted])[order]
+    first = np.flatnonzero(starts(keys))
+    return np.repeat(keys[first], np.maximum.reduceat(often, first)) if len(first) else keys
+
+
 def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
     """Keys as columns patient_id, date and `item_column`; the dictionaries hold only what occurs, in sorted order."""
     patient, patient_dictionary = compact(patients(keys), patient_ids)

@@ -11,7 +11,17 @@ _IDS = pa.dictionary(pa.int32(), pa.string())
 
 RAW_EVENTS = pa.schema([("patient_id", _IDS), ("date", pa.date32()), ("code", _IDS)])
 MAPPED_EVENTS = pa.schema([("patient_id", _IDS), ("date", pa.date32()), ("concept", _IDS)])
-QUARANTINE = pa.schema([("file", pa.string()), ("line", pa.int64()), ("reason", pa.string())])
+# `kind` is 'events' or 'patients'. The hash of the patient, null where the line does not tell one, is there so that the lines of
+# a patient who withdraws can be removed.
+QUARANTINE = pa.schema(
+    [
+        ("kind", pa.string()),
+        ("file", pa.string()),
+        ("line", pa.int64()),
+        ("reason", pa.string()),
+        ("patient_hash", pa.uint64()),
+    ]
+)
 SPLIT = pa.schema([("patient_id", pa.string()), ("side", pa.string())])
 COHORT = pa.schema(
     [

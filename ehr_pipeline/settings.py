@@ -69,6 +69,11 @@ class Study:
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
     reports: ReportsSettings = option("The reports.", ReportsSettings())
 
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the attribute columns of the patient data set, sorted: from patient files, and derived from codes."""
+        return tuple(sorted({*self.records.attributes, *self.patients.derived}))
+
 
 def settings_path() -> Path:
     """The file that `EHR_PIPELINE_SETTINGS` names, or the embedded demo's."""

@@ -7,6 +7,8 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import settings
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.fields import file_hash
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.settings import EventColumns, EventFiles, PatientColumns, PatientFiles, RecordsSettings
 from ehr_pipeline.shipped import shipped
@@ -86,6 +88,13 @@ def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     for asset in ("concept_embeddings", "cohort", "patient_embeddings", "clusters", "cluster_reports"):
         getattr(pipeline, asset)()
     return pipeline
+
+
+def unpublished(folder: Path) -> Artifact:
+    """A folder as an artifact: with the hashes of its files, and nothing else."""
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    files = {path.relative_to(folder).as_posix(): {"blake2b": file_hash(path)} for path in paths}
+    return Artifact(folder, {"files": files})
 
 
 @pytest.fixture

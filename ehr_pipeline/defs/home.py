@@ -44,7 +44,11 @@ def _default_home() -> Path:
 
 
 def register_extracts(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[str]:
-    """Make every extract of the landing folder a partition. Returns their names."""
+    """Make every extract that counts a partition, and only these. Returns their names."""
     extracts = pipeline.extracts()
-    instance.add_dynamic_partitions(str(EXTRACTS.name), extracts)
+    name = str(EXTRACTS.name)
+    if pipeline.study.records.mode == "snapshot":
+        for replaced in set(instance.get_dynamic_partitions(name)) - set(extracts):
+            instance.delete_dynamic_partition(name, replaced)
+    instance.add_dynamic_partitions(name, extracts)
     return extracts

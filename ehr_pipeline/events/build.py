@@ -1,7 +1,10 @@
 """`mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
 
-The artifact holds `events/` in Arrow, `mapping.csv` (every code with its concept and step), `unmapped.csv` (what is lost, most
-frequent first) and `coverage.json`.
+The artifact holds `events/` in Arrow, `codes/` (how many events of each code a bucket has), `mapping.csv` (every code with its
+concept and step), `unmapped.csv` (what is lost, most frequent first) and `coverage.json`.
+
+Where several extracts hold the same event (patient, date, code), it counts as often as in the extract that has it most often: an
+extract that was delivered twice, or that overlaps with another, adds nothing.
 """
 
 import json
@@ -16,22 +19,26 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
 from ehr_pipeline.terminology import rrf
 
 
 @dataclass(frozen=True)
 class BucketJob:
-    """What the work on one bucket needs: its shards of all extracts, and the mapping."""
+    """What the work on one bucket needs: its shards of all extracts with the hashes of their bytes, and the mapping."""
 
+    name: str
     shards: tuple[Path, ...]
+    digests: tuple[str, ...]
     mapping: Path
     out: Path
+    memory: Memory
 
 
 def inputs(settings: EventsSettings) -> list[Path]:
@@ -41,17 +48,30 @@ def inputs(settings: EventsSettings) -> list[Path]:
     return [Path(path) for path in (settings.mrconso, *(table.file for table in tables), *releases)]
 
 
-def build(records: list[Artifact], settings: EventsSettings, out: Path) -> Counts:
-    """Map the records of all extracts into `out`. Returns row counts and coverage. Raises InputError when nothing maps."""
+def build(records: list[Artifact], settings: EventsSettings, out: Path, previous: Artifact | None = None) -> Counts:
+    """Map the records of all extracts into `out`. Returns row counts and coverage. Raises InputError when nothing maps.
+
+    Buckets that `previous` holds already are linked from it.
+    """
     names = [path.name for path in records[0].files("events")]
     shards = [tuple(record.file(f"events/{name}") for record in records) for name in names]
     atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
     mapping = map_codes(codes.distinct([path for group in shards for path in group]), atoms, settings)
-    lookup = out / ".mapping"
+    lookup, memory = out / ".mapping", Memory.of(previous)
     schemas.write(lookup, mapping.select("code", "concept").to_arrow(compat_level=pl.CompatLevel.oldest()))
-    jobs = [BucketJob(group, lookup, out / "events" / name) for group, name in zip(shards, names, strict=True)]
-    counted = np.sum(map_buckets(map_bucket, jobs, settings.workers, "mapping events"), axis=0)
+    jobs = [
+        BucketJob(
+            name, group, tuple(record.digest(f"events/{name}") for record in records), lookup, out, memory.about(name)
+        )
+        for name, group in zip(names, shards, strict=True)
+    ]
+    finished = map_buckets(map_bucket, jobs, settings.workers, "mapping events")
+    places, counted = _load_mapping(lookup)[0], np.zeros(mapping.height, np.int64)
+    for job in jobs:
+        table = schemas.read(out / "codes" / job.name)
+        counted[places.of(table.column("code").combine_chunks())] += table.column("events").to_numpy()
     lookup.unlink()
+    remember(out, finished)
     mapping = mapping.with_columns(events=pl.Series(counted, dtype=pl.Int64))
     report = coverage.report(mapping)
     if not report["mapped_events"]:
@@ -64,14 +84,16 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path) -> Count
     coverage.most_frequent_lost(mapping, settings.report_codes).write_csv(out / "unmapped.csv")
     (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
-        "rows_in": report["events"],
+        "rows_in": report["events"] + (repeated := total(finished)["repeated"]),
         "kept": report["mapped_events"],
+        "collapsed": repeated,
         "dropped": coverage.lost_events(mapping),
         "coverage_of_events": report["events_share"],
         "coverage_of_codes": report["codes_share"],
         "codes": report["codes"],
         "concepts": mapping["concept"].drop_nulls().n_unique(),
         "buckets": len(jobs),
+        "buckets_unchanged": sum(done.recalled for done in finished),
     }
 
 
@@ -91,22 +113,49 @@ def _load_mapping(path: Path) -> tuple[codes.Places, NDArray[np.int32], pa.Array
     return codes.Places(table.column("code").combine_chunks()), place.astype(np.int32), names
 
 
-def map_bucket(job: BucketJob) -> NDArray[np.int64]:
-    """Write the mapped events of one bucket, and return the number of events of every code (in order of the mapping)."""
+def map_bucket(job: BucketJob) -> Done:
+    """Write the mapped events of one bucket and how many events of each code it has."""
     places, concept_of_code, concepts = _load_mapping(job.mapping)
     parts = [rows.from_table(schemas.read(path), "code") for path in job.shards]
-    ids = parts[0][3].cast(pa.string())
-    if len(parts) > 1:
-        ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
-        ids = ids.take(pc.sort_indices(ids))
-    counted = np.zeros(len(concept_of_code), np.int64)
+    place_of_code = [places.of(own_codes) for *_, own_codes in parts]
+    own_concepts = [concepts.take(_or_null(concept_of_code[place])) for place in place_of_code]
+    told = zip(parts, job.digests, own_concepts, strict=True)
+    key = key_of([(digest, hash_of(names.to_pylist())) for part, digest, names in told if len(part[0])])
+    files = (f"events/{job.name}", f"codes/{job.name}")
+    if counts := job.memory.recall(job.name, key, job.out):
+        return Done(job.name, key, files, counts, recalled=True)
+    ids, patient, day, code = _together(parts, place_of_code)
+    concept = concept_of_code[code]
+    mapped = concept >= 0
+    keys = np.sort(rows.pack(patient[mapped], day[mapped], concept[mapped]))
+    schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, concepts, "concept"))
+    counted = np.bincount(code, minlength=len(concept_of_code))
+    present = np.flatnonzero(counted)
+    table = pa.table({"code": schemas.read(job.mapping).column("code").take(present), "events": counted[present]})
+    schemas.write(job.out / "codes" / job.name, table)
+    return Done(job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False)
+
+
+Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]
+
+
+def _together(
+    parts: list[Part], place_of_code: list[NDArray[np.int64]]
+) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.integer]]:
+    """The patient ids of the shards of all extracts; and patient (a place among them), day and code (n,) of their events."""
+    if len(parts) == 1:
+        patient, day, code, ids, _ = parts[0]
+        return ids.cast(pa.string()), patient, day, place_of_code[0][code]
+    ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
+    ids = ids.take(pc.sort_indices(ids))
     keys = []
-    for patient, day, code, own_ids, own_codes in parts:
-        place_of_code = places.of(own_codes)
-        counted[place_of_code] += np.bincount(code, minlength=len(place_of_code))
+    for (patient, day, code, own_ids, _), place in zip(parts, place_of_code, strict=True):
         place_of_patient = pc.index_in(own_ids.cast(pa.string()), value_set=ids).to_numpy()
-        concept = concept_of_code[place_of_code][code]
-        mapped = concept >= 0
-        keys.append(rows.pack(place_of_patient[patient[mapped]], day[mapped], concept[mapped]))
-    schemas.write(job.out, rows.to_table(np.sort(np.concatenate(keys)), ids, concepts, "concept"))
-    return counted
+        keys.append(rows.pack(place_of_patient[patient], day, place[code]))
+    events = rows.union(keys)
+    return ids, rows.patients(events), rows.days(events), rows.items(events)
+
+
+def _or_null(index: NDArray[np.int32]) -> pa.Array:
+    """Indices (n,) to take, null where they are negative."""
+    return pa.array(index, mask=index < 0)

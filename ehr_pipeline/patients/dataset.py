@@ -4,6 +4,7 @@ Columns: see `schemas.patient_dataset`. Visits are the days with at least one co
 the concepts of a visit are token ids, in order, each once.
 """
 
+import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,11 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import rows, schemas
+from ehr_pipeline import fields, rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.reuse import Done, Memory, key_of, remember
+from ehr_pipeline.reuse import total as summed
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
@@ -26,30 +30,50 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 class BucketJob:
     """What the work on one bucket needs."""
 
+    name: str
     events: Path
+    digest: str
+    """Hash of the bytes of the mapped events."""
+    records: tuple[Path, ...]
+    """Event shards of all extracts, from which attributes are derived."""
     patients: tuple[Path, ...]
     """Patient shards of all extracts, the newest last: where they tell of one patient differently, the newest wins."""
     vocabulary: Path
-    max_concepts_per_visit: int
-    min_visits: int
+    settings: PatientsSettings
     out: Path
+    memory: Memory
 
 
-def build(records: list[Artifact], events: Artifact, vocabulary: Path, settings: PatientsSettings, out: Path) -> Counts:
-    """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left."""
+def build(
+    records: list[Artifact],
+    events: Artifact,
+    vocabulary: Path,
+    settings: PatientsSettings,
+    out: Path,
+    previous: Artifact | None = None,
+) -> Counts:
+    """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left.
+
+    Buckets that `previous` holds already are linked from it.
+    """
+    memory = Memory.of(previous)
     jobs = [
         BucketJob(
+            shard.name,
             shard,
+            events.digest(f"events/{shard.name}"),
+            tuple(record.file(f"events/{shard.name}") for record in records),
             tuple(record.file(f"patients/{shard.name}") for record in records),
             vocabulary,
-            settings.max_concepts_per_visit,
-            settings.min_visits,
-            out / "patients" / shard.name,
+            settings,
+            out,
+            memory.about(shard.name),
         )
         for shard in events.files("events")
     ]
-    results = map_buckets(build_bucket, jobs, settings.workers, "building patients")
-    total = {name: sum(result[name] for result in results) for name in results[0]}
+    finished = map_buckets(build_bucket, jobs, settings.workers, "building patients")
+    remember(out, finished)
+    total = summed(finished)
     if not total["patients"]:
         raise InputError(
             f"No patient is left: {total['patients_in']:,} have events of the vocabulary, {total['few_visits_patients']:,}"
@@ -80,6 +104,7 @@ def build(records: list[Artifact], events: Artifact, vocabulary: Path, settings:
         },
         "patients_without_events": total["patients_without_events"],
         "shards": len(jobs),
+        "buckets_unchanged": sum(done.recalled for done in finished),
         "bytes": total["bytes"],
     }
 
@@ -92,12 +117,17 @@ def _tokens(folder: Path) -> tuple[pa.Array, NDArray[np.int32]]:
     )
 
 
-def build_bucket(job: BucketJob) -> dict[str, int]:
-    """Write the patients of one bucket, and return what was kept, collapsed and dropped."""
+def build_bucket(job: BucketJob) -> Done:
+    """Write the patients of one bucket, and count what was kept, collapsed and dropped."""
     concepts, token_ids = _tokens(job.vocabulary)
     patient, day, concept, ids, names = rows.from_table(schemas.read(job.events), "concept")
     place = pc.index_in(names.cast(pa.string()), value_set=concepts).fill_null(-1).to_numpy()
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
+    people = derived.fill(_people(job.patients), job.records, job.settings.derived)
+    file = f"patients/{job.name}"
+    key = key_of(job.digest, _content_hash(people), token_of.tolist(), fields.identity(job.settings))
+    if recalled := job.memory.recall(job.name, key, job.out):
+        return Done(job.name, key, (file,), recalled, recalled=True)
     token = token_of[concept] if len(names) else concept
     known = token >= 0
     keys = np.sort(rows.pack(patient[known], day[known], token[known]))
@@ -108,17 +138,16 @@ def build_bucket(job: BucketJob) -> dict[str, int]:
         "collapsed": len(keys) - len(distinct),
     }
     kept, fate = _drop(distinct, job)
-    people = _people(job.patients)
     table = _nest(kept, ids, people)
-    schemas.write(job.out, table)
-    return {
-        **counts,
+    schemas.write(job.out / file, table)
+    counts |= {
         **fate,
         "kept": len(kept),
         "patients": table.num_rows,
         "patients_without_events": people.num_rows - fate["patients_in"],
-        "bytes": job.out.stat().st_size,
+        "bytes": (job.out / file).stat().st_size,
     }
+    return Done(job.name, key, (file,), counts, recalled=False)
 
 
 def _people(shards: tuple[Path, ...]) -> pa.Table:
@@ -126,6 +155,13 @@ def _people(shards: tuple[Path, ...]) -> pa.Table:
     newest_first = pa.concat_tables([schemas.read(path) for path in reversed(shards)])
     frame = pl.DataFrame(newest_first).unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
     return frame.to_arrow().cast(newest_first.schema)
+
+
+def _content_hash(people: pa.Table) -> str:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, people.schema) as writer:
+        writer.write_table(people.combine_chunks())
+    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
 
 
 def _nest(keys: rows.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
@@ -150,10 +186,10 @@ def _drop(keys: rows.Keys, job: BucketJob) -> tuple[rows.Keys, dict[str, int]]:
     """Remove large visits, then patients with few visits."""
     visit_start = np.flatnonzero(rows.starts(rows.visits(keys)))
     visit_size = np.diff(visit_start, append=len(keys))
-    large = visit_size > job.max_concepts_per_visit
+    large = visit_size > job.settings.max_concepts_per_visit
     visit_patient = rows.patients(keys[visit_start])
     visits_left = np.bincount(visit_patient[~large], minlength=int(visit_patient.max(initial=-1)) + 1)
-    few = (visits_left < job.min_visits)[visit_patient] & ~large
+    few = (visits_left < job.settings.min_visits)[visit_patient] & ~large
     stays = ~large & ~few
     seen = visit_patient[rows.starts(visit_patient)]
     fate = {
@@ -165,6 +201,6 @@ def _drop(keys: rows.Keys, job: BucketJob) -> tuple[rows.Keys, dict[str, int]]:
         "few_visits_rows": int(visit_size[few].sum()),
         "patients_in": len(seen),
         "only_large_visits_patients": int((visits_left[seen] == 0).sum()),
-        "few_visits_patients": int(((visits_left[seen] > 0) & (visits_left[seen] < job.min_visits)).sum()),
+        "few_visits_patients": int(((visits_left[seen] > 0) & (visits_left[seen] < job.settings.min_visits)).sum()),
     }
     return keys[np.repeat(stays, visit_size)], fate

@@ -18,11 +18,28 @@ class SplitSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DerivedAttribute:
+    """An attribute that is read off a patient's recorded codes, such as ethnicity. What a patient file says comes first."""
+
+    codes: str = option("A table of codes as they are recorded (columns code,value).", role="list")
+    rule: str = option(
+        "Which value counts, of several: 'most_recent' (of two on one day, the one on more days) or 'most_frequent' (the one on the"
+        " most days; of two, the more recent); then the first in order of the alphabet.",
+        "most_recent",
+        choices=("most_recent", "most_frequent"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class PatientsSettings:
     """Which visits and patients stay."""
 
     max_concepts_per_visit: int = option("Larger visits are removed. Source: 512 in the published run.", 512, ge=1)
     min_visits: int = option("Patients with fewer visits are removed. Source: 3 in the published run.", 3, ge=1)
+    derived: dict[str, DerivedAttribute] = option(
+        "Attributes that are derived from recorded codes: name in the data set = how, such as [patients.derived.ethnicity].",
+        {},
+    )
     split: SplitSettings = option("Training and validation patients.", SplitSettings())
     workers: int = option(
         "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",

@@ -9,11 +9,11 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from ehr_pipeline.artifacts import Counts
+from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import patients, text
+from ehr_pipeline.records import patients, text, withdrawals
 from ehr_pipeline.records.finish import BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, named_kinds, shuffle_events, shuffle_patients
@@ -39,8 +39,21 @@ def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
     return date
 
 
-def build(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
-    """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable files."""
+def build(folder: Path, settings: RecordsSettings, out: Path, previous: Artifact | None = None) -> Counts:
+    """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable files.
+
+    `previous` is the same extract, read with the same settings apart from the list of withdrawals: it is filtered instead.
+    """
+    withdrawn = withdrawals.read(settings.withdrawals)
+    if previous is not None and withdrawals.can_follow(previous.file(withdrawals.APPLIED), withdrawn):
+        withdrawals.link(previous.path, out)
+        counts = previous.counts
+    else:
+        counts = _read(folder, settings, out)
+    return withdrawals.apply(out, withdrawn, settings.buckets, counts) if len(withdrawn) else counts
+
+
+def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"
     files = [path.relative_to(folder).as_posix() for path in input_files(folder, settings)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ehr_pipeline.artifacts import Artifact, Counts, Store
 from ehr_pipeline.errors import MissingArtifact, UserError
+from ehr_pipeline.records import removals
 
 
 def extracts_in(landing: Path) -> list[str]:
@@ -17,25 +18,33 @@ def extracts_in(landing: Path) -> list[str]:
     return sorted(path.name for path in landing.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def versions(store: Store) -> dict[str, str]:
-    """Data version of every extract that was read. Raises MissingArtifact when there is none."""
-    found = {extract: store.current("raw_records", extract).data_version for extract in store.partitions("raw_records")}
-    if not found:
+def versions(store: Store, mode: str = "increment") -> dict[str, str]:
+    """Data version of every extract that counts: all that were read, or the newest. Raises MissingArtifact when there is none."""
+    extracts = store.partitions("raw_records")
+    if not extracts:
         raise MissingArtifact(
             "raw_records has not been made yet for any extract. Materialise it first: ehr-pipeline run --select raw_records"
         )
-    return found
+    counting = extracts[-1:] if mode == "snapshot" else extracts
+    return {extract: store.current("raw_records", extract).data_version for extract in counting}
 
 
 def build(store: Store, found: dict[str, str], out: Path) -> Counts:
-    """Write `catalog.json`: data version by extract. Returns the number of rows and patients over all extracts."""
+    """Write `catalog.json`: data version by extract; and `notes/removals.json`: how many patients left, when and why.
+
+    Returns the number of rows and patients over all extracts that count.
+    """
     (out / "catalog.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     counts = [store.current("raw_records", extract).counts for extract in found]
+    listed = removals.recorded(store) + removals.since(store, found)
+    (out / removals.FILE).parent.mkdir()
+    (out / removals.FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
     return {
         "extracts": len(found),
         "rows_in": sum(count["kept"] for count in counts),
         "kept": sum(count["kept"] for count in counts),
         "patient_rows": sum(count["patients"]["kept"] for count in counts),
+        "patients_removed": sum(removal["patients"] for removal in listed),
     }
 
 
@@ -50,7 +59,7 @@ def records(store: Store, catalog: Artifact) -> list[Artifact]:
                 f"raw_records of extract {extract} was made anew after extract_catalog. Materialise extract_catalog again."
             )
         artifacts.append(artifact)
-    buckets = {artifact.manifest["settings"]["buckets"] for artifact in artifacts}
+    buckets = {len(artifact.files("events")) for artifact in artifacts}
     if len(buckets) > 1:
         raise UserError(
             f"The extracts were read into different numbers of buckets ({sorted(buckets)}), since records.buckets was changed in"

@@ -30,7 +30,7 @@ def parse(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows (line, patient, date, code) into typed events and rejected lines.
 
-    Returns events (line, patient, day: int32 days from 1970-01-01, code) and rejected (line, reason). Codes of a local
+    Returns events (line, patient, day: int32 days from 1970-01-01, code) and rejected (line, reason, patient). Codes of a local
     system are prefixed with its name, 'medcode:1234', so that every code says what it is.
     """
     date = dates.parse(pl.col("date"), files.date_formats)
@@ -53,7 +53,7 @@ def parse(
     good = judged.filter(pl.col("reason").is_null()).select(
         "line", "patient", day=pl.col("parsed").to_physical(), code=code
     )
-    return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason")
+    return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
 
 
 def plain_days(

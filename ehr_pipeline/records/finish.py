@@ -13,11 +13,12 @@ from ehr_pipeline import plain, rows, schemas
 from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import patients
+from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
 from ehr_pipeline.records.read import NAMED, NUMBERED
 from ehr_pipeline.records.shuffle import read_bucket
 
-Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_]]
-"""File number, line and reason (n,) of rejected rows."""
+Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
+"""File number, line, reason and hash of the patient (n,) of rejected rows."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,8 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             reason = np.where(known, "before_birth", "unknown_patient")[~alive]
             sizes = [run.rows.num_rows for run in runs]
             file, begin = (np.repeat([getattr(run, each) for run in runs], sizes) for each in ("file", "first_line"))
-            rejected.append((file[~alive], (begin + line)[~alive], reason))
+            who = _hash(table.column("patient").combine_chunks().filter(pa.array(~alive)))
+            rejected.append((file[~alive], (begin + line)[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
         keys.append(rows.pack(patient, day, rank[code - 1]))
     key = np.sort(np.concatenate(keys))
@@ -86,13 +88,23 @@ def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
     return place
 
 
+def _hash(ids: pa.Array) -> NDArray[np.uint64]:
+    return hash_of_numbers(ids.to_numpy()) if pa.types.is_integer(ids.type) else hash_of(pl.Series(ids))
+
+
 def _quarantine(job: BucketJob, rejected: list[Rejected]) -> dict[str, int]:
     """Write down the rejected rows of a bucket, in order of file and line. Returns how many there are by reason."""
     if not rejected:
         return {}
     names = schemas.read(job.shuffled / "files").column("file").combine_chunks()
-    file, line, reason = (np.concatenate(part) for part in zip(*rejected, strict=True))
+    file, line, reason, who = (np.concatenate(part) for part in zip(*rejected, strict=True))
     order = np.lexsort((line, file))
-    columns = [names.take(pa.array(file[order])), pa.array(line[order]), pa.array(reason[order], pa.string())]
+    columns = {
+        "kind": pa.array(["events"] * len(order)),
+        "file": names.take(pa.array(file[order])),
+        "line": pa.array(line[order]),
+        "reason": pa.array(reason[order], pa.string()),
+        "patient_hash": pa.array(who[order]),
+    }
     schemas.write(job.out / "quarantine" / shard_name(job.bucket), pa.table(columns, schema=schemas.QUARANTINE))
     return dict(zip(*(part.tolist() for part in np.unique(reason, return_counts=True)), strict=True))

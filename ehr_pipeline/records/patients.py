@@ -20,7 +20,7 @@ def wanted_columns(files: PatientFiles) -> dict[str, str]:
 def parse(rows: pl.DataFrame, files: PatientFiles, attributes: tuple[str, ...]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows of a patient file into typed patients and rejected lines.
 
-    Returns patients (patient_id, birth_date, birth_precision, sex, attributes) and rejected (line, reason).
+    Returns patients (patient_id, birth_date, birth_precision, sex, attributes) and rejected (line, reason, patient).
     """
     birth, precision = _birth(files)
     told = pl.col("birth_date" if files.columns.birth_date else "birth_year")
@@ -39,7 +39,7 @@ def parse(rows: pl.DataFrame, files: PatientFiles, attributes: tuple[str, ...]) 
     good = judged.filter(pl.col("reason").is_null()).select(
         patient_id="patient", birth_date="birth", birth_precision="birth_precision", sex=sex, **given
     )
-    return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason")
+    return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
 
 
 def _birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:

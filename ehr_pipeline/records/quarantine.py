@@ -1,4 +1,7 @@
-"""File, line and reason of every rejected row. Its content stays where it is: in the extract."""
+"""File, line and reason of every rejected row. Its content stays where it is: in the extract.
+
+A hash of the patient lies beside them, so that the lines of a patient who withdraws can be removed.
+"""
 
 from collections import Counter
 from pathlib import Path
@@ -7,6 +10,7 @@ import polars as pl
 import pyarrow as pa
 
 from ehr_pipeline import schemas
+from ehr_pipeline.records.hashing import hash_of
 
 
 class Quarantine:
@@ -19,10 +23,17 @@ class Quarantine:
         self._writer = pa.ipc.new_file(str(folder / "text.arrow"), schemas.QUARANTINE)
 
     def add(self, kind: str, file: str, rejected: pl.DataFrame, first_line: int) -> None:
-        """Count and write down rejected lines (line, reason); lines count from `first_line`."""
+        """Count and write down rejected lines (line, reason, and patient where it is known); lines count from `first_line`."""
         if rejected.height:
             self.reasons[kind].update(dict(rejected["reason"].value_counts().iter_rows()))
-            told = rejected.select(pl.lit(file).alias("file"), pl.col("line") + first_line, "reason")
+            patient = rejected["patient"].fill_null("") if "patient" in rejected.columns else pl.Series([""])
+            told = rejected.select(
+                pl.lit(kind).alias("kind"),
+                pl.lit(file).alias("file"),
+                pl.col("line") + first_line,
+                "reason",
+                patient_hash=pl.when(patient != "").then(pl.Series(hash_of(patient))),
+            )
             self._writer.write_table(told.to_arrow().cast(schemas.QUARANTINE))
 
     def close(self) -> None:

@@ -57,7 +57,9 @@ def shuffle_patients(reading: Reading, into: Path) -> int:
                 for split in blocks:
                     block = split()
                     good, rejected = patients.parse(block.rows, kind, settings.attributes)
-                    reading.quarantine.add("patients", name, pl.concat([block.rejected, rejected]), line)
+                    reading.quarantine.add(
+                        "patients", name, pl.concat([block.rejected, rejected], how="diagonal"), line
+                    )
                     bucket = bucket_of(good["patient_id"], settings.buckets)
                     shuffle.add(by_bucket(_batch(good, schema), bucket, settings.buckets))
                     count += block.lines
@@ -130,7 +132,7 @@ def _parse(
         rows = _rows(patient, day, typed["code"].to_numpy(), line, pa.int64(), pa.int64())
         run = by_bucket(rows, bucket_of_numbers(patient, settings.buckets), settings.buckets)
     others, rejected = events.parse(rest, kind, settings.sentinel_dates, latest)
-    return _Parsed(run, others, pl.concat([block.rejected, rejected]), block.lines)
+    return _Parsed(run, others, pl.concat([block.rejected, rejected], how="diagonal"), block.lines)
 
 
 def _numbered(run: Run, codes: Interned, prefix: str) -> Run:

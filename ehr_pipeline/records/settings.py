@@ -102,6 +102,17 @@ class RecordsSettings:
     landing: str = option("Folder that holds one folder for each extract.", role="input")
     events: tuple[EventFiles, ...] = option("The kinds of event files.")
     patients: tuple[PatientFiles, ...] = option("The kinds of patient files.")
+    mode: str = option(
+        "'increment': every extract adds to the older ones, and events that several of them hold count once. 'snapshot': the newest"
+        " extract replaces all older ones; patients who are no longer in it leave every artifact.",
+        "increment",
+        choices=("increment", "snapshot"),
+    )
+    withdrawals: str = option(
+        "A text file with the ids of patients who withdrew (opted out), one a line: they leave every artifact. Empty: nobody did.",
+        "",
+        role="list",
+    )
     sentinel_dates: tuple[str, ...] = option(
         "Dates (YYYY-MM-DD) that mean 'no date': their rows are rejected.", SENTINEL_DATES
     )

@@ -13,6 +13,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline_tests.conftest import unpublished
 from ehr_pipeline_tests.vocabulary.test_build import Rows, shard
 
 CONCEPTS = ("C1", "C2", "C3")
@@ -26,7 +27,7 @@ def people(tmp_path: Path, name: str, **births: int) -> Artifact:
         names=["patient_id", "birth_date", "birth_precision", "sex"],
     )
     schemas.write(tmp_path / name / "patients" / "00000.arrow", table.cast(schemas.patients(())))
-    return Artifact(tmp_path / name, {})
+    return unpublished(tmp_path / name)
 
 
 def vocabulary(tmp_path: Path) -> Path:
@@ -47,7 +48,7 @@ def made(
     out = tmp_path / "out"
     records = records or [people(tmp_path, "raw", a=1950, b=1960)]
     limits = PatientsSettings(**({"min_visits": 1, "max_concepts_per_visit": 3} | changes))  # type: ignore[arg-type]
-    counts = dataset.build(records, Artifact(tmp_path / "mapped", {}), vocabulary(tmp_path), limits, out)
+    counts = dataset.build(records, unpublished(tmp_path / "mapped"), vocabulary(tmp_path), limits, out)
     assert unbalanced(counts) == unbalanced(counts["visits"]) == unbalanced(counts["patients"]) == 0
     return pl.DataFrame(schemas.read(out / "patients" / "00000.arrow")), counts
 

@@ -26,7 +26,7 @@ def events_of(out: Path) -> list[tuple[str, str, str]]:
 
 def quarantine_of(out: Path) -> list[tuple[str, int, str]]:
     tables = [pl.DataFrame(schemas.read(path)) for path in sorted((out / "quarantine").iterdir())]
-    return sorted(pl.concat(tables).iter_rows())  # type: ignore[arg-type]
+    return sorted(pl.concat(tables).select("file", "line", "reason").iter_rows())  # type: ignore[arg-type]
 
 
 def content(out: Path) -> dict[str, str]:

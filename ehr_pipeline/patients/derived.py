@@ -1,0 +1,82 @@
+"""Attributes that are read off recorded codes by a stated rule, such as ethnicity, which many patient files do not tell."""
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehr_pipeline import rows, schemas
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients.settings import DerivedAttribute
+
+COLUMNS = ("code", "value")
+# What decides between several values of a patient, the strongest first.
+ORDER = {"most_recent": ("last", "often"), "most_frequent": ("often", "last")}
+
+
+def read(path: str) -> dict[str, str]:
+    """The value of each code. Raises InputError for another layout, or a code with two values."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                raise InputError(
+                    f"{path}, line 1: no column {', '.join(missing)}. The table needs the columns code,value."
+                )
+            values: dict[str, str] = {}
+            for row in reader:
+                code, value = (row["code"] or "").strip(), (row["value"] or "").strip()
+                if not code or not value:
+                    raise InputError(f"{path}, line {reader.line_num}: a row needs both a code and a value.")
+                if values.setdefault(code, value) != value:
+                    raise InputError(f"{path}, line {reader.line_num}: code {code} has two values; it may have one.")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this table of codes cannot be read ({type(error).__name__}).") from None
+    return values
+
+
+def fill(people: pa.Table, records: tuple[Path, ...], attributes: Mapping[str, DerivedAttribute]) -> pa.Table:
+    """Patients with their derived attributes. A value that the patient file gave stays; unknown ones are empty."""
+    for name, attribute in sorted(attributes.items()):
+        found = _values(records, attribute)
+        place = pc.index_in(people.column("patient_id"), value_set=pa.array(found["patient"].to_list(), pa.string()))
+        value = pc.fill_null(pa.array(found["value"].to_list(), pa.string()).take(place.combine_chunks()), "")
+        if name in people.column_names:
+            given = people.column(name).combine_chunks()
+            value = pc.if_else(pc.equal(pc.fill_null(given, ""), ""), value, given)
+            people = people.set_column(people.column_names.index(name), pa.field(name, pa.string()), value)
+        else:
+            people = people.append_column(pa.field(name, pa.string()), value)
+    return people
+
+
+def _values(records: tuple[Path, ...], attribute: DerivedAttribute) -> pl.DataFrame:
+    """The value of each patient who has one (patient, value)."""
+    values = read(attribute.codes)
+    parts = []
+    for path in records:
+        patient, day, code, ids, names = rows.from_table(schemas.read(path), "code")
+        value_of = np.array([values.get(name, "") for name in names.to_pylist()], dtype=object)
+        told = np.flatnonzero(np.isin(code, np.flatnonzero(value_of != "")))
+        parts.append(
+            pl.DataFrame(
+                {
+                    "patient": pl.Series(ids.take(pa.array(patient[told])).to_pylist(), dtype=pl.String),
+                    "day": day[told],
+                    "value": pl.Series(value_of[code[told]].tolist(), dtype=pl.String),
+                }
+            )
+        )
+    recorded = pl.concat(parts).unique()  # a value counts once a day, however many codes or extracts tell it
+    return (
+        recorded.group_by("patient", "value")
+        .agg(last=pl.col("day").max(), often=pl.len())
+        .sort("patient", *ORDER[attribute.rule], "value", descending=[False, True, True, False])
+        .unique("patient", keep="first", maintain_order=True)
+        .select("patient", "value")
+    )

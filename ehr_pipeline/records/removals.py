@@ -1,0 +1,77 @@
+"""The record of patients who left: how many, when, and why. It names nobody.
+
+A patient leaves by withdrawing (`records.withdrawals`), or, in snapshot mode, by being absent from a newer extract.
+"""
+
+import datetime
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact, Store
+
+FILE = "notes/removals.json"
+WITHDREW, ABSENT = "withdrew", "absent from the newer snapshot"
+
+Removal = dict[str, Any]
+"""`at` (ISO time), `extract`, `reason` (`WITHDREW` or `ABSENT`), `patients` and `events` (numbers)."""
+
+
+def recorded(store: Store) -> list[Removal]:
+    """What the current catalog has on record."""
+    if not store.has("extract_catalog"):
+        return []
+    path = store.current("extract_catalog").file(FILE)
+    listed: list[Removal] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return listed
+
+
+def since(store: Store, found: dict[str, str]) -> list[Removal]:
+    """Who has left since the current catalog, given the extracts that count now (name to data version)."""
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    known, removals = recorded(store), []
+    for extract in found:
+        counts = store.current("raw_records", extract).counts
+        told = {
+            "patients": counts["patients"]["dropped"].get("withdrawn", 0),
+            "events": counts["dropped"].get("withdrawn", 0),
+        }
+        before = [removal for removal in known if (removal["extract"], removal["reason"]) == (extract, WITHDREW)]
+        new = {name: number - sum(removal[name] for removal in before) for name, number in told.items()}
+        if any(new.values()):
+            removals.append({"at": now, "extract": extract, "reason": WITHDREW, **new})
+    replaced = [extract for extract in store.partitions("raw_records") if extract not in found]
+    if replaced:
+        newest, older = store.current("raw_records", max(found)), store.current("raw_records", replaced[-1])
+        absent = _absent(older, newest)
+        if absent["patients"]:
+            removals.append({"at": now, "extract": max(found), "reason": ABSENT, **absent})
+    return removals
+
+
+def _absent(older: Artifact, newer: Artifact) -> dict[str, int]:
+    """How many patients of one extract, with how many events, are not in another."""
+    patients = events = 0
+    same = len(older.files("patients")) == len(newer.files("patients"))
+    everybody = None if same else _ids(newer.files("patients"))
+    for shard in older.files("patients"):
+        there = _ids([newer.file(f"patients/{shard.name}")]) if everybody is None else everybody
+        own = _ids([shard])
+        gone = own.filter(pc.invert(pc.is_in(own, value_set=there)))
+        patients += len(gone)
+        if len(gone):
+            recorded_by = schemas.read(older.file(f"events/{shard.name}"), ["patient_id"]).column("patient_id")
+            listed = recorded_by.combine_chunks()
+            leaves = pc.is_in(listed.dictionary, value_set=gone).to_numpy(zero_copy_only=False)
+            events += int(leaves[listed.indices.to_numpy()].sum())
+    return {"patients": patients, "events": events}
+
+
+def _ids(shards: list[Path]) -> pa.Array:
+    return pa.concat_arrays(
+        [schemas.read(path, ["patient_id"]).column("patient_id").combine_chunks() for path in shards]
+    )
