@@ -95,8 +95,8 @@ class Artifact:
         return self.path / name
 
     def digest(self, name: str) -> str:
-        """BLAKE2b of one of its data files."""
-        return str(self.manifest["files"][name]["blake2b"])
+        """SHA-256 of one of its data files."""
+        return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
         """The files in one of its folders, in order of name."""
@@ -199,7 +199,7 @@ def _manifest(work: Path, recipe: Recipe, counts: Counts, seconds: float) -> dic
         "fingerprint": recipe.fingerprint,
         "data_version": hash_of(files),
         "counts": counts,
-        "files": {path: {"bytes": (work / path).stat().st_size, "blake2b": digest} for path, digest in files.items()},
+        "files": {path: {"bytes": (work / path).stat().st_size, "sha256": digest} for path, digest in files.items()},
         "package": __version__,
         "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "seconds": round(seconds, 3),

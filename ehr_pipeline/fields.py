@@ -59,8 +59,8 @@ def identity(settings: Any) -> Any:
 
 
 def file_hash(path: Path) -> str:
-    """BLAKE2b-128 of a file's bytes, as hex; 'missing' when there is no such file (a check reports it)."""
+    """SHA-256 of a file's bytes, as hex; 'missing' when there is no such file (a check reports it)."""
     if not path.is_file():
         return "missing"
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()

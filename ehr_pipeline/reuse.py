@@ -8,12 +8,15 @@ The key of a bucket is a hash of everything that decides its files. So when a ne
 buckets of patients who changed are worked on.
 """
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from ehr_pipeline import __version__
 from ehr_pipeline.artifacts import Artifact, hash_of
@@ -66,6 +69,15 @@ class Done:
 def key_of(*parts: Any) -> str:
     """The key of work that these JSON-ready parts decide, in this version of the package."""
     return hash_of([__version__, *parts])
+
+
+def content_hash(values: pa.Array | pa.Table) -> str:
+    """A hash of an array's or a table's content, for keys."""
+    table = values if isinstance(values, pa.Table) else pa.table({"": values})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table.combine_chunks())
+    return hashlib.sha256(sink.getvalue()).hexdigest()
 
 
 def remember(out: Path, finished: Sequence[Done]) -> None:

@@ -93,7 +93,7 @@ def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 def unpublished(folder: Path) -> Artifact:
     """A folder as an artifact: with the hashes of its files, and nothing else."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
-    files = {path.relative_to(folder).as_posix(): {"blake2b": file_hash(path)} for path in paths}
+    files = {path.relative_to(folder).as_posix(): {"sha256": file_hash(path)} for path in paths}
     return Artifact(folder, {"files": files})
 
 

@@ -19,13 +19,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
-from ehr_pipeline.artifacts import Artifact, Counts, hash_of
+from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
+from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember, total
 from ehr_pipeline.terminology import rrf
 
 
@@ -120,7 +120,7 @@ def map_bucket(job: BucketJob) -> Done:
     place_of_code = [places.of(own_codes) for *_, own_codes in parts]
     own_concepts = [concepts.take(_or_null(concept_of_code[place])) for place in place_of_code]
     told = zip(parts, job.digests, own_concepts, strict=True)
-    key = key_of([(digest, hash_of(names.to_pylist())) for part, digest, names in told if len(part[0])])
+    key = key_of([(digest, content_hash(names)) for part, digest, names in told if len(part[0])])
     files = (f"events/{job.name}", f"codes/{job.name}")
     if counts := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, files, counts, recalled=True)

@@ -159,17 +159,21 @@ def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings
 
 def _best_atoms(atoms: pl.DataFrame) -> pl.DataFrame:
     """One row for each code: its concept, the name of the atom, the step, and the concepts that were not chosen."""
-    others = pl.col("cui").filter(pl.col("cui") != pl.col("cui").first()).unique().sort().str.join(" ")
-    return (
-        atoms.group_by("code", maintain_order=True)
-        .agg(
-            concept=pl.col("cui").first(),
-            name=pl.col("name").first(),
-            suppress=pl.col("suppress").first(),
-            runners_up=others,
-        )
-        .with_columns(step=pl.col("suppress").replace_strict(STEP_OF_SUPPRESS, default=pl.col("suppress")))
-        .select(pl.col("code").alias("snomed"), "concept", "name", "step", "runners_up")
+    best = atoms.unique("code", keep="first", maintain_order=True)
+    others = (
+        atoms.select("code", "cui")
+        .join(best.select("code", "cui"), on=["code", "cui"], how="anti")
+        .unique()
+        .sort("code", "cui")
+        .group_by("code", maintain_order=True)
+        .agg(runners_up=pl.col("cui").str.join(" "))
+    )
+    return best.join(others, on="code", how="left", maintain_order="left").select(
+        snomed="code",
+        concept="cui",
+        name="name",
+        step=pl.col("suppress").replace_strict(STEP_OF_SUPPRESS, default=pl.col("suppress")),
+        runners_up=pl.col("runners_up").fill_null(""),
     )
 
 

@@ -4,7 +4,6 @@ Columns: see `schemas.patient_dataset`. Visits are the days with at least one co
 the concepts of a visit are token ids, in order, each once.
 """
 
-import hashlib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -21,7 +20,7 @@ from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import PatientsSettings
-from ehr_pipeline.reuse import Done, Memory, key_of, remember
+from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember
 from ehr_pipeline.reuse import total as summed
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -125,7 +124,7 @@ def build_bucket(job: BucketJob) -> Done:
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
     people = derived.fill(_people(job.patients), job.records, job.settings.derived)
     file = f"patients/{job.name}"
-    key = key_of(job.digest, _content_hash(people), token_of.tolist(), fields.identity(job.settings))
+    key = key_of(job.digest, content_hash(people), content_hash(pa.array(token_of)), fields.identity(job.settings))
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)
     token = token_of[concept] if len(names) else concept
@@ -155,13 +154,6 @@ def _people(shards: tuple[Path, ...]) -> pa.Table:
     newest_first = pa.concat_tables([schemas.read(path) for path in reversed(shards)])
     frame = pl.DataFrame(newest_first).unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
     return frame.to_arrow().cast(newest_first.schema)
-
-
-def _content_hash(people: pa.Table) -> str:
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, people.schema) as writer:
-        writer.write_table(people.combine_chunks())
-    return hashlib.blake2b(sink.getvalue(), digest_size=16).hexdigest()
 
 
 def _nest(keys: rows.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
