@@ -4,8 +4,10 @@ import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from ehr_pipeline.errors import UserError
 from ehr_pipeline.progress import Progress
 
 # Work on buckets is numpy and Arrow, which run side by side on threads; so a few workers are threads, which start at once and share
@@ -31,10 +33,15 @@ def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
             results.append(function(job))
             progress.advance(1)
         return results
-    with _pool(workers) as pool:
-        for result in pool.map(function, jobs):
-            results.append(result)
-            progress.advance(1)
+    try:
+        with _pool(workers) as pool:
+            for result in pool.map(function, jobs):
+                results.append(result)
+                progress.advance(1)
+    except BrokenProcessPool:
+        raise UserError(
+            f"{what}: a worker was killed, most likely because memory ran out. Set fewer workers, or more records.buckets."
+        ) from None
     return results
 
 

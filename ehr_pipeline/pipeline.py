@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import checks, fields, jobs
-from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, hash_of, input_state
+from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
 from ehr_pipeline.settings import Study
 
@@ -50,8 +50,10 @@ class Pipeline:
 
         folder = Path(self.study.records.landing) / extract
         latest = build.latest_date(extract, self.study.records).isoformat()
-        inputs = {"landing": input_state(build.input_files(folder, self.study.records), folder), "latest_date": latest}
-        return self._make("raw_records", inputs, lambda out: build.build(folder, self.study.records, out), extract)
+        files = build.input_files(folder, self.study.records)
+        make = guarded(files, lambda out: build.build(folder, self.study.records, out))
+        inputs = {"landing": input_state(files, folder), "latest_date": latest}
+        return self._make("raw_records", inputs, make, extract)
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, each with its data version."""
@@ -71,11 +73,10 @@ class Pipeline:
         for path in files:
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file. It is named under [events] in the settings.")
-        states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
         records = self._records()
-        return self._make(
-            "mapped_events", self._versions("extract_catalog") | states, lambda out: build.build(records, settings, out)
-        )
+        make = guarded(files, lambda out: build.build(records, settings, out))
+        states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
+        return self._make("mapped_events", self._versions("extract_catalog") | states, make)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay."""
@@ -86,12 +87,11 @@ class Pipeline:
         mrsty = Path(settings.mrsty)
         if not mrsty.is_file():
             raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
-        inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
-        return self._make(
-            "vocabulary",
-            inputs,
-            lambda out: build.build(mapped.files("events"), events.read_mapping(mapped), settings, out),
+        make = guarded(
+            [mrsty], lambda out: build.build(mapped.files("events"), events.read_mapping(mapped), settings, out)
         )
+        inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
+        return self._make("vocabulary", inputs, make)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""

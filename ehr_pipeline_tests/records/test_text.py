@@ -61,9 +61,7 @@ def test_gzip_is_known_by_its_content_not_its_name(tmp_path: Path) -> None:
 
 def test_a_cut_off_gzip_file_is_told(tmp_path: Path) -> None:
     whole = gzip.compress(b"id\tcode\n" + b"".join(b"%d\tx%d\n" % (n, n * n) for n in range(20_000)))
-    with pytest.raises(
-        InputError, match=r"events.txt: the gzip stream is damaged or cut off after [\d,]+ bytes of text"
-    ):
+    with pytest.raises(InputError, match=r"events.txt: the gzip stream is damaged or cut off \(.*\). .* copy it again"):
         read(write(tmp_path, whole[: len(whole) // 2]), block=1 << 12)
 
 
