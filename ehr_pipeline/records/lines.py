@@ -165,6 +165,10 @@ def _check_mark(path: Path, head: bytes, encoding: str, where: str) -> None:
             f"{path}: the byte order mark at its beginning says {named}, but {where}.encoding is {encoding!r}."
             f" Set it to {named!r}; files of different encodings need a [[records…]] table each."
         )
+    if head and not named and name in ("utf-16", "utf-32"):
+        raise InputError(
+            f"{path}: no byte order mark at its beginning, but {where}.encoding is {encoding!r}. Set it to '{name}-le' (or '-be')."
+        )
 
 
 def _whole_lines(stream: BinaryIO, block_bytes: int) -> Iterator[bytes | None]:

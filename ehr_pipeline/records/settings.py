@@ -15,6 +15,7 @@ SENTINEL_DATES = ("1900-01-01", "1901-01-01", "1902-02-02", "2037-07-07", "9999-
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
 CODE_PATTERNS = {"snomed": r"^(?:\d{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:\d{2})?)$"}
 ANY_CODE = r"^\S{1,40}$"
+PATIENT_COLUMNS = ("patient_id", "birth_date", "birth_precision", "sex", "visits")
 LONGEST_ID = 100  # bytes of a patient id: what is longer is another column, or text that lost its delimiters
 # What a date is written with: day, month, year; and a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfj%")
@@ -119,6 +120,13 @@ class PatientFiles(DelimitedText):
     attributes: dict[str, str] = option(
         "Other columns to carry: name in the patient data set = column in the file, such as region = 'rgn_name'.", {}
     )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        yield from super().problems()
+        for name in self.attributes:
+            if name in PATIENT_COLUMNS or not name.strip():
+                yield f"attributes: {name!r} cannot name an attribute; nor can {', '.join(PATIENT_COLUMNS)}, which are columns already."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -129,9 +129,8 @@ def _utf8(block: bytes, encoding: str) -> tuple[bytes, bool]:
                 block.decode()
             except UnicodeDecodeError:
                 block = block.decode(errors="replace").encode()
-        block = block.removeprefix(BYTE_ORDER_MARK)
-        if b"\n" + BYTE_ORDER_MARK in block:  # files with marks were joined
-            block = block.replace(b"\n" + BYTE_ORDER_MARK, b"\n")
+        if BYTE_ORDER_MARK in block:  # at the beginning of any line: files with marks were joined
+            block = re.sub(rb"(?m)^(?:%s)+" % BYTE_ORDER_MARK, b"", block)
     if b"\r" not in block:
         return block, False
     block = block.replace(b"\r\n", b"\n")
