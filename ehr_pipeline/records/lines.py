@@ -49,12 +49,10 @@ def encoding_of_blocks(encoding: str) -> str:
     name = codecs.lookup(encoding).name
     if name in UTF_8:
         return "utf-8"
-    single_byte = len(bytes(range(256)).decode(name, errors="replace")) == 256
-    return (
-        name
-        if single_byte and bytes(range(128)).decode(name, errors="replace").encode() == bytes(range(128))
-        else "utf-8"
-    )
+    # One character for every byte, whatever stands before it (some encodings switch tables), and ASCII as it is.
+    every = bytes(range(256)) + b"\x1b$B0l~{0l"
+    single_byte = len(every.decode(name, errors="replace")) == len(every)
+    return name if single_byte and every[:128].decode(name, errors="replace").encode() == every[:128] else "utf-8"
 
 
 def blocks(
