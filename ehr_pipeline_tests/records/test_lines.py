@@ -74,12 +74,16 @@ def test_a_column_named_like_a_format_is_none(tmp_path: Path) -> None:
     assert blocks(write(tmp_path, b"PAR1\tid\n")) == [b"PAR1\tid\n"]
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp037", "utf-7", "shift_jis", "iso2022_jp"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "cp037", "utf-7", "shift_jis", "iso2022_jp"]
+)
 @pytest.mark.parametrize("size", [1, 7, 1 << 20])
 def test_encodings_in_which_a_newline_is_not_one_byte(tmp_path: Path, encoding: str, size: int) -> None:
     text = "id\tcode\r\n1+1\tカ\n2\tb\n" if encoding != "cp037" else "id\tcode\n1\té\n2\tb\n"
     assert b"".join(filter(None, blocks(write(tmp_path, text.encode(encoding)), encoding, size))) == text.encode()
-    assert b"".join(filter(None, blocks(write(tmp_path, gzip.compress(text.encode(encoding))), encoding))) == text.encode()
+    assert (
+        b"".join(filter(None, blocks(write(tmp_path, gzip.compress(text.encode(encoding))), encoding))) == text.encode()
+    )
     returns = text.replace("\r\n", "\n").replace("\n", "\r")
     found = blocks(write(tmp_path, returns.encode(encoding)), encoding)
     assert b"".join(filter(None, found)) == returns.replace("\r", "\n").encode()
@@ -88,7 +92,11 @@ def test_encodings_in_which_a_newline_is_not_one_byte(tmp_path: Path, encoding: 
 @pytest.mark.parametrize(
     ("data", "encoding", "told"),
     [
-        ("id\n".encode("utf-16"), "utf-8", r"says utf-16, but records.events\[0\].encoding is 'utf-8'. Set it to 'utf-16'"),
+        (
+            "id\n".encode("utf-16"),
+            "utf-8",
+            r"says utf-16, but records.events\[0\].encoding is 'utf-8'. Set it to 'utf-16'",
+        ),
         ("id\n".encode("utf-16"), "latin-1", "says utf-16"),
         ("id\n".encode("utf-32"), "utf-16", "says utf-32"),
         ("id\n".encode("utf-8-sig"), "latin-1", "says utf-8, but .* is 'latin-1'"),
@@ -101,13 +109,17 @@ def test_marks_that_contradict_the_settings(tmp_path: Path, data: bytes, encodin
         blocks(write(tmp_path, data), encoding)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf_8_sig", "ascii", "latin-1", "cp1252", "utf-16", "utf-32-be", "gb18030", "cp037"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf_8_sig", "ascii", "latin-1", "cp1252", "utf-16", "utf-32-be", "gb18030", "cp037"]
+)
 def test_encodings_that_the_settings_allow_work(tmp_path: Path, encoding: str) -> None:
     assert not list(DelimitedText(files="*", encoding=encoding).problems())
     assert blocks(write(tmp_path, "id\n".encode(encoding)), encoding)
 
 
-@pytest.mark.parametrize("encoding", ["hex", "base64", "rot13", "zlib", "punycode", "idna", "nothing", "", "a\0b", "undefined"])
+@pytest.mark.parametrize(
+    "encoding", ["hex", "base64", "rot13", "zlib", "punycode", "idna", "nothing", "", "a\0b", "undefined"]
+)
 def test_encodings_that_are_none_are_refused(encoding: str) -> None:
     assert len(list(DelimitedText(files="*", encoding=encoding).problems())) == 1
 
@@ -151,7 +163,9 @@ def test_several_members_of_gzip_are_one_text(tmp_path: Path) -> None:
     assert blocks(write(tmp_path, data)) == [b"id\tcode\n1\t2\n"]
 
 
-@pytest.mark.parametrize("damage", [lambda d: d[:-1], lambda d: d[:-9] + b"\xff" + d[-8:], lambda d: d + b"garbage", lambda d: d[:2]])
+@pytest.mark.parametrize(
+    "damage", [lambda d: d[:-1], lambda d: d[:-9] + b"\xff" + d[-8:], lambda d: d + b"garbage", lambda d: d[:2]]
+)
 def test_damaged_gzip(tmp_path: Path, damage: object) -> None:
     data = gzip.compress(b"id\tcode\n1\t2\n" * 1000)
     with pytest.raises(InputError, match="the gzip stream is damaged or cut off"):
@@ -176,7 +190,9 @@ def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> No
         import os
 
         os.utime(path, ns=(1, 1))
-    with pytest.raises(InputError, match=r"events.txt: the file changed while it was read. Wait until the extract is complete"):
+    with pytest.raises(
+        InputError, match=r"events.txt: the file changed while it was read. Wait until the extract is complete"
+    ):
         list(reading)
 
 

@@ -130,7 +130,10 @@ def test_a_header_line_again_is_no_row(tmp_path: Path) -> None:
         [(2, "1", "a"), (4, "2", "b")],
         [(3, "repeated_header"), (5, "repeated_header")],
     )
-    assert read(write(tmp_path, content.replace("id\tcode\n1", "1")), header=("id", "code"))[1][0] == (2, "repeated_header")
+    assert read(write(tmp_path, content.replace("id\tcode\n1", "1")), header=("id", "code"))[1][0] == (
+        2,
+        "repeated_header",
+    )
 
 
 def test_a_header_with_other_places_is_told_from_a_repeated_one(tmp_path: Path) -> None:
