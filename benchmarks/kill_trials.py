@@ -1,14 +1,15 @@
 """Killed at random moments, the next run ends with the same bytes; and no reader ever sees half an artifact.
 
 Each trial runs raw records to patient data set in a process group of its own, kills the whole group with SIGKILL at a random moment
-(every second trial a few times in a row), and then runs to the end. The data files are compared with those of an undisturbed run.
-Meanwhile a reader asks for the current artifacts without a pause: each that it gets must be whole. At the end nothing of the killed
-runs may be left in the store.
+of a random asset (every second trial a few times in a row), and then runs to the end. The data files are compared with those of an
+undisturbed run. Meanwhile a reader asks for the current artifacts without a pause: each that it gets must be whole. At the end
+nothing of the killed runs may be left in the store.
 
 Usage: python benchmarks/kill_trials.py [--trials 32] [--patients 1500] [--seed 0]
 """
 
 import argparse
+import contextlib
 import os
 import random
 import signal
@@ -65,10 +66,8 @@ def start(folder: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:
 def kill(process: subprocess.Popen[bytes]) -> bool:
     """Kill a process and all its children. Returns whether it was still running."""
     running = process.poll() is None
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()
     return running
 
@@ -116,14 +115,29 @@ class Reader(threading.Thread):
                         self.halves.append(f"{asset}/{name}")
 
 
-def trial(rng: random.Random, folder: Path, store: Path, seconds: float, number: int) -> tuple[Counter[str], Reader]:
+def wait(rng: random.Random, process: subprocess.Popen[bytes], store: Path, seconds: dict[str, float]) -> None:
+    """Until a random moment of a random asset that is not there yet."""
+    missing = [asset for asset in ASSETS if not _folder(store, asset).joinpath("current").exists()]
+    asset = rng.choice(missing or ASSETS)
+    while process.poll() is None and not any(_folder(store, asset).glob(".making-*-*")):
+        time.sleep(0.005)
+    time.sleep(rng.uniform(0, 1.5) * seconds[asset])
+
+
+def _folder(store: Path, asset: str) -> Path:
+    return Store(store).folder(asset, EXTRACT if asset == "raw_records" else None)
+
+
+def trial(
+    rng: random.Random, folder: Path, store: Path, seconds: dict[str, float], number: int
+) -> tuple[Counter[str], Reader]:
     """Kill once or several times, then run to the end."""
     counted: Counter[str] = Counter()
     reader, workers = Reader(store), WORKERS[number % len(WORKERS)]
     reader.start()
     for _ in range(rng.randint(2, 4) if number % 2 else 1):
         process = start(folder, store, workers)
-        time.sleep(rng.uniform(0.3, 1) * seconds)
+        wait(rng, process, store, seconds)
         counted["kills"] += kill(process)
         for path in store.rglob(".making-*-*"):
             counted[path.parent.name if path.parent.name in ASSETS else "raw_records"] += 1
@@ -149,7 +163,12 @@ def main() -> None:
         began = time.monotonic()
         if start(folder, folder / "undisturbed", 2).wait():
             raise SystemExit("the undisturbed run failed")
-        seconds = time.monotonic() - began
+        whole = time.monotonic() - began
+        made = {
+            name: Store(folder / "undisturbed").current(name, EXTRACT if name == "raw_records" else None)
+            for name in ASSETS
+        }
+        seconds = {name: artifact.manifest["seconds"] for name, artifact in made.items()}
         wanted = contents(folder / "undisturbed")
         for number in range(options.trials):
             store = folder / f"store_{number}"
@@ -166,14 +185,15 @@ def main() -> None:
             print(f"trial {number}: {dict(counted)}, {reader.seen} of {reader.looks} looks saw an artifact", flush=True)
     if problems:
         raise SystemExit("\n".join(problems))
+    during = ", ".join(f"{name} {total[name]}" for name in ASSETS)
     text = (
-        f"{options.trials} trials on {options.patients:,} synthetic patients; an undisturbed run takes {seconds:.1f} s."
+        f"{options.trials} trials on {options.patients:,} synthetic patients; an undisturbed run takes {whole:.1f} s."
         f" **{total['kills']} kills** of the whole process group, {total['with something half made']} of them with something half"
-        f" made in the store ({', '.join(f'{name} {total[name]}' for name in ASSETS)}); then one run to the end, with another number of workers (inline, threads, processes)."
-        f" **All {len(wanted)} data files of every trial are those of the undisturbed run, byte for byte.** A reader beside it looked"
-        f" {total['looks']:,} times and got {total['artifacts seen']:,} artifacts, **none of them half** (every file of the manifest"
-        f" there, with its hash). Nothing is left over after the last run; at no time did more than {total['most leftovers']} hidden"
-        " files and folders lie in a store (a lock and a folder for each artifact in work)."
+        f" made in the store ({during}); then one run to the end, with another number of workers (inline, threads, processes)."
+        f" **All {len(wanted)} data files of every trial are those of the undisturbed run, byte for byte.** A reader beside it"
+        f" looked {total['looks']:,} times and got {total['artifacts seen']:,} artifacts, **none of them half** (every file of the"
+        f" manifest there, with its hash). Nothing is left over after the last run; at no time did more than"
+        f" {total['most leftovers']} hidden files and folders lie in a store (a lock and a folder for the artifact in work)."
     )
     if options.trials >= 30:
         results.write("kill_trials.py", "Killed at random moments", text)

@@ -19,12 +19,14 @@ from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import write_settings
 
 CHAIN = """
+import resource
 import sys
 from pathlib import Path
 from ehr_pipeline import settings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
 if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
     pipeline = Pipeline(settings.load(Path(sys.argv[1])))
     try:
         pipeline.raw_records(sys.argv[2])
@@ -38,10 +40,9 @@ if __name__ == "__main__":
 def limited(settings: Path, size: int) -> str:
     """What the data chain prints in a process that may not write larger files than `size`."""
     done = subprocess.run(
-        [sys.executable, "-c", CHAIN, str(settings), EXTRACT],
+        [sys.executable, "-c", CHAIN, str(settings), EXTRACT, str(size)],
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)),  # noqa: PLW1509
         check=False,
     )
     assert "Traceback" not in done.stderr
@@ -162,7 +163,7 @@ def _dies(job: int) -> int:
 
 def test_a_worker_that_is_killed_is_told() -> None:
     with pytest.raises(
-        UserError, match="sorting: a worker was killed, most likely because memory ran out. Set fewer workers"
+        UserError, match=r"sorting: a worker was killed, most likely because memory ran out. Set fewer workers"
     ):
         map_buckets(_dies, [1, 2], 5, "sorting")
 

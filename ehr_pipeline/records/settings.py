@@ -126,7 +126,8 @@ class PatientFiles(DelimitedText):
         yield from super().problems()
         for name in self.attributes:
             if name in PATIENT_COLUMNS or not name.strip():
-                yield f"attributes: {name!r} cannot name an attribute; nor can {', '.join(PATIENT_COLUMNS)}, which are columns already."
+                taken = ", ".join(PATIENT_COLUMNS)
+                yield f"attributes: {name!r} cannot name an attribute; nor can {taken}, which are columns already."
 
 
 @dataclass(frozen=True, kw_only=True)
