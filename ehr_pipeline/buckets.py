@@ -1,6 +1,8 @@
 """Work on buckets: the same function on every bucket, inline, on threads or on processes, with the same files as its result."""
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -52,7 +54,14 @@ def _pool(workers: int) -> Executor:
     # work needs forks the workers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Workers wait for work for ever when their parent is killed, and hold its memory: so a thread of theirs waits for its end."""
+    parent = multiprocessing.parent_process()
+    assert parent
+    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
 
 
 def ahead(function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2) -> Iterator[Result]:

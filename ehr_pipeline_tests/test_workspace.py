@@ -25,6 +25,17 @@ Store(Path(sys.argv[1])).make(Recipe("vocabulary", "1", {"n": int(sys.argv[2])},
 """
 
 
+POOL = """
+import multiprocessing, sys, time
+from ehr_pipeline.buckets import map_buckets
+def work(job):
+    print("alive", multiprocessing.current_process().pid, flush=True)
+    time.sleep(60)
+if __name__ == "__main__":
+    map_buckets(work, range(9), 5, "waiting")
+"""
+
+
 def recipe(n: int) -> Recipe:
     return Recipe("vocabulary", "1", {"n": n}, {})
 
@@ -106,3 +117,19 @@ def test_where_the_file_system_knows_no_locks_nothing_of_others_is_removed(
     Store(tmp_path).make(recipe(1), build)
     assert any(name.startswith(".making-") for name in hidden(tmp_path))
     assert Store(tmp_path).current("vocabulary").file("data.txt").read_text() == "whole"
+
+
+def test_workers_end_with_their_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "pool.py"
+    script.write_text(POOL)
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, env=environment)
+    assert process.stdout
+    workers = [int(process.stdout.readline().split()[1]) for _ in range(5)]
+    process.kill()
+    try:
+        process.communicate(timeout=30)  # the output ends when no process holds it any more
+    except subprocess.TimeoutExpired:
+        for worker in workers:
+            os.kill(worker, signal.SIGKILL)
+        pytest.fail("workers outlived their parent")
