@@ -58,10 +58,15 @@ def _pool(workers: int) -> Executor:
 
 
 def _end_with_parent() -> None:
-    """Workers wait for work for ever when their parent is killed, and hold its memory: so a thread of theirs waits for its end."""
+    """Workers of a killed parent wait for work for ever, and keep their memory: so a thread of theirs waits for its end."""
     parent = multiprocessing.parent_process()
     assert parent
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def ahead(function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2) -> Iterator[Result]:
