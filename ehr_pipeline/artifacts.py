@@ -9,6 +9,7 @@ unchanged data never makes anything downstream stale. Files under `notes/` and `
 """
 
 import datetime
+import errno
 import hashlib
 import json
 import os
@@ -21,8 +22,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import __version__
-from ehr_pipeline.errors import MissingArtifact, UserError
+from ehr_pipeline import __version__, workspace
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.fields import file_hash
 
 # The stage (package folder) of every asset, in the order of the chain.
@@ -121,15 +122,16 @@ class Store:
 
     def current(self, asset: str, partition: str | None = None) -> Artifact:
         """The artifact that readers get. Raises MissingArtifact when there is none."""
-        folder = self.folder(asset, partition)
+        folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
         try:
             fingerprint = (folder / "current").read_text(encoding="ascii").strip()
             manifest = json.loads((folder / fingerprint / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
-            name = f"{asset} of extract {partition}" if partition else asset
             raise MissingArtifact(
                 f"{name} has not been made yet (nothing in {folder}). Materialise it first: ehr-pipeline run --select {asset}"
             ) from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{name} cannot be read from {folder}: {_told(error)}.") from None
         return Artifact(folder / fingerprint, manifest)
 
     def has(self, asset: str, partition: str | None = None) -> bool:
@@ -143,37 +145,58 @@ class Store:
         """
         folder = self.folder(recipe.asset, recipe.partition)
         target = folder / recipe.fingerprint
-        if (target / MANIFEST).is_file():
-            manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
-            write_atomically(folder / "current", recipe.fingerprint)
-            _forget(recipe, folder)
-            return Artifact(target, manifest, skipped=True)
-        folder.mkdir(parents=True, exist_ok=True)
-        work = folder / f".making-{recipe.fingerprint}-{uuid.uuid4().hex[:8]}"
-        work.mkdir()
         try:
-            start = time.perf_counter()
-            counts = build(work)
-            seconds = time.perf_counter() - start
-            manifest = _manifest(work, recipe, counts, seconds)
-            (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-            _sync(work)
-            _move(work, target)
+            folder.mkdir(parents=True, exist_ok=True)
+            with workspace.locked(folder, recipe.fingerprint):
+                skipped = (target / MANIFEST).is_file()
+                if not skipped:
+                    _publish(recipe, folder, build)
+                manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
+                write_atomically(folder / "current", recipe.fingerprint, workspace.part_of(recipe.fingerprint))
+                _forget(recipe, folder)
         except OSError as error:
             raise UserError(
-                f"{recipe.asset} could not be written to {folder}: {error.strerror or error}. Nothing was published."
+                f"{recipe.asset} could not be made in {folder}: {_told(error)}. Nothing was published; what was there before stays."
             ) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
-        write_atomically(folder / "current", recipe.fingerprint)
-        _forget(recipe, folder)
-        return Artifact(target, manifest)
+        return Artifact(target, manifest, skipped)
 
     def retire(self, asset: str, partition: str) -> None:
         """Remove a partition for good. What readers have mapped stays with them until they end."""
         folder = self.folder(asset, partition)
         (folder / "current").unlink(missing_ok=True)  # first, so that nobody finds half of it
         shutil.rmtree(folder)
+
+
+def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> None:
+    """Build in a folder of its own, flush, and rename: the one moment at which readers see the artifact."""
+    work = workspace.new(folder, recipe.fingerprint)
+    try:
+        start = time.perf_counter()
+        counts = build(work)
+        manifest = _manifest(work, recipe, counts, time.perf_counter() - start)
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        for path in [work, *work.rglob("*")]:  # so that a published artifact survives a crash of the machine
+            _flush(path)
+        work.rename(folder / recipe.fingerprint)
+        _flush(folder)
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _told(error: OSError | ValueError) -> str:
+    """What went wrong with the disk, where, and what to do."""
+    if not isinstance(error, OSError):
+        return f"its files are damaged ({error}); remove the folder and make it again"
+    about = f" ({error.filename})" if error.filename else ""
+    todo = {
+        errno.ENOSPC: ". Make room there, or set study.store to another disk",
+        errno.EDQUOT: ". Make room there, or set study.store to another disk",
+        errno.EFBIG: ". Raise the limit on the size of files (ulimit -f)",
+        errno.EACCES: ". Change the permissions, or set study.store to a folder that you may write to",
+        errno.EROFS: ". Set study.store to a folder that you may write to",
+        errno.EMFILE: ". Raise the limit on open files (ulimit -n)",
+    }.get(error.errno or 0, "")
+    return f"{error.strerror or error}{about}{todo}"
 
 
 def _forget(recipe: Recipe, folder: Path) -> None:
@@ -213,32 +236,25 @@ def _data_files(work: Path) -> Iterator[str]:
             yield relative.as_posix()
 
 
-def _sync(work: Path) -> None:
-    """Flush files and folders to disk, so that a published artifact survives a crash of the machine."""
-    for path in [work, *work.rglob("*")]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _move(work: Path, target: Path) -> None:
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        work.rename(target)
-    except OSError:
-        if not (
-            target / MANIFEST
-        ).is_file():  # otherwise another run published the same recipe first, which serves as well
-            raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file in one step."""
+def write_atomically(path: Path, text: str, part: str | None = None) -> None:
+    """Replace a small file in one step; `part` is the name of the file that is written first."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}-{uuid.uuid4().hex[:8]}")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    temporary = path.with_name(part or f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        _flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush(path.parent)
 
 
 def hash_of(value: Any) -> str:
@@ -248,11 +264,40 @@ def hash_of(value: Any) -> str:
 
 
 def input_state(paths: list[Path], root: Path) -> str:
-    """The state of large inputs, by relative name, size and time of change: they are never read just to be hashed."""
-    states = [
-        (path.relative_to(root).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(paths)
-    ]
-    return hash_of(states)
+    """The state of large inputs, by relative name, size and time of change: they are never read just to be hashed.
+
+    Raises InputError for a file that is not there.
+    """
+    return hash_of([(path.relative_to(root).as_posix(), *_state(path)) for path in sorted(paths)])
+
+
+def guarded(paths: list[Path], build: Callable[[Path], Counts]) -> Callable[[Path], Counts]:
+    """`build`, but with an InputError when one of its large inputs is no longer what it was when this was called.
+
+    So an artifact never holds anything but the inputs that its fingerprint names. Call it before `input_state`.
+    """
+    before = {path: _state(path) for path in paths}
+
+    def build_and_compare(out: Path) -> Counts:
+        counts = build(out)
+        for path, state in before.items():
+            if _state(path) != state:
+                raise InputError(
+                    f"{path}: the file changed while it was in use. Wait until it is complete, then run again."
+                )
+        return counts
+
+    return build_and_compare
+
+
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise InputError(
+            f"{path}: {error.strerror or error}. Put the file in place, readable for this user, then run again."
+        ) from None
+    return stat.st_size, stat.st_mtime_ns
 
 
 def unbalanced(counts: Counts) -> int:

@@ -1,11 +1,15 @@
 """Work on buckets: the same function on every bucket, inline, on threads or on processes, with the same files as its result."""
 
 import multiprocessing
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import TypeVar
 
+from ehr_pipeline.errors import UserError
 from ehr_pipeline.progress import Progress
 
 # Work on buckets is numpy and Arrow, which run side by side on threads; so a few workers are threads, which start at once and share
@@ -31,10 +35,15 @@ def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
             results.append(function(job))
             progress.advance(1)
         return results
-    with _pool(workers) as pool:
-        for result in pool.map(function, jobs):
-            results.append(result)
-            progress.advance(1)
+    try:
+        with _pool(workers) as pool:
+            for result in pool.map(function, jobs):
+                results.append(result)
+                progress.advance(1)
+    except BrokenProcessPool:
+        raise UserError(
+            f"{what}: a worker was killed, most likely because memory ran out. Set fewer workers, or more records.buckets."
+        ) from None
     return results
 
 
@@ -45,7 +54,19 @@ def _pool(workers: int) -> Executor:
     # work needs forks the workers.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
-    return ProcessPoolExecutor(workers, mp_context=context)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+
+
+def _end_with_parent() -> None:
+    """Workers of a killed parent wait for work for ever, and keep their memory: so a thread of theirs waits for its end."""
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def ahead(function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2) -> Iterator[Result]:

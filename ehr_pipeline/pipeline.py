@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import checks, fields, jobs
-from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, hash_of, input_state
+from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
 from ehr_pipeline.settings import Study
 
@@ -54,12 +54,10 @@ class Pipeline:
         from ehr_pipeline.records import build
 
         folder = Path(self.study.records.landing) / extract
-        latest = build.latest_date(extract, self.study.records).isoformat()
-        inputs = {"landing": input_state(build.input_files(folder, self.study.records), folder), "latest_date": latest}
+        inputs, files = self._text_of(extract)
         previous = self._before_withdrawals(extract, inputs)
-        return self._make(
-            "raw_records", inputs, lambda out: build.build(folder, self.study.records, out, previous), extract
-        )
+        make = guarded(files, lambda out: build.build(folder, self.study.records, out, previous))
+        return self._make("raw_records", inputs, make, extract)
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, each with its data version."""
@@ -82,13 +80,10 @@ class Pipeline:
         for path in files:
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file. It is named under [events] in the settings.")
-        states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
         records, previous = self._records(), self._previous("mapped_events")
-        return self._make(
-            "mapped_events",
-            self._versions("extract_catalog") | states,
-            lambda out: build.build(records, settings, out, previous),
-        )
+        make = guarded(files, lambda out: build.build(records, settings, out, previous))
+        states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
+        return self._make("mapped_events", self._versions("extract_catalog") | states, make)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay."""
@@ -99,12 +94,11 @@ class Pipeline:
         mrsty = Path(settings.mrsty)
         if not mrsty.is_file():
             raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
-        inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
-        return self._make(
-            "vocabulary",
-            inputs,
-            lambda out: build.build(mapped.files("events"), events.read_mapping(mapped), settings, out),
+        make = guarded(
+            [mrsty], lambda out: build.build(mapped.files("events"), events.read_mapping(mapped), settings, out)
         )
+        inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
+        return self._make("vocabulary", inputs, make)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""
@@ -320,10 +314,11 @@ class Pipeline:
             return {row["snomed"]: row["concept"] for row in csv.DictReader(stream) if row["concept"]}
 
     def extracts(self) -> list[str]:
-        """Names of the extracts in the landing folder that count, sorted. Raises MissingArtifact when there is none."""
+        """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
         from ehr_pipeline.records import catalog
 
-        found = catalog.extracts_in(Path(self.study.records.landing))
+        landed = catalog.extracts_in(Path(self.study.records.landing))
+        found = sorted({*landed, *self.store.partitions("raw_records")})
         if not found:
             raise MissingArtifact(
                 f"{self.study.records.landing}: no extract. Put each extract into a folder of its own there, named by its date"
@@ -355,6 +350,17 @@ class Pipeline:
             return None
         found = self.store.current(asset, partition)
         return found if found.manifest["version"] == VERSIONS[asset] else None
+
+    def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
+        """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
+        from ehr_pipeline.records import build
+
+        folder, known = Path(self.study.records.landing) / extract, self._previous("raw_records", extract)
+        if known is not None and not folder.is_dir():
+            return known.manifest["inputs"], []
+        files = build.input_files(folder, self.study.records)
+        latest = build.latest_date(extract, self.study.records).isoformat()
+        return {"landing": input_state(files, folder), "latest_date": latest}, files
 
     def _before_withdrawals(self, extract: str, inputs: Mapping[str, str]) -> Artifact | None:
         """The current records of an extract, if nothing but the list of withdrawals has changed since."""

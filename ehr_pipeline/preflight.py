@@ -34,7 +34,9 @@ class Preflight:
             return at(*arguments, **named)
         except UserError as error:
             self.problems.append(str(error))
-            return None
+        except OSError as error:
+            self.problems.append(f"{error.filename}: {error.strerror or error}")
+        return None
 
 
 def inspect(study: Study) -> Preflight:

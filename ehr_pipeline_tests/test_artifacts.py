@@ -75,7 +75,7 @@ def test_an_unwritable_store_is_told(tmp_path: Path) -> None:
     def no_space(out: Path) -> dict[str, int]:
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(UserError, match=r"No space left on device. Nothing was published"):
+    with pytest.raises(UserError, match=r"No space left on device. Make room there, .* Nothing was published"):
         Store(tmp_path).make(recipe(), no_space)
 
 

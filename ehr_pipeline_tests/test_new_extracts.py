@@ -160,6 +160,19 @@ def test_who_comes_back_is_read_again(extract: Path, landing: Path) -> None:
     assert current(run(extract, landing, withdrawals=str(listed))) == before
 
 
+def test_text_that_was_archived_is_not_missed(extract: Path, landing: Path) -> None:
+    before = run(extract, landing)
+    patient = patients_of(before.store.current("raw_records", EXTRACT))[0]
+    shutil.rmtree(landing / EXTRACT)
+    assert current(run(extract, landing)) == current(before)
+    listed = landing.parent / "withdrawn.txt"
+    listed.write_text(patient + "\n")
+    assert patient not in patients_of(run(extract, landing, withdrawals=str(listed)).store.current("patient_dataset"))
+    assert who_is_anywhere(landing.parent / "store", [patient]) == []
+    with pytest.raises(InputError, match="there is no such extract"):
+        run(extract, landing, latest_date="2018-01-01")
+
+
 def test_the_list_of_withdrawals_is_a_list_of_ids(tmp_path: Path) -> None:
     path = tmp_path / "withdrawn.csv"
     path.write_text("patient_id\n7\nABC,2020-01-01\n")

@@ -19,6 +19,8 @@ from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, named_kinds, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import DelimitedText, RecordsSettings
 
+LAST_YEAR = 2157  # the last whole year of `rows.LAST_DAY`
+
 
 def input_files(folder: Path, settings: RecordsSettings) -> list[Path]:
     """All files of an extract that the settings name, sorted. Raises InputError when a kind has none."""
@@ -35,6 +37,11 @@ def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
         raise UserError(
             f"The extract {extract!r} is not named by a date, so nobody knows which of its dates lie in the future."
             " Name its folder YYYY-MM-DD, or set records.latest_date."
+        )
+    if not 1800 <= date.year <= LAST_YEAR:
+        raise UserError(
+            f"The extract {extract!r} would have its last event on {date}. Set records.latest_date to a day from 1800 to"
+            f" {LAST_YEAR}."
         )
     return date
 

@@ -2,6 +2,7 @@
 
 import datetime
 from functools import lru_cache
+from itertools import combinations
 
 import numpy as np
 import polars as pl
@@ -21,20 +22,40 @@ def parse(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
     return pl.when(parsed >= datetime.date(FIRST_YEAR, 1, 1)).then(parsed)
 
 
+def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
+    """Whether two of the formats read a text as different days: '01/02/2003' with both '%d/%m/%Y' and '%m/%d/%Y'."""
+    read = {form: text.str.to_date(form, strict=False, exact=True) for pair in _conflicts(formats) for form in pair}
+    return pl.any_horizontal([pl.lit(False), *((read[a] != read[b]).fill_null(False) for a, b in _conflicts(formats))])
+
+
+@lru_cache(maxsize=64)
+def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """The pairs of formats of which one reads what the other wrote as another day: tried, since formats have many shapes."""
+    days = pl.Series([datetime.date(2003, 1, 2), datetime.date(2011, 10, 12), datetime.date(1912, 12, 11)])
+
+    def misread(writer: str, reader: str) -> bool:
+        found = days.dt.strftime(writer).str.to_date(reader, strict=False, exact=True)
+        return bool(((found != days) & found.is_not_null()).any())
+
+    return tuple((a, b) for a, b in combinations(formats, 2) if misread(a, b) or misread(b, a))
+
+
 def days_at_once(
     texts: pl.Series, formats: tuple[str, ...], sentinels: tuple[str, ...], latest: datetime.date
 ) -> NDArray[np.int32]:
     """The day (n,) of each text (n,) that is written with all its digits, such as '01/02/2003' for '%d/%m/%Y'.
 
-    `NEVER` where `parse` has to judge: other ways to write a date, no date at all, sentinel dates, dates after `latest`.
+    `NEVER` where `parse` has to judge: other ways to write a date, no date at all, sentinel dates, dates after `latest`, and
+    formats that another one contradicts.
     """
     view = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     assert view.type == pa.string_view()
     raw = np.frombuffer(view.buffers()[1], np.uint64)[2 * view.offset :][: 2 * len(view)].reshape(-1, 2)
     day = np.full(len(raw), NEVER, np.int32)
     calendar, seen = _calendar(sentinels, latest), set()
+    contradicted = {form for pair in _conflicts(formats) for form in pair}
     for form in formats:
-        shape = _shape(form)
+        shape = None if form in contradicted else _shape(form)
         if shape is None or shape[0] in seen:  # an earlier format reads these texts
             continue
         seen.add(shape[0])
@@ -87,7 +108,8 @@ def _written(raw: NDArray[np.uint64], picture: str) -> NDArray[np.bool_]:
 def _calendar(sentinels: tuple[str, ...], latest: datetime.date) -> NDArray[np.int32]:
     """The day of each year * 10,000 + month * 100 + day, from the first year on; `NEVER` for what is no usable date."""
     days = np.arange(f"{FIRST_YEAR}-01-01", f"{FIRST_YEAR + YEARS}-01-01", dtype="datetime64[D]")
-    usable = (days <= np.datetime64(latest)) & ~np.isin(days, np.array(sentinels, "datetime64[D]"))
+    never = [datetime.date.fromisoformat(text) for text in sentinels]
+    usable = (days <= np.datetime64(latest)) & ~np.isin(days, np.array(never, "datetime64[D]"))
     days = days[usable]
     months = days.astype("datetime64[M]")
     years = days.astype("datetime64[Y]").astype(np.int64) + 1970 - FIRST_YEAR

@@ -7,7 +7,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.records import dates
-from ehr_pipeline.records.settings import ANY_CODE, CODE_PATTERNS, EventFiles
+from ehr_pipeline.records.settings import ANY_CODE, CODE_PATTERNS, LONGEST_ID, EventFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
 SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
@@ -15,9 +15,12 @@ SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
 REASONS = (
     "missing_patient",
     "undecodable_patient",
+    "overlong_patient",
     "missing_code",
+    "undecodable_code",
     "ill_formed_code",
     "missing_date",
+    "ambiguous_date",
     "partial_date",
     "unparsable_date",
     "sentinel_date",
@@ -39,9 +42,12 @@ def parse(
     conditions = {
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
+        "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
         "missing_code": pl.col("code") == "",
+        "undecodable_code": pl.col("code").str.contains(REPLACEMENT, literal=True),
         "ill_formed_code": ~pl.col("code").str.contains(CODE_PATTERNS.get(files.code_system, ANY_CODE)),
         "missing_date": pl.col("date") == "",
+        "ambiguous_date": dates.ambiguous(pl.col("date"), files.date_formats),
         "partial_date": pl.col("parsed").is_null() & partial,
         "unparsable_date": pl.col("parsed").is_null(),
         "sentinel_date": pl.col("parsed").is_in(sentinels),

@@ -5,10 +5,17 @@ import datetime
 import polars as pl
 
 from ehr_pipeline.records import dates
-from ehr_pipeline.records.settings import PatientFiles
+from ehr_pipeline.records.settings import LONGEST_ID, PatientFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
-REASONS = ("missing_patient", "undecodable_patient", "missing_birth", "unparsable_birth")
+REASONS = (
+    "missing_patient",
+    "undecodable_patient",
+    "overlong_patient",
+    "missing_birth",
+    "ambiguous_birth",
+    "unparsable_birth",
+)
 
 
 def wanted_columns(files: PatientFiles) -> dict[str, str]:
@@ -27,7 +34,9 @@ def parse(rows: pl.DataFrame, files: PatientFiles, attributes: tuple[str, ...]) 
     conditions = {
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
+        "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
         "missing_birth": told == "",
+        "ambiguous_birth": dates.ambiguous(told, files.date_formats) if files.columns.birth_date else pl.lit(False),
         "unparsable_birth": pl.col("birth").is_null(),
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])

@@ -10,7 +10,9 @@ import polars as pl
 import pyarrow as pa
 
 from ehr_pipeline import schemas
+from ehr_pipeline.errors import InputError
 from ehr_pipeline.records.hashing import hash_of
+from ehr_pipeline.records.text import CHANGED_HEADER
 
 
 class Quarantine:
@@ -23,8 +25,17 @@ class Quarantine:
         self._writer = pa.ipc.new_file(str(folder / "text.arrow"), schemas.QUARANTINE)
 
     def add(self, kind: str, file: str, rejected: pl.DataFrame, first_line: int) -> None:
-        """Count and write down rejected lines (line, reason, and patient where it is known); lines count from `first_line`."""
+        """Count and write down rejected lines (line, reason, and patient where it is known); lines count from `first_line`.
+
+        Raises InputError for a second header with its columns in other places: the rows after it would be misread.
+        """
         if rejected.height:
+            changed = rejected.filter(pl.col("reason") == CHANGED_HEADER)["line"]
+            if len(changed):
+                raise InputError(
+                    f"{file}, line {changed[0] + first_line}: a second header line names the columns in another order, so files of"
+                    " different layouts were joined. Split the file there: each file may have its own order."
+                )
             self.reasons[kind].update(dict(rejected["reason"].value_counts().iter_rows()))
             patient = rejected["patient"].fill_null("") if "patient" in rejected.columns else pl.Series([""])
             told = rejected.select(

@@ -2,8 +2,10 @@
 
 import codecs
 import datetime
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from ehr_pipeline.fields import option
 
@@ -13,6 +15,10 @@ SENTINEL_DATES = ("1900-01-01", "1901-01-01", "1902-02-02", "2037-07-07", "9999-
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
 CODE_PATTERNS = {"snomed": r"^(?:\d{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:\d{2})?)$"}
 ANY_CODE = r"^\S{1,40}$"
+PATIENT_COLUMNS = ("patient_id", "birth_date", "birth_precision", "sex", "visits")
+LONGEST_ID = 100  # bytes of a patient id: what is longer is another column, or text that lost its delimiters
+# What a date is written with: day, month, year; and a time of day, which is not used.
+DIRECTIVES = frozenset("dembBhyYHIMSpTRfj%")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,27 +28,48 @@ class DelimitedText:
     files: str = option("Glob of the files, relative to the folder of the extract, such as 'events_*.txt*'.")
     delimiter: str = option("One character between fields.", "\t")
     quote: str = option("The quoting character, or empty where the files do not quote.", "")
-    encoding: str = option("Text encoding of the files, such as 'utf-8' or 'latin-1'.", "utf-8")
+    encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
     header: tuple[str, ...] = option("Names of the columns, where the files have no header line.", ())
     date_formats: tuple[str, ...] = option(
-        "Formats of dates (strftime), tried in this order.", ("%d/%m/%Y", "%Y-%m-%d")
+        "Formats of dates (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%Y-%m-%d %H:%M:%S'. A date that two of them read as"
+        " different days is rejected as ambiguous, never guessed.",
+        ("%d/%m/%Y", "%Y-%m-%d"),
     )
 
     def problems(self) -> Iterator[str]:
         """What is wrong with these values beyond their types."""
-        if len(self.delimiter) != 1 or self.delimiter in '\n\r"':
-            yield f"delimiter must be one character, such as '\\t' or ','. Got {self.delimiter!r}."
-        if len(self.quote) > 1:
-            yield f"quote must be one character or empty. Got {self.quote!r}."
         try:
-            codecs.lookup(self.encoding)
-        except LookupError:
-            yield f"encoding {self.encoding!r} is not known to Python. Use for example 'utf-8' or 'latin-1'."
+            next(Path("/").glob(self.files), None)
+        except (ValueError, IndexError, NotImplementedError):
+            yield f"files must be a glob relative to the folder of the extract, such as 'events_*.txt'. Got {self.files!r}."
+        if len(self.delimiter) != 1 or not _is_mark(self.delimiter) or self.delimiter == '"':
+            yield f"delimiter must be one ASCII character that is no letter or digit, such as '\\t' or ','. Got {self.delimiter!r}."
+        if len(self.quote) > 1 or not _is_mark(self.quote or '"') or self.quote in ("\t", " "):
+            yield f"quote must be one ASCII character that is no letter or digit, or empty. Got {self.quote!r}."
+        if self.quote and self.quote == self.delimiter:
+            yield f"quote and delimiter are both {self.quote!r}."
+        try:
+            is_text = codecs.lookup(self.encoding)._is_text_encoding
+        except (LookupError, ValueError):
+            is_text = False
+        if not is_text or self.encoding.lower() in ("idna", "punycode", "undefined", "mbcs", "oem"):
+            yield f"encoding {self.encoding!r} is not known to Python. Use for example 'utf-8', 'latin-1' or 'utf-16'."
+        if len(set(self.header)) < len(self.header):
+            yield "header names a column twice."
         if not self.date_formats:
             yield "date_formats must name at least one format, such as '%d/%m/%Y'."
         for form in self.date_formats:
-            if not all(part in form for part in ("%d", "%m")) or not ("%Y" in form or "%y" in form):
-                yield f"date format {form!r} must hold day, month and year, such as '%d/%m/%Y'."
+            used = re.findall(r"%(.|$)", form)
+            if not all(set(used) & set(part) for part in ("de", "mbBh", "yY")):
+                yield f"date format {form!r} must hold day, month and year, such as '%d/%m/%Y' or '%d-%b-%Y'."
+            unknown = [f"%{part}" for part in used if part not in DIRECTIVES]
+            if unknown:
+                yield f"date format {form!r} holds {', '.join(unknown)}, which no date is written with."
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character can stand between or around fields: ASCII, no letter or digit, no end of a line."""
+    return character.isascii() and not character.isalnum() and character not in "\n\r\0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +120,14 @@ class PatientFiles(DelimitedText):
     attributes: dict[str, str] = option(
         "Other columns to carry: name in the patient data set = column in the file, such as region = 'rgn_name'.", {}
     )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        yield from super().problems()
+        for name in self.attributes:
+            if name in PATIENT_COLUMNS or not name.strip():
+                taken = ", ".join(PATIENT_COLUMNS)
+                yield f"attributes: {name!r} cannot name an attribute; nor can {taken}, which are columns already."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,10 @@
 """Delimited text in blocks of whole lines, with the line number of every row, in memory that the file's size does not set."""
 
-import csv
-import gzip
-import zlib
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import polars as pl
@@ -16,11 +13,15 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.records import header, lines
 from ehr_pipeline.records.settings import DelimitedText
 
 NEWLINE = 10
-ASCII_COMPATIBLE = ("latin-1", "iso-8859-1", "iso-8859-15", "cp1252", "windows-1252")
 REPLACEMENT = "\ufffd"  # what an undecodable byte becomes; such ids are rejected, never guessed
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+CHANGED_HEADER = "changed_header"  # a header line with other places: what follows it would be misread
+# Bytes that no clean line holds, and why their lines are rejected.
+ODD = {0: "nul_byte", 13: "stray_carriage_return"}
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,14 @@ class Block:
 
 
 def find(folder: Path, layout: DelimitedText, where: str) -> list[Path]:
-    """The files of one kind, sorted by name. Raises InputError when there is none."""
-    paths = sorted(path for path in folder.glob(layout.files) if path.is_file())
+    """The files of one kind, sorted by name. Raises InputError when there is none, and for a link that leads nowhere."""
+    matching = sorted(folder.glob(layout.files))
+    for path in matching:
+        if path.is_symlink() and not path.exists():
+            raise InputError(
+                f"{path}: the link leads to a file that is not there. Put the file in place, or remove the link."
+            )
+    paths = [path for path in matching if path.is_file()]
     if not paths:
         present = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else []
         listed = f"It holds: {', '.join(present)}." if present else "The folder is empty or missing."
@@ -64,30 +71,20 @@ def read(
 
     `columns` maps the names that the rows get to the file's own; `where` is the settings section to name in messages. Columns named
     in `numbers` mostly hold plain numbers; rows in which they do go a faster way (`Block.plain`) with the same result.
-    Raises InputError for a missing column or a damaged gzip stream.
+    Raises InputError for a missing column, and for a file that is no text, is damaged, or changes meanwhile (`lines.blocks`).
     """
-    size = path.stat().st_size
-    with path.open("rb") as raw:
-        stream = _decompressed(raw)
-        blocks = _blocks(path, stream, block_bytes)
-        header: list[str] | None = list(layout.header) or None
-        places = _places(path, header, columns, layout, where) if header else {}
-        position = 0
-        for number, block in enumerate(blocks):
-            if header is None:
-                first, _, block = block.partition(b"\n")
-                header = _header(_utf8(first, layout.encoding, first=True).decode(), layout)
-                places = _places(path, header, columns, layout, where)
-            if block:
-                bom = number == 0 and bool(layout.header)
-                yield partial(_split, block, bom, len(header), places, layout, numbers)
-            progress.advance(raw.tell() - position)
-            position = raw.tell()
-        if header is None:
-            raise InputError(
-                f"{path}: the file is empty; a header line with {', '.join(columns.values())} was expected."
-            )
-    progress.advance(size - position)
+    shape = header.given(path, layout, columns, where)
+    encoding = lines.encoding_of_blocks(layout.encoding)
+    for block in lines.blocks(path, layout.encoding, where, block_bytes, progress.advance):
+        if shape is None:
+            first, block = _first(path, block, encoding)
+            shape = header.read(path, first, layout, columns, where)
+        if block is None:
+            yield partial(_too_long, shape)
+        elif block:
+            yield partial(_split, block, encoding, shape, layout, numbers)
+    if shape is None:
+        raise InputError(_EMPTY.format(path=path, columns=", ".join(columns.values())))
 
 
 def first_line(layout: DelimitedText) -> int:
@@ -96,109 +93,71 @@ def first_line(layout: DelimitedText) -> int:
 
 
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
-    """Read the first line alone, and raise InputError unless the wanted columns are in it."""
-    if layout.header:
-        _places(path, list(layout.header), columns, layout, where)
+    """Read the first line alone, and raise InputError unless the file is such text and the wanted columns are in it."""
+    for block in lines.blocks(path, layout.encoding, where, lines.HEAD_BYTES):
+        if not header.given(path, layout, columns, where):
+            first, _ = _first(path, block, lines.encoding_of_blocks(layout.encoding))
+            header.read(path, first, layout, columns, where)
         return
-    with path.open("rb") as raw:
-        first = next(_blocks(path, _decompressed(raw), 1 << 16), b"")
-    if not first:
-        raise InputError(f"{path}: the file is empty; a header line with {', '.join(columns.values())} was expected.")
-    line = _utf8(first.partition(b"\n")[0], layout.encoding, first=True).decode()
-    _places(path, _header(line, layout), columns, layout, where)
+    if not header.given(path, layout, columns, where):
+        raise InputError(_EMPTY.format(path=path, columns=", ".join(columns.values())))
 
 
-def _decompressed(raw: BinaryIO) -> BinaryIO:
-    magic = raw.read(2)
-    raw.seek(0)
-    return gzip.GzipFile(fileobj=raw) if magic == b"\x1f\x8b" else raw  # type: ignore[return-value]
+_EMPTY = "{path}: the file is empty; a header line with {columns} was expected."
 
 
-def _blocks(path: Path, stream: BinaryIO, block_bytes: int) -> Iterator[bytes]:
-    """Blocks of whole lines, as they stand in the file; the last line gets its newline where it has none."""
-    done = 0
-    while True:
-        try:
-            block = stream.read(block_bytes)
-            if block and not block.endswith(b"\n"):
-                block += stream.readline()
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise InputError(
-                f"{path}: the gzip stream is damaged or cut off after {done:,} bytes of text ({error})."
-                " Copy the file again."
-            ) from None
-        if not block:
-            return
-        done += len(block)
-        yield block if block.endswith(b"\n") else block + b"\n"
+def _first(path: Path, block: bytes | None, encoding: str) -> tuple[str, bytes]:
+    """The first line without its end, and the rest of the first block."""
+    if block is None:
+        raise InputError(
+            f"{path}, line 1: no line ends within {lines.LINE_LIMIT:,} bytes, so this is no table of delimited text."
+        )
+    first, _, rest = block.partition(b"\n")
+    return _utf8(first, encoding)[0].decode().rstrip("\r"), rest
 
 
-def _utf8(block: bytes, encoding: str, first: bool) -> bytes:
-    """Text as UTF-8 without a byte order mark and with plain newlines; undecodable bytes become `REPLACEMENT`."""
-    if encoding.lower().replace("_", "-") in ("utf-8", "utf8", "utf-8-sig", "ascii"):
-        if block.isascii():
-            return block.replace(b"\r\n", b"\n") if b"\r" in block else block
-        try:
-            block.decode()
-        except UnicodeDecodeError:
-            block = block.decode(errors="replace").encode()
-        if first:
-            block = block.removeprefix(b"\xef\xbb\xbf")
-    elif not (block.isascii() and encoding in ASCII_COMPATIBLE):
-        block = block.decode(encoding, errors="replace").encode()
-    return block.replace(b"\r\n", b"\n") if b"\r" in block else block
+def _utf8(block: bytes, encoding: str) -> tuple[bytes, bool]:
+    """Text as UTF-8 without byte order marks and with plain newlines, and whether any return is left in its lines.
+
+    Undecodable bytes become `REPLACEMENT`.
+    """
+    if not block.isascii():
+        if encoding != "utf-8":
+            block = block.decode(encoding, errors="replace").encode()
+        else:
+            try:
+                block.decode()
+            except UnicodeDecodeError:
+                block = block.decode(errors="replace").encode()
+        if BYTE_ORDER_MARK in block:  # at the beginning of any line: files with marks were joined
+            block = re.sub(rb"(?m)^(?:%s)+" % BYTE_ORDER_MARK, b"", block)
+    if b"\r" not in block:
+        return block, False
+    block = block.replace(b"\r\n", b"\n")
+    if b"\r" not in block:
+        return block, False
+    block = re.sub(rb"(?<!\r)\r++\n", b"\n", block)  # lines that went through a text mode twice end in several returns
+    return block, b"\r" in block
 
 
-def _header(line: str, layout: DelimitedText) -> list[str]:
-    return [name.strip() for name in _parse_line(line, layout) or [line]]
-
-
-def _parse_line(line: str, layout: DelimitedText) -> list[str] | None:
-    """The fields of one line by the rules of CSV, or None when its quotes do not close."""
-    quoting = {"quotechar": layout.quote} if layout.quote else {"quoting": csv.QUOTE_NONE}
-    try:
-        return next(csv.reader([line], delimiter=layout.delimiter, strict=True, **quoting))
-    except (csv.Error, StopIteration):
-        return None
-
-
-def _places(
-    path: Path, header: list[str], columns: Mapping[str, str], layout: DelimitedText, where: str
-) -> dict[str, int]:
-    missing = {role: name for role, name in columns.items() if name not in header}
-    if missing:
-        asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
-        hint = ""
-        if len(header) == 1:
-            counts = {mark: header[0].count(mark) for mark in "\t,;|" if mark != layout.delimiter}
-            best = max(counts, key=lambda mark: counts[mark])
-            hint = (
-                f" The line has one field only: the delimiter is perhaps {best!r} ({where}.delimiter)."
-                if counts[best]
-                else ""
-            )
-        raise InputError(f"{path}, line 1: no column {asked}. The header has: {', '.join(header[:30])}.{hint}")
-    return {role: header.index(name) for role, name in columns.items()}
-
-
-def _setting(where: str, role: str) -> str:
-    """The setting that names a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
-    kind, _, name = role.rpartition(":")
-    return f"{where}.attributes.{name}" if kind else f"{where}.columns.{role}"
+def _too_long(shape: header.Shape) -> Block:
+    """The block of one line that nobody has read."""
+    rows, _ = _nothing(shape.places)
+    return Block(rows, _rejects(np.zeros(1, np.int64), "line_too_long"))
 
 
 def _split(
     raw: bytes,
-    bom: bool,
-    width: int,
-    places: dict[str, int],
+    encoding: str,
+    shape: header.Shape,
     layout: DelimitedText,
     numbers: tuple[str, ...],
 ) -> Block:
     """Split whole lines into the wanted fields: the plain ones at once, the others with care."""
-    block = _utf8(raw, layout.encoding, bom)
-    only_wanted = sorted(places.values()) == list(range(width))
-    if numbers and only_wanted and not (layout.quote and layout.quote.encode() in block):
+    (block, returns), places = _utf8(raw, encoding), shape.places
+    only_wanted = sorted(places.values()) == list(range(shape.width))
+    odd = returns or 0 in block or bool(layout.quote and layout.quote.encode() in block)
+    if numbers and only_wanted and not odd:
         frame, length = _plain(block, places, layout.delimiter, numbers)
         plain = frame.with_columns(line=np.arange(frame.height, dtype=np.int64))
         if length.sum() == len(block) and length.all():
@@ -209,14 +168,14 @@ def _split(
             rest = np.flatnonzero(~clean)
             begins = np.where(rest > 0, ends[rest - 1] + 1, 0).tolist()
             text = b"".join(block[begin:end] for begin, end in zip(begins, (ends[rest] + 1).tolist(), strict=True))
-            found = _split_with_care(text, width, places, layout, rest)
+            found = _split_with_care(text, shape, layout, rest)
             return Block(found.rows, found.rejected, plain.filter(pl.Series(clean)))
-    return _split_with_care(block, width, places, layout)
+    return _split_with_care(block, shape, layout)
 
 
 def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     none = np.empty(0, np.int64)
-    return _columns(b"", none, places, ""), _rejects(none, none)
+    return _columns(b"", none, places, ""), _rejects(none, "")
 
 
 def _plain(
@@ -257,36 +216,45 @@ def _plain(
 
 
 def _split_with_care(
-    block: bytes,
-    width: int,
-    places: dict[str, int],
-    layout: DelimitedText,
-    of_line: NDArray[np.int64] | None = None,
+    block: bytes, shape: header.Shape, layout: DelimitedText, of_line: NDArray[np.int64] | None = None
 ) -> Block:
-    """Split whole lines, whose numbers are `of_line`; those with another number of fields are rejected, one by one."""
+    """Split whole lines, whose numbers are `of_line`; those that are no rows are rejected, one by one."""
     characters = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(characters == NEWLINE)
     of_line = np.arange(len(ends), dtype=np.int64) if of_line is None else of_line
+
+    def holding(character: int) -> NDArray[np.bool_]:
+        held = np.zeros(len(ends), bool)
+        held[np.searchsorted(ends, np.flatnonzero(characters == character))] = True
+        return held
+
+    rejected, usable = [], np.ones(len(ends), bool)
+    for mark, reason in ODD.items():
+        if mark in block:
+            bad = holding(mark) & usable
+            rejected.append(_rejects(of_line[bad], reason))
+            usable &= ~bad
     separators = np.flatnonzero(characters == ord(layout.delimiter))
     found = np.diff(np.searchsorted(separators, ends), prepend=0)
-    plain = found == width - 1
     quoted = np.zeros(len(ends), bool)
     if layout.quote and layout.quote.encode() in block:
-        quoted[np.searchsorted(ends, np.flatnonzero(characters == ord(layout.quote)))] = True
-        plain &= ~quoted
+        quoted = holding(ord(layout.quote)) & usable
+    plain = (found == shape.width - 1) & usable & ~quoted
     if not plain.all():
         lengths = np.diff(ends, prepend=-1)
         text = characters[np.repeat(plain, lengths)].tobytes()
+        bare = usable & ~plain & ~quoted
+        rejected.append(_rejects(of_line[bare & (lengths == 1)], "empty_line"))
+        rejected.append(_rejects(of_line[bare & (lengths > 1)], "wrong_number_of_fields"))
     else:
         text = block
-    rows = _columns(text, of_line[plain], places, layout.delimiter)
-    bare = ~plain & ~quoted
-    rejected = [_rejects(of_line[bare], np.diff(ends, prepend=-1)[bare])]
+    rows = _columns(text, of_line[plain], shape.places, layout.delimiter)
     if quoted.any():
-        more, bad = _quoted_rows(block, ends, np.flatnonzero(quoted), of_line, width, places, layout)
+        more, bad_quotes = _quoted_rows(block, ends, np.flatnonzero(quoted), of_line, shape, layout)
         rows = pl.concat([rows, more]).sort("line")
-        rejected.append(bad)
-    return Block(rows, pl.concat(rejected))
+        rejected.append(bad_quotes)
+    rows, headers = _without_headers(rows, shape)
+    return Block(rows, pl.concat([*rejected, headers]))
 
 
 def _columns(text: bytes, numbers: NDArray[np.int64], places: dict[str, int], delimiter: str) -> pl.DataFrame:
@@ -302,9 +270,24 @@ def _columns(text: bytes, numbers: NDArray[np.int64], places: dict[str, int], de
     return frame.select(line, *values)
 
 
-def _rejects(numbers: NDArray[np.int64], lengths: NDArray[np.int64]) -> pl.DataFrame:
-    reason = np.where(lengths == 1, "empty_line", "wrong_number_of_fields")
-    return pl.DataFrame({"line": pl.Series(numbers, dtype=pl.Int64), "reason": pl.Series(reason, dtype=pl.String)})
+def _rejects(numbers: NDArray[np.int64], reason: str) -> pl.DataFrame:
+    return pl.DataFrame({"line": pl.Series(numbers, dtype=pl.Int64)}).with_columns(reason=pl.lit(reason, pl.String))
+
+
+def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that are none but a header line again, as joined files have them, are told from the others.
+
+    The reason is `CHANGED_HEADER` when the wanted columns stand in other places from there on.
+    """
+    own = shape.own_names
+    suspect = rows[next(iter(own))].is_in([name for name in shape.names if name and not name.isdigit()])
+    if not suspect.any():
+        return rows, _rejects(np.empty(0, np.int64), "")
+    is_header = pl.all_horizontal(pl.col(role).is_in(shape.names) for role in own)
+    repeated = pl.all_horizontal(pl.col(role) == name for role, name in own.items())
+    found = rows.filter(suspect).filter(is_header)
+    reason = pl.when(repeated).then(pl.lit("repeated_header")).otherwise(pl.lit(CHANGED_HEADER))
+    return rows.filter(~rows["line"].is_in(found["line"].to_list())), found.select("line", reason=reason)
 
 
 def _quoted_rows(
@@ -312,26 +295,21 @@ def _quoted_rows(
     ends: NDArray[np.int64],
     index: NDArray[np.int64],
     of_line: NDArray[np.int64],
-    width: int,
-    places: dict[str, int],
+    shape: header.Shape,
     layout: DelimitedText,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Lines that hold a quote, one at a time. A quoted line break is not supported: both of its lines are rejected."""
-    good: dict[str, list[str]] = {role: [] for role in places}
+    good: dict[str, list[str]] = {role: [] for role in shape.places}
     lines, bad = [], []
     for i in index.tolist():
         start = int(ends[i - 1]) + 1 if i else 0
-        fields = _parse_line(block[start : int(ends[i])].decode(), layout)
-        if fields is None or len(fields) != width:
+        fields = header.fields(block[start : int(ends[i])].decode(), layout)
+        if fields is None or len(fields) != shape.width:
             bad.append((int(of_line[i]), "unclosed_quote" if fields is None else "wrong_number_of_fields"))
             continue
         lines.append(int(of_line[i]))
-        for role, place in places.items():
-            good[role].append(fields[place].strip())
-    rows = pl.DataFrame(
-        {
-            "line": pl.Series(lines, dtype=pl.Int64),
-            **{role: pl.Series(values, dtype=pl.String) for role, values in good.items()},
-        }
-    )
+        for role, place in shape.places.items():
+            good[role].append(fields[place])
+    values = [pl.Series(role, texts, pl.String).str.strip_chars() for role, texts in good.items()]
+    rows = pl.DataFrame([pl.Series("line", lines, pl.Int64), *values])
     return rows, pl.DataFrame(bad, schema={"line": pl.Int64, "reason": pl.String}, orient="row")

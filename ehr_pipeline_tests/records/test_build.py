@@ -138,3 +138,24 @@ def test_a_missing_file_is_told(landing: Landing, tmp_path: Path) -> None:
     (folder / "patients.txt").unlink()
     with pytest.raises(InputError, match=r"no file matches 'patients\*'"):
         build.build(folder, records_settings(folder.parent), tmp_path)
+
+
+@pytest.mark.parametrize("latest", ["9999-12-31", "1700-01-01"])
+def test_a_last_day_that_cannot_be_is_told(landing: Landing, tmp_path: Path, latest: str) -> None:
+    folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\n")
+    with pytest.raises(UserError, match=r"Set records.latest_date to a day from 1800 to 2157"):
+        build.build(folder, records_settings(folder.parent, latest_date=latest), tmp_path)
+
+
+def test_joined_files_of_different_layouts_are_told_with_file_and_line(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\ndate\tid\tcode\n05/03/2001\t1\t9014002\n")
+    with pytest.raises(
+        InputError, match=r"events.txt, line 3: a second header line .* another order.* Split the file there"
+    ):
+        build.build(folder, records_settings(folder.parent), tmp_path)
+
+
+def test_sentinel_dates_in_any_iso_form(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\n1\t06/03/2001\t9014002\n")
+    counts = build.build(folder, records_settings(folder.parent, sentinel_dates=("20010305",)), tmp_path)
+    assert counts["dropped"] == {"sentinel_date": 1}

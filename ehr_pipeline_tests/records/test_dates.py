@@ -53,9 +53,20 @@ def test_everything_else_is_left_to_be_judged(text: str) -> None:
     assert at_once([text, "02/01/2000"]) == [None, datetime.date(2000, 1, 2)]
 
 
-def test_the_first_format_that_fits_wins() -> None:
-    assert at_once(["02/03/2000"], ("%d/%m/%Y", "%m/%d/%Y")) == [datetime.date(2000, 3, 2)]
-    assert at_once(["02/13/2000"], ("%d/%m/%Y", "%m/%d/%Y")) == [None], "a later format is for `parse`"
+def test_formats_that_contradict_each_other_are_left_to_be_judged() -> None:
+    both = ("%d/%m/%Y", "%m/%d/%Y")
+    assert at_once(["02/03/2000", "02/13/2000"], both) == [None, None]
+    assert at_once(["2000-03-02", "02/03/2000"], (*both, "%Y-%m-%d")) == [datetime.date(2000, 3, 2), None]
+
+
+def test_a_text_is_ambiguous_when_two_formats_read_it_as_different_days() -> None:
+    texts = pl.DataFrame({"t": ["02/03/2000", "03/03/2000", "02/13/2000", "13/02/2000", "", "2000-03-02"]})
+    both = ("%d/%m/%Y", "%m/%d/%Y", "%Y-%m-%d")
+    assert texts.select(dates.ambiguous(pl.col("t"), both)).to_series().to_list() == [True, *[False] * 5]
+    assert not texts.with_columns(x=dates.ambiguous(pl.col("t"), FORMATS))["x"].any()
+
+
+def test_other_shapes() -> None:
     assert at_once(["20000302"], ("%Y%m%d",)) == [datetime.date(2000, 3, 2)]
     assert at_once(["02/03/00"], ("%d/%m/%y",)) == [None]
 

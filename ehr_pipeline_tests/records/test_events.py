@@ -27,7 +27,9 @@ def test_a_good_row() -> None:
     [
         ({"patient": ""}, "missing_patient"),
         ({"patient": "1\ufffd"}, "undecodable_patient"),
+        ({"patient": "9" * 101}, "overlong_patient"),
         ({"code": ""}, "missing_code"),
+        ({"code": "1\ufffd"}, "undecodable_code"),
         ({"code": "1.95967E+08"}, "ill_formed_code"),
         ({"code": "12345"}, None),  # five digits may be a Read code
         ({"code": "H33.."}, None),
@@ -59,8 +61,10 @@ def test_local_codes_carry_the_name_of_their_system() -> None:
     assert parse(code="150381000006115", code_system="medcode")[0][0][3] == "medcode:150381000006115"
 
 
-def test_formats_are_tried_in_order() -> None:
-    assert (
-        parse(date="03/05/2001", date_formats=("%m/%d/%Y", "%d/%m/%Y"))[0][0][2]
-        == parse(date="05/03/2001", date_formats=("%d/%m/%Y",))[0][0][2]
-    )
+def test_two_formats_are_read_side_by_side_and_never_guessed_between() -> None:
+    both = ("%m/%d/%Y", "%d/%m/%Y")
+    fifth_of_march = parse(date="05/03/2001", date_formats=("%d/%m/%Y",))[0][0][2]
+    assert parse(date="05-Mar-2001", date_formats=("%d/%m/%Y", "%d-%b-%Y"))[0][0][2] == fifth_of_march
+    assert parse(date="03/13/2001", date_formats=both)[0][0][2] == fifth_of_march + 8
+    assert parse(date="05/03/2001", date_formats=both) == ([], ["ambiguous_date"])
+    assert parse(date="03/03/2001", date_formats=both)[0][0][2] == fifth_of_march - 2, "both say the same day"

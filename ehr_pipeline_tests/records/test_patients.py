@@ -70,3 +70,17 @@ def test_the_earliest_day_of_an_event_depends_on_how_well_the_birth_is_known() -
     first = patients.earliest_day(births, pl.Series(["year", "month", "day"]))
     days = [(datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat() for day in first]
     assert days == ["1950-01-01", "1950-03-01", "1950-03-20"]
+
+
+def test_ids_and_births_that_nobody_can_know() -> None:
+    assert parse(YEAR, {"patient": "x" * 101, "birth_year": "1950"})[1] == ["overlong_patient"]
+    both = ("%d/%m/%Y", "%m/%d/%Y")
+    assert parse(DATE, {"patient": "1", "birth_date": "05/03/1950"}, date_formats=both)[1] == ["ambiguous_birth"]
+    assert parse(DATE, {"patient": "1", "birth_date": "25/03/1950"}, date_formats=both)[1] == []
+
+
+@pytest.mark.parametrize("name", ["patient_id", "birth_date", "sex", "visits", "", " "])
+def test_attributes_cannot_take_the_names_of_other_columns(name: str) -> None:
+    told = list(PatientFiles(files="*", columns=YEAR, attributes={name: "x"}).problems())
+    assert len(told) == 1
+    assert "cannot name an attribute" in told[0]

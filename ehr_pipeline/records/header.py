@@ -1,0 +1,97 @@
+"""The first line of a file: which columns there are, and where the wanted ones stand."""
+
+import csv
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.records.settings import DelimitedText
+
+# A part of a line that stands in data rather than in the name of a column. Such lines are never shown.
+DATA = re.compile(r"^\d|\d{3}")
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How the lines of one file divide into columns."""
+
+    names: tuple[str, ...]
+    """Names of all columns, in their order."""
+    places: dict[str, int]
+    """Where each wanted column stands."""
+
+    @property
+    def width(self) -> int:
+        """How many fields a line has."""
+        return len(self.names)
+
+    @property
+    def own_names(self) -> dict[str, str]:
+        """The names of the wanted columns in the file."""
+        return {role: self.names[place] for role, place in self.places.items()}
+
+
+def given(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape | None:
+    """The shape that the settings give to files without a header line; None for files with one."""
+    return _shape(path, list(layout.header), layout, columns, where) if layout.header else None
+
+
+def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
+    """The shape that a header line (without its end) gives. Raises InputError unless each wanted column is in it once."""
+    if "\0" in line:
+        raise InputError(
+            f"{path}, line 1: NUL bytes. The file is no text, or UTF-16 without its mark: then set {where}.encoding to 'utf-16-le'."
+        )
+    names = [name.strip() for name in fields(line, layout) or [line]]
+    return _shape(path, names, layout, columns, where)
+
+
+def fields(line: str, layout: DelimitedText) -> list[str] | None:
+    """The fields of one line by the rules of CSV, or None when its quotes do not close."""
+    try:
+        if layout.quote:
+            return next(csv.reader([line], delimiter=layout.delimiter, strict=True, quotechar=layout.quote))
+        return next(csv.reader([line], delimiter=layout.delimiter, strict=True, quoting=csv.QUOTE_NONE))
+    except (csv.Error, StopIteration):
+        return None
+
+
+def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
+    missing = {role: name for role, name in columns.items() if name not in names}
+    if missing:
+        asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
+        raise InputError(
+            f"{path}, line 1: no column {asked}. {_told(names, where)}{_other_delimiter(names, layout, where)}"
+        )
+    for role, name in columns.items():
+        if names.count(name) > 1:
+            raise InputError(
+                f"{path}, line 1: {names.count(name)} columns are named {name!r} ({_setting(where, role)}), and nobody can know"
+                " which one is meant. Give them different names, or write the file anew without the others."
+            )
+    return Shape(tuple(names), {role: names.index(name) for role, name in columns.items()})
+
+
+def _told(names: list[str], where: str) -> str:
+    parts = [part.strip() for name in names for part in re.split(r"[\t,;| \"]", name)]
+    if any(DATA.search(part) for part in parts):
+        return f"The first line looks like a row of data. If the files have no header line, name their columns in {where}.header."
+    return f"The header has: {', '.join(names[:30])}."
+
+
+def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str:
+    if len(names) > 1:
+        return ""
+    counts = {mark: names[0].count(mark) for mark in "\t,;|" if mark != layout.delimiter}
+    best = max(counts, key=lambda mark: counts[mark])
+    return (
+        f" The line has one field only: the delimiter is perhaps {best!r} ({where}.delimiter)." if counts[best] else ""
+    )
+
+
+def _setting(where: str, role: str) -> str:
+    """The setting that names a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
+    kind, _, name = role.rpartition(":")
+    return f"{where}.attributes.{name}" if kind else f"{where}.columns.{role}"

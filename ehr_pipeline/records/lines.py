@@ -1,0 +1,199 @@
+"""Files to blocks of whole lines: what a file really is, its encoding, and whether it stayed the same while it was read.
+
+Memory is bounded by the block and `LINE_LIMIT`, not by the file or by a line without an end.
+"""
+
+import codecs
+import errno
+import gzip
+import io
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from ehr_pipeline.errors import InputError
+
+LINE_LIMIT = 1 << 17
+"""Bytes of the longest line that can be a row, the longest field of Python's csv module. Longer ones are rejected unseen."""
+HEAD_BYTES, CHUNK_BYTES = 1 << 16, 1 << 20
+UTF_8 = ("utf-8", "utf-8-sig", "ascii")  # ASCII is read as UTF-8, of which it is a part
+
+# First bytes of what is handed over in place of text.
+FORMATS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Word document: save the sheet as CSV",
+    b"PAR1\x15": "a Parquet file: write it as delimited text",
+    b"ARROW1\0\0": "an Arrow file: write it as delimited text",
+    b"FEA1": "a Feather file: write it as delimited text",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it, or compress it with gzip",
+    b"\xfd7zXZ\0": "compressed with xz: unpack it, or compress it with gzip",
+    b"BZh91AY&SY": "compressed with bzip2: unpack it, or compress it with gzip",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
+    b"SQLite format 3\0": "an SQLite database: write its tables as delimited text",
+    b"%PDF-": "a PDF document: ask for the data as delimited text",
+}
+# Byte order marks, longest first, and the encodings that they stand for.
+MARKS = {
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+def encoding_of_blocks(encoding: str) -> str:
+    """How the blocks of a file are encoded: as the file, where a newline is one byte and nothing else; else as UTF-8."""
+    name = codecs.lookup(encoding).name
+    if name in UTF_8:
+        return "utf-8"
+    # One character for every byte, whatever stands before it (some encodings switch tables), and ASCII as it is.
+    every = bytes(range(256)) + b"\x1b$B0l~{0l"
+    single_byte = len(every.decode(name, errors="replace")) == len(every)
+    return name if single_byte and every[:128].decode(name, errors="replace").encode() == every[:128] else "utf-8"
+
+
+def blocks(
+    path: Path, encoding: str, where: str, block_bytes: int, advance: Callable[[int], None] = lambda _: None
+) -> Iterator[bytes | None]:
+    """Blocks of whole lines, each line with its newline; None stands for one line that is longer than `LINE_LIMIT`.
+
+    Plain and gzip files (also of several members) look the same. `advance` is told how many bytes of the file were read.
+    Raises InputError for other formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes
+    meanwhile.
+    """
+    try:
+        with path.open("rb") as raw:
+            before, position = _state(os.fstat(raw.fileno())), 0
+            try:
+                for block in _whole_lines(_stream(path, raw, encoding, where), block_bytes):
+                    yield block
+                    advance(raw.tell() - position)
+                    position = raw.tell()
+            except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+                _check_unchanged(path, before)
+                raise InputError(
+                    f"{path}: the gzip stream is damaged or cut off ({error}). Nothing of the file can be trusted: copy it again."
+                ) from None
+            _check_unchanged(path, before)
+            advance(before[0] - position)
+    except OSError as error:
+        raise InputError(unreadable(path, error)) from None
+
+
+def unreadable(path: Path, error: OSError) -> str:
+    """What to tell of a file that cannot be read."""
+    if error.errno == errno.ENOENT:
+        return f"{path}: the file has vanished. Wait until the extract is in place, then run again."
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"{path}: no permission to read the file. Change its permissions, or run as a user who may read it."
+    return f"{path}: the file cannot be read ({error.strerror or error})."
+
+
+def _state(stat: os.stat_result) -> tuple[int, int, int]:
+    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+
+
+def _check_unchanged(path: Path, before: tuple[int, int, int]) -> None:
+    if _state(path.stat()) != before:
+        raise InputError(
+            f"{path}: the file changed while it was read. Wait until the extract is complete (copy it under another name,"
+            " then rename its folder), then run again."
+        )
+
+
+def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
+    """The text of a file, from its beginning, as bytes in which lines end in newlines."""
+    packed = raw.read(2) == b"\x1f\x8b"
+    raw.seek(0)
+    stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
+    head = stream.read(HEAD_BYTES)
+    stream.seek(0)
+    _check_format(path, head)
+    _check_mark(path, head, encoding, where)
+    is_recoded = encoding_of_blocks(encoding) == "utf-8" and codecs.lookup(encoding).name not in UTF_8
+    decoder = codecs.getincrementaldecoder(encoding)(errors="replace") if is_recoded else None
+    text = head.decode(encoding, errors="replace").encode() if decoder else head
+    only_returns = b"\r" in text and b"\n" not in text  # as old Macs wrote it
+    if decoder is None and not only_returns:
+        return stream
+
+    def recode(chunk: bytes) -> bytes:
+        chunk = decoder.decode(chunk, final=not chunk).encode(errors="replace") if decoder else chunk
+        return chunk.replace(b"\r", b"\n") if only_returns else chunk
+
+    return io.BufferedReader(_Recoded(stream, recode), CHUNK_BYTES)  # type: ignore[type-var]
+
+
+class _Recoded(io.RawIOBase):
+    """A stream whose chunks go through a function; it gets an empty chunk at the end."""
+
+    def __init__(self, stream: BinaryIO, recode: Callable[[bytes], bytes]):
+        self._stream, self._recode, self._rest = stream, recode, memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+        while not self._rest:
+            chunk = self._stream.read(CHUNK_BYTES)
+            self._rest = memoryview(self._recode(chunk))
+            if not chunk:
+                break
+        size = min(len(buffer), len(self._rest))
+        buffer[:size], self._rest = self._rest[:size], self._rest[size:]
+        return size
+
+
+def _check_format(path: Path, head: bytes) -> None:
+    found = next((told for magic, told in FORMATS.items() if head.startswith(magic)), None)
+    if head[257:262] == b"ustar":
+        found = "a tar archive: unpack it"
+    if found:
+        raise InputError(f"{path}: this is no delimited text. It seems to be {found}.")
+
+
+def _check_mark(path: Path, head: bytes, encoding: str, where: str) -> None:
+    named = next((name for mark, name in MARKS.items() if head.startswith(mark)), None)
+    name = codecs.lookup(encoding).name
+    if named and not (name in UTF_8 if named == "utf-8" else name.startswith(named)):
+        raise InputError(
+            f"{path}: the byte order mark at its beginning says {named}, but {where}.encoding is {encoding!r}."
+            f" Set it to {named!r}; files of different encodings need a [[records…]] table each."
+        )
+    if head and not named and name in ("utf-16", "utf-32"):
+        raise InputError(
+            f"{path}: no byte order mark at its beginning, but {where}.encoding is {encoding!r}. Set it to '{name}-le' (or '-be')."
+        )
+
+
+def _whole_lines(stream: BinaryIO, block_bytes: int) -> Iterator[bytes | None]:
+    while block := stream.read(block_bytes):
+        if not block.endswith(b"\n"):
+            block += stream.readline(LINE_LIMIT + 1)
+        begin = 0
+        while (long := _long_line(block, begin)) is not None:
+            if long > begin:
+                yield block[begin:long]
+            begin = block.find(b"\n", long + LINE_LIMIT) + 1
+            if not begin:
+                while (more := stream.readline(CHUNK_BYTES)) and not more.endswith(b"\n"):
+                    pass
+                begin = len(block)
+            yield None
+        if begin:
+            block = block[begin:]
+        if block:
+            yield block if block.endswith(b"\n") else block + b"\n"
+
+
+def _long_line(block: bytes, begin: int) -> int | None:
+    """Where the first line from `begin` on starts that is too long. Looks at one newline for each `LINE_LIMIT` bytes."""
+    while len(block) - begin > LINE_LIMIT:
+        end = block.rfind(b"\n", begin, begin + LINE_LIMIT + 1)
+        if end < 0:
+            return begin
+        begin = end + 1
+    return None

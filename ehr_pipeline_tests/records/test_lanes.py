@@ -1,0 +1,139 @@
+"""Whatever stands in a file: both ways to split lines give what a few lines of plain Python give."""
+
+import csv
+from pathlib import Path
+from unittest import mock
+
+import polars as pl
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.records import lines, text
+from ehr_pipeline.records.settings import DelimitedText
+
+COLUMNS = {"patient": "p", "date": "d", "code": "c"}
+HEADER = b"p\td\tc\n"
+LIMIT = 60
+# White space by Unicode, as Rust has it; Python's strip() also takes the separators 1c to 1f.
+BLANKS = "\t\n\x0b\x0c\r \x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000" + "".join(map(chr, range(0x2000, 0x200B)))
+Found = tuple[list[tuple[int, ...]], list[tuple[int, str]]]
+
+
+def oracle(content: bytes, quote: str) -> Found:
+    """Rows and rejected lines, one line at a time."""
+    if b"\r" in content and b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    rows, rejected = [], []
+    raw_lines = content.split(b"\n")
+    for number, raw in enumerate(raw_lines[1:] if raw_lines[-1] else raw_lines[1:-1], 2):
+        line = raw.decode(errors="replace").lstrip("\ufeff").rstrip("\r")
+        fields = line.split("\t")
+        if quote and quote in line:
+            try:
+                fields = next(csv.reader([line], delimiter="\t", quotechar=quote, strict=True))
+            except csv.Error:
+                fields = []
+        values = tuple(field.strip(BLANKS) for field in fields)
+        if len(raw) > LIMIT:
+            rejected.append((number, "line_too_long"))
+        elif "\0" in line:
+            rejected.append((number, "nul_byte"))
+        elif "\r" in line:
+            rejected.append((number, "stray_carriage_return"))
+        elif not fields:
+            rejected.append((number, "unclosed_quote"))
+        elif len(fields) != 3:
+            rejected.append((number, "wrong_number_of_fields" if line else "empty_line"))
+        elif values == ("p", "d", "c"):
+            rejected.append((number, "repeated_header"))
+        elif set(values) <= {"p", "d", "c"}:
+            rejected.append((number, text.CHANGED_HEADER))
+        else:
+            rows.append((number, *values))
+    return rows, rejected
+
+
+def read(path: Path, quote: str, numbers: tuple[str, ...], block: int) -> Found:
+    kind = DelimitedText(files="*", quote=quote)
+    rows, rejected, line = [], [], 2
+    with mock.patch.object(lines, "LINE_LIMIT", LIMIT):
+        for split in text.read(path, kind, COLUMNS, "x", block, Progress("x", 1), numbers):
+            found = split()
+            parts = [found.rows] if found.plain is None else [found.rows, found.plain]
+            for part in parts:
+                as_text = part.select("line", *(pl.col(name).cast(pl.String).str.strip_chars() for name in COLUMNS))
+                rows += as_text.with_columns(pl.col("line") + line).rows()
+            rejected += found.rejected.with_columns(pl.col("line") + line).rows()
+            line += found.lines
+    return sorted(rows), sorted(rejected)
+
+
+FIELD = st.one_of(
+    st.integers(1, 10**18 + 5).map(lambda number: str(number).encode()),
+    st.sampled_from(
+        [b"", b"0", b"01", b" 7", b"7 ", b"1e5", b"01/02/2003", b"p", b"d", b"c", b'"a"', b'"', b'"a\tb"', b'a""b']
+    ),
+    st.sampled_from(
+        [
+            "é".encode(),
+            b"\xff",
+            b"\xe2\x82",
+            b"\0",
+            b"\r",
+            b"\x1c7",
+            b"7\x85",
+            b"\xc2\x857",
+            b"\xef\xbb\xbf7",
+            b"\xef\xbb\xbf" * 2,
+            b"x" * 58,
+        ]
+    ),
+    st.binary(max_size=5).map(lambda data: data.replace(b"\n", b"")),
+)
+LINE = st.one_of(st.tuples(FIELD, FIELD, FIELD), st.lists(FIELD, max_size=5).map(tuple)).map(b"\t".join)
+END = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\r\r\n"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@given(
+    found=st.lists(st.tuples(LINE, END), max_size=20),
+    clean=st.integers(0, 25),
+    last=st.one_of(st.just(b""), LINE),
+    quote=st.sampled_from(["", '"']),
+    block=st.sampled_from([1, 16, 100, 1 << 20]),
+)
+@example(
+    found=[(b"p\td\tc", b"\n"), (b"\xef\xbb\xbfp\td\tc", b"\r\n"), (b"\xef\xbb\xbf1\t2\t3", b"\n")],
+    clean=9,
+    last=b"",
+    quote="",
+    block=7,
+)
+@example(
+    found=[(b"\xef\xbb\xbf\xef\xbb\xbf1\t2\t3", b"\n"), (b"1\t\0\t3", b"\n")], clean=9, last=b"", quote="", block=16
+)
+@example(
+    found=[(b"x" * 61, b"\n"), (b"x" * 60, b"\n"), (b"x" * 300, b"\r\n")], clean=2, last=b"y" * 61, quote="", block=16
+)
+def test_both_ways_give_what_plain_python_gives(
+    tmp_path: Path, found: list[tuple[bytes, bytes]], clean: int, last: bytes, quote: str, block: int
+) -> None:
+    path = tmp_path / "x"
+    content = HEADER + b"5\t01/02/2003\t6\n" * clean + b"".join(line + end for line, end in found) + last
+    path.write_bytes(content)
+    expected = oracle(content, quote)
+    assert read(path, quote, (), block) == expected
+    assert read(path, quote, ("patient", "code"), block) == expected
+
+
+def test_old_mac_files(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    path.write_bytes(b"p\td\tc\r1\t2\t3\rragged\r4\t5\t6\r")
+    expected = [(2, "1", "2", "3"), (4, "4", "5", "6")], [(3, "wrong_number_of_fields")]
+    assert (
+        read(path, "", (), 16)
+        == read(path, "", ("patient", "code"), 1 << 20)
+        == expected
+        == oracle(path.read_bytes(), "")
+    )
