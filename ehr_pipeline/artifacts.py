@@ -177,7 +177,10 @@ def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> N
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         for path in [work, *work.rglob("*")]:  # so that a published artifact survives a crash of the machine
             _flush(path)
-        work.rename(folder / recipe.fingerprint)
+        target = folder / recipe.fingerprint
+        if target.is_dir():  # it has no manifest: a removal that was cut short
+            shutil.rmtree(target)
+        work.rename(target)
         _flush(folder)
     finally:
         shutil.rmtree(work, ignore_errors=True)

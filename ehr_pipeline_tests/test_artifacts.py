@@ -107,3 +107,10 @@ def test_the_state_of_an_input_changes_with_it(tmp_path: Path) -> None:
 )
 def test_rows_that_are_not_accounted_for(counts: dict[str, int], lost: int) -> None:
     assert unbalanced(counts) == lost
+
+
+def test_what_a_removal_left_that_was_cut_short_is_replaced(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.make(recipe(), writes("one")).file("manifest.json").unlink()  # type: ignore[arg-type]
+    assert not store.make(recipe(), writes("two")).skipped  # type: ignore[arg-type]
+    assert store.current("vocabulary").file("data.txt").read_text() == "two"

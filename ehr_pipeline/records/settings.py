@@ -43,7 +43,7 @@ class DelimitedText:
         except (ValueError, IndexError, NotImplementedError):
             yield f"files must be a glob relative to the folder of the extract, such as 'events_*.txt'. Got {self.files!r}."
         if len(self.delimiter) != 1 or not _is_mark(self.delimiter) or self.delimiter == '"':
-            yield f"delimiter must be one ASCII character that is no letter or digit, such as '\\t' or ','. Got {self.delimiter!r}."
+            yield f"delimiter must be one character (ASCII, no letter or digit), such as '\\t' or ','. Got {self.delimiter!r}."
         if len(self.quote) > 1 or not _is_mark(self.quote or '"') or self.quote in ("\t", " "):
             yield f"quote must be one ASCII character that is no letter or digit, or empty. Got {self.quote!r}."
         if self.quote and self.quote == self.delimiter:
