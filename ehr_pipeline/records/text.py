@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText
 
 NEWLINE = 10
 ASCII_COMPATIBLE = ("latin-1", "iso-8859-1", "iso-8859-15", "cp1252", "windows-1252")
