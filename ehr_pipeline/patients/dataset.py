@@ -1,7 +1,7 @@
 """`patient_dataset`: one row for each patient, in Arrow, ready to be mapped into memory.
 
-Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, in order of date;
-the concepts of a visit are token ids, in order, each once.
+Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, or windows of days that begin
+with such a day, in order of date; the concepts of a visit are token ids, in order, each once.
 """
 
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients import windows
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -33,6 +34,7 @@ class BucketJob:
     max_concepts_per_visit: int
     min_visits: int
     out: Path
+    visit_window_days: int = 0
 
 
 def build(records: list[Artifact], events: Artifact, vocabulary: Path, settings: PatientsSettings, out: Path) -> Counts:
@@ -45,6 +47,7 @@ def build(records: list[Artifact], events: Artifact, vocabulary: Path, settings:
             settings.max_concepts_per_visit,
             settings.min_visits,
             out / "patients" / shard.name,
+            settings.visit_window_days,
         )
         for shard in events.files("events")
     ]
@@ -102,6 +105,9 @@ def build_bucket(job: BucketJob) -> dict[str, int]:
     known = token >= 0
     keys = np.sort(rows.pack(patient[known], day[known], token[known]))
     distinct = keys[rows.starts(keys)]
+    if job.visit_window_days:
+        distinct = windows.joined(distinct, job.visit_window_days)
+        distinct = distinct[rows.starts(distinct)]
     counts = {
         "rows_in": len(patient),
         "not_in_vocabulary": len(patient) - len(keys),
