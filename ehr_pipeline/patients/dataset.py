@@ -1,7 +1,7 @@
 """`patient_dataset`: one row for each patient, in Arrow, ready to be mapped into memory.
 
-Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, or windows of days that begin
-with such a day, in order of date; the concepts of a visit are token ids, in order, each once.
+Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, or windows of days that
+begin with such a day, in order of date; the concepts of a visit are token ids, in order, each once.
 """
 
 from dataclasses import dataclass

@@ -24,8 +24,8 @@ class PatientsSettings:
     max_concepts_per_visit: int = option("Larger visits are removed. Source: 512 in the published run.", 512, ge=1)
     min_visits: int = option("Patients with fewer visits are removed. Source: 3 in the published run.", 3, ge=1)
     visit_window_days: int = option(
-        "An event within so many days of a visit's first day joins that visit; 0: a visit is a day. For records in which events of one"
-        " visit bear several dates.",
+        "An event within so many days of a visit's first day joins that visit; 0: a visit is a day. For records in which"
+        " events of one visit bear several dates.",
         0,
         ge=0,
         le=366,

@@ -71,7 +71,9 @@ def table(*rows: tuple[str, str | None, str, str, str | None]) -> pl.DataFrame:
 
 def test_one_row_each_whatever_the_order() -> None:
     born = "1950-01-02"
-    frame = table(*((patient, born, sex, "", None) for patient, sex in (("2", "M"), ("1", "F"), ("2", "F"), ("2", "F"))))
+    frame = table(
+        *((patient, born, sex, "", None) for patient, sex in (("2", "M"), ("1", "F"), ("2", "F"), ("2", "F")))
+    )
     for rows in (frame, frame.reverse()):
         merged = patients.one_row_each(rows)
         assert list(merged.people.select("patient_id", "sex").iter_rows()) == [("1", "F"), ("2", "F")]
@@ -99,7 +101,11 @@ def test_rows_without_a_birth_add_what_is_not_known() -> None:
 
 def test_day_month_and_year_make_a_birth_date_where_there_is_such_a_day() -> None:
     columns = PatientColumns(patient="p", birth_year="y", birth_month="m", birth_day="d")
-    for day, born, precision in (("30", "1950-04-30", "day"), ("31", "1950-04-15", "month"), ("", "1950-04-15", "month")):
+    for day, born, precision in (
+        ("30", "1950-04-30", "day"),
+        ("31", "1950-04-15", "month"),
+        ("", "1950-04-15", "month"),
+    ):
         row = {"patient": "1", "birth_year": "1950", "birth_month": "4", "birth_day": day}
         assert parse(columns, row)[0] == [("1", datetime.date.fromisoformat(born), precision, "")]
 
