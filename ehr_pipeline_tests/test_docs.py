@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+import typing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ehr_pipeline import settings
 from ehr_pipeline.cli import _parser
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.settings import RecordsSettings
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]
@@ -54,13 +56,13 @@ def test_commands_are_known(page: Path) -> None:
     for command in re.findall(r"(?:^    |`)(?:[\w./]+/)?ehr-pipeline ([^`#\n>]+)", text, re.MULTILINE):
         words = shlex.split(command)
         if len(words) == 1:  # a mention of the command, not a whole line to type
-            assert words[0] in ("demo", "run", "check", "settings", "synth", "ui")
+            assert words[0] in ("demo", "run", "check", "export", "settings", "synth", "ui")
         else:
             _parser().parse_args(words)
 
 
 def test_the_settings_of_the_guide_are_valid() -> None:
-    study, dictionary, ladder = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+    study, dictionary, *sources, ladder = (tomllib.loads(block) for block in code(GUIDE, "toml"))
     assert settings.validate(study).launcher.processes == 8
     local = study | {
         "records": study["records"] | {"events": dictionary["records"]["events"]},
@@ -68,6 +70,24 @@ def test_the_settings_of_the_guide_are_valid() -> None:
     }
     assert settings.validate(local).events.dictionaries["medcodeid"].code_column == "MedCodeId"
     assert len(settings.validate(study | ladder).events.relationships) == 2
+
+
+def test_the_guide_shows_every_source() -> None:
+    study, _, *sources, _ = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+    shown = {}
+    for block in sources:
+        events = study["events"] | block.get("events", {})
+        study_of_it = settings.validate({**study, **block, "events": events})
+        shown[study_of_it.records.source] = study_of_it
+    named = typing.get_args(typing.get_type_hints(RecordsSettings)["source"])
+    assert set(named) == {"delimited", *shown}
+    assert shown["cprd_aurum"].events.dictionaries["prodcodeid"].then == "ingredient"
+    assert {kind.files.code_system for kind in shown["cprd_aurum"].records.kinds.events} <= set(
+        shown["cprd_aurum"].events.dictionaries
+    )
+    assert set(shown["omop"].records.attributes) == {"ethnicity", "observation_end", "race"}
+    assert "meds_split" in shown["meds"].records.attributes
+    assert shown["meds"].patients.visit_window_days == 3
 
 
 def test_the_code_of_the_guide_runs(tiny: Pipeline) -> None:

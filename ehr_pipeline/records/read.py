@@ -160,7 +160,7 @@ def _parse(
         day, usable = events.plain_days(typed, kind.files, settings.sentinel_dates, latest)
         if not usable.all():
             to_judge = typed.filter(pl.Series(~usable)).select(
-                pl.col(name) if name == "line" else pl.col(name).cast(pl.String).str.strip_chars()
+                pl.col(name) if name == "line" else pl.col(name).cast(pl.String).fill_null("").str.strip_chars()
                 for name in rest.columns
             )
             rest, typed, day = pl.concat([rest, to_judge]), typed.filter(pl.Series(usable)), day[usable]
