@@ -62,7 +62,7 @@ def test_commands_are_known(page: Path) -> None:
 
 
 def test_the_settings_of_the_guide_are_valid() -> None:
-    study, dictionary, *sources, ladder = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+    study, dictionary, *_, ladder = (tomllib.loads(block) for block in code(GUIDE, "toml"))
     assert settings.validate(study).launcher.processes == 8
     local = study | {
         "records": study["records"] | {"events": dictionary["records"]["events"]},
