@@ -51,7 +51,16 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")
     check.set_defaults(command=_check)
-    for command in (run, check):
+    export = commands.add_parser("export", help="write the events and the split in another format")
+    export.add_argument("format", choices=["meds"], help="'meds': Medical Event Data Standard 0.4")
+    export.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    export.add_argument(
+        "--crosswalk",
+        action="store_true",
+        help="also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
+    )
+    export.set_defaults(command=_export)
+    for command in (run, check, export):
         command.add_argument(
             "--settings",
             type=Path,
@@ -197,6 +206,18 @@ def _check(options: argparse.Namespace) -> int:
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     print("settings and inputs are in order")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ehr_pipeline.export import meds
+    from ehr_pipeline.pipeline import Pipeline
+
+    study = _study(options)
+    pipeline = Pipeline(study)
+    events, dataset, split = (pipeline.require(asset) for asset in ("mapped_events", "patient_dataset", "data_split"))
+    counts = meds.export(events, dataset, split, study.study.name, options.out, options.crosswalk)
+    print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
     return 0
 
 

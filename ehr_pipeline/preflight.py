@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.events.mapping import read_dictionary
+from ehr_pipeline.events.translate import read_dictionary
 from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, patients, text, withdrawals
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records import catalog, files, withdrawals
 from ehr_pipeline.settings import Study
-from ehr_pipeline.terminology import code_lists, rf2, rrf
+from ehr_pipeline.terminology import code_lists, omop, rf2, rrf
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -59,17 +58,23 @@ def _extracts(study: Study, found: Preflight) -> None:
         )
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         found.look(records.latest_date, extract, study.records)
-        kinds: list[tuple[str, DelimitedText, dict[str, str]]] = []
-        for index, people in enumerate(study.records.patients):
-            kinds.append((f"records.patients[{index}]", people, patients.wanted_columns(people)))
-        for index, events in enumerate(study.records.events):
-            kinds.append((f"records.events[{index}]", events, vars(events.columns)))
-        sizes = []
-        for where, kind, columns in kinds:
-            for path in found.look(text.find, landing / extract, kind, where) or []:
-                sizes.append(path.stat().st_size)
-                found.look(text.read_header, path, kind, columns, where)
-        found.facts.append(f"extract {extract}: {len(sizes)} files, {sum(sizes) / 1e6:,.1f} MB")
+        sizes: dict[Path, int] = {}
+        absent = []
+        events = 0
+        for kind in study.records.kinds:
+            paths = found.look(files.find, landing / extract, kind)
+            for path in paths or []:
+                sizes[path] = path.stat().st_size
+                found.look(files.read_header, path, kind)
+            if paths == []:
+                absent.append(kind.where)
+            events += kind in study.records.kinds.events and paths != []
+        if not events:
+            looked_for = ", ".join(kind.where for kind in study.records.kinds.events)
+            found.problems.append(f"{landing / extract}: no file of events ({looked_for}).")
+        found.facts.append(f"extract {extract}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
+        if absent:
+            found.facts.append(f"extract {extract}: nothing there for {', '.join(absent)}")
 
 
 def _terminology(study: Study, found: Preflight) -> None:
@@ -77,6 +82,8 @@ def _terminology(study: Study, found: Preflight) -> None:
     found.look(rrf.scan, Path(study.vocabulary.mrsty), rrf.MRSTY)
     for dictionary in (*study.events.dictionaries.values(), *study.events.migrations.values()):
         found.look(read_dictionary, dictionary)
+    if study.events.omop_vocabulary:
+        found.look(omop.look, Path(study.events.omop_vocabulary))
     for paths, columns in (
         (study.events.descriptions, rf2.DESCRIPTION),
         (study.events.associations, rf2.ASSOCIATION),
@@ -106,11 +113,19 @@ def _lists(study: Study, found: Preflight) -> None:
 
 def _consistency(study: Study, found: Preflight) -> None:
     """Settings of different sections that have to fit each other."""
-    for index, events in enumerate(study.records.events):
-        if events.code_system not in ("snomed", *study.events.dictionaries):
+    for kind in study.records.kinds.events:
+        system = kind.files.code_system
+        if system == omop.CODE_SYSTEM and system not in study.events.dictionaries:
+            if not study.events.omop_vocabulary:
+                _once(
+                    found.problems,
+                    "events.omop_vocabulary is missing: the folder with CONCEPT.csv and, where you have them,"
+                    " CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv, which tell what OMOP's concept ids mean.",
+                )
+        elif system not in ("", "snomed", *study.events.dictionaries):
             known = ", ".join(study.events.dictionaries) or "none"
             found.problems.append(
-                f"records.events[{index}].code_system is {events.code_system!r}, but [events.dictionaries] has no table of"
+                f"{kind.where}.code_system is {system!r}, but [events.dictionaries] has no table of"
                 f" that name (it has: {known})."
             )
     missing = [name for name in study.reports.colour_by if name not in study.attributes]
@@ -131,3 +146,9 @@ def _store(study: Study, found: Preflight) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         found.problems.append(f"{folder} (study.store): {existing} is not a folder that can be written to.")
+
+
+def _once(texts: list[str], text: str) -> None:
+    """Add a text that several inputs give rise to."""
+    if text not in texts:
+        texts.append(text)

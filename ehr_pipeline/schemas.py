@@ -37,6 +37,9 @@ VISITS = pa.list_(
     pa.field("item", pa.struct([("date", pa.date32()), ("concepts", pa.list_(pa.field("item", pa.int32())))]))
 )
 
+OBSERVATION = ("observation_start", "observation_end")
+"""Columns of a patient's observation window, where a source tells it; both days belong to it, null is not known."""
+
 # Birth dates known to the year stand at 1 July, to the month at the 15th.
 _PERSON = [
     ("patient_id", pa.string()),
@@ -48,12 +51,16 @@ _PERSON = [
 
 def patients(attributes: tuple[str, ...]) -> pa.Schema:
     """One row for each patient of an extract."""
-    return pa.schema([*_PERSON, *((name, pa.string()) for name in attributes)])
+    return pa.schema([*_PERSON, *_carried(attributes)])
 
 
 def patient_dataset(attributes: tuple[str, ...]) -> pa.Schema:
     """One row for each patient of the data set: visits in order of date, concepts of a visit in order of token id."""
-    return pa.schema([*_PERSON, *((name, pa.string()) for name in attributes), ("visits", VISITS)])
+    return pa.schema([*_PERSON, *_carried(attributes), ("visits", VISITS)])
+
+
+def _carried(attributes: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
+    return [(name, pa.date32() if name in OBSERVATION else pa.string()) for name in attributes]
 
 
 def embeddings(size: int) -> pa.Schema:

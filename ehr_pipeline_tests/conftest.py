@@ -10,7 +10,8 @@ from ehr_pipeline import settings
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.records.settings import EventColumns, EventFiles, PatientColumns, PatientFiles, RecordsSettings
+from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 

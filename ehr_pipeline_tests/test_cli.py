@@ -83,6 +83,41 @@ def test_a_local_code_system_needs_its_dictionary(
     )
 
 
+@pytest.mark.parametrize("source", ["cprd_aurum", "omop", "meds"])
+def test_every_problem_with_a_source_is_told_at_once(
+    source: str, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    landing = tmp_path / "landing" / "2020-01-01"
+    (landing / "data").mkdir(parents=True)
+    for name in ("a_Extract_Observation_1.txt", "condition_occurrence.csv"):
+        (landing / name).write_text("nothing\tof\tuse\n")
+    (landing / "data/0.parquet").write_text("no Parquet")
+    values = {"landing": str(landing.parent), "source": source, "events": [], "patients": []}
+    settings = write_settings(
+        tmp_path / "s.toml", extract, tmp_path / "store", records=values, reports={"colour_by": []}
+    )
+    code, told = check(settings, capsys)
+    assert code == 2
+    wanted = {
+        "cprd_aurum": (
+            "no column 'patid' (records.cprd_aurum.observations.columns.patient); 'obsdate'",
+            "no file matches '*[Ee]xtract_[Pp]atient*.txt*' (records.cprd_aurum.patients.files)",
+            "records.cprd_aurum.observations.code_system is 'medcodeid', but [events.dictionaries] has no table",
+            "records.cprd_aurum.drug_issues.code_system is 'prodcodeid'",
+            "nothing there for records.cprd_aurum.patients.linked[0], records.cprd_aurum.drug_issues",
+        ),
+        "omop": (
+            "no file matches 'person.csv*' (records.omop: person.files)",
+            "no column 'person_id'",
+            "events.omop_vocabulary is missing: the folder with CONCEPT.csv",
+        ),
+        "meds": ("data/0.parquet: this is no Parquet file",),
+    }
+    for part in wanted[source]:
+        assert part in told
+    assert "Traceback" not in told
+
+
 def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["synth", str(tmp_path / "out"), "--patients", "20", "--seed", "3", "--null"]) == 0
     facts = json.loads((tmp_path / "out/truth/dirt.json").read_text())

@@ -3,6 +3,7 @@
 import re
 import shlex
 import tomllib
+import typing
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from ehr_pipeline import settings
 from ehr_pipeline.cli import _parser
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline_tests.conftest import merged
 
 TOP = Path(__file__).parents[1]
@@ -55,18 +57,37 @@ def test_commands_are_known(page: Path) -> None:
     for command in re.findall(r"(?:^    |`)(?:[\w./]+/)?ehr-pipeline ([^`#\n>]+)", text, re.MULTILINE):
         words = shlex.split(command)
         if len(words) == 1:  # a mention of the command, not a whole line to type
-            assert words[0] in ("demo", "run", "check", "settings", "synth", "ui")
+            assert words[0] in ("demo", "run", "check", "export", "settings", "synth", "ui")
         else:
             _parser().parse_args(words)
 
 
+def studies() -> list[settings.Study]:
+    """The first settings of the guide are a whole study; each of the others is laid over it, a source in place of its records."""
+    whole, *others = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+    laid_over = [
+        merged(whole | ({"records": {}} if "source" in other.get("records", {}) else {}), other) for other in others
+    ]
+    return [settings.validate(values) for values in (whole, *laid_over)]
+
+
 def test_the_settings_of_the_guide_are_valid() -> None:
-    """The first is a whole study; each of the others is laid over it."""
-    study, *others = (tomllib.loads(block) for block in code(GUIDE, "toml"))
-    assert settings.validate(study).launcher.processes == 8
+    study, *others = studies()
+    assert study.launcher.processes == 8
     assert len(others) > 2
-    for other in others:
-        assert settings.validate(merged(study, other)) != settings.validate(study)
+    assert study not in others
+
+
+def test_the_guide_shows_every_source() -> None:
+    shown = {study.records.source: study for study in studies()}
+    assert set(shown) == set(typing.get_args(typing.get_type_hints(RecordsSettings)["source"]))
+    assert shown["cprd_aurum"].events.dictionaries["prodcodeid"].then == "ingredient"
+    assert {kind.files.code_system for kind in shown["cprd_aurum"].records.kinds.events} <= set(
+        shown["cprd_aurum"].events.dictionaries
+    )
+    assert set(shown["omop"].records.attributes) == {"ethnicity", "observation_end", "race"}
+    assert "meds_split" in shown["meds"].records.attributes
+    assert shown["meds"].patients.visit_window_days == 3
 
 
 def test_the_code_of_the_guide_runs(tiny: Pipeline) -> None:

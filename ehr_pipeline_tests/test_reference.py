@@ -6,7 +6,7 @@ import pytest
 
 from ehr_pipeline import reference
 from ehr_pipeline.cli import main
-from ehr_pipeline.records.settings import EventFiles
+from ehr_pipeline.records.layouts import EventFiles
 from ehr_pipeline.settings import Study
 
 PAGE = Path(__file__).parents[1] / "docs" / "settings.md"

@@ -26,7 +26,7 @@ from ehr_pipeline.events import codes, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember, total
-from ehr_pipeline.terminology import rrf
+from ehr_pipeline.terminology import omop, rrf
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def inputs(settings: EventsSettings) -> list[Path]:
     """The large files that the stage reads beside the records."""
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
     releases = (*settings.descriptions, *settings.associations, *settings.relationships)
-    return [Path(path) for path in (settings.mrconso, *(table.file for table in tables), *releases)]
+    vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
+    return [Path(path) for path in (settings.mrconso, *(table.file for table in tables), *releases, *vocabulary)]
 
 
 def build(records: list[Artifact], settings: EventsSettings, out: Path, previous: Artifact | None = None) -> Counts:
@@ -78,7 +79,7 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
         raise InputError(
             f"{settings.mrconso}: none of the {report['events']:,} events has a code of source {settings.source!r} in this file."
             f" Events by kind of code: { {name: row['events'] for name, row in report['by_namespace'].items()} }."
-            " Check events.mrconso, events.source, and records.events.columns.code."
+            " Check events.mrconso, events.source, [events.dictionaries], and which column the codes were read from."
         )
     mapping.write_csv(out / "mapping.csv")
     coverage.most_frequent_lost(mapping, settings.report_codes).write_csv(out / "unmapped.csv")

@@ -7,7 +7,8 @@ The ladder: the first step that succeeds maps a code. An override comes before a
 3. `description`, `read`: what was recorded is translated to a concept first.
 4. `replaced`: a retired concept's replacement.
 5. `ancestor`: the nearest mapped concept above.
-6. `kept`: the code as a concept of its own. Otherwise the code is lost, and its `namespace` says why.
+6. `kept`: the code as a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract has. Otherwise
+   the code is lost, and its `namespace` says why.
 """
 
 from pathlib import Path
@@ -15,7 +16,8 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
+from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.translate import read_dictionary, to_snomed
 from ehr_pipeline.terminology import code_lists, rf2, snomed
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
@@ -38,20 +40,24 @@ COLUMNS = (
 def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     """Map distinct codes, sorted.
 
-    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed (in
-    SNOMED, by the dictionary of its system), kind, namespace, target (the concept id that was looked up in the end), concept (null
-    when lost), name, step (null when lost), distance (replacements or IS-A steps from the code to its target) and runners_up (other
-    CUIs of the target). Raises InputError for a file that cannot be used.
+    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed
+    (in SNOMED, by the dictionary of its system, see `translate`), kind, namespace, target (the concept id that was looked up in
+    the end), concept (null when lost), name, step (null when lost), distance (replacements or IS-A steps from the code to its
+    target) and runners_up (other CUIs of the target). Raises InputError for a file that cannot be used.
     """
-    table = _to_snomed(codes, settings)
-    kinds = snomed.classify(table["snomed"]).rename({"code": "snomed"})
-    table = table.with_columns(kinds["kind"], kinds["namespace"])
+    translated = to_snomed(codes, settings)
+    kinds = snomed.classify(translated["snomed"]).rename({"code": "snomed"})
+    table = translated.with_columns(kinds["kind"], kinds["namespace"])
     table = table.with_columns(
-        namespace=pl.when(pl.col("snomed") == "").then(pl.lit("not_in_dictionary")).otherwise("namespace"),
+        namespace=pl.when(pl.col("system").is_not_null())
+        .then("system")
+        .when(pl.col("snomed") == "")
+        .then(pl.lit("not_in_dictionary"))
+        .otherwise("namespace"),
         # A wrong check digit means a mistyped code: an atom that happens to carry it is not what was meant.
         target=pl.when(pl.col("kind") == "concept").then(pl.col("snomed")),
         distance=pl.lit(0, pl.Int64),
-    )
+    ).drop("system", "token", "label", "also")
     best = _best_atoms(atoms)
     table = table.join(best, left_on="target", right_on="snomed", how="left", maintain_order="left")
     table = _overridden(table, settings)
@@ -62,12 +68,17 @@ def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -
         table = _step(table, best, step, sources, targets)
     table = _step(table, best, "replaced", "target", _replacements(table, best, settings))
     table = _step(table, best, "ancestor", "target", _ancestors(table, best, settings))
+    table = table.with_columns(translated["token"], translated["label"], translated["also"])
     if settings.unmapped == "keep":
-        kept = pl.col("target").is_not_null() & pl.col("concept").is_null()
+        own = pl.coalesce(pl.lit("SCT:") + pl.col("target"), "token")
+        kept = own.is_not_null() & pl.col("concept").is_null()
         table = table.with_columns(
-            concept=pl.when(kept).then(pl.lit("SCT:") + pl.col("target")).otherwise("concept"),
+            concept=pl.when(kept).then(own).otherwise("concept"),
+            name=pl.when(kept).then(pl.coalesce("name", "label")).otherwise("name"),
             step=pl.when(kept).then(pl.lit("kept")).otherwise("step"),
         )
+    runners_up = pl.concat_str([pl.col("runners_up").fill_null(""), "also"], separator=" ").str.strip_chars()
+    table = table.with_columns(runners_up=pl.when(pl.col("also") != "").then(runners_up).otherwise("runners_up"))
     return table.select(COLUMNS)
 
 
@@ -174,53 +185,4 @@ def _best_atoms(atoms: pl.DataFrame) -> pl.DataFrame:
         name="name",
         step=pl.col("suppress").replace_strict(STEP_OF_SUPPRESS, default=pl.col("suppress")),
         runners_up=pl.col("runners_up").fill_null(""),
-    )
-
-
-def _to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Codes as recorded with their SNOMED code: the same, or what the dictionary of their system says ('' when nothing)."""
-    table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
-    table = table.with_columns(snomed=pl.col("code"))
-    for system, dictionary in settings.dictionaries.items():
-        prefix = system + ":"
-        translations = read_dictionary(dictionary).with_columns(code=pl.lit(prefix) + pl.col("code"))
-        table = table.join(
-            translations, on="code", how="left", maintain_order="left", suffix="_translated"
-        ).with_columns(
-            snomed=pl.when(pl.col("code").str.starts_with(prefix))
-            .then(pl.col("snomed_translated").fill_null(""))
-            .otherwise("snomed")
-        )
-        table = table.select("code", "snomed")
-    return table
-
-
-def read_dictionary(dictionary: CodeDictionary) -> pl.DataFrame:
-    """A table from local codes to SNOMED (code, snomed), one row for each code: the lowest SNOMED code where it has several."""
-    try:
-        frame = pl.read_csv(
-            dictionary.file,
-            separator=dictionary.delimiter,
-            infer_schema=False,
-            encoding=dictionary.encoding,
-            quote_char='"',
-            glob=False,
-        )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"{dictionary.file}: this dictionary cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from None
-    missing = [name for name in (dictionary.code_column, dictionary.snomed_column) if name not in frame.columns]
-    if missing:
-        raise InputError(
-            f"{dictionary.file}, line 1: no column {', '.join(missing)}. The header has: {', '.join(frame.columns[:30])}."
-        )
-    pairs = frame.select(
-        code=pl.col(dictionary.code_column).str.strip_chars(), snomed=pl.col(dictionary.snomed_column).str.strip_chars()
-    )
-    return (
-        pairs.drop_nulls()
-        .filter(pl.col("code") != "", pl.col("snomed") != "")
-        .sort("code", "snomed")
-        .unique("code", keep="first", maintain_order=True)
     )

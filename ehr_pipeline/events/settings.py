@@ -1,5 +1,6 @@
 """Settings of the mapping from codes to UMLS concepts."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +16,11 @@ class CodeDictionary:
     snomed_column: str = option("Column of the SNOMED code.")
     delimiter: str = option("One character between fields.", "\t")
     encoding: str = option("Text encoding of the file.", "utf-8")
+    then: str = option(
+        "Name of another table of [events.dictionaries] that translates what this one gives, such as dm+d ids to"
+        " ingredients; ids that it does not have stay as they are.",
+        "",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +65,17 @@ class EventsSettings:
     ancestor_depth: int = option("How many steps up an ancestor may be; 0 asks no ancestor.", 3, ge=0, le=20)
     unmapped: Literal["drop", "keep"] = option(
         "What happens to a code without a concept: 'drop' (as published) counts it as lost; 'keep' makes it its own concept"
-        " SCT:<id>, which keeps the UK-extension codes (over half of English GP events).",
+        " SCT:<id>, which keeps the UK-extension codes (over half of English GP events), and SYSTEM:<code> for codes of other"
+        " systems that an OMOP or MEDS extract has.",
         "drop",
     )
     dictionaries: dict[str, CodeDictionary] = option("One table for each code system that is not SNOMED.", {})
+    omop_vocabulary: str = option(
+        "Folder with CONCEPT.csv, CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv (Athena's, or Parquet): what the concept ids of"
+        " the source 'omop' mean.",
+        "",
+        role="input",
+    )
     coverage_floor: float = option(
         "Smallest share of events that must be mapped; below it, nothing is built on them.",
         0.3,
@@ -80,3 +93,18 @@ class EventsSettings:
         ge=1,
         le=512,
     )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        for name, table in self.dictionaries.items():
+            chain = [name]
+            while table.then:
+                if table.then in chain or table.then not in self.dictionaries:
+                    wrong = "leads in a circle" if table.then in chain else "is no table of [events.dictionaries]"
+                    yield f"dictionaries.{name}: then = {table.then!r} {wrong}."
+                    break
+                chain.append(table.then)
+                table = self.dictionaries[table.then]
+        for name, table in self.migrations.items():
+            if table.then:
+                yield f"migrations.{name}: then is for tables of [events.dictionaries]."

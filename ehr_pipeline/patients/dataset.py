@@ -1,7 +1,7 @@
 """`patient_dataset`: one row for each patient, in Arrow, ready to be mapped into memory.
 
-Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, in order of date;
-the concepts of a visit are token ids, in order, each once.
+Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, or windows of days that
+begin with such a day, in order of date; the concepts of a visit are token ids, in order, each once.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from ehr_pipeline import fields, rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.patients import derived
+from ehr_pipeline.patients import derived, windows
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember
 from ehr_pipeline.reuse import total as summed
@@ -131,6 +131,9 @@ def build_bucket(job: BucketJob) -> Done:
     known = token >= 0
     keys = np.sort(rows.pack(patient[known], day[known], token[known]))
     distinct = keys[rows.starts(keys)]
+    if job.settings.visit_window_days:
+        distinct = windows.joined(distinct, job.settings.visit_window_days)
+        distinct = distinct[rows.starts(distinct)]
     counts = {
         "rows_in": len(patient),
         "not_in_vocabulary": len(patient) - len(keys),

@@ -1,6 +1,7 @@
 """Settings of the patient data set and of its split."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ehr_pipeline.fields import option
 
@@ -22,11 +23,10 @@ class DerivedAttribute:
     """An attribute that is read off a patient's recorded codes, such as ethnicity. What a patient file says comes first."""
 
     codes: str = option("A table of codes as they are recorded (columns code,value).", role="list")
-    rule: str = option(
+    rule: Literal["most_recent", "most_frequent"] = option(
         "Which value counts, of several: 'most_recent' (of two on one day, the one on more days) or 'most_frequent' (the one on the"
         " most days; of two, the more recent); then the first in order of the alphabet.",
         "most_recent",
-        choices=("most_recent", "most_frequent"),
     )
 
 
@@ -39,6 +39,13 @@ class PatientsSettings:
     derived: dict[str, DerivedAttribute] = option(
         "Attributes that are derived from recorded codes: name in the data set = how, such as [patients.derived.ethnicity].",
         {},
+    )
+    visit_window_days: int = option(
+        "An event within so many days of a visit's first day joins that visit; 0: a visit is a day. For records in which"
+        " events of one visit bear several dates.",
+        0,
+        ge=0,
+        le=366,
     )
     split: SplitSettings = option("Training and validation patients.", SplitSettings())
     workers: int = option(

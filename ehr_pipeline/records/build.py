@@ -13,11 +13,14 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import patients, text, withdrawals
-from ehr_pipeline.records.finish import BucketJob, finish_bucket
+from ehr_pipeline.records import files, patients, withdrawals
+from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
-from ehr_pipeline.records.read import Reading, named_kinds, shuffle_events, shuffle_patients
-from ehr_pipeline.records.settings import DelimitedText, RecordsSettings
+from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
+from ehr_pipeline.records.settings import RecordsSettings
+
+# Why events are rejected that can be read, but do not fit their patients.
+UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation")
 
 LAST_YEAR = 2157  # the last whole year of `rows.LAST_DAY`
 
@@ -26,8 +29,12 @@ def input_files(folder: Path, settings: RecordsSettings) -> list[Path]:
     """All files of an extract that the settings name, sorted. Raises InputError when a kind has none."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
-    kinds = [*named_kinds("records.patients", settings.patients), *named_kinds("records.events", settings.events)]
-    return sorted({path for where, kind in kinds for path in text.find(folder, kind, where)})
+    found = sorted({path for kind in settings.kinds for path in files.find(folder, kind)})
+    if not any(files.find(folder, kind) for kind in settings.kinds.events):
+        raise InputError(
+            f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in settings.kinds.events)}."
+        )
+    return found
 
 
 def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
@@ -63,41 +70,50 @@ def build(folder: Path, settings: RecordsSettings, out: Path, previous: Artifact
 def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"
-    files = [path.relative_to(folder).as_posix() for path in input_files(folder, settings)]
-    quarantine = Quarantine(out / "quarantine", files)
+    names = [path.relative_to(folder).as_posix() for path in input_files(folder, settings)]
+    quarantine = Quarantine(out / "quarantine", names)
+    quarantine.reasons["linked"] = Counter()
     progress = Progress(f"reading extract {folder.name}", _bytes_to_read(folder, settings))
     reading = Reading(folder, settings, latest, quarantine, progress)
-    patient_rows = shuffle_patients(reading, shuffled / "patients")
+    found = shuffle_patients(reading, shuffled / "patients")
     event_rows = shuffle_events(reading, shuffled)
-    jobs = [BucketJob(bucket, shuffled, out, settings.attributes) for bucket in range(settings.buckets)]
+    reject_outside = settings.outside_observation == "reject"
+    jobs = [BucketJob(bucket, shuffled, out, settings.attributes, reject_outside) for bucket in range(settings.buckets)]
     results = map_buckets(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
     shutil.rmtree(shuffled)
     quarantine.close()
     total: Counter[str] = sum((Counter(result) for result in results), Counter())
-    dropped = quarantine.reasons["events"] + Counter(
-        {name: total[name] for name in ("unknown_patient", "before_birth") if total[name]}
-    )
+    dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT if total[name]})
+    no_patient = Counter({name: total[name] for name in (ORPHAN,) if total[name]})
     if not total["events"]:
         raise InputError(
             f"{folder}: none of the {event_rows:,} event rows can be used. Rejected: {dict(dropped.most_common(5))}."
-            " Check columns, date_formats and code_system under [[records.events]], and the patient ids of both kinds of files."
+            f" Check the columns, date_formats and code_system of the files ({settings.kinds.events[0].where}), and whether the"
+            " files of events and of patients have the same patient ids."
         )
     return {
         "rows_in": event_rows,
         "kept": total["events"],
         "dropped": dict(sorted(dropped.items())),
         "patients": {
-            "rows_in": patient_rows,
+            "rows_in": found["rows"],
             "kept": total["patients"],
             "collapsed": total["repeated_patients"],
-            "dropped": dict(sorted(quarantine.reasons["patients"].items())),
+            "dropped": dict(sorted((quarantine.reasons["patients"] + no_patient).items())),
             "with_differing_rows": total["differing_patients"],
+            "unusable_observation_dates": found["unusable_observation_dates"],
         },
+        "linked": {
+            "rows_in": found["linked_rows"],
+            "kept": found["linked_kept"],
+            "collapsed": found["linked_rows"] - found["linked_kept"] - quarantine.reasons["linked"].total(),
+            "dropped": dict(sorted(quarantine.reasons["linked"].items())),
+        },
+        "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "files": len(quarantine.files),
         "latest_date": latest.isoformat(),
     }
 
 
 def _bytes_to_read(folder: Path, settings: RecordsSettings) -> int:
-    kinds: tuple[DelimitedText, ...] = (*settings.patients, *settings.events)
-    return sum(path.stat().st_size for kind in kinds for path in folder.glob(kind.files))
+    return sum(path.stat().st_size for kind in settings.kinds for path in files.find(folder, kind))

@@ -74,6 +74,15 @@ def days_at_once(
     return day
 
 
+def usable_days(days: pl.Series, sentinels: tuple[str, ...], latest: datetime.date) -> NDArray[np.int32]:
+    """Dates (n,) as days; `NEVER` for null, sentinel dates, dates before 1800 and dates after `latest`."""
+    day = days.to_physical().fill_null(int(NEVER)).to_numpy().astype(np.int32)
+    first = np.datetime64(f"{FIRST_YEAR}-01-01").astype(int)
+    wrong = (day < first) | (day > np.datetime64(latest).astype(int))
+    wrong |= np.isin(day, np.array(sentinels, "datetime64[D]").astype(np.int64))
+    return np.where(wrong, NEVER, day)
+
+
 def _shape(form: str) -> tuple[str, list[tuple[int, int]]] | None:
     """A format as a picture, such as '00/00/0000', and the weight of the digit at each place; None for other formats."""
     picture, weights, rest = "", [], form

@@ -7,9 +7,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.records import dates
-from ehr_pipeline.records.settings import ANY_CODE, CODE_PATTERNS, LONGEST_ID, EventFiles
+from ehr_pipeline.records.layouts import ANY_CODE, ANY_LOCAL_CODE, CODE_PATTERNS, LONGEST_ID, EventFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
+SELF_TOLD = ""  # the code system of codes that say their own: '9014002' is SNOMED's, 'LOINC:8331-1' another's
 SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
 # Rejected rows get the first of these reasons that holds. `unknown_patient` and `before_birth` follow per bucket.
 REASONS = (
@@ -36,6 +37,7 @@ def parse(
     Returns events (line, patient, day: int32 days from 1970-01-01, code) and rejected (line, reason, patient). Codes of a local
     system are prefixed with its name, 'medcode:1234', so that every code says what it is.
     """
+    rows = _with_fallback(rows, files)
     date = dates.parse(pl.col("date"), files.date_formats)
     sentinels = [datetime.date.fromisoformat(text) for text in sentinel_dates]
     partial = pl.col("date").str.contains(r"^\d{4}$|^\d{1,2}[-/.]\d{4}$|^\d{4}[-/.]\d{1,2}$")
@@ -45,7 +47,7 @@ def parse(
         "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
         "missing_code": pl.col("code") == "",
         "undecodable_code": pl.col("code").str.contains(REPLACEMENT, literal=True),
-        "ill_formed_code": ~pl.col("code").str.contains(CODE_PATTERNS.get(files.code_system, ANY_CODE)),
+        "ill_formed_code": ~_well_formed(files.code_system),
         "missing_date": pl.col("date") == "",
         "ambiguous_date": dates.ambiguous(pl.col("date"), files.date_formats),
         "partial_date": pl.col("parsed").is_null() & partial,
@@ -55,11 +57,36 @@ def parse(
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
     judged = rows.with_columns(parsed=date).with_columns(reason=reason)
-    code = pl.col("code") if files.code_system == "snomed" else pl.lit(files.code_system + ":") + pl.col("code")
+    code = pl.lit(prefix(files.code_system)) + pl.col("code")
     good = judged.filter(pl.col("reason").is_null()).select(
         "line", "patient", day=pl.col("parsed").to_physical(), code=code
     )
     return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
+
+
+def prefix(code_system: str) -> str:
+    """What stands before the codes of a system; nothing before SNOMED's, and before codes that say their own system."""
+    return "" if code_system in ("snomed", SELF_TOLD) else f"{code_system}:"
+
+
+def _well_formed(code_system: str) -> pl.Expr:
+    code = pl.col("code")
+    if code_system != SELF_TOLD:
+        return code.str.contains(CODE_PATTERNS.get(code_system, ANY_CODE))
+    local = code.str.contains(":", literal=True)
+    return pl.when(local).then(code.str.contains(ANY_LOCAL_CODE)).otherwise(code.str.contains(CODE_PATTERNS["snomed"]))
+
+
+def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
+    """Rows (line, patient, date, code), where values that mean 'no code' are empty and the second column stands in."""
+    if not files.no_code and "code_fallback" not in rows.columns:
+        return rows
+    code = [
+        pl.when(~pl.col(name).is_in([*files.no_code, ""])).then(pl.col(name))
+        for name in ("code", "code_fallback")
+        if name in rows.columns
+    ]
+    return rows.select("line", "patient", "date", pl.coalesce([*code, pl.lit("")]).alias("code"))
 
 
 def plain_days(
@@ -69,8 +96,13 @@ def plain_days(
 
     Rows that are not usable are for `parse`, which tells why.
     """
-    day = dates.days_at_once(rows["date"], files.date_formats, sentinel_dates, latest)
+    if rows["date"].dtype == pl.Date:
+        day = dates.usable_days(rows["date"], sentinel_dates, latest)
+    else:
+        day = dates.days_at_once(rows["date"], files.date_formats, sentinel_dates, latest)
     usable = day != dates.NEVER
     if files.code_system == "snomed":
         usable &= rows["code"].to_numpy() >= SHORTEST_SNOMED
+    if files.no_code:
+        usable &= ~np.isin(rows["code"].to_numpy(), [int(value) for value in files.no_code if value.isdecimal()])
     return day, usable

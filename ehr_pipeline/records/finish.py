@@ -14,9 +14,11 @@ from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import patients
 from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
-from ehr_pipeline.records.read import NAMED, NUMBERED
-from ehr_pipeline.records.shuffle import read_bucket
+from ehr_pipeline.records.read import NAMED, NUMBERED, patient_schema
+from ehr_pipeline.records.shuffle import Run, read_bucket
 
+ORPHAN = "adds_to_no_patient"
+"""Why a row of a patient file is rejected that tells no birth, when no other row does."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
 """File number, line, reason and hash of the patient (n,) of rejected rows."""
 
@@ -29,16 +31,17 @@ class BucketJob:
     shuffled: Path
     out: Path
     attributes: tuple[str, ...]
+    reject_outside: bool = False
+    """Whether events outside the observation window of their patient are rejected."""
 
 
 def finish_bucket(job: BucketJob) -> dict[str, int]:
     """Write the patients, events and rejected rows of one bucket. Returns their counts."""
-    people, repeated, differing = _finish_patients(job)
-    counts = {"patients": people.height, "repeated_patients": repeated, "differing_patients": differing}
+    people, counts, rejected = _finish_patients(job)
     codes = schemas.read(job.shuffled / "codes")
     rank = codes.column("rank").to_numpy()
     first = patients.earliest_day(people["birth_date"], people["birth_precision"]).to_numpy()
-    keys, rejected = [np.empty(0, np.uint64)], []
+    keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
         runs = list(read_bucket(job.shuffled / name, job.bucket))
         if not runs:
@@ -49,32 +52,59 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
         known = patient >= 0
         alive = known.copy()
         alive[known] = day[known] >= first[patient[known]]
+        early, late = patients.outside(people, patient, day, alive)
+        unfit = ~alive
+        if job.reject_outside:
+            alive = alive & ~early & ~late
+        else:
+            outside["kept_before_observation"] += int(early.sum())
+            outside["kept_after_observation"] += int(late.sum())
         if not alive.all():
-            reason = np.where(known, "before_birth", "unknown_patient")[~alive]
-            sizes = [run.rows.num_rows for run in runs]
-            file, begin = (np.repeat([getattr(run, each) for run in runs], sizes) for each in ("file", "first_line"))
+            reason = np.select(
+                [~known, unfit, early], ["unknown_patient", "before_birth", "before_observation"], "after_observation"
+            )[~alive]
+            file, line = _places(runs, line)
             who = _hash(table.column("patient").combine_chunks().filter(pa.array(~alive)))
-            rejected.append((file[~alive], (begin + line)[~alive], reason, who))
+            rejected.append((file[~alive], line[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
         keys.append(rows.pack(patient, day, rank[code - 1]))
     key = np.sort(np.concatenate(keys))
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     names = codes.column("code").combine_chunks()
     schemas.write(job.out / "events" / shard_name(job.bucket), rows.to_table(key, ids, names, "code"))
-    return counts | _quarantine(job, rejected) | {"events": len(key)}
+    return counts | outside | _quarantine(job, rejected) | {"events": len(key)}
 
 
-def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, int, int]:
+def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
+    """Write the patients of a bucket. Returns them, what was counted, and rows that add to nobody."""
     schema = schemas.patients(job.attributes)
-    runs = [run.rows for run in read_bucket(job.shuffled / "patients", job.bucket)]
-    frame = pl.DataFrame(pa.Table.from_batches(runs, schema=schema))
+    runs = list(read_bucket(job.shuffled / "patients", job.bucket))
+    frame = pl.DataFrame(pa.Table.from_batches([run.rows for run in runs], schema=patient_schema(job.attributes)))
     if frame.height >= 2**rows.PATIENT_BITS:
         raise UserError(
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
         )
-    people, repeated, differing = patients.one_row_each(frame)
+    merged = patients.one_row_each(frame.drop("line"))
+    people, orphans = merged.people, merged.orphans
     schemas.write(job.out / "patients" / shard_name(job.bucket), people.to_arrow().cast(schema))
-    return people, repeated, differing
+    counts = {
+        "patients": people.height,
+        "repeated_patients": merged.repeated,
+        "differing_patients": merged.differing,
+    }
+    rejected = []
+    if orphans.any():
+        file, line = _places(runs, frame["line"].to_numpy())
+        who = hash_of(frame["patient_id"].filter(pl.Series(orphans)))
+        rejected.append((file[orphans], line[orphans], np.full(len(who), ORPHAN), who))
+    return people, counts, rejected
+
+
+def _places(runs: list[Run], line: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """File number and line (n,) of the rows of runs, of which `line` (n,) counts from the beginning of their block."""
+    sizes = [run.rows.num_rows for run in runs]
+    file, begin = (np.repeat([getattr(run, each) for run in runs], sizes) for each in ("file", "first_line"))
+    return file, begin + line
 
 
 def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
@@ -100,7 +130,7 @@ def _quarantine(job: BucketJob, rejected: list[Rejected]) -> dict[str, int]:
     file, line, reason, who = (np.concatenate(part) for part in zip(*rejected, strict=True))
     order = np.lexsort((line, file))
     columns = {
-        "kind": pa.array(["events"] * len(order)),
+        "kind": pa.array(np.where(reason[order] == ORPHAN, "patients", "events"), pa.string()),
         "file": names.take(pa.array(file[order])),
         "line": pa.array(line[order]),
         "reason": pa.array(reason[order], pa.string()),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText
 
 # A part of a line that stands in data rather than in the name of a column. Such lines are never shown.
 DATA = re.compile(r"^\d|\d{3}")

@@ -36,11 +36,15 @@ class Interned:
         number, is_plain = plain.numbers(codes.str.slice(len(prefix)))
         result = np.empty(len(codes), np.uint32)
         result[is_plain] = self.of_numbers(number[is_plain], prefix)
-        for place in np.flatnonzero(~is_plain).tolist():
-            text = codes[place]
-            if text not in self._texts:
-                self._texts[text] = int(self._next(1)[0])
-            result[place] = self._texts[text]
+        if not is_plain.all():
+            texts = (
+                codes.filter(pl.Series(~is_plain)).to_arrow(compat_level=pl.CompatLevel.oldest()).dictionary_encode()
+            )
+            for text in texts.dictionary.to_pylist():
+                if text not in self._texts:
+                    self._texts[text] = int(self._next(1)[0])
+            known = np.array([self._texts[text] for text in texts.dictionary.to_pylist()], np.uint32)
+            result[~is_plain] = known[texts.indices.to_numpy()]
         return result
 
     def sorted_table(self) -> pa.Table:

@@ -1,6 +1,7 @@
 """From files to runs: blocks of text are split, judged and sorted by bucket on two threads, and written in their order."""
 
 import datetime
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,11 +16,12 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain, schemas
 from ehr_pipeline.buckets import ahead
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import events, patients, text
+from ehr_pipeline.records import events, files, patients, text
 from ehr_pipeline.records.hashing import bucket_of, bucket_of_numbers
 from ehr_pipeline.records.interned import Interned
+from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
 from ehr_pipeline.records.quarantine import Quarantine
-from ehr_pipeline.records.settings import EventFiles, RecordsSettings
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import Run, Shuffle, by_bucket
 
 NUMBERED, NAMED = "events_numbered", "events_named"
@@ -36,35 +38,68 @@ class Reading:
     quarantine: Quarantine
     progress: Progress
 
+    @property
+    def kinds(self) -> Kinds:
+        """Which kinds of files the extract has."""
+        return self.settings.kinds
+
     def blocks(
-        self, section: str, kind: Any, columns: dict[str, str], numbers: tuple[str, ...] = ()
-    ) -> Iterator[tuple[str, Iterator[Callable[[], text.Block]]]]:
-        """The files of a kind, each with its blocks."""
-        for path in text.find(self.folder, kind, section):
+        self, kind: Kind, numbers: tuple[str, ...] = ()
+    ) -> Iterator[tuple[Path, str, Iterator[Callable[[], text.Block]]]]:
+        """The files of a kind: path, name, and blocks."""
+        for path in files.find(self.folder, kind):
             size = self.settings.block_megabytes << 20
             name = path.relative_to(self.folder).as_posix()
-            yield name, text.read(path, kind, columns, section, size, self.progress, numbers)
+            yield path, name, files.read(path, kind, size, self.progress, numbers)
 
 
-def shuffle_patients(reading: Reading, into: Path) -> int:
-    """Shuffle the rows of all patient files. Returns how many rows there were."""
-    settings, count = reading.settings, 0
-    schema = schemas.patients(settings.attributes)
+def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
+    """Shuffle the rows of all patient files. Returns how many rows there were (`rows`), and what was found in them."""
+    settings, count = reading.settings, Counter({"rows": 0})
+    attributes, sentinels = reading.kinds.attributes, settings.sentinel_dates
+    schema = patient_schema(attributes)
     with Shuffle(into, settings.buckets, schema) as shuffle:
-        for section, kind in named_kinds("records.patients", settings.patients):
-            for name, blocks in reading.blocks(section, kind, patients.wanted_columns(kind)):
-                line = text.first_line(kind)
+        for kind in reading.kinds.patients:
+            linked = tuple(_linked(reading, table, count) for table in kind.linked)
+            for path, name, blocks in reading.blocks(kind):
+                file, line = reading.quarantine.files.index(name), files.first_line(path, kind)
+                layout = files.as_read(path, kind.files)
                 for split in blocks:
                     block = split()
-                    good, rejected = patients.parse(block.rows, kind, settings.attributes)
-                    reading.quarantine.add(
-                        "patients", name, pl.concat([block.rejected, rejected], how="diagonal"), line
-                    )
+                    rows, unusable = kind.adapt(block.rows) if kind.adapt else (block.rows, block.rejected.clear())
+                    good, rejected = patients.parse(rows, layout, attributes, linked, sentinels, kind.partial)
+                    count["unusable_observation_dates"] += patients.unusable_dates(rows, layout)
+                    reading.quarantine.add("patients", name, _all(block.rejected, unusable, rejected), line)
                     bucket = bucket_of(good["patient_id"], settings.buckets)
-                    shuffle.add(by_bucket(_batch(good, schema), bucket, settings.buckets))
-                    count += block.lines
+                    shuffle.add(by_bucket(_batch(good, schema), bucket, settings.buckets), file, line)
+                    count["rows"] += rows.height + unusable.height + block.rejected.height
                     line += block.lines
     return count
+
+
+def patient_schema(attributes: tuple[str, ...]) -> pa.Schema:
+    """Shuffled patients: their columns, and the line from the beginning of the block."""
+    return schemas.patients(attributes).append(pa.field("line", pa.uint32()))
+
+
+def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataFrame:
+    """The rows of a table that is joined to patients, one for each key: the first in order of their values."""
+    none = pl.DataFrame(schema=dict.fromkeys(kind.wanted, pl.String))
+    parts = [patients.parse_linked(none.insert_column(0, pl.Series("line", [], pl.Int64)), kind.files, ())[0]]
+    for path, name, blocks in reading.blocks(kind):
+        line, layout = files.first_line(path, kind), files.as_read(path, kind.files)
+        for split in blocks:
+            block = split()
+            good, rejected = patients.parse_linked(block.rows, layout, reading.settings.sentinel_dates)
+            count["unusable_observation_dates"] += patients.unusable_dates(block.rows, layout)
+            reading.quarantine.add("linked", name, pl.concat([block.rejected, rejected]), line)
+            count["linked_rows"] += block.lines
+            parts.append(good)
+            line += block.lines
+    table = pl.concat(parts)
+    kept = table.sort(table.columns).unique("key", keep="first", maintain_order=True)
+    count["linked_kept"] += kept.height
+    return kept
 
 
 def shuffle_events(reading: Reading, into: Path) -> int:
@@ -74,12 +109,12 @@ def shuffle_events(reading: Reading, into: Path) -> int:
         Shuffle(into / NUMBERED, settings.buckets, _schema(pa.int64())) as numbered,
         Shuffle(into / NAMED, settings.buckets, _schema(pa.string())) as named,
     ):
-        for section, kind in named_kinds("records.events", settings.events):
-            prefix = "" if kind.code_system == "snomed" else f"{kind.code_system}:"
-            columns = vars(kind.columns)
-            for name, blocks in reading.blocks(section, kind, columns, numbers=("patient", "code")):
-                file, line = reading.quarantine.files.index(name), text.first_line(kind)
-                for block in ahead(partial(_parse, kind=kind, settings=settings, latest=reading.latest), blocks):
+        for kind in reading.kinds.events:
+            prefix = events.prefix(kind.files.code_system)
+            for path, name, blocks in reading.blocks(kind, numbers=("patient", "code")):
+                file, line = reading.quarantine.files.index(name), files.first_line(path, kind)
+                own = replace(kind, files=files.as_read(path, kind.files))
+                for block in ahead(partial(_parse, kind=own, settings=settings, latest=reading.latest), blocks):
                     reading.quarantine.add("events", name, block.rejected, line)
                     if block.plain is not None:
                         numbered.add(_numbered(block.plain, codes, prefix), file, line)
@@ -89,17 +124,11 @@ def shuffle_events(reading: Reading, into: Path) -> int:
                             (numbered, named), _others(block.others, number, settings), strict=True
                         ):
                             shuffle.add(run, file, line)
-                    count += block.lines
+                    count += block.rows
                     line += block.lines
     schemas.write(into / "codes", codes.sorted_table())
     schemas.write(into / "files", pa.table({"file": pa.array(reading.quarantine.files, pa.string())}))
     return count
-
-
-def named_kinds(section: str, kinds: tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """Each kind of file with the section of the settings that describes it."""
-    for index, kind in enumerate(kinds):
-        yield f"{section}[{index}]", kind
 
 
 @dataclass(frozen=True)
@@ -112,27 +141,39 @@ class _Parsed:
     """Other good rows."""
     rejected: pl.DataFrame
     lines: int
+    rows: int
+    """How many of the lines are of this kind: all, unless another kind reads the same file."""
 
 
 def _parse(
-    split: Callable[[], text.Block], kind: EventFiles, settings: RecordsSettings, latest: datetime.date
+    split: Callable[[], text.Block], kind: EventKind, settings: RecordsSettings, latest: datetime.date
 ) -> _Parsed:
     """Split and judge one block. Pure: blocks are worked on side by side."""
     block = split()
-    rest, typed, run = block.rows, block.plain, None
+    rest, typed, run, lines = block.rows, block.plain, None, block.lines
+    unusable = block.rejected
+    if kind.adapt:
+        rest, more = kind.adapt(rest)
+        unusable = pl.concat([unusable, more])
+        lines = rest.height + unusable.height + (typed.height if typed is not None else 0)
     if typed is not None:
-        day, usable = events.plain_days(typed, kind, settings.sentinel_dates, latest)
+        day, usable = events.plain_days(typed, kind.files, settings.sentinel_dates, latest)
         if not usable.all():
-            unusable = typed.filter(pl.Series(~usable)).select(
-                pl.col(name) if name == "line" else pl.col(name).cast(pl.String).str.strip_chars()
+            to_judge = typed.filter(pl.Series(~usable)).select(
+                pl.col(name) if name == "line" else pl.col(name).cast(pl.String).fill_null("").str.strip_chars()
                 for name in rest.columns
             )
-            rest, typed, day = pl.concat([rest, unusable]), typed.filter(pl.Series(usable)), day[usable]
+            rest, typed, day = pl.concat([rest, to_judge]), typed.filter(pl.Series(usable)), day[usable]
         patient, line = typed["patient"].to_numpy(), typed["line"].to_numpy().astype(np.uint32)
         rows = _rows(patient, day, typed["code"].to_numpy(), line, pa.int64(), pa.int64())
         run = by_bucket(rows, bucket_of_numbers(patient, settings.buckets), settings.buckets)
-    others, rejected = events.parse(rest, kind, settings.sentinel_dates, latest)
-    return _Parsed(run, others, pl.concat([block.rejected, rejected], how="diagonal"), block.lines)
+    others, rejected = events.parse(rest, kind.files, settings.sentinel_dates, latest)
+    return _Parsed(run, others, _all(unusable, rejected), block.lines, lines)
+
+
+def _all(*rejected: pl.DataFrame) -> pl.DataFrame:
+    """Rejected lines (line, reason, and patient where it is known)."""
+    return pl.concat(rejected, how="diagonal")
 
 
 def _numbered(run: Run, codes: Interned, prefix: str) -> Run:

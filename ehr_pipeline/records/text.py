@@ -14,7 +14,7 @@ from ehr_pipeline import plain
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import header, lines
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText
 
 NEWLINE = 10
 REPLACEMENT = "\ufffd"  # what an undecodable byte becomes; such ids are rejected, never guessed

@@ -70,6 +70,13 @@ def test_visits_are_days_with_each_concept_once_in_token_order(tmp_path: Path) -
     assert counts["dropped"] == {"not_in_vocabulary": 1, "large_visits": 0, "few_visits": 0}
 
 
+def test_a_window_joins_days_and_collapses_what_repeats_in_it(tmp_path: Path) -> None:
+    rows = [("a", 1, "C1"), ("a", 3, "C1"), ("a", 3, "C2"), ("a", 4, "C3"), ("b", 4, "C1")]
+    frame, counts = made(tmp_path, rows, visit_window_days=2)
+    assert visits_of(frame) == {"a": [(1, [5, 6]), (4, [7])], "b": [(4, [5])]}
+    assert (counts["rows_in"], counts["kept"], counts["collapsed"]) == (5, 4, 1)
+
+
 def test_large_visits_go_before_patients_with_few_visits(tmp_path: Path) -> None:
     rows = [
         ("a", 1, "C1"),

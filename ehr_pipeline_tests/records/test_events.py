@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.records import events
-from ehr_pipeline.records.settings import SENTINEL_DATES, EventColumns, EventFiles
+from ehr_pipeline.records.layouts import EventColumns, EventFiles
+from ehr_pipeline.records.settings import SENTINEL_DATES
 
 COLUMNS = EventColumns(patient="p", date="d", code="c")
 

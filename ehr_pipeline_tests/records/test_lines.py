@@ -14,7 +14,7 @@ import pytest
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import lines
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText
 
 
 def blocks(path: Path, encoding: str = "utf-8", size: int = 1 << 20) -> list[bytes | None]:

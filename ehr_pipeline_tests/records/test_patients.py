@@ -1,10 +1,11 @@
 import datetime
 
+import numpy as np
 import polars as pl
 import pytest
 
 from ehr_pipeline.records import patients
-from ehr_pipeline.records.settings import PatientColumns, PatientFiles
+from ehr_pipeline.records.layouts import LinkedFiles, PatientColumns, PatientFiles
 
 
 def parse(columns: PatientColumns, row: dict[str, str], **more: object) -> tuple[list[tuple[object, ...]], list[str]]:
@@ -14,7 +15,7 @@ def parse(columns: PatientColumns, row: dict[str, str], **more: object) -> tuple
         files,
         tuple(sorted(files.attributes)),
     )
-    return list(good.iter_rows()), rejected["reason"].to_list()
+    return list(good.drop("line").iter_rows()), rejected["reason"].to_list()
 
 
 YEAR = PatientColumns(patient="p", birth_year="y")
@@ -57,12 +58,95 @@ def test_sexes_and_attributes() -> None:
     assert parse(columns, {**row, "sex": "9"}, **values)[0][0][3] == ""
 
 
+def table(*rows: tuple[str, str | None, str, str, str | None]) -> pl.DataFrame:
+    """Rows of patient, birth, sex, region and end of observation."""
+    names = ["patient_id", "birth_date", "birth_precision", "sex", "observation_end", "region"]
+    frame = pl.DataFrame(
+        [(patient, birth, "day" if birth else "", sex, end, region) for patient, birth, sex, region, end in rows],
+        schema=dict.fromkeys(names, pl.String),
+        orient="row",
+    )
+    return frame.with_columns(pl.col("birth_date", "observation_end").str.to_date("%Y-%m-%d"))
+
+
 def test_one_row_each_whatever_the_order() -> None:
-    table = pl.DataFrame({"patient_id": ["2", "1", "2", "2"], "sex": ["M", "F", "F", "F"]})
-    for frame in (table, table.reverse()):
-        kept, repeated, differing = patients.one_row_each(frame)
-        assert list(kept.iter_rows()) == [("1", "F"), ("2", "F")]
-        assert (repeated, differing) == (2, 1)
+    born = "1950-01-02"
+    frame = table(
+        *((patient, born, sex, "", None) for patient, sex in (("2", "M"), ("1", "F"), ("2", "F"), ("2", "F")))
+    )
+    for rows in (frame, frame.reverse()):
+        merged = patients.one_row_each(rows)
+        assert list(merged.people.select("patient_id", "sex").iter_rows()) == [("1", "F"), ("2", "F")]
+        assert (merged.repeated, merged.differing, merged.orphans.sum()) == (2, 1, 0)
+
+
+def test_rows_without_a_birth_add_what_is_not_known() -> None:
+    frame = table(
+        ("1", "1950-01-02", "", "", "2010-01-01"),
+        ("1", None, "F", "", None),
+        ("1", None, "M", "Wales", "2005-05-05"),
+        ("2", "1960-01-02", "M", "", None),
+        ("2", None, "F", "", None),
+        ("3", None, "F", "London", "2001-01-01"),
+    )
+    for rows in (frame, frame.reverse()):
+        merged = patients.one_row_each(rows)
+        assert merged.people.drop("birth_date", "birth_precision").rows() == [
+            ("1", "F", datetime.date(2005, 5, 5), "Wales"),
+            ("2", "M", None, ""),
+        ]
+        assert rows.filter(pl.Series(merged.orphans))["patient_id"].to_list() == ["3"]
+        assert (merged.repeated, merged.differing) == (3, 0)
+
+
+def test_day_month_and_year_make_a_birth_date_where_there_is_such_a_day() -> None:
+    columns = PatientColumns(patient="p", birth_year="y", birth_month="m", birth_day="d")
+    for day, born, precision in (
+        ("30", "1950-04-30", "day"),
+        ("31", "1950-04-15", "month"),
+        ("", "1950-04-15", "month"),
+    ):
+        row = {"patient": "1", "birth_year": "1950", "birth_month": "4", "birth_day": day}
+        assert parse(columns, row)[0] == [("1", datetime.date.fromisoformat(born), precision, "")]
+
+
+def test_observation_ends_with_the_earliest_end_and_sentinels_say_nothing() -> None:
+    files = PatientFiles(
+        files="*",
+        columns=PatientColumns(patient="p", birth_year="y", observation_start="r", observation_ends=("e", "d")),
+        linked=(LinkedFiles(files="*", key="k", patient_key="k", attributes={"region": "g"}, observation_ends=("l",)),),
+    )
+    linked = pl.DataFrame({"key": ["9"], "attribute:region": ["Wales"], "observation_end": [datetime.date(2012, 1, 1)]})
+    rows = pl.DataFrame(
+        {
+            "line": [0, 1, 2],
+            "patient": ["1", "2", "3"],
+            "birth_year": ["1950"] * 3,
+            "observation_start": ["01/02/1999", "01/01/1900", ""],
+            "observation_ends:0": ["01/01/2015", "03/04/2010", "nonsense"],
+            "observation_ends:1": ["", "01/01/2011", ""],
+            "linked:0": ["9", "9", "8"],
+        }
+    )
+    good, _ = patients.parse(
+        rows, files, ("observation_end", "observation_start", "region"), (linked,), ("1900-01-01",)
+    )
+    assert good.select("observation_start", "observation_end", "region").rows() == [
+        (datetime.date(1999, 2, 1), datetime.date(2012, 1, 1), "Wales"),
+        (None, datetime.date(2010, 4, 3), "Wales"),
+        (None, None, ""),
+    ]
+    assert patients.unusable_dates(rows, files) == 1
+
+
+def test_events_outside_the_window_both_ends_belong_to_it() -> None:
+    people = pl.DataFrame(
+        {"observation_start": [datetime.date(1970, 1, 11), None], "observation_end": [datetime.date(1970, 1, 21), None]}
+    )
+    day = np.array([9, 10, 20, 21, 9, 99, 5])
+    before, after = patients.outside(people, np.array([0, 0, 0, 0, 1, 1, -1]), day, np.array([True] * 6 + [False]))
+    assert before.tolist() == [True, False, False, False, False, False, False]
+    assert after.tolist() == [False, False, False, True, False, False, False]
 
 
 def test_the_earliest_day_of_an_event_depends_on_how_well_the_birth_is_known() -> None:
@@ -83,4 +167,4 @@ def test_ids_and_births_that_nobody_can_know() -> None:
 def test_attributes_cannot_take_the_names_of_other_columns(name: str) -> None:
     told = list(PatientFiles(files="*", columns=YEAR, attributes={name: "x"}).problems())
     assert len(told) == 1
-    assert "cannot name an attribute" in told[0]
+    assert "cannot be the name of an attribute" in told[0]

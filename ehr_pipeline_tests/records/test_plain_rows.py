@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import text
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText
 
 COLUMNS = {"patient": "p", "date": "d", "code": "c"}
 KIND = DelimitedText(files="*")

@@ -7,7 +7,7 @@ import pytest
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import text
-from ehr_pipeline.records.settings import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText
 
 COLUMNS = {"patient": "id", "code": "code"}
 

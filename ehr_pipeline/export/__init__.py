@@ -1,0 +1,1 @@
+"""The chain's artifacts in the formats of others."""

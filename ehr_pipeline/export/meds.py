@@ -1,0 +1,223 @@
+"""Events and split as a data set in MEDS 0.4 (Medical Event Data Standard, github.com/Medical-Event-Data-Standard/meds).
+
+    OUT/data/{train,tuning}/<bucket>.parquet    subject_id, time, code, numeric_value; sorted by subject and time
+    OUT/metadata/codes.parquet                  every code with its name
+    OUT/metadata/subject_splits.parquet         'train', and 'tuning' for validation patients
+    OUT/metadata/dataset.json
+
+Subjects are the patients of the data set, and their events are all mapped ones: UMLS//<CUI>, SNOMED//<id> for codes that were
+kept as their own, SYSTEM//<code> for those of other systems. Sex and attributes stand without a time. Numeric values are null:
+none are read.
+"""
+
+import csv
+import hashlib
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ehr_pipeline import __version__, rows, schemas
+from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.patients.split import TRAIN, VALIDATION
+
+VERSION = "0.4"
+SUBJECT_KEY = b"ehr-pipeline-subject-1"
+SPLITS = {TRAIN: "train", VALIDATION: "tuning"}
+BIRTH = "MEDS_BIRTH"
+DATA = pa.schema(
+    [
+        pa.field("subject_id", pa.int64(), nullable=False),
+        ("time", pa.timestamp("us")),
+        pa.field("code", pa.string(), nullable=False),
+        ("numeric_value", pa.float32()),
+    ]
+)
+CODES = pa.schema(
+    [
+        pa.field("code", pa.string(), nullable=False),
+        ("description", pa.string()),
+        ("parent_codes", pa.list_(pa.string())),
+    ]
+)
+SUBJECT_SPLITS = pa.schema(
+    [pa.field("subject_id", pa.int64(), nullable=False), pa.field("split", pa.string(), nullable=False)]
+)
+
+
+def subject_id(patient_id: str) -> int:
+    """The subject of a patient: 63 bits of the keyed BLAKE2b (RFC 7693) of the id, the same in every export.
+
+    It hides an id from the eye only: who has the ids can compute their subjects.
+    """
+    digest = hashlib.blake2b(patient_id.encode(), digest_size=8, key=SUBJECT_KEY).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def export(
+    events: Artifact, dataset: Artifact, split: Artifact, name: str, out: Path, crosswalk: bool = False
+) -> Counts:
+    """Write the data set into the new folder `out`, whole or not at all; returns row counts.
+
+    `crosswalk` writes <out>_crosswalk.csv (subject_id, patient_id) beside it, never into it. Raises UserError where `out` is there
+    already, where the artifacts do not belong together, or where it cannot be written.
+    """
+    other = out.with_name(f"{out.name}_crosswalk.csv")
+    for path in (out, *([other] if crosswalk else [])):
+        if path.exists():
+            raise UserError(f"{path} is there already. Name another folder, or remove it first.")
+    for what, upstream, artifact in (
+        ("patient_dataset", "mapped_events", events),
+        ("data_split", "patient_dataset", dataset),
+    ):
+        made_from = (dataset if what == "patient_dataset" else split).manifest["inputs"].get(upstream)
+        if made_from != artifact.data_version:
+            raise UserError(f"{what} was made from another version of {upstream}. Materialise {what} again first.")
+    work = out.with_name(f".making-{out.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        (work / "metadata").mkdir(parents=True)
+        counts = _write(events, dataset, split, name, work)
+        if crosswalk:
+            part = work / "crosswalk.csv"
+            _crosswalk(dataset, part)
+            part.replace(other)
+        work.rename(out)
+    except OSError as error:
+        raise UserError(f"{out} could not be written: {error.strerror or error}. Nothing was published.") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return counts
+
+
+def _write(events: Artifact, dataset: Artifact, split: Artifact, name: str, work: Path) -> Counts:
+    subjects: list[NDArray[np.int64]] = []
+    sides: list[NDArray[np.object_]] = []
+    codes: set[str] = set()
+    kept = told = 0
+    for shard in dataset.files("patients"):
+        people = pl.DataFrame(schemas.read(shard).drop_columns(["visits"]))
+        side = schemas.read(split.file(f"split/{shard.name}")).column("side").to_numpy(zero_copy_only=False)
+        subject = np.array([subject_id(patient) for patient in people["patient_id"]], np.int64)
+        recorded = _recorded(events.file(f"events/{shard.name}"), people["patient_id"], subject)
+        known = _known(people, subject)
+        for which, folder in SPLITS.items():
+            chosen = pl.Series(subject[side == which], dtype=pl.Int64).implode()
+            part = pl.concat([known, recorded]).filter(pl.col("subject_id").is_in(chosen))
+            if part.height:
+                part = part.sort("subject_id", "time", "code", nulls_last=False)
+                codes.update(part["code"].unique())
+                _write_table(work / "data" / folder / f"{shard.stem}.parquet", part, DATA)
+        subjects.append(subject)
+        sides.append(side)
+        kept += recorded.height
+        told += known.height
+    subject, order = _distinct(subjects)
+    names = pl.Series([SPLITS[each] for each in np.concatenate(sides)[order]], dtype=pl.String)
+    splits = pl.DataFrame({"subject_id": subject, "split": names})
+    _write_table(work / "metadata" / "subject_splits.parquet", splits, SUBJECT_SPLITS)
+    _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), read_mapping(events)), CODES)
+    about = {"dataset_name": name, "etl_name": "ehr-pipeline", "etl_version": __version__, "meds_version": VERSION}
+    (work / "metadata" / "dataset.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    rows_in = int(events.counts["kept"])
+    return {
+        "rows_in": rows_in,
+        "kept": kept,
+        "dropped": {"patient_not_in_data_set": rows_in - kept},
+        "subjects": len(subject),
+        "rows_about_subjects": told,
+        "codes": len(codes),
+    }
+
+
+def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) -> pl.DataFrame:
+    """The mapped events of the patients of one bucket (subject_id, time, code)."""
+    patient, day, concept, ids, names = rows.from_table(schemas.read(path), "concept")
+    place_of = dict(zip(patient_ids, subject.tolist(), strict=True))
+    found = np.array([place_of.get(patient_id, -1) for patient_id in ids.to_pylist()], np.int64)
+    owner = found[patient] if len(found) else np.empty(0, np.int64)
+    here = owner >= 0
+    code = pl.Series([_code(name) for name in names.to_pylist()], dtype=pl.String)
+    return pl.DataFrame(
+        {
+            "subject_id": owner[here],
+            "time": pl.Series(day[here]).cast(pl.Date).cast(pl.Datetime("us")),
+            "code": code.gather(concept[here]),
+        }
+    )
+
+
+def _code(concept: str) -> str:
+    """A concept of ours as a MEDS code."""
+    system, colon, code = concept.partition(":")
+    if not colon:
+        return f"UMLS//{concept}"
+    return f"{'SNOMED' if system == 'SCT' else system}//{code}"
+
+
+def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
+    """What is known of the patients themselves (subject_id, time, code); without a time where it holds always."""
+    people = people.with_columns(subject_id=pl.Series(subject))
+    time = pl.lit(None, pl.Datetime("us"))
+    parts = [
+        people.select("subject_id", time=pl.col("birth_date").cast(pl.Datetime("us")), code=pl.lit(BIRTH)),
+        people.filter(pl.col("sex") != "").select("subject_id", time=time, code=pl.lit("GENDER//") + pl.col("sex")),
+    ]
+    for name, kind in people.schema.items():
+        if name in schemas.OBSERVATION:
+            known = people.filter(pl.col(name).is_not_null())
+            parts.append(
+                known.select("subject_id", time=pl.col(name).cast(pl.Datetime("us")), code=pl.lit(name.upper()))
+            )
+        elif kind == pl.String and name not in ("patient_id", "birth_precision", "sex"):
+            known = people.filter(pl.col(name) != "")
+            parts.append(known.select("subject_id", time=time, code=pl.lit(f"{name.upper()}//") + pl.col(name)))
+    return pl.concat(parts)
+
+
+def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """All subjects in order, and their order. Raises UserError when two patients have one subject, which 63 bits make unlikely."""
+    subject = np.concatenate(parts)
+    order = np.argsort(subject)
+    subject = subject[order]
+    if not rows.starts(subject).all():
+        raise UserError(
+            "Two patients have the same subject id by chance, so that nothing can be exported. Please report this."
+        )
+    return subject, order
+
+
+def _described(codes: list[str], mapping: pl.DataFrame) -> pl.DataFrame:
+    named = mapping.filter(pl.col("concept").is_not_null(), pl.col("name").fill_null("") != "").sort("concept", "name")
+    name_of = dict(named.unique("concept", keep="first", maintain_order=True).select("concept", "name").iter_rows())
+    by_code = {_code(concept): name for concept, name in name_of.items()}
+    return pl.DataFrame(
+        {
+            "code": pl.Series(codes, dtype=pl.String),
+            "description": pl.Series([by_code.get(code) for code in codes], dtype=pl.String),
+            "parent_codes": pl.Series([None] * len(codes), dtype=pl.List(pl.String)),
+        }
+    )
+
+
+def _write_table(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if "numeric_value" in schema.names:
+        frame = frame.with_columns(numeric_value=pl.lit(None, pl.Float32))
+    pq.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema), path)
+
+
+def _crosswalk(dataset: Artifact, path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["subject_id", "patient_id"])
+        for shard in dataset.files("patients"):
+            for patient in schemas.read(shard, ["patient_id"]).column("patient_id").to_pylist():
+                writer.writerow([subject_id(patient), patient])

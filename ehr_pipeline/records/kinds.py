@@ -1,0 +1,130 @@
+"""What the reading of an extract has to know: its kinds of files, and how the rows of each become events or patients."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import polars as pl
+
+from ehr_pipeline.records.layouts import DelimitedText, EventFiles, LinkedFiles, PatientFiles
+
+Adapter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
+"""Turns rows as they stand in a file (line, wanted columns) into rows of events (line, patient, date, code) or of patients, and
+rejected ones (line, reason). Rows in neither belong to another kind that reads the same file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of file of an extract."""
+
+    where: str
+    """The section of the settings that describes it, to name in messages."""
+    required: bool = True
+    """Whether an extract without such files is wrong."""
+    any_case: bool = False
+    """Whether upper and lower case in names of columns are the same."""
+
+    @property
+    def layout(self) -> DelimitedText:
+        """How the files are written."""
+        raise NotImplementedError
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The columns to read: our name of each, and the file's."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventKind(Kind):
+    """A kind of event file."""
+
+    files: EventFiles
+    adapt: Adapter | None = None
+
+    @property
+    def layout(self) -> DelimitedText:
+        """How the files are written."""
+        return self.files
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The columns to read: our name of each, and the file's."""
+        return {role: name for role, name in vars(self.files.columns).items() if name}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientKind(Kind):
+    """A kind of patient file."""
+
+    files: PatientFiles
+    adapt: Adapter | None = None
+    partial: bool = False
+    """Whether a row without a birth adds to the patient's other rows, instead of being wrong."""
+    columns: Mapping[str, str] | None = None
+    """The columns to read, where they are not those of `files.columns` because rows are adapted."""
+
+    @property
+    def layout(self) -> DelimitedText:
+        """How the files are written."""
+        return self.files
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The columns to read: our name of each, and the file's."""
+        if self.columns is not None:
+            return dict(self.columns)
+        own = self.files.columns
+        single = {role: name for role, name in vars(own).items() if name and isinstance(name, str)}
+        ends = {f"observation_ends:{number}": name for number, name in enumerate(own.observation_ends)}
+        keys = {f"linked:{number}": table.patient_key for number, table in enumerate(self.files.linked)}
+        return single | ends | keys | {f"attribute:{name}": column for name, column in self.files.attributes.items()}
+
+    @property
+    def linked(self) -> "tuple[LinkedKind, ...]":
+        """The tables that are joined to its patients."""
+        return tuple(
+            LinkedKind(where=f"{self.where}.linked[{number}]", files=table, required=False, any_case=self.any_case)
+            for number, table in enumerate(self.files.linked)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedKind(Kind):
+    """A table that is joined to patients."""
+
+    files: LinkedFiles
+
+    @property
+    def layout(self) -> DelimitedText:
+        """How the files are written."""
+        return self.files
+
+    @property
+    def wanted(self) -> dict[str, str]:
+        """The columns to read: our name of each, and the file's."""
+        ends = {f"observation_ends:{number}": name for number, name in enumerate(self.files.observation_ends)}
+        return (
+            {"key": self.files.key}
+            | ends
+            | {f"attribute:{name}": column for name, column in self.files.attributes.items()}
+        )
+
+
+@dataclass(frozen=True)
+class Kinds:
+    """All kinds of files of an extract."""
+
+    events: tuple[EventKind, ...]
+    patients: tuple[PatientKind, ...]
+
+    def __iter__(self) -> Iterator[Kind]:
+        """Every kind: patients and what is joined to them, then events."""
+        for patients in self.patients:
+            yield patients
+            yield from patients.linked
+        yield from self.events
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the columns that patients carry beside who they are, sorted."""
+        return tuple(sorted({name for kind in self.patients for name in kind.files.carried}))

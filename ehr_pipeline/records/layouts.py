@@ -1,0 +1,169 @@
+"""How the files of an extract are laid out: which they are, how they are written, what their columns mean."""
+
+import codecs
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehr_pipeline.fields import option
+from ehr_pipeline.schemas import OBSERVATION
+
+# SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
+CODE_PATTERNS = {"snomed": r"^(?:\d{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:\d{2})?)$"}
+ANY_CODE = r"^\S{1,40}$"
+ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
+LONGEST_ID = 100  # bytes of a patient id: what is longer is another column, or text that lost its delimiters
+# What a date is written with: day, month, year; and a time of day, which is not used.
+DIRECTIVES = frozenset("dembBhyYHIMSpTRfj%")
+RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *OBSERVATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DelimitedText:
+    """How a group of files is written. Plain, gzip and Parquet files (by their ending .parquet) may be mixed."""
+
+    files: str = option(
+        "Glob of the files, relative to the folder of the extract, such as 'events_*.txt*'; several are separated by '|'."
+    )
+    delimiter: str = option("One character between fields.", "\t")
+    quote: str = option("The quoting character, or empty where the files do not quote.", "")
+    encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
+    header: tuple[str, ...] = option("Names of the columns, where the files have no header line.", ())
+    date_formats: tuple[str, ...] = option(
+        "Formats of dates (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%Y-%m-%d %H:%M:%S'. A date that two of them read as"
+        " different days is rejected as ambiguous, never guessed.",
+        ("%d/%m/%Y", "%Y-%m-%d"),
+    )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        try:
+            for pattern in self.files.split("|"):
+                next(Path("/").glob(pattern), None)
+        except (ValueError, IndexError, NotImplementedError):
+            yield f"files must be a glob relative to the folder of the extract, such as 'events_*.txt'. Got {self.files!r}."
+        if len(self.delimiter) != 1 or not _is_mark(self.delimiter) or self.delimiter == '"':
+            yield f"delimiter must be one character (ASCII, no letter or digit), such as '\\t' or ','. Got {self.delimiter!r}."
+        if len(self.quote) > 1 or not _is_mark(self.quote or '"') or self.quote in ("\t", " "):
+            yield f"quote must be one ASCII character that is no letter or digit, or empty. Got {self.quote!r}."
+        if self.quote and self.quote == self.delimiter:
+            yield f"quote and delimiter are both {self.quote!r}."
+        try:
+            is_text = codecs.lookup(self.encoding)._is_text_encoding
+        except (LookupError, ValueError):
+            is_text = False
+        if not is_text or self.encoding.lower() in ("idna", "punycode", "undefined", "mbcs", "oem"):
+            yield f"encoding {self.encoding!r} is not known to Python. Use for example 'utf-8', 'latin-1' or 'utf-16'."
+        if len(set(self.header)) < len(self.header):
+            yield "header names a column twice."
+        if not self.date_formats:
+            yield "date_formats must name at least one format, such as '%d/%m/%Y'."
+        for form in self.date_formats:
+            used = re.findall(r"%(.|$)", form)
+            if not all(set(used) & set(part) for part in ("de", "mbBh", "yY")):
+                yield f"date format {form!r} must hold day, month and year, such as '%d/%m/%Y' or '%d-%b-%Y'."
+            unknown = [f"%{part}" for part in used if part not in DIRECTIVES]
+            if unknown:
+                yield f"date format {form!r} holds {', '.join(unknown)}, which no date is written with."
+
+
+def _is_mark(character: str) -> bool:
+    """Whether a character can stand between or around fields: ASCII, no letter or digit, no end of a line."""
+    return character.isascii() and not character.isalnum() and character not in "\n\r\0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventColumns:
+    """Names of the columns of an event file, as its header has them."""
+
+    patient: str = option("Column of the patient id.")
+    date: str = option("Column of the date of the event.")
+    code: str = option("Column of the medical code.")
+    code_fallback: str = option("Column of the code where the first one has none.", "")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFiles(DelimitedText):
+    """One kind of event file: rows of patient, date, code."""
+
+    columns: EventColumns = option("Names of the columns.")
+    code_system: str = option(
+        "'snomed' for SNOMED CT (Read codes among them are kept and counted). Any other name is a local system, whose"
+        " dictionary to SNOMED stands under [events.dictionaries]. Empty: each code says its own, as 'LOINC:8331-1' does.",
+        "snomed",
+    )
+    no_code: tuple[str, ...] = option("Values of the code column that mean 'no code', such as '0' in OMOP.", ())
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientColumns:
+    """Names of the columns of a patient file. Give birth_date, or birth_year with or without month and day.
+
+    A file without a birth only adds to the patients of the others, such as a file of deaths.
+    """
+
+    patient: str = option("Column of the patient id.")
+    birth_date: str = option("Column of the date of birth.", "")
+    birth_year: str = option("Column of the year of birth.", "")
+    birth_month: str = option("Column of the month of birth.", "")
+    birth_day: str = option("Column of the day of birth in its month.", "")
+    sex: str = option("Column of the sex.", "")
+    observation_start: str = option("Column of the date from which the patient was observed (registration).", "")
+    observation_ends: tuple[str, ...] = option(
+        "Columns of dates at which observation may have ended (end of registration, death): the earliest counts.", ()
+    )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        if self.birth_date and self.birth_year:
+            yield "give either birth_date or birth_year, not both."
+        if (self.birth_month and not self.birth_year) or (self.birth_day and not self.birth_month):
+            yield "birth_month needs birth_year, and birth_day needs birth_month."
+
+    @property
+    def tell_birth(self) -> bool:
+        """Whether the file says when patients were born, and so who is a patient."""
+        return bool(self.birth_date or self.birth_year)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinkedFiles(DelimitedText):
+    """A small table whose rows many patients share, such as practices; it is held in memory."""
+
+    key: str = option("Column of the key, such as the id of the practice.")
+    patient_key: str = option("Column of the key in the patient file.")
+    attributes: dict[str, str] = option("Columns to carry: name in the patient data set = column in the file.", {})
+    observation_ends: tuple[str, ...] = option(
+        "Columns of dates at which observation ended for all of its patients, such as the last collection.", ()
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatientFiles(DelimitedText):
+    """One kind of patient file: a row for each patient."""
+
+    columns: PatientColumns = option("Names of the columns.")
+    sex_values: dict[str, str] = option(
+        "How each value of the sex column is to be read, such as {1 = 'M', 2 = 'F'}.", {}
+    )
+    attributes: dict[str, str] = option(
+        "Other columns to carry: name in the patient data set = column in the file, such as region = 'rgn_name'.", {}
+    )
+    linked: tuple[LinkedFiles, ...] = option("Tables that are joined to the patients, such as practices.", ())
+
+    @property
+    def carried(self) -> set[str]:
+        """Names of the columns that these files give to patients, beside who they are."""
+        own = {OBSERVATION[0]} if self.columns.observation_start else set()
+        if self.columns.observation_ends or any(table.observation_ends for table in self.linked):
+            own.add(OBSERVATION[1])
+        return own.union(self.attributes, *(table.attributes for table in self.linked))
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        yield from super().problems()
+        for attributes in (self.attributes, *(table.attributes for table in self.linked)):
+            for name in attributes:
+                if name in RESERVED or not name.isidentifier():
+                    yield f"attributes: {name!r} cannot be the name of an attribute; choose another one."

@@ -1,0 +1,126 @@
+"""Parquet files in blocks, with the number of every row as its line: beside `text`, and with the same blocks as its result."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ehr_pipeline import plain
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.records.text import Block
+
+SUFFIX = ".parquet"
+FIRST_LINE = 1
+ROW_BYTES = 32  # of patient, date and code in memory, by which a block's size in bytes becomes one in rows
+EXACT = 2.0**53  # from here on, whole numbers as float64 may be others than were meant
+
+
+def read(
+    path: Path,
+    columns: Mapping[str, str],
+    where: str,
+    block_bytes: int,
+    progress: Progress,
+    numbers: tuple[str, ...] = (),
+) -> Iterator[Callable[[], Block]]:
+    """Yield the rows of a file as `text.read` does. Raises InputError for a missing column or a damaged file."""
+    size = path.stat().st_size
+    with _opened(path, columns, where) as file:
+        wanted = sorted(set(columns.values()))
+        rows, done = file.metadata.num_rows, 0
+        try:
+            for batch in file.iter_batches(max(1, block_bytes // ROW_BYTES), columns=wanted, use_threads=False):
+                yield partial(_block, batch, dict(columns), numbers)
+                progress.advance(size * batch.num_rows // max(rows, 1))
+                done += size * batch.num_rows // max(rows, 1)
+        except (OSError, pa.ArrowException) as error:
+            raise InputError(
+                f"{path}: this Parquet file is damaged ({str(error).splitlines()[0]}). Copy the file again."
+            ) from None
+    progress.advance(size - done)
+
+
+def read_header(path: Path, columns: Mapping[str, str], where: str) -> None:
+    """Look at the schema alone, and raise InputError unless the wanted columns are in it."""
+    _opened(path, columns, where).close()
+
+
+def names(path: Path) -> list[str]:
+    """The names of the columns. Raises InputError for a damaged file."""
+    with _opened(path, {}, "") as file:
+        return list(file.schema_arrow.names)
+
+
+def _opened(path: Path, columns: Mapping[str, str], where: str) -> pq.ParquetFile:
+    try:
+        file = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(f"{path}: this is no Parquet file, or it is cut off ({str(error).splitlines()[0]}).") from None
+    schema = file.schema_arrow
+    missing = [f"{name!r} ({where}: {role})" for role, name in columns.items() if name not in schema.names]
+    nested = [name for name in columns.values() if name in schema.names and pa.types.is_nested(schema.field(name).type)]
+    if missing:
+        raise InputError(f"{path}: no column {'; '.join(missing)}. The file has: {', '.join(schema.names[:30])}.")
+    if nested:
+        raise InputError(f"{path}: column {', '.join(nested)} holds lists or structures; one value a row was expected.")
+    return file
+
+
+def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, ...]) -> Block:
+    """Rows with plain numbers as numbers and dates as dates, the others as texts."""
+    frame = pl.DataFrame(pa.table(batch))
+    frame = frame.select(_value(frame[name]).alias(role) for role, name in columns.items())
+    frame = frame.insert_column(0, pl.Series("line", np.arange(batch.num_rows, dtype=np.int64)))
+    inexact = np.zeros(frame.height, bool)
+    for role in numbers:
+        if frame[role].dtype.is_float():
+            inexact |= _inexact(frame[role])
+    rejected = frame.filter(pl.Series(inexact)).select("line", reason=pl.lit("inexact_number"))
+    frame = frame.filter(pl.Series(~inexact)) if inexact.any() else frame
+    frame = frame.with_columns(
+        pl.col(role).fill_nan(None).cast(pl.Int64) for role in numbers if frame[role].dtype.is_float()
+    )
+    if not numbers or not all(frame[role].dtype == pl.Int64 for role in numbers):
+        return Block(_texts(frame), rejected)
+    good = np.ones(frame.height, bool)
+    for role in numbers:
+        values = frame[role].fill_null(0).to_numpy()
+        good &= (values > 0) & (values < plain.LIMIT)
+    others = [role for role in columns if role not in numbers and frame[role].dtype not in (pl.Date, pl.String)]
+    numeric = frame.filter(pl.Series(good)).with_columns(pl.col(role).cast(pl.String) for role in others)
+    return Block(_texts(frame.filter(pl.Series(~good))), rejected, numeric)
+
+
+def _value(column: pl.Series) -> pl.Series:
+    """Integers as int64 (unsigned ones too large for that as texts), moments as their dates, categories as texts."""
+    kind = column.dtype
+    if kind.is_integer():
+        numbers = column.cast(pl.Int64, strict=False)
+        return column.cast(pl.String) if numbers.null_count() > column.null_count() else numbers
+    if isinstance(kind, pl.Datetime):
+        return column.dt.date()
+    return column if kind == pl.Date or kind.is_float() else column.cast(pl.String)
+
+
+def _inexact(column: pl.Series) -> NDArray[np.bool_]:
+    """Which floating-point numbers (n,) are no whole numbers that float64 holds exactly."""
+    values = column.cast(pl.Float64).fill_null(0).fill_nan(0).to_numpy()
+    inexact: NDArray[np.bool_] = (np.abs(values) >= EXACT) | (values != np.floor(values))
+    return inexact
+
+
+def _texts(frame: pl.DataFrame) -> pl.DataFrame:
+    """All but `line` as stripped texts, missing values as empty ones; dates as YYYY-MM-DD."""
+    return frame.with_columns(
+        (pl.col(name).dt.to_string("%Y-%m-%d") if kind == pl.Date else pl.col(name).cast(pl.String))
+        .fill_null("")
+        .str.strip_chars()
+        for name, kind in frame.schema.items()
+        if name != "line"
+    )

@@ -1,0 +1,82 @@
+"""CPRD Aurum: tab-separated files of observations, drug issues, patients and practices, as the extraction tool writes them.
+
+Source: CPRD Aurum Data Specification. Dates are dd/mm/yyyy; ids have up to 19 digits; only the year of birth is told, and the month
+for children. `medcodeid` and `prodcodeid` are codes of CPRD's own: its dictionaries under [events.dictionaries] translate them.
+"""
+
+from dataclasses import dataclass
+
+from ehr_pipeline.fields import option
+from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
+from ehr_pipeline.records.layouts import EventColumns, EventFiles, LinkedFiles, PatientColumns, PatientFiles
+
+WHERE = "records.cprd_aurum"
+SEX = {"1": "M", "2": "F"}
+DATES = ("%d/%m/%Y", "%Y-%m-%d")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CprdAurum:
+    """CPRD Aurum. The medical and the product dictionary stand under [events.dictionaries] as `medcodeid` and `prodcodeid`.
+
+    A patient is observed from the start of the registration to the end of it, the practice's last collection or death.
+    """
+
+    observations: str = option(
+        "Glob of the Observation files; empty: they are not read.", "*[Ee]xtract_[Oo]bservation*.txt*"
+    )
+    drug_issues: str = option(
+        "Glob of the DrugIssue files; empty: they are not read.", "*[Ee]xtract_[Dd]rug[Ii]ssue*.txt*"
+    )
+    patients: str = option("Glob of the Patient files.", "*[Ee]xtract_[Pp]atient*.txt*")
+    practices: str = option(
+        "Glob of the Practice files, which tell region and last collection; there need be none.",
+        "*[Ee]xtract_[Pp]ractice*.txt*",
+    )
+    attributes: dict[str, str] = option(
+        "Columns of the Patient file to carry: name in the patient data set = column.", {"practice": "pracid"}
+    )
+    practice_attributes: dict[str, str] = option(
+        "Columns of the Practice file to carry: name in the patient data set = column.", {"region": "region"}
+    )
+
+    def kinds(self) -> Kinds:
+        """The kinds of files of an extract."""
+        events = [
+            _events(name, files, date, code)
+            for name, files, date, code in (
+                ("observations", self.observations, "obsdate", "medcodeid"),
+                ("drug_issues", self.drug_issues, "issuedate", "prodcodeid"),
+            )
+            if files
+        ]
+        practice = LinkedFiles(
+            files=self.practices,
+            key="pracid",
+            patient_key="pracid",
+            attributes=self.practice_attributes,
+            observation_ends=("lcd",),
+            date_formats=DATES,
+        )
+        people = PatientFiles(
+            files=self.patients,
+            columns=PatientColumns(
+                patient="patid",
+                birth_year="yob",
+                birth_month="mob",
+                sex="gender",
+                observation_start="regstartdate",
+                observation_ends=("regenddate", "cprd_ddate"),
+            ),
+            sex_values=SEX,
+            attributes=self.attributes,
+            linked=(practice,) if self.practices else (),
+            date_formats=DATES,
+        )
+        return Kinds(tuple(events), (PatientKind(where=f"{WHERE}.patients", files=people),))
+
+
+def _events(name: str, files: str, date: str, code: str) -> EventKind:
+    columns = EventColumns(patient="patid", date=date, code=code)
+    layout = EventFiles(files=files, columns=columns, code_system=code, date_formats=DATES)
+    return EventKind(where=f"{WHERE}.{name}", files=layout, required=False)

@@ -1,0 +1,30 @@
+"""Files of any layout, whose columns the settings name: OPCRD, and whatever has no source of its own."""
+
+from collections.abc import Iterator
+
+from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
+from ehr_pipeline.records.layouts import EventFiles, PatientFiles
+
+
+def kinds(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) -> Kinds:
+    """The kinds of files that the tables [[records.events]] and [[records.patients]] describe."""
+    return Kinds(
+        tuple(EventKind(where=f"records.events[{number}]", files=files) for number, files in enumerate(events)),
+        tuple(
+            PatientKind(where=f"records.patients[{number}]", files=files, partial=not files.columns.tell_birth)
+            for number, files in enumerate(patients)
+        ),
+    )
+
+
+def problems(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) -> Iterator[str]:
+    """What is missing in the two tables."""
+    if not events:
+        yield "at least one [[records.events]] table is needed."
+    if not patients:
+        yield "at least one [[records.patients]] table is needed."
+    elif not any(files.columns.tell_birth for files in patients):
+        yield (
+            "no table of [[records.patients]] tells when patients were born: give columns.birth_date or columns.birth_year, so"
+            " that ages can be computed."
+        )

@@ -1,0 +1,136 @@
+"""MEDS 0.4 (Medical Event Data Standard): Parquet with a row for each measurement: subject, time, code.
+
+A row is an event; or it tells of the patient: the birth, the death, and codes of the options' prefixes such as 'GENDER//F', which
+may stand without a time. Any other row without a time is rejected as `no_time`.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import polars as pl
+
+from ehr_pipeline.fields import option
+from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
+from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+
+WHERE = "records.meds"
+COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}
+SEX = {"M": "M", "F": "F", "MALE": "M", "FEMALE": "F", "8507": "M", "8532": "F"}
+NOTHING = ("GENDER//", "SEX//")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meds:
+    """MEDS 0.4. Codes say their system before '//' or '/': SNOMED's are mapped, others stay local systems, 'LOINC:8331-1'."""
+
+    data: str = option("Glob of the data files.", "data/**/*.parquet")
+    snomed_prefixes: tuple[str, ...] = option("What stands before SNOMED codes.", ("SNOMED//", "SNOMED/", "SNOMEDCT//"))
+    birth_codes: tuple[str, ...] = option("Codes of a birth (or what they begin with, before '//').", ("MEDS_BIRTH",))
+    death_codes: tuple[str, ...] = option("Codes of a death, which ends observation.", ("MEDS_DEATH",))
+    sex_prefixes: tuple[str, ...] = option(
+        "What stands before the sex: M, F, male, female or OMOP's concepts.", NOTHING
+    )
+    attributes: dict[str, str] = option(
+        "Attributes that codes tell: name in the patient data set = what stands before the value.",
+        {"race": "RACE//", "ethnicity": "ETHNICITY//"},
+    )
+    splits: str = option(
+        "Name of an attribute that carries the split of metadata/subject_splits.parquet; empty: it is not carried.", ""
+    )
+
+    def kinds(self) -> Kinds:
+        """The kinds of files of an extract."""
+        columns = EventColumns(**COLUMNS)
+        files = EventFiles(files=self.data, columns=columns, code_system="", date_formats=("%Y-%m-%d",))
+        events = EventKind(where=f"{WHERE}.data", files=files, adapt=partial(_events, self))
+        told = PatientFiles(
+            files=self.data,
+            columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", observation_ends=("death",)),
+            sex_values=SEX,
+            attributes={name: name for name in self.attributes},
+            date_formats=("%Y-%m-%d",),
+        )
+        people = [
+            PatientKind(
+                where=f"{WHERE}.data", files=told, adapt=partial(_patients, self), partial=True, columns=COLUMNS
+            )
+        ]
+        if self.splits:
+            split = PatientFiles(
+                files="metadata/subject_splits.parquet",
+                columns=PatientColumns(patient="subject_id"),
+                attributes={self.splits: "split"},
+            )
+            people.append(PatientKind(where=f"{WHERE}.splits", files=split, partial=True))
+        return Kinds((events,), tuple(people))
+
+
+def _roles(options: Meds, code: pl.Expr) -> dict[str, pl.Expr]:
+    """Which codes tell of the patient, and what."""
+
+    def is_code(names: tuple[str, ...]) -> pl.Expr:
+        return pl.any_horizontal(
+            [(code == name) | code.str.starts_with(f"{name}//") for name in names] or [pl.lit(False)]
+        )
+
+    def begins(prefixes: tuple[str, ...]) -> pl.Expr:
+        return pl.any_horizontal([code.str.starts_with(prefix) for prefix in prefixes] or [pl.lit(False)])
+
+    return {
+        "birth_date": is_code(options.birth_codes),
+        "observation_ends:0": is_code(options.death_codes),
+        "sex": begins(options.sex_prefixes),
+        **{f"attribute:{name}": begins((prefix,)) for name, prefix in options.attributes.items()},
+    }
+
+
+def _by_code(options: Meds, rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows with `role`: what their code tells of the patient, or null. There are few distinct codes: each is looked at once."""
+    codes = rows.select(pl.col("code").unique(maintain_order=True))
+    roles = _roles(options, pl.col("code"))
+    role = pl.coalesce([pl.when(is_it).then(pl.lit(name)) for name, is_it in roles.items()])
+    table = codes.with_columns(role=role, told=_after_prefix(), event_code=_event_code(options))
+    return rows.join(table, on="code", how="left", maintain_order="left")
+
+
+def _after_prefix() -> pl.Expr:
+    return pl.col("code").str.replace(r"^[^/]*//?", "")
+
+
+def _event_code(options: Meds) -> pl.Expr:
+    """SNOMED codes as they are; others as 'SYSTEM:code', by what stands before the first '//' or '/', or else as 'meds:code'."""
+    code = pl.col("code")
+    snomed = [
+        pl.when(code.str.starts_with(prefix)).then(code.str.strip_prefix(prefix))
+        for prefix in sorted(options.snomed_prefixes, key=len, reverse=True)
+    ]
+    parts = code.str.extract_groups(r"^([^/\s:]{1,40})//?(.*)$").struct
+    value = pl.coalesce(parts.field("2"), code).str.replace_all(r"\s+", "_")
+    local = pl.coalesce(parts.field("1"), pl.lit("meds")) + ":" + value
+    return pl.coalesce([*snomed, pl.when(code != "").then(local).otherwise(pl.lit(""))])
+
+
+def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows of events (line, patient, date, code), and those without a time that tell nothing of the patient."""
+    others = _by_code(options, rows).filter(pl.col("role").is_null())
+    timed = others.filter(pl.col("date") != "")
+    timeless = others.filter(pl.col("date") == "").select("line", reason=pl.lit("no_time"))
+    return timed.select("line", "patient", "date", code="event_code"), timeless
+
+
+def _patients(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Rows that tell of patients, each with one thing that is known; births and deaths without a time are rejected."""
+    told = _by_code(options, rows).filter(pl.col("role").is_not_null())
+    dated = pl.col("role").is_in(["birth_date", "observation_ends:0"])
+    timeless = told.filter(dated & (pl.col("date") == "")).select("line", reason=pl.lit("no_time"))
+    told = told.filter(~dated | (pl.col("date") != ""))
+    value = (
+        pl.when(dated)
+        .then("date")
+        .when(pl.col("role") == "sex")
+        .then(pl.col("told").str.to_uppercase())
+        .otherwise("told")
+    )
+    names = list(_roles(options, pl.col("code")))
+    known = [pl.when(pl.col("role") == name).then(value).otherwise(pl.lit("")).alias(name) for name in names]
+    return told.select("line", "patient", *known), timeless

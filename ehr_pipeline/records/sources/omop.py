@@ -1,0 +1,85 @@
+"""OMOP Common Data Model 5.4 (OHDSI): one table a file, CSV or Parquet, with column names in upper or lower case.
+
+An event's code is its standard concept, or its source concept where that is 0 ("no matching concept"). The mapping stage translates
+concept ids through the vocabulary tables that events.omop_vocabulary names.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from ehr_pipeline.fields import option
+from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
+from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+from ehr_pipeline.terminology.omop import CODE_SYSTEM
+
+WHERE = "records.omop"
+NO_CONCEPT = ("0", "0.0")
+SEX = {"8507": "M", "8532": "F", "8507.0": "M", "8532.0": "F"}  # concepts of the Gender vocabulary
+DATES = ("%Y-%m-%d", "%Y%m%d")
+# Columns of date, concept and source concept of each table that holds events (OMOP CDM 5.4 specification).
+EVENTS = {
+    "condition_occurrence": ("condition_start_date", "condition_concept_id", "condition_source_concept_id"),
+    "procedure_occurrence": ("procedure_date", "procedure_concept_id", "procedure_source_concept_id"),
+    "drug_exposure": ("drug_exposure_start_date", "drug_concept_id", "drug_source_concept_id"),
+    "measurement": ("measurement_date", "measurement_concept_id", "measurement_source_concept_id"),
+    "observation": ("observation_date", "observation_concept_id", "observation_source_concept_id"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Omop:
+    """OMOP CDM 5.4. A table is TABLE.csv, TABLE.csv.gz, TABLE.parquet, numbered parts TABLE_1.csv, or a folder of that name.
+
+    Death ends the observation of a patient. The vocabulary stands in events.omop_vocabulary.
+    """
+
+    tables: tuple[
+        Literal["condition_occurrence", "procedure_occurrence", "drug_exposure", "measurement", "observation"], ...
+    ] = option("Which tables of events are read, where they are there.", tuple(EVENTS))
+    delimiter: str = option("One character between fields of CSV files.", ",")
+    quote: str = option("The quoting character of CSV files, or empty where they do not quote.", '"')
+    attributes: dict[str, str] = option(
+        "Columns of `person` to carry: name in the patient data set = column.",
+        {"race": "race_source_value", "ethnicity": "ethnicity_source_value"},
+    )
+
+    def kinds(self) -> Kinds:
+        """The kinds of files of an extract."""
+        text: dict[str, Any] = {"delimiter": self.delimiter, "quote": self.quote, "date_formats": DATES}
+        events = []
+        for table in self.tables:
+            date, code, source = EVENTS[table]
+            columns = EventColumns(patient="person_id", date=date, code=code, code_fallback=source)
+            layout = EventFiles(
+                files=files_of(table), columns=columns, code_system=CODE_SYSTEM, no_code=NO_CONCEPT, **text
+            )
+            events.append(EventKind(where=f"{WHERE}.tables: {table}", files=layout, required=False, any_case=True))
+        person = PatientFiles(
+            files=files_of("person"),
+            columns=PatientColumns(
+                patient="person_id",
+                birth_year="year_of_birth",
+                birth_month="month_of_birth",
+                birth_day="day_of_birth",
+                sex="gender_concept_id",
+            ),
+            sex_values=SEX,
+            attributes=self.attributes,
+            **text,
+        )
+        death = PatientFiles(
+            files=files_of("death"),
+            columns=PatientColumns(patient="person_id", observation_ends=("death_date",)),
+            **text,
+        )
+        people = (
+            PatientKind(where=f"{WHERE}: person", files=person, any_case=True),
+            PatientKind(where=f"{WHERE}: death", files=death, any_case=True, required=False, partial=True),
+        )
+        return Kinds(tuple(events), people)
+
+
+def files_of(table: str) -> str:
+    """Globs of the files of a table, in both cases."""
+    shapes = ("{0}.csv*", "{0}_[0-9]*.csv*", "{0}/*.csv*", "{0}.parquet", "{0}_[0-9]*.parquet", "{0}/*.parquet")
+    return "|".join(shape.format(name) for name in (table, table.upper()) for shape in shapes)

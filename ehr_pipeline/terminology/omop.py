@@ -1,0 +1,165 @@
+"""The vocabulary tables of OMOP (OHDSI Athena): what concept ids mean. Read as streams, for the few ids that occur.
+
+A concept that is not standard is replaced by what it 'Maps to'; a drug becomes its ingredient, where CONCEPT_ANCESTOR tells
+it. Where either has several targets, SNOMED's come first, then the lowest concept id; the others are listed as runners-up.
+"""
+
+import gzip
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+
+CODE_SYSTEM = "omop"
+TABLES = {
+    "concept": (
+        "concept_id", "concept_name", "domain_id", "vocabulary_id", "concept_class_id", "standard_concept", "concept_code",
+    ),
+    "concept_relationship": ("concept_id_1", "concept_id_2", "relationship_id", "invalid_reason"),
+    "concept_ancestor": ("ancestor_concept_id", "descendant_concept_id"),
+}  # fmt: skip
+SNOMED = "SNOMED"
+
+
+def files(folder: Path) -> dict[str, Path]:
+    """The vocabulary tables in a folder. Raises InputError without CONCEPT."""
+    found = {}
+    for table in TABLES:
+        names = (f"{name}{ending}" for name in (table.upper(), table) for ending in (".csv", ".csv.gz", ".parquet"))
+        present = [folder / name for name in names if (folder / name).is_file()]
+        if present:
+            found[table] = present[0]
+    if "concept" not in found:
+        raise InputError(
+            f"{folder} (events.omop_vocabulary): no CONCEPT.csv, CONCEPT.csv.gz or CONCEPT.parquet. Download the vocabularies from"
+            " Athena (athena.ohdsi.org), or export the table from the database."
+        )
+    return found
+
+
+def look(folder: Path) -> None:
+    """Raise InputError unless the tables have the columns they should have."""
+    for table, path in files(folder).items():
+        _scan(path, table)
+
+
+def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
+    """What distinct concept ids (texts) mean: id, system (vocabulary), code, name, runners_up (concept ids).
+
+    An id that no table has is missing in the result. Raises InputError for a file that cannot be used.
+    """
+    paths = files(folder)
+    wanted = ids.cast(pl.Int64, strict=False).drop_nulls().unique()
+    targets = _maps_to(paths.get("concept_relationship"), wanted)
+    own = pl.concat([wanted.alias("target"), targets["target"]]).unique()
+    concepts = _concepts(paths["concept"], own)
+    table = pl.DataFrame({"id": wanted}).join(concepts, left_on="id", right_on="concept_id", how="inner")
+    lost = table.filter(pl.col("standard_concept") != "S").select("id")
+    chosen = pl.concat(
+        [table.filter(pl.col("standard_concept") == "S").select("id", target="id"), targets.join(lost, on="id")]
+    )
+    chosen = chosen.join(_preferred(concepts), left_on="target", right_on="concept_id", how="inner")
+    chosen = _first(chosen)
+    rest = table.join(chosen, on="id", how="anti").select("id", target="id", runners_up=pl.lit(""))
+    chosen = _ingredients(paths.get("concept_ancestor"), pl.concat([chosen, rest]), concepts)
+    result = chosen.join(concepts, left_on="target", right_on="concept_id", how="left")
+    return result.select(
+        pl.col("id").cast(pl.String),
+        system="vocabulary_id",
+        code="concept_code",
+        name="concept_name",
+        runners_up="runners_up",
+    ).sort("id")
+
+
+def _first(targets: pl.DataFrame) -> pl.DataFrame:
+    """One target for each id, and the others: SNOMED's first, then the lowest."""
+    ordered = targets.sort("id", pl.col("vocabulary_id") != SNOMED, "target")
+    return ordered.group_by("id", maintain_order=True).agg(
+        pl.col("target").first(),
+        runners_up=pl.col("target").slice(1).cast(pl.String).str.join(" "),
+    )
+
+
+def _preferred(concepts: pl.DataFrame) -> pl.DataFrame:
+    return concepts.select("concept_id", "vocabulary_id")
+
+
+def _maps_to(path: Path | None, wanted: pl.Series) -> pl.DataFrame:
+    """What concepts map to (id, target); only relationships that are valid."""
+    if path is None:
+        return pl.DataFrame(schema={"id": pl.Int64, "target": pl.Int64})
+    first = _number("concept_id_1")
+    rows = _scan(path, "concept_relationship").filter(
+        pl.col("relationship_id") == "Maps to",
+        pl.col("invalid_reason").fill_null("") == "",
+        first.is_in(wanted.implode()),
+    )
+    return rows.select(id=first, target=_number("concept_id_2")).unique().collect(engine="streaming")
+
+
+def _concepts(path: Path, wanted: pl.Series) -> pl.DataFrame:
+    """The wanted concepts, and every standard ingredient."""
+    number = _number("concept_id")
+    ingredient = (pl.col("concept_class_id") == "Ingredient") & (pl.col("standard_concept") == "S")
+    rows = _scan(path, "concept").filter(number.is_in(wanted.implode()) | ingredient)
+    return (
+        rows.with_columns(number, pl.col("standard_concept").fill_null(""))
+        .unique("concept_id")
+        .collect(engine="streaming")
+    )
+
+
+def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame) -> pl.DataFrame:
+    """Drugs as their ingredients; everything else as it is."""
+    if path is None:
+        return chosen
+    drugs = concepts.filter(pl.col("domain_id") == "Drug")
+    ingredients = drugs.filter(pl.col("concept_class_id") == "Ingredient")["concept_id"]
+    wanted = chosen.join(drugs, left_on="target", right_on="concept_id", how="semi")["target"].unique()
+    ancestor, descendant = _number("ancestor_concept_id"), _number("descendant_concept_id")
+    rows = _scan(path, "concept_ancestor").filter(
+        descendant.is_in(wanted.implode()), ancestor.is_in(ingredients.implode())
+    )
+    pairs = rows.select(drug=descendant, target=ancestor).unique().sort("drug", "target").collect(engine="streaming")
+    one = pairs.group_by("drug", maintain_order=True).agg(
+        ingredient=pl.col("target").first(), others=pl.col("target").slice(1).cast(pl.String).str.join(" ")
+    )
+    joined = chosen.join(one, left_on="target", right_on="drug", how="left")
+    return joined.select(
+        "id",
+        target=pl.coalesce("ingredient", "target"),
+        runners_up=pl.concat_str(["runners_up", pl.col("others").fill_null("")], separator=" ").str.strip_chars(),
+    )
+
+
+def _number(name: str) -> pl.Expr:
+    """A column of concept ids, which some exports write as '4112343.0'; they are small enough for float64."""
+    return pl.col(name).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
+
+
+def _scan(path: Path, table: str) -> pl.LazyFrame:
+    """A vocabulary table as a stream of texts, its columns named in lower case. Raises InputError for missing columns.
+
+    Athena's files are tab-separated and do not quote; exports of databases are comma-separated and do.
+    """
+    try:
+        if path.suffix == ".parquet":
+            frame = pl.scan_parquet(path, glob=False)
+        else:
+            with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as stream:
+                tabs = b"\t" in stream.readline()
+            frame = pl.scan_csv(
+                path, separator="\t" if tabs else ",", quote_char=None if tabs else '"', infer_schema=False, glob=False
+            )
+        names = frame.collect_schema().names()
+    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+        raise InputError(
+            f"{path}: this vocabulary table cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
+        ) from None
+    own = {name.lower(): name for name in names}
+    missing = [name for name in TABLES[table] if name not in own]
+    if missing:
+        raise InputError(f"{path}, line 1: no column {', '.join(missing)}. The header has: {', '.join(names[:30])}.")
+    return frame.select(pl.col(own[name]).cast(pl.String).alias(name) for name in TABLES[table])

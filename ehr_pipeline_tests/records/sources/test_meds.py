@@ -1,0 +1,124 @@
+"""MEDS 0.4: one file of rows tells of patients and of events."""
+
+import datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.sources.meds import Meds
+from ehr_pipeline_tests.records.sources.reading import folder, parquet, read, rows
+
+BORN, SEEN, DEAD = (datetime.datetime(year, 3, 4, 5, 6) for year in (1950, 2001, 2010))
+Row = tuple[int | None, datetime.datetime | None, str]
+
+
+def shard(path: Path, data: list[Row]) -> None:
+    subject, time, code = zip(*data, strict=True)
+    parquet(
+        path,
+        subject_id=pa.array(subject, pa.int64()),
+        time=pa.array(time, pa.timestamp("us")),
+        code=pa.array(code, pa.string()),
+        numeric_value=pa.nulls(len(data), pa.float32()),
+    )
+
+
+@pytest.fixture
+def extract(tmp_path: Path) -> Path:
+    extract = folder(tmp_path)
+    shard(
+        extract / "data/train/0.parquet",
+        [
+            (1, None, "GENDER//F"),
+            (1, None, "RACE//white"),
+            (1, None, "EYE_COLOUR//blue"),  # row 3: known by no option
+            (1, BORN, "MEDS_BIRTH"),
+            (1, SEEN, "SNOMED//9014002"),
+            (1, SEEN, "SNOMED/195967001"),
+            (1, SEEN, "LOINC//8331-1//high"),
+            (1, SEEN, "plain code"),
+            (1, DEAD, "MEDS_DEATH"),
+        ],
+    )
+    shard(
+        extract / "data/tuning/0.parquet",
+        [
+            (-2, None, "GENDER//M"),
+            (-2, None, "MEDS_BIRTH"),  # row 2: a birth without a time
+            (-2, SEEN, "SNOMED//24079001"),  # nobody knows when -2 was born
+            (3, BORN, "MEDS_BIRTH"),
+            (3, datetime.datetime(1940, 1, 1), "SNOMED//24079001"),
+            (None, SEEN, "SNOMED//24079001"),
+        ],
+    )
+    parquet(extract / "metadata/subject_splits.parquet", subject_id=[1, 3], split=["train", "tuning"])
+    return extract
+
+
+def test_rows_are_events_or_tell_of_patients(extract: Path, tmp_path: Path) -> None:
+    counts = read(extract, tmp_path / "out", source="meds", meds=Meds(splits="split"))
+    assert rows(tmp_path / "out", "events") == [
+        ("1", "2001-03-04", "195967001"),
+        ("1", "2001-03-04", "9014002"),
+        ("1", "2001-03-04", "LOINC:8331-1//high"),
+        ("1", "2001-03-04", "meds:plain_code"),
+    ]
+    # id, birth, precision, sex, ethnicity, end and start of observation, race, split
+    assert rows(tmp_path / "out", "patients") == [
+        ("1", "1950-03-04", "day", "F", "", "2010-03-04", "white", "train"),
+        ("3", "1950-03-04", "day", "", "", None, "", "tuning"),
+    ]
+    one, two = "data/train/0.parquet", "data/tuning/0.parquet"
+    assert rows(tmp_path / "out", "quarantine") == [
+        (one, 3, "no_time"),
+        (two, 1, "adds_to_no_patient"),
+        (two, 2, "no_time"),
+        (two, 3, "unknown_patient"),
+        (two, 5, "before_birth"),
+        (two, 6, "missing_patient"),
+    ]
+    assert (counts["rows_in"], counts["patients"]["rows_in"]) == (8, 7 + 2), (
+        "every row is of one of both, and two of splits"
+    )
+
+
+def test_the_size_of_blocks_changes_nothing(extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(extract, tmp_path / "one", source="meds")
+    monkeypatch.setattr("ehr_pipeline.records.parquet.ROW_BYTES", 1 << 20)
+    read(extract, tmp_path / "two", source="meds", block_megabytes=1)
+    for path in (tmp_path / "one").rglob("*.arrow"):
+        if path.parent.name != "quarantine":
+            assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+    assert rows(tmp_path / "one", "quarantine") == rows(tmp_path / "two", "quarantine")
+
+
+def test_what_was_exported_can_be_read_again(tiny: Pipeline, tmp_path: Path) -> None:
+    from ehr_pipeline.export import meds
+
+    out = folder(tmp_path) / "set"
+    artifacts = [tiny.store.current(name) for name in ("mapped_events", "patient_dataset", "data_split")]
+    told = meds.export(*artifacts, "Tiny", out)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"data": "set/data/**/*.parquet", "snomed_prefixes": ("SNOMED//",)}
+    attributes = {name: f"{name.upper()}//" for name in ("region", "practice", "treatment", "ethnicity")}
+    counts = read(out.parent, tmp_path / "out", source="meds", meds=Meds(**options, attributes=attributes))
+    assert counts["patients"]["kept"] == told["subjects"]
+    assert counts["rows_in"] == told["kept"]
+    # Births known to the year stand at its middle in MEDS, so that events of the year's first half come before them.
+    assert set(counts["dropped"]) <= {"before_birth"}
+    assert counts["kept"] > 0.97 * told["kept"]
+
+
+def test_a_damaged_or_wrong_file_is_told(extract: Path, tmp_path: Path) -> None:
+    path = extract / "data/tuning/0.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match=r"tuning/0.parquet: this is no Parquet file, or it is cut off"):
+        read(extract, tmp_path / "out", source="meds")
+    parquet(path, subject_id=[1], moment=[BORN], code=["x"])
+    with pytest.raises(
+        InputError, match=r"no column 'time' \(records.meds.data: date\). The file has: subject_id, moment, code"
+    ):
+        read(extract, tmp_path / "again", source="meds")
