@@ -28,7 +28,7 @@ def shard(path: Path, data: list[Row]) -> None:
 
 
 @pytest.fixture
-def extract(tmp_path: Path) -> Path:
+def meds_set(tmp_path: Path) -> Path:
     extract = folder(tmp_path)
     shard(
         extract / "data/train/0.parquet",
@@ -59,8 +59,8 @@ def extract(tmp_path: Path) -> Path:
     return extract
 
 
-def test_rows_are_events_or_tell_of_patients(extract: Path, tmp_path: Path) -> None:
-    counts = read(extract, tmp_path / "out", source="meds", meds=Meds(splits="split"))
+def test_rows_are_events_or_tell_of_patients(meds_set: Path, tmp_path: Path) -> None:
+    counts = read(meds_set, tmp_path / "out", source="meds", meds=Meds(splits="split"))
     assert rows(tmp_path / "out", "events") == [
         ("1", "2001-03-04", "195967001"),
         ("1", "2001-03-04", "9014002"),
@@ -86,10 +86,10 @@ def test_rows_are_events_or_tell_of_patients(extract: Path, tmp_path: Path) -> N
     )
 
 
-def test_the_size_of_blocks_changes_nothing(extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read(extract, tmp_path / "one", source="meds")
+def test_the_size_of_blocks_changes_nothing(meds_set: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read(meds_set, tmp_path / "one", source="meds")
     monkeypatch.setattr("ehr_pipeline.records.parquet.ROW_BYTES", 1 << 20)
-    read(extract, tmp_path / "two", source="meds", block_megabytes=1)
+    read(meds_set, tmp_path / "two", source="meds", block_megabytes=1)
     for path in (tmp_path / "one").rglob("*.arrow"):
         if path.parent.name != "quarantine":
             assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
@@ -112,13 +112,13 @@ def test_what_was_exported_can_be_read_again(tiny: Pipeline, tmp_path: Path) -> 
     assert counts["kept"] > 0.97 * told["kept"]
 
 
-def test_a_damaged_or_wrong_file_is_told(extract: Path, tmp_path: Path) -> None:
-    path = extract / "data/tuning/0.parquet"
+def test_a_damaged_or_wrong_file_is_told(meds_set: Path, tmp_path: Path) -> None:
+    path = meds_set / "data/tuning/0.parquet"
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(InputError, match=r"tuning/0.parquet: this is no Parquet file, or it is cut off"):
-        read(extract, tmp_path / "out", source="meds")
+        read(meds_set, tmp_path / "out", source="meds")
     parquet(path, subject_id=[1], moment=[BORN], code=["x"])
     with pytest.raises(
         InputError, match=r"no column 'time' \(records.meds.data: date\). The file has: subject_id, moment, code"
     ):
-        read(extract, tmp_path / "again", source="meds")
+        read(meds_set, tmp_path / "again", source="meds")

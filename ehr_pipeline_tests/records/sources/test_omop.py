@@ -99,7 +99,7 @@ def mapped(vocabulary: Path, unmapped: str = "keep") -> dict[str, tuple[str | No
 def test_concepts_become_snomed_codes_ingredients_or_tokens_of_their_own(extract: Path, tmp_path: Path) -> None:
     wanted = {
         "omop:140168": ("C0033860", "Psoriasis", "international", ""),
-        "omop:35208000": ("C0033860", "Psoriasis", "international", "omop:4000001"),
+        "omop:35208000": ("C0033860", "Psoriasis", "international", "omop:100001"),
         "omop:19059056": ("RxNorm:1191", "aspirin", "RxNorm", None),
         "omop:40162522": ("RxNorm:1191", "aspirin", "RxNorm", "omop:1189596"),
         "omop:3006322": ("LOINC:8331-1", "Oral temperature", "LOINC", None),
