@@ -11,7 +11,7 @@ import csv
 import importlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,8 @@ class Pipeline:
         folder = Path(self.study.records.landing) / extract
         inputs, files = self._text_of(extract)
         previous = self._before_withdrawals(extract, inputs)
-        make = guarded(files, lambda out: build.build(folder, self.study.records, out, previous))
+        settings = replace(self.study.records, buckets=int(inputs["buckets"]))
+        make = guarded(files, lambda out: build.build(folder, settings, out, previous))
         return self._make("raw_records", inputs, make, extract)
 
     def extract_catalog(self) -> Artifact:
@@ -353,14 +354,20 @@ class Pipeline:
 
     def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
         """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
-        from ehr_pipeline.records import build
+        from ehr_pipeline.records import build, sizing
 
         folder, known = Path(self.study.records.landing) / extract, self._previous("raw_records", extract)
         if known is not None and not folder.is_dir():
             return known.manifest["inputs"], []
         files = build.input_files(folder, self.study.records)
         latest = build.latest_date(extract, self.study.records).isoformat()
-        return {"landing": input_state(files, folder), "latest_date": latest}, files
+        buckets = self.study.records.buckets or self._buckets_of_others(extract) or sizing.buckets_for(files)
+        return {"landing": input_state(files, folder), "latest_date": latest, "buckets": str(buckets)}, files
+
+    def _buckets_of_others(self, extract: str) -> int:
+        """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
+        others = [other for other in self.store.partitions("raw_records") if other != extract]
+        return int(self.store.current("raw_records", others[-1]).counts["buckets"]) if others else 0
 
     def _before_withdrawals(self, extract: str, inputs: Mapping[str, str]) -> Artifact | None:
         """The current records of an extract, if nothing but the list of withdrawals has changed since."""

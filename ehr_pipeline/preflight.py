@@ -80,6 +80,8 @@ def _extracts(study: Study, found: Preflight) -> None:
 def _terminology(study: Study, found: Preflight) -> None:
     found.look(rrf.scan, Path(study.events.mrconso), rrf.MRCONSO)
     found.look(rrf.scan, Path(study.vocabulary.mrsty), rrf.MRSTY)
+    if study.events.mrsab:
+        found.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
     for dictionary in (*study.events.dictionaries.values(), *study.events.migrations.values()):
         found.look(read_dictionary, dictionary)
     if study.events.omop_vocabulary:

@@ -46,7 +46,8 @@ def inputs(settings: EventsSettings) -> list[Path]:
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
     releases = (*settings.descriptions, *settings.associations, *settings.relationships)
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
-    return [Path(path) for path in (settings.mrconso, *(table.file for table in tables), *releases, *vocabulary)]
+    named = (settings.mrconso, settings.mrsab, *(table.file for table in tables), *releases, *vocabulary)
+    return [Path(path) for path in named if path]
 
 
 def build(records: list[Artifact], settings: EventsSettings, out: Path, previous: Artifact | None = None) -> Counts:
@@ -75,6 +76,7 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
     remember(out, finished)
     mapping = mapping.with_columns(events=pl.Series(counted, dtype=pl.Int64))
     report = coverage.report(mapping)
+    report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
     if not report["mapped_events"]:
         raise InputError(
             f"{settings.mrconso}: none of the {report['events']:,} events has a code of source {settings.source!r} in this file."

@@ -29,6 +29,11 @@ class EventsSettings:
 
     mrconso: str = option("MRCONSO.RRF of the UMLS (.gz is read too).", role="input")
     source: str = option("Source vocabulary (SAB) whose atoms are read.", "SNOMEDCT_US")
+    mrsab: str = option(
+        "MRSAB.RRF of the UMLS: the report then says which version of the source the concepts come from.",
+        "",
+        role="input",
+    )
     suppress: tuple[str, ...] = option(
         "Values of SUPPRESS to accept, in this order: N is current, O obsolete, where retired concepts live.",
         ("N", "O"),

@@ -7,13 +7,14 @@ files changes a byte; and `quarantine/`, which names file, line and reason of ev
 import datetime
 import shutil
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import files, patients, withdrawals
+from ehr_pipeline.records import files, patients, sizing, withdrawals
 from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
@@ -63,8 +64,9 @@ def build(folder: Path, settings: RecordsSettings, out: Path, previous: Artifact
         withdrawals.link(previous.path, out)
         counts = previous.counts
     else:
-        counts = _read(folder, settings, out)
-    return withdrawals.apply(out, withdrawn, settings.buckets, counts) if len(withdrawn) else counts
+        buckets = settings.buckets or sizing.buckets_for(input_files(folder, settings))
+        counts = _read(folder, replace(settings, buckets=buckets), out)
+    return withdrawals.apply(out, withdrawn, counts["buckets"], counts) if len(withdrawn) else counts
 
 
 def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
@@ -111,6 +113,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
         },
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "files": len(quarantine.files),
+        "buckets": settings.buckets,
         "latest_date": latest.isoformat(),
     }
 

@@ -56,7 +56,11 @@ class RecordsSettings:
         "",
     )
     buckets: int = option(
-        "Into how many buckets patients are hashed: a power of two. More buckets, less memory.", 32, ge=1, le=4096
+        "Into how many buckets patients are hashed: a power of two. More buckets, less memory. 0: as many as the extract's size"
+        " asks for, or as the extracts that were read before have.",
+        0,
+        ge=0,
+        le=4096,
     )
     block_megabytes: int = option("Size of the blocks in which text is read, in MB.", 16, role="tuning", ge=1, le=1024)
     workers: int = option(

@@ -26,6 +26,33 @@ MRCONSO = (
     "SUPPRESS",
     "CVF",
 )
+MRSAB = (
+    "VCUI",
+    "RCUI",
+    "VSAB",
+    "RSAB",
+    "SON",
+    "SF",
+    "SVER",
+    "VSTART",
+    "VEND",
+    "IMETA",
+    "RMETA",
+    "SLC",
+    "SCC",
+    "SRL",
+    "TFR",
+    "CFR",
+    "CXTY",
+    "TTYL",
+    "ATNL",
+    "LAT",
+    "CENC",
+    "CURVER",
+    "SABIN",
+    "SSN",
+    "SCIT",
+)
 MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
 
 
@@ -98,3 +125,13 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
 def semantic_types(path: Path) -> pl.DataFrame:
     """The semantic types of concepts in MRSTY. Columns: cui, tui; distinct and sorted."""
     return scan(path, MRSTY).select(cui="CUI", tui="TUI").unique().sort("cui", "tui").collect(engine="streaming")
+
+
+def source_version(path: Path, source: str) -> str:
+    """The version of a source vocabulary in MRSAB, such as 'SNOMEDCT_US_2025_09_01'. Raises InputError when it is not there."""
+    current = scan(path, MRSAB).filter(pl.col("RSAB") == source, pl.col("CURVER") == "Y").select("VSAB").collect()
+    if current.is_empty():
+        raise InputError(
+            f"{path}: no current version of source {source!r} (events.source). Is it of the same UMLS release?"
+        )
+    return str(current.item(0, 0))

@@ -84,3 +84,13 @@ def test_the_open_map_in_the_layout_of_the_umls(shared: Path) -> None:
     assert {code: best[code] for code in diseases} == diseases
     types = rrf.semantic_types(shared / "umls_like/MRSTY.RRF.gz")
     assert ("C0033860", "T047") in set(types.iter_rows())
+
+
+def test_the_version_of_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "MRSAB.RRF"
+    rows = [("SNOMEDCT_US_2024_09_01", "N"), ("SNOMEDCT_US_2025_03_01", "Y")]
+    values = [{"VSAB": version, "RSAB": "SNOMEDCT_US", "CURVER": current} for version, current in rows]
+    path.write_text("".join("|".join(row.get(name, "") for name in rrf.MRSAB) + "|\n" for row in values))
+    assert rrf.source_version(path, "SNOMEDCT_US") == "SNOMEDCT_US_2025_03_01"
+    with pytest.raises(InputError, match="no current version of source 'SNOMEDCT_UK'"):
+        rrf.source_version(path, "SNOMEDCT_UK")
