@@ -21,7 +21,7 @@ from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
 
 # Why events are rejected that can be read, but do not fit their patients.
-UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation")
+UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
 
 LAST_YEAR = 2157  # the last whole year of `rows.LAST_DAY`
 
@@ -79,8 +79,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
     reading = Reading(folder, settings, latest, quarantine, progress)
     found = shuffle_patients(reading, shuffled / "patients")
     event_rows = shuffle_events(reading, shuffled)
-    reject_outside = settings.outside_observation == "reject"
-    jobs = [BucketJob(bucket, shuffled, out, settings.attributes, reject_outside) for bucket in range(settings.buckets)]
+    jobs = [BucketJob(bucket, shuffled, out, settings) for bucket in range(settings.buckets)]
     results = map_buckets(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
     shutil.rmtree(shuffled)
     quarantine.close()
@@ -112,6 +111,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
             "dropped": dict(sorted(quarantine.reasons["linked"].items())),
         },
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
+        "entered_in_bulk": total["kept_entered_in_bulk"],
         "files": len(quarantine.files),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),

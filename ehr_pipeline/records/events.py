@@ -34,8 +34,9 @@ def parse(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows (line, patient, date, code) into typed events and rejected lines.
 
-    Returns events (line, patient, day: int32 days from 1970-01-01, code) and rejected (line, reason, patient). Codes of a local
-    system are prefixed with its name, 'medcode:1234', so that every code says what it is.
+    Returns events (line, patient, day: int32 days from 1970-01-01, code, and entered, a day, where the files tell it) and
+    rejected (line, reason, patient). Codes of a local system are prefixed with its name, 'medcode:1234', so that every code says
+    what it is.
     """
     rows = _with_fallback(rows, files)
     date = dates.parse(pl.col("date"), files.date_formats)
@@ -59,7 +60,7 @@ def parse(
     judged = rows.with_columns(parsed=date).with_columns(reason=reason)
     code = pl.lit(prefix(files.code_system)) + pl.col("code")
     good = judged.filter(pl.col("reason").is_null()).select(
-        "line", "patient", day=pl.col("parsed").to_physical(), code=code
+        "line", "patient", day=pl.col("parsed").to_physical(), code=code, **_entered(files)
     )
     return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
 
@@ -77,6 +78,21 @@ def _well_formed(code_system: str) -> pl.Expr:
     return pl.when(local).then(code.str.contains(ANY_LOCAL_CODE)).otherwise(code.str.contains(CODE_PATTERNS["snomed"]))
 
 
+def entered_days(rows: pl.DataFrame, files: EventFiles) -> NDArray[np.int32]:
+    """The days (n,) on which rows were entered, as they stand; `NEVER` where they are not told."""
+    if "entered" not in rows.columns:
+        return np.full(rows.height, dates.NEVER)
+    return rows.select(**_entered(files)).to_series().to_numpy()
+
+
+def _entered(files: EventFiles) -> dict[str, pl.Expr]:
+    """The day on which an event was entered; `NEVER` where the date cannot be read: it is no reason to reject the event."""
+    if not files.columns.entered:
+        return {}
+    day = dates.parse(pl.col("entered"), files.date_formats).to_physical()
+    return {"entered": day.fill_null(int(dates.NEVER))}
+
+
 def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
     """Rows (line, patient, date, code), where values that mean 'no code' are empty and the second column stands in."""
     if not files.no_code and "code_fallback" not in rows.columns:
@@ -86,7 +102,8 @@ def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
         for name in ("code", "code_fallback")
         if name in rows.columns
     ]
-    return rows.select("line", "patient", "date", pl.coalesce([*code, pl.lit("")]).alias("code"))
+    told = [name for name in ("entered",) if name in rows.columns]
+    return rows.select("line", "patient", "date", *told, pl.coalesce([*code, pl.lit("")]).alias("code"))
 
 
 def plain_days(

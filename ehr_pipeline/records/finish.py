@@ -13,10 +13,14 @@ from ehr_pipeline import plain, rows, schemas
 from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import patients
+from ehr_pipeline.records.bulk import entered_in_bulk
 from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
 from ehr_pipeline.records.read import NAMED, NUMBERED, patient_schema
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import Run, read_bucket
 
+BULK = "bulk_entered"
+"""Where events lie that were entered in bulk; they lie in `events` too."""
 ORPHAN = "adds_to_no_patient"
 """Why a row of a patient file is rejected that tells no birth, when no other row does."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
@@ -30,9 +34,7 @@ class BucketJob:
     bucket: int
     shuffled: Path
     out: Path
-    attributes: tuple[str, ...]
-    reject_outside: bool = False
-    """Whether events outside the observation window of their patient are rejected."""
+    settings: RecordsSettings
 
 
 def finish_bucket(job: BucketJob) -> dict[str, int]:
@@ -41,6 +43,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     codes = schemas.read(job.shuffled / "codes")
     rank = codes.column("rank").to_numpy()
     first = patients.earliest_day(people["birth_date"], people["birth_precision"]).to_numpy()
+    bulk: list[rows.Keys] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
         runs = list(read_bucket(job.shuffled / name, job.bucket))
@@ -54,15 +57,23 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
         alive[known] = day[known] >= first[patient[known]]
         early, late = patients.outside(people, patient, day, alive)
         unfit = ~alive
-        if job.reject_outside:
+        if job.settings.outside_observation == "reject":
             alive = alive & ~early & ~late
         else:
             outside["kept_before_observation"] += int(early.sum())
             outside["kept_after_observation"] += int(late.sum())
+        in_bulk = np.zeros(len(alive), bool)
+        if "entered" in table.column_names:
+            in_bulk = alive & entered_in_bulk(patient, day, table.column("entered").to_numpy(), job.settings.bulk_entry)
+            if job.settings.entered_in_bulk == "reject":
+                alive = alive & ~in_bulk
+            else:
+                bulk.append(rows.pack(patient[in_bulk], day[in_bulk], rank[code[in_bulk] - 1]))
         if not alive.all():
-            reason = np.select(
-                [~known, unfit, early], ["unknown_patient", "before_birth", "before_observation"], "after_observation"
-            )[~alive]
+            tests = {"unknown_patient": ~known, "before_birth": unfit}
+            if job.settings.outside_observation == "reject":
+                tests |= {"before_observation": early, "after_observation": late}
+            reason = np.select(list(tests.values()), list(tests), "entered_in_bulk")[~alive]
             file, line = _places(runs, line)
             who = _hash(table.column("patient").combine_chunks().filter(pa.array(~alive)))
             rejected.append((file[~alive], line[~alive], reason, who))
@@ -72,14 +83,20 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     names = codes.column("code").combine_chunks()
     schemas.write(job.out / "events" / shard_name(job.bucket), rows.to_table(key, ids, names, "code"))
+    if bulk:
+        flagged = np.sort(np.concatenate(bulk))
+        schemas.write(job.out / BULK / shard_name(job.bucket), rows.to_table(flagged, ids, names, "code"))
+        outside["kept_entered_in_bulk"] = len(flagged)
     return counts | outside | _quarantine(job, rejected) | {"events": len(key)}
 
 
 def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
     """Write the patients of a bucket. Returns them, what was counted, and rows that add to nobody."""
-    schema = schemas.patients(job.attributes)
+    schema = schemas.patients(job.settings.attributes)
     runs = list(read_bucket(job.shuffled / "patients", job.bucket))
-    frame = pl.DataFrame(pa.Table.from_batches([run.rows for run in runs], schema=patient_schema(job.attributes)))
+    frame = pl.DataFrame(
+        pa.Table.from_batches([run.rows for run in runs], schema=patient_schema(job.settings.attributes))
+    )
     if frame.height >= 2**rows.PATIENT_BITS:
         raise UserError(
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."

@@ -81,6 +81,7 @@ class EventColumns:
     date: str = option("Column of the date of the event.")
     code: str = option("Column of the medical code.")
     code_fallback: str = option("Column of the code where the first one has none.", "")
+    entered: str = option("Column of the date on which the event was entered: shows which were entered in bulk.", "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +16,7 @@ from ehr_pipeline import plain, schemas
 from ehr_pipeline.buckets import ahead
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import events, files, patients, text
+from ehr_pipeline.records.dates import NEVER
 from ehr_pipeline.records.hashing import bucket_of, bucket_of_numbers
 from ehr_pipeline.records.interned import Interned
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
@@ -105,23 +105,24 @@ def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataF
 def shuffle_events(reading: Reading, into: Path) -> int:
     """Shuffle the rows of all event files. Returns how many rows there were."""
     settings, count, codes = reading.settings, 0, Interned()
+    entered = any(kind.files.columns.entered for kind in reading.kinds.events)
     with (
-        Shuffle(into / NUMBERED, settings.buckets, _schema(pa.int64())) as numbered,
-        Shuffle(into / NAMED, settings.buckets, _schema(pa.string())) as named,
+        Shuffle(into / NUMBERED, settings.buckets, _schema(pa.int64(), entered)) as numbered,
+        Shuffle(into / NAMED, settings.buckets, _schema(pa.string(), entered)) as named,
     ):
         for kind in reading.kinds.events:
             prefix = events.prefix(kind.files.code_system)
             for path, name, blocks in reading.blocks(kind, numbers=("patient", "code")):
                 file, line = reading.quarantine.files.index(name), files.first_line(path, kind)
                 own = replace(kind, files=files.as_read(path, kind.files))
-                for block in ahead(partial(_parse, kind=own, settings=settings, latest=reading.latest), blocks):
+                for block in ahead(partial(_parse, kind=own, reading=reading, entered=entered), blocks):
                     reading.quarantine.add("events", name, block.rejected, line)
                     if block.plain is not None:
                         numbered.add(_numbered(block.plain, codes, prefix), file, line)
                     if block.others.height:
                         number = codes.of_texts(block.others["code"], prefix)
                         for shuffle, run in zip(
-                            (numbered, named), _others(block.others, number, settings), strict=True
+                            (numbered, named), _others(block.others, number, settings.buckets, entered), strict=True
                         ):
                             shuffle.add(run, file, line)
                     count += block.rows
@@ -145,11 +146,9 @@ class _Parsed:
     """How many of the lines are of this kind: all, unless another kind reads the same file."""
 
 
-def _parse(
-    split: Callable[[], text.Block], kind: EventKind, settings: RecordsSettings, latest: datetime.date
-) -> _Parsed:
+def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
     """Split and judge one block. Pure: blocks are worked on side by side."""
-    block = split()
+    settings, latest, block = reading.settings, reading.latest, split()
     rest, typed, run, lines = block.rows, block.plain, None, block.lines
     unusable = block.rejected
     if kind.adapt:
@@ -165,7 +164,10 @@ def _parse(
             )
             rest, typed, day = pl.concat([rest, to_judge]), typed.filter(pl.Series(usable)), day[usable]
         patient, line = typed["patient"].to_numpy(), typed["line"].to_numpy().astype(np.uint32)
-        rows = _rows(patient, day, typed["code"].to_numpy(), line, pa.int64(), pa.int64())
+        columns = {"patient": patient, "day": day, "code": typed["code"].to_numpy(), "line": line}
+        if entered:
+            columns["entered"] = events.entered_days(typed, kind.files)
+        rows = pa.record_batch(columns, schema=_schema(pa.int64(), entered, code=pa.int64()))
         run = by_bucket(rows, bucket_of_numbers(patient, settings.buckets), settings.buckets)
     others, rejected = events.parse(rest, kind.files, settings.sentinel_dates, latest)
     return _Parsed(run, others, _all(unusable, rejected), block.lines, lines)
@@ -178,29 +180,28 @@ def _all(*rejected: pl.DataFrame) -> pl.DataFrame:
 
 def _numbered(run: Run, codes: Interned, prefix: str) -> Run:
     """A run of which the codes have their numbers."""
-    patient, day, code, line = (column.to_numpy() for column in run.rows.columns)
-    return replace(run, rows=_rows(patient, day, codes.of_numbers(code, prefix), line, pa.int64()))
+    place = run.rows.schema.get_field_index("code")
+    number = pa.array(codes.of_numbers(run.rows.column(place).to_numpy(), prefix))
+    return replace(run, rows=run.rows.set_column(place, pa.field("code", pa.uint32()), number))
 
 
-def _others(others: pl.DataFrame, code: NDArray[np.uint32], settings: RecordsSettings) -> tuple[Run, Run]:
+def _others(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entered: bool) -> tuple[Run, Run]:
     """Rows that were read as text as two runs: of patient ids that are plain numbers, and of the others."""
-    table = others.select("patient", "day", pl.Series("code", code), pl.col("line").cast(pl.UInt32))
+    told = [others.get_column("entered", default=pl.lit(int(NEVER), pl.Int32).alias("entered"))] if entered else []
+    table = others.select("patient", "day", pl.Series("code", code), pl.col("line").cast(pl.UInt32), *told)
     _, is_plain = plain.numbers(table["patient"])
     parts = table.filter(pl.Series(is_plain)), table.filter(pl.Series(~is_plain))
     runs = [
-        by_bucket(_batch(part, _schema(kind)), bucket_of(part["patient"], settings.buckets), settings.buckets)
+        by_bucket(_batch(part, _schema(kind, entered)), bucket_of(part["patient"], buckets), buckets)
         for part, kind in zip(parts, (pa.int64(), pa.string()), strict=True)
     ]
     return runs[0], runs[1]
 
 
-def _schema(patient: pa.DataType, code: pa.DataType = pa.uint32()) -> pa.Schema:  # noqa: B008 (types never change)
-    """Shuffled events: patient id, days from 1970-01-01, number of the code, line from the beginning of the block."""
-    return pa.schema([("patient", patient), ("day", pa.int32()), ("code", code), ("line", pa.uint32())])
-
-
-def _rows(patient: Any, day: Any, code: Any, line: Any, *types: pa.DataType) -> pa.RecordBatch:
-    return pa.record_batch([pa.array(values) for values in (patient, day, code, line)], schema=_schema(*types))
+def _schema(patient: pa.DataType, entered: bool, code: pa.DataType = pa.uint32()) -> pa.Schema:  # noqa: B008 (types never change)
+    """Shuffled events: patient id, day, number of the code, line from the beginning of the block, and the day of entry."""
+    columns = [("patient", patient), ("day", pa.int32()), ("code", code), ("line", pa.uint32())]
+    return pa.schema([*columns, *([("entered", pa.int32())] if entered else [])])
 
 
 def _batch(frame: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ehr_pipeline.fields import option
+from ehr_pipeline.records.bulk import BulkEntry
 from ehr_pipeline.records.kinds import Kinds
 from ehr_pipeline.records.layouts import EventFiles, PatientFiles
 from ehr_pipeline.records.sources import delimited
@@ -45,6 +46,11 @@ class RecordsSettings:
     outside_observation: Literal["keep", "reject"] = option(
         "What becomes of events outside their patient's observation window, where one is known: 'keep', since what a new practice"
         " enters of the past matters; or 'reject', counted as before_observation and after_observation.",
+        "keep",
+    )
+    bulk_entry: BulkEntry = option("Which events were entered in bulk, where the files tell when.", BulkEntry())
+    entered_in_bulk: Literal["keep", "reject"] = option(
+        "What becomes of events that were entered in bulk: 'keep', and list them in `bulk_entered`; or 'reject'.",
         "keep",
     )
     sentinel_dates: tuple[str, ...] = option(

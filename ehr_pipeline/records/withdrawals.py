@@ -18,6 +18,7 @@ from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.records.finish import BULK
 from ehr_pipeline.records.hashing import bucket_of, hash_of
 
 APPLIED = "withdrawn.npy"
@@ -62,14 +63,20 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts) -> Counts:
     np.save(out / APPLIED, hashes)
     events: Counter[str] = Counter()
     people: Counter[str] = Counter()
+    flagged: Counter[str] = Counter()
     listed = pa.array(ids.to_list(), pa.string())
     for bucket in np.unique(bucket_of(ids, buckets)).tolist():
         name = shard_name(bucket)
         _filter_patients(out / "patients" / name, listed, people)
         _filter_events(out / "events" / name, listed, events)
+        if (out / BULK / name).is_file():
+            _filter_events(out / BULK / name, listed, flagged)
     for path in sorted((out / "quarantine").iterdir()):
         _filter_quarantine(path, hashes, {"events": events, "patients": people})
-    return _counted(counts, events) | {"patients": _counted(counts["patients"], people)}
+    return _counted(counts, events) | {
+        "patients": _counted(counts["patients"], people),
+        "entered_in_bulk": counts["entered_in_bulk"] - flagged["kept"],
+    }
 
 
 def _filter_patients(path: Path, ids: pa.Array, removed: Counter[str]) -> None:

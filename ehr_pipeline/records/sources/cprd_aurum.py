@@ -43,10 +43,10 @@ class CprdAurum:
     def kinds(self) -> Kinds:
         """The kinds of files of an extract."""
         events = [
-            _events(name, files, date, code)
-            for name, files, date, code in (
-                ("observations", self.observations, "obsdate", "medcodeid"),
-                ("drug_issues", self.drug_issues, "issuedate", "prodcodeid"),
+            _events(name, files, EventColumns(patient="patid", date=date, code=code, entered=entered))
+            for name, files, date, code, entered in (
+                ("observations", self.observations, "obsdate", "medcodeid", "enterdate"),
+                ("drug_issues", self.drug_issues, "issuedate", "prodcodeid", ""),
             )
             if files
         ]
@@ -76,7 +76,6 @@ class CprdAurum:
         return Kinds(tuple(events), (PatientKind(where=f"{WHERE}.patients", files=people),))
 
 
-def _events(name: str, files: str, date: str, code: str) -> EventKind:
-    columns = EventColumns(patient="patid", date=date, code=code)
-    layout = EventFiles(files=files, columns=columns, code_system=code, date_formats=DATES)
+def _events(name: str, files: str, columns: EventColumns) -> EventKind:
+    layout = EventFiles(files=files, columns=columns, code_system=columns.code, date_formats=DATES)
     return EventKind(where=f"{WHERE}.{name}", files=layout, required=False)

@@ -1,0 +1,33 @@
+"""Events that were entered in bulk: many of one patient on one day, far from their own dates, as when a patient registers.
+
+Their dates are those that somebody remembered or copied. Only files that tell when a row was entered can show it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.fields import option
+from ehr_pipeline.records.dates import NEVER
+
+
+@dataclass(frozen=True, kw_only=True)
+class BulkEntry:
+    """Which events count as entered in bulk. Source: ours; no published rule is in general use."""
+
+    events: int = option("So many events of a patient, at least, that were entered on one day.", 20, ge=2)
+    days: int = option("So many days, at least, between an event and its entry.", 365, ge=1)
+
+
+def entered_in_bulk(
+    patient: NDArray[np.integer], day: NDArray[np.integer], entered: NDArray[np.integer], rule: BulkEntry
+) -> NDArray[np.bool_]:
+    """Which events (n,) were entered in bulk. `patient` is a number, `day` and `entered` are days; `NEVER` where not told."""
+    known = entered != NEVER
+    far = known & (np.abs(day.astype(np.int64) - entered) >= rule.days)
+    entries = (patient.astype(np.int64) << 32) | (entered.astype(np.int64) - int(NEVER))
+    _, entry, size = np.unique(entries[far], return_inverse=True, return_counts=True)
+    flagged = np.zeros(len(patient), bool)
+    flagged[far] = size[entry] >= rule.events
+    return flagged
