@@ -45,7 +45,8 @@ tags: [ehr, masked-language-modeling]
 # Encoder of patient histories
 
 A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained from scratch by masked language modelling on the
-coded concepts of primary-care patients. One concept is one token; a patient's age (in {settings.age_unit}s, plus one) is the position id.
+coded concepts of primary-care patients. One concept is one token; a patient's age (in {settings.age_unit}s, plus one) is
+the position id.
 Research software: not a medical device, and not to be used for decisions about a patient.
 
 ## Use

@@ -82,8 +82,10 @@ class Shard:
         Where only the birth year is known, an age is the difference of calendar years.
         """
         ends = starts + lengths
-        first = np.searchsorted(self.visit_start, starts, side="right") - 1
-        visits = np.searchsorted(self.visit_start, ends, side="left") - first
+        # Searched for as what they are searched in: else numpy would copy the whole of it to another type, every time.
+        asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
+        first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
+        visits = np.searchsorted(self.visit_start, asked[1], side="left") - first
         visit = np.arange(int(visits.sum())) + np.repeat(first - (np.cumsum(visits) - visits), visits)
         owner = np.repeat(patients, visits)
         tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
