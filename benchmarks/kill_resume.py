@@ -25,18 +25,18 @@ import token_data
 from ehr_pipeline.encoder import train
 from ehr_pipeline.encoder.settings import EncoderSettings
 
-CONCEPTS = 500
+CONCEPTS = 200
 SETTINGS = EncoderSettings(
     hidden_size=32,
     layers=2,
     heads=2,
     feed_forward=64,
-    context=64,
-    tokens_per_step=2048,
+    context=32,
+    tokens_per_step=1024,
     warmup_steps=5,
     max_epochs=3,
     checkpoint_updates=5,
-    micro_batch_tokens=1024,
+    micro_batch_tokens=512,
 )
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        paths = token_data.write(token_data.Tokens.drawn(300, CONCEPTS), CONCEPTS + 5, folder / "data")
+        paths = token_data.write(token_data.Tokens.drawn(260, CONCEPTS), CONCEPTS + 5, folder / "data")
         job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": options.threads}
 
         def of(name: str) -> dict[str, Any]:

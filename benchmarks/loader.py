@@ -41,12 +41,14 @@ def main() -> None:
             rates.append(real / (time.perf_counter() - start))
             own.append(real / (time.process_time() - cpu))
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    each = ", ".join(f"{rate / 1e6:.1f}" for rate in rates)
     text = (
         f"{options.patients:,} patients, {real:,} tokens, {len(sequences.shards)} shards, updates of"
         f" {settings.tokens_per_step:,} slots; {options.repeats} epochs.\n\n"
-        f"**{max(rates) / 1e6:.1f} M real tokens/s** at best ({', '.join(f'{rate / 1e6:.1f}' for rate in rates)}):"
-        f" {max(rates) / PEER:.0f} times the peer's {PEER:,}; {max(own) / 1e6:.1f} M a second of the one core's own time, where others take part of it. Padding: {1 - real / slots:.2%} of the slots. Memory of the whole"
-        f" process: {memory:.2f} GB."
+        f"**{max(rates) / 1e6:.1f} M real tokens/s** at best ({each}):"
+        f" {max(rates) / PEER:.0f} times the peer's {PEER:,}; {max(own) / 1e6:.1f} M a"
+        f" second of the process's own time, which others cannot take. Padding: {1 - real / slots:.2%} of the slots. Memory of"
+        f" the whole process: {memory:.2f} GB."
     )
     results.write("loader.py", "The loader", text)
 

@@ -29,7 +29,7 @@ from transformers import RobertaPreLayerNormForMaskedLM
 from watch import watched
 
 from ehr_pipeline.encoder import evaluate, loader, optimizer
-from ehr_pipeline.encoder.devices import autocast, compiles, fast_bfloat16, keep_freed_memory, repeatable
+from ehr_pipeline.encoder.devices import compiles, fast_bfloat16, keep_freed_memory, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 
@@ -241,10 +241,8 @@ def machine_share(runs: dict[str, list[Run]], options: argparse.Namespace) -> st
     last = runs["ours"][-1].facts
     rate = max(run.facts["matrix_rate"] for run in runs["ours"])
     needed = flops_per_token(settings, CONTEXT, settings.mask_share)
-    trainer = flops_per_token(replace(settings, layers=settings.layers + 1), CONTEXT, 1.0) - (
-        flops_per_token(replace(settings, layers=1), CONTEXT, 1.0)
-        - 6 * (settings.hidden_size * (settings.hidden_size + VOCABULARY))
-    )
+    d, f, layers = settings.hidden_size, settings.feed_forward, settings.layers
+    trainer = 6 * (layers * (4 * d * d + 2 * d * f) + d * d + d * VOCABULARY) + 12 * d * CONTEXT * layers
     best = max(run.rate for run in runs["ours"])
     rows = [(name, f"{share:.0%}") for name, share in last["profile"].items()]
     return (
@@ -272,8 +270,8 @@ def losses(scratch: Path, paths: dict[str, str], options: argparse.Namespace) ->
         rows.append((seed, f"{scores[0]:.4f}", f"{scores[1]:.4f}", f"{differences[-1]:+.4f}", *rates))
     header = ("seed", "Trainer's loss", "our loss", "difference", "Trainer's tokens/s", "ours", "faster by")
     return (
-        f"Loss on the {token_data.HELD_OUT} held-out patients after {options.tokens:,.0f} real tokens (the Trainer's {steps} updates;"
-        f" the same masks, float32). At most +0.02 was the aim; the largest difference is **{max(differences):+.4f}**.\n\n"
+        f"Loss on the {token_data.HELD_OUT} held-out patients after {options.tokens:,.0f} real tokens (the Trainer's {steps}"
+        f" updates; the same masks, float32). At most +0.02 was the aim; the largest difference is **{max(differences):+.4f}**.\n\n"
         + results.table(header, rows)
     )
 

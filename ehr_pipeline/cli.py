@@ -47,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")
     check.set_defaults(command=_check)
-    for command in (run, check):
+    embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
+    embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
+    embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
+    embed.set_defaults(command=_embed)
+    for command in (run, check, embed):
         command.add_argument(
             "--settings",
             type=Path,
@@ -193,6 +198,19 @@ def _check(options: argparse.Namespace) -> int:
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     print("settings and inputs are in order")
+    return 0
+
+
+def _embed(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline import apply
+
+    counts = apply.embed(study, options.model, options.extract, options.out)
+    unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
+    print(f"wrote {counts['kept']:,} patients to {options.out}")
+    print(
+        f"left out: {bare:,} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
+    )
     return 0
 
 
