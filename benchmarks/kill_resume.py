@@ -37,6 +37,8 @@ SETTINGS = EncoderSettings(
     max_epochs=3,
     checkpoint_updates=5,
     micro_batch_tokens=512,
+    dropout=0.1,
+    attention_dropout=0.1,
 )
 
 
@@ -66,7 +68,7 @@ def main() -> None:
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        paths = token_data.write(token_data.Tokens.drawn(260, CONCEPTS), CONCEPTS + 5, folder / "data")
+        paths = token_data.write(token_data.Tokens.drawn(60, CONCEPTS), CONCEPTS + 5, folder / "data", held_out=10)
         job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": options.threads}
 
         def of(name: str) -> dict[str, Any]:

@@ -53,10 +53,10 @@ class Tokens:
         return cls((tokens + FIRST_CONCEPT).astype(np.int32), ages.astype(np.int16), offsets)
 
 
-def write(data: Tokens, vocabulary_size: int, folder: Path) -> dict[str, str]:
-    """Lay the data out as artifacts. Concepts of one age make one visit; the last 200 patients are the validation side."""
+def write(data: Tokens, vocabulary_size: int, folder: Path, held_out: int = HELD_OUT) -> dict[str, str]:
+    """Lay the data out as artifacts. Concepts of one age make one visit; the last patients are the validation side."""
     patients = len(data.offsets) - 1
-    sides = np.where(np.arange(patients) < patients - HELD_OUT, "train", "validation")
+    sides = np.where(np.arange(patients) < patients - held_out, "train", "validation")
     per_shard = max(1, int(SHARD_TOKENS / max(len(data.tokens) / patients, 1)))
     for number, begin in enumerate(range(0, patients, per_shard)):
         end, name = min(begin + per_shard, patients), f"{number:05d}.arrow"

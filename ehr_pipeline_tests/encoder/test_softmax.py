@@ -9,7 +9,7 @@ def arrays(seed: int = 0, tokens: int = 7) -> tuple[torch.Tensor, ...]:
     generator = torch.Generator().manual_seed(seed)
     hidden, weight, bias = (torch.randn(*shape, generator=generator) for shape in ((tokens, 8), (50, 8), (50,)))
     targets = torch.randint(50, (tokens,), generator=generator)
-    return tuple(part.requires_grad_() for part in (hidden, weight, bias)) + (targets,)
+    return (*(part.requires_grad_() for part in (hidden, weight, bias)), targets)
 
 
 def gradients(loss: torch.Tensor, parts: tuple[torch.Tensor, ...]) -> list[torch.Tensor]:
