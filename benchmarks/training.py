@@ -231,6 +231,7 @@ def speeds(scratch: Path, options: argparse.Namespace) -> tuple[str, dict[str, l
             f"{max((run.peak for run in some), default=0) / 1e9:.2f}",
         )
         for name, some in runs.items()
+        if some
     ]
     header = ("side", "real tokens/s, best", "each run", "ours is faster by", "GB")
     return results.table(header, rows), runs
