@@ -60,7 +60,12 @@ def _parser() -> argparse.ArgumentParser:
         help="also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
     )
     export.set_defaults(command=_export)
-    for command in (run, check, export):
+    embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
+    embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
+    embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
+    embed.set_defaults(command=_embed)
+    for command in (run, check, export, embed):
         command.add_argument(
             "--settings",
             type=Path,
@@ -218,6 +223,19 @@ def _export(options: argparse.Namespace) -> int:
     events, dataset, split = (pipeline.require(asset) for asset in ("mapped_events", "patient_dataset", "data_split"))
     counts = meds.export(events, dataset, split, study.study.name, options.out, options.crosswalk)
     print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
+    return 0
+
+
+def _embed(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline import apply
+
+    counts = apply.embed(study, options.model, options.extract, options.out)
+    unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
+    print(f"wrote {counts['kept']:,} patients to {options.out}")
+    print(
+        f"left out: {bare:,} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
+    )
     return 0
 
 

@@ -42,3 +42,16 @@ def colours(count: int) -> list[Any]:
     if count <= 20:
         return [matplotlib.colormaps["tab20"](index) for index in range(count)]
     return [matplotlib.colormaps["hsv"](index / count) for index in range(count)]
+
+
+def learning_curves(path: Path, metrics: dict[str, Any]) -> None:
+    """Draw the losses of a training by epoch (`metrics.json` of the encoder), beside the baseline that knows frequencies only."""
+    epochs = [row["epoch"] for row in metrics["epochs"]]
+    with figure(path, width=5, height=3) as drawn:
+        axes = drawn.add_subplot()
+        for side, colour in (("training", UNDER), ("validation", OVER)):
+            losses = [row[f"{side}_loss"] for row in metrics["epochs"]]
+            axes.plot(epochs, losses, color=colour, marker="o", markersize=3, label=side)
+        axes.axhline(metrics["baseline"]["loss"], color=NEUTRAL, linestyle="--", label="frequency baseline")
+        axes.set(title="Masked language modelling", xlabel="epoch", ylabel="loss (nats)")
+        axes.legend()

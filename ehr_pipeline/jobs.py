@@ -4,10 +4,14 @@ A job is plain JSON. What it logs goes to standard error, and to the Dagster run
 """
 
 import argparse
+import ctypes
 import json
 import logging
 import os
+import signal
 import sys
+import time
+import traceback
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -17,6 +21,9 @@ from ehr_pipeline.errors import UserError
 
 Job = dict[str, Any]
 USER_ERROR_CODE = 2
+FAILED_AT = "failed at "
+"""Begins the last line but the traceback's of the log of a process that failed, with the time: the launcher looks for it."""
+PR_SET_PDEATHSIG = 1
 
 
 def rank() -> int:
@@ -34,6 +41,10 @@ def main(run: Callable[[Job], None]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path, required=True, help="JSON file that describes the job")
     job = json.loads(parser.parse_args().job.read_text(encoding="utf-8"))
+    die_with_parent()
+    told = Path(job["error_file"]) if "error_file" in job else None
+    if told is not None and told.is_file():
+        raise SystemExit(USER_ERROR_CODE)  # started again, but what the user has to mend is still there
     logger = logging.getLogger("ehr_pipeline")
     with ExitStack() as stack:
         if rank() == 0:
@@ -43,9 +54,24 @@ def main(run: Callable[[Job], None]) -> None:
             run(job)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
-            if "error_file" in job:
-                Path(job["error_file"]).write_text(str(error), encoding="utf-8")
+            if told is not None:
+                told.write_text(str(error), encoding="utf-8")
             raise SystemExit(USER_ERROR_CODE) from None
+        except Exception:
+            print(f"{traceback.format_exc()}{FAILED_AT}{time.time()}", file=sys.stderr)
+            raise SystemExit(1) from None
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it dies, as torchrun may by SIGKILL. Linux only.
+
+    Without it a killed torchrun leaves its processes behind, each with its GPU.
+    """
+    if sys.platform == "linux" and "TORCHELASTIC_RUN_ID" in os.environ:
+        parent = os.getppid()
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            raise SystemExit(1)
 
 
 def _handler(stack: ExitStack) -> logging.Handler:

@@ -10,6 +10,7 @@ check is not read by anything (`GateFailed`).
 import csv
 import importlib
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 from ehr_pipeline import checks, fields, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
+from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
 from ehr_pipeline.settings import Study
 
@@ -26,6 +28,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "extract_catalog": "2",
     "mapped_events": "3",
     "patient_dataset": "2",
+    "encoder_checkpoint": "2",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
@@ -131,6 +134,13 @@ class Pipeline:
             self.require("vocabulary"),
         )
 
+        inputs = self._versions("patient_dataset", "data_split", "vocabulary")
+        # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
+        resume = (
+            self.store.folder("encoder_checkpoint")
+            / f".training-{self._recipe('encoder_checkpoint', inputs).fingerprint}"
+        )
+
         def build(out: Path) -> dict[str, Any]:
             launch(
                 "ehr_pipeline.encoder.train",
@@ -142,9 +152,11 @@ class Pipeline:
                     "seed": self.study.study.seed,
                     "threads": self.study.launcher.threads,
                     "out": str(out),
+                    "resume": str(resume),
                 },
             )
             metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+            learning_curves(out / "notes" / "curves.png", metrics)
             tokens = metrics["training_tokens"] + metrics["validation_tokens"]
             figures = {name: metrics["best"][f"validation_{name}"] for name in ("loss", "top1", "top10")}
             return {
@@ -155,10 +167,12 @@ class Pipeline:
                 **{f"validation_{name}": value for name, value in figures.items()},
                 **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
                 "clipped_ages": metrics["clipped_ages"],
+                "padding_share": metrics["padding_share"],
             }
 
-        inputs = self._versions("patient_dataset", "data_split", "vocabulary")
-        return self._make("encoder_checkpoint", inputs, build)
+        artifact = self._make("encoder_checkpoint", inputs, build)
+        shutil.rmtree(resume, ignore_errors=True)
+        return artifact
 
     def concept_embeddings(self) -> Artifact:
         """Concept vectors and their neighbours."""
@@ -342,8 +356,11 @@ class Pipeline:
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
     ) -> Artifact:
+        return self.store.make(self._recipe(asset, inputs, partition), build)
+
+    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None) -> Recipe:
         own, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
-        return self.store.make(Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population), build)
+        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population)
 
     def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""

@@ -51,6 +51,12 @@ class LauncherSettings:
     )
     processes: int = option("Processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
     threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
+    restarts: int = option(
+        "How often a job is started again by itself after one of its processes died; it goes on from its last checkpoint.",
+        2,
+        role="tuning",
+        ge=0,
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

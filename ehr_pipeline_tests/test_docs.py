@@ -57,7 +57,7 @@ def test_commands_are_known(page: Path) -> None:
     for command in re.findall(r"(?:^    |`)(?:[\w./]+/)?ehr-pipeline ([^`#\n>]+)", text, re.MULTILINE):
         words = shlex.split(command)
         if len(words) == 1:  # a mention of the command, not a whole line to type
-            assert words[0] in ("demo", "run", "check", "export", "settings", "synth", "ui")
+            assert words[0] in ("demo", "run", "check", "embed", "export", "settings", "synth", "ui")
         else:
             _parser().parse_args(words)
 
@@ -101,7 +101,7 @@ def test_every_benchmark_is_listed() -> None:
     listed = (TOP / "benchmarks/README.md").read_text(encoding="utf-8")
     results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
     for script in (TOP / "benchmarks").glob("*.py"):
-        if script.name not in ("results.py", "watch.py"):
+        if script.name not in ("results.py", "watch.py", "token_data.py"):
             assert f"`{script.name}`" in listed
             assert f"<!-- {script.name} -->" in results
 

@@ -12,6 +12,7 @@ from ehr_pipeline.pipeline import Pipeline
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 PICTURES = {
+    "encoder_checkpoint": "notes/curves.png",
     "concept_embeddings": "notes/concepts_3d.png",
     "cluster_reports": "notes/map_cluster.png",
 }

@@ -61,10 +61,11 @@ def _embed_shard(
     parts = (("embeddings", shard), ("half_a", shard.keep_visits(half)), ("half_b", shard.keep_visits(~half)))
     for folder, part in parts:
         pooled = pool_patients(model, part, patients, chosen, how, device)
-        schemas.write(Path(job["out"]) / folder / path.name, _table(ids, pooled))
+        schemas.write(Path(job["out"]) / folder / path.name, table_of(ids, pooled))
 
 
-def _table(ids: pa.ChunkedArray, pooled: Pooled) -> pa.Table:
+def table_of(ids: pa.ChunkedArray, pooled: Pooled) -> pa.Table:
+    """Patients that have a vector, as `schemas.embeddings` lays them out."""
     some = pooled.tokens > 0
     width = pooled.vectors_PD.shape[1]
     vector = pa.FixedSizeListArray.from_arrays(pa.array(pooled.vectors_PD[some].ravel()), width)

@@ -15,9 +15,10 @@ transformers_logging.disable_progress_bar()  # a bar for one small file says not
 
 
 def save(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> None:
-    """Write a folder that AutoModel, AutoModelForMaskedLM and AutoTokenizer read."""
+    """Write a folder that AutoModel, AutoModelForMaskedLM and AutoTokenizer read, with the vocabulary that names its tokens."""
     model.save_pretrained(folder)
     tokenizer_of(vocabulary).save_pretrained(folder)
+    vocabulary.write(folder)
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:

@@ -11,27 +11,47 @@ MASKED, REPLACED = 0.8, 0.1
 
 
 @dataclass(frozen=True)
+class Draws:
+    """What chance says about each of R × T places, whatever tokens stand there.
+
+    So any part of an update (a process's rows, a micro-batch) gets the masks that it would get within the whole.
+    """
+
+    chosen_RT: NDArray[np.bool_]
+    fate_RT: NDArray[np.float32]
+    other_RT: NDArray[np.int32]
+    """A token id to put in place of the true one."""
+
+    @classmethod
+    def draw(cls, shape: tuple[int, int], share: float, vocabulary_size: int, rng: np.random.Generator) -> "Draws":
+        """Draw for `shape` places; `share` of them are chosen."""
+        return cls(
+            rng.random(shape, np.float32) < np.float32(share),
+            rng.random(shape, np.float32),
+            rng.integers(FIRST_CONCEPT, vocabulary_size, shape, np.int32),
+        )
+
+    def rows(self, rows: NDArray[np.int64] | slice) -> "Draws":
+        """The draws of some rows."""
+        return Draws(self.chosen_RT[rows], self.fate_RT[rows], self.other_RT[rows])
+
+
+@dataclass(frozen=True)
 class Masked:
     """Tokens as the model sees them, and where it is asked what."""
 
     inputs_RT: NDArray[np.int64]
-    chosen_RT: NDArray[np.bool_]
-    targets: NDArray[np.int64]
-    """The true tokens (M,) at the chosen places, in their order."""
+    chosen_M: NDArray[np.int64]
+    """The chosen places, as numbers in the flattened R × T."""
+    targets_M: NDArray[np.int64]
+    """The true tokens there."""
 
 
-def mask(tokens_RT: NDArray[np.int64], share: float, vocabulary_size: int, rng: np.random.Generator) -> Masked:
-    """Choose and hide tokens. Special tokens and padding are never chosen; the input is not changed.
-
-    Where chance chooses nothing at all, one token is chosen, so that every batch has a loss.
-    """
-    concepts = tokens_RT >= FIRST_CONCEPT
-    chosen = (rng.random(tokens_RT.shape) < share) & concepts
-    if not chosen.any() and concepts.any():
-        chosen.reshape(-1)[rng.choice(np.flatnonzero(concepts))] = True
-    fate = rng.random(tokens_RT.shape)
+def mask(tokens_RT: NDArray[np.int64], draws: Draws) -> Masked:
+    """Hide tokens. Special tokens and padding are never chosen; the input is not changed."""
+    chosen_RT = draws.chosen_RT & (tokens_RT >= FIRST_CONCEPT)
     inputs = tokens_RT.copy()
-    inputs[chosen & (fate < MASKED)] = MASK
-    replaced = chosen & (fate >= MASKED) & (fate < MASKED + REPLACED)
-    inputs[replaced] = rng.integers(FIRST_CONCEPT, vocabulary_size, int(replaced.sum()))
-    return Masked(inputs, chosen, tokens_RT[chosen])
+    inputs[chosen_RT & (draws.fate_RT < MASKED)] = MASK
+    replaced = chosen_RT & (draws.fate_RT >= MASKED) & (draws.fate_RT < MASKED + REPLACED)
+    inputs[replaced] = draws.other_RT[replaced]
+    return Masked(inputs, np.flatnonzero(chosen_RT), tokens_RT[chosen_RT])

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from transformers import RobertaPreLayerNormConfig, RobertaPreLayerNormForMaskedLM
 
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.softmax import cross_entropy
 from ehr_pipeline.vocabulary.table import PAD
 
 
@@ -51,9 +52,20 @@ class PackedEncoder(nn.Module):
     def __init__(self, stock: RobertaPreLayerNormForMaskedLM):
         super().__init__()
         self.stock = stock
+        self._layers = self.hidden
 
-    def hidden(self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor) -> Tensor:
-        """Final hidden states (R, T, D). A token attends to the tokens of its own segment only."""
+    def compile_layers(self) -> None:
+        """Fuse what lies between the products, by torch.compile. The head is left out: its shape changes with every batch."""
+        self._layers = torch.compile(self.hidden, dynamic=None)
+
+    def hidden(
+        self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_M: Tensor | None = None
+    ) -> Tensor:
+        """Final hidden states (R, T, D), or (M, D) of chosen places only (their numbers in the flattened R × T).
+
+        A token attends to the tokens of its own segment only. For chosen places, the last layer computes keys and values of all
+        tokens, but nothing else of the others: the result is the same.
+        """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
         x_RTD = (
@@ -62,16 +74,16 @@ class PackedEncoder(nn.Module):
             + embeddings.position_embeddings(positions_RT)
         )
         x_RTD = embeddings.dropout(embeddings.LayerNorm(x_RTD))
-        visible_R1TT = (segments_RT[:, :, None] == segments_RT[:, None, :]).unsqueeze(1)
-        for layer in base.encoder.layer:
-            x_RTD = x_RTD + self._attention(layer.attention, x_RTD, visible_R1TT)
-            inner = layer.intermediate
-            middle = inner.intermediate_act_fn(inner.dense(inner.LayerNorm(x_RTD)))
-            x_RTD = x_RTD + layer.output.dropout(layer.output.dense(middle))
-        hidden: Tensor = base.LayerNorm(x_RTD)
+        bias_R1TT = visibility(segments_RT, x_RTD.dtype)
+        *layers, last = base.encoder.layer
+        for layer in layers:
+            x_RTD = _feed_forward(layer, self._attention(layer.attention, x_RTD, bias_R1TT, None))
+        hidden: Tensor = base.LayerNorm(
+            _feed_forward(last, self._attention(last.attention, x_RTD, bias_R1TT, chosen_M))
+        )
         return hidden
 
-    def _attention(self, attention: Any, x_RTD: Tensor, visible_R1TT: Tensor) -> Tensor:
+    def _attention(self, attention: Any, x_RTD: Tensor, bias_R1TT: Tensor, chosen_M: Tensor | None) -> Tensor:
         own = attention.self
         rows, slots, width = x_RTD.shape
         # One product in place of three: the weights are joined here, and stay apart in the checkpoint.
@@ -82,9 +94,11 @@ class PackedEncoder(nn.Module):
         )
         query, key, value = joined.permute(2, 0, 3, 1, 4)
         dropout = own.dropout.p if self.training else 0.0
-        mixed_RHTd = F.scaled_dot_product_attention(query, key, value, attn_mask=visible_R1TT, dropout_p=dropout)
-        mixed_RTD = mixed_RHTd.transpose(1, 2).reshape(rows, slots, width)
-        out: Tensor = attention.output.dropout(attention.output.dense(mixed_RTD))
+        mixed_RHTd = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_R1TT, dropout_p=dropout)
+        mixed = mixed_RHTd.transpose(1, 2).reshape(rows, slots, width)
+        if chosen_M is not None:
+            mixed, x_RTD = (part.reshape(rows * slots, width).index_select(0, chosen_M) for part in (mixed, x_RTD))
+        out: Tensor = x_RTD + attention.output.dropout(attention.output.dense(mixed))
         return out
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
@@ -93,11 +107,26 @@ class PackedEncoder(nn.Module):
         return scores
 
     def forward(
-        self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_RT: Tensor, targets_M: Tensor
+        self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_M: Tensor, targets_M: Tensor
     ) -> Tensor:
-        """Sum of the cross-entropy over the chosen tokens: the caller divides by their number over all processes."""
-        hidden_MD = self.hidden(tokens_RT, positions_RT, segments_RT)[chosen_RT]
-        return F.cross_entropy(self.logits(hidden_MD).float(), targets_M, reduction="sum")
+        """Sum of the cross-entropy over the chosen places: the caller divides by their number over all processes."""
+        hidden_MD = self._layers(tokens_RT, positions_RT, segments_RT, chosen_M)
+        head: Any = self.stock.lm_head
+        features_MD = head.layer_norm(F.gelu(head.dense(hidden_MD)))
+        return cross_entropy(features_MD, head.decoder.weight, head.decoder.bias, targets_M)
+
+
+def visibility(segments_RT: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to the attention scores (R, 1, T, T): nothing within a segment, minus infinity between segments."""
+    apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
+    return torch.zeros_like(apart_RTT, dtype=dtype).masked_fill_(apart_RTT, -torch.inf).unsqueeze(1)
+
+
+def _feed_forward(layer: Any, x: Tensor) -> Tensor:
+    inner = layer.intermediate
+    middle = inner.intermediate_act_fn(inner.dense(inner.LayerNorm(x)))
+    out: Tensor = x + layer.output.dropout(layer.output.dense(middle))
+    return out
 
 
 def parameter_count(model: nn.Module) -> int:

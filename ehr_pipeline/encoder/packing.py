@@ -39,6 +39,9 @@ def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
     """
     open_rows: list[tuple[int, list[int]]] = []
     for index, length in enumerate(lengths.tolist()):
+        if length == context:
+            yield [index]
+            continue
         for place, (left, row) in enumerate(open_rows):
             if length <= left:
                 row.append(index)
@@ -49,9 +52,6 @@ def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
                     open_rows[place] = (left - length, row)
                 break
         else:
-            if length == context:
-                yield [index]
-                continue
             open_rows.append((context - length, [index]))
             if len(open_rows) > OPEN_ROWS:
                 yield open_rows.pop(0)[1]
@@ -84,14 +84,13 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> 
     index = np.concatenate(rows)
     chunks: Chunks = sequences.chunks[index]
     selection = sequences.select(chunks)
-    row_of = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
-    row_start = np.concatenate(
-        [np.cumsum(chunks.length[row_of == r]) - chunks.length[row_of == r] for r in range(len(rows))]
-    )
-    segment = np.concatenate([np.arange(1, len(row) + 1) for row in rows])
+    in_row = np.array([len(row) for row in rows])
+    row_of = np.repeat(np.arange(len(rows)), in_row)
+    first = np.cumsum(in_row) - in_row  # of each row's chunks
+    segment = np.arange(1, len(index) + 1) - first[row_of]
     ends = np.cumsum(chunks.length)
-    inside = np.arange(ends[-1]) - np.repeat(ends - chunks.length, chunks.length)
-    place = np.repeat(row_of * context + row_start, chunks.length) + inside
+    begins = ends - chunks.length
+    place = np.arange(ends[-1]) + np.repeat(row_of * context - begins[first][row_of], chunks.length)
     arrays = [np.zeros(shape, np.int64) for _ in range(3)] + [np.full(shape, -1, np.int64)]
     values = (selection.tokens, selection.positions, np.repeat(segment, chunks.length), np.repeat(index, chunks.length))
     for array, value in zip(arrays, values, strict=True):

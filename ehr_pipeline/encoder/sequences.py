@@ -5,7 +5,6 @@ Axes: N tokens of a selection, C chunks. Nothing is copied but what a batch need
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -57,10 +56,6 @@ class Shard:
         starts: NDArray[np.int64] = self.visit_start[self.patient_start].astype(np.int64)
         return starts
 
-    @cached_property
-    def _visit_year(self) -> NDArray[np.int32]:
-        return _years(self.visit_day)
-
     def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
         """The shard with only some of its visits (one flag for each); patients without any stay, with no token."""
         size = np.diff(self.visit_start)
@@ -75,18 +70,32 @@ class Shard:
         )
 
     def ages(
-        self, tokens: NDArray[np.int64], patients: NDArray[np.int64], unit: Literal["year", "quarter"]
+        self,
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
+        patients: NDArray[np.int64],
+        unit: Literal["year", "quarter"],
     ) -> NDArray[np.int64]:
-        """Age (N,) in whole units at which tokens (N,) of patients (N,) were recorded.
+        """Age in whole units at which the tokens of some chunks were recorded, one chunk after the other.
 
-        Where only the birth year is known, it is the difference of calendar years.
+        Chunks (C,) begin at token `starts`, hold `lengths` tokens and belong to `patients`. Ages are reckoned once for each visit.
+        Where only the birth year is known, an age is the difference of calendar years.
         """
-        visit = np.searchsorted(self.visit_start, tokens, side="right") - 1
-        days = self.visit_day[visit] - self.birth_day[patients]
+        ends = starts + lengths
+        # Searched for as what they are searched in: else numpy would copy the whole of it to another type, every time.
+        asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
+        first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
+        visits = np.searchsorted(self.visit_start, asked[1], side="left") - first
+        visit = np.arange(int(visits.sum())) + np.repeat(first - (np.cumsum(visits) - visits), visits)
+        owner = np.repeat(patients, visits)
+        tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
+            self.visit_start[visit], np.repeat(starts, visits)
+        )
+        days = self.visit_day[visit] - self.birth_day[owner]
         scale = UNITS_IN_YEAR[unit]
         exact = np.floor(days * (scale / DAYS_IN_YEAR)).astype(np.int64)
-        years = self._visit_year[visit].astype(np.int64) - _years(self.birth_day)[patients]
-        return np.where(self.birth_year_only[patients], years * scale, exact)
+        years = (_years(self.visit_day[visit]) - _years(self.birth_day[owner])).astype(np.int64)
+        return np.repeat(np.where(self.birth_year_only[owner], years * scale, exact), tokens)
 
 
 def _years(days: NDArray[np.int32]) -> NDArray[np.int32]:
@@ -180,26 +189,40 @@ class Sequences:
         """Tokens over all chunks."""
         return int(self.chunks.length.sum())
 
+    @property
+    def patient_count(self) -> int:
+        """Patients that have a chunk."""
+        shard, patient = self.chunks.shard, self.chunks.patient
+        changes = (np.diff(shard) != 0) | (np.diff(patient) != 0)  # chunks lie in order of shards and patients
+        return int(changes.sum()) + int(len(shard) > 0)
+
     def select(self, chunks: Chunks) -> Selection:
         """Tokens and positions of some chunks, in their order."""
-        ends = np.cumsum(chunks.length)
-        inside = np.arange(int(chunks.length.sum())) - np.repeat(ends - chunks.length, chunks.length)
-        tokens = np.empty(len(inside), np.int64)
-        ages = np.empty(len(inside), np.int64)
-        place = np.repeat(chunks.start, chunks.length) + inside
-        owner = np.repeat(chunks.patient, chunks.length)
-        shard_of = np.repeat(chunks.shard, chunks.length)
-        for number in np.unique(chunks.shard):
-            here = np.flatnonzero(shard_of == number)
-            shard = self.shards[number]
-            tokens[here] = shard.tokens[place[here]]
-            ages[here] = shard.ages(place[here], owner[here], self.age_unit)
-        positions = np.clip(ages + 1, 1, self.max_positions - 1)
-        return Selection(tokens, positions, int((positions != ages + 1).sum()))
+        order = np.argsort(chunks.shard, kind="stable")
+        ordered = chunks[order]
+        numbers, firsts = np.unique(ordered.shard, return_index=True)
+        tokens, ages = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for number, own in zip(numbers, np.split(np.arange(len(order)), firsts[1:]), strict=True):
+            shard, part = self.shards[number], ordered[own]
+            begins = np.cumsum(part.length) - part.length
+            tokens.append(shard.tokens[np.arange(part.length.sum()) + np.repeat(part.start - begins, part.length)])
+            ages.append(shard.ages(part.start, part.length, part.patient, self.age_unit))
+        # From the order of shards back to the order of the chunks.
+        begins_then = np.cumsum(chunks.length) - chunks.length
+        begins_now = np.cumsum(ordered.length) - ordered.length
+        place = np.arange(int(chunks.length.sum())) + np.repeat(begins_then[order] - begins_now, ordered.length)
+        laid = np.empty((2, len(place)), np.int64)
+        laid[0, place], laid[1, place] = np.concatenate(tokens), np.concatenate(ages)
+        positions = np.clip(laid[1] + 1, 1, self.max_positions - 1)
+        return Selection(laid[0], positions, int((positions != laid[1] + 1).sum()))
 
     def token_counts(self, vocabulary_size: int) -> NDArray[np.int64]:
         """How often each token id (vocabulary_size,) occurs."""
         counts = np.zeros(vocabulary_size, np.int64)
-        for begin in range(0, len(self.chunks), 4096):
-            counts += np.bincount(self.select(self.chunks[begin : begin + 4096]).tokens, minlength=vocabulary_size)
+        for number, shard in enumerate(self.shards):
+            patients = np.unique(self.chunks.patient[self.chunks.shard == number])
+            sizes = np.diff(shard.patient_tokens)
+            own = np.zeros(len(sizes), bool)
+            own[patients] = True
+            counts += np.bincount(shard.tokens[np.repeat(own, sizes)], minlength=vocabulary_size)
         return counts

@@ -37,7 +37,12 @@ class EncoderSettings:
     heads: int = option("Attention heads; they divide hidden_size.", 4, ge=1)
     feed_forward: int = option("Width of the feed-forward layers.", 1024, ge=8)
     dropout: float = option("Dropout of hidden states.", 0.1, ge=0, lt=1)
-    attention_dropout: float = option("Dropout of attention weights.", 0.1, ge=0, lt=1)
+    attention_dropout: float = option(
+        "Dropout of attention weights. More than 0 gives up the fused attention, and with it half of the speed on a CPU.",
+        0.1,
+        ge=0,
+        lt=1,
+    )
     max_positions: int = option(
         "Rows of the position table: ages from 0 to max_positions - 2, plus one row for padding.", 514, ge=16
     )
@@ -48,6 +53,13 @@ class EncoderSettings:
         "Share of the tokens to predict. Source: 0.15 in BERT (Devlin 2019) and the published run.", 0.15, gt=0, lt=1
     )
     tokens_per_step: int = option("Token slots of one update, over all processes.", 32768, ge=64)
+    micro_batch_tokens: int = option(
+        "Token slots that a process computes at once; an update is made of as many such parts as it takes."
+        " 0: 4,096 on a CPU, 65,536 on a GPU.",
+        0,
+        role="tuning",
+        ge=0,
+    )
     learning_rate: float = option("Peak learning rate of AdamW.", 1e-3, gt=0)
     weight_decay: float = option("Weight decay of matrices (not of biases, norms or embeddings).", 0.01, ge=0)
     warmup_steps: int = option(
@@ -62,6 +74,13 @@ class EncoderSettings:
     precision: Literal["auto", "float32", "bfloat16"] = option(
         "'auto' takes bfloat16 where the hardware computes it faster.", "auto"
     )
+    compile: Literal["auto", "on", "off"] = option(
+        "Whether torch.compile fuses the layers. 'auto': on GPUs; on a CPU it costs a minute and gains little.", "auto"
+    )
+    checkpoint_updates: int = option(
+        "Updates between two checkpoints, from which a killed training goes on.", 200, role="tuning", ge=1
+    )
+    keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with these values beyond their types."""

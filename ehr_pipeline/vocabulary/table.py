@@ -21,6 +21,7 @@ class Concept:
     name: str
     semantic_types: tuple[str, ...]
     appearances: int
+    """How often it occurs, and in how many patients; 0 beside a checkpoint, whose vocabulary is without counts."""
     patients: int
 
 
@@ -41,12 +42,22 @@ class Vocabulary:
                     row["concept"],
                     row["name"],
                     tuple(row["semantic_types"].split()),
-                    int(row["appearances"]),
-                    int(row["patients"]),
+                    int(row.get("appearances", 0)),
+                    int(row.get("patients", 0)),
                 )
                 for row in csv.DictReader(stream)
             )
         return cls(concepts, (folder / "hash.txt").read_text(encoding="ascii").strip())
+
+    def write(self, folder: Path) -> None:
+        """Write what `read` reads, without the counts: what goes with a model to strangers."""
+        with (folder / "vocabulary.csv").open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(("token_id", "concept", "name", "semantic_types"))
+            for concept in self.concepts:
+                types = " ".join(concept.semantic_types)
+                writer.writerow((concept.token_id, concept.concept, concept.name, types))
+        (folder / "hash.txt").write_text(self.hash + "\n", encoding="ascii")
 
     @property
     def size(self) -> int:

@@ -3,12 +3,36 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
-from ehr_pipeline.defs.launchers import LAUNCHERS, die_with_parent, launcher_for
+from ehr_pipeline.defs.launchers import LAUNCHERS, TorchrunLauncher, die_with_parent, launcher_for
 from ehr_pipeline.settings import LauncherSettings
+
+ROOT = Path(__file__).parents[2]
+JOB = "ehr_pipeline_tests.defs.waiting_job"
+linux = pytest.mark.skipif(
+    sys.platform != "linux", reason="the kernel of this system does not tell a child of its parent's death"
+)
+# A step that launches a job, as Dagster runs it, in a process that a test can kill.
+STEP = f"""
+import sys
+import dagster as dg
+from ehr_pipeline.defs.launchers import TorchrunLauncher
+from ehr_pipeline.errors import UserError
+
+@dg.asset
+def waiting(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+    TorchrunLauncher(processes=2, restarts=1).launch(context, {JOB!r}, {{"folder": sys.argv[1], "then": sys.argv[2], "threads": 1}})
+    return dg.MaterializeResult()
+
+result = dg.materialize([waiting], raise_on_error=False)
+error = next((event.step_failure_data.error for event in result.all_events if event.is_step_failure), None)
+print(error.cause.message if error and error.cause else error.message if error else "done")
+"""
 
 
 def alive(pid: int) -> bool:
@@ -19,32 +43,98 @@ def alive(pid: int) -> bool:
         return False
 
 
+def parent_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[1])
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    for _ in range(int(seconds * 10)):
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def start_step(folder: Path, then: str) -> subprocess.Popen[str]:
+    folder.mkdir()
+    command = [sys.executable, "-c", STEP, str(folder), then]
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )
+
+
+def ranks(folder: Path, attempt: int = 0) -> list[int]:
+    """The process ids of both ranks, once both have noted them."""
+    notes = [folder / f"{attempt}-{rank}" for rank in range(2)]
+    assert until(lambda: all(note.is_file() and note.read_text() for note in notes))
+    return [int(note.read_text()) for note in notes]
+
+
 @pytest.mark.parametrize("backend", LAUNCHERS)
 def test_the_settings_choose_the_launcher(backend: str) -> None:
-    launcher = launcher_for(LauncherSettings(backend=backend, processes=3))  # type: ignore[arg-type]
+    launcher = launcher_for(LauncherSettings(backend=backend, processes=3, restarts=7))  # type: ignore[arg-type]
     assert type(launcher) is LAUNCHERS[backend]
-    assert launcher.processes == 3
+    assert (launcher.processes, launcher.restarts) == (3, 7)
 
 
-@pytest.mark.skipif(
-    sys.platform != "linux", reason="the kernel of this system does not tell a child of its parent's death"
-)
+@linux
 def test_a_job_dies_with_the_step_that_started_it(tmp_path: Path) -> None:
     note = tmp_path / "pid"
     child = f"import os, time, pathlib; pathlib.Path({str(note)!r}).write_text(str(os.getpid())); time.sleep(60)"
     command = f"[sys.executable, {str(die_with_parent.__file__)!r}, sys.executable, '-c', {child!r}]"
     parent = f"import subprocess, sys; subprocess.run({command})"
     step = subprocess.Popen([sys.executable, "-c", parent])
-    for _ in range(100):
-        if note.is_file() and note.read_text():
-            break
-        time.sleep(0.1)
+    assert until(lambda: note.is_file() and note.read_text() != "", 10)
     pid = int(note.read_text())
     assert alive(pid)
     os.kill(step.pid, signal.SIGKILL)
     step.wait()
-    for _ in range(100):
-        if not alive(pid):
-            break
-        time.sleep(0.1)
-    assert not alive(pid)
+    assert until(lambda: not alive(pid), 10)
+
+
+@linux
+@pytest.mark.parametrize("victim", ["step", "torchrun", "cancelled"])
+def test_no_process_outlives_a_job_that_was_ended(tmp_path: Path, victim: str) -> None:
+    step = start_step(tmp_path / "notes", "wait")
+    children = ranks(tmp_path / "notes")
+    torchrun = parent_of(children[0])
+    pid, sign = {
+        "step": (step.pid, signal.SIGKILL),
+        "torchrun": (torchrun, signal.SIGKILL),
+        "cancelled": (step.pid, signal.SIGINT),
+    }[victim]
+    os.kill(pid, sign)
+    step.communicate(timeout=60)
+    assert until(lambda: not any(map(alive, [torchrun, *children])))
+
+
+@linux
+def test_a_job_that_lost_a_process_starts_again_by_itself(tmp_path: Path) -> None:
+    step = start_step(tmp_path / "notes", "be killed once")
+    assert step.communicate(timeout=120)[0].strip().endswith("done")
+    assert len(ranks(tmp_path / "notes", attempt=1)) == 2
+
+
+@linux
+def test_a_failure_shows_the_end_of_the_failing_process_log(tmp_path: Path) -> None:
+    step = start_step(tmp_path / "notes", "fail")
+    told = step.communicate(timeout=120)[0]
+    assert "started again 1 times" in told
+    assert "The last lines of process 1:" in told
+    assert "RuntimeError: the disk is full" in told
+    assert "process 0" not in told
+    assert len(ranks(tmp_path / "notes", attempt=1)) == 2
+
+
+def test_trainings_wait_for_each_other() -> None:
+    from ehr_pipeline.defs.assets import encoder_checkpoint, patient_embeddings
+
+    assert {asset.op.pool for asset in (encoder_checkpoint, patient_embeddings)} == {"training"}
+    configured = (ROOT / "dagster.yaml").read_text()
+    assert "default_limit: 1" in configured
+    assert isinstance(TorchrunLauncher(), dg.ConfigurableResource)

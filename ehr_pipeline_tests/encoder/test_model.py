@@ -63,9 +63,13 @@ def test_packed_logits_equal_those_of_the_stock_class(sequences: Sequences) -> N
 def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences) -> None:
     model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), seed=1)).eval()
     batch, rows = packed(sequences)
-    masked = masking.mask(batch.tokens_RT, 0.3, SIZE, np.random.default_rng(0))
-    arrays = (masked.inputs_RT, batch.positions_RT, batch.segments_RT, masked.chosen_RT, masked.targets)
-    (model(*(torch.from_numpy(array) for array in arrays)) / len(masked.targets)).backward()
+    draws = masking.Draws.draw(batch.tokens_RT.shape, 0.3, SIZE, np.random.default_rng(0))
+    masked = masking.mask(batch.tokens_RT, draws)
+    chosen_RT = np.zeros(batch.tokens_RT.shape, bool)
+    chosen_RT.reshape(-1)[masked.chosen_M] = True
+    arrays = (masked.inputs_RT, batch.positions_RT, batch.segments_RT, masked.chosen_M, masked.targets_M)
+    ours_loss = model(*(torch.from_numpy(array) for array in arrays)) / len(masked.targets_M)
+    ours_loss.backward()
     ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
     model.zero_grad()
     # The stock class sees one chunk in each row, and takes the mean over all labels of the batch itself.
@@ -77,9 +81,10 @@ def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences)
         length = int(here.sum())
         inputs[row, :length] = torch.from_numpy(masked.inputs_RT[here])
         positions[row, :length] = torch.from_numpy(batch.positions_RT[here])
-        labels[row, :length] = torch.from_numpy(np.where(masked.chosen_RT[here], batch.tokens_RT[here], -100))
+        labels[row, :length] = torch.from_numpy(np.where(chosen_RT[here], batch.tokens_RT[here], -100))
         mask[row, :length] = 1
     loss = model.stock(input_ids=inputs, attention_mask=mask, position_ids=positions, labels=labels).loss
+    assert ours_loss.item() == pytest.approx(loss.item(), abs=1e-5)
     loss.backward()
     theirs = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert ours.keys() == theirs.keys()

@@ -11,9 +11,10 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
-from ehr_pipeline.encoder import checkpoint, train
+from ehr_pipeline.encoder import checkpoint, optimizer, train
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary
@@ -29,7 +30,7 @@ SETTINGS = EncoderSettings(
     tokens_per_step=128,
     learning_rate=0.01,
     warmup_steps=5,
-    max_epochs=6,
+    max_epochs=8,
 )
 
 
@@ -162,14 +163,14 @@ def test_a_loss_that_is_not_finite_stops_the_training(
     ],
 )
 def test_when_training_stops(losses: list[tuple[float, float]], epochs: int) -> None:
-    flatness = train.Flatness(min_improvement=0.001, patience=2)
+    flatness = Flatness(min_improvement=0.001, patience=2)
     stops = [flatness.stop_after(*pair) for pair in losses]
     assert (stops.index(True) + 1 if True in stops else len(losses)) == epochs
 
 
 def test_the_learning_rate_rises_and_falls() -> None:
     settings = replace(SETTINGS, learning_rate=1.0, warmup_steps=10)
-    rates = [train.learning_rate(step, 100, settings) for step in range(100)]
+    rates = [optimizer.learning_rate(step, 100, settings) for step in range(100)]
     assert rates[0] == pytest.approx(0.1)
     assert max(rates) == rates[10] == pytest.approx(1.0)
     assert rates[-1] == pytest.approx(0.1, abs=0.01)
@@ -178,7 +179,7 @@ def test_the_learning_rate_rises_and_falls() -> None:
 
 def test_norms_biases_and_embeddings_do_not_decay(trained: Path, data: dict[str, Path]) -> None:
     model = checkpoint.load(trained / "checkpoint", Vocabulary.read(data["vocabulary"]), torch.device("cpu"))
-    decayed, others = train.optimizer_of(model, SETTINGS).param_groups
+    decayed, others = optimizer.optimizer_of(model, SETTINGS).param_groups
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert not [
         names[id(p)]

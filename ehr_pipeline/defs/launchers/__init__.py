@@ -12,4 +12,4 @@ LAUNCHERS: dict[str, type[Launcher]] = {"inprocess": InProcessLauncher, "torchru
 
 def launcher_for(settings: LauncherSettings) -> Launcher:
     """The launcher that the settings name."""
-    return LAUNCHERS[settings.backend](processes=settings.processes)
+    return LAUNCHERS[settings.backend](processes=settings.processes, restarts=settings.restarts)

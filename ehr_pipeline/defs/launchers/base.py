@@ -12,6 +12,7 @@ class Launcher(dg.ConfigurableResource[Any]):
     """A place where jobs run. `launch` returns when the job is done."""
 
     processes: int = 1
+    restarts: int = 2
 
     def launch(self, context: dg.AssetExecutionContext, module: str, job: jobs.Job) -> None:
         """Run `module.run(job)`. Raises UserError with the job's own message where it has one."""

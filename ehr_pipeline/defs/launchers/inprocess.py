@@ -8,7 +8,7 @@ from ehr_pipeline.pipeline import launch_inprocess
 
 
 class InProcessLauncher(Launcher):
-    """Runs a job where it is asked for; `processes` has no effect."""
+    """Runs a job where it is asked for; `processes` and `restarts` have no effect."""
 
     def launch(self, context: dg.AssetExecutionContext, module: str, job: jobs.Job) -> None:
         """Run the job."""

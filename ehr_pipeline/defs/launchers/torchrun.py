@@ -23,13 +23,16 @@ class TorchrunLauncher(Launcher):
     def launch(self, context: dg.AssetExecutionContext, module: str, job: jobs.Job) -> None:
         """Run the job. Raises UserError with the message of the first process that ended with one."""
         with tempfile.TemporaryDirectory(prefix="ehr-job-") as folder:
-            described, told = Path(folder) / "job.json", Path(folder) / "error.txt"
+            described, told, logs = (Path(folder) / name for name in ("job.json", "error.txt", "logs"))
             described.write_text(json.dumps(job | {"error_file": str(told)}), encoding="utf-8")
             torchrun = [
                 "-m",
                 "torch.distributed.run",
                 "--standalone",
                 f"--nproc-per-node={self.processes}",
+                f"--max-restarts={self.restarts}",
+                f"--log-dir={logs}",
+                "--tee=3",
                 "-m",
                 module,
                 "--job",
@@ -45,13 +48,39 @@ class TorchrunLauncher(Launcher):
                 if told.is_file():
                     raise UserError(told.read_text(encoding="utf-8")) from None
                 raise UserError(
-                    f"The job {module} on {self.processes} processes failed; its log stands above in this run. ({error})"
+                    f"The job {module} on {self.processes} processes failed, and was started again {self.restarts} times."
+                    f" ({error})\n{log_tails(logs)}"
                 ) from error
 
     def _environment(self, job: jobs.Job) -> dict[str, str]:
         """torchrun sets one thread for each process unless told otherwise, and so would idle all other cores."""
         threads = job.get("threads") or max(1, _cores() // self.processes)
         return {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+
+
+def log_tails(logs: Path, lines: int = 15) -> str:
+    """The last lines of the log of the process that failed; of all, where none says so itself (a process that was killed).
+
+    torchrun lays logs out as RUN/attempt_N/RANK/stderr.log. Of several that failed, the first is meant: the others failed for want
+    of it.
+    """
+    written = [path for path in logs.glob("*/attempt_*/*/stderr.log") if path.stat().st_size]
+    last = max((int(path.parts[-3].split("_")[1]) for path in written), default=0)
+    texts = {
+        int(path.parts[-2]): path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for path in written
+        if path.parts[-3] == f"attempt_{last}"
+    }
+    failed = {}
+    for rank, text in texts.items():
+        marks = [line for line in text if line.startswith(jobs.FAILED_AT)]
+        if marks:
+            failed[rank] = float(marks[0].removeprefix(jobs.FAILED_AT))
+    shown = [min(failed, key=lambda rank: failed[rank])] if failed else sorted(texts)
+    return "\n".join(
+        f"The last lines of process {rank}:\n" + "\n".join(f"    {line}" for line in texts[rank][-lines:])
+        for rank in shown
+    )
 
 
 def _cores() -> int:

@@ -1,0 +1,83 @@
+"""Apply a trained encoder to new patients: from a raw extract to one vector for each, with the model's own vocabulary.
+
+    ehr-pipeline embed --model CHECKPOINT --extract FOLDER --settings FILE --out embeddings.arrow
+
+The extract is read, mapped and laid out as the settings say, in a temporary store; nothing of it stays but the vectors. Concepts
+that the model does not know are left out and counted: a vocabulary is never extended, since token ids would change their meaning.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Counts
+from ehr_pipeline.concepts.build import input_vectors
+from ehr_pipeline.embeddings import selection
+from ehr_pipeline.embeddings.embed import table_of
+from ehr_pipeline.embeddings.pooling import Inference, pool_patients
+from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.devices import process_group
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients import dataset
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+def embed(study: Study, model: Path, extract: Path, out: Path) -> Counts:
+    """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`). Returns the counts.
+
+    Context, age unit and positions are those that the checkpoint carries. Raises InputError when a folder is not what it should be.
+    """
+    if not (model / "vocabulary.csv").is_file():
+        raise InputError(
+            f"{model}: no vocabulary.csv. --model names the folder `checkpoint` of an encoder_checkpoint artifact,"
+            " or a copy of it."
+        )
+    if not extract.is_dir():
+        raise InputError(f"{extract}: there is no such folder. --extract names the folder of one extract.")
+    vocabulary = Vocabulary.read(model)
+    with tempfile.TemporaryDirectory(prefix="ehr-embed-") as scratch, process_group(study.launcher.threads) as device:
+        landing = Path(scratch) / "landing"
+        landing.mkdir()
+        (landing / extract.resolve().name).symlink_to(extract.resolve())
+        pipeline = Pipeline(
+            dataclasses.replace(
+                study,
+                study=dataclasses.replace(study.study, store=str(Path(scratch) / "store")),
+                records=dataclasses.replace(study.records, landing=str(landing)),
+            )
+        )
+        records = pipeline.raw_records(extract.resolve().name)
+        pipeline.extract_catalog()
+        events = pipeline.mapped_events()
+        counts = dataset.build([records], events, model, study.patients, Path(scratch) / "patients")
+        encoder = checkpoint.load(model, vocabulary, device)
+        config = encoder.stock.config
+        how = Inference(
+            context=config.context,
+            age_unit=config.age_unit,
+            max_positions=config.max_position_embeddings,
+            batch_tokens=study.embeddings.batch_tokens,
+            precision=study.encoder.precision,
+        )
+        pooling = study.embeddings.pooling
+        chosen = selection.select(pooling, vocabulary, input_vectors(model), pipeline.concept_of_code())
+        tables = []
+        for path in sorted((Path(scratch) / "patients" / "patients").glob("*.arrow")):
+            ids = schemas.read(path, ["patient_id"]).column("patient_id")
+            pooled = pool_patients(encoder, Shard.read(path), np.arange(len(ids)), chosen, how, device)
+            tables.append(table_of(ids, pooled))
+    table = pa.concat_tables(tables)
+    schemas.write(out, table)
+    return {
+        "rows_in": counts["patients"]["kept"],
+        "kept": table.num_rows,
+        "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
+        "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
+    }

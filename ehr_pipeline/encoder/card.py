@@ -1,0 +1,154 @@
+"""The model card that lies beside the weights: what a stranger needs to know before using them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from ehr_pipeline.encoder.evaluate import Tally
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+FEWEST = 100  # masked tokens of a semantic type that are needed for a figure
+
+
+def by_semantic_type(vocabulary: Vocabulary, model: Tally, baseline: Tally) -> list[dict[str, Any]]:
+    """Scores by semantic type, most asked first, for types that were asked often enough; a concept counts in each of its types."""
+    tokens: dict[str, list[int]] = {}
+    for concept in vocabulary.concepts:
+        for tui in concept.semantic_types:
+            tokens.setdefault(tui, []).append(concept.token_id)
+    rows = []
+    for tui, ids in tokens.items():
+        ours, theirs = model.scores(ids), baseline.scores(ids)
+        if ours.masked_tokens >= FEWEST:
+            rows.append(
+                {
+                    "type": tui,
+                    "name": TYPE_NAMES.get(tui, tui),
+                    **asdict(ours),
+                    "baseline_loss": theirs.loss,
+                    "baseline_top10": theirs.top10,
+                }
+            )
+    return sorted(rows, key=lambda row: (-row["masked_tokens"], row["type"]))
+
+
+def text(settings: EncoderSettings, vocabulary: Vocabulary, metrics: dict[str, Any]) -> str:
+    """The card, as Markdown with the head that the Hugging Face hub reads."""
+    best, baseline = metrics["best"], metrics["baseline"]
+    return f"""---
+library_name: transformers
+pipeline_tag: fill-mask
+tags: [ehr, masked-language-modeling]
+---
+# Encoder of patient histories
+
+A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained from scratch by masked language modelling on the
+coded concepts of primary-care patients. One concept is one token; a patient's age (in {settings.age_unit}s, plus one) is
+the position id.
+Research software: not a medical device, and not to be used for decisions about a patient.
+
+## Use
+
+**Always pass the ages.** Without `position_ids` the stock class counts 0, 1, 2 … and its answers mean nothing.
+
+```python
+import torch
+from transformers import AutoModelForMaskedLM, AutoTokenizer
+
+model = AutoModelForMaskedLM.from_pretrained(".").eval()
+tokenizer = AutoTokenizer.from_pretrained(".")
+tokens = tokenizer("{vocabulary.concepts[0].concept} [MASK]", return_tensors="pt")["input_ids"]
+ages = torch.tensor([[40, 41]])  # {settings.age_unit}s
+scores = model(tokens, position_ids=ages + 1).logits[0, 1]
+print(tokenizer.convert_ids_to_tokens(scores.topk(5).indices))
+```
+
+Hidden states for patient vectors: `AutoModel.from_pretrained(".", add_pooling_layer=False)`. `vocabulary.csv` names the concepts.
+Longer histories are cut into pieces of {settings.context} tokens.
+
+## Data
+
+| | Patients | Tokens |
+|---|---|---|
+| training | {metrics["training_patients"]:,} | {metrics["training_tokens"]:,} |
+| validation | {metrics["validation_patients"]:,} | {metrics["validation_tokens"]:,} |
+
+Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another vocabulary.
+Ages outside the position table, moved to its ends: {metrics["clipped_ages"]:,}.
+Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
+
+## Results on the validation patients
+
+Every evaluation hides the same {best["validation_masked_tokens"]:,} tokens. The baseline predicts by frequency alone.
+
+| | Loss (nats) | Found first | Among the first ten |
+|---|---|---|---|
+{_scores(f"this model (epoch {best['epoch']})", {k.removeprefix("validation_"): v for k, v in best.items()})}
+{_scores("frequency baseline", baseline)}
+
+By semantic type, where at least {FEWEST} tokens were hidden (a concept counts in each of its types):
+
+{_types(metrics["by_semantic_type"])}
+
+## Learning curves
+
+{_curves(metrics)}
+
+## Settings
+
+{_settings(settings)}
+"""
+
+
+def _scores(name: str, scores: dict[str, float]) -> str:
+    return f"| {name} | {scores['loss']:.4f} | {scores['top1']:.1%} | {scores['top10']:.1%} |"
+
+
+def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    return "\n".join(lines + ["| " + " | ".join(row) + " |" for row in rows])
+
+
+def _types(rows: list[dict[str, Any]]) -> str:
+    if not rows:
+        return "None: the validation side is too small."
+    header = ("Type", "Hidden tokens", "Loss", "Baseline", "Among the first ten", "Baseline")
+    return _table(
+        header,
+        [
+            (
+                f"{row['name']} ({row['type']})",
+                f"{row['masked_tokens']:,}",
+                f"{row['loss']:.3f}",
+                f"{row['baseline_loss']:.3f}",
+                f"{row['top10']:.1%}",
+                f"{row['baseline_top10']:.1%}",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _curves(metrics: dict[str, Any]) -> str:
+    rows = [
+        (
+            str(row["epoch"]),
+            f"{row['updates']:,}",
+            f"{row['training_loss']:.4f}",
+            f"{row['validation_loss']:.4f}",
+            f"{row['validation_top10']:.1%}",
+        )
+        for row in metrics["epochs"]
+    ]
+    end = (
+        "Training ended because both losses were flat."
+        if metrics["stopped_early"]
+        else "Training ran to its last epoch."
+    )
+    return _table(("Epoch", "Updates", "Training loss", "Validation loss", "Among the first ten"), rows) + f"\n\n{end}"
+
+
+def _settings(settings: EncoderSettings) -> str:
+    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in asdict(settings).items()])

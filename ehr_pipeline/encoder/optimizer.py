@@ -1,0 +1,74 @@
+"""AdamW, its schedule, and one update of the weights: the same whatever number of processes and micro-batches computed it."""
+
+import math
+from contextlib import nullcontext
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from ehr_pipeline import jobs
+from ehr_pipeline.encoder.devices import autocast
+from ehr_pipeline.encoder.loader import Part, Update
+from ehr_pipeline.encoder.settings import EncoderSettings
+
+
+def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
+    """Linear warm-up, then a cosine from the peak to a tenth of it at the last possible update."""
+    if step < settings.warmup_steps:
+        return settings.learning_rate * (step + 1) / settings.warmup_steps
+    share = min((step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1), 1.0)
+    return settings.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
+
+
+def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.optim.AdamW:
+    """AdamW (Loshchilov 2019) that decays matrices, but not biases, norms or embeddings."""
+    decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and "embeddings" not in name]
+    others = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embeddings" in name]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
+
+
+def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> tuple[float, int]:
+    """Fill the gradients of an update's summed loss. Returns that sum, and the number of chosen tokens, over all processes.
+
+    Under DistributedDataParallel the gradients are means over processes of such sums.
+    """
+    total = torch.zeros(2, dtype=torch.float64, device=device)
+    for number, part in enumerate(update.parts, start=1):
+        waits = isinstance(model, DistributedDataParallel) and number < len(update.parts)
+        with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with autocast(device, precision):
+                loss: Tensor = model(*tensors(part, device))
+            loss.backward()  # type: ignore[no-untyped-call]
+        total += torch.stack([loss.detach().double(), torch.tensor(float(len(part.targets_M)), device=device)])
+    if jobs.world_size() > 1:
+        torch.distributed.all_reduce(total)
+    return float(total[0]), int(total[1])
+
+
+def tensors(part: Part, device: torch.device) -> tuple[Tensor, ...]:
+    """The arrays of a micro-batch, as the model takes them."""
+    arrays = (part.inputs_RT, part.positions_RT, part.segments_RT, part.chosen_M, part.targets_M)
+    return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
+
+
+def step(
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, chosen: int, rate: float, settings: EncoderSettings
+) -> bool:
+    """Change the weights by the gradients of `gradients`. False, and nothing changed, when these are not finite.
+
+    The loss is a mean over all chosen tokens of an update, never a mean of means: the one division is done here, together with
+    clipping, so each gradient is touched once.
+    """
+    own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    scale = jobs.world_size() / max(chosen, 1)
+    norm = float(torch.nn.utils.get_total_norm(own)) * scale
+    if not math.isfinite(norm):
+        return False
+    torch._foreach_mul_(own, scale * min(1.0, settings.clip_norm / (norm + 1e-6)))
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return True

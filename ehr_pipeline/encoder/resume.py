@@ -1,0 +1,180 @@
+"""Checkpoints of a training that is under way, so that a killed one goes on where it was, to the same weights bit for bit.
+
+    <folder>/lock                   held by the one training that may write here
+    <folder>/update-000000400/      model.safetensors, optimizer.safetensors, state.json
+    <folder>/best/                  the checkpoint of the best epoch, as it will be published
+    <folder>/progress.jsonl, events.out.tfevents.*
+
+A checkpoint is written beside, flushed, and renamed; `state.json` holds the hashes of the other two files, so a torn one is found
+out. Only safetensors and JSON are read: nothing is unpickled. No random state is kept, because there is none: order, masks and
+dropout are functions of the seed and the number of the update.
+"""
+
+import fcntl
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from ehr_pipeline.encoder.stopping import Flatness
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import file_hash
+
+_log = logging.getLogger("ehr_pipeline")
+STATE, MODEL, OPTIMIZER, BEST = "state.json", "model.safetensors", "optimizer.safetensors", "best"
+
+
+@dataclass
+class Position:
+    """Where a training is, between two updates."""
+
+    epoch: int = 0
+    update: int = 0
+    """Updates done of this epoch."""
+    step: int = 0
+    """Updates done in all."""
+    loss_sum: float = 0.0
+    chosen: int = 0
+    """Tokens predicted in this epoch so far, and the sum of their losses."""
+    real_tokens: int = 0
+    slots: int = 0
+    clipped: int = 0
+    best: float = math.inf
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Checkpoints:
+    """The checkpoints in a folder. `identity` is what a training must agree in to go on from one, as plain JSON values."""
+
+    def __init__(self, folder: Path, identity: Mapping[str, Any], keep: int):
+        self.folder, self.identity, self.keep = folder, json.loads(json.dumps(identity)), keep
+        folder.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder. Raises UserError when another training holds it; the kernel lets go when a process dies."""
+        with (self.folder / "lock").open("a") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise UserError(f"Another training writes to {self.folder}. Wait for it, or end it.") from None
+            yield
+
+    def save(
+        self, position: Position, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer
+    ) -> Path:
+        """Publish a checkpoint, and remove those that are older than the last few."""
+        target = self.folder / f"update-{position.step:09d}"
+        work = self.folder / f".{target.name}"
+        shutil.rmtree(work, ignore_errors=True)
+        work.mkdir()
+        save_file({name: tensor.detach().contiguous() for name, tensor in _own(model).items()}, work / MODEL)
+        save_file(_flat(model, optimizer), work / OPTIMIZER)
+        state = {
+            "identity": self.identity,
+            "position": asdict(position),
+            "flatness": {"best": flatness.best, "flat_epochs": flatness.flat_epochs},
+            "files": {name: file_hash(work / name) for name in (MODEL, OPTIMIZER)},
+        }
+        (work / STATE).write_text(json.dumps(state, indent=1) + "\n", encoding="utf-8")
+        publish(work, target)
+        for old in self._paths()[: -self.keep]:
+            shutil.rmtree(old)
+        return target
+
+    def last(self) -> Path | None:
+        """The newest checkpoint, or None."""
+        paths = self._paths()
+        return paths[-1] if paths else None
+
+    def restore(
+        self, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
+    ) -> Position:
+        """Go back to the newest whole checkpoint; where there is none, to the beginning.
+
+        Raises UserError when it belongs to another vocabulary, other data or other settings.
+        """
+        for path in reversed(self._paths()):
+            state = _whole(path)
+            if state is None:
+                _log.warning("%s is damaged, and skipped", path)
+                continue
+            self._must_agree(path, state["identity"])
+            _restore(path, model, optimizer, device)
+            flatness.best = (state["flatness"]["best"][0], state["flatness"]["best"][1])
+            flatness.flat_epochs = state["flatness"]["flat_epochs"]
+            position = Position(**state["position"])
+            _log.info("going on from update %d of epoch %d", position.update, position.epoch + 1)
+            return position
+        return Position()
+
+    def _paths(self) -> list[Path]:
+        return sorted(path for path in self.folder.glob("update-*") if path.is_dir())
+
+    def _must_agree(self, path: Path, found: Mapping[str, Any]) -> None:
+        differences = [
+            f"{name} is {found.get(name)!r} there and {self.identity.get(name)!r} here"
+            for name in sorted({*found, *self.identity})
+            if found.get(name) != self.identity.get(name)
+        ]
+        if differences:
+            raise UserError(
+                f"The checkpoint {path} belongs to another training: {'; '.join(differences)}."
+                " Remove its folder, or give this training another one."
+            )
+
+
+def publish(work: Path, target: Path) -> None:
+    """Put a folder in the place of another: flushed first, then renamed."""
+    for path in [*work.rglob("*"), work]:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if target.exists():
+        shutil.rmtree(target)
+    work.rename(target)
+
+
+def _whole(path: Path) -> dict[str, Any] | None:
+    """The state of a checkpoint; None when anything of it is missing or not as it was written."""
+    try:
+        state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
+        return state if all(file_hash(path / name) == digest for name, digest in state["files"].items()) else None
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def _own(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """Each parameter once, by name: tied weights share one."""
+    return dict(model.named_parameters())
+
+
+def _flat(model: torch.nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    return {
+        f"{name}/{key}": value.detach().contiguous()
+        for name, parameter in _own(model).items()
+        for key, value in optimizer.state[parameter].items()
+    }
+
+
+def _restore(path: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> None:
+    weights, moments = load_file(path / MODEL), load_file(path / OPTIMIZER)
+    own = _own(model)
+    assert weights.keys() == own.keys()
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+    for key, value in moments.items():
+        name, kind = key.rsplit("/", 1)
+        optimizer.state[own[name]][kind] = value.to(device)

@@ -1,0 +1,27 @@
+"""When training ends: both losses are flat."""
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass
+class Flatness:
+    """Both losses improved by less than a share of themselves for some epochs in a row."""
+
+    min_improvement: float
+    patience: int
+    best: tuple[float, float] = (math.inf, math.inf)
+    flat_epochs: int = 0
+
+    def stop_after(self, training_loss: float, validation_loss: float) -> bool:
+        """Take the losses of an epoch; True when training should end."""
+        losses = (training_loss, validation_loss)
+        improved = [loss < best * (1 - self.min_improvement) for loss, best in zip(losses, self.best, strict=True)]
+        self.best = (min(losses[0], self.best[0]), min(losses[1], self.best[1]))
+        self.flat_epochs = 0 if any(improved) else self.flat_epochs + 1
+        return self.reached
+
+    @property
+    def reached(self) -> bool:
+        """Whether training should end."""
+        return self.flat_epochs >= self.patience

@@ -1,0 +1,124 @@
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ehr_pipeline.encoder import loader, optimizer
+from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
+from ehr_pipeline.encoder.sequences import Sequences
+from ehr_pipeline_tests.encoder.data import learnable
+from ehr_pipeline_tests.encoder.test_train import SETTINGS
+
+SIZE = 45
+
+
+@pytest.fixture
+def sequences(tmp_path: Path) -> Sequences:
+    return Sequences.open(learnable(tmp_path)["dataset"], 16, "year", 514)
+
+
+def updates(
+    sequences: Sequences, epoch: int = 0, seed: int = 0, skip: int = 0, plan: loader.Plan | None = None
+) -> list[loader.Update]:
+    return list(loader.updates(sequences, SETTINGS, SIZE, seed, epoch, plan or loader.Plan(8, 8), skip))
+
+
+def inputs(made: list[loader.Update]) -> np.ndarray:
+    return np.concatenate([part.inputs_RT for update in made for part in update.parts])
+
+
+def test_order_and_masks_are_a_function_of_seed_and_epoch(sequences: Sequences) -> None:
+    first = inputs(updates(sequences))
+    assert np.array_equal(first, inputs(updates(sequences)))
+    assert not np.array_equal(first, inputs(updates(sequences, epoch=1))[: len(first)])
+    assert not np.array_equal(first, inputs(updates(sequences, seed=1))[: len(first)])
+
+
+def test_skipped_updates_are_those_that_would_have_come_first(sequences: Sequences) -> None:
+    whole = updates(sequences)
+    assert np.array_equal(inputs(updates(sequences, skip=5)), inputs(whole[5:]))
+    assert updates(sequences, skip=len(whole)) == []
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_processes_share_an_update_out_and_change_nothing_of_it(sequences: Sequences, processes: int) -> None:
+    whole = updates(sequences)[0].parts[0]
+    shares = [updates(sequences, plan=loader.Plan(8, 2, rank, processes))[0] for rank in range(processes)]
+    for rank, share in enumerate(shares):
+        rows = np.concatenate([part.inputs_RT for part in share.parts])
+        assert np.array_equal(rows, whole.inputs_RT[rank::processes])
+    assert sum(len(part.targets_M) for share in shares for part in share.parts) == len(whole.targets_M)
+    assert {share.real_tokens for share in shares} == {int((whole.segments_RT > 0).sum())}
+
+
+def test_a_process_without_a_row_gets_padding_and_nothing_to_predict(sequences: Sequences) -> None:
+    made = updates(sequences, plan=loader.Plan(2, 2, rank=5, processes=6))
+    (part,) = made[0].parts
+    assert not part.segments_RT.any()
+    assert len(part.targets_M) == 0
+
+
+def test_every_epoch_has_masks_of_its_own(sequences: Sequences) -> None:
+    one, two = (np.concatenate([u.parts[0].targets_M for u in updates(sequences, epoch=e)]) for e in (0, 1))
+    assert len(one) != len(two) or not np.array_equal(np.sort(one), np.sort(two))
+
+
+@pytest.mark.parametrize("micro_rows", [1, 3, 8])
+def test_accumulated_parts_equal_one_big_batch(sequences: Sequences, micro_rows: int) -> None:
+    def trained(rows: int) -> tuple[list[torch.Tensor], float]:
+        model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0)).train()
+        updater = optimizer.optimizer_of(model, SETTINGS)
+        total = 0.0
+        for update in updates(sequences, plan=loader.Plan(8, rows))[:4]:
+            total, chosen = optimizer.gradients(model, update, torch.device("cpu"), "float32")
+            assert optimizer.step(model, updater, chosen, 0.01, SETTINGS)
+        return list(model.parameters()), total
+
+    (whole, one), (parts, other) = trained(8), trained(micro_rows)
+    assert one == pytest.approx(other, rel=1e-5)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole, parts, strict=True))
+
+
+def test_the_loss_is_a_mean_over_tokens_and_not_over_parts(sequences: Sequences) -> None:
+    """Without clipping, the gradients that AdamW sees are those of the mean over all chosen tokens, however they are spread."""
+    settings = replace(SETTINGS, clip_norm=1e9)
+    model = PackedEncoder(new_model(config_for(settings, SIZE, "x"), 0)).train()
+    update = updates(sequences, plan=loader.Plan(8, 1))[0]
+    counts = [len(part.targets_M) for part in update.parts]
+    assert len(set(counts)) > 1, "otherwise a mean of means would do"
+    _, chosen = optimizer.gradients(model, update, torch.device("cpu"), "float32")
+    assert chosen == sum(counts)
+    seen: list[torch.Tensor] = []
+    updater = torch.optim.SGD(model.parameters(), lr=0.0)
+    updater.step = lambda *_: seen.extend(p.grad.clone() for p in model.parameters())  # type: ignore[assignment,misc,union-attr]
+    optimizer.step(model, updater, chosen, 0.0, settings)  # type: ignore[arg-type]
+    losses = [model(*optimizer.tensors(part, torch.device("cpu"))) for part in update.parts]
+    expected = torch.autograd.grad(torch.stack(losses).sum() / sum(counts), list(model.parameters()))
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(seen, expected, strict=True))
+
+
+def test_what_goes_wrong_in_the_thread_is_raised_where_it_is_waited_for() -> None:
+    def broken() -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    items = loader.ahead(broken(), 2)
+    assert next(items) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(items)
+
+
+def test_the_thread_ends_when_nobody_asks_any_more() -> None:
+    import threading
+
+    def endless() -> Iterator[int]:
+        yield from range(10**9)
+
+    items = loader.ahead(endless(), 2)
+    assert list(islice(items, 3)) == [0, 1, 2]
+    items.close()  # type: ignore[attr-defined]
+    assert not [thread for thread in threading.enumerate() if thread.name == "loader"]
