@@ -62,7 +62,7 @@ def prepare(extract: Path, study: Path, buckets: int) -> Path:
         f"""
 study = {{ name = "data chain", store = "store" }}
 events = {{ mrconso = "MRCONSO.RRF", workers = 2 }}
-vocabulary = {{ mrsty = "MRSTY.RRF", workers = 2 }}
+vocabulary = {{ mrsty = "MRSTY.RRF" }}
 patients = {{ workers = 2 }}
 concepts = {{ concepts_of_interest = "{shipped("lists/diseases_of_interest.csv")}" }}
 embeddings.pooling.select = "all"

@@ -19,7 +19,6 @@ THREADS = 4
 PRELOADED = [
     "ehr_pipeline.records.finish",
     "ehr_pipeline.events.build",
-    "ehr_pipeline.vocabulary.count",
     "ehr_pipeline.patients.dataset",
 ]
 Job = TypeVar("Job")

@@ -26,7 +26,7 @@ from ehr_pipeline.settings import Study
 VERSIONS = dict.fromkeys(STAGES, "1") | {
     "raw_records": "2",
     "extract_catalog": "2",
-    "mapped_events": "3",
+    "mapped_events": "4",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
 }
@@ -99,7 +99,7 @@ class Pipeline:
         if not mrsty.is_file():
             raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
         make = guarded(
-            [mrsty], lambda out: build.build(mapped.files("events"), events.read_mapping(mapped), settings, out)
+            [mrsty], lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out)
         )
         inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
         return self._make("vocabulary", inputs, make)

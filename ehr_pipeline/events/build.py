@@ -1,7 +1,7 @@
 """`mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
 
-The artifact holds `events/` in Arrow, `codes/` (how many events of each code a bucket has), `mapping.csv` (every code with its
-concept and step), `unmapped.csv` (what is lost, most frequent first) and `coverage.json`.
+The artifact holds, per bucket, `events/` in Arrow, `concepts/` and `codes/` (how often each occurs); and `mapping.csv` (every code
+with its concept and step), `unmapped.csv` (what is lost, most frequent first) and `coverage.json`.
 
 Where several extracts hold the same event (patient, date, code), it counts as often as in the extract that has it most often: an
 extract that was delivered twice, or that overlaps with another, adds nothing.
@@ -22,7 +22,7 @@ from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events import codes, coverage
+from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember, total
@@ -124,14 +124,15 @@ def map_bucket(job: BucketJob) -> Done:
     own_concepts = [concepts.take(_or_null(concept_of_code[place])) for place in place_of_code]
     told = zip(parts, job.digests, own_concepts, strict=True)
     key = key_of([(digest, content_hash(names)) for part, digest, names in told if len(part[0])])
-    files = (f"events/{job.name}", f"codes/{job.name}")
-    if counts := job.memory.recall(job.name, key, job.out):
-        return Done(job.name, key, files, counts, recalled=True)
+    files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
+    if recalled := job.memory.recall(job.name, key, job.out):
+        return Done(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code = _together(parts, place_of_code)
     concept = concept_of_code[code]
     mapped = concept >= 0
     keys = np.sort(rows.pack(patient[mapped], day[mapped], concept[mapped]))
     schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, concepts, "concept"))
+    schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, concepts))
     counted = np.bincount(code, minlength=len(concept_of_code))
     present = np.flatnonzero(counted)
     table = pa.table({"code": schemas.read(job.mapping).column("code").take(present), "events": counted[present]})

@@ -68,7 +68,7 @@ class RecordsSettings:
         ge=0,
         le=4096,
     )
-    block_megabytes: int = option("Size of the blocks in which text is read, in MB.", 16, role="tuning", ge=1, le=1024)
+    block_megabytes: int = option("Size of the blocks in which text is read, in MB.", 8, role="tuning", ge=1, le=1024)
     workers: int = option(
         "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
         1,

@@ -18,12 +18,12 @@ from ehr_pipeline.vocabulary.settings import VocabularySettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 
-def build(shards: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path) -> Counts:
+def build(buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path) -> Counts:
     """Filter the concepts of the mapped events into `out`. Returns the number of concepts and events by fate.
 
-    `mapping` is the mapping table of `mapped_events`. Raises InputError when no concept is left.
+    `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`. Raises InputError without any.
     """
-    concepts = count_concepts(shards, settings.workers)
+    concepts = count_concepts(buckets)
     concepts = _with_names_and_types(concepts, mapping, Path(settings.mrsty))
     concept_of_code = dict(mapping.filter(pl.col("concept").is_not_null()).select("snomed", "concept").iter_rows())
     reasons = [pl.when(test(settings, concept_of_code)).then(pl.lit(name)) for name, test in FILTERS.items()]

@@ -1,38 +1,18 @@
-"""How often each concept occurs: in events, in visits (patient and day), and in patients."""
+"""How often each concept occurs over all buckets, from what `mapped_events` counted in each."""
 
 from pathlib import Path
 
-import numpy as np
 import polars as pl
-import pyarrow as pa
-import pyarrow.compute as pc
-from numpy.typing import NDArray
 
-from ehr_pipeline import rows, schemas
-from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline import schemas
 
-BucketCounts = tuple[pa.Array, NDArray[np.int64]]
+TOGETHER = 64  # buckets that are added up at once, so that memory does not follow their number
 
 
-def count_bucket(shard: Path) -> BucketCounts:
-    """Counts of one shard of mapped events: concept names, and (3, n) events, appearances and patients of each."""
-    patient, day, concept, _, names = rows.from_table(schemas.read(shard), "concept")
-    size = len(names)
-    keys = rows.pack(patient, day, concept)  # sorted already: the shard is written in this order
-    first_of_visit = concept[rows.starts(keys)]
-    pairs = np.sort(patient.astype(np.int64) * max(size, 1) + concept)
-    pairs = pairs[rows.starts(pairs)]
-    counts = [np.bincount(values, minlength=size) for values in (concept, first_of_visit, pairs % max(size, 1))]
-    return names.cast(pa.string()), np.array(counts, np.int64)
-
-
-def count_concepts(shards: list[Path], workers: int) -> pl.DataFrame:
-    """Counts over all shards: concept, events, appearances, patients; sorted by concept."""
-    buckets = map_buckets(count_bucket, shards, workers, "counting concepts")
-    concepts = pc.unique(pa.concat_arrays([names for names, _ in buckets]))
-    concepts = concepts.take(pc.sort_indices(concepts))
-    total = np.zeros((3, len(concepts)), np.int64)
-    for names, counts in buckets:
-        total[:, pc.index_in(names, value_set=concepts).to_numpy()] += counts  # each name stands once in a bucket
-    columns = dict(zip(("events", "appearances", "patients"), total, strict=True))
-    return pl.DataFrame({"concept": pl.Series(concepts, dtype=pl.String), **columns})
+def count_concepts(counted: list[Path]) -> pl.DataFrame:
+    """The sum of the counts of all buckets (`events.counts.of_concepts`): concept, events, appearances, patients; sorted."""
+    total = pl.DataFrame()
+    for first in range(0, len(counted), TOGETHER):
+        parts = [pl.DataFrame(schemas.read(path)) for path in counted[first : first + TOGETHER]]
+        total = pl.concat([total, *parts], how="diagonal").group_by("concept").agg(pl.all().sum())
+    return total.sort("concept")

@@ -45,10 +45,3 @@ class VocabularySettings:
     min_size: int = option(
         "Smallest vocabulary on which training makes sense; below it, nothing is built.", 50, role="check", ge=1
     )
-    workers: int = option(
-        "Buckets that are worked on side by side: 1 works inline, up to 4 on threads, more on processes.",
-        1,
-        role="tuning",
-        ge=1,
-        le=512,
-    )

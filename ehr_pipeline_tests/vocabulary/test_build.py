@@ -1,12 +1,15 @@
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import unbalanced
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import counts
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.rows import from_table, pack
 from ehr_pipeline.vocabulary import build, count
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -15,6 +18,7 @@ Rows = list[tuple[str, int, str]]  # patient, day, concept
 
 
 def shard(tmp_path: Path, rows: Rows, name: str = "00000.arrow") -> Path:
+    """Write a shard of mapped events and its counts; returns where the counts lie."""
     frame = pl.DataFrame(sorted(rows), schema=["patient_id", "date", "concept"], orient="row")
     table = frame.with_columns(pl.col("date").cast(pl.Int32).cast(pl.Date)).to_arrow(
         compat_level=pl.CompatLevel.oldest()
@@ -22,8 +26,11 @@ def shard(tmp_path: Path, rows: Rows, name: str = "00000.arrow") -> Path:
     for column in ("patient_id", "concept"):
         place = table.schema.get_field_index(column)
         table = table.set_column(place, column, sorted_dictionary(table.column(column).to_pylist()))
-    path = tmp_path / "events" / name
-    schemas.write(path, table.cast(schemas.MAPPED_EVENTS))
+    mapped = table.cast(schemas.MAPPED_EVENTS)
+    schemas.write(tmp_path / "events" / name, mapped)
+    patient, day, concept, _, names = from_table(mapped, "concept")
+    path = tmp_path / "concepts" / name
+    schemas.write(path, counts.of_concepts(np.sort(pack(patient, day, concept)), names))
     return path
 
 
@@ -55,7 +62,7 @@ def settings_in(tmp_path: Path, types: str, **changes: object) -> VocabularySett
 
 def test_events_appearances_and_patients_are_counted(tmp_path: Path) -> None:
     rows = [("a", 1, "C1"), ("a", 1, "C1"), ("a", 2, "C1"), ("b", 1, "C1"), ("b", 1, "C2")]
-    table = count.count_concepts([shard(tmp_path, rows)], workers=1)
+    table = count.count_concepts([shard(tmp_path, rows)])
     assert list(table.iter_rows()) == [("C1", 4, 3, 2), ("C2", 1, 1, 1)]
 
 
@@ -65,7 +72,7 @@ def test_counts_add_up_over_shards(tmp_path: Path) -> None:
         shard(tmp_path, [("b", 1, "C1")], "00001.arrow"),
         shard(tmp_path, [], "00002.arrow"),
     ]
-    assert list(count.count_concepts(shards, workers=1).iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
+    assert list(count.count_concepts(shards).iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
 
 
 def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) -> None:

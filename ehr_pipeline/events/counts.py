@@ -1,0 +1,24 @@
+"""How often each concept occurs in a bucket: in events, in visits (patient and day), and in patients."""
+
+import numpy as np
+import pyarrow as pa
+
+from ehr_pipeline import rows
+
+
+def of_concepts(keys: rows.Keys, concepts: pa.Array) -> pa.Table:
+    """Counts of the concepts that occur: concept, events, appearances (visits with it), patients (int64 each).
+
+    `keys` (n,) are sorted events, whose items are indices into `concepts`.
+    """
+    size = len(concepts)
+    patient, concept = rows.patients(keys), rows.items(keys)
+    pairs = np.sort(patient.astype(np.int64) * max(size, 1) + concept)
+    pairs = pairs[rows.starts(pairs)]
+    columns = {
+        "events": np.bincount(concept, minlength=size),
+        "appearances": np.bincount(concept[rows.starts(keys)], minlength=size),
+        "patients": np.bincount(pairs % max(size, 1), minlength=size),
+    }
+    occur = np.flatnonzero(columns["events"])
+    return pa.table({"concept": concepts.take(pa.array(occur)), **{name: n[occur] for name, n in columns.items()}})
