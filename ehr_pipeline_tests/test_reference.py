@@ -28,7 +28,7 @@ def test_every_setting_stands_in_its_table() -> None:
             assert f"| `{name}` |" in sections["[[records.events]]"]
     assert "| `code` | text | **must be given** |" in sections["[records.events.columns]"]
     assert "| `snomed_column` | text | **must be given** |" in sections["[events.dictionaries.NAME]"]
-    assert "| `buckets` | whole number ≥ 1, ≤ 4096 | `32` | result |" in sections["[records]"]
+    assert "| `buckets` | whole number ≥ 0, ≤ 4096 | `0` | result |" in sections["[records]"]
     assert "| `workers` | whole number ≥ 1, ≤ 512 | `1` | speed |" in sections["[records]"]
     assert "| `min_size` | whole number ≥ 1 | `50` | check |" in sections["[vocabulary]"]
     assert "preset `demo`: `hidden_size = 128`" in sections["[encoder]"]

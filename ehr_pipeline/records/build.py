@@ -19,6 +19,7 @@ from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.records.shuffle import close_all
 
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
@@ -80,7 +81,10 @@ def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
     found = shuffle_patients(reading, shuffled / "patients")
     event_rows = shuffle_events(reading, shuffled)
     jobs = [BucketJob(bucket, shuffled, out, settings) for bucket in range(settings.buckets)]
-    results = map_buckets(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
+    try:
+        results = map_buckets(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
+    finally:
+        close_all()
     shutil.rmtree(shuffled)
     quarantine.close()
     total: Counter[str] = sum((Counter(result) for result in results), Counter())

@@ -1,5 +1,6 @@
 """What the reading of an extract has to know: its kinds of files, and how the rows of each become events or patients."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ rejected ones (line, reason). Rows in neither belong to another kind that reads 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kind:
+class Kind(ABC):
     """One kind of file of an extract."""
 
     where: str
@@ -24,14 +25,14 @@ class Kind:
     """Whether upper and lower case in names of columns are the same."""
 
     @property
+    @abstractmethod
     def layout(self) -> DelimitedText:
         """How the files are written."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def wanted(self) -> dict[str, str]:
         """The columns to read: our name of each, and the file's."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,8 +4,10 @@ Every block of rows is sorted by bucket and appended to one file as one Arrow ba
 rows begin in it. So one file is open however many buckets there are, and reading a bucket touches only its own slices.
 """
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 RUNS, INDEX = "runs.arrow", "index.npy"
+TOGETHER = 16  # runs of which the slices are copied out of the file at once
 
 
 @dataclass(frozen=True)
@@ -65,12 +68,42 @@ class Shuffle:
         np.save(self.folder / INDEX, np.ascontiguousarray(index))
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """The runs of a folder, mapped into memory."""
+
+    mapped: mmap.mmap
+    runs: list[pa.RecordBatch]
+    index: NDArray[np.int64]
+
+
+@lru_cache(maxsize=3)
+def _open(folder: Path) -> _Opened:
+    """Open a folder once for all of its buckets: reading the head of every run for every bucket takes longer than the rows."""
+    with (folder / RUNS).open("rb") as stream:
+        mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+    reader = pa.ipc.open_file(pa.py_buffer(mapped))
+    runs = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+    return _Opened(mapped, runs, np.load(folder / INDEX, mmap_mode="r"))
+
+
+def close_all() -> None:
+    """Let go of all opened folders, so that their disk space is free once they are removed."""
+    _open.cache_clear()
+
+
 def read_bucket(folder: Path, bucket: int) -> Iterator[Run]:
-    """The rows of a bucket, run by run, mapped into memory."""
-    index = np.load(folder / INDEX, mmap_mode="r")
-    begins, ends = index[2 + bucket].tolist(), index[3 + bucket].tolist()
-    with pa.memory_map(str(folder / RUNS)) as source, pa.ipc.open_file(source) as runs:
-        for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
-            if end > begin:
-                rows = runs.get_batch(number).slice(begin, end - begin)
-                yield Run(rows, np.array([end - begin]), int(index[0, number]), int(index[1, number]))
+    """The rows of a bucket, run by run."""
+    opened = _open(folder)
+    begins, ends = opened.index[2 + bucket], opened.index[3 + bucket]
+    numbers = np.flatnonzero(ends > begins).tolist()
+    for first in range(0, len(numbers), TOGETHER):
+        group = numbers[first : first + TOGETHER]
+        sizes = [int(ends[number] - begins[number]) for number in group]
+        parts = [opened.runs[n].slice(int(begins[n]), size) for n, size in zip(group, sizes, strict=True)]
+        copied = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
+        # Pages of the file that were touched would count as our memory until the end: of all buckets, the whole file.
+        opened.mapped.madvise(mmap.MADV_DONTNEED)
+        for number, size, end in zip(group, sizes, np.cumsum(sizes).tolist(), strict=True):
+            place = int(opened.index[0, number]), int(opened.index[1, number])
+            yield Run(copied.slice(end - size, size), np.array([size]), *place)

@@ -6,7 +6,7 @@ import polars as pl
 
 from ehr_pipeline import schemas
 
-TOGETHER = 64  # buckets that are added up at once, so that memory does not follow their number
+TOGETHER = 16  # buckets that are added up at once, so that memory does not follow their number
 
 
 def count_concepts(counted: list[Path]) -> pl.DataFrame:
