@@ -45,6 +45,7 @@ KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)
 """Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
 NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
 MANIFEST = "manifest.json"
+FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the time of a few
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
@@ -173,10 +174,17 @@ def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> N
     try:
         start = time.perf_counter()
         counts = build(work)
-        manifest = _manifest(work, recipe, counts, time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        with ThreadPoolExecutor(
+            FLUSHED_TOGETHER
+        ) as pool:  # so that a published artifact survives a crash of the machine
+            flushed = [pool.submit(_flush, path) for path in work.rglob("*")]
+            manifest = _manifest(work, recipe, counts, seconds)  # hashes while the disk is busy
+            for each in flushed:
+                each.result()
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        for path in [work, *work.rglob("*")]:  # so that a published artifact survives a crash of the machine
-            _flush(path)
+        _flush(work / MANIFEST)
+        _flush(work)
         target = folder / recipe.fingerprint
         if target.is_dir():  # it has no manifest: a removal that was cut short
             shutil.rmtree(target)

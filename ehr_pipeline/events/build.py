@@ -7,6 +7,7 @@ Where several extracts hold the same event (patient, date, code), it counts as o
 extract that was delivered twice, or that overlaps with another, adds nothing.
 """
 
+import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,8 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember, total
+from ehr_pipeline.records.hashing import hash_of
+from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
 from ehr_pipeline.terminology import omop, rrf
 
 
@@ -68,13 +70,12 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
         for name, group in zip(names, shards, strict=True)
     ]
     finished = map_buckets(map_bucket, jobs, settings.workers, "mapping events")
-    places, counted = _load_mapping(lookup)[0], np.zeros(mapping.height, np.int64)
-    for job in jobs:
-        table = schemas.read(out / "codes" / job.name)
-        counted[places.of(table.column("code").combine_chunks())] += table.column("events").to_numpy()
+    counted = counts.summed([out / "codes" / job.name for job in jobs], "code")
     lookup.unlink()
     remember(out, finished)
-    mapping = mapping.with_columns(events=pl.Series(counted, dtype=pl.Int64))
+    mapping = mapping.join(counted, on="code", how="left", maintain_order="left").with_columns(
+        pl.col("events").fill_null(0)
+    )
     report = coverage.report(mapping)
     report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
     if not report["mapped_events"]:
@@ -105,37 +106,51 @@ def read_mapping(artifact: Artifact) -> pl.DataFrame:
     return pl.read_csv(artifact.file("mapping.csv"), infer_schema=False).with_columns(pl.col("events").cast(pl.Int64))
 
 
+@dataclass(frozen=True)
+class _Lookup:
+    """The mapping as work on a bucket needs it."""
+
+    codes: pa.Array
+    places: codes.Places
+    concept_of_code: NDArray[np.int32]
+    """An index into `concepts` for each code; -1 when it has none."""
+    concepts: pa.Array
+    """Sorted."""
+    hashes: NDArray[np.uint64]
+    """Of the concepts, and 0 for none as the last, where -1 finds it."""
+
+
 @cache
-def _load_mapping(path: Path) -> tuple[codes.Places, NDArray[np.int32], pa.Array]:
-    """The places of codes, the index of each one's concept (-1 when it has none), and the sorted concepts."""
+def _load_mapping(path: Path) -> _Lookup:
     table = schemas.read(path)
-    concept = table.column("concept").combine_chunks()
+    own_codes, concept = (table.column(name).combine_chunks() for name in ("code", "concept"))
     names = pc.unique(concept.drop_null())
     names = names.take(pc.sort_indices(names))
     place = pc.index_in(concept, value_set=names).fill_null(-1).to_numpy()
-    return codes.Places(table.column("code").combine_chunks()), place.astype(np.int32), names
+    hashes = np.append(hash_of(pl.Series(names.cast(pa.string()))), np.uint64(0))
+    return _Lookup(own_codes, codes.Places(own_codes), place.astype(np.int32), names, hashes)
 
 
 def map_bucket(job: BucketJob) -> Done:
     """Write the mapped events of one bucket and how many events of each code it has."""
-    places, concept_of_code, concepts = _load_mapping(job.mapping)
+    lookup = _load_mapping(job.mapping)
     parts = [rows.from_table(schemas.read(path), "code") for path in job.shards]
-    place_of_code = [places.of(own_codes) for *_, own_codes in parts]
-    own_concepts = [concepts.take(_or_null(concept_of_code[place])) for place in place_of_code]
-    told = zip(parts, job.digests, own_concepts, strict=True)
-    key = key_of([(digest, content_hash(names)) for part, digest, names in told if len(part[0])])
+    place_of_code = [lookup.places.of(own_codes) for *_, own_codes in parts]
+    meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in place_of_code]
+    told = zip(parts, job.digests, meanings, strict=True)
+    key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in told if len(part[0])])
     files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code = _together(parts, place_of_code)
-    concept = concept_of_code[code]
+    concept = lookup.concept_of_code[code]
     mapped = concept >= 0
     keys = np.sort(rows.pack(patient[mapped], day[mapped], concept[mapped]))
-    schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, concepts, "concept"))
-    schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, concepts))
-    counted = np.bincount(code, minlength=len(concept_of_code))
+    schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, lookup.concepts, "concept"))
+    schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
+    counted = np.bincount(code)
     present = np.flatnonzero(counted)
-    table = pa.table({"code": schemas.read(job.mapping).column("code").take(present), "events": counted[present]})
+    table = pa.table({"code": lookup.codes.take(pa.array(present)), "events": counted[present]})
     schemas.write(job.out / "codes" / job.name, table)
     return Done(job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False)
 
@@ -158,8 +173,3 @@ def _together(
         keys.append(rows.pack(place_of_patient[patient], day, place[code]))
     events = rows.union(keys)
     return ids, rows.patients(events), rows.days(events), rows.items(events)
-
-
-def _or_null(index: NDArray[np.int32]) -> pa.Array:
-    """Indices (n,) to take, null where they are negative."""
-    return pa.array(index, mask=index < 0)

@@ -9,18 +9,19 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import plain, schemas
 
+TOGETHER = 64  # shards of which the codes are looked at at once
+
 
 def distinct(shards: list[Path]) -> pl.Series:
     """The codes that occur in any shard, as sorted texts."""
-    numbers: list[NDArray[np.int64]] = []
-    texts: set[str] = set()
-    for path in shards:
-        own = pl.Series(schemas.read(path).column("code").combine_chunks().dictionary.cast(pa.string()))
-        number, is_plain = plain.numbers(own)
-        numbers.append(number[is_plain])
-        texts.update(own.filter(pl.Series(~is_plain)).to_list())
-    plain_codes = pl.Series(np.concatenate(numbers), dtype=pl.Int64).unique().cast(pl.String)
-    return pl.concat([plain_codes, pl.Series(sorted(texts), dtype=pl.String)]).sort().alias("code")
+    found = pl.Series("code", [], pl.String)
+    for first in range(0, len(shards), TOGETHER):
+        tables = [schemas.read(path) for path in shards[first : first + TOGETHER]]
+        own = [
+            pl.Series("code", table.column("code").combine_chunks().dictionary.cast(pa.string())) for table in tables
+        ]
+        found = pl.concat([found, *own]).unique()
+    return found.sort()
 
 
 class Places:

@@ -154,6 +154,8 @@ def build_bucket(job: BucketJob) -> Done:
 
 def _people(shards: tuple[Path, ...]) -> pa.Table:
     """One row for each patient of the bucket, from the newest extract that has it, sorted by id."""
+    if len(shards) == 1:
+        return schemas.read(shards[0])
     newest_first = pa.concat_tables([schemas.read(path) for path in reversed(shards)])
     frame = pl.DataFrame(newest_first).unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
     return frame.to_arrow().cast(newest_first.schema)

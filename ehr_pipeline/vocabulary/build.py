@@ -11,8 +11,8 @@ import polars as pl
 
 from ehr_pipeline.artifacts import Counts, hash_of
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.events.counts import summed
 from ehr_pipeline.terminology import rrf, snomed
-from ehr_pipeline.vocabulary.count import count_concepts
 from ehr_pipeline.vocabulary.filters import FILTERS
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
@@ -23,7 +23,7 @@ def build(buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettin
 
     `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`. Raises InputError without any.
     """
-    concepts = count_concepts(buckets)
+    concepts = summed(buckets, "concept")
     concepts = _with_names_and_types(concepts, mapping, Path(settings.mrsty))
     concept_of_code = dict(mapping.filter(pl.col("concept").is_not_null()).select("snomed", "concept").iter_rows())
     reasons = [pl.when(test(settings, concept_of_code)).then(pl.lit(name)) for name, test in FILTERS.items()]

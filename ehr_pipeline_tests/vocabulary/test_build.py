@@ -7,10 +7,10 @@ import pytest
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import unbalanced
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events import counts
+from ehr_pipeline.events.counts import of_concepts, summed
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.rows import from_table, pack
-from ehr_pipeline.vocabulary import build, count
+from ehr_pipeline.vocabulary import build
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -30,7 +30,7 @@ def shard(tmp_path: Path, rows: Rows, name: str = "00000.arrow") -> Path:
     schemas.write(tmp_path / "events" / name, mapped)
     patient, day, concept, _, names = from_table(mapped, "concept")
     path = tmp_path / "concepts" / name
-    schemas.write(path, counts.of_concepts(np.sort(pack(patient, day, concept)), names))
+    schemas.write(path, of_concepts(np.sort(pack(patient, day, concept)), names))
     return path
 
 
@@ -62,7 +62,7 @@ def settings_in(tmp_path: Path, types: str, **changes: object) -> VocabularySett
 
 def test_events_appearances_and_patients_are_counted(tmp_path: Path) -> None:
     rows = [("a", 1, "C1"), ("a", 1, "C1"), ("a", 2, "C1"), ("b", 1, "C1"), ("b", 1, "C2")]
-    table = count.count_concepts([shard(tmp_path, rows)])
+    table = summed([shard(tmp_path, rows)], "concept")
     assert list(table.iter_rows()) == [("C1", 4, 3, 2), ("C2", 1, 1, 1)]
 
 
@@ -72,7 +72,7 @@ def test_counts_add_up_over_shards(tmp_path: Path) -> None:
         shard(tmp_path, [("b", 1, "C1")], "00001.arrow"),
         shard(tmp_path, [], "00002.arrow"),
     ]
-    assert list(count.count_concepts(shards).iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
+    assert list(summed(shards, "concept").iter_rows()) == [("C1", 2, 2, 2), ("C2", 1, 1, 1)]
 
 
 def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) -> None:
