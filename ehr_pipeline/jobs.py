@@ -24,6 +24,9 @@ USER_ERROR_CODE = 2
 FAILED_AT = "failed at "
 """Begins the last line but the traceback's of the log of a process that failed, with the time: the launcher looks for it."""
 PR_SET_PDEATHSIG = 1
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Threads that wait for each other sleep. OpenMP lets them spin, which on a busy machine keeps the thread that all others wait for
+from its core: training was ten times as slow there, and no faster on a quiet one."""
 
 
 def rank() -> int:

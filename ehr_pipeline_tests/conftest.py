@@ -1,5 +1,6 @@
 """Fixtures: one small synthetic study, run once for all tests that read artifacts."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ import pytest
 from ehr_pipeline import settings
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.fields import file_hash
+from ehr_pipeline.jobs import WAITING
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 
+for name, value in WAITING.items():
+    os.environ.setdefault(name, value)
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 # A model and a study small enough to run in seconds: what is tested with it is the plumbing, not the science.

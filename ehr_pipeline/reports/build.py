@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import __version__, schemas
+from ehr_pipeline import __version__, drawing, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
-from ehr_pipeline.reports import audit, cards, enrichment, flow, page, pictures
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.reports import audit, cards, closest, diagram, enrichment, flow, maps, page, pictures, record, tables
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
-from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.vocabulary.table import Vocabulary
 
 AUDITED = ("age", "concepts", "sex", "disease")
 
@@ -47,12 +48,14 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     clustered = schemas.read(inputs.artifacts["clusters"].file("clusters.arrow"))
     labels = clustered.column("cluster").to_numpy().astype(np.int64) - 1
     found = enrichment.test(_counts(inputs, clustered, vocabulary), labels)
-    rows = [
-        cards.concept_rows(found, number, vocabulary, settings.top_concepts, settings.max_p, disclosure)
-        for number in range(int(labels.max()) + 1)
-    ]
+    rows = cards.concept_tables(found, vocabulary, settings.top_concepts, settings.max_p, disclosure)
     evidence = _json(inputs.artifacts["clusters"], "evidence.json")
-    effects = _audit(clustered, labels, settings, disclosure)
+    attributes = _attributes(inputs, clustered, settings)
+    points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
+    effects = [audit.effect(name, values, labels, points, inputs.seed) for name, values in attributes.items()]
+    vectors = _vectors(inputs, clustered)
+    nearest = closest.closest(vectors, labels, found, vocabulary, settings.max_p, disclosure)
+    counted = _counted(inputs, found.cluster_patients.tolist(), disclosure)
     drawn = out / "notes"
     content = {
         "title": settings.title,
@@ -60,20 +63,32 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "version": __version__,
         "evidence": evidence,
         "effects": effects,
+        "warnings": audit.warnings(effects),
         "mirrored": _mirrored(effects),
-        "clusters": _cards(clustered, labels, rows, evidence, disclosure, drawn, inputs.seed),
-        "maps": _maps(clustered, labels, settings, disclosure, drawn, inputs.seed),
-        "key": _key_figures(inputs, clustered, disclosure),
-        **_upstream(inputs, disclosure, drawn),
+        "clusters": _cards(clustered, labels, rows, nearest, evidence, disclosure, drawn, inputs.seed),
+        "maps": [
+            {"name": name, "picture": _embedded(path)}
+            for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
+        ],
+        "key": _key_figures(inputs, counted),
+        **_upstream(inputs, counted, drawn),
         "agreement": _agreement(inputs, found, vocabulary, settings),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
+        "seed": inputs.seed,
         "pooling": _pooling(inputs, vocabulary),
     }
+    content["checklist"] = record.checklist(
+        {
+            "extracts": f"{len(inputs.records)} extract{'s' if len(inputs.records) > 1 else ''}",
+            "pooling": str(content["pooling"]),
+            "attributes": ", ".join(effect.name for effect in effects),
+        }
+    )
     (out / "report.html").write_text(page.render(content), encoding="utf-8")
     if content["agreement"]:
         (out / "agreement.json").write_text(json.dumps(content["agreement"], indent=1) + "\n", encoding="utf-8")
-    _write_enrichment(out / "enrichment.csv", found, vocabulary, settings)
+    tables.write_enrichment(out / "enrichment.csv", found, vocabulary, settings)
     (out / "audit.json").write_text(
         json.dumps([asdict(effect) | {"words": effect.words} for effect in effects], indent=1) + "\n", encoding="utf-8"
     )
@@ -111,23 +126,39 @@ def _column(table: pa.Table, name: str) -> NDArray[Any]:
     return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", "not known", values)
 
 
-def _audit(
-    clustered: pa.Table, labels: NDArray[np.int64], settings: ReportsSettings, disclosure: Disclosure
-) -> list[audit.Effect]:
+def _attributes(inputs: Inputs, clustered: pa.Table, settings: ReportsSettings) -> dict[str, NDArray[Any]]:
+    """What the clusters are held against: each attribute (n,) of the clustered patients."""
     names = [*AUDITED, *(name for name in settings.colour_by if name in clustered.column_names)]
-    return [audit.effect(name, _column(clustered, name), labels) for name in names]
+    attributes = {name: _column(clustered, name) for name in names}
+    cohort = schemas.read(inputs.artifacts["cohort"].file("cohort.arrow"))
+    place = pc.index_in(clustered.column("patient_id"), value_set=cohort.column("patient_id").combine_chunks())
+    first = cohort.column("first_date").take(place.combine_chunks() if isinstance(place, pa.ChunkedArray) else place)
+    return attributes | {"year": pc.year(first).to_numpy()}
+
+
+def _vectors(inputs: Inputs, clustered: pa.Table) -> NDArray[np.float32]:
+    """The vectors (n, d) of the clustered patients, in their order."""
+    ids, vectors = read_vectors(inputs.artifacts["patient_embeddings"], "embeddings")
+    place = pc.index_in(clustered.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
+    ordered: NDArray[np.float32] = vectors[place.to_numpy()]
+    return ordered
+
+
+def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> flow.Counted:
+    counts = {name: artifact.counts for name, artifact in inputs.artifacts.items()}
+    return flow.Counted.of(counts | {"raw_records": flow.totals(inputs.records)}, sizes, disclosure)
 
 
 def _mirrored(effects: list[audit.Effect]) -> str:
     """What the clusters mirror strongly, disease apart, in words; empty when nothing."""
-    strong = [effect.attribute for effect in effects if effect.words == "large" and effect.attribute != "disease"]
-    return " and ".join("the number of concepts" if name == "concepts" else name for name in strong)
+    return " and ".join(effect.name for effect in effects if effect.words == "large" and effect.attribute != "disease")
 
 
 def _cards(
     clustered: pa.Table,
     labels: NDArray[np.int64],
     rows: list[list[cards.ConceptRow]],
+    nearest: list[closest.Closest | None],
     evidence: dict[str, Any],
     disclosure: Disclosure,
     drawn: Path,
@@ -139,7 +170,9 @@ def _cards(
         card |= {
             "number": number + 1,
             "title": cards.title(table),
-            "rows": table if not card["hidden"] else [],
+            "over": [row for row in table if row.over and not card["hidden"]],
+            "under": [row for row in table if not row.over and not card["hidden"]],
+            "nearest": nearest[number],
             "cloud": "",
         }
         recognised = evidence["per_cluster"].get(str(number))
@@ -152,39 +185,11 @@ def _cards(
     return shown
 
 
-def _maps(
-    clustered: pa.Table,
-    labels: NDArray[np.int64],
-    settings: ReportsSettings,
-    disclosure: Disclosure,
-    drawn: Path,
-    seed: int,
-) -> list[dict[str, str]]:
-    """The map by cluster, and by each audited attribute; rare categories are merged."""
-    keep = np.arange(len(labels))
-    if len(keep) > settings.map_points:
-        keep = np.sort(np.random.default_rng([seed, 0x3AB]).choice(keep, settings.map_points, replace=False))
-    points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)[keep]
-    maps = []
-    names = ["cluster", *AUDITED, *(name for name in settings.colour_by if name in clustered.column_names)]
-    for name in names:
-        values = labels[keep] + 1 if name == "cluster" else _column(clustered, name)[keep]
-        if not np.issubdtype(values.dtype, np.number):
-            values = disclosure.merge_rare(values)
-        path = drawn / f"map_{name}.png"
-        title = {"concepts": "Number of concepts", "age": "Age at the last visit (years)", "cluster": "Clusters"}.get(
-            name, name.capitalize()
-        )
-        pictures.coloured_map(path, points, values, title, number_clusters=name == "cluster", numbered=labels[keep] + 1)
-        maps.append({"name": name, "picture": _embedded(path)})
-    return maps
-
-
-def _key_figures(inputs: Inputs, clustered: pa.Table, disclosure: Disclosure) -> list[tuple[str, str]]:
+def _key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:
     metrics = _json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
     best, base = metrics["best"], metrics["baseline"]
     return [
-        ("patients in clusters", disclosure.show(clustered.num_rows)),
+        ("patients in clusters", counted.person(counted.counts["clusters"]["kept"])),
         ("clusters", str(inputs.artifacts["clusters"].counts["clusters"])),
         ("events mapped", f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %"),
         ("concepts in the vocabulary", f"{inputs.artifacts['vocabulary'].counts['kept']:,}"),
@@ -195,20 +200,22 @@ def _key_figures(inputs: Inputs, clustered: pa.Table, disclosure: Disclosure) ->
     ]
 
 
-def _upstream(inputs: Inputs, disclosure: Disclosure, drawn: Path) -> dict[str, Any]:
+def _upstream(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, Any]:
     """What the page tells of the stages before the clusters."""
-    artifacts = inputs.artifacts
-    counts_of = {name: artifact.counts for name, artifact in artifacts.items()} | {
-        "raw_records": flow.totals(inputs.records)
-    }
+    artifacts, disclosure = inputs.artifacts, counted.disclosure
     metrics = _json(artifacts["encoder_checkpoint"], "metrics.json")
     coverage = _json(artifacts["mapped_events"], "coverage.json")
-    pictures.learning_curve(drawn / "learning_curve.png", metrics["epochs"], metrics["baseline"])
+    drawing.learning_curves(drawn / "learning_curve.png", metrics)
     pictures.coverage_bars(drawn / "coverage.png", coverage["by_namespace"])
     concepts_3d = artifacts["concept_embeddings"].file("notes/concepts_3d.png")
     return {
-        "flow": list(flow.rows(counts_of, disclosure)),
-        "published": flow.published(counts_of, metrics, disclosure),
+        "flow": list(flow.rows(counted)),
+        "diagrams": [
+            diagram.draw("Flow of patients", flow.patients(counted)),
+            diagram.draw("Flow of events", flow.events(counted)),
+        ],
+        "rounded": counted.rounded,
+        "published": flow.published(counted, metrics),
         "metrics": metrics,
         "coverage": coverage,
         "ladder": list(flow.ladder(coverage, disclosure)),
@@ -216,10 +223,8 @@ def _upstream(inputs: Inputs, disclosure: Disclosure, drawn: Path) -> dict[str, 
         "coverage_picture": _embedded(drawn / "coverage.png"),
         "concepts_picture": _embedded(concepts_3d) if concepts_3d.is_file() else "",
         "neighbours": _neighbours(artifacts["concept_embeddings"]),
-        "cohort": [
-            (name, disclosure.show(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()
-        ],
-        "not_embedded": disclosure.show(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
+        "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
+        "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
     }
 
@@ -270,55 +275,6 @@ def _pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
         "types": f"tokens of chosen semantic types ({chosen})",
         "list": f"tokens of a concept list and its nearest neighbours ({chosen})",
     }[counts["pooling"]]
-
-
-def _write_enrichment(
-    path: Path, found: enrichment.Enrichment, vocabulary: Vocabulary, settings: ReportsSettings
-) -> None:
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(
-            (
-                "cluster",
-                "rank",
-                "concept",
-                "name",
-                "semantic_types",
-                "over_represented",
-                "occurrences",
-                "patients",
-                "cluster_patients",
-                "ratio",
-                "ln_p",
-                "ln_p_patients",
-            )
-        )
-        for cluster in range(len(found.cluster_patients)):
-            for rank, token in enumerate(found.top(cluster, settings.top_concepts, settings.max_p), start=1):
-                concept = vocabulary.concepts[token - FIRST_CONCEPT]
-                types = "; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)
-                figures = (
-                    found.occurrences[cluster, token],
-                    found.patients[cluster, token],
-                    found.cluster_patients[cluster],
-                )
-                tests = (
-                    f"{found.ratio[cluster, token]:.4g}",
-                    f"{found.log_p[cluster, token]:.6g}",
-                    f"{found.log_p_patients[cluster, token]:.6g}",
-                )
-                writer.writerow(
-                    (
-                        cluster + 1,
-                        rank,
-                        concept.concept,
-                        concept.name,
-                        types,
-                        bool(found.over[cluster, token]),
-                        *figures,
-                        *tests,
-                    )
-                )
 
 
 def _embedded(path: Path) -> str:

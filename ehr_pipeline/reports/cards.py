@@ -1,7 +1,8 @@
 """What the page says of each cluster."""
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
+P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
+AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -26,44 +29,96 @@ class ConceptRow:
     elsewhere: str
     patients: str
     ratio: str
+    """Of the shares of occurrences."""
+    lift: str
+    """Of the shares of patients."""
+    interval: str
     p: str
+    q: str
     p_patients: str
     importance: float
 
 
-def concept_rows(
-    found: Enrichment, cluster: int, vocabulary: Vocabulary, count: int, max_p: float, disclosure: Disclosure
-) -> list[ConceptRow]:
-    """The marking concepts of a cluster, most important first.
+def concept_tables(
+    found: Enrichment, vocabulary: Vocabulary, count: int, max_p: float, disclosure: Disclosure
+) -> list[list[ConceptRow]]:
+    """The marking concepts of every cluster, most important first.
 
-    Where a count is small, every figure that betrays it is left out; a concept that marks a cluster through a few of its patients
-    is left out altogether, since its very name would tell of them.
+    Where a count is small, the figures that betray it are rounded or left out (`Disclosure.hide`); a concept that marks a cluster
+    through a few of its patients is left out altogether, since its very name would tell of them.
     """
-    rows = []
+    tops = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
+    listed = np.zeros_like(found.over)
+    for cluster, tokens in enumerate(tops):
+        named = [
+            t for t in tokens if not (found.over[cluster, t] and disclosure.small(int(found.patients[cluster, t])))
+        ]
+        listed[cluster, named] = True
+    hidden = disclosure.hide(found.patients, found.cluster_patients, listed)
+    return [
+        [
+            _concept_row(found, cluster, token, bool(hidden[cluster, token]), vocabulary, disclosure)
+            for token in tokens
+            if listed[cluster, token]
+        ]
+        for cluster, tokens in enumerate(tops)
+    ]
+
+
+def _concept_row(
+    found: Enrichment, cluster: int, token: int, hidden: bool, vocabulary: Vocabulary, disclosure: Disclosure
+) -> ConceptRow:
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
-    for token in found.top(cluster, count, max_p):
-        inside = int(found.patients[cluster, token])
-        outside = int(found.patients[:, token].sum()) - inside
-        if found.over[cluster, token] and disclosure.small(inside):
-            continue
-        hidden = disclosure.small(inside) or disclosure.small(outside)
-        rest_hidden = disclosure.small(size - inside) or disclosure.small(everyone - size - outside)
-        concept = vocabulary.concepts[token - FIRST_CONCEPT]
-        rows.append(
-            ConceptRow(
-                name=concept.name,
-                concept=concept.concept,
-                over=bool(found.over[cluster, token]),
-                share=disclosure.share(inside, size),
-                elsewhere=disclosure.share(outside, everyone - size),
-                patients=disclosure.show(inside, size),
-                ratio="–" if hidden else f"{found.ratio[cluster, token]:.2f}",
-                p="–" if hidden else p_text(float(found.log_p[cluster, token])),
-                p_patients="–" if hidden or rest_hidden else p_text(float(found.log_p_patients[cluster, token])),
-                importance=-float(found.log_p[cluster, token]) / math.log(10),
-            )
-        )
-    return rows
+    inside = int(found.patients[cluster, token])
+    outside = int(found.patients[:, token].sum()) - inside
+    concept = vocabulary.concepts[token - FIRST_CONCEPT]
+    log_p, log_p_patients = float(found.log_p[cluster, token]), float(found.log_p_patients[cluster, token])
+    log_q, ratio = float(found.log_q[cluster, token]), float(found.ratio[cluster, token])
+    lift, low, high = found.lift(cluster, token)
+    row = ConceptRow(
+        name=concept.name,
+        concept=concept.concept,
+        over=bool(found.over[cluster, token]),
+        share=disclosure.share(inside, size),
+        elsewhere=disclosure.share(outside, everyone - size),
+        patients=disclosure.show(inside, size),
+        ratio=number_text(ratio),
+        lift=number_text(lift),
+        interval=f"{number_text(low)}–{number_text(high)}",
+        p=p_text(log_p),
+        q=p_text(log_q),
+        p_patients=p_text(log_p_patients),
+        importance=-log_p / math.log(10),
+    )
+    if not hidden:
+        return row
+    guarded = disclosure.small(inside) or disclosure.small(
+        size - inside
+    )  # then share and number tell no more than a bound
+    return replace(
+        row,
+        share=row.share if guarded else disclosure.coarse(inside, size),
+        elsewhere=disclosure.coarse(outside, everyone - size),
+        patients=row.patients if guarded else disclosure.about(inside),
+        ratio="–" if disclosure.small(inside) or disclosure.small(outside) else row.ratio,
+        lift="–",
+        interval="",
+        p=p_bound(log_p),
+        q=p_bound(log_q),
+        p_patients=p_bound(log_p_patients),
+    )
+
+
+def p_bound(log_p: float) -> str:
+    """An upper bound of a p value, too coarse to tell of counts; '–' where there is none."""
+    return next((text for bound, text in P_BOUNDS if log_p < bound), "–")
+
+
+def number_text(value: float) -> str:
+    """A ratio as text, in two digits behind the point where it is small, without where it is large."""
+    if math.isinf(value):
+        return "∞"
+    return f"{value:.2f}" if value < 10 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def p_text(log_p: float) -> str:
@@ -82,10 +137,10 @@ def describe(people: pa.Table, member: NDArray[np.bool_], disclosure: Disclosure
     age = rows.column("age").to_numpy()
     concepts = rows.column("concepts").to_numpy()
     sexes = rows.column("sex").to_pylist()
-    diseases = rows.column("disease").to_pylist()
-    by_disease = sorted(
-        {name: diseases.count(name) for name in set(diseases)}.items(), key=lambda pair: (-pair[1], pair[0])
-    )
+    by_disease = Counter(rows.column("disease").to_pylist())
+    banded = np.searchsorted(AGE_BANDS[1:], age, side="right")
+    by_age = {band_name(band): int((banded == band).sum()) for band in range(len(AGE_BANDS))}
+    ordered = dict(sorted(by_disease.items(), key=lambda pair: (-pair[1], pair[0])))
     quarters = [f"{value:.0f}" for value in np.quantile(age, (0.5, 0.25, 0.75))]
     amounts = [f"{value:.0f}" for value in np.quantile(concepts, (0.5, 0.25, 0.75))]
     return {
@@ -93,12 +148,20 @@ def describe(people: pa.Table, member: NDArray[np.bool_], disclosure: Disclosure
         "hidden": False,
         "share": disclosure.share(size, people.num_rows),
         "age": f"{quarters[0]} ({quarters[1]}–{quarters[2]})",
+        "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
         "female": disclosure.share(sexes.count("F"), size),
-        "diseases": [
-            (name, disclosure.share(number, size)) for name, number in by_disease if not disclosure.small(number)
-        ],
+        "diseases": disclosure.shares(ordered, size),
     }
+
+
+def band_name(band: int) -> str:
+    """An age band in words: 'under 18', '18–39', …, '80 and over'."""
+    if band == 0:
+        return f"under {AGE_BANDS[1]}"
+    if band == len(AGE_BANDS) - 1:
+        return f"{AGE_BANDS[band]} and over"
+    return f"{AGE_BANDS[band]}–{AGE_BANDS[band + 1] - 1}"
 
 
 def title(rows: list[ConceptRow], limit: int = 3) -> str:

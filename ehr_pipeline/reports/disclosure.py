@@ -1,7 +1,9 @@
 """Disclosure control in one place: small counts of patients are never shown outside the data artifacts."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -34,6 +36,77 @@ class Disclosure:
         if self.small(of - count):
             return f">{math.floor(100 * (of - self.below) / of)} %" if of > self.below else "–"
         return f"{100 * count / of:.1f} %"
+
+    def about(self, count: int) -> str:
+        """A count rounded to a multiple of the threshold, so that no difference from another one tells of a few patients."""
+        if self.small(count):
+            return f"<{self.below}"
+        nearest = (count + self.below // 2) // self.below * self.below
+        return f"about {nearest:,}" if self.below > 1 else f"{count:,}"
+
+    def coarse(self, count: int, of: int) -> str:
+        """A share as text, in steps of at least as many patients as must not be told of."""
+        if not of or self.small(of):
+            return "–"
+        step = max(1, math.ceil(100 * self.below / of))
+        return f"about {round(100 * count / of / step) * step} %"
+
+    def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
+        """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
+
+        Where even all small ones together are few, the largest category is told by a lower bound, since the rest would tell them.
+        """
+        few = sum(count for count in counts.values() if self.small(count))
+        told = {name: count for name, count in counts.items() if count and not self.small(count)}
+        largest = max(told, key=lambda name: told[name], default="")
+        shown = [(name, self.share(count, of)) for name, count in told.items()]
+        if self.small(few):
+            at_least = of - sum(count for name, count in told.items() if name != largest) - self.below
+            shown = [
+                (name, f">{math.floor(100 * at_least / of)} %" if name == largest else share) for name, share in shown
+            ]
+        elif few:
+            shown.append(("others", self.share(few, of)))
+        return shown
+
+    def breakdown(self, counts: Mapping[str, int]) -> dict[str, int]:
+        """Counts by category, in their order, in which no single one is small: where a total is known, the rest would tell it.
+
+        Small categories join the smallest others until none is small, or one is all there is. Zeros are left out.
+        """
+        groups: list[tuple[tuple[str, ...], int]] = [((name,), count) for name, count in counts.items() if count]
+        while len(groups) > 1 and any(self.small(count) for _, count in groups):
+            ordered = sorted(range(len(groups)), key=lambda place: (groups[place][1], place))
+            first, second = sorted(ordered[:2])
+            groups[first] = (groups[first][0] + groups[second][0], groups[first][1] + groups[second][1])
+            del groups[second]
+        return {" or ".join(names): count for names, count in groups}
+
+    def nested_need_rounding(self, counts: Sequence[int]) -> bool:
+        """Whether numbers of patients, each a part of the one before, differ by so few that exact ones would tell of them."""
+        return any(self.small(more - less) for more, less in pairwise(counts))
+
+    def hide(self, counts: NDArray[np.int64], sizes: NDArray[np.int64], listed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which listed cells (K, V) of patients by cluster and concept must not show their numbers; `sizes` (K,) of the clusters.
+
+        A cell shows how many have the concept here and elsewhere, so that one shown cell tells the total. Cells are hidden where
+        few have it or few lack it, here or elsewhere; and so many more, the smallest first, that the cells of a concept that are
+        not shown are never a single one, nor add up to a small number.
+        """
+        elsewhere, others = counts.sum(0) - counts, (sizes.sum() - sizes)[:, None]
+        parts = (counts, elsewhere, sizes[:, None] - counts, others - elsewhere)
+        sensitive = np.any([(part > 0) & (part < self.below) for part in parts], axis=0)
+        shown = listed & ~sensitive
+        for concept in np.flatnonzero(shown.any(0) & sensitive.any(0)).tolist():
+            column, open_cells = counts[:, concept], shown[:, concept]
+            while open_cells.any():
+                unknown = column[~open_cells]
+                if (unknown > 0).sum() >= 2 and unknown.sum() >= self.below:
+                    break
+                places = np.flatnonzero(open_cells)
+                open_cells[places[column[places].argmin()]] = False
+        hidden: NDArray[np.bool_] = listed & ~shown
+        return hidden
 
     def merge_rare(self, values: NDArray[Any]) -> NDArray[Any]:
         """Categories with few patients become one, 'other'; if that is still small, it joins the most frequent one's rest."""

@@ -1,7 +1,8 @@
 """Which concepts mark a cluster: the chi-square test of independence for each concept and cluster, ranked by log p.
 
 Two 2 x 2 tables for each pair: occurrences (this concept or others, this cluster or the rest; as published), and patients (with
-the concept or without). Both with Yates' continuity correction, as scipy's `chi2_contingency` applies it by default.
+the concept or without). Both with Yates' continuity correction, as scipy's `chi2_contingency` applies it by default. Beside them
+the ratio of the shares of patients (the lift over the rest) with its confidence interval, and Benjamini-Hochberg's values.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from scipy.sparse import csr_array
 from scipy.special import log_ndtr
 
 Table = NDArray[np.float64]  # (K clusters, V concepts)
+Z95 = 1.959963984540054  # of the normal distribution, for intervals of 95 %
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,20 @@ class Enrichment:
     """Share among the cluster's occurrences over the share elsewhere; infinite where there is none elsewhere."""
     over: NDArray[np.bool_]
     """Whether the concept is over-represented in the cluster."""
+    log_q: Table
+    """Natural logarithm of the Benjamini-Hochberg value of `log_p`, over all concepts and clusters."""
 
     @property
     def share(self) -> Table:
         """Share of the cluster's patients that have the concept."""
         share: Table = self.patients / np.maximum(self.cluster_patients[:, None], 1)
         return share
+
+    def lift(self, cluster: int, concept: int) -> tuple[float, float, float]:
+        """Share of the cluster's patients with a concept over the share of the others, and its interval of 95 %."""
+        inside, size = int(self.patients[cluster, concept]), int(self.cluster_patients[cluster])
+        outside, others = int(self.patients[:, concept].sum()) - inside, int(self.cluster_patients.sum()) - size
+        return risk_ratio(inside, size, outside, others)
 
     def top(self, cluster: int, count: int, max_p: float) -> list[int]:
         """The concepts with the smallest p in a cluster, most important first; over- and under-represented alike."""
@@ -58,13 +68,50 @@ def test(counts: csr_array, labels: NDArray[np.int64]) -> Enrichment:
     in_cluster = occurrences.sum(1, keepdims=True)
     statistic, over, ratio = _two_by_two(occurrences, np.broadcast_to(in_cluster, occurrences.shape))
     statistic_patients, _, _ = _two_by_two(patients, np.broadcast_to(size[:, None], patients.shape))
-    return Enrichment(occurrences, patients, size, log_p_of(statistic), log_p_of(statistic_patients), ratio, over)
+    log_p, log_p_patients = log_p_of(statistic), log_p_of(statistic_patients)
+    log_q = np.zeros_like(log_p)
+    occurs = occurrences.sum(0) > 0
+    log_q[:, occurs] = benjamini_hochberg(log_p[:, occurs])
+    return Enrichment(occurrences, patients, size, log_p, log_p_patients, ratio, over, log_q)
+
+
+def between(found: Enrichment, one: int, other: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Of the patients of two clusters alone: ln p (V,) of each concept, and whether more of the first have it (V,)."""
+    pair = found.patients[[one, other]]
+    statistic, over, _ = _two_by_two(pair, np.broadcast_to(found.cluster_patients[[one, other], None], pair.shape))
+    return log_p_of(statistic)[0], over[0]
 
 
 def log_p_of(statistic: Table) -> Table:
     """Natural logarithm of p for a chi-square statistic with one degree of freedom: ln 2 Φ(-√x), exact far beyond underflow."""
     log_p: Table = np.log(2) + log_ndtr(-np.sqrt(statistic))
     return log_p
+
+
+def benjamini_hochberg(log_p: Table) -> Table:
+    """Adjusted p values of a whole table, in natural logarithms so that they do not underflow (Benjamini and Hochberg 1995)."""
+    flat = log_p.ravel()
+    order = np.argsort(flat, kind="stable")
+    scaled = flat[order] + np.log(len(flat)) - np.log(np.arange(1, len(flat) + 1))
+    adjusted = np.empty_like(flat)
+    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 0)
+    return adjusted.reshape(log_p.shape)
+
+
+def risk_ratio(inside: int, size: int, outside: int, others: int) -> tuple[float, float, float]:
+    """(inside / size) / (outside / others) with its interval of 95 % by Katz's logarithms (Katz 1978).
+
+    Half a patient is added to each count where one of the two is 0, so that the interval is finite (Walter 1975); so is the ratio
+    itself, but for 0 where nobody inside has it.
+    """
+    half = 0.5 if not (inside and outside) else 0.0
+    a, n, b, m = inside + half, size + half, outside + half, others + half
+    if not (size and others):
+        return float("nan"), float("nan"), float("nan")
+    log_ratio = float(np.log(a / n) - np.log(b / m))
+    width = Z95 * float(np.sqrt(max(1 / a - 1 / n + 1 / b - 1 / m, 0)))
+    ratio, low, high = (float(np.exp(log_ratio + sign * width)) for sign in (0, -1, 1))
+    return (ratio if inside else 0.0), (low if inside else 0.0), high
 
 
 def _two_by_two(inside: NDArray[np.int64], inside_total: NDArray[np.int64]) -> tuple[Table, NDArray[np.bool_], Table]:

@@ -1,44 +1,126 @@
-"""What became of every row, from the raw table to the clusters; and this run beside the published one."""
+"""What became of every row, from the raw table to the clusters; and this run beside the published one.
 
-from collections.abc import Iterator, Mapping
+Numbers of patients at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the
+difference would tell of a few patients: then all of them are rounded (`Counted.person`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.disclosure import Disclosure
 
-# What is counted at each stage: (asset, key of the counts or '' for the top, words).
+# What is counted at each stage: (asset, key of the counts or '' for the top, words, whether patients are counted).
 STAGES = (
-    ("raw_records", "", "event rows read"),
-    ("raw_records", "patients", "patient rows read"),
-    ("mapped_events", "", "events mapped"),
-    ("vocabulary", "", "concepts kept"),
-    ("vocabulary", "events", "events of kept concepts"),
-    ("patient_dataset", "", "events in the patient data set"),
-    ("patient_dataset", "visits", "visits in the patient data set"),
-    ("patient_dataset", "patients", "patients in the patient data set"),
-    ("cohort", "", "patients in the cohort"),
-    ("patient_embeddings", "", "patients embedded"),
-    ("clusters", "", "patients in clusters"),
+    ("raw_records", "", "event rows read", False),
+    ("raw_records", "patients", "patient rows read", True),
+    ("mapped_events", "", "events mapped", False),
+    ("vocabulary", "", "concepts kept", False),
+    ("vocabulary", "events", "events of kept concepts", False),
+    ("patient_dataset", "", "events in the patient data set", False),
+    ("patient_dataset", "visits", "visits in the patient data set", False),
+    ("patient_dataset", "patients", "patients in the patient data set", True),
+    ("cohort", "", "patients in the cohort", True),
+    ("patient_embeddings", "", "patients embedded", True),
+    ("clusters", "", "patients in clusters", True),
 )
+Lost = tuple[tuple[str, str], ...]
 
 
-def rows(counts_of: Mapping[str, dict[str, Any]], disclosure: Disclosure) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class Counted:
+    """The counts of all stages, and how numbers of patients are shown."""
+
+    counts: Mapping[str, dict[str, Any]]
+    """By asset."""
+    disclosure: Disclosure
+    rounded: bool
+
+    @staticmethod
+    def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
+        """The counts, and whether numbers of patients must be rounded."""
+        dataset, cohort = counts["patient_dataset"]["patients"], counts["cohort"]
+        nested = [
+            counts["raw_records"]["patients"]["kept"],
+            dataset["rows_in"],
+            dataset["kept"],
+            cohort["kept"],
+            counts["patient_embeddings"]["kept"],
+            counts["clusters"]["kept"],
+        ]
+        lost = [*dataset["dropped"].values(), *cohort["dropped"].values(), *cluster_sizes]
+        few = any(disclosure.small(number) for number in (*lost, *counts["data_split"].get("dropped", {}).values()))
+        return Counted(counts, disclosure, few or disclosure.nested_need_rounding(nested))
+
+    @property
+    def person(self) -> Callable[[int], str]:
+        """How a number of patients is shown."""
+        return self.disclosure.about if self.rounded else self.disclosure.show
+
+    def lost(self, dropped: Mapping[str, int], patients: bool = False) -> Lost:
+        """What was dropped, by reason in words; reasons with few rows are joined."""
+        show = self.person if patients else self.disclosure.show
+        return tuple(
+            (reason.replace("_", " "), show(number)) for reason, number in self.disclosure.breakdown(dropped).items()
+        )
+
+
+def rows(counted: Counted) -> Iterator[dict[str, Any]]:
     """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
-    for asset, key, words in STAGES:
-        counts = counts_of[asset][key] if key else counts_of[asset]
-        dropped = {
-            reason.replace("_", " "): disclosure.show(number)
-            for reason, number in counts.get("dropped", {}).items()
-            if number
-        }
+    for asset, key, words, patients in STAGES:
+        counts = counted.counts[asset][key] if key else counted.counts[asset]
+        show = counted.person if patients else counted.disclosure.show
         yield {
             "asset": asset,
             "words": words,
-            "rows_in": disclosure.show(counts["rows_in"]),
-            "kept": disclosure.show(counts["kept"]),
-            "collapsed": disclosure.show(counts["collapsed"]) if counts.get("collapsed") else "",
-            "dropped": dropped,
+            "rows_in": show(counts["rows_in"]),
+            "kept": show(counts["kept"]),
+            "collapsed": show(counts["collapsed"]) if counts.get("collapsed") else "",
+            "dropped": dict(counted.lost(counts.get("dropped", {}), patients)),
         }
+
+
+def patients(counted: Counted) -> list[Step]:
+    """The flow of patients, from the rows of the patient files to the clusters."""
+    counts, show = counted.counts, counted.person
+    raw, dataset, cohort = counts["raw_records"]["patients"], counts["patient_dataset"]["patients"], counts["cohort"]
+    embedded = counts["patient_embeddings"]
+    others = dataset["kept"] - cohort["kept"]
+    repeats = (("repeats", show(raw["collapsed"])),) if raw.get("collapsed") else ()
+    without = counts["patient_dataset"]["patients_without_events"]
+    return [
+        Step("rows of patients read", show(raw["rows_in"]), (*repeats, *counted.lost(raw["dropped"], True))),
+        Step(
+            "patients", show(raw["kept"]), (("without an event of the vocabulary", show(without)),) if without else ()
+        ),
+        Step("patients with events", show(dataset["rows_in"]), counted.lost(dataset["dropped"], True)),
+        Step(
+            "patients in the data set, of whom the encoder learned",
+            show(dataset["kept"]),
+            (("without a code of the diseases", show(others)),) if others else (),
+        ),
+        Step("patients in the cohort", show(cohort["kept"]), counted.lost(embedded["dropped"], True)),
+        Step("patients in clusters", show(counts["clusters"]["kept"])),
+    ]
+
+
+def events(counted: Counted) -> list[Step]:
+    """The flow of events, from the rows of the event files to the data set."""
+    counts, show = counted.counts, counted.disclosure.show
+    raw, mapped, vocabulary = counts["raw_records"], counts["mapped_events"], counts["vocabulary"]["events"]
+    dataset = counts["patient_dataset"]
+    left = {reason: number for reason, number in dataset["dropped"].items() if reason != "not_in_vocabulary"}
+    delivered_twice = (("in several extracts", show(mapped["collapsed"])),) if mapped.get("collapsed") else ()
+    within = (("repeated within a visit", show(dataset["collapsed"])),) if dataset["collapsed"] else ()
+    return [
+        Step("rows of events read", show(raw["rows_in"]), counted.lost(raw["dropped"])),
+        Step("usable events", show(raw["kept"]), (*delivered_twice, *counted.lost(mapped["dropped"]))),
+        Step("events mapped to concepts", show(mapped["kept"]), counted.lost(vocabulary["dropped"])),
+        Step("events of the vocabulary", show(vocabulary["kept"]), (*within, *counted.lost(left))),
+        Step("events in the data set", show(dataset["kept"])),
+    ]
 
 
 def totals(records: list[Artifact]) -> dict[str, Any]:
@@ -58,35 +140,32 @@ def totals(records: list[Artifact]) -> dict[str, Any]:
     return total
 
 
-def published(
-    counts_of: Mapping[str, dict[str, Any]], metrics: Mapping[str, Any], disclosure: Disclosure
-) -> list[tuple[str, str, str]]:
+def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of (quantity, published, this run). Source: Scienta Lab, January 2026."""
-    dataset, split = counts_of["patient_dataset"], counts_of["data_split"]
+    counts, person, show = counted.counts, counted.person, counted.disclosure.show
+    dataset, split = counts["patient_dataset"], counts["data_split"]
     visits, patients = dataset["visits"], dataset["patients"]
-    few = patients["dropped"]["few_visits"]
-    large = visits["dropped"]["large"]
-    show = disclosure.show
+    few, large, share = patients["dropped"]["few_visits"], visits["dropped"]["large"], counted.disclosure.share
     return [
-        ("rows of the raw table", "more than 3 billion", show(counts_of["raw_records"]["rows_in"])),
-        ("codes in the records", "270,000", show(counts_of["mapped_events"]["codes"])),
-        ("concepts kept", "36,058", show(counts_of["vocabulary"]["kept"])),
-        ("visits removed for their size", "0.00005 %", f"{show(large)} ({disclosure.share(large, visits['rows_in'])})"),
+        ("rows of the raw table", "more than 3 billion", show(counts["raw_records"]["rows_in"])),
+        ("codes in the records", "270,000", show(counts["mapped_events"]["codes"])),
+        ("concepts kept", "36,058", show(counts["vocabulary"]["kept"])),
+        ("visits removed for their size", "0.00005 %", f"{show(large)} ({share(large, visits['rows_in'])})"),
         (
             "patients removed for few visits",
             "about 6,000 (0.2 %)",
-            f"{show(few)} ({disclosure.share(few, patients['rows_in'])})",
+            f"{person(few)} ({share(few, patients['rows_in'])})",
         ),
-        ("patients in the data set", "2,685,031", show(patients["kept"])),
+        ("patients in the data set", "2,685,031", person(patients["kept"])),
         (
             "validation patients",
             "about 50,000 (2 %)",
-            f"{show(split['validation'])} ({disclosure.share(split['validation'], split['kept'])})",
+            f"{person(split['validation'])} ({share(split['validation'], split['kept'])})",
         ),
         ("parameters of the encoder", "12.6 million", f"{metrics['parameters'] / 1e6:.2f} million"),
         ("epochs", "18", str(len(metrics["epochs"]))),
-        ("cohort patients", "53,228", show(counts_of["cohort"]["kept"])),
-        ("clusters", "20", str(counts_of["clusters"]["clusters"])),
+        ("cohort patients", "53,228", person(counts["cohort"]["kept"])),
+        ("clusters", "20", str(counts["clusters"]["clusters"])),
     ]
 
 

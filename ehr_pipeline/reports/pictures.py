@@ -11,65 +11,72 @@ from ehr_pipeline import drawing
 Points = NDArray[np.float64]
 
 
-def coloured_map(
-    path: Path,
-    points: Points,
-    values: NDArray[Any],
-    title: str,
-    number_clusters: bool = False,
-    numbered: NDArray[np.int64] | None = None,
+def map_of_clusters(path: Path, points: Points, cluster: NDArray[np.integer]) -> None:
+    """The map of patients (n, 2) coloured by cluster (n,), with their numbers on it."""
+    names = np.unique(cluster)
+    with drawing.figure(path, width=7.5, height=6) as figure:
+        axes = _map_axes(figure, "Clusters")
+        colours = np.array([colour[:3] for colour in drawing.colours(len(names))])
+        _scatter(axes, points, c=colours[np.searchsorted(names, cluster)])
+        for number in names:
+            x, y = np.median(points[cluster == number], axis=0)
+            box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
+            axes.text(x, y, str(number), ha="center", va="center", fontsize=10, fontweight="bold", bbox=box)
+
+
+def map_of_density(path: Path, points: Points, fewest: int) -> None:
+    """How many patients (n, 2) lie where; cells with fewer than `fewest` are left white."""
+    with drawing.figure(path, width=5.6, height=4.4) as figure:
+        axes = _map_axes(figure, "Patients per cell")
+        cells = axes.hexbin(*points.T, gridsize=70, bins="log", mincnt=fewest, cmap="magma_r", linewidths=0)
+        figure.colorbar(cells, ax=axes, shrink=0.8)
+
+
+def map_in_bands(path: Path, points: Points, band: NDArray[np.integer], names: list[str], title: str) -> None:
+    """The map coloured by bands (n,) of a number, of which `names` tell the bounds, from low to high."""
+    from matplotlib import colormaps
+
+    colours = colormaps["viridis"](np.linspace(0.05, 0.95, len(names)))[:, :3]
+    _map_with_legend(path, points, band, names, colours, title)
+
+
+def map_of_categories(path: Path, points: Points, values: NDArray[Any], title: str) -> None:
+    """The map coloured by categories (n,)."""
+    names, coded = np.unique(values, return_inverse=True)
+    colours = np.array([colour[:3] for colour in drawing.colours(len(names))])
+    _map_with_legend(path, points, coded, [str(name) for name in names], colours, title)
+
+
+def _map_with_legend(
+    path: Path, points: Points, coded: NDArray[np.integer], names: list[str], colours: NDArray[np.float64], title: str
 ) -> None:
-    """The map of patients (n, 2) coloured by an attribute (n,). With `number_clusters`, `numbered` (n,) names places on it."""
-    size = float(np.clip(6000 / max(len(points), 1), 0.6, 14))
-    numeric = np.issubdtype(values.dtype, np.number) and not number_clusters
-    with drawing.figure(
-        path, width=5.6 if not number_clusters else 7.5, height=4.4 if not number_clusters else 6
-    ) as figure:
-        axes = figure.add_subplot()
-        if numeric:
-            low, high = np.quantile(values, (0.02, 0.98))
-            drawn = axes.scatter(
-                *points.T,
-                c=np.clip(values, low, high),
-                s=size,
-                cmap="viridis",
-                linewidths=0,
-                alpha=0.8,
-                rasterized=True,
-            )
-            figure.colorbar(drawn, ax=axes, shrink=0.8)
-        else:
-            names = np.unique(values)
-            for colour, name in zip(drawing.colours(len(names)), names, strict=True):
-                here = values == name
-                axes.scatter(
-                    *points[here].T,
-                    s=size,
-                    color=colour,
-                    label=str(name) or "not known",
-                    linewidths=0,
-                    alpha=0.8,
-                    rasterized=True,
-                )
-            if not number_clusters:
-                axes.legend(fontsize=7, markerscale=max(1, 3 / size**0.5), loc="center left", bbox_to_anchor=(1, 0.5))
-        if number_clusters and numbered is not None:
-            for number in np.unique(numbered):
-                x, y = np.median(points[numbered == number], axis=0)
-                axes.text(
-                    x,
-                    y,
-                    str(number),
-                    ha="center",
-                    va="center",
-                    fontsize=10,
-                    fontweight="bold",
-                    bbox={"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0},
-                )
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.spines[["left", "bottom"]].set_visible(False)
-        axes.set_title(title)
+    from matplotlib.lines import Line2D
+
+    with drawing.figure(path, width=5.6, height=4.4) as figure:
+        axes = _map_axes(figure, title)
+        _scatter(axes, points, c=colours[coded])
+        handles = [
+            Line2D([], [], marker="o", ls="", color=colour, markersize=5, label=name)
+            for name, colour in zip(names, colours, strict=True)
+        ]
+        axes.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
+
+
+def _scatter(axes: Any, points: Points, c: NDArray[np.float64]) -> None:
+    """Points in an order of chance, so that no category covers another; small and faint where there are many."""
+    order = np.random.default_rng(0).permutation(len(points))
+    size = float(np.clip(20_000 / max(len(points), 1), 0.7, 14))
+    faint = 0.8 if len(points) < 20_000 else 0.5
+    axes.scatter(*points[order].T, c=c[order], s=size, linewidths=0, alpha=faint, rasterized=True)
+
+
+def _map_axes(figure: Any, title: str) -> Any:
+    axes = figure.add_subplot()
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.spines[["left", "bottom"]].set_visible(False)
+    axes.set_title(title)
+    return axes
 
 
 def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> None:
@@ -95,30 +102,6 @@ def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> N
     ).generate_from_frequencies(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     cloud.to_image().quantize(64).save(path, optimize=True)
-
-
-def learning_curve(path: Path, epochs: list[dict[str, Any]], baseline: dict[str, Any]) -> None:
-    """Training and validation loss by epoch, beside the frequency baseline."""
-    with drawing.figure(path, width=5.2, height=3.2) as figure:
-        axes = figure.add_subplot()
-        number = [row["epoch"] for row in epochs]
-        axes.plot(
-            number, [row["training_loss"] for row in epochs], "o-", label="training", color=drawing.UNDER, markersize=4
-        )
-        axes.plot(
-            number,
-            [row["validation_loss"] for row in epochs],
-            "s-",
-            label="validation",
-            color=drawing.OVER,
-            markersize=4,
-        )
-        axes.axhline(baseline["loss"], ls="--", color=drawing.NEUTRAL, label="frequency baseline")
-        axes.set_xlabel("epoch")
-        axes.set_ylabel("loss (nats per masked token)")
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-        axes.set_title("Learning curve")
 
 
 def coverage_bars(path: Path, by_namespace: dict[str, dict[str, Any]]) -> None:

@@ -19,6 +19,6 @@ class ReportsSettings:
     )
     colour_by: tuple[str, ...] = option(
         "Attributes that colour the map and are audited, beside age, sex and number of concepts.",
-        ("region", "treatment", "ethnicity"),
+        ("region", "treatment", "ethnicity", "practice"),
     )
     map_points: int = option("Points drawn in the maps at most; a random part beyond it.", 60000, role="tuning", ge=100)

@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from scipy.stats import chi2_contingency
 
-from ehr_pipeline.reports.audit import cramers_v, effect, eta_squared
+from ehr_pipeline.reports.audit import cramers_v, effect, eta_squared, on_the_map, warnings
 
 LABELS = np.repeat([0, 1, 2], 100)
+POINTS = np.random.default_rng(1).normal(0, 1, (300, 2))
 
 
 def test_eta_squared_is_the_share_of_variance_between_clusters() -> None:
@@ -15,15 +17,25 @@ def test_eta_squared_is_the_share_of_variance_between_clusters() -> None:
 
 
 def test_cramers_v() -> None:
-    names = np.array(["a", "b", "c"])
-    assert cramers_v(names[LABELS], LABELS) == pytest.approx(1)
-    assert cramers_v(np.tile(["a", "b"], 150), LABELS) == pytest.approx(0, abs=1e-9)
-    assert cramers_v(np.full(300, "a"), LABELS) is None
+    assert cramers_v(LABELS, LABELS) == pytest.approx(1)
+    assert cramers_v(np.tile([0, 1], 150), LABELS) == pytest.approx(0, abs=1e-9)
+    assert cramers_v(np.zeros(300, int), LABELS) is None
+
+
+def test_the_statistic_behind_it_equals_scipy() -> None:
+    rng = np.random.default_rng(5)
+    coded = rng.integers(0, 4, 300)
+    table = np.zeros((3, 4))
+    np.add.at(table, (LABELS, coded), 1)
+    plain = chi2_contingency(table, correction=False).statistic / 300
+    corrected = max(0.0, plain - 3 * 2 / 299)
+    smaller = min(3 - 4 / 299, 4 - 9 / 299) - 1
+    assert cramers_v(coded, LABELS) == pytest.approx(np.sqrt(corrected / smaller))
 
 
 def test_chance_alone_has_no_effect() -> None:
     rng = np.random.default_rng(0)
-    found = [cramers_v(rng.choice(list("abcdefghij"), 300), rng.integers(0, 20, 300)) for _ in range(50)]
+    found = [cramers_v(rng.integers(0, 10, 300), rng.integers(0, 20, 300)) for _ in range(50)]
     assert np.mean([value for value in found if value is not None]) < 0.05, (
         "without the correction it would be about 0.25"
     )
@@ -34,4 +46,32 @@ def test_words(value: float, word: str) -> None:
     from ehr_pipeline.reports.audit import Effect
 
     assert Effect("age", "η²", value).words == word
-    assert effect("age", np.ones(300), LABELS).words == "undefined"
+    assert effect("age", np.ones(300), LABELS, POINTS, 0).words == "undefined"
+
+
+def test_an_effect_has_an_interval_and_a_permutation_test() -> None:
+    rng = np.random.default_rng(2)
+    found = effect("age", LABELS * 3.0 + rng.normal(0, 2, 300), LABELS, POINTS, 0)
+    interval = found.low or 0.0, found.value or 0.0, found.high or 0.0
+    assert sorted({0.0, *interval, 1.0}) == [0.0, *interval, 1.0]
+    assert found.p == pytest.approx(1 / 201)
+    by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, 0)
+    assert (by_chance.p or 0.0) > 0.02
+    assert "next to nothing" in by_chance.sentence
+
+
+def test_a_place_on_the_map_counts_however_the_map_is_turned() -> None:
+    turned = POINTS @ np.array([[0.6, -0.8], [0.8, 0.6]])
+    for numeric, values in ((True, POINTS[:, 0] * 2 + 1), (False, LABELS)):
+        first, second = (on_the_map(values, points, numeric) for points in (POINTS, turned))
+        assert first == pytest.approx(second)
+    assert on_the_map(POINTS[:, 0] * 2 + 1, POINTS, True) == pytest.approx(1)
+    assert on_the_map(np.zeros(300), POINTS, True) is None
+
+
+def test_habits_of_recording_are_warned_of() -> None:
+    rng = np.random.default_rng(3)
+    mirrored = effect("concepts", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, 0)
+    expected = effect("disease", np.array(["a", "b", "c"])[LABELS], LABELS, POINTS, 0)
+    (warning,) = warnings([mirrored, expected])
+    assert "number of concepts" in warning

@@ -41,3 +41,59 @@ def test_one_rare_category_takes_the_smallest_other_with_it() -> None:
     assert dict(zip(*np.unique(RULE.merge_rare(values), return_counts=True), strict=True)) == {"a": 50, "other": 23}
     plain = np.array(["a"] * 50 + ["b"] * 20)
     assert RULE.merge_rare(plain) is plain
+
+
+def test_categories_join_until_none_is_small() -> None:
+    assert RULE.breakdown({"a": 500, "b": 3, "c": 40, "d": 0}) == {"a": 500, "b or c": 43}
+    assert RULE.breakdown({"a": 4, "b": 3, "c": 2, "d": 70}) == {"a or b or c or d": 79}
+    assert RULE.breakdown({"a": 4, "b": 3}) == {"a or b": 7}
+    assert RULE.breakdown({"a": 40, "b": 30}) == {"a": 40, "b": 30}
+
+
+def test_nested_numbers_of_patients_that_differ_by_few_are_rounded() -> None:
+    assert not RULE.nested_need_rounding([5000, 2000, 2000, 1980])
+    assert RULE.nested_need_rounding([5000, 2003, 2000])
+    assert RULE.about(2003) == "about 2,000"
+    assert RULE.about(2005) == "about 2,010"
+    assert RULE.about(3) == "<10"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_an_attacker_with_the_totals_cannot_tell_a_small_count(seed: int) -> None:
+    """Every shown cell tells its count and the total; what is left over must not tell a single count, nor a small sum."""
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(12, 400, 5)
+    counts = np.minimum(rng.poisson(rng.choice([2, 8, 30, 200], (5, 300))), sizes[:, None])
+    listed = rng.random(counts.shape) < 0.7
+    hidden = RULE.hide(counts, sizes, listed)
+    shown = listed & ~hidden
+    assert shown.any()
+    attacked = 0
+    for column, visible in zip(counts.T, shown.T, strict=True):
+        unknown = column[~visible]
+        if not visible.any() or not ((unknown > 0) & (unknown < 10)).any():
+            continue
+        attacked += 1
+        assert (unknown > 0).sum() >= 2
+        assert unknown.sum() >= 10
+    assert attacked, "otherwise this tests nothing"
+    small = (counts > 0) & (counts < 10)
+    few_lack = (sizes[:, None] - counts > 0) & (sizes[:, None] - counts < 10)
+    assert not (shown & (small | few_lack)).any()
+
+
+def test_without_anything_small_nothing_is_hidden() -> None:
+    counts = np.array([[40, 60], [50, 90]])
+    assert not RULE.hide(counts, np.array([100, 200]), np.ones_like(counts, bool)).any()
+
+
+def test_shares_of_categories_that_are_all_there_is() -> None:
+    assert RULE.shares({"a": 150, "b": 50, "c": 0}, 200) == [("a", "75.0 %"), ("b", "25.0 %")]
+    assert RULE.shares({"a": 180, "b": 9, "c": 8, "d": 3}, 200) == [("a", "90.0 %"), ("others", "10.0 %")]
+    assert RULE.shares({"a": 150, "b": 46, "c": 4}, 200) == [("a", ">72 %"), ("b", "23.0 %")]
+
+
+def test_coarse_shares_have_steps_of_as_many_patients_as_must_not_be_told_of() -> None:
+    assert RULE.coarse(437, 2000) == "about 22 %"
+    assert RULE.coarse(33, 50) == "about 60 %"
+    assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == "–"

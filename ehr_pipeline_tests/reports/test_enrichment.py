@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 from scipy.sparse import csr_array
-from scipy.stats import chi2, chi2_contingency
+from scipy.stats import chi2, chi2_contingency, false_discovery_control
+from scipy.stats.contingency import relative_risk
 
 from ehr_pipeline.reports import enrichment
 
@@ -56,3 +57,36 @@ def test_concepts_that_nobody_has_say_nothing() -> None:
     found = enrichment.test(csr_array(np.array([[1.0, 0], [1, 0], [2, 0]])), np.array([0, 0, 1]))
     assert found.log_p[:, 1].tolist() == [0, 0]
     assert found.top(0, 5, 0.1) == []
+
+
+def test_benjamini_hochberg_equals_scipy_and_counts_only_what_occurs() -> None:
+    expected = false_discovery_control(np.exp(FOUND.log_p).ravel()).reshape(FOUND.log_p.shape)
+    assert np.allclose(np.exp(FOUND.log_q), expected, rtol=1e-9)
+    wider = enrichment.test(csr_array(np.hstack([COUNTS, np.zeros((60, 5))])), LABELS)
+    assert np.allclose(wider.log_q[:, :9], FOUND.log_q)
+    assert not wider.log_q[:, 9:].any()
+
+
+@pytest.mark.parametrize("counts", [(12, 40, 30, 400), (1, 40, 200, 400), (40, 40, 3, 400)])
+def test_the_ratio_of_shares_equals_scipy(counts: tuple[int, int, int, int]) -> None:
+    expected = relative_risk(*counts)
+    low, high = expected.confidence_interval(0.95)
+    assert enrichment.risk_ratio(*counts) == pytest.approx((expected.relative_risk, low, high))
+
+
+def test_the_ratio_of_shares_is_finite_where_nobody_else_has_the_concept() -> None:
+    ratio, low, high = enrichment.risk_ratio(20, 40, 0, 400)
+    assert 1 < low < ratio < high < float("inf")
+    ratio, low, high = enrichment.risk_ratio(0, 40, 20, 400)
+    assert (low, ratio) == (0, 0)
+    assert 1 < high < 10
+
+
+def test_two_clusters_alone_are_compared_by_their_patients() -> None:
+    log_p, more = enrichment.between(FOUND, 0, 2)
+    first, second = ((COUNTS[cluster == LABELS] > 0).astype(int) for cluster in (0, 2))
+    for concept in range(9):
+        a, c = int(first[:, concept].sum()), int(second[:, concept].sum())
+        table = [[a, len(first) - a], [c, len(second) - c]]
+        assert np.exp(log_p[concept]) == pytest.approx(chi2_contingency(table).pvalue, rel=1e-9)
+        assert more[concept] == (a / len(first) > c / len(second))

@@ -94,19 +94,20 @@ def table_of(patients: list[list[int]], sizes: list[int], over: bool = True) -> 
     vocabulary = Vocabulary((Concept(5, "C5", "one", (), 1, 1), Concept(6, "C6", "two", (), 1, 1)), "x")
     counts = np.array([[0] * 5 + row for row in patients])
     p = np.tile([0.0] * 5 + [-9.0] * 2, (2, 1))
-    found = Enrichment(counts, counts, np.array(sizes), p, p, np.full((2, 7), 2.0), np.full((2, 7), over))
+    found = Enrichment(counts, counts, np.array(sizes), p, p, np.full((2, 7), 2.0), np.full((2, 7), over), p)
     return [
-        {row.name: row for row in cards.concept_rows(found, cluster, vocabulary, 9, 0.1, Disclosure(10))}
-        for cluster in (0, 1)
+        {row.name: row for row in table} for table in cards.concept_tables(found, vocabulary, 9, 0.1, Disclosure(10))
     ]
 
 
 def test_rows_of_small_counts_betray_nothing() -> None:
     first, second = table_of([[40, 3], [50, 90]], [80, 100], over=False)
     hidden = first["two"]
-    assert (hidden.patients, hidden.share, hidden.ratio, hidden.p, hidden.p_patients) == ("<10", "–", "–", "–", "–")
-    assert (first["one"].patients, first["one"].share, first["one"].ratio) == ("40", "50.0 %", "2.00")
-    assert second["two"].ratio == "–", "the small count outside would follow from it"
+    assert (hidden.patients, hidden.share, hidden.lift, hidden.interval) == ("<10", "–", "–", "")
+    assert (hidden.elsewhere, hidden.p) == ("about 90 %", "<0.001")
+    assert (first["one"].patients, first["one"].share, first["one"].lift) == ("40", "50.0 %", "1.00")
+    assert second["two"].lift == "–", "the small count outside would follow from it"
+    assert second["two"].patients == "about 90"
 
 
 def test_a_concept_that_marks_a_cluster_through_a_few_patients_is_not_named() -> None:
@@ -115,7 +116,7 @@ def test_a_concept_that_marks_a_cluster_through_a_few_patients_is_not_named() ->
 
 def test_the_few_who_lack_a_concept_are_guarded_too() -> None:
     row = table_of([[78, 40], [50, 40]], [80, 100])[0]["one"]
-    assert (row.patients, row.share, row.p_patients) == (">70", ">87 %", "–")
+    assert (row.patients, row.share, row.p_patients) == (">70", ">87 %", "<0.001")
 
 
 @pytest.mark.parametrize(("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10⁻⁵⁷"), (-1e5, "10⁻⁴³⁴³⁰")])

@@ -55,7 +55,8 @@ class TorchrunLauncher(Launcher):
     def _environment(self, job: jobs.Job) -> dict[str, str]:
         """torchrun sets one thread for each process unless told otherwise, and so would idle all other cores."""
         threads = job.get("threads") or max(1, _cores() // self.processes)
-        return {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+        waiting = {name: os.environ.get(name, value) for name, value in jobs.WAITING.items()}
+        return waiting | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def log_tails(logs: Path, lines: int = 15) -> str:

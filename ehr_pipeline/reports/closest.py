@@ -1,0 +1,65 @@
+"""Which clusters lie closest to each other, and which concepts tell the two apart."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.enrichment import Enrichment, between
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+NAMED = 3  # concepts on each side
+
+
+@dataclass(frozen=True)
+class Closest:
+    """The nearest other cluster of a cluster; clusters from 0."""
+
+    other: int
+    cosine: float
+    """Of the two mean vectors."""
+    here: tuple[str, ...]
+    """Names of the concepts that more patients of this cluster have, most telling first."""
+    there: tuple[str, ...]
+
+
+def closest(
+    vectors: NDArray[np.float32],
+    labels: NDArray[np.int64],
+    found: Enrichment,
+    vocabulary: Vocabulary,
+    max_p: float,
+    disclosure: Disclosure,
+) -> list[Closest | None]:
+    """For each cluster the one whose mean vector is most alike by cosine; None where a count is too small, or nothing else is left.
+
+    `vectors` (n, d) and `labels` (n,) are of the clustered patients. The concepts are ranked by the chi-square test on the patients
+    of the two clusters alone; one that fewer than the threshold of patients have on its own side is not named.
+    """
+    size = found.cluster_patients
+    sums = np.zeros((len(size), vectors.shape[1]))
+    np.add.at(sums, labels, vectors)
+    means = sums / np.maximum(size[:, None], 1)
+    norms = np.linalg.norm(means, axis=1)
+    alike = (means @ means.T) / np.maximum(np.outer(norms, norms), 1e-12)
+    shown = np.array([bool(n) and not disclosure.small(int(n)) for n in size])
+    alike[:, ~shown] = -np.inf
+    np.fill_diagonal(alike, -np.inf)
+    nearest: list[Closest | None] = []
+    for cluster in range(len(size)):
+        other = int(alike[cluster].argmax())
+        if not shown[cluster] or not np.isfinite(alike[cluster, other]):
+            nearest.append(None)
+            continue
+        log_p, more_here = between(found, cluster, other)
+        names: tuple[list[str], list[str]] = ([], [])
+        for token in np.argsort(log_p, kind="stable").tolist():
+            side = 0 if more_here[token] else 1
+            if log_p[token] >= np.log(max_p) or min(map(len, names)) >= NAMED:
+                break
+            with_it = int(found.patients[(cluster, other)[side], token])
+            if len(names[side]) < NAMED and not disclosure.small(with_it):
+                names[side].append(vocabulary.name(token))
+        nearest.append(Closest(other, float(alike[cluster, other]), tuple(names[0]), tuple(names[1])))
+    return nearest

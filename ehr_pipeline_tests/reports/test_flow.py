@@ -1,0 +1,103 @@
+"""The flow diagrams and tables: everything is accounted for, and no difference tells of a few patients."""
+
+import copy
+import re
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.reports import diagram, flow
+from ehr_pipeline.reports.disclosure import Disclosure
+
+COUNTS: dict[str, Any] = {
+    "raw_records": {
+        "rows_in": 100_000,
+        "kept": 99_000,
+        "dropped": {"sentinel_date": 990, "future_date": 3, "missing_code": 7},
+        "patients": {"rows_in": 5_030, "kept": 5_000, "collapsed": 30, "dropped": {}},
+    },
+    "mapped_events": {"rows_in": 99_000, "kept": 60_000, "dropped": {"unmapped_read": 39_000}, "codes": 900},
+    "vocabulary": {
+        "rows_in": 800,
+        "kept": 700,
+        "dropped": {"rare": 100},
+        "events": {"rows_in": 60_000, "kept": 59_000, "dropped": {"rare": 1_000}},
+    },
+    "patient_dataset": {
+        "rows_in": 60_000,
+        "kept": 50_000,
+        "collapsed": 8_000,
+        "dropped": {"not_in_vocabulary": 1_000, "large_visits": 900, "few_visits": 100},
+        "patients_without_events": 50,
+        "visits": {"rows_in": 9_000, "kept": 8_900, "dropped": {"large": 40, "few_visits": 60}},
+        "patients": {"rows_in": 4_950, "kept": 4_900, "dropped": {"few_visits": 50, "only_large_visits": 0}},
+    },
+    "data_split": {"rows_in": 4_900, "kept": 4_900, "train": 4_800, "validation": 100},
+    "cohort": {"rows_in": 2_040, "kept": 2_000, "dropped": {"not_in_patient_dataset": 40}},
+    "patient_embeddings": {"rows_in": 2_000, "kept": 1_980, "dropped": {"no_chosen_concept": 20}},
+    "clusters": {"rows_in": 1_980, "kept": 1_980, "clusters": 20},
+}
+RULE = Disclosure(10)
+
+
+def counted(**changed: Any) -> flow.Counted:
+    counts = copy.deepcopy(COUNTS)
+    for asset, values in changed.items():
+        counts[asset] |= values
+    return flow.Counted.of(counts, [990, 990], RULE)
+
+
+def numbers(steps: list[diagram.Step]) -> list[str]:
+    return [step.number for step in steps]
+
+
+def test_what_is_left_at_each_step_and_what_fell_out() -> None:
+    steps = flow.patients(counted())
+    assert numbers(steps) == ["5,030", "5,000", "4,950", "4,900", "2,000", "1,980"]
+    assert steps[0].lost == (("repeats", "30"),)
+    assert steps[2].lost == (("few visits", "50"),)
+    assert steps[4].lost == (("no chosen concept", "20"),)
+    assert numbers(flow.events(counted())) == ["100,000", "99,000", "60,000", "59,000", "50,000"]
+
+
+def test_every_difference_of_the_events_is_named() -> None:
+    steps = flow.events(counted())
+    for step, following in pairwise(steps):
+        lost = sum(int(number.replace(",", "")) for _, number in step.lost)
+        assert int(step.number.replace(",", "")) - lost == int(following.number.replace(",", ""))
+
+
+def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
+    (first, *_) = flow.events(counted())
+    assert dict(first.lost) == {"sentinel date": "990", "future date or missing code": "10"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"patient_embeddings": {"kept": 1_997, "dropped": {"no_chosen_concept": 3}}, "clusters": {"kept": 1_997}},
+        {"patient_dataset": {"patients": {"rows_in": 4_950, "kept": 4_944, "dropped": {"few_visits": 6}}}},
+    ],
+)
+def test_numbers_of_patients_that_differ_by_few_are_rounded_everywhere(changed: dict[str, Any]) -> None:
+    found = counted(**changed)
+    assert found.rounded
+    shown = [*numbers(flow.patients(found)), *(row["kept"] for row in flow.rows(found) if "patients" in row["words"])]
+    for text in shown:
+        assert re.fullmatch(r"about [\d,]+0", text), text
+    assert {quantity: own for quantity, _, own in flow.published(found, {"parameters": 1, "epochs": []})}[
+        "cohort patients"
+    ].startswith("about")
+
+
+def test_a_small_cluster_rounds_the_total_that_would_tell_its_size() -> None:
+    assert flow.Counted.of(COUNTS, [1_975, 5], RULE).rounded
+    assert not flow.Counted.of(COUNTS, [1_970, 10], RULE).rounded
+
+
+def test_words_of_the_diagram_are_escaped() -> None:
+    drawn = diagram.draw("A & B", [diagram.Step("a <b>", "1", (("<script>", "2"),)), diagram.Step("end", "0")])
+    assert "<script>" not in drawn
+    assert "&lt;b&gt;" in drawn
+    assert drawn.count("<rect") == 3
