@@ -136,6 +136,18 @@ def test_a_stranger_can_load_the_checkpoint(trained: Path, data: dict[str, Path]
     assert plain.config.age_unit == "year"
 
 
+def test_a_stock_model_fills_a_masked_concept_from_what_goes_together(trained: Path) -> None:
+    """Patients keep to one of four groups of ten concepts (see `learnable`): so must the answers, and the ages must be given."""
+    model = AutoModelForMaskedLM.from_pretrained(trained / "checkpoint").eval()
+    tokenizer = AutoTokenizer.from_pretrained(trained / "checkpoint")
+    for first in (5, 15, 25, 35):
+        history = [f"C{first + offset}" for offset in (1, 4, 6, 8)]
+        encoded = tokenizer(" ".join([*history[:2], "[MASK]", *history[2:]]), return_tensors="pt")
+        with torch.no_grad():
+            scores = model(**encoded, position_ids=torch.tensor([[51, 53, 55, 57, 58]])).logits[0, 2]
+        assert set(scores.topk(8).indices.tolist()) <= set(range(first, first + 10))
+
+
 def test_another_vocabulary_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
     folder = write_vocabulary(tmp_path / "other", 40)
     (folder / "hash.txt").write_text("def\n")
