@@ -3,7 +3,10 @@
 Each trial kills a training a few times, wherever it is (reading, computing, validating, writing a checkpoint), then lets it end.
 Its weights and metrics are compared, bit for bit, with those of a training that nothing interrupted. With dropout.
 
-Usage: python benchmarks/kill_resume.py [--trials 100] [--kills 3] [--threads 2]
+Then the same with two processes under torchrun, of which one is killed: torchrun has to start both again by itself, and the result
+is compared with that of two processes that nothing interrupted.
+
+Usage: python benchmarks/kill_resume.py [--trials 100] [--kills 3] [--threads 2] [--rank-trials 10]
 """
 
 import argparse
@@ -12,15 +15,18 @@ import multiprocessing
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import results
 import token_data
+from watch import children_of
 
 from ehr_pipeline.encoder import train
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -58,56 +64,132 @@ def finished(job: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
+@dataclass
+class Trials:
+    """What came of some trials."""
+
+    kills: int = 0
+    resumed: int = 0
+    """Starts that found a checkpoint."""
+    different: int = 0
+    """Trainings that ended otherwise than the one that nothing interrupted."""
+
+
+class Folder:
+    """The trainings of a benchmark, each with a folder of its own for its checkpoints and a fresh one for its output."""
+
+    def __init__(self, folder: Path, threads: int):
+        self.folder = folder
+        paths = token_data.write(token_data.Tokens.drawn(60, CONCEPTS), CONCEPTS + 5, folder / "data", held_out=10)
+        self.job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": threads}
+
+    def of(self, name: str) -> dict[str, Any]:
+        """A job that goes on where an earlier one of that name was."""
+        out = self.folder / name / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        return self.job | {"out": str(out), "resume": str(self.folder / name / "training")}
+
+    def checkpoints(self, name: str) -> bool:
+        """Whether there is one to go on from."""
+        return bool(list((self.folder / name / "training").glob("update-*")))
+
+
+def killed_alone(folder: Folder, options: argparse.Namespace, rng: np.random.Generator) -> tuple[Trials, int]:
+    """One process, killed some times a trial. Also returns the number of updates of a training."""
+    began = time.monotonic()
+    whole = folder.of("whole")
+    process = start(whole)
+    process.join()
+    seconds = time.monotonic() - began
+    expected, done = finished(whole), Trials()
+    for trial in range(options.trials):
+        name = f"trial{trial}"
+        for moment in rng.uniform(0, seconds * 0.9, options.kills):
+            process = start(folder.of(name))
+            process.join(moment)
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGKILL)
+                done.kills += 1
+            process.join()
+            done.resumed += folder.checkpoints(name)
+        last = folder.of(name)
+        process = start(last)
+        process.join()
+        done.different += process.exitcode != 0 or finished(last) != expected
+        shutil.rmtree(folder.folder / name)
+        print(f"trial {trial + 1}: {done}", flush=True)
+    return done, json.loads(expected["metrics.json"])["epochs"][-1]["updates"]
+
+
+def torchrun(job: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
+    """Start a training on two processes of one thread, as the launcher does; it may start again once by itself."""
+    described = Path(job["out"]).with_name("job.json")
+    described.write_text(json.dumps(job | {"threads": 1}))
+    words = (
+        "-m torch.distributed.run --standalone --nproc-per-node=2 --max-restarts=1 -m ehr_pipeline.encoder.train --job"
+    )
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    with log.open("wb") as stream:
+        return subprocess.Popen([sys.executable, *words.split(), str(described)], stderr=stream, env=environment)
+
+
+def killed_rank(folder: Folder, options: argparse.Namespace, rng: np.random.Generator) -> Trials:
+    """Two processes, one of them killed in each trial, at a random moment after the first checkpoint."""
+    whole, log = folder.of("two"), folder.folder / "log.txt"
+    began = time.monotonic()
+    running = torchrun(whole, log)
+    first = _first_checkpoint(folder, "two", running) - began
+    running.wait()
+    span = time.monotonic() - began - first
+    expected, done = finished(whole), Trials()
+    for trial in range(options.rank_trials):
+        name = f"two{trial}"
+        job = folder.of(name)
+        running = torchrun(job, log)
+        _first_checkpoint(folder, name, running)
+        time.sleep(rng.uniform(0, span * 0.3))
+        ranks = sorted(children_of(running.pid))
+        if running.poll() is None and len(ranks) == 2:
+            os.kill(ranks[rng.integers(2)], signal.SIGKILL)
+            done.kills += 1
+        running.wait()
+        done.resumed += b"going on from update" in log.read_bytes()
+        done.different += running.returncode != 0 or finished(job) != expected
+        shutil.rmtree(folder.folder / name)
+        print(f"trial {trial + 1} of two processes: {done}", flush=True)
+    return done
+
+
+def _first_checkpoint(folder: Folder, name: str, running: subprocess.Popen[bytes]) -> float:
+    while running.poll() is None and not folder.checkpoints(name):
+        time.sleep(0.01)
+    return time.monotonic()
+
+
 def main() -> None:
     """Run the trials, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=100)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--rank-trials", type=int, default=10)
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        paths = token_data.write(token_data.Tokens.drawn(60, CONCEPTS), CONCEPTS + 5, folder / "data", held_out=10)
-        job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": options.threads}
-
-        def of(name: str) -> dict[str, Any]:
-            out = folder / name / "out"
-            shutil.rmtree(out, ignore_errors=True)
-            out.mkdir(parents=True)
-            return job | {"out": str(out), "resume": str(folder / name / "training")}
-
-        began = time.monotonic()
-        whole = of("whole")
-        process = start(whole)
-        process.join()
-        seconds = time.monotonic() - began
-        expected = finished(whole)
-        kills, resumed, different = 0, 0, 0
-        for trial in range(options.trials):
-            name = f"trial{trial}"
-            for moment in rng.uniform(0, seconds * 0.9, options.kills):
-                process = start(of(name))
-                process.join(moment)
-                if process.exitcode is None:
-                    os.kill(process.pid, signal.SIGKILL)
-                    kills += 1
-                process.join()
-                resumed += bool(list((folder / name / "training").glob("update-*")))
-            last = of(name)
-            process = start(last)
-            process.join()
-            different += process.exitcode != 0 or finished(last) != expected
-            shutil.rmtree(folder / name)
-            print(f"trial {trial + 1}: {kills} kills, {different} trainings that ended otherwise", flush=True)
-        updates = json.loads(expected["metrics.json"])["epochs"][-1]["updates"]
+        folder = Folder(Path(scratch), options.threads)
+        alone, updates = killed_alone(folder, options, rng)
+        two = killed_rank(folder, options, rng)
     text = (
         f"{options.trials} trainings of {updates} updates, {options.threads} threads, dropout {SETTINGS.dropout}, killed with"
-        f" SIGKILL {kills} times at random moments; {resumed} starts found a checkpoint to go on from. Trainings whose weights,"
-        f" model card or metrics differ in any bit from those of the uninterrupted one: **{different}**."
+        f" SIGKILL {alone.kills} times at random moments; {alone.resumed} starts found a checkpoint to go on from. Trainings whose"
+        f" weights, model card or metrics differ in any bit from those of the uninterrupted one: **{alone.different}**.\n\n"
+        f"{options.rank_trials} trainings on two processes under torchrun, one of the two killed with SIGKILL ({two.kills} times):"
+        f" torchrun started both again by itself, and {two.resumed} went on from a checkpoint. Trainings that differ in any bit"
+        f" from that of two processes that nothing interrupted: **{two.different}**."
     )
     results.write("kill_resume.py", "Killed and resumed", text)
-    if different:
+    if alone.different or two.different:
         raise SystemExit(1)
 
 
