@@ -58,6 +58,11 @@ def flops_per_token(settings: EncoderSettings, attended: float, chosen: float) -
     return 6 * matrices + 12 * d * attended * layers
 
 
+def needed_by(settings: EncoderSettings) -> float:
+    """Operations that a real token of this training needs."""
+    return flops_per_token(settings, CONTEXT, settings.mask_share)
+
+
 def run_ours(scratch: Path, options: argparse.Namespace, *arguments: str) -> Run:
     """Ours in a process of its own."""
     script = Path(__file__).with_name("training_ours.py")
@@ -120,8 +125,13 @@ def machine_share(runs: dict[str, list[Run]], options: argparse.Namespace) -> st
     settings = settings_with(options.dropout, "auto", options.compile)
     kind = "bfloat16" if autocast_low(settings) else "float32"
     last = runs["ours"][-1].facts
-    rate = max(run.facts["matrix_rate"] for run in runs["ours"])
-    needed = flops_per_token(settings, CONTEXT, settings.mask_share)
+    rates = {
+        name: max(run.facts["matrix_rates"][name] for run in runs["ours"])
+        for name in runs["ours"][0].facts["matrix_rates"]
+    }
+    rate = rates["square"]
+    aim = 9 * max(run.rate for run in runs["Trainer, float32"]) * needed_by(settings)
+    needed = needed_by(settings)
     d, f, layers = settings.hidden_size, settings.feed_forward, settings.layers
     trainer = 6 * (layers * (4 * d * d + 2 * d * f) + d * d + d * VOCABULARY) + 12 * d * CONTEXT * layers
     best = max(run.rate for run in runs["ours"])
@@ -130,8 +140,10 @@ def machine_share(runs: dict[str, list[Run]], options: argparse.Namespace) -> st
         f"The machine's measured matrix rate ({kind}, 2048 x 2048, {options.threads} threads): **{rate / 1e9:.0f} GFLOP/s**. A real"
         f" token needs {needed / 1e6:.0f} MFLOP, so the matrix rate allows {rate / needed:,.0f} tokens/s; ours reaches"
         f" **{best * needed / rate:.0%}** of it. (The Trainer computes {trainer / 1e6:.0f} MFLOP for each slot, padding included.)"
-        f" Padding: {last['padding']:.1%} of the slots.\n\nWhere the time of ours goes:\n\n"
-        + results.table(("operations", "share of the time"), rows)
+        f" Padding: {last['padding']:.1%} of the slots. Nine times the Trainer's speed would take {aim / 1e9:.0f} GFLOP/s:"
+        f" {'more than this machine has in ' + kind if aim > rate else 'less than this machine has'}.\n\n"
+        f"Products of this training's own shapes reach {', '.join(f'{value / 1e9:.0f} ({name})' for name, value in rates.items())}"
+        f" GFLOP/s.\n\nWhere the time of ours goes:\n\n" + results.table(("operations", "share of the time"), rows)
     )
 
 

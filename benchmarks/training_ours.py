@@ -31,16 +31,26 @@ def settings_with(dropout: float, precision: str, compile: str) -> EncoderSettin
     return replace(made, tokens_per_step=ROWS * CONTEXT, learning_rate=RATE, compile=compile)  # type: ignore[arg-type]
 
 
-def matrix_rate(threads: int, kind: torch.dtype, size: int = 2048) -> float:
-    """Operations a second of a matrix product, the best of some."""
+SQUARE = (2048, 2048, 2048)
+SHAPES = {
+    "square": SQUARE,
+    "feed-forward": (ROWS * CONTEXT, 256, 1024),
+    "its weights' gradient": (256, ROWS * CONTEXT, 1024),
+    "head": (600, 256, VOCABULARY),
+}
+
+
+def matrix_rate(threads: int, kind: torch.dtype, shape: tuple[int, int, int] = SQUARE) -> float:
+    """Operations a second of a matrix product (m, k) x (k, n), the best of some."""
     torch.set_num_threads(threads)
-    one, two = (torch.randn(size, size).to(kind) for _ in range(2))
+    m, k, n = shape
+    one, two, out = torch.randn(m, k).to(kind), torch.randn(k, n).to(kind), torch.empty(m, n, dtype=kind)
     best = np.inf
     for _ in range(6):
         start = time.perf_counter()
-        one @ two
+        torch.mm(one, two, out=out)
         best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return 2 * m * k * n / best
 
 
 def stream(sequences: Any, settings: EncoderSettings, seed: int) -> Iterator[loader.Update]:
@@ -66,7 +76,7 @@ def ours(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     marks, own, tokens, losses = [time.perf_counter()], [time.process_time()], [], []
     kind = torch.bfloat16 if autocast_low(settings) else torch.float32
-    rate_before = matrix_rate(options.threads, kind)
+    rates = {name: matrix_rate(options.threads, kind, shape) for name, shape in SHAPES.items()}
     with repeatable(CPU):
         updates = stream(sequences, settings, options.seed)
         for step, update in zip(range(steps), updates, strict=False):
@@ -85,7 +95,7 @@ def ours(options: argparse.Namespace) -> None:
             "first_update_s": marks[1] - marks[0],
             "tokens": sum(tokens),
             "last_loss": float(np.mean(losses[-10:])),
-            "matrix_rate": max(rate_before, matrix_rate(options.threads, kind)),
+            "matrix_rates": rates,
             "padding": 1 - sum(tokens) / (len(tokens) * ROWS * CONTEXT),
         }
         if options.profile:
