@@ -3,25 +3,28 @@
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.5
 
 
 def watched(
-    command: list[str], quiet: bool = False, env: dict[str, str] | None = None, seconds: float = float("inf")
+    command: list[str],
+    quiet: bool = False,
+    env: dict[str, str] | None = None,
+    until: Callable[[], bool] = lambda: False,
 ) -> tuple[float, int]:
     """Run a command. Returns seconds, and the largest sum of the proportional set sizes of its processes, in bytes.
 
-    Pages that several processes share count once. A command that has not ended after `seconds` is ended. Raises SystemExit when the
-    command fails.
+    Pages that several processes share count once. The command is ended when `until` says so. Raises SystemExit when it fails.
     """
     started, peak = time.monotonic(), 0
     process = subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.DEVNULL if quiet else None)
     while process.poll() is None:
         peak = max(peak, _memory(_tree(process.pid)))
         time.sleep(SAMPLE_SECONDS)
-        if time.monotonic() - started > seconds:
+        if process.poll() is None and until():
             process.kill()
             process.wait()
             return time.monotonic() - started, peak
