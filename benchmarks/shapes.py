@@ -4,8 +4,9 @@ Reads the finished demo (`make demo`): its patients, split, vocabulary, cohort a
 process of its own for the same number of epochs, and judged by: the loss on the validation patients (ten masks, each alike for all
 shapes), the adjusted Rand index of the cohort's clusters with the planted groups, tokens a second of processor time, memory.
 
-Usage: python benchmarks/shapes.py [--study data/studies/demo] [--epochs 2] [--layers 2] [--seeds 0] [--threads 1] [--keep FOLDER]
-With --keep, what is finished there is not done again.
+Usage: python benchmarks/shapes.py [--study data/studies/demo] [--epochs 2] [--hidden 256] [--layers 2] [--seeds 0] [--threads 1]
+With --keep FOLDER, what is finished there is not done again; with --only 0, 1, 2 or 3 too, one shape alone is made there, and no
+section.
 """
 
 import argparse
@@ -36,17 +37,23 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 MASKS = range(100, 110)
 CPU = torch.device("cpu")
 NEIGHBOURS = 15
-CHANGES: dict[str, dict[str, Any]] = {
-    "hidden 256, context 256, years": {},
-    "quarters": {"age_unit": "quarter"},
-    "context 512": {"context": 512},
-    "hidden 512": {"hidden_size": 512, "feed_forward": 2048},
-}
+
+
+def changes(hidden: int) -> dict[str, dict[str, Any]]:
+    """What each shape changes of the first one, by name."""
+    return {
+        f"hidden {hidden}, context 256, years": {},
+        "quarters": {"age_unit": "quarter"},
+        "context 512": {"context": 512},
+        f"hidden {2 * hidden}": {"hidden_size": 2 * hidden, "feed_forward": 8 * hidden},
+    }
 
 
 def settings_of(change: dict[str, Any], options: argparse.Namespace) -> EncoderSettings:
-    """The published width on fewer layers, without dropout, updates of 4,096 slots."""
+    """The published shape with fewer layers, without dropout, updates of 4,096 slots."""
     base = EncoderSettings(
+        hidden_size=options.hidden,
+        feed_forward=4 * options.hidden,
         layers=options.layers,
         dropout=0.0,
         attention_dropout=0.0,
@@ -120,7 +127,7 @@ def one(
     store: Store, truth: PlantedGroups, name: str, seed: int, folder: Path, options: argparse.Namespace
 ) -> dict[str, float]:
     """Figures of a shape and a seed."""
-    settings, told = settings_of(CHANGES[name], options), folder / "figures.json"
+    settings, told = settings_of(changes(options.hidden)[name], options), folder / "figures.json"
     if not told.is_file():
         folder.mkdir(parents=True, exist_ok=True)
         figures = train(store, settings, seed, folder, options.threads) | judge(store, truth, settings, folder)
@@ -173,6 +180,8 @@ def main() -> None:
     parser.add_argument("--study", type=Path, default=Path("data/studies/demo"))
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--hidden", type=int, default=256, help="hidden size that is compared with its double")
+    parser.add_argument("--only", type=int, help="number of the one shape to make")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder to keep the trainings in")
@@ -183,9 +192,11 @@ def main() -> None:
         folder = options.keep or Path(scratch)
         measured = {
             name: [one(store, truth, name, seed, folder / f"{number}-{seed}", options) for seed in options.seeds]
-            for number, name in enumerate(CHANGES)
+            for number, name in enumerate(changes(options.hidden))
+            if options.only in (None, number)
         }
-    results.write("shapes.py", "Shapes of the encoder", report(measured, options))
+    if options.only is None:
+        results.write("shapes.py", "Shapes of the encoder", report(measured, options))
 
 
 if __name__ == "__main__":
