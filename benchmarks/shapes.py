@@ -5,8 +5,8 @@ process of its own for the same number of epochs, and judged by: the loss on the
 shapes), the adjusted Rand index of the cohort's clusters with the planted groups, tokens a second of processor time, memory.
 
 Usage: python benchmarks/shapes.py [--study data/studies/demo] [--epochs 2] [--hidden 256] [--layers 2] [--seeds 0] [--threads 1]
-With --keep FOLDER, what is finished there is not done again; with --only 0, 1, 2 or 3 too, one shape alone is made there, and no
-section.
+With --keep FOLDER, what is finished there is not done again; with --only 0 1 some shapes alone are made, and the section says which
+are not.
 """
 
 import argparse
@@ -166,11 +166,13 @@ def report(measured: dict[str, list[dict[str, float]]], options: argparse.Namesp
         "tokens a second of one core",
         "GB",
     )
+    left_out = [name for name in changes(options.hidden) if name not in measured]
+    missing = f"\n\n**Not measured: {', '.join(left_out)}.**" if left_out else ""
     masked = next(iter(measured.values()))[0]["masked_tokens"]
     return (
         f"The demo's patients; {options.layers} layers, {options.epochs} epochs, no dropout, updates of 4,096 slots, seeds"
         f" {options.seeds}, {options.threads} threads. Losses over {masked:,.0f} hidden tokens. Speed is per second of processor"
-        f" time, because the machine need not be quiet for that.\n\n" + results.table(header, rows)
+        f" time, because the machine need not be quiet for that.\n\n" + results.table(header, rows) + missing
     )
 
 
@@ -181,7 +183,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=2)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--hidden", type=int, default=256, help="hidden size that is compared with its double")
-    parser.add_argument("--only", type=int, help="number of the one shape to make")
+    parser.add_argument("--only", type=int, nargs="+", default=[0, 1, 2, 3], help="numbers of the shapes to make")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="folder to keep the trainings in")
@@ -193,10 +195,9 @@ def main() -> None:
         measured = {
             name: [one(store, truth, name, seed, folder / f"{number}-{seed}", options) for seed in options.seeds]
             for number, name in enumerate(changes(options.hidden))
-            if options.only in (None, number)
+            if number in options.only
         }
-    if options.only is None:
-        results.write("shapes.py", "Shapes of the encoder", report(measured, options))
+    results.write("shapes.py", "Shapes of the encoder", report(measured, options))
 
 
 if __name__ == "__main__":
