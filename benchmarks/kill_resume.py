@@ -12,9 +12,10 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,64 @@ def finished(job: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
+@dataclass
+class Trials:
+    """What came of some trials."""
+
+    kills: int = 0
+    resumed: int = 0
+    """Starts that found a checkpoint."""
+    different: int = 0
+    """Trainings that ended otherwise than the one that nothing interrupted."""
+
+
+class Folder:
+    """The trainings of a benchmark, each with a folder of its own for its checkpoints and a fresh one for its output."""
+
+    def __init__(self, folder: Path, threads: int):
+        self.folder = folder
+        paths = token_data.write(token_data.Tokens.drawn(60, CONCEPTS), CONCEPTS + 5, folder / "data", held_out=10)
+        self.job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": threads}
+
+    def of(self, name: str) -> dict[str, Any]:
+        """A job that goes on where an earlier one of that name was."""
+        out = self.folder / name / "out"
+        shutil.rmtree(out, ignore_errors=True)
+        out.mkdir(parents=True)
+        return self.job | {"out": str(out), "resume": str(self.folder / name / "training")}
+
+    def checkpoints(self, name: str) -> bool:
+        """Whether there is one to go on from."""
+        return bool(list((self.folder / name / "training").glob("update-*")))
+
+
+def killed_alone(folder: Folder, options: argparse.Namespace, rng: np.random.Generator) -> tuple[Trials, int]:
+    """One process, killed some times a trial. Also returns the number of updates of a training."""
+    began = time.monotonic()
+    whole = folder.of("whole")
+    process = start(whole)
+    process.join()
+    seconds = time.monotonic() - began
+    expected, done = finished(whole), Trials()
+    for trial in range(options.trials):
+        name = f"trial{trial}"
+        for moment in rng.uniform(0, seconds * 0.9, options.kills):
+            process = start(folder.of(name))
+            process.join(moment)
+            if process.exitcode is None:
+                os.kill(process.pid, signal.SIGKILL)
+                done.kills += 1
+            process.join()
+            done.resumed += folder.checkpoints(name)
+        last = folder.of(name)
+        process = start(last)
+        process.join()
+        done.different += process.exitcode != 0 or finished(last) != expected
+        shutil.rmtree(folder.folder / name)
+        print(f"trial {trial + 1}: {done}", flush=True)
+    return done, json.loads(expected["metrics.json"])["epochs"][-1]["updates"]
+
+
 def main() -> None:
     """Run the trials, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,47 +126,15 @@ def main() -> None:
     options = parser.parse_args()
     rng = np.random.default_rng(0)
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        paths = token_data.write(token_data.Tokens.drawn(60, CONCEPTS), CONCEPTS + 5, folder / "data", held_out=10)
-        job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": options.threads}
-
-        def of(name: str) -> dict[str, Any]:
-            out = folder / name / "out"
-            shutil.rmtree(out, ignore_errors=True)
-            out.mkdir(parents=True)
-            return job | {"out": str(out), "resume": str(folder / name / "training")}
-
-        began = time.monotonic()
-        whole = of("whole")
-        process = start(whole)
-        process.join()
-        seconds = time.monotonic() - began
-        expected = finished(whole)
-        kills, resumed, different = 0, 0, 0
-        for trial in range(options.trials):
-            name = f"trial{trial}"
-            for moment in rng.uniform(0, seconds * 0.9, options.kills):
-                process = start(of(name))
-                process.join(moment)
-                if process.exitcode is None:
-                    os.kill(process.pid, signal.SIGKILL)
-                    kills += 1
-                process.join()
-                resumed += bool(list((folder / name / "training").glob("update-*")))
-            last = of(name)
-            process = start(last)
-            process.join()
-            different += process.exitcode != 0 or finished(last) != expected
-            shutil.rmtree(folder / name)
-            print(f"trial {trial + 1}: {kills} kills, {different} trainings that ended otherwise", flush=True)
-        updates = json.loads(expected["metrics.json"])["epochs"][-1]["updates"]
+        folder = Folder(Path(scratch), options.threads)
+        alone, updates = killed_alone(folder, options, rng)
     text = (
         f"{options.trials} trainings of {updates} updates, {options.threads} threads, dropout {SETTINGS.dropout}, killed with"
-        f" SIGKILL {kills} times at random moments; {resumed} starts found a checkpoint to go on from. Trainings whose weights,"
-        f" model card or metrics differ in any bit from those of the uninterrupted one: **{different}**."
+        f" SIGKILL {alone.kills} times at random moments; {alone.resumed} starts found a checkpoint to go on from. Trainings whose"
+        f" weights, model card or metrics differ in any bit from those of the uninterrupted one: **{alone.different}**."
     )
-    results.write("kill_resume.py", "Killed and resumed", text)
-    if different:
+    results.write(" ".join(["kill_resume.py", *sys.argv[1:]]), "Killed and resumed", text)
+    if alone.different:
         raise SystemExit(1)
 
 

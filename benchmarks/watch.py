@@ -3,29 +3,43 @@
 import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 SAMPLE_SECONDS = 0.5
 
 
-def watched(command: list[str], quiet: bool = False, env: dict[str, str] | None = None) -> tuple[float, int]:
+def watched(
+    command: list[str],
+    quiet: bool = False,
+    env: dict[str, str] | None = None,
+    until: Callable[[], bool] = lambda: False,
+) -> tuple[float, int]:
     """Run a command. Returns seconds, and the largest sum of the proportional set sizes of its processes, in bytes.
 
-    Pages that several processes share count once. Raises SystemExit when the command fails.
+    Pages that several processes share count once. The command is ended when `until` says so. Raises SystemExit when it fails.
     """
     started, peak = time.monotonic(), 0
     process = subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.DEVNULL if quiet else None)
     while process.poll() is None:
         peak = max(peak, _memory(_tree(process.pid)))
         time.sleep(SAMPLE_SECONDS)
-    seconds = time.monotonic() - started
+        if process.poll() is None and until():
+            process.kill()
+            process.wait()
+            return time.monotonic() - started, peak
+    taken = time.monotonic() - started
     if process.returncode:
         raise SystemExit(f"{command[0]} failed with exit status {process.returncode}")
-    return seconds, peak
+    return taken, peak
 
 
-def _tree(root: int) -> list[int]:
-    """A process and all its descendants."""
+def children_of(parent: int) -> list[int]:
+    """The processes that a process started and that still run."""
+    return _children().get(parent, [])
+
+
+def _children() -> dict[int, list[int]]:
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -33,6 +47,12 @@ def _tree(root: int) -> list[int]:
         except OSError:  # it ended meanwhile
             continue
         children.setdefault(parent, []).append(int(stat.parent.name))
+    return children
+
+
+def _tree(root: int) -> list[int]:
+    """A process and all its descendants."""
+    children = _children()
     found, new = [root], [root]
     while new:
         new = [child for parent in new for child in children.get(parent, [])]

@@ -97,11 +97,25 @@ def test_the_code_of_the_guide_runs(tiny: Pipeline) -> None:
     assert names["logits"].shape[:2] == (1, 2)  # type: ignore[attr-defined]
 
 
+def test_the_page_that_fills_a_concept_runs(tiny: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (TOP / "docs/fill_a_concept.md").read_text(encoding="utf-8")
+    (block,) = code(page, "python")
+    place = "data/studies/demo/store/encoder/encoder_checkpoint"
+    assert place in block
+    exec(block.replace(place, str(tiny.store.folder("encoder_checkpoint"))), {})  # noqa: S102 (our own page)
+    told = page.partition("it prints:\n\n```\n")[2].partition("```")[0]
+    printed, shown = capsys.readouterr().out.splitlines(), told.splitlines()
+    assert [line for line in printed if not line.startswith(" ")] == [
+        line for line in shown if not line.startswith(" ")
+    ]
+    assert len(printed) == len(shown)
+
+
 def test_every_benchmark_is_listed() -> None:
     listed = (TOP / "benchmarks/README.md").read_text(encoding="utf-8")
     results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
     for script in (TOP / "benchmarks").glob("*.py"):
-        if script.name not in ("results.py", "watch.py", "token_data.py"):
+        if script.name not in ("results.py", "watch.py", "token_data.py", "training_ours.py"):
             assert f"`{script.name}`" in listed
             assert f"<!-- {script.name} -->" in results
 

@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import torch
+import transformers
+
+from ehr_pipeline import __version__
 from ehr_pipeline.encoder.evaluate import Tally
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
@@ -45,15 +49,26 @@ tags: [ehr, masked-language-modeling]
 # Encoder of patient histories
 
 A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained from scratch by masked language modelling on the
-coded concepts of primary-care patients. One concept is one token; a patient's age (in {settings.age_unit}s, plus one) is
-the position id.
-Research software: not a medical device, and not to be used for decisions about a patient.
+coded concepts in patients' health records. It takes a patient's history as a list of concepts and gives a vector for each, or
+the likeliest concepts in a masked place. Made with ehr_pipeline {__version__}, torch {torch.__version__} and transformers
+{transformers.__version__}; seed {metrics["seed"]}.
+
+Research software: not a medical device, and not to be used for decisions about a patient. The weights were made from patients'
+records, and a model can give away what it was trained on: hand it on under the same rules as the records.
+
+## Input
+
+- One concept is one token; `vocabulary.csv` names them. A code that is not in it becomes `[UNK]` without a warning.
+- A history is in order of dates, and within a day in order of token ids. Nothing is added at either end.
+- The position id of a token is the patient's age at that time, in whole {settings.age_unit}s, plus one.
+  **Always pass it.** Without `position_ids` the stock class counts 0, 1, 2 … and its answers mean nothing.
+- At most {settings.context} tokens at once: the model never saw longer pieces. Cut a longer history.
 
 ## Use
 
-**Always pass the ages.** Without `position_ids` the stock class counts 0, 1, 2 … and its answers mean nothing.
-
 ```python
+import csv
+
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
@@ -62,11 +77,13 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 tokens = tokenizer("{vocabulary.concepts[0].concept} [MASK]", return_tensors="pt")["input_ids"]
 ages = torch.tensor([[40, 41]])  # {settings.age_unit}s
 scores = model(tokens, position_ids=ages + 1).logits[0, 1]
-print(tokenizer.convert_ids_to_tokens(scores.topk(5).indices))
+best = tokenizer.convert_ids_to_tokens(scores.topk(5).indices.tolist())
+with open("vocabulary.csv", encoding="utf-8", newline="") as stream:
+    names = {{row["concept"]: row["name"] for row in csv.DictReader(stream)}}
+print([names.get(token, token) for token in best])
 ```
 
-Hidden states for patient vectors: `AutoModel.from_pretrained(".", add_pooling_layer=False)`. `vocabulary.csv` names the concepts.
-Longer histories are cut into pieces of {settings.context} tokens.
+Hidden states, to make patient vectors of: `AutoModel.from_pretrained(".", add_pooling_layer=False)`.
 
 ## Data
 
@@ -81,9 +98,12 @@ Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
 
-Every evaluation hides the same {best["validation_masked_tokens"]:,} tokens. The baseline predicts by frequency alone.
+Patients whom the training never saw; the best epoch was chosen on them, which flatters it a little. Every evaluation hides the same
+{best["validation_masked_tokens"]:,} tokens ({settings.mask_share:.0%}). Loss: mean cross-entropy in nats, less is better.
+Found: the hidden concept was the model's first guess, or among its first ten. The baseline predicts by frequency among the training
+patients alone.
 
-| | Loss (nats) | Found first | Among the first ten |
+| | Loss | Found first | Among the first ten |
 |---|---|---|---|
 {_scores(f"this model (epoch {best['epoch']})", {k.removeprefix("validation_"): v for k, v in best.items()})}
 {_scores("frequency baseline", baseline)}

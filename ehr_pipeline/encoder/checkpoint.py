@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoConfig, PreTrainedTokenizerFast, RobertaPreLayerNormForMaskedLM
 from transformers.utils import logging as transformers_logging
@@ -39,13 +40,22 @@ def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
 
 
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEncoder:
-    """Read a checkpoint for use. Raises UserError when it was trained with another vocabulary: its answers would be nonsense."""
-    config = AutoConfig.from_pretrained(folder)
+    """Read a checkpoint for use.
+
+    Raises UserError when it was trained with another vocabulary, since its answers would be nonsense, and when it is torn.
+    """
+    try:
+        config = AutoConfig.from_pretrained(folder)
+        model = RobertaPreLayerNormForMaskedLM.from_pretrained(folder, dtype=torch.float32)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise UserError(
+            f"The checkpoint in {folder} cannot be read: a file of it is missing or damaged ({str(error).splitlines()[0]})."
+            " Copy the folder again, or materialise encoder_checkpoint again."
+        ) from error
     found = getattr(config, "vocabulary_hash", None)
     if found != vocabulary.hash:
         raise UserError(
             f"The checkpoint in {folder} was trained with vocabulary {found}, but the current one is {vocabulary.hash}:"
             " its token ids would mean other concepts. Materialise encoder_checkpoint again."
         )
-    model = RobertaPreLayerNormForMaskedLM.from_pretrained(folder, dtype=torch.float32)
     return PackedEncoder(model).to(device).eval()

@@ -106,7 +106,7 @@ class Checkpoints:
         for path in reversed(self._paths()):
             state = _whole(path)
             if state is None:
-                _log.warning("%s is damaged, and skipped", path)
+                _log.warning("%s is damaged, and skipped: the one before it is tried", path)
                 continue
             self._must_agree(path, state["identity"])
             _restore(path, model, optimizer, device)

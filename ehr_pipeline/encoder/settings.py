@@ -38,7 +38,7 @@ class EncoderSettings:
     feed_forward: int = option("Width of the feed-forward layers.", 1024, ge=8)
     dropout: float = option("Dropout of hidden states.", 0.1, ge=0, lt=1)
     attention_dropout: float = option(
-        "Dropout of attention weights. More than 0 gives up the fused attention, and with it half of the speed on a CPU.",
+        "Dropout of attention weights. More than 0 gives up the fused attention, and with it a fifth of the speed on a CPU.",
         0.1,
         ge=0,
         lt=1,

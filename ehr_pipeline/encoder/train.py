@@ -135,7 +135,7 @@ def _data_hash(*parts: Sequences) -> str:
 def _not_finite(position: Position, checkpoints: Checkpoints) -> str:
     last = checkpoints.last()
     return (
-        f"The loss is not finite at update {position.step} of epoch {position.epoch + 1}; nothing was published, and the weights"
+        f"The loss is not finite at update {position.update} of epoch {position.epoch + 1}; nothing was published, and the weights"
         f" were not changed by it. The last good checkpoint: {last or 'none was made yet'}. Lower encoder.learning_rate."
     )
 
@@ -188,6 +188,7 @@ def _finish(
     metrics = {
         **facts,
         "vocabulary_hash": vocabulary.hash,
+        "seed": int(job["seed"]),
         "clipped_ages": position.clipped,
         "padding_share": 1 - position.real_tokens / max(position.slots, 1),
         "baseline": baseline.scores().as_dict(),

@@ -1,6 +1,8 @@
 import json
 import math
 import os
+import re
+import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -136,11 +138,61 @@ def test_a_stranger_can_load_the_checkpoint(trained: Path, data: dict[str, Path]
     assert plain.config.age_unit == "year"
 
 
+def test_a_stock_model_fills_a_masked_concept_from_what_goes_together(trained: Path) -> None:
+    """Patients keep to one of four groups of ten concepts (see `learnable`): so must the answers, and the ages must be given."""
+    model = AutoModelForMaskedLM.from_pretrained(trained / "checkpoint").eval()
+    tokenizer = AutoTokenizer.from_pretrained(trained / "checkpoint")
+    for first in (5, 15, 25, 35):
+        history = [f"C{first + offset}" for offset in (1, 4, 6, 8)]
+        encoded = tokenizer(" ".join([*history[:2], "[MASK]", *history[2:]]), return_tensors="pt")
+        with torch.no_grad():
+            scores = model(**encoded, position_ids=torch.tensor([[51, 53, 55, 57, 58]])).logits[0, 2]
+        assert set(scores.topk(8).indices.tolist()) <= set(range(first, first + 10))
+
+
+def test_the_card_says_what_a_stranger_needs_and_its_code_runs(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = (trained / "checkpoint" / "README.md").read_text()
+    metrics = json.loads((trained / "metrics.json").read_text())
+    best, baseline = metrics["best"], metrics["baseline"]
+    for figure in (
+        f"| training | {metrics['training_patients']:,} | {metrics['training_tokens']:,} |",
+        f"| this model (epoch {best['epoch']}) | {best['validation_loss']:.4f} | {best['validation_top1']:.1%} |",
+        f"| frequency baseline | {baseline['loss']:.4f} | {baseline['top1']:.1%} |",
+        "hash `abc`",
+        f"At most {SETTINGS.context} tokens at once",
+        "seed 0",
+    ):
+        assert figure in card, figure
+    (block,) = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(trained / "checkpoint")
+    exec(block, {})  # noqa: S102 (what the card tells a reader to type)
+    assert capsys.readouterr().out.count("concept ") == 5
+
+
 def test_another_vocabulary_is_refused_by_name(trained: Path, tmp_path: Path) -> None:
     folder = write_vocabulary(tmp_path / "other", 40)
     (folder / "hash.txt").write_text("def\n")
     with pytest.raises(UserError, match="trained with vocabulary abc, but the current one is def"):
         checkpoint.load(trained / "checkpoint", Vocabulary.read(folder), torch.device("cpu"))
+
+
+@pytest.mark.parametrize("damage", ["weights cut", "weights missing", "configuration cut", "nothing there"])
+def test_a_torn_checkpoint_is_told_in_words(trained: Path, data: dict[str, Path], tmp_path: Path, damage: str) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(trained / "checkpoint", folder)
+    weights_file, configuration = folder / "model.safetensors", folder / "config.json"
+    if damage == "weights cut":
+        weights_file.write_bytes(weights_file.read_bytes()[:-1000])
+    elif damage == "weights missing":
+        weights_file.unlink()
+    elif damage == "configuration cut":
+        configuration.write_text(configuration.read_text()[:50])
+    else:
+        shutil.rmtree(folder)
+    with pytest.raises(UserError, match="cannot be read: a file of it is missing or damaged"):
+        checkpoint.load(folder, Vocabulary.read(data["vocabulary"]), torch.device("cpu"))
 
 
 def test_a_loss_that_is_not_finite_stops_the_training(

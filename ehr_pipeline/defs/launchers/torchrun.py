@@ -53,10 +53,19 @@ class TorchrunLauncher(Launcher):
                 ) from error
 
     def _environment(self, job: jobs.Job) -> dict[str, str]:
-        """torchrun sets one thread for each process unless told otherwise, and so would idle all other cores."""
+        """What torchrun and its processes need beside what they inherit.
+
+        torchrun sets one thread for each process unless told otherwise, and so would idle all other cores. And after a restart its
+        processes would read the addresses of those that died from a store that outlives them, and fail to connect
+        (github.com/pytorch/pytorch/issues/135712): they get a store of their own.
+        """
         threads = job.get("threads") or max(1, _cores() // self.processes)
         waiting = {name: os.environ.get(name, value) for name, value in jobs.WAITING.items()}
-        return waiting | {"OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+        return waiting | {
+            "OMP_NUM_THREADS": str(threads),
+            "TOKENIZERS_PARALLELISM": "false",
+            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
+        }
 
 
 def log_tails(logs: Path, lines: int = 15) -> str:
