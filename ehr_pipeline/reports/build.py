@@ -45,7 +45,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     disclosure = Disclosure(settings.suppress_below)
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
     clustered = schemas.read(inputs.artifacts["clusters"].file("clusters.arrow"))
-    labels = clustered.column("cluster").to_numpy().astype(np.int64) - 1
+    numbers, labels = np.unique(clustered.column("cluster").to_numpy(), return_inverse=True)
     found = enrichment.test(_counts(inputs, clustered, vocabulary), labels)
     rows = [
         cards.concept_rows(found, number, vocabulary, settings.top_concepts, settings.max_p, disclosure)
@@ -61,11 +61,12 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "evidence": evidence,
         "effects": effects,
         "mirrored": _mirrored(effects),
-        "clusters": _cards(clustered, labels, rows, evidence, disclosure, drawn, inputs.seed),
-        "maps": _maps(clustered, labels, settings, disclosure, drawn, inputs.seed),
+        "clusters": _cards(clustered, labels, numbers, rows, inputs, disclosure, drawn),
+        "maps": _maps(clustered, settings, disclosure, drawn, inputs.seed),
         "key": _key_figures(inputs, clustered, disclosure),
         **_upstream(inputs, disclosure, drawn),
-        "agreement": _agreement(inputs, found, vocabulary, settings),
+        "agreement": _agreement(inputs, numbers, found, vocabulary, settings),
+        "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
         "pooling": _pooling(inputs, vocabulary),
@@ -73,7 +74,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     (out / "report.html").write_text(page.render(content), encoding="utf-8")
     if content["agreement"]:
         (out / "agreement.json").write_text(json.dumps(content["agreement"], indent=1) + "\n", encoding="utf-8")
-    _write_enrichment(out / "enrichment.csv", found, vocabulary, settings)
+    _write_enrichment(out / "enrichment.csv", numbers, found, vocabulary, settings)
     (out / "audit.json").write_text(
         json.dumps([asdict(effect) | {"words": effect.words} for effect in effects], indent=1) + "\n", encoding="utf-8"
     )
@@ -127,17 +128,19 @@ def _mirrored(effects: list[audit.Effect]) -> str:
 def _cards(
     clustered: pa.Table,
     labels: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     rows: list[list[cards.ConceptRow]],
-    evidence: dict[str, Any],
+    inputs: Inputs,
     disclosure: Disclosure,
     drawn: Path,
-    seed: int,
 ) -> list[dict[str, Any]]:
+    evidence, trust = (_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
     shown = []
-    for number, table in enumerate(rows):
-        card = cards.describe(clustered, labels == number, disclosure)
+    for label, (number, table) in enumerate(zip(numbers.tolist(), rows, strict=True)):
+        card = cards.describe(clustered, labels == label, disclosure)
         card |= {
-            "number": number + 1,
+            "number": number,
+            "stability": trust["clusters"][str(number)],
             "title": cards.title(table),
             "rows": table if not card["hidden"] else [],
             "cloud": "",
@@ -145,8 +148,8 @@ def _cards(
         recognised = evidence["per_cluster"].get(str(number))
         card["recognised"] = "–" if recognised is None or card["hidden"] else f"{100 * recognised:.0f} %"
         if table and not card["hidden"]:
-            path = drawn / f"cloud_{number + 1:02d}.png"
-            pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], seed)
+            path = drawn / f"cloud_{number:02d}.png"
+            pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], inputs.seed)
             card["cloud"] = _embedded(path)
         shown.append(card)
     return shown
@@ -154,28 +157,28 @@ def _cards(
 
 def _maps(
     clustered: pa.Table,
-    labels: NDArray[np.int64],
     settings: ReportsSettings,
     disclosure: Disclosure,
     drawn: Path,
     seed: int,
 ) -> list[dict[str, str]]:
     """The map by cluster, and by each audited attribute; rare categories are merged."""
-    keep = np.arange(len(labels))
+    cluster = clustered.column("cluster").to_numpy().astype(np.int64)
+    keep = np.arange(len(cluster))
     if len(keep) > settings.map_points:
         keep = np.sort(np.random.default_rng([seed, 0x3AB]).choice(keep, settings.map_points, replace=False))
     points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)[keep]
     maps = []
     names = ["cluster", *AUDITED, *(name for name in settings.colour_by if name in clustered.column_names)]
     for name in names:
-        values = labels[keep] + 1 if name == "cluster" else _column(clustered, name)[keep]
+        values = cluster[keep] if name == "cluster" else _column(clustered, name)[keep]
         if not np.issubdtype(values.dtype, np.number):
             values = disclosure.merge_rare(values)
         path = drawn / f"map_{name}.png"
         title = {"concepts": "Number of concepts", "age": "Age at the last visit (years)", "cluster": "Clusters"}.get(
             name, name.capitalize()
         )
-        pictures.coloured_map(path, points, values, title, number_clusters=name == "cluster", numbered=labels[keep] + 1)
+        pictures.coloured_map(path, points, values, title, number_clusters=name == "cluster", numbered=cluster[keep])
         maps.append({"name": name, "picture": _embedded(path)})
     return maps
 
@@ -236,8 +239,20 @@ def _neighbours(concepts: Artifact) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:
+    """The methods beside each other; small counts suppressed."""
+    with clusters.file("comparison.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counted = ("smallest", "largest", "unassigned")
+    return [row | {name: disclosure.show(int(row[name])) for name in counted} for row in rows]
+
+
 def _agreement(
-    inputs: Inputs, found: enrichment.Enrichment, vocabulary: Vocabulary, settings: ReportsSettings
+    inputs: Inputs,
+    numbers: NDArray[np.int64],
+    found: enrichment.Enrichment,
+    vocabulary: Vocabulary,
+    settings: ReportsSettings,
 ) -> dict[str, Any] | None:
     """On synthetic extracts: agreement with the planted groups, and which companions mark their group's main cluster."""
     path = inputs.artifacts["clusters"].file("agreement.json")
@@ -246,12 +261,13 @@ def _agreement(
     agreement: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     recovered = []
     for group, cluster in agreement["main_cluster"].items():
-        top = set(found.top(cluster, settings.top_concepts, settings.max_p))
+        label = int(np.searchsorted(numbers, cluster))
+        top = set(found.top(label, settings.top_concepts, settings.max_p))
         companions = [(vocabulary.token_of.get(concept, -1)) for concept in agreement["companions"][group]]
         recovered.append(
             (
                 group,
-                cluster + 1,
+                cluster,
                 [
                     (vocabulary.name(token) if token >= 0 else "not in the vocabulary", token in top)
                     for token in companions
@@ -273,7 +289,11 @@ def _pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
 
 
 def _write_enrichment(
-    path: Path, found: enrichment.Enrichment, vocabulary: Vocabulary, settings: ReportsSettings
+    path: Path,
+    numbers: NDArray[np.int64],
+    found: enrichment.Enrichment,
+    vocabulary: Vocabulary,
+    settings: ReportsSettings,
 ) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
@@ -309,7 +329,7 @@ def _write_enrichment(
                 )
                 writer.writerow(
                     (
-                        cluster + 1,
+                        numbers[cluster],
                         rank,
                         concept.concept,
                         concept.name,
