@@ -1,10 +1,10 @@
 """`clusters`: a cluster and a place on the map for every embedded patient, and how far the division can be trusted.
 
-The artifact holds `clusters.arrow` (patient_id, cluster by its number, stability, the clusters by other methods and by the baseline
-(0 is nobody's), x, y, age, concepts, and the attributes that the reports audit), `evidence.json` (the split-half test), `trust.json`
-(stability of each cluster), `choice.csv` (eigengap and stability over the number of clusters), `comparison.csv` (methods beside each
-other), `numbers.json` (which clusters kept their numbers) and `model/` (for new patients: see `assign`); on synthetic extracts
-`agreement.json` as well.
+The artifact holds `clusters.arrow` (patient_id, cluster by its number, stability, the clusters by other methods and by the
+baseline (0 is nobody's), x, y, age, concepts, and the attributes that the reports audit), `evidence.json` (the split-half test),
+`trust.json` (stability of each cluster), `choice.csv` (eigengap and stability over their number), `comparison.csv` (methods
+beside each other), `numbers.json` (which clusters kept their numbers) and `model/` (for new patients: see `assign`); on synthetic
+extracts `agreement.json` as well.
 """
 
 import json

@@ -54,17 +54,15 @@ def divide(
     unit = checked(vectors, settings.n)
     graph = neighbour_graph(unit, settings.neighbours, seed, settings.index)
     whole = spectrum(graph, settings.n, seed, max(settings.examine_up_to - settings.n, 0) + 1)
-    if settings.method == "spectral":
-        found = whole.labels(settings.n)
-    else:
-        found = METHODS[settings.method](unit, graph, settings.n, seed)
+    spectral = settings.method == "spectral"
+    found = whole.labels(settings.n) if spectral else METHODS[settings.method](unit, graph, settings.n, seed)
     labels, numbers, told = _numbered(by_size(found), ids, earlier)
     (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     sampling = trust.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = trust.examine(unit, labels, settings.method, _without_last(whole), sampling)
     _write_trust(out / "trust.json", tested, labels, numbers, settings)
     _write_choice(out / "choice.csv", whole, tested)
-    others = {
+    others: dict[str, Labels] = {
         name: by_size(METHODS[name](unit, graph, settings.n, seed))
         for name in settings.compare
         if name != settings.method

@@ -7,7 +7,6 @@ with the matrix only, twenty vectors at a time; ARPACK takes one at a time, and 
 
 import warnings
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -63,7 +62,7 @@ def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> 
     while True:
         image = product(block)
         used += 1
-        values, turn = torch.linalg.eigh((block.T.double() @ image.double()))
+        values, turn = torch.linalg.eigh(block.T.double() @ image.double())
         values, turn = values.flip(0), turn.flip(1).float()
         block, image = block @ turn, image @ turn
         residuals = torch.linalg.norm(image - block * values.float(), dim=0).double().numpy()
@@ -86,19 +85,13 @@ class _Product:
     """Products of a sparse matrix with blocks of vectors, in float32."""
 
     def __init__(self, matrix: csr_array):
-        parts: list[Any] = [
-            torch.from_numpy(part)
-            for part in (
-                matrix.indptr.astype(np.int32),
-                matrix.indices.astype(np.int32),
-                matrix.data.astype(np.float32),
-            )
-        ]
+        starts, columns = (torch.from_numpy(part.astype(np.int32)) for part in (matrix.indptr, matrix.indices))
+        values = torch.from_numpy(matrix.data.astype(np.float32))
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "Sparse"
             )  # invariants are unchecked: scipy's hold; and the format is called beta
-            self.matrix = torch.sparse_csr_tensor(*parts, size=matrix.shape)
+            self.matrix = torch.sparse_csr_tensor(starts, columns, values, matrix.shape)
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         return self.matrix @ block
@@ -131,6 +124,7 @@ def _orthonormal(block: torch.Tensor) -> torch.Tensor:
         products = block.double().T @ block.double()
         factor, failed = torch.linalg.cholesky_ex(products)
         if failed:  # columns that are nearly parallel
-            return torch.linalg.qr(block)[0]
+            basis: torch.Tensor = torch.linalg.qr(block)[0]
+            return basis
         block = torch.linalg.solve_triangular(factor.T.float(), block, upper=True, left=False)
     return block

@@ -7,6 +7,7 @@ the patient's threshold, which comes from a sample at first and rises as candida
 bounded number of candidates.
 """
 
+import logging
 from collections.abc import Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,8 +18,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters import scores
 from ehr_pipeline.clusters.scores import Scores
 
+_log = logging.getLogger("ehr_pipeline")
 Vectors = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Found = tuple[Integers, Integers, Integers]
@@ -27,7 +30,11 @@ TILE = 64 * GROUP
 SAMPLE = 4096
 CANDIDATES = 6_000_000, 30
 """Candidates that may wait before they are cut back: so many, or so many for each patient. 8 bytes each, twice that to sort."""
-MOST = 5  # times k candidates of a patient are kept at most: there are more only where records are the same
+MOST = 8
+"""Times k candidates of a patient are kept at most."""
+DROPPED = 4
+"""Bits of a score that candidates leave out."""
+SCORE_BITS = 24 - DROPPED
 NOBODY = -(2**23)
 
 
@@ -36,10 +43,22 @@ def exact_neighbours(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]
 
     k is below n. The same on one machine whatever the number of threads, but for cosines that differ in their last bit.
     """
+    if scores.multiplies_bytes():
+        try:
+            return _search(unit, k, scores.rounded(unit, GROUP))
+        except _Crowded:
+            _log.info("neighbours lie close together: float32 products")
+    return _search(unit, k, scores.plain(unit, GROUP), crowds=True)
+
+
+class _Crowded(Exception):
+    """More patients are about equally near than rounded vectors can tell apart."""
+
+
+def _search(unit: Vectors, k: int, scores: Scores, crowds: bool = False) -> tuple[NDArray[np.int32], Vectors]:
     n = len(unit)
-    scores = Scores.of(unit, GROUP)
     with _workers() as pool:
-        best = _Best(n, k, scores.margin, _first_thresholds(scores, n, k, pool))
+        best = _Best(n, k, scores.margin, crowds, _first_thresholds(scores, n, k, pool))
 
         def work(top: int) -> None:
             for left in range(top, n, TILE):
@@ -124,6 +143,8 @@ class _Best:
     k: int
     margin: int
     """Two scores that differ by more than twice this are of cosines in the same order."""
+    crowds: bool
+    """Whether more candidates than are kept may be dropped (they differ by rounding in float32 only); else it raises _Crowded."""
     threshold: Integers
     """A score (n,) that the k nearest of each patient reach."""
     kept: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -136,7 +157,7 @@ class _Best:
 
     def offer(self, rows: Integers, others: Integers, scores: Integers) -> None:
         """Take in candidates."""
-        keys = ((rows << 24 | (2**23 - scores)) << self.bits) | others
+        keys = ((rows << SCORE_BITS | (2**23 - scores) >> DROPPED) << self.bits) | others
         with self.lock:
             self.waiting.append(keys)
             self.count += len(keys)
@@ -153,7 +174,11 @@ class _Best:
         rank = np.arange(len(keys)) - start[row]
         last = rank == self.k - 1
         self.threshold[row[last]] = np.maximum(self.threshold[row[last]], score[last] - 2 * self.margin)
-        self.kept = keys[(score >= self.threshold[row]) & (rank < MOST * self.k)]
+        near = score + 2**DROPPED > self.threshold[row]
+        few = rank < MOST * self.k
+        if not self.crowds and (near & ~few).any():
+            raise _Crowded
+        self.kept = keys[near & few]
 
     def finish(self) -> tuple[Integers, Integers]:
         """The candidates: rows and others, in order of rows."""
@@ -161,10 +186,11 @@ class _Best:
         return self._row(self.kept), self.kept & ((1 << self.bits) - 1)
 
     def _row(self, keys: Integers) -> Integers:
-        return keys >> (self.bits + 24)
+        return keys >> (self.bits + SCORE_BITS)
 
     def _score(self, keys: Integers) -> Integers:
-        return 2**23 - (keys >> self.bits & (2**24 - 1))
+        """Scores, rounded down to whole steps."""
+        return 2**23 - ((keys >> self.bits & (2**SCORE_BITS - 1)) + 1 << DROPPED)
 
 
 def _nearest(

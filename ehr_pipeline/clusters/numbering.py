@@ -6,7 +6,6 @@ lowest number that no run before had. Without an earlier run numbers go by falli
 """
 
 import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np

@@ -14,27 +14,24 @@ DEVIATIONS = 6
 
 @dataclass(frozen=True)
 class Scores:
-    """Vectors that are ready to be multiplied."""
+    """Vectors that are ready to be multiplied. A score lies between -2^23 and 2^23."""
 
-    vectors: torch.Tensor
-    """Rows (N, D), of int8 or float32; N is n filled up to whole groups."""
+    rows: torch.Tensor
+    """One side of the products (N, D'), of int8 or float32; N is n filled up to whole groups."""
+    columns: torch.Tensor
+    """The other side (N, D')."""
     margin: int
-    """Scores lie this close to a multiple of the cosine."""
+    """A score lies this close to a rising function of the cosine."""
     room: dict[tuple[int, int, int], torch.Tensor] = field(default_factory=dict)
     """Memory of products, by thread and shape: a block is written over by the thread's next of its shape."""
 
-    @staticmethod
-    def of(unit: NDArray[np.float32], group: int) -> "Scores":
-        """Scores of unit vectors (n, D), filled up with zeros to a multiple of `group` rows."""
-        return _rounded(unit, group) if multiplies_bytes() else _plain(unit, group)
-
     def between(self, top: int, left: int, size: int) -> torch.Tensor:
-        """Scores (size, size), at most, of two blocks of rows."""
-        return self._product(self.vectors[top : top + size], self.vectors[left : left + size])
+        """Scores (size, size), at most, of two blocks of patients."""
+        return self._product(self.rows[top : top + size], self.columns[left : left + size])
 
     def with_some(self, top: int, size: int, others: torch.Tensor) -> torch.Tensor:
-        """Scores (size, m), at most, of a block of rows with chosen rows (m,)."""
-        return self._product(self.vectors[top : top + size], self.vectors[others])
+        """Scores (size, m), at most, of a block of patients with chosen ones (m,)."""
+        return self._product(self.rows[top : top + size], self.columns[others])
 
     def _product(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
         key = threading.get_ident(), len(rows), len(columns)
@@ -50,25 +47,46 @@ def multiplies_bytes() -> bool:
     return bool(torch.cpu._is_vnni_supported())
 
 
-def _plain(unit: NDArray[np.float32], group: int) -> Scores:
-    return Scores(_filled(torch.from_numpy(unit), group), FLOAT_MARGIN)
+def plain(unit: NDArray[np.float32], group: int) -> Scores:
+    """Scores by float32 products of unit vectors (n, D), filled up with zeros to a multiple of `group` rows."""
+    filled = _filled(torch.from_numpy(unit), group)
+    return Scores(filled, filled, FLOAT_MARGIN)
 
 
-def _rounded(unit: NDArray[np.float32], group: int) -> Scores:
-    """Vectors rounded to 8 bits after a random rotation, which leaves cosines as they are and spreads each vector over all axes.
+def rounded(unit: NDArray[np.float32], group: int) -> Scores:
+    """Scores by products of vectors that are rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 of centred vectors x and y.
 
-    The error of a score is then a sum of many small independent ones: its standard deviation is that of rounding, times the
-    vectors' length, for both sides; six of these are the margin (a pair in 500 million lies outside).
+    That is minus half their squared distance, which orders as the cosine does. Centring takes away what all have in common, a random
+    rotation spreads the rest over all axes; so rounding uses its 8 bits well, and its error is a sum of many small independent ones.
+    The margin is six times its standard deviation (a pair in 500 million lies outside). The squares are digits in further columns.
     """
-    width = unit.shape[1]
+    vectors = torch.from_numpy(unit)
+    width = vectors.shape[1]
     generator = torch.Generator().manual_seed(0)
     turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[0].float()
-    whole = torch.empty((-(-len(unit) // group) * group, width), dtype=torch.int8)
-    turned = torch.from_numpy(unit) @ turn
+    turned = (vectors - vectors.mean(0)) @ turn
+    squares = turned.square().sum(1)
     scale = HIGHEST / max(float(turned.abs().max()), 1e-6)
-    whole = _filled(turned.mul_(scale).round_().to(torch.int8), group)
-    deviation = scale * np.sqrt(2 / 12)
-    return Scores(whole, int(np.ceil(DEVIATIONS * deviation)))
+    longest = float(squares.max().sqrt())
+    low, ones, fine = _digits((squares - squares.mean()).mul_(-(scale**2) / 2).round_())
+    own = turned.mul_(scale).round_().to(torch.int8)
+    rows = torch.cat([own, low, fine, ones, ones[:, :1] * 0 + 1], dim=1)
+    columns = torch.cat([own, ones, ones[:, :1] * 0 + 1, low, fine], dim=1)
+    margin = int(np.ceil(DEVIATIONS * scale * longest * np.sqrt(2 / 12))) + 1
+    return Scores(_filled(rows, group), _filled(columns, group), margin)
+
+
+def _digits(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Integers (n,) as 127 times a sum of p bytes (n, p), plus a byte (n, 1); and p columns of 127 to multiply them with."""
+    whole = torch.div(values, HIGHEST, rounding_mode="trunc")
+    fine = (values - whole * HIGHEST).to(torch.int8)[:, None]
+    parts = max(int(whole.abs().max()) // HIGHEST + 1, 1)
+    left, digits = whole, []
+    for _ in range(parts):
+        digits.append(left.clamp(-HIGHEST, HIGHEST))
+        left = left - digits[-1]
+    bytes_ = torch.stack(digits, dim=1).to(torch.int8)
+    return bytes_, torch.full_like(bytes_, HIGHEST), fine
 
 
 def _filled(vectors: torch.Tensor, group: int) -> torch.Tensor:

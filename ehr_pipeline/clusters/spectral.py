@@ -43,7 +43,7 @@ def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
 
 
 def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
-    """Labels (patients,) from coordinates (patients, k): the k patients that differ most make the axes, everyone goes to the nearest.
+    """Labels (patients,) from coordinates (patients, k): the k patients that differ most are the axes, all go to the nearest.
 
     The same as scikit-learn's, whose function is not public.
     """

@@ -45,7 +45,7 @@ class Trust:
 
 
 def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
-    """Rows of random subsets, sorted: half of n patients, or as many as are allowed. Everybody is drawn equally often, but for one."""
+    """Rows of random subsets, sorted: half of n patients, or as many as are allowed. All are drawn equally often, but for one."""
     rng = np.random.default_rng([sampling.seed, 0x57AB])
     size, waiting = min(n // 2, sampling.patients), np.zeros(0, np.int64)
     for _ in range(sampling.count):
@@ -88,7 +88,7 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
 
 
 def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:
-    """Jaccard coefficients (clusters of one, clusters of the other) of two divisions (n,) of the same patients; -1 is no cluster."""
+    """Jaccard coefficients (clusters of one, of the other) of two divisions (n,) of the same patients; -1 is no cluster."""
     count = int(one.max()) + 1 if count is None else count
     width = int(other.max()) + 1
     both = (one >= 0) & (other >= 0)
