@@ -56,8 +56,8 @@ def plain(unit: NDArray[np.float32], group: int) -> Scores:
 def rounded(unit: NDArray[np.float32], group: int) -> Scores:
     """Scores by products of vectors that are rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 of centred vectors x and y.
 
-    That is minus half their squared distance, which orders as the cosine does. Centring takes away what all have in common, a random
-    rotation spreads the rest over all axes; so rounding uses its 8 bits well, and its error is a sum of many small independent ones.
+    That is minus half their squared distance, which orders as the cosine does. Centring takes away what all have in common, a
+    random rotation spreads the rest over all axes; so rounding uses its 8 bits well, and its error is a sum of many small ones.
     The margin is six times its standard deviation (a pair in 500 million lies outside). The squares are digits in further columns.
     """
     vectors = torch.from_numpy(unit)

@@ -84,7 +84,7 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
         same[rows] += again == overlap.argmax(axis=1)[labels[rows]]
         drawn[rows] += 1
     patients = np.where(drawn > 0, same / np.maximum(drawn, 1), np.nan)
-    return Trust(_mean(np.array(jaccards), count), patients, np.array(over_n).reshape(len(over_n), -1))
+    return Trust(_mean(np.array(jaccards), count), patients, np.array(over_n).reshape(len(over_n), most - 1))
 
 
 def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:

@@ -41,7 +41,7 @@ def test_rounding_is_not_spoilt_by_a_dominating_axis(scale: float, monkeypatch: 
     raw = np.random.default_rng(1).normal(size=(500, 24)).astype(np.float32)
     raw[:, 0] += scale
     unit = unit_length(raw)
-    found, cosines = neighbours.exact_neighbours(unit, 6)
+    _, cosines = neighbours.exact_neighbours(unit, 6)
     best = np.take_along_axis(unit @ unit.T, by_sorting(unit, 6), axis=1)
     assert np.allclose(cosines, best, atol=1e-6)
 
