@@ -26,6 +26,7 @@ Vectors = NDArray[np.float32]
 Integers = NDArray[np.int64]
 Found = tuple[Integers, Integers, Integers]
 GROUP = 32
+FEW = 3000
 TILE = 64 * GROUP
 SAMPLE = 4096
 CANDIDATES = 6_000_000, 30
@@ -43,12 +44,21 @@ def exact_neighbours(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]
 
     k is below n. The same on one machine whatever the number of threads, but for cosines that differ in their last bit.
     """
+    if len(unit) <= FEW:
+        return _of_few(unit, k)
     if scores.multiplies_bytes():
         try:
             return _search(unit, k, scores.rounded(unit, GROUP))
         except _Crowded:
             _log.info("neighbours lie close together: float32 products")
     return _search(unit, k, scores.plain(unit, GROUP), crowds=True)
+
+
+def _of_few(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]:
+    """The same for so few patients that all products fit into memory at once."""
+    vectors = torch.from_numpy(np.ascontiguousarray(unit))
+    best = (vectors @ vectors.T).fill_diagonal_(-2.0).topk(k, dim=1)
+    return best.indices.numpy().astype(np.int32), best.values.numpy()
 
 
 class _Crowded(Exception):

@@ -6,6 +6,12 @@ from ehr_pipeline.clusters.graph import approximate_neighbours, neighbour_graph
 from ehr_pipeline.clusters.methods import unit_length
 
 
+@pytest.fixture(autouse=True)
+def in_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small cases go the way of large ones, unless a test says otherwise."""
+    monkeypatch.setattr(neighbours, "FEW", 1)
+
+
 def points(n: int, width: int = 24, seed: int = 0) -> np.ndarray:
     return unit_length(np.random.default_rng(seed).normal(size=(n, width)).astype(np.float32))
 
@@ -25,6 +31,11 @@ def test_neighbours_are_those_of_a_full_sort(n: int, rounded: bool, monkeypatch:
     found, cosines = neighbours.exact_neighbours(unit, k)
     assert np.array_equal(found, by_sorting(unit, k))
     assert np.allclose(cosines, np.take_along_axis(unit @ unit.T, found.astype(int), axis=1), atol=1e-6)
+
+
+def test_few_patients_go_a_shorter_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "FEW", 300)
+    assert np.array_equal(neighbours.exact_neighbours(points(300), 7)[0], by_sorting(points(300), 7))
 
 
 def test_candidates_that_are_cut_back_in_between_lose_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
