@@ -184,7 +184,7 @@ class _Best:
         rank = np.arange(len(keys)) - start[row]
         last = rank == self.k - 1
         self.threshold[row[last]] = np.maximum(self.threshold[row[last]], score[last] - 2 * self.margin)
-        near = score + 2**DROPPED > self.threshold[row]
+        near = score + 2**DROPPED >= self.threshold[row]
         few = rank < MOST * self.k
         if not self.crowds and (near & ~few).any():
             raise _Crowded
@@ -196,11 +196,13 @@ class _Best:
         return self._row(self.kept), self.kept & ((1 << self.bits) - 1)
 
     def _row(self, keys: Integers) -> Integers:
-        return keys >> (self.bits + SCORE_BITS)
+        rows: Integers = keys >> (self.bits + SCORE_BITS)
+        return rows
 
     def _score(self, keys: Integers) -> Integers:
         """Scores, rounded down to whole steps."""
-        return 2**23 - ((keys >> self.bits & (2**SCORE_BITS - 1)) + 1 << DROPPED)
+        found: Integers = 2**23 - ((keys >> self.bits & (2**SCORE_BITS - 1)) + 1 << DROPPED)
+        return found
 
 
 def _nearest(

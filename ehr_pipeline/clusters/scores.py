@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 HIGHEST = 127
 FLOAT_SCALE, FLOAT_MARGIN = 2**22, 8  # a float32 product differs by 2e-6 at most between blocks
 DEVIATIONS = 6
+LONGEST = 1400  # of a rounded vector: so that no score leaves its 24 bits
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,8 @@ def rounded(unit: NDArray[np.float32], group: int) -> Scores:
     turn = torch.linalg.qr(torch.randn(width, width, generator=generator, dtype=torch.float64))[0].float()
     turned = (vectors - vectors.mean(0)) @ turn
     squares = turned.square().sum(1)
-    scale = HIGHEST / max(float(turned.abs().max()), 1e-6)
     longest = float(squares.max().sqrt())
+    scale = min(HIGHEST / max(float(turned.abs().max()), 1e-6), LONGEST / max(longest, 1e-6))
     low, ones, fine = _digits((squares - squares.mean()).mul_(-(scale**2) / 2).round_())
     own = turned.mul_(scale).round_().to(torch.int8)
     rows = torch.cat([own, low, fine, ones, ones[:, :1] * 0 + 1], dim=1)
