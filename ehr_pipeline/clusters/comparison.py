@@ -63,7 +63,7 @@ def _stability(unit: Vectors, labels: Labels, method: str, sampling: Sampling, n
     if len(unit) < FEWEST or labels.max() < 0:
         return None
     few = Sampling(min(SUBSETS, sampling.count), sampling.patients, sampling.neighbours, sampling.seed)
-    found = []
+    found, n = [], min(n, len(unit) // 2 - 1)
     for number, rows in enumerate(subsets(len(unit), few)):
         part = unit[rows]
         again = METHODS[method](part, neighbour_graph(part, few.neighbours, few.seed + number), n, few.seed + number)

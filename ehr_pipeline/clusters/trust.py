@@ -70,21 +70,18 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
     for number, rows in enumerate(subsets(n, sampling) if n >= FEWEST else ()):
         seed = sampling.seed + number
         graph = neighbour_graph(unit[rows], sampling.neighbours, seed)
-        own = spectrum(graph, min(count, len(rows) - 1), seed, max(most - count, 0))
+        wanted = min(count, len(rows) - 1)
+        own = spectrum(graph, wanted, seed, max(most - count, 0))
         sizes = range(2, min(most, own.coordinates.shape[1]) + 1)
         over_n.append([adjusted_rand_score(by_n[k - 2][rows], own.labels(k)) for k in sizes])
-        again = (
-            own.labels(min(count, len(rows) - 1))
-            if method == "spectral"
-            else METHODS[method](unit[rows], graph, count, seed)
-        )
+        again = own.labels(wanted) if method == "spectral" else METHODS[method](unit[rows], graph, wanted, seed)
         overlap = jaccard(labels[rows], again, count)
         there = np.bincount(labels[rows], minlength=count) > 0
         jaccards.append(np.where(there, overlap.max(axis=1), np.nan))
         same[rows] += again == overlap.argmax(axis=1)[labels[rows]]
         drawn[rows] += 1
     patients = np.where(drawn > 0, same / np.maximum(drawn, 1), np.nan)
-    return Trust(_mean(np.array(jaccards), count), patients, np.array(over_n).reshape(len(over_n), most - 1))
+    return Trust(_mean(np.array(jaccards), count), patients, np.array(over_n) if over_n else np.zeros((0, most - 1)))
 
 
 def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:

@@ -66,6 +66,17 @@ def test_too_few_patients_are_not_tested() -> None:
     assert np.isnan(found.patients).all()
 
 
+@pytest.mark.parametrize("method", ["spectral", "kmeans"])
+def test_subsets_smaller_than_the_number_of_clusters(method: str) -> None:
+    unit = unit_length(np.random.default_rng(0).normal(size=(32, 8)).astype(np.float32))
+    whole = spectrum(neighbour_graph(unit, 10), 20, 0, 11)
+    found = trust.examine(unit, by_size(whole.labels(20)), method, whole, sampling())
+    assert np.isfinite(found.patients).all()
+    assert found.over_n.shape[0] == 6
+    row = comparison.row(method, unit, whole.labels(20), whole.labels(20), sampling(), 20, again=method)
+    assert row.stability is not None
+
+
 def test_methods_beside_each_other() -> None:
     vectors, truth = blobs((150, 120, 90), 0.1)
     unit, labels = unit_length(vectors), by_size(truth)
