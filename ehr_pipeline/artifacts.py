@@ -135,6 +135,15 @@ class Store:
             raise UserError(f"{name} cannot be read from {folder}: {_told(error)}.") from None
         return Artifact(folder / fingerprint, manifest)
 
+    def published(self, asset: str) -> list[Artifact]:
+        """All versions of an asset that are there, the oldest first."""
+        manifests = [
+            (path.parent, json.loads(path.read_text(encoding="utf-8")))
+            for path in self.folder(asset).glob(f"*/{MANIFEST}")
+        ]
+        found = [Artifact(path, manifest) for path, manifest in manifests]
+        return sorted(found, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
+
     def has(self, asset: str, partition: str | None = None) -> bool:
         """Whether there is a current artifact."""
         return (self.folder(asset, partition) / "current").is_file()

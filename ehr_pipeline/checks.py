@@ -217,6 +217,25 @@ def _no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
     return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": float(clusters)}
 
 
+def _eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:
+    found = artifact.counts["eigenvectors"]
+    lost = found["wanted"] - found["converged"]
+    message = f"{found['converged']} of {found['wanted']} eigenvectors converged (largest residual {found['largest_residual']:.1e})"
+    if lost:
+        message += "; the graph has no clear gap there: look at choice.csv for a better clusters.n"
+    return not lost, message, {"not_converged": float(lost), "largest_residual": found["largest_residual"]}
+
+
+def _clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
+    found = artifact.counts["stability"]
+    told = ", ".join(f"{number} {word}" for word, number in found.items() if number)
+    return (
+        not found["unstable"],
+        f"clusters: {told} (trust.json)",
+        {word: float(number) for word, number in found.items()},
+    )
+
+
 def _evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     test = artifact.counts["split_half"]
     figures = {name: test[name] for name in ("recognised", "expected", "excess") if test[name] is not None}
@@ -365,6 +384,19 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "clusters": (
         _CONSERVED,
         Check("no_empty_cluster", "As many clusters as asked for.", _no_empty_cluster),
+        Check(
+            "eigenvectors_converged",
+            "The eigenvectors that spectral clusters are made of are exact.",
+            _eigenvectors_converged,
+            blocking=False,
+            applies=lambda study: study.clusters.method == "spectral",
+        ),
+        Check(
+            "clusters_stable",
+            "Random halves of the patients give the same clusters, against clusters.unstable_below.",
+            _clusters_stable,
+            blocking=False,
+        ),
         Check(
             "evidence_of_subgroups", "The split-half test finds more agreement than chance.", _evidence, blocking=False
         ),

@@ -68,7 +68,11 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
     embed.set_defaults(command=_embed)
-    for command in (run, check, export, embed):
+    assign = commands.add_parser("assign", help="give new embedded patients one of the clusters that were found")
+    assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
+    assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
+    assign.set_defaults(command=_assign)
+    for command in (run, check, export, embed, assign):
         command.add_argument(
             "--settings",
             type=Path,
@@ -239,6 +243,17 @@ def _embed(options: argparse.Namespace) -> int:
     print(
         f"left out: {bare:,} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
     )
+    return 0
+
+
+def _assign(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline.clusters import assign
+    from ehr_pipeline.pipeline import Pipeline
+
+    counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
+    print(f"wrote {counts['kept']:,} patients to {options.out}")
+    print(f"left out: {counts['dropped']['not_finite']:,} patients whose vector is not finite")
     return 0
 
 

@@ -29,6 +29,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "mapped_events": "4",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
+    "clusters": "2",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
@@ -242,8 +243,11 @@ class Pipeline:
                     " leave it empty for real data."
                 )
             inputs["truth"] = fields.file_hash(truth / "patients.csv")
+        earlier = None
+        if settings.keep_numbers and self.store.has("clusters"):
+            inputs, earlier = self._numbered_by(inputs)
         return self._make(
-            "clusters", inputs, lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out)
+            "clusters", inputs, lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier)
         )
 
     def cluster_reports(self) -> Artifact:
@@ -369,6 +373,21 @@ class Pipeline:
         found = self.store.current(asset, partition)
         return found if found.manifest["version"] == VERSIONS[asset] else None
 
+    def _numbered_by(self, inputs: dict[str, str]) -> tuple[dict[str, str], Artifact | None]:
+        """The inputs of the clusters with the artifact that gives them numbers: the one that is current now.
+
+        Clusters of the same recipe that lie in the store are found again, whatever they were numbered by: so a run that changes
+        nothing makes nothing, and a setting that is set back gives what it gave before.
+        """
+        current, own = self.store.current("clusters"), self.own_settings("clusters")
+        for made in (current, *reversed(self.store.published("clusters"))):
+            before, now = made.manifest["inputs"], (VERSIONS["clusters"], own, inputs)
+            if (made.manifest["version"], made.manifest["settings"], _without(before, "numbers")) == now:
+                return dict(before), None
+        if current.manifest["version"] != VERSIONS["clusters"]:  # it may not tell its numbers in this version's way
+            return inputs, None
+        return inputs | {"numbers": current.data_version}, current
+
     def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
         """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
         from ehr_pipeline.records import build, sizing
@@ -393,3 +412,7 @@ class Pipeline:
             return None
         own, then = self.own_settings("raw_records"), found.manifest["settings"]
         return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
+
+
+def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
+    return {key: value for key, value in values.items() if key != name}

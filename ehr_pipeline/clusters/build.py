@@ -1,7 +1,10 @@
 """`clusters`: a cluster and a place on the map for every embedded patient, and how far the division can be trusted.
 
-The artifact holds `clusters.arrow` (patient_id, cluster from 1, the cluster by the other method and by the baseline, x, y, age,
-concepts, and the attributes that the reports audit) and `evidence.json`; on synthetic extracts `agreement.json` as well.
+The artifact holds `clusters.arrow` (patient_id, cluster by its number, stability, the clusters by other methods and by the
+baseline (0 is nobody's), x, y, age, concepts, and the attributes that the reports audit), `evidence.json` (the split-half test),
+`trust.json` (stability of each cluster), `choice.csv` (eigengap and stability over their number), `comparison.csv` (methods
+beside each other), `numbers.json` (which clusters kept their numbers) and `model/` (for new patients: see `assign`); on synthetic
+extracts `agreement.json` as well.
 """
 
 import json
@@ -14,12 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
-from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline, evidence, truth
-from ehr_pipeline.clusters.methods import METHODS, cluster
+from ehr_pipeline.clusters.divide import divide
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
@@ -34,20 +36,23 @@ def build(
     settings: ClustersSettings,
     seed: int,
     out: Path,
+    earlier: Artifact | None = None,
 ) -> Counts:
-    """Divide the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few of them."""
+    """Divide the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few of them.
+
+    Clusters that the artifact `earlier` held keep its numbers.
+    """
     ids, vectors = read_vectors(embeddings, "embeddings")
-    labels = cluster(vectors, settings.method, settings.n, settings.neighbours, seed)
-    other_method = next(name for name in METHODS if name != settings.method)
-    other = cluster(vectors, other_method, settings.n, settings.neighbours, seed)
     people = _people(dataset, cohort.file("cohort.arrow"), ids)
     counter = _Counter(dataset, cohort, embeddings, vocabulary_size, ids)
     plain = baseline.vectors(counter.count(), settings.baseline_components, seed)
-    without_model = cluster(plain, settings.method, settings.n, settings.neighbours, seed)
+    divided = divide(vectors, ids, plain, settings, seed, earlier, out)
+    labels, numbers = divided.labels, divided.numbers
     points = project(vectors, 2, settings.neighbours, seed)
-    table = people.append_column("cluster", pa.array(labels + 1, pa.int32()))
-    for name, column in ((f"cluster_{other_method}", other), ("cluster_baseline", without_model)):
-        table = table.append_column(name, pa.array(column + 1, pa.int32()))
+    table = people.append_column("cluster", pa.array(numbers[labels], pa.int32()))
+    table = table.append_column("stability", pa.array(divided.stability, pa.float32(), from_pandas=True))
+    for name, column in divided.others.items():
+        table = table.append_column(f"cluster_{name}", pa.array(column + 1, pa.int32()))
     for name, values in zip("xy", points.T, strict=True):
         table = table.append_column(name, pa.array(values))
     schemas.write(out / "clusters.arrow", table)
@@ -60,11 +65,14 @@ def build(
         _half(embeddings, "half_b", ids, counter, False, seed),
     )
     tested = evidence.split_half(vectors, labels, halves, alike, settings.neighbours, settings.permutations, seed)
-    (out / "evidence.json").write_text(json.dumps(tested.as_dict(), indent=1) + "\n", encoding="utf-8")
+    by_number = {str(numbers[label]): share for label, share in tested.per_cluster.items()}
+    told = tested.as_dict() | {"per_cluster": by_number}
+    (out / "evidence.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     if settings.truth:
         planted = truth.PlantedGroups.read(Path(settings.truth))
         compared = {"encoder": vectors, "baseline": plain}
         found = truth.agreement(planted, ids, labels, compared, settings.method, settings.neighbours, seed)
+        found["main_cluster"] = {group: int(numbers[label]) for group, label in found["main_cluster"].items()}
         (out / "agreement.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     sizes = np.bincount(labels, minlength=settings.n)
     return {
@@ -73,8 +81,7 @@ def build(
         "clusters": int((sizes > 0).sum()),
         "smallest": int(sizes.min()),
         "largest": int(sizes.max()),
-        f"agreement_with_{other_method}": float(adjusted_rand_score(labels, other)),
-        "agreement_with_baseline": float(adjusted_rand_score(labels, without_model)),
+        **divided.counts,
         "split_half": {name: getattr(tested, name) for name in ("recognised", "expected", "excess", "verdict")},
     }
 

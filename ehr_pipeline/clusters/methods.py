@@ -1,61 +1,77 @@
 """How patients are divided: one function per method, registered in METHODS.
 
-Each takes unit vectors (n, D), the number of clusters, the number of neighbours in the graph and a seed, and returns a label for
-each patient (n,), from 0. All work on the same graph of nearest neighbours by cosine.
+Each takes unit vectors (n, D), their graph of nearest neighbours, the number of clusters and a seed, and returns a label for each
+patient (n,), from 0; -1 is nobody's cluster. Leiden and HDBSCAN choose the number of clusters themselves.
 """
 
+import random
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.cluster import AgglomerativeClustering, SpectralClustering
-from sklearn.neighbors import kneighbors_graph
+from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
+from ehr_pipeline.clusters.graph import Graph, neighbour_graph
+from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.errors import UserError
 
 Labels = NDArray[np.int64]
 Vectors = NDArray[np.float32]
-WEAK_LINK = 1e-3
 
 
-def neighbour_graph(unit: Vectors, neighbours: int) -> Any:
-    """A symmetric graph (n, n) in which a link weighs 1 when both patients are neighbours of each other, else 0.5.
-
-    Where the graph falls apart, its parts are joined by weak links between their nearest centres, so that spectral methods have
-    one graph to work on; the parts still come out as clusters.
-    """
-    graph = kneighbors_graph(unit, min(neighbours, len(unit) - 1), include_self=True)
-    graph = csr_array(0.5 * (graph + graph.T))
-    count, part = connected_components(graph, directed=False)
-    if count > 1:
-        centres = np.stack([unit[part == number].mean(0) for number in range(count)])
-        member = np.array([np.flatnonzero(part == number)[0] for number in range(count)], np.int32)
-        joined = member[[int(np.argmax(centres[:number] @ centres[number])) for number in range(1, count)]]
-        links = (np.full(count - 1, WEAK_LINK), (member[1:], joined))
-        link = coo_array(links, shape=graph.shape).tocsr()
-        graph = graph + link + link.T
-    # scikit-learn takes 32-bit indices only; sums of sparse matrices may widen them.
-    return csr_array((graph.data, graph.indices.astype(np.int32), graph.indptr.astype(np.int32)), shape=graph.shape)
+def spectral(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
+    """Spectral clustering of the graph."""
+    return spectrum(graph, n, seed).labels(n)
 
 
-def spectral(unit: Vectors, n: int, neighbours: int, seed: int) -> Labels:
-    """Spectral clustering (Ng 2001) with labels by pivoted QR (Damle 2019)."""
-    model = SpectralClustering(n, affinity="precomputed", assign_labels="cluster_qr", random_state=seed)
-    labels: Labels = model.fit_predict(neighbour_graph(unit, neighbours)).astype(np.int64)
-    return labels
-
-
-def agglomerative(unit: Vectors, n: int, neighbours: int, seed: int) -> Labels:
+def agglomerative(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
     """Ward's method (Ward 1963) on the graph, so that memory grows with the number of patients, not with its square."""
-    model = AgglomerativeClustering(n, linkage="ward", connectivity=neighbour_graph(unit, neighbours))
+    model = AgglomerativeClustering(n, linkage="ward", connectivity=graph.links)
     labels: Labels = model.fit_predict(unit).astype(np.int64)
     return labels
 
 
-METHODS: dict[str, Callable[[Vectors, int, int, int], Labels]] = {"spectral": spectral, "agglomerative": agglomerative}
+def kmeans(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
+    """k-means on the unit vectors, the best of ten starts."""
+    labels: Labels = KMeans(n, n_init=10, random_state=seed).fit_predict(unit).astype(np.int64)
+    return labels
+
+
+def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
+    """Communities of highest modularity (Traag 2019), through igraph, the extra `clusters`."""
+    try:
+        import igraph
+    except ImportError:
+        raise UserError(
+            "clusters.compare names leiden, which needs igraph. Install it: pip install 'ehr-pipeline[clusters]'"
+        ) from None
+    upper = graph.links.tocoo()
+    once = upper.row < upper.col
+    edges = np.stack([upper.row[once], upper.col[once]], axis=1)
+    igraph.set_random_number_generator(random.Random(seed))
+    try:
+        found = igraph.Graph(len(unit), edges).community_leiden(
+            objective_function="modularity", weights=upper.data[once].astype(float), n_iterations=10
+        )
+    finally:
+        igraph.set_random_number_generator(random)
+    return np.array(found.membership, np.int64)
+
+
+def hdbscan(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
+    """Dense regions (Campello 2013) of at least a fifth of an even share; patients between them get -1. Quadratic in time."""
+    smallest = max(len(unit) // (5 * n), 5)
+    labels: Labels = HDBSCAN(min_cluster_size=smallest, copy=True).fit_predict(unit).astype(np.int64)
+    return labels
+
+
+METHODS: dict[str, Callable[[Vectors, Graph, int, int], Labels]] = {
+    "spectral": spectral,
+    "agglomerative": agglomerative,
+    "kmeans": kmeans,
+    "leiden": leiden,
+    "hdbscan": hdbscan,
+}
 
 
 def unit_length(vectors: Vectors) -> Vectors:
@@ -66,19 +82,39 @@ def unit_length(vectors: Vectors) -> Vectors:
 
 
 def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -> Labels:
-    """Labels from 0, by falling size. Raises UserError when there are too few patients."""
+    """Labels from 0, by falling size. Raises UserError when the patients cannot be divided (`checked`)."""
+    unit = checked(vectors, n)
+    return by_size(METHODS[method](unit, neighbour_graph(unit, neighbours, seed), n, seed))
+
+
+def checked(vectors: Vectors, n: int) -> Vectors:
+    """The vectors (n, D) at unit length. Raises UserError where no division into n clusters is possible."""
     if len(vectors) < max(n, 3):
         raise UserError(
             f"{len(vectors)} patients cannot be divided into {n} clusters."
             f" Set clusters.n to at most {max(len(vectors) // 3, 1)}, or widen the cohort."
         )
-    return by_size(METHODS[method](unit_length(vectors), n, neighbours, seed))
+    bad = int((~np.isfinite(vectors)).any(axis=1).sum())
+    if bad:
+        raise UserError(
+            f"{bad} of {len(vectors)} patient vectors hold NaN or infinity. Look at the checks of encoder_checkpoint and"
+            " patient_embeddings: the encoder may have diverged (lower encoder.learning_rate)."
+        )
+    unit = unit_length(vectors)
+    kinds = len(np.unique(unit[: 100 * n], axis=0))
+    kinds = kinds if kinds >= n else len(np.unique(unit, axis=0))
+    if kinds < n:
+        raise UserError(
+            f"The {len(vectors)} patients have only {kinds} different vectors, which cannot be divided into {n} clusters."
+            " Lower clusters.n, or look at what is pooled (embeddings.pooling): all records may have the same one concept."
+        )
+    return unit
 
 
 def by_size(labels: Labels) -> Labels:
-    """The same division with clusters numbered by falling size; equal sizes in order of their first patient."""
-    names, first, size = np.unique(labels, return_index=True, return_counts=True)
+    """The same division with clusters numbered by falling size; equal sizes in order of their first patient. -1 stays."""
+    names, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(names))
-    renumbered: Labels = rank[np.searchsorted(names, labels)]
+    renumbered: Labels = np.where(labels < 0, -1, np.append(rank, -1)[np.searchsorted(names, labels)])
     return renumbered

@@ -5,17 +5,44 @@ from typing import Literal
 
 from ehr_pipeline.fields import option
 
+Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClustersSettings:
     """How the cohort is divided."""
 
     n: int = option("Number of clusters. Source: 20 in the published run.", 20, ge=2)
-    method: Literal["spectral", "agglomerative"] = option(
-        "The method that the reports use; the other is computed beside it. Source: spectral in the published run.",
-        "spectral",
+    method: Literal["spectral", "agglomerative", "kmeans"] = option(
+        "The method that the reports use. Source: spectral in the published run.", "spectral"
+    )
+    compare: tuple[Other, ...] = option(
+        "Methods that are computed beside it, for the table that compares them. leiden needs the extra `clusters` (igraph);"
+        " leiden and hdbscan choose the number of clusters themselves; hdbscan takes long for more than 20,000 patients.",
+        ("agglomerative", "kmeans"),
     )
     neighbours: int = option("Neighbours in the graph that the methods and the map work on.", 15, ge=2)
+    index: Literal["auto", "exact", "approximate"] = option(
+        "How neighbours are found: by all products of vectors, or by nearest-neighbour descent. auto: exact up to 1.2 million"
+        " patients.",
+        "auto",
+    )
+    keep_numbers: bool = option(
+        "Whether clusters that the artifact before this one held keep their numbers; otherwise numbers go by size.",
+        True,
+    )
+    resamples: int = option(
+        "Random halves of the patients that are clustered anew to see how stable clusters are.", 20, ge=2
+    )
+    resample_patients: int = option("The most patients in one of them.", 10_000, ge=100)
+    examine_up_to: int = option("The largest number of clusters whose stability and eigengap are examined.", 30, ge=2)
+    unstable_below: float = option(
+        "Mean Jaccard coefficient over the halves under which a cluster is flagged as unstable; from 0.75 it is called stable."
+        " Source: Hennig 2007.",
+        0.6,
+        ge=0,
+        le=1,
+    )
     permutations: int = option("Permutations in the split-half test of whether the clusters mean anything.", 200, ge=20)
     truth: str = option("Folder of the truth that `ehr-pipeline synth` wrote; empty on real data.", "", role="input")
     baseline_components: int = option("Components of the honest baseline (truncated SVD of concept counts).", 64, ge=2)

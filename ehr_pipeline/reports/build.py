@@ -46,7 +46,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     disclosure = Disclosure(settings.suppress_below)
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
     clustered = schemas.read(inputs.artifacts["clusters"].file("clusters.arrow"))
-    labels = clustered.column("cluster").to_numpy().astype(np.int64) - 1
+    numbers, labels = np.unique(clustered.column("cluster").to_numpy(), return_inverse=True)
     found = enrichment.test(_counts(inputs, clustered, vocabulary), labels)
     rows = cards.concept_tables(found, vocabulary, settings.top_concepts, settings.max_p, disclosure)
     evidence = _json(inputs.artifacts["clusters"], "evidence.json")
@@ -65,14 +65,15 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "effects": effects,
         "warnings": audit.warnings(effects),
         "mirrored": _mirrored(effects),
-        "clusters": _cards(clustered, labels, rows, nearest, evidence, disclosure, drawn, inputs.seed),
+        "clusters": _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn),
         "maps": [
             {"name": name, "picture": _embedded(path)}
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
         ],
         "key": _key_figures(inputs, counted),
         **_upstream(inputs, counted, drawn),
-        "agreement": _agreement(inputs, found, vocabulary, settings),
+        "agreement": _agreement(inputs, numbers, found, vocabulary, settings),
+        "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
         "seed": inputs.seed,
@@ -88,7 +89,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     (out / "report.html").write_text(page.render(content), encoding="utf-8")
     if content["agreement"]:
         (out / "agreement.json").write_text(json.dumps(content["agreement"], indent=1) + "\n", encoding="utf-8")
-    tables.write_enrichment(out / "enrichment.csv", found, vocabulary, settings)
+    tables.write_enrichment(out / "enrichment.csv", numbers, found, vocabulary, settings)
     (out / "audit.json").write_text(
         json.dumps([asdict(effect) | {"words": effect.words} for effect in effects], indent=1) + "\n", encoding="utf-8"
     )
@@ -157,29 +158,32 @@ def _mirrored(effects: list[audit.Effect]) -> str:
 def _cards(
     clustered: pa.Table,
     labels: NDArray[np.int64],
+    numbers: NDArray[np.int64],
     rows: list[list[cards.ConceptRow]],
     nearest: list[closest.Closest | None],
-    evidence: dict[str, Any],
+    inputs: Inputs,
     disclosure: Disclosure,
     drawn: Path,
-    seed: int,
 ) -> list[dict[str, Any]]:
+    evidence, trust = (_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
     shown = []
-    for number, table in enumerate(rows):
-        card = cards.describe(clustered, labels == number, disclosure)
+    for label, (number, table) in enumerate(zip(numbers.tolist(), rows, strict=True)):
+        card = cards.describe(clustered, labels == label, disclosure)
         card |= {
-            "number": number + 1,
+            "number": number,
+            "stability": trust["clusters"][str(number)],
             "title": cards.title(table),
             "over": [row for row in table if row.over and not card["hidden"]],
             "under": [row for row in table if not row.over and not card["hidden"]],
-            "nearest": nearest[number],
+            "nearest": nearest[label],
+            "nearest_number": numbers[other.other] if (other := nearest[label]) else 0,
             "cloud": "",
         }
         recognised = evidence["per_cluster"].get(str(number))
         card["recognised"] = "–" if recognised is None or card["hidden"] else f"{100 * recognised:.0f} %"
         if table and not card["hidden"]:
-            path = drawn / f"cloud_{number + 1:02d}.png"
-            pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], seed)
+            path = drawn / f"cloud_{number:02d}.png"
+            pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], inputs.seed)
             card["cloud"] = _embedded(path)
         shown.append(card)
     return shown
@@ -241,8 +245,20 @@ def _neighbours(concepts: Artifact) -> list[dict[str, Any]]:
     return list(found.values())
 
 
+def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:
+    """The methods beside each other; small counts suppressed."""
+    with clusters.file("comparison.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counted = ("smallest", "largest", "unassigned")
+    return [row | {name: disclosure.show(int(row[name])) for name in counted} for row in rows]
+
+
 def _agreement(
-    inputs: Inputs, found: enrichment.Enrichment, vocabulary: Vocabulary, settings: ReportsSettings
+    inputs: Inputs,
+    numbers: NDArray[np.int64],
+    found: enrichment.Enrichment,
+    vocabulary: Vocabulary,
+    settings: ReportsSettings,
 ) -> dict[str, Any] | None:
     """On synthetic extracts: agreement with the planted groups, and which companions mark their group's main cluster."""
     path = inputs.artifacts["clusters"].file("agreement.json")
@@ -251,12 +267,13 @@ def _agreement(
     agreement: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     recovered = []
     for group, cluster in agreement["main_cluster"].items():
-        top = set(found.top(cluster, settings.top_concepts, settings.max_p))
+        label = int(np.searchsorted(numbers, cluster))
+        top = set(found.top(label, settings.top_concepts, settings.max_p))
         companions = [(vocabulary.token_of.get(concept, -1)) for concept in agreement["companions"][group]]
         recovered.append(
             (
                 group,
-                cluster + 1,
+                cluster,
                 [
                     (vocabulary.name(token) if token >= 0 else "not in the vocabulary", token in top)
                     for token in companions

@@ -6,6 +6,9 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
@@ -31,8 +34,10 @@ COLUMNS = (
 )
 
 
-def write_enrichment(path: Path, found: Enrichment, vocabulary: Vocabulary, settings: ReportsSettings) -> None:
-    """Write the marking concepts of all clusters, most important first."""
+def write_enrichment(
+    path: Path, numbers: NDArray[np.int64], found: Enrichment, vocabulary: Vocabulary, settings: ReportsSettings
+) -> None:
+    """Write the marking concepts of all clusters, whose `numbers` (K,) they are told by, most important first."""
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
@@ -43,7 +48,7 @@ def write_enrichment(path: Path, found: Enrichment, vocabulary: Vocabulary, sett
                 tests = (table[cluster, token] for table in (found.log_p, found.log_q, found.log_p_patients))
                 writer.writerow(
                     (
-                        cluster + 1,
+                        numbers[cluster],
                         rank,
                         concept.concept,
                         concept.name,

@@ -1,4 +1,5 @@
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def test_the_artifact_tells_of_every_embedded_patient(tiny: Pipeline, extract: P
         "disease",
         "sex",
         "region",
+        "stability",
         "cluster_agglomerative",
+        "cluster_kmeans",
         "cluster_baseline",
     } <= set(frame.columns)
     assert np.isfinite(frame.select("x", "y", "age", "mean_age").to_numpy()).all()
@@ -80,6 +83,26 @@ def test_the_artifact_tells_of_every_embedded_patient(tiny: Pipeline, extract: P
         assert (row["sex"], row["region"], row["practice"]) == tuple(
             told[row["patient_id"]][name] for name in ("sex", "region", "practice")
         )
+
+
+def test_trust_and_the_other_methods_are_in_the_artifact(tiny: Pipeline) -> None:
+    artifact = tiny.store.current("clusters")
+    trusted = json.loads(artifact.file("trust.json").read_text(encoding="utf-8"))
+    assert set(trusted["clusters"]) == {str(number) for number in range(1, 9)}
+    assert all(0 <= row["jaccard"] <= 1 for row in trusted["clusters"].values())
+    counted = artifact.counts["stability"]
+    assert sum(counted.values()) == 8
+    assert counted["unstable"] == sum(row["words"] == "unstable" for row in trusted["clusters"].values())
+    with artifact.file("choice.csv").open() as stream:
+        choice = list(csv.DictReader(stream))
+    assert [int(row["n"]) for row in choice] == list(range(2, 31))
+    assert all(row["converged"] == "true" for row in choice[:7])
+    with artifact.file("comparison.csv").open() as stream:
+        compared = {row["method"]: row for row in csv.DictReader(stream)}
+    assert list(compared) == ["spectral", "agglomerative", "kmeans", "baseline"]
+    assert float(compared["spectral"]["agreement"]) == 1
+    assert artifact.counts["agreement_with_kmeans"] == pytest.approx(float(compared["kmeans"]["agreement"]), abs=1e-4)
+    assert artifact.counts["eigenvectors"]["converged"] == 8
 
 
 def test_halves_are_of_the_same_visits_in_vectors_and_counts(tiny: Pipeline) -> None:

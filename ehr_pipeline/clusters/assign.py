@@ -1,0 +1,86 @@
+"""Clusters for new patients, without clustering again: most of the nearest clustered patients decide.
+
+The artifact keeps what this needs under `model/`: the vectors of clustered patients, at most 50,000 drawn at random, and their
+clusters' numbers. There are no ids in it, but it is data of patients.
+
+    ehr-pipeline embed  --model CHECKPOINT --extract FOLDER --out vectors.arrow
+    ehr-pipeline assign --vectors vectors.arrow --out assigned.arrow
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
+from ehr_pipeline.clusters.neighbours import nearest_of
+from ehr_pipeline.errors import InputError
+
+MODEL = "model/clustered.arrow"
+MOST = 50_000
+
+
+def write_model(out: Path, unit: Vectors, numbers: Labels, seed: int) -> None:
+    """Keep what new patients are compared with: unit vectors (n, D) and cluster numbers (n,)."""
+    kept = np.arange(len(unit))
+    if len(unit) > MOST:
+        kept = np.sort(np.random.default_rng([seed, 0xA551]).choice(len(unit), MOST, replace=False))
+    vectors = pa.FixedSizeListArray.from_arrays(pa.array(unit[kept].ravel()), unit.shape[1])
+    table = pa.table({"cluster": pa.array(numbers[kept], pa.int32()), "vector": vectors})
+    (out / MODEL).parent.mkdir(parents=True, exist_ok=True)
+    schemas.write(out / MODEL, table)
+
+
+def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
+    """The label (m,) of most of the neighbours (m, k), the lowest of equal ones, and its share of the votes (m,).
+
+    Neighbours of -1 do not vote; labels (n,) are below `count`.
+    """
+    votes = np.zeros((len(found), count), np.float32)
+    voters = found >= 0
+    np.add.at(votes, (np.nonzero(voters)[0], labels[found[voters]]), 1)
+    share = votes.max(1) / np.maximum(votes.sum(1), 1)
+    return votes.argmax(1).astype(np.int64), share
+
+
+def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) -> tuple[Labels, NDArray[np.float32]]:
+    """Cluster numbers (m,) of new vectors (m, D) from clustered ones (n, D), and the share of neighbours that agree (m,)."""
+    names, labels = np.unique(numbers, return_inverse=True)
+    found = nearest_of(unit_length(vectors), unit, min(neighbours, len(unit)))
+    label, share = vote(found, labels, len(names))
+    return names[label], share
+
+
+def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts:
+    """Write patient_id, cluster and support (share of neighbours that agree) of embedded patients. Returns the counts.
+
+    Raises InputError for vectors that cannot be compared with those that were clustered.
+    """
+    if not vectors.is_file():
+        raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
+    model = schemas.read(clusters.file(MODEL))
+    known, table = _matrix(model), schemas.read(vectors)
+    if not {"patient_id", "vector"} <= set(table.column_names):
+        raise InputError(
+            f"{vectors}: no columns patient_id and vector. --vectors names what `ehr-pipeline embed` wrote."
+        )
+    new = _matrix(table)
+    if new.shape[1] != known.shape[1]:
+        raise InputError(
+            f"{vectors}: vectors of {new.shape[1]} numbers, but the clusters were made of {known.shape[1]}."
+            " Embed with the checkpoint and the settings of this study."
+        )
+    finite = np.isfinite(new).all(axis=1)
+    chosen, support = assign(new[finite], known, model.column("cluster").to_numpy().astype(np.int64), neighbours)
+    ids = table.column("patient_id").combine_chunks().filter(pa.array(finite))
+    schemas.write(out, pa.table({"patient_id": ids, "cluster": pa.array(chosen, pa.int32()), "support": support}))
+    return {"rows_in": len(new), "kept": len(chosen), "dropped": {"not_finite": len(new) - len(chosen)}}
+
+
+def _matrix(table: pa.Table) -> Vectors:
+    column = table.column("vector").combine_chunks()
+    flat: Vectors = column.values.to_numpy().reshape(table.num_rows, column.type.list_size)
+    return flat

@@ -1,0 +1,150 @@
+"""The division itself: graph, spectrum, clusters with their numbers, stability, and the other methods beside it.
+
+Writes `trust.json`, `choice.csv`, `comparison.csv`, `numbers.json` and `model/` into the artifact.
+"""
+
+import csv
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.clusters import assign, comparison, numbering, trust
+from ehr_pipeline.clusters.graph import Graph, neighbour_graph
+from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
+from ehr_pipeline.clusters.settings import ClustersSettings
+from ehr_pipeline.clusters.spectral import Spectrum, spectrum
+
+_log = logging.getLogger("ehr_pipeline")
+
+
+@dataclass(frozen=True)
+class Division:
+    """Everybody's cluster, by every method that was asked for."""
+
+    labels: Labels
+    """Clusters (n,) from 0, in order of their numbers."""
+    numbers: NDArray[np.int64]
+    """The number of each cluster (clusters,), rising."""
+    others: dict[str, Labels]
+    """Clusters (n,) by other methods, from 0 by falling size; -1 for nobody's."""
+    stability: NDArray[np.float64]
+    """Of each patient (n,); NaN for who was in no subset."""
+    counts: Counts
+
+
+def divide(
+    vectors: Vectors,
+    ids: list[str],
+    plain: Vectors,
+    settings: ClustersSettings,
+    seed: int,
+    earlier: Artifact | None,
+    out: Path,
+) -> Division:
+    """Divide patients by their vectors (n, D), and by those of the baseline without a model, `plain` (n, B).
+
+    Raises UserError when they cannot be divided. `earlier` gave the clusters numbers that they keep.
+    """
+    unit = checked(vectors, settings.n)
+    graph = neighbour_graph(unit, settings.neighbours, seed, settings.index)
+    whole = spectrum(graph, settings.n, seed, max(settings.examine_up_to - settings.n, 0) + 1)
+    spectral = settings.method == "spectral"
+    found = whole.labels(settings.n) if spectral else METHODS[settings.method](unit, graph, settings.n, seed)
+    labels, numbers, told = _numbered(by_size(found), ids, earlier)
+    (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    sampling = trust.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
+    tested = trust.examine(unit, labels, settings.method, _without_last(whole), sampling)
+    _write_trust(out / "trust.json", tested, labels, numbers, settings)
+    _write_choice(out / "choice.csv", whole, tested)
+    others: dict[str, Labels] = {
+        name: by_size(METHODS[name](unit, graph, settings.n, seed))
+        for name in settings.compare
+        if name != settings.method
+    }
+    bare = checked(plain, 1)
+    bare_graph = neighbour_graph(bare, settings.neighbours, seed, settings.index)
+    others["baseline"] = by_size(METHODS[settings.method](bare, bare_graph, settings.n, seed))
+    rows = [comparison.row(settings.method, unit, labels, labels, sampling, settings.n, again=settings.method)]
+    for name, other in others.items():
+        space, again = (bare, settings.method) if name == "baseline" else (unit, name)
+        rows.append(comparison.row(name, space, other, labels, sampling, settings.n, again=again))
+    comparison.write(out / "comparison.csv", rows)
+    assign.write_model(out, unit, numbers[labels], seed)
+    words = [trust.words(value, settings.unstable_below) for value in tested.clusters]
+    counts = {
+        "graph": {"parts": graph.parts, "exact": graph.exact},
+        "eigenvectors": _convergence(whole, settings.n, graph),
+        "stability": {word: words.count(word) for word in ("stable", "doubtful", "unstable", "untested")},
+        "numbers_kept": len(told["kept"]),
+        **{f"agreement_with_{row.method}": row.agreement for row in rows[1:]},
+    }
+    return Division(labels, numbers, others, tested.patients, counts)
+
+
+def _numbered(
+    labels: Labels, ids: list[str], earlier: Artifact | None
+) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
+    """Labels in order of their numbers, the numbers, and what is written down about them."""
+    given, told = numbering.numbers(labels, ids, earlier)
+    rank = np.argsort(np.argsort(given))
+    return rank[labels], np.sort(given), told
+
+
+def _without_last(whole: Spectrum) -> Spectrum:
+    """The spectrum without the eigenvector that was computed only for the last gap."""
+    return Spectrum(whole.coordinates[:, : max(whole.coordinates.shape[1] - 1, 2)], whole.leading)
+
+
+def _convergence(whole: Spectrum, n: int, graph: Graph) -> dict[str, Any]:
+    """How exact the eigenvectors are that the clusters were made of."""
+    residuals, right = whole.leading.residuals[:n], whole.leading.converged[:n]
+    if not right.all():
+        _log.warning(
+            "%d of %d eigenvectors did not converge (largest residual %.1e): the graph has no clear gap after %d clusters."
+            " Look at choice.csv for a better number.",
+            int((~right).sum()),
+            n,
+            residuals.max(),
+            n,
+        )
+    return {"wanted": n, "converged": int(right.sum()), "largest_residual": float(residuals.max())}
+
+
+def _write_trust(
+    path: Path, tested: trust.Trust, labels: Labels, numbers: NDArray[np.int64], settings: ClustersSettings
+) -> None:
+    """Stability of each cluster by its number, in figures and words."""
+    table = {
+        str(number): {
+            "jaccard": _known(value),
+            "words": trust.words(value, settings.unstable_below),
+            "patients_mean": _known(np.nanmean(own)) if np.isfinite(own).any() else None,
+        }
+        for label, (number, value) in enumerate(zip(numbers.tolist(), tested.clusters, strict=True))
+        for own in [tested.patients[labels == label]]
+    }
+    text = {"resamples": settings.resamples, "unstable_below": settings.unstable_below, "clusters": table}
+    path.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_choice(path: Path, whole: Spectrum, tested: trust.Trust) -> None:
+    """What helps to choose the number of clusters: eigenvalue, gap after it, and agreement between subsets and the whole."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(("n", "eigenvalue", "gap", "residual", "converged", "agreement", "agreement_sd"))
+        for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
+            seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
+            agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")
+            found = whole.leading
+            values = (f"{found.values[n - 1]:.6f}", f"{whole.gap(n):.6f}", f"{found.residuals[n - 1]:.1e}")
+            table.writerow((n, *values, str(bool(found.converged[n - 1])).lower(), *agreement))
+
+
+def _known(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None

@@ -1,0 +1,50 @@
+"""Clusters keep their numbers when they are found again.
+
+Two clusters of two runs are the same when, of the patients whom both runs know, they share at least half of all that either has (a
+Jaccard coefficient of 0.5 or more), matched so that the sum of the coefficients is largest. A cluster that matches none gets the
+lowest number that no run before had. Without an earlier run numbers go by falling size.
+"""
+
+import json
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.clusters.methods import Labels
+from ehr_pipeline.clusters.trust import jaccard
+
+FILE = "numbers.json"
+SAME = 0.5
+
+
+def numbers(labels: Labels, ids: list[str], earlier: Artifact | None) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The number of each cluster (clusters,), from 1, and what is written down about it. `labels` (n,) go by falling size."""
+    count = int(labels.max()) + 1
+    if earlier is None:
+        return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}
+    told = json.loads(earlier.file(FILE).read_text(encoding="utf-8"))
+    before = schemas.read(earlier.file("clusters.arrow"), ["patient_id", "cluster"])
+    row = pc.index_in(pa.array(ids, pa.string()), value_set=before.column("patient_id").combine_chunks())
+    known = pc.is_valid(row).to_numpy(zero_copy_only=False)
+    names, old = np.unique(before.column("cluster").to_numpy(), return_inverse=True)
+    overlap = np.zeros((count, len(names)))
+    if known.any():
+        theirs = old[row.drop_null().to_numpy()]
+        part = jaccard(labels[known], theirs, count)
+        overlap[:, : part.shape[1]] = part
+    given = np.zeros(count, np.int64)
+    kept = {}
+    for own, other in zip(*linear_sum_assignment(overlap, maximize=True), strict=True):
+        if overlap[own, other] >= SAME:
+            given[own] = names[other]
+            kept[str(names[other])] = round(float(overlap[own, other]), 4)
+    new = np.flatnonzero(given == 0)
+    given[new] = told["highest"] + 1 + np.arange(len(new))
+    highest = int(max(given.max(), told["highest"]))
+    return given, {"after": earlier.data_version, "kept": kept, "highest": highest}

@@ -1,0 +1,54 @@
+"""Spectral clustering (Ng 2001; Shi and Malik 2000) with labels by pivoted QR (Damle, Minden and Ying 2019)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import qr, svd
+
+from ehr_pipeline.clusters import eigenvectors
+from ehr_pipeline.clusters.graph import Graph
+
+Labels = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """The smooth functions on a graph, from which any number of clusters follows."""
+
+    coordinates: NDArray[np.float64]
+    """Eigenvectors of the random walk on the graph (n, k)."""
+    leading: eigenvectors.Leading
+    """Eigenvalues of the normalised graph, and how exact they are."""
+
+    def labels(self, n: int) -> Labels:
+        """n clusters (patients,), numbered from 0; n is at most k."""
+        return cluster_qr(self.coordinates[:, :n])
+
+    def gap(self, n: int) -> float:
+        """The eigengap after n: how much worse one more cluster would be joined up (0 where k is n)."""
+        values = self.leading.values
+        return float(values[n - 1] - values[n]) if n < len(values) else 0.0
+
+
+def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
+    """The spectrum for n clusters, and up to `more` others as exactly as they come out beside them."""
+    links = graph.links.copy()
+    root = np.sqrt(links.sum(axis=1))
+    root[root == 0] = 1
+    links.data = (links.data / np.repeat(root, np.diff(links.indptr)) / root[links.indices]).astype(np.float32)
+    size = min(n + more, links.shape[0])
+    found = eigenvectors.leading(links, size, seed, wanted=n)
+    return Spectrum(found.vectors / root[:, None], found)
+
+
+def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
+    """Labels (patients,) from coordinates (patients, k): the k patients that differ most are the axes, all go to the nearest.
+
+    The same as scikit-learn's, whose function is not public.
+    """
+    k = coordinates.shape[1]
+    pivots = qr(coordinates.T, mode="r", pivoting=True)[1][:k]
+    left, _, right = svd(coordinates[pivots].T)
+    labels: Labels = np.abs(coordinates @ (left @ right)).argmax(axis=1).astype(np.int64)
+    return labels

@@ -1,0 +1,111 @@
+"""How stable the clusters are: random halves of the patients are clustered anew, and compared (Hennig 2007, Computational
+Statistics and Data Analysis 52(1): cluster-wise assessment by the Jaccard coefficient, the scheme of subsets).
+
+Subsets rather than bootstrap samples: a patient who is drawn twice is its own nearest neighbour, and would change the graph. A
+stable cluster is one that other samples find too; it need not mean anything (see `evidence`).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import adjusted_rand_score
+
+from ehr_pipeline.clusters.graph import neighbour_graph
+from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
+from ehr_pipeline.clusters.spectral import Spectrum, spectrum
+
+Shares = NDArray[np.float64]
+STABLE = 0.75  # Hennig 2007: from here on a cluster is valid; below 0.6 it should not be trusted
+FEWEST = 30
+"""Fewer patients are not divided into halves."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How often, and of how many patients, samples are drawn."""
+
+    count: int
+    patients: int
+    neighbours: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Trust:
+    """What the subsets tell."""
+
+    clusters: Shares
+    """Mean Jaccard coefficient of each cluster (n clusters,); NaN where no subset held any of its patients."""
+    patients: Shares
+    """Share of subsets that put a patient into the cluster that matches its own (n,); NaN for who was in none."""
+    over_n: Shares
+    """Adjusted Rand index (subsets, numbers of clusters) between a subset's clusters and the whole's, for 2, 3, … clusters."""
+
+
+def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
+    """Rows of random subsets, sorted: half of n patients, or as many as are allowed. All are drawn equally often, but for one."""
+    rng = np.random.default_rng([sampling.seed, 0x57AB])
+    size, waiting = min(n // 2, sampling.patients), np.zeros(0, np.int64)
+    for _ in range(sampling.count):
+        if len(waiting) < size:
+            following = rng.permutation(n)
+            waiting = np.concatenate(
+                [waiting, following[~np.isin(following, waiting)], following[np.isin(following, waiting)]]
+            )
+        yield np.sort(waiting[:size])
+        waiting = waiting[size:]
+
+
+def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, sampling: Sampling) -> Trust:
+    """Cluster subsets of unit vectors (n, D) and compare them with the clusters (n,) that `method` made of all.
+
+    `whole` is the spectrum of all patients; its number of coordinates is the largest number of clusters that is examined.
+    """
+    n, count, most = len(unit), int(labels.max()) + 1, whole.coordinates.shape[1]
+    by_n = [whole.labels(number) for number in range(2, most + 1)]
+    jaccards, over_n = [], []
+    same, drawn = np.zeros(n), np.zeros(n)
+    for number, rows in enumerate(subsets(n, sampling) if n >= FEWEST else ()):
+        seed = sampling.seed + number
+        graph = neighbour_graph(unit[rows], sampling.neighbours, seed)
+        wanted = min(count, len(rows) - 1)
+        own = spectrum(graph, wanted, seed, max(most - count, 0))
+        sizes = range(2, min(most, own.coordinates.shape[1]) + 1)
+        over_n.append([adjusted_rand_score(by_n[k - 2][rows], own.labels(k)) for k in sizes])
+        again = own.labels(wanted) if method == "spectral" else METHODS[method](unit[rows], graph, wanted, seed)
+        overlap = jaccard(labels[rows], again, count)
+        there = np.bincount(labels[rows], minlength=count) > 0
+        jaccards.append(np.where(there, overlap.max(axis=1), np.nan))
+        same[rows] += again == overlap.argmax(axis=1)[labels[rows]]
+        drawn[rows] += 1
+    patients = np.where(drawn > 0, same / np.maximum(drawn, 1), np.nan)
+    return Trust(_mean(np.array(jaccards), count), patients, np.array(over_n) if over_n else np.zeros((0, most - 1)))
+
+
+def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:
+    """Jaccard coefficients (clusters of one, of the other) of two divisions (n,) of the same patients; -1 is no cluster."""
+    count = int(one.max()) + 1 if count is None else count
+    width = int(other.max()) + 1
+    both = (one >= 0) & (other >= 0)
+    shared = np.bincount(one[both] * width + other[both], minlength=count * width).reshape(count, width)
+    sizes = np.bincount(one[one >= 0], minlength=count)[:, None] + np.bincount(other[other >= 0], minlength=width)
+    coefficients: Shares = shared / np.maximum(sizes - shared, 1)
+    return coefficients
+
+
+def words(stability: float, unstable_below: float) -> str:
+    """A coefficient in one word."""
+    if not np.isfinite(stability):
+        return "untested"
+    return "unstable" if stability < unstable_below else "stable" if stability >= STABLE else "doubtful"
+
+
+def _mean(values: Shares, count: int) -> Shares:
+    if not len(values):
+        return np.full(count, np.nan)
+    known = np.isfinite(values)
+    total = np.where(known, values, 0).sum(axis=0)
+    mean: Shares = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
+    return mean
