@@ -84,7 +84,15 @@ def _parser() -> argparse.ArgumentParser:
         default=0.5,
         help="share of patients with one of the five diseases (default: 0.5)",
     )
-    synth.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
+    kind = synth.add_mutually_exclusive_group()
+    kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
+    kind.add_argument(
+        "--plant",
+        choices=["counts", "subtle"],
+        default="counts",
+        help="'counts': groups that differ by how often concepts are recorded (default); 'subtle': by their order, by age,"
+        " or by synonymous codes",
+    )
     synth.set_defaults(command=_synth)
     ui = commands.add_parser("ui", help="start the Dagster UI")
     ui.add_argument("--settings", type=Path)
@@ -249,7 +257,7 @@ def _settings(options: argparse.Namespace) -> int:
 def _synth(options: argparse.Namespace) -> int:
     from ehr_pipeline.synthetic import generate
 
-    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null)
+    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant)
     print(f"wrote {options.patients:,} patients to {options.out}")
     return 0
 
