@@ -62,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(command=_export)
     embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
     embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    embed.add_argument(
+        "--vectors", type=Path, required=True, help="folder of a patient_embeddings artifact: how vectors are made"
+    )
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
     embed.set_defaults(command=_embed)
@@ -238,7 +241,7 @@ def _embed(options: argparse.Namespace) -> int:
     study = _study(options)
     from ehr_pipeline import apply
 
-    counts = apply.embed(study, options.model, options.extract, options.out)
+    counts = apply.embed(study, options.model, options.vectors, options.extract, options.out)
     unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(

@@ -1,0 +1,190 @@
+"""From a patient's chunk vectors and concepts to the final vector. What it needs is learned once from the cohort, and kept.
+
+1. The encoder's vector: attention between chunks, or none, and their mean; scaled to length 1.
+2. The common component goes out: the mean over the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
+3. The concept profile and its course (`embeddings.profile`), in the directions that are found again in the other half of the visits
+   (`embeddings.canonical`).
+4. Both are scaled to length 1 and stand beside each other, so that the cosine of two patients is the weighted mean of two cosines.
+
+Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
+`transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from ehr_pipeline.embeddings import aggregator, canonical, profile
+from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
+from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.errors import InputError
+
+Vectors = NDArray[np.float32]
+ARRAYS, FACTS = "transform.safetensors", "transform.json"
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some patients of a shard, or of a half of it, with their chunk vectors."""
+
+    shard: Shard
+    patients: NDArray[np.int64]
+    chunks: ChunkVectors
+
+
+def some_of(part: Part, own: NDArray[np.int64]) -> Part:
+    """Only some patients of a part: `own` (p,) are indices into its patients, rising."""
+    place = np.full(len(part.patients), -1)
+    place[own] = np.arange(len(own))
+    chunks = part.chunks
+    kept = np.flatnonzero(place[chunks.patient] >= 0)
+    fewer = ChunkVectors(
+        chunks.vectors_CD[kept], place[chunks.patient[kept]], chunks.weights[kept], chunks.tokens[kept]
+    )
+    return Part(part.shard, part.patients[own], fewer)
+
+
+@dataclass(frozen=True)
+class Transform:
+    """What makes the vectors of any patient. Arrays of steps that are switched off are empty."""
+
+    settings: VectorSettings
+    weights: Vectors
+    """Weight of each token id (V,), 0 where it is not chosen."""
+    arrays: dict[str, NDArray[Any]]
+    """centre (D,), common (D, r), concepts (S,), basis (S, K), profile_centre and directions; aggregator.query and .key (D, D)."""
+
+    def attention(self) -> Attention | None:
+        """What stands between the chunks."""
+        if self.settings.attention == "trained":
+            own = {name.removeprefix("aggregator."): torch.from_numpy(a) for name, a in self.arrays.items()}
+            return partial(aggregator.attend, own["query"], own["key"])
+        return attend if self.settings.attention == "plain" else None
+
+    def apply(self, part: Part) -> Pooled:
+        """Final vectors of some patients. Who has no chosen token has none: zeros."""
+        pooled = over_chunks(part.chunks, len(part.patients), self.attention())
+        vectors = pooled.vectors_PD
+        if "centre" in self.arrays:
+            vectors = self.without_common(vectors)
+        if "basis" in self.arrays:
+            told = self.profile(part)
+            if "directions" in self.arrays:
+                told = (told - self.arrays["profile_centre"]) @ self.arrays["directions"]
+            share = self.settings.encoder_share
+            vectors = np.hstack([np.sqrt(share) * unit_length(vectors), np.sqrt(1 - share) * unit_length(told)])
+        vectors[pooled.tokens == 0] = 0
+        return replace(pooled, vectors_PD=vectors.astype(np.float32))
+
+    def profile(self, part: Part) -> Vectors:
+        """Concept profiles of some patients (P, K), and their course behind them."""
+        arrays, course = self.arrays, self.settings.course
+        return profile.features(part.shard, part.patients, arrays["concepts"], arrays["basis"], course)
+
+    def without_common(self, vectors: Vectors) -> Vectors:
+        """Vectors (P, D) of length 1 without their common component."""
+        moved = unit_length(vectors) - self.arrays["centre"]
+        common = self.arrays["common"]
+        return moved - (moved @ common) @ common.T if common.shape[1] else moved
+
+    def write(self, folder: Path) -> None:
+        """Write the two files."""
+        save_file({"weights": self.weights, **self.arrays}, folder / ARRAYS)
+        (folder / FACTS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Transform":
+        """Read what `write` wrote. Raises InputError when it is not there or damaged."""
+        try:
+            settings = VectorSettings(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
+            arrays = load_file(folder / ARRAYS)
+            return cls(settings, arrays.pop("weights"), arrays)
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise InputError(
+                f"{folder}: {ARRAYS} and {FACTS} cannot be read ({type(error).__name__})."
+                " The folder of a patient_embeddings artifact holds both."
+            ) from None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Patients that have a vector in both halves: the whole and the halves, in the same order."""
+
+    whole: Part
+    halves: tuple[Part, Part]
+
+
+def fit(
+    settings: VectorSettings, weights: Vectors, occurrences: NDArray[np.int64], samples: Iterable[Sample], seed: int
+) -> tuple[Transform, dict[str, object]]:
+    """Learn the transform from samples of the cohort, and say how it went.
+
+    `occurrences` (V,) are the tokens of the cohort. Where the sample is too small for a step, the step is left out, and told.
+    """
+    samples, arrays, told = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
+    transform = Transform(settings, weights, arrays)
+    if settings.attention == "trained":
+        trained = aggregator.train([(s.halves[0].chunks, s.halves[1].chunks) for s in samples], seed)
+        arrays |= {f"aggregator.{name}": array for name, array in trained.arrays.items()}
+        told["aggregator"] = trained.facts
+    if settings.common_components:
+        pooled = [over_chunks(s.whole.chunks, len(s.whole.patients), transform.attention()) for s in samples]
+        unit = np.concatenate([unit_length(p.vectors_PD)[p.tokens > 0] for p in pooled])
+        arrays["centre"] = unit.mean(0)
+        arrays["common"] = _principal(unit - arrays["centre"], settings.common_components - 1)
+    if settings.profile:
+        arrays["concepts"] = profile.profiled(occurrences, weights > 0)
+        gram = profile.Gram(len(arrays["concepts"]))
+        for sample in samples:
+            for block in profile.profiles(sample.whole.shard, sample.whole.patients, arrays["concepts"]):
+                gram.add(block)
+        arrays["basis"] = gram.components(settings.profile)
+    if settings.profile and settings.reliable:
+        found = canonical.fit(*_halves(transform, samples), settings.reliable, seed)
+        told["reliable"] = _reliability(found)
+        if found is not None:
+            arrays |= {"profile_centre": found.centre, "directions": found.directions}
+    return transform, told
+
+
+def _halves(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
+    """Profiles of both halves of the patients that have both."""
+    sides: tuple[list[Vectors], list[Vectors]] = ([], [])
+    for sample in samples:
+        tokens = [over_chunks(half.chunks, len(half.patients), None).tokens for half in sample.halves]
+        both = (tokens[0] > 0) & (tokens[1] > 0)
+        for side, half in zip(sides, sample.halves, strict=True):
+            side.append(transform.profile(half)[both])
+    return np.concatenate(sides[0]), np.concatenate(sides[1])
+
+
+def _reliability(found: canonical.Canonical | None) -> dict[str, object]:
+    if found is None:
+        return {"directions": 0}
+    return {
+        "directions": len(found.reliabilities),
+        "correlations": [round(float(value), 3) for value in found.reliabilities],
+        "chance": round(found.chance, 3),
+    }
+
+
+def unit_length(vectors: Vectors) -> Vectors:
+    """Vectors (P, D) scaled to length 1; zeros stay zeros."""
+    scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled
+
+
+def _principal(centred: Vectors, count: int) -> Vectors:
+    """The leading principal axes (D, count) of centred vectors (P, D)."""
+    values, axes = np.linalg.eigh(centred.T @ centred)
+    found: Vectors = axes[:, np.argsort(-values, kind="stable")[:count]].astype(np.float32)
+    return found
