@@ -20,7 +20,9 @@ from torch import Tensor
 
 from ehr_pipeline.embeddings.pooling import ChunkVectors
 
-BATCH, EPOCHS, PATIENCE, RATE, TEMPERATURE = 256, 40, 4, 1e-3, 0.1
+BATCH, RATE, TEMPERATURE = 256, 3e-3, 0.1
+LOOK_EVERY, LOOKS, PATIENCE = 25, 40, 6
+"""Updates between two looks at the held-out patients, looks at most, and looks without improvement that end the training."""
 MOST_CHUNKS = 32
 """Chunks of a half that training looks at; longer halves are cut."""
 
@@ -32,7 +34,7 @@ class Trained:
     arrays: dict[str, NDArray[np.float32]]
     """query and key, (D, D) each."""
     facts: dict[str, Any]
-    """patients, epochs, and losses in nats: validation_loss, that of the parameter-free attention, and chance."""
+    """patients, updates, and losses in nats: training, validation, validation with the parameter-free attention, and chance."""
 
 
 def attend(query: Tensor, key: Tensor, chunks_CD: Tensor) -> Tensor:
@@ -55,7 +57,7 @@ def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Tr
     learned = _fit(sides, order, held, width, seed, learn=True)
     facts = {
         "patients": len(order),
-        "epochs": learned.epochs,
+        "updates": learned.updates,
         "training_loss": learned.training,
         "validation_loss": learned.validation,
         "plain_validation_loss": plain.validation,
@@ -70,33 +72,37 @@ class _Fitted:
     key: NDArray[np.float32]
     training: float
     validation: float
-    epochs: int
+    updates: int
 
 
 def _fit(sides: list[list[Tensor]], order: NDArray[np.int64], held: int, width: int, seed: int, learn: bool) -> _Fitted:
-    """Train the head, and with `learn` Q and K as well. The weights of the best epoch on the held-out patients stay."""
+    """Train the head, and with `learn` Q and K as well. The weights that did best on the held-out patients stay."""
     query, key, head = (torch.eye(width, requires_grad=learn or name == "head") for name in ("query", "key", "head"))
     trained = [parameter for parameter in (query, key, head) if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01)
     rng = np.random.default_rng([seed, 0xA67])
     own, others = order[held:], order[:held]
     best = _Fitted(query.detach().numpy().copy(), key.detach().numpy().copy(), math.nan, math.inf, 0)
-    for epoch in range(1, EPOCHS + 1):
+    waiting: list[NDArray[np.int64]] = []
+    for look in range(1, LOOKS + 1):
         losses = []
-        for rows in _batches(rng.permutation(own)):
-            loss = _loss(sides, rows, query, key, head)
+        for _ in range(LOOK_EVERY):
+            waiting = waiting or _batches(rng.permutation(own))
+            if not waiting:
+                return best
+            loss = _loss(sides, waiting.pop(), query, key, head)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             losses.append(loss.item())
         with torch.no_grad():
             checked = [_loss(sides, rows, query, key, head).item() for rows in _batches(others)]
-        if not losses or not checked:
-            break
+        if not checked:
+            return best
         if np.mean(checked) < best.validation:
             arrays = (query.detach().numpy().copy(), key.detach().numpy().copy())
-            best = _Fitted(*arrays, float(np.mean(losses)), float(np.mean(checked)), epoch)
-        elif epoch - best.epochs >= PATIENCE:
+            best = _Fitted(*arrays, float(np.mean(losses)), float(np.mean(checked)), look * LOOK_EVERY)
+        elif look * LOOK_EVERY - best.updates >= PATIENCE * LOOK_EVERY:
             break
     return best
 

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 Vectors = NDArray[np.float32]
 RIDGE = 1e-3
 """Added to the covariance, relative to its mean diagonal: directions without spread are not blown up."""
-PERMUTATIONS = 20
+PERMUTATIONS, DEVIATIONS = 40, 4
+"""A direction must agree better than the best one of shuffled halves does on average, by so many standard deviations."""
 FEWEST_PATIENTS = 50
 
 
@@ -31,7 +32,7 @@ class Canonical:
     reliabilities: NDArray[np.float64]
     """Correlation (K,) of the halves along each direction, falling."""
     chance: float
-    """The largest correlation when the halves belong to different patients, over some permutations."""
+    """What a correlation has to exceed: see DEVIATIONS."""
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Vectors (P, K)."""
@@ -42,8 +43,8 @@ class Canonical:
 def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
     """At most `most` directions in which two halves (P, D) of the same patients agree better than halves of different ones do.
 
-    None with fewer than FEWEST_PATIENTS patients, or when there is no such direction. The limit of chance is the largest
-    correlation over PERMUTATIONS shuffles (parallel analysis, Horn 1965).
+    None with fewer than FEWEST_PATIENTS patients, or when there is no such direction. What chance does is seen from shuffles
+    (parallel analysis, Horn 1965).
     """
     if len(one) < FEWEST_PATIENTS:
         return None
@@ -60,7 +61,8 @@ def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
         return found
 
     rng = np.random.default_rng([seed, 0xCA40])
-    chance = max(float(agreement(b[rng.permutation(len(b))])[0][-1]) for _ in range(PERMUTATIONS))
+    shuffled = np.array([agreement(b[rng.permutation(len(b))])[0][-1] for _ in range(PERMUTATIONS)])
+    chance = float(shuffled.mean() + DEVIATIONS * shuffled.std())
     correlations, found = agreement(b)
     order = np.argsort(-correlations, kind="stable")
     kept = order[: min(most, int((correlations > chance).sum()))]

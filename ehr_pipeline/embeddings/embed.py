@@ -89,10 +89,10 @@ def write_chunks(path: Path, chunks: ChunkVectors) -> None:
 
 
 def read_chunks(path: Path) -> ChunkVectors:
-    """Map what `write_chunks` wrote."""
+    """Read what `write_chunks` wrote."""
     table = schemas.read(path).combine_chunks()
     vector = table.column("vector")
-    flat = vector.combine_chunks().flatten().to_numpy().reshape(table.num_rows, vector.type.list_size)
+    flat = vector.combine_chunks().flatten().to_numpy().reshape(table.num_rows, vector.type.list_size).copy()
     patient, weight, tokens = (table.column(name).to_numpy() for name in ("patient", "weight", "tokens"))
     return ChunkVectors(flat, patient, weight, tokens)
 

@@ -92,12 +92,15 @@ def pool_chunks(
             torch.from_numpy(array).to(device)
             for array in (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.chunks)
         )
+        weighed = (weights_V[tokens] * (segments > 0)).reshape(-1)
+        places = torch.nonzero(weighed)[:, 0]
+        if not len(places):
+            continue
+        # The last layer is computed for chosen tokens only: nobody reads the others.
         with autocast(device, how.precision):
-            hidden_RTD = model.hidden(tokens, positions, segments)
-        weighed = weights_V[tokens] * (segments > 0)
-        counted = weighed > 0
-        own, weight = owner[counted], weighed[counted]
-        sums_CD.index_add_(0, own, hidden_RTD[counted].float() * weight[:, None])
+            hidden_MD = model.hidden(tokens, positions, segments, places)
+        own, weight = owner.reshape(-1)[places], weighed[places]
+        sums_CD.index_add_(0, own, hidden_MD.float() * weight[:, None])
         weights_C.index_add_(0, own, weight)
         tokens_C.index_add_(0, own, torch.ones_like(own))
     there = (tokens_C > 0).cpu().numpy()

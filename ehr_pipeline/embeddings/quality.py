@@ -18,8 +18,8 @@ from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Vectors = NDArray[np.float32]
-SAMPLE = 5_000
-"""Patients that are compared with each other; figures of the whole cohort would grow with its square."""
+DESCRIBED, COMPARED = 50_000, 5_000
+"""Patients whose distances are described, and patients that are compared with each other, at most: memory stays bounded."""
 NEIGHBOURS = 15
 WARN_FROM = 0.3
 
@@ -34,15 +34,16 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of the embeddings in `out`, beside the collapse of the published vectors (`plain`, shard by shard)."""
     described, whole, before = [], [], []
+    every = max(1, -(-cohort.num_rows // DESCRIBED))
     for path, published in zip(dataset, plain, strict=True):
         ids, vectors = _read(out / "embeddings" / path.name)
-        described.append(_describe(path, cohort, ids, chosen, vocabulary))
-        whole.append(vectors)
-        before.append(published)
+        described.append(_describe(path, cohort, ids.take(pa.array(np.arange(0, len(ids), every))), chosen, vocabulary))
+        whole.append(vectors[::every].copy())
+        before.append(published[::every].copy())
     facts = pa.concat_tables(described)
     vectors = np.concatenate(whole)
     numbers = {name: facts.column(name).to_numpy() for name in ("age", "concepts", "inverse_frequency")}
-    step = max(1, -(-len(vectors) // SAMPLE))
+    step = max(1, -(-len(vectors) // COMPARED))
     some = vectors[::step]
     labels = np.unique(facts.column("disease").to_pylist(), return_inverse=True)[1][::step]
     neighbours = nearest(some, NEIGHBOURS)
@@ -169,11 +170,11 @@ def _read(path: Path) -> tuple[pa.Array, Vectors]:
 
 
 def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
-    """Vectors of a folder by patient, at most SAMPLE of them."""
+    """Vectors of a folder by patient, at most COMPARED of them."""
     found: dict[str, Vectors] = {}
     for path in dataset:
         ids, vectors = _read(folder / path.name)
-        share = -(-SAMPLE // max(len(dataset), 1))
+        share = -(-COMPARED // max(len(dataset), 1))
         found |= dict(zip(ids.to_pylist()[:share], vectors[:share], strict=True))
     return found
 

@@ -4,7 +4,8 @@
 2. The common component goes out: the mean over the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
 3. The concept profile and its course (`embeddings.profile`), in the directions that are found again in the other half of the visits
    (`embeddings.canonical`).
-4. Both are scaled to length 1 and stand beside each other, so that the cosine of two patients is the weighted mean of two cosines.
+4. Both are scaled to length 1, centred, scaled again (or short records would lie outside, long ones inside), and stand beside each
+   other, so that the cosine of two patients is the weighted mean of two cosines.
 
 Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
 `transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
@@ -42,7 +43,7 @@ class Part:
 
 
 def some_of(part: Part, own: NDArray[np.int64]) -> Part:
-    """Only some patients of a part: `own` (p,) are indices into its patients, rising."""
+    """Only some patients of a part, with a copy of their visits alone: `own` (p,) are indices into its patients, rising."""
     place = np.full(len(part.patients), -1)
     place[own] = np.arange(len(own))
     chunks = part.chunks
@@ -50,7 +51,10 @@ def some_of(part: Part, own: NDArray[np.int64]) -> Part:
     fewer = ChunkVectors(
         chunks.vectors_CD[kept], place[chunks.patient[kept]], chunks.weights[kept], chunks.tokens[kept]
     )
-    return Part(part.shard, part.patients[own], fewer)
+    wanted = np.zeros(len(part.shard.birth_day), bool)
+    wanted[part.patients[own]] = True
+    visits = np.repeat(wanted, np.diff(part.shard.patient_start))
+    return Part(part.shard.keep_visits(visits), part.patients[own], fewer)
 
 
 @dataclass(frozen=True)
@@ -61,13 +65,13 @@ class Transform:
     weights: Vectors
     """Weight of each token id (V,), 0 where it is not chosen."""
     arrays: dict[str, NDArray[Any]]
-    """centre (D,), common (D, r), concepts (S,), basis (S, K), profile_centre and directions; aggregator.query and .key (D, D)."""
+    """centre, common; concepts, basis, halves_centre, directions, profile_centre; aggregator.query and aggregator.key."""
 
     def attention(self) -> Attention | None:
         """What stands between the chunks."""
         if self.settings.attention == "trained":
-            own = {name.removeprefix("aggregator."): torch.from_numpy(a) for name, a in self.arrays.items()}
-            return partial(aggregator.attend, own["query"], own["key"])
+            query, key = (torch.from_numpy(self.arrays[f"aggregator.{name}"]) for name in ("query", "key"))
+            return partial(aggregator.attend, query, key)
         return attend if self.settings.attention == "plain" else None
 
     def apply(self, part: Part) -> Pooled:
@@ -77,11 +81,9 @@ class Transform:
         if "centre" in self.arrays:
             vectors = self.without_common(vectors)
         if "basis" in self.arrays:
-            told = self.profile(part)
-            if "directions" in self.arrays:
-                told = (told - self.arrays["profile_centre"]) @ self.arrays["directions"]
+            told = unit_length(self.confirmed(part) - self.arrays["profile_centre"])
             share = self.settings.encoder_share
-            vectors = np.hstack([np.sqrt(share) * unit_length(vectors), np.sqrt(1 - share) * unit_length(told)])
+            vectors = np.hstack([np.sqrt(share) * unit_length(vectors), np.sqrt(1 - share) * told])
         vectors[pooled.tokens == 0] = 0
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
@@ -89,6 +91,13 @@ class Transform:
         """Concept profiles of some patients (P, K), and their course behind them."""
         arrays, course = self.arrays, self.settings.course
         return profile.features(part.shard, part.patients, arrays["concepts"], arrays["basis"], course)
+
+    def confirmed(self, part: Part) -> Vectors:
+        """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
+        told = self.profile(part)
+        if "directions" in self.arrays:
+            told = (told - self.arrays["halves_centre"]) @ self.arrays["directions"]
+        return unit_length(told)
 
     def without_common(self, vectors: Vectors) -> Vectors:
         """Vectors (P, D) of length 1 without their common component."""
@@ -152,7 +161,9 @@ def fit(
         found = canonical.fit(*_halves(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)
         if found is not None:
-            arrays |= {"profile_centre": found.centre, "directions": found.directions}
+            arrays |= {"halves_centre": found.centre, "directions": found.directions}
+    if settings.profile:
+        arrays["profile_centre"] = np.concatenate([transform.confirmed(s.whole) for s in samples]).mean(0)
     return transform, told
 
 
