@@ -20,6 +20,7 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.embeddings import quality, selection, transform, weights
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
+from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
@@ -141,7 +142,10 @@ class _Cohort:
             count = len(parts[0].patients)
             own = np.sort(rng.permutation(count)[: int(np.ceil(share * count))])
             whole, one, other = (transform.some_of(part, own) for part in parts)
-            yield transform.Sample(whole, (one, other))
+            # Each shard's division is drawn for the sampled patients' visits alone.
+            half = half_to_learn_from(len(whole.shard.visit_day), number, self.seed)
+            views = (whole.shard.keep_visits(half), whole.shard.keep_visits(~half))
+            yield transform.Sample(whole, (one, other), views)
 
     def plain_vectors(self) -> Iterator[NDArray[np.float32]]:
         """The published vectors of each shard's patients that have one, to compare with."""

@@ -21,7 +21,8 @@ Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
 """Patients whose distances are described, and patients that are compared with each other, at most: memory stays bounded."""
 NEIGHBOURS = 15
-WARN_FROM = 0.3
+CORRELATED = ("age", "concepts", "inverse_frequency")
+"""Mean age over the record, tokens in it, and mean log of one over the share of all events of its chosen concepts."""
 
 
 def measure(
@@ -42,7 +43,7 @@ def measure(
         before.append(published[::every].copy())
     facts = pa.concat_tables(described)
     vectors = np.concatenate(whole)
-    numbers = {name: facts.column(name).to_numpy() for name in ("age", "concepts", "inverse_frequency")}
+    numbers = {name: facts.column(name).to_numpy() for name in CORRELATED}
     step = max(1, -(-len(vectors) // COMPARED))
     some = vectors[::step]
     labels = np.unique(facts.column("disease").to_pylist(), return_inverse=True)[1][::step]

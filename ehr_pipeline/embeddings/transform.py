@@ -87,14 +87,14 @@ class Transform:
         vectors[pooled.tokens == 0] = 0
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
-    def profile(self, part: Part) -> Vectors:
+    def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
         """Concept profiles of some patients (P, K), and their course behind them."""
         arrays, course = self.arrays, self.settings.course
-        return profile.features(part.shard, part.patients, arrays["concepts"], arrays["basis"], course)
+        return profile.features(shard, patients, arrays["concepts"], arrays["basis"], course)
 
     def confirmed(self, part: Part) -> Vectors:
         """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
-        told = self.profile(part)
+        told = self.profile(part.shard, part.patients)
         if "directions" in self.arrays:
             told = (told - self.arrays["halves_centre"]) @ self.arrays["directions"]
         return unit_length(told)
@@ -126,10 +126,13 @@ class Transform:
 
 @dataclass(frozen=True)
 class Sample:
-    """Patients that have a vector in both halves: the whole and the halves, in the same order."""
+    """Some patients to learn from."""
 
     whole: Part
     halves: tuple[Part, Part]
+    """The halves of the split-half test, with chunk vectors: trained attention learns from them."""
+    views: tuple[Shard, Shard]
+    """Two other halves of the visits of the patients of `whole.shard`: canonical directions are learned from them."""
 
 
 def fit(
@@ -158,7 +161,7 @@ def fit(
                 gram.add(block)
         arrays["basis"] = gram.components(settings.profile)
     if settings.profile and settings.reliable:
-        found = canonical.fit(*_halves(transform, samples), settings.reliable, seed)
+        found = canonical.fit(*_views(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)
         if found is not None:
             arrays |= {"halves_centre": found.centre, "directions": found.directions}
@@ -167,14 +170,14 @@ def fit(
     return transform, told
 
 
-def _halves(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
-    """Profiles of both halves of the patients that have both."""
+def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
+    """Profiles of both views of the patients that have chosen concepts in both."""
     sides: tuple[list[Vectors], list[Vectors]] = ([], [])
     for sample in samples:
-        tokens = [over_chunks(half.chunks, len(half.patients), None).tokens for half in sample.halves]
-        both = (tokens[0] > 0) & (tokens[1] > 0)
-        for side, half in zip(sides, sample.halves, strict=True):
-            side.append(transform.profile(half)[both])
+        told = [transform.profile(view, sample.whole.patients) for view in sample.views]
+        both = told[0].any(1) & told[1].any(1)
+        for side, own in zip(sides, told, strict=True):
+            side.append(own[both])
     return np.concatenate(sides[0]), np.concatenate(sides[1])
 
 
