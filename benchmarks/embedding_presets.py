@@ -1,10 +1,11 @@
 """Which vectors are best? Published, recommended and parts of it beside the honest baseline, on several planted cohorts.
 
 Cohorts: the demo's groups, which counts of concepts tell apart, and the groups of `synth --plant subtle`, which differ by the order
-of their companions, by age, or by synonymous codes; of these each kind is clustered alone. For each set of vectors: adjusted Rand
-index of spectral clusters, as many as planted groups; its difference to the baseline (square-rooted counts of the same concepts,
-truncated SVD) with a 95 % interval over 1,000 bootstraps of the patients; and the collapse, as rank correlations of the distance to
-the centre.
+of their companions, by age, or by synonymous codes. For each set of vectors: adjusted Rand index with as many clusters as planted
+groups; its difference to the baseline (square-rooted counts of the same concepts, truncated SVD) with a 95 % interval over 1,000
+bootstraps of the patients; and the collapse, as rank correlations of the distance to the centre. Groups by counts are clustered
+spectrally, as the pipeline does; each kind of subtle groups alone by k-means, since the neighbour graph of a few hundred patients
+falls into parts and spectral clusters are then small parts, for every set of vectors.
 
 Usage: python benchmarks/embedding_presets.py [--counts 0 1] [--subtle 0] [--patients 5000] [--epochs 7] [--keep FOLDER]
 """
@@ -23,13 +24,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import results
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.clusters.methods import cluster
+from ehr_pipeline.clusters.methods import cluster, unit_length
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.embeddings import build, quality
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
@@ -42,10 +44,7 @@ PUBLISHED = EmbeddingsSettings.PRESETS["published"]["vectors"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "published": PUBLISHED,
     "published, trained attention": PUBLISHED | {"attention": "trained"},
-    **{
-        f"encoder only, {weighting}": {"weighting": weighting, "profile": 0}
-        for weighting in ("equal", "sif", "log", "root")
-    },
+    **{f"encoder only, {name}": {"weighting": name, "profile": 0} for name in ("equal", "sif", "log", "root")},
     "profile only": {"encoder_share": 0.0},
     "recommended": {},
 }
@@ -110,12 +109,20 @@ def parts(truth: PlantedGroups, ids: list[str]) -> Iterator[tuple[str, NDArray[n
         yield kind or "counts", rows, np.unique(names[rows], return_inverse=True)[1]
 
 
-def measure(pipeline: Pipeline, name: str, scratch: Path) -> Iterator[Figures]:
+def divide(vectors: NDArray[np.float32], n: int, seed: int, spectral: bool) -> NDArray[np.int64]:
+    """Labels of n clusters."""
+    if spectral:
+        return cluster(vectors, "spectral", n, 15, seed)
+    labels: NDArray[np.int64] = KMeans(n, n_init=10, random_state=seed).fit_predict(unit_length(vectors))
+    return labels
+
+
+def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path) -> Iterator[Figures]:
     """All variants on the cohorts of one extract, and the baseline."""
     truth, seed = PlantedGroups.read(Path(pipeline.study.clusters.truth)), pipeline.study.study.seed
     found: dict[str, tuple[NDArray[np.float32], dict[str, float]]] = {}
-    for variant, changes in VARIANTS.items():
-        artifact, counts = embedded(pipeline, changes, scratch)
+    for variant in variants:
+        artifact, counts = embedded(pipeline, VARIANTS[variant], scratch)
         ids, vectors = read_vectors(artifact, "embeddings")
         found[variant] = (vectors, counts["quality"]["collapse"])
         print(name, variant, counts["quality"], counts.get("reliable"), counts.get("aggregator"), flush=True)
@@ -123,7 +130,7 @@ def measure(pipeline: Pipeline, name: str, scratch: Path) -> Iterator[Figures]:
     rng = np.random.default_rng(0)
     for kind, rows, groups in parts(truth, ids):
         labels = {
-            variant: cluster(vectors[rows], "spectral", int(groups.max()) + 1, 15, seed)
+            variant: divide(vectors[rows], int(groups.max()) + 1, seed, spectral=kind == "counts")
             for variant, (vectors, _) in found.items()
         }
         draws = [rng.integers(0, len(rows), len(rows)) for _ in range(BOOTSTRAPS)]
@@ -142,18 +149,18 @@ def section(all_figures: list[Figures], options: argparse.Namespace) -> str:
     """The text for RESULTS.md."""
     cohorts = list(dict.fromkeys(figures.cohort for figures in all_figures))
     by = {(figures.vectors, figures.cohort): figures for figures in all_figures}
-    variants = ["baseline", *VARIANTS]
+    variants = ["baseline", *options.variants]
     rows: list[tuple[object, ...]] = [
         (variant, *(f"{by[variant, cohort].index:.3f}" for cohort in cohorts)) for variant in variants
     ]
     apart: list[tuple[object, ...]] = [
         (variant, *("{:+.3f} ({:+.3f} to {:+.3f})".format(*by[variant, cohort].against) for cohort in cohorts))
-        for variant in ("published", "profile only", "recommended")
+        for variant in options.variants
     ]
     names = list(quality.CORRELATED)
     collapsed: list[tuple[object, ...]] = []
     for cohort in dict.fromkeys(figures.cohort.split(":")[0] for figures in all_figures):
-        for variant in VARIANTS:
+        for variant in options.variants:
             found = next(f for f in all_figures if f.vectors == variant and f.cohort.startswith(f"{cohort}:"))
             collapsed.append((cohort, variant, *(f"{found.collapse[name]:+.2f}" for name in names)))
     return "\n\n".join(
@@ -178,6 +185,7 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--subtle-epochs", type=int, default=7)
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
     parser.add_argument("--keep", type=Path, help="folder to keep the studies in")
     options = parser.parse_args()
     found: list[Figures] = []
@@ -188,7 +196,7 @@ def main() -> None:
         for name, plant, seed, epochs in plans:
             pipeline = studied(kept / f"{name}{seed}", options.patients, seed, plant, epochs)
             with tempfile.TemporaryDirectory() as scratch:
-                found += measure(pipeline, f"{name} {seed}", Path(scratch))
+                found += measure(pipeline, f"{name} {seed}", options.variants, Path(scratch))
     results.write("embedding_presets.py", "Embedding presets", section(found, options))
 
 

@@ -43,8 +43,8 @@ class VectorSettings:
 
     weighting: Literal["equal", "sif", "log", "root"] = option(
         "Weight of a token by how frequent its concept is, p being the concept's share of all events: 'equal'; 'sif': a / (a + p)"
-        " (Arora 2017); 'log': the logarithm of 1 / share of patients (Spärck Jones 1972); 'root': 1 / √p.",
-        "equal",
+        " (Arora 2017); 'log': the logarithm of 1 + 1 / share of patients (Spärck Jones 1972); 'root': 1 / √p.",
+        "log",
     )
     sif_constant: float = option("The a of 'sif'. Source: 0.001 (Arora 2017).", 1e-3, gt=0)
     attention: Literal["none", "plain", "trained"] = option(
@@ -76,7 +76,7 @@ class VectorSettings:
     )
     encoder_share: float = option(
         "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
-        0.35,
+        0.5,
         ge=0,
         le=1,
     )
