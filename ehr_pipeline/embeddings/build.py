@@ -69,7 +69,7 @@ def build(
             f"None of the {patients:,} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
         )
     learned, told = transform.fit(
-        settings.vectors, own, cohort.occurrences(vocabulary.size), list(cohort.samples()), job["seed"]
+        settings.vectors, own, vectors, cohort.occurrences(vocabulary.size), list(cohort.samples()), job["seed"]
     )
     learned.write(out)
     embedded = 0

@@ -64,6 +64,13 @@ class VectorSettings:
         64,
         ge=0,
     )
+    kinship: float = option(
+        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that synonyms and"
+        " companions count as alike.",
+        0.3,
+        ge=0,
+        lt=1,
+    )
     course: bool = option(
         "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
         True,

@@ -65,7 +65,7 @@ class Transform:
     weights: Vectors
     """Weight of each token id (V,), 0 where it is not chosen."""
     arrays: dict[str, NDArray[Any]]
-    """centre, common; concepts, basis, halves_centre, directions, profile_centre; aggregator.query and aggregator.key."""
+    """centre, common; concepts, passed, basis, halves_centre, directions, profile_centre; aggregator.query and aggregator.key."""
 
     def attention(self) -> Attention | None:
         """What stands between the chunks."""
@@ -90,7 +90,7 @@ class Transform:
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
         """Concept profiles of some patients (P, K), and their course behind them."""
         arrays, course = self.arrays, self.settings.course
-        return profile.features(shard, patients, arrays["concepts"], arrays["basis"], course)
+        return profile.features(shard, patients, arrays["concepts"], arrays["passed"], arrays["basis"], course)
 
     def confirmed(self, part: Part) -> Vectors:
         """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
@@ -136,11 +136,17 @@ class Sample:
 
 
 def fit(
-    settings: VectorSettings, weights: Vectors, occurrences: NDArray[np.int64], samples: Iterable[Sample], seed: int
+    settings: VectorSettings,
+    weights: Vectors,
+    vectors: Vectors,
+    occurrences: NDArray[np.int64],
+    samples: Iterable[Sample],
+    seed: int,
 ) -> tuple[Transform, dict[str, object]]:
     """Learn the transform from samples of the cohort, and say how it went.
 
-    `occurrences` (V,) are the tokens of the cohort. Where the sample is too small for a step, the step is left out, and told.
+    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the tokens of the cohort. Where the sample is too small for
+    canonical directions, the profile stays as it is, and that is told.
     """
     samples, arrays, told = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
     transform = Transform(settings, weights, arrays)
@@ -155,9 +161,12 @@ def fit(
         arrays["common"] = _principal(unit - arrays["centre"], settings.common_components - 1)
     if settings.profile:
         arrays["concepts"] = profile.profiled(occurrences, weights > 0)
+        arrays["passed"] = profile.kinship(arrays["concepts"], vectors, settings.kinship)
         gram = profile.Gram(len(arrays["concepts"]))
         for sample in samples:
-            for block in profile.profiles(sample.whole.shard, sample.whole.patients, arrays["concepts"]):
+            for block in profile.profiles(
+                sample.whole.shard, sample.whole.patients, arrays["concepts"], arrays["passed"]
+            ):
                 gram.add(block)
         arrays["basis"] = gram.components(settings.profile)
     if settings.profile and settings.reliable:

@@ -15,6 +15,7 @@ PATIENTS = [
     ("1980-07-01", "year", [("2000-01-01", [7]), ("2010-01-01", [5])]),
 ]
 CONCEPTS = np.array([5, 6, 7])
+ALONE = np.eye(3, dtype=np.float32)
 
 
 def made(tmp_path: Path) -> Shard:
@@ -22,7 +23,7 @@ def made(tmp_path: Path) -> Shard:
 
 
 def test_square_roots_of_shares_of_the_chosen_concepts(tmp_path: Path) -> None:
-    block = next(profile.profiles(made(tmp_path), np.array([0, 2, 3]), CONCEPTS))
+    block = next(profile.profiles(made(tmp_path), np.array([0, 2, 3]), CONCEPTS, ALONE))
     assert np.allclose(block, np.sqrt([[0.5, 0.25, 0.25], [0, 0, 0], [0.5, 0, 0.5]]))
 
 
@@ -38,13 +39,13 @@ def test_components_are_the_singular_vectors() -> None:
 
 
 def test_the_course_is_later_minus_earlier(tmp_path: Path) -> None:
-    found = profile.features(made(tmp_path), np.arange(4), CONCEPTS, np.eye(3, dtype=np.float32), course=True)
+    found = profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, ALONE, course=True)
     earlier, late = np.sqrt([2 / 3, 1 / 3, 0]), np.array([0, 0, 1])
     assert np.allclose(found[0, 3:], late - earlier)
     assert np.allclose(found[3, 3:], [1, 0, -1])
     assert not found[1].any()
     assert np.array_equal(
-        profile.features(made(tmp_path), np.arange(4), CONCEPTS, np.eye(3, dtype=np.float32), course=False),
+        profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, ALONE, course=False),
         found[:, :3],
     )
 
@@ -53,3 +54,14 @@ def test_the_most_frequent_chosen_concepts_are_profiled(monkeypatch) -> None:  #
     monkeypatch.setattr(profile, "MOST_CONCEPTS", 2)
     chosen = np.array([False, True, True, True, True])
     assert profile.profiled(np.array([9, 3, 0, 5, 4]), chosen).tolist() == [3, 4]
+
+
+def test_kin_share_what_they_have(tmp_path: Path) -> None:
+    vectors = np.array([[0, 0]] * 5 + [[1, 0], [0.9, 0.1], [-1, 0.5], [7, 7]], np.float32)
+    passed = profile.kinship(CONCEPTS, vectors, 0.4)
+    assert np.allclose(passed.sum(1), 1)
+    assert np.allclose(np.diag(passed), 0.6)
+    assert passed[0, 1] > 0.39
+    block = next(profile.profiles(made(tmp_path), np.array([3]), CONCEPTS, passed))
+    assert np.allclose(block**2, np.array([0.5, 0, 0.5]) @ passed, atol=1e-6)
+    assert np.array_equal(profile.kinship(CONCEPTS, vectors, 0.0), ALONE)
