@@ -47,6 +47,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     **{f"encoder only, {name}": {"weighting": name, "profile": 0} for name in ("equal", "sif", "log", "root")},
     "profile only": {"encoder_share": 0.0},
     "recommended": {},
+    "recommended, log": {"weighting": "log"},
 }
 INPUTS = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
 BOOTSTRAPS = 1000
@@ -59,6 +60,8 @@ class Figures:
     cohort: str
     vectors: str
     index: float
+    purity: float
+    """Share of the 15 nearest neighbours that are of the patient's group."""
     against: tuple[float, float, float]
     """Difference to the baseline: the value, and the ends of its interval."""
     collapse: dict[str, float]
@@ -140,7 +143,9 @@ def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path) -
             index = float(adjusted_rand_score(groups, labels[variant]))
             apart = index - float(adjusted_rand_score(groups, labels["baseline"]))
             low, high = np.quantile(own - reference, [0.025, 0.975]).tolist()
-            figures = Figures(f"{name}: {kind}", variant, index, (apart, low, high), collapse)
+            near = quality.nearest(found[variant][0][rows], 15)
+            purity = float((groups[near] == groups[:, None]).mean())
+            figures = Figures(f"{name}: {kind}", variant, index, purity, (apart, low, high), collapse)
             print(figures, flush=True)
             yield figures
 
@@ -152,6 +157,9 @@ def section(all_figures: list[Figures], options: argparse.Namespace) -> str:
     variants = ["baseline", *options.variants]
     rows: list[tuple[object, ...]] = [
         (variant, *(f"{by[variant, cohort].index:.3f}" for cohort in cohorts)) for variant in variants
+    ]
+    near: list[tuple[object, ...]] = [
+        (variant, *(f"{by[variant, cohort].purity:.3f}" for cohort in cohorts)) for variant in variants
     ]
     apart: list[tuple[object, ...]] = [
         (variant, *("{:+.3f} ({:+.3f} to {:+.3f})".format(*by[variant, cohort].against) for cohort in cohorts))
@@ -169,7 +177,9 @@ def section(all_figures: list[Figures], options: argparse.Namespace) -> str:
             f" the counts cohorts, {options.subtle_epochs} on the subtle ones; the demo's encoder and its pooled concepts. Adjusted"
             " Rand index:",
             results.table(("vectors", *cohorts), rows),
-            "Difference to the baseline, with its 95 % bootstrap interval over patients:",
+            "Share of the 15 nearest neighbours that are of the patient's group:",
+            results.table(("vectors", *cohorts), near),
+            "Difference of the adjusted Rand index to the baseline's, with its 95 % bootstrap interval over patients:",
             results.table(("vectors", *cohorts), apart),
             "Collapse: rank correlation of the distance to the centre with",
             results.table(("cohort", "vectors", *names), collapsed),

@@ -44,7 +44,7 @@ class VectorSettings:
     weighting: Literal["equal", "sif", "log", "root"] = option(
         "Weight of a token by how frequent its concept is, p being the concept's share of all events: 'equal'; 'sif': a / (a + p)"
         " (Arora 2017); 'log': the logarithm of 1 + 1 / share of patients (Spärck Jones 1972); 'root': 1 / √p.",
-        "log",
+        "equal",
     )
     sif_constant: float = option("The a of 'sif'. Source: 0.001 (Arora 2017).", 1e-3, gt=0)
     attention: Literal["none", "plain", "trained"] = option(
@@ -83,7 +83,7 @@ class VectorSettings:
     )
     encoder_share: float = option(
         "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
-        0.5,
+        0.35,
         ge=0,
         le=1,
     )
@@ -98,7 +98,6 @@ class EmbeddingsSettings:
         # Chunks of 256, the mean over the chosen tokens, attention between chunks, the mean: exactly as published.
         "published": {
             "vectors": {
-                "weighting": "equal",
                 "attention": "plain",
                 "common_components": 0,
                 "profile": 0,
