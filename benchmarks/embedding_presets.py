@@ -67,8 +67,10 @@ class Figures:
     collapse: dict[str, float]
 
 
-def studied(folder: Path, patients: int, seed: int, plant: str, epochs: int) -> Pipeline:
-    """The chain up to the cohort on one extract."""
+def studied(folder: Path, patients: int, seed: int, plant: str, epochs: int, reuse: bool) -> Pipeline:
+    """The chain up to the cohort on one extract; with `reuse`, as it stands in the folder."""
+    if reuse:
+        return Pipeline(planted_groups.study_in(folder, seed))
     if not is_there(folder, patients, seed, plant=plant):
         generate(folder, patients, seed, plant=plant)
     study = planted_groups.study_in(folder, seed)
@@ -195,6 +197,9 @@ def main() -> None:
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--subtle-epochs", type=int, default=7)
+    parser.add_argument(
+        "--reuse", action="store_true", help="take the studies in --keep as they are, whoever made them"
+    )
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
     parser.add_argument("--keep", type=Path, help="folder to keep the studies in")
     options = parser.parse_args()
@@ -204,7 +209,7 @@ def main() -> None:
         plans = [("seed", "counts", seed, options.epochs) for seed in options.counts]
         plans += [("subtle", "subtle", seed, options.subtle_epochs) for seed in options.subtle]
         for name, plant, seed, epochs in plans:
-            pipeline = studied(kept / f"{name}{seed}", options.patients, seed, plant, epochs)
+            pipeline = studied(kept / f"{name}{seed}", options.patients, seed, plant, epochs, options.reuse)
             with tempfile.TemporaryDirectory() as scratch:
                 found += measure(pipeline, f"{name} {seed}", options.variants, Path(scratch))
     results.write("embedding_presets.py", "Embedding presets", section(found, options))

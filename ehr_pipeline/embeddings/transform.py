@@ -107,7 +107,9 @@ class Transform:
 
     def write(self, folder: Path) -> None:
         """Write the two files."""
-        save_file({"weights": self.weights, **self.arrays}, folder / ARRAYS)
+        # safetensors writes memory as it lies: an array in another order would come back as another.
+        arrays = {"weights": self.weights, **self.arrays}
+        save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
         (folder / FACTS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
