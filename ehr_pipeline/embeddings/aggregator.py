@@ -2,7 +2,8 @@
 
 The encoder is frozen. Each patient's visits are halved at random; both halves are aggregated, and each must find its fellow among
 those of a batch (InfoNCE: van den Oord 2018, 'Representation learning with contrastive predictive coding'; both directions, and a
-linear head that is thrown away afterwards: Chen 2020, SimCLR). Q and K begin as identities: the parameter-free attention.
+linear head that is thrown away afterwards: Chen 2020, SimCLR). Q and K begin as identities, the parameter-free attention, and stay so
+if training does not do better on held-out patients.
 
 Axes: P patients, C chunks, D hidden size.
 """
@@ -34,7 +35,7 @@ class Trained:
     arrays: dict[str, NDArray[np.float32]]
     """query and key, (D, D) each."""
     facts: dict[str, Any]
-    """patients, updates, and losses in nats: training, validation, validation with the parameter-free attention, and chance."""
+    """patients, which was kept, updates, and losses in nats: training, validation, that of the parameter-free one, and chance."""
 
 
 def attend(query: Tensor, key: Tensor, chunks_CD: Tensor) -> Tensor:
@@ -55,15 +56,18 @@ def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Tr
     width = samples[0][0].vectors_CD.shape[1]
     plain = _fit(sides, order, held, width, seed, learn=False)
     learned = _fit(sides, order, held, width, seed, learn=True)
+    better = learned.validation < plain.validation  # else identities stay, which is the parameter-free attention
+    kept = learned if better else plain
     facts = {
         "patients": len(order),
+        "kept": "trained" if better else "plain",
         "updates": learned.updates,
         "training_loss": learned.training,
         "validation_loss": learned.validation,
         "plain_validation_loss": plain.validation,
         "chance_loss": math.log(min(BATCH, held)) if held else 0.0,
     }
-    return Trained({"query": learned.query, "key": learned.key}, facts)
+    return Trained({"query": kept.query, "key": kept.key}, facts)
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,8 @@ from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 
 Vectors = NDArray[np.float32]
+PATIENTS_PER_COMPONENT = 20
+"""At least, so that halves of few patients do not agree by chance in some of many directions."""
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 
 
@@ -170,7 +172,8 @@ def fit(
                 sample.whole.shard, sample.whole.patients, arrays["concepts"], arrays["passed"]
             ):
                 gram.add(block)
-        arrays["basis"] = gram.components(settings.profile)
+        patients = sum(len(sample.whole.patients) for sample in samples)
+        arrays["basis"] = gram.components(max(2, min(settings.profile, patients // PATIENTS_PER_COMPONENT)))
     if settings.profile and settings.reliable:
         found = canonical.fit(*_views(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)

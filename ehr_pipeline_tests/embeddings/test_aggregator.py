@@ -30,7 +30,7 @@ def test_it_learns_which_chunks_tell_who_a_patient_is() -> None:
     halves = (chunks(rng, own, 2.0), chunks(rng, own, 2.0))
     trained = aggregator.train([halves], seed=3)
     facts = trained.facts
-    assert facts["patients"] == 300
+    assert (facts["patients"], facts["kept"]) == (300, "trained")
     assert facts["validation_loss"] < facts["plain_validation_loss"] - 0.1
     again = aggregator.train([halves], seed=3)
     assert again.facts == facts
