@@ -2,8 +2,8 @@
 
 The encoder is frozen. Each patient's visits are halved at random; both halves are aggregated, and each must find its fellow among
 those of a batch (InfoNCE: van den Oord 2018, 'Representation learning with contrastive predictive coding'; both directions, and a
-linear head that is thrown away afterwards: Chen 2020, SimCLR). Q and K begin as identities, the parameter-free attention, and stay so
-if training does not do better on held-out patients.
+linear head that is thrown away afterwards: Chen 2020, SimCLR). Q and K begin as identities, the parameter-free attention, and stay
+so if training does not do better on held-out patients.
 
 Axes: P patients, C chunks, D hidden size.
 """
