@@ -1,9 +1,10 @@
 """Apply a trained encoder to new patients: from a raw extract to one vector for each, with the model's own vocabulary.
 
-    ehr-pipeline embed --model CHECKPOINT --extract FOLDER --settings FILE --out embeddings.arrow
+    ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow
 
 The extract is read, mapped and laid out as the settings say, in a temporary store; nothing of it stays but the vectors. Concepts
 that the model does not know are left out and counted: a vocabulary is never extended, since token ids would change their meaning.
+The vectors are made as those of the patient_embeddings artifact that `--vectors` names, so they can be compared with them.
 """
 
 import dataclasses
@@ -15,10 +16,9 @@ import pyarrow as pa
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Counts
-from ehr_pipeline.concepts.build import input_vectors
-from ehr_pipeline.embeddings import selection
 from ehr_pipeline.embeddings.embed import table_of
-from ehr_pipeline.embeddings.pooling import Inference, pool_patients
+from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
+from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
@@ -29,7 +29,7 @@ from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
-def embed(study: Study, model: Path, extract: Path, out: Path) -> Counts:
+def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) -> Counts:
     """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`). Returns the counts.
 
     Context, age unit and positions are those that the checkpoint carries. Raises InputError when a folder is not what it should be.
@@ -41,7 +41,11 @@ def embed(study: Study, model: Path, extract: Path, out: Path) -> Counts:
         )
     if not extract.is_dir():
         raise InputError(f"{extract}: there is no such folder. --extract names the folder of one extract.")
-    vocabulary = Vocabulary.read(model)
+    vocabulary, transform = Vocabulary.read(model), Transform.read(vectors)
+    if len(transform.weights) != vocabulary.size:
+        raise InputError(
+            f"{vectors} was made with another vocabulary than {model}. Name the embeddings of this very model."
+        )
     with tempfile.TemporaryDirectory(prefix="ehr-embed-") as scratch, process_group(study.launcher.threads) as device:
         landing = Path(scratch) / "landing"
         landing.mkdir()
@@ -66,13 +70,12 @@ def embed(study: Study, model: Path, extract: Path, out: Path) -> Counts:
             batch_tokens=study.embeddings.batch_tokens,
             precision=study.encoder.precision,
         )
-        pooling = study.embeddings.pooling
-        chosen = selection.select(pooling, vocabulary, input_vectors(model), pipeline.concept_of_code())
         tables = []
         for path in sorted((Path(scratch) / "patients" / "patients").glob("*.arrow")):
-            ids = schemas.read(path, ["patient_id"]).column("patient_id")
-            pooled = pool_patients(encoder, Shard.read(path), np.arange(len(ids)), chosen, how, device)
-            tables.append(table_of(ids, pooled))
+            ids, shard = schemas.read(path, ["patient_id"]).column("patient_id"), Shard.read(path)
+            everybody = np.arange(len(ids))
+            chunks = pool_chunks(encoder, shard, everybody, transform.weights, how, device)
+            tables.append(table_of(ids, transform.apply(Part(shard, everybody, chunks))))
     table = pa.concat_tables(tables)
     schemas.write(out, table)
     return {

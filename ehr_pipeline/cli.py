@@ -65,6 +65,9 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(command=_export)
     embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
     embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    embed.add_argument(
+        "--vectors", type=Path, required=True, help="folder of a patient_embeddings artifact: how vectors are made"
+    )
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
     embed.set_defaults(command=_embed)
@@ -91,7 +94,15 @@ def _parser() -> argparse.ArgumentParser:
         default=0.5,
         help="share of patients with one of the five diseases (default: 0.5)",
     )
-    synth.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
+    kind = synth.add_mutually_exclusive_group()
+    kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
+    kind.add_argument(
+        "--plant",
+        choices=["counts", "subtle"],
+        default="counts",
+        help="'counts': groups that differ by how often concepts are recorded (default); 'subtle': by their order, by age,"
+        " or by synonymous codes",
+    )
     synth.set_defaults(command=_synth)
     ui = commands.add_parser("ui", help="start the Dagster UI")
     ui.add_argument("--settings", type=Path)
@@ -237,7 +248,7 @@ def _embed(options: argparse.Namespace) -> int:
     study = _study(options)
     from ehr_pipeline import apply
 
-    counts = apply.embed(study, options.model, options.extract, options.out)
+    counts = apply.embed(study, options.model, options.vectors, options.extract, options.out)
     unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(
@@ -267,7 +278,7 @@ def _settings(options: argparse.Namespace) -> int:
 def _synth(options: argparse.Namespace) -> int:
     from ehr_pipeline.synthetic import generate
 
-    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null)
+    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant)
     print(f"wrote {options.patients:,} patients to {options.out}")
     return 0
 

@@ -29,6 +29,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "mapped_events": "4",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
+    "patient_embeddings": "2",
     "clusters": "2",
 }
 # What the embedding job has to know of the encoder.
@@ -218,11 +219,19 @@ class Pipeline:
             "seed": self.study.study.seed,
             "threads": self.study.launcher.threads,
         }
-        return self._make(
-            "patient_embeddings",
-            self._versions(*artifacts, "mapped_events"),
-            lambda out: build.build(artifacts, self.concept_of_code(), settings.pooling, job, launch, out),
+        inputs = self._versions(*artifacts, "mapped_events")
+        # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
+        work = (
+            self.store.folder("patient_embeddings")
+            / f".embedding-{self._recipe('patient_embeddings', inputs).fingerprint}"
         )
+        artifact = self._make(
+            "patient_embeddings",
+            inputs,
+            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out),
+        )
+        shutil.rmtree(work, ignore_errors=True)
+        return artifact
 
     def clusters(self) -> Artifact:
         """Divide the cohort, and test whether the division means anything."""
@@ -294,6 +303,8 @@ class Pipeline:
             case "patient_embeddings":
                 own = {
                     "pooling": fields.identity(study.embeddings.pooling),
+                    "preset": study.embeddings.preset,
+                    "vectors": fields.identity(study.embeddings.vectors),
                     **{name: encoder[name] for name in ENCODER_SHAPE},
                     **seed,
                 }

@@ -4,11 +4,10 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from ehr_pipeline import fields
-from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.settings import Study
 
 HEAD = """# Settings
@@ -98,11 +97,18 @@ def _default(field: "dataclasses.Field[Any]") -> str:
 
 
 def _presets(cls: Any) -> list[str]:
-    """What each preset of the encoder changes."""
-    if cls is not EncoderSettings:
-        return []
-    lines = [""]
-    for name, values in EncoderSettings.PRESETS.items():
-        changes = ", ".join(f"`{key} = {json.dumps(value)}`" for key, value in values.items())
-        lines.append(f"- preset `{name}`: {changes or 'the defaults above'}")
-    return lines
+    """What each preset changes."""
+    presets: dict[str, dict[str, Any]] = getattr(cls, "PRESETS", {})
+    return (
+        ["", *(f"- preset `{name}`: {_changes(values) or 'the defaults above'}" for name, values in presets.items())]
+        if presets
+        else []
+    )
+
+
+def _changes(values: Mapping[str, Any], section: str = "") -> str:
+    """Values of a preset as they would stand in the file."""
+    return ", ".join(
+        _changes(value, f"{key}.") if isinstance(value, Mapping) else f"`{section}{key} = {json.dumps(value)}`"
+        for key, value in values.items()
+    )

@@ -129,13 +129,15 @@ def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str
 
 
 def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Lay the values of a named preset under those of the file."""
-    encoder = values.get("encoder")
-    if not isinstance(encoder, Mapping):
-        return dict(values)
-    name = encoder.get("preset", "published")
-    preset = EncoderSettings.PRESETS.get(name, {}) if isinstance(name, str) else {}
-    return {**values, "encoder": {**preset, **encoder}}
+    """Lay the values of named presets under those of the file."""
+    filled = dict(values)
+    for section, cls in (("encoder", EncoderSettings), ("embeddings", EmbeddingsSettings)):
+        own = values.get(section)
+        if isinstance(own, Mapping):
+            presets: dict[str, dict[str, Any]] = cls.PRESETS
+            name = own.get("preset", next(iter(presets)))
+            filled[section] = _merged(presets.get(name, {}) if isinstance(name, str) else {}, own)
+    return filled
 
 
 @cache

@@ -1,14 +1,15 @@
-"""Patient vectors: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N processes.
+"""Chunk vectors of the cohort: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N processes.
 
-Job: checkpoint, vocabulary, dataset (folders), cohort (Arrow file), selected (file with chosen token ids), settings (context,
-age_unit, max_positions, batch_tokens, precision), seed, threads, out. Each process takes every N-th shard.
+Job: checkpoint, vocabulary, dataset (folders), cohort (Arrow file), weights (file with the weight of each token id, npy), settings
+(context, age_unit, max_positions, batch_tokens, precision), seed, threads, work. Each process takes every N-th shard, and holds one
+shard at a time; so memory does not grow with the number of patients.
 
-Fills `embeddings/` and, for the split-half test, `half_a/` and `half_b/`: the same patients from two random halves of their
-visits. Patients without a chosen token are left out here, and reported by the caller.
+Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
+their visits. A file appears whole or not at all, and is not made again: a job that was killed goes on with the missing shards.
 """
 
-import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import jobs, schemas
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.halves import first_half
-from ehr_pipeline.embeddings.pooling import Inference, Pooled, pool_patients
+from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, pool_chunks
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder
@@ -27,22 +28,23 @@ from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.vocabulary.table import Vocabulary
 
+PARTS = ("whole", "half_a", "half_b")
+
 _log = logging.getLogger("ehr_pipeline")
 
 
 def run(job: jobs.Job) -> None:
-    """Embed the cohort. Raises UserError when checkpoint and vocabulary do not belong together."""
+    """Embed the cohort's chunks. Raises UserError when checkpoint and vocabulary do not belong together."""
     with process_group(job.get("threads", 0)) as device:
         vocabulary = Vocabulary.read(Path(job["vocabulary"]))
         model = checkpoint.load(Path(job["checkpoint"]), vocabulary, device)
-        chosen = np.zeros(vocabulary.size, bool)
-        chosen[json.loads(Path(job["selected"]).read_text(encoding="utf-8"))] = True
+        weights = np.load(Path(job["weights"]))
         cohort = schemas.read(Path(job["cohort"]))
         shards = sorted(Path(job["dataset"]).glob("*.arrow"))
         progress = Progress("embedding patients", len(shards))
         for number, path in enumerate(shards):
             if number % jobs.world_size() == jobs.rank():
-                _embed_shard(job, model, path, number, rows_of_shard(cohort, path.name), chosen, device)
+                _embed_shard(job, model, path, number, rows_of_shard(cohort, path.name), weights, device)
             progress.advance(1)
 
 
@@ -52,16 +54,47 @@ def _embed_shard(
     path: Path,
     number: int,
     patients: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
+    weights: NDArray[np.float32],
     device: torch.device,
 ) -> None:
-    shard, how = Shard.read(path), Inference(**job["settings"])
-    ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(patients))
-    half = first_half(len(shard.visit_day), number, job["seed"])
-    parts = (("embeddings", shard), ("half_a", shard.keep_visits(half)), ("half_b", shard.keep_visits(~half)))
-    for folder, part in parts:
-        pooled = pool_patients(model, part, patients, chosen, how, device)
-        schemas.write(Path(job["out"]) / folder / path.name, table_of(ids, pooled))
+    work, whole = Path(job["work"]), Shard.read(path)
+    for name in PARTS:
+        target = work / name / path.name
+        if not target.is_file():
+            part = part_of(whole, name, number, job["seed"])
+            found = pool_chunks(model, part, patients, weights, Inference(**job["settings"]), device)
+            write_chunks(target, found)
+
+
+def part_of(shard: Shard, name: str, number: int, seed: int) -> Shard:
+    """A shard, or one half of its patients' visits."""
+    if name == "whole":
+        return shard
+    half = first_half(len(shard.visit_day), number, seed)
+    return shard.keep_visits(half if name == "half_a" else ~half)
+
+
+def write_chunks(path: Path, chunks: ChunkVectors) -> None:
+    """Write chunk vectors as an Arrow file, all at once."""
+    width = chunks.vectors_CD.shape[1]
+    columns = {
+        "patient": pa.array(chunks.patient),
+        "weight": pa.array(chunks.weights),
+        "tokens": pa.array(chunks.tokens),
+        "vector": pa.FixedSizeListArray.from_arrays(pa.array(chunks.vectors_CD.ravel()), width),
+    }
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    schemas.write(beside, pa.table(columns))
+    beside.rename(path)
+
+
+def read_chunks(path: Path) -> ChunkVectors:
+    """Read what `write_chunks` wrote."""
+    table = schemas.read(path).combine_chunks()
+    vector = table.column("vector")
+    flat = vector.combine_chunks().flatten().to_numpy().reshape(table.num_rows, vector.type.list_size).copy()
+    patient, weight, tokens = (table.column(name).to_numpy() for name in ("patient", "weight", "tokens"))
+    return ChunkVectors(flat, patient, weight, tokens)
 
 
 def table_of(ids: pa.ChunkedArray, pooled: Pooled) -> pa.Table:

@@ -1,8 +1,10 @@
-"""From token vectors to one vector for each patient, as published: mean in each chunk, attention between chunks, mean.
+"""From token vectors to one vector for each chunk, and from these to one for each patient.
 
-Axes: C chunks, P patients, D hidden size.
+As published: the mean over the chosen tokens of a chunk, attention between chunks, the mean. Beside it tokens may have weights, and
+other attention, or none, may stand between the chunks. Axes: C chunks, P patients, D hidden size, V vocabulary.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,6 +17,23 @@ from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
+
+Attention = Callable[[Tensor], Tensor]
+"""Chunk vectors (C, D) of one patient that attended to each other, (C, D)."""
+
+
+@dataclass(frozen=True)
+class ChunkVectors:
+    """The chunks of some patients that hold a chosen token, patient after patient."""
+
+    vectors_CD: NDArray[np.float32]
+    """Weighted means of the chosen tokens' vectors."""
+    patient: NDArray[np.int64]
+    """Which of the patients each chunk (C,) belongs to, as an index into those that were asked for."""
+    weights: NDArray[np.float32]
+    """Sum of the chosen tokens' weights (C,)."""
+    tokens: NDArray[np.int64]
+    """Chosen tokens (C,)."""
 
 
 @dataclass(frozen=True)
@@ -47,23 +66,24 @@ class Inference:
 
 
 @torch.no_grad()
-def pool_patients(
+def pool_chunks(
     model: PackedEncoder,
     shard: Shard,
     patients: NDArray[np.int64],
-    chosen: NDArray[np.bool_],
+    weights: NDArray[np.floating],
     how: Inference,
     device: torch.device,
-) -> Pooled:
-    """Vectors of some patients (rows of a shard). All tokens attend within their chunk; only the chosen ones are averaged.
+) -> ChunkVectors:
+    """Chunk vectors of some patients (rows of a shard, rising). All tokens attend in their chunk; only chosen ones are averaged.
 
-    `chosen` (V,) flags token ids. A chunk without a chosen token takes no part.
+    `weights` (V,) are those of the token ids; a token of weight 0 is not chosen. A chunk without a chosen token is left out.
     """
     chunks = cut(shard, 0, patients, how.context)
     sequences = Sequences((shard,), chunks, how.age_unit, how.max_positions)
     width = model.stock.config.hidden_size
-    sums_CD, counts_C = torch.zeros(len(chunks), width, device=device), torch.zeros(len(chunks), device=device)
-    flags = torch.from_numpy(chosen).to(device)
+    sums_CD, weights_C = torch.zeros(len(chunks), width, device=device), torch.zeros(len(chunks), device=device)
+    tokens_C = torch.zeros(len(chunks), dtype=torch.int64, device=device)
+    weights_V = torch.from_numpy(weights.astype(np.float32)).to(device)
     for rows in packing.group_rows(
         sequences, np.arange(len(chunks)), how.context, max(how.batch_tokens // how.context, 1)
     ):
@@ -72,24 +92,38 @@ def pool_patients(
             torch.from_numpy(array).to(device)
             for array in (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.chunks)
         )
+        weighed = (weights_V[tokens] * (segments > 0)).reshape(-1)
+        places = torch.nonzero(weighed)[:, 0]
+        if not len(places):
+            continue
+        # The last layer is computed for chosen tokens only: nobody reads the others.
         with autocast(device, how.precision):
-            hidden_RTD = model.hidden(tokens, positions, segments)
-        counted = flags[tokens] & (segments > 0)
-        sums_CD.index_add_(0, owner[counted], hidden_RTD[counted].float())
-        counts_C.index_add_(0, owner[counted], torch.ones(int(counted.sum()), device=device))
-    return _over_chunks(sums_CD.cpu(), counts_C.cpu(), chunks.patient, patients)
+            hidden_MD = model.hidden(tokens, positions, segments, places)
+        own, weight = owner.reshape(-1)[places], weighed[places]
+        sums_CD.index_add_(0, own, hidden_MD.float() * weight[:, None])
+        weights_C.index_add_(0, own, weight)
+        tokens_C.index_add_(0, own, torch.ones_like(own))
+    there = (tokens_C > 0).cpu().numpy()
+    sums, totals = sums_CD.cpu().numpy()[there], weights_C.cpu().numpy()[there]
+    patient = np.searchsorted(patients, chunks.patient[there])
+    return ChunkVectors(sums / totals[:, None], patient, totals, tokens_C.cpu().numpy()[there])
 
 
-def _over_chunks(sums_CD: Tensor, counts_C: Tensor, owner: NDArray[np.int64], patients: NDArray[np.int64]) -> Pooled:
-    vectors = np.zeros((len(patients), sums_CD.shape[1]), np.float32)
-    chunk_count, token_count = np.zeros(len(patients), np.int64), np.zeros(len(patients), np.int64)
-    first = np.searchsorted(owner, patients)  # chunks lie in order of patients
-    last = np.searchsorted(owner, patients, side="right")
-    for index, (begin, end) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
-        counts = counts_C[begin:end]
-        taking_part = counts > 0
-        chunk_count[index], token_count[index] = int(taking_part.sum()), int(counts.sum())
-        if chunk_count[index]:
-            means = sums_CD[begin:end][taking_part] / counts[taking_part, None]
-            vectors[index] = attend(means).mean(0).numpy()
-    return Pooled(vectors, chunk_count, token_count)
+def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None) -> Pooled:
+    """One vector for each of `patients`: the mean of the chunks that attended to each other, or their weighted mean without."""
+    width, owner = chunks.vectors_CD.shape[1], chunks.patient
+    count = np.bincount(owner, minlength=patients)
+    tokens = np.zeros(patients, np.int64)
+    np.add.at(tokens, owner, chunks.tokens)
+    vectors = np.zeros((patients, width), np.float32)
+    if attention is None:
+        total = np.bincount(owner, chunks.weights, patients)[owner]
+        np.add.at(vectors, owner, chunks.vectors_CD * (chunks.weights / total).astype(np.float32)[:, None])
+        return Pooled(vectors, count, tokens)
+    last = np.cumsum(count)
+    alone = np.flatnonzero(count == 1)  # attention to oneself alone changes nothing
+    vectors[alone] = chunks.vectors_CD[last[alone] - 1]
+    for index in np.flatnonzero(count > 1).tolist():
+        own = torch.from_numpy(chunks.vectors_CD[last[index] - count[index] : last[index]])
+        vectors[index] = attention(own).mean(0).numpy()
+    return Pooled(vectors, count, tokens)

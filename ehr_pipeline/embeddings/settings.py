@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from ehr_pipeline.fields import option
 
@@ -38,11 +38,79 @@ class PoolingSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EmbeddingsSettings:
-    """The cohort and its vectors."""
+class VectorSettings:
+    """How a patient's vector is made of those of the chosen tokens. A preset of [embeddings] fills what the file leaves out."""
 
+    weighting: Literal["equal", "sif", "log", "root"] = option(
+        "Weight of a token by how frequent its concept is, p being the concept's share of all events: 'equal'; 'sif': a / (a + p)"
+        " (Arora 2017); 'log': the logarithm of 1 + 1 / share of patients (Spärck Jones 1972); 'root': 1 / √p.",
+        "equal",
+    )
+    sif_constant: float = option("The a of 'sif'. Source: 0.001 (Arora 2017).", 1e-3, gt=0)
+    attention: Literal["none", "plain", "trained"] = option(
+        "Between chunks. 'none': their weighted mean; 'plain': softmax(A Aᵀ / √D) A, then the mean, as published; 'trained':"
+        " softmax(A Q Kᵀ Aᵀ / √D) A, with Q and K trained to tell which halves belong to one patient.",
+        "none",
+    )
+    common_components: int = option(
+        "Common directions that are taken out of the encoder's vectors: 0 leaves them as they are; n takes out their mean and the"
+        " n - 1 leading principal components (Mu & Viswanath 2018).",
+        1,
+        ge=0,
+    )
+    profile: int = option(
+        "Leading components of the concept profile (the square roots of each chosen concept's share in a patient's record) that"
+        " stand beside the encoder's vector; 0 leaves the profile out.",
+        64,
+        ge=0,
+    )
+    kinship: float = option(
+        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that synonyms and"
+        " companions count as alike.",
+        0.3,
+        ge=0,
+        lt=1,
+    )
+    course: bool = option(
+        "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
+        True,
+    )
+    reliable: int = option(
+        "At most so many directions of the profile stay: those that are found again in the other half of a patient's visits,"
+        " weighed by how well. 0 keeps all as they are.",
+        64,
+        ge=0,
+    )
+    encoder_share: float = option(
+        "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
+        0.35,
+        ge=0,
+        le=1,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsSettings:
+    """The cohort and its vectors. A preset fills what the file does not set under [embeddings.vectors]."""
+
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
+        "recommended": {},
+        # Chunks of 256, the mean over the chosen tokens, attention between chunks, the mean: exactly as published.
+        "published": {
+            "vectors": {
+                "attention": "plain",
+                "common_components": 0,
+                "profile": 0,
+            }
+        },
+    }
+
+    preset: Literal["recommended", "published"] = option(
+        "'recommended', or 'published' for the vectors of the published method.", "recommended"
+    )
     cohort: tuple[Disease, ...] = option("The diseases whose patients make the cohort.")
     pooling: PoolingSettings = option("Which tokens are averaged.", PoolingSettings(select="types"))
+    vectors: VectorSettings = option("How the vectors are made.", VectorSettings())
     batch_tokens: int = option("Token slots computed at once.", 16384, role="tuning", ge=256)
 
     def problems(self) -> Iterator[str]:

@@ -78,6 +78,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "reports": settings,
         "seed": inputs.seed,
         "pooling": _pooling(inputs, vocabulary),
+        "collapse": _collapse(inputs),
     }
     content["checklist"] = record.checklist(
         {
@@ -287,11 +288,33 @@ def _agreement(
 def _pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     counts = inputs.artifacts["patient_embeddings"].counts
     chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
-    return {
+    over = {
         "all": "all tokens",
         "types": f"tokens of chosen semantic types ({chosen})",
         "list": f"tokens of a concept list and its nearest neighbours ({chosen})",
     }[counts["pooling"]]
+    vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
+    told = f"the network's mean over {over}"
+    if vectors["profile"]:
+        told += (
+            " beside the shares of these concepts in the record, as far as one half of the visits confirms the other"
+        )
+    return f"{told} (preset '{counts['preset']}')"
+
+
+def _collapse(inputs: Inputs) -> str:
+    """How far a patient's place tells only of age and of the length of the record, beside the published vectors."""
+    quality = inputs.artifacts["patient_embeddings"].counts["quality"]
+    now, published = quality["collapse"], quality["collapse_published"]
+    told = "; ".join(
+        f"{words} {now[name]:+.2f} (published vectors: {published[name]:+.2f})"
+        for name, words in (
+            ("age", "age"),
+            ("concepts", "number of concepts"),
+            ("inverse_frequency", "rarity of concepts"),
+        )
+    )
+    return f"Rank correlation of the distance to the centre of all patients with {told}; 0 is best."
 
 
 def _embedded(path: Path) -> str:

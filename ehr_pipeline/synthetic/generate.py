@@ -17,26 +17,37 @@ import polars as pl
 
 from ehr_pipeline.artifacts import write_atomically
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.synthetic import dirt, people, terminology_files, visits
+from ehr_pipeline.synthetic import dirt, people, subtle, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
-from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS
+from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS, SECOND_GROUP_SHARE, PlantedGroup
 
 VERSION = "2"
 EXTRACT = "2019-04-01"
 BLOCK = 1000  # patients; a block makes one event file
 DELIMITER = "\t"
+# Which groups are planted, and the share of the cohort that has two of them.
+PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
+    "counts": (GROUPS, SECOND_GROUP_SHARE),
+    "subtle": (subtle.GROUPS, 0.0),
+}
 PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
 
 
-def generate(out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False) -> None:
-    """Write an extract of some patients. The same arguments give the same bytes. `null` plants no groups."""
+def generate(
+    out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False, plant: str = "counts"
+) -> None:
+    """Write an extract of some patients. The same arguments give the same bytes. `null` plants no groups.
+
+    `plant` names the groups (see PLANTS): by counts of concepts, or by what counts hardly show.
+    """
+    groups, second_share = PLANTS[plant]
     table = CodeTable.read()
     background = visits.Background(table)
     landing, truth = out / "landing" / EXTRACT, out / "truth"
     landing.mkdir(parents=True, exist_ok=True)
     truth.mkdir(parents=True, exist_ok=True)
     terminology_files.write(out / "terminology", table)
-    _write_groups(truth / "groups.csv", table)
+    _write_groups(truth / "groups.csv", table, groups)
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
     with ExitStack() as stack:
@@ -46,10 +57,10 @@ def generate(out: Path, patients: int, seed: int, cohort_share: float = 0.5, nul
         truth_file.write("patient_id,disease,group,second_group\n")
         for number, first in enumerate(range(0, patients, BLOCK)):
             rng = np.random.default_rng([seed, number])
-            block = people.draw(rng, first, min(BLOCK, patients - first), cohort_share, null)
+            block = people.draw(rng, first, min(BLOCK, patients - first), cohort_share, null, groups, second_share)
             patient_file.write(block.select(PATIENT_COLUMNS).write_csv(include_header=False, separator=DELIMITER))
-            truth_file.write(_named_truth(block).write_csv(include_header=False))
-            counted += _write_events(rng, block, background, landing, number, null)
+            truth_file.write(_named_truth(block, groups).write_csv(include_header=False))
+            counted += _write_events(rng, block, background, landing, number, null, plant)
             progress.advance(block.height)
     facts = {
         "version": VERSION,
@@ -57,26 +68,41 @@ def generate(out: Path, patients: int, seed: int, cohort_share: float = 0.5, nul
         "seed": seed,
         "cohort_share": cohort_share,
         "null": null,
+        **_planted(plant),
         "rows": dict(sorted(counted.items())),
     }
     write_atomically(truth / "dirt.json", json.dumps(facts, indent=1) + "\n")
 
 
-def is_there(out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False) -> bool:
+def _planted(plant: str) -> dict[str, str]:
+    """What the facts say of other groups than the usual ones."""
+    return {"plant": plant} if plant != "counts" else {}
+
+
+def is_there(
+    out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False, plant: str = "counts"
+) -> bool:
     """Whether this very extract was written already; the facts are written last, so it is whole."""
     path = out / "truth" / "dirt.json"
     if not path.is_file():
         return False
     facts = json.loads(path.read_text(encoding="utf-8"))
     asked = {"version": VERSION, "patients": patients, "seed": seed, "cohort_share": cohort_share, "null": null}
-    return {name: facts.get(name) for name in asked} == asked
+    asked |= _planted(plant)
+    return {name: value for name, value in facts.items() if name != "rows"} == asked
 
 
 def _write_events(
-    rng: np.random.Generator, block: pl.DataFrame, background: visits.Background, landing: Path, number: int, null: bool
+    rng: np.random.Generator,
+    block: pl.DataFrame,
+    background: visits.Background,
+    landing: Path,
+    number: int,
+    null: bool,
+    plant: str,
 ) -> Counter[str]:
     """One event file: every third one gzipped. Returns the counts of rows and of dirt."""
-    drawn = visits.draw(rng, block, background, null)
+    drawn = visits.draw(rng, block, background, null, plant)
     drawn = drawn[rng.permutation(drawn.height)]
     rows = pl.DataFrame(
         {
@@ -101,8 +127,8 @@ def _write_events(
     return counted + Counter({"rows": lines.height})
 
 
-def _named_truth(block: pl.DataFrame) -> pl.DataFrame:
-    names = [planted.name for planted in GROUPS] + [""]
+def _named_truth(block: pl.DataFrame, groups: tuple[PlantedGroup, ...]) -> pl.DataFrame:
+    names = [planted.name for planted in groups] + [""]
     return block.select(
         "patient_id",
         "disease",
@@ -111,11 +137,11 @@ def _named_truth(block: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _write_groups(path: Path, table: CodeTable) -> None:
+def _write_groups(path: Path, table: CodeTable, groups: tuple[PlantedGroup, ...]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("group", "disease", "code", "cui", "rate", "rate_elsewhere"))
-        for group in GROUPS:
+        for group in groups:
             for code in group.companions:
                 writer.writerow(
                     (group.name, group.disease, code, table.concept_of(code), COMPANION_RATE, ELSEWHERE_RATE)

@@ -1,7 +1,7 @@
 """What is planted: five skin diseases, and ten subgroups with companions, ages and sexes of their own, some of them overlapping.
 
 The subgroups follow what is known of these diseases, so that a clinician recognises them; the rates are chosen so that no
-single visit gives a patient away.
+single visit gives a patient away. `synthetic.subtle` plants other groups, which counts of concepts do not tell apart.
 """
 
 from dataclasses import dataclass

@@ -14,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.shipped import shipped
+from ehr_pipeline.synthetic import subtle
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, COMPANIONS, DISEASE_RATE, DISEASES, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.synthetic.people import END_YEAR
@@ -99,15 +100,22 @@ def _planted_concepts(table: CodeTable) -> set[str]:
     return {table.concept_of(code) for code in DISEASES.values()}
 
 
-def draw(rng: np.random.Generator, people: pl.DataFrame, background: Background, null: bool) -> pl.DataFrame:
-    """Events of some patients: columns person (row of `people`), day (days from 1970-01-01), code."""
+def draw(
+    rng: np.random.Generator, people: pl.DataFrame, background: Background, null: bool, plant: str = "counts"
+) -> pl.DataFrame:
+    """Events of some patients: columns person (row of `people`), day (days from 1970-01-01), code.
+
+    `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.subtle`.
+    """
     visit_person, visit_day = _visits(rng, people)
     age = END_YEAR - people["year_of_birth"].to_numpy()
     years_back = (_day(END_YEAR) - visit_day) / 365.25
     band = np.searchsorted(AGE_BANDS, np.maximum(age[visit_person] - years_back, 0), side="right")
     parts = [
         _background(rng, people, background, visit_person, band),
-        _companions(rng, people, visit_person, background.table, null),
+        subtle.draw(rng, people, visit_person, visit_day)
+        if plant == "subtle" and not null
+        else _companions(rng, people, visit_person, background.table, null),
         _diseases(rng, people, visit_person, background.table),
         _bulk(rng, len(visit_person), background.table),
     ]

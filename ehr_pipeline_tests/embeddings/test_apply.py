@@ -14,7 +14,8 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 
 def test_the_same_patients_get_the_same_vectors(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
     model = tiny.store.current("encoder_checkpoint").file("checkpoint")
-    counts = embed(tiny.study, model, extract / "landing" / EXTRACT, tmp_path / "out.arrow")
+    vectors = tiny.store.current("patient_embeddings").path
+    counts = embed(tiny.study, model, vectors, extract / "landing" / EXTRACT, tmp_path / "out.arrow")
     table = schemas.read(tmp_path / "out.arrow")
     found = dict(zip(table["patient_id"].to_pylist(), table["vector"].to_pylist(), strict=True))
     assert (
@@ -34,13 +35,16 @@ def test_the_same_patients_get_the_same_vectors(tiny: Pipeline, extract: Path, t
 
 def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no vocabulary.csv. --model names the folder"):
-        embed(tiny.study, tmp_path, extract, tmp_path / "out.arrow")
+        embed(tiny.study, tmp_path, tmp_path, extract, tmp_path / "out.arrow")
     model = tiny.store.current("encoder_checkpoint").file("checkpoint")
+    vectors = tiny.store.current("patient_embeddings").path
     with pytest.raises(InputError, match="--extract names the folder"):
-        embed(tiny.study, model, tmp_path / "nowhere", tmp_path / "out.arrow")
+        embed(tiny.study, model, vectors, tmp_path / "nowhere", tmp_path / "out.arrow")
+    with pytest.raises(InputError, match="The folder of a patient_embeddings artifact holds both"):
+        embed(tiny.study, model, tmp_path, extract, tmp_path / "out.arrow")
 
 
 def test_the_command_needs_to_know_where_things_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         cli.main(["embed"])
-    assert "--model, --extract, --out" in capsys.readouterr().err
+    assert "--model, --vectors, --extract, --out" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ehr_pipeline import schemas
-from ehr_pipeline.embeddings.pooling import Inference, attend, pool_patients
+from ehr_pipeline.embeddings.pooling import Inference, Pooled, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -38,6 +38,11 @@ def flags(*tokens: int) -> np.ndarray:
     return chosen
 
 
+def published(model: PackedEncoder, shard: Shard, patients: np.ndarray, chosen: np.ndarray, how: Inference) -> Pooled:
+    chunks = pool_chunks(model, shard, patients, chosen, how, torch.device("cpu"))
+    return over_chunks(chunks, len(patients), attend)
+
+
 def by_hand(model: PackedEncoder, shard: Shard, patient: int, chosen: np.ndarray) -> torch.Tensor:
     """The published formula, one chunk after the other."""
     chunks = cut(shard, 0, np.array([patient]), 4)
@@ -59,7 +64,7 @@ def by_hand(model: PackedEncoder, shard: Shard, patient: int, chosen: np.ndarray
 @pytest.mark.parametrize("chosen", [flags(*range(5, 20)), flags(12), flags(5, 13), flags(7, 8)])
 def test_the_published_formula(model: PackedEncoder, tmp_path: Path, chosen: np.ndarray) -> None:
     shard = Shard.read(write_shard(tmp_path / "x.arrow", PATIENTS))
-    pooled = pool_patients(model, shard, np.arange(3), chosen, HOW, torch.device("cpu"))
+    pooled = published(model, shard, np.arange(3), chosen, HOW)
     for patient in range(3):
         tokens = [t for _, visit in PATIENTS[patient][2] for t in visit]
         assert pooled.tokens[patient] == sum(chosen[t] for t in tokens)
@@ -74,8 +79,31 @@ def test_the_published_formula(model: PackedEncoder, tmp_path: Path, chosen: np.
 def test_unchosen_tokens_still_matter_as_context(model: PackedEncoder, tmp_path: Path) -> None:
     other = [("1950-07-01", "year", [("1990-01-01", [5, 14])]), ("1950-07-01", "year", [("1990-01-01", [5, 15])])]
     shard = Shard.read(write_shard(tmp_path / "x.arrow", other))
-    vectors = pool_patients(model, shard, np.arange(2), flags(5), HOW, torch.device("cpu")).vectors_PD
+    vectors = published(model, shard, np.arange(2), flags(5), HOW).vectors_PD
     assert not np.allclose(vectors[0], vectors[1])
+
+
+def test_weighted_means(model: PackedEncoder, tmp_path: Path) -> None:
+    """With weights w, a patient is the mean of all chosen tokens' vectors weighted by w, whatever the chunks."""
+    shard = Shard.read(write_shard(tmp_path / "x.arrow", PATIENTS))
+    weights = np.zeros(20)
+    weights[[5, 7, 12]] = 0.5, 2.0, 1.0
+    chunks = pool_chunks(model, shard, np.arange(3), weights, HOW, torch.device("cpu"))
+    pooled = over_chunks(chunks, 3, None)
+    cuts = cut(shard, 0, np.array([0]), 4)
+    sequences = Sequences((shard,), cuts, "year", 514)
+    vectors, used = [], []
+    for number in range(len(cuts)):
+        one = sequences.select(cuts[number : number + 1])
+        with torch.no_grad():
+            hidden = model.stock.roberta_prelayernorm(
+                input_ids=torch.from_numpy(one.tokens)[None], position_ids=torch.from_numpy(one.positions)[None]
+            ).last_hidden_state[0]
+        vectors.append(hidden.numpy() * weights[one.tokens][:, None])
+        used.append(weights[one.tokens])
+    assert np.allclose(pooled.vectors_PD[0], np.concatenate(vectors).sum(0) / np.concatenate(used).sum(), atol=1e-5)
+    assert pooled.tokens.tolist() == [6, 1, 0]
+    assert not pooled.vectors_PD[2].any()
 
 
 def test_attention_between_chunks_by_hand() -> None:
@@ -92,10 +120,8 @@ def test_the_batch_size_and_the_company_of_others_change_nothing(model: PackedEn
 
     shard = Shard.read(write_shard(tmp_path / "x.arrow", PATIENTS))
     everything = flags(*range(5, 20))
-    together = pool_patients(model, shard, np.arange(3), everything, HOW, torch.device("cpu")).vectors_PD
-    alone = pool_patients(
-        model, shard, np.array([1]), everything, replace(HOW, batch_tokens=4), torch.device("cpu")
-    ).vectors_PD
+    together = published(model, shard, np.arange(3), everything, HOW).vectors_PD
+    alone = published(model, shard, np.array([1]), everything, replace(HOW, batch_tokens=4)).vectors_PD
     assert np.allclose(together[1], alone[0], atol=1e-6)
 
 

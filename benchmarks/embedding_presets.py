@@ -1,0 +1,219 @@
+"""Which vectors are best? Published, recommended and parts of it beside the honest baseline, on several planted cohorts.
+
+Cohorts: the demo's groups, which counts of concepts tell apart, and the groups of `synth --plant subtle`, which differ by the order
+of their companions, by age, or by synonymous codes. For each set of vectors: adjusted Rand index with as many clusters as planted
+groups; its difference to the baseline (square-rooted counts of the same concepts, truncated SVD) with a 95 % interval over 1,000
+bootstraps of the patients; and the collapse, as rank correlations of the distance to the centre. Groups by counts are clustered
+spectrally, as the pipeline does; each kind of subtle groups alone by k-means, since the neighbour graph of a few hundred patients
+falls into parts and spectral clusters are then small parts, for every set of vectors.
+
+Usage: python benchmarks/embedding_presets.py [--counts 0 1] [--subtle 0] [--patients 5000] [--epochs 7] [--keep FOLDER]
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import planted_groups
+import pyarrow as pa
+import pyarrow.compute as pc
+import results
+from numpy.typing import NDArray
+from sklearn.cluster import KMeans
+from sklearn.metrics import adjusted_rand_score
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.clusters import baseline
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.clusters.methods import cluster, unit_length
+from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.embeddings import build, quality
+from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
+from ehr_pipeline.pipeline import ENCODER_SHAPE, Pipeline, launch_inprocess
+from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.synthetic.subtle import KINDS
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+PUBLISHED = EmbeddingsSettings.PRESETS["published"]["vectors"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "published": PUBLISHED,
+    "published, trained attention": PUBLISHED | {"attention": "trained"},
+    **{f"encoder only, {name}": {"weighting": name, "profile": 0} for name in ("equal", "sif", "log", "root")},
+    "profile only": {"encoder_share": 0.0},
+    "recommended": {},
+    "recommended, log": {"weighting": "log"},
+}
+INPUTS = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
+BOOTSTRAPS = 1000
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured of one set of vectors on one cohort."""
+
+    cohort: str
+    vectors: str
+    index: float
+    purity: float
+    """Share of the 15 nearest neighbours that are of the patient's group."""
+    against: tuple[float, float, float]
+    """Difference to the baseline: the value, and the ends of its interval."""
+    collapse: dict[str, float]
+
+
+def studied(folder: Path, patients: int, seed: int, plant: str, epochs: int, reuse: bool) -> Pipeline:
+    """The chain up to the cohort on one extract; with `reuse`, as it stands in the folder."""
+    if reuse:
+        return Pipeline(planted_groups.study_in(folder, seed))
+    if not is_there(folder, patients, seed, plant=plant):
+        generate(folder, patients, seed, plant=plant)
+    study = planted_groups.study_in(folder, seed)
+    pipeline = Pipeline(replace(study, encoder=replace(study.encoder, max_epochs=epochs)))
+    pipeline.raw_records(EXTRACT)
+    for asset in planted_groups.SHARED:
+        getattr(pipeline, asset)()
+    return pipeline
+
+
+def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path) -> tuple[Artifact, dict[str, Any]]:
+    """The cohort embedded with other settings. Variants with the same weights share their chunk vectors."""
+    study = pipeline.study
+    own = replace(study.embeddings, vectors=VectorSettings(**vectors))
+    artifacts = {name: pipeline.store.current(name) for name in INPUTS}
+    shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+    job = {"settings": shape | {"batch_tokens": 16384}, "seed": study.study.seed, "threads": study.launcher.threads}
+    out, work = Path(tempfile.mkdtemp(dir=scratch)), scratch / own.vectors.weighting
+    counts = build.build(artifacts, pipeline.concept_of_code(), own, job, launch_inprocess, work, out)
+    return Artifact(out, {}), counts
+
+
+def plain(pipeline: Pipeline, ids: list[str], selected: Path) -> NDArray[np.float32]:
+    """The baseline's vectors of some patients."""
+    members = schemas.read(pipeline.store.current("cohort").file("cohort.arrow"))
+    members = members.sort_by([("shard", "ascending"), ("row", "ascending")])
+    width = Vocabulary.read(pipeline.store.current("vocabulary").path).size
+    counts = baseline.concept_counts(pipeline.store.current("patient_dataset").files("patients"), members, width)
+    chosen = np.zeros(width, np.float32)
+    chosen[json.loads(selected.read_text(encoding="utf-8"))] = 1
+    row = pc.index_in(pa.array(ids), value_set=members.column("patient_id").combine_chunks()).to_numpy()
+    return baseline.vectors(counts[row].multiply(chosen).tocsr(), 64, pipeline.study.study.seed)
+
+
+def parts(truth: PlantedGroups, ids: list[str]) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
+    """Each cohort that is clustered alone: its name, the rows of its patients, and their groups."""
+    names = np.array([truth.group_of.get(patient, "") for patient in ids])
+    kinds = [kind for kind in KINDS if np.char.startswith(names, f"{kind}:").any()]
+    for kind in kinds or [""]:
+        rows = np.flatnonzero((names != "") & np.char.startswith(names, kind))
+        yield kind or "counts", rows, np.unique(names[rows], return_inverse=True)[1]
+
+
+def divide(vectors: NDArray[np.float32], n: int, seed: int, spectral: bool) -> NDArray[np.int64]:
+    """Labels of n clusters."""
+    if spectral:
+        return cluster(vectors, "spectral", n, 15, seed)
+    labels: NDArray[np.int64] = KMeans(n, n_init=10, random_state=seed).fit_predict(unit_length(vectors))
+    return labels
+
+
+def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path) -> Iterator[Figures]:
+    """All variants on the cohorts of one extract, and the baseline."""
+    truth, seed = PlantedGroups.read(Path(pipeline.study.clusters.truth)), pipeline.study.study.seed
+    found: dict[str, tuple[NDArray[np.float32], dict[str, float]]] = {}
+    for variant in variants:
+        artifact, counts = embedded(pipeline, VARIANTS[variant], scratch)
+        ids, vectors = read_vectors(artifact, "embeddings")
+        found[variant] = (vectors, counts["quality"]["collapse"])
+        print(name, variant, counts["quality"], counts.get("reliable"), counts.get("aggregator"), flush=True)
+    found["baseline"] = (plain(pipeline, ids, artifact.file("selected.json")), {})
+    rng = np.random.default_rng(0)
+    for kind, rows, groups in parts(truth, ids):
+        labels = {
+            variant: divide(vectors[rows], int(groups.max()) + 1, seed, spectral=kind == "counts")
+            for variant, (vectors, _) in found.items()
+        }
+        draws = [rng.integers(0, len(rows), len(rows)) for _ in range(BOOTSTRAPS)]
+        reference = np.array([adjusted_rand_score(groups[draw], labels["baseline"][draw]) for draw in draws])
+        for variant, (_, collapse) in found.items():
+            own = np.array([adjusted_rand_score(groups[draw], labels[variant][draw]) for draw in draws])
+            index = float(adjusted_rand_score(groups, labels[variant]))
+            apart = index - float(adjusted_rand_score(groups, labels["baseline"]))
+            low, high = np.quantile(own - reference, [0.025, 0.975]).tolist()
+            near = quality.nearest(found[variant][0][rows], 15)
+            purity = float((groups[near] == groups[:, None]).mean())
+            figures = Figures(f"{name}: {kind}", variant, index, purity, (apart, low, high), collapse)
+            print(figures, flush=True)
+            yield figures
+
+
+def section(all_figures: list[Figures], options: argparse.Namespace) -> str:
+    """The text for RESULTS.md."""
+    cohorts = list(dict.fromkeys(figures.cohort for figures in all_figures))
+    by = {(figures.vectors, figures.cohort): figures for figures in all_figures}
+    variants = ["baseline", *options.variants]
+    rows: list[tuple[object, ...]] = [
+        (variant, *(f"{by[variant, cohort].index:.3f}" for cohort in cohorts)) for variant in variants
+    ]
+    near: list[tuple[object, ...]] = [
+        (variant, *(f"{by[variant, cohort].purity:.3f}" for cohort in cohorts)) for variant in variants
+    ]
+    apart: list[tuple[object, ...]] = [
+        (variant, *("{:+.3f} ({:+.3f} to {:+.3f})".format(*by[variant, cohort].against) for cohort in cohorts))
+        for variant in options.variants
+    ]
+    names = list(quality.CORRELATED)
+    collapsed: list[tuple[object, ...]] = []
+    for cohort in dict.fromkeys(figures.cohort.split(":")[0] for figures in all_figures):
+        for variant in options.variants:
+            found = next(f for f in all_figures if f.vectors == variant and f.cohort.startswith(f"{cohort}:"))
+            collapsed.append((cohort, variant, *(f"{found.collapse[name]:+.2f}" for name in names)))
+    return "\n\n".join(
+        (
+            f"{options.patients:,} patients in each extract, half of them in the cohort; {options.epochs} epochs of training on"
+            f" the counts cohorts, {options.subtle_epochs} on the subtle ones; the demo's encoder and its pooled concepts. Adjusted"
+            " Rand index:",
+            results.table(("vectors", *cohorts), rows),
+            "Share of the 15 nearest neighbours that are of the patient's group:",
+            results.table(("vectors", *cohorts), near),
+            "Difference of the adjusted Rand index to the baseline's, with its 95 % bootstrap interval over patients:",
+            results.table(("vectors", *cohorts), apart),
+            "Collapse: rank correlation of the distance to the centre with",
+            results.table(("cohort", "vectors", *names), collapsed),
+        )
+    )
+
+
+def main() -> None:
+    """Run all cohorts, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--counts", type=int, nargs="*", default=[0, 1], help="seeds of extracts with groups by counts")
+    parser.add_argument("--subtle", type=int, nargs="*", default=[0], help="seeds of extracts with subtle groups")
+    parser.add_argument("--patients", type=int, default=5000)
+    parser.add_argument("--epochs", type=int, default=7)
+    parser.add_argument("--subtle-epochs", type=int, default=7)
+    parser.add_argument(
+        "--reuse", action="store_true", help="take the studies in --keep as they are, whoever made them"
+    )
+    parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
+    parser.add_argument("--keep", type=Path, help="folder to keep the studies in")
+    options = parser.parse_args()
+    found: list[Figures] = []
+    with tempfile.TemporaryDirectory() as folder:
+        kept = options.keep or Path(folder)
+        plans = [("seed", "counts", seed, options.epochs) for seed in options.counts]
+        plans += [("subtle", "subtle", seed, options.subtle_epochs) for seed in options.subtle]
+        for name, plant, seed, epochs in plans:
+            pipeline = studied(kept / f"{name}{seed}", options.patients, seed, plant, epochs, options.reuse)
+            with tempfile.TemporaryDirectory() as scratch:
+                found += measure(pipeline, f"{name} {seed}", options.variants, Path(scratch))
+    results.write("embedding_presets.py", "Embedding presets", section(found, options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What of a patient's vector is found again in the other half of the visits: canonical correlation of two halves.
+
+A record is a sample of what a patient has. Halve the visits at random, and each half is another sample of the same patient: what
+both agree on belongs to the patient, the rest to chance. Canonical correlation (Hotelling 1936) finds the directions in which the
+halves of all patients agree most; under independence of the halves given the patient's state they span what can be known of that
+state (Foster, Kakade & Zhang 2008, 'Multi-view dimensionality reduction via canonical correlation analysis'). Both halves are drawn
+alike, so the two sides share one set of directions, and the correlation is a reliability as in a split-half test (Spearman 1910).
+
+Axes: P patients, D dimensions, K directions.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vectors = NDArray[np.float32]
+RIDGE = 1e-3
+"""Added to the covariance, relative to its mean diagonal: directions without spread are not blown up."""
+PERMUTATIONS, DEVIATIONS = 40, 4
+"""A direction must agree better than the best one of shuffled halves does on average, by so many standard deviations."""
+FEWEST_PATIENTS = 50
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """Directions that the halves agree on. Vectors (P, D) become (x - centre) @ directions, (P, K)."""
+
+    centre: Vectors
+    directions: Vectors
+    """(D, K), each scaled so that a half has variance 1 along it, times its reliability: what is uncertain counts less."""
+    reliabilities: NDArray[np.float64]
+    """Correlation (K,) of the halves along each direction, falling."""
+    chance: float
+    """What a correlation has to exceed: see DEVIATIONS."""
+
+    def apply(self, vectors: Vectors) -> Vectors:
+        """Vectors (P, K)."""
+        moved: Vectors = ((vectors - self.centre) @ self.directions).astype(np.float32)
+        return moved
+
+
+def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
+    """At most `most` directions in which two halves (P, D) of the same patients agree better than halves of different ones do.
+
+    None with fewer than FEWEST_PATIENTS patients, or when there is no such direction. What chance does is seen from shuffles
+    (parallel analysis, Horn 1965).
+    """
+    if len(one) < FEWEST_PATIENTS:
+        return None
+    centre = np.concatenate([one, other]).mean(0)
+    a, b = one - one.mean(0), other - other.mean(0)
+    spread = (a.T @ a + b.T @ b).astype(np.float64) / (2 * len(a))
+    spread += RIDGE * max(float(np.trace(spread)) / len(spread), 1e-12) * np.eye(len(spread))
+    values, axes = np.linalg.eigh(spread)
+    whitening = (axes / np.sqrt(values)) @ axes.T
+
+    def agreement(second: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        both = (a.T @ second + second.T @ a).astype(np.float64) / (2 * len(a))
+        found: tuple[NDArray[np.float64], NDArray[np.float64]] = np.linalg.eigh(whitening @ both @ whitening)
+        return found
+
+    rng = np.random.default_rng([seed, 0xCA40])
+    shuffled = np.array([agreement(b[rng.permutation(len(b))])[0][-1] for _ in range(PERMUTATIONS)])
+    chance = float(shuffled.mean() + DEVIATIONS * shuffled.std())
+    correlations, found = agreement(b)
+    order = np.argsort(-correlations, kind="stable")
+    kept = order[: min(most, int((correlations > chance).sum()))]
+    if not len(kept):
+        return None
+    reliabilities = correlations[kept]
+    directions = whitening @ found[:, kept]
+    largest = directions[np.abs(directions).argmax(0), np.arange(len(kept))]
+    directions = directions * np.where(largest < 0, -1, 1) * reliabilities
+    return Canonical(centre.astype(np.float32), directions.astype(np.float32), reliabilities, chance)

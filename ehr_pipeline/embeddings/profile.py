@@ -1,0 +1,119 @@
+"""The concept profile: the square roots of each chosen concept's share in a patient's record, and their leading components.
+
+Square roots of shares turn Euclidean distances into Hellinger's, which are fit for compositions and do not grow with the length of
+a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). Before, a part of each concept's
+share may go to the concepts that the encoder holds for its nearest, so that synonyms and companions count as alike (as in the soft
+cosine, Sidorov 2014). Axes: P patients, S chosen concepts.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.concepts.neighbours import nearest
+from ehr_pipeline.encoder.sequences import Shard
+
+MOST_CONCEPTS = 4096
+"""Of more chosen concepts, those that occur most often are profiled: the leading components hang on them."""
+BLOCK, RELATIVES = 1024, 10
+
+
+def profiled(tokens: NDArray[np.integer], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The token ids (S,), rising, that profiles are made of. `tokens` (V,) are occurrences in the cohort."""
+    there = np.flatnonzero(chosen & (tokens > 0))
+    return np.sort(there[np.argsort(-tokens[there], kind="stable")[:MOST_CONCEPTS]])
+
+
+def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: float) -> NDArray[np.float32]:
+    """How shares are passed on (S, S): a concept keeps 1 - `given`, and its RELATIVES nearest get the rest by squared cosine.
+
+    `vectors` (V, D) are concept vectors; cosines are taken after the mean of the profiled ones was subtracted.
+    """
+    size = len(concepts)
+    if size < 2 or not given:
+        return np.eye(size, dtype=np.float32)
+    moved = (vectors[concepts] - vectors[concepts].mean(0)).astype(np.float32)
+    found, cosines = nearest(np.arange(size), np.arange(size), moved, RELATIVES)
+    weights = np.maximum(cosines, 1e-6) ** 2
+    passed = np.zeros((size, size), np.float32)
+    passed[np.arange(size)[:, None], found] = given * weights / weights.sum(1, keepdims=True)
+    passed[np.arange(size), np.arange(size)] = 1 - given
+    return passed
+
+
+def profiles(
+    shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64], passed: NDArray[np.float32]
+) -> Iterator[NDArray[np.float32]]:
+    """Profiles of some patients (rows of a shard) in blocks (p, S); rows of zeros for patients without a profiled concept.
+
+    `passed` (S, S) says how shares are passed on (see `kinship`).
+    """
+    highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
+    place = np.full(highest + 1, len(concepts))
+    place[concepts] = np.arange(len(concepts))
+    starts = shard.patient_tokens
+    for begin in range(0, len(patients), BLOCK):
+        rows = patients[begin : begin + BLOCK]
+        length = starts[rows + 1] - starts[rows]
+        where = np.repeat(starts[rows] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
+        owner = np.repeat(np.arange(len(rows)), length)
+        wide = len(concepts) + 1  # the last column takes what is not profiled
+        counts = np.bincount(owner * wide + place[shard.tokens[where]], minlength=len(rows) * wide)
+        counts = counts.reshape(len(rows), wide)[:, :-1]
+        total = np.maximum(counts.sum(1, keepdims=True), 1)
+        yield np.sqrt((counts / total).astype(np.float32) @ passed)
+
+
+def later(shard: Shard) -> NDArray[np.bool_]:
+    """Which visits of a shard lie in the later half of the time between their patient's first and last visit."""
+    starts, size = shard.patient_start, np.diff(shard.patient_start)
+    some = np.flatnonzero(size)
+    middle = np.zeros(len(size), np.int64)
+    middle[some] = shard.visit_day[starts[some]].astype(np.int64) + shard.visit_day[starts[some + 1] - 1]
+    found: NDArray[np.bool_] = 2 * shard.visit_day.astype(np.int64) > np.repeat(middle, size)
+    return found
+
+
+def features(
+    shard: Shard,
+    patients: NDArray[np.int64],
+    concepts: NDArray[np.int64],
+    passed: NDArray[np.float32],
+    basis: NDArray[np.float32],
+    course: bool,
+) -> NDArray[np.float32]:
+    """Profiles of some patients on the axes of `basis` (S, K): (P, K), or (P, 2 K) with the course of the record behind them.
+
+    The course is the profile of the later half of the record minus that of the earlier half.
+    """
+
+    def moved(part: Shard) -> NDArray[np.float32]:
+        blocks = [block @ basis for block in profiles(part, patients, concepts, passed)]
+        return np.concatenate([np.zeros((0, basis.shape[1]), np.float32), *blocks])
+
+    if not course:
+        return moved(shard)
+    late = later(shard)
+    return np.hstack([moved(shard), moved(shard.keep_visits(late)) - moved(shard.keep_visits(~late))])
+
+
+class Gram:
+    """Sums Xᵀ X over blocks of profiles, from which the leading components follow without holding X."""
+
+    def __init__(self, size: int):
+        self._sum = np.zeros((size, size))
+
+    def add(self, block: NDArray[np.float32]) -> None:
+        """Take up a block (p, S)."""
+        self._sum += block.T @ block
+
+    def components(self, count: int) -> NDArray[np.float32]:
+        """The right singular vectors (S, count) of all blocks laid on each other, the largest singular value first.
+
+        Each is turned so that its largest entry is positive, which makes the result the same on every machine.
+        """
+        values, vectors = np.linalg.eigh(self._sum)
+        some = vectors[:, np.argsort(-values, kind="stable")[:count]]
+        largest = some[np.abs(some).argmax(0), np.arange(some.shape[1])]
+        return (some * np.where(largest < 0, -1, 1)).astype(np.float32)

@@ -1,0 +1,193 @@
+"""How good are the embeddings, without looking at clusters? Figures for the artifact's counts, computed on a sample.
+
+Axes: P patients, D dimensions. All figures are of vectors scaled to length 1, which is how clusters see them.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline import schemas
+from ehr_pipeline.embeddings.cohort import rows_of_shard
+from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+Vectors = NDArray[np.float32]
+DESCRIBED, COMPARED = 50_000, 5_000
+"""Patients whose distances are described, and patients that are compared with each other, at most: memory stays bounded."""
+NEIGHBOURS = 15
+CORRELATED = ("age", "concepts", "inverse_frequency")
+"""Mean age over the record, tokens in it, and mean log of one over the share of all events of its chosen concepts."""
+
+
+def measure(
+    out: Path,
+    dataset: list[Path],
+    cohort: pa.Table,
+    plain: Iterable[Vectors],
+    chosen: NDArray[np.bool_],
+    vocabulary: Vocabulary,
+) -> dict[str, Any]:
+    """All figures of the embeddings in `out`, beside the collapse of the published vectors (`plain`, shard by shard)."""
+    described, whole, before = [], [], []
+    every = max(1, -(-cohort.num_rows // DESCRIBED))
+    for path, published in zip(dataset, plain, strict=True):
+        ids, vectors = _read(out / "embeddings" / path.name)
+        described.append(_describe(path, cohort, ids.take(pa.array(np.arange(0, len(ids), every))), chosen, vocabulary))
+        whole.append(vectors[::every].copy())
+        before.append(published[::every].copy())
+    facts = pa.concat_tables(described)
+    vectors = np.concatenate(whole)
+    numbers = {name: facts.column(name).to_numpy() for name in CORRELATED}
+    step = max(1, -(-len(vectors) // COMPARED))
+    some = vectors[::step]
+    labels = np.unique(facts.column("disease").to_pylist(), return_inverse=True)[1][::step]
+    neighbours = nearest(some, NEIGHBOURS)
+    halves = [_by_id(out / folder, dataset) for folder in ("half_a", "half_b")]
+    return {
+        "collapse": collapse(vectors, numbers),
+        "collapse_published": collapse(np.concatenate(before), numbers),
+        "uniformity": uniformity(some),
+        "alignment": alignment(*halves),
+        "graph_components": components(neighbours),
+        "disease_purity": float((labels[neighbours] == labels[:, None]).mean()) if neighbours.size else 1.0,
+        "disease_purity_by_chance": float(np.bincount(labels) / len(labels) @ (np.bincount(labels) / len(labels))),
+        "patients": len(some),
+    }
+
+
+def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, float]:
+    """Spearman's rank correlation of each patient's distance to the centre with some numbers (P,).
+
+    Old patients with long records collapse to the centre when vectors are means over many tokens. The distance is that of the
+    vector of length 1 to the mean of all of them.
+    """
+    unit = _unit(vectors)
+    distance = np.linalg.norm(unit - unit.mean(0), axis=1)
+    return {name: spearman(distance, values) for name, values in numbers.items()}
+
+
+def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
+    """Spearman's rank correlation, with mean ranks for ties; 0 where one side is constant."""
+    first, second = _ranks(one), _ranks(other)
+    first, second = first - first.mean(), second - second.mean()
+    size = float(np.sqrt((first**2).sum() * (second**2).sum()))
+    return float((first * second).sum() / size) if size > 0 else 0.0
+
+
+def uniformity(vectors: Vectors) -> float:
+    """log of the mean of exp(-2 d²) over pairs: 0 when all are one point, lower the more evenly they cover the sphere.
+
+    Source: Wang & Isola 2020, 'Understanding contrastive representation learning through alignment and uniformity'.
+    """
+    unit = _unit(vectors)
+    if len(unit) < 2:
+        return 0.0
+    total = sum(
+        float(np.exp(4 * np.minimum(unit[start : start + 512] @ unit.T, 1) - 4).sum(dtype=np.float64))
+        for start in range(0, len(unit), 512)
+    )
+    return float(np.log(max(total - len(unit), 1e-300) / (len(unit) * (len(unit) - 1))))
+
+
+def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:
+    """Mean squared distance of the two halves of a patient: 0 when they are equal, 2 when unrelated (Wang & Isola 2020)."""
+    both = sorted(one.keys() & other.keys())
+    if not both:
+        return 2.0
+    first, second = (_unit(np.stack([half[name] for name in both])) for half in (one, other))
+    return float(((first - second) ** 2).sum(1).mean())
+
+
+def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
+    """The `count` nearest neighbours (P, count) of each vector by cosine, itself left out."""
+    unit = _unit(vectors)
+    count = min(count, len(unit) - 1)
+    found = [np.zeros((0, max(count, 0)), np.int64)]
+    for start in range(0, len(unit), 512):
+        similar = unit[start : start + 512] @ unit.T
+        similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -np.inf
+        found.append(np.argsort(-similar, axis=1, kind="stable")[:, :count] if count > 0 else found[0])
+    return np.concatenate(found)
+
+
+def components(neighbours: NDArray[np.int64]) -> int:
+    """Connected components of the graph in which each patient is joined to its neighbours (P, k)."""
+    label = np.arange(len(neighbours))
+    while neighbours.size:
+        lower = np.minimum(label, label[neighbours].min(1))
+        np.minimum.at(lower, neighbours.ravel(), np.repeat(lower, neighbours.shape[1]))
+        lower = lower[lower]  # labels are numbers of members, so that a chain shortens by half each time
+        if (lower == label).all():
+            break
+        label = lower
+    return len(np.unique(label))
+
+
+def _describe(
+    path: Path, cohort: pa.Table, ids: pa.Array, chosen: NDArray[np.bool_], vocabulary: Vocabulary
+) -> pa.Table:
+    """Mean age over the record, tokens, mean inverse frequency of chosen concepts, and disease of the patients `ids` of a shard."""
+    shard, rows = Shard.read(path), rows_of_shard(cohort, path.name)
+    everybody = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows)).combine_chunks()
+    place = pc.index_in(ids, value_set=everybody).to_numpy()
+    own = rows[place]
+    tokens = np.array([0] * 5 + [concept.appearances for concept in vocabulary.concepts], float)
+    rare = np.where(chosen, np.log(max(tokens.sum(), 1) / np.maximum(tokens, 1)), 0)
+    start = shard.patient_tokens
+    sums = np.concatenate([[0], np.cumsum(rare[shard.tokens])])
+    kept = np.concatenate([[0], np.cumsum(chosen[shard.tokens])])
+    size = np.diff(shard.visit_start)
+    days = np.concatenate([[0], np.cumsum(shard.visit_day.astype(float) * size)])
+    first, last = shard.patient_start[own], shard.patient_start[own + 1]
+    count = np.maximum(start[own + 1] - start[own], 1)
+    members = cohort.filter(pc.equal(cohort.column("shard"), path.name))
+    disease = (
+        members.column("disease")
+        .combine_chunks()
+        .take(pc.index_in(ids, value_set=members["patient_id"].combine_chunks()))
+    )
+    return pa.table(
+        {
+            "age": ((days[last] - days[first]) / count - shard.birth_day[own]) / DAYS_IN_YEAR,
+            "concepts": (start[own + 1] - start[own]).astype(np.int64),
+            "inverse_frequency": (sums[start[own + 1]] - sums[start[own]])
+            / np.maximum(kept[start[own + 1]] - kept[start[own]], 1),
+            "disease": disease,
+        }
+    )
+
+
+def _read(path: Path) -> tuple[pa.Array, Vectors]:
+    table = schemas.read(path).combine_chunks()
+    vector = table.column("vector")
+    flat = vector.combine_chunks().flatten().to_numpy().reshape(table.num_rows, vector.type.list_size)
+    return table.column("patient_id").combine_chunks(), flat
+
+
+def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
+    """Vectors of a folder by patient, at most COMPARED of them."""
+    found: dict[str, Vectors] = {}
+    for path in dataset:
+        ids, vectors = _read(folder / path.name)
+        share = -(-COMPARED // max(len(dataset), 1))
+        found |= dict(zip(ids.to_pylist()[:share], vectors[:share], strict=True))
+    return found
+
+
+def _unit(vectors: Vectors) -> Vectors:
+    scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled
+
+
+def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
+    """Ranks (P,), equal values with their mean rank."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(count)
+    ranks: NDArray[np.float64] = (last - (count - 1) / 2)[place]
+    return ranks

@@ -1,0 +1,50 @@
+"""How much a token counts in the mean: by how frequent its concept is. One function per choice, registered in WEIGHTINGS."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+
+Weights = NDArray[np.float32]
+Frequencies = NDArray[np.float64]
+Weighting = Callable[[VectorSettings, Frequencies, Frequencies], Weights]
+
+
+def equal(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
+    """One for every token: the plain mean."""
+    return np.ones(len(share_of_tokens), np.float32)
+
+
+def sif(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
+    """Smooth inverse frequency, a / (a + p) (Arora, Liang & Ma 2017, 'A simple but tough-to-beat baseline for sentences')."""
+    return (settings.sif_constant / (settings.sif_constant + share_of_tokens)).astype(np.float32)
+
+
+def log(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
+    """Inverse document frequency (Spärck Jones 1972): the log of 1 + 1 / share of patients, which stays above zero."""
+    return np.log1p(1 / share_of_patients).astype(np.float32)
+
+
+def root(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
+    """1 / √p, scaled to 1 for the most frequent concept."""
+    return np.sqrt(share_of_tokens.max() / share_of_tokens).astype(np.float32)
+
+
+WEIGHTINGS: dict[str, Weighting] = {"equal": equal, "sif": sif, "log": log, "root": root}
+
+
+def token_weights(
+    settings: VectorSettings, chosen: NDArray[np.bool_], tokens: NDArray[np.integer], patients: NDArray[np.integer]
+) -> Weights:
+    """The weight of each token id (V,), 0 where it is not `chosen`.
+
+    `tokens` (V,) are occurrences of each concept, `patients` (V,) how many patients have it. What never occurs counts as once.
+    """
+    own = [np.maximum(counts[FIRST_CONCEPT:], 1).astype(float) for counts in (tokens, patients)]
+    most = max(float(own[1].max(initial=1)), 1.0)
+    weights = np.zeros(len(chosen), np.float32)
+    weights[FIRST_CONCEPT:] = WEIGHTINGS[settings.weighting](settings, own[0] / own[0].sum(), own[1] / (most + 1))
+    return np.where(chosen, weights, np.float32(0))

@@ -1,0 +1,122 @@
+"""The preset 'published' gives the published vectors and nothing else; 'recommended' is the default; both are named."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ehr_pipeline import jobs, schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.embeddings import build
+from ehr_pipeline.embeddings.embed import part_of
+from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
+from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
+from ehr_pipeline.embeddings.transform import Transform
+from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.pipeline import ENCODER_SHAPE, Pipeline, launch_inprocess
+from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline_tests.conftest import tiny_settings
+
+NEEDED = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
+
+
+def embedded(
+    tiny: Pipeline, settings: EmbeddingsSettings, folder: Path, launch: Any = launch_inprocess
+) -> dict[str, Any]:
+    """The cohort of the tiny study, embedded with other settings into `folder/out`."""
+    (folder / "out").mkdir(parents=True, exist_ok=True)
+    artifacts = {name: tiny.store.current(name) for name in NEEDED}
+    shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
+    job = {"settings": shape | {"batch_tokens": 4096}, "seed": 0, "threads": 0}
+    return build.build(artifacts, tiny.concept_of_code(), settings, job, launch, folder / "work", folder / "out")
+
+
+def with_vectors(tiny: Pipeline, preset: str = "recommended", **changes: Any) -> EmbeddingsSettings:
+    values = EmbeddingsSettings.PRESETS[preset].get("vectors", {}) | changes
+    return replace(tiny.study.embeddings, preset=preset, vectors=VectorSettings(**values))  # type: ignore[arg-type]
+
+
+def test_recommended_is_the_default_and_a_preset_gives_way_to_the_file(extract: Path) -> None:
+    assert tiny_settings(extract).embeddings.preset == "recommended"
+    published = tiny_settings(extract, embeddings={"preset": "published"}).embeddings
+    assert published.vectors == VectorSettings(attention="plain", common_components=0, profile=0)
+    own = tiny_settings(extract, embeddings={"preset": "published", "vectors": {"weighting": "sif"}}).embeddings
+    assert own.vectors == replace(published.vectors, weighting="sif")
+
+
+def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_path: Path) -> None:
+    counts = embedded(tiny, with_vectors(tiny, "published"), tmp_path)
+    assert counts["preset"] == "published"
+    vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
+    model = checkpoint.load(
+        tiny.store.current("encoder_checkpoint").file("checkpoint"), vocabulary, torch.device("cpu")
+    )
+    chosen = np.zeros(vocabulary.size, bool)
+    chosen[json.loads((tmp_path / "out/selected.json").read_text())] = True
+    cohort = schemas.read(tiny.store.current("cohort").file("cohort.arrow"))
+    how = Inference(**{name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}, batch_tokens=4096)
+    for number, path in enumerate(tiny.store.current("patient_dataset").files("patients")):
+        for name, folder in build.FOLDERS.items():
+            shard = part_of(Shard.read(path), name, number, 0)
+            rows = build.rows_of_shard(cohort, path.name)
+            chunks = pool_chunks(model, shard, rows, chosen, how, torch.device("cpu"))
+            expected = over_chunks(chunks, len(rows), attend)
+            found = schemas.read(tmp_path / "out" / folder / path.name).column("vector").combine_chunks().flatten()
+            assert np.array_equal(found.to_numpy(), expected.vectors_PD[expected.tokens > 0].ravel())
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"weighting": "sif"},
+        {"weighting": "log", "attention": "trained", "common_components": 3},
+        {"weighting": "root", "course": False},
+        {"reliable": 0},
+        {"profile": 0},
+    ],
+)
+def test_every_choice_gives_sound_vectors(tiny: Pipeline, tmp_path: Path, changes: dict[str, Any]) -> None:
+    counts = embedded(tiny, with_vectors(tiny, **changes), tmp_path)
+    ids, vectors = read_vectors(Artifact(tmp_path / "out", {}), "embeddings")
+    assert len(ids) == counts["kept"] == counts["rows_in"] - counts["dropped"]["no_chosen_concept"]
+    assert vectors.shape[1] == counts["dimensions"]
+    assert np.isfinite(vectors).all()
+    assert np.linalg.norm(vectors, axis=1).min() > 0
+    again = Transform.read(tmp_path / "out")
+    assert again.settings == VectorSettings(**changes)
+    if "attention" in changes:
+        facts = counts["aggregator"]
+        assert (facts["kept"] == "trained") == (facts["validation_loss"] < facts["plain_validation_loss"])
+        assert {"aggregator.query", "aggregator.key"} <= again.arrays.keys()
+
+
+def test_a_killed_job_goes_on_with_the_missing_shards(tiny: Pipeline, tmp_path: Path) -> None:
+    settings = with_vectors(tiny)
+    embedded(tiny, settings, tmp_path / "whole")
+
+    def killed(module: str, job: jobs.Job) -> None:
+        launch_inprocess(module, job)
+        for path in sorted(Path(job["work"]).glob("*/00002.arrow")):
+            path.unlink()
+        raise UserError("killed")
+
+    with pytest.raises(UserError, match="killed"):
+        embedded(tiny, settings, tmp_path / "again", killed)
+    left = {path: path.stat().st_mtime_ns for path in sorted((tmp_path / "again/work").glob("*/*.arrow"))}
+    embedded(tiny, settings, tmp_path / "again")
+    assert left
+    assert left == {path: path.stat().st_mtime_ns for path in left}
+    for path in sorted((tmp_path / "whole/out").rglob("*.arrow")):
+        assert path.read_bytes() == (tmp_path / "again/out" / path.relative_to(tmp_path / "whole/out")).read_bytes()
+
+
+def test_the_work_folder_is_removed_when_the_artifact_stands(tiny: Pipeline) -> None:
+    assert not list(tiny.store.folder("patient_embeddings").glob(".embedding-*"))
