@@ -19,7 +19,7 @@ from typing import Any
 from ehr_pipeline import checks, fields, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.drawing import learning_curves
-from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
+from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
 from ehr_pipeline.settings import Study
 
 # Raised when the same settings and inputs give another result.
@@ -43,10 +43,18 @@ def launch_inprocess(module: str, job: jobs.Job) -> None:
 
 
 class Pipeline:
-    """One study's chain."""
+    """One study's chain.
 
-    def __init__(self, study: Study):
+    `versions` are the code versions that the assets must have when they are made: where a list that the settings name was edited
+    since, nothing is made. `overrides` says in which values the study is not that of the settings file.
+    """
+
+    def __init__(
+        self, study: Study, versions: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+    ):
         self.study = study
+        self.overrides = dict(overrides or {})
+        self._versions_meant = versions or {}
         self.store = Store(study.study.store)
         self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
 
@@ -341,6 +349,15 @@ class Pipeline:
             )
         return found[-1:] if self.study.records.mode == "snapshot" else found
 
+    def is_read(self, extract: str) -> bool:
+        """Whether the text that an extract has now is what its records were read from."""
+        try:
+            state, files = self._text_of(extract)
+        except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
+            return False
+        known = self._previous("raw_records", extract)
+        return bool(files) and known is not None and known.manifest["inputs"] == state
+
     def _records(self) -> list[Artifact]:
         from ehr_pipeline.records import catalog
 
@@ -356,6 +373,11 @@ class Pipeline:
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
     ) -> Artifact:
+        if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
+            raise UserError(
+                f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
+                " Start the run again."
+            )
         return self.store.make(self._recipe(asset, inputs, partition), build)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None) -> Recipe:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pydantic
 
 from ehr_pipeline import fields
+from ehr_pipeline.artifacts import hash_of
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
@@ -22,6 +23,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option
+from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
@@ -74,6 +76,7 @@ class Study:
     embeddings: EmbeddingsSettings = option("The cohort and its embeddings.")
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
     reports: ReportsSettings = option("The reports.", ReportsSettings())
+    operation: OperationSettings = option("Runs that start by themselves, and failures.", OperationSettings())
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -118,6 +121,18 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     if problems:
         raise SettingsError(where, problems)
     return study
+
+
+def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """A study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
+    if "preset" in overrides.get("encoder", {}):
+        raise SettingsError("overrides", ["encoder.preset: name the settings that differ themselves."])
+    return validate(_merged(dataclasses.asdict(study), overrides), where="overrides")
+
+
+def digest(study: Study) -> str:
+    """Sixteen hex digits over all settings, and the content of the small lists that they name."""
+    return hash_of([dataclasses.asdict(study), fields.identity(study)])
 
 
 def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.artifacts import Artifact, hash_of
 from ehr_pipeline.pipeline import Pipeline
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
@@ -36,7 +36,47 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     picture = artifact.file(PICTURES[asset]) if asset in PICTURES else None
     if picture is not None and picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
         metadata["picture"] = dg.MetadataValue.md(_image(picture))
-    return dg.MaterializeResult(data_version=dg.DataVersion(artifact.data_version), metadata=metadata)
+    return _result(pipeline, asset, artifact.data_version, metadata)
+
+
+def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.MaterializeResult[Any]:
+    """The result of several partitions that one run made: each gets the same, sums of what can be added up.
+
+    Dagster has one data version for all partitions of a run, here that of all their data.
+    """
+    if len(artifacts) == 1:
+        return published(pipeline, artifacts[0])
+    smallest = pipeline.study.reports.suppress_below
+    metadata: dict[str, Any] = {
+        "extracts_in_this_run": len(artifacts),
+        "skipped": all(artifact.skipped for artifact in artifacts),
+        "bytes": sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values()),
+        "seconds": sum(artifact.manifest["seconds"] for artifact in artifacts),
+    }
+    metadata |= dict(_numbers(_summed([artifact.counts for artifact in artifacts]), smallest))
+    version = hash_of([artifact.data_version for artifact in artifacts])
+    return _result(pipeline, artifacts[0].manifest["asset"], version, metadata)
+
+
+def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
+    tags = {}
+    if pipeline.overrides:
+        # Dagster compares with this: what was made with other settings is stale until it is made with the file's.
+        metadata["overrides"] = dg.MetadataValue.json(pipeline.overrides)
+        tags["dagster/code_version"] = pipeline.code_version(asset)
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata, tags=tags)
+
+
+def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers of rows in all of them, summed by name."""
+    summed: dict[str, Any] = {}
+    for name in dict.fromkeys(name for count in counts for name in count):
+        values = [count[name] for count in counts if name in count]
+        if all(isinstance(value, dict) for value in values):
+            summed[name] = _summed(values)
+        elif all(isinstance(value, int) and not isinstance(value, bool) for value in values) and name != "buckets":
+            summed[name] = sum(values)
+    return summed
 
 
 def _numbers(counts: dict[str, Any], smallest: int, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -17,14 +17,16 @@ import dagster as dg
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.definitions import build
+from ehr_pipeline.defs import liveness
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
+from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
-USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "GateFailed")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,7 @@ def run(study: Study, select: str | None) -> Outcome:
     definitions = build(study, {"console": quiet_console})
     outcome = Outcome([], [], [])
     with dg.DagsterInstance.get() as instance:
+        tell(liveness.reap(instance))
         extracts = register_extracts(instance, pipeline)
         steps: list[tuple[list[str], str | None]] = (
             [(["raw_records"], extract) for extract in extracts] if "raw_records" in wanted else []
@@ -165,6 +168,19 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
 def serve(port: int, host: str) -> int:
     """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code."""
     home = ensure_home()
+    with liveness.only_server(Path(os.environ["EHR_STATE_DIR"])):
+        with dg.DagsterInstance.get() as instance:
+            tell(liveness.reap(instance))
+        return _serve(home, port, host)
+
+
+def tell(done: list[str]) -> None:
+    """Say what was put in order."""
+    for line in done:
+        log.warning("%s", line)
+
+
+def _serve(home: Path, port: int, host: str) -> int:
     workspace = home / "workspace.yaml"
     # Started from a script, Python inherits ignored interrupts, and Dagster would never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,162 @@
+"""The settings of a run, and what Dagster shows as stale: over the whole graph, made through Dagster once."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
+
+from ehr_pipeline import settings
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.definitions import build
+from ehr_pipeline.defs import study as studies
+from ehr_pipeline.errors import SettingsError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline_tests.conftest import merged, tiny_settings
+from ehr_pipeline_tests.defs.test_definitions import CHANGES
+
+
+class Made:
+    """The tiny study as it stands in a Dagster instance of its own."""
+
+    def __init__(self, extract: Path, folder: Path, instance: dg.DagsterInstance):
+        self.extract, self.instance = extract, instance
+        self.lists = folder / "lists"
+        self.own = {
+            "study": {"store": str(folder / "store")},
+            "vocabulary": {"administrative_concepts": str(self.lists / "administrative.csv")},
+        }
+
+    def study(self, change: dict[str, Any] | None = None) -> Study:
+        return tiny_settings(self.extract, **merged(self.own, change or {}))
+
+    def run(self, study: Study, *assets: str, overrides: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
+        """One run of some assets, without their checks."""
+        job = dg.define_asset_job("some", selection=dg.AssetSelection.assets(*assets))
+        resolved = dg.Definitions.merge(build(study), dg.Definitions(jobs=[job])).resolve_job_def("some")
+        return resolved.execute_in_process(
+            instance=self.instance,
+            partition_key=EXTRACT if assets == ("raw_records",) else None,
+            run_config={"resources": {"pipeline": {"config": {"overrides": overrides}}}} if overrides else None,
+            raise_on_error=False,
+        )
+
+    def stale(self, study: Study) -> dict[str, list[str]]:
+        """The assets that Dagster shows as stale, each with the reasons."""
+        resolver = CachingStaleStatusResolver(self.instance, build(study).resolve_asset_graph(), self.instance)
+        found = {}
+        for asset in STAGES:
+            partition = EXTRACT if asset == "raw_records" else None
+            if resolver.get_status(dg.AssetKey(asset), partition) == StaleStatus.STALE:
+                causes = resolver.get_stale_causes(dg.AssetKey(asset), partition)
+                found[asset] = [cause.reason for cause in causes]
+        return found
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
+    folder = tmp_path_factory.mktemp("made")
+    shutil.copytree(tiny.store.root, folder / "store")
+    shutil.copytree(shipped("lists"), folder / "lists")
+    with dg.instance_for_test(temp_dir=str(tmp_path_factory.mktemp("home"))) as instance:
+        instance.add_dynamic_partitions("extract", [EXTRACT])
+        found = Made(extract, folder, instance)
+        assert found.run(found.study(), "raw_records").success
+        assert found.run(found.study(), *[asset for asset in STAGES if asset != "raw_records"]).success
+        yield found
+
+
+def test_nothing_is_stale_when_nothing_changed(made: Made) -> None:
+    assert made.stale(made.study()) == {}
+
+
+@pytest.mark.parametrize(("change", "expected"), CHANGES)
+def test_what_dagster_shows_as_stale_after_a_change(made: Made, change: dict[str, Any], expected: set[str]) -> None:
+    """By their own code version those that depend on the setting, and for no reason of their own nothing else."""
+    tiny_change = {key: value for key, value in change.items() if "preset" not in value}
+    before, after = made.study(), made.study(tiny_change)
+    told = made.stale(after)
+    assert {asset for asset, causes in told.items() if "has a new code version" in causes} == (
+        expected if tiny_change else set()
+    )
+    changed = {asset for asset in STAGES if Pipeline(before).code_version(asset) != Pipeline(after).code_version(asset)}
+    assert set(told) >= changed
+
+
+def test_a_run_with_overrides_says_so_and_is_stale_until_it_is_made_with_the_file_s_settings(made: Made) -> None:
+    other = {"clusters": {"n": 5}}
+    result = made.run(made.study(), "clusters", overrides=other)
+    assert result.success
+    event = result.asset_materializations_for_node("clusters")[0]
+    assert event.metadata["overrides"].value == other
+    assert event.metadata["skipped"].value is False
+    assert Pipeline(made.study()).store.current("clusters").counts["clusters"] == 5
+    assert Pipeline(made.study()).store.current("clusters").manifest["settings"]["n"] == 5
+    run = made.instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[studies.OVERRIDDEN] == "true"
+    assert run.tags[studies.TAG] == settings.digest(made.study())
+    assert made.stale(made.study())["clusters"] == ["has a new code version"]
+    again = made.run(made.study(), "clusters")
+    assert again.asset_materializations_for_node("clusters")[0].metadata["skipped"].value is True
+    assert "overrides" not in again.asset_materializations_for_node("clusters")[0].metadata
+    assert made.stale(made.study()) == {}
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ({"clusters": {"m": 5}}, "clusters.m is not a setting"),
+        ({"clusters": {"n": "five"}}, "clusters.n"),
+        ({"study": {"store": "/elsewhere"}}, "[study] cannot be other for one run"),
+        ({"encoder": {"preset": "demo"}}, "encoder.preset: name the settings that differ themselves"),
+    ],
+)
+def test_overrides_are_checked_like_the_file(made: Made, overrides: dict[str, Any], told: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        studies.overridden(made.study(), overrides)
+    assert told in str(error.value)
+    assert not made.run(made.study(), "clusters", overrides=overrides).success
+
+
+def test_a_file_edited_after_the_run_was_asked_for_ends_it_before_it_begins(made: Made) -> None:
+    jobs = {}
+    for name, study in {"asked": made.study(), "found": made.study({"clusters": {"n": 6}})}.items():
+        job = dg.define_asset_job("some", selection=dg.AssetSelection.assets("clusters"))
+        jobs[name] = dg.Definitions.merge(build(study), dg.Definitions(jobs=[job])).resolve_job_def("some")
+    run = made.instance.create_run_for_job(jobs["asked"])
+    result = execute_run(InMemoryJob(jobs["found"]), run, made.instance, raise_on_error=False)
+    assert not result.success
+    told = [str(entry.dagster_event) for entry in made.instance.all_logs(run.run_id) if entry.dagster_event]
+    assert any("The settings were edited after this run was asked for" in text for text in told)
+    assert Pipeline(made.study()).store.current("clusters").counts["clusters"] == 8
+    unchanged = made.instance.create_run_for_job(jobs["asked"])
+    assert execute_run(InMemoryJob(jobs["asked"]), unchanged, made.instance).success
+
+
+def test_a_list_edited_while_a_run_goes_on_is_refused(made: Made) -> None:
+    study = made.study()
+    pipeline = Pipeline(study)
+    at_load = Pipeline(study, {asset: pipeline.code_version(asset) for asset in STAGES})
+    path = made.lists / "administrative.csv"
+    text = path.read_text()
+    path.write_text(text + "999,,edited,test\n")
+    try:
+        with pytest.raises(ValueError, match="A list that the settings of vocabulary name was edited"):
+            at_load.vocabulary()
+    finally:
+        path.write_text(text)
+    assert at_load.vocabulary().skipped
+
+
+def test_the_settings_survive_being_overridden_by_nothing() -> None:
+    study = settings.load(shipped("demo/settings.toml"))
+    assert settings.with_overrides(study, {}) == study
