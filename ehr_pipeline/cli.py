@@ -10,6 +10,7 @@ from typing import Any
 
 from ehr_pipeline import __version__, settings
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.governance import private_files
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
 FAILED, USER_ERROR = 1, 2
@@ -18,6 +19,7 @@ FAILED, USER_ERROR = 1, 2
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns 0, 1 for a failed stage or blocking check, 2 for something that the user can mend."""
     options = _parser().parse_args(arguments)
+    private_files()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
     try:
@@ -65,7 +67,14 @@ def _parser() -> argparse.ArgumentParser:
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
     embed.set_defaults(command=_embed)
-    for command in (run, check, export, embed):
+    ci_check = commands.add_parser(
+        "ci-check", help="make everything on a small synthetic slice, and fail on any failed check: for CI"
+    )
+    ci_check.set_defaults(command=_ci_check)
+    release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
+    release.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    release.set_defaults(command=_release)
+    for command in (run, check, export, embed, release):
         command.add_argument(
             "--settings",
             type=Path,
@@ -236,6 +245,29 @@ def _embed(options: argparse.Namespace) -> int:
     print(
         f"left out: {bare:,} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
     )
+    return 0
+
+
+def _ci_check(options: argparse.Namespace) -> int:
+    from ehr_pipeline.defs import ci
+
+    outcome = ci.ci_check()
+    _print_table(outcome.rows)
+    for problem in outcome.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(
+        "\nci-check: "
+        + (f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check passed")
+    )
+    return FAILED if outcome.problems else 0
+
+
+def _release(options: argparse.Namespace) -> int:
+    from ehr_pipeline import release
+    from ehr_pipeline.pipeline import Pipeline
+
+    for path in release.release(Pipeline(_study(options)), options.out):
+        print(path)
     return 0
 
 

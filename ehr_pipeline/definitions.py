@@ -8,9 +8,11 @@ from ehr_pipeline import settings
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.automation import build_automation, follows_its_inputs
 from ehr_pipeline.defs.checks import build_checks
+from ehr_pipeline.defs.columns import column_metadata
 from ehr_pipeline.defs.failures import build_failure_hook
 from ehr_pipeline.defs.launchers import launcher_for
 from ehr_pipeline.defs.study import build_study
+from ehr_pipeline.governance import label, private_files
 from ehr_pipeline.pipeline import Pipeline
 
 
@@ -26,6 +28,8 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
         return spec.replace_attributes(
             code_version=pipeline.code_version(asset),
             automation_condition=follows_its_inputs(asset) if spec.deps else None,
+            metadata={**spec.metadata, **column_metadata(asset, study)},
+            tags={**spec.tags, "ehr_pipeline/class": label(asset, study.governance)["class"]},
         )
 
     own = dg.Definitions(
@@ -42,4 +46,5 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
+    private_files()
     return build(settings.load(settings.settings_path()))

@@ -33,7 +33,7 @@ class OperationSettings:
     cron: str = option("When the schedule looks, as a cron line of five fields.", "0 5 * * *", role="operation")
     timezone: str = option("Time zone of cron.", "UTC", role="operation")
     max_runtime_hours: float = option(
-        "A run that started by itself is ended after so many hours. (For all other runs: max_runtime_seconds in dagster.yaml.)",
+        "A run that started by itself is ended after so many hours; all others after max_runtime_seconds in dagster.yaml.",
         72.0,
         role="operation",
         gt=0,

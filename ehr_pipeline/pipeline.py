@@ -16,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import checks, fields, jobs
+from ehr_pipeline import checks, fields, governance, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
@@ -264,7 +264,8 @@ class Pipeline:
         settings_used = {
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
-        inputs = build.Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed)
+        terms = self.study.governance.terms
+        inputs = build.Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms)
         return self._make(
             "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
         )
@@ -304,7 +305,9 @@ class Pipeline:
             case "clusters":
                 own = fields.identity(study.clusters) | seed
             case "cluster_reports":
-                own = fields.identity(study.reports) | {"study": study.study.name} | seed
+                own = (
+                    fields.identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed
+                )
             case _:
                 raise AssertionError(asset)
         return own
@@ -314,7 +317,8 @@ class Pipeline:
         return f"{VERSIONS[asset]}-{hash_of(self.own_settings(asset))}"
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
-        """An artifact that passed its blocking checks. Raises MissingArtifact or GateFailed."""
+        """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
+        governance.refuse_if_expired(self.study.governance)
         artifact = self.store.current(asset, partition)
         failed = [outcome for outcome in self.check(asset, partition) if outcome.blocking and not outcome.passed]
         if failed:
@@ -373,6 +377,7 @@ class Pipeline:
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
     ) -> Artifact:
+        governance.refuse_if_expired(self.study.governance)
         if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
             raise UserError(
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
@@ -382,7 +387,8 @@ class Pipeline:
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None) -> Recipe:
         own, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
-        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population)
+        governed = governance.label(asset, self.study.governance)
+        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population, governed)
 
     def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""

@@ -19,7 +19,7 @@ def ensure_home() -> Path:
     In a checkout that is its top; elsewhere the folder `ehr_pipeline_home` in the working directory, made when missing.
     """
     named = os.environ.get("DAGSTER_HOME")
-    home = Path(named) if named else _default_home()
+    home = Path(named) if named else default_home()
     if not (home / CONFIGURATION).is_file():
         raise UserError(
             f"DAGSTER_HOME is {home}, but it holds no {CONFIGURATION}. Copy ours there:"
@@ -31,7 +31,8 @@ def ensure_home() -> Path:
     return home
 
 
-def _default_home() -> Path:
+def default_home() -> Path:
+    """Where our dagster.yaml lies: the top of a checkout, elsewhere a folder in the working directory, made when missing."""
     package = Path(__file__).parents[1]
     if (package.parent / CONFIGURATION).is_file() and (package.parent / "pyproject.toml").is_file():
         return package.parent

@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.artifacts import Artifact, hash_of
+from ehr_pipeline.defs.columns import lineage_metadata
 from ehr_pipeline.pipeline import Pipeline
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
@@ -60,6 +61,7 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
 
 def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
     tags = {}
+    metadata |= lineage_metadata(asset)
     if pipeline.overrides:
         # Dagster compares with this: what was made with other settings is stale until it is made with the file's.
         metadata["overrides"] = dg.MetadataValue.json(pipeline.overrides)

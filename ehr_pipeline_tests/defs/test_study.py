@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
@@ -39,7 +40,7 @@ class Made:
         return tiny_settings(self.extract, **merged(self.own, change or {}))
 
     def run(self, study: Study, *assets: str, overrides: dict[str, Any] | None = None) -> dg.ExecuteInProcessResult:
-        """One run of some assets, without their checks."""
+        """One run of some assets."""
         job = dg.define_asset_job("some", selection=dg.AssetSelection.assets(*assets))
         resolved = dg.Definitions.merge(build(study), dg.Definitions(jobs=[job])).resolve_job_def("some")
         return resolved.execute_in_process(
@@ -51,7 +52,9 @@ class Made:
 
     def stale(self, study: Study) -> dict[str, list[str]]:
         """The assets that Dagster shows as stale, each with the reasons."""
-        resolver = CachingStaleStatusResolver(self.instance, build(study).resolve_asset_graph(), self.instance)
+        definitions = build(study)
+        view = AssetGraphView.for_test(definitions, self.instance)
+        resolver = CachingStaleStatusResolver(self.instance, definitions.resolve_asset_graph(), view)
         found = {}
         for asset in STAGES:
             partition = EXTRACT if asset == "raw_records" else None
