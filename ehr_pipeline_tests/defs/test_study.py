@@ -163,3 +163,29 @@ def test_a_list_edited_while_a_run_goes_on_is_refused(made: Made) -> None:
 def test_the_settings_survive_being_overridden_by_nothing() -> None:
     study = settings.load(shipped("demo/settings.toml"))
     assert settings.with_overrides(study, {}) == study
+
+
+def test_a_range_of_extracts_is_read_in_one_run(extract: Path, tmp_path: Path) -> None:
+    names = ["2019-04-01", "2019-05-01", "2019-06-01"]
+    for name in names:
+        shutil.copytree(extract / "landing" / EXTRACT, tmp_path / "landing" / name)
+    study = tiny_settings(
+        extract,
+        study={"store": str(tmp_path / "store")},
+        records={"landing": str(tmp_path / "landing"), "latest_date": EXTRACT},
+    )
+    job = dg.define_asset_job("some", selection=dg.AssetSelection.assets("raw_records"))
+    resolved = dg.Definitions.merge(build(study), dg.Definitions(jobs=[job])).resolve_job_def("some")
+    tags = {"dagster/asset_partition_range_start": names[0], "dagster/asset_partition_range_end": names[1]}
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions("extract", names)
+        result = resolved.execute_in_process(instance=instance, tags=tags)
+    store = Pipeline(study).store
+    assert store.partitions("raw_records") == names[:2]
+    events = result.asset_materializations_for_node("raw_records")
+    assert [event.partition for event in events] == names[:2]
+    metadata = events[0].metadata
+    assert metadata["extracts_in_this_run"].value == 2
+    kept = [store.current("raw_records", name).counts["kept"] for name in names[:2]]
+    assert metadata["kept"].value == sum(kept)
+    assert len({(event.tags or {})["dagster/data_version"] for event in events}) == 1
