@@ -17,6 +17,12 @@ class OperationSettings:
         "off",
         role="operation",
     )
+    what_follows: Literal["everything", "data"] = option(
+        "What is made anew by itself after new extracts: everything, training and report included; or the data up to the split"
+        " alone, so that the model and what follows it show as stale until somebody wants them.",
+        "everything",
+        role="operation",
+    )
     complete: Literal["quiet", "marker"] = option(
         "When an extract counts as complete: 'quiet', when none of its files changed for quiet_minutes; 'marker', when its folder"
         " holds the file that marker names.",

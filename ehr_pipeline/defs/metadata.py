@@ -13,9 +13,13 @@ from ehr_pipeline.pipeline import Pipeline
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 PICTURES = {
-    "encoder_checkpoint": "notes/curves.png",
-    "concept_embeddings": "notes/concepts_3d.png",
-    "cluster_reports": "notes/map_cluster.png",
+    "encoder_checkpoint": {"learning curves": "notes/curves.png"},
+    "concept_embeddings": {"concepts of interest": "notes/concepts_3d.png"},
+    "cluster_reports": {
+        "map of clusters": "notes/map_cluster.png",
+        "code coverage": "notes/coverage.png",
+        "first cluster": "notes/cloud_01.png",
+    },
 }
 
 
@@ -34,9 +38,10 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     }
     if asset == "cluster_reports":
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
-    picture = artifact.file(PICTURES[asset]) if asset in PICTURES else None
-    if picture is not None and picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
-        metadata["picture"] = dg.MetadataValue.md(_image(picture))
+    for name, path in PICTURES.get(asset, {}).items():
+        picture = artifact.file(path)
+        if picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
+            metadata[name] = dg.MetadataValue.md(_image(picture))
     return _result(pipeline, asset, artifact.data_version, metadata)
 
 

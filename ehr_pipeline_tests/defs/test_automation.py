@@ -208,9 +208,9 @@ def sensor_and_schedule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
 class Evaluated:
     """The definitions and their conditions, evaluated tick after tick, with materialisations that are only told of."""
 
-    def __init__(self, folder: Path, instance: dg.DagsterInstance):
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, **operation: Any):
         self.instance, self.cursor = instance, None
-        self.definitions = build(tiny_settings(folder))
+        self.definitions = build(tiny_settings(folder, operation=operation))
 
     def made(self, asset: str, version: str, partition: str | None = None) -> None:
         tags = {"dagster/data_version": version}
@@ -262,6 +262,15 @@ def test_other_data_of_an_extract_starts_everything_that_follows_once(
     evaluated.everything_made("2")
     assert evaluated.tick() == set()
     assert evaluated.tick() == set()
+
+
+def test_the_data_alone_follow_where_the_settings_say_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("extract", ["a"])
+    evaluated = Evaluated(tmp_path, instance, what_follows="data")
+    evaluated.tick()
+    evaluated.made("raw_records", "1", "a")
+    evaluated.checked("raw_records")
+    assert evaluated.tick() == {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
 
 
 def test_what_follows_waits_for_the_last_of_the_new_extracts(tmp_path: Path, instance: dg.DagsterInstance) -> None:

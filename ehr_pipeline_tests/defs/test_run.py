@@ -101,6 +101,15 @@ def test_dagster_knows_versions_numbers_and_checks(home: Path, store: Path, extr
         assert metadata["dagster/row_count"].value == artifact.counts["kept"]
         assert metadata["dropped/unmapped_uk_extension"].value == artifact.counts["dropped"]["unmapped_uk_extension"]
         assert metadata["skipped"].value is True
+        report = instance.get_latest_materialization_event(dg.AssetKey("cluster_reports"))
+        assert report is not None
+        assert report.asset_materialization is not None
+        shown = report.asset_materialization.metadata
+        for name in ("map of clusters", "code coverage", "first cluster"):
+            picture = str(shown[name].value)
+            assert picture.startswith("![](data:image/png;base64,")
+            assert len(picture) < 140_000
+        assert "dagster/column_lineage" in metadata
         assert instance.get_dynamic_partitions("extract") == [EXTRACT]
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [dg.AssetCheckKey(dg.AssetKey("mapped_events"), "mapping_coverage")]
