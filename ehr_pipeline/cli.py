@@ -298,7 +298,7 @@ def _ui(options: argparse.Namespace) -> int:
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
-        home.register_extracts(instance, Pipeline(study))
+        home.register_watched(instance, Pipeline(study))
     return run.serve(options.port, options.host)
 
 

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.landing import look
 
 CONFIGURATION = "dagster.yaml"
 
@@ -42,6 +44,18 @@ def default_home() -> Path:
         if not (home / name).is_file():
             shutil.copyfile(package / "data" / name, home / name)
     return home
+
+
+def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
+    """At the start of a server: register all extracts; where they are watched, those only that are complete or were read."""
+    if pipeline.study.operation.watch == "off":
+        register_extracts(instance, pipeline)
+        return
+    landed = look(Path(pipeline.study.records.landing), pipeline.study.operation, time.time())
+    complete = {found.extract for found in landed if not found.waits_for}
+    extracts = sorted(complete | set(pipeline.store.partitions("raw_records")))
+    counting = extracts[-1:] if pipeline.study.records.mode == "snapshot" else extracts
+    instance.add_dynamic_partitions(str(EXTRACTS.name), counting)
 
 
 def register_extracts(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[str]:

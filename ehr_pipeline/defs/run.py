@@ -22,6 +22,7 @@ from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
+from ehr_pipeline.defs.launchers import die_with_parent
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
@@ -184,7 +185,9 @@ def _serve(home: Path, port: int, host: str) -> int:
     workspace = home / "workspace.yaml"
     # Started from a script, Python inherits ignored interrupts, and Dagster would never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = [str(Path(sys.executable).parent / "dg"), "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    # Killed, it takes its servers with it: they would go on without the lock that keeps a second daemon away.
+    command = [sys.executable, str(die_with_parent.__file__), str(Path(sys.executable).parent / "dg")]
+    command += ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     process = subprocess.Popen(command, cwd=home, env=os.environ)
     try:
         return process.wait()

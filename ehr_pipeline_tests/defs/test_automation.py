@@ -11,7 +11,7 @@ import pytest
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
-from ehr_pipeline.defs import automation
+from ehr_pipeline.defs import automation, home
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -109,6 +109,19 @@ def test_a_file_from_the_future_does_not_wait_for_ever(watcher: Watcher) -> None
     watcher.land("2030-01-01", age=-60)
     watcher.land("2030-02-01", age=-HOUR)
     assert watcher.tick()[0] == ["2030-02-01"]
+
+
+def test_a_server_that_watches_starts_without_what_is_not_complete(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    watcher = Watcher(tmp_path, instance, operation={"watch": "sensor", "complete": "marker"})
+    home.register_watched(instance, Pipeline(watcher.study))
+    assert watcher.partitions == [], "an empty landing folder is no error: something may land"
+    for name in ("2030-01-01", "2030-02-01"):
+        watcher.land(name)
+    (watcher.landing / "2030-01-01" / "_COMPLETE").touch()
+    home.register_watched(instance, Pipeline(watcher.study))
+    assert watcher.partitions == ["2030-01-01"]
 
 
 def test_with_a_marker_an_extract_waits_for_it_however_old_it_is(tmp_path: Path, instance: dg.DagsterInstance) -> None:
