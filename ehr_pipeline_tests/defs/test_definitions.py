@@ -108,7 +108,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"events": {"coverage_floor": 0.1}}, set()),
     ({"vocabulary": {"min_appearances": 5}}, {"vocabulary"}),
     ({"patients": {"min_visits": 5}}, {"patient_dataset"}),
-    ({"patients": {"split": {"validation_share": 0.1}}}, {"data_split"}),
+    ({"patients": {"split": {"validation_share": 0.3}}}, {"data_split"}),
     ({"encoder": {"learning_rate": 0.5}}, {"encoder_checkpoint"}),
     ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings"}),
     ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway

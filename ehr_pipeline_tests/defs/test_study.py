@@ -94,6 +94,24 @@ def test_what_dagster_shows_as_stale_after_a_change(made: Made, change: dict[str
     assert set(told) >= changed
 
 
+def test_a_new_extract_makes_stale_what_it_feeds_and_one_without_other_data_nothing(made: Made) -> None:
+    event = made.instance.get_latest_materialization_event(dg.AssetKey("raw_records"))
+    assert event is not None
+    assert event.asset_materialization is not None
+    tags = {"dagster/data_version": (event.asset_materialization.tags or {})["dagster/data_version"]}
+    made.instance.report_runless_asset_event(dg.AssetMaterialization("raw_records", partition=EXTRACT, tags=tags))
+    assert "extract_catalog" not in made.stale(made.study()), "read again, and found the same"
+    made.instance.add_dynamic_partitions("extract", ["2030-01-01"])
+    try:
+        new = dg.AssetMaterialization("raw_records", partition="2030-01-01", tags={"dagster/data_version": "new"})
+        made.instance.report_runless_asset_event(new)
+        assert "extract_catalog" in made.stale(made.study())
+    finally:
+        made.instance.delete_dynamic_partition("extract", "2030-01-01")
+    assert made.run(made.study(), "raw_records").success
+    assert made.stale(made.study()) == {}
+
+
 def test_a_run_with_overrides_says_so_and_is_stale_until_it_is_made_with_the_file_s_settings(made: Made) -> None:
     other = {"clusters": {"n": 5}}
     result = made.run(made.study(), "clusters", overrides=other)
