@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -61,9 +60,6 @@ def run(study: Study, select: str | None) -> Outcome:
     `select` is Dagster's asset selection syntax, several selections separated by commas; None selects everything.
     """
     ensure_home()
-    # Beta and preview notices are about Dagster's own calls; the user can do nothing about them.
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     logging.getLogger("ehr_pipeline").propagate = False  # its lines come through Dagster, once
     pipeline, wanted = Pipeline(study), _selected(select)
     definitions = build(study, {"console": quiet_console})
