@@ -12,6 +12,7 @@ from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation, home
+from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -194,7 +195,8 @@ def sensor_and_schedule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     schedule = definitions.resolve_schedule_def("new_extracts_on_schedule")
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-    repository, needed = definitions.get_repository_def(), {"pipeline": Pipeline(watcher.study)}
+    # The resource as the daemon builds it: there is no run that it could ask about.
+    repository, needed = definitions.get_repository_def(), {"pipeline": build_study(watcher.study)}
     with dg.build_schedule_context(
         instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed
     ) as context:
