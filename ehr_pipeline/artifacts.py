@@ -65,11 +65,14 @@ class Recipe:
     partition: str | None = None
     population: str = ""
     """Whose data may be in it: changes when patients withdraw, or are no longer in a newer snapshot."""
+    governance: Mapping[str, str] = field(default_factory=dict)
+    """Class and terms of use, for the manifest."""
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits over all that decides the result."""
-        return hash_of({key: value for key, value in asdict(self).items() if key not in ("partition", "population")})
+        apart = ("partition", "population", "governance")
+        return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
 
 @dataclass(frozen=True)
@@ -238,6 +241,7 @@ def _manifest(work: Path, recipe: Recipe, counts: Counts, seconds: float) -> dic
     return {
         **asdict(recipe),
         "inputs": dict(recipe.inputs),
+        "governance": dict(recipe.governance),
         "stage": STAGES[recipe.asset],
         "fingerprint": recipe.fingerprint,
         "data_version": hash_of(files),

@@ -4,9 +4,11 @@ A check is a function that reads a published artifact and yields what it found. 
 ruin what follows: nothing is built on an artifact that failed one.
 """
 
+import csv
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import numpy as np
 from ehr_pipeline import fields, schemas
 from ehr_pipeline.artifacts import STAGES, Artifact, Store, hash_of, unbalanced
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.records import catalog, removals
+from ehr_pipeline.records import catalog, drift, removals
 from ehr_pipeline.settings import Study
 
 ORDER = tuple(STAGES)
@@ -266,6 +268,34 @@ def _page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+def _drift(kind: str, told: str) -> Callable[[Artifact, Store, Study], Found]:
+    """The newest extract of the catalog beside the one before it."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        listed = json.loads(store.current("extract_catalog").file("catalog.json").read_text(encoding="utf-8"))
+        if len(listed) < 2:
+            return True, "there is no extract before this one", {}
+        before, newest = sorted(listed)[-2:]
+        old, new = (drift.profile(store.current("raw_records", name).path) for name in (before, newest))
+        if min(old.patients, new.patients) < max(drift.SMALLEST, study.reports.suppress_below):
+            return True, f"too few patients in the bucket to compare {newest} with {before}", {}
+        found = drift.differences(new, old, _mapped_codes(artifact.file("mapping.csv"))).get(kind)
+        if found is None:
+            return True, f"{newest} or {before} does not tell it", {}
+        limit = drift.LIMITS[kind]
+        message = f"{newest} beside {before}: {told} {found:.3f} (a drift from {limit:g} on)"
+        return found < limit, message, {kind: found}
+
+    return test
+
+
+@cache
+def _mapped_codes(path: Path) -> frozenset[str]:
+    """The codes that have a concept, as they are recorded."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return frozenset(row["code"] for row in csv.DictReader(stream) if row["concept"])
+
+
 def population(asset: str, store: Store, study: Study) -> str:
     """Whose data an artifact that is made now may hold: changes when patients withdraw, or a newer snapshot replaces an older one.
 
@@ -329,6 +359,20 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         ),
         Check("rows_taken_up", "Every raw event was taken up.", _rows_taken_up("extract_catalog", "")),
         Check("mapping_coverage", "Share of events with a concept, against events.coverage_floor.", _coverage),
+        *(
+            Check(
+                f"drift_{kind}",
+                f"The newest extract beside the one before: {told}.",
+                _drift(kind, told),
+                blocking=False,
+            )
+            for kind, told in (
+                ("volume", "events per patient, relative difference"),
+                ("codes", "difference of the code mix (0 to 1)"),
+                ("ages", "years between the mean years of birth"),
+                ("coverage", "difference of the share of events with a concept"),
+            )
+        ),
     ),
     "vocabulary": (
         _CONSERVED,

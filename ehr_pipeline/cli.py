@@ -10,6 +10,7 @@ from typing import Any
 
 from ehr_pipeline import __version__, settings
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.governance import private_files
 from ehr_pipeline.jobs import WAITING
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
@@ -19,6 +20,7 @@ FAILED, USER_ERROR = 1, 2
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns 0, 1 for a failed stage or blocking check, 2 for something that the user can mend."""
     options = _parser().parse_args(arguments)
+    private_files()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
     for name, value in WAITING.items():
@@ -75,7 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
     assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
     assign.set_defaults(command=_assign)
-    for command in (run, check, export, embed, assign):
+    ci_check = commands.add_parser(
+        "ci-check", help="make everything on a small synthetic slice, and fail on any failed check: for CI"
+    )
+    ci_check.set_defaults(command=_ci_check)
+    release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
+    release.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    release.set_defaults(command=_release)
+    for command in (run, check, export, embed, assign, release):
         command.add_argument(
             "--settings",
             type=Path,
@@ -268,6 +277,29 @@ def _assign(options: argparse.Namespace) -> int:
     return 0
 
 
+def _ci_check(options: argparse.Namespace) -> int:
+    from ehr_pipeline.defs import ci
+
+    outcome = ci.ci_check()
+    _print_table(outcome.rows)
+    for problem in outcome.problems:
+        print(f"error: {problem}", file=sys.stderr)
+    print(
+        "\nci-check: "
+        + (f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check passed")
+    )
+    return FAILED if outcome.problems else 0
+
+
+def _release(options: argparse.Namespace) -> int:
+    from ehr_pipeline import release
+    from ehr_pipeline.pipeline import Pipeline
+
+    for path in release.release(Pipeline(_study(options)), options.out):
+        print(path)
+    return 0
+
+
 def _settings(options: argparse.Namespace) -> int:
     from ehr_pipeline import reference
 
@@ -295,7 +327,7 @@ def _ui(options: argparse.Namespace) -> int:
     import dagster as dg
 
     with dg.DagsterInstance.get() as instance:
-        home.register_extracts(instance, Pipeline(study))
+        home.register_watched(instance, Pipeline(study))
     return run.serve(options.port, options.host)
 
 

@@ -6,8 +6,13 @@ import dagster as dg
 
 from ehr_pipeline import settings
 from ehr_pipeline.defs.assets import ASSETS
+from ehr_pipeline.defs.automation import build_automation, follows, follows_its_inputs
 from ehr_pipeline.defs.checks import build_checks
+from ehr_pipeline.defs.columns import column_metadata
+from ehr_pipeline.defs.failures import build_failure_hook
 from ehr_pipeline.defs.launchers import launcher_for
+from ehr_pipeline.defs.study import build_study
+from ehr_pipeline.governance import label, private_files
 from ehr_pipeline.pipeline import Pipeline
 
 
@@ -19,19 +24,27 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
     pipeline = Pipeline(study)
 
     def with_version(spec: dg.AssetSpec) -> dg.AssetSpec:
-        return spec.replace_attributes(code_version=pipeline.code_version(spec.key.to_user_string()))
+        asset = spec.key.to_user_string()
+        return spec.replace_attributes(
+            code_version=pipeline.code_version(asset),
+            automation_condition=follows_its_inputs(asset) if follows(asset, study) else None,
+            metadata={**spec.metadata, **column_metadata(asset, study)},
+            tags={**spec.tags, "ehr_pipeline/class": label(asset, study.governance)["class"]},
+        )
 
-    return dg.Definitions(
+    own = dg.Definitions(
         assets=[asset.map_asset_specs(with_version) for asset in ASSETS],
         asset_checks=build_checks(study),
-        resources={"pipeline": pipeline, "launcher": launcher_for(study.launcher)},
+        resources={"pipeline": build_study(study), "launcher": launcher_for(study.launcher)},
         # One process for all steps of a run: a step costs 0.1 s in place of 4 s, and a killed run leaves no orphans behind.
         executor=dg.in_process_executor,
         loggers=loggers,
     )
+    return dg.Definitions.merge(own, build_automation(study), dg.Definitions(sensors=[build_failure_hook(study)]))
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
     """What Dagster loads."""
+    private_files()
     return build(settings.load(settings.settings_path()))

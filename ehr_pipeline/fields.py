@@ -13,7 +13,8 @@ from typing import Any, Literal
 # result: the value is part of the fingerprint.      tuning: speed only, the same result whatever it is.
 # list:   a small file, whose content is part of it. input:  a large file or folder, identified when it is read.
 # check:  what a check compares with: it decides what is built on a result, not the result.
-Role = Literal["result", "tuning", "list", "input", "check"]
+# operation: when and how the study is run.
+Role = Literal["result", "tuning", "list", "input", "check", "operation"]
 
 
 def option(
@@ -48,7 +49,7 @@ def identity(settings: Any) -> Any:
         return {
             field.name: file_hash(Path(value)) if role(field) == "list" and value else identity(value)
             for field in dataclasses.fields(settings)
-            if role(field) not in ("tuning", "input", "check")
+            if role(field) not in ("tuning", "input", "check", "operation")
             for value in [getattr(settings, field.name)]
         }
     if isinstance(settings, Mapping):

@@ -16,10 +16,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import checks, fields, jobs
+from ehr_pipeline import checks, fields, governance, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.drawing import learning_curves
-from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact
+from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
 from ehr_pipeline.settings import Study
 
 # Raised when the same settings and inputs give another result.
@@ -45,10 +45,18 @@ def launch_inprocess(module: str, job: jobs.Job) -> None:
 
 
 class Pipeline:
-    """One study's chain."""
+    """One study's chain.
 
-    def __init__(self, study: Study):
+    `versions` are the code versions that the assets must have when they are made: where a list that the settings name was edited
+    since, nothing is made. `overrides` says in which values the study is not that of the settings file.
+    """
+
+    def __init__(
+        self, study: Study, versions: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+    ):
         self.study = study
+        self.overrides = dict(overrides or {})
+        self._versions_meant = versions or {}
         self.store = Store(study.study.store)
         self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
 
@@ -269,7 +277,8 @@ class Pipeline:
         settings_used = {
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
-        inputs = build.Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed)
+        terms = self.study.governance.terms
+        inputs = build.Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms)
         return self._make(
             "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
         )
@@ -311,7 +320,9 @@ class Pipeline:
             case "clusters":
                 own = fields.identity(study.clusters) | seed
             case "cluster_reports":
-                own = fields.identity(study.reports) | {"study": study.study.name} | seed
+                own = (
+                    fields.identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed
+                )
             case _:
                 raise AssertionError(asset)
         return own
@@ -321,7 +332,8 @@ class Pipeline:
         return f"{VERSIONS[asset]}-{hash_of(self.own_settings(asset))}"
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
-        """An artifact that passed its blocking checks. Raises MissingArtifact or GateFailed."""
+        """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
+        governance.refuse_if_expired(self.study.governance)
         artifact = self.store.current(asset, partition)
         failed = [outcome for outcome in self.check(asset, partition) if outcome.blocking and not outcome.passed]
         if failed:
@@ -356,6 +368,15 @@ class Pipeline:
             )
         return found[-1:] if self.study.records.mode == "snapshot" else found
 
+    def is_read(self, extract: str) -> bool:
+        """Whether the text that an extract has now is what its records were read from."""
+        try:
+            state, files = self._text_of(extract)
+        except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
+            return False
+        known = self._previous("raw_records", extract)
+        return bool(files) and known is not None and known.manifest["inputs"] == state
+
     def _records(self) -> list[Artifact]:
         from ehr_pipeline.records import catalog
 
@@ -371,11 +392,18 @@ class Pipeline:
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
     ) -> Artifact:
+        governance.refuse_if_expired(self.study.governance)
+        if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
+            raise UserError(
+                f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
+                " Start the run again."
+            )
         return self.store.make(self._recipe(asset, inputs, partition), build)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None) -> Recipe:
         own, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
-        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population)
+        governed = governance.label(asset, self.study.governance)
+        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population, governed)
 
     def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""

@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import read_dictionary
+from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, withdrawals
@@ -46,6 +47,7 @@ def inspect(study: Study) -> Preflight:
     _lists(study, found)
     _consistency(study, found)
     _store(study, found)
+    found.look(refuse_if_expired, study.governance)
     return found
 
 

@@ -25,8 +25,16 @@ The column "Decides" says what a changed value does:
 | input | names a large file or folder: it counts by what is found in it when it is read |
 | check | changes which results are accepted, not the results |
 | speed | changes time and memory only |
+| operation | changes when and how the study is run, not the results |
 """
-DECIDES = {"result": "result", "tuning": "speed", "list": "list", "input": "input", "check": "check"}
+DECIDES = {
+    "result": "result",
+    "tuning": "speed",
+    "list": "list",
+    "input": "input",
+    "check": "check",
+    "operation": "operation",
+}
 
 
 def markdown() -> str:

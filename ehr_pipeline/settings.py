@@ -15,6 +15,7 @@ from typing import Any, Literal
 import pydantic
 
 from ehr_pipeline import fields
+from ehr_pipeline.artifacts import hash_of
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
@@ -22,6 +23,8 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option
+from ehr_pipeline.governance import GovernanceSettings
+from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
@@ -74,6 +77,8 @@ class Study:
     embeddings: EmbeddingsSettings = option("The cohort and its embeddings.")
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
     reports: ReportsSettings = option("The reports.", ReportsSettings())
+    governance: GovernanceSettings = option("The terms under which the data are used.", GovernanceSettings())
+    operation: OperationSettings = option("Runs that start by themselves, and failures.", OperationSettings())
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -100,7 +105,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(path), [f"this is not valid TOML: {error}"]) from None
-    return validate(_merged(values, overrides or {}), where=str(path), base=path.resolve().parent)
+    return validate(merged(values, overrides or {}), where=str(path), base=path.resolve().parent)
 
 
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
@@ -120,12 +125,26 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     return study
 
 
-def _merged(values: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(values)
-    for key, value in overrides.items():
-        inner = merged.get(key)
-        merged[key] = _merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
-    return merged
+def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """A study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
+    if "preset" in overrides.get("encoder", {}):
+        raise SettingsError("overrides", ["encoder.preset: name the settings that differ themselves."])
+    return validate(merged(dataclasses.asdict(study), overrides), where="overrides")
+
+
+def digest(study: Study) -> str:
+    """Sixteen hex digits over all settings, and the content of the small lists that they name."""
+    return hash_of([dataclasses.asdict(study), fields.identity(study)])
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other, the last on top."""
+    result: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            inner = result.get(key)
+            result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
 
 
 def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -136,7 +155,7 @@ def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, A
         if isinstance(own, Mapping):
             presets: dict[str, dict[str, Any]] = cls.PRESETS
             name = own.get("preset", next(iter(presets)))
-            filled[section] = _merged(presets.get(name, {}) if isinstance(name, str) else {}, own)
+            filled[section] = merged(presets.get(name, {}) if isinstance(name, str) else {}, own)
     return filled
 
 

@@ -57,7 +57,19 @@ def test_commands_are_known(page: Path) -> None:
     for command in re.findall(r"(?:^    |`)(?:[\w./]+/)?ehr-pipeline ([^`#\n>]+)", text, re.MULTILINE):
         words = shlex.split(command)
         if len(words) == 1:  # a mention of the command, not a whole line to type
-            assert words[0] in ("demo", "run", "check", "embed", "assign", "export", "settings", "synth", "ui")
+            assert words[0] in (
+                "demo",
+                "run",
+                "check",
+                "embed",
+                "assign",
+                "export",
+                "settings",
+                "synth",
+                "ui",
+                "release",
+                "ci-check",
+            )
         else:
             _parser().parse_args(words)
 

@@ -1,1 +1,9 @@
 """Everything that knows Dagster. The library is importable and testable without it."""
+
+import warnings
+
+import dagster as dg
+
+# Beta and preview notices are about Dagster's own calls; the user can do nothing about them.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
+warnings.filterwarnings("ignore", category=dg.PreviewWarning)

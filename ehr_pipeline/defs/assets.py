@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.defs.launchers import Launcher
-from ehr_pipeline.defs.metadata import published
+from ehr_pipeline.defs.metadata import published, published_together
 from ehr_pipeline.pipeline import Pipeline
 
 EXTRACTS = dg.DynamicPartitionsDefinition(name="extract")
@@ -15,10 +15,17 @@ Result = dg.MaterializeResult[Any]
 PipelineParam = dg.ResourceParam[Pipeline]
 
 
-@dg.asset(partitions_def=EXTRACTS, group_name="data", kinds={"polars", "arrow"}, owners=OWNERS)
+@dg.asset(
+    partitions_def=EXTRACTS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    group_name="data",
+    kinds={"polars", "arrow"},
+    owners=OWNERS,
+    pool="reading",
+)
 def raw_records(context: dg.AssetExecutionContext, pipeline: PipelineParam) -> Result:
     """One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with file, line, reason."""
-    return published(pipeline, pipeline.raw_records(context.partition_key))
+    return published_together(pipeline, [pipeline.raw_records(extract) for extract in sorted(context.partition_keys)])
 
 
 @dg.asset(deps=[raw_records], group_name="data", kinds={"json"}, owners=OWNERS)

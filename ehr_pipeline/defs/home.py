@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ import dagster as dg
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.landing import look
 
 CONFIGURATION = "dagster.yaml"
 
@@ -19,7 +21,7 @@ def ensure_home() -> Path:
     In a checkout that is its top; elsewhere the folder `ehr_pipeline_home` in the working directory, made when missing.
     """
     named = os.environ.get("DAGSTER_HOME")
-    home = Path(named) if named else _default_home()
+    home = Path(named) if named else default_home()
     if not (home / CONFIGURATION).is_file():
         raise UserError(
             f"DAGSTER_HOME is {home}, but it holds no {CONFIGURATION}. Copy ours there:"
@@ -31,7 +33,8 @@ def ensure_home() -> Path:
     return home
 
 
-def _default_home() -> Path:
+def default_home() -> Path:
+    """Where our dagster.yaml lies: the top of a checkout, elsewhere a folder in the working directory, made when missing."""
     package = Path(__file__).parents[1]
     if (package.parent / CONFIGURATION).is_file() and (package.parent / "pyproject.toml").is_file():
         return package.parent
@@ -41,6 +44,18 @@ def _default_home() -> Path:
         if not (home / name).is_file():
             shutil.copyfile(package / "data" / name, home / name)
     return home
+
+
+def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
+    """At the start of a server: register all extracts; where they are watched, those only that are complete or were read."""
+    if pipeline.study.operation.watch == "off":
+        register_extracts(instance, pipeline)
+        return
+    landed = look(Path(pipeline.study.records.landing), pipeline.study.operation, time.time())
+    complete = {found.extract for found in landed if not found.waits_for}
+    extracts = sorted(complete | set(pipeline.store.partitions("raw_records")))
+    counting = extracts[-1:] if pipeline.study.records.mode == "snapshot" else extracts
+    instance.add_dynamic_partitions(str(EXTRACTS.name), counting)
 
 
 def register_extracts(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[str]:

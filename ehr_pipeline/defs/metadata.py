@@ -7,14 +7,19 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.artifacts import Artifact, hash_of
+from ehr_pipeline.defs.columns import lineage_metadata
 from ehr_pipeline.pipeline import Pipeline
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 PICTURES = {
-    "encoder_checkpoint": "notes/curves.png",
-    "concept_embeddings": "notes/concepts_3d.png",
-    "cluster_reports": "notes/map_cluster.png",
+    "encoder_checkpoint": {"learning curves": "notes/curves.png"},
+    "concept_embeddings": {"concepts of interest": "notes/concepts_3d.png"},
+    "cluster_reports": {
+        "map of clusters": "notes/map_cluster.png",
+        "code coverage": "notes/coverage.png",
+        "first cluster": "notes/cloud_01.png",
+    },
 }
 
 
@@ -33,10 +38,52 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     }
     if asset == "cluster_reports":
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
-    picture = artifact.file(PICTURES[asset]) if asset in PICTURES else None
-    if picture is not None and picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
-        metadata["picture"] = dg.MetadataValue.md(_image(picture))
-    return dg.MaterializeResult(data_version=dg.DataVersion(artifact.data_version), metadata=metadata)
+    for name, path in PICTURES.get(asset, {}).items():
+        picture = artifact.file(path)
+        if picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
+            metadata[name] = dg.MetadataValue.md(_image(picture))
+    return _result(pipeline, asset, artifact.data_version, metadata)
+
+
+def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.MaterializeResult[Any]:
+    """The result of several partitions that one run made: each gets the same, sums of what can be added up.
+
+    Dagster has one data version for all partitions of a run, here that of all their data.
+    """
+    if len(artifacts) == 1:
+        return published(pipeline, artifacts[0])
+    smallest = pipeline.study.reports.suppress_below
+    metadata: dict[str, Any] = {
+        "extracts_in_this_run": len(artifacts),
+        "skipped": all(artifact.skipped for artifact in artifacts),
+        "bytes": sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values()),
+        "seconds": sum(artifact.manifest["seconds"] for artifact in artifacts),
+    }
+    metadata |= dict(_numbers(_summed([artifact.counts for artifact in artifacts]), smallest))
+    version = hash_of([artifact.data_version for artifact in artifacts])
+    return _result(pipeline, artifacts[0].manifest["asset"], version, metadata)
+
+
+def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
+    tags = {}
+    metadata |= lineage_metadata(asset)
+    if pipeline.overrides:
+        # Dagster compares with this: what was made with other settings is stale until it is made with the file's.
+        metadata["overrides"] = dg.MetadataValue.json(pipeline.overrides)
+        tags["dagster/code_version"] = pipeline.code_version(asset)
+    return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata, tags=tags)
+
+
+def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
+    """Numbers of rows in all of them, summed by name."""
+    summed: dict[str, Any] = {}
+    for name in dict.fromkeys(name for count in counts for name in count):
+        values = [count[name] for count in counts if name in count]
+        if all(isinstance(value, dict) for value in values):
+            summed[name] = _summed(values)
+        elif all(isinstance(value, int) and not isinstance(value, bool) for value in values) and name != "buckets":
+            summed[name] = sum(values)
+    return summed
 
 
 def _numbers(counts: dict[str, Any], smallest: int, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import warnings
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -17,14 +16,17 @@ import dagster as dg
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.definitions import build
+from ehr_pipeline.defs import liveness
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
+from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
+from ehr_pipeline.defs.launchers import die_with_parent
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
-USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "GateFailed")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,14 +60,12 @@ def run(study: Study, select: str | None) -> Outcome:
     `select` is Dagster's asset selection syntax, several selections separated by commas; None selects everything.
     """
     ensure_home()
-    # Beta and preview notices are about Dagster's own calls; the user can do nothing about them.
-    warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    warnings.filterwarnings("ignore", category=dg.PreviewWarning)
     logging.getLogger("ehr_pipeline").propagate = False  # its lines come through Dagster, once
     pipeline, wanted = Pipeline(study), _selected(select)
     definitions = build(study, {"console": quiet_console})
     outcome = Outcome([], [], [])
     with dg.DagsterInstance.get() as instance:
+        tell(liveness.reap(instance))
         extracts = register_extracts(instance, pipeline)
         steps: list[tuple[list[str], str | None]] = (
             [(["raw_records"], extract) for extract in extracts] if "raw_records" in wanted else []
@@ -165,10 +165,25 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
 def serve(port: int, host: str) -> int:
     """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code."""
     home = ensure_home()
+    with liveness.only_server(Path(os.environ["EHR_STATE_DIR"])):
+        with dg.DagsterInstance.get() as instance:
+            tell(liveness.reap(instance))
+        return _serve(home, port, host)
+
+
+def tell(done: list[str]) -> None:
+    """Say what was put in order."""
+    for line in done:
+        log.warning("%s", line)
+
+
+def _serve(home: Path, port: int, host: str) -> int:
     workspace = home / "workspace.yaml"
     # Started from a script, Python inherits ignored interrupts, and Dagster would never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    command = [str(Path(sys.executable).parent / "dg"), "dev", "-w", str(workspace), "-h", host, "-p", str(port)]
+    # Killed, it takes its servers with it: they would go on without the lock that keeps a second daemon away.
+    command = [sys.executable, str(die_with_parent.__file__), str(Path(sys.executable).parent / "dg")]
+    command += ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     process = subprocess.Popen(command, cwd=home, env=os.environ)
     try:
         return process.wait()

@@ -39,6 +39,8 @@ class Inputs:
     settings: dict[str, Any]
     """All settings, as plain values."""
     seed: int
+    terms: dict[str, str]
+    """Licence, protocol and expiry of the data, as far as they are known."""
 
 
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
@@ -60,6 +62,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     content = {
         "title": settings.title,
         "study": inputs.study,
+        "terms": inputs.terms,
         "version": __version__,
         "evidence": evidence,
         "effects": effects,

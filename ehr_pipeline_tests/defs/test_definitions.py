@@ -9,6 +9,7 @@ from ehr_pipeline import settings
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
+from ehr_pipeline.defs.columns import LINEAGE
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline_tests.conftest import merged
@@ -63,6 +64,24 @@ def test_every_asset_reads_well_in_the_ui(graph: AssetGraph) -> None:
         assert node.group_name in ("data", "encoder", "cohort", "reports")
         assert node.owners
         assert node.kinds
+        assert node.tags["ehr_pipeline/class"] in ("restricted", "releasable")
+
+
+def test_columns_are_those_of_the_files_and_their_lineage_names_columns_that_are_there(
+    graph: AssetGraph, tiny: Pipeline
+) -> None:
+    shown = {
+        node.key.to_user_string(): {column.name for column in node.metadata["dagster/column_schema"].value.columns}
+        for node in graph.asset_nodes
+        if "dagster/column_schema" in node.metadata
+    }
+    assert {"raw_records", "mapped_events", "patient_dataset", "cohort", "vocabulary"} <= set(shown)
+    with tiny.store.current("vocabulary").file("vocabulary.csv").open() as stream:
+        assert shown["vocabulary"] == set(stream.readline().strip().split(","))
+    for asset, columns in LINEAGE.items():
+        assert set(columns) <= shown[asset]
+        for source, name in (part for parts in columns.values() for part in parts):
+            assert name in shown[source], f"{asset} comes from {source}.{name}"
 
 
 def test_raw_records_are_partitioned_by_extract_and_nothing_else_is(graph: AssetGraph) -> None:
@@ -89,7 +108,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"events": {"coverage_floor": 0.1}}, set()),
     ({"vocabulary": {"min_appearances": 5}}, {"vocabulary"}),
     ({"patients": {"min_visits": 5}}, {"patient_dataset"}),
-    ({"patients": {"split": {"validation_share": 0.1}}}, {"data_split"}),
+    ({"patients": {"split": {"validation_share": 0.3}}}, {"data_split"}),
     ({"encoder": {"learning_rate": 0.5}}, {"encoder_checkpoint"}),
     ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings"}),
     ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway
@@ -100,6 +119,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"embeddings": {"cohort": [{"name": "Psoriasis", "concepts": str(shipped("lists/psoriasis.csv"))}]}}, {"cohort"}),
     ({"clusters": {"n": 5}}, {"clusters"}),
     ({"reports": {"title": "another"}}, {"cluster_reports"}),
+    ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports"}),
+    ({"operation": {"watch": "sensor", "quiet_minutes": 1}}, set()),
 ]
 
 

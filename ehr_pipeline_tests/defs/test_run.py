@@ -11,6 +11,7 @@ import pytest
 
 from ehr_pipeline import cli, settings
 from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline.cli import USER_ERROR
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
@@ -100,6 +101,15 @@ def test_dagster_knows_versions_numbers_and_checks(home: Path, store: Path, extr
         assert metadata["dagster/row_count"].value == artifact.counts["kept"]
         assert metadata["dropped/unmapped_uk_extension"].value == artifact.counts["dropped"]["unmapped_uk_extension"]
         assert metadata["skipped"].value is True
+        report = instance.get_latest_materialization_event(dg.AssetKey("cluster_reports"))
+        assert report is not None
+        assert report.asset_materialization is not None
+        shown = report.asset_materialization.metadata
+        for name in ("map of clusters", "code coverage", "first cluster"):
+            picture = str(shown[name].value)
+            assert picture.startswith("![](data:image/png;base64,")
+            assert len(picture) < 140_000
+        assert "dagster/column_lineage" in metadata
         assert instance.get_dynamic_partitions("extract") == [EXTRACT]
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             [dg.AssetCheckKey(dg.AssetKey("mapped_events"), "mapping_coverage")]
@@ -189,26 +199,53 @@ def test_a_failed_blocking_check_gives_a_non_zero_exit(
     assert json.loads((store / "summary.json").read_text())["ok"] is False
 
 
-def test_nothing_that_is_written_outside_the_data_names_a_patient(
-    home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A full run's logs, events, metadata, summary and report hold no patient id."""
-    path = write_settings(tmp_path / "settings.toml", extract, store, clusters={"n": 4})
-    assert cli.main(["run", "--settings", str(path)]) == 0
-    printed = "".join(capsys.readouterr())
-    import csv
+CANARY, PLACE = "canary5d1c7f3e", "Canaryshire9b2"
 
-    with (extract / "truth/patients.csv").open() as stream:
-        ids = [row["patient_id"].encode() for row in csv.DictReader(stream)]
-    written = [printed.encode()] + [file.read_bytes() for file in home.rglob("*") if file.is_file()]
-    written += [
-        file.read_bytes()
-        for file in store.rglob("*")
-        if file.name in ("manifest.json", "summary.json", "report.html", "coverage.json", "metrics.json")
-    ]
-    assert sum(map(len, written)) > 100_000
-    for text in written:
-        assert not [patient for patient in ids if patient in text]
+
+def test_nothing_that_is_written_outside_the_data_names_a_patient(
+    home: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A planted patient, its region and a broken row of it, and all other ids: in no log, event, metadata, message or report."""
+    landing, store = tmp_path / "study" / "landing", tmp_path / "store"
+    for part in ("landing", "terminology", "truth"):
+        shutil.copytree(extract / part, tmp_path / "study" / part)
+    folder = next(landing.iterdir())
+    patients = folder / "patients.txt"
+    head, *rows = patients.read_text("latin-1").splitlines()
+    planted = dict(zip(head.split("\t"), rows[0].split("\t"), strict=True)) | {"patient_id": CANARY, "region": PLACE}
+    patients.write_text("\n".join([head, *rows, "\t".join(planted.values()), ""]), "latin-1")
+    events = folder / "events_000.txt"
+    head, *rows = events.read_text("latin-1").splitlines()
+    own = [f"{CANARY}\t{row.split(chr(9), 1)[1]}" for row in rows[:60]]
+    broken = [f"{CANARY}\t31/02/{PLACE}\t{CANARY}", f"{CANARY}\t\t", f"{CANARY}\t01/01/2000\t{PLACE}"]
+    events.write_text("\n".join([head, *rows, *own, *broken, ""]), "latin-1")
+
+    path = write_settings(tmp_path / "settings.toml", tmp_path / "study", store)
+    assert cli.main(["run", "--settings", str(path)]) == 0
+    write_settings(path, tmp_path / "study", store, events={"coverage_floor": 0.99})
+    assert cli.main(["run", "--settings", str(path)]) == 1, "what is written of failures counts too"
+    assert cli.main(["release", "--settings", str(path), "--out", str(tmp_path / "released")]) == USER_ERROR
+    write_settings(path, tmp_path / "study", store)
+    assert cli.main(["release", "--settings", str(path), "--out", str(tmp_path / "released")]) == 0
+    printed = "".join(capsys.readouterr())
+
+    ids = [row.split("\t")[0].encode() for row in patients.read_text("latin-1").splitlines()[1:]]
+    places = [home, tmp_path / "released", store]
+    outside = [file for place in places for file in place.rglob("*") if file.is_file() and not is_data(file)]
+    assert any(file.suffix == ".db" for file in outside), "Dagster's event log is among them"
+    assert {"manifest.json", "summary.json", "report.html", "coverage.json", "metrics.json"} <= {
+        f.name for f in outside
+    }
+    for name, text in [("printed", printed.encode()), *((str(file), file.read_bytes()) for file in outside)]:
+        assert CANARY.encode() not in text, name
+        assert PLACE.encode() not in text, name
+        assert not [patient for patient in ids if patient in text], name
+    assert any(CANARY.encode() in file.read_bytes() for file in store.rglob("*.arrow")), "it was in the data"
+
+
+def is_data(path: Path) -> bool:
+    """Tables of patients, vectors and weights: restricted, and kept in the store."""
+    return path.suffix in (".arrow", ".npy", ".safetensors")
 
 
 def test_the_environment_is_left_as_it_was(home: Path) -> None:

@@ -1,0 +1,188 @@
+"""What starts by itself: extracts are read when they are complete, and what follows is made anew when their data changed.
+
+The sensor and the schedule only start the reading, one run for each extract. Everything after it is requested by Dagster's
+automation conditions, in one run for however many extracts there are, once the last of them was read.
+"""
+
+import json
+import time
+from pathlib import Path
+
+import dagster as dg
+
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.defs.assets import EXTRACTS
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records.landing import Landed, look
+from ehr_pipeline.settings import Study
+
+READING = "read_extract"
+MOST_RUNS = 50  # requested by one look: Dagster allows a look 60 s, and each request takes some 0.1 s
+DATA = {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
+CONDITION = "some input has other data, and all have been made"
+
+
+def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[type-arg]
+    """True once when the data of an input changed (not when it was only made again), when all inputs are there and at rest.
+
+    Of an input in partitions that is every partition: ten extracts that land together start one chain, after the tenth. The
+    catalog, which begins the chain, also waits for the checks of the extracts; after it, checks and assets are in one run, where
+    Dagster itself stops at a failed check.
+    """
+    changed = dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
+    condition = (
+        dg.AutomationCondition.any_deps_match(changed).since_last_handled()
+        & ~dg.AutomationCondition.in_progress()
+        & ~dg.AutomationCondition.any_deps_missing()
+        & ~dg.AutomationCondition.any_deps_in_progress()
+    )
+    if asset == "extract_catalog":
+        condition &= dg.AutomationCondition.all_deps_blocking_checks_passed()
+    return condition.with_label(CONDITION)
+
+
+def follows(asset: str, study: Study) -> bool:
+    """Whether an asset is made anew by itself after new extracts."""
+    return asset in (DATA if study.operation.what_follows == "data" else set(STAGES) - {"raw_records"})
+
+
+def build_automation(study: Study) -> dg.Definitions:
+    """The job that reads one extract; the sensor and the schedule that start it; the sensor that evaluates what follows.
+
+    `operation.watch` says which of them run from the start.
+    """
+    settings = study.operation
+    job = dg.define_asset_job(
+        READING,
+        selection=dg.AssetSelection.assets("raw_records")
+        | dg.AssetSelection.checks_for_assets(dg.AssetKey("raw_records")),
+        description="Reads one extract, and checks what was read.",
+        tags=run_tags(study),
+    )
+
+    @dg.sensor(
+        name="new_extracts",
+        job=job,
+        minimum_interval_seconds=settings.watch_seconds,
+        default_status=_sensor_status(settings.watch == "sensor"),
+        description="Looks for new and corrected extracts in the landing folder; reads names, sizes and times only.",
+    )
+    def new_extracts(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
+        return sensor_result(context.instance, pipeline, context.cursor, time.time())
+
+    @dg.schedule(
+        name="new_extracts_on_schedule",
+        job=job,
+        cron_schedule=settings.cron,
+        execution_timezone=settings.timezone,
+        default_status=dg.DefaultScheduleStatus.RUNNING
+        if settings.watch == "schedule"
+        else dg.DefaultScheduleStatus.STOPPED,
+        description="The same, at the times of operation.cron.",
+    )
+    def on_schedule(
+        context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> list[dg.RunRequest] | dg.SkipReason:
+        found = sensor_result(context.instance, pipeline, None, time.time())
+        for change in found.dynamic_partitions_requests or ():
+            names = list(change.partition_keys)
+            if isinstance(change, dg.AddDynamicPartitionsRequest):
+                context.instance.add_dynamic_partitions(change.partitions_def_name, names)
+            else:
+                for name in names:
+                    context.instance.delete_dynamic_partition(change.partitions_def_name, name)
+        # Without run keys: an extract whose reading failed is read again at the next time, until it succeeds.
+        requests = [dg.RunRequest(partition_key=request.partition_key) for request in found.run_requests or ()]
+        return requests or found.skip_reason or dg.SkipReason("nothing to read")
+
+    return dg.Definitions(
+        jobs=[job],
+        sensors=[
+            new_extracts,
+            dg.AutomationConditionSensorDefinition(
+                "what_follows_new_extracts",
+                target=dg.AssetSelection.all(),
+                default_status=_sensor_status(settings.watch != "off"),
+                run_tags=run_tags(study),
+                description="Makes anew what depends on an extract whose data changed, in one run.",
+            ),
+        ],
+        schedules=[on_schedule],
+    )
+
+
+def run_tags(study: Study) -> dict[str, str]:
+    """The limits of a run that started by itself."""
+    settings = study.operation
+    return {
+        "dagster/max_runtime": str(int(settings.max_runtime_hours * 3600)),
+        "dagster/max_retries": str(settings.retries),
+        "dagster/retry_on_asset_or_op_failure": "false",
+        "dagster/retry_strategy": "FROM_FAILURE",
+    }
+
+
+def _sensor_status(running: bool) -> dg.DefaultSensorStatus:
+    return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
+
+
+# What was requested, by extract: the state that it was in, and how often it was requested.
+Requested = dict[str, tuple[str, int]]
+
+
+def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str | None, now: float) -> dg.SensorResult:
+    """One look at the landing folder at the time `now` (seconds since 1970): partitions to register, runs to start, or why none.
+
+    A run key holds the hash of the extract's files and how often it was requested: an extract that lands twice is read once, one
+    that was corrected is read again, and so is one whose correction was taken back.
+    """
+    landing, snapshot = Path(pipeline.study.records.landing), pipeline.study.records.mode == "snapshot"
+    landed = look(landing, pipeline.study.operation, now)
+    complete = [found for found in landed if not found.waits_for]
+    counting = complete[-1:] if snapshot else complete
+    before: Requested = {name: (state, number) for name, (state, number) in json.loads(cursor or "{}").items()}
+    after: Requested = {name: seen for name, seen in before.items() if name in {found.extract for found in landed}}
+    requests: list[dg.RunRequest] = []
+    for found in counting:
+        state, number = before.get(found.extract, ("", 0))
+        if state == found.state or len(requests) == MOST_RUNS:
+            continue
+        if not number and pipeline.is_read(found.extract):
+            after[found.extract] = (found.state, 0)  # read before anybody watched
+            continue
+        after[found.extract] = (found.state, number + 1)
+        key = f"{found.extract}:{found.state}:{number + 1}"
+        requests.append(dg.RunRequest(run_key=key, partition_key=found.extract))
+    return dg.SensorResult(
+        run_requests=requests or None,
+        skip_reason=None if requests else dg.SkipReason(_why_quiet(landing, landed)),
+        cursor=json.dumps(after, sort_keys=True),
+        dynamic_partitions_requests=_partitions(instance, [found.extract for found in counting], snapshot),
+    )
+
+
+def _partitions(
+    instance: dg.DagsterInstance, counting: list[str], snapshot: bool
+) -> list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest]:
+    known = set(instance.get_dynamic_partitions(str(EXTRACTS.name)))
+    requests: list[dg.AddDynamicPartitionsRequest | dg.DeleteDynamicPartitionsRequest] = []
+    new = sorted(set(counting) - known)
+    if new:
+        requests.append(EXTRACTS.build_add_request(new))
+    replaced = sorted(known - set(counting)) if snapshot and counting else []
+    if replaced:
+        requests.append(EXTRACTS.build_delete_request(replaced))
+    return requests
+
+
+def _why_quiet(landing: Path, landed: list[Landed]) -> str:
+    """Why nothing is started, with the names of extracts that are not complete."""
+    waiting = [f"{found.extract}: {found.waits_for}" for found in landed if found.waits_for]
+    if not landing.is_dir():
+        return f"{landing} (records.landing) is no folder"
+    if not landed:
+        return f"{landing} holds no extract"
+    if not waiting:
+        return f"all {len(landed)} extracts are as they were when they were read, or asked to be"
+    more = f"; and {len(waiting) - 5} others" if len(waiting) > 5 else ""
+    return f"waiting for {len(waiting)} of {len(landed)} extracts to be complete: {'; '.join(waiting[:5])}{more}"

@@ -1,0 +1,75 @@
+"""`ehr-pipeline ci-check`: the whole graph on a small synthetic slice, in a folder that is removed; any failed check fails it.
+
+For the CI of a site: after an upgrade, or a change of its own, it says in a minute whether every asset can still be made, and every
+check still passes, on this machine. Dagster's own exit code says so for blocking checks only.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import settings
+from ehr_pipeline.defs.home import CONFIGURATION, default_home
+from ehr_pipeline.defs.run import Outcome, run
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline.synthetic.generate import generate
+
+PATIENTS, SEED = 400, 7
+# A model and a study small enough for a minute: what is tested is that everything runs, not the science.
+SLICE: Mapping[str, Mapping[str, Any]] = {
+    "records": {"buckets": 4},
+    "vocabulary": {"min_appearances": 10},
+    "patients": {"split": {"validation_share": 0.1}},
+    "encoder": {
+        "hidden_size": 32,
+        "layers": 1,
+        "heads": 2,
+        "feed_forward": 64,
+        "max_epochs": 2,
+        "context": 64,
+        "warmup_steps": 10,
+        "learning_rate": 0.01,
+    },
+    # Groups are too small here for the model to find them again.
+    "clusters": {"n": 8, "permutations": 40, "truth": ""},
+    "launcher": {"backend": "inprocess"},
+}
+
+
+def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
+    """Materialise the slice. Failed checks that block nothing are problems here, too. `overrides` replace values of the slice."""
+    with tempfile.TemporaryDirectory(prefix="ehr-ci-") as named, _home(Path(named) / "home"):
+        folder = Path(named)
+        generate(folder, PATIENTS, SEED)
+        places = {
+            "study": {"store": str(folder / "store")},
+            "records": {"landing": str(folder / "landing")},
+            "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
+            "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
+        }
+        study = settings.load(shipped("demo/settings.toml"), settings.merged(SLICE, places, overrides or {}))
+        outcome = run(study, None)
+    outcome.problems += outcome.warnings
+    outcome.warnings = []
+    return outcome
+
+
+@contextmanager
+def _home(folder: Path) -> Iterator[None]:
+    """A Dagster home of its own, so that a check leaves nothing in the site's."""
+    folder.mkdir(parents=True)
+    shutil.copyfile(default_home() / CONFIGURATION, folder / CONFIGURATION)
+    before = {name: os.environ.get(name) for name in ("DAGSTER_HOME", "EHR_STATE_DIR")}
+    os.environ.update(DAGSTER_HOME=str(folder), EHR_STATE_DIR=str(folder / "state"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -1,0 +1,78 @@
+"""Who is told when a run fails: a line of JSON in a file, and a POST to an address. Neither holds patient data.
+
+What is told is the run, its job, the assets that failed and the kind of error. A message is told only of errors that the user can
+mend, which by the rule of this project name files, settings and numbers; others may quote data, and stay in Dagster's log.
+"""
+
+import json
+import logging
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from ehr_pipeline.settings import Study
+
+log = logging.getLogger(__name__)
+TIMEOUT = 10.0  # seconds
+USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "GateFailed")
+
+
+def build_failure_hook(study: Study) -> dg.SensorDefinition:
+    """A sensor that tells of every failed run; it is on from the start when the settings name a file or an address."""
+    settings = study.operation
+
+    @dg.run_failure_sensor(
+        name="failures",
+        description="Tells of failed runs, as operation.failure_log and operation.webhook say.",
+        minimum_interval_seconds=30,
+        default_status=dg.DefaultSensorStatus.RUNNING
+        if settings.failure_log or settings.webhook
+        else dg.DefaultSensorStatus.STOPPED,
+    )
+    def failures(context: dg.RunFailureSensorContext) -> None:
+        report = described(study, context)
+        tell(study, report)
+
+    return failures
+
+
+def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, Any]:
+    """What is told of a run that failed."""
+    steps = []
+    for event in context.get_step_failure_events():
+        error = event.step_failure_data.error
+        cause = (error.cause or error) if error else None
+        kind = cause.cls_name if cause else None
+        step = {"asset": event.step_key, "error": kind}
+        if cause and kind in USER_ERRORS:
+            step["message"] = cause.message.strip().split(": ", 1)[-1]
+        steps.append(step)
+    run = context.dagster_run
+    return {
+        "study": study.study.name,
+        "run": run.run_id,
+        "job": run.job_name,
+        "extract": run.tags.get("dagster/partition"),
+        "failed": steps,
+    }
+
+
+def tell(study: Study, report: dict[str, Any]) -> None:
+    """Write and send a report. An address that cannot be reached is logged: the file still has the report."""
+    settings, line = study.operation, json.dumps(report, sort_keys=True)
+    if settings.failure_log:
+        path = Path(settings.failure_log)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(line + "\n")
+    if settings.webhook:
+        request = urllib.request.Request(  # noqa: S310 - the settings allow http and https only
+            settings.webhook, data=line.encode(), headers={"Content-Type": "application/json"}, method="POST"
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310
+                pass
+        except OSError as error:
+            log.warning("operation.webhook cannot be reached: %s", type(error).__name__)

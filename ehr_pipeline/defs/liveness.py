@@ -1,0 +1,124 @@
+"""Which runs are alive. A run holds a lock that dies with its process, so nobody has to guess from ages or process numbers.
+
+Dagster asks nobody whether the process of a run still is there after the server itself was killed: the run stays started for ever,
+and with it its place in the pool, so that no training starts again. And a run that was marked as ended by force may go on.
+"""
+
+import fcntl
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dagster as dg
+
+from ehr_pipeline.errors import UserError
+
+log = logging.getLogger(__name__)
+IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
+ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
+GRACE = 60.0  # seconds in which a run that was started must have its lock
+SERVER = "server.lock"
+
+
+@contextmanager
+def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
+    """Be the process of a run. Does nothing for an instance that keeps nothing on disk."""
+    folder = _folder(instance)
+    if folder is None:
+        yield
+        return
+    path = folder / f"{run_id}.lock"
+    descriptor = _locked(path)
+    try:
+        if descriptor is not None:
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        if descriptor is not None:
+            path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
+def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
+    """Mark runs as failed whose process is gone, and free their places in pools; end processes of runs that were marked as ended.
+
+    Returns what was done, in words. Runs that are in the queue stay there.
+    """
+    folder = _folder(instance)
+    if folder is None:
+        return []
+    done = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
+        run, path = record.dagster_run, folder / f"{record.dagster_run.run_id}.lock"
+        young = (now or time.time()) - record.update_timestamp.timestamp() < GRACE
+        if _is_held(path) or (not path.is_file() and young):
+            continue
+        message = "The process of this run is gone: its server or its machine was killed. What it had finished is kept."
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, message)
+        else:
+            instance.report_run_failed(run, message)
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+        path.unlink(missing_ok=True)
+        done.append(f"run {run.run_id[:8]} was {run.status.value.lower()}, but its process is gone: marked as ended")
+    for path in folder.glob("*.lock"):
+        found = instance.get_run_by_id(path.stem)
+        if found is not None and found.status in ENDED and _is_held(path):
+            pid = int(path.read_text() or 0)
+            if pid and pid != os.getpid():
+                os.kill(pid, signal.SIGTERM)
+                done.append(f"run {path.stem[:8]} had ended, but its process went on: ended too")
+    return done
+
+
+@contextmanager
+def only_server(state: Path) -> Iterator[None]:
+    """Be the one server of a Dagster home. Raises UserError when there is another: two daemons would start everything twice."""
+    path = state / SERVER
+    descriptor = _locked(path)
+    if descriptor is None:
+        raise UserError(
+            f"Another server runs on {state} (process {path.read_text() or '?'}). Use it, or end it, or set DAGSTER_HOME and"
+            " EHR_STATE_DIR to other folders."
+        )
+    try:
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _folder(instance: dg.DagsterInstance) -> Path | None:
+    """Where the locks of runs lie: beside the state of an instance that is kept."""
+    if instance.is_ephemeral:
+        return None
+    folder = Path(os.environ.get("EHR_STATE_DIR") or instance.root_directory) / "running"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _locked(path: Path) -> int | None:
+    """An open file with a lock on it; None when another process has the lock."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _is_held(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    descriptor = _locked(path)
+    if descriptor is None:
+        return True
+    os.close(descriptor)
+    return False

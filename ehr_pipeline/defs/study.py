@@ -1,0 +1,77 @@
+"""The study as a run sees it: the settings as they were when Dagster loaded them, or those with the run's own overrides.
+
+A run is asked for by the server, and executed by a process that reads the settings file once more. Both say the hash of what they
+read; where they differ, the file was edited in between, and the run refuses to start rather than run with two settings.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import dagster as dg
+
+from ehr_pipeline import settings
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.defs import liveness
+from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
+
+RESOURCE = "pipeline"
+TAG = "ehr_pipeline/settings"
+OVERRIDDEN = "ehr_pipeline/overridden"
+_SETTINGS_ARE = "Settings "
+OVERRIDES = (
+    "Settings that this run alone has, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part"
+    " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation] and [governance]."
+)
+FIXED = ("study", "operation", "governance")
+
+
+def build_study(study: Study) -> dg.ResourceDefinition:
+    """The resource `pipeline`. Its one configuration field, in the launchpad, is `overrides`."""
+    loaded = settings.digest(study)
+
+    # The description is part of the job's snapshot, which a run keeps from the moment it was asked for.
+    @dg.resource(
+        config_schema={"overrides": dg.Field(dict, default_value={}, description=OVERRIDES)},
+        description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}.",
+    )
+    def pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
+        run, instance = context.run, context.instance
+        overrides = context.resource_config["overrides"]
+        with ExitStack() as stack:
+            if run is not None and instance is not None:
+                stack.enter_context(liveness.running(instance, run.run_id))
+                asked = _asked_with(instance, run)
+                if asked != loaded:
+                    raise UserError(
+                        f"The settings were edited after this run was asked for (settings {asked} then, {loaded} now), so nothing"
+                        " was run. Reload the code location in the UI (Deployment, Reload), then start the run again."
+                    )
+                instance.add_run_tags(run.run_id, {TAG: loaded} | ({OVERRIDDEN: "true"} if overrides else {}))
+            own = overridden(study, overrides) if overrides else study
+            made = Pipeline(own, overrides=overrides)
+            yield Pipeline(own, {asset: made.code_version(asset) for asset in STAGES}, overrides)
+
+    return pipeline
+
+
+def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """The study with other values. Raises SettingsError for a section that must stay, and for what does not fit."""
+    fixed = [name for name in FIXED if name in overrides]
+    if fixed:
+        raise SettingsError(
+            "overrides", [f"[{name}] cannot be other for one run. Change the settings file." for name in fixed]
+        )
+    return settings.with_overrides(study, overrides)
+
+
+def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
+    """The hash of the settings that the process had which asked for the run."""
+    snapshot = instance.get_job_snapshot(str(run.job_snapshot_id))
+    for mode in snapshot.mode_def_snaps:
+        for resource in mode.resource_def_snaps:
+            if resource.name == RESOURCE and (resource.description or "").startswith(_SETTINGS_ARE):
+                return str(resource.description).removeprefix(_SETTINGS_ARE).split(":", 1)[0]
+    return "unknown"

@@ -1,0 +1,64 @@
+"""What may be done with the data: licence, protocol, expiry, and which of the results may leave the place where the data lie."""
+
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import option
+
+RESTRICTED, RELEASABLE = "restricted", "releasable"
+# Everything at patient level is restricted, embeddings and checkpoints included: they have learnt from single patients.
+RELEASED_ASSETS = ("cluster_reports",)
+RELEASED_FILES = ("report.html",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GovernanceSettings:
+    """The terms under which the data are used. They stand in every manifest, in the report, and in what is released."""
+
+    licence: str = option("Licence or agreement under which the data are held.", "")
+    protocol: str = option("Number of the approved protocol.", "")
+    expires: str = option(
+        "Last day (YYYY-MM-DD) on which the data may be used. After it nothing is made, exported or released. Empty: no end.",
+        "",
+    )
+    round_to: int = option(
+        "Counts in released files are rounded to a multiple of this, after small ones were left out (reports.suppress_below).",
+        10,
+        role="operation",
+        ge=1,
+    )
+
+    def problems(self) -> Iterator[str]:
+        """What cannot be read."""
+        if self.expires:
+            try:
+                datetime.date.fromisoformat(self.expires)
+            except ValueError:
+                yield f"expires is a date as YYYY-MM-DD, not {self.expires!r}"
+
+    @property
+    def terms(self) -> dict[str, str]:
+        """What was set, by name."""
+        return {name: value for name in ("licence", "protocol", "expires") if (value := getattr(self, name))}
+
+
+def refuse_if_expired(settings: GovernanceSettings, today: datetime.date | None = None) -> None:
+    """Raise UserError after the last day on which the data may be used."""
+    if settings.expires and (today or datetime.date.today()) > datetime.date.fromisoformat(settings.expires):
+        raise UserError(
+            f"The data may be used until {settings.expires} (governance.expires), which has passed. Renew the licence"
+            f"{f' {settings.licence!r}' if settings.licence else ''}, then change the setting; or delete the data."
+        )
+
+
+def label(asset: str, settings: GovernanceSettings) -> dict[str, str]:
+    """What a manifest says of an asset: its class, and the terms."""
+    return {"class": RELEASABLE if asset in RELEASED_ASSETS else RESTRICTED, **settings.terms}
+
+
+def private_files() -> None:
+    """Have every file that this process writes from now on be closed to users outside its group, whatever the umask was."""
+    os.umask(os.umask(0o077) | 0o027)

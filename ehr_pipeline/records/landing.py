@@ -1,0 +1,57 @@
+"""Which extracts in the landing folder are complete, by names, sizes and times alone: no file is opened."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehr_pipeline.artifacts import hash_of
+from ehr_pipeline.operation import OperationSettings
+from ehr_pipeline.records.catalog import extracts_in
+
+
+@dataclass(frozen=True)
+class Landed:
+    """One folder in the landing folder."""
+
+    extract: str
+    state: str
+    """Hash of the names, sizes and times of all its files: another one means that the extract was corrected."""
+    waits_for: str
+    """Why the extract is not complete, in words; empty when it is."""
+
+
+def look(landing: Path, settings: OperationSettings, now: float) -> list[Landed]:
+    """Every extract that is in the landing folder at the time `now` (seconds since 1970), oldest name first."""
+    return [_look_at(landing / extract, settings, now) for extract in extracts_in(landing)]
+
+
+def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
+    found = sorted(_files(folder, folder))
+    latest = max((changed for _, _, changed in found), default=0) / 1e9
+    waits_for = ""
+    if not any(name != settings.marker for name, _, _ in found):
+        waits_for = "it holds no file"
+    elif settings.complete == "marker":
+        if not any(name == settings.marker for name, _, _ in found):
+            waits_for = f"the file {settings.marker} is not there"
+    elif abs(now - latest) < settings.quiet_minutes * 60:  # a clock that is ahead makes no extract wait for ever
+        waits_for = f"a file changed less than {settings.quiet_minutes:g} minutes ago"
+    return Landed(folder.name, hash_of([entry for entry in found if entry[0] != settings.marker]), waits_for)
+
+
+def _files(folder: Path, root: Path) -> Iterator[tuple[str, int, int]]:
+    """Relative name, size in bytes and time of change (ns) of every file, in subfolders too; one that vanishes is left out."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir():
+            yield from _files(Path(entry.path), root)
+        else:
+            try:
+                stat = entry.stat()
+            except FileNotFoundError:
+                continue
+            yield Path(entry.path).relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns

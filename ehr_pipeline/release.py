@@ -1,0 +1,108 @@
+"""`ehr-pipeline release`: what may leave the place where the data lie, and nothing else, in a folder with a manifest.
+
+It holds the report as it is (small counts are suppressed in it already), and three tables made for this purpose: which codes were
+mapped to which concepts, the vocabulary, and the counts of all stages. Rows with a small count are left out, other counts rounded.
+Nothing at patient level, no vector and no weight is written.
+"""
+
+import csv
+import datetime
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import __version__, settings
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import file_hash
+from ehr_pipeline.governance import RELEASABLE, RELEASED_FILES
+from ehr_pipeline.pipeline import Pipeline
+
+MANIFEST = "manifest.json"
+MAPPING = ("snomed", "concept", "name", "step", "events")
+VOCABULARY = ("concept", "name", "semantic_types", "events", "patients")
+
+
+def release(pipeline: Pipeline, out: Path) -> list[Path]:
+    """Write the folder, which must not be there yet. Returns its files. Raises UserError after the expiry of the data."""
+    if out.exists():
+        raise UserError(f"{out} exists already. Name a new folder: what was released stays as it was.")
+    report, mapped, vocabulary = (
+        pipeline.require(asset) for asset in ("cluster_reports", "mapped_events", "vocabulary")
+    )
+    guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
+    out.mkdir(parents=True)
+    for name in RELEASED_FILES:
+        (out / name).write_bytes(report.file(name).read_bytes())
+    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, ("events",), guard)
+    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, ("events", "patients"), guard)
+    counts = {
+        asset: guard.numbers(pipeline.store.current(asset).counts)
+        for asset in STAGES
+        if asset != "raw_records" and pipeline.store.has(asset)
+    }
+    (out / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    files = sorted(out.iterdir())
+    _manifest(pipeline, out, files)
+    return [*files, out / MANIFEST]
+
+
+class Guard:
+    """Leaves out counts from 1 to `below` - 1, and rounds the others to a multiple of `to`."""
+
+    def __init__(self, below: int, to: int):
+        self.below, self.to = below, to
+
+    def count(self, value: int) -> int | None:
+        """A count that may be shown, or None."""
+        return None if 0 < abs(value) < self.below else self.to * round(value / self.to)
+
+    def numbers(self, counts: Any) -> Any:
+        """Nested counts with every whole number guarded; shares and scores to two digits, texts as they are."""
+        if isinstance(counts, dict):
+            return {name: self.numbers(value) for name, value in counts.items()}
+        if isinstance(counts, list):
+            return [self.numbers(value) for value in counts]
+        if isinstance(counts, bool) or not isinstance(counts, int | float):
+            return counts
+        return self.count(counts) if isinstance(counts, int) else round(counts, 2)
+
+
+def _table(out: Path, source: Path, columns: Iterable[str], counted: tuple[str, ...], guard: Guard) -> None:
+    """Some columns of a table, without the rows that have a small count."""
+    names = list(columns)
+    with source.open(encoding="utf-8", newline="") as read, out.open("w", encoding="utf-8", newline="") as written:
+        writer = csv.DictWriter(written, names, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_guarded(csv.DictReader(read), names, counted, guard))
+
+
+def _guarded(
+    rows: Iterable[dict[str, str]], names: list[str], counted: tuple[str, ...], guard: Guard
+) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        shown: dict[str, Any] = {name: row[name] for name in names}
+        shown |= {name: guard.count(int(row[name])) for name in counted}
+        if None not in shown.values():
+            yield shown
+
+
+def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
+    study = pipeline.study
+    manifest = {
+        "study": study.study.name,
+        "class": RELEASABLE,
+        **study.governance.terms,
+        "counts_below_left_out": study.reports.suppress_below,
+        "counts_rounded_to": study.governance.round_to,
+        "settings": settings.digest(study),
+        "package": __version__,
+        "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "made_of": {
+            asset: pipeline.store.current(asset).data_version
+            for asset in ("cluster_reports", "mapped_events", "vocabulary")
+        },
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in files},
+    }
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,311 @@
+"""What starts by itself: the look at the landing folder, and what follows a new extract."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.checks import CHECKS
+from ehr_pipeline.definitions import build
+from ehr_pipeline.defs import automation, home
+from ehr_pipeline.defs.study import build_study
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline_tests.conftest import tiny_settings
+
+NOW = 2e9
+HOUR = 3600.0
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as instance:
+        yield instance
+
+
+class Watcher:
+    """A sensor that looks at a landing folder of its own, tick after tick, as the daemon has it do."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, **overrides: Any):
+        self.landing, self.instance, self.cursor = folder / "landing", instance, ""
+        self.landing.mkdir()
+        records = {"landing": str(self.landing), "latest_date": "2033-01-01", **overrides.pop("records", {})}
+        self.study = tiny_settings(folder, records=records, **overrides)
+        self.keys: set[str] = set()
+
+    def land(self, extract: str, age: float = HOUR, text: str = "x") -> None:
+        """Write an extract whose file changed `age` seconds ago."""
+        path = self.landing / extract / "events_1.txt"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (NOW - age, NOW - age))
+
+    def tick(self) -> tuple[list[str], str]:
+        """The extracts that are read after a look, and why none is."""
+        found = automation.sensor_result(self.instance, Pipeline(self.study), self.cursor, NOW)
+        for change in found.dynamic_partitions_requests or ():
+            names = list(change.partition_keys)
+            if isinstance(change, dg.AddDynamicPartitionsRequest):
+                self.instance.add_dynamic_partitions("extract", names)
+            else:
+                for name in names:
+                    self.instance.delete_dynamic_partition("extract", name)
+        self.cursor = found.cursor or ""
+        started = [request for request in found.run_requests or () if request.run_key not in self.keys]
+        self.keys |= {str(request.run_key) for request in started}
+        reason = str(found.skip_reason.skip_message) if found.skip_reason else ""
+        return [str(request.partition_key) for request in started], reason
+
+    @property
+    def partitions(self) -> Sequence[str]:
+        return self.instance.get_dynamic_partitions("extract")
+
+
+@pytest.fixture
+def watcher(tmp_path: Path, instance: dg.DagsterInstance) -> Watcher:
+    return Watcher(tmp_path, instance)
+
+
+def test_ten_extracts_at_once_are_each_read_once(watcher: Watcher) -> None:
+    names = [f"2030-01-{day:02}" for day in range(1, 11)]
+    for name in names:
+        watcher.land(name)
+    assert watcher.tick() == (names, "")
+    assert sorted(watcher.partitions) == names
+    assert watcher.tick() == ([], "all 10 extracts are as they were when they were read, or asked to be")
+
+
+def test_an_extract_that_lands_twice_is_read_once(watcher: Watcher) -> None:
+    watcher.land("2030-01-01")
+    assert watcher.tick()[0] == ["2030-01-01"]
+    watcher.land("2030-01-01")
+    assert watcher.tick()[0] == []
+    watcher.cursor = ""  # as a user may reset it
+    assert watcher.tick()[0] == [], "the run key is the same as before"
+
+
+def test_a_corrected_extract_is_read_again_and_so_is_one_whose_correction_was_taken_back(watcher: Watcher) -> None:
+    for text in ("first", "corrected", "first", "corrected"):
+        watcher.land("2030-01-01", text=text)
+        assert watcher.tick()[0] == ["2030-01-01"], text
+        assert watcher.tick()[0] == []
+
+
+def test_a_half_copied_extract_waits_until_it_is_quiet(watcher: Watcher) -> None:
+    watcher.land("2030-01-01")
+    watcher.land("2030-02-01", age=60)
+    assert watcher.tick()[0] == ["2030-01-01"]
+    started, reason = watcher.tick()
+    assert not started
+    assert reason == ("waiting for 1 of 2 extracts to be complete: 2030-02-01: a file changed less than 15 minutes ago")
+    assert watcher.partitions == ["2030-01-01"], "what is not complete is not known to Dagster"
+    watcher.land("2030-02-01", age=HOUR)
+    assert watcher.tick()[0] == ["2030-02-01"]
+
+
+def test_a_file_from_the_future_does_not_wait_for_ever(watcher: Watcher) -> None:
+    watcher.land("2030-01-01", age=-60)
+    watcher.land("2030-02-01", age=-HOUR)
+    assert watcher.tick()[0] == ["2030-02-01"]
+
+
+def test_a_server_that_watches_starts_without_what_is_not_complete(
+    tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    watcher = Watcher(tmp_path, instance, operation={"watch": "sensor", "complete": "marker"})
+    home.register_watched(instance, Pipeline(watcher.study))
+    assert watcher.partitions == [], "an empty landing folder is no error: something may land"
+    for name in ("2030-01-01", "2030-02-01"):
+        watcher.land(name)
+    (watcher.landing / "2030-01-01" / "_COMPLETE").touch()
+    home.register_watched(instance, Pipeline(watcher.study))
+    assert watcher.partitions == ["2030-01-01"]
+
+
+def test_with_a_marker_an_extract_waits_for_it_however_old_it_is(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    watcher = Watcher(tmp_path, instance, operation={"complete": "marker"})
+    watcher.land("2030-01-01")
+    assert watcher.tick() == (
+        [],
+        "waiting for 1 of 1 extracts to be complete: 2030-01-01: the file _COMPLETE is not there",
+    )
+    (watcher.landing / "2030-01-01" / "_COMPLETE").touch()
+    assert watcher.tick()[0] == ["2030-01-01"]
+    (watcher.landing / "2030-01-01" / "_COMPLETE").write_text("again")
+    assert watcher.tick()[0] == [], "the marker is not part of the extract"
+
+
+def test_every_quiet_path_says_why(watcher: Watcher) -> None:
+    assert watcher.tick()[1].endswith("holds no extract")
+    (watcher.landing / "2030-01-01").mkdir()
+    assert watcher.tick()[1].endswith("2030-01-01: it holds no file")
+    (watcher.landing / "2030-01-01").rmdir()
+    watcher.landing.rmdir()
+    assert watcher.tick()[1].endswith("(records.landing) is no folder")
+
+
+def test_of_snapshots_the_newest_alone_is_read_and_known(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    watcher = Watcher(tmp_path, instance, records={"mode": "snapshot"})
+    watcher.land("2030-01-01")
+    watcher.land("2030-02-01")
+    assert watcher.tick()[0] == ["2030-02-01"]
+    watcher.land("2030-03-01")
+    assert watcher.tick()[0] == ["2030-03-01"]
+    assert watcher.partitions == ["2030-03-01"]
+
+
+def test_what_was_read_before_anybody_watched_is_not_read_again(tiny: Pipeline, instance: dg.DagsterInstance) -> None:
+    found = automation.sensor_result(instance, Pipeline(tiny.study), None, NOW + 1e9)
+    assert not found.run_requests
+    assert found.dynamic_partitions_requests, "but it is made known to Dagster"
+
+
+def test_a_look_opens_no_file(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    watcher.land("2030-01-01")
+
+    def opened(*arguments: Any, **named: Any) -> None:
+        raise AssertionError("a file was opened")
+
+    monkeypatch.setattr(Path, "open", opened)
+    monkeypatch.setattr("builtins.open", opened)
+    assert watcher.tick()[0] == ["2030-01-01"]
+
+
+def test_a_look_requests_no_more_runs_than_it_has_time_for(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(automation, "MOST_RUNS", 2)
+    names = ["2030-01-01", "2030-01-02", "2030-01-03"]
+    for name in names:
+        watcher.land(name)
+    assert watcher.tick()[0] == names[:2]
+    assert watcher.tick()[0] == names[2:]
+
+
+def test_the_sensor_and_the_schedule_as_dagster_evaluates_them(tmp_path: Path) -> None:
+    with dg.instance_for_test() as instance:
+        sensor_and_schedule(tmp_path, instance)
+
+
+def sensor_and_schedule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    watcher = Watcher(tmp_path, instance, operation={"watch": "schedule", "quiet_minutes": 0})
+    definitions = build(watcher.study)
+    sensor = definitions.resolve_sensor_def("new_extracts")
+    schedule = definitions.resolve_schedule_def("new_extracts_on_schedule")
+    assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
+    assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
+    # The resource as the daemon builds it: there is no run that it could ask about.
+    repository, needed = definitions.get_repository_def(), {"pipeline": build_study(watcher.study)}
+    with dg.build_schedule_context(
+        instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed
+    ) as context:
+        assert "holds no extract" in str(schedule.evaluate_tick(context).skip_message)
+    watcher.land("2030-01-01")
+    with dg.build_sensor_context(
+        instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed
+    ) as context:
+        asked = sensor.evaluate_tick(context).run_requests or []
+        assert [request.partition_key for request in asked] == ["2030-01-01"]
+    with dg.build_schedule_context(
+        instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed
+    ) as context:
+        due = schedule.evaluate_tick(context).run_requests or []
+    assert [request.partition_key for request in due] == ["2030-01-01"]
+    assert due[0].run_key is None
+    assert instance.get_dynamic_partitions("extract") == ["2030-01-01"]
+    assert definitions.resolve_job_def("read_extract").tags["dagster/max_retries"] == "1"
+
+
+# What follows, by Dagster's own evaluation of the conditions.
+
+
+class Evaluated:
+    """The definitions and their conditions, evaluated tick after tick, with materialisations that are only told of."""
+
+    def __init__(self, folder: Path, instance: dg.DagsterInstance, **operation: Any):
+        self.instance, self.cursor = instance, None
+        self.definitions = build(tiny_settings(folder, operation=operation))
+
+    def made(self, asset: str, version: str, partition: str | None = None) -> None:
+        tags = {"dagster/data_version": version}
+        self.instance.report_runless_asset_event(dg.AssetMaterialization(asset, partition=partition, tags=tags))
+
+    def everything_made(self, version: str = "1") -> None:
+        for asset in STAGES:
+            if asset != "raw_records":
+                self.made(asset, version)
+
+    def checked(self, asset: str, passed: bool = True) -> None:
+        for check in CHECKS[asset]:
+            self.instance.report_runless_asset_event(
+                dg.AssetCheckEvaluation(
+                    asset_key=dg.AssetKey(asset),
+                    check_name=check.name,
+                    passed=passed,
+                    metadata={},
+                    blocking=check.blocking,
+                )
+            )
+
+    def tick(self) -> set[str]:
+        """The assets that are requested."""
+        result = dg.evaluate_automation_conditions(self.definitions, self.instance, cursor=self.cursor)
+        self.cursor = result.cursor  # type: ignore[assignment]
+        return {asset for asset in STAGES if result.get_num_requested(dg.AssetKey(asset))}
+
+
+@pytest.mark.parametrize("extracts", [1, 1000])
+def test_other_data_of_an_extract_starts_everything_that_follows_once(
+    tmp_path: Path, instance: dg.DagsterInstance, extracts: int
+) -> None:
+    names = [f"extract-{number:04}" for number in range(extracts)]
+    instance.add_dynamic_partitions("extract", names)
+    evaluated = Evaluated(tmp_path, instance)
+    for name in names:
+        evaluated.made("raw_records", "1", name)
+    evaluated.checked("raw_records")
+    evaluated.everything_made()
+    evaluated.tick()
+    assert evaluated.tick() == set(), "nothing new"
+
+    evaluated.made("raw_records", "1", names[-1])
+    assert evaluated.tick() == set(), "read again, and found the same"
+
+    evaluated.made("raw_records", "2", names[-1])
+    assert evaluated.tick() == set(STAGES) - {"raw_records"}
+    evaluated.everything_made("2")
+    assert evaluated.tick() == set()
+    assert evaluated.tick() == set()
+
+
+def test_the_data_alone_follow_where_the_settings_say_so(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("extract", ["a"])
+    evaluated = Evaluated(tmp_path, instance, what_follows="data")
+    evaluated.tick()
+    evaluated.made("raw_records", "1", "a")
+    evaluated.checked("raw_records")
+    assert evaluated.tick() == {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
+
+
+def test_what_follows_waits_for_the_last_of_the_new_extracts(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("extract", ["a", "b"])
+    evaluated = Evaluated(tmp_path, instance)
+    evaluated.made("raw_records", "1", "a")
+    assert evaluated.tick() == set(), "b has not been read yet"
+    evaluated.made("raw_records", "1", "b")
+    evaluated.checked("raw_records")
+    assert evaluated.tick() == set(STAGES) - {"raw_records"}
+    assert evaluated.tick() == set(), "once"
+
+
+def test_nothing_follows_an_extract_that_failed_a_blocking_check(tmp_path: Path, instance: dg.DagsterInstance) -> None:
+    instance.add_dynamic_partitions("extract", ["a"])
+    evaluated = Evaluated(tmp_path, instance)
+    evaluated.tick()
+    evaluated.made("raw_records", "1", "a")
+    evaluated.checked("raw_records", passed=False)
+    assert evaluated.tick() == set()
+    evaluated.made("raw_records", "2", "a")
+    evaluated.checked("raw_records")
+    assert evaluated.tick() == set(STAGES) - {"raw_records"}

@@ -1,0 +1,104 @@
+"""The UI as a user sees it, in a real browser: materialise everything, change a setting, see what is stale, end a training."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
+from ehr_pipeline_tests.defs.test_launchers import alive
+from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("chromium") is None, reason="there is no chromium (Debian: apt-get install chromium)"
+)
+MINUTES = 60.0
+RELOAD = "mutation {reloadWorkspace {__typename}}"
+STALE = "{assetNodes {assetKey {path} staleStatus staleCauses {reason}}}"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("dagster.yaml", "workspace.yaml"):
+        shutil.copyfile(ROOT / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def settings_file(extract: Path, tmp_path: Path) -> Path:
+    write(tmp_path / "settings.toml", extract, tmp_path / "store")
+    return tmp_path / "settings.toml"
+
+
+def write(path: Path, extract: Path, store: Path, **changes: dict[str, object]) -> None:
+    launcher = {"backend": "torchrun", "processes": 2, "threads": 1}
+    write_settings(path, extract, store, launcher=launcher, **changes)
+
+
+@pytest.fixture
+def server(settings_file: Path, home: Path, tmp_path: Path) -> Iterator[Server]:
+    with serving(settings_file, home, tmp_path / "server.log") as server:
+        yield server
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Iterator[Page]:
+    with chromium(tmp_path / "profile") as page:
+        yield page
+
+
+def trainings() -> list[int]:
+    """The process numbers of trainings on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = path.read_bytes()
+        except OSError:
+            continue
+        if b"ehr_pipeline.encoder.train" in command and alive(int(path.parent.name)):
+            found.append(int(path.parent.name))
+    return found
+
+
+def test_the_work_of_a_user(server: Server, page: Page, extract: Path, tmp_path: Path, settings_file: Path) -> None:
+    page.open(f"{server.address}/asset-groups")
+    page.click("Materialize all", 3 * MINUTES)
+    page.click("All")
+    page.click("Launch")
+    store = Store(tmp_path / "store")
+    assert until(lambda: store.has("cluster_reports"), 8 * MINUTES), server.runs()
+    assert until(lambda: {run["status"] for run in server.runs()} == {"SUCCESS"}, MINUTES), server.runs()
+    page.open(f"{server.address}/assets/cluster_reports")
+    assert page.shows("Latest materialization")
+    assert page.shows("map of clusters"), "the picture of the map, among the metadata"
+    page.open(f"{server.address}/assets/mapped_events?view=checks")
+    assert page.shows("mapping_coverage")
+
+    assert stale(server) == set()
+    busy = {"encoder": {"max_epochs": 100000, "learning_rate": 0.001}}
+    write(settings_file, extract, tmp_path / "store", **busy)
+    server.query(RELOAD)
+    assert until(lambda: "encoder_checkpoint" in stale(server), MINUTES)
+    assert "patient_dataset" not in stale(server)
+
+    before = trainings()
+    page.open(f"{server.address}/assets/encoder_checkpoint")
+    page.click("Materialize")
+    assert until(lambda: len(set(trainings()) - set(before)) >= 3, 3 * MINUTES), "torchrun and its two processes"
+    started = set(trainings()) - set(before)
+    newest = server.runs()[0]["runId"]
+    page.open(f"{server.address}/runs/{newest}")
+    page.click("Terminate")
+    page.click("Terminate")
+    assert until(lambda: server.runs()[0]["status"] == "CANCELED", 2 * MINUTES), server.runs()[0]
+    assert until(lambda: not any(map(alive, started)), MINUTES)
+    assert store.has("encoder_checkpoint"), "what was there before stays"
+    assert {asset for asset in STAGES if asset != "raw_records" and not store.has(asset)} == set()
+
+
+def stale(server: Server) -> set[str]:
+    return {node["assetKey"]["path"][0] for node in server.query(STALE)["assetNodes"] if node["staleStatus"] == "STALE"}

@@ -1,0 +1,132 @@
+"""Terms of use, classes of artifacts, what is released, and who may read what is written."""
+
+import csv
+import datetime
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline import cli, governance, preflight, release
+from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.fields import file_hash
+from ehr_pipeline.governance import GovernanceSettings
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline_tests.conftest import tiny_settings
+
+TERMS = {"licence": "CPRD 22_000", "protocol": "21_001", "expires": "2999-12-31"}
+
+
+@pytest.fixture
+def umask() -> object:
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.fixture
+def released(tiny: Pipeline, extract: Path, tmp_path: Path) -> Path:
+    study = tiny_settings(extract, study={"store": str(tiny.store.root)}, governance=TERMS)
+    release.release(Pipeline(study), tmp_path / "out")
+    return tmp_path / "out"
+
+
+def test_everything_at_patient_level_is_restricted(tiny: Pipeline) -> None:
+    classes = {
+        asset: tiny.store.current(asset).manifest["governance"]["class"] for asset in STAGES if asset != "raw_records"
+    }
+    assert {asset for asset, found in classes.items() if found == "releasable"} == {"cluster_reports"}
+    assert governance.label("raw_records", GovernanceSettings())["class"] == "restricted"
+
+
+def test_the_terms_stand_in_the_manifest_and_the_report(tiny: Pipeline, extract: Path) -> None:
+    before = tiny.store.current("cluster_reports").manifest["fingerprint"]
+    study = tiny_settings(extract, study={"store": str(tiny.store.root)}, governance=TERMS)
+    made = Pipeline(study).cluster_reports()
+    assert made.manifest["governance"] == {"class": "releasable", **TERMS}
+    assert all(value in made.file("report.html").read_text() for value in TERMS.values())
+    assert tiny.cluster_reports().manifest["fingerprint"] == before
+
+
+@pytest.mark.parametrize(("today", "refused"), [("2025-06-30", False), ("2025-07-01", True)])
+def test_after_the_last_day_nothing_is_permitted(today: str, refused: bool) -> None:
+    settings = GovernanceSettings(expires="2025-06-30", licence="CPRD 22_000")
+    date = datetime.date.fromisoformat(today)
+    if refused:
+        with pytest.raises(UserError, match=r"until 2025-06-30 .* 'CPRD 22_000'"):
+            governance.refuse_if_expired(settings, date)
+    else:
+        governance.refuse_if_expired(settings, date)
+
+
+def test_an_expired_licence_makes_exports_and_releases_nothing(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    study = tiny_settings(
+        extract, study={"store": str(tiny.store.root)}, governance={"expires": "2020-01-01"}, clusters={"n": 3}
+    )
+    assert any("governance.expires" in problem for problem in preflight.inspect(study).problems)
+    pipeline = Pipeline(study)
+    for act in (
+        pipeline.clusters,
+        lambda: pipeline.require("vocabulary"),
+        lambda: release.release(pipeline, tmp_path / "r"),
+    ):
+        with pytest.raises(UserError, match=r"governance\.expires"):
+            act()
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_date_that_is_none_is_told(extract: Path) -> None:
+    with pytest.raises(SettingsError, match="governance: expires is a date"):
+        tiny_settings(extract, governance={"expires": "soon"})
+
+
+def test_a_release_holds_what_it_should_and_nothing_else(released: Path, tiny: Pipeline) -> None:
+    names = {path.name for path in released.iterdir()}
+    assert names == {"report.html", "mapping.csv", "vocabulary.csv", "counts.json", "manifest.json"}
+    manifest = json.loads((released / "manifest.json").read_text())
+    assert {name: manifest[name] for name in TERMS} == TERMS
+    assert manifest["class"] == "releasable"
+    assert {name: found["sha256"] for name, found in manifest["files"].items()} == {
+        name: file_hash(released / name) for name in names - {"manifest.json"}
+    }
+    with pytest.raises(UserError, match="exists already"):
+        release.release(tiny, released)
+
+
+def test_released_counts_are_neither_small_nor_exact(released: Path, tiny: Pipeline) -> None:
+    smallest, to = tiny.study.reports.suppress_below, tiny.study.governance.round_to
+    for table, columns in (("mapping.csv", ["events"]), ("vocabulary.csv", ["events", "patients"])):
+        with (released / table).open(newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert rows
+        for column in columns:
+            numbers = [int(row[column]) for row in rows]
+            assert all(number == 0 or number >= smallest for number in numbers)
+            assert all(number % to == 0 for number in numbers)
+    with tiny.store.current("mapped_events").file("mapping.csv").open(newline="") as stream:
+        rare = {row["snomed"] for row in csv.DictReader(stream) if 0 < int(row["events"]) < smallest}
+    assert rare, "there are rare codes to leave out"
+    with (released / "mapping.csv").open(newline="") as stream:
+        assert not rare & {row["snomed"] for row in csv.DictReader(stream)}
+
+    def whole(found: object) -> list[int]:
+        if isinstance(found, dict):
+            return [number for part in found.values() for number in whole(part)]
+        return [found] if isinstance(found, int) and not isinstance(found, bool) else []
+
+    counts = whole(json.loads((released / "counts.json").read_text()))
+    assert counts
+    assert all(number % to == 0 for number in counts)
+
+
+def test_what_is_written_is_closed_to_others(umask: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["synth", str(tmp_path / "extract"), "--patients", "20"]) == 0
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert written
+    assert all(not stat.S_IMODE(path.stat().st_mode) & stat.S_IRWXO for path in written)
+    os.umask(0o077)
+    governance.private_files()
+    assert os.umask(0o077) == 0o077, "what is stricter stays"
