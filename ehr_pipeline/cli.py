@@ -56,15 +56,23 @@ def _parser() -> argparse.ArgumentParser:
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")
     check.set_defaults(command=_check)
-    export = commands.add_parser("export", help="write the events and the split in another format")
-    export.add_argument("format", choices=["meds"], help="'meds': Medical Event Data Standard 0.4")
+    export = commands.add_parser("export", help="write events and split, or the results, in another format")
+    export.add_argument(
+        "format",
+        choices=["meds", "results"],
+        help="'meds': events and split in the Medical Event Data Standard 0.4;"
+        " 'results': clusters, map, vectors and marking concepts as Parquet and CSV",
+    )
     export.add_argument("--out", type=Path, required=True, help="new folder to write to")
     export.add_argument(
         "--crosswalk",
         action="store_true",
-        help="also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
+        help="meds: also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
     )
     export.set_defaults(command=_export)
+    explore = commands.add_parser("explore", help="look at the map of patients in a browser (needs embedding-atlas)")
+    explore.add_argument("--port", type=int, default=5055)
+    explore.set_defaults(command=_explore)
     embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
     embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     embed.add_argument(
@@ -84,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
     release.set_defaults(command=_release)
-    for command in (run, check, export, embed, assign, release):
+    for command in (run, check, export, explore, embed, assign, release):
         command.add_argument(
             "--settings",
             type=Path,
@@ -242,15 +250,27 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ehr_pipeline.export import meds
+    from ehr_pipeline.export import meds, results
     from ehr_pipeline.pipeline import Pipeline
 
     study = _study(options)
     pipeline = Pipeline(study)
+    if options.format == "results":
+        counts = results.export(results.Found.of(pipeline.require), options.out, study.study.seed)
+        print(f"wrote {counts['kept']:,} patients to {options.out}")
+        return 0
     events, dataset, split = (pipeline.require(asset) for asset in ("mapped_events", "patient_dataset", "data_split"))
     counts = meds.export(events, dataset, split, study.study.name, options.out, options.crosswalk)
     print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
     return 0
+
+
+def _explore(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline.export import explorer, results
+    from ehr_pipeline.pipeline import Pipeline
+
+    return explorer.explore(results.Found.of(Pipeline(study).require), study.study.seed, options.port)
 
 
 def _embed(options: argparse.Namespace) -> int:

@@ -1,0 +1,97 @@
+"""Results as tables for notebooks, and for an explorer of maps.
+
+    OUT/patients.parquet      one row for each clustered patient: cluster, place on the map, attributes, nearest neighbours
+    OUT/embeddings.parquet    patient_id and vector, in the same order
+    OUT/enrichment.csv        the marking concepts of each cluster, with their tests (`reports.tables`)
+    OUT/columns.csv           every column with its type
+
+Nothing in them is suppressed: they are as restricted as the records. `neighbours` has the form that embedding-atlas reads
+(github.com/apple/embedding-atlas): row numbers of the file, and cosine distances.
+"""
+
+import csv
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.clusters.graph import approximate_neighbours
+from ehr_pipeline.clusters.methods import unit_length
+from ehr_pipeline.clusters.neighbours import exact_neighbours
+from ehr_pipeline.errors import UserError
+
+NEIGHBOURS = 15
+EXACT_UP_TO = 300_000  # patients
+
+
+@dataclass(frozen=True)
+class Found:
+    """The artifacts that the tables are made of."""
+
+    clusters: Artifact
+    embeddings: Artifact
+    reports: Artifact
+
+    @staticmethod
+    def of(current: Callable[[str], Artifact]) -> "Found":
+        """The current ones, by what finds an asset's artifact."""
+        return Found(current("clusters"), current("patient_embeddings"), current("cluster_reports"))
+
+
+def export(found: Found, out: Path, seed: int) -> Counts:
+    """Write the tables into a new folder. Raises UserError when it exists; nothing is left behind by a failure."""
+    if out.exists():
+        raise UserError(
+            f"{out}: this folder exists already. Name a new one with --out, so that nothing is overwritten."
+        )
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        people = schemas.read(found.clusters.file("clusters.arrow"))
+        ids, vectors = read_vectors(found.embeddings, "embeddings")
+        place = pc.index_in(people.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
+        vectors = vectors[place.to_numpy()]
+        people = people.append_column("neighbours", _neighbours(vectors, seed))
+        width = vectors.shape[1]
+        values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
+        table = pa.table({"patient_id": people.column("patient_id"), "vector": values})
+        columns = []
+        for name, rows in (("patients", people), ("embeddings", table)):
+            pq.write_table(rows, part / f"{name}.parquet", compression="zstd")
+            columns += [(f"{name}.parquet", field.name, str(field.type)) for field in rows.schema]
+        shutil.copyfile(found.reports.file("enrichment.csv"), part / "enrichment.csv")
+        with (part / "columns.csv").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream, lineterminator="\n").writerows([("file", "column", "type"), *columns])
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return {"kept": people.num_rows}
+
+
+def _neighbours(vectors: NDArray[np.float32], seed: int) -> pa.StructArray:
+    """For each vector (n, D) the rows and cosine distances of its nearest others."""
+    unit = unit_length(vectors)
+    n, k = len(unit), min(NEIGHBOURS, len(unit) - 1)
+    if k < 1:
+        rows, cosines = np.zeros((n, 0), np.int32), np.zeros((n, 0), np.float32)
+    elif n <= EXACT_UP_TO:
+        rows, cosines = exact_neighbours(unit, k)
+    else:
+        rows = approximate_neighbours(unit, k, seed)
+        cosines = np.stack([np.einsum("nd,nd->n", unit, unit[column]) for column in rows.T], axis=1)
+    offsets = pa.array(np.arange(0, n * k + 1, k) if k else np.zeros(n + 1), pa.int32())
+    lists = {
+        "ids": pa.ListArray.from_arrays(offsets, pa.array(rows.ravel().astype(np.int32))),
+        "distances": pa.ListArray.from_arrays(offsets, pa.array(1 - cosines.ravel().astype(np.float32))),
+    }
+    return pa.StructArray.from_arrays(list(lists.values()), list(lists))

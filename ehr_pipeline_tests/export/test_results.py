@@ -1,0 +1,78 @@
+"""Results as tables: every patient once, in one order, with true neighbours."""
+
+import csv
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from ehr_pipeline import schemas
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.export import explorer, results
+from ehr_pipeline.pipeline import Pipeline
+
+
+@pytest.fixture(scope="module")
+def exported(tiny: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("results") / "out"
+    counts = results.export(results.Found.of(tiny.store.current), out, seed=0)
+    assert counts["kept"] == tiny.store.current("clusters").counts["kept"]
+    return out
+
+
+def test_patients_and_vectors_stand_in_the_same_order(exported: Path, tiny: Pipeline) -> None:
+    patients, vectors = (pq.read_table(exported / f"{name}.parquet") for name in ("patients", "embeddings"))
+    clustered = schemas.read(tiny.store.current("clusters").file("clusters.arrow"))
+    assert patients.column("patient_id") == vectors.column("patient_id")
+    assert patients.column("patient_id").to_pylist() == clustered.column("patient_id").to_pylist()
+    assert patients.column("cluster").to_pylist() == clustered.column("cluster").to_pylist()
+
+
+def test_neighbours_are_the_nearest_rows_by_cosine(exported: Path) -> None:
+    patients, vectors = (pq.read_table(exported / f"{name}.parquet") for name in ("patients", "embeddings"))
+    matrix = np.array(vectors.column("vector").to_pylist(), np.float64)
+    unit = matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
+    cosine = unit @ unit.T
+    np.fill_diagonal(cosine, -2)
+    for row, found in enumerate(patients.column("neighbours").to_pylist()[:50]):
+        best = np.sort(cosine[row])[::-1][: len(found["ids"])]
+        assert len(found["ids"]) == results.NEIGHBOURS
+        assert row not in found["ids"]
+        assert np.allclose(cosine[row][found["ids"]], best, atol=1e-5)
+        assert np.allclose(1 - np.array(found["distances"]), best, atol=1e-5)
+
+
+def test_every_column_is_listed(exported: Path) -> None:
+    with (exported / "columns.csv").open(encoding="utf-8", newline="") as stream:
+        listed = {(row["file"], row["column"]) for row in csv.DictReader(stream)}
+    for name in ("patients.parquet", "embeddings.parquet"):
+        assert {(name, column) for column in pq.read_schema(exported / name).names} <= listed
+    assert (exported / "enrichment.csv").is_file()
+
+
+def test_nothing_is_overwritten_and_nothing_half_stays(exported: Path, tiny: Pipeline, tmp_path: Path) -> None:
+    found = results.Found.of(tiny.store.current)
+    with pytest.raises(UserError, match="exists already"):
+        results.export(found, exported, seed=0)
+    broken = replace(found, reports=tiny.store.current("vocabulary"))  # has no enrichment.csv
+    with pytest.raises(FileNotFoundError):
+        results.export(broken, tmp_path / "out", seed=0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_explorer_is_started_for_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / explorer.PROGRAM
+    program.write_text("#!/bin/sh\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    started = explorer.command(Path("patients.parquet"), 5055)
+    assert started[started.index("--host") + 1] == "127.0.0.1"
+
+
+def test_without_the_explorer_the_user_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="pip install embedding-atlas"):
+        explorer.command(Path("patients.parquet"), 5055)
