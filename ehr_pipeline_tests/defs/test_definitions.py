@@ -71,7 +71,7 @@ def test_columns_are_those_of_the_files_and_their_lineage_names_columns_that_are
     graph: AssetGraph, tiny: Pipeline
 ) -> None:
     shown = {
-        node.key.to_user_string(): {column.name for column in node.metadata["dagster/column_schema"].value.columns}
+        node.key.to_user_string(): {column.name for column in node.metadata["dagster/column_schema"].columns}
         for node in graph.asset_nodes
         if "dagster/column_schema" in node.metadata
     }
