@@ -21,6 +21,7 @@ from ehr_pipeline.embeddings import quality, selection, transform, weights
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
+from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
@@ -151,7 +152,7 @@ class _Cohort:
         """The published vectors of each shard's patients that have one, to compare with."""
         for number in range(len(self.dataset)):
             part = self.part("whole", number)
-            pooled = transform.over_chunks(part.chunks, len(part.patients), transform.attend)
+            pooled = over_chunks(part.chunks, len(part.patients), attend)
             yield pooled.vectors_PD[pooled.tokens > 0]
 
 

@@ -103,9 +103,10 @@ class Transform:
 
     def without_common(self, vectors: Vectors) -> Vectors:
         """Vectors (P, D) of length 1 without their common component."""
-        moved = unit_length(vectors) - self.arrays["centre"]
+        moved: Vectors = unit_length(vectors) - self.arrays["centre"]
         common = self.arrays["common"]
-        return moved - (moved @ common) @ common.T if common.shape[1] else moved
+        without: Vectors = moved - (moved @ common) @ common.T if common.shape[1] else moved
+        return without
 
     def write(self, folder: Path) -> None:
         """Write the two files."""

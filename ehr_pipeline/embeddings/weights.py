@@ -30,7 +30,8 @@ def log(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patient
 
 def root(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
     """1 / √p, scaled to 1 for the most frequent concept."""
-    return np.sqrt(share_of_tokens.max() / share_of_tokens).astype(np.float32)
+    weights: Weights = np.sqrt(share_of_tokens.max() / share_of_tokens).astype(np.float32)
+    return weights
 
 
 WEIGHTINGS: dict[str, Weighting] = {"equal": equal, "sif": sif, "log": log, "root": root}
