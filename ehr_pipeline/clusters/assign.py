@@ -82,5 +82,7 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
 
 def _matrix(table: pa.Table) -> Vectors:
     column = table.column("vector").combine_chunks()
-    flat: Vectors = column.values.to_numpy().reshape(table.num_rows, column.type.list_size)
+    flat: Vectors = (
+        column.values.to_numpy().reshape(table.num_rows, column.type.list_size).copy()
+    )  # torch wants to own it
     return flat
