@@ -67,7 +67,7 @@ class Transform:
     weights: Vectors
     """Weight of each token id (V,), 0 where it is not chosen."""
     arrays: dict[str, NDArray[Any]]
-    """centre, common; concepts, passed, basis, halves_centre, directions, profile_centre; aggregator.query and aggregator.key."""
+    """centre, common; concepts, passed, basis, whole_centre, directions, profile_centre; aggregator.query and aggregator.key."""
 
     def attention(self) -> Attention | None:
         """What stands between the chunks."""
@@ -98,7 +98,7 @@ class Transform:
         """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
         told = self.profile(part.shard, part.patients)
         if "directions" in self.arrays:
-            told = (told - self.arrays["halves_centre"]) @ self.arrays["directions"]
+            told = (told - self.arrays["whole_centre"]) @ self.arrays["directions"]
         return unit_length(told)
 
     def without_common(self, vectors: Vectors) -> Vectors:
@@ -179,7 +179,9 @@ def fit(
         found = canonical.fit(*_views(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)
         if found is not None:
-            arrays |= {"halves_centre": found.centre, "directions": found.directions}
+            # Centred as whole records lie: halves are sparser, and long records would all lie to one side of their centre.
+            whole = np.concatenate([transform.profile(s.whole.shard, s.whole.patients) for s in samples])
+            arrays |= {"whole_centre": whole.mean(0), "directions": found.directions}
     if settings.profile:
         arrays["profile_centre"] = np.concatenate([transform.confirmed(s.whole) for s in samples]).mean(0)
     return transform, told
