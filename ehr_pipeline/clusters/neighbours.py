@@ -232,9 +232,8 @@ def nearest_of(queries: Vectors, unit: Vectors, k: int) -> Integers:
     for start in range(0, len(queries), count):
         scores = torch.from_numpy(np.ascontiguousarray(queries[start : start + count])) @ against
         wide = n // GROUP * GROUP
-        if (
-            wide // GROUP > 2 * k
-        ):  # whoever is among the nearest lies in one of the k groups with the largest scores, or in the rest
+        # Whoever is among the nearest lies in one of the k groups with the largest scores, or in the rest.
+        if wide // GROUP > 2 * k:
             groups = scores[:, :wide].reshape(len(scores), -1, GROUP).amax(2).topk(k, dim=1).indices
             inside = (groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1)
             rest = torch.arange(wide, n).expand(len(scores), -1)
