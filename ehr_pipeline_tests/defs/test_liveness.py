@@ -16,7 +16,6 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.defs.test_launchers import alive, until
 
 ROOT = Path(__file__).parents[2]
-LATER = time.time() + 2 * liveness.GRACE
 # The process of a run, which a test can kill.
 PROCESS = """
 import sys, time
@@ -26,6 +25,10 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance, liveness.running(i
     print("running", flush=True)
     time.sleep(60)
 """
+
+
+def later() -> float:
+    return time.time() + 2 * liveness.GRACE
 
 
 @dg.op(pool="training")
@@ -85,7 +88,7 @@ def test_a_run_whose_process_was_killed_is_ended_and_frees_its_place_in_the_pool
     run = started(instance)
     process = process_of(run, tmp_path, processes)
     instance.event_log_storage.claim_concurrency_slot("training", run.run_id, "trained")
-    assert liveness.reap(instance, LATER) == [], "its process is there"
+    assert liveness.reap(instance, later()) == [], "its process is there"
     assert status(instance, run) == dg.DagsterRunStatus.STARTED
 
     process.send_signal(signal.SIGKILL)
@@ -100,19 +103,19 @@ def test_a_run_whose_process_was_killed_is_ended_and_frees_its_place_in_the_pool
 def test_a_run_without_a_lock_is_ended_when_it_is_old(instance: dg.DagsterInstance) -> None:
     run = started(instance, dg.DagsterRunStatus.STARTING)
     assert liveness.reap(instance) == [], "it may be about to take its lock"
-    assert len(liveness.reap(instance, LATER)) == 1
+    assert len(liveness.reap(instance, later())) == 1
     assert status(instance, run) == dg.DagsterRunStatus.FAILURE
 
 
 def test_a_run_that_was_being_cancelled_ends_as_cancelled(instance: dg.DagsterInstance) -> None:
     run = started(instance, dg.DagsterRunStatus.CANCELING)
-    liveness.reap(instance, LATER)
+    liveness.reap(instance, later())
     assert status(instance, run) == dg.DagsterRunStatus.CANCELED
 
 
 def test_waiting_and_finished_runs_stay_as_they_are(instance: dg.DagsterInstance) -> None:
     runs = [started(instance, status) for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.SUCCESS)]
-    assert liveness.reap(instance, LATER) == []
+    assert liveness.reap(instance, later()) == []
     assert [status(instance, run).value for run in runs] == ["NOT_STARTED", "SUCCESS"]
 
 
