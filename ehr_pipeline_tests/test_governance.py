@@ -43,7 +43,7 @@ def test_everything_at_patient_level_is_restricted(tiny: Pipeline) -> None:
 
 
 def test_the_terms_stand_in_the_manifest_and_the_report(tiny: Pipeline, extract: Path) -> None:
-    before = tiny.store.current("cluster_reports").manifest["fingerprint"]
+    before = tiny.cluster_reports().manifest["fingerprint"]
     study = tiny_settings(extract, study={"store": str(tiny.store.root)}, governance=TERMS)
     made = Pipeline(study).cluster_reports()
     assert made.manifest["governance"] == {"class": "releasable", **TERMS}

@@ -138,6 +138,7 @@ def test_tables_for_notebooks(tiny: Pipeline) -> None:
         "region",
         "treatment",
         "ethnicity",
+        "year",
     ]
     agreement = json.loads(artifact.file("agreement.json").read_text())
     assert len(agreement["recovered"]) == 10
