@@ -82,6 +82,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "seed": inputs.seed,
         "pooling": _pooling(inputs, vocabulary),
         "collapse": _collapse(inputs),
+        "vectors": inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"],
     }
     content["checklist"] = record.checklist(
         {
