@@ -19,7 +19,6 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
 import results
@@ -30,6 +29,7 @@ from ehr_pipeline.errors import MissingArtifact
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.synthetic.study import places
 
 ASSETS = ("raw_records", "extract_catalog", "mapped_events", "vocabulary", "patient_dataset")
 WORKERS = (1, 2, 5)  # inline, on threads, on processes
@@ -37,20 +37,9 @@ WORKERS = (1, 2, 5)  # inline, on threads, on processes
 
 def chain(folder: Path, store: Path, workers: int) -> None:
     """The whole data chain, without Dagster."""
-    places = {
-        "study": {"store": str(store)},
-        "records": {"landing": str(folder / "landing"), "buckets": 16, "block_megabytes": 1},
-        "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
-        "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
-    }
-    study = settings.load(shipped("demo/settings.toml"), places)
-    study = replace(
-        study,
-        **{
-            part: replace(getattr(study, part), workers=workers)
-            for part in ("records", "events", "vocabulary", "patients")
-        },
-    )
+    own = {"study": {"store": str(store)}, "records": {"buckets": 16, "block_megabytes": 1}}
+    own = settings.merged(own, {part: {"workers": workers} for part in ("records", "events", "patients")})
+    study = settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), own))
     pipeline = Pipeline(study)
     pipeline.raw_records(EXTRACT)
     for asset in ASSETS[1:]:

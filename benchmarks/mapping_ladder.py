@@ -19,6 +19,7 @@ from ehr_pipeline.cli import DEMO_PATIENTS, DEMO_SEED
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.synthetic.study import places
 from ehr_pipeline.synthetic.terminology_files import DESCRIPTIONS
 
 
@@ -30,11 +31,6 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         generate(folder, DEMO_PATIENTS, DEMO_SEED)
-        places: dict[str, Any] = {
-            "study": {"store": str(folder / "store")},
-            "records": {"landing": str(folder / "landing")},
-            "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
-        }
         steps: list[tuple[str, dict[str, Any]]] = [
             ("current atoms (SUPPRESS N)", {"suppress": ["N"], "coverage_floor": 0.0}),
             ("obsolete atoms (SUPPRESS O)", {"suppress": ["N", "O"]}),
@@ -43,11 +39,13 @@ def main() -> None:
         if options.associations:
             steps.append(("replacements of retired concepts", {"associations": [str(options.associations.resolve())]}))
         steps.append(("kept as SCT:<id>", {"unmapped": "keep"}))
-        own: dict[str, Any] = {"mrconso": str(folder / "terminology/MRCONSO.RRF")}
+        own: dict[str, Any] = {}
         rows = []
         for name, more in steps:
             own |= more
-            chain = Pipeline(settings.load(shipped("demo/settings.toml"), places | {"events": own}))
+            chain = Pipeline(
+                settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), {"events": own}))
+            )
             if not rows:
                 chain.raw_records(EXTRACT)
                 chain.extract_catalog()

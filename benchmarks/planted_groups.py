@@ -21,6 +21,7 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports.build import read_recovered
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.synthetic.study import places
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 VARIANTS = (
@@ -45,15 +46,8 @@ SHARED = (
 
 def study_in(folder: Path, seed: int, preset: str, pooling: str) -> settings.Study:
     """The demo's study with its files in a folder, a preset of vectors, and a choice of tokens."""
-    places = {
-        "study": {"store": str(folder / "store"), "seed": seed},
-        "records": {"landing": str(folder / "landing")},
-        "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
-        "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
-        "clusters": {"truth": str(folder / "truth")},
-        "embeddings": {"preset": preset, "pooling": {"select": pooling}},
-    }
-    return settings.load(shipped("demo/settings.toml"), places)
+    chosen = {"study": {"seed": seed}, "embeddings": {"preset": preset, "pooling": {"select": pooling}}}
+    return settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), chosen))
 
 
 def neighbour_hits(pipeline: Pipeline, truth: PlantedGroups) -> tuple[float, float]:

@@ -16,55 +16,16 @@ from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumn
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.synthetic.study import SMALL, places
 
 for name, value in WAITING.items():
     os.environ.setdefault(name, value)
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
-# A model and a study small enough to run in seconds: what is tested with it is the plumbing, not the science.
-TINY: dict[str, dict[str, Any]] = {
-    "records": {"buckets": 4},
-    "vocabulary": {"min_appearances": 10},
-    "patients": {"split": {"validation_share": 0.1}},
-    "encoder": {
-        "hidden_size": 32,
-        "layers": 1,
-        "heads": 2,
-        "feed_forward": 64,
-        "max_epochs": 2,
-        "context": 64,
-        "warmup_steps": 10,
-        "learning_rate": 0.01,
-    },
-    "clusters": {"n": 8, "permutations": 40},
-    "launcher": {"backend": "inprocess"},
-}
-
-
-def places(folder: Path) -> dict[str, dict[str, Any]]:
-    """Overrides that point the demo's settings at a synthetic extract in a folder."""
-    return {
-        "study": {"store": str(folder / "store")},
-        "records": {"landing": str(folder / "landing")},
-        "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
-        "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
-        "clusters": {"truth": str(folder / "truth")},
-    }
-
-
-def merged(*parts: dict[str, Any]) -> dict[str, Any]:
-    """Nested mappings laid over each other, the last on top."""
-    result: dict[str, Any] = {}
-    for part in parts:
-        for key, value in part.items():
-            inner = result.get(key)
-            result[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
-    return result
-
 
 def tiny_settings(folder: Path, **overrides: dict[str, Any]) -> settings.Study:
     """The tiny study on the synthetic extract in a folder."""
-    return settings.load(shipped("demo/settings.toml"), merged(TINY, places(folder), overrides))
+    return settings.load(shipped("demo/settings.toml"), settings.merged(SMALL, places(folder), overrides))
 
 
 @pytest.fixture(scope="session")

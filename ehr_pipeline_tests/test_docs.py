@@ -12,7 +12,7 @@ from ehr_pipeline import settings
 from ehr_pipeline.cli import _parser
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline_tests.conftest import merged
+from ehr_pipeline.settings import merged
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]

@@ -11,7 +11,8 @@ import pytest
 
 from ehr_pipeline import schemas, settings
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline_tests.conftest import TINY, merged
+from ehr_pipeline.settings import merged
+from ehr_pipeline.synthetic.study import SMALL
 
 EMPTY_LIST = "code,cui,name,source\n"
 
@@ -43,7 +44,7 @@ def test_synthea_goes_through_to_the_reports(shared: Path, tmp_path: Path) -> No
     text = {"delimiter": ",", "quote": '"', "date_formats": ["%Y-%m-%d"]}
     columns = {"patient": "PATIENT", "date": "START", "code": "CODE"}
     values = merged(
-        {name: TINY[name] for name in ("encoder", "patients", "launcher")},
+        {name: SMALL[name] for name in ("encoder", "patients", "launcher")},
         {"encoder": {"max_epochs": 15, "tokens_per_step": 512}},
         terminology(shared),
         {

@@ -17,27 +17,9 @@ from ehr_pipeline.defs.home import CONFIGURATION, default_home
 from ehr_pipeline.defs.run import Outcome, run
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import generate
+from ehr_pipeline.synthetic.study import SMALL, places
 
 PATIENTS, SEED = 400, 7
-# A model and a study small enough for a minute: what is tested is that everything runs, not the science.
-SLICE: Mapping[str, Mapping[str, Any]] = {
-    "records": {"buckets": 4},
-    "vocabulary": {"min_appearances": 10},
-    "patients": {"split": {"validation_share": 0.1}},
-    "encoder": {
-        "hidden_size": 32,
-        "layers": 1,
-        "heads": 2,
-        "feed_forward": 64,
-        "max_epochs": 2,
-        "context": 64,
-        "warmup_steps": 10,
-        "learning_rate": 0.01,
-    },
-    # Groups are too small here for the model to find them again.
-    "clusters": {"n": 8, "permutations": 40, "truth": ""},
-    "launcher": {"backend": "inprocess"},
-}
 # Whether groups mean anything, and are found again, is asked of a study; of so few patients and so small a model it cannot be.
 NOT_OF_THE_SLICE = ("clusters: check evidence_of_subgroups failed", "clusters: check clusters_stable failed")
 
@@ -47,13 +29,10 @@ def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="ehr-ci-") as named, _home(Path(named) / "home"):
         folder = Path(named)
         generate(folder, PATIENTS, SEED)
-        places = {
-            "study": {"store": str(folder / "store")},
-            "records": {"landing": str(folder / "landing")},
-            "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
-            "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
-        }
-        study = settings.load(shipped("demo/settings.toml"), settings.merged(SLICE, places, overrides or {}))
+        # Groups are too small here for the model to find them again.
+        untold = {"clusters": {"truth": ""}}
+        values = settings.merged(SMALL, places(folder), untold, overrides or {})
+        study = settings.load(shipped("demo/settings.toml"), values)
         outcome = run(study, None)
     outcome.problems += [told for told in outcome.warnings if not told.startswith(NOT_OF_THE_SLICE)]
     outcome.warnings = [told for told in outcome.warnings if told.startswith(NOT_OF_THE_SLICE)]

@@ -138,7 +138,7 @@ def _attributes(inputs: Inputs, clustered: pa.Table, settings: ReportsSettings) 
     attributes = {name: _column(clustered, name) for name in names}
     cohort = schemas.read(inputs.artifacts["cohort"].file("cohort.arrow"))
     place = pc.index_in(clustered.column("patient_id"), value_set=cohort.column("patient_id").combine_chunks())
-    first = cohort.column("first_date").take(place.combine_chunks() if isinstance(place, pa.ChunkedArray) else place)
+    first = cohort.column("first_date").take(place)
     return attributes | {"year": pc.year(first).to_numpy()}
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 MAIN, SIDE, GAP, LINE, PAD = 178, 236, 26, 15, 9  # pixels
 STYLE = "font-family:system-ui,sans-serif;font-size:12px"
@@ -80,8 +80,8 @@ def _line(x1: float, y1: float, x2: float, y2: float) -> Markup:
 
 
 def _head(x: float, y: float) -> Markup:
-    return Markup('<path d="M{},{} l-4,-7 h8 z" fill="#9aa4b2"/>').format(x, escape(y))
+    return Markup('<path d="M{},{} l-4,-7 h8 z" fill="#9aa4b2"/>').format(x, y)
 
 
 def _head_right(x: float, y: float) -> Markup:
-    return Markup('<path d="M{},{} l-7,-4 v8 z" fill="#9aa4b2"/>').format(x, escape(y))
+    return Markup('<path d="M{},{} l-7,-4 v8 z" fill="#9aa4b2"/>').format(x, y)

@@ -5,7 +5,6 @@ Each item with where the page answers it, or what the authors of a study still h
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,8 +18,8 @@ class Item:
     """Whether the authors must write it: a program cannot know it."""
 
 
-def checklist(facts: Mapping[str, Any]) -> list[Item]:
-    """The items that RECORD adds to STROBE. `facts` has `extracts`, `pooling`, `attributes` and `linked` (all str)."""
+def checklist(facts: Mapping[str, str]) -> list[Item]:
+    """The items that RECORD adds to STROBE. `facts` has `extracts`, `pooling` and `attributes` (all str)."""
     told = [
         (
             "RECORD 1.1",

@@ -11,8 +11,8 @@ from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs.columns import LINEAGE
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import merged
 from ehr_pipeline.shipped import shipped
-from ehr_pipeline_tests.conftest import merged
 
 GRAPH = {
     "raw_records": set(),

@@ -15,8 +15,10 @@ from ehr_pipeline.cli import USER_ERROR
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import merged
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.conftest import merged, places, tiny_settings
+from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline_tests.conftest import tiny_settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,12 +47,11 @@ def write_settings(path: Path, folder: Path, store: Path, **overrides: dict[str,
     import tomllib
 
     from ehr_pipeline.shipped import shipped
-    from ehr_pipeline_tests.conftest import TINY
 
     base = tomllib.loads(shipped("demo/settings.toml").read_text())
     lists = shipped("lists")
     base = json.loads(json.dumps(base).replace("../lists", str(lists)))
-    values = merged(base, TINY, places(folder), {"study": {"store": str(store)}}, overrides)
+    values = merged(base, SMALL, places(folder), {"study": {"store": str(store)}}, overrides)
     path.write_text(to_toml(values))
     return path
 

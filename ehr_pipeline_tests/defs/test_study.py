@@ -18,10 +18,10 @@ from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import study as studies
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study
+from ehr_pipeline.settings import Study, merged
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.conftest import merged, tiny_settings
+from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_definitions import CHANGES
 
 

@@ -1,0 +1,34 @@
+"""Settings of a study of a synthetic extract, as nested values to lay over the demo's."""
+
+from pathlib import Path
+from typing import Any
+
+# A model and a study small enough for a minute: what it shows is that everything runs, not the science.
+SMALL: dict[str, dict[str, Any]] = {
+    "records": {"buckets": 4},
+    "vocabulary": {"min_appearances": 10},
+    "patients": {"split": {"validation_share": 0.1}},
+    "encoder": {
+        "hidden_size": 32,
+        "layers": 1,
+        "heads": 2,
+        "feed_forward": 64,
+        "max_epochs": 2,
+        "context": 64,
+        "warmup_steps": 10,
+        "learning_rate": 0.01,
+    },
+    "clusters": {"n": 8, "permutations": 40},
+    "launcher": {"backend": "inprocess"},
+}
+
+
+def places(folder: Path) -> dict[str, dict[str, Any]]:
+    """Where a study finds what `generate` wrote into a folder, and keeps its artifacts."""
+    return {
+        "study": {"store": str(folder / "store")},
+        "records": {"landing": str(folder / "landing")},
+        "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},
+        "vocabulary": {"mrsty": str(folder / "terminology/MRSTY.RRF")},
+        "clusters": {"truth": str(folder / "truth")},
+    }
