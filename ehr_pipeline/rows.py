@@ -18,11 +18,13 @@ def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[n
     """
     assert not len(patient) or (patient.max() < 2**PATIENT_BITS and item.max() < 2**ITEM_BITS)
     assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
-    days = (day.astype(np.int64) - FIRST_DAY).astype(np.uint64)
-    keys: Keys = patient.astype(np.uint64) << np.uint64(DAY_BITS + ITEM_BITS)
-    keys |= days << np.uint64(ITEM_BITS)
-    keys |= item.astype(np.uint64)
-    return keys
+    keys = patient.astype(np.int64)  # in place from here on: each further array of 64 bits costs as much as the sums
+    keys <<= DAY_BITS
+    keys += day
+    keys -= FIRST_DAY
+    keys <<= ITEM_BITS
+    keys |= item
+    return keys.view(np.uint64)
 
 
 def patients(keys: Keys) -> NDArray[np.int32]:
@@ -38,6 +40,14 @@ def days(keys: Keys) -> NDArray[np.int32]:
 def items(keys: Keys) -> NDArray[np.int32]:
     """The item indices of keys."""
     return (keys & np.uint64(2**ITEM_BITS - 1)).astype(np.int32)
+
+
+def without_days(keys: Keys) -> Keys:
+    """The part of keys that names patient and item, for `items`."""
+    named: Keys = keys >> np.uint64(DAY_BITS + ITEM_BITS)
+    named <<= np.uint64(ITEM_BITS)
+    named |= keys & np.uint64(2**ITEM_BITS - 1)
+    return named
 
 
 def visits(keys: Keys) -> Keys:
@@ -81,7 +91,7 @@ def compact(indices: NDArray[np.int32], names: pa.Array) -> tuple[pa.Array, pa.A
     used = np.zeros(len(names), bool)
     used[indices] = True
     place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    return pa.array(place[indices]), names.filter(pa.array(used)).cast(pa.string())
+    return pa.array(place.take(indices)), names.filter(pa.array(used)).cast(pa.string())
 
 
 def from_table(

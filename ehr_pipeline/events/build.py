@@ -26,6 +26,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.records.codes import distinct
 from ehr_pipeline.records.hashing import hash_of
 from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
 from ehr_pipeline.terminology import omop, rrf
@@ -41,6 +42,11 @@ class BucketJob:
     mapping: Path
     out: Path
     memory: Memory
+
+    @property
+    def counted(self) -> Path:
+        """Scratch: places in the mapping of the codes that occur, and how many events they have (2, n)."""
+        return self.out / f".counted_{self.name}.npy"
 
 
 def inputs(settings: EventsSettings) -> list[Path]:
@@ -60,7 +66,7 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
     names = [path.name for path in records[0].files("events")]
     shards = [tuple(record.file(f"events/{name}") for record in records) for name in names]
     atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
-    mapping = map_codes(codes.distinct([path for group in shards for path in group]), atoms, settings)
+    mapping = map_codes(distinct(records), atoms, settings)
     lookup, memory = out / ".mapping", Memory.of(previous)
     schemas.write(lookup, mapping.select("code", "concept").to_arrow(compat_level=pl.CompatLevel.oldest()))
     jobs = [
@@ -70,12 +76,9 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
         for name, group in zip(names, shards, strict=True)
     ]
     finished = map_buckets(map_bucket, jobs, settings.workers, "mapping events")
-    counted = counts.summed([out / "codes" / job.name for job in jobs], "code")
+    mapping = mapping.with_columns(events=_events_of_code(jobs, mapping.height))
     lookup.unlink()
     remember(out, finished)
-    mapping = mapping.join(counted, on="code", how="left", maintain_order="left").with_columns(
-        pl.col("events").fill_null(0)
-    )
     report = coverage.report(mapping)
     report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
     if not report["mapped_events"]:
@@ -99,6 +102,16 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
         "buckets": len(jobs),
         "buckets_unchanged": sum(done.recalled for done in finished),
     }
+
+
+def _events_of_code(jobs: list[BucketJob], size: int) -> pl.Series:
+    """How many events each code (size,) of the mapping has in all buckets."""
+    events = np.zeros(size, np.int64)
+    for job in jobs:
+        place, count = np.load(job.counted)
+        events[place] += count
+        job.counted.unlink()
+    return pl.Series(events)
 
 
 def read_mapping(artifact: Artifact) -> pl.DataFrame:
@@ -141,15 +154,20 @@ def map_bucket(job: BucketJob) -> Done:
     key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in told if len(part[0])])
     files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
     if recalled := job.memory.recall(job.name, key, job.out):
+        again = schemas.read(job.out / "codes" / job.name)
+        place = lookup.places.of(again.column("code").combine_chunks())
+        np.save(job.counted, np.stack([place, again.column("events").to_numpy()]))
         return Done(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code = _together(parts, place_of_code)
-    concept = lookup.concept_of_code[code]
+    concept = lookup.concept_of_code.take(code)
     mapped = concept >= 0
-    keys = np.sort(rows.pack(patient[mapped], day[mapped], concept[mapped]))
+    keys = rows.pack(patient[mapped], day[mapped], concept[mapped])
+    keys.sort()
     schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
     counted = np.bincount(code)
     present = np.flatnonzero(counted)
+    np.save(job.counted, np.stack([present, counted[present]]))
     table = pa.table({"code": lookup.codes.take(pa.array(present)), "events": counted[present]})
     schemas.write(job.out / "codes" / job.name, table)
     return Done(job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False)
@@ -164,7 +182,7 @@ def _together(
     """The patient ids of the shards of all extracts; and patient (a place among them), day and code (n,) of their events."""
     if len(parts) == 1:
         patient, day, code, ids, _ = parts[0]
-        return ids.cast(pa.string()), patient, day, place_of_code[0][code]
+        return ids.cast(pa.string()), patient, day, place_of_code[0].take(code)
     ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
     ids = ids.take(pc.sort_indices(ids))
     keys = []

@@ -1,27 +1,11 @@
-"""The distinct codes of all shards, and where in them the codes of a shard are."""
-
-from pathlib import Path
+"""Finds the codes of a shard among all codes."""
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain, schemas
-
-TOGETHER = 64  # shards of which the codes are looked at at once
-
-
-def distinct(shards: list[Path]) -> pl.Series:
-    """The codes that occur in any shard, as sorted texts."""
-    found = pl.Series("code", [], pl.String)
-    for first in range(0, len(shards), TOGETHER):
-        tables = [schemas.read(path) for path in shards[first : first + TOGETHER]]
-        own = [
-            pl.Series("code", table.column("code").combine_chunks().dictionary.cast(pa.string())) for table in tables
-        ]
-        found = pl.concat([found, *own]).unique()
-    return found.sort()
+from ehr_pipeline import plain
 
 
 class Places:

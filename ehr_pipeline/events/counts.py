@@ -17,13 +17,14 @@ def of_concepts(keys: rows.Keys, concepts: pa.Array) -> pa.Table:
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
     size = len(concepts)
-    patient, concept = rows.patients(keys), rows.items(keys)
-    pairs = np.sort(patient.astype(np.int64) * max(size, 1) + concept)
+    concept = rows.items(keys)
+    pairs = rows.without_days(keys)
+    pairs.sort()
     pairs = pairs[rows.starts(pairs)]
     columns = {
         "events": np.bincount(concept, minlength=size),
         "appearances": np.bincount(concept[rows.starts(keys)], minlength=size),
-        "patients": np.bincount(pairs % max(size, 1), minlength=size),
+        "patients": np.bincount(rows.items(pairs), minlength=size),
     }
     occur = np.flatnonzero(columns["events"])
     return pa.table({"concept": concepts.take(pa.array(occur)), **{name: n[occur] for name, n in columns.items()}})

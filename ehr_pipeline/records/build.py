@@ -1,7 +1,8 @@
 """`raw_records`: the text files of one extract to typed, hash-bucketed shards and a quarantine.
 
 The artifact holds, per bucket, `patients/` and `events/` in Arrow, sorted, so that neither the order of rows nor that of
-files changes a byte; and `quarantine/`, which names file, line and reason of every rejected row, but not its content.
+files changes a byte; `codes/codes.arrow`, the distinct codes of all events; and `quarantine/`, which names file, line and reason
+of every rejected row, but not its content.
 """
 
 import datetime
@@ -10,11 +11,12 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
+from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import files, patients, sizing, withdrawals
+from ehr_pipeline.records import codes, files, patients, sizing, withdrawals
 from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
@@ -85,6 +87,8 @@ def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
         results = map_buckets(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
     finally:
         close_all()
+    names = schemas.read(shuffled / "codes").column("code")
+    codes.write_used(names, [path for job in jobs if (path := job.used).is_file()], out)
     shutil.rmtree(shuffled)
     quarantine.close()
     total: Counter[str] = sum((Counter(result) for result in results), Counter())

@@ -15,9 +15,9 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import patients
 from ehr_pipeline.records.bulk import entered_in_bulk
 from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
-from ehr_pipeline.records.read import NAMED, NUMBERED, patient_schema
+from ehr_pipeline.records.read import NAMED, NUMBERED
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.records.shuffle import Run, read_bucket
+from ehr_pipeline.records.shuffle import read_bucket
 
 BULK = "bulk_entered"
 """Where events lie that were entered in bulk; they lie in `events` too."""
@@ -36,6 +36,11 @@ class BucketJob:
     out: Path
     settings: RecordsSettings
 
+    @property
+    def used(self) -> Path:
+        """Scratch: which of the codes occur in the bucket, as bits."""
+        return self.shuffled / f"used_{self.bucket}.npy"
+
 
 def finish_bucket(job: BucketJob) -> dict[str, int]:
     """Write the patients, events and rejected rows of one bucket. Returns their counts."""
@@ -46,10 +51,10 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     bulk: list[rows.Keys] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
-        runs = list(read_bucket(job.shuffled / name, job.bucket))
-        if not runs:
+        bucket = read_bucket(job.shuffled / name, job.bucket)
+        table = bucket.rows
+        if not table.num_rows:
             continue
-        table = pa.Table.from_batches([run.rows for run in runs]).combine_chunks()
         patient = _find(table.column("patient").combine_chunks(), people)
         day, code, line = (table.column(each).to_numpy() for each in ("day", "code", "line"))
         known = patient >= 0
@@ -74,15 +79,19 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             if job.settings.outside_observation == "reject":
                 tests |= {"before_observation": early, "after_observation": late}
             reason = np.select(list(tests.values()), list(tests), "entered_in_bulk")[~alive]
-            file, line = _places(runs, line)
+            file, line = bucket.places(line)
             who = _hash(table.column("patient").combine_chunks().filter(pa.array(~alive)))
             rejected.append((file[~alive], line[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
-        keys.append(rows.pack(patient, day, rank[code - 1]))
-    key = np.sort(np.concatenate(keys))
+        keys.append(rows.pack(patient, day, rank.take(code - 1)))
+    key = np.concatenate(keys)
+    key.sort()
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     names = codes.column("code").combine_chunks()
     schemas.write(job.out / "events" / shard_name(job.bucket), rows.to_table(key, ids, names, "code"))
+    used = np.zeros(len(names), bool)
+    used[rows.items(key)] = True
+    np.save(job.used, np.packbits(used))
     if bulk:
         flagged = np.sort(np.concatenate(bulk))
         schemas.write(job.out / BULK / shard_name(job.bucket), rows.to_table(flagged, ids, names, "code"))
@@ -93,10 +102,8 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
 def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
     """Write the patients of a bucket. Returns them, what was counted, and rows that add to nobody."""
     schema = schemas.patients(job.settings.attributes)
-    runs = list(read_bucket(job.shuffled / "patients", job.bucket))
-    frame = pl.DataFrame(
-        pa.Table.from_batches([run.rows for run in runs], schema=patient_schema(job.settings.attributes))
-    )
+    bucket = read_bucket(job.shuffled / "patients", job.bucket)
+    frame = pl.DataFrame(bucket.rows)
     if frame.height >= 2**rows.PATIENT_BITS:
         raise UserError(
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
@@ -111,17 +118,10 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
     }
     rejected = []
     if orphans.any():
-        file, line = _places(runs, frame["line"].to_numpy())
+        file, line = bucket.places(frame["line"].to_numpy())
         who = hash_of(frame["patient_id"].filter(pl.Series(orphans)))
         rejected.append((file[orphans], line[orphans], np.full(len(who), ORPHAN), who))
     return people, counts, rejected
-
-
-def _places(runs: list[Run], line: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """File number and line (n,) of the rows of runs, of which `line` (n,) counts from the beginning of their block."""
-    sizes = [run.rows.num_rows for run in runs]
-    file, begin = (np.repeat([getattr(run, each) for run in runs], sizes) for each in ("file", "first_line"))
-    return file, begin + line
 
 
 def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:

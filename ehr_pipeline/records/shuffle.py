@@ -5,7 +5,6 @@ rows begin in it. So one file is open however many buckets there are, and readin
 """
 
 import mmap
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,19 +15,30 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 RUNS, INDEX = "runs.arrow", "index.npy"
-TOGETHER = 16  # runs of which the slices are copied out of the file at once
+TOGETHER = 1 << 16  # rows that are copied out of the file at once
 
 
 @dataclass(frozen=True)
 class Run:
-    """Rows in order of their bucket: those of one block when they are written, those of one bucket when they are read."""
+    """The rows of one block in order of their bucket."""
 
     rows: pa.RecordBatch
     ends: NDArray[np.int64]
     """Where the rows of each bucket end."""
-    file: int = 0
-    first_line: int = 0
-    """Where the block comes from."""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """The rows of one bucket: a table, and for each run how many rows of it are here, and from which file and line on."""
+
+    rows: pa.Table
+    sizes: NDArray[np.int64]
+    files: NDArray[np.int64]
+    first_lines: NDArray[np.int64]
+
+    def places(self, line: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """File number and line (n,) of the rows, of which `line` (n,) counts from the beginning of their block."""
+        return np.repeat(self.files, self.sizes), np.repeat(self.first_lines, self.sizes) + line
 
 
 def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.integer], buckets: int) -> Run:
@@ -73,6 +83,7 @@ class _Opened:
     """The runs of a folder, mapped into memory."""
 
     mapped: mmap.mmap
+    schema: pa.Schema
     runs: list[pa.RecordBatch]
     index: NDArray[np.int64]
 
@@ -84,7 +95,7 @@ def _open(folder: Path) -> _Opened:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapped))
     runs = [reader.get_batch(number) for number in range(reader.num_record_batches)]
-    return _Opened(mapped, runs, np.load(folder / INDEX, mmap_mode="r"))
+    return _Opened(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
 
 
 def close_all() -> None:
@@ -92,18 +103,29 @@ def close_all() -> None:
     _open.cache_clear()
 
 
-def read_bucket(folder: Path, bucket: int) -> Iterator[Run]:
-    """The rows of a bucket, run by run."""
+def read_bucket(folder: Path, bucket: int) -> Bucket:
+    """The rows of a bucket, in order of the runs."""
     opened = _open(folder)
     begins, ends = opened.index[2 + bucket], opened.index[3 + bucket]
-    numbers = np.flatnonzero(ends > begins).tolist()
-    for first in range(0, len(numbers), TOGETHER):
-        group = numbers[first : first + TOGETHER]
-        sizes = [int(ends[number] - begins[number]) for number in group]
-        parts = [opened.runs[n].slice(int(begins[n]), size) for n, size in zip(group, sizes, strict=True)]
-        copied = pa.Table.from_batches(parts).combine_chunks().to_batches()[0]
-        # Pages of the file that were touched would count as our memory until the end: of all buckets, the whole file.
-        opened.mapped.madvise(mmap.MADV_DONTNEED)
-        for number, size, end in zip(group, sizes, np.cumsum(sizes).tolist(), strict=True):
-            place = int(opened.index[0, number]), int(opened.index[1, number])
-            yield Run(copied.slice(end - size, size), np.array([size]), *place)
+    there = np.flatnonzero(ends > begins)
+    sizes = (ends - begins)[there]
+    parts: list[pa.Table] = []
+    slices: list[pa.RecordBatch] = []
+    gathered = 0
+    for run, begin, size in zip(there.tolist(), begins[there].tolist(), sizes.tolist(), strict=True):
+        slices.append(opened.runs[run].slice(begin, size))
+        gathered += size
+        if gathered >= TOGETHER:
+            parts.append(_copied(slices, opened))
+            slices, gathered = [], 0
+    if slices:
+        parts.append(_copied(slices, opened))
+    rows = pa.concat_tables(parts).combine_chunks() if parts else opened.schema.empty_table()
+    return Bucket(rows, sizes, opened.index[0, there], opened.index[1, there])
+
+
+def _copied(slices: list[pa.RecordBatch], opened: _Opened) -> pa.Table:
+    """Slices in memory of their own; pages of the file that were touched would count as ours until the end."""
+    copied = pa.Table.from_batches(slices).combine_chunks()
+    opened.mapped.madvise(mmap.MADV_DONTNEED)
+    return copied

@@ -18,6 +18,7 @@ from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.records import codes
 from ehr_pipeline.records.finish import BULK
 from ehr_pipeline.records.hashing import bucket_of, hash_of
 
@@ -73,6 +74,8 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts) -> Counts:
             _filter_events(out / BULK / name, listed, flagged)
     for path in sorted((out / "quarantine").iterdir()):
         _filter_quarantine(path, hashes, {"events": events, "patients": people})
+    if events["kept"]:
+        codes.write_again(out)
     return _counted(counts, events) | {
         "patients": _counted(counts["patients"], people),
         "entered_in_bulk": counts["entered_in_bulk"] - flagged["kept"],
@@ -87,11 +90,11 @@ def _filter_patients(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
 
 
 def _filter_events(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
-    patient, day, code, own_ids, codes = rows.from_table(schemas.read(path), "code")
+    patient, day, code, own_ids, names = rows.from_table(schemas.read(path), "code")
     leaves = pc.is_in(own_ids.cast(pa.string()), value_set=ids).to_numpy(zero_copy_only=False)[patient]
     removed["kept"] += int(leaves.sum())
     keys = rows.pack(patient[~leaves], day[~leaves], code[~leaves])
-    _replace(path, rows.to_table(keys, own_ids, codes, "code"))
+    _replace(path, rows.to_table(keys, own_ids, names, "code"))
 
 
 def _filter_quarantine(path: Path, hashes: NDArray[np.uint64], removed: dict[str, Counter[str]]) -> None:

@@ -18,13 +18,15 @@ def test_every_row_comes_back_in_its_bucket_in_order(tmp_path: Path) -> None:
             for number in range(8):
                 wanted[number, file] = day[bucket == number].tolist()
     for number in range(8):
-        runs = list(read_bucket(tmp_path / "s", number))
-        assert {(run.file, run.first_line) for run in runs} <= {(0, 0), (1, 100), (2, 200)}
-        assert [run.rows.column(1).to_pylist() for run in runs] == [wanted[number, run.file] for run in runs]
-        assert {patient for run in runs for patient in run.rows.column(0).to_pylist()} == {f"p{number}"}
+        bucket = read_bucket(tmp_path / "s", number)
+        assert bucket.rows.column(1).to_pylist() == [day for file in range(3) for day in wanted[number, file]]
+        assert set(bucket.rows.column(0).to_pylist()) == {f"p{number}"}
+        file, line = bucket.places(np.arange(bucket.rows.num_rows))
+        assert file.tolist() == [file for file in range(3) for _ in wanted[number, file]]
+        assert (line - np.arange(len(line)) == 100 * file).all()
 
 
 def test_an_empty_shuffle_has_empty_buckets(tmp_path: Path) -> None:
     with Shuffle(tmp_path / "s", 4, SCHEMA) as shuffle:
         shuffle.add(by_bucket(pa.RecordBatch.from_pylist([], SCHEMA), np.empty(0, np.int32), 4))
-    assert [list(read_bucket(tmp_path / "s", bucket)) for bucket in range(4)] == [[]] * 4
+    assert [read_bucket(tmp_path / "s", bucket).rows for bucket in range(4)] == [SCHEMA.empty_table()] * 4

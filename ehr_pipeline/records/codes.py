@@ -1,0 +1,41 @@
+"""The distinct codes of an extract, in one small file: so that nobody who asks for them looks through all shards."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+
+FILE = "codes/codes.arrow"
+TOGETHER = 64  # shards of which the codes are looked at at once
+
+
+def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
+    """Write those of the sorted codes that occur in a bucket. `used` are files of bits in order of the codes."""
+    occurs = np.zeros(len(names), bool)
+    for path in used:
+        occurs |= np.unpackbits(np.load(path), count=len(names)).astype(bool)
+    schemas.write(out / FILE, pa.table({"code": names.filter(pa.array(occurs))}))
+
+
+def write_again(out: Path) -> None:
+    """Write the codes that are left in the shards of an extract of which rows were removed."""
+    found, shards = pl.Series("code", [], pl.String), sorted((out / "events").iterdir())
+    for first in range(0, len(shards), TOGETHER):
+        dictionaries = [_codes(path).dictionary.cast(pa.string()) for path in shards[first : first + TOGETHER]]
+        found = pl.concat([found, *(pl.Series("code", own) for own in dictionaries)]).unique()
+    (out / FILE).unlink()
+    schemas.write(out / FILE, pa.table({"code": found.sort().to_arrow().cast(pa.string())}))
+
+
+def _codes(shard: Path) -> pa.DictionaryArray:
+    return schemas.read(shard, ["code"]).column("code").combine_chunks()
+
+
+def distinct(records: list[Artifact]) -> pl.Series:
+    """The codes that occur in any of the extracts, as sorted texts."""
+    parts = [pl.Series("code", schemas.read(record.file(FILE)).column("code").combine_chunks()) for record in records]
+    return pl.concat(parts).unique().sort()
