@@ -25,7 +25,7 @@ class EncoderSettings:
             "learning_rate": 2e-3,
             "warmup_steps": 100,
             "tokens_per_step": 2048,
-            "max_epochs": 7,
+            "max_epochs": 4,
         },
     }
 
