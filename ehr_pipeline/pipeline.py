@@ -16,8 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import checks, fields, governance, jobs
+from ehr_pipeline import checks, continuing, fields, governance, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
+from ehr_pipeline.continuing import CONTINUES, origin
 from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
 from ehr_pipeline.settings import Study
@@ -29,9 +30,17 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "mapped_events": "4",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
-    "patient_embeddings": "2",
-    "clusters": "2",
+    "patient_embeddings": "3",
+    "clusters": "3",
 }
+# The checks that an artifact passed which another goes on from.
+SOUND = {
+    "encoder_checkpoint": ("better_than_frequency", "vocabulary_fits"),
+    "patient_embeddings": ("embeddings_sound",),
+    "clusters": ("no_empty_cluster",),
+}
+EARLIER = "earlier"
+"""Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 
@@ -97,10 +106,12 @@ class Pipeline:
         records, previous = self._records(), self._previous("mapped_events")
         make = guarded(files, lambda out: build.build(records, settings, out, previous))
         states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
-        return self._make("mapped_events", self._versions("extract_catalog") | states, make)
+        before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
+        own = origin(before, continuing.sizes(files))
+        return self._make("mapped_events", self._versions("extract_catalog") | states, make, own=own)
 
     def vocabulary(self) -> Artifact:
-        """Choose the concepts that stay."""
+        """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
         from ehr_pipeline.events import build as events
         from ehr_pipeline.vocabulary import build
 
@@ -108,11 +119,14 @@ class Pipeline:
         mrsty = Path(settings.mrsty)
         if not mrsty.is_file():
             raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
-        make = guarded(
-            [mrsty], lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out)
-        )
+        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), continuing.sizes([mrsty]))
         inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
-        return self._make("vocabulary", inputs, make)
+        inputs, earlier = self._vocabulary_grows(inputs, own)
+        make = guarded(
+            [mrsty],
+            lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out, earlier),
+        )
+        return self._make("vocabulary", inputs, make, own=own)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""
@@ -137,14 +151,16 @@ class Pipeline:
         )
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
-        """Train the encoder."""
+        """Train the encoder, or keep it, as `encoder.on_new_extract` says."""
         dataset, split, vocabulary = (
             self.require("patient_dataset"),
             self.require("data_split"),
             self.require("vocabulary"),
         )
 
-        inputs = self._versions("patient_dataset", "data_split", "vocabulary")
+        before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
+        own = origin(vocabulary.manifest.get("origin"), before)
+        inputs, start = self._goes_on(self._versions("patient_dataset", "data_split", "vocabulary"), own)
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = (
             self.store.folder("encoder_checkpoint")
@@ -163,6 +179,7 @@ class Pipeline:
                     "threads": self.study.launcher.threads,
                     "out": str(out),
                     "resume": str(resume),
+                    "start": str(start.file("checkpoint")) if start else "",
                 },
             )
             metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -174,13 +191,14 @@ class Pipeline:
                 "kept": tokens,
                 "parameters": metrics["parameters"],
                 "epochs": len(metrics["epochs"]),
+                **({"tokens_added": metrics["tokens_added"]} if start else {}),
                 **{f"validation_{name}": value for name, value in figures.items()},
                 **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
                 "clipped_ages": metrics["clipped_ages"],
                 "padding_share": metrics["padding_share"],
             }
 
-        artifact = self._make("encoder_checkpoint", inputs, build)
+        artifact = self._make("encoder_checkpoint", inputs, build, own=own)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -190,7 +208,10 @@ class Pipeline:
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
-        vocabulary, seed = Vocabulary.read(self.require("vocabulary").path), self.study.study.seed
+        config = json.loads(checkpoint.file("checkpoint/config.json").read_text(encoding="utf-8"))
+        # What the encoder knows of the vocabulary, with the counts of today.
+        vocabulary = Vocabulary.read(self.require("vocabulary").path).first(config["vocab_size"])
+        seed = self.study.study.seed
         inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
         return self._make(
             "concept_embeddings",
@@ -227,7 +248,9 @@ class Pipeline:
             "seed": self.study.study.seed,
             "threads": self.study.launcher.threads,
         }
-        inputs = self._versions(*artifacts, "mapped_events")
+        method = self._method("cohort"), self._method("patient_embeddings")
+        own = origin(artifacts["encoder_checkpoint"].data_version, method)
+        inputs, earlier = self._continued("patient_embeddings", self._versions(*artifacts, "mapped_events"), own)
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = (
             self.store.folder("patient_embeddings")
@@ -236,7 +259,8 @@ class Pipeline:
         artifact = self._make(
             "patient_embeddings",
             inputs,
-            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out),
+            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out, earlier),
+            own=own,
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
@@ -260,11 +284,18 @@ class Pipeline:
                     " leave it empty for real data."
                 )
             inputs["truth"] = fields.file_hash(truth / "patients.csv")
+        space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
+        encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
+        own = origin(encoder, space, self._method("cohort"), method)
+        inputs, clustered = self._continued("clusters", inputs, own, EARLIER)
         earlier = None
-        if settings.keep_numbers and self.store.has("clusters"):
-            inputs, earlier = self._numbered_by(inputs)
+        if clustered is None and self.store.has("clusters"):
+            inputs, earlier = self._follows(inputs)
         return self._make(
-            "clusters", inputs, lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier)
+            "clusters",
+            inputs,
+            lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered),
+            own=own,
         )
 
     def cluster_reports(self) -> Artifact:
@@ -328,8 +359,15 @@ class Pipeline:
         return own
 
     def code_version(self, asset: str) -> str:
-        """What Dagster compares to say that an asset is stale: the version of the stage and its own settings."""
-        return f"{VERSIONS[asset]}-{hash_of(self.own_settings(asset))}"
+        """What Dagster compares to say that an asset is stale: the version of the stage and its own settings.
+
+        What new extracts do is one of them for the model and what is made with it. It is no part of the fingerprint, which names
+        what was gone on from instead.
+        """
+        own = self.own_settings(asset)
+        if asset in SOUND:
+            own |= {"on_new_extract": self.study.encoder.on_new_extract}
+        return f"{VERSIONS[asset]}-{hash_of(own)}"
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
         """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
@@ -349,6 +387,11 @@ class Pipeline:
         if key not in self._gates:
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
         return self._gates[key]
+
+    def trained_on_current_data(self) -> bool:
+        """Whether the encoder was trained on the data set that there is now."""
+        inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
+        return self._versions("patient_dataset").items() <= inputs.items()
 
     def concept_of_code(self) -> dict[str, str]:
         """The concept that each SNOMED code of the extract was mapped to."""
@@ -391,6 +434,7 @@ class Pipeline:
         inputs: Mapping[str, str],
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
+        own: str = "",
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
         if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
@@ -398,12 +442,13 @@ class Pipeline:
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."
             )
-        return self.store.make(self._recipe(asset, inputs, partition), build)
+        return self.store.make(self._recipe(asset, inputs, partition, own), build)
 
-    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None) -> Recipe:
-        own, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
+    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
+        """The recipe of an asset with these inputs; `own` is its origin."""
+        settings, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
         governed = governance.label(asset, self.study.governance)
-        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population, governed)
+        return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
 
     def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""
@@ -412,20 +457,75 @@ class Pipeline:
         found = self.store.current(asset, partition)
         return found if found.manifest["version"] == VERSIONS[asset] else None
 
-    def _numbered_by(self, inputs: dict[str, str]) -> tuple[dict[str, str], Artifact | None]:
-        """The inputs of the clusters with the artifact that gives them numbers: the one that is current now.
+    def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
+        """How an asset is made, whatever it is made of."""
+        own = self.own_settings(asset)
+        return VERSIONS[asset], continuing.method_of(own) if asset == "raw_records" else own
 
-        Clusters of the same recipe that lie in the store are found again, whatever they were numbered by: so a run that changes
-        nothing makes nothing, and a setting that is set back gives what it gave before.
-        """
-        current, own = self.store.current("clusters"), self.own_settings("clusters")
-        for made in (current, *reversed(self.store.published("clusters"))):
-            before, now = made.manifest["inputs"], (VERSIONS["clusters"], own, inputs)
-            if (made.manifest["version"], made.manifest["settings"], _without(before, "numbers")) == now:
-                return dict(before), None
+    def _key(self, asset: str, inputs: Mapping[str, str]) -> tuple[str, Any, Mapping[str, str]]:
+        return VERSIONS[asset], self.own_settings(asset), inputs
+
+    def _vocabulary_grows(self, inputs: dict[str, str], own: str) -> tuple[dict[str, str], Path | None]:
+        """The inputs of the vocabulary with the concepts that it appends to: the longest list of the same origin."""
+        alike = [
+            found
+            for found in self.store.candidates("vocabulary")
+            if (found.manifest["version"], found.manifest.get("origin")) == (VERSIONS["vocabulary"], own)
+        ]
+        if not alike:
+            return inputs, None
+        longest = max(alike, key=lambda found: int(found.counts["kept"]))
+        listed = _ids_of(longest)
+        again = continuing.same_recipe(self.store, "vocabulary", self._key("vocabulary", inputs), CONTINUES)
+        if again is not None and _ids_of(again) == listed:
+            return again.manifest["inputs"], None
+        return inputs | {CONTINUES: listed}, longest.path
+
+    def _goes_on(self, inputs: dict[str, str], own: str) -> tuple[dict[str, str], Artifact | None]:
+        """The inputs of the encoder, and the checkpoint that its training begins with: as `encoder.on_new_extract` says."""
+        asset, does = "encoder_checkpoint", self.study.encoder.on_new_extract
+        if does == "retrain":
+            return inputs, None
+        usable = continuing.same_origin(
+            self.store, asset, VERSIONS[asset], own, lambda found: self._sound(asset, found)
+        )
+        if does == "embed":
+            return usable.manifest["inputs"] if usable else inputs, None
+        again = continuing.same_recipe(self.store, asset, self._key(asset, inputs), CONTINUES)
+        if again is not None and self._sound(asset, again):
+            return again.manifest["inputs"], None
+        # What was learnt from patients who have left is not handed on.
+        if usable is None or not checks.passes("patients_present", asset, usable, self.store, self.study):
+            return inputs, None
+        return inputs | {CONTINUES: usable.data_version}, usable
+
+    def _continued(
+        self, asset: str, inputs: dict[str, str], own: str, *apart: str
+    ) -> tuple[dict[str, str], Artifact | None]:
+        """The inputs of an asset with the artifact that it goes on from, which there is where new extracts are only embedded."""
+        if self.study.encoder.on_new_extract != "embed":
+            return inputs, None
+        again = continuing.same_recipe(self.store, asset, self._key(asset, inputs), CONTINUES, *apart)
+        if again is not None:
+            return again.manifest["inputs"], None
+        found = continuing.same_origin(self.store, asset, VERSIONS[asset], own, lambda one: self._sound(asset, one))
+        return (inputs | {CONTINUES: found.data_version} if found else inputs), found
+
+    def _sound(self, asset: str, found: Artifact) -> bool:
+        """Whether an artifact may be gone on from."""
+        return all(checks.passes(name, asset, found, self.store, self.study) for name in SOUND[asset])
+
+    def _follows(self, inputs: dict[str, str]) -> tuple[dict[str, str], Artifact | None]:
+        """The inputs of the clusters with the artifact that gives them numbers, and is compared with: the one that is current."""
+        if CONTINUES in inputs or EARLIER in inputs:  # found again
+            return inputs, None
+        again = continuing.same_recipe(self.store, "clusters", self._key("clusters", inputs), EARLIER)
+        if again is not None:
+            return again.manifest["inputs"], None
+        current = self.store.current("clusters")
         if current.manifest["version"] != VERSIONS["clusters"]:  # it may not tell its numbers in this version's way
             return inputs, None
-        return inputs | {"numbers": current.data_version}, current
+        return inputs | {EARLIER: current.data_version}, current
 
     def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
         """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
@@ -453,5 +553,6 @@ class Pipeline:
         return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 
-def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
-    return {key: value for key, value in values.items() if key != name}
+def _ids_of(vocabulary: Artifact) -> str:
+    """The hash of a vocabulary's concepts in the order of their token ids."""
+    return vocabulary.file("hash.txt").read_text(encoding="ascii").strip()

@@ -1,0 +1,246 @@
+"""What a new extract does to the model: embed, warm_start, retrain, over the whole chain."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from safetensors.numpy import load_file
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import STAGES, Artifact, unbalanced
+from ehr_pipeline.checks import CHECKS
+from ehr_pipeline.clusters import assign, overlap
+from ehr_pipeline.concepts.build import WEIGHT
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
+
+VALUES = ("embed", "warm_start", "retrain")
+DATA = {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
+
+
+@pytest.fixture(scope="module")
+def made(
+    tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, tuple[Grown, dict[str, Artifact]]]:
+    """The chain after the second extract, for each of the three values in a store of its own."""
+    found = {}
+    for does in VALUES:
+        grown = grow(tiny, extract, tmp_path_factory.mktemp(does))
+        found[does] = grown, run(grown.study(does), EXTRACT, LATER)
+    return found
+
+
+Made = dict[str, tuple[Grown, dict[str, Artifact]]]
+
+
+@pytest.mark.parametrize("does", VALUES)
+def test_what_is_made_anew_and_what_is_skipped(made: Made, does: str) -> None:
+    grown, artifacts = made[does]
+    skipped = {asset for asset, artifact in artifacts.items() if artifact.skipped}
+    assert skipped == ({"encoder_checkpoint"} if does == "embed" else set())
+    again = run(grown.study(does), EXTRACT, LATER)
+    assert {asset for asset, artifact in again.items() if not artifact.skipped} == set(), "a run without anything new"
+    assert {asset: found.path for asset, found in again.items()} == {a: found.path for a, found in artifacts.items()}
+
+
+@pytest.mark.parametrize("does", VALUES)
+def test_every_check_that_blocks_passes(made: Made, does: str) -> None:
+    pipeline = Pipeline(made[does][0].study(does))
+    for asset in STAGES:
+        for outcome in pipeline.check(asset, EXTRACT if asset == "raw_records" else None):
+            assert outcome.passed or not outcome.blocking, (asset, outcome)
+    assert all(not unbalanced(artifact.counts) for artifact in made[does][1].values() if "kept" in artifact.counts)
+
+
+@pytest.mark.parametrize("does", VALUES)
+def test_token_ids_are_only_appended(tiny: Pipeline, made: Made, does: str) -> None:
+    grown, artifacts = made[does]
+    before, now = (Vocabulary.read(found.path) for found in (tiny.store.current("vocabulary"), artifacts["vocabulary"]))
+    assert [c.concept for c in now.concepts[: len(before.concepts)]] == [c.concept for c in before.concepts]
+    assert now.size > before.size
+    assert grown.concept in now.token_of
+    assert [c.token_id for c in now.concepts] == list(range(FIRST_CONCEPT, now.size))
+    assert now.first(before.size).hash == before.hash
+    assert artifacts["vocabulary"].manifest["inputs"]["continues"] == before.hash
+
+
+def test_embed_keeps_the_encoder_and_the_vectors_of_who_is_unchanged(tiny: Pipeline, made: Made) -> None:
+    grown, artifacts = made["embed"]
+    assert artifacts["encoder_checkpoint"].path.name == tiny.store.current("encoder_checkpoint").path.name
+    embeddings = artifacts["patient_embeddings"]
+    assert embeddings.manifest["inputs"]["continues"] == tiny.store.current("patient_embeddings").data_version
+    for folder in ("embeddings", "half_a", "half_b"):
+        before, now = vectors(tiny.store.current("patient_embeddings"), folder), vectors(embeddings, folder)
+        assert {patient for patient in before if before[patient] != now.get(patient)} <= set(grown.changed), folder
+        assert set(grown.new) & set(now)
+        assert all(now[patient] == before[patient] for patient in grown.touched if patient in before)
+    whole = vectors(embeddings)
+    before = vectors(tiny.store.current("patient_embeddings"))
+    assert all(whole[patient] != before[patient] for patient in grown.changed)
+    # Who has the record of another has the vector of that one, but for rounding.
+    for patient in grown.new:
+        one, other = (np.frombuffer(found, np.float32) for found in (whole[patient], before[patient[1:]]))
+        assert np.allclose(one, other, atol=1e-4)
+    tokens = embeddings.counts["tokens"]
+    assert tokens["dropped"]["unknown_to_the_encoder"] >= len(grown.touched)
+
+
+def test_only_the_new_and_changed_are_embedded(
+    tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown, asked = grow(tiny, extract, tmp_path), []
+    from ehr_pipeline.embeddings import embed
+
+    pooled = embed.pool_chunks
+
+    def counted(model, shard, patients, *others):  # type: ignore[no-untyped-def]
+        asked.append(len(patients))
+        return pooled(model, shard, patients, *others)
+
+    monkeypatch.setattr(embed, "pool_chunks", counted)
+    run(grown.study("embed"), EXTRACT, LATER)
+    assert sum(asked) == len(embed.PARTS) * len(grown.new + grown.changed)
+
+
+def test_embed_assigns_to_the_clusters_that_there_are(tiny: Pipeline, made: Made) -> None:
+    grown, artifacts = made["embed"]
+    clusters, before = artifacts["clusters"], clusters_of(tiny.store.current("clusters"))
+    table, now = schemas.read(clusters.file("clusters.arrow")), clusters_of(clusters)
+    assigned = {p for p, was in zip(table["patient_id"].to_pylist(), table["assigned"].to_pylist(), strict=True) if was}
+    assert assigned == {*grown.new, *grown.changed}
+    assert all(now[patient] == number for patient, number in before.items() if patient not in assigned)
+    # The copies lie where their models lie, and those vote.
+    assert np.mean([now[patient] == before[patient[1:]] for patient in grown.new]) > 0.8
+    places = {
+        name: dict(zip(t["patient_id"].to_pylist(), t["x"].to_pylist(), strict=True))
+        for name, t in (("now", table), ("then", schemas.read(tiny.store.current("clusters").file("clusters.arrow"))))
+    }
+    assert all(places["now"][patient] == x for patient, x in places["then"].items() if patient not in assigned)
+    kept = assign.Model.read(clusters.path)
+    assert set(kept.ids.to_pylist()) == set(before), "the patients that were clustered vote, with the vectors of then"
+    shared = json.loads(clusters.file(overlap.FILE).read_text())
+    assert shared["patients"] == len(before)
+    assert shared["adjusted_rand_index"] > 0.9
+
+
+def test_warm_start_goes_on_from_the_last_weights(tiny: Pipeline, made: Made) -> None:
+    artifacts = made["warm_start"][1]
+    before, now = tiny.store.current("encoder_checkpoint"), artifacts["encoder_checkpoint"]
+    assert now.manifest["inputs"]["continues"] == before.data_version
+    added = artifacts["vocabulary"].counts["appended"]
+    assert now.counts["tokens_added"] == added > 0
+    first = [
+        json.loads(found.file("metrics.json").read_text())["epochs"][0]["validation_loss"] for found in (before, now)
+    ]
+    assert first[1] < first[0], "it begins where the other ended"
+    shapes = [load_file(found.file("checkpoint/model.safetensors"))[WEIGHT].shape for found in (before, now)]
+    assert shapes[1][0] == shapes[0][0] + added
+
+
+def test_retrain_names_nothing_that_it_went_on_from(made: Made) -> None:
+    assert "continues" not in made["retrain"][1]["encoder_checkpoint"].manifest["inputs"]
+    assert "continues" not in made["retrain"][1]["patient_embeddings"].manifest["inputs"]
+
+
+@pytest.mark.parametrize("does", ["warm_start", "retrain"])
+def test_a_new_space_says_how_its_clusters_overlap_with_the_old(tiny: Pipeline, made: Made, does: str) -> None:
+    artifacts = made[does][1]
+    old, new = clusters_of(tiny.store.current("clusters")), clusters_of(artifacts["clusters"])
+    shared = json.loads(artifacts["clusters"].file(overlap.FILE).read_text())
+    both = sorted(old.keys() & new.keys())
+    table = np.array(shared["table"])
+    assert table.sum() == shared["patients"] == len(both)
+    for row, number in enumerate(shared["now"]):
+        for column, other in enumerate(shared["before"]):
+            assert table[row, column] == sum(new[p] == number and old[p] == other for p in both)
+    assert artifacts["clusters"].manifest["inputs"]["earlier"] == tiny.store.current("clusters").data_version
+    assert not any(schemas.read(artifacts["clusters"].file("clusters.arrow"))["assigned"].to_pylist())
+
+
+def test_the_same_history_gives_the_same_bytes(tiny: Pipeline, extract: Path, made: Made, tmp_path: Path) -> None:
+    again = run(grow(tiny, extract, tmp_path).study("embed"), EXTRACT, LATER)
+    for asset, artifact in made["embed"][1].items():
+        assert again[asset].manifest["fingerprint"] == artifact.manifest["fingerprint"], asset
+        if asset != "extract_catalog":
+            assert again[asset].data_version == artifact.data_version, asset
+
+
+@pytest.mark.parametrize("does", VALUES)
+def test_the_first_run_ever_trains(extract: Path, tiny: Pipeline, does: str, tmp_path: Path) -> None:
+    """With the same weights whatever the setting says, since nothing was there to go on from."""
+    shutil.copytree(tiny.store.root / "records", tmp_path / "store" / "records")
+    for stage in ("events", "vocabulary", "patients"):
+        shutil.copytree(tiny.store.root / stage, tmp_path / "store" / stage)
+    from ehr_pipeline_tests.conftest import tiny_settings
+
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, encoder={"on_new_extract": does})
+    checkpoint = Pipeline(study).encoder_checkpoint()
+    assert not checkpoint.skipped
+    assert checkpoint.data_version == tiny.store.current("encoder_checkpoint").data_version
+
+
+def test_a_changed_setting_trains_whatever_new_extracts_do(made: Made, tmp_path: Path) -> None:
+    grown, artifacts = made["embed"]
+    shutil.copytree(grown.folder / "store", tmp_path / "store")
+    study = grown.study("embed", study={"store": str(tmp_path / "store")}, patients={"min_visits": 4})
+    pipeline = Pipeline(study)
+    for asset in ("patient_dataset", "data_split", "encoder_checkpoint"):
+        assert not getattr(pipeline, asset)().skipped, asset
+    assert "continues" not in pipeline.store.current("encoder_checkpoint").manifest["inputs"]
+    # Set back, everything is what it was, although two versions of the encoder lie in the store.
+    back = run(grown.study("embed", study={"store": str(tmp_path / "store")}), EXTRACT, LATER)
+    assert all(artifact.skipped for artifact in back.values())
+    assert back["encoder_checkpoint"].path.name == artifacts["encoder_checkpoint"].path.name
+
+
+def test_other_settings_of_the_vocabulary_give_it_an_order_of_its_own(made: Made, tmp_path: Path) -> None:
+    grown = made["embed"][0]
+    shutil.copytree(grown.folder / "store", tmp_path / "store")
+    pipeline = Pipeline(
+        grown.study("embed", study={"store": str(tmp_path / "store")}, vocabulary={"min_appearances": 12})
+    )
+    other = pipeline.vocabulary()
+    assert "continues" not in other.manifest["inputs"]
+    table = pl.read_csv(other.file("vocabulary.csv"))
+    assert table["appearances"].is_sorted(descending=True)
+    assert table["appearances"].min() >= 12  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("does", ["embed", "warm_start"])
+def test_who_withdraws_leaves_vectors_clusters_and_voters(made: Made, does: str, tmp_path: Path) -> None:
+    grown, artifacts = made[does]
+    shutil.copytree(grown.folder / "store", tmp_path / "store")
+    gone = [grown.changed[0], grown.touched[0], grown.new[0], sorted(clusters_of(artifacts["clusters"]))[40]]
+    listed = tmp_path / "withdrawn.txt"
+    listed.write_text("\n".join(gone) + "\n")
+    study = grown.study(does, study={"store": str(tmp_path / "store")}, records={"withdrawals": str(listed)})
+    before = {patient: found for patient, found in vectors(artifacts["patient_embeddings"]).items() if patient in gone}
+    assert set(before) == set(gone)
+    now = run(study, EXTRACT, LATER)
+    assert not set(gone) & set(vectors(now["patient_embeddings"]))
+    assert not set(gone) & set(clusters_of(now["clusters"]))
+    model = assign.Model.read(now["clusters"].path)
+    assert not set(gone) & set(model.ids.to_pylist())
+    for path in (tmp_path / "store" / "clusters").rglob("*.arrow"):
+        assert not any(patient.encode() in path.read_bytes() for patient in gone), path
+    for path in (tmp_path / "store" / "embeddings").rglob("*.arrow"):
+        content = path.read_bytes()
+        assert not any(vector in content for vector in before.values()), path
+    flagged = {outcome.name: outcome.passed for outcome in Pipeline(study).check("encoder_checkpoint")}
+    if does == "embed":
+        assert now["encoder_checkpoint"].skipped
+        assert not flagged["patients_present"], "it has learnt from those who left, and is flagged"
+    else:
+        assert "continues" not in now["encoder_checkpoint"].manifest["inputs"], "nothing learnt from them is handed on"
+        assert flagged["patients_present"]
+
+
+def test_every_asset_says_in_its_code_version_what_new_extracts_do_where_it_matters(made: Made) -> None:
+    one, other = (Pipeline(made["embed"][0].study(does)) for does in ("embed", "retrain"))
+    differ = {asset for asset in CHECKS if one.code_version(asset) != other.code_version(asset)}
+    assert differ == {"encoder_checkpoint", "patient_embeddings", "clusters"}
