@@ -60,7 +60,9 @@ def grow(tiny: Pipeline, extract: Path, folder: Path) -> Grown:
         head, *lines = path.read_text("latin-1").splitlines(keepends=True)
         own = [line.split("\t", 1) for line in lines]
         text = [f"{new[patient]}\t{rest}" for patient, rest in own if patient in new]
-        if path.name.startswith("events"):
+        if not path.name.startswith("events"):  # an event counts for patients whom its own extract holds
+            text += [line for line, (patient, _) in zip(lines, own, strict=True) if patient in (*changed, *touched)]
+        else:
             text += [f"{patient}\t05/03/2015\t{code_of[frequent]}\n" for patient in changed]
             text += [f"{patient}\t29/02/2016\t{code_of[concept]}\n" for patient in touched]
         (landing / path.name).write_text(head + "".join(text), "latin-1")

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -14,7 +16,9 @@ from ehr_pipeline.artifacts import STAGES, Artifact, unbalanced
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.clusters import assign, overlap
 from ehr_pipeline.concepts.build import WEIGHT
+from ehr_pipeline.embeddings import embed
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
@@ -93,18 +97,21 @@ def test_embed_keeps_the_encoder_and_the_vectors_of_who_is_unchanged(tiny: Pipel
 def test_only_the_new_and_changed_are_embedded(
     tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grown, asked = grow(tiny, extract, tmp_path), []
-    from ehr_pipeline.embeddings import embed
+    grown, asked = grow(tiny, extract, tmp_path), embedded_patients(monkeypatch)
+    run(grown.study("embed"), EXTRACT, LATER)
+    assert sum(asked) == len(embed.PARTS) * len(grown.new + grown.changed)
 
-    pooled = embed.pool_chunks
 
-    def counted(model, shard, patients, *others):  # type: ignore[no-untyped-def]
+def embedded_patients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """A list to which each call of the encoder will add its number of patients."""
+    asked, pooled = [], embed.pool_chunks
+
+    def counted(model: Any, shard: Any, patients: Any, *others: Any) -> Any:
         asked.append(len(patients))
         return pooled(model, shard, patients, *others)
 
     monkeypatch.setattr(embed, "pool_chunks", counted)
-    run(grown.study("embed"), EXTRACT, LATER)
-    assert sum(asked) == len(embed.PARTS) * len(grown.new + grown.changed)
+    return asked
 
 
 def test_embed_assigns_to_the_clusters_that_there_are(tiny: Pipeline, made: Made) -> None:
@@ -211,14 +218,13 @@ def test_other_settings_of_the_vocabulary_give_it_an_order_of_its_own(made: Made
     assert table["appearances"].min() >= 12  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("does", ["embed", "warm_start"])
-def test_who_withdraws_leaves_vectors_clusters_and_voters(made: Made, does: str, tmp_path: Path) -> None:
-    grown, artifacts = made[does]
+def test_who_withdraws_leaves_vectors_clusters_and_voters(made: Made, tmp_path: Path) -> None:
+    grown, artifacts = made["embed"]
     shutil.copytree(grown.folder / "store", tmp_path / "store")
     gone = [grown.changed[0], grown.touched[0], grown.new[0], sorted(clusters_of(artifacts["clusters"]))[40]]
     listed = tmp_path / "withdrawn.txt"
     listed.write_text("\n".join(gone) + "\n")
-    study = grown.study(does, study={"store": str(tmp_path / "store")}, records={"withdrawals": str(listed)})
+    study = grown.study("embed", study={"store": str(tmp_path / "store")}, records={"withdrawals": str(listed)})
     before = {patient: found for patient, found in vectors(artifacts["patient_embeddings"]).items() if patient in gone}
     assert set(before) == set(gone)
     now = run(study, EXTRACT, LATER)
@@ -232,12 +238,92 @@ def test_who_withdraws_leaves_vectors_clusters_and_voters(made: Made, does: str,
         content = path.read_bytes()
         assert not any(vector in content for vector in before.values()), path
     flagged = {outcome.name: outcome.passed for outcome in Pipeline(study).check("encoder_checkpoint")}
-    if does == "embed":
-        assert now["encoder_checkpoint"].skipped
-        assert not flagged["patients_present"], "it has learnt from those who left, and is flagged"
-    else:
-        assert "continues" not in now["encoder_checkpoint"].manifest["inputs"], "nothing learnt from them is handed on"
-        assert flagged["patients_present"]
+    assert now["encoder_checkpoint"].skipped
+    assert not flagged["patients_present"], "it has learnt from those who left, and is flagged"
+
+
+def test_a_warm_start_hands_on_nothing_that_was_learnt_from_who_left(made: Made, tmp_path: Path) -> None:
+    grown, artifacts = made["warm_start"]
+    shutil.copytree(grown.folder / "store", tmp_path / "store")
+    listed = tmp_path / "withdrawn.txt"
+    listed.write_text("nobody whom the study knows\n")
+    study = grown.study("warm_start", study={"store": str(tmp_path / "store")}, records={"withdrawals": str(listed)})
+    kept = data_plane(study)
+    assert kept.manifest["inputs"] == artifacts["encoder_checkpoint"].manifest["inputs"], "nobody has left"
+    listed.write_text(grown.changed[0] + "\n")
+    made_anew = data_plane(study)
+    assert not made_anew.skipped
+    assert "continues" not in made_anew.manifest["inputs"]
+    flagged = {outcome.name: outcome.passed for outcome in Pipeline(study).check("encoder_checkpoint")}
+    assert flagged["patients_present"]
+
+
+def data_plane(study: Study) -> Artifact:
+    """Everything up to the encoder, which is returned."""
+    pipeline = Pipeline(study)
+    for name in (EXTRACT, LATER):
+        pipeline.raw_records(name)
+    for asset in ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"):
+        getattr(pipeline, asset)()
+    return pipeline.encoder_checkpoint()
+
+
+def test_ten_extracts_at_once_are_as_one(tiny: Pipeline, extract: Path, made: Made, tmp_path: Path) -> None:
+    grown = grow(tiny, extract, tmp_path)
+    landing = tmp_path / "landing"
+    names = [f"2019-05-{day:02}" for day in range(1, 11)]
+    whole = {path.name: path.read_text("latin-1").splitlines(keepends=True) for path in (landing / LATER).iterdir()}
+    for number, name in enumerate(names):
+        (landing / name).mkdir(exist_ok=True)
+        for file, (head, *lines) in whole.items():
+            own = [line for line in lines if sum(line.split("\t")[0].encode()) % 10 == number]
+            (landing / name / file).write_text(head + "".join(own), "latin-1")
+    at_once = run(grown.study("embed"), EXTRACT, *names)
+    for asset, artifact in made["embed"][1].items():
+        if asset not in ("extract_catalog", "cluster_reports"):
+            assert at_once[asset].data_version == artifact.data_version, asset
+
+
+def test_an_extract_that_lands_twice_changes_nobody(made: Made, tmp_path: Path) -> None:
+    grown, artifacts = copied(made, tmp_path)
+    shutil.copytree(tmp_path / "landing" / LATER, tmp_path / "landing" / "2019-05-02")
+    again = run(grown.study("embed"), EXTRACT, LATER, "2019-05-02")
+    assert {asset for asset, artifact in again.items() if not artifact.skipped} == {
+        *("extract_catalog", "mapped_events", "patient_dataset", "cluster_reports")
+    }
+    for asset in ("mapped_events", "patient_dataset", "patient_embeddings", "clusters"):
+        assert again[asset].data_version == artifacts[asset].data_version
+
+
+def test_a_correction_embeds_whom_it_concerns(
+    tiny: Pipeline, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grown, artifacts = copied(made, tmp_path)
+    patient = grown.changed[0]
+    for path in (tmp_path / "landing" / LATER).glob("events*"):
+        lines = path.read_text("latin-1").splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if not line.startswith(patient)), "latin-1")
+    asked = embedded_patients(monkeypatch)
+    again = run(grown.study("embed"), EXTRACT, LATER)
+    assert sum(asked) == len(embed.PARTS), "one patient, whole and in halves"
+    first, before, now = (
+        vectors(found)
+        for found in (
+            tiny.store.current("patient_embeddings"),
+            artifacts["patient_embeddings"],
+            again["patient_embeddings"],
+        )
+    )
+    assert {each for each in before if before[each] != now[each]} == {patient}
+    assert np.allclose(*(np.frombuffer(found[patient], np.float32) for found in (first, now)), atol=1e-4)
+    assert clusters_of(again["clusters"]).keys() == clusters_of(artifacts["clusters"]).keys()
+
+
+def copied(made: Made, folder: Path) -> tuple[Grown, dict[str, Artifact]]:
+    """The study after its second extract, embedded, in a folder of a test's own."""
+    grown, artifacts = made["embed"]
+    shutil.copytree(grown.folder, folder, dirs_exist_ok=True)
+    return replace(grown, folder=folder), artifacts
 
 
 def test_every_asset_says_in_its_code_version_what_new_extracts_do_where_it_matters(made: Made) -> None:

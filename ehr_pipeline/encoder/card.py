@@ -10,6 +10,7 @@ import transformers
 from ehr_pipeline import __version__
 from ehr_pipeline.encoder.evaluate import Tally
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.fields import identity
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -171,7 +172,7 @@ def _curves(metrics: dict[str, Any]) -> str:
 
 
 def _settings(settings: EncoderSettings) -> str:
-    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in asdict(settings).items()])
+    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in identity(settings).items()])
 
 
 def _began(metrics: dict[str, Any]) -> str:
