@@ -21,7 +21,8 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
-from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
+from ehr_pipeline_tests.conftest import tiny_settings
+from ehr_pipeline_tests.growing import LATER, LONGER, Grown, clusters_of, grow, run, vectors
 
 VALUES = ("embed", "warm_start", "retrain")
 DATA = {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
@@ -29,12 +30,12 @@ DATA = {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "da
 
 @pytest.fixture(scope="module")
 def made(
-    tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory
+    steady: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, tuple[Grown, dict[str, Artifact]]]:
     """The chain after the second extract, for each of the three values in a store of its own."""
     found = {}
     for does in VALUES:
-        grown = grow(tiny, extract, tmp_path_factory.mktemp(does))
+        grown = grow(steady, extract, tmp_path_factory.mktemp(does))
         found[does] = grown, run(grown.study(does), EXTRACT, LATER)
     return found
 
@@ -62,9 +63,11 @@ def test_every_check_that_blocks_passes(made: Made, does: str) -> None:
 
 
 @pytest.mark.parametrize("does", VALUES)
-def test_token_ids_are_only_appended(tiny: Pipeline, made: Made, does: str) -> None:
+def test_token_ids_are_only_appended(steady: Pipeline, made: Made, does: str) -> None:
     grown, artifacts = made[does]
-    before, now = (Vocabulary.read(found.path) for found in (tiny.store.current("vocabulary"), artifacts["vocabulary"]))
+    before, now = (
+        Vocabulary.read(found.path) for found in (steady.store.current("vocabulary"), artifacts["vocabulary"])
+    )
     assert [c.concept for c in now.concepts[: len(before.concepts)]] == [c.concept for c in before.concepts]
     assert now.size > before.size
     assert grown.concept in now.token_of
@@ -73,18 +76,18 @@ def test_token_ids_are_only_appended(tiny: Pipeline, made: Made, does: str) -> N
     assert artifacts["vocabulary"].manifest["inputs"]["continues"] == before.hash
 
 
-def test_embed_keeps_the_encoder_and_the_vectors_of_who_is_unchanged(tiny: Pipeline, made: Made) -> None:
+def test_embed_keeps_the_encoder_and_the_vectors_of_who_is_unchanged(steady: Pipeline, made: Made) -> None:
     grown, artifacts = made["embed"]
-    assert artifacts["encoder_checkpoint"].path.name == tiny.store.current("encoder_checkpoint").path.name
+    assert artifacts["encoder_checkpoint"].path.name == steady.store.current("encoder_checkpoint").path.name
     embeddings = artifacts["patient_embeddings"]
-    assert embeddings.manifest["inputs"]["continues"] == tiny.store.current("patient_embeddings").data_version
+    assert embeddings.manifest["inputs"]["continues"] == steady.store.current("patient_embeddings").data_version
     for folder in ("embeddings", "half_a", "half_b"):
-        before, now = vectors(tiny.store.current("patient_embeddings"), folder), vectors(embeddings, folder)
+        before, now = vectors(steady.store.current("patient_embeddings"), folder), vectors(embeddings, folder)
         assert {patient for patient in before if before[patient] != now.get(patient)} <= set(grown.changed), folder
         assert set(grown.new) & set(now)
         assert all(now[patient] == before[patient] for patient in grown.touched if patient in before)
     whole = vectors(embeddings)
-    before = vectors(tiny.store.current("patient_embeddings"))
+    before = vectors(steady.store.current("patient_embeddings"))
     assert all(whole[patient] != before[patient] for patient in grown.changed)
     # Who has the record of another has the vector of that one, but for rounding.
     for patient in grown.new:
@@ -95,9 +98,9 @@ def test_embed_keeps_the_encoder_and_the_vectors_of_who_is_unchanged(tiny: Pipel
 
 
 def test_only_the_new_and_changed_are_embedded(
-    tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    steady: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    grown, asked = grow(tiny, extract, tmp_path), embedded_patients(monkeypatch)
+    grown, asked = grow(steady, extract, tmp_path), embedded_patients(monkeypatch)
     run(grown.study("embed"), EXTRACT, LATER)
     assert sum(asked) == len(embed.PARTS) * len(grown.new + grown.changed)
 
@@ -114,9 +117,9 @@ def embedded_patients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return asked
 
 
-def test_embed_assigns_to_the_clusters_that_there_are(tiny: Pipeline, made: Made) -> None:
+def test_embed_assigns_to_the_clusters_that_there_are(steady: Pipeline, made: Made) -> None:
     grown, artifacts = made["embed"]
-    clusters, before = artifacts["clusters"], clusters_of(tiny.store.current("clusters"))
+    clusters, before = artifacts["clusters"], clusters_of(steady.store.current("clusters"))
     table, now = schemas.read(clusters.file("clusters.arrow")), clusters_of(clusters)
     assigned = {p for p, was in zip(table["patient_id"].to_pylist(), table["assigned"].to_pylist(), strict=True) if was}
     assert assigned == {*grown.new, *grown.changed}
@@ -125,7 +128,7 @@ def test_embed_assigns_to_the_clusters_that_there_are(tiny: Pipeline, made: Made
     assert np.mean([now[patient] == before[patient[1:]] for patient in grown.new]) > 0.8
     places = {
         name: dict(zip(t["patient_id"].to_pylist(), t["x"].to_pylist(), strict=True))
-        for name, t in (("now", table), ("then", schemas.read(tiny.store.current("clusters").file("clusters.arrow"))))
+        for name, t in (("now", table), ("then", schemas.read(steady.store.current("clusters").file("clusters.arrow"))))
     }
     assert all(places["now"][patient] == x for patient, x in places["then"].items() if patient not in assigned)
     kept = assign.Model.read(clusters.path)
@@ -135,9 +138,9 @@ def test_embed_assigns_to_the_clusters_that_there_are(tiny: Pipeline, made: Made
     assert shared["adjusted_rand_index"] > 0.9
 
 
-def test_warm_start_goes_on_from_the_last_weights(tiny: Pipeline, made: Made) -> None:
+def test_warm_start_goes_on_from_the_last_weights(steady: Pipeline, made: Made) -> None:
     artifacts = made["warm_start"][1]
-    before, now = tiny.store.current("encoder_checkpoint"), artifacts["encoder_checkpoint"]
+    before, now = steady.store.current("encoder_checkpoint"), artifacts["encoder_checkpoint"]
     assert now.manifest["inputs"]["continues"] == before.data_version
     added = artifacts["vocabulary"].counts["appended"]
     assert now.counts["tokens_added"] == added > 0
@@ -155,9 +158,9 @@ def test_retrain_names_nothing_that_it_went_on_from(made: Made) -> None:
 
 
 @pytest.mark.parametrize("does", ["warm_start", "retrain"])
-def test_a_new_space_says_how_its_clusters_overlap_with_the_old(tiny: Pipeline, made: Made, does: str) -> None:
+def test_a_new_space_says_how_its_clusters_overlap_with_the_old(steady: Pipeline, made: Made, does: str) -> None:
     artifacts = made[does][1]
-    old, new = clusters_of(tiny.store.current("clusters")), clusters_of(artifacts["clusters"])
+    old, new = clusters_of(steady.store.current("clusters")), clusters_of(artifacts["clusters"])
     shared = json.loads(artifacts["clusters"].file(overlap.FILE).read_text())
     both = sorted(old.keys() & new.keys())
     table = np.array(shared["table"])
@@ -165,12 +168,12 @@ def test_a_new_space_says_how_its_clusters_overlap_with_the_old(tiny: Pipeline, 
     for row, number in enumerate(shared["now"]):
         for column, other in enumerate(shared["before"]):
             assert table[row, column] == sum(new[p] == number and old[p] == other for p in both)
-    assert artifacts["clusters"].manifest["inputs"]["earlier"] == tiny.store.current("clusters").data_version
+    assert artifacts["clusters"].manifest["inputs"]["earlier"] == steady.store.current("clusters").data_version
     assert not any(schemas.read(artifacts["clusters"].file("clusters.arrow"))["assigned"].to_pylist())
 
 
-def test_the_same_history_gives_the_same_bytes(tiny: Pipeline, extract: Path, made: Made, tmp_path: Path) -> None:
-    again = run(grow(tiny, extract, tmp_path).study("embed"), EXTRACT, LATER)
+def test_the_same_history_gives_the_same_bytes(steady: Pipeline, extract: Path, made: Made, tmp_path: Path) -> None:
+    again = run(grow(steady, extract, tmp_path).study("embed"), EXTRACT, LATER)
     for asset, artifact in made["embed"][1].items():
         assert again[asset].manifest["fingerprint"] == artifact.manifest["fingerprint"], asset
         if asset != "extract_catalog":
@@ -178,17 +181,16 @@ def test_the_same_history_gives_the_same_bytes(tiny: Pipeline, extract: Path, ma
 
 
 @pytest.mark.parametrize("does", VALUES)
-def test_the_first_run_ever_trains(extract: Path, tiny: Pipeline, does: str, tmp_path: Path) -> None:
+def test_the_first_run_ever_trains(extract: Path, steady: Pipeline, does: str, tmp_path: Path) -> None:
     """With the same weights whatever the setting says, since nothing was there to go on from."""
-    shutil.copytree(tiny.store.root / "records", tmp_path / "store" / "records")
+    shutil.copytree(steady.store.root / "records", tmp_path / "store" / "records")
     for stage in ("events", "vocabulary", "patients"):
-        shutil.copytree(tiny.store.root / stage, tmp_path / "store" / stage)
-    from ehr_pipeline_tests.conftest import tiny_settings
-
-    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, encoder={"on_new_extract": does})
+        shutil.copytree(steady.store.root / stage, tmp_path / "store" / stage)
+    own = {"on_new_extract": does, **LONGER}
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, encoder=own)
     checkpoint = Pipeline(study).encoder_checkpoint()
     assert not checkpoint.skipped
-    assert checkpoint.data_version == tiny.store.current("encoder_checkpoint").data_version
+    assert checkpoint.data_version == steady.store.current("encoder_checkpoint").data_version
 
 
 def test_a_changed_setting_trains_whatever_new_extracts_do(made: Made, tmp_path: Path) -> None:
@@ -268,8 +270,8 @@ def data_plane(study: Study) -> Artifact:
     return pipeline.encoder_checkpoint()
 
 
-def test_ten_extracts_at_once_are_as_one(tiny: Pipeline, extract: Path, made: Made, tmp_path: Path) -> None:
-    grown = grow(tiny, extract, tmp_path)
+def test_ten_extracts_at_once_are_as_one(steady: Pipeline, extract: Path, made: Made, tmp_path: Path) -> None:
+    grown = grow(steady, extract, tmp_path)
     landing = tmp_path / "landing"
     names = [f"2019-05-{day:02}" for day in range(1, 11)]
     whole = {path.name: path.read_text("latin-1").splitlines(keepends=True) for path in (landing / LATER).iterdir()}
@@ -296,7 +298,7 @@ def test_an_extract_that_lands_twice_changes_nobody(made: Made, tmp_path: Path) 
 
 
 def test_a_correction_embeds_whom_it_concerns(
-    tiny: Pipeline, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    steady: Pipeline, made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown, artifacts = copied(made, tmp_path)
     patient = grown.changed[0]
@@ -309,7 +311,7 @@ def test_a_correction_embeds_whom_it_concerns(
     first, before, now = (
         vectors(found)
         for found in (
-            tiny.store.current("patient_embeddings"),
+            steady.store.current("patient_embeddings"),
             artifacts["patient_embeddings"],
             again["patient_embeddings"],
         )

@@ -41,11 +41,11 @@ class Shown:
 
 
 @pytest.fixture
-def shown(tiny: Pipeline, extract: Path, tmp_path: Path) -> Iterator[Shown]:
-    """The tiny study made, before its second extract is read."""
+def shown(steady: Pipeline, extract: Path, tmp_path: Path) -> Iterator[Shown]:
+    """The study made, before its second extract is read."""
     with dg.instance_for_test(temp_dir=str(tmp_path)) as instance:
         instance.add_dynamic_partitions("extract", [EXTRACT])
-        yield Shown(grow(tiny, extract, tmp_path / "study"), instance)
+        yield Shown(grow(steady, extract, tmp_path / "study"), instance)
 
 
 @pytest.mark.parametrize(
