@@ -18,7 +18,7 @@ from typing import Any
 
 from ehr_pipeline import checks, continuing, fields, governance, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
-from ehr_pipeline.continuing import CONTINUES, origin
+from ehr_pipeline.continuing import origin
 from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
 from ehr_pipeline.settings import Study
@@ -33,14 +33,6 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "patient_embeddings": "3",
     "clusters": "3",
 }
-# The checks that an artifact passed which another goes on from.
-SOUND = {
-    "encoder_checkpoint": ("better_than_frequency", "vocabulary_fits"),
-    "patient_embeddings": ("embeddings_sound",),
-    "clusters": ("no_empty_cluster",),
-}
-EARLIER = "earlier"
-"""Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 
@@ -121,10 +113,11 @@ class Pipeline:
             raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
         own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), continuing.sizes([mrsty]))
         inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
-        inputs, earlier = self._vocabulary_grows(inputs, own)
+        inputs, earlier = continuing.vocabulary(self._case("vocabulary", inputs, own))
+        folder = earlier.path if earlier else None
         make = guarded(
             [mrsty],
-            lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out, earlier),
+            lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out, folder),
         )
         return self._make("vocabulary", inputs, make, own=own)
 
@@ -160,7 +153,8 @@ class Pipeline:
 
         before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
         own = origin(vocabulary.manifest.get("origin"), before)
-        inputs, start = self._goes_on(self._versions("patient_dataset", "data_split", "vocabulary"), own)
+        inputs = self._versions("patient_dataset", "data_split", "vocabulary")
+        inputs, start = continuing.encoder(self._case("encoder_checkpoint", inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = (
             self.store.folder("encoder_checkpoint")
@@ -250,7 +244,8 @@ class Pipeline:
         }
         method = self._method("cohort"), self._method("patient_embeddings")
         own = origin(artifacts["encoder_checkpoint"].data_version, method)
-        inputs, earlier = self._continued("patient_embeddings", self._versions(*artifacts, "mapped_events"), own)
+        inputs = self._versions(*artifacts, "mapped_events")
+        inputs, earlier = continuing.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = (
             self.store.folder("patient_embeddings")
@@ -287,10 +282,7 @@ class Pipeline:
         space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
         encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
         own = origin(encoder, space, self._method("cohort"), method)
-        inputs, clustered = self._continued("clusters", inputs, own, EARLIER)
-        earlier = None
-        if clustered is None and self.store.has("clusters"):
-            inputs, earlier = self._follows(inputs)
+        inputs, clustered, earlier = continuing.clusters(self._case("clusters", inputs, own))
         return self._make(
             "clusters",
             inputs,
@@ -365,7 +357,7 @@ class Pipeline:
         what was gone on from instead.
         """
         own = self.own_settings(asset)
-        if asset in SOUND:
+        if asset in continuing.SOUND:
             own |= {"on_new_extract": self.study.encoder.on_new_extract}
         return f"{VERSIONS[asset]}-{hash_of(own)}"
 
@@ -462,70 +454,9 @@ class Pipeline:
         own = self.own_settings(asset)
         return VERSIONS[asset], continuing.method_of(own) if asset == "raw_records" else own
 
-    def _key(self, asset: str, inputs: Mapping[str, str]) -> tuple[str, Any, Mapping[str, str]]:
-        return VERSIONS[asset], self.own_settings(asset), inputs
-
-    def _vocabulary_grows(self, inputs: dict[str, str], own: str) -> tuple[dict[str, str], Path | None]:
-        """The inputs of the vocabulary with the concepts that it appends to: the longest list of the same origin."""
-        alike = [
-            found
-            for found in self.store.candidates("vocabulary")
-            if (found.manifest["version"], found.manifest.get("origin")) == (VERSIONS["vocabulary"], own)
-        ]
-        if not alike:
-            return inputs, None
-        longest = max(alike, key=lambda found: int(found.counts["kept"]))
-        listed = _ids_of(longest)
-        again = continuing.same_recipe(self.store, "vocabulary", self._key("vocabulary", inputs), CONTINUES)
-        if again is not None and _ids_of(again) == listed:
-            return again.manifest["inputs"], None
-        return inputs | {CONTINUES: listed}, longest.path
-
-    def _goes_on(self, inputs: dict[str, str], own: str) -> tuple[dict[str, str], Artifact | None]:
-        """The inputs of the encoder, and the checkpoint that its training begins with: as `encoder.on_new_extract` says."""
-        asset, does = "encoder_checkpoint", self.study.encoder.on_new_extract
-        if does == "retrain":
-            return inputs, None
-        usable = continuing.same_origin(
-            self.store, asset, VERSIONS[asset], own, lambda found: self._sound(asset, found)
-        )
-        if does == "embed":
-            return usable.manifest["inputs"] if usable else inputs, None
-        again = continuing.same_recipe(self.store, asset, self._key(asset, inputs), CONTINUES)
-        if again is not None and self._sound(asset, again):
-            return again.manifest["inputs"], None
-        # What was learnt from patients who have left is not handed on.
-        if usable is None or not checks.passes("patients_present", asset, usable, self.store, self.study):
-            return inputs, None
-        return inputs | {CONTINUES: usable.data_version}, usable
-
-    def _continued(
-        self, asset: str, inputs: dict[str, str], own: str, *apart: str
-    ) -> tuple[dict[str, str], Artifact | None]:
-        """The inputs of an asset with the artifact that it goes on from, which there is where new extracts are only embedded."""
-        if self.study.encoder.on_new_extract != "embed":
-            return inputs, None
-        again = continuing.same_recipe(self.store, asset, self._key(asset, inputs), CONTINUES, *apart)
-        if again is not None:
-            return again.manifest["inputs"], None
-        found = continuing.same_origin(self.store, asset, VERSIONS[asset], own, lambda one: self._sound(asset, one))
-        return (inputs | {CONTINUES: found.data_version} if found else inputs), found
-
-    def _sound(self, asset: str, found: Artifact) -> bool:
-        """Whether an artifact may be gone on from."""
-        return all(checks.passes(name, asset, found, self.store, self.study) for name in SOUND[asset])
-
-    def _follows(self, inputs: dict[str, str]) -> tuple[dict[str, str], Artifact | None]:
-        """The inputs of the clusters with the artifact that gives them numbers, and is compared with: the one that is current."""
-        if CONTINUES in inputs or EARLIER in inputs:  # found again
-            return inputs, None
-        again = continuing.same_recipe(self.store, "clusters", self._key("clusters", inputs), EARLIER)
-        if again is not None:
-            return again.manifest["inputs"], None
-        current = self.store.current("clusters")
-        if current.manifest["version"] != VERSIONS["clusters"]:  # it may not tell its numbers in this version's way
-            return inputs, None
-        return inputs | {EARLIER: current.data_version}, current
+    def _case(self, asset: str, inputs: dict[str, str], own: str) -> continuing.Case:
+        """An asset that is about to be made, to be asked what it goes on from."""
+        return continuing.Case(self.store, self.study, asset, VERSIONS[asset], self.own_settings(asset), inputs, own)
 
     def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
         """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
@@ -551,8 +482,3 @@ class Pipeline:
             return None
         own, then = self.own_settings("raw_records"), found.manifest["settings"]
         return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
-
-
-def _ids_of(vocabulary: Artifact) -> str:
-    """The hash of a vocabulary's concepts in the order of their token ids."""
-    return vocabulary.file("hash.txt").read_text(encoding="ascii").strip()
