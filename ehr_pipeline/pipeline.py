@@ -383,7 +383,7 @@ class Pipeline:
     def trained_on_current_data(self) -> bool:
         """Whether the encoder was trained on the data set that there is now."""
         inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
-        return self._versions("patient_dataset").items() <= inputs.items()
+        return bool(inputs["patient_dataset"] == self.store.current("patient_dataset").data_version)
 
     def concept_of_code(self) -> dict[str, str]:
         """The concept that each SNOMED code of the extract was mapped to."""
