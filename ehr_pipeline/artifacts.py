@@ -65,13 +65,15 @@ class Recipe:
     partition: str | None = None
     population: str = ""
     """Whose data may be in it: changes when patients withdraw, or are no longer in a newer snapshot."""
+    origin: str = ""
+    """Hash of how its data came to be, whichever they are: artifacts of equal origin differ by their extracts alone."""
     governance: Mapping[str, str] = field(default_factory=dict)
     """Class and terms of use, for the manifest."""
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits over all that decides the result."""
-        apart = ("partition", "population", "governance")
+        apart = ("partition", "population", "origin", "governance")
         return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
 
@@ -146,6 +148,14 @@ class Store:
         ]
         found = [Artifact(path, manifest) for path, manifest in manifests]
         return sorted(found, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
+
+    def candidates(self, asset: str) -> list[Artifact]:
+        """All versions of an asset that are there: the current one, then the others, the newest first."""
+        if not self.has(asset):
+            return []
+        current = self.current(asset)
+        others = [found for found in reversed(self.published(asset)) if found.path != current.path]
+        return [current, *others]
 
     def has(self, asset: str, partition: str | None = None) -> bool:
         """Whether there is a current artifact."""

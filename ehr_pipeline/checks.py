@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 
 from ehr_pipeline import fields, schemas
-from ehr_pipeline.artifacts import STAGES, Artifact, Store, hash_of, unbalanced
+from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of, unbalanced
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.records import catalog, drift, removals
 from ehr_pipeline.settings import Study
+from ehr_pipeline.vocabulary.table import Vocabulary
 
 ORDER = tuple(STAGES)
 
@@ -166,9 +167,14 @@ def _better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fo
 
 
 def _checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
-    wanted = store.current("vocabulary").file("hash.txt").read_text(encoding="ascii").strip()
-    found = json.loads(artifact.file("checkpoint/config.json").read_text(encoding="utf-8"))["vocabulary_hash"]
-    return found == wanted, f"trained with vocabulary {found}, the current one is {wanted}", {}
+    vocabulary = Vocabulary.read(store.current("vocabulary").path)
+    config = json.loads(artifact.file("checkpoint/config.json").read_text(encoding="utf-8"))
+    found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
+    message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"
+    added = vocabulary.size - own.size
+    if found == own.hash and added:
+        message += f", which it grew into by {added:,} concepts that this encoder does not know"
+    return found == own.hash, message, {"unknown_concepts": float(added)}
 
 
 def _vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -320,10 +326,22 @@ def _of_present_patients(artifact: Artifact, store: Store, study: Study) -> Foun
         return True, "no patient has left since", {}
     made_at = artifact.manifest["made_at"]
     left = sum(removal["patients"] for removal in removals.recorded(store) if removal["at"] >= made_at)
+    if asset in KEPT_WITHOUT_CONSENT and not left and _removals_are_recorded(store, study):
+        return (
+            True,
+            "no patient has left since",
+            {},
+        )  # there is a newer snapshot, or another list, that nobody is missing from
     smallest = study.reports.suppress_below
     told = f"{left:,} patients have" if left >= smallest else f"some patients (fewer than {smallest}) have"
     figures = {"removed_since": float(left)} if left >= smallest else {}
     return False, f"{told} left since {asset} was made ({made_at}). Materialise it again.", figures
+
+
+def _removals_are_recorded(store: Store, study: Study) -> bool:
+    """Whether the current catalog was made with the extracts and the list of withdrawals that there are."""
+    catalog = store.current("extract_catalog")
+    return bool(catalog.manifest["population"] == population("extract_catalog", store, study))
 
 
 _PRESENT = Check(
@@ -413,7 +431,11 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "The validation loss is finite, and better than guessing by frequency.",
             _better_than_frequency,
         ),
-        Check("vocabulary_fits", "The checkpoint was trained with the current vocabulary.", _checkpoint_fits),
+        Check(
+            "vocabulary_fits",
+            "The checkpoint was trained with the current vocabulary, or with one that grew into it.",
+            _checkpoint_fits,
+        ),
     ),
     "concept_embeddings": (
         _CONSERVED,
@@ -463,6 +485,11 @@ CHECKS = {name: (_PRESENT, *checks) for name, checks in CHECKS.items()} | {
     # A checkpoint holds no patient, but it has learnt from those who left: it is flagged, and used until it is trained again.
     "encoder_checkpoint": (replace(_PRESENT, blocking=False), *CHECKS["encoder_checkpoint"]),
 }
+
+
+def passes(name: str, asset: str, artifact: Artifact, store: Store, study: Study) -> bool:
+    """Whether an artifact, current or not, passes one check."""
+    return next(check.test(artifact, store, study)[0] for check in CHECKS[asset] if check.name == name)
 
 
 def evaluate(asset: str, artifact: Artifact, store: Store, study: Study) -> list[Outcome]:

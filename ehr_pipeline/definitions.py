@@ -6,7 +6,7 @@ import dagster as dg
 
 from ehr_pipeline import settings
 from ehr_pipeline.defs.assets import ASSETS
-from ehr_pipeline.defs.automation import build_automation, follows, follows_its_inputs
+from ehr_pipeline.defs.automation import build_automation, follows_its_inputs
 from ehr_pipeline.defs.checks import build_checks
 from ehr_pipeline.defs.columns import column_metadata
 from ehr_pipeline.defs.failures import build_failure_hook
@@ -27,7 +27,7 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
         asset = spec.key.to_user_string()
         return spec.replace_attributes(
             code_version=pipeline.code_version(asset),
-            automation_condition=follows_its_inputs(asset) if follows(asset, study) else None,
+            automation_condition=None if asset == "raw_records" else follows_its_inputs(asset),
             metadata={**spec.metadata, **column_metadata(asset, study)},
             tags={**spec.tags, "ehr_pipeline/class": label(asset, study.governance)["class"]},
         )

@@ -12,15 +12,9 @@ class OperationSettings:
     """Runs that start by themselves. Nothing here changes a result."""
 
     watch: Literal["off", "sensor", "schedule"] = option(
-        "What reads new extracts by itself, and then makes everything anew that follows: nothing, a sensor that looks at"
-        " records.landing every watch_seconds, or a schedule (cron). Each can also be switched in the UI.",
+        "What reads new extracts by itself, and then makes anew what follows, as encoder.on_new_extract says: nothing, a sensor"
+        " that looks at records.landing every watch_seconds, or a schedule (cron). Each can also be switched in the UI.",
         "off",
-        role="operation",
-    )
-    what_follows: Literal["everything", "data"] = option(
-        "What is made anew by itself after new extracts: everything, training and report included; or the data up to the split"
-        " alone, so that the model and what follows it show as stale until somebody wants them.",
-        "everything",
         role="operation",
     )
     complete: Literal["quiet", "marker"] = option(

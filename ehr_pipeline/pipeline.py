@@ -16,8 +16,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import checks, fields, governance, jobs
+from ehr_pipeline import checks, continuing, fields, governance, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
+from ehr_pipeline.continuing import origin
 from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
 from ehr_pipeline.settings import Study
@@ -29,8 +30,8 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "mapped_events": "4",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
-    "patient_embeddings": "2",
-    "clusters": "2",
+    "patient_embeddings": "3",
+    "clusters": "3",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
@@ -97,10 +98,12 @@ class Pipeline:
         records, previous = self._records(), self._previous("mapped_events")
         make = guarded(files, lambda out: build.build(records, settings, out, previous))
         states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
-        return self._make("mapped_events", self._versions("extract_catalog") | states, make)
+        before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
+        own = origin(before, continuing.sizes(files))
+        return self._make("mapped_events", self._versions("extract_catalog") | states, make, own=own)
 
     def vocabulary(self) -> Artifact:
-        """Choose the concepts that stay."""
+        """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
         from ehr_pipeline.events import build as events
         from ehr_pipeline.vocabulary import build
 
@@ -108,11 +111,15 @@ class Pipeline:
         mrsty = Path(settings.mrsty)
         if not mrsty.is_file():
             raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
-        make = guarded(
-            [mrsty], lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out)
-        )
+        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), continuing.sizes([mrsty]))
         inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
-        return self._make("vocabulary", inputs, make)
+        inputs, earlier = continuing.vocabulary(self._case("vocabulary", inputs, own))
+        folder = earlier.path if earlier else None
+        make = guarded(
+            [mrsty],
+            lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out, folder),
+        )
+        return self._make("vocabulary", inputs, make, own=own)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""
@@ -137,14 +144,17 @@ class Pipeline:
         )
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
-        """Train the encoder."""
+        """Train the encoder, or keep it, as `encoder.on_new_extract` says."""
         dataset, split, vocabulary = (
             self.require("patient_dataset"),
             self.require("data_split"),
             self.require("vocabulary"),
         )
 
+        before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
+        own = origin(vocabulary.manifest.get("origin"), before)
         inputs = self._versions("patient_dataset", "data_split", "vocabulary")
+        inputs, start = continuing.encoder(self._case("encoder_checkpoint", inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = (
             self.store.folder("encoder_checkpoint")
@@ -163,6 +173,7 @@ class Pipeline:
                     "threads": self.study.launcher.threads,
                     "out": str(out),
                     "resume": str(resume),
+                    "start": str(start.file("checkpoint")) if start else "",
                 },
             )
             metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -174,13 +185,14 @@ class Pipeline:
                 "kept": tokens,
                 "parameters": metrics["parameters"],
                 "epochs": len(metrics["epochs"]),
+                **({"tokens_added": metrics["tokens_added"]} if start else {}),
                 **{f"validation_{name}": value for name, value in figures.items()},
                 **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
                 "clipped_ages": metrics["clipped_ages"],
                 "padding_share": metrics["padding_share"],
             }
 
-        artifact = self._make("encoder_checkpoint", inputs, build)
+        artifact = self._make("encoder_checkpoint", inputs, build, own=own)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -190,7 +202,10 @@ class Pipeline:
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
-        vocabulary, seed = Vocabulary.read(self.require("vocabulary").path), self.study.study.seed
+        config = json.loads(checkpoint.file("checkpoint/config.json").read_text(encoding="utf-8"))
+        # What the encoder knows of the vocabulary, with the counts of today.
+        vocabulary = Vocabulary.read(self.require("vocabulary").path).first(config["vocab_size"])
+        seed = self.study.study.seed
         inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
         return self._make(
             "concept_embeddings",
@@ -227,7 +242,10 @@ class Pipeline:
             "seed": self.study.study.seed,
             "threads": self.study.launcher.threads,
         }
+        method = self._method("cohort"), self._method("patient_embeddings")
+        own = origin(artifacts["encoder_checkpoint"].data_version, method)
         inputs = self._versions(*artifacts, "mapped_events")
+        inputs, earlier = continuing.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = (
             self.store.folder("patient_embeddings")
@@ -236,7 +254,8 @@ class Pipeline:
         artifact = self._make(
             "patient_embeddings",
             inputs,
-            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out),
+            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out, earlier),
+            own=own,
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
@@ -260,11 +279,15 @@ class Pipeline:
                     " leave it empty for real data."
                 )
             inputs["truth"] = fields.file_hash(truth / "patients.csv")
-        earlier = None
-        if settings.keep_numbers and self.store.has("clusters"):
-            inputs, earlier = self._numbered_by(inputs)
+        space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
+        encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
+        own = origin(encoder, space, self._method("cohort"), method)
+        inputs, clustered, earlier = continuing.clusters(self._case("clusters", inputs, own))
         return self._make(
-            "clusters", inputs, lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier)
+            "clusters",
+            inputs,
+            lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered),
+            own=own,
         )
 
     def cluster_reports(self) -> Artifact:
@@ -328,8 +351,15 @@ class Pipeline:
         return own
 
     def code_version(self, asset: str) -> str:
-        """What Dagster compares to say that an asset is stale: the version of the stage and its own settings."""
-        return f"{VERSIONS[asset]}-{hash_of(self.own_settings(asset))}"
+        """What Dagster compares to say that an asset is stale: the version of the stage and its own settings.
+
+        What new extracts do is one of them for the model and what is made with it. It is no part of the fingerprint, which names
+        what was gone on from instead.
+        """
+        own = self.own_settings(asset)
+        if asset in continuing.SOUND:
+            own |= {"on_new_extract": self.study.encoder.on_new_extract}
+        return f"{VERSIONS[asset]}-{hash_of(own)}"
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
         """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
@@ -349,6 +379,11 @@ class Pipeline:
         if key not in self._gates:
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
         return self._gates[key]
+
+    def trained_on_current_data(self) -> bool:
+        """Whether the encoder was trained on the data set that there is now."""
+        inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
+        return bool(inputs["patient_dataset"] == self.store.current("patient_dataset").data_version)
 
     def concept_of_code(self) -> dict[str, str]:
         """The concept that each SNOMED code of the extract was mapped to."""
@@ -391,6 +426,7 @@ class Pipeline:
         inputs: Mapping[str, str],
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
+        own: str = "",
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
         if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
@@ -398,12 +434,13 @@ class Pipeline:
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."
             )
-        return self.store.make(self._recipe(asset, inputs, partition), build)
+        return self.store.make(self._recipe(asset, inputs, partition, own), build)
 
-    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None) -> Recipe:
-        own, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
+    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
+        """The recipe of an asset with these inputs; `own` is its origin."""
+        settings, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
         governed = governance.label(asset, self.study.governance)
-        return Recipe(asset, VERSIONS[asset], own, dict(inputs), partition, population, governed)
+        return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
 
     def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
         """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""
@@ -412,20 +449,14 @@ class Pipeline:
         found = self.store.current(asset, partition)
         return found if found.manifest["version"] == VERSIONS[asset] else None
 
-    def _numbered_by(self, inputs: dict[str, str]) -> tuple[dict[str, str], Artifact | None]:
-        """The inputs of the clusters with the artifact that gives them numbers: the one that is current now.
+    def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
+        """How an asset is made, whatever it is made of."""
+        own = self.own_settings(asset)
+        return VERSIONS[asset], continuing.method_of(own) if asset == "raw_records" else own
 
-        Clusters of the same recipe that lie in the store are found again, whatever they were numbered by: so a run that changes
-        nothing makes nothing, and a setting that is set back gives what it gave before.
-        """
-        current, own = self.store.current("clusters"), self.own_settings("clusters")
-        for made in (current, *reversed(self.store.published("clusters"))):
-            before, now = made.manifest["inputs"], (VERSIONS["clusters"], own, inputs)
-            if (made.manifest["version"], made.manifest["settings"], _without(before, "numbers")) == now:
-                return dict(before), None
-        if current.manifest["version"] != VERSIONS["clusters"]:  # it may not tell its numbers in this version's way
-            return inputs, None
-        return inputs | {"numbers": current.data_version}, current
+    def _case(self, asset: str, inputs: dict[str, str], own: str) -> continuing.Case:
+        """An asset that is about to be made, to be asked what it goes on from."""
+        return continuing.Case(self.store, self.study, asset, VERSIONS[asset], self.own_settings(asset), inputs, own)
 
     def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
         """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
@@ -451,7 +482,3 @@ class Pipeline:
             return None
         own, then = self.own_settings("raw_records"), found.manifest["settings"]
         return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
-
-
-def _without(values: Mapping[str, str], name: str) -> dict[str, str]:
-    return {key: value for key, value in values.items() if key != name}

@@ -25,7 +25,7 @@ The column "Decides" says what a changed value does:
 | input | names a large file or folder: it counts by what is found in it when it is read |
 | check | changes which results are accepted, not the results |
 | speed | changes time and memory only |
-| operation | changes when and how the study is run, not the results |
+| operation | changes when and how the study is run, and what later data do; nothing that was made |
 """
 DECIDES = {
     "result": "result",

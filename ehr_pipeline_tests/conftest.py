@@ -56,6 +56,14 @@ def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return pipeline
 
 
+@pytest.fixture(scope="session")
+def steady(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """The tiny study with a longer training: what tests of new extracts begin with."""
+    from ehr_pipeline_tests.growing import base
+
+    return base(tiny, extract, tmp_path_factory.mktemp("steady"))
+
+
 def unpublished(folder: Path) -> Artifact:
     """A folder as an artifact: with the hashes of its files, and nothing else."""
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]

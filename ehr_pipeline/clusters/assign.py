@@ -1,37 +1,80 @@
 """Clusters for new patients, without clustering again: most of the nearest clustered patients decide.
 
-The artifact keeps what this needs under `model/`: the vectors of clustered patients, at most 50,000 drawn at random, and their
-clusters' numbers. There are no ids in it, but it is data of patients.
+The artifact keeps what this needs under `model/`: the vectors of clustered patients, at most 50,000 drawn at random, their
+clusters' numbers, and their places on the map. There are no ids in it, but it is data of patients. `voters.arrow` beside it names
+them, so that those who withdraw can be taken out.
 
     ehr-pipeline embed  --model CHECKPOINT --extract FOLDER --out vectors.arrow
     ehr-pipeline assign --vectors vectors.arrow --out assigned.arrow
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
 from ehr_pipeline.clusters.neighbours import nearest_of
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, UserError
 
 MODEL = "model/clustered.arrow"
+VOTERS = "voters.arrow"
 MOST = 50_000
 
 
-def write_model(out: Path, unit: Vectors, numbers: Labels, seed: int) -> None:
-    """Keep what new patients are compared with: unit vectors (n, D) and cluster numbers (n,)."""
-    kept = np.arange(len(unit))
-    if len(unit) > MOST:
-        kept = np.sort(np.random.default_rng([seed, 0xA551]).choice(len(unit), MOST, replace=False))
-    vectors = pa.FixedSizeListArray.from_arrays(pa.array(unit[kept].ravel()), unit.shape[1])
-    table = pa.table({"cluster": pa.array(numbers[kept], pa.int32()), "vector": vectors})
-    (out / MODEL).parent.mkdir(parents=True, exist_ok=True)
-    schemas.write(out / MODEL, table)
+@dataclass(frozen=True)
+class Model:
+    """The clustered patients that new ones are compared with."""
+
+    unit: Vectors
+    """Unit vectors (m, D)."""
+    numbers: Labels
+    """Their clusters (m,)."""
+    points: Vectors
+    """Their places on the map (m, 2)."""
+    ids: pa.Array
+
+    @classmethod
+    def of(cls, unit: Vectors, numbers: Labels, points: Vectors, ids: list[str], seed: int) -> "Model":
+        """At most MOST of the clustered patients, drawn at random."""
+        kept = np.arange(len(unit))
+        if len(unit) > MOST:
+            kept = np.sort(np.random.default_rng([seed, 0xA551]).choice(len(unit), MOST, replace=False))
+        return cls(unit[kept], numbers[kept], points[kept], pa.array(ids, pa.string()).take(pa.array(kept)))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Model":
+        """Read what `write` wrote."""
+        table, ids = schemas.read(folder / MODEL), schemas.read(folder / VOTERS).column("patient_id")
+        points = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1)
+        return cls(_matrix(table), table.column("cluster").to_numpy().astype(np.int64), points, ids.combine_chunks())
+
+    def only(self, present: pa.Array) -> "Model":
+        """Without the patients who are not `present` any more. Raises UserError when nobody is left."""
+        here = pc.is_in(self.ids, value_set=present)
+        flags = here.to_numpy(zero_copy_only=False)
+        if not flags.any():
+            raise UserError(
+                "None of the clustered patients is in the data any more, so nobody can be assigned to their clusters. Cluster anew:"
+                " run patient_embeddings and clusters with encoder.on_new_extract = 'retrain'."
+            )
+        return Model(self.unit[flags], self.numbers[flags], self.points[flags], self.ids.filter(here))
+
+    def write(self, out: Path) -> None:
+        """Write `model/` and the names of those in it."""
+        columns = {
+            "cluster": pa.array(self.numbers, pa.int32()),
+            "x": pa.array(self.points[:, 0], pa.float32()),
+            "y": pa.array(self.points[:, 1], pa.float32()),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(self.unit.ravel()), self.unit.shape[1]),
+        }
+        schemas.write(out / MODEL, pa.table(columns))
+        schemas.write(out / VOTERS, pa.table({"patient_id": self.ids}))
 
 
 def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:

@@ -1,10 +1,11 @@
 """`clusters`: a cluster and a place on the map for every embedded patient, and how far the division can be trusted.
 
 The artifact holds `clusters.arrow` (patient_id, cluster by its number, stability, the clusters by other methods and by the
-baseline (0 is nobody's), x, y, age, concepts, and the attributes that the reports audit), `evidence.json` (the split-half test),
+baseline (0 is nobody's), x, y, age, concepts, the attributes that the reports audit, whether it was assigned to a cluster that
+there was, and a hash of the vector), `evidence.json` (the split-half test),
 `trust.json` (stability of each cluster), `choice.csv` (eigengap and stability over their number), `comparison.csv` (methods
-beside each other), `numbers.json` (which clusters kept their numbers) and `model/` (for new patients: see `assign`); on synthetic
-extracts `agreement.json` as well.
+beside each other), `numbers.json` (which clusters kept their numbers), `overlap.json` (with the clusters before) and `model/` with
+`voters.arrow` (for new patients: see `assign`); on synthetic extracts `agreement.json` as well.
 """
 
 import json
@@ -20,9 +21,12 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.clusters import baseline, evidence, truth
+from ehr_pipeline.clusters import baseline, continued, evidence, overlap, truth
+from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import divide
+from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.settings import ClustersSettings
+from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.projection import project
@@ -37,25 +41,37 @@ def build(
     seed: int,
     out: Path,
     earlier: Artifact | None = None,
+    clustered: Artifact | None = None,
 ) -> Counts:
     """Divide the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few of them.
 
-    Clusters that the artifact `earlier` held keep its numbers.
+    Clusters that the artifact `earlier` held keep its numbers. Where patients were `clustered` already in the same space, the
+    others are assigned to their clusters in place of a new division.
     """
     ids, vectors = read_vectors(embeddings, "embeddings")
     people = _people(dataset, cohort.file("cohort.arrow"), ids)
     counter = _Counter(dataset, cohort, embeddings, vocabulary_size, ids)
     plain = baseline.vectors(counter.count(), settings.baseline_components, seed)
-    divided = divide(vectors, ids, plain, settings, seed, earlier, out)
+    if clustered:
+        present = _everybody(dataset)
+        divided, points = continued.divide(vectors, ids, present, settings.neighbours, clustered, out)
+    else:
+        divided = divide(vectors, ids, plain, settings, seed, earlier, out)
+        points = project(vectors, 2, settings.neighbours, seed)
+        Model.of(unit_length(vectors), divided.numbers[divided.labels], points, ids, seed).write(out)
     labels, numbers = divided.labels, divided.numbers
-    points = project(vectors, 2, settings.neighbours, seed)
     table = people.append_column("cluster", pa.array(numbers[labels], pa.int32()))
     table = table.append_column("stability", pa.array(divided.stability, pa.float32(), from_pandas=True))
     for name, column in divided.others.items():
         table = table.append_column(f"cluster_{name}", pa.array(column + 1, pa.int32()))
     for name, values in zip("xy", points.T, strict=True):
         table = table.append_column(name, pa.array(values))
+    table = table.append_column("assigned", pa.array(divided.assigned))
+    table = table.append_column("vector_hash", pa.array(continued.vector_hashes(vectors)))
     schemas.write(out / "clusters.arrow", table)
+    shared = overlap.overlap(ids, numbers[labels], before) if (before := clustered or earlier) else None
+    if shared:
+        (out / overlap.FILE).write_text(json.dumps(shared, indent=1) + "\n", encoding="utf-8")
     alike = evidence.matched_blocks(
         [np.array(people.column(name).to_pylist()) for name in ("disease", "sex")],
         [people.column(name).to_numpy() for name in ("mean_age", "concepts")],
@@ -82,6 +98,7 @@ def build(
         "smallest": int(sizes.min()),
         "largest": int(sizes.max()),
         **divided.counts,
+        **({"agreement_with_the_clusters_before": shared["adjusted_rand_index"]} if shared else {}),
         "split_half": {name: getattr(tested, name) for name in ("recognised", "expected", "excess", "verdict")},
     }
 
@@ -119,8 +136,11 @@ def _half(
     placed = np.zeros((len(ids), vectors.shape[1]), np.float32)
     placed[there] = vectors[row[there]]
 
+    paths, members = counter.dataset.files("patients"), schemas.read(counter.cohort.file("cohort.arrow"))
+
     def part(shard: Shard, number: int) -> Shard:
-        return shard.keep_visits(first_half(len(shard.visit_day), number, seed) == first)
+        rows = rows_of_shard(members, paths[number].name)
+        return shard.keep_visits(first_half(paths[number], shard, rows, seed) == first)
 
     return evidence.Half(placed, counter.count(part), there)
 
@@ -131,6 +151,12 @@ def read_vectors(embeddings: Artifact, folder: str) -> tuple[list[str], NDArray[
     vector = table.column("vector").combine_chunks()
     flat = vector.values.to_numpy().reshape(table.num_rows, vector.type.list_size)
     return table.column("patient_id").to_pylist(), flat
+
+
+def _everybody(dataset: Artifact) -> pa.Array:
+    """The ids of all patients of the data set."""
+    ids = [schemas.read(path, ["patient_id"]).column("patient_id") for path in dataset.files("patients")]
+    return pa.concat_arrays([chunk for column in ids for chunk in column.chunks])
 
 
 def _people(dataset: Artifact, cohort_file: Path, ids: list[str]) -> pa.Table:

@@ -1,6 +1,6 @@
 """The division itself: graph, spectrum, clusters with their numbers, stability, and the other methods beside it.
 
-Writes `trust.json`, `choice.csv`, `comparison.csv`, `numbers.json` and `model/` into the artifact.
+Writes `trust.json`, `choice.csv`, `comparison.csv` and `numbers.json` into the artifact.
 """
 
 import csv
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.clusters import assign, comparison, numbering, trust
+from ehr_pipeline.clusters import comparison, numbering, trust
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
 from ehr_pipeline.clusters.settings import ClustersSettings
@@ -36,6 +36,8 @@ class Division:
     stability: NDArray[np.float64]
     """Of each patient (n,); NaN for who was in no subset."""
     counts: Counts
+    assigned: NDArray[np.bool_]
+    """Who has the cluster from the nearest clustered patients (n,), and was not clustered."""
 
 
 def divide(
@@ -56,7 +58,7 @@ def divide(
     whole = spectrum(graph, settings.n, seed, max(settings.examine_up_to - settings.n, 0) + 1)
     spectral = settings.method == "spectral"
     found = whole.labels(settings.n) if spectral else METHODS[settings.method](unit, graph, settings.n, seed)
-    labels, numbers, told = _numbered(by_size(found), ids, earlier)
+    labels, numbers, told = _numbered(by_size(found), ids, earlier if settings.keep_numbers else None)
     (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     sampling = trust.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = trust.examine(unit, labels, settings.method, _without_last(whole), sampling)
@@ -75,7 +77,6 @@ def divide(
         space, again = (bare, settings.method) if name == "baseline" else (unit, name)
         rows.append(comparison.row(name, space, other, labels, sampling, settings.n, again=again))
     comparison.write(out / "comparison.csv", rows)
-    assign.write_model(out, unit, numbers[labels], seed)
     words = [trust.words(value, settings.unstable_below) for value in tested.clusters]
     counts = {
         "graph": {"parts": graph.parts, "exact": graph.exact},
@@ -84,7 +85,7 @@ def divide(
         "numbers_kept": len(told["kept"]),
         **{f"agreement_with_{row.method}": row.agreement for row in rows[1:]},
     }
-    return Division(labels, numbers, others, tested.patients, counts)
+    return Division(labels, numbers, others, tested.patients, counts, np.zeros(len(labels), bool))
 
 
 def _numbered(

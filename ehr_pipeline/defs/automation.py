@@ -10,7 +10,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.landing import Landed, look
@@ -18,7 +17,6 @@ from ehr_pipeline.settings import Study
 
 READING = "read_extract"
 MOST_RUNS = 50  # requested by one look: Dagster allows a look 60 s, and each request takes some 0.1 s
-DATA = {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
 CONDITION = "some input has other data, and all have been made"
 
 
@@ -39,11 +37,6 @@ def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[ty
     if asset == "extract_catalog":
         condition &= dg.AutomationCondition.all_deps_blocking_checks_passed()
     return condition.with_label(CONDITION)
-
-
-def follows(asset: str, study: Study) -> bool:
-    """Whether an asset is made anew by itself after new extracts."""
-    return asset in (DATA if study.operation.what_follows == "data" else set(STAGES) - {"raw_records"})
 
 
 def build_automation(study: Study) -> dg.Definitions:

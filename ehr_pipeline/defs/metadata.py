@@ -36,6 +36,9 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "bytes": sum(file["bytes"] for file in artifact.manifest["files"].values()),
         "seconds": artifact.manifest["seconds"],
     }
+    if asset == "encoder_checkpoint":
+        # Where new extracts are only embedded, the encoder stays on purpose: Dagster shows it as fresh, and this says so.
+        metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == "cluster_reports":
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
     for name, path in PICTURES.get(asset, {}).items():

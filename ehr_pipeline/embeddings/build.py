@@ -1,28 +1,32 @@
 """`patient_embeddings`: choose and weigh the tokens, launch the embedding job, learn the transform, and count who has no vector.
 
-The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `transform.safetensors`
-and `transform.json` (see `embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids)
-and `selected_concepts.csv` (the same for people).
+The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (what the
+encoder read of whom, as hashes: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
+`embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids) and `selected_concepts.csv`
+(the same for people).
 """
 
 import csv
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import jobs, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.embeddings import quality, selection, transform, weights
+from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
+from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -40,59 +44,122 @@ def build(
     launch: Callable[[str, jobs.Job], None],
     work: Path,
     out: Path,
+    earlier: Artifact | None = None,
 ) -> Counts:
     """Embed the cohort into `out`. Raises InputError when no patient has a chosen concept.
 
-    Chunk vectors are kept in `work` until all are there, so that a job which was killed goes on; the caller removes it.
+    With an `earlier` artifact of the same encoder, vectors lie in its space, and only those who are new or changed are embedded.
+    Concepts that the encoder does not know are left out and counted. Chunk vectors are kept in `work` until all are there, so that
+    a job which was killed goes on; the caller removes it.
     """
-    vocabulary = Vocabulary.read(artifacts["vocabulary"].path)
     vectors = np.load(artifacts["concept_embeddings"].file("vectors.npy"))
-    chosen = selection.select(settings.pooling, vocabulary, vectors, concept_of_code)
-    _write_selected(out, vocabulary, chosen)
-    own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
+    vocabulary = Vocabulary.read(artifacts["vocabulary"].path).first(len(vectors))
+    learned = Transform.read(earlier.path) if earlier else None
+    if earlier and learned:
+        continued.take_over(earlier, out)
+        own = learned.weights
+    else:
+        chosen = selection.select(settings.pooling, vocabulary, vectors, concept_of_code)
+        _write_selected(out, vocabulary, chosen)
+        own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
     for part in PARTS:
         (work / part).mkdir(parents=True, exist_ok=True)
     np.save(work / "weights.npy", own)
-    cohort_file = artifacts["cohort"].file("cohort.arrow")
-    places: dict[str, Any] = {
-        "checkpoint": str(artifacts["encoder_checkpoint"].file("checkpoint")),
-        "vocabulary": str(artifacts["vocabulary"].path),
-        "dataset": str(artifacts["patient_dataset"].file("patients")),
-        "cohort": str(cohort_file),
-        "weights": str(work / "weights.npy"),
-        "work": str(work),
-    }
-    launch("ehr_pipeline.embeddings.embed", job | places)
-    cohort = _Cohort(artifacts["patient_dataset"].files("patients"), schemas.read(cohort_file), work, job["seed"])
-    patients = cohort.members.num_rows
-    if not cohort.anybody():
-        raise InputError(
-            f"None of the {patients:,} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
-        )
-    learned, told = transform.fit(
-        settings.vectors, own, vectors, cohort.occurrences(vocabulary.size), list(cohort.samples()), job["seed"]
+    members, dataset = (
+        schemas.read(artifacts["cohort"].file("cohort.arrow")),
+        artifacts["patient_dataset"].files("patients"),
     )
-    learned.write(out)
-    embedded = 0
-    for name, folder in FOLDERS.items():
-        for number, path in enumerate(cohort.dataset):
-            made = table_of(cohort.ids(path), learned.apply(cohort.part(name, number)))
-            schemas.write(out / folder / path.name, made)
-            embedded += made.num_rows if name == "whole" else 0
-    measured = quality.measure(out, cohort.dataset, cohort.members, cohort.plain_vectors(), own > 0, vocabulary)
+    everybody = _Cohort(dataset, members, work, job["seed"], len(own))
+    merged, tokens = _seen(everybody, earlier, out)
+    cohort = replace(everybody, members=everybody.only(merged))
+    schemas.write(work / "cohort.arrow", cohort.members)
+    if cohort.members.num_rows or not earlier:
+        places: dict[str, Any] = {
+            "checkpoint": str(artifacts["encoder_checkpoint"].file("checkpoint")),
+            "vocabulary": str(artifacts["vocabulary"].path),
+            "dataset": str(artifacts["patient_dataset"].file("patients")),
+            "cohort": str(work / "cohort.arrow"),
+            "weights": str(work / "weights.npy"),
+            "work": str(work),
+        }
+        launch("ehr_pipeline.embeddings.embed", job | places)
+    told: dict[str, Any] = {}
+    if learned is None:
+        if not cohort.anybody():
+            raise _nobody(members.num_rows)
+        occurrences, samples = cohort.occurrences(vocabulary.size), list(cohort.samples())
+        learned, told = transform.fit(settings.vectors, own, vectors, occurrences, samples, job["seed"])
+        learned.write(out)
+    embedded = _write_vectors(out, cohort, learned, merged, earlier)
+    if not embedded:
+        raise _nobody(members.num_rows)
+    plain = None if earlier else cohort.plain_vectors()
+    measured = quality.measure(out, dataset, members, plain, own > 0, vocabulary)
+    if earlier:  # the transform's own figures are those of the patients that it was learned from
+        told = {name: earlier.counts[name] for name in ("aggregator", "reliable") if name in earlier.counts}
+        measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
     (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
-    width = learned.apply(cohort.part("whole", 0)).vectors_PD.shape[1]
     return {
-        "rows_in": patients,
+        "rows_in": members.num_rows,
         "kept": embedded,
-        "dropped": {"no_chosen_concept": patients - embedded},
-        "dimensions": width,
+        "dropped": {"no_chosen_concept": members.num_rows - embedded},
+        "tokens": tokens,
+        "dimensions": read_width(out),
         "preset": settings.preset,
         "pooling": settings.pooling.select,
-        "selected_concepts": int(chosen.sum()),
+        "selected_concepts": int((own > 0).sum()),
         **told,
         "quality": measured,
     }
+
+
+def read_width(out: Path) -> int:
+    """Numbers in each vector of the artifact in a folder."""
+    found: int = schemas.read(next(iter(sorted((out / "embeddings").iterdir())))).schema.field("vector").type.list_size
+    return found
+
+
+def _nobody(patients: int) -> InputError:
+    return InputError(
+        f"None of the {patients:,} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
+    )
+
+
+def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, continued.Merged], Counts]:
+    """Write what the encoder reads of whom; who keeps a vector, by shard; and the tokens that it knows, and does not."""
+    merged, total, known = {}, 0, 0
+    for path in cohort.dataset:
+        rows, ids, shard = cohort.rows(path), cohort.ids(path).combine_chunks(), cohort.shard(path)
+        now = continued.seen(shard, rows, ids)
+        schemas.write(out / continued.SEEN / path.name, now)
+        kept = continued.unchanged(now, earlier, path.name) if earlier else np.zeros(len(rows), bool)
+        merged[path.name] = continued.Merged(ids, kept)
+        known += int(np.diff(shard.patient_tokens)[rows].sum())
+        total += int(np.diff(Shard.read(path).patient_tokens)[rows].sum())
+    return merged, {"rows_in": total, "kept": known, "dropped": {"unknown_to_the_encoder": total - known}}
+
+
+def _write_vectors(
+    out: Path,
+    cohort: "_Cohort",
+    learned: Transform,
+    merged: dict[str, continued.Merged],
+    earlier: Artifact | None,
+) -> int:
+    """Write the vectors of everybody, whole and halved. Returns how many patients have one."""
+    embedded = 0
+    for name, folder in FOLDERS.items():
+        for number, path in enumerate(cohort.dataset):
+            before = earlier.file(f"{folder}/{path.name}") if earlier else None
+            if cohort.members.num_rows or before is None:
+                made = table_of(cohort.ids(path), learned.apply(cohort.part(name, number)))
+            else:
+                made = schemas.read(before).slice(0, 0)
+            if before is not None:
+                made = merged[path.name].table(before, made)
+            schemas.write(out / folder / path.name, made)
+            embedded += made.num_rows if name == "whole" else 0
+    return embedded
 
 
 def frequencies(vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -103,11 +170,16 @@ def frequencies(vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.i
     return counts[0], counts[1]
 
 
+@dataclass(frozen=True)
 class _Cohort:
-    """The cohort's patients shard by shard, with the chunk vectors that the job left."""
+    """Some of the cohort's patients, shard by shard, with the chunk vectors that the job left."""
 
-    def __init__(self, dataset: list[Path], members: pa.Table, work: Path, seed: int):
-        self.dataset, self.members, self.work, self.seed = dataset, members, work, seed
+    dataset: list[Path]
+    members: pa.Table
+    work: Path
+    seed: int
+    size: int
+    """Token ids that the encoder knows."""
 
     def rows(self, path: Path) -> NDArray[np.int64]:
         return rows_of_shard(self.members, path.name)
@@ -115,10 +187,20 @@ class _Cohort:
     def ids(self, path: Path) -> pa.ChunkedArray:
         return schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(self.rows(path)))
 
+    def shard(self, path: Path) -> Shard:
+        """What the encoder knows of a shard."""
+        return Shard.read(path).below(self.size)
+
+    def only(self, merged: dict[str, continued.Merged]) -> pa.Table:
+        """The members without those who keep their vector."""
+        kept = [part.ids.filter(pa.array(part.kept)) for part in merged.values()]
+        stay = pc.is_in(self.members.column("patient_id"), value_set=pa.concat_arrays(kept))
+        return self.members.filter(pc.invert(stay))
+
     def part(self, name: str, number: int) -> transform.Part:
-        """All cohort patients of a shard, whole or halved."""
+        """The patients of a shard, whole or halved."""
         path = self.dataset[number]
-        shard = part_of(Shard.read(path), name, number, self.seed)
+        shard = part_of(path, self.shard(path), self.rows(path), name, self.seed)
         return transform.Part(shard, self.rows(path), read_chunks(self.work / name / path.name))
 
     def anybody(self) -> bool:
@@ -129,7 +211,7 @@ class _Cohort:
         """Tokens (V,) of the cohort."""
         counts = np.zeros(size, np.int64)
         for path in self.dataset:
-            shard, own = Shard.read(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
+            shard, own = self.shard(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
             own[self.rows(path)] = True
             counts += np.bincount(shard.tokens[np.repeat(own, np.diff(shard.patient_tokens))], minlength=size)
         return counts

@@ -2,7 +2,7 @@
 
 Job: checkpoint, vocabulary, dataset (folders), cohort (Arrow file), weights (file with the weight of each token id, npy), settings
 (context, age_unit, max_positions, batch_tokens, precision), seed, threads, work. Each process takes every N-th shard, and holds one
-shard at a time; so memory does not grow with the number of patients.
+shard at a time; so memory does not grow with the number of patients. Concepts that the encoder does not know are left out.
 
 Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
 their visits. A file appears whole or not at all, and is not made again: a job that was killed goes on with the missing shards.
@@ -44,7 +44,7 @@ def run(job: jobs.Job) -> None:
         progress = Progress("embedding patients", len(shards))
         for number, path in enumerate(shards):
             if number % jobs.world_size() == jobs.rank():
-                _embed_shard(job, model, path, number, rows_of_shard(cohort, path.name), weights, device)
+                _embed_shard(job, model, path, rows_of_shard(cohort, path.name), weights, device)
             progress.advance(1)
 
 
@@ -52,25 +52,24 @@ def _embed_shard(
     job: jobs.Job,
     model: PackedEncoder,
     path: Path,
-    number: int,
     patients: NDArray[np.int64],
     weights: NDArray[np.float32],
     device: torch.device,
 ) -> None:
-    work, whole = Path(job["work"]), Shard.read(path)
+    work, whole = Path(job["work"]), Shard.read(path).below(len(weights))
     for name in PARTS:
         target = work / name / path.name
         if not target.is_file():
-            part = part_of(whole, name, number, job["seed"])
+            part = part_of(path, whole, patients, name, job["seed"])
             found = pool_chunks(model, part, patients, weights, Inference(**job["settings"]), device)
             write_chunks(target, found)
 
 
-def part_of(shard: Shard, name: str, number: int, seed: int) -> Shard:
-    """A shard, or one half of its patients' visits."""
+def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, seed: int) -> Shard:
+    """A shard (of the file `path`), or one half of the visits of some of its patients."""
     if name == "whole":
         return shard
-    half = first_half(len(shard.visit_day), number, seed)
+    half = first_half(path, shard, patients, seed)
     return shard.keep_visits(half if name == "half_a" else ~half)
 
 

@@ -1,14 +1,45 @@
 """Random halves of every patient's visits: for the split-half test, and others to learn from, so that the test sees new ones."""
 
+import hashlib
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline import schemas
+from ehr_pipeline.encoder.sequences import Shard
 
-def first_half(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """Which visits of a shard belong to the first half of the test: a function of the seed and the shard's number."""
-    return np.random.default_rng([seed, shard, 0x4A1F]).random(visits) < 0.5
+
+def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
+    """Which visits (all of the shard's) belong to the first half of the test, for some patients (rows of the file `path`).
+
+    A function of the seed, the patient's id and the day alone: so the halves of a patient whose record did not change are what they
+    were, whoever came to the shard since. What it says of visits of other patients means nothing.
+    """
+    ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(patients)).to_pylist()
+    salts = np.zeros(len(shard.birth_day), np.uint64)
+    salts[patients] = np.fromiter((_hash(patient, seed) for patient in ids), np.uint64, len(ids))
+    owner = np.repeat(np.arange(len(salts)), np.diff(shard.patient_start))
+    mixed = _mixed(salts[owner] + shard.visit_day.astype(np.int64).view(np.uint64) * np.uint64(0x9E3779B97F4A7C15))
+    first: NDArray[np.bool_] = mixed >> np.uint64(63) == 0
+    return first
 
 
 def half_to_learn_from(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """The same for another division, independent of the first."""
+    """The same for another division, independent of the first: a function of the seed and the shard's number."""
     return np.random.default_rng([seed, shard, 0x4A20]).random(visits) < 0.5
+
+
+def _hash(patient: str, seed: int) -> int:
+    return int.from_bytes(
+        hashlib.blake2b(patient.encode(), digest_size=8, salt=seed.to_bytes(16, "big")).digest(), "big"
+    )
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finalizer of SplitMix64 (Steele, Lea & Flood 2014): every bit of the result depends on all bits of the value."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    mixed: NDArray[np.uint64] = values ^ (values >> np.uint64(31))
+    return mixed

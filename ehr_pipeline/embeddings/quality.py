@@ -29,18 +29,18 @@ def measure(
     out: Path,
     dataset: list[Path],
     cohort: pa.Table,
-    plain: Iterable[Vectors],
+    plain: Iterable[Vectors] | None,
     chosen: NDArray[np.bool_],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """All figures of the embeddings in `out`, beside the collapse of the published vectors (`plain`, shard by shard)."""
-    described, whole, before = [], [], []
+    """All figures of the embeddings in `out`, beside the collapse of the published vectors (`plain`, shard by shard), if given."""
+    described, whole = [], []
     every = max(1, -(-cohort.num_rows // DESCRIBED))
-    for path, published in zip(dataset, plain, strict=True):
+    for path in dataset:
         ids, vectors = _read(out / "embeddings" / path.name)
         described.append(_describe(path, cohort, ids.take(pa.array(np.arange(0, len(ids), every))), chosen, vocabulary))
         whole.append(vectors[::every].copy())
-        before.append(published[::every].copy())
+    before = [published[::every].copy() for published in plain or ()]
     facts = pa.concat_tables(described)
     vectors = np.concatenate(whole)
     numbers = {name: facts.column(name).to_numpy() for name in CORRELATED}
@@ -51,7 +51,7 @@ def measure(
     halves = [_by_id(out / folder, dataset) for folder in ("half_a", "half_b")]
     return {
         "collapse": collapse(vectors, numbers),
-        "collapse_published": collapse(np.concatenate(before), numbers),
+        **({"collapse_published": collapse(np.concatenate(before), numbers)} if before else {}),
         "uniformity": uniformity(some),
         "alignment": alignment(*halves),
         "graph_components": components(neighbours),
@@ -133,7 +133,7 @@ def _describe(
     path: Path, cohort: pa.Table, ids: pa.Array, chosen: NDArray[np.bool_], vocabulary: Vocabulary
 ) -> pa.Table:
     """Mean age over the record, tokens, mean inverse frequency of chosen concepts, and disease of the patients `ids` of a shard."""
-    shard, rows = Shard.read(path), rows_of_shard(cohort, path.name)
+    shard, rows = Shard.read(path).below(vocabulary.size), rows_of_shard(cohort, path.name)
     everybody = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows)).combine_chunks()
     place = pc.index_in(ids, value_set=everybody).to_numpy()
     own = rows[place]

@@ -10,6 +10,7 @@ import transformers
 from ehr_pipeline import __version__
 from ehr_pipeline.encoder.evaluate import Tally
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.fields import identity
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -92,8 +93,8 @@ Hidden states, to make patient vectors of: `AutoModel.from_pretrained(".", add_p
 | training | {metrics["training_patients"]:,} | {metrics["training_tokens"]:,} |
 | validation | {metrics["validation_patients"]:,} | {metrics["validation_tokens"]:,} |
 
-Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another vocabulary.
-Ages outside the position table, moved to its ends: {metrics["clipped_ages"]:,}.
+{_began(metrics)}Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another
+vocabulary. Ages outside the position table, moved to its ends: {metrics["clipped_ages"]:,}.
 Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
@@ -171,4 +172,12 @@ def _curves(metrics: dict[str, Any]) -> str:
 
 
 def _settings(settings: EncoderSettings) -> str:
-    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in asdict(settings).items()])
+    return _table(("Setting", "Value"), [(f"`{name}`", f"`{value}`") for name, value in identity(settings).items()])
+
+
+def _began(metrics: dict[str, Any]) -> str:
+    """What the training began with, where that were not random weights."""
+    if "tokens_added" not in metrics:
+        return ""
+    added = f"{metrics['tokens_added']:,} concepts that were new to it"
+    return f"The training went on from the weights of an earlier one, with {added}.\n"

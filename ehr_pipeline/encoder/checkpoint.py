@@ -40,9 +40,9 @@ def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
 
 
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEncoder:
-    """Read a checkpoint for use.
+    """Read a checkpoint for use, with the vocabulary that it was trained with, or one that this grew into.
 
-    Raises UserError when it was trained with another vocabulary, since its answers would be nonsense, and when it is torn.
+    Raises UserError when it was trained with another, since its answers would be nonsense, and when it is torn.
     """
     try:
         config = AutoConfig.from_pretrained(folder)
@@ -53,7 +53,7 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
             " Copy the folder again, or materialise encoder_checkpoint again."
         ) from error
     found = getattr(config, "vocabulary_hash", None)
-    if found != vocabulary.hash:
+    if found != vocabulary.first(config.vocab_size).hash:
         raise UserError(
             f"The checkpoint in {folder} was trained with vocabulary {found}, but the current one is {vocabulary.hash}:"
             " its token ids would mean other concepts. Materialise encoder_checkpoint again."

@@ -69,6 +69,22 @@ class Shard:
             patient_start=visits_before[self.patient_start],
         )
 
+    def below(self, tokens: int) -> "Shard":
+        """The shard without token ids from `tokens` on, which an encoder does not know that was trained before they came."""
+        known = self.tokens < tokens
+        if known.all():
+            return self
+        starts = np.concatenate([[0], np.cumsum(known)]).astype(np.int32)[self.visit_start]
+        some = np.diff(starts) > 0  # a visit without any known concept is none
+        visits_before = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
+        return replace(
+            self,
+            tokens=self.tokens[known],
+            visit_start=np.append(starts[:-1][some], starts[-1]),
+            visit_day=self.visit_day[some],
+            patient_start=visits_before[self.patient_start],
+        )
+
     def ages(
         self,
         starts: NDArray[np.int64],

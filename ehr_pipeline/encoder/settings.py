@@ -77,6 +77,14 @@ class EncoderSettings:
     compile: Literal["auto", "on", "off"] = option(
         "Whether torch.compile fuses the layers. 'auto': on GPUs; on a CPU it costs a minute and gains little.", "auto"
     )
+    on_new_extract: Literal["embed", "warm_start", "retrain"] = option(
+        "What other data do to the model. 'embed': it stays as it is; new and changed patients are embedded with it, and assigned"
+        " to the clusters that there are. 'warm_start': it trains on from its last weights, 'retrain': from random ones; after"
+        " either, vectors and clusters are made anew, and the report says how old and new clusters overlap. Without a model, and"
+        " after a change of settings that it depends on, it is trained from random weights whatever this says.",
+        "embed",
+        role="operation",
+    )
     checkpoint_updates: int = option(
         "Updates between two checkpoints, from which a killed training goes on.", 200, role="tuning", ge=1
     )

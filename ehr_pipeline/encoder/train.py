@@ -5,7 +5,8 @@ losses are flat: an epoch of updates in an order of its own, then the validation
 gives the same weights on a CPU, however often the training was killed on the way.
 
 Job: dataset, split, vocabulary (folders), settings (of `EncoderSettings`), seed, threads, out (folder to fill), resume (folder of
-the checkpoints; inside `out` when it is not given). Fills `checkpoint/` (weights, configuration, tokenizer, model card),
+the checkpoints; inside `out` when it is not given), start (folder of a checkpoint to begin with, see `encoder.start`; without it
+from random weights). Fills `checkpoint/` (weights, configuration, tokenizer, model card),
 `metrics.json`, and `notes/` (progress with times, curves).
 """
 
@@ -23,7 +24,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline import fields, jobs
-from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, optimizer
+from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.report import Reporter
@@ -32,6 +33,7 @@ from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 _log = logging.getLogger("ehr_pipeline")
@@ -52,7 +54,9 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
         Sequences.open(Path(job["dataset"]), *shape, split=Path(job["split"]), side=side)
         for side in ("train", "validation")
     )
-    model = PackedEncoder(new_model(config_for(settings, vocabulary.size, vocabulary.hash), seed)).to(device)
+    fresh = new_model(config_for(settings, vocabulary.size, vocabulary.hash), seed)
+    started = {"tokens_added": start.continue_from(Path(job["start"]), fresh, vocabulary)} if job.get("start") else {}
+    model = PackedEncoder(fresh).to(device)
     if compiles(device, settings.compile):
         model.compile_layers()
     trained: torch.nn.Module = DistributedDataParallel(model) if jobs.world_size() > 1 else model
@@ -66,11 +70,13 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
         "validation_tokens": validation.token_count,
         "training_patients": training.patient_count,
         "validation_patients": validation.patient_count,
+        **started,
     }
     identity = {
         "vocabulary": vocabulary.hash,
         "data": _data_hash(training, validation),
         "seed": seed,
+        "start": file_hash(Path(job["start"]) / "model.safetensors") if job.get("start") else "",
         **fields.identity(settings),
     }
     folder = Path(job.get("resume") or out / "notes" / "training")

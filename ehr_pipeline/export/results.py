@@ -57,7 +57,7 @@ def export(found: Found, out: Path, seed: int) -> Counts:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
     try:
-        people = schemas.read(found.clusters.file("clusters.arrow"))
+        people = schemas.read(found.clusters.file("clusters.arrow")).drop_columns(["vector_hash"])
         ids, vectors = read_vectors(found.embeddings, "embeddings")
         place = pc.index_in(people.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
         vectors = vectors[place.to_numpy()]

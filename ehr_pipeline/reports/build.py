@@ -20,7 +20,20 @@ from ehr_pipeline import __version__, drawing, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.reports import audit, cards, closest, diagram, enrichment, flow, maps, page, pictures, record, tables
+from ehr_pipeline.reports import (
+    audit,
+    cards,
+    closest,
+    diagram,
+    enrichment,
+    extracts,
+    flow,
+    maps,
+    page,
+    pictures,
+    record,
+    tables,
+)
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -76,6 +89,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "key": _key_figures(inputs, counted),
         **_upstream(inputs, counted, drawn),
         "agreement": _agreement(inputs, numbers, found, vocabulary, settings),
+        "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
+        "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,

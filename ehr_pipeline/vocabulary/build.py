@@ -3,6 +3,9 @@
 The artifact holds `vocabulary.csv` (token_id, concept, name, semantic_types, untyped, events, appearances, patients),
 `dropped.csv` (the same without token ids, with the reason), and `hash.txt`, the hash of concept and token id that every
 checkpoint carries.
+
+Token ids are only ever appended. Where an earlier vocabulary is given, its concepts keep their ids, whatever became of their
+counts; new ones follow, the most frequent first.
 """
 
 from pathlib import Path
@@ -17,22 +20,43 @@ from ehr_pipeline.vocabulary.filters import FILTERS
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
+TABLE = {
+    "token_id": pl.Int64,
+    "concept": pl.String,
+    "name": pl.String,
+    "semantic_types": pl.String,
+    "untyped": pl.Boolean,
+    "events": pl.Int64,
+    "appearances": pl.Int64,
+    "patients": pl.Int64,
+}
 
-def build(buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path) -> Counts:
+
+def build(
+    buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path, earlier: Path | None = None
+) -> Counts:
     """Filter the concepts of the mapped events into `out`. Returns the number of concepts and events by fate.
 
-    `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`. Raises InputError without any.
+    `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`; `earlier` is the folder of the
+    vocabulary that is appended to. Raises InputError without any concept.
     """
     concepts = summed(buckets, "concept")
     concepts = _with_names_and_types(concepts, mapping, Path(settings.mrsty))
+    before = _earlier(earlier)
+    concepts = _with_absent(concepts, before)
+    known = before["concept"].to_list()
     concept_of_code = dict(mapping.filter(pl.col("concept").is_not_null()).select("snomed", "concept").iter_rows())
     reasons = [pl.when(test(settings, concept_of_code)).then(pl.lit(name)) for name, test in FILTERS.items()]
-    judged = concepts.with_columns(reason=pl.coalesce(reasons))
+    judged = concepts.join(before.select("concept", "token_id"), on="concept", how="left").with_columns(
+        reason=pl.when(pl.col("concept").is_in(known)).then(None).otherwise(pl.coalesce(reasons))
+    )
     kept = (
         judged.filter(pl.col("reason").is_null())
         .drop("reason")
-        .sort("appearances", "concept", descending=[True, False])
+        .sort("token_id", "appearances", "concept", descending=[False, True, False], nulls_last=True)
+        .drop("token_id")
     )
+    judged = judged.drop("token_id")
     dropped = judged.filter(pl.col("reason").is_not_null()).sort("appearances", "concept", descending=[True, False])
     if kept.is_empty():
         raise InputError(
@@ -57,7 +81,23 @@ def build(buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettin
             "dropped": {name: int(counted[name]["events"]) for name in FILTERS if name in counted},
         },
         "untyped": int(kept["untyped"].sum()),
+        "appended": kept.height - len(known) if known else 0,
+        "kept_though_rarer": int((kept.head(len(known))["appearances"] < settings.min_appearances).sum()),
     }
+
+
+def _earlier(folder: Path | None) -> pl.DataFrame:
+    """The table of the vocabulary that is appended to; empty without one."""
+    if folder is None:
+        return pl.DataFrame(schema=TABLE)
+    return pl.read_csv(folder / "vocabulary.csv", schema=TABLE).with_columns(pl.col("semantic_types").fill_null(""))
+
+
+def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
+    """The concepts, and those of the earlier vocabulary that no event has any more, counted as zero."""
+    absent = before.drop("token_id").join(concepts, on="concept", how="anti")
+    zero = [pl.lit(0, concepts.schema[name]).alias(name) for name in ("events", "appearances", "patients")]
+    return pl.concat([concepts, absent.with_columns(zero).select(concepts.columns).cast(concepts.schema)])
 
 
 def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, mrsty: Path) -> pl.DataFrame:

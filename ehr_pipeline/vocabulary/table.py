@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ehr_pipeline.artifacts import hash_of
+
 # Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
 SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")
 PAD, MASK, UNKNOWN = 0, 1, 2
@@ -58,6 +60,16 @@ class Vocabulary:
                 types = " ".join(concept.semantic_types)
                 writer.writerow((concept.token_id, concept.concept, concept.name, types))
         (folder / "hash.txt").write_text(self.hash + "\n", encoding="ascii")
+
+    def first(self, size: int) -> "Vocabulary":
+        """The concepts below a number of token ids: those that a checkpoint knows which was trained with `size` of them.
+
+        Ids are only ever appended, so this is the vocabulary that the checkpoint was trained with, if it grew into this one.
+        """
+        if size >= self.size:
+            return self
+        concepts = self.concepts[: max(size - FIRST_CONCEPT, 0)]
+        return Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
 
     @property
     def size(self) -> int:

@@ -8,7 +8,7 @@ from ehr_pipeline import cli, schemas
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters import assign
 from ehr_pipeline.clusters.methods import cluster, unit_length
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline_tests.clusters.test_spectral import rings
 
@@ -17,6 +17,11 @@ def written(path: Path, vectors: np.ndarray) -> Path:
     column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), vectors.shape[1])
     schemas.write(path, pa.table({"patient_id": [f"p{n}" for n in range(len(vectors))], "vector": column}))
     return path
+
+
+def write_model(folder: Path, unit: np.ndarray, numbers: np.ndarray) -> None:
+    ids, points = [f"p{number}" for number in range(len(unit))], np.zeros((len(unit), 2), np.float32)
+    assign.Model.of(unit, numbers, points, ids, seed=0).write(folder)
 
 
 def test_new_patients_get_the_cluster_that_they_would_have_had() -> None:
@@ -38,10 +43,18 @@ def test_equal_votes_go_to_the_lower_number() -> None:
 def test_what_is_kept_is_bounded_and_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(assign, "MOST", 100)
     unit, _ = rings(300)
-    assign.write_model(tmp_path, unit, np.arange(300) % 7 + 1, seed=0)
+    write_model(tmp_path, unit, np.arange(300) % 7 + 1)
     table = schemas.read(tmp_path / assign.MODEL)
-    assert table.column_names == ["cluster", "vector"]
+    assert table.column_names == ["cluster", "x", "y", "vector"]
     assert table.num_rows == 100
+    model = assign.Model.read(tmp_path)
+    rows = [int(name.removeprefix("p")) for name in model.ids.to_pylist()]
+    assert np.array_equal(model.unit, unit[rows])
+    assert model.numbers.tolist() == [row % 7 + 1 for row in rows]
+    some = model.only(model.ids.slice(10, 5))
+    assert np.array_equal(some.unit, model.unit[10:15])
+    with pytest.raises(UserError, match="Cluster anew"):
+        model.only(pa.array(["a stranger"]))
 
 
 def test_the_command(tiny: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,7 +79,7 @@ def test_the_command(tiny: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(("width", "words"), [(5, "vectors of 5 numbers"), (0, "no such file")])
 def test_vectors_of_another_model_are_refused(width: int, words: str, tmp_path: Path) -> None:
     unit, _ = rings(50)
-    assign.write_model(tmp_path, unit, np.ones(50, int), seed=0)
+    write_model(tmp_path, unit, np.ones(50, int))
     path = written(tmp_path / "new.arrow", np.ones((3, width))) if width else tmp_path / "absent.arrow"
     with pytest.raises(InputError, match=words):
         assign.run(Artifact(tmp_path, {}), path, 15, tmp_path / "out.arrow")
@@ -74,7 +87,7 @@ def test_vectors_of_another_model_are_refused(width: int, words: str, tmp_path: 
 
 def test_vectors_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) -> None:
     unit, _ = rings(50)
-    assign.write_model(tmp_path, unit_length(unit), np.arange(50) // 25 + 1, seed=0)
+    write_model(tmp_path, unit_length(unit), np.arange(50) // 25 + 1)
     new = unit[:4].copy()
     new[1, 0] = np.nan
     counts = assign.run(Artifact(tmp_path, {}), written(tmp_path / "new.arrow", new), 3, tmp_path / "out.arrow")

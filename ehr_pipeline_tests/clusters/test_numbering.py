@@ -61,7 +61,7 @@ def test_a_run_that_changes_nothing_makes_nothing_and_settings_set_back_give_wha
     assert clusters(8).skipped
     other = clusters(6)
     assert not other.skipped
-    assert other.manifest["inputs"]["numbers"] == first.data_version
+    assert other.manifest["inputs"]["earlier"] == first.data_version
     assert json.loads(other.file(numbering.FILE).read_text())["after"] == first.data_version
     assert clusters(6).skipped
     again = clusters(8)

@@ -62,10 +62,10 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
     chosen[json.loads((tmp_path / "out/selected.json").read_text())] = True
     cohort = schemas.read(tiny.store.current("cohort").file("cohort.arrow"))
     how = Inference(**{name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}, batch_tokens=4096)
-    for number, path in enumerate(tiny.store.current("patient_dataset").files("patients")):
+    for path in tiny.store.current("patient_dataset").files("patients"):
         for name, folder in build.FOLDERS.items():
-            shard = part_of(Shard.read(path), name, number, 0)
             rows = build.rows_of_shard(cohort, path.name)
+            shard = part_of(path, Shard.read(path), rows, name, 0)
             chunks = pool_chunks(model, shard, rows, chosen, how, torch.device("cpu"))
             expected = over_chunks(chunks, len(rows), attend)
             found = schemas.read(tmp_path / "out" / folder / path.name).column("vector").combine_chunks().flatten()

@@ -88,3 +88,16 @@ def test_a_shard_with_some_of_its_visits(tmp_path: Path, kept: list[bool]) -> No
     assert [shard.tokens[starts[n] : starts[n + 1]].tolist() for n in range(3)] == expected
     chunks = cut(shard, 0, np.arange(3), 256)
     assert chunks.length.tolist() == [len(tokens) for tokens in expected if tokens]
+
+
+def test_a_shard_without_the_concepts_that_an_encoder_does_not_know(tmp_path: Path) -> None:
+    shard = Shard.read(write_shard(tmp_path / "00000.arrow", PATIENTS))
+    fewer = shard.below(8)
+    assert fewer.tokens.tolist() == [5, 6, 7, 5, 6, 5]
+    assert fewer.visit_start.tolist() == [0, 2, 3, 4, 5, 6], "visits without a known concept are none"
+    assert fewer.patient_start.tolist() == [0, 2, 4, 5]
+    assert fewer.visit_day.tolist() == [shard.visit_day[place] for place in (0, 1, 3, 5, 6)]
+    assert shard.below(11) is shard
+    nobody = shard.below(5)
+    assert nobody.tokens.tolist() == []
+    assert nobody.patient_start.tolist() == [0, 0, 0, 0]

@@ -158,3 +158,31 @@ def test_the_demo_has_administrative_concepts_to_remove(tiny: Pipeline) -> None:
     names = dropped.filter(pl.col("reason") == "administrative")["name"].to_list()
     assert len(names) >= 50
     assert "Did not attend" in names
+
+
+def grown(
+    tmp_path: Path, name: str, rows: Rows, earlier: Path | None, **changes: object
+) -> tuple[Path, dict[str, object]]:
+    out = tmp_path / name
+    out.mkdir()
+    concepts = mapping({str(number): f"C{number}" for number in range(1, 6)})
+    settings = settings_in(tmp_path, "C1 T047, C2 T047", **changes)
+    return out, build.build([shard(tmp_path, rows)], concepts, settings, out, earlier)
+
+
+def test_ids_are_appended_to_and_never_move(tmp_path: Path) -> None:
+    first, _ = grown(tmp_path, "first", [("a", 1, "C3"), ("a", 2, "C3"), ("a", 1, "C2")], None)
+    later = [("b", day, "C4") for day in range(9)] + [("b", 1, "C1"), ("b", 2, "C1"), ("b", 1, "C2"), ("c", 1, "C5")]
+    second, counts = grown(tmp_path, "second", later, first, min_appearances=2)
+    one, other = Vocabulary.read(first), Vocabulary.read(second)
+    # C3 does not occur any more, C2 is rare now, C5 is too rare to come; C4 and C1 follow by frequency.
+    assert [c.concept for c in one.concepts] == ["C3", "C2"]
+    assert [c.concept for c in other.concepts] == ["C3", "C2", "C4", "C1"]
+    assert [c.token_id for c in other.concepts] == list(range(FIRST_CONCEPT, FIRST_CONCEPT + 4))
+    assert [(c.appearances, c.patients) for c in other.concepts] == [(0, 0), (1, 1), (9, 1), (2, 1)]
+    assert other.first(one.size).hash == one.hash != other.hash
+    assert other.concepts[0].name == "C3", "a concept that is gone keeps its name"
+    assert counts["appended"] == counts["kept_though_rarer"] == 2
+    assert unbalanced(counts) == unbalanced(counts["events"]) == 0  # type: ignore[arg-type]
+    third, _ = grown(tmp_path, "third", [("a", 1, "C5")], second)
+    assert [c.concept for c in Vocabulary.read(third).concepts] == ["C3", "C2", "C4", "C1", "C5"]

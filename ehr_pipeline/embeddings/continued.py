@@ -1,0 +1,73 @@
+"""New extracts, the same space: the unchanged keep their vectors, others are embedded by what the earlier artifact learned.
+
+A patient is unchanged when the encoder would read the same: the same known concepts on the same days, at the same ages. `seen/`
+holds a hash of that for every cohort patient. Whoever is no longer in the cohort, or has withdrawn, is not taken over.
+"""
+
+import hashlib
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
+from ehr_pipeline.encoder.sequences import Shard
+
+SEEN = "seen"
+TAKEN_OVER = (ARRAYS, FACTS, "selected.json", "selected_concepts.csv")
+"""Files that are the same for everybody."""
+
+
+def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
+    """What the encoder reads of some patients (rows of the shard), as one hash (64 bits) for each: columns patient_id, content."""
+    sizes, found = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
+    for place, patient in enumerate(patients.tolist()):
+        first, last = shard.patient_start[patient : patient + 2]
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(shard.birth_day[patient].tobytes() + shard.birth_year_only[patient].tobytes())
+        digest.update(shard.visit_day[first:last].tobytes() + sizes[first:last].tobytes())
+        digest.update(shard.tokens[shard.visit_start[first] : shard.visit_start[last]].tobytes())
+        found[place] = int.from_bytes(digest.digest(), "big")
+    return pa.table({"patient_id": ids, "content": pa.array(found)})
+
+
+def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]:
+    """Which patients of a shard (in the order of `now`, see `seen`) the earlier artifact has read just so."""
+    path = earlier.file(f"{SEEN}/{shard}")
+    if not path.is_file():
+        return np.zeros(now.num_rows, bool)
+    before = schemas.read(path).combine_chunks()
+    place = pc.index_in(now.column("patient_id").combine_chunks(), before.column("patient_id").combine_chunks())
+    same = pc.equal(before.column("content").combine_chunks().take(place), now.column("content").combine_chunks())
+    flags: NDArray[np.bool_] = same.fill_null(False).to_numpy(zero_copy_only=False)
+    return flags
+
+
+@dataclass(frozen=True)
+class Merged:
+    """Vectors of a shard from two places, in the order of its patients `ids`."""
+
+    ids: pa.Array
+    kept: NDArray[np.bool_]
+    """Whose vector is the earlier one (one flag for each of `ids`)."""
+
+    def table(self, earlier: Path, new: pa.Table) -> pa.Table:
+        """Rows of the file `earlier` for those who keep theirs, rows of `new` for the others; who has no vector has no row."""
+        before = schemas.read(earlier) if earlier.is_file() else new.slice(0, 0)
+        mine = self.ids.filter(pa.array(self.kept))
+        old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))
+        both = pa.concat_tables([old.cast(new.schema), new]).combine_chunks()
+        place = pc.index_in(self.ids, value_set=both.column("patient_id").combine_chunks())
+        return both.take(place.drop_null())
+
+
+def take_over(earlier: Artifact, out: Path) -> None:
+    """Copy what is the same for everybody."""
+    for name in TAKEN_OVER:
+        shutil.copyfile(earlier.file(name), out / name)
