@@ -258,6 +258,24 @@ def _planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+def _clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
+    if artifact.counts["windows"] == "off":
+        return True, "trajectories.windows = 'off'", {}
+    return _rows_taken_up("clusters", "patients")(artifact, store, study)
+
+
+def _planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
+    found = artifact.counts.get("agreement")
+    if found is None or not found["changed"]:
+        return True, "no change that can be seen was planted", {}
+    share, chance, same = (found[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
+    message = (
+        f"{share:.1%} of planted changes were found with both groups right (by chance {chance:.1%});"
+        f" {same:.1%} of the other patients keep their group"
+    )
+    return share >= 0.5 and same >= 0.7, message, {"changed_found": share, "by_chance": chance, "unchanged_found": same}
+
+
 def _page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
     text = artifact.file("report.html").read_text(encoding="utf-8")
     outside = text.count('src="http') + text.count('href="http')
@@ -448,6 +466,17 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "planted_groups",
             "On synthetic extracts: clusters agree with what was planted.",
             _planted_groups,
+            blocking=False,
+            applies=lambda study: bool(study.clusters.truth),
+        ),
+    ),
+    "patient_trajectories": (
+        _CONSERVED,
+        Check("clustered_taken_up", "Every clustered patient was taken up, or is counted.", _clustered_taken_up),
+        Check(
+            "planted_changes",
+            "On synthetic extracts where patients change: the transitions are those that were planted.",
+            _planted_changes,
             blocking=False,
             applies=lambda study: bool(study.clusters.truth),
         ),

@@ -216,16 +216,10 @@ class Pipeline:
         """One vector for each patient of the cohort."""
         from ehr_pipeline.embeddings import build
 
-        settings, encoder = self.study.embeddings, self.study.encoder
+        settings = self.study.embeddings
         artifacts = {
             name: self.require(name)
             for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
-        }
-        shape = {name: getattr(encoder, name) for name in ENCODER_SHAPE}
-        job = {
-            "settings": shape | {"batch_tokens": settings.batch_tokens},
-            "seed": self.study.study.seed,
-            "threads": self.study.launcher.threads,
         }
         inputs = self._versions(*artifacts, "mapped_events")
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
@@ -236,7 +230,7 @@ class Pipeline:
         artifact = self._make(
             "patient_embeddings",
             inputs,
-            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out),
+            lambda out: build.build(artifacts, self.concept_of_code(), settings, self._embedding_job(), launch, work, out),
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
@@ -267,6 +261,38 @@ class Pipeline:
             "clusters", inputs, lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier)
         )
 
+    def patient_trajectories(self, launch: Launch = launch_inprocess) -> Artifact:
+        """Vectors, clusters and places of the patients' records in windows of time."""
+        from ehr_pipeline.trajectories import build, truth
+
+        settings = self.study.trajectories
+        artifacts = {
+            name: self.require(name)
+            for name in (
+                "patient_dataset",
+                "cohort",
+                "encoder_checkpoint",
+                "patient_embeddings",
+                "clusters",
+                "vocabulary",
+            )
+        }
+        inputs, planted = self._versions(*artifacts), None
+        if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
+            planted = Path(self.study.clusters.truth)
+            inputs["truth"] = hash_of([fields.file_hash(planted / name) for name in ("patients.csv", truth.CHANGES)])
+        work = (
+            self.store.folder("patient_trajectories")
+            / f".embedding-{self._recipe('patient_trajectories', inputs).fingerprint}"
+        )
+        artifact = self._make(
+            "patient_trajectories",
+            inputs,
+            lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out),
+        )
+        shutil.rmtree(work, ignore_errors=True)
+        return artifact
+
     def cluster_reports(self) -> Artifact:
         """Write the page."""
         from ehr_pipeline.reports import build
@@ -284,6 +310,16 @@ class Pipeline:
         )
 
     # What the assets share.
+
+    def _embedding_job(self) -> jobs.Job:
+        """What every job that embeds has to know of the encoder and of the machine."""
+        study = self.study
+        shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+        return {
+            "settings": shape | {"batch_tokens": study.embeddings.batch_tokens},
+            "seed": study.study.seed,
+            "threads": study.launcher.threads,
+        }
 
     def own_settings(self, asset: str) -> dict[str, Any]:
         """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
@@ -319,6 +355,10 @@ class Pipeline:
                 }
             case "clusters":
                 own = fields.identity(study.clusters) | seed
+            case "patient_trajectories":
+                own = (
+                    fields.identity(study.trajectories) | {name: encoder[name] for name in ENCODER_SHAPE} | seed
+                )
             case "cluster_reports":
                 own = (
                     fields.identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed

@@ -20,7 +20,7 @@ from ehr_pipeline import __version__, drawing, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.reports import audit, cards, closest, diagram, enrichment, flow, maps, page, pictures, record, tables
+from ehr_pipeline.reports import audit, cards, closest, diagram, enrichment, evolution, flow, maps, page, pictures, record, tables
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -74,6 +74,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
         ],
         "key": _key_figures(inputs, counted),
+        "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn),
         **_upstream(inputs, counted, drawn),
         "agreement": _agreement(inputs, numbers, found, vocabulary, settings),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
@@ -192,6 +193,14 @@ def _cards(
             card["cloud"] = _embedded(path)
         shown.append(card)
     return shown
+
+
+def _evolution(
+    inputs: Inputs, clustered: pa.Table, numbers: NDArray[np.int64], disclosure: Disclosure, drawn: Path
+) -> dict[str, Any] | None:
+    """The trajectories, with their picture."""
+    told = evolution.describe(inputs.artifacts["patient_trajectories"], clustered, numbers, disclosure, drawn)
+    return told and told | {"picture": _embedded(told["picture"])}
 
 
 def _key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:

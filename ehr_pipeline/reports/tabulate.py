@@ -1,0 +1,76 @@
+"""Which cells of a two-way table of patients, shown with its totals, must be hidden so that no small count can be reckoned.
+
+A hidden cell follows from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes of a graph whose
+edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to statistical data security'). So for
+each small count the cheapest cycle through it is hidden, the number of patients in a cell being its price (Castro 2012, Computational
+Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are cells of one more row and column.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import dijkstra
+
+from ehr_pipeline.reports.disclosure import Disclosure
+
+Cells = NDArray[np.int64]
+FREE, DEAR = 1e-6, 1e12
+"""Prices of a cell that is hidden already, and of the total of all, which the page tells elsewhere."""
+
+
+def with_totals(counts: Cells) -> Cells:
+    """A table (K, L) with the totals of its rows and columns, and of all: (K + 1, L + 1)."""
+    rows = np.hstack([counts, counts.sum(1, keepdims=True)])
+    return np.vstack([rows, rows.sum(0, keepdims=True)])
+
+
+def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
+    """Which cells (K + 1, L + 1) of a table (K, L) of patients and its totals must not show their number. Zeros are shown."""
+    full = with_totals(counts)
+    hide = (full > 0) & (full < disclosure.below)
+    waiting = [(int(row), int(column)) for row, column in np.argwhere(hide)]
+    while waiting:
+        for row, column in waiting:
+            path = _cheapest_cycle(full, hide, row, column)
+            if path is None:  # nothing can stand in for it
+                return full > 0
+            for cell in path:
+                hide[cell] = True
+        waiting = _small_sums(full, hide, disclosure)
+        for cell in waiting:
+            hide[cell] = True
+    return hide
+
+
+def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int) -> list[tuple[int, int]] | None:
+    """The cells that, with this one, are the cheapest cycle; None when there is none. Cells without patients cannot be on it."""
+    rows, columns = full.shape
+    price = np.where(hide, FREE, full.astype(float))
+    price[-1, -1] = DEAR if full[-1, -1] and not hide[-1, -1] else price[-1, -1]
+    price[full == 0] = 0
+    price[row, column] = 0  # no edge: the way round is what is asked for
+    one, other = np.nonzero(price)
+    size = rows + columns
+    graph = csr_array((price[one, other], (one, rows + other)), shape=(size, size))
+    far, before = dijkstra(graph, directed=False, indices=row, return_predecessors=True)
+    if not np.isfinite(far[rows + column]):
+        return None
+    path, node = [], rows + column
+    while node != row:
+        ends = sorted((int(node), int(before[node])))
+        path.append((ends[0], ends[1] - rows))
+        node = int(before[node])
+    return path
+
+
+def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) -> list[tuple[int, int]]:
+    """The next cell to hide in each row and column whose total is shown, and whose hidden cells add up to a small number."""
+    found: list[tuple[int, int]] = []
+    for turned in (False, True):
+        counts, dark = (full.T, hide.T) if turned else (full, hide)
+        for line, (own, there) in enumerate(zip(counts, dark, strict=True)):
+            shown = np.flatnonzero(~there[:-1] & (own[:-1] > 0))
+            if not there[-1] and len(shown) and disclosure.small(int(own[:-1][there[:-1]].sum())):
+                place = int(shown[own[shown].argmin()])
+                found.append((place, line) if turned else (line, place))
+    return found
