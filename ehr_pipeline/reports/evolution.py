@@ -47,7 +47,7 @@ def describe(
     several = course.first_and_last()
     flows = course.table(several, numbers)
     hidden = tabulate.hidden(flows, disclosure)
-    moves = _moves(flows, hidden, numbers, disclosure)
+    moves = _moves(flows, hidden, numbers)
     picture = drawn / "trajectories.png"
     arrows = [(int(np.searchsorted(numbers, m.left)), int(np.searchsorted(numbers, m.entered))) for m in moves]
     places = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
@@ -80,16 +80,14 @@ def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[
     return [
         {
             "name": name,
-            "cells": ["…" if dark else f"{count:,}" if count else "·" for count, dark in zip(own, there, strict=True)],
+            "cells": ["…" if dark else f"{count:,}" for count, dark in zip(own, there, strict=True)],
             "same": place,
         }
         for place, (name, own, there) in enumerate(zip(names, full.tolist(), hidden.tolist(), strict=True))
     ]
 
 
-def _moves(
-    flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64], disclosure: Disclosure
-) -> list[Move]:
+def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[Move]:
     """Pairs of clusters between which more patients went one way than back, most first, as far as their number is shown."""
     row, column = np.nonzero(np.triu(flows + flows.T, 1))
     if not len(row):
@@ -99,10 +97,9 @@ def _moves(
     for one, other, value in zip(row.tolist(), column.tolist(), log_q.tolist(), strict=True):
         left, entered = (one, other) if flows[one, other] > flows[other, one] else (other, one)
         if value < np.log(MAX_Q) and not hidden[left, entered]:
-            back, dark = int(flows[entered, left]), bool(hidden[entered, left])
+            back = "…" if hidden[entered, left] else f"{flows[entered, left]:,}"
             q = f"<{next(step for step in STEPS if value < np.log(step)):g}"
-            shown = f"<{disclosure.below}" if disclosure.small(back) else "…" if dark else str(back)
-            move = Move(int(numbers[left]), int(numbers[entered]), f"{flows[left, entered]:,}", shown, q)
+            move = Move(int(numbers[left]), int(numbers[entered]), f"{flows[left, entered]:,}", back, q)
             found.append((-int(flows[left, entered]), move))
     return [move for _, move in sorted(found, key=lambda pair: (pair[0], pair[1].left, pair[1].entered))]
 

@@ -3,7 +3,8 @@
 A hidden cell follows from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes of a graph whose
 edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to statistical data security'). So for
 each small count the cheapest cycle through it is hidden, the number of patients in a cell being its price (Castro 2012, Computational
-Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are cells of one more row and column.
+Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are cells of one more row and column. Zeros are hidden with the small counts: who knows that a
+hidden cell holds somebody could reckon more.
 """
 
 import numpy as np
@@ -14,8 +15,11 @@ from scipy.sparse.csgraph import dijkstra
 from ehr_pipeline.reports.disclosure import Disclosure
 
 Cells = NDArray[np.int64]
-FREE, DEAR = 1e-6, 1e12
-"""Prices of a cell that is hidden already, and of the total of all, which the page tells elsewhere."""
+FREE, TOTAL, DEAR = 1e-6, 1.0, 1e12
+"""Prices of a cell that is hidden already, of a row's or a column's total, and of the total of all, which the page tells elsewhere.
+
+Totals are cheap: they tell less than the cells do.
+"""
 
 
 def with_totals(counts: Cells) -> Cells:
@@ -25,15 +29,15 @@ def with_totals(counts: Cells) -> Cells:
 
 
 def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
-    """Which cells (K + 1, L + 1) of a table (K, L) of patients and its totals must not show their number. Zeros are shown."""
+    """Which cells (K + 1, L + 1) of a table (K, L) of patients and its totals must not show their number: zeros and small counts, and others."""
     full = with_totals(counts)
-    hide = (full > 0) & (full < disclosure.below)
-    waiting = [(int(row), int(column)) for row, column in np.argwhere(hide)]
+    hide = full < disclosure.below
+    waiting = [(int(row), int(column)) for row, column in np.argwhere(hide & (full > 0))]
     while waiting:
         for row, column in waiting:
             path = _cheapest_cycle(full, hide, row, column)
             if path is None:  # nothing can stand in for it
-                return full > 0
+                return np.ones_like(hide)
             for cell in path:
                 hide[cell] = True
         waiting = _small_sums(full, hide, disclosure)
@@ -43,10 +47,15 @@ def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
 
 
 def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int) -> list[tuple[int, int]] | None:
-    """The cells that, with this one, are the cheapest cycle; None when there is none. Cells without patients cannot be on it."""
+    """The cells that, with this one, are the cheapest cycle; None when there is none.
+
+    Cells without patients cannot be on it: they could not be smaller than they are, and so would not leave the others room.
+    """
     rows, columns = full.shape
-    price = np.where(hide, FREE, full.astype(float))
-    price[-1, -1] = DEAR if full[-1, -1] and not hide[-1, -1] else price[-1, -1]
+    price = full.astype(float)
+    price[-1, :] = price[:, -1] = TOTAL
+    price[-1, -1] = DEAR
+    price[hide] = FREE
     price[full == 0] = 0
     price[row, column] = 0  # no edge: the way round is what is asked for
     one, other = np.nonzero(price)
@@ -64,13 +73,18 @@ def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int)
 
 
 def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) -> list[tuple[int, int]]:
-    """The next cell to hide in each row and column whose total is shown, and whose hidden cells add up to a small number."""
+    """What to hide next, for each row and column whose total is shown, and whose hidden cells add up to a small number: the total.
+
+    Among the totals themselves it is the smallest that is shown.
+    """
     found: list[tuple[int, int]] = []
     for turned in (False, True):
         counts, dark = (full.T, hide.T) if turned else (full, hide)
         for line, (own, there) in enumerate(zip(counts, dark, strict=True)):
-            shown = np.flatnonzero(~there[:-1] & (own[:-1] > 0))
-            if not there[-1] and len(shown) and disclosure.small(int(own[:-1][there[:-1]].sum())):
+            place, shown = len(own) - 1, np.flatnonzero(~there[:-1])
+            if there[-1] or not disclosure.small(int(own[:-1][there[:-1]].sum())):
+                continue
+            if line == len(counts) - 1 and len(shown):
                 place = int(shown[own[shown].argmin()])
-                found.append((place, line) if turned else (line, place))
+            found.append((place, line) if turned else (line, place))
     return found
