@@ -177,8 +177,11 @@ def _vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
     return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": float(bad)}
 
 
+SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"
+
+
 def _embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
-    count, bad, direction = 0, 0, np.zeros(artifact.counts["dimensions"])
+    count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
     for path in artifact.files("embeddings"):
         vectors = (
             schemas.read(path, ["vector"])
@@ -190,15 +193,18 @@ def _embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
         )
         finite = np.isfinite(vectors).all(1)
         count, bad = count + len(vectors), bad + int((~finite).sum())
+        zero += int((~vectors.any(1)).sum())
         direction += (vectors[finite] / np.maximum(np.linalg.norm(vectors[finite], axis=1, keepdims=True), 1e-12)).sum(
             0
         )
     if bad:
         return False, f"{bad} patient vectors are not finite", {"not_finite": float(bad)}
+    if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
+        return False, f"all patients have one vector: {SAME}", {"spread": 0.0}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
     return (
         count < 2 or spread > 1e-4,
-        f"spread of directions {spread:.4f} (0 means that all patients have one vector)",
+        f"spread of directions {spread:.4f} (0 means that all patients have one vector: {SAME})",
         {"spread": spread},
     )
 
