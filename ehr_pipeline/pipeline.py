@@ -192,13 +192,18 @@ class Pipeline:
         settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
         vocabulary, seed = Vocabulary.read(self.require("vocabulary").path), self.study.study.seed
         inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
-        return self._make(
-            "concept_embeddings",
-            inputs,
+        files = [Path(path) for path in settings.ontology]
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path}: there is no such file. It is named in concepts.ontology.")
+        make = guarded(
+            files,
             lambda out: build.build(
                 checkpoint.file("checkpoint"), vocabulary, self.concept_of_code(), settings, seed, out
             ),
         )
+        inputs |= {f"ontology {number}": input_state([path], path.parent) for number, path in enumerate(files)}
+        return self._make("concept_embeddings", inputs, make)
 
     def cohort(self) -> Artifact:
         """Patients with one of the diseases."""
@@ -230,7 +235,9 @@ class Pipeline:
         artifact = self._make(
             "patient_embeddings",
             inputs,
-            lambda out: build.build(artifacts, self.concept_of_code(), settings, self._embedding_job(), launch, work, out),
+            lambda out: build.build(
+                artifacts, self.concept_of_code(), settings, self._embedding_job(), launch, work, out
+            ),
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
@@ -356,9 +363,7 @@ class Pipeline:
             case "clusters":
                 own = fields.identity(study.clusters) | seed
             case "patient_trajectories":
-                own = (
-                    fields.identity(study.trajectories) | {name: encoder[name] for name in ENCODER_SHAPE} | seed
-                )
+                own = fields.identity(study.trajectories) | {name: encoder[name] for name in ENCODER_SHAPE} | seed
             case "cluster_reports":
                 own = (
                     fields.identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed

@@ -1,4 +1,4 @@
-"""Cohorts at the edge: one patient, fewer patients than clusters, identical patients, one disease. A clear message or a sensible page."""
+"""Cohorts of one patient, of fewer than clusters, of identical patients, of one disease: a clear message or a sensible page."""
 
 import csv
 import re
@@ -35,7 +35,7 @@ def add_codes(terminology: Path) -> dict[str, str]:
 def add_patients(folder: Path, codes: dict[str, str]) -> None:
     """One patient with the first code, nineteen with the second, and forty new ones whose records are the same with the third."""
     landing = folder / "landing" / EXTRACT
-    header, *known = (landing / "patients.txt").read_text(encoding="latin-1").splitlines()
+    _, *known = (landing / "patients.txt").read_text(encoding="latin-1").splitlines()
     known_ids = [line.split("\t")[0] for line in known]
     lines = [f"{known_ids[0]}\t01/06/2015\t{codes['lonely']}"]
     lines += [f"{patient}\t01/06/2015\t{codes['nineteen']}" for patient in known_ids[1 : 1 + SIZES["nineteen"]]]
@@ -56,12 +56,12 @@ def add_patients(folder: Path, codes: dict[str, str]) -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An extract with a store in which everything up to the cohort is made, and a list for each edge."""
     folder = tmp_path_factory.mktemp("edges")
-    generate(folder, 200, seed=5, cohort_share=0.5)
+    generate(folder, 300, seed=5, cohort_share=0.5)
     codes = add_codes(folder / "terminology")
     add_patients(folder, codes)
     for name, code in codes.items():
         (folder / f"{name}.csv").write_text(f"code,cui,name,source\n{code},,{name},test\n")
-    pipeline = Pipeline(tiny_settings(folder))
+    pipeline = Pipeline(tiny_settings(folder, encoder={"max_epochs": 4}))
     pipeline.raw_records(EXTRACT)
     for asset in BEFORE:
         getattr(pipeline, asset)()
@@ -73,7 +73,7 @@ def of(trained: Path, disease: str, **overrides: Any) -> Pipeline:
     listed = trained / f"{disease}.csv"
     path = listed if listed.is_file() else shipped(f"lists/{disease}.csv")
     cohort = [{"name": disease, "concepts": str(path)}]
-    changes = {"clusters": {"truth": ""}, **overrides}
+    changes = {"clusters": {"truth": ""}, "encoder": {"max_epochs": 4}, **overrides}
     changes["embeddings"] = {"cohort": cohort, **overrides.get("embeddings", {})}
     return Pipeline(tiny_settings(trained, **changes))
 
@@ -99,7 +99,9 @@ PRESETS = ("recommended", "published")
 def test_one_patient(trained: Path, preset: str) -> None:
     pipeline = of(trained, "lonely", embeddings={"preset": preset})
     assert embedded(pipeline) == 1
-    with pytest.raises(UserError, match=r"1 patient cannot be divided into 8 clusters\. These are too few for any division"):
+    with pytest.raises(
+        UserError, match=r"1 patient cannot be divided into 8 clusters\. These are too few for any division"
+    ):
         pipeline.clusters()
 
 
@@ -107,13 +109,17 @@ def test_one_patient(trained: Path, preset: str) -> None:
 def test_nineteen_patients_for_twenty_clusters(trained: Path, preset: str) -> None:
     pipeline = of(trained, "nineteen", embeddings={"preset": preset}, clusters={"truth": "", "n": 20})
     assert embedded(pipeline) == 19
-    with pytest.raises(UserError, match=r"19 patients cannot be divided into 20 clusters\. Set clusters\.n to at most 6"):
+    with pytest.raises(
+        UserError, match=r"19 patients cannot be divided into 20 clusters\. Set clusters\.n to at most 6"
+    ):
         pipeline.clusters()
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_what_the_message_advises_gives_a_page_that_betrays_nobody(trained: Path, preset: str) -> None:
-    pipeline = of(trained, "nineteen", embeddings={"preset": preset}, clusters={"truth": "", "n": 6, "permutations": 20})
+    pipeline = of(
+        trained, "nineteen", embeddings={"preset": preset}, clusters={"truth": "", "n": 6, "permutations": 20}
+    )
     embedded(pipeline)
     words = page(pipeline)
     assert "Too few patients to test whether the clusters mean anything." in words

@@ -54,9 +54,7 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
     return names[label], share
 
 
-def nearest_others(
-    vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int
-) -> NDArray[np.int64]:
+def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
     """Rows (m, k + 1) of the k nearest of clustered unit vectors (n, D), nearest first; -1 stands for who does not count.
 
     `own` (m,) are the rows of the patients themselves, who do not vote on parts of their own record; -1 where they have none.

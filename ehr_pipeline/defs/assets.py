@@ -115,7 +115,7 @@ def clusters(pipeline: PipelineParam) -> Result:
     pool="training",
 )
 def patient_trajectories(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
-    """Each patient's record in windows of time: a vector, a cluster and a place on the map for each, and transitions between them."""
+    """Each patient's record in windows of time: a vector, a cluster and a place on the map for each; transitions."""
     return published(pipeline, pipeline.patient_trajectories(launcher.for_run(context)))
 
 

@@ -20,7 +20,20 @@ from ehr_pipeline import __version__, drawing, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.reports import audit, cards, closest, diagram, enrichment, evolution, flow, maps, page, pictures, record, tables
+from ehr_pipeline.reports import (
+    audit,
+    cards,
+    closest,
+    diagram,
+    enrichment,
+    evolution,
+    flow,
+    maps,
+    page,
+    pictures,
+    record,
+    tables,
+)
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -241,6 +254,7 @@ def _upstream(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, A
         "coverage_picture": _embedded(drawn / "coverage.png"),
         "concepts_picture": _embedded(concepts_3d) if concepts_3d.is_file() else "",
         "neighbours": _neighbours(artifacts["concept_embeddings"]),
+        "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],

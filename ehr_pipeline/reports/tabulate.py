@@ -1,10 +1,10 @@
 """Which cells of a two-way table of patients, shown with its totals, must be hidden so that no small count can be reckoned.
 
 A hidden cell follows from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes of a graph whose
-edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to statistical data security'). So for
-each small count the cheapest cycle through it is hidden, the number of patients in a cell being its price (Castro 2012, Computational
-Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are cells of one more row and column. Zeros are hidden with the small counts: who knows that a
-hidden cell holds somebody could reckon more.
+edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to statistical data security'). So
+for each small count the cheapest cycle through it is hidden, the number of patients in a cell being its price (Castro 2012,
+Computational Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are cells of one more row and column. Zeros
+are hidden with the small counts: who knows that a hidden cell holds somebody could reckon more.
 """
 
 import numpy as np
@@ -29,7 +29,10 @@ def with_totals(counts: Cells) -> Cells:
 
 
 def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
-    """Which cells (K + 1, L + 1) of a table (K, L) of patients and its totals must not show their number: zeros and small counts, and others."""
+    """Which cells (K + 1, L + 1) of a table (K, L) of patients and its totals must not show their number.
+
+    Zeros and small counts are among them, and others from which those could be reckoned.
+    """
     full = with_totals(counts)
     hide = full < disclosure.below
     waiting = [(int(row), int(column)) for row, column in np.argwhere(hide & (full > 0))]

@@ -64,7 +64,7 @@ class Course:
 
 
 def log_p_one_way(counts: Integers) -> NDArray[np.float64]:
-    """Natural logarithm of the exact p value that A to B and B to A are equally frequent, for each pair (K, K); 0 on the diagonal."""
+    """ln of the exact p value that A to B and B to A are equally frequent, for each pair (K, K); 0 on the diagonal."""
     both = counts + counts.T
     fewer = np.minimum(counts, counts.T)
     found: NDArray[np.float64] = np.minimum(np.log(2) + binom.logcdf(fewer, both, 0.5), 0)

@@ -42,9 +42,7 @@ class PlantedChanges:
             group_of = {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
         with (folder / CHANGES).open(encoding="utf-8", newline="") as stream:
             changes = {
-                row["patient_id"]: Change(
-                    row["from_group"], row["to_group"], datetime.date.fromisoformat(row["date"])
-                )
+                row["patient_id"]: Change(row["from_group"], row["to_group"], datetime.date.fromisoformat(row["date"]))
                 for row in csv.DictReader(stream)
             }
         return cls(group_of, changes)

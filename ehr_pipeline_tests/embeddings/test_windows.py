@@ -1,4 +1,4 @@
-"""Windows of time are laid out as patients: each visit lies in one window, and a window is embedded as a record of its own would be."""
+"""Windows of time are laid out as patients: each visit lies in one window, with the age that the patient had."""
 
 from pathlib import Path
 

@@ -11,7 +11,7 @@ RULE = Disclosure(below=10)
 
 
 def bounds(full: np.ndarray, hide: np.ndarray, *cells: tuple[int, int]) -> tuple[float, float]:
-    """What an attacker can say of the sum of hidden cells: its least and its largest value, from all sums (by linear programming)."""
+    """What an attacker can say of the sum of hidden cells: its least and largest value, from all sums (linear programming)."""
     size = len(full)
     place = {(int(r), int(c)): number for number, (r, c) in enumerate(np.argwhere(hide))}
     sums, known = [], []
