@@ -38,14 +38,18 @@ class PlantedChanges:
     @classmethod
     def read(cls, folder: Path) -> "PlantedChanges":
         """Read the truth folder of a synthetic extract."""
-        with (folder / "patients.csv").open(encoding="utf-8", newline="") as stream:
-            group_of = {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
         with (folder / CHANGES).open(encoding="utf-8", newline="") as stream:
             changes = {
                 row["patient_id"]: Change(row["from_group"], row["to_group"], datetime.date.fromisoformat(row["date"]))
                 for row in csv.DictReader(stream)
             }
-        return cls(group_of, changes)
+        return cls(read_groups(folder), changes)
+
+
+def read_groups(folder: Path) -> dict[str, str]:
+    """The group of each cohort patient, at the beginning, by patient id."""
+    with (folder / "patients.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
 
 
 def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str, Any]:
@@ -58,7 +62,7 @@ def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str,
     `changed_found_by_chance`: the former if what was found were dealt out anew among those who change.
     """
     truth = PlantedChanges.read(folder)
-    group_of_cluster = _meanings(truth, clustered)
+    group_of_cluster = meanings(truth, clustered)
     ids = windows.column("patient_id").to_pylist()
     told = [group_of_cluster.get(cluster, "") for cluster in windows.column("cluster").to_pylist()]
     first, last = (windows.column(name).to_pylist() for name in ("first_date", "last_date"))
@@ -94,7 +98,7 @@ def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str,
     }
 
 
-def _meanings(truth: PlantedChanges, clustered: pa.Table) -> dict[int, str]:
+def meanings(truth: PlantedChanges, clustered: pa.Table) -> dict[int, str]:
     """The group that most of a cluster's patients have, of those who do not change."""
     votes: dict[int, dict[str, int]] = {}
     pairs = zip(clustered.column("patient_id").to_pylist(), clustered.column("cluster").to_pylist(), strict=True)
