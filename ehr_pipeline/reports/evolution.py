@@ -46,7 +46,10 @@ def describe(
     course = Course.of(table)
     several = course.first_and_last()
     flows = course.table(several, numbers)
+    patients = counts["patients"]
     hidden = tabulate.hidden(flows, disclosure)
+    if disclosure.small(sum(patients["dropped"].values())):  # of a total that is told elsewhere, the few others would be left
+        hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
     picture = drawn / "trajectories.png"
     arrows = [(int(np.searchsorted(numbers, m.left)), int(np.searchsorted(numbers, m.entered))) for m in moves]
@@ -55,7 +58,6 @@ def describe(
     pictures.map_of_courses(
         picture, places, cluster, numbers, _mean_courses(table, course, several[0], clustered, disclosure.below), arrows
     )
-    patients = counts["patients"]
     return {
         "years": f"{counts['years']:g}",
         "counted_from": COUNTED_FROM[counts["windows"]],
@@ -63,7 +65,7 @@ def describe(
         "too_few": disclosure.about(patients["dropped"]["fewer_than_two_windows"]),
         "windows": disclosure.about(counts["kept"]),
         "dropped": disclosure.about(counts["dropped"]["few_concepts"]),
-        "stayed": disclosure.share(int(np.trace(flows)), int(flows.sum())),
+        "stayed": disclosure.coarse(int(np.trace(flows)), int(flows.sum())),
         "steps": list(_steps(course, disclosure)),
         "numbers": numbers.tolist(),
         "rows": _rows(flows, hidden, numbers),
