@@ -37,8 +37,8 @@ def add_patients(folder: Path, codes: dict[str, str]) -> None:
     landing = folder / "landing" / EXTRACT
     _, *known = (landing / "patients.txt").read_text(encoding="latin-1").splitlines()
     known_ids = [line.split("\t")[0] for line in known]
-    lines = [f"{known_ids[0]}\t01/06/2015\t{codes['lonely']}"]
-    lines += [f"{patient}\t01/06/2015\t{codes['nineteen']}" for patient in known_ids[1 : 1 + SIZES["nineteen"]]]
+    carried = dict.fromkeys(known_ids[1 : 1 + SIZES["nineteen"]], codes["nineteen"]) | {known_ids[0]: codes["lonely"]}
+    lines = [f"{patient}\t01/06/{year}\t{code}" for patient, code in carried.items() for year in (2013, 2014, 2015)]
     fields = known[0].split("\t")
     with (shipped("lists/diseases_of_interest.csv")).open(encoding="utf-8") as stream:
         listed = [row["code"] for row in csv.DictReader(stream) if row["code"]][:6]
@@ -147,7 +147,7 @@ def test_identical_patients_have_no_direction(trained: Path) -> None:
 
 def test_one_disease(trained: Path) -> None:
     pipeline = of(trained, "psoriasis", clusters={"truth": "", "n": 3, "permutations": 20})
-    assert 20 < embedded(pipeline) < 80
+    assert embedded(pipeline) > 30
     words = page(pipeline)
     assert "Cohort by disease: psoriasis" in words
     assert "nan" not in words.lower().split()

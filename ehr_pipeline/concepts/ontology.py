@@ -113,7 +113,7 @@ def agreement(
         ]
     )
     low, high = np.quantile(means, (0.025, 0.975), axis=0)
-    by_group = [
+    by_group: list[dict[str, Any]] = [
         {
             "group": names.get(group, group),
             "concepts": int(own.sum()),

@@ -48,7 +48,9 @@ def describe(
     flows = course.table(several, numbers)
     patients = counts["patients"]
     hidden = tabulate.hidden(flows, disclosure)
-    if disclosure.small(sum(patients["dropped"].values())):  # of a total that is told elsewhere, the few others would be left
+    if disclosure.small(
+        sum(patients["dropped"].values())
+    ):  # of a total that is told elsewhere, the few others would be left
         hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
     picture = drawn / "trajectories.png"
