@@ -35,19 +35,23 @@ def add_codes(terminology: Path) -> dict[str, str]:
 def add_patients(folder: Path, codes: dict[str, str]) -> None:
     """One patient with the first code, nineteen with the second, and forty new ones whose records are the same with the third."""
     landing = folder / "landing" / EXTRACT
-    _, *known = (landing / "patients.txt").read_text(encoding="latin-1").splitlines()
-    known_ids = [line.split("\t")[0] for line in known]
-    carried = dict.fromkeys(known_ids[1 : 1 + SIZES["nineteen"]], codes["nineteen"]) | {known_ids[0]: codes["lonely"]}
-    lines = [f"{patient}\t01/06/{year}\t{code}" for patient, code in carried.items() for year in (2013, 2014, 2015)]
-    fields = known[0].split("\t")
+    people = [line.split("\t") for line in (landing / "patients.txt").read_text(encoding="latin-1").splitlines()[1:]]
     with (shipped("lists/diseases_of_interest.csv")).open(encoding="utf-8") as stream:
-        listed = [row["code"] for row in csv.DictReader(stream) if row["code"]][:6]
+        pooled = [row["code"] for row in csv.DictReader(stream) if row["code"]][:6]
+    grown = [person[0] for person in people if int(person[1]) < 1990]
+    carried = dict.fromkeys(grown[1 : 1 + SIZES["nineteen"]], codes["nineteen"]) | {grown[0]: codes["lonely"]}
+    lines = [
+        f"{patient}\t01/06/{year}\t{code}"
+        for number, (patient, own) in enumerate(carried.items())
+        for year in (2013, 2014, 2015)
+        for code in (own, pooled[number % len(pooled)])
+    ]
     with (landing / "patients.txt").open("a", encoding="latin-1") as stream:
         for number in range(SIZES["identical"]):
             patient = str(900_000_000 + number)
-            stream.write("\t".join([patient, *fields[1:]]) + "\n")
+            stream.write("\t".join([patient, *people[0][1:]]) + "\n")
             for year in range(2008, 2019, 2):
-                lines += [f"{patient}\t01/06/{year}\t{code}" for code in (codes["identical"], *listed)]
+                lines += [f"{patient}\t01/06/{year}\t{code}" for code in (codes["identical"], *pooled)]
     text = "patient_id\tevent_date\tsnomed_code\n" + "\n".join(lines) + "\n"
     (landing / "events_900.txt").write_text(text, encoding="latin-1")
 
