@@ -12,6 +12,7 @@ from ehr_pipeline import checks, schemas
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.trajectories import build
 from ehr_pipeline_tests.conftest import tiny_settings
 
 
@@ -79,6 +80,18 @@ def test_without_trajectories_the_page_has_none(tiny: Pipeline, extract: Path, t
     assert all(outcome.passed for outcome in made.check("patient_trajectories"))
     page = made.cluster_reports().file("report.html").read_text(encoding="utf-8")
     assert "evolution" not in page.partition("<details><summary>All settings")[0]
+
+
+def test_a_window_lies_among_the_neighbours_of_its_cluster() -> None:
+    """Not between the islands of the map; and a patient's own record neither votes nor draws it near."""
+    angle = np.array([0.0, 0.1, 0.2, 0.9, 1.0, 0.45])
+    unit = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    points = np.array([[0, 0], [1, 0], [2, 0], [50, 0], [51, 0], [99, 99]], np.float32)
+    known = build._Known(pa.array(list("abcdef")), unit, np.array([7, 7, 7, 9, 9, 9]), points, 5)
+    cluster, support, place = known.place(pa.chunked_array([["f"]]), unit[5:])
+    assert cluster.tolist() == [7]
+    assert support[0] == pytest.approx(3 / 5)
+    assert place.tolist() == [[1, 0]]
 
 
 @pytest.fixture(scope="module")
