@@ -36,7 +36,7 @@ def made(folder: Path, seed: int, patients: int, plant: str, years: float) -> Pi
     if not is_there(folder, patients, seed, 1.0, plant=plant):
         generate(folder, patients, seed, 1.0, plant=plant)
     few: dict[str, Any] = {"n": 20, "resamples": 2, "compare": [], "permutations": 20, "truth": str(folder / "truth")}
-    chosen = {"study": {"seed": seed}, "clusters": few, "trajectories": {"years": years}, "reports": {"colour_by": []}}
+    chosen = {"study": {"seed": seed}, "clusters": few, "trajectories": {"years": years, "patients": patients}}
     pipeline = Pipeline(settings.load(shipped("demo/settings.toml"), settings.merged(SMALL, places(folder), chosen)))
     pipeline.raw_records(EXTRACT)
     for asset in ASSETS:
