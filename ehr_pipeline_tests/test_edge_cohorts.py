@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.checks import ORDER
+from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.shipped import shipped
@@ -141,8 +142,6 @@ def test_identical_patients(trained: Path, preset: str) -> None:
 
 def test_identical_patients_have_no_direction(trained: Path) -> None:
     """Centred, nothing is left of them; rounding must not be scaled up to vectors that look different."""
-    from ehr_pipeline.clusters.build import read_vectors
-
     pipeline = of(trained, "identical")
     embedded(pipeline)
     _, vectors = read_vectors(pipeline.store.current("patient_embeddings"), "embeddings")
