@@ -56,10 +56,9 @@ def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str,
     """How far windows and patients agree with the truth.
 
     `windows_right`: share of windows whose cluster stands for the group that the patient had then; windows in which a change falls
-    are left out. `changed_found`: of the patients who change and have windows on both sides, the share whose first and last window
-    stand for the group they left and the one they joined. `unchanged_found`: of the others, the share whose first and last window
-    stand for one group.
-    `changed_found_by_chance`: the former if what was found were dealt out anew among those who change.
+    are left out. `changed_found`: of the patients who change and have their first and last window on the two sides of it, the share
+    whose windows stand for the group they left and the one they joined; `changed_found_by_chance`: the same if what was found were
+    dealt out anew among them. `unchanged_found`: of the others, the share whose first and last window stand for one group.
     """
     truth = PlantedChanges.read(folder)
     group_of_cluster = meanings(truth, clustered)
