@@ -39,6 +39,7 @@ STAGES = {
     "cohort": "embeddings",
     "patient_embeddings": "embeddings",
     "clusters": "clusters",
+    "patient_trajectories": "trajectories",
     "cluster_reports": "reports",
 }
 KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)

@@ -183,8 +183,11 @@ def _vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
     return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": float(bad)}
 
 
+SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"
+
+
 def _embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
-    count, bad, direction = 0, 0, np.zeros(artifact.counts["dimensions"])
+    count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
     for path in artifact.files("embeddings"):
         vectors = (
             schemas.read(path, ["vector"])
@@ -196,15 +199,18 @@ def _embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
         )
         finite = np.isfinite(vectors).all(1)
         count, bad = count + len(vectors), bad + int((~finite).sum())
+        zero += int((~vectors.any(1)).sum())
         direction += (vectors[finite] / np.maximum(np.linalg.norm(vectors[finite], axis=1, keepdims=True), 1e-12)).sum(
             0
         )
     if bad:
         return False, f"{bad} patient vectors are not finite", {"not_finite": float(bad)}
+    if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
+        return False, f"all patients have one vector: {SAME}", {"spread": 0.0}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
     return (
         count < 2 or spread > 1e-4,
-        f"spread of directions {spread:.4f} (0 means that all patients have one vector)",
+        f"spread of directions {spread:.4f} (0 means that all patients have one vector: {SAME})",
         {"spread": spread},
     )
 
@@ -262,6 +268,24 @@ def _planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
         message,
         {"adjusted_rand_index": index, "homogeneity": homogeneity, "baseline_adjusted_rand_index": baseline},
     )
+
+
+def _clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
+    if artifact.counts["windows"] == "off":
+        return True, "trajectories.windows = 'off'", {}
+    return _rows_taken_up("clusters", "patients")(artifact, store, study)
+
+
+def _planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
+    found = artifact.counts.get("agreement")
+    if found is None or not found["changed"]:
+        return True, "no change that can be seen was planted", {}
+    share, chance, same = (found[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
+    message = (
+        f"{share:.1%} of planted changes were found with both groups right (by chance {chance:.1%});"
+        f" {same:.1%} of the other patients keep their group"
+    )
+    return share >= 0.5 and same >= 0.7, message, {"changed_found": share, "by_chance": chance, "unchanged_found": same}
 
 
 def _page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -470,6 +494,17 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "planted_groups",
             "On synthetic extracts: clusters agree with what was planted.",
             _planted_groups,
+            blocking=False,
+            applies=lambda study: bool(study.clusters.truth),
+        ),
+    ),
+    "patient_trajectories": (
+        _CONSERVED,
+        Check("clustered_taken_up", "Every clustered patient was taken up, or is counted.", _clustered_taken_up),
+        Check(
+            "planted_changes",
+            "On synthetic extracts where patients change: the transitions are those that were planted.",
+            _planted_changes,
             blocking=False,
             applies=lambda study: bool(study.clusters.truth),
         ),

@@ -115,10 +115,10 @@ def _parser() -> argparse.ArgumentParser:
     kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
     kind.add_argument(
         "--plant",
-        choices=["counts", "subtle"],
+        choices=["counts", "subtle", "change"],
         default="counts",
         help="'counts': groups that differ by how often concepts are recorded (default); 'subtle': by their order, by age,"
-        " or by synonymous codes",
+        " or by synonymous codes; 'change': as 'counts', and some patients change from one group to another",
     )
     synth.set_defaults(command=_synth)
     ui = commands.add_parser("ui", help="start the Dagster UI")

@@ -207,13 +207,18 @@ class Pipeline:
         vocabulary = Vocabulary.read(self.require("vocabulary").path).first(config["vocab_size"])
         seed = self.study.study.seed
         inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
-        return self._make(
-            "concept_embeddings",
-            inputs,
+        files = [Path(path) for path in settings.ontology]
+        for path in files:
+            if not path.is_file():
+                raise InputError(f"{path}: there is no such file. It is named in concepts.ontology.")
+        make = guarded(
+            files,
             lambda out: build.build(
                 checkpoint.file("checkpoint"), vocabulary, self.concept_of_code(), settings, seed, out
             ),
         )
+        inputs |= {f"ontology {number}": input_state([path], path.parent) for number, path in enumerate(files)}
+        return self._make("concept_embeddings", inputs, make)
 
     def cohort(self) -> Artifact:
         """Patients with one of the diseases."""
@@ -231,16 +236,10 @@ class Pipeline:
         """One vector for each patient of the cohort."""
         from ehr_pipeline.embeddings import build
 
-        settings, encoder = self.study.embeddings, self.study.encoder
+        settings = self.study.embeddings
         artifacts = {
             name: self.require(name)
             for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
-        }
-        shape = {name: getattr(encoder, name) for name in ENCODER_SHAPE}
-        job = {
-            "settings": shape | {"batch_tokens": settings.batch_tokens},
-            "seed": self.study.study.seed,
-            "threads": self.study.launcher.threads,
         }
         method = self._method("cohort"), self._method("patient_embeddings")
         own = origin(artifacts["encoder_checkpoint"].data_version, method)
@@ -254,7 +253,9 @@ class Pipeline:
         artifact = self._make(
             "patient_embeddings",
             inputs,
-            lambda out: build.build(artifacts, self.concept_of_code(), settings, job, launch, work, out, earlier),
+            lambda out: build.build(
+                artifacts, self.concept_of_code(), settings, self._embedding_job(), launch, work, out, earlier
+            ),
             own=own,
         )
         shutil.rmtree(work, ignore_errors=True)
@@ -290,6 +291,38 @@ class Pipeline:
             own=own,
         )
 
+    def patient_trajectories(self, launch: Launch = launch_inprocess) -> Artifact:
+        """Vectors, clusters and places of the patients' records in windows of time."""
+        from ehr_pipeline.trajectories import build, truth
+
+        settings = self.study.trajectories
+        artifacts = {
+            name: self.require(name)
+            for name in (
+                "patient_dataset",
+                "cohort",
+                "encoder_checkpoint",
+                "patient_embeddings",
+                "clusters",
+                "vocabulary",
+            )
+        }
+        inputs, planted = self._versions(*artifacts), None
+        if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
+            planted = Path(self.study.clusters.truth)
+            inputs["truth"] = hash_of([fields.file_hash(planted / name) for name in ("patients.csv", truth.CHANGES)])
+        work = (
+            self.store.folder("patient_trajectories")
+            / f".embedding-{self._recipe('patient_trajectories', inputs).fingerprint}"
+        )
+        artifact = self._make(
+            "patient_trajectories",
+            inputs,
+            lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out),
+        )
+        shutil.rmtree(work, ignore_errors=True)
+        return artifact
+
     def cluster_reports(self) -> Artifact:
         """Write the page."""
         from ehr_pipeline.reports import build
@@ -307,6 +340,16 @@ class Pipeline:
         )
 
     # What the assets share.
+
+    def _embedding_job(self) -> jobs.Job:
+        """What every job that embeds has to know of the encoder and of the machine."""
+        study = self.study
+        shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+        return {
+            "settings": shape | {"batch_tokens": study.embeddings.batch_tokens},
+            "seed": study.study.seed,
+            "threads": study.launcher.threads,
+        }
 
     def own_settings(self, asset: str) -> dict[str, Any]:
         """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
@@ -342,6 +385,8 @@ class Pipeline:
                 }
             case "clusters":
                 own = fields.identity(study.clusters) | seed
+            case "patient_trajectories":
+                own = fields.identity(study.trajectories) | {name: encoder[name] for name in ENCODER_SHAPE} | seed
             case "cluster_reports":
                 own = (
                     fields.identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed

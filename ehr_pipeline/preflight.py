@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from ehr_pipeline.concepts import ontology
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import read_dictionary
 from ehr_pipeline.governance import refuse_if_expired
@@ -13,7 +14,7 @@ from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, withdrawals
 from ehr_pipeline.settings import Study
-from ehr_pipeline.terminology import code_lists, omop, rf2, rrf
+from ehr_pipeline.terminology import code_lists, obo, omop, rf2, rrf
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -95,6 +96,11 @@ def _terminology(study: Study, found: Preflight) -> None:
     ):
         for path in paths:
             found.look(rf2.scan, Path(path), columns)
+    for path in study.concepts.ontology:
+        if ontology.is_obo(path):
+            found.look(obo.read, Path(path))
+        else:
+            found.look(rf2.scan, Path(path), rf2.RELATIONSHIP)
 
 
 def _lists(study: Study, found: Preflight) -> None:

@@ -69,6 +69,28 @@ def embeddings(size: int) -> pa.Schema:
     return pa.schema([("patient_id", pa.string()), ("vector", vector), ("chunks", pa.int32()), ("tokens", pa.int32())])
 
 
+def trajectories(size: int) -> pa.Schema:
+    """One row for each window of a patient's record that holds enough: days of its first and last visit, pooled tokens, cluster.
+
+    `support` is the share of neighbours that agree on the cluster; x and y are the place on the map of patients.
+    """
+    vector = pa.list_(pa.field("item", pa.float32()), size)
+    return pa.schema(
+        [
+            ("patient_id", pa.string()),
+            ("window", pa.int32()),
+            ("first_date", pa.date32()),
+            ("last_date", pa.date32()),
+            ("tokens", pa.int32()),
+            ("cluster", pa.int32()),
+            ("support", pa.float32()),
+            ("x", pa.float32()),
+            ("y", pa.float32()),
+            ("vector", vector),
+        ]
+    )
+
+
 def write(path: Path, table: pa.Table) -> None:
     """Write a table as one Arrow IPC file of one batch, uncompressed, so that it can be mapped into memory."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -29,6 +29,7 @@ from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.shipped import shipped
+from ehr_pipeline.trajectories.settings import TrajectoriesSettings
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 
 ENVIRONMENT_VARIABLE = "EHR_PIPELINE_SETTINGS"
@@ -76,6 +77,7 @@ class Study:
     concepts: ConceptsSettings = option("The concept check.")
     embeddings: EmbeddingsSettings = option("The cohort and its embeddings.")
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
+    trajectories: TrajectoriesSettings = option("How patients change.", TrajectoriesSettings())
     reports: ReportsSettings = option("The reports.", ReportsSettings())
     governance: GovernanceSettings = option("The terms under which the data are used.", GovernanceSettings())
     operation: OperationSettings = option("Runs that start by themselves, and failures.", OperationSettings())

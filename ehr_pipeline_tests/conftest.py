@@ -51,8 +51,9 @@ def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
         "encoder_checkpoint",
     ):
         getattr(pipeline, asset)()
-    for asset in ("concept_embeddings", "cohort", "patient_embeddings", "clusters", "cluster_reports"):
+    for asset in ("concept_embeddings", "cohort", "patient_embeddings", "clusters", "patient_trajectories"):
         getattr(pipeline, asset)()
+    pipeline.cluster_reports()
     return pipeline
 
 

@@ -97,6 +97,18 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
     return names[label], share
 
 
+def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
+    """Rows (m, k + 1) of the k nearest of clustered unit vectors (n, D), nearest first; -1 stands for who does not count.
+
+    `own` (m,) are the rows of the patients themselves, who do not vote on parts of their own record; -1 where they have none.
+    """
+    count = min(neighbours, len(unit) - 1)
+    found = nearest_of(unit_length(vectors), unit, count + 1)
+    others = found != own[:, None]
+    others &= np.cumsum(others, axis=1) <= count
+    return np.where(others, found, -1)
+
+
 def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts:
     """Write patient_id, cluster and support (share of neighbours that agree) of embedded patients. Returns the counts.
 

@@ -16,9 +16,8 @@ from scipy.sparse import csr_array
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
-from ehr_pipeline.clusters.assign import vote
+from ehr_pipeline.clusters.assign import nearest_others, vote
 from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
-from ehr_pipeline.clusters.neighbours import nearest_of
 
 # Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.
 NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
@@ -122,11 +121,8 @@ def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) 
 
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
     """The cluster of most of the nearest whole records; a patient's own record does not vote."""
-    count = min(neighbours, len(vectors) - 1)
-    found = nearest_of(unit_length(halves), unit_length(vectors), count + 1)
-    others = found != own[:, None]
-    others &= np.cumsum(others, axis=1) <= count
-    return vote(np.where(others, found, -1), labels, int(labels.max()) + 1)[0]
+    found = nearest_others(halves, unit_length(vectors), own, neighbours)
+    return vote(found, labels, int(labels.max()) + 1)[0]
 
 
 def _shuffle_within(blocks: Labels, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -15,6 +15,8 @@ from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.errors import UserError
 
+FEW = " These are too few for any division: widen the cohort (more codes or diseases under [[embeddings.cohort]], more extracts)."
+
 Labels = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
@@ -90,9 +92,10 @@ def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -
 def checked(vectors: Vectors, n: int) -> Vectors:
     """The vectors (n, D) at unit length. Raises UserError where no division into n clusters is possible."""
     if len(vectors) < max(n, 3):
+        most = max(len(vectors) // 3, 2) if len(vectors) > 2 else 0
         raise UserError(
-            f"{len(vectors)} patients cannot be divided into {n} clusters."
-            f" Set clusters.n to at most {max(len(vectors) // 3, 1)}, or widen the cohort."
+            f"{len(vectors)} patient{'s' if len(vectors) != 1 else ''} cannot be divided into {n} clusters."
+            + (f" Set clusters.n to at most {most}, or widen the cohort." if most else FEW)
         )
     bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if bad:

@@ -1,18 +1,21 @@
 """`concept_embeddings`: the encoder's input vectors of all concepts, and the sanity check that was published with them.
 
 The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among each
-other and in the whole vocabulary), `projector/` (for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.png`.
+other and in the whole vocabulary), `ontology.json` (neighbours in the groups of a disease ontology, where one is set), `projector/`
+(for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.png`.
 """
 
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 from ehr_pipeline.artifacts import Counts
-from ehr_pipeline.concepts import picture, projector
+from ehr_pipeline.concepts import ontology, picture, projector
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.errors import InputError
@@ -64,6 +67,9 @@ def build(
                         (concept.concept, concept.name, scope, rank, other.concept, other.name, f"{cosine:.4f}")
                     )
     projector.write(out / "projector", vocabulary, vectors, {"concepts_of_interest": known, "vocabulary": everything})
+    grouped = _grouped(vocabulary, vectors, concept_of_code, settings, seed)
+    if grouped is not None:
+        (out / "ontology.json").write_text(json.dumps(grouped, indent=1) + "\n", encoding="utf-8")
     picture.draw(out / "notes" / "concepts_3d.png", vocabulary, vectors, known, seed)
     return {
         "rows_in": len(listed),
@@ -71,4 +77,26 @@ def build(
         "dropped": {"not_in_vocabulary": len(listed) - len(known)},
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
+        **({"ontology": grouped} if grouped is not None else {}),
     }
+
+
+def _grouped(
+    vocabulary: Vocabulary,
+    vectors: NDArray[np.float32],
+    concept_of_code: dict[str, str],
+    settings: ConceptsSettings,
+    seed: int,
+) -> dict[str, Any] | None:
+    """How far neighbours belong to the same group of the ontology; None without one."""
+    if not settings.ontology:
+        return None
+    known = ontology.Ontology.read(settings.ontology, concept_of_code)
+    groups = known.groups(settings.groups_below)
+    # A relationship file tells no names: those of the vocabulary stand in, as far as the group itself is in it.
+    names = {
+        code: vocabulary.name(vocabulary.token_of[concept])
+        for code, concept in concept_of_code.items()
+        if code in groups and concept in vocabulary.token_of
+    }
+    return ontology.agreement(vectors, vocabulary.token_of, groups, names | known.names, settings.neighbours, seed)

@@ -108,6 +108,18 @@ def clusters(pipeline: PipelineParam) -> Result:
 
 
 @dg.asset(
+    deps=[patient_dataset, cohort, encoder_checkpoint, patient_embeddings, clusters, vocabulary],
+    group_name="cohort",
+    kinds={"torch", "arrow"},
+    owners=OWNERS,
+    pool="training",
+)
+def patient_trajectories(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
+    """Each patient's record in windows of time: a vector, a cluster and a place on the map for each; transitions."""
+    return published(pipeline, pipeline.patient_trajectories(launcher.for_run(context)))
+
+
+@dg.asset(
     deps=[
         extract_catalog,
         mapped_events,
@@ -119,6 +131,7 @@ def clusters(pipeline: PipelineParam) -> Result:
         cohort,
         patient_embeddings,
         clusters,
+        patient_trajectories,
     ],
     group_name="reports",
     kinds={"html"},
@@ -141,5 +154,6 @@ ASSETS = (
     cohort,
     patient_embeddings,
     clusters,
+    patient_trajectories,
     cluster_reports,
 )

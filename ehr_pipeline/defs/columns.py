@@ -28,6 +28,11 @@ LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {
         "first_date": [("mapped_events", "date")],
     },
     "patient_embeddings": {"patient_id": [("cohort", "patient_id")], "vector": [("patient_dataset", "visits")]},
+    "patient_trajectories": {
+        "patient_id": [("cohort", "patient_id")],
+        "vector": [("patient_dataset", "visits")],
+        "cluster": [("patient_embeddings", "vector")],
+    },
 }
 VOCABULARY = ("token_id", "concept", "name", "semantic_types", "untyped", "events", "appearances", "patients")
 
@@ -41,6 +46,7 @@ def column_metadata(asset: str, study: Study) -> dict[str, Any]:
         "data_split": schemas.SPLIT,
         "cohort": schemas.COHORT,
         "patient_embeddings": schemas.embeddings(study.encoder.hidden_size),
+        "patient_trajectories": schemas.trajectories(study.encoder.hidden_size),
         "vocabulary": pa.schema([(name, pa.string()) for name in VOCABULARY]),
     }
     if asset not in tables:

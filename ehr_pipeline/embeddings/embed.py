@@ -5,11 +5,14 @@ Job: checkpoint, vocabulary, dataset (folders), cohort (Arrow file), weights (fi
 shard at a time; so memory does not grow with the number of patients. Concepts that the encoder does not know are left out.
 
 Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
-their visits. A file appears whole or not at all, and is not made again: a job that was killed goes on with the missing shards.
+their visits. Or, where the job has `windows` (divided, years: see `embeddings.windows`), `work/windows/` alone: each window of the
+patients in place of a patient. A file appears whole or not at all, and is not made again: a job that was killed goes on with the
+missing shards.
 """
 
 import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline import jobs, schemas
+from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, pool_chunks
@@ -29,6 +33,7 @@ from ehr_pipeline.progress import Progress
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 PARTS = ("whole", "half_a", "half_b")
+WINDOWS = "windows"
 
 _log = logging.getLogger("ehr_pipeline")
 
@@ -56,13 +61,23 @@ def _embed_shard(
     weights: NDArray[np.float32],
     device: torch.device,
 ) -> None:
-    work, whole = Path(job["work"]), Shard.read(path).below(len(weights))
-    for name in PARTS:
-        target = work / name / path.name
+    whole = Shard.read(path).below(len(weights))
+    for name, part, rows in _parts(job, path, whole, patients):
+        target = Path(job["work"]) / name / path.name
         if not target.is_file():
-            part = part_of(path, whole, patients, name, job["seed"])
-            found = pool_chunks(model, part, patients, weights, Inference(**job["settings"]), device)
-            write_chunks(target, found)
+            write_chunks(target, pool_chunks(model, part, rows, weights, Inference(**job["settings"]), device))
+
+
+def _parts(
+    job: jobs.Job, path: Path, whole: Shard, patients: NDArray[np.int64]
+) -> Iterator[tuple[str, Shard, NDArray[np.int64]]]:
+    """What is embedded of a shard (of the file `path`): its name, the shard, and the rows."""
+    if WINDOWS in job:
+        found = windows.split(whole, patients, **job[WINDOWS])
+        yield WINDOWS, found.shard, found.rows
+        return
+    for name in PARTS:
+        yield name, part_of(path, whole, patients, name, job["seed"]), patients
 
 
 def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, seed: int) -> Shard:

@@ -32,6 +32,8 @@ from ehr_pipeline.errors import InputError
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20
 """At least, so that halves of few patients do not agree by chance in some of many directions."""
+SHORTEST = 1e-5
+"""A patient who differs less from the mean of unit vectors has no direction: what is left is rounding, and would be scaled up."""
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 
 
@@ -209,8 +211,9 @@ def _reliability(found: canonical.Canonical | None) -> dict[str, object]:
 
 
 def unit_length(vectors: Vectors) -> Vectors:
-    """Vectors (P, D) scaled to length 1; zeros stay zeros."""
-    scaled: Vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    """Vectors (P, D) scaled to length 1. What is shorter than `SHORTEST` becomes zero."""
+    length = np.linalg.norm(vectors, axis=1, keepdims=True)
+    scaled: Vectors = np.where(length < SHORTEST, np.float32(0), vectors / np.maximum(length, SHORTEST))
     return scaled
 
 

@@ -26,6 +26,7 @@ from ehr_pipeline.reports import (
     closest,
     diagram,
     enrichment,
+    evolution,
     extracts,
     flow,
     maps,
@@ -87,6 +88,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
         ],
         "key": _key_figures(inputs, counted),
+        "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn),
         **_upstream(inputs, counted, drawn),
         "agreement": _agreement(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
@@ -209,6 +211,14 @@ def _cards(
     return shown
 
 
+def _evolution(
+    inputs: Inputs, clustered: pa.Table, numbers: NDArray[np.int64], disclosure: Disclosure, drawn: Path
+) -> dict[str, Any] | None:
+    """The trajectories, with their picture."""
+    told = evolution.describe(inputs.artifacts["patient_trajectories"], clustered, numbers, disclosure, drawn)
+    return told and told | {"picture": _embedded(told["picture"])}
+
+
 def _key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:
     metrics = _json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
     best, base = metrics["best"], metrics["baseline"]
@@ -247,6 +257,7 @@ def _upstream(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, A
         "coverage_picture": _embedded(drawn / "coverage.png"),
         "concepts_picture": _embedded(concepts_3d) if concepts_3d.is_file() else "",
         "neighbours": _neighbours(artifacts["concept_embeddings"]),
+        "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],

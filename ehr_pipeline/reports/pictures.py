@@ -47,6 +47,42 @@ def map_of_categories(path: Path, points: Points, values: NDArray[Any], title: s
     _map_with_legend(path, points, coded, [str(name) for name in names], colours, title)
 
 
+def map_of_courses(
+    path: Path,
+    points: Points,
+    cluster: NDArray[np.integer],
+    numbers: NDArray[np.integer],
+    courses: list[Points],
+    moves: list[tuple[int, int]],
+) -> None:
+    """The map (n, 2) twice: with the mean course (windows, 2) of each cluster's patients, and with arrows from cluster to cluster.
+
+    `cluster` (n,) and `moves` are places in `numbers` (K,).
+    """
+    colours = np.array([colour[:3] for colour in drawing.colours(len(numbers))])
+    centres = np.array([np.median(points[cluster == place], axis=0) for place in range(len(numbers))])
+    with drawing.figure(path, width=11, height=4.8) as figure:
+        titles = ("Mean place, window after window", "More patients this way than back")
+        for side, title in enumerate(titles):
+            axes = _map_axes(figure, title, place=(1, 2, side + 1))
+            _scatter(axes, points, c=0.25 * colours[cluster] + 0.75)
+            for (x, y), number in zip(centres, numbers.tolist(), strict=True):
+                axes.text(x, y, str(number), ha="center", va="center", fontsize=8, color="#444")
+            if side == 0:
+                for course, colour in zip(courses, colours, strict=True):
+                    axes.plot(*course.T, color=0.7 * colour, lw=1.4, marker="o", ms=2.2)
+                    if len(course) > 1:
+                        _arrow(axes, course[-2], course[-1], 0.7 * colour)
+            else:
+                for left, entered in moves:
+                    _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
+
+
+def _arrow(axes: Any, begin: NDArray[np.floating], end: NDArray[np.floating], colour: Any, bent: float = 0.0) -> None:
+    style = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "connectionstyle": f"arc3,rad={bent}", "shrinkA": 4}
+    axes.annotate("", xy=tuple(end), xytext=tuple(begin), arrowprops=style)
+
+
 def _map_with_legend(
     path: Path, points: Points, coded: NDArray[np.integer], names: list[str], colours: NDArray[np.float64], title: str
 ) -> None:
@@ -70,8 +106,8 @@ def _scatter(axes: Any, points: Points, c: NDArray[np.float64]) -> None:
     axes.scatter(*points[order].T, c=c[order], s=size, linewidths=0, alpha=faint, rasterized=True)
 
 
-def _map_axes(figure: Any, title: str) -> Any:
-    axes = figure.add_subplot()
+def _map_axes(figure: Any, title: str, place: tuple[int, int, int] = (1, 1, 1)) -> Any:
+    axes = figure.add_subplot(*place)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[["left", "bottom"]].set_visible(False)

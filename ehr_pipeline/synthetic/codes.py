@@ -54,3 +54,11 @@ class CodeTable:
         """Used and retired codes whose preferred concept this is: code, usage."""
         first = self.pairs.unique("code", keep="first", maintain_order=True)
         return first.filter(pl.col("cui") == cui).select("code", "usage")
+
+    def synonyms(self, rng: np.random.Generator, code: str, count: int) -> NDArray[np.object_]:
+        """Codes of the concept of a code, retired ones included, drawn by their use."""
+        codes = self.codes_of(self.concept_of(code))
+        weight = codes["usage"].to_numpy().astype(float)
+        weight = np.maximum(weight, 0.02 * weight.sum())  # retired codes are left in records that are old enough
+        drawn: NDArray[np.object_] = rng.choice(codes["code"].to_numpy().astype(object), count, p=weight / weight.sum())
+        return drawn

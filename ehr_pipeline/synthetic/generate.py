@@ -2,7 +2,7 @@
 
 OUT/landing/2019-04-01/events_000.txt, events_001.txt.gz, …, patients.txt
 OUT/terminology/MRCONSO.RRF, MRSTY.RRF
-OUT/truth/patients.csv, groups.csv, dirt.json
+OUT/truth/patients.csv, groups.csv, dirt.json; changes.csv where patients change from one group to another
 """
 
 import csv
@@ -17,7 +17,7 @@ import polars as pl
 
 from ehr_pipeline.artifacts import write_atomically
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.synthetic import dirt, people, subtle, terminology_files, visits
+from ehr_pipeline.synthetic import change, dirt, people, subtle, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS, SECOND_GROUP_SHARE, PlantedGroup
 
@@ -29,7 +29,9 @@ DELIMITER = "\t"
 PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
     "counts": (GROUPS, SECOND_GROUP_SHARE),
     "subtle": (subtle.GROUPS, 0.0),
+    "change": (GROUPS, 0.0),
 }
+CHANGES = "changes.csv"
 PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
 
 
@@ -38,7 +40,7 @@ def generate(
 ) -> None:
     """Write an extract of some patients. The same arguments give the same bytes. `null` plants no groups.
 
-    `plant` names the groups (see PLANTS): by counts of concepts, or by what counts hardly show.
+    `plant` names the groups (see PLANTS): by counts of concepts, by what counts hardly show, or with patients who change.
     """
     groups, second_share = PLANTS[plant]
     table = CodeTable.read()
@@ -55,12 +57,23 @@ def generate(
         truth_file = stack.enter_context((truth / "patients.csv").open("w", encoding="utf-8", newline=""))
         patient_file.write(DELIMITER.join(PATIENT_COLUMNS) + "\n")
         truth_file.write("patient_id,disease,group,second_group\n")
+        changes = plant == "change" and not null
+        (truth / CHANGES).unlink(missing_ok=True)  # of another extract, written here before
+        if changes:
+            change_file = stack.enter_context((truth / CHANGES).open("w", encoding="utf-8", newline=""))
+            change_file.write(",".join(change.COLUMNS) + "\n")
         for number, first in enumerate(range(0, patients, BLOCK)):
             rng = np.random.default_rng([seed, number])
             block = people.draw(rng, first, min(BLOCK, patients - first), cohort_share, null, groups, second_share)
+            if changes:
+                block = change.choose(rng, block)
             patient_file.write(block.select(PATIENT_COLUMNS).write_csv(include_header=False, separator=DELIMITER))
             truth_file.write(_named_truth(block, groups).write_csv(include_header=False))
-            counted += _write_events(rng, block, background, landing, number, null, plant)
+            drawn = visits.draw(rng, block, background, null, plant)
+            if changes:
+                told = change.truth(block, drawn["person"].to_numpy(), drawn["day"].to_numpy())
+                change_file.write(told.write_csv(include_header=False))
+            counted += _write_events(rng, block, drawn, landing, number)
             progress.advance(block.height)
     facts = {
         "version": VERSION,
@@ -95,14 +108,11 @@ def is_there(
 def _write_events(
     rng: np.random.Generator,
     block: pl.DataFrame,
-    background: visits.Background,
+    drawn: pl.DataFrame,
     landing: Path,
     number: int,
-    null: bool,
-    plant: str,
 ) -> Counter[str]:
-    """One event file: every third one gzipped. Returns the counts of rows and of dirt."""
-    drawn = visits.draw(rng, block, background, null, plant)
+    """One event file of what was drawn: every third one gzipped. Returns the counts of rows and of dirt."""
     drawn = drawn[rng.permutation(drawn.height)]
     rows = pl.DataFrame(
         {

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.shipped import shipped
-from ehr_pipeline.synthetic import subtle
+from ehr_pipeline.synthetic import change, subtle
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, COMPANIONS, DISEASE_RATE, DISEASES, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.synthetic.people import END_YEAR
@@ -105,7 +105,8 @@ def draw(
 ) -> pl.DataFrame:
     """Events of some patients: columns person (row of `people`), day (days from 1970-01-01), code.
 
-    `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.subtle`.
+    `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.subtle`, 'change' for patients who
+    change from one group to another (`synthetic.change`).
     """
     visit_person, visit_day = _visits(rng, people)
     age = END_YEAR - people["year_of_birth"].to_numpy()
@@ -113,9 +114,7 @@ def draw(
     band = np.searchsorted(AGE_BANDS, np.maximum(age[visit_person] - years_back, 0), side="right")
     parts = [
         _background(rng, people, background, visit_person, band),
-        subtle.draw(rng, people, visit_person, visit_day)
-        if plant == "subtle" and not null
-        else _companions(rng, people, visit_person, background.table, null),
+        _planted(rng, people, visit_person, visit_day, background.table, null, plant),
         _diseases(rng, people, visit_person, background.table),
         _bulk(rng, len(visit_person), background.table),
     ]
@@ -168,6 +167,23 @@ def _background(
     return np.concatenate(visits), np.concatenate(codes)
 
 
+def _planted(
+    rng: np.random.Generator,
+    people: pl.DataFrame,
+    visit_person: NDArray[np.int64],
+    visit_day: NDArray[np.int64],
+    table: CodeTable,
+    null: bool,
+    plant: str,
+) -> Drawn:
+    """The companions, as they are planted."""
+    if plant == "subtle" and not null:
+        return subtle.draw(rng, people, visit_person, visit_day)
+    if plant == "change" and not null:
+        return change.draw(rng, people, visit_person, visit_day, table)
+    return _companions(rng, people, visit_person, table, null)
+
+
 def _companions(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable, null: bool
 ) -> Drawn:
@@ -179,7 +195,7 @@ def _companions(
         member = (np.isin(group, having) | np.isin(second, having)) & (not null)
         hit = np.flatnonzero(rng.random(len(visit_person)) < np.where(member, COMPANION_RATE, ELSEWHERE_RATE))
         visits.append(hit)
-        codes.append(_synonyms(rng, table, companion, len(hit)))
+        codes.append(table.synonyms(rng, companion, len(hit)))
     return np.concatenate(visits), np.concatenate(codes)
 
 
@@ -194,17 +210,8 @@ def _diseases(
     for name, code in DISEASES.items():
         hit = np.flatnonzero((disease == name) & (first | (rng.random(len(visit_person)) < DISEASE_RATE)))
         visits.append(hit)
-        codes.append(_synonyms(rng, table, code, len(hit)))
+        codes.append(table.synonyms(rng, code, len(hit)))
     return np.concatenate(visits), np.concatenate(codes)
-
-
-def _synonyms(rng: np.random.Generator, table: CodeTable, code: str, count: int) -> NDArray[np.object_]:
-    """Codes of one concept, retired ones included, by their use."""
-    codes = table.codes_of(table.concept_of(code))
-    weight = codes["usage"].to_numpy().astype(float)
-    weight = np.maximum(weight, 0.02 * weight.sum())  # retired codes are left in records that are old enough
-    drawn: NDArray[np.object_] = rng.choice(codes["code"].to_numpy().astype(object), count, p=weight / weight.sum())
-    return drawn
 
 
 def _bulk(rng: np.random.Generator, visits: int, table: CodeTable) -> Drawn:

@@ -33,6 +33,14 @@ GRAPH = {
         "mapped_events",
     },
     "clusters": {"patient_dataset", "cohort", "patient_embeddings", "vocabulary"},
+    "patient_trajectories": {
+        "patient_dataset",
+        "cohort",
+        "encoder_checkpoint",
+        "patient_embeddings",
+        "clusters",
+        "vocabulary",
+    },
     "cluster_reports": set(STAGES) - {"raw_records", "cluster_reports"},
 }
 
@@ -100,7 +108,14 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"study": {"name": "another"}}, {"cluster_reports"}),
     (
         {"study": {"seed": 1}},
-        {"encoder_checkpoint", "concept_embeddings", "patient_embeddings", "clusters", "cluster_reports"},
+        {
+            "encoder_checkpoint",
+            "concept_embeddings",
+            "patient_embeddings",
+            "clusters",
+            "patient_trajectories",
+            "cluster_reports",
+        },
     ),
     ({"records": {"sentinel_dates": ["1900-01-01"]}}, {"raw_records"}),
     ({"records": {"workers": 2, "block_megabytes": 1}}, set()),
@@ -110,7 +125,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"patients": {"min_visits": 5}}, {"patient_dataset"}),
     ({"patients": {"split": {"validation_share": 0.3}}}, {"data_split"}),
     ({"encoder": {"learning_rate": 0.5}}, {"encoder_checkpoint"}),
-    ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings"}),
+    ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings", "patient_trajectories"}),
     ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway
     ({"encoder": {"on_new_extract": "retrain"}}, {"encoder_checkpoint", "patient_embeddings", "clusters"}),
     ({"launcher": {"processes": 2, "backend": "inprocess"}}, set()),
@@ -119,6 +134,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"embeddings": {"batch_tokens": 512}}, set()),
     ({"embeddings": {"cohort": [{"name": "Psoriasis", "concepts": str(shipped("lists/psoriasis.csv"))}]}}, {"cohort"}),
     ({"clusters": {"n": 5}}, {"clusters"}),
+    ({"trajectories": {"years": 2.0}}, {"patient_trajectories"}),
     ({"reports": {"title": "another"}}, {"cluster_reports"}),
     ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports"}),
     ({"operation": {"watch": "sensor", "quiet_minutes": 1}}, set()),

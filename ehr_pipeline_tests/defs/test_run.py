@@ -85,7 +85,11 @@ def test_a_changed_setting_remakes_what_depends_on_it_and_nothing_before(
 ) -> None:
     outcome = run(tiny_settings(extract, study={"store": str(store)}, clusters={"n": 5}), None)
     states = {row.asset: row.state for row in outcome.rows}
-    assert {asset for asset, state in states.items() if state == "made"} == {"clusters", "cluster_reports"}
+    assert {asset for asset, state in states.items() if state == "made"} == {
+        "clusters",
+        "patient_trajectories",
+        "cluster_reports",
+    }
     assert Store(store).current("clusters").counts["clusters"] == 5
 
 

@@ -1,0 +1,140 @@
+"""How patients change: the table of clusters in the first and the last window, which ways are gone one way, and the picture."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.reports import pictures, tabulate
+from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.enrichment import benjamini_hochberg
+from ehr_pipeline.trajectories.build import FOLDER
+from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
+
+MAX_Q = 0.05
+STEPS = (0.001, 0.01, 0.05)
+"""Benjamini-Hochberg values are told as below one of these: with one number shown, an exact one would tell the other."""
+COUNTED_FROM = {"record": "the first visit", "age": "birth", "calendar": "1900"}
+
+
+@dataclass(frozen=True)
+class Move:
+    """More patients went from one cluster to another than back."""
+
+    left: int
+    entered: int
+    patients: str
+    back: str
+    q: str
+
+
+def describe(
+    trajectories: Artifact, clustered: pa.Table, numbers: NDArray[np.int64], disclosure: Disclosure, drawn: Path
+) -> dict[str, Any] | None:
+    """What the page shows of the trajectories; None where there are none. `numbers` (K,) are those of the clusters."""
+    counts = trajectories.counts
+    if counts["windows"] == "off":
+        return None
+    columns = ["patient_id", "window", "cluster", "x", "y"]
+    table = pa.concat_tables([schemas.read(path, columns) for path in trajectories.files(FOLDER)]).combine_chunks()
+    course = Course.of(table)
+    several = course.first_and_last()
+    flows = course.table(several, numbers)
+    patients = counts["patients"]
+    hidden = tabulate.hidden(flows, disclosure)
+    if disclosure.small(
+        sum(patients["dropped"].values())
+    ):  # of a total that is told elsewhere, the few others would be left
+        hidden[-1] = hidden[:, -1] = True
+    moves = _moves(flows, hidden, numbers)
+    picture = drawn / "trajectories.png"
+    arrows = [(int(np.searchsorted(numbers, m.left)), int(np.searchsorted(numbers, m.entered))) for m in moves]
+    places = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
+    cluster = np.searchsorted(numbers, clustered.column("cluster").to_numpy())
+    pictures.map_of_courses(
+        picture, places, cluster, numbers, _mean_courses(table, course, several[0], clustered, disclosure.below), arrows
+    )
+    return {
+        "years": f"{counts['years']:g}",
+        "counted_from": COUNTED_FROM[counts["windows"]],
+        "patients": disclosure.about(patients["kept"]),
+        "too_few": disclosure.about(patients["dropped"]["fewer_than_two_windows"]),
+        "windows": disclosure.about(counts["kept"]),
+        "dropped": disclosure.about(counts["dropped"]["few_concepts"]),
+        "stayed": disclosure.coarse(int(np.trace(flows)), int(flows.sum())),
+        "steps": list(_steps(course, disclosure)),
+        "numbers": numbers.tolist(),
+        "rows": _rows(flows, hidden, numbers),
+        "moves": moves,
+        "picture": picture,
+        "agreement": counts.get("agreement"),
+    }
+
+
+def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[dict[str, Any]]:
+    """The table with its totals as text; a hidden number is an ellipsis."""
+    full = tabulate.with_totals(flows)
+    names = [*(str(number) for number in numbers.tolist()), "all"]
+    return [
+        {
+            "name": name,
+            "cells": ["…" if dark else f"{count:,}" for count, dark in zip(own, there, strict=True)],
+            "same": place,
+        }
+        for place, (name, own, there) in enumerate(zip(names, full.tolist(), hidden.tolist(), strict=True))
+    ]
+
+
+def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[Move]:
+    """Pairs of clusters between which more patients went one way than back, most first, as far as their number is shown."""
+    row, column = np.nonzero(np.triu(flows + flows.T, 1))
+    if not len(row):
+        return []
+    log_q = benjamini_hochberg(log_p_one_way(flows)[row, column])
+    found = []
+    for one, other, value in zip(row.tolist(), column.tolist(), log_q.tolist(), strict=True):
+        left, entered = (one, other) if flows[one, other] > flows[other, one] else (other, one)
+        if value < np.log(MAX_Q) and not hidden[left, entered]:
+            back = "…" if hidden[entered, left] else f"{flows[entered, left]:,}"
+            q = f"<{next(step for step in STEPS if value < np.log(step)):g}"
+            move = Move(int(numbers[left]), int(numbers[entered]), f"{flows[left, entered]:,}", back, q)
+            found.append((-int(flows[left, entered]), move))
+    return [move for _, move in sorted(found, key=lambda pair: (pair[0], pair[1].left, pair[1].entered))]
+
+
+def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[int, str, str]]:
+    """From each window to the next: how many patients are in both, and which share is in another cluster."""
+    _, left, entered = course.consecutive()
+    for number in np.unique(course.number[left]).tolist():
+        own = course.number[left] == number
+        patients = int(own.sum())
+        if not disclosure.small(patients):
+            changed = int((course.cluster[left[own]] != course.cluster[entered[own]]).sum())
+            yield number, disclosure.about(patients), disclosure.coarse(changed, patients)
+
+
+def _mean_courses(
+    table: pa.Table, course: Course, several: NDArray[np.int64], clustered: pa.Table, fewest: int
+) -> list[NDArray[np.float64]]:
+    """For each cluster of whole records the mean places (windows, 2) of its patients, window after window.
+
+    Only windows of at least `fewest` of its patients count, and only patients with two windows or more.
+    """
+    ids = clustered.column("patient_id").to_pylist()
+    whole = dict(zip(ids, clustered.column("cluster").to_pylist(), strict=True))
+    cluster = np.array([whole[patient] for patient in table.column("patient_id").to_pylist()], np.int64)
+    own = np.isin(course.patient, several)
+    places = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float64)
+    means = []
+    for number in np.unique(list(whole.values())).tolist():
+        mine = own & (cluster == number)
+        windows, size = np.unique(course.number[mine], return_counts=True)
+        kept = windows[size >= max(fewest, 1)]
+        means.append(np.array([places[mine & (course.number == window)].mean(0) for window in kept]).reshape(-1, 2))
+    return means

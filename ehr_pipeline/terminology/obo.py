@@ -1,0 +1,58 @@
+"""Reader of ontologies in OBO format 1.2 and 1.4, as the Disease Ontology (CC0) and MONDO (CC BY 4.0) are published."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ehr_pipeline.errors import InputError
+
+UMLS, SNOMED = ("UMLS_CUI", "UMLS"), ("SNOMEDCT", "SCTID")
+"""How references to the UMLS are called, and how those to SNOMED begin (SNOMEDCT_US_2023_03_01, …)."""
+
+
+@dataclass(frozen=True)
+class Term:
+    """One term. `cuis` and `codes` are the UMLS concepts and SNOMED codes that it refers to."""
+
+    names: list[str] = field(default_factory=list)
+    parents: list[str] = field(default_factory=list)
+    cuis: list[str] = field(default_factory=list)
+    codes: list[str] = field(default_factory=list)
+
+
+def read(path: Path) -> dict[str, Term]:
+    """The terms of a file by id; obsolete ones have no parent. Raises InputError when it is missing or no OBO file."""
+    terms: dict[str, Term] = {}
+    identifier, inside = "", False
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for line in stream:
+                tag, _, value = line.strip().partition(": ")
+                if line.startswith("["):
+                    inside, identifier = line.startswith("[Term]"), ""
+                elif not inside:
+                    continue
+                elif tag == "id":
+                    identifier = value
+                    terms[identifier] = Term()
+                elif not identifier:
+                    continue
+                elif tag == "name":
+                    terms[identifier].names.append(value)
+                elif tag == "is_a":
+                    terms[identifier].parents.append(_first(value))
+                elif tag == "xref":
+                    system, _, code = _first(value).partition(":")
+                    if system in UMLS:
+                        terms[identifier].cuis.append(code)
+                    elif system.startswith(SNOMED):
+                        terms[identifier].codes.append(code)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: this OBO file cannot be read ({type(error).__name__}).") from None
+    if not any(term.parents for term in terms.values()):
+        raise InputError(f"{path}: no term with a parent (is_a). An ontology in OBO format is wanted here.")
+    return terms
+
+
+def _first(value: str) -> str:
+    """What comes before a comment or a qualifier."""
+    return value.split(" ", 1)[0]

@@ -1,0 +1,187 @@
+"""`patient_trajectories`: each clustered patient's record in windows of time, with a vector, a cluster and a place for each window.
+
+A window's vector is made by the transform that the patients' whole records gave, which is not learned anew; the window gets the
+cluster of most of the nearest whole records, the patient's own left out, and the mean place of those neighbours on the map of
+patients. So windows lie in the picture that is there already, without a second projection.
+
+The artifact holds `trajectories/` (one row for each window, `schemas.trajectories`) and `transitions.csv` (see `transitions`); on
+synthetic extracts where patients change, `agreement.json` as well. With `windows = "off"` it holds nothing.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline import jobs, schemas
+from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.clusters.assign import MOST, nearest_others, vote
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.clusters.methods import unit_length
+from ehr_pipeline.embeddings import windows
+from ehr_pipeline.embeddings.cohort import rows_of_shard
+from ehr_pipeline.embeddings.embed import WINDOWS, read_chunks
+from ehr_pipeline.embeddings.transform import Part, Transform
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.trajectories import transitions, truth
+from ehr_pipeline.trajectories.settings import TrajectoriesSettings
+
+FOLDER = "trajectories"
+
+
+def build(
+    artifacts: dict[str, Artifact],
+    settings: TrajectoriesSettings,
+    job: jobs.Job,
+    launch: Callable[[str, jobs.Job], None],
+    planted: Path | None,
+    work: Path,
+    out: Path,
+) -> Counts:
+    """Write the windows of the clustered patients. Returns counts of windows and of patients.
+
+    Chunk vectors are kept in `work` until all are there, so that a job which was killed goes on; the caller removes it. `planted`
+    is the truth folder of a synthetic extract.
+    """
+    if settings.windows == "off":
+        return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
+    clustered = schemas.read(artifacts["clusters"].file("clusters.arrow"))
+    members = _drawn(schemas.read(artifacts["cohort"].file("cohort.arrow")), clustered, settings.patients, job["seed"])
+    transform = Transform.read(artifacts["patient_embeddings"].path)
+    (work / WINDOWS).mkdir(parents=True, exist_ok=True)
+    np.save(work / "weights.npy", transform.weights)
+    schemas.write(work / "cohort.arrow", members)
+    divided: dict[str, Any] = {"divided": settings.windows, "years": settings.years}
+    places: dict[str, Any] = {
+        "checkpoint": str(artifacts["encoder_checkpoint"].file("checkpoint")),
+        "vocabulary": str(artifacts["vocabulary"].path),
+        "dataset": str(artifacts["patient_dataset"].file("patients")),
+        "cohort": str(work / "cohort.arrow"),
+        "weights": str(work / "weights.npy"),
+        "work": str(work),
+        WINDOWS: divided,
+    }
+    launch("ehr_pipeline.embeddings.embed", job | places)
+    known = _Known.read(artifacts, clustered, job["seed"])
+    found, few, parts = 0, 0, []
+    for path in artifacts["patient_dataset"].files("patients"):
+        rows = rows_of_shard(members, path.name)
+        windowed = windows.split(Shard.read(path), rows, **divided)
+        pooled = transform.apply(Part(windowed.shard, windowed.rows, read_chunks(work / WINDOWS / path.name)))
+        kept = np.flatnonzero(pooled.tokens >= settings.min_concepts)
+        found, few = found + len(pooled.tokens), few + len(pooled.tokens) - len(kept)
+        ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows[windowed.owner[kept]]))
+        made = _table(windowed, kept, ids, pooled.vectors_PD[kept], pooled.tokens[kept], known)
+        schemas.write(out / FOLDER / path.name, made)
+        parts.append(made.drop_columns(["vector"]))
+    table = pa.concat_tables(parts).combine_chunks()
+    course = transitions.Course.of(table)
+    clusters = np.unique(clustered.column("cluster").to_numpy())
+    transitions.write(out / transitions.FILE, course, clusters)
+    told: Counts = {}
+    if planted is not None:
+        told["agreement"] = truth.agreement(planted, table, clustered)
+        (out / "agreement.json").write_text(json.dumps(told["agreement"], indent=1) + "\n", encoding="utf-8")
+    several = len(course.first_and_last()[0])
+    return {
+        "rows_in": found,
+        "kept": table.num_rows,
+        "dropped": {"few_concepts": few},
+        "windows": settings.windows,
+        "years": settings.years,
+        "patients": {
+            "rows_in": clustered.num_rows,
+            "kept": several,
+            "dropped": {
+                "not_drawn": clustered.num_rows - members.num_rows,
+                "fewer_than_two_windows": members.num_rows - several,
+            },
+        },
+        **told,
+    }
+
+
+@dataclass(frozen=True)
+class _Known:
+    """The whole records that windows are compared with, at most MOST of them."""
+
+    ids: pa.Array
+    unit: NDArray[np.float32]
+    cluster: NDArray[np.int64]
+    points: NDArray[np.float32]
+    neighbours: int
+    """How many of them vote."""
+
+    @classmethod
+    def read(cls, artifacts: dict[str, Artifact], clustered: pa.Table, seed: int) -> "_Known":
+        """The clustered patients, or a part of them drawn at random."""
+        ids, vectors = read_vectors(artifacts["patient_embeddings"], "embeddings")
+        kept = np.arange(len(ids))
+        if len(kept) > MOST:
+            kept = np.sort(np.random.default_rng([seed, 0x7A1]).choice(len(ids), MOST, replace=False))
+        names = pa.array(ids, pa.string()).take(pa.array(kept))
+        table = clustered.take(pc.index_in(names, value_set=clustered.column("patient_id").combine_chunks()))
+        points = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float32)
+        cluster = table.column("cluster").to_numpy().astype(np.int64)
+        neighbours = int(artifacts["clusters"].manifest["settings"]["neighbours"])
+        return cls(names, unit_length(vectors[kept]), cluster, points, neighbours)
+
+    def place(
+        self, ids: pa.ChunkedArray, vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """Cluster (m,), share of neighbours that agree (m,) and place on the map (m, 2) of windows with vectors (m, D).
+
+        The place is the mean of those neighbours that are of the chosen cluster: a mean over all would lie between the islands of
+        the map, where nobody is.
+        """
+        own = pc.index_in(ids.combine_chunks(), value_set=self.ids).fill_null(-1).to_numpy().astype(np.int64)
+        found = nearest_others(vectors, self.unit, own, self.neighbours)
+        names, labels = np.unique(self.cluster, return_inverse=True)
+        label, share = vote(found, labels, len(names))
+        chosen = (found >= 0) & (labels[found] == label[:, None])
+        sums = np.einsum("mk,mkx->mx", chosen.astype(np.float32), self.points[found])
+        points = sums / np.maximum(chosen.sum(1), 1)[:, None]
+        return names[label], share, points.astype(np.float32)
+
+
+def _drawn(cohort: pa.Table, clustered: pa.Table, most: int, seed: int) -> pa.Table:
+    """The clustered patients of the cohort, or `most` of them drawn at random, in their order."""
+    embedded = pc.is_in(cohort.column("patient_id"), value_set=clustered.column("patient_id").combine_chunks())
+    members = cohort.filter(embedded).combine_chunks()
+    if members.num_rows <= most:
+        return members
+    chosen = np.random.default_rng([seed, 0x7A0]).choice(members.num_rows, most, replace=False)
+    return members.take(pa.array(np.sort(chosen)))
+
+
+def _table(
+    windowed: windows.Windows,
+    kept: NDArray[np.int64],
+    ids: pa.ChunkedArray,
+    vectors: NDArray[np.float32],
+    tokens: NDArray[np.int64],
+    known: _Known,
+) -> pa.Table:
+    """The kept windows of a shard, as `schemas.trajectories` lays them out."""
+    first = windowed.shard.patient_start[kept]
+    last = windowed.shard.patient_start[kept + 1] - 1
+    cluster, support, points = known.place(ids, vectors)
+    schema = schemas.trajectories(vectors.shape[1])
+    columns = [
+        ids,
+        windowed.number[kept],
+        pa.array(windowed.shard.visit_day[first], pa.int32()).cast(pa.date32()),
+        pa.array(windowed.shard.visit_day[last], pa.int32()).cast(pa.date32()),
+        tokens,
+        cluster,
+        support,
+        *points.T,
+        pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
+    ]
+    return pa.table(columns, names=schema.names).cast(schema)

@@ -1,0 +1,94 @@
+"""Transitions between clusters: from one window of a patient's record to the next, and from the first to the last.
+
+A window holds less than a whole record, so that some change their cluster by chance. Chance goes both ways: where nobody changes,
+windows are exchangeable, and as many go from A to B as from B to A. So a change is told from chance by the difference of the two
+numbers (McNemar 1947, exactly by the binomial distribution; Bowker 1948 for more than two states), from the first window to the
+last, where each patient counts once. Changes that are equally frequent both ways cannot be told from chance.
+
+`transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing is suppressed in it.
+"""
+
+import csv
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+FILE = "transitions.csv"
+COLUMNS = ("step", "from_cluster", "to_cluster", "patients", "patients_back", "ln_p")
+Integers = NDArray[np.int64]
+Steps = tuple[Integers, Integers, Integers]
+"""Patient, row of the window that is left, row of the one that is entered."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """The windows of all patients, each patient's in order of time. Axis: W windows."""
+
+    patient: Integers
+    number: Integers
+    cluster: Integers
+
+    @classmethod
+    def of(cls, table: pa.Table) -> "Course":
+        """The windows of a table of trajectories, in its order: the rows of a patient stand together, in order of time."""
+        names = table.column("patient_id").combine_chunks().dictionary_encode()
+        patient = names.indices.to_numpy().astype(np.int64)
+        number, cluster = (table.column(name).to_numpy().astype(np.int64) for name in ("window", "cluster"))
+        return cls(patient, number, cluster)
+
+    def consecutive(self) -> Steps:
+        """Pairs of windows that follow each other without a gap."""
+        follows = (np.diff(self.patient) == 0) & (np.diff(self.number) == 1)
+        left = np.flatnonzero(follows)
+        return self.patient[left], left, left + 1
+
+    def first_and_last(self) -> Steps:
+        """The first and the last window of every patient that has two or more."""
+        first = np.flatnonzero(np.diff(self.patient, prepend=-1))
+        last = np.append(first[1:], len(self.patient)) - 1
+        several = last > first
+        return self.patient[first[several]], first[several], last[several]
+
+    def table(self, steps: Steps, clusters: Integers) -> Integers:
+        """How many patients went from cluster (row) to cluster (column), (K, K); `clusters` (K,) are numbers, rising."""
+        place = np.searchsorted(clusters, self.cluster)
+        count = len(clusters)
+        pair = (steps[0] * count + place[steps[1]]) * count + place[steps[2]]
+        pairs = np.unique(pair) % (count * count)  # a patient who goes the same way twice counts once
+        return np.bincount(pairs, minlength=count * count).reshape(count, count)
+
+
+def log_p_one_way(counts: Integers) -> NDArray[np.float64]:
+    """ln of the exact p value that A to B and B to A are equally frequent, for each pair (K, K); 0 on the diagonal."""
+    both = counts + counts.T
+    fewer = np.minimum(counts, counts.T)
+    found: NDArray[np.float64] = np.minimum(np.log(2) + binom.logcdf(fewer, both, 0.5), 0)
+    found[both == 0] = 0
+    np.fill_diagonal(found, 0)
+    return found
+
+
+def write(path: Path, course: Course, clusters: Integers) -> None:
+    """Write the transitions, by first and last window, and by consecutive windows."""
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(_rows("first to last", course.table(course.first_and_last(), clusters), clusters, True))
+        consecutive = course.consecutive()
+        leaving = course.number[consecutive[1]]
+        for number in np.unique(leaving).tolist():
+            own = leaving == number
+            steps = (consecutive[0][own], consecutive[1][own], consecutive[2][own])
+            writer.writerows(_rows(f"{number} to {number + 1}", course.table(steps, clusters), clusters, False))
+
+
+def _rows(step: str, counts: Integers, clusters: Integers, tested: bool) -> Iterator[tuple[object, ...]]:
+    log_p = log_p_one_way(counts)
+    for row, column in zip(*np.nonzero(counts), strict=True):
+        test = f"{log_p[row, column]:.6g}" if tested and row != column else ""
+        yield (step, clusters[row], clusters[column], counts[row, column], counts[column, row], test)

@@ -1,0 +1,123 @@
+"""On synthetic extracts where patients change: how far the transitions that were found are those that were planted.
+
+The clusters' meaning is learned from patients who do not change: a cluster stands for the group that most of them have. So a
+window's cluster tells a group, to be compared with the group that the patient had at that time.
+"""
+
+import csv
+import datetime
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+CHANGES = "changes.csv"
+
+
+@dataclass(frozen=True)
+class Change:
+    """A planted change."""
+
+    left: str
+    joined: str
+    date: datetime.date
+
+
+@dataclass(frozen=True)
+class PlantedChanges:
+    """Who was in which group when."""
+
+    group_of: dict[str, str]
+    """Group at the beginning by patient id, for the cohort."""
+    changes: dict[str, Change]
+    """By patient id."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "PlantedChanges":
+        """Read the truth folder of a synthetic extract."""
+        with (folder / CHANGES).open(encoding="utf-8", newline="") as stream:
+            changes = {
+                row["patient_id"]: Change(row["from_group"], row["to_group"], datetime.date.fromisoformat(row["date"]))
+                for row in csv.DictReader(stream)
+            }
+        return cls(read_groups(folder), changes)
+
+
+def read_groups(folder: Path) -> dict[str, str]:
+    """The group of each cohort patient, at the beginning, by patient id."""
+    with (folder / "patients.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
+
+
+def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str, Any]:
+    """How far windows and patients agree with the truth.
+
+    `windows_right`: share of windows whose cluster stands for the group that the patient had then; windows in which a change falls
+    are left out. `changed_found`: of the patients who change and have their first and last window on the two sides of it, the share
+    whose windows stand for the group they left and the one they joined; `changed_found_by_chance`: the same if what was found were
+    dealt out anew among them. `unchanged_found`: of the others, the share whose first and last window stand for one group.
+    """
+    truth = PlantedChanges.read(folder)
+    group_of_cluster = meanings(truth, clustered)
+    ids = windows.column("patient_id").to_pylist()
+    told = [group_of_cluster.get(cluster, "") for cluster in windows.column("cluster").to_pylist()]
+    first, last = (windows.column(name).to_pylist() for name in ("first_date", "last_date"))
+    right: list[bool] = []
+    course: dict[str, list[tuple[str, str | None]]] = {}
+    for patient, group, begin, end in zip(ids, told, first, last, strict=True):
+        if patient not in truth.group_of:
+            continue
+        change = truth.changes.get(patient)
+        had: str | None = truth.group_of[patient]
+        if change is not None:
+            had = change.left if end < change.date else change.joined if begin >= change.date else None
+        course.setdefault(patient, []).append((group, had))
+        right += [group == had] if had is not None else []
+    changed, unchanged = [], []
+    for patient, states in course.items():
+        (begins, began), (ends, ended) = states[0], states[-1]
+        if len(states) < 2 or began is None or ended is None:
+            continue
+        if began != ended:
+            changed.append(((begins, ends), (began, ended)))
+        elif patient not in truth.changes:
+            unchanged.append(begins == ends)
+    return {
+        "patients_who_change": len(truth.changes),
+        "windows": len(right),
+        "windows_right": _share(right),
+        "changed": len(changed),
+        "changed_found": _share([found == planted for found, planted in changed]),
+        "changed_found_by_chance": _by_chance(changed),
+        "unchanged": len(unchanged),
+        "unchanged_found": _share(unchanged),
+    }
+
+
+def meanings(truth: PlantedChanges, clustered: pa.Table) -> dict[int, str]:
+    """The group that most of a cluster's patients have, of those who do not change."""
+    votes: dict[int, dict[str, int]] = {}
+    pairs = zip(clustered.column("patient_id").to_pylist(), clustered.column("cluster").to_pylist(), strict=True)
+    for patient, cluster in pairs:
+        if patient in truth.group_of and patient not in truth.changes:
+            own = votes.setdefault(cluster, {})
+            own[truth.group_of[patient]] = own.get(truth.group_of[patient], 0) + 1
+    return {cluster: max(sorted(own), key=own.__getitem__) for cluster, own in votes.items()}
+
+
+def _by_chance(changed: list[tuple[tuple[str, str], tuple[str, str]]]) -> float | None:
+    """The share that would be found if what was found were dealt out anew among those who change."""
+    if not changed:
+        return None
+    kinds: dict[tuple[str, str], NDArray[np.int64]] = {}
+    for side in (0, 1):
+        for pair in changed:
+            kinds.setdefault(pair[side], np.zeros(2, np.int64))[side] += 1
+    return round(float(sum(int(found) * int(planted) for found, planted in kinds.values()) / len(changed) ** 2), 4)
+
+
+def _share(right: list[bool]) -> float | None:
+    return round(sum(right) / len(right), 4) if right else None

@@ -1,0 +1,75 @@
+"""What the page says of change over time: planted moves with their direction, and no small count."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.reports import evolution
+from ehr_pipeline.reports.disclosure import Disclosure
+
+RULE = Disclosure(10)
+NUMBERS = np.array([1, 2, 4])
+
+
+def described(tmp_path: Path, flows: list[list[int]], others: int = 50) -> dict[str, object]:
+    """What is told of patients who went from cluster to cluster, two windows each."""
+    rows = []
+    for left, row in zip(NUMBERS.tolist(), flows, strict=True):
+        for entered, count in zip(NUMBERS.tolist(), row, strict=True):
+            for _ in range(count):
+                patient = f"p{len(rows) // 2}"
+                rows += [(patient, 0, left, left, 0.0), (patient, 1, entered, entered, 1.0)]
+    names = ["patient_id", "window", "cluster", "x", "y"]
+    table = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+    schemas.write(tmp_path / "trajectories" / "00000.arrow", table)
+    counts = {
+        "windows": "record",
+        "years": 5.0,
+        "kept": len(rows),
+        "dropped": {"few_concepts": 3},
+        "patients": {"kept": len(rows) // 2, "dropped": {"not_drawn": 0, "fewer_than_two_windows": others}},
+    }
+    ids = sorted(set(table.column("patient_id").to_pylist()))
+    cluster = [int(NUMBERS[number % 3]) for number in range(len(ids))]
+    clustered = pa.table({"patient_id": ids, "cluster": cluster, "x": np.arange(len(ids)), "y": np.ones(len(ids))})
+    found = evolution.describe(Artifact(tmp_path, {"counts": counts}), clustered, NUMBERS, RULE, tmp_path / "drawn")
+    assert found is not None
+    return found
+
+
+def cells(found: dict[str, object]) -> list[list[str]]:
+    return [row["cells"] for row in found["rows"]]  # type: ignore[attr-defined]
+
+
+def test_moves_are_told_with_their_direction(tmp_path: Path) -> None:
+    found = described(tmp_path, [[200, 60, 20], [12, 150, 0], [18, 30, 90]])
+    moves = [(move.left, move.entered, move.patients, move.back, move.q) for move in found["moves"]]  # type: ignore[attr-defined]
+    assert moves == [(1, 2, "60", "12", "<0.001"), (4, 2, "30", "…", "<0.001")]
+    assert cells(found)[0][:3] == ["200", "60", "20"]
+    assert found["stayed"] == "about 76 %"
+    assert found["steps"] == [(0, "about 580", "about 24 %")]
+    assert (tmp_path / "drawn" / "trajectories.png").stat().st_size > 5_000
+
+
+def test_a_move_of_few_is_not_told(tmp_path: Path) -> None:
+    found = described(tmp_path, [[200, 9, 0], [0, 150, 0], [0, 0, 90]])
+    assert found["moves"] == []
+    assert cells(found)[0][1] == "…"
+    assert not any(cell.isdigit() and int(cell) < 10 for row in cells(found) for cell in row)
+
+
+@pytest.mark.parametrize(("others", "shown"), [(50, True), (4, False), (0, True)])
+def test_the_few_who_are_left_out_do_not_follow_from_the_totals(tmp_path: Path, others: int, shown: bool) -> None:
+    found = described(tmp_path, [[200, 60, 20], [12, 150, 30], [18, 30, 90]], others)
+    assert cells(found)[0][:3] == ["200", "60", "20"]
+    assert (cells(found)[3][3] == "610") == shown
+
+
+def test_no_moves_at_all(tmp_path: Path) -> None:
+    found = described(tmp_path, [[200, 0, 0], [0, 150, 0], [0, 0, 90]])
+    assert found["moves"] == []
+    assert found["stayed"] == "about 99 %"  # in steps of at least ten patients

@@ -1,0 +1,129 @@
+"""Trajectories through the real chain: windows lie in the space of the whole records, and planted changes of state are found."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from ehr_pipeline import checks, schemas
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.trajectories import build
+from ehr_pipeline_tests.conftest import tiny_settings
+
+
+def table_of(pipeline: Pipeline) -> pa.Table:
+    artifact = pipeline.store.current("patient_trajectories")
+    return pa.concat_tables([schemas.read(path) for path in artifact.files("trajectories")])
+
+
+def beside(tiny: Pipeline, extract: Path, tmp_path: Path, **trajectories: object) -> Pipeline:
+    """The tiny study with other trajectories, in a copy of its store."""
+    shutil.copytree(tiny.store.root, tmp_path / "store")
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, trajectories=trajectories)
+    pipeline = Pipeline(study)
+    pipeline.patient_trajectories()
+    return pipeline
+
+
+def test_every_window_is_there_or_counted(tiny: Pipeline) -> None:
+    artifact = tiny.store.current("patient_trajectories")
+    frame = pl.DataFrame(table_of(tiny).drop_columns(["vector"]))
+    assert frame.height == artifact.counts["kept"] > 200
+    assert artifact.counts["rows_in"] == artifact.counts["kept"] + artifact.counts["dropped"]["few_concepts"]
+    assert artifact.counts["dropped"]["few_concepts"] > 0, "otherwise nothing is tested"
+    assert frame["tokens"].min() >= tiny.study.trajectories.min_concepts
+    clustered = pl.DataFrame(schemas.read(tiny.store.current("clusters").file("clusters.arrow")))
+    assert set(frame["cluster"]) <= set(clustered["cluster"])
+    assert set(frame["patient_id"]) <= set(clustered["patient_id"])
+    assert frame.select(pl.struct("patient_id", "window").is_duplicated().any()).item() is False
+    days = frame.select((pl.col("last_date") - pl.col("first_date")).dt.total_days())["last_date"]
+    assert days.min() >= 0
+    assert days.max() <= 5 * 366
+    several = frame.group_by("patient_id").len().filter(pl.col("len") > 1).height
+    assert artifact.counts["patients"]["kept"] == several
+    assert all(outcome.passed for outcome in tiny.check("patient_trajectories"))
+
+
+def test_a_window_that_holds_everything_is_the_whole_record(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """The transform is not learned anew, the window is embedded as a record is, and it lies where the record lies on the map."""
+    made = beside(tiny, extract, tmp_path, years=200.0, min_concepts=1)
+    table = table_of(made)
+    ids, vectors = read_vectors(tiny.store.current("patient_embeddings"), "embeddings")
+    assert table.column("patient_id").to_pylist() == ids
+    own = table.column("vector").combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
+    np.testing.assert_allclose(own, vectors, atol=2e-3)
+    clustered = schemas.read(tiny.store.current("clusters").file("clusters.arrow"))
+    assert np.mean(table.column("cluster").to_numpy() == clustered.column("cluster").to_numpy()) > 0.75
+    for axis in "xy":
+        assert np.corrcoef(table.column(axis).to_numpy(), clustered.column(axis).to_numpy())[0, 1] > 0.9
+    assert made.store.current("patient_trajectories").counts["patients"]["kept"] == 0
+
+
+def test_some_patients_drawn_at_random(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    made = beside(tiny, extract, tmp_path, patients=40, windows="age", years=10.0)
+    counts = made.store.current("patient_trajectories").counts
+    everybody = tiny.store.current("clusters").counts["kept"]
+    assert counts["patients"]["dropped"]["not_drawn"] == everybody - 40
+    assert len(set(table_of(made).column("patient_id").to_pylist())) <= 40
+    assert all(outcome.passed for outcome in made.check("patient_trajectories"))
+
+
+def test_without_trajectories_the_page_has_none(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    page = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
+    assert '<h2 id="evolution">' in page
+    made = beside(tiny, extract, tmp_path, windows="off")
+    assert all(outcome.passed for outcome in made.check("patient_trajectories"))
+    page = made.cluster_reports().file("report.html").read_text(encoding="utf-8")
+    assert "evolution" not in page.partition("<details><summary>All settings")[0]
+
+
+def test_a_window_lies_among_the_neighbours_of_its_cluster() -> None:
+    """Not between the islands of the map; and a patient's own record neither votes nor draws it near."""
+    angle = np.array([0.0, 0.1, 0.2, 0.9, 1.0, 0.45])
+    unit = np.stack([np.cos(angle), np.sin(angle)], axis=1).astype(np.float32)
+    points = np.array([[0, 0], [1, 0], [2, 0], [50, 0], [51, 0], [99, 99]], np.float32)
+    known = build._Known(pa.array(list("abcdef")), unit, np.array([7, 7, 7, 9, 9, 9]), points, 5)
+    cluster, support, place = known.place(pa.chunked_array([["f"]]), unit[5:])
+    assert cluster.tolist() == [7]
+    assert support[0] == pytest.approx(3 / 5)
+    assert place.tolist() == [[1, 0]]
+
+
+@pytest.fixture(scope="module")
+def changing(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
+    """600 patients of the cohort, of whom a sixth change from one group to another in the middle of their record."""
+    folder = tmp_path_factory.mktemp("changing")
+    generate(folder, 600, seed=7, cohort_share=1.0, plant="change")
+    clusters = {"n": 10, "resamples": 2, "compare": [], "permutations": 20}
+    pipeline = Pipeline(tiny_settings(folder, clusters=clusters))
+    pipeline.raw_records(EXTRACT)
+    for asset in checks.ORDER[1:-1]:
+        getattr(pipeline, asset)()
+    return pipeline
+
+
+def test_planted_changes_are_found(changing: Pipeline) -> None:
+    """Of the planted changes most are found with both groups right, at several times the rate of chance; few others change."""
+    found = changing.store.current("patient_trajectories").counts["agreement"]
+    assert found["changed"] > 30
+    assert found["changed_found"] > 0.65
+    assert found["changed_found_by_chance"] < 0.35
+    assert found["unchanged_found"] > 0.85
+    assert found["windows_right"] > 0.9
+    outcome = {outcome.name: outcome for outcome in changing.check("patient_trajectories")}["planted_changes"]
+    assert outcome.passed
+    assert outcome.figures["changed_found"] == found["changed_found"]
+
+
+def test_the_changes_are_one_way(changing: Pipeline) -> None:
+    """Transitions show the direction: from each group that is left several times as many go to the one they join as come back."""
+    artifact = changing.store.current("patient_trajectories")
+    rows = pl.read_csv(artifact.file("transitions.csv")).filter(
+        (pl.col("step") == "first to last") & (pl.col("from_cluster") != pl.col("to_cluster")) & (pl.col("ln_p") < -3)
+    )
+    assert rows.filter(pl.col("patients") > pl.col("patients_back")).height >= 3
