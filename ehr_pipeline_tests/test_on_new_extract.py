@@ -101,9 +101,13 @@ def test_only_the_new_and_changed_are_embedded(
     steady: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grown, asked = grow(steady, extract, tmp_path), embedded_patients(monkeypatch)
-    study = grown.study("embed")
-    run(replace(study, trajectories=replace(study.trajectories, windows="off")), EXTRACT, LATER)
+    run(without_trajectories(grown.study("embed")), EXTRACT, LATER)
     assert sum(asked) == len(embed.PARTS) * len(grown.new + grown.changed)
+
+
+def without_trajectories(study: Study) -> Study:
+    """The study without windows of time, which are embedded like patients."""
+    return replace(study, trajectories=replace(study.trajectories, windows="off"))
 
 
 def embedded_patients(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -306,7 +310,7 @@ def test_a_correction_embeds_whom_it_concerns(
         lines = path.read_text("latin-1").splitlines(keepends=True)
         path.write_text("".join(line for line in lines if not line.startswith(patient)), "latin-1")
     asked = embedded_patients(monkeypatch)
-    again = run(grown.study("embed"), EXTRACT, LATER)
+    again = run(without_trajectories(grown.study("embed")), EXTRACT, LATER)
     assert sum(asked) == len(embed.PARTS), "one patient, whole and in halves"
     first, before, now = (
         vectors(found)
