@@ -92,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
     release.set_defaults(command=_release)
-    for command in (run, check, export, explore, embed, assign, release):
+    scripts = commands.add_parser("job-scripts", help="print the scripts that launcher.backend = 'slurm' would send")
+    scripts.set_defaults(command=_job_scripts)
+    for command in (run, check, export, explore, embed, assign, release, scripts):
         command.add_argument(
             "--settings",
             type=Path,
@@ -311,6 +313,15 @@ def _ci_check(options: argparse.Namespace) -> int:
     )
     print(f"\nci-check: {verdict}")
     return FAILED if outcome.problems else 0
+
+
+def _job_scripts(options: argparse.Namespace) -> int:
+    from ehr_pipeline.engines import slurm
+
+    study = _study(options)
+    for what, script in slurm.preview(study.launcher, Path(study.study.store)).items():
+        print(f"==> {what}\n{script}")
+    return 0
 
 
 def _release(options: argparse.Namespace) -> int:

@@ -67,7 +67,7 @@ def data_split(pipeline: PipelineParam) -> Result:
 )
 def encoder_checkpoint(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
     """The encoder, trained from scratch by masked language modelling: a folder that `AutoModel` loads."""
-    return published(pipeline, pipeline.encoder_checkpoint(launcher.for_run(context)))
+    return published(pipeline, pipeline.encoder_checkpoint(launcher.for_run(context, pipeline)))
 
 
 @dg.asset(
@@ -93,7 +93,7 @@ def cohort(pipeline: PipelineParam) -> Result:
 )
 def patient_embeddings(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
     """One vector for each patient of the cohort."""
-    return published(pipeline, pipeline.patient_embeddings(launcher.for_run(context)))
+    return published(pipeline, pipeline.patient_embeddings(launcher.for_run(context, pipeline)))
 
 
 @dg.asset(

@@ -112,7 +112,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"encoder": {"learning_rate": 0.5}}, {"encoder_checkpoint"}),
     ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings"}),
     ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway
-    ({"launcher": {"processes": 2, "backend": "inprocess"}}, set()),
+    ({"launcher": {"processes": 2, "backend": "slurm"}}, set()),
     ({"concepts": {"neighbours": 5}}, {"concept_embeddings"}),
     ({"embeddings": {"pooling": {"select": "all"}}}, {"patient_embeddings"}),
     ({"embeddings": {"batch_tokens": 512}}, set()),
