@@ -94,7 +94,19 @@ def _parser() -> argparse.ArgumentParser:
     release.set_defaults(command=_release)
     scripts = commands.add_parser("job-scripts", help="print the scripts that launcher.backend = 'slurm' would send")
     scripts.set_defaults(command=_job_scripts)
-    for command in (run, check, export, explore, embed, assign, release, scripts):
+    planned = commands.add_parser("plan", help="what a study of a given size needs, and whether the settings fit")
+    planned.add_argument("--rows", type=float, required=True, help="rows of events, such as 3e9")
+    planned.add_argument(
+        "--machines",
+        nargs="+",
+        required=True,
+        help="COUNTxCORESxGIGABYTES[xGPUS], such as 8x32x256x1; the first is where ehr-pipeline runs",
+    )
+    planned.add_argument("--gpu-tokens", type=float, help="tokens a second of one GPU (benchmarks/gpu_training.py)")
+    planned.add_argument("--speed", type=float, default=1.0, help="speed of a core, beside 2.8 GHz Xeons (default: 1)")
+    planned.add_argument("--kept", type=float, default=1.0, help="share of the rows that become tokens (default: 1)")
+    planned.set_defaults(command=_plan)
+    for command in (run, check, export, explore, embed, assign, release, scripts, planned):
         command.add_argument(
             "--settings",
             type=Path,
@@ -322,6 +334,17 @@ def _job_scripts(options: argparse.Namespace) -> int:
     for what, script in slurm.preview(study.launcher, Path(study.study.store)).items():
         print(f"==> {what}\n{script}")
     return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from ehr_pipeline.planning import Machines, plan
+
+    machines = Machines.read(options.machines)
+    if options.rows < 1 or options.speed <= 0 or not 0 < options.kept <= 1:
+        raise UserError("--rows and --speed are above 0, --kept lies between 0 and 1")
+    made = plan(_study(options), options.rows, machines, options.gpu_tokens, options.speed, options.kept)
+    print(made.text())
+    return FAILED if made.problems else 0
 
 
 def _release(options: argparse.Namespace) -> int:

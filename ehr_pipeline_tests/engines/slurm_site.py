@@ -19,7 +19,7 @@ from ehr_pipeline_tests.engines.disturbing import until
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 SYSTEM = f"/usr/sbin:/sbin:{os.environ['PATH']}"
 # Two partitions: a job in 'urgent' preempts those in 'main', which go back into the queue. What was queued again may start after
-# cred_expire seconds. One node of two CPUs, however many this machine has, so that tests see the same everywhere.
+# cred_expire seconds. The node has as many CPUs as is said, however many this machine has.
 CONFIGURATION = """
 ClusterName=local
 SlurmctldHost={host}(127.0.0.1)
@@ -48,7 +48,7 @@ ReturnToService=2
 KillWait=2
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
 PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
 PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
 """
@@ -126,8 +126,8 @@ def _free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def running() -> Iterator[Site]:
-    """Start Slurm, and stop what was started."""
+def running(cpus: int = 2) -> Iterator[Site]:
+    """Start Slurm with one node of so many CPUs, and stop what was started."""
     if reason := absent():
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="ehr-slurm-"))
@@ -137,7 +137,7 @@ def running() -> Iterator[Site]:
     host = socket.gethostname().split(".")[0]
     configuration = folder / "slurm.conf"
     configuration.write_text(
-        CONFIGURATION.format(folder=folder, host=host, ports=_free_ports(2), user=getpass.getuser())
+        CONFIGURATION.format(folder=folder, host=host, ports=_free_ports(2), cpus=cpus, user=getpass.getuser())
     )
     site = Site(folder, os.environ | {"SLURM_CONF": str(configuration), "PATH": SYSTEM})
     key = folder / "munge" / "key"

@@ -217,6 +217,7 @@ def test_a_lost_machine_costs_no_result(cluster: Cluster, tmp_path: Path) -> Non
     def disturb() -> None:
         assert until(lambda: all(len(bucket.begun) == 1 for bucket in buckets))
         cluster.tell("remove")
+        assert until(lambda: not all(alive(pid) for bucket in buckets for pid in pids(bucket.begun)))
         (tmp_path / "go").touch()
 
     engine = ray_at(cluster.address, tmp_path / "store")
