@@ -72,8 +72,8 @@ def plan(
 ) -> Plan:
     """Reckon what a study of so many rows of text needs.
 
-    `gpu_tokens` is what one GPU of yours trains a second with the preset `published` (`benchmarks/gpu_training.py`); `speed` compares one
-    of your cores with one of those that the rates were measured on; `kept` is the share of the rows that become tokens.
+    `gpu_tokens` is what a GPU of yours trains a second with the preset `published` (`benchmarks/gpu_training.py`); `speed` compares
+    one of your cores with those that the rates were measured on; `kept` is the share of the rows that become tokens.
     """
     own, patients, tokens = study.launcher, rows / ROWS_PER_PATIENT, rows * kept
     workers = {
@@ -183,8 +183,8 @@ def _assumptions(
     )
     yield (
         f"training: all {study.encoder.max_epochs} epochs, {mflop(study.encoder):.0f} MFLOP a token at a vocabulary of"
-        f" {VOCABULARY:,}; {rates.CPU_TOKENS:,.0f} tokens/s of {rates.CPU_TOKEN_MFLOP:g} MFLOP on {rates.CPU_TOKENS_CORES} cores (training.py), in"
-        " proportion to cores"
+        f" {VOCABULARY:,}; {rates.CPU_TOKENS:,.0f} tokens/s of {rates.CPU_TOKEN_MFLOP:g} MFLOP on {rates.CPU_TOKENS_CORES} cores"
+        " (training.py), in proportion to cores"
     )
     if machines.gpus:
         yield (
@@ -215,7 +215,7 @@ def _problems(
             f" {first.gigabytes:g}: fewer workers, or more records.buckets"
         )
     if backend == "processes" and study.records.workers < first.cores // 2:
-        yield f"records.workers = {study.records.workers} leaves most of {first.cores} cores idle (so may those of events, patients)"
+        yield f"records.workers = {study.records.workers} leaves most of {first.cores} cores idle"
     if backend in ("inline", "processes") and len(machines.each) > 1:
         yield f"launcher.backend = {backend!r} uses one of {len(machines.each)} machines: 'ray' and 'slurm' use all"
     reach = machines.gpus if backend in ("ray", "slurm") else first.gpus

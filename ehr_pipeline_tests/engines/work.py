@@ -38,6 +38,11 @@ def square(bucket: Bucket) -> int:
     return bucket.number**2
 
 
+def nothing(job: int) -> int:
+    """No work at all."""
+    return job
+
+
 def run(job: jobs.Job) -> None:
     """A heavy job of several processes: counts to ten, one step a file, so that a new attempt goes on where the last ended."""
     import torch
