@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="materialise assets, checks included")
     run.add_argument(
         "--select",
-        help="which assets, in Dagster's selection syntax: 'clusters', '+clusters' (with what comes before),"
-        " 'vocabulary+' (and after), 'cohort,clusters' (default: all)",
+        help="which assets, in Dagster's selection syntax: 'clusters', '*clusters' (with all that comes before),"
+        " 'vocabulary*' (and all that comes after), '+' for one step, 'cohort,clusters' (default: all)",
     )
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")

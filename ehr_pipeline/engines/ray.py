@@ -145,6 +145,8 @@ class Ray:
             return None
         except ray.exceptions.RayActorError as error:
             return f"a process was killed, or its machine was lost: {str(error).splitlines()[0]}"
+        except ray.exceptions.RayError as error:  # such as a module that is not installed there
+            return str(error)
         finally:
             for each in actors:
                 ray.kill(each)

@@ -150,8 +150,10 @@ def running(cpus: int = 2) -> Iterator[Site]:
         site.start_scheduler()
         site.start("slurmd", "-D", "-f", str(configuration))
         assert until(site.idle, 60), _logs(folder)
-        yield site
-        site.cancel_all()
+        try:
+            yield site
+        finally:
+            site.cancel_all()
     finally:
         for daemon in reversed(site.daemons.values()):
             daemon.send_signal(signal.SIGTERM)
