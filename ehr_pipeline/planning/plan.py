@@ -172,10 +172,11 @@ def _assumptions(
         alone = rates.OUTSIDE.get(stage, 1.0)
         yield (
             f"{stage}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source}); {alone:.0%} of that"
-            " in one process whatever the backend"
+            " (backends.py) in one process whatever the backend"
         )
     yield "workers on buckets: " + ", ".join(f"{count} with {name}" for name, count in workers.items())
     yield (f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {per_bucket:.2f} GB each in work; the disk keeps up")
+    yield f"memory: {rates.RUN_GIGABYTES:g} GB for the run itself (data_scale.py), beside what each worker takes"
     yield (
         "sending a piece of work and starting its processes: "
         + ", ".join(f"{seconds:g} s with {name}" for name, seconds in rates.OVERHEAD.items())
@@ -208,7 +209,7 @@ def _problems(
     study: Study, rows: float, machines: Machines, made: Plan, workers: dict[str, int], per_bucket: float
 ) -> Iterator[str]:
     backend, first = study.launcher.backend, machines.first
-    together = per_bucket * min(workers["processes"], first.cores) + 1
+    together = per_bucket * workers["processes"] + rates.RUN_GIGABYTES
     if backend in ("inline", "processes") and together > first.gigabytes:
         yield (
             f"records.workers = {study.records.workers} takes {together:.0f} GB in work on buckets, the machine has"

@@ -132,3 +132,21 @@ def test_the_commands_for_slurm(tiny: Pipeline, extract: Path, tmp_path: Path) -
     assert "export OMP_WAIT_POLICY=passive" in told
     assert told.count("sent to Slurm as job") == 3
     assert_same(tmp_path, tiny)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ending_a_run_of_dagster_cancels_its_job(extract: Path, tmp_path: Path, sign: signal.Signals) -> None:
+    (launcher,) = blocks("Slurm", "toml")
+    settings, home = study(extract, tmp_path, launcher)
+    with slurm_site.running() as site:
+        node = site.run("sinfo", "--noheader", "--Format=NodeList").strip()
+        site.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")  # so that the job waits
+        command = [sys.executable, "-m", "ehr_pipeline.cli", "run", "--settings", str(settings)]
+        with (tmp_path / "told").open("wb") as told:
+            run = subprocess.Popen(command, cwd=tmp_path, env=site.environment | home, stdout=told, stderr=told)
+        assert until(lambda: b"pending" in (tmp_path / "told").read_bytes()), (tmp_path / "told").read_text()
+        run.send_signal(sign)
+        assert run.wait(60) != 0
+        assert set(site.states().values()) == {"CANCELLED"}
+        site.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    assert list((tmp_path / "store" / ".work").iterdir()) == []

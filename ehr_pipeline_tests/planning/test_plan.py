@@ -31,7 +31,8 @@ def row(script: str, *begins: str) -> list[str]:
 
 
 def test_rates_are_those_that_were_measured() -> None:
-    _, _, _, _, *stages, _ = row("data_scale.py", "10 times the rows")
+    _, _, _, _, *stages, memory = row("data_scale.py", "10 times the rows")
+    assert memory == f"{rates.RUN_GIGABYTES}"
     assert [f"{rate.seconds:.1f}" for rate in rates.STAGES.values()] == stages
     assert "30,000,000 rows, two workers" in section("data_scale.py")
     assert {(rate.rows, rate.workers) for rate in rates.STAGES.values()} == {(3e8, 2)}
