@@ -145,7 +145,7 @@ class Slurm:
         with (folder / SUBMITTED).open("a", encoding="ascii") as stream:
             stream.write(f"{job}\n")
         _log.info("%s: sent to Slurm as job %s", what, job)
-        telling, in_vain = _Telling(what, job), 0
+        telling, in_vain, finished = _Telling(what, job), 0, 0.0
         while True:
             time.sleep(self.settings.slurm.poll_seconds)
             found = commands.states(job)
@@ -158,13 +158,19 @@ class Slurm:
                     f"{what}: the job waits for what Slurm cannot give it ({', '.join(sorted(never))}). Change launcher.slurm"
                     " in the settings: `ehr-pipeline job-scripts` prints what is asked for."
                 )
-            if (folder / "error").is_file() or not left():
+            if (folder / "error").is_file():
                 self._cancel([job])  # what still runs of it is of no use
             elif any("launch failed" in reason for _, reason in found or ()):
                 self._cancel([job])  # Slurm would hold it until an administrator releases it
                 return {"LAUNCH_FAILED"}
             elif found is None or any(state not in commands.ENDED for state, _ in found):
-                continue
+                if left():
+                    continue
+                # Everything is there, so the job is about to end; should it not, it is of no use.
+                finished = finished or time.monotonic()
+                if time.monotonic() - finished < SETTLING:
+                    continue
+                self._cancel([job])
             ends = {state for state, _ in found or ()}
             self._settle(folder, ends, left)
             look()

@@ -74,6 +74,7 @@ def test_buckets_are_the_tasks_of_an_array_job(site: Site, tmp_path: Path, caplo
     shown = [number for number, line in enumerate(caplog.messages) if line.startswith("job.sh: ")]
     assert shown
     assert max(shown) < sent
+    assert set(site.states().values()) == {"COMPLETED"}
     assert list((tmp_path / "store" / ".work").iterdir()) == []
 
 
