@@ -69,6 +69,7 @@ class Site:
     folder: Path
     environment: dict[str, str]
     first_job: int = 0
+    forgotten: set[str] = field(default_factory=set)
     daemons: dict[str, "subprocess.Popen[bytes]"] = field(default_factory=dict)
 
     def run(self, *command: str) -> str:
@@ -97,10 +98,15 @@ class Site:
         self.daemons["slurmctld"].wait()
 
     def states(self) -> dict[str, str]:
-        """State of every job and array element that Slurm knows of."""
+        """State of every job and array element that Slurm knows of, but for those that were forgotten."""
         lines = self.run("squeue", "--noheader", "--array", "--states=all", "--Format=JobID:20,ArrayTaskID:10,State:20")
         parts = [line.split() for line in lines.splitlines()]
-        return {f"{job}_{task}": state for job, task, state in parts}
+        found = {f"{job}_{task}": state for job, task, state in parts}
+        return {name: state for name, state in found.items() if name not in self.forgotten}
+
+    def forget(self) -> None:
+        """Leave all jobs that there are out of `states`."""
+        self.forgotten |= set(self.states())
 
     def idle(self) -> bool:
         """Whether the node waits for work."""

@@ -49,6 +49,7 @@ def reached(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
     caplog.set_level(logging.INFO, "ehr_pipeline")
     yield
     site.cancel_all()
+    site.forget()
 
 
 def launcher(restarts: int = 1, processes: int = 1, **slurm: Any) -> LauncherSettings:
