@@ -1,4 +1,7 @@
-"""Work on buckets: the same function on every bucket, inline, on threads or on processes, with the same files as its result."""
+"""Work on buckets: the same function on every bucket, inline, on threads or on processes, with the same files as its result.
+
+`ehr_pipeline.engines` does the same on other machines; stages take whichever they are given (`Spread`).
+"""
 
 import multiprocessing
 import os
@@ -7,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.progress import Progress
@@ -23,6 +26,26 @@ PRELOADED = [
 ]
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+_LET_GO: list[Callable[[], None]] = []
+
+
+class Spread(Protocol):
+    """Applies a pure function of files and settings to every job, somewhere; results come in order of the jobs."""
+
+    def __call__(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
+        """Apply it. Raises UserError where a worker cannot do its work."""
+
+
+def at_end(let_go: Callable[[], None]) -> Callable[[], None]:
+    """Have a process that works on buckets call this when it has no more of them: close files that it kept open for all."""
+    _LET_GO.append(let_go)
+    return let_go
+
+
+def let_go_of_all() -> None:
+    """What `at_end` was told to do. An open file on a network file system keeps its folder from being removed."""
+    for let_go in _LET_GO:
+        let_go()
 
 
 def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:

@@ -50,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="materialise assets, checks included")
     run.add_argument(
         "--select",
-        help="which assets, in Dagster's selection syntax: 'clusters', '+clusters' (with what comes before),"
-        " 'vocabulary+' (and after), 'cohort,clusters' (default: all)",
+        help="which assets, in Dagster's selection syntax: 'clusters', '*clusters' (with all that comes before),"
+        " 'vocabulary*' (and all that comes after), '+' for one step, 'cohort,clusters' (default: all)",
     )
     run.set_defaults(command=_run)
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")
@@ -92,7 +92,21 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
     release.set_defaults(command=_release)
-    for command in (run, check, export, explore, embed, assign, release):
+    scripts = commands.add_parser("job-scripts", help="print the scripts that launcher.backend = 'slurm' would send")
+    scripts.set_defaults(command=_job_scripts)
+    planned = commands.add_parser("plan", help="what a study of a given size needs, and whether the settings fit")
+    planned.add_argument("--rows", type=float, required=True, help="rows of events, such as 3e9")
+    planned.add_argument(
+        "--machines",
+        nargs="+",
+        required=True,
+        help="COUNTxCORESxGIGABYTES[xGPUS], such as 8x32x256x1; the first is where ehr-pipeline runs",
+    )
+    planned.add_argument("--gpu-tokens", type=float, help="tokens a second of one GPU (benchmarks/gpu_training.py)")
+    planned.add_argument("--speed", type=float, default=1.0, help="speed of a core, beside 2.8 GHz Xeons (default: 1)")
+    planned.add_argument("--kept", type=float, default=1.0, help="share of the rows that become tokens (default: 1)")
+    planned.set_defaults(command=_plan)
+    for command in (run, check, export, explore, embed, assign, release, scripts, planned):
         command.add_argument(
             "--settings",
             type=Path,
@@ -311,6 +325,26 @@ def _ci_check(options: argparse.Namespace) -> int:
     )
     print(f"\nci-check: {verdict}")
     return FAILED if outcome.problems else 0
+
+
+def _job_scripts(options: argparse.Namespace) -> int:
+    from ehr_pipeline.engines import slurm
+
+    study = _study(options)
+    for what, script in slurm.preview(study.launcher, Path(study.study.store)).items():
+        print(f"==> {what}\n{script}")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from ehr_pipeline.planning import Machines, plan
+
+    machines = Machines.read(options.machines)
+    if options.rows < 1 or options.speed <= 0 or not 0 < options.kept <= 1:
+        raise UserError("--rows and --speed are above 0, --kept lies between 0 and 1")
+    made = plan(_study(options), options.rows, machines, options.gpu_tokens, options.speed, options.kept)
+    print(made.text())
+    return FAILED if made.problems else 0
 
 
 def _release(options: argparse.Namespace) -> int:

@@ -49,21 +49,34 @@ def main(run: Callable[[Job], None]) -> None:
     told = Path(job["error_file"]) if "error_file" in job else None
     if told is not None and told.is_file():
         raise SystemExit(USER_ERROR_CODE)  # started again, but what the user has to mend is still there
+    code, text = perform(run, job)
+    if code:
+        print(text, file=sys.stderr)
+        raise SystemExit(code)
+
+
+def perform(run: Callable[[Job], None], job: Job) -> tuple[int, str]:
+    """Run a job in this process, which is one of its processes. Returns 0, or an exit code with what went wrong.
+
+    A job may name an `error_file`, which gets the message of an error that the user can mend, and a `log_file`, which gets what the
+    first process logs.
+    """
     logger = logging.getLogger("ehr_pipeline")
     with ExitStack() as stack:
         if rank() == 0:
             logger.setLevel(logging.INFO)
             logger.addHandler(_handler(stack))
+            if "log_file" in job:
+                logger.addHandler(logging.FileHandler(job["log_file"], encoding="utf-8"))
         try:
             run(job)
         except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            if told is not None:
-                told.write_text(str(error), encoding="utf-8")
-            raise SystemExit(USER_ERROR_CODE) from None
+            if "error_file" in job:
+                Path(job["error_file"]).write_text(str(error), encoding="utf-8")
+            return USER_ERROR_CODE, f"error: {error}"
         except Exception:
-            print(f"{traceback.format_exc()}{FAILED_AT}{time.time()}", file=sys.stderr)
-            raise SystemExit(1) from None
+            return 1, f"{traceback.format_exc()}{FAILED_AT}{time.time()}"
+    return 0, ""
 
 
 def die_with_parent() -> None:

@@ -20,6 +20,7 @@ from ehr_pipeline import checks, continuing, fields, governance, jobs
 from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.continuing import origin
 from ehr_pipeline.drawing import learning_curves
+from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
 from ehr_pipeline.settings import Study
 
@@ -59,6 +60,7 @@ class Pipeline:
         self.overrides = dict(overrides or {})
         self._versions_meant = versions or {}
         self.store = Store(study.study.store)
+        self.engine = engine_for(study.launcher, self.store.root)
         self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
 
     # The assets, in the order of the flow.
@@ -71,7 +73,7 @@ class Pipeline:
         inputs, files = self._text_of(extract)
         previous = self._before_withdrawals(extract, inputs)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]))
-        make = guarded(files, lambda out: build.build(folder, settings, out, previous))
+        make = guarded(files, lambda out: build.build(folder, settings, out, previous, self.engine.spread))
         return self._make("raw_records", inputs, make, extract)
 
     def extract_catalog(self) -> Artifact:
@@ -96,7 +98,7 @@ class Pipeline:
             if not path.is_file():
                 raise InputError(f"{path}: there is no such file. It is named under [events] in the settings.")
         records, previous = self._records(), self._previous("mapped_events")
-        make = guarded(files, lambda out: build.build(records, settings, out, previous))
+        make = guarded(files, lambda out: build.build(records, settings, out, previous, self.engine.spread))
         states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
         before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
         own = origin(before, continuing.sizes(files))
@@ -131,7 +133,7 @@ class Pipeline:
         return self._make(
             "patient_dataset",
             inputs,
-            lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous),
+            lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous, self.engine.spread),
         )
 
     def data_split(self) -> Artifact:

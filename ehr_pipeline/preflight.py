@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from ehr_pipeline.concepts import ontology
+from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import read_dictionary
 from ehr_pipeline.governance import refuse_if_expired
@@ -48,6 +49,7 @@ def inspect(study: Study) -> Preflight:
     _lists(study, found)
     _consistency(study, found)
     _store(study, found)
+    found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     return found
 

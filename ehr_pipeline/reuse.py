@@ -50,6 +50,7 @@ class Memory:
             return None
         for name in found["files"]:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (out / name).unlink(missing_ok=True)  # of a worker that was killed here
             os.link(self.folder / name, out / name)
         counts: dict[str, int] = found["counts"]
         return counts

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import pydantic
 
@@ -20,6 +20,7 @@ from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option
@@ -45,25 +46,6 @@ class StudySettings:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class LauncherSettings:
-    """Where heavy jobs run."""
-
-    backend: Literal["torchrun", "inprocess"] = option(
-        "'torchrun': all GPUs or CPU cores of this machine, in processes of their own; 'inprocess': a plain call.",
-        "torchrun",
-        role="tuning",
-    )
-    processes: int = option("Processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
-    threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
-    restarts: int = option(
-        "How often a job is started again by itself after one of its processes died; it goes on from its last checkpoint.",
-        2,
-        role="tuning",
-        ge=0,
-    )
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Study:
     """Everything that one settings file says. Relative paths in it are relative to the file."""
 
@@ -73,7 +55,7 @@ class Study:
     vocabulary: VocabularySettings = option("The vocabulary.")
     patients: PatientsSettings = option("The patient data set and its split.", PatientsSettings())
     encoder: EncoderSettings = option("The encoder and its training.", EncoderSettings())
-    launcher: LauncherSettings = option("Where heavy jobs run.", LauncherSettings())
+    launcher: LauncherSettings = option("Where the work runs.", LauncherSettings())
     concepts: ConceptsSettings = option("The concept check.")
     embeddings: EmbeddingsSettings = option("The cohort and its embeddings.")
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())

@@ -69,6 +69,8 @@ def test_commands_are_known(page: Path) -> None:
                 "ui",
                 "release",
                 "ci-check",
+                "plan",
+                "job-scripts",
             )
         else:
             _parser().parse_args(words)

@@ -67,7 +67,7 @@ def data_split(pipeline: PipelineParam) -> Result:
 )
 def encoder_checkpoint(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
     """The encoder, trained from scratch by masked language modelling: a folder that `AutoModel` loads."""
-    return published(pipeline, pipeline.encoder_checkpoint(launcher.for_run(context)))
+    return published(pipeline, pipeline.encoder_checkpoint(launcher.for_run(context, pipeline)))
 
 
 @dg.asset(
@@ -93,7 +93,7 @@ def cohort(pipeline: PipelineParam) -> Result:
 )
 def patient_embeddings(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
     """One vector for each patient of the cohort."""
-    return published(pipeline, pipeline.patient_embeddings(launcher.for_run(context)))
+    return published(pipeline, pipeline.patient_embeddings(launcher.for_run(context, pipeline)))
 
 
 @dg.asset(
@@ -116,7 +116,7 @@ def clusters(pipeline: PipelineParam) -> Result:
 )
 def patient_trajectories(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
     """Each patient's record in windows of time: a vector, a cluster and a place on the map for each; transitions."""
-    return published(pipeline, pipeline.patient_trajectories(launcher.for_run(context)))
+    return published(pipeline, pipeline.patient_trajectories(launcher.for_run(context, pipeline)))
 
 
 @dg.asset(

@@ -94,7 +94,7 @@ def _selected(select: str | None) -> set[str]:
     if not keys:
         raise UserError(
             f"--select {select!r} selects no asset. Assets: {', '.join(ORDER)}."
-            " With what comes before: '+clusters'; after: 'clusters+'."
+            " With all that comes before: '*clusters'; after: 'clusters*'."
         )
     return {key.to_user_string() for key in keys}
 

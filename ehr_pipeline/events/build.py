@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline.buckets import Spread, map_buckets
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_codes
@@ -58,7 +58,13 @@ def inputs(settings: EventsSettings) -> list[Path]:
     return [Path(path) for path in named if path]
 
 
-def build(records: list[Artifact], settings: EventsSettings, out: Path, previous: Artifact | None = None) -> Counts:
+def build(
+    records: list[Artifact],
+    settings: EventsSettings,
+    out: Path,
+    previous: Artifact | None = None,
+    spread: Spread = map_buckets,
+) -> Counts:
     """Map the records of all extracts into `out`. Returns row counts and coverage. Raises InputError when nothing maps.
 
     Buckets that `previous` holds already are linked from it.
@@ -75,7 +81,7 @@ def build(records: list[Artifact], settings: EventsSettings, out: Path, previous
         )
         for name, group in zip(names, shards, strict=True)
     ]
-    finished = map_buckets(map_bucket, jobs, settings.workers, "mapping events")
+    finished = spread(map_bucket, jobs, settings.workers, "mapping events")
     mapping = mapping.with_columns(events=_events_of_code(jobs, mapping.height))
     lookup.unlink()
     remember(out, finished)

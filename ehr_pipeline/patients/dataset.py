@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import fields, rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline.buckets import Spread, map_buckets
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import derived, windows
 from ehr_pipeline.patients.settings import PatientsSettings
@@ -50,6 +50,7 @@ def build(
     settings: PatientsSettings,
     out: Path,
     previous: Artifact | None = None,
+    spread: Spread = map_buckets,
 ) -> Counts:
     """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left.
 
@@ -70,7 +71,7 @@ def build(
         )
         for shard in events.files("events")
     ]
-    finished = map_buckets(build_bucket, jobs, settings.workers, "building patients")
+    finished = spread(build_bucket, jobs, settings.workers, "building patients")
     remember(out, finished)
     total = summed(finished)
     if not total["patients"]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline.buckets import Spread, map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import codes, files, patients, sizing, withdrawals
@@ -57,7 +57,13 @@ def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
     return date
 
 
-def build(folder: Path, settings: RecordsSettings, out: Path, previous: Artifact | None = None) -> Counts:
+def build(
+    folder: Path,
+    settings: RecordsSettings,
+    out: Path,
+    previous: Artifact | None = None,
+    spread: Spread = map_buckets,
+) -> Counts:
     """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable files.
 
     `previous` is the same extract, read with the same settings apart from the list of withdrawals: it is filtered instead.
@@ -68,11 +74,11 @@ def build(folder: Path, settings: RecordsSettings, out: Path, previous: Artifact
         counts = previous.counts
     else:
         buckets = settings.buckets or sizing.buckets_for(input_files(folder, settings))
-        counts = _read(folder, replace(settings, buckets=buckets), out)
+        counts = _read(folder, replace(settings, buckets=buckets), out, spread)
     return withdrawals.apply(out, withdrawn, counts["buckets"], counts) if len(withdrawn) else counts
 
 
-def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
+def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) -> Counts:
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"
     names = [path.relative_to(folder).as_posix() for path in input_files(folder, settings)]
@@ -84,7 +90,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path) -> Counts:
     event_rows = shuffle_events(reading, shuffled)
     jobs = [BucketJob(bucket, shuffled, out, settings) for bucket in range(settings.buckets)]
     try:
-        results = map_buckets(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
+        results = spread(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
     finally:
         close_all()
     names = schemas.read(shuffled / "codes").column("code")

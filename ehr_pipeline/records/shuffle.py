@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.buckets import at_end
+
 RUNS, INDEX = "runs.arrow", "index.npy"
 TOGETHER = 1 << 16  # rows that are copied out of the file at once
 
@@ -98,6 +100,7 @@ def _open(folder: Path) -> _Opened:
     return _Opened(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
 
 
+@at_end
 def close_all() -> None:
     """Let go of all opened folders, so that their disk space is free once they are removed."""
     _open.cache_clear()

@@ -35,7 +35,7 @@ def settings_file(extract: Path, tmp_path: Path) -> Path:
 
 
 def write(path: Path, extract: Path, store: Path, **changes: dict[str, object]) -> None:
-    launcher = {"backend": "torchrun", "processes": 2, "threads": 1}
+    launcher = {"backend": "processes", "processes": 2, "threads": 1}
     write_settings(path, extract, store, launcher=launcher, **changes)
 
 

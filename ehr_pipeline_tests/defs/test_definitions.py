@@ -128,7 +128,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings", "patient_trajectories"}),
     ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway
     ({"encoder": {"on_new_extract": "retrain"}}, {"encoder_checkpoint", "patient_embeddings", "clusters"}),
-    ({"launcher": {"processes": 2, "backend": "inprocess"}}, set()),
+    ({"launcher": {"processes": 2, "backend": "slurm"}}, set()),
     ({"concepts": {"neighbours": 5}}, {"concept_embeddings"}),
     ({"embeddings": {"pooling": {"select": "all"}}}, {"patient_embeddings"}),
     ({"embeddings": {"batch_tokens": 512}}, set()),

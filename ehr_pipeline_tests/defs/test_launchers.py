@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline.defs.launchers import LAUNCHERS, TorchrunLauncher, die_with_parent, launcher_for
-from ehr_pipeline.settings import LauncherSettings
+from ehr_pipeline.engines.settings import LauncherSettings
 
 ROOT = Path(__file__).parents[2]
 JOB = "ehr_pipeline_tests.defs.waiting_job"

@@ -126,7 +126,7 @@ def test_heavy_jobs_run_under_torchrun_on_two_processes(
     home: Path, store: Path, extract: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     shutil.rmtree(store / "encoder")
-    changes = {"launcher": {"backend": "torchrun", "processes": 2, "threads": 1}, "encoder": {"max_epochs": 3}}
+    changes = {"launcher": {"backend": "processes", "processes": 2, "threads": 1}, "encoder": {"max_epochs": 3}}
     outcome = run(
         tiny_settings(extract, study={"store": str(store)}, **changes),
         "encoder_checkpoint,patient_embeddings,concept_embeddings",
@@ -143,7 +143,7 @@ def test_heavy_jobs_run_under_torchrun_on_two_processes(
 
 def test_the_message_of_a_failing_job_reaches_the_user(home: Path, store: Path, extract: Path) -> None:
     broken = {
-        "launcher": {"backend": "torchrun", "processes": 1},
+        "launcher": {"backend": "processes", "processes": 1},
         "encoder": {"learning_rate": 1e30, "warmup_steps": 0},
     }
     outcome = run(tiny_settings(extract, study={"store": str(store)}, **broken), "encoder_checkpoint")

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline import jobs
-from ehr_pipeline.pipeline import Launch
+from ehr_pipeline.pipeline import Launch, Pipeline
 
 
 class Launcher(dg.ConfigurableResource[Any]):
@@ -18,6 +18,6 @@ class Launcher(dg.ConfigurableResource[Any]):
         """Run `module.run(job)`. Raises UserError with the job's own message where it has one."""
         raise NotImplementedError
 
-    def for_run(self, context: dg.AssetExecutionContext) -> Launch:
+    def for_run(self, context: dg.AssetExecutionContext, pipeline: Pipeline) -> Launch:
         """`launch` within a Dagster run, as the library calls it."""
         return lambda module, job: self.launch(context, module, job)

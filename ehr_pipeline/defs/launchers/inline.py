@@ -7,7 +7,7 @@ from ehr_pipeline.defs.launchers.base import Launcher
 from ehr_pipeline.pipeline import launch_inprocess
 
 
-class InProcessLauncher(Launcher):
+class InlineLauncher(Launcher):
     """Runs a job where it is asked for; `processes` and `restarts` have no effect."""
 
     def launch(self, context: dg.AssetExecutionContext, module: str, job: jobs.Job) -> None:

@@ -1,0 +1,39 @@
+"""What every engine does, and the one that is always there: this machine."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from typing import Protocol, TypeVar
+
+from ehr_pipeline import jobs
+from ehr_pipeline.buckets import map_buckets
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+
+class Engine(Protocol):
+    """A place where work runs. Its methods return when the work is done, and end it when they are interrupted."""
+
+    def check(self) -> None:
+        """Look whether work could be sent. Raises UserError with what is missing; starts nothing."""
+
+    def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
+        """Apply a pure function of files and settings to every job; results in order of the jobs. Raises UserError."""
+
+    def launch(self, module: str, job: jobs.Job) -> None:
+        """Run `module.run(job)` on `launcher.processes` processes. Raises UserError."""
+
+
+class ThisMachine:
+    """Buckets on `workers` threads or processes, one after the other when that is 1; heavy jobs as a plain call."""
+
+    def check(self) -> None:
+        """The machine is there."""
+
+    def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
+        """Apply the function here."""
+        return map_buckets(function, jobs, workers, what)
+
+    def launch(self, module: str, job: jobs.Job) -> None:
+        """Run the job here. Under Dagster, the backend 'processes' starts it with torchrun in place of this."""
+        importlib.import_module(module).run(job)

@@ -1,0 +1,59 @@
+"""End a Slurm job whose sender is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's script.
+
+The sender counts up in a file of the folder as long as it lives. What is compared is how long the count has stood still by the
+clock of this machine; so clocks of machines may differ. Standard library only.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+COUNT, LAPSED = "alive", "lapsed"
+
+
+@contextmanager
+def beating(folder: Path, lapse: float) -> Iterator[None]:
+    """Count up in the folder until the end of the block, ten times in `lapse` seconds."""
+    ended = threading.Event()
+
+    def beat() -> None:
+        count = 0
+        while not ended.wait(lapse / 10 if count else 0):
+            count += 1
+            (folder / COUNT).write_text(str(count), encoding="ascii")
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def main(folder: Path, lapse: float) -> None:
+    """Wait until the count stands still for `lapse` seconds, then cancel the job; or until the script has ended."""
+    script, seen, since = os.getppid(), "", time.monotonic()
+    while os.getppid() == script:
+        try:
+            count = (folder / COUNT).read_text(encoding="ascii")
+        except OSError:
+            count = ""  # the sender is gone with its folder, or the disk does not answer
+        if count and count != seen:
+            seen, since = count, time.monotonic()
+        elif time.monotonic() - since > lapse:
+            print(f"the process that sent this job has not shown itself for {lapse:g} s: the job ends", flush=True)
+            if folder.is_dir():
+                (folder / LAPSED).touch()
+            subprocess.run(["scancel", os.environ["SLURM_JOB_ID"]], check=False)  # noqa: S607
+            return
+        time.sleep(min(1.0, lapse / 10))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), float(sys.argv[2]))

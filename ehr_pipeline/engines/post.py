@@ -1,0 +1,89 @@
+"""Folders in the store by which the process of a run and those that work for it on other machines speak to each other.
+
+    <store>/.work/<name>-<random>/        one piece of work: what is to be done, what was done, logs
+    <store>/.work/<name>-<random>/client  held (flock) by the process of the run; the lock dies with the process
+
+A folder is removed when its work has ended, however it ended. Folders of killed processes are found by their locks.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_log = logging.getLogger("ehr_pipeline")
+CLIENT = "client"
+
+
+@contextmanager
+def folder(store: Path, name: str) -> Iterator[Path]:
+    """A new folder for one piece of work, closed to others, as it may hold the text of errors."""
+    root = store / ".work"
+    root.mkdir(parents=True, exist_ok=True)
+    made = root / f".{name}-{uuid.uuid4().hex[:8]}"
+    made.mkdir(mode=0o700)
+    lock = _lock(made / CLIENT)
+    own = made.rename(root / made.name[1:])  # seen by others only now that it is locked
+    try:
+        yield own
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def left_behind(store: Path) -> Iterator[Path]:
+    """Folders of processes that were killed; each is removed after the caller has looked at it.
+
+    Where the file system knows no locks nothing is found.
+    """
+    for path in sorted((store / ".work").glob("[!.]*")):
+        if not (path / CLIENT).is_file():
+            continue
+        lock = _lock(path / CLIENT)
+        if lock is not None:
+            yield path
+            shutil.rmtree(path, ignore_errors=True)
+            os.close(lock)
+
+
+def _lock(path: Path) -> int | None:
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class Follower:
+    """Logs the lines that others add to a file."""
+
+    def __init__(self, path: Path):
+        self._path, self._read, self._rest = path, 0, ""
+
+    def look(self) -> None:
+        """Log the lines that are new, and whole."""
+        if not self._path.is_file():
+            return
+        with self._path.open("rb") as stream:
+            stream.seek(self._read)
+            new = stream.read()
+        self._read += len(new)
+        *lines, self._rest = (self._rest + new.decode("utf-8", errors="replace")).split("\n")
+        for line in lines:
+            _log.info("%s", line)
+
+
+def tail(paths: list[Path], lines: int = 15) -> str:
+    """The last lines of logs, for a message."""
+    told = []
+    for path in paths:
+        text = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        told += [f"The last lines of {path.name}:", *(f"    {line}" for line in text[-lines:])]
+    return "\n".join(told)

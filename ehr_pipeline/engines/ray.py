@@ -1,0 +1,287 @@
+"""Ray: buckets as Ray Core tasks, heavy jobs as actors of a placement group that run the same plain-torch loop.
+
+Ray Core directly, rather than through dagster-ray: the process of the run is the driver, so that its death ends everything that it
+started, and Dagster is not needed. Each piece of work connects, and disconnects at its end: nothing stays in the cluster's memory.
+"""
+
+import importlib
+import json
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ehr_pipeline import jobs
+from ehr_pipeline.buckets import let_go_of_all
+from ehr_pipeline.engines import batch, post
+from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.progress import Progress
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_log = logging.getLogger("ehr_pipeline")
+TASKS_PER_PLACE = 4  # so many tasks for each that runs at once: the last to end is not waited for long
+LOOK = 1.0  # seconds between two looks
+TOLD_EVERY = 60.0  # seconds between two lines that say the same
+Resources = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Ray:
+    """A Ray cluster that runs already. `store` lies where all of its machines see it."""
+
+    settings: LauncherSettings
+    store: Path
+
+    def check(self) -> None:
+        """Look whether the cluster answers, and could hold a task and a job."""
+        with _connected(self.settings) as ray:
+            _refuse_infeasible(ray, [_task_needs(self.settings)], "work on buckets")
+            _refuse_infeasible(ray, _job_needs(self.settings), "training and embedding")
+
+    def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
+        """Apply a pure function to every job, as Ray tasks. `workers` are those of one machine, and have no effect here."""
+        if not jobs:
+            return []
+        needs = _task_needs(self.settings)
+        with _connected(self.settings) as ray:
+            _refuse_infeasible(ray, [needs], what)
+            places = sum(
+                int(min(node.get(name, 0) // amount for name, amount in needs.items())) for node in _nodes(ray)
+            )
+            chunks = min(len(jobs), TASKS_PER_PLACE * places)
+            # What kills a worker (memory, a machine that is lost) is tried again by Ray; what the work itself raises is not.
+            task = ray.remote(
+                num_cpus=needs["CPU"],
+                memory=needs.get("memory"),
+                max_retries=self.settings.restarts,
+                retry_exceptions=False,
+            )(_work)
+            sent, software = {}, batch.software()
+            progress = Progress(what, len(jobs))
+            found: dict[int, list[Result]] = {}
+            for number in range(chunks):
+                sent[task.remote(software, function, list(jobs[number::chunks]))] = number
+            try:
+                while sent:
+                    ready, _ = ray.wait(list(sent), timeout=LOOK)
+                    if not ready:
+                        _refuse_infeasible(ray, [needs], what)
+                    for each in ready:
+                        number = sent.pop(each)
+                        found[number] = self._result(ray, each, what)
+                        progress.advance(len(found[number]))
+            except BaseException:
+                for each in sent:
+                    ray.cancel(each, force=True)
+                raise
+        return [found[number % chunks][number // chunks] for number in range(len(jobs))]
+
+    def launch(self, module: str, job: jobs.Job) -> None:
+        """Run a heavy job. What its first process logs is logged here as it comes."""
+        what = module.rsplit(".", 1)[-1]
+        bundles = _job_needs(self.settings)
+        with _connected(self.settings) as ray, post.folder(self.store, what) as folder:
+            log_file, error_file = folder / "progress.txt", folder / "error"
+            described = job | {"log_file": str(log_file), "error_file": str(error_file)}
+            follower = post.Follower(log_file)
+            for attempt in range(self.settings.restarts + 1):
+                _refuse_infeasible(ray, bundles, what)
+                told = self._attempt(ray, module, json.dumps(described), bundles, what, follower)
+                follower.look()
+                if told is None:
+                    return
+                if error_file.is_file():
+                    raise UserError(error_file.read_text(encoding="utf-8"))
+                _log.info("%s: attempt %d ended: %s", what, attempt + 1, told.splitlines()[-1])
+        raise UserError(
+            f"The job {module} on {len(bundles)} processes failed, and was started again {self.settings.restarts} times.\n{told}"
+        )
+
+    def _attempt(
+        self, ray: Any, module: str, job: str, bundles: list[Resources], what: str, follower: post.Follower
+    ) -> str | None:
+        """Start all processes, and wait until they end. Returns what went wrong in the first that failed, or None."""
+        from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+        group = ray.util.placement_group(bundles, strategy="PACK")
+        actors: list[Any] = []
+        try:
+            self._wait_for_places(ray, group, bundles, what)
+            actor = ray.remote(num_cpus=bundles[0]["CPU"], num_gpus=bundles[0].get("GPU", 0), max_restarts=0)(Rank)
+            actors = [
+                actor.options(scheduling_strategy=PlacementGroupSchedulingStrategy(group, number)).remote()
+                for number in range(len(bundles))
+            ]
+            address, port = ray.get(actors[0].meeting_place.remote())
+            hosts = ray.get([each.host.remote() for each in actors])
+            running = {}
+            for number, each in enumerate(actors):
+                environment = {
+                    "RANK": str(number),
+                    "WORLD_SIZE": str(len(actors)),
+                    "LOCAL_RANK": "0",  # Ray shows each process its own GPU only
+                    "LOCAL_WORLD_SIZE": str(hosts.count(hosts[number])),
+                    "MASTER_ADDR": address,
+                    "MASTER_PORT": str(port),
+                }
+                running[each.run.remote(module, job, environment)] = number
+            while running:
+                ready, _ = ray.wait(list(running), timeout=LOOK)
+                follower.look()
+                for each in ready:
+                    number = running.pop(each)
+                    code, text = ray.get(each)
+                    if code:
+                        return f"process {number} on {hosts[number]}: {text}"
+            return None
+        except ray.exceptions.RayActorError as error:
+            return f"a process was killed, or its machine was lost: {str(error).splitlines()[0]}"
+        except ray.exceptions.RayError as error:  # such as a module that is not installed there
+            return str(error)
+        finally:
+            for each in actors:
+                ray.kill(each)
+            ray.util.remove_placement_group(group)
+
+    def _wait_for_places(self, ray: Any, group: Any, bundles: list[Resources], what: str) -> None:
+        """Wait until the cluster has room. Raises UserError once it could not have it even when empty."""
+        told = -TOLD_EVERY
+        while not group.wait(timeout_seconds=LOOK):
+            _refuse_infeasible(ray, bundles, what)
+            if time.monotonic() - told > TOLD_EVERY:
+                told = time.monotonic()
+                _log.info("%s: waiting for %d x %s; free now: %s", what, len(bundles), bundles[0], _free(ray))
+
+    def _result(self, ray: Any, reference: Any, what: str) -> list[Any]:
+        try:
+            failed, results = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise UserError(f"{what}: work on a bucket failed.\n{error}") from None
+        except ray.exceptions.RayError as error:
+            raise UserError(
+                f"{what}: a worker was killed, and was started again {self.settings.restarts} times; most likely memory ran out."
+                f" Set launcher.ray.bucket_gigabytes, or more records.buckets. ({str(error).splitlines()[0]})"
+            ) from None
+        if failed:
+            raise UserError(failed)
+        return list(results)
+
+
+def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[Any]) -> tuple[str, list[Any]]:
+    """Do some jobs on a worker. Returns the message of an error that the user can mend, or the results."""
+    try:
+        batch.refuse_other(software)
+        results = [function(job) for job in jobs]
+    except UserError as error:
+        return str(error), []
+    finally:
+        let_go_of_all()
+    return "", results
+
+
+class Rank:
+    """One process of a heavy job, on a worker."""
+
+    def host(self) -> str:
+        """The name of its machine."""
+        return os.uname().nodename
+
+    def meeting_place(self) -> tuple[str, int]:
+        """An address and a free port at which all processes find each other."""
+        import ray
+
+        with socket.socket() as free:
+            free.bind(("", 0))
+            return ray.util.get_node_ip_address(), free.getsockname()[1]
+
+    def run(self, module: str, job: str, environment: dict[str, str]) -> tuple[int, str]:
+        """Run `module.run(job)`, and say how it ended."""
+        os.environ.update(jobs.WAITING | environment)
+        return jobs.perform(importlib.import_module(module).run, json.loads(job))
+
+
+@contextmanager
+def _connected(settings: LauncherSettings) -> Iterator[Any]:
+    """The module `ray`, connected to the cluster. Raises UserError when it is absent, or no cluster answers."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise UserError(
+            "launcher.backend is 'ray', but ray is not installed: pip install 'ehr-pipeline[ray]'."
+        ) from None
+    if ray.is_initialized():  # a notebook's own connection
+        yield ray
+        return
+    main = threading.current_thread() is threading.main_thread()
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGINT)} if main else {}
+    try:
+        _knock(settings.ray.address)
+        ray.init(settings.ray.address, log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"launcher.ray.address: no Ray cluster answers at {settings.ray.address!r} ({str(error).splitlines()[0]}). Start one"
+            " with `ray start --head`, and give the address that it tells."
+        ) from None
+    try:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)  # ray's own would end the process before Dagster hears of it
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError or ValueError when nothing listens at HOST:PORT: Ray itself would ask for minutes, then end the process."""
+    if address != "auto":
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def _task_needs(settings: LauncherSettings) -> Resources:
+    own = settings.ray
+    return {"CPU": own.bucket_cpus} | ({"memory": own.bucket_gigabytes * 1e9} if own.bucket_gigabytes else {})
+
+
+def _job_needs(settings: LauncherSettings) -> list[Resources]:
+    own = settings.ray
+    return [{"CPU": own.job_cpus} | ({"GPU": float(own.job_gpus)} if own.job_gpus else {})] * settings.processes
+
+
+def _nodes(ray: Any) -> list[Resources]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _free(ray: Any) -> dict[str, float]:
+    return {name: amount for name, amount in ray.available_resources().items() if name in ("CPU", "GPU", "memory")}
+
+
+def _refuse_infeasible(ray: Any, bundles: list[Resources], what: str) -> None:
+    """Raise UserError when the machines of the cluster could not hold these together, even if they did nothing else.
+
+    Ray itself would wait for ever.
+    """
+    nodes = [dict(node) for node in _nodes(ray)]
+    for bundle in bundles:
+        fitting = [node for node in nodes if all(node.get(name, 0) >= amount for name, amount in bundle.items())]
+        if not fitting:
+            has = "; ".join(
+                ", ".join(f"{node[name]:g} {name}" for name in ("CPU", "GPU", "memory") if name in node)
+                for node in _nodes(ray)
+            )
+            asked = ", ".join(f"{amount:g} {name}" for name, amount in bundle.items())
+            raise UserError(
+                f"{what}: the Ray cluster cannot hold {len(bundles)} x ({asked}), however long one waits. Its machines have: {has}."
+                " Change launcher.processes or launcher.ray, or add machines."
+            )
+        for name, amount in bundle.items():
+            fitting[0][name] -= amount

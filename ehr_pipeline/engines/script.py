@@ -1,0 +1,92 @@
+"""The scripts that are sent to Slurm: a template that a site can edit, filled in from the settings."""
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.jobs import WAITING
+
+OURS = Path(__file__).with_name("job.sh.j2")
+
+
+def for_buckets(settings: LauncherSettings, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
+    """The script of an array job: the tasks with these numbers, of so many."""
+    return _render(
+        settings,
+        folder,
+        name,
+        what=f"Work on buckets: {len(numbers)} of {tasks} tasks, each on a process of its own.",
+        log=f"{folder}/log-%a.txt",
+        options=settings.slurm.bucket_options,
+        nodes=1,
+        array=ranges(numbers),
+        tasks=tasks,
+        environment={},
+    )
+
+
+def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) -> str:
+    """The script of a heavy job under torchrun."""
+    # As torchrun on one machine: see ehr_pipeline.defs.launchers.torchrun.
+    environment = WAITING | {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    if settings.threads:
+        environment["OMP_NUM_THREADS"] = str(settings.threads)
+    return _render(
+        settings,
+        folder,
+        name,
+        what=f"{module} on {settings.processes} processes under torchrun.",
+        log=f"{folder}/log.txt",
+        options=settings.slurm.job_options,
+        nodes=settings.nodes,
+        processes_per_node=settings.processes // settings.nodes,
+        restarts=settings.restarts,
+        module=module,
+        array="",
+        environment=environment,
+    )
+
+
+def ranges(numbers: list[int]) -> str:
+    """Numbers as `sbatch --array` takes them: '0-3,7'."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and parts[-1][1] == number - 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def _render(settings: LauncherSettings, folder: Path, name: str, **values: Any) -> str:
+    if not str(folder).replace("/", "").replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise UserError(
+            f"study.store: Slurm takes the path {folder} apart. Use a folder of letters, digits, '-', '_' and '.' only."
+        )
+    own = settings.slurm
+    path = Path(own.template) if own.template else OURS
+    rules = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (a shell script; values that are not ours are quoted by the template)
+    )
+    rules.filters["quote"] = lambda value: shlex.quote(str(value))
+    try:
+        template = rules.from_string(path.read_text(encoding="utf-8"))
+        return template.render(
+            name=f"ehr-{name}",
+            folder=folder,
+            setup=own.setup,
+            python=own.python or sys.executable,
+            lapse_seconds=f"{own.lapse_seconds:g}",
+            **values,
+        )
+    except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise UserError(f"{path} (launcher.slurm.template){line}: {error}.") from None

@@ -1,0 +1,244 @@
+"""Time, disk, memory and GPUs by stage and backend; and whether the settings fit the machines."""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.planning import rates
+from ehr_pipeline.planning.machines import Machines
+from ehr_pipeline.progress import duration
+from ehr_pipeline.records import sizing
+from ehr_pipeline.settings import Study
+
+BACKENDS = ("inline", "processes", "ray", "slurm")
+ROWS_PER_PATIENT = 1115
+BYTES_PER_ROW_OF_TEXT, BYTES_PER_ROW_IN_STORE = 33, 25
+ROWS_PER_BUCKET, GIGABYTES_PER_BUCKET = 3e6, 0.15
+VOCABULARY, COHORT_SHARE = 36058, 0.02
+QUADRATIC_UP_TO = 1_000_000
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one stage needs."""
+
+    stage: str
+    seconds: dict[str, float | None]
+    """By backend; None where no rate was measured."""
+    disk: float = 0.0
+    """GB in the store."""
+    memory: float = 0.0
+    """GB of one process or worker."""
+    gpus: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Needs, what they rest on, and what does not fit."""
+
+    needs: list[Need]
+    assumptions: list[str]
+    problems: list[str] = field(default_factory=list)
+
+    def text(self) -> str:
+        """As a page to read."""
+        lines = [
+            f"{'stage':<20}" + "".join(f"{name:>13}" for name in BACKENDS) + f"{'disk GB':>10}{'GB each':>9}{'GPUs':>6}"
+        ]
+        for need in self.needs:
+            times = "".join(f"{_told(need.seconds[name]):>13}" for name in BACKENDS)
+            lines.append(f"{need.stage:<20}{times}{need.disk:>10,.0f}{need.memory:>9.1f}{need.gpus:>6}")
+        totals = "".join(f"{_told(self.total(name)):>13}" for name in BACKENDS)
+        lines.append(f"{'together':<20}{totals}{sum(need.disk for need in self.needs):>10,.0f}")
+        lines += ["", "It rests on:", *(f"- {each}" for each in self.assumptions)]
+        lines += ["", "The settings fit." if not self.problems else "The settings do not fit:"]
+        return "\n".join([*lines, *(f"- {each}" for each in self.problems)])
+
+    def total(self, backend: str) -> float | None:
+        """Seconds of the whole chain; None when those of a stage are not known."""
+        known = [need.seconds[backend] for need in self.needs]
+        return None if None in known else sum(each for each in known if each is not None)
+
+
+def plan(
+    study: Study,
+    rows: float,
+    machines: Machines,
+    gpu_tokens: float | None = None,
+    speed: float = 1.0,
+    kept: float = 1.0,
+) -> Plan:
+    """Reckon what a study of so many rows of text needs.
+
+    `gpu_tokens` is what a GPU of yours trains a second with the preset `published` (`benchmarks/gpu_training.py`); `speed` compares
+    one of your cores with those that the rates were measured on; `kept` is the share of the rows that become tokens.
+    """
+    own, patients, tokens = study.launcher, rows / ROWS_PER_PATIENT, rows * kept
+    workers = {
+        "inline": 1,
+        "processes": min(study.records.workers, machines.first.cores),
+        "ray": max(int(machines.cores // own.ray.bucket_cpus), 1),
+        "slurm": min(own.slurm.array_tasks, machines.cores),
+    }
+    buckets = study.records.buckets or _buckets(rows)
+    workers = {name: min(count, buckets) for name, count in workers.items()}
+    per_bucket = GIGABYTES_PER_BUCKET * max(rows / buckets / ROWS_PER_BUCKET, 0.1)
+    needs = []
+    disk = {"raw_records": rows * BYTES_PER_ROW_IN_STORE / 2, "mapped_events": rows * BYTES_PER_ROW_IN_STORE / 2}
+    disk["patient_dataset"] = tokens * rates.BYTES_PER_EVENT
+    for stage, rate in rates.STAGES.items():
+        seconds = {
+            name: _spread(rate, rows, count, speed) + _overhead(name, count, stage) for name, count in workers.items()
+        }
+        needs.append(
+            Need(stage, dict(seconds), disk.get(stage, 0) / 1e9, per_bucket if stage in rates.OUTSIDE else 0.5)
+        )
+    shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, own.processes
+    used = min(processes, machines.gpus)
+    one = min(processes, machines.first.gpus)
+    passes = study.encoder.max_epochs * tokens
+    training, embedding = {}, {}
+    embedded = 2 * COHORT_SHARE * tokens  # whole, and both halves
+    for name in BACKENDS:
+        gpus = used if name in ("ray", "slurm") else one if name == "processes" else min(one, 1)
+        cores = (
+            machines.first.cores
+            if name in ("inline", "processes")
+            else min(machines.cores, processes * machines.first.cores)
+        )
+        if gpus:
+            rate_of_all = gpu_tokens * gpus / shape if gpu_tokens else None
+            training[name] = passes / rate_of_all if rate_of_all else None
+            embedding[name] = embedded / (3 * rate_of_all) if rate_of_all else None
+        else:
+            training[name] = passes * shape / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
+            embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS * cores * speed)
+    needs.append(Need("encoder_checkpoint", training, 1, rates.TRAINING_GIGABYTES, used))
+    members = COHORT_SHARE * patients
+    vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
+    needs.append(Need("patient_embeddings", embedding, vectors, rates.TRAINING_GIGABYTES, used))
+    growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
+    clustering = rates.CLUSTER_SECONDS * growth / speed / machines.first.cores
+    needs.append(Need("clusters", dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
+    made = Plan(needs, list(_assumptions(study, rows, machines, gpu_tokens, speed, kept, workers, buckets, per_bucket)))
+    made.problems.extend(_problems(study, rows, machines, made, workers, per_bucket))
+    return made
+
+
+def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY) -> float:
+    """Millions of floating-point operations to train on a token: six for each weight of the layers, and of the head if masked."""
+    h, layers = encoder.hidden_size, encoder.layers
+    return 6 * (layers * (4 * h * h + 2 * h * encoder.feed_forward) + encoder.mask_share * vocabulary * h) / 1e6
+
+
+def _buckets(rows: float) -> int:
+    wanted = max(int(-(-rows * BYTES_PER_ROW_OF_TEXT // sizing.BYTES_PER_BUCKET)), 1)
+    return min(max(1 << (wanted - 1).bit_length(), sizing.SMALLEST), sizing.LARGEST)
+
+
+def _spread(rate: rates.Rate, stage_rows: float, workers: int, speed: float) -> float:
+    """Seconds of a stage: what one process does alone, and what is spread over workers."""
+    measured = rate.seconds * stage_rows / rate.rows / speed
+    outside = rates.OUTSIDE.get(rate.stage, 1.0)
+    return measured * (outside + (1 - outside) * rate.workers / workers)
+
+
+def _overhead(backend: str, workers: int, stage: str) -> float:
+    """Seconds to send work and to start its processes, once for each piece of work; the queue of a site is not in it."""
+    return rates.OVERHEAD.get(backend, 0.0) if stage in rates.OUTSIDE else 0.0
+
+
+def _assumptions(
+    study: Study,
+    rows: float,
+    machines: Machines,
+    gpu_tokens: float | None,
+    speed: float,
+    kept: float,
+    workers: dict[str, int],
+    buckets: int,
+    per_bucket: float,
+) -> Iterator[str]:
+    text = rows * BYTES_PER_ROW_OF_TEXT / 1e9
+    yield f"{rows:,.0f} rows of {BYTES_PER_ROW_OF_TEXT} bytes: {text:,.0f} GB of text in the landing folder"
+    yield (
+        f"{rows / ROWS_PER_PATIENT:,.0f} patients ({ROWS_PER_PATIENT:,} rows each, as in the published study);"
+        f" {kept:.0%} of the rows become tokens (--kept)"
+    )
+    yield f"rates grow in proportion to rows; a core is {speed:g} times as fast as those of benchmarks/RESULTS.md (--speed)"
+    for stage, rate in rates.STAGES.items():
+        alone = rates.OUTSIDE.get(stage, 1.0)
+        yield (
+            f"{stage}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source}); {alone:.0%} of that"
+            " (backends.py) in one process whatever the backend"
+        )
+    yield "workers on buckets: " + ", ".join(f"{count} with {name}" for name, count in workers.items())
+    yield (f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {per_bucket:.2f} GB each in work; the disk keeps up")
+    yield f"memory: {rates.RUN_GIGABYTES:g} GB for the run itself (data_scale.py), beside what each worker takes"
+    yield (
+        "sending a piece of work and starting its processes: "
+        + ", ".join(f"{seconds:g} s with {name}" for name, seconds in rates.OVERHEAD.items())
+        + " (backends.py); the waiting time in a site's queue is not in it"
+    )
+    yield (
+        f"training: all {study.encoder.max_epochs} epochs, {mflop(study.encoder):.0f} MFLOP a token at a vocabulary of"
+        f" {VOCABULARY:,}; {rates.CPU_TOKENS:,.0f} tokens/s of {rates.CPU_TOKEN_MFLOP:g} MFLOP on {rates.CPU_TOKENS_CORES} cores"
+        " (training.py), in proportion to cores"
+    )
+    if machines.gpus:
+        yield (
+            f"one GPU trains {gpu_tokens:,.0f} tokens/s with the preset 'published' (--gpu-tokens); GPUs add up"
+            if gpu_tokens
+            else "no GPU was measured: run benchmarks/gpu_training.py on one of yours, and give its tokens a second as --gpu-tokens"
+        )
+    yield (
+        f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves; {rates.EMBEDDED_TOKENS:,.0f} tokens/s"
+        " of a core (embedding.py), a third of the work of training on a GPU"
+    )
+    yield (
+        f"clustering: {rates.CLUSTER_SECONDS:g} s of processor time for {rates.CLUSTER_PATIENTS:,} patients (clustering.py), by"
+        f" the square up to {QUADRATIC_UP_TO:,} of them"
+    )
+    yield f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)"
+    yield "the catalog, the split, the concept check and the report take under a minute each"
+
+
+def _problems(
+    study: Study, rows: float, machines: Machines, made: Plan, workers: dict[str, int], per_bucket: float
+) -> Iterator[str]:
+    backend, first = study.launcher.backend, machines.first
+    together = per_bucket * workers["processes"] + rates.RUN_GIGABYTES
+    if backend in ("inline", "processes") and together > first.gigabytes:
+        yield (
+            f"records.workers = {study.records.workers} takes {together:.0f} GB in work on buckets, the machine has"
+            f" {first.gigabytes:g}: fewer workers, or more records.buckets"
+        )
+    if backend == "processes" and study.records.workers < first.cores // 2:
+        yield f"records.workers = {study.records.workers} leaves most of {first.cores} cores idle"
+    if backend in ("inline", "processes") and len(machines.each) > 1:
+        yield f"launcher.backend = {backend!r} uses one of {len(machines.each)} machines: 'ray' and 'slurm' use all"
+    reach = machines.gpus if backend in ("ray", "slurm") else first.gpus
+    if reach and study.launcher.processes != reach:
+        yield f"launcher.processes = {study.launcher.processes}, but there are {reach} GPUs within reach: one process for each"
+    if backend == "ray" and machines.gpus and not study.launcher.ray.job_gpus:
+        yield "launcher.ray.job_gpus = 0, so the training asks Ray for no GPU"
+    if backend == "ray" and 0 < study.launcher.ray.bucket_gigabytes < per_bucket:
+        yield f"launcher.ray.bucket_gigabytes = {study.launcher.ray.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
+    store = Path(study.study.store)
+    existing = next(path for path in (store, *store.parents) if path.exists())
+    free, needed = shutil.disk_usage(existing).free / 1e9, sum(need.disk for need in made.needs)
+    if free < needed:
+        yield f"study.store: {needed:,.0f} GB are needed, {free:,.0f} are free where this runs"
+    total, limit = made.total(backend), study.operation.max_runtime_hours * 3600
+    if total and total > limit:
+        hours = f"operation.max_runtime_hours = {limit / 3600:g}"
+        yield f"the chain takes {duration(total)}, but runs that start by themselves end after {hours}"
+
+
+def _told(seconds: float | None) -> str:
+    if seconds is None:
+        return "not known"
+    days = seconds / 86400
+    return f"{days:,.0f} days" if days >= 4 else duration(seconds)

@@ -1,0 +1,46 @@
+"""Rates as they were measured, each with the section of benchmarks/RESULTS.md that it comes from; a test compares the two.
+
+All on cores of a Xeon of 2.8 GHz. Yours differ: `--speed 1.5` says that a core is half as fast again.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How long a stage takes."""
+
+    stage: str
+    seconds: float
+    """Measured, by `workers`."""
+    rows: float
+    workers: int
+    source: str
+
+
+_SCALE = "data_scale.py, 10 times the rows"
+STAGES = {
+    "raw_records": Rate("raw_records", 104.0, 3e8, 2, _SCALE),
+    "mapped_events": Rate("mapped_events", 36.7, 3e8, 2, _SCALE),
+    "vocabulary": Rate("vocabulary", 2.1, 3e8, 2, _SCALE),
+    "patient_dataset": Rate("patient_dataset", 15.1, 3e8, 2, _SCALE),
+}
+BYTES_PER_EVENT = 5.1
+"""Of the patient data set (data_scale.py)."""
+RUN_GIGABYTES = 3.64
+"""Of all processes of a run with two workers, for 300 million rows; more rows are reckoned to take no more (data_scale.py)."""
+CPU_TOKENS = 1888.0
+"""Real tokens a second in training, preset `published`, float32, two cores (training.py)."""
+CPU_TOKENS_CORES = 2
+CPU_TOKEN_MFLOP = 26.0
+"""Of a real token of that training, forward and backward; other shapes are reckoned by it (training.py)."""
+TRAINING_GIGABYTES = 1.73
+"""Memory of a process that trains the preset `published` on a CPU (training_memory.py)."""
+EMBEDDED_TOKENS = 10775.0
+"""Tokens a second of one core, preset `published` (embedding.py)."""
+CLUSTER_SECONDS, CLUSTER_PATIENTS = 17.0, 53228
+"""Processor time of clustering so many patients (clustering.py)."""
+# The share of a stage that one process does alone, when two workers do the rest; and the seconds to send a piece of work
+# (backends.py). The shares come from an extract of 1.6 million rows, where what does not grow with rows weighs more.
+OUTSIDE = {"raw_records": 0.73, "mapped_events": 0.48, "patient_dataset": 0.24}
+OVERHEAD = {"ray": 1.3, "slurm": 3.4}

@@ -1,0 +1,62 @@
+"""What tests of engines need to disturb work while it runs, and to compare what it makes."""
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
+
+
+def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
+    """Whether a condition comes true in time."""
+    for _ in range(int(seconds * 10)):
+        if condition():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def pids(notes: list[Path]) -> list[int]:
+    """The process ids that work noted."""
+    return [int(note.read_text()) for note in notes]
+
+
+def meanwhile(work: Callable[[], Any], disturb: Callable[[], None]) -> Any:
+    """The result of work, during which something happens. Its thread does not keep the tests from ending when that fails."""
+    found: Future[Any] = Future()
+
+    def run() -> None:
+        try:
+            found.set_result(work())
+        except BaseException as error:
+            found.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()
+    disturb()
+    return found.result(120)
+
+
+def assert_same_files(pipeline: Pipeline, inline: Pipeline) -> None:
+    """Make the chain up to the patients' vectors, and compare the hashes of its data files with those that were made inline."""
+    made = pipeline.raw_records(EXTRACT)
+    assert made.data_version == inline.store.current("raw_records", EXTRACT).data_version
+    for asset in ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"):
+        assert getattr(pipeline, asset)().data_version == inline.store.current(asset).data_version, asset
+    trained = pipeline.encoder_checkpoint(pipeline.engine.launch)
+    assert trained.data_version == inline.store.current("encoder_checkpoint").data_version
+    for asset in ("concept_embeddings", "cohort"):
+        getattr(pipeline, asset)()
+    vectors = pipeline.patient_embeddings(pipeline.engine.launch)
+    assert vectors.data_version == inline.store.current("patient_embeddings").data_version

@@ -1,0 +1,152 @@
+"""The commands of docs/clusters.md, as they stand there, on a real Ray cluster and a real Slurm."""
+
+import importlib.util
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline.artifacts import Store
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.engines import slurm_site
+from ehr_pipeline_tests.engines.disturbing import until
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+
+
+def blocks(heading: str, language: str) -> list[str]:
+    """The fenced blocks of a language in a section."""
+    section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+
+
+def run(commands: str, settings: Path, environment: dict[str, str]) -> str:
+    """Run the lines of a block; what they print."""
+    told = ""
+    for line in commands.splitlines():
+        name, *words = shlex.split(line.replace("my_study.toml", str(settings)))
+        assert name == "ehr-pipeline"
+        done = subprocess.run(
+            [sys.executable, "-m", "ehr_pipeline.cli", *words],
+            cwd=settings.parent,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        told += done.stdout + done.stderr
+    return told
+
+
+def study(extract: Path, folder: Path, launcher: str) -> tuple[Path, dict[str, str]]:
+    """Settings with the launcher of a block, and the environment of a home of its own."""
+    values = tomllib.loads(launcher)
+    path = write_settings(folder / "study.toml", extract, folder / "store", **values)
+    home = {"EHR_STATE_DIR": str(folder / "state"), "DAGSTER_HOME": str(ROOT), "PYTHONPATH": str(ROOT)}
+    return path, home
+
+
+def assert_same(folder: Path, tiny: Pipeline) -> None:
+    """The data set is the one that was made inline."""
+    store = Store(folder / "store")
+    for asset in ("patient_dataset", "data_split"):
+        assert store.current(asset).data_version == tiny.store.current(asset).data_version
+
+
+@contextmanager
+def started(line: str) -> Iterator[None]:
+    """A command that runs until it is ended; it ends all that it started."""
+    process = subprocess.Popen(
+        shlex.split(line),
+        env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra 'ray' is not installed")
+def test_the_commands_for_ray(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    starting, running = blocks("Ray", "sh")
+    (launcher,) = blocks("Ray", "toml")
+    port = free_port()
+    head, other = starting.replace("HEAD:6379", f"127.0.0.1:{port}").replace("6379", str(port)).splitlines()
+    ray = str(Path(sys.executable).with_name("ray"))
+    small = "--num-cpus=1 --object-store-memory=100000000"
+    settings, home = study(extract, tmp_path, launcher.replace("HEAD:6379", f"127.0.0.1:{port}"))
+    with ExitStack() as stack:
+        stack.enter_context(started(f"{head.replace('ray', ray, 1)} {small} --include-dashboard=false"))
+        assert until(lambda: answers(port), 60)
+        stack.enter_context(started(f"{other.replace('ray', ray, 1)} {small}"))
+        assert until(lambda: nodes(port) == 2, 120)
+        told = run(running, settings, os.environ | home)
+    assert "settings and inputs are in order" in told
+    assert_same(tmp_path, tiny)
+
+
+def answers(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def nodes(port: int) -> int:
+    code = f"import ray; ray.init('127.0.0.1:{port}', log_to_driver=False); print(sum(n['Alive'] for n in ray.nodes()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    return int(done.stdout.split()[-1]) if done.returncode == 0 else 0
+
+
+def test_the_commands_for_slurm(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    (commands,) = blocks("Slurm", "sh")
+    (launcher,) = blocks("Slurm", "toml")
+    settings, home = study(extract, tmp_path, launcher)
+    with slurm_site.running() as site:
+        told = run(commands, settings, site.environment | home)
+        assert set(site.states().values()) == {"COMPLETED"}
+    assert "#SBATCH --time=24:00:00" in told
+    assert "export OMP_WAIT_POLICY=passive" in told
+    assert told.count("sent to Slurm as job") == 3
+    assert_same(tmp_path, tiny)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ending_a_run_of_dagster_cancels_its_job(extract: Path, tmp_path: Path, sign: signal.Signals) -> None:
+    (launcher,) = blocks("Slurm", "toml")
+    settings, home = study(extract, tmp_path, launcher)
+    with slurm_site.running() as site:
+        node = site.run("sinfo", "--noheader", "--Format=NodeList").strip()
+        site.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")  # so that the job waits
+        command = [sys.executable, "-m", "ehr_pipeline.cli", "run", "--settings", str(settings)]
+        with (tmp_path / "told").open("wb") as told:
+            run = subprocess.Popen(command, cwd=tmp_path, env=site.environment | home, stdout=told, stderr=told)
+        assert until(lambda: b"pending" in (tmp_path / "told").read_bytes()), (tmp_path / "told").read_text()
+        run.send_signal(sign)
+        assert run.wait(60) != 0
+        assert set(site.states().values()) == {"CANCELLED"}
+        site.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    assert list((tmp_path / "store" / ".work").iterdir()) == []

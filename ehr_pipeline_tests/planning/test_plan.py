@@ -1,0 +1,135 @@
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline import cli, settings
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.planning import Machines, plan, rates
+from ehr_pipeline.planning.plan import mflop
+from ehr_pipeline.shipped import shipped
+
+RESULTS = (Path(__file__).parents[2] / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+
+
+def study(**overrides: object) -> settings.Study:
+    return settings.load(shipped("demo/settings.toml"), {"encoder": {"preset": "published"}} | overrides)
+
+
+def section(script: str) -> str:
+    return RESULTS.split(f"<!-- {script} -->")[1].split(f"<!-- end of {script} -->")[0]
+
+
+def row(script: str, *begins: str) -> list[str]:
+    """The cells of the row of a table that begins so."""
+    for line in section(script).splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[: len(begins)] == list(begins):
+            return cells
+    raise AssertionError(begins)
+
+
+def test_rates_are_those_that_were_measured() -> None:
+    _, _, _, _, *stages, memory = row("data_scale.py", "10 times the rows")
+    assert memory == f"{rates.RUN_GIGABYTES}"
+    assert [f"{rate.seconds:.1f}" for rate in rates.STAGES.values()] == stages
+    assert "30,000,000 rows, two workers" in section("data_scale.py")
+    assert {(rate.rows, rate.workers) for rate in rates.STAGES.values()} == {(3e8, 2)}
+    assert f"{rates.BYTES_PER_EVENT} bytes an event" in section("data_scale.py")
+    assert row("training.py", "ours")[1] == f"{rates.CPU_TOKENS:,.0f}"
+    assert f"A real token needs {rates.CPU_TOKEN_MFLOP:.0f} MFLOP" in section("training.py")
+    assert row("training_memory.py", "40,000")[2] == f"{rates.TRAINING_GIGABYTES}"
+    assert row("embedding.py", "4%")[2] == f"{rates.EMBEDDED_TOKENS:,.0f}"
+    assert row("clustering.py", "easy", "ours, one thread")[3] == f"{rates.CLUSTER_SECONDS:.1f}"
+    assert f"{rates.CLUSTER_PATIENTS:,} x 256" in section("clustering.py")
+
+
+def test_shares_and_overheads_are_those_that_were_measured() -> None:
+    two = row("backends.py", "processes", "2")
+    for place, stage in enumerate(("raw_records", "mapped_events", "patient_dataset")):
+        outside, inside = (float(cell) for cell in two[2 + 2 * place : 4 + 2 * place])
+        assert rates.OUTSIDE[stage] == pytest.approx(outside / (outside + inside), abs=0.01)
+    for backend, seconds in rates.OVERHEAD.items():
+        assert seconds == pytest.approx(float(row("backends.py", backend, "2")[8]), abs=0.06)
+
+
+def test_the_reckoned_operations_of_a_token_are_those_of_the_benchmark() -> None:
+    assert mflop(study().encoder) == pytest.approx(rates.CPU_TOKEN_MFLOP, rel=0.05)
+
+
+def test_the_measured_run_is_reckoned_right() -> None:
+    own = study(records={"workers": 2}, events={"workers": 2}, patients={"workers": 2})
+    made = plan(own, 3e8, Machines.read(["1x2x24"]))
+    for need in made.needs[:4]:
+        assert need.seconds["processes"] == pytest.approx(rates.STAGES[need.stage].seconds)
+
+
+def test_more_machines_and_faster_cores_take_less_time() -> None:
+    def total(machines: str, speed: float = 1.0, backend: str = "ray") -> float:
+        return plan(study(launcher={"processes": 8}), 3e9, Machines.read([machines]), 1e6, speed).total(backend) or 0
+
+    assert total("8x32x256x1") < total("2x32x256x1") < total("1x32x256x1")
+    assert total("8x32x256x1", speed=2) < total("8x32x256x1")
+    assert total("8x32x256x1", backend="inline") == total("1x32x256x1", backend="inline")
+
+
+def test_training_on_a_gpu_is_known_only_when_it_was_measured() -> None:
+    machines, own = Machines.read(["2x32x256x4"]), study(launcher={"backend": "slurm", "processes": 8})
+    unknown = plan(own, 3e9, machines)
+    assert unknown.total("slurm") is None
+    assert "not known" in unknown.text()
+    training = next(
+        need for need in plan(own, 3e9, machines, gpu_tokens=1e6).needs if need.stage == "encoder_checkpoint"
+    )
+    seconds = 18 * 3e9 / (8 * 1e6) * mflop(own.encoder) / rates.CPU_TOKEN_MFLOP
+    assert training.seconds["slurm"] == pytest.approx(seconds)
+    assert training.gpus == 8
+
+
+@pytest.mark.parametrize(
+    ("machines", "overrides", "told"),
+    [
+        ("1x64x16", {"records": {"workers": 64, "buckets": 64}}, "records.workers = 64 takes"),
+        ("1x64x256", {"records": {"workers": 2}}, "leaves most of 64 cores idle"),
+        ("4x2x16", {}, "launcher.backend = 'processes' uses one of 4 machines"),
+        ("2x8x64x4", {"launcher": {"backend": "slurm"}}, "launcher.processes = 1, but there are 8 GPUs"),
+        ("2x8x64x1", {"launcher": {"backend": "ray", "processes": 2}}, "asks Ray for no GPU"),
+        (
+            "2x8x64",
+            {"launcher": {"backend": "ray", "ray": {"bucket_gigabytes": 0.01}}},
+            "launcher.ray.bucket_gigabytes = 0.01",
+        ),
+        ("1x2x16", {}, "the chain takes"),
+    ],
+)
+def test_what_does_not_fit_is_told(machines: str, overrides: dict[str, object], told: str) -> None:
+    base = {"records": {"buckets": 0}}
+    own = study(**settings.merged(base, overrides))  # type: ignore[arg-type]
+    assert any(told in problem for problem in plan(own, 3e9, Machines.read([machines])).problems)
+
+
+def test_what_fits_is_told() -> None:
+    own = study(records={"workers": 2, "buckets": 0})
+    made = plan(dataclasses.replace(own), 1e6, Machines.read(["1x2x16"]))
+    assert made.problems == []
+    assert "The settings fit." in made.text()
+
+
+def test_machines_are_read() -> None:
+    found = Machines.read(["2x8x64", "1x32x256.5x8"])
+    assert (len(found.each), found.cores, found.gpus, found.first.gpus) == (3, 48, 8, 0)
+    for wrong in ("8", "0x8x64", "2x8", "axbxc"):
+        with pytest.raises(UserError, match="is not COUNTxCORESxGIGABYTES"):
+            Machines.read([wrong])
+
+
+def test_the_command_prints_every_stage_and_assumption(capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(shipped("demo/settings.toml"))
+    assert cli.main(["plan", "--settings", path, "--rows", "1e6", "--machines", "1x2x16"]) == 0
+    printed = capsys.readouterr().out
+    for stage in (*rates.STAGES, "encoder_checkpoint", "patient_embeddings", "clusters", "together"):
+        assert re.search(rf"^{stage} ", printed, re.MULTILINE)
+    assert "It rests on:" in printed
+    assert cli.main(["plan", "--settings", path, "--rows", "3e9", "--machines", "1x2x16"]) == 1
+    assert cli.main(["plan", "--settings", path, "--rows", "0", "--machines", "1x2x16"]) == 2
