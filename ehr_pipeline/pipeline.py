@@ -16,26 +16,15 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import checks, continuing, fields, governance, jobs
-from ehr_pipeline.artifacts import STAGES, Artifact, Recipe, Store, guarded, hash_of, input_state
+from ehr_pipeline import checks, continuing, fields, governance, jobs, recipes
+from ehr_pipeline.artifacts import Artifact, Recipe, Store, guarded, hash_of, input_state
+from ehr_pipeline.checks import presence
 from ehr_pipeline.continuing import origin
 from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
+from ehr_pipeline.recipes import ENCODER_SHAPE, VERSIONS
 from ehr_pipeline.settings import Study
-
-# Raised when the same settings and inputs give another result.
-VERSIONS = dict.fromkeys(STAGES, "1") | {
-    "raw_records": "3",
-    "extract_catalog": "2",
-    "mapped_events": "4",
-    "patient_dataset": "2",
-    "encoder_checkpoint": "2",
-    "patient_embeddings": "3",
-    "clusters": "3",
-}
-# What the embedding job has to know of the encoder.
-ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 
 Launch = Callable[[str, jobs.Job], None]
 """Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
@@ -353,60 +342,9 @@ class Pipeline:
             "threads": study.launcher.threads,
         }
 
-    def own_settings(self, asset: str) -> dict[str, Any]:
-        """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
-        own: dict[str, Any]
-        study, seed = self.study, {"seed": self.study.study.seed}
-        encoder = fields.identity(study.encoder)
-        match asset:
-            case "raw_records":
-                own = {name: value for name, value in fields.identity(study.records).items() if name != "mode"}
-            case "extract_catalog":
-                own = {"mode": study.records.mode}
-            case "mapped_events":
-                own = fields.identity(study.events)
-            case "vocabulary":
-                own = fields.identity(study.vocabulary)
-            case "patient_dataset":
-                own = {name: value for name, value in fields.identity(study.patients).items() if name != "split"}
-            case "data_split":
-                own = fields.identity(study.patients.split)
-            case "encoder_checkpoint":
-                own = encoder | seed
-            case "concept_embeddings":
-                own = fields.identity(study.concepts) | seed
-            case "cohort":
-                own = {"cohort": fields.identity(study.embeddings.cohort)}
-            case "patient_embeddings":
-                own = {
-                    "pooling": fields.identity(study.embeddings.pooling),
-                    "preset": study.embeddings.preset,
-                    "vectors": fields.identity(study.embeddings.vectors),
-                    **{name: encoder[name] for name in ENCODER_SHAPE},
-                    **seed,
-                }
-            case "clusters":
-                own = fields.identity(study.clusters) | seed
-            case "patient_trajectories":
-                own = fields.identity(study.trajectories) | {name: encoder[name] for name in ENCODER_SHAPE} | seed
-            case "cluster_reports":
-                own = (
-                    fields.identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed
-                )
-            case _:
-                raise AssertionError(asset)
-        return own
-
     def code_version(self, asset: str) -> str:
-        """What Dagster compares to say that an asset is stale: the version of the stage and its own settings.
-
-        What new extracts do is one of them for the model and what is made with it. It is no part of the fingerprint, which names
-        what was gone on from instead.
-        """
-        own = self.own_settings(asset)
-        if asset in continuing.SOUND:
-            own |= {"on_new_extract": self.study.encoder.on_new_extract}
-        return f"{VERSIONS[asset]}-{hash_of(own)}"
+        """What Dagster compares to say that an asset is stale."""
+        return recipes.code_version(asset, self.study)
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
         """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
@@ -485,7 +423,10 @@ class Pipeline:
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""
-        settings, population = self.own_settings(asset), checks.population(asset, self.store, self.study)
+        settings, population = (
+            recipes.own_settings(asset, self.study),
+            presence.population(asset, self.store, self.study),
+        )
         governed = governance.label(asset, self.study.governance)
         return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
 
@@ -498,12 +439,14 @@ class Pipeline:
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
         """How an asset is made, whatever it is made of."""
-        own = self.own_settings(asset)
+        own = recipes.own_settings(asset, self.study)
         return VERSIONS[asset], continuing.method_of(own) if asset == "raw_records" else own
 
     def _case(self, asset: str, inputs: dict[str, str], own: str) -> continuing.Case:
         """An asset that is about to be made, to be asked what it goes on from."""
-        return continuing.Case(self.store, self.study, asset, VERSIONS[asset], self.own_settings(asset), inputs, own)
+        return continuing.Case(
+            self.store, self.study, asset, VERSIONS[asset], recipes.own_settings(asset, self.study), inputs, own
+        )
 
     def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
         """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
@@ -527,5 +470,5 @@ class Pipeline:
         found = self._previous("raw_records", extract)
         if found is None or found.manifest["inputs"] != inputs:
             return None
-        own, then = self.own_settings("raw_records"), found.manifest["settings"]
+        own, then = recipes.own_settings("raw_records", self.study), found.manifest["settings"]
         return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None

@@ -1,0 +1,200 @@
+"""What must hold of every artifact. The same checks show in the Dagster UI, gate every consumer, and run in CI.
+
+A check is a function that reads a published artifact and tells what it found. Blocking checks are those whose failure would
+ruin what follows: nothing is built on an artifact that failed one.
+"""
+
+from dataclasses import replace
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import STAGES, Artifact, Store
+from ehr_pipeline.checks import data, drift, encoder, patients, presence, rows
+from ehr_pipeline.checks.model import Check, Outcome
+from ehr_pipeline.settings import Study
+
+__all__ = ["CHECKS", "ORDER", "Check", "Outcome", "evaluate", "passes"]
+
+ORDER = tuple(STAGES)
+
+_PRESENT = Check(
+    "patients_present",
+    "Nobody who withdrew, or is absent from the newest snapshot, is in it.",
+    presence.of_present_patients,
+)
+_CONSERVED = Check(
+    "rows_conserved", "Every row that came in was kept, collapsed, or dropped with a reason.", rows.rows_conserved
+)
+
+CHECKS: dict[str, tuple[Check, ...]] = {
+    "raw_records": (
+        _CONSERVED,
+        Check(
+            "schema", "Columns of the event shards.", rows.schema("events", lambda artifact, study: schemas.RAW_EVENTS)
+        ),
+        Check(
+            "patient_schema",
+            "Columns of the patient shards.",
+            rows.schema("patients", lambda artifact, study: schemas.patients(study.records.attributes)),
+        ),
+        Check(
+            "rows_as_counted",
+            "The shards hold as many events as were counted.",
+            rows.rows_as_counted("events", lambda a: int(a.counts["kept"])),
+        ),
+    ),
+    "extract_catalog": (_CONSERVED,),
+    "mapped_events": (
+        _CONSERVED,
+        Check("schema", "Columns of the shards.", rows.schema("events", lambda artifact, study: schemas.MAPPED_EVENTS)),
+        Check(
+            "rows_as_counted",
+            "The shards hold as many events as were counted.",
+            rows.rows_as_counted("events", lambda a: int(a.counts["kept"])),
+        ),
+        Check("rows_taken_up", "Every raw event was taken up.", rows.rows_taken_up("extract_catalog", "")),
+        Check("mapping_coverage", "Share of events with a concept, against events.coverage_floor.", data.coverage),
+        *(
+            Check(
+                f"drift_{kind}",
+                f"The newest extract beside the one before: {told}.",
+                drift.beside_the_one_before(kind, told),
+                blocking=False,
+            )
+            for kind, told in (
+                ("volume", "events per patient, relative difference"),
+                ("codes", "difference of the code mix (0 to 1)"),
+                ("ages", "years between the mean years of birth"),
+                ("coverage", "difference of the share of events with a concept"),
+            )
+        ),
+    ),
+    "vocabulary": (
+        _CONSERVED,
+        Check(
+            "rows_taken_up",
+            "The concepts of every mapped event were counted.",
+            rows.rows_taken_up("mapped_events", "events"),
+        ),
+        Check("vocabulary_size", "Enough concepts to train on, against vocabulary.min_size.", data.size),
+    ),
+    "patient_dataset": (
+        _CONSERVED,
+        Check(
+            "schema",
+            "Columns of the shards.",
+            rows.schema("patients", lambda artifact, study: schemas.patient_dataset(study.attributes)),
+        ),
+        Check("rows_taken_up", "Every mapped event was taken up.", rows.rows_taken_up("mapped_events", "")),
+        Check(
+            "rows_as_counted",
+            "The shards hold as many patients as were counted.",
+            rows.rows_as_counted("patients", lambda a: int(a.counts["patients"]["kept"])),
+        ),
+        Check(
+            "tokens_in_vocabulary", "Every token id belongs to a concept of the vocabulary.", data.tokens_in_vocabulary
+        ),
+    ),
+    "data_split": (
+        _CONSERVED,
+        Check("schema", "Columns of the shards.", rows.schema("split", lambda artifact, study: schemas.SPLIT)),
+        Check(
+            "no_patient_on_both_sides",
+            "Each patient is on one side, and both sides have patients.",
+            data.no_patient_on_both_sides,
+        ),
+    ),
+    "encoder_checkpoint": (
+        Check(
+            "better_than_frequency",
+            "The validation loss is finite, and better than guessing by frequency.",
+            encoder.better_than_frequency,
+        ),
+        Check(
+            "vocabulary_fits",
+            "The checkpoint was trained with the current vocabulary, or with one that grew into it.",
+            encoder.checkpoint_fits,
+        ),
+    ),
+    "concept_embeddings": (
+        _CONSERVED,
+        Check("vectors_finite", "No concept vector holds NaN or infinity.", encoder.vectors_finite),
+    ),
+    "cohort": (_CONSERVED,),
+    "patient_embeddings": (
+        _CONSERVED,
+        Check(
+            "everybody_accounted_for",
+            "Every cohort patient has a vector, or is counted.",
+            patients.everybody_accounted_for,
+        ),
+        Check("embeddings_sound", "Vectors are finite, and do not all point the same way.", encoder.embeddings_sound),
+    ),
+    "clusters": (
+        _CONSERVED,
+        Check("no_empty_cluster", "As many clusters as asked for.", patients.no_empty_cluster),
+        Check(
+            "eigenvectors_converged",
+            "The eigenvectors that spectral clusters are made of are exact.",
+            patients.eigenvectors_converged,
+            blocking=False,
+            applies=lambda study: study.clusters.method == "spectral",
+        ),
+        Check(
+            "clusters_stable",
+            "Random halves of the patients give the same clusters, against clusters.unstable_below.",
+            patients.clusters_stable,
+            blocking=False,
+        ),
+        Check(
+            "evidence_of_subgroups",
+            "The split-half test finds more agreement than chance.",
+            patients.evidence,
+            blocking=False,
+        ),
+        Check(
+            "planted_groups",
+            "On synthetic extracts: clusters agree with what was planted.",
+            patients.planted_groups,
+            blocking=False,
+            applies=lambda study: bool(study.clusters.truth),
+        ),
+    ),
+    "patient_trajectories": (
+        _CONSERVED,
+        Check(
+            "clustered_taken_up", "Every clustered patient was taken up, or is counted.", patients.clustered_taken_up
+        ),
+        Check(
+            "planted_changes",
+            "On synthetic extracts where patients change: the transitions are those that were planted.",
+            patients.planted_changes,
+            blocking=False,
+            applies=lambda study: bool(study.clusters.truth),
+        ),
+    ),
+    "cluster_reports": (
+        _CONSERVED,
+        Check("page_whole", "The page is complete, and links to nothing outside.", patients.page_whole),
+    ),
+}
+
+
+CHECKS = {name: (_PRESENT, *checks) for name, checks in CHECKS.items()} | {
+    # A checkpoint holds no patient, but it has learnt from those who left: it is flagged, and used until it is trained again.
+    "encoder_checkpoint": (replace(_PRESENT, blocking=False), *CHECKS["encoder_checkpoint"]),
+}
+
+
+def passes(name: str, asset: str, artifact: Artifact, store: Store, study: Study) -> bool:
+    """Whether an artifact, current or not, passes one check."""
+    return next(check.test(artifact, store, study)[0] for check in CHECKS[asset] if check.name == name)
+
+
+def evaluate(asset: str, artifact: Artifact, store: Store, study: Study) -> list[Outcome]:
+    """Run the checks of an asset on its artifact."""
+    outcomes = []
+    for check in CHECKS[asset]:
+        if check.applies(study):
+            passed, message, figures = check.test(artifact, store, study)
+            outcomes.append(Outcome(check.name, passed, message, check.blocking, figures))
+    return outcomes

@@ -1,0 +1,66 @@
+"""Checks of what the data hold: coverage, vocabulary, token ids, split."""
+
+import json
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.settings import Study
+
+
+def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Share of events with a concept."""
+    share, floor = artifact.counts["coverage_of_events"], study.events.coverage_floor
+    worst = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))["by_namespace"]
+    lost = ", ".join(f"{name} {row['events'] - row['mapped_events']:,}" for name, row in list(worst.items())[:3])
+    message = f"{share:.1%} of events are mapped (events.coverage_floor = {floor:.1%}); most lost: {lost}"
+    return (
+        share >= floor,
+        message,
+        {"coverage_of_events": share, "coverage_of_codes": artifact.counts["coverage_of_codes"]},
+    )
+
+
+def size(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Enough concepts to train on."""
+    size, smallest = artifact.counts["kept"], study.vocabulary.min_size
+    return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": float(size)}
+
+
+def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every token id belongs to a concept."""
+    size = store.current("vocabulary").counts["kept"]
+    outside = 0
+    for path in artifact.files("patients"):
+        tokens = (
+            schemas.read(path, ["visits"])
+            .column("visits")
+            .combine_chunks()
+            .flatten()
+            .field("concepts")
+            .flatten()
+            .to_numpy()
+        )
+        outside += int(((tokens < 5) | (tokens >= 5 + size)).sum())
+    return not outside, f"{outside:,} token ids lie outside the vocabulary", {"outside": float(outside)}
+
+
+def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Each patient is on one side, and both sides have patients."""
+    dataset = store.current("patient_dataset")
+    seen, twice, misplaced = {"train": 0, "validation": 0}, 0, 0
+    for path in artifact.files("split"):
+        table = schemas.read(path)
+        ids, sides = table.column("patient_id").to_pylist(), table.column("side").to_pylist()
+        twice += len(ids) - len(set(ids))  # a patient lies in one bucket only, so shards do not share patients
+        misplaced += (
+            ids != schemas.read(dataset.file(f"patients/{path.name}"), ["patient_id"]).column("patient_id").to_pylist()
+        )
+        for side in seen:
+            seen[side] += sides.count(side)
+    passed = not twice and not misplaced and all(seen.values())
+    return (
+        passed,
+        f"{twice} patients stand on both sides; {misplaced} shards do not fit the data set",
+        {side: float(number) for side, number in seen.items()},
+    )

@@ -1,0 +1,39 @@
+"""Checks of the newest extract beside the one before it."""
+
+import csv
+import json
+from functools import cache
+from pathlib import Path
+
+from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.records import drift
+from ehr_pipeline.settings import Study
+
+
+def beside_the_one_before(kind: str, told: str) -> Test:
+    """The newest extract of the catalog beside the one before it."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        listed = json.loads(store.current("extract_catalog").file("catalog.json").read_text(encoding="utf-8"))
+        if len(listed) < 2:
+            return True, "there is no extract before this one", {}
+        before, newest = sorted(listed)[-2:]
+        old, new = (drift.profile(store.current("raw_records", name).path) for name in (before, newest))
+        if min(old.patients, new.patients) < max(drift.SMALLEST, study.reports.suppress_below):
+            return True, f"too few patients in the bucket to compare {newest} with {before}", {}
+        found = drift.differences(new, old, _mapped_codes(artifact.file("mapping.csv"))).get(kind)
+        if found is None:
+            return True, f"{newest} or {before} does not tell it", {}
+        limit = drift.LIMITS[kind]
+        message = f"{newest} beside {before}: {told} {found:.3f} (a drift from {limit:g} on)"
+        return found < limit, message, {kind: found}
+
+    return test
+
+
+@cache
+def _mapped_codes(path: Path) -> frozenset[str]:
+    """The codes that have a concept, as they are recorded."""
+    with path.open(encoding="utf-8", newline="") as stream:
+        return frozenset(row["code"] for row in csv.DictReader(stream) if row["concept"])

@@ -1,0 +1,71 @@
+"""Checks of the encoder and of its vectors."""
+
+import json
+
+import numpy as np
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.settings import Study
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The validation loss is finite, and better than guessing by frequency."""
+    metrics = json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))
+    loss, baseline = metrics["best"]["validation_loss"], metrics["baseline"]["loss"]
+    message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
+    return bool(np.isfinite(loss) and loss < baseline), message, {"validation_loss": loss, "baseline_loss": baseline}
+
+
+def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The checkpoint was trained with the vocabulary, or with one that grew into it."""
+    vocabulary = Vocabulary.read(store.current("vocabulary").path)
+    config = json.loads(artifact.file("checkpoint/config.json").read_text(encoding="utf-8"))
+    found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
+    message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"
+    added = vocabulary.size - own.size
+    if found == own.hash and added:
+        message += f", which it grew into by {added:,} concepts that this encoder does not know"
+    return found == own.hash, message, {"unknown_concepts": float(added)}
+
+
+def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
+    """No concept vector holds NaN or infinity."""
+    vectors = np.load(artifact.file("vectors.npy"), mmap_mode="r")
+    bad = int((~np.isfinite(vectors)).any(1).sum())
+    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": float(bad)}
+
+
+SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"
+
+
+def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Patient vectors are finite, and do not all point the same way."""
+    count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
+    for path in artifact.files("embeddings"):
+        vectors = (
+            schemas.read(path, ["vector"])
+            .column("vector")
+            .combine_chunks()
+            .flatten()
+            .to_numpy()
+            .reshape(-1, len(direction))
+        )
+        finite = np.isfinite(vectors).all(1)
+        count, bad = count + len(vectors), bad + int((~finite).sum())
+        zero += int((~vectors.any(1)).sum())
+        direction += (vectors[finite] / np.maximum(np.linalg.norm(vectors[finite], axis=1, keepdims=True), 1e-12)).sum(
+            0
+        )
+    if bad:
+        return False, f"{bad} patient vectors are not finite", {"not_finite": float(bad)}
+    if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
+        return False, f"all patients have one vector: {SAME}", {"spread": 0.0}
+    spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
+    return (
+        count < 2 or spread > 1e-4,
+        f"spread of directions {spread:.4f} (0 means that all patients have one vector: {SAME})",
+        {"spread": spread},
+    )

@@ -1,0 +1,33 @@
+"""What a check is, and what it finds."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.settings import Study
+
+Found = tuple[bool, str, dict[str, float]]
+"""Whether it passed, what to say, and figures that may be shown to anyone."""
+Test = Callable[[Artifact, Store, Study], Found]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result of one check. `figures` are numbers that may be shown to anyone."""
+
+    name: str
+    passed: bool
+    message: str
+    blocking: bool = True
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check of one asset."""
+
+    name: str
+    description: str
+    test: Test
+    blocking: bool = True
+    applies: Callable[[Study], bool] = lambda study: True

@@ -1,0 +1,100 @@
+"""Checks of the cohort's vectors, clusters, trajectories, and of the page."""
+
+import json
+
+from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.rows import rows_taken_up
+from ehr_pipeline.settings import Study
+
+
+def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every cohort patient has a vector, or is counted."""
+    passed = artifact.counts["rows_in"] == store.current("cohort").counts["kept"]
+    dropped = sum(artifact.counts["dropped"].values())
+    told = (
+        f"{dropped:,}"
+        if dropped >= study.reports.suppress_below or not dropped
+        else f"fewer than {study.reports.suppress_below}"
+    )
+    return passed, f"{told} cohort patients have no chosen concept, and so no vector", {}
+
+
+def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
+    """As many clusters as asked for."""
+    clusters, n = artifact.counts["clusters"], study.clusters.n
+    return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": float(clusters)}
+
+
+def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The eigenvectors that spectral clusters are made of are exact."""
+    found = artifact.counts["eigenvectors"]
+    lost = found["wanted"] - found["converged"]
+    message = f"{found['converged']} of {found['wanted']} eigenvectors converged (largest residual {found['largest_residual']:.1e})"
+    if lost:
+        message += "; the graph has no clear gap there: look at choice.csv for a better clusters.n"
+    return not lost, message, {"not_converged": float(lost), "largest_residual": found["largest_residual"]}
+
+
+def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Random halves of the patients give the same clusters."""
+    found = artifact.counts["stability"]
+    told = ", ".join(f"{number} {word}" for word, number in found.items() if number)
+    return (
+        not found["unstable"],
+        f"clusters: {told} (trust.json)",
+        {word: float(number) for word, number in found.items()},
+    )
+
+
+def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The split-half test finds more agreement than chance."""
+    test = artifact.counts["split_half"]
+    figures = {name: test[name] for name in ("recognised", "expected", "excess") if test[name] is not None}
+    return test["verdict"] in ("clear", "weak"), f"split-half test: {test['verdict']} evidence of subgroups", figures
+
+
+def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
+    """On synthetic extracts: clusters agree with what was planted."""
+    found = json.loads(artifact.file("agreement.json").read_text(encoding="utf-8"))["vectors"]
+    index, homogeneity = found["encoder"]["adjusted_rand_index"], found["encoder"]["homogeneity"]
+    baseline = found["baseline"]["adjusted_rand_index"]
+    message = (
+        f"adjusted Rand index {index:.3f} (baseline without a model {baseline:.3f}), homogeneity {homogeneity:.3f}"
+    )
+    return (
+        index >= 0.7 and homogeneity >= 0.75,
+        message,
+        {"adjusted_rand_index": index, "homogeneity": homogeneity, "baseline_adjusted_rand_index": baseline},
+    )
+
+
+def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The clustered patients were taken up."""
+    if artifact.counts["windows"] == "off":
+        return True, "trajectories.windows = 'off'", {}
+    return rows_taken_up("clusters", "patients")(artifact, store, study)
+
+
+def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
+    """On synthetic extracts: transitions agree with what was planted."""
+    found = artifact.counts.get("agreement")
+    if found is None or not found["changed"]:
+        return True, "no change that can be seen was planted", {}
+    share, chance, same = (found[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
+    message = (
+        f"{share:.1%} of planted changes were found with both groups right (by chance {chance:.1%});"
+        f" {same:.1%} of the other patients keep their group"
+    )
+    return share >= 0.5 and same >= 0.7, message, {"changed_found": share, "by_chance": chance, "unchanged_found": same}
+
+
+def page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The page is complete, and links to nothing outside."""
+    text = artifact.file("report.html").read_text(encoding="utf-8")
+    outside = text.count('src="http') + text.count('href="http')
+    return (
+        text.rstrip().endswith("</html>") and not outside,
+        f"{len(text) / 1e6:.1f} MB, {outside} links to the network",
+        {"megabytes": len(text) / 1e6},
+    )

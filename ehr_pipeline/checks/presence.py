@@ -1,0 +1,52 @@
+"""Whose data an artifact may hold: nobody who withdrew, or is absent from the newest snapshot, is in it."""
+
+from pathlib import Path
+
+from ehr_pipeline import fields
+from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.fields import file_hash
+from ehr_pipeline.records import catalog, removals
+from ehr_pipeline.settings import Study
+
+
+def population(asset: str, store: Store, study: Study) -> str:
+    """Whose data an artifact that is made now may hold: changes when patients withdraw, or a newer snapshot replaces an older one.
+
+    Empty while everybody who ever was in an extract may be in it.
+    """
+    withdrawals = file_hash(Path(study.records.withdrawals)) if study.records.withdrawals else ""
+    snapshot = study.records.mode == "snapshot" and asset != "raw_records"
+    extracts = list(catalog.versions(store, "snapshot")) if snapshot else []
+    return hash_of([withdrawals, extracts]) if withdrawals or extracts else ""
+
+
+def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
+    asset = artifact.manifest["asset"]
+    if asset == "raw_records":
+        passed = artifact.manifest["settings"].get("withdrawals", "") == fields.identity(study.records)["withdrawals"]
+    else:
+        inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
+        same = all(store.has(name) and store.current(name).data_version == inputs[name] for name in inputs)
+        passed = same or artifact.manifest["population"] == population(asset, store, study)
+    if passed:
+        return True, "no patient has left since", {}
+    made_at = artifact.manifest["made_at"]
+    left = sum(removal["patients"] for removal in removals.recorded(store) if removal["at"] >= made_at)
+    if asset in KEPT_WITHOUT_CONSENT and not left and _removals_are_recorded(store, study):
+        return (
+            True,
+            "no patient has left since",
+            {},
+        )  # there is a newer snapshot, or another list, that nobody is missing from
+    smallest = study.reports.suppress_below
+    told = f"{left:,} patients have" if left >= smallest else f"some patients (fewer than {smallest}) have"
+    figures = {"removed_since": float(left)} if left >= smallest else {}
+    return False, f"{told} left since {asset} was made ({made_at}). Materialise it again.", figures
+
+
+def _removals_are_recorded(store: Store, study: Study) -> bool:
+    """Whether the current catalog was made with the extracts and the list of withdrawals that there are."""
+    catalog = store.current("extract_catalog")
+    return bool(catalog.manifest["population"] == population("extract_catalog", store, study))

@@ -1,0 +1,70 @@
+"""Checks that every table shares: columns, rows, and that what one stage puts out is what the next takes in."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import Artifact, Store, unbalanced
+from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.settings import Study
+
+
+def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every row that came in was kept, collapsed, or dropped with a reason."""
+    lost = {key or "rows": unbalanced(counts) for key, counts in _counted(artifact.counts)}
+    wrong = {name: number for name, number in lost.items() if number}
+    return (
+        not wrong,
+        f"unaccounted for: {wrong}" if wrong else "in = kept + collapsed + dropped",
+        {"unaccounted": float(sum(map(abs, lost.values())))},
+    )
+
+
+def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The counts and those nested in them that have rows_in."""
+    if "rows_in" in counts:
+        yield name, counts
+    for key, inner in counts.items():
+        if isinstance(inner, dict) and "rows_in" in inner:
+            yield from _counted(inner, key)
+
+
+def schema(folder: str, expected: Callable[[Artifact, Study], Any]) -> Test:
+    """The shards of a folder have the columns they should have."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        problems = [
+            problem
+            for path in artifact.files(folder)
+            for problem in schemas.differences(path, expected(artifact, study))
+        ]
+        return (
+            not problems,
+            "; ".join(problems[:5]) or "every shard has the columns it should have",
+            {"shards": float(len(artifact.files(folder)))},
+        )
+
+    return test
+
+
+def rows_as_counted(folder: str, count: Callable[[Artifact], int]) -> Test:
+    """The shards of a folder hold as many rows as the manifest says."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
+        told = count(artifact)
+        return rows == told, f"the shards hold {rows:,} rows, the manifest says {told:,}", {"rows": float(rows)}
+
+    return test
+
+
+def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
+    """What a stage took in is what the stage before it put out."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        before = store.current(upstream).counts
+        out = (before[upstream_key] if upstream_key else before)["kept"]
+        taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
+        return taken == out, f"{upstream} put out {out:,}, {taken:,} were taken in", {"rows_in": float(taken)}
+
+    return test

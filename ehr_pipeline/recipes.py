@@ -1,0 +1,78 @@
+"""What decides an asset's result apart from its inputs: the version of its stage, and its own settings."""
+
+from typing import Any
+
+from ehr_pipeline import fields
+from ehr_pipeline.artifacts import STAGES, hash_of
+from ehr_pipeline.continuing import SOUND
+from ehr_pipeline.settings import Study
+
+# Raised when the same settings and inputs give another result.
+VERSIONS = dict.fromkeys(STAGES, "1") | {
+    "raw_records": "3",
+    "extract_catalog": "2",
+    "mapped_events": "4",
+    "patient_dataset": "2",
+    "encoder_checkpoint": "2",
+    "patient_embeddings": "3",
+    "clusters": "3",
+}
+# What the embedding job has to know of the encoder.
+ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
+
+
+def own_settings(asset: str, study: Study) -> dict[str, Any]:
+    """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
+    identity = fields.identity
+    seed = {"seed": study.study.seed}
+    own: dict[str, Any]
+    match asset:  # lists that another asset's settings name are not read
+        case "raw_records":
+            own = _without("mode", identity(study.records))
+        case "extract_catalog":
+            own = {"mode": study.records.mode}
+        case "mapped_events":
+            own = identity(study.events)
+        case "vocabulary":
+            own = identity(study.vocabulary)
+        case "patient_dataset":
+            own = _without("split", identity(study.patients))
+        case "data_split":
+            own = identity(study.patients.split)
+        case "encoder_checkpoint":
+            own = identity(study.encoder) | seed
+        case "concept_embeddings":
+            own = identity(study.concepts) | seed
+        case "cohort":
+            own = {"cohort": identity(study.embeddings.cohort)}
+        case "patient_embeddings":
+            own = _without("cohort", identity(study.embeddings)) | _shape(study) | seed
+        case "clusters":
+            own = identity(study.clusters) | seed
+        case "patient_trajectories":
+            own = identity(study.trajectories) | _shape(study) | seed
+        case "cluster_reports":
+            own = identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed
+        case _:
+            raise AssertionError(asset)
+    return own
+
+
+def _shape(study: Study) -> dict[str, Any]:
+    return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+
+
+def _without(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def code_version(asset: str, study: Study) -> str:
+    """What Dagster compares to say that an asset is stale: the version of the stage and its own settings.
+
+    What new extracts do is one of them for the model and what is made with it. It is no part of the fingerprint, which names
+    what was gone on from instead.
+    """
+    own = own_settings(asset, study)
+    if asset in SOUND:
+        own |= {"on_new_extract": study.encoder.on_new_extract}
+    return f"{VERSIONS[asset]}-{hash_of(own)}"
