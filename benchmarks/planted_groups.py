@@ -18,7 +18,7 @@ from ehr_pipeline import settings
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reports.build import read_recovered
+from ehr_pipeline.reports import agreement as agreements
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.study import places
@@ -87,7 +87,7 @@ def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[st
         own.patient_embeddings()
         clusters = own.clusters()
         report = own.cluster_reports()
-        recovered = read_recovered(report)
+        recovered = agreements.read(report)
         agreement = recovered["vectors"]
         companions = [there for _, _, found in recovered["recovered"] for _, there in found]
         figures[variant] = {

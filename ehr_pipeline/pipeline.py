@@ -317,6 +317,7 @@ class Pipeline:
     def cluster_reports(self) -> Artifact:
         """Write the page."""
         from ehr_pipeline.reports import build
+        from ehr_pipeline.reports.inputs import Inputs
 
         upstream = [name for name in checks.ORDER if name not in ("raw_records", "cluster_reports")]
         artifacts = {name: self.require(name) for name in upstream}
@@ -325,7 +326,7 @@ class Pipeline:
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
         terms = self.study.governance.terms
-        inputs = build.Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms)
+        inputs = Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms)
         return self._make(
             "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
         )

@@ -4,10 +4,9 @@ The artifact holds `report.html`, `enrichment.csv` (every tested concept of the 
 and the pictures under `notes/`; on synthetic extracts `agreement.json` as well.
 """
 
-import base64
 import csv
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import __version__, drawing, schemas
+from ehr_pipeline import __version__, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.reports import (
+    agreement,
     audit,
     cards,
     closest,
-    diagram,
     enrichment,
     evolution,
     extracts,
@@ -34,27 +33,14 @@ from ehr_pipeline.reports import (
     pictures,
     record,
     tables,
+    upstream,
 )
 from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 AUDITED = ("age", "concepts", "sex", "disease")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Everything that the page tells of."""
-
-    study: str
-    records: list[Artifact]
-    artifacts: dict[str, Artifact]
-    """Current artifacts by asset."""
-    settings: dict[str, Any]
-    """All settings, as plain values."""
-    seed: int
-    terms: dict[str, str]
-    """Licence, protocol and expiry of the data, as far as they are known."""
 
 
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
@@ -65,7 +51,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     numbers, labels = np.unique(clustered.column("cluster").to_numpy(), return_inverse=True)
     found = enrichment.test(_counts(inputs, clustered, vocabulary), labels)
     rows = cards.concept_tables(found, vocabulary, settings.top_concepts, settings.max_p, disclosure)
-    evidence = _json(inputs.artifacts["clusters"], "evidence.json")
+    evidence = read_json(inputs.artifacts["clusters"], "evidence.json")
     attributes = _attributes(inputs, clustered, settings)
     points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
     effects = [audit.effect(name, values, labels, points, inputs.seed) for name, values in attributes.items()]
@@ -84,21 +70,21 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "mirrored": _mirrored(effects),
         "clusters": _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn),
         "maps": [
-            {"name": name, "picture": _embedded(path)}
+            {"name": name, "picture": embedded(path)}
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
         ],
-        "key": _key_figures(inputs, counted),
+        "key": upstream.key_figures(inputs, counted),
         "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn),
-        **_upstream(inputs, counted, drawn),
-        "agreement": _agreement(inputs, numbers, found, vocabulary, settings),
+        **upstream.describe(inputs, counted, drawn),
+        "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
         "seed": inputs.seed,
-        "pooling": _pooling(inputs, vocabulary),
-        "collapse": _collapse(inputs),
+        "pooling": upstream.pooling(inputs, vocabulary),
+        "collapse": upstream.collapse(inputs),
         "vectors": inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"],
     }
     content["checklist"] = record.checklist(
@@ -123,16 +109,6 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "concepts_tested": len(vocabulary.concepts),
         "concepts_shown": shown,
     }
-
-
-def read_recovered(report: Artifact) -> dict[str, Any]:
-    """On synthetic extracts: agreement with the planted groups, and which companions mark their group's main cluster."""
-    found: dict[str, Any] = _json(report, "agreement.json")
-    return found
-
-
-def _json(artifact: Artifact, name: str) -> Any:
-    return json.loads(artifact.file(name).read_text(encoding="utf-8"))
 
 
 def _counts(inputs: Inputs, clustered: pa.Table, vocabulary: Vocabulary) -> Any:
@@ -187,7 +163,7 @@ def _cards(
     disclosure: Disclosure,
     drawn: Path,
 ) -> list[dict[str, Any]]:
-    evidence, trust = (_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
+    evidence, trust = (read_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
     shown = []
     for label, (number, table) in enumerate(zip(numbers.tolist(), rows, strict=True)):
         card = cards.describe(clustered, labels == label, disclosure)
@@ -206,7 +182,7 @@ def _cards(
         if table and not card["hidden"]:
             path = drawn / f"cloud_{number:02d}.png"
             pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], inputs.seed)
-            card["cloud"] = _embedded(path)
+            card["cloud"] = embedded(path)
         shown.append(card)
     return shown
 
@@ -216,64 +192,7 @@ def _evolution(
 ) -> dict[str, Any] | None:
     """The trajectories, with their picture."""
     told = evolution.describe(inputs.artifacts["patient_trajectories"], clustered, numbers, disclosure, drawn)
-    return told and told | {"picture": _embedded(told["picture"])}
-
-
-def _key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:
-    metrics = _json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
-    best, base = metrics["best"], metrics["baseline"]
-    return [
-        ("patients in clusters", counted.person(counted.counts["clusters"]["kept"])),
-        ("clusters", str(inputs.artifacts["clusters"].counts["clusters"])),
-        ("events mapped", f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %"),
-        ("concepts in the vocabulary", f"{inputs.artifacts['vocabulary'].counts['kept']:,}"),
-        (
-            f"of masked concepts among ten guesses (by frequency alone {100 * base['top10']:.0f} %)",
-            f"{100 * best['validation_top10']:.0f} %",
-        ),
-    ]
-
-
-def _upstream(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, Any]:
-    """What the page tells of the stages before the clusters."""
-    artifacts, disclosure = inputs.artifacts, counted.disclosure
-    metrics = _json(artifacts["encoder_checkpoint"], "metrics.json")
-    coverage = _json(artifacts["mapped_events"], "coverage.json")
-    drawing.learning_curves(drawn / "learning_curve.png", metrics)
-    pictures.coverage_bars(drawn / "coverage.png", coverage["by_namespace"])
-    concepts_3d = artifacts["concept_embeddings"].file("notes/concepts_3d.png")
-    return {
-        "flow": list(flow.rows(counted)),
-        "diagrams": [
-            diagram.draw("Flow of patients", flow.patients(counted)),
-            diagram.draw("Flow of events", flow.events(counted)),
-        ],
-        "rounded": counted.rounded,
-        "published": flow.published(counted, metrics),
-        "metrics": metrics,
-        "coverage": coverage,
-        "ladder": list(flow.ladder(coverage, disclosure)),
-        "learning_curve": _embedded(drawn / "learning_curve.png"),
-        "coverage_picture": _embedded(drawn / "coverage.png"),
-        "concepts_picture": _embedded(concepts_3d) if concepts_3d.is_file() else "",
-        "neighbours": _neighbours(artifacts["concept_embeddings"]),
-        "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
-        "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
-        "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
-        "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
-    }
-
-
-def _neighbours(concepts: Artifact) -> list[dict[str, Any]]:
-    """For each concept of interest, the names of its nearest neighbours in both scopes."""
-    found: dict[str, dict[str, Any]] = {}
-    with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
-            entry = found.setdefault(
-                row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}
-            )
-            entry[row["scope"]].append(row["neighbour_name"])
-    return list(found.values())
+    return told and told | {"picture": embedded(told["picture"])}
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:
@@ -282,70 +201,3 @@ def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, st
         rows = list(csv.DictReader(stream))
     counted = ("smallest", "largest", "unassigned")
     return [row | {name: disclosure.show(int(row[name])) for name in counted} for row in rows]
-
-
-def _agreement(
-    inputs: Inputs,
-    numbers: NDArray[np.int64],
-    found: enrichment.Enrichment,
-    vocabulary: Vocabulary,
-    settings: ReportsSettings,
-) -> dict[str, Any] | None:
-    """On synthetic extracts: agreement with the planted groups, and which companions mark their group's main cluster."""
-    path = inputs.artifacts["clusters"].file("agreement.json")
-    if not path.is_file():
-        return None
-    agreement: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    recovered = []
-    for group, cluster in agreement["main_cluster"].items():
-        label = int(np.searchsorted(numbers, cluster))
-        top = set(found.top(label, settings.top_concepts, settings.max_p))
-        companions = [(vocabulary.token_of.get(concept, -1)) for concept in agreement["companions"][group]]
-        recovered.append(
-            (
-                group,
-                cluster,
-                [
-                    (vocabulary.name(token) if token >= 0 else "not in the vocabulary", token in top)
-                    for token in companions
-                ],
-            )
-        )
-    agreement["recovered"] = recovered
-    return agreement
-
-
-def _pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
-    counts = inputs.artifacts["patient_embeddings"].counts
-    chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
-    over = {
-        "all": "all tokens",
-        "types": f"tokens of chosen semantic types ({chosen})",
-        "list": f"tokens of a concept list and its nearest neighbours ({chosen})",
-    }[counts["pooling"]]
-    vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
-    told = f"the network's mean over {over}"
-    if vectors["profile"]:
-        told += (
-            " beside the shares of these concepts in the record, as far as one half of the visits confirms the other"
-        )
-    return f"{told} (preset '{counts['preset']}')"
-
-
-def _collapse(inputs: Inputs) -> str:
-    """How far a patient's place tells only of age and of the length of the record, beside the published vectors."""
-    quality = inputs.artifacts["patient_embeddings"].counts["quality"]
-    now, published = quality["collapse"], quality["collapse_published"]
-    told = "; ".join(
-        f"{words} {now[name]:+.2f} (published vectors: {published[name]:+.2f})"
-        for name, words in (
-            ("age", "age"),
-            ("concepts", "number of concepts"),
-            ("inverse_frequency", "rarity of concepts"),
-        )
-    )
-    return f"Rank correlation of the distance to the centre of all patients with {told}; 0 is best."
-
-
-def _embedded(path: Path) -> str:
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

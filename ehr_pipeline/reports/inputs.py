@@ -1,0 +1,34 @@
+"""Everything that the page tells of, and how its files are read."""
+
+import base64
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.artifacts import Artifact
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the page tells of."""
+
+    study: str
+    records: list[Artifact]
+    artifacts: dict[str, Artifact]
+    """Current artifacts by asset."""
+    settings: dict[str, Any]
+    """All settings, as plain values."""
+    seed: int
+    terms: dict[str, str]
+    """Licence, protocol and expiry of the data, as far as they are known."""
+
+
+def read_json(artifact: Artifact, name: str) -> Any:
+    """A JSON file of an artifact."""
+    return json.loads(artifact.file(name).read_text(encoding="utf-8"))
+
+
+def embedded(path: Path) -> str:
+    """A picture as a data URL, so that the page needs no other file."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,0 +1,102 @@
+"""What the page tells of the stages before the clusters."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import drawing
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.reports import diagram, flow, pictures
+from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+def key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:
+    """The numbers at the head of the page."""
+    metrics = read_json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
+    best, base = metrics["best"], metrics["baseline"]
+    return [
+        ("patients in clusters", counted.person(counted.counts["clusters"]["kept"])),
+        ("clusters", str(inputs.artifacts["clusters"].counts["clusters"])),
+        ("events mapped", f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %"),
+        ("concepts in the vocabulary", f"{inputs.artifacts['vocabulary'].counts['kept']:,}"),
+        (
+            f"of masked concepts among ten guesses (by frequency alone {100 * base['top10']:.0f} %)",
+            f"{100 * best['validation_top10']:.0f} %",
+        ),
+    ]
+
+
+def describe(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, Any]:
+    """Flow, coverage, training, concept check, versions; pictures are drawn into the folder `drawn`."""
+    artifacts, disclosure = inputs.artifacts, counted.disclosure
+    metrics = read_json(artifacts["encoder_checkpoint"], "metrics.json")
+    coverage = read_json(artifacts["mapped_events"], "coverage.json")
+    drawing.learning_curves(drawn / "learning_curve.png", metrics)
+    pictures.coverage_bars(drawn / "coverage.png", coverage["by_namespace"])
+    concepts_3d = artifacts["concept_embeddings"].file("notes/concepts_3d.png")
+    return {
+        "flow": list(flow.rows(counted)),
+        "diagrams": [
+            diagram.draw("Flow of patients", flow.patients(counted)),
+            diagram.draw("Flow of events", flow.events(counted)),
+        ],
+        "rounded": counted.rounded,
+        "published": flow.published(counted, metrics),
+        "metrics": metrics,
+        "coverage": coverage,
+        "ladder": list(flow.ladder(coverage, disclosure)),
+        "learning_curve": embedded(drawn / "learning_curve.png"),
+        "coverage_picture": embedded(drawn / "coverage.png"),
+        "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",
+        "neighbours": _neighbours(artifacts["concept_embeddings"]),
+        "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
+        "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
+        "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
+        "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
+    }
+
+
+def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
+    """What the patient vectors were made of, in words."""
+    counts = inputs.artifacts["patient_embeddings"].counts
+    chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
+    over = {
+        "all": "all tokens",
+        "types": f"tokens of chosen semantic types ({chosen})",
+        "list": f"tokens of a concept list and its nearest neighbours ({chosen})",
+    }[counts["pooling"]]
+    vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
+    told = f"the network's mean over {over}"
+    if vectors["profile"]:
+        told += (
+            " beside the shares of these concepts in the record, as far as one half of the visits confirms the other"
+        )
+    return f"{told} (preset '{counts['preset']}')"
+
+
+def collapse(inputs: Inputs) -> str:
+    """How far a patient's place tells only of age and of the length of the record, beside the published vectors."""
+    quality = inputs.artifacts["patient_embeddings"].counts["quality"]
+    now, published = quality["collapse"], quality["collapse_published"]
+    told = "; ".join(
+        f"{words} {now[name]:+.2f} (published vectors: {published[name]:+.2f})"
+        for name, words in (
+            ("age", "age"),
+            ("concepts", "number of concepts"),
+            ("inverse_frequency", "rarity of concepts"),
+        )
+    )
+    return f"Rank correlation of the distance to the centre of all patients with {told}; 0 is best."
+
+
+def _neighbours(concepts: Artifact) -> list[dict[str, Any]]:
+    """For each concept of interest, the names of its nearest neighbours in both scopes."""
+    found: dict[str, dict[str, Any]] = {}
+    with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            entry = found.setdefault(
+                row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}
+            )
+            entry[row["scope"]].append(row["neighbour_name"])
+    return list(found.values())
