@@ -22,6 +22,8 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 
 VOCABULARY, ROWS, CONTEXT, RATE = 36_063, 16, 256, 1e-3
 WARM_UP = 2
+FILLED = 0.985
+"""Share of the slots of a packed update that hold tokens."""
 CPU = torch.device("cpu")
 
 
@@ -53,10 +55,10 @@ def matrix_rate(threads: int, kind: torch.dtype, shape: tuple[int, int, int] = S
     return 2 * m * k * n / best
 
 
-def stream(sequences: Any, settings: EncoderSettings, seed: int) -> Iterator[loader.Update]:
+def stream(sequences: Any, settings: EncoderSettings, seed: int, rows: int) -> Iterator[loader.Update]:
     """Updates, epoch after epoch."""
     for epoch in range(1000):
-        yield from loader.updates(sequences, settings, VOCABULARY, seed, epoch, loader.Plan(ROWS, ROWS))
+        yield from loader.updates(sequences, settings, VOCABULARY, seed, epoch, loader.Plan(rows, rows))
 
 
 def ours(options: argparse.Namespace) -> None:
@@ -72,13 +74,13 @@ def ours(options: argparse.Namespace) -> None:
     updater = torch.optim.AdamW(
         model.parameters(), lr=RATE, weight_decay=0.0, fused=True
     )  # as TrainingArguments has it
-    steps = options.updates or round(options.tokens / (ROWS * CONTEXT * 0.985))
+    steps = options.updates or round(options.tokens / (options.rows * CONTEXT * FILLED))
     torch.manual_seed(options.seed)
     marks, own, tokens, losses = [time.perf_counter()], [time.process_time()], [], []
     kind = torch.bfloat16 if autocast_low(settings) else torch.float32
     rates = {name: matrix_rate(options.threads, kind, shape) for name, shape in SHAPES.items()}
     with repeatable(CPU):
-        updates = stream(sequences, settings, options.seed)
+        updates = stream(sequences, settings, options.seed, options.rows)
         for step, update in zip(range(steps), updates, strict=False):
             total, chosen = optimizer.gradients(model, update, CPU, settings.precision)
             if not optimizer.step(model, updater, chosen, RATE * (1 - step / steps), settings):
@@ -96,7 +98,7 @@ def ours(options: argparse.Namespace) -> None:
             "tokens": sum(tokens),
             "last_loss": float(np.mean(losses[-10:])),
             "matrix_rates": rates,
-            "padding": 1 - sum(tokens) / (len(tokens) * ROWS * CONTEXT),
+            "padding": 1 - sum(tokens) / (len(tokens) * options.rows * CONTEXT),
         }
         if options.profile:
             facts["profile"] = profile(model, updater, updates, settings)
@@ -152,6 +154,7 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="JSON file with the folders of the data set")
     parser.add_argument("--updates", type=int, default=0)
     parser.add_argument("--tokens", type=float, default=0, help="real tokens, where no number of updates is given")
+    parser.add_argument("--rows", type=int, default=ROWS, help="rows of an update")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--dropout", type=float, default=0.0)
     parser.add_argument("--threads", type=int, default=2)
