@@ -231,14 +231,12 @@ def _print_table(rows: list[Any]) -> None:
 
 
 def _write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
-    """`summary.json` beside the artifacts: the same table for machines, small counts left out."""
+    """`summary.json` beside the artifacts: the same table for machines, counts guarded."""
     from ehr_pipeline.artifacts import write_atomically
+    from ehr_pipeline.guard import Guard
 
-    smallest = study.reports.suppress_below
-    stages = [
-        vars(row) | {"rows": None if row.rows is not None and 0 < row.rows < smallest else row.rows}
-        for row in outcome.rows
-    ]
+    guard = Guard(study.reports.suppress_below, study.governance.round_to)
+    stages = [vars(row) | {"rows": guard.artifact(row.asset, {"kept": row.rows})["kept"]} for row in outcome.rows]
     summary = {
         "study": study.study.name,
         "ok": not outcome.problems,

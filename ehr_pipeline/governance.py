@@ -25,7 +25,8 @@ class GovernanceSettings:
         "",
     )
     round_to: int = option(
-        "Counts in released files are rounded to a multiple of this, after small ones were left out (reports.suppress_below).",
+        "Counts in released files, in Dagster and in summary.json are rounded to a multiple of this, after small ones were left out"
+        " (reports.suppress_below).",
         10,
         role="operation",
         ge=1,

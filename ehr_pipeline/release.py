@@ -17,6 +17,7 @@ from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.governance import RELEASABLE, RELEASED_FILES
+from ehr_pipeline.guard import Guard
 from ehr_pipeline.pipeline import Pipeline
 
 MANIFEST = "manifest.json"
@@ -38,7 +39,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, ("events",), guard)
     _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, ("events", "patients"), guard)
     counts = {
-        asset: guard.numbers(pipeline.store.current(asset).counts)
+        asset: guard.artifact(asset, pipeline.store.current(asset).counts)
         for asset in STAGES
         if asset != "raw_records" and pipeline.store.has(asset)
     }
@@ -46,27 +47,6 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     files = sorted(out.iterdir())
     _manifest(pipeline, out, files)
     return [*files, out / MANIFEST]
-
-
-class Guard:
-    """Leaves out counts from 1 to `below` - 1, and rounds the others to a multiple of `to`."""
-
-    def __init__(self, below: int, to: int):
-        self.below, self.to = below, to
-
-    def count(self, value: int) -> int | None:
-        """A count that may be shown, or None."""
-        return None if 0 < abs(value) < self.below else self.to * round(value / self.to)
-
-    def numbers(self, counts: Any) -> Any:
-        """Nested counts with every whole number guarded; shares and scores to two digits, texts as they are."""
-        if isinstance(counts, dict):
-            return {name: self.numbers(value) for name, value in counts.items()}
-        if isinstance(counts, list):
-            return [self.numbers(value) for value in counts]
-        if isinstance(counts, bool) or not isinstance(counts, int | float):
-            return counts
-        return self.count(counts) if isinstance(counts, int) else round(counts, 2)
 
 
 def _table(out: Path, source: Path, columns: Iterable[str], counted: tuple[str, ...], guard: Guard) -> None:

@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.checks import CHECKS, Outcome
+from ehr_pipeline.defs.metadata import guard_of
+from ehr_pipeline.guard import Guard
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
@@ -35,7 +37,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
                 passed=outcome.passed,
                 severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
                 description=outcome.message,
-                metadata=_shown(outcome.figures, pipeline.study.reports.suppress_below),
+                metadata=_shown(outcome.figures, guard_of(pipeline.study)),
             )
 
     return run_checks
@@ -55,6 +57,8 @@ def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outco
     return list(worst.values())
 
 
-def _shown(figures: dict[str, float], smallest: int) -> dict[str, Any]:
-    """Figures without small whole counts."""
-    return {name: value for name, value in figures.items() if not (value == int(value) and 0 < value < smallest)}
+def _shown(figures: dict[str, float], guard: Guard) -> dict[str, Any]:
+    """Figures; whole ones are counts, and guarded."""
+    counted = {name: int(value) if value.is_integer() else value for name, value in figures.items()}
+    shown = {name: guard.numbers(value, name) if isinstance(value, int) else value for name, value in counted.items()}
+    return {name: float(value) for name, value in shown.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What Dagster is told of an artifact: numbers that it plots over time, and pictures. Small counts are left out."""
+"""What Dagster is told of an artifact: numbers that it plots over time, and pictures. Counts are guarded."""
 
 import base64
 from collections.abc import Iterator
@@ -9,7 +9,9 @@ import dagster as dg
 
 from ehr_pipeline.artifacts import Artifact, hash_of
 from ehr_pipeline.defs.columns import lineage_metadata
+from ehr_pipeline.guard import Guard
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.settings import Study
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 PICTURES = {
@@ -26,10 +28,10 @@ PICTURES = {
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
     """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and a picture where one helps."""
     asset = artifact.manifest["asset"]
-    smallest = pipeline.study.reports.suppress_below
-    metadata: dict[str, Any] = dict(_numbers(artifact.counts, smallest))
-    if "kept" in artifact.counts and not _small(artifact.counts["kept"], smallest):
-        metadata["dagster/row_count"] = artifact.counts["kept"]
+    counts = guard_of(pipeline.study).artifact(asset, artifact.counts)
+    metadata: dict[str, Any] = dict(_flat(counts))
+    if counts.get("kept") is not None:
+        metadata["dagster/row_count"] = counts["kept"]
     metadata |= {
         "skipped": artifact.skipped,
         "path": dg.MetadataValue.path(str(artifact.path)),
@@ -55,16 +57,17 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
     """
     if len(artifacts) == 1:
         return published(pipeline, artifacts[0])
-    smallest = pipeline.study.reports.suppress_below
+    asset = artifacts[0].manifest["asset"]
     metadata: dict[str, Any] = {
         "extracts_in_this_run": len(artifacts),
         "skipped": all(artifact.skipped for artifact in artifacts),
         "bytes": sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values()),
         "seconds": sum(artifact.manifest["seconds"] for artifact in artifacts),
     }
-    metadata |= dict(_numbers(_summed([artifact.counts for artifact in artifacts]), smallest))
+    summed = _summed([artifact.counts for artifact in artifacts])
+    metadata |= dict(_flat(guard_of(pipeline.study).artifact(asset, summed)))
     version = hash_of([artifact.data_version for artifact in artifacts])
-    return _result(pipeline, artifacts[0].manifest["asset"], version, metadata)
+    return _result(pipeline, asset, version, metadata)
 
 
 def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
@@ -89,16 +92,17 @@ def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
     return summed
 
 
-def _numbers(counts: dict[str, Any], smallest: int, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def guard_of(study: Study) -> Guard:
+    """How the counts of a study are told."""
+    return Guard(study.reports.suppress_below, study.governance.round_to)
+
+
+def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in counts.items():
         if isinstance(value, dict):
-            yield from _numbers(value, smallest, f"{prefix}{name}/")
-        elif isinstance(value, int | float | str) and not _small(value, smallest):
+            yield from _flat(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float | str):
             yield f"{prefix}{name}", value
-
-
-def _small(value: Any, smallest: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < smallest
 
 
 def _image(path: Path) -> str:
