@@ -33,10 +33,7 @@ import sys
 from ehr_pipeline import settings
 from ehr_pipeline.pipeline import Pipeline
 if __name__ == "__main__":
-    chain = Pipeline(settings.load(__import__("pathlib").Path(sys.argv[1])))
-    chain.raw_records(sys.argv[2])
-    for asset in ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset"):
-        getattr(chain, asset)()
+    Pipeline(settings.load(__import__("pathlib").Path(sys.argv[1]))).make(sys.argv[2], until="patient_dataset")
 """
 
 

@@ -148,7 +148,7 @@ def main() -> None:
                 expected = stock(model, shard, patients, chosen)
                 times["stock"].append(time.perf_counter() - start)
                 start = time.perf_counter()
-                found = pool_chunks(model, shard, patients, chosen, HOW, CPU)
+                found = pool_chunks(model, shard, patients, chosen.astype(np.float32), HOW, CPU)
                 times["ours"].append(time.perf_counter() - start)
             largest = float(np.abs(expected[np.abs(expected).sum(1) > 0] - found.vectors_CD).max())
             one, other = (min(times[side]) for side in ("stock", "ours"))

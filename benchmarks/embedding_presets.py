@@ -35,7 +35,8 @@ from ehr_pipeline.clusters.methods import cluster, unit_length
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.embeddings import build, quality
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
-from ehr_pipeline.pipeline import ENCODER_SHAPE, Pipeline, launch_inprocess
+from ehr_pipeline.pipeline import Pipeline, launch_inprocess
+from ehr_pipeline.recipes import ENCODER_SHAPE
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.subtle import KINDS
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -75,9 +76,7 @@ def studied(folder: Path, patients: int, seed: int, plant: str, epochs: int, reu
         generate(folder, patients, seed, plant=plant)
     study = planted_groups.study_in(folder, seed)
     pipeline = Pipeline(replace(study, encoder=replace(study.encoder, max_epochs=epochs)))
-    pipeline.raw_records(EXTRACT)
-    for asset in planted_groups.SHARED:
-        getattr(pipeline, asset)()
+    pipeline.make(EXTRACT, until="cohort")
     return pipeline
 
 

@@ -18,7 +18,6 @@ import pyarrow as pa
 import results
 
 from ehr_pipeline import schemas, settings
-from ehr_pipeline.checks import ORDER
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.shipped import shipped
@@ -28,8 +27,6 @@ from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.trajectories import truth
 from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
 
-ASSETS = ORDER[1 : ORDER.index("patient_trajectories") + 1]
-
 
 def made(folder: Path, seed: int, patients: int, plant: str, years: float) -> Pipeline:
     """The study of one extract, with its trajectories."""
@@ -38,9 +35,7 @@ def made(folder: Path, seed: int, patients: int, plant: str, years: float) -> Pi
     few: dict[str, Any] = {"n": 20, "resamples": 2, "compare": [], "permutations": 20, "truth": str(folder / "truth")}
     chosen = {"study": {"seed": seed}, "clusters": few, "trajectories": {"years": years, "patients": patients}}
     pipeline = Pipeline(settings.load(shipped("demo/settings.toml"), settings.merged(SMALL, places(folder), chosen)))
-    pipeline.raw_records(EXTRACT)
-    for asset in ASSETS:
-        getattr(pipeline, asset)()
+    pipeline.make(EXTRACT, until="patient_trajectories")
     return pipeline
 
 

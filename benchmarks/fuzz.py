@@ -50,7 +50,7 @@ def main() -> None:
         raise SystemExit(f"{len(failures)} of {options.cases} cases failed: {failures[:20]}; {dict(outcomes)}")
     print(dict(outcomes))
     if options.cases >= 2000:
-        told = results.table(("outcome", "cases"), sorted(outcomes.items(), key=lambda pair: -pair[1]))
+        told = results.table(("outcome", "cases"), outcomes.most_common())
         results.write(
             "fuzz.py",
             "Malformed extracts",

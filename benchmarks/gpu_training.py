@@ -29,7 +29,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 
 EPOCHS, TOKENS_PER_EPOCH = 18, 2.4e9
 PEAK = 989e12  # bf16 without sparsity, H100 and H200 (NVIDIA's data sheet)
-TINY = {"hidden_size": 32, "layers": 2, "heads": 2, "feed_forward": 64}
+TINY: dict[str, Any] = {"hidden_size": 32, "layers": 2, "heads": 2, "feed_forward": 64}
 
 
 def flops_per_token(settings: EncoderSettings, vocabulary: int) -> float:
@@ -67,7 +67,8 @@ def check(sequences: Any, settings: EncoderSettings, vocabulary: int, device: to
         return total / chosen, flat / chosen
 
     true_loss, true_gradient = computed(torch.device("cpu"), "float32", False)
-    rows, failed = [], False
+    rows: list[tuple[str, ...]] = []
+    failed = False
     for precision, compiled in itertools.product(("float32", "bfloat16"), (False, True)):
         loss, gradient = computed(device, precision, compiled)
         away = float((gradient - true_gradient).norm() / true_gradient.norm())

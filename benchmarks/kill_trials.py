@@ -41,9 +41,7 @@ def chain(folder: Path, store: Path, workers: int) -> None:
     own = settings.merged(own, {part: {"workers": workers} for part in ("records", "events", "patients")})
     study = settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), own))
     pipeline = Pipeline(study)
-    pipeline.raw_records(EXTRACT)
-    for asset in ASSETS[1:]:
-        getattr(pipeline, asset)()
+    pipeline.make(EXTRACT, until=ASSETS[-1])
 
 
 def start(folder: Path, store: Path, workers: int) -> subprocess.Popen[bytes]:

@@ -40,7 +40,7 @@ def main() -> None:
             steps.append(("replacements of retired concepts", {"associations": [str(options.associations.resolve())]}))
         steps.append(("kept as SCT:<id>", {"unmapped": "keep"}))
         own: dict[str, Any] = {}
-        rows = []
+        rows: list[tuple[str, ...]] = []
         for name, more in steps:
             own |= more
             chain = Pipeline(

@@ -50,7 +50,7 @@ def generate(path: Path, rows: int, block: int = 1_000_000) -> None:
                 "CVF": pl.lit(""),
                 "_end": pl.lit(""),
             }
-            pl.select(**fields).write_csv(stream, separator="|", include_header=False, quote_style="never")
+            pl.select(**fields, eager=True).write_csv(stream, separator="|", include_header=False, quote_style="never")
 
 
 def main() -> None:

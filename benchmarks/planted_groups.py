@@ -32,19 +32,9 @@ VARIANTS = (
     ("published", "all"),
 )
 FIRST = "recommended, list"
-SHARED = (
-    "extract_catalog",
-    "mapped_events",
-    "vocabulary",
-    "patient_dataset",
-    "data_split",
-    "encoder_checkpoint",
-    "concept_embeddings",
-    "cohort",
-)
 
 
-def study_in(folder: Path, seed: int, preset: str, pooling: str) -> settings.Study:
+def study_in(folder: Path, seed: int, preset: str = "recommended", pooling: str = "list") -> settings.Study:
     """The demo's study with its files in a folder, a preset of vectors, and a choice of tokens."""
     chosen = {"study": {"seed": seed}, "embeddings": {"preset": preset, "pooling": {"select": pooling}}}
     return settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), chosen))
@@ -75,9 +65,7 @@ def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[st
     if not is_there(folder, patients, seed, null=null):
         generate(folder, patients, seed, null=null)
     pipeline = Pipeline(study_in(folder, seed, *VARIANTS[0]))
-    pipeline.raw_records(EXTRACT)
-    for asset in SHARED:
-        getattr(pipeline, asset)()
+    pipeline.make(EXTRACT, until="cohort")
     truth = PlantedGroups.read(folder / "truth")
     hits, chance = neighbour_hits(pipeline, truth)
     figures = {"concepts": {"hits": hits, "chance": chance}}

@@ -2,6 +2,7 @@
 
 import platform
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -33,7 +34,7 @@ def machine() -> str:
     return f"{len(os.sched_getaffinity(0))} cores ({model}), Python {platform.python_version()}"
 
 
-def table(header: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+def table(header: tuple[str, ...], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     return "\n".join(lines + ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows])

@@ -28,7 +28,7 @@ from ehr_pipeline.artifacts import Store
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups, agreement
 from ehr_pipeline.embeddings.cohort import rows_of_shard
-from ehr_pipeline.embeddings.pooling import Inference, pool_patients
+from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder import checkpoint, evaluate
 from ehr_pipeline.encoder.sequences import Sequences, Shard
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -100,14 +100,15 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
     validation = Sequences.open(dataset, *shape, split=split, side="validation")
     scores = [evaluate.evaluate(model, validation, settings, vocabulary.size, seed, CPU).scores() for seed in MASKS]
     weights = [score.masked_tokens for score in scores]
-    chosen = np.zeros(vocabulary.size, bool)
-    chosen[json.loads(store.current("patient_embeddings").file("selected.json").read_text())] = True
+    chosen = np.zeros(vocabulary.size, np.float32)
+    chosen[json.loads(store.current("patient_embeddings").file("selected.json").read_text())] = 1
     cohort = schemas.read(store.current("cohort").file("cohort.arrow"))
     ids, vectors = [], []
     for path in sorted(dataset.glob("*.arrow")):
         rows = rows_of_shard(cohort, path.name)
         how = Inference(*shape, batch_tokens=4096, precision="float32")
-        pooled = pool_patients(model, Shard.read(path), rows, chosen, how, CPU)
+        chunks = pool_chunks(model, Shard.read(path), rows, chosen, how, CPU)
+        pooled = over_chunks(chunks, len(rows), attend)
         some = pooled.tokens > 0
         names = np.array(schemas.read(path, ["patient_id"]).column("patient_id").to_pylist())
         ids += names[rows[some]].tolist()

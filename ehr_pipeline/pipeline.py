@@ -1,6 +1,7 @@
 """The chain in one place, without Dagster: what each asset reads, which settings decide it, and which function makes it.
 
     pipeline = Pipeline(settings.load(path))
+    pipeline.make("2019-04-01")                    # everything; or asset by asset:
     pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
 
 Every method publishes one artifact, or finds that it is there already (`Artifact.skipped`). An artifact that failed a blocking
@@ -330,6 +331,15 @@ class Pipeline:
         return self._make(
             "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
         )
+
+    def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
+        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts: jobs run here."""
+        made = {}
+        for extract in extracts:
+            made["raw_records"] = self.raw_records(extract)
+        for asset in checks.ORDER[1 : checks.ORDER.index(until) + 1]:
+            made[asset] = getattr(self, asset)()
+        return made
 
     # What the assets share.
 

@@ -84,6 +84,17 @@ def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
         os.close(lock)  # its holder removed the file when it was done: ours is not the one that others see
 
 
+def try_lock(path: Path) -> int | None:
+    """An open file with a lock on it, which dies with the process; None when another process has the lock."""
+    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
 def _is_at(lock: int, path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(lock), path.stat())

@@ -41,19 +41,7 @@ def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """The tiny study with every asset made."""
     study = tiny_settings(extract, study={"store": str(tmp_path_factory.mktemp("store"))})
     pipeline = Pipeline(study)
-    pipeline.raw_records(EXTRACT)
-    for asset in (
-        "extract_catalog",
-        "mapped_events",
-        "vocabulary",
-        "patient_dataset",
-        "data_split",
-        "encoder_checkpoint",
-    ):
-        getattr(pipeline, asset)()
-    for asset in ("concept_embeddings", "cohort", "patient_embeddings", "clusters", "patient_trajectories"):
-        getattr(pipeline, asset)()
-    pipeline.cluster_reports()
+    pipeline.make(EXTRACT)
     return pipeline
 
 

@@ -29,9 +29,7 @@ if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
     pipeline = Pipeline(settings.load(Path(sys.argv[1])))
     try:
-        pipeline.raw_records(sys.argv[2])
-        for asset in ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset"):
-            getattr(pipeline, asset)()
+        pipeline.make(sys.argv[2], until="patient_dataset")
     except UserError as error:
         print(error)
 """

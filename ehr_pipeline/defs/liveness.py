@@ -4,7 +4,6 @@ Dagster asks nobody whether the process of a run still is there after the server
 and with it its place in the pool, so that no training starts again. And a run that was marked as ended by force may go on.
 """
 
-import fcntl
 import logging
 import os
 import signal
@@ -16,6 +15,7 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.workspace import try_lock
 
 log = logging.getLogger(__name__)
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
@@ -32,7 +32,7 @@ def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
         yield
         return
     path = folder / f"{run_id}.lock"
-    descriptor = _locked(path)
+    descriptor = try_lock(path)
     try:
         if descriptor is not None:
             os.ftruncate(descriptor, 0)
@@ -80,7 +80,7 @@ def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
 def only_server(state: Path) -> Iterator[None]:
     """Be the one server of a Dagster home. Raises UserError when there is another: two daemons would start everything twice."""
     path = state / SERVER
-    descriptor = _locked(path)
+    descriptor = try_lock(path)
     if descriptor is None:
         raise UserError(
             f"Another server runs on {state} (process {path.read_text() or '?'}). Use it, or end it, or set DAGSTER_HOME and"
@@ -103,21 +103,10 @@ def _folder(instance: dg.DagsterInstance) -> Path | None:
     return folder
 
 
-def _locked(path: Path) -> int | None:
-    """An open file with a lock on it; None when another process has the lock."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
-
-
 def _is_held(path: Path) -> bool:
     if not path.is_file():
         return False
-    descriptor = _locked(path)
+    descriptor = try_lock(path)
     if descriptor is None:
         return True
     os.close(descriptor)

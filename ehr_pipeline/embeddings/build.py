@@ -24,6 +24,7 @@ from ehr_pipeline.embeddings import continued, quality, selection, transform, we
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
+from ehr_pipeline.embeddings.laying import lay_out
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
@@ -64,7 +65,6 @@ def build(
         own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
     for part in PARTS:
         (work / part).mkdir(parents=True, exist_ok=True)
-    np.save(work / "weights.npy", own)
     members, dataset = (
         schemas.read(artifacts["cohort"].file("cohort.arrow")),
         artifacts["patient_dataset"].files("patients"),
@@ -72,17 +72,8 @@ def build(
     everybody = _Cohort(dataset, members, work, job["seed"], len(own))
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
-    schemas.write(work / "cohort.arrow", cohort.members)
     if cohort.members.num_rows or not earlier:
-        places: dict[str, Any] = {
-            "checkpoint": str(artifacts["encoder_checkpoint"].file("checkpoint")),
-            "vocabulary": str(artifacts["vocabulary"].path),
-            "dataset": str(artifacts["patient_dataset"].file("patients")),
-            "cohort": str(work / "cohort.arrow"),
-            "weights": str(work / "weights.npy"),
-            "work": str(work),
-        }
-        launch("ehr_pipeline.embeddings.embed", job | places)
+        launch("ehr_pipeline.embeddings.embed", job | lay_out(artifacts, cohort.members, own, work))
     told: dict[str, Any] = {}
     if learned is None:
         if not cohort.anybody():

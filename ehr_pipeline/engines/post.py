@@ -6,7 +6,6 @@
 A folder is removed when its work has ended, however it ended. Folders of killed processes are found by their locks.
 """
 
-import fcntl
 import logging
 import os
 import shutil
@@ -14,6 +13,8 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ehr_pipeline.workspace import try_lock
 
 _log = logging.getLogger("ehr_pipeline")
 CLIENT = "client"
@@ -26,7 +27,7 @@ def folder(store: Path, name: str) -> Iterator[Path]:
     root.mkdir(parents=True, exist_ok=True)
     made = root / f".{name}-{uuid.uuid4().hex[:8]}"
     made.mkdir(mode=0o700)
-    lock = _lock(made / CLIENT)
+    lock = try_lock(made / CLIENT)
     own = made.rename(root / made.name[1:])  # seen by others only now that it is locked
     try:
         yield own
@@ -44,21 +45,11 @@ def left_behind(store: Path) -> Iterator[Path]:
     for path in sorted((store / ".work").glob("[!.]*")):
         if not (path / CLIENT).is_file():
             continue
-        lock = _lock(path / CLIENT)
+        lock = try_lock(path / CLIENT)
         if lock is not None:
             yield path
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
-
-
-def _lock(path: Path) -> int | None:
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 class Follower:

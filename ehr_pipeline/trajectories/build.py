@@ -27,6 +27,7 @@ from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import WINDOWS, read_chunks
+from ehr_pipeline.embeddings.laying import lay_out
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.trajectories import transitions, truth
@@ -55,19 +56,9 @@ def build(
     members = _drawn(schemas.read(artifacts["cohort"].file("cohort.arrow")), clustered, settings.patients, job["seed"])
     transform = Transform.read(artifacts["patient_embeddings"].path)
     (work / WINDOWS).mkdir(parents=True, exist_ok=True)
-    np.save(work / "weights.npy", transform.weights)
-    schemas.write(work / "cohort.arrow", members)
     divided: dict[str, Any] = {"divided": settings.windows, "years": settings.years}
-    places: dict[str, Any] = {
-        "checkpoint": str(artifacts["encoder_checkpoint"].file("checkpoint")),
-        "vocabulary": str(artifacts["vocabulary"].path),
-        "dataset": str(artifacts["patient_dataset"].file("patients")),
-        "cohort": str(work / "cohort.arrow"),
-        "weights": str(work / "weights.npy"),
-        "work": str(work),
-        WINDOWS: divided,
-    }
-    launch("ehr_pipeline.embeddings.embed", job | places)
+    places = lay_out(artifacts, members, transform.weights, work)
+    launch("ehr_pipeline.embeddings.embed", job | places | {WINDOWS: divided})
     known = _Known.read(artifacts, clustered, job["seed"])
     found, few, parts = 0, 0, []
     for path in artifacts["patient_dataset"].files("patients"):

@@ -159,8 +159,7 @@ def test_eunomia(form: str, shared: Path, tmp_path: Path) -> None:
     records = pipeline.raw_records(EXTRACT)
     assert records.counts["patients"]["kept"] == 2694
     assert (records.counts["rows_in"], records.counts["dropped"]) == (215_978, {"before_birth": 1})
-    for asset in ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset"):
-        getattr(pipeline, asset)()
+    pipeline.make(until="patient_dataset")
     events = pipeline.store.current("mapped_events")
     assert (events.counts["kept"], events.counts["codes"], events.counts["concepts"]) == (215_977, 320, 297)
     assert pipeline.store.current("patient_dataset").counts["patients"]["kept"] == 2694
