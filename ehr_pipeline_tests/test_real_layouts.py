@@ -82,18 +82,8 @@ def test_synthea_goes_through_to_the_reports(shared: Path, tmp_path: Path) -> No
         conditions = sum(1 for _ in csv.DictReader(stream))
     assert records.counts["rows_in"] > conditions
     assert records.counts["kept"] > 0.95 * records.counts["rows_in"]
-    for asset in (
-        "extract_catalog",
-        "mapped_events",
-        "vocabulary",
-        "patient_dataset",
-        "data_split",
-        "encoder_checkpoint",
-    ):
-        getattr(pipeline, asset)()
-    for asset in ("concept_embeddings", "cohort", "patient_embeddings", "clusters"):
-        getattr(pipeline, asset)()
-    html = pipeline.cluster_reports().file("report.html").read_text(encoding="utf-8")
+    made = pipeline.make()
+    html = made["cluster_reports"].file("report.html").read_text(encoding="utf-8")
     assert "Synthea" in html
     assert pipeline.store.current("cohort").counts["kept"] > 100
     ids = pl.read_csv(gzip.decompress((shared / "synthea_csv/patients.csv.gz").read_bytes()))["ID"].to_list()
