@@ -22,7 +22,7 @@ demo: $(READY)  ## the whole chain on the embedded demo; the last line says wher
 	$(BIN)/ehr-pipeline demo
 
 test: $(READY)  ## every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 	$(BIN)/ehr-pipeline ui

@@ -1,7 +1,7 @@
 """Fixtures: one small synthetic study, run once for all tests that read artifacts."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ from ehr_pipeline.synthetic.study import SMALL, places
 for name, value in WAITING.items():
     os.environ.setdefault(name, value)
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """What a test sets in the environment, as the command line does, is not seen by the next one."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def tiny_settings(folder: Path, **overrides: dict[str, Any]) -> settings.Study:

@@ -205,5 +205,5 @@ def test_a_range_of_extracts_is_read_in_one_run(extract: Path, tmp_path: Path) -
     metadata = events[0].metadata
     assert metadata["extracts_in_this_run"].value == 2
     kept = [store.current("raw_records", name).counts["kept"] for name in names[:2]]
-    assert metadata["kept"].value == sum(kept)
+    assert metadata["kept"].value == 10 * round(sum(kept) / 10)
     assert len({(event.tags or {})["dagster/data_version"] for event in events}) == 1
