@@ -1,3 +1,5 @@
 """From raw primary-care records to a foundation model of patients and a report that a clinician can read."""
 
 __version__ = "0.1.0"
+
+from ehr_pipeline import waiting as waiting  # before anything imports torch

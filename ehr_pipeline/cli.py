@@ -11,7 +11,6 @@ from typing import Any
 from ehr_pipeline import __version__, settings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.governance import private_files
-from ehr_pipeline.jobs import WAITING
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
 FAILED, USER_ERROR = 1, 2
@@ -23,8 +22,6 @@ def main(arguments: list[str] | None = None) -> int:
     private_files()
     logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
     logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
-    for name, value in WAITING.items():
-        os.environ.setdefault(name, value)  # before torch is imported
     try:
         return int(options.command(options))
     except UserError as error:

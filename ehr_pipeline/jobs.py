@@ -24,10 +24,6 @@ USER_ERROR_CODE = 2
 FAILED_AT = "failed at "
 """Begins the last line but the traceback's of the log of a process that failed, with the time: the launcher looks for it."""
 PR_SET_PDEATHSIG = 1
-WAITING = {"GOMP_SPINCOUNT": "10000"}
-"""Threads that wait for each other spin a little, then sleep. By default they spin for long, which on a busy machine keeps the
-thread that all others wait for from its core. Products of 512 x 128 a second on two threads, on a quiet machine and on a busy one:
-2,370 and 100 by default, 2,530 and 430 so, 1,500 and 1,000 when they sleep at once."""
 
 
 def rank() -> int:

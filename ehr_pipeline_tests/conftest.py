@@ -10,7 +10,6 @@ import pytest
 from ehr_pipeline import settings
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.jobs import WAITING
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import RecordsSettings
@@ -18,8 +17,6 @@ from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places
 
-for name, value in WAITING.items():
-    os.environ.setdefault(name, value)
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

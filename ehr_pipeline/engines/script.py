@@ -9,7 +9,7 @@ import jinja2
 
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.jobs import WAITING
+from ehr_pipeline.waiting import WAITING
 
 OURS = Path(__file__).with_name("job.sh.j2")
 
