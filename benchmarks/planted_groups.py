@@ -36,7 +36,11 @@ FIRST = "recommended, list"
 
 def study_in(folder: Path, seed: int, preset: str = "recommended", pooling: str = "list") -> settings.Study:
     """The demo's study with its files in a folder, a preset of vectors, and a choice of tokens."""
-    chosen = {"study": {"seed": seed}, "embeddings": {"preset": preset, "pooling": {"select": pooling}}}
+    chosen = {
+        "study": {"seed": seed},
+        "embeddings": {"preset": preset, "pooling": {"select": pooling}},
+        "trajectories": {"windows": "off"},
+    }
     return settings.load(shipped("demo/settings.toml"), settings.merged(places(folder), chosen))
 
 
@@ -74,6 +78,7 @@ def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[st
         own = Pipeline(study_in(folder, seed, preset, pooling))
         own.patient_embeddings()
         clusters = own.clusters()
+        own.patient_trajectories()
         report = own.cluster_reports()
         recovered = agreements.read(report)
         agreement = recovered["vectors"]
