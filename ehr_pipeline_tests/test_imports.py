@@ -1,5 +1,6 @@
 """What a process does not load: the library no Dagster, GPU workers no data libraries, the UI no torch."""
 
+import os
 import subprocess
 import sys
 
@@ -34,3 +35,12 @@ def test_the_ui_does_not_load_heavy_packages() -> None:
         )
         == []
     )
+
+
+@pytest.mark.parametrize(("own", "found"), [(None, "10000"), ("7", "7")])
+def test_threads_wait_sparingly_wherever_the_package_is_imported(own: str | None, found: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "GOMP_SPINCOUNT"}
+    environment |= {"GOMP_SPINCOUNT": own} if own else {}
+    code = "import ehr_pipeline, os, sys; assert 'torch' not in sys.modules; print(os.environ['GOMP_SPINCOUNT'])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == found

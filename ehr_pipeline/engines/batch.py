@@ -1,24 +1,29 @@
 """Work on buckets, packed into a folder that other machines see: `python -m ehr_pipeline.engines.batch FOLDER TASK TASKS`.
 
-    <folder>/work.pickle      versions of the software, the function, and its jobs
-    <folder>/results/N        the result of job N, pickled; there means done, so that a task which starts again leaves it out
+    <folder>/work.json        versions of the software, the name of the function, and its jobs
+    <folder>/results/N        the result of job N; there means done, so that a task which starts again leaves it out
     <folder>/error            the message of the first error that the user can mend
 
-Task T of N takes every N-th of the jobs that are missing.
+Task T of N takes every N-th of the jobs that are missing. Jobs and results are JSON of the types that the function declares:
+nothing is unpickled, since a file on shared storage must not be able to run code.
 """
 
+import importlib
 import importlib.metadata
+import json
 import os
-import pickle
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+from pydantic import TypeAdapter
 
 from ehr_pipeline.buckets import let_go_of_all
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.jobs import USER_ERROR_CODE
 
+WORK = "work.json"
 DECIDING = ("ehr-pipeline", "numpy", "polars", "pyarrow")
 """Packages that decide the bytes of the data files: they must be the same everywhere."""
 
@@ -45,9 +50,14 @@ def refuse_other(sent_by: dict[str, str]) -> None:
 def pack(folder: Path, function: Callable[[Any], Any], jobs: Sequence[Any]) -> None:
     """Write work into a folder."""
     (folder / "results").mkdir()
-    with (folder / "work.pickle").open("wb") as stream:
-        for part in (software(), (function, list(jobs))):
-            pickle.dump(part, stream)
+    job, _ = _types(function)
+    packed = {
+        "software": software(),
+        "module": function.__module__,
+        "function": function.__qualname__,
+        "jobs": [job.dump_python(each, mode="json") for each in jobs],
+    }
+    (folder / WORK).write_text(json.dumps(packed), encoding="utf-8")
 
 
 def missing(folder: Path, count: int) -> list[int]:
@@ -56,23 +66,40 @@ def missing(folder: Path, count: int) -> list[int]:
     return [number for number in range(count) if str(number) not in done]
 
 
-def results(folder: Path, count: int) -> list[Any]:
-    """The results of all jobs. What was pickled there is our own: the folder is closed to others."""
-    return [pickle.loads((folder / "results" / str(number)).read_bytes()) for number in range(count)]  # noqa: S301
+def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[Any]:
+    """The results of all jobs of a function."""
+    _, result = _types(function)
+    return [result.validate_json((folder / "results" / str(number)).read_bytes()) for number in range(count)]
+
+
+def unpack(folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
+    """The function and the jobs of a folder. Raises UserError when other software sent them."""
+    packed = json.loads((folder / WORK).read_text(encoding="utf-8"))
+    refuse_other(packed["software"])  # before anything that other versions might not know
+    function: Callable[[Any], Any] = getattr(importlib.import_module(packed["module"]), packed["function"])
+    job, _ = _types(function)
+    return function, [job.validate_python(each) for each in packed["jobs"]]
 
 
 def work(folder: Path, task: int, tasks: int) -> None:
     """Do one task's share of the jobs. Raises UserError."""
-    with (folder / "work.pickle").open("rb") as stream:
-        refuse_other(pickle.load(stream))  # noqa: S301 (our own; before anything that other versions might not know)
-        function, jobs = pickle.load(stream)  # noqa: S301
+    function, jobs = unpack(folder)
+    _, result = _types(function)
     for number in range(task, len(jobs), tasks):
         target = folder / "results" / str(number)
         if not target.is_file():
             beside = folder / f".{number}-{os.uname().nodename}-{os.getpid()}"
-            beside.write_bytes(pickle.dumps(function(jobs[number])))
+            beside.write_bytes(result.dump_json(function(jobs[number])))
             beside.replace(target)
     let_go_of_all()
+
+
+def _types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    """The types of a function's one argument and of its result, as it declares them."""
+    hints = get_type_hints(function)
+    result = hints.pop("return")
+    (job,) = hints.values()
+    return TypeAdapter(job), TypeAdapter(result)
 
 
 def main(folder: Path, task: int, tasks: int) -> int:

@@ -24,7 +24,6 @@ from ehr_pipeline.engines import batch, post
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.waiting import WAITING
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -206,7 +205,7 @@ class Rank:
 
     def run(self, module: str, job: str, environment: dict[str, str]) -> tuple[int, str]:
         """Run `module.run(job)`, and say how it ended."""
-        os.environ.update(WAITING | environment)
+        os.environ.update(environment)
         return jobs.perform(importlib.import_module(module).run, json.loads(job))
 
 

@@ -9,7 +9,6 @@ import jinja2
 
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.waiting import WAITING
 
 OURS = Path(__file__).with_name("job.sh.j2")
 
@@ -33,7 +32,7 @@ def for_buckets(settings: LauncherSettings, folder: Path, name: str, tasks: int,
 def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) -> str:
     """The script of a heavy job under torchrun."""
     # As torchrun on one machine: see ehr_pipeline.defs.launchers.torchrun.
-    environment = WAITING | {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
+    environment = {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
     if settings.threads:
         environment["OMP_NUM_THREADS"] = str(settings.threads)
     return _render(

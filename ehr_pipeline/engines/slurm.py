@@ -65,7 +65,7 @@ class Slurm:
                 return sorted({number % tasks for number in batch.missing(folder, count)})
 
             self._see_through(folder, what, written, look, left)
-            return batch.results(folder, count)
+            return batch.results(folder, function, count)
 
     def launch(self, module: str, job: jobs.Job) -> None:
         """Run a heavy job. What its first process logs is logged here as it comes."""

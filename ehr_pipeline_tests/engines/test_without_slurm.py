@@ -1,5 +1,6 @@
 """What needs no Slurm: scripts, and what becomes of a job's end, as a stand-in for Slurm's commands tells it."""
 
+import json
 import os
 import re
 import subprocess
@@ -14,6 +15,10 @@ from ehr_pipeline import cli, settings
 from ehr_pipeline.engines import batch, commands, engine_for, heartbeat, script, slurm
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.events import build as events
+from ehr_pipeline.patients import dataset
+from ehr_pipeline.records import finish
+from ehr_pipeline.reuse import Memory
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline_tests.engines.work import Bucket, square
 
@@ -180,3 +185,22 @@ def test_a_heart_that_stands_still_cancels_the_job(tmp_path: Path) -> None:
     assert watching.wait(30) == 0
     assert (tmp_path / "cancelled").read_text() == "77\n"
     assert (folder / heartbeat.LAPSED).exists()
+
+
+def test_jobs_of_every_stage_are_the_same_after_they_were_written_down(tmp_path: Path) -> None:
+    study, place = settings.load(shipped("demo/settings.toml")), Path("/a b/ü")
+    known = Memory(place, {"00001.arrow": {"key": "k", "files": ["events/00001.arrow"], "counts": {"repeated": 3}}})
+    work: list[tuple[Any, list[Any]]] = [
+        (finish.finish_bucket, [finish.BucketJob(3, place, place, study.records)]),
+        (events.map_bucket, [events.BucketJob("x", (place,), ("d",), place, place, of) for of in (known, Memory())]),
+        (
+            dataset.build_bucket,
+            [dataset.BucketJob("x", place, "d", (place,), (place,), place, study.patients, place, known)],
+        ),
+    ]
+    for number, (function, jobs) in enumerate(work):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        batch.pack(folder, function, jobs)
+        assert batch.unpack(folder) == (function, jobs)
+        json.loads((folder / batch.WORK).read_text())

@@ -12,7 +12,6 @@ from ehr_pipeline import jobs
 from ehr_pipeline.defs.launchers import die_with_parent
 from ehr_pipeline.defs.launchers.base import Launcher
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.waiting import WAITING
 
 
 class TorchrunLauncher(Launcher):
@@ -61,8 +60,7 @@ class TorchrunLauncher(Launcher):
         (github.com/pytorch/pytorch/issues/135712): they get a store of their own.
         """
         threads = job.get("threads") or max(1, _cores() // self.processes)
-        waiting = {name: os.environ.get(name, value) for name, value in WAITING.items()}
-        return waiting | {
+        return {
             "OMP_NUM_THREADS": str(threads),
             "TOKENIZERS_PARALLELISM": "false",
             "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
