@@ -21,9 +21,8 @@ from ehr_pipeline import checks, continuing, fields, governance, jobs, recipes
 from ehr_pipeline.artifacts import Artifact, Recipe, Store, guarded, hash_of, input_state
 from ehr_pipeline.checks import presence
 from ehr_pipeline.continuing import origin
-from ehr_pipeline.drawing import learning_curves
 from ehr_pipeline.engines import engine_for
-from ehr_pipeline.errors import GateFailed, InputError, MissingArtifact, UserError
+from ehr_pipeline.errors import GateFailed, InputError, UserError
 from ehr_pipeline.recipes import ENCODER_SHAPE, VERSIONS
 from ehr_pipeline.settings import Study
 
@@ -57,11 +56,12 @@ class Pipeline:
 
     def raw_records(self, extract: str) -> Artifact:
         """Read one extract into typed, hash-bucketed shards."""
+        from ehr_pipeline import extracts
         from ehr_pipeline.records import build
 
         folder = Path(self.study.records.landing) / extract
-        inputs, files = self._text_of(extract)
-        previous = self._before_withdrawals(extract, inputs)
+        inputs, files = extracts.text_of(extract, self.store, self.study)
+        previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]))
         make = guarded(files, lambda out: build.build(folder, settings, out, previous, self.engine.spread))
         return self._make("raw_records", inputs, make, extract)
@@ -84,12 +84,11 @@ class Pipeline:
 
         settings = self.study.events
         files = build.inputs(settings)
-        for path in files:
-            if not path.is_file():
-                raise InputError(f"{path}: there is no such file. It is named under [events] in the settings.")
-        records, previous = self._records(), self._previous("mapped_events")
+        states = {
+            f"file {number}": state for number, state in enumerate(_states(files, "under [events] in the settings"))
+        }
+        records, previous = self._records(), recipes.previous("mapped_events", self.store)
         make = guarded(files, lambda out: build.build(records, settings, out, previous, self.engine.spread))
-        states = {f"file {number}": input_state([path], path.parent) for number, path in enumerate(files)}
         before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
         own = origin(before, continuing.sizes(files))
         return self._make("mapped_events", self._versions("extract_catalog") | states, make, own=own)
@@ -101,10 +100,9 @@ class Pipeline:
 
         settings, mapped = self.study.vocabulary, self.require("mapped_events")
         mrsty = Path(settings.mrsty)
-        if not mrsty.is_file():
-            raise InputError(f"{mrsty}: there is no such file. It is named in vocabulary.mrsty.")
+        (state,) = _states([mrsty], "in vocabulary.mrsty")
         own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), continuing.sizes([mrsty]))
-        inputs = self._versions("mapped_events") | {"mrsty": input_state([mrsty], mrsty.parent)}
+        inputs = self._versions("mapped_events") | {"mrsty": state}
         inputs, earlier = continuing.vocabulary(self._case("vocabulary", inputs, own))
         folder = earlier.path if earlier else None
         make = guarded(
@@ -118,7 +116,7 @@ class Pipeline:
         from ehr_pipeline.patients import dataset
 
         settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        records, previous = self._records(), self._previous("patient_dataset")
+        records, previous = self._records(), recipes.previous("patient_dataset", self.store)
         inputs = self._versions("extract_catalog", "mapped_events", "vocabulary")
         return self._make(
             "patient_dataset",
@@ -137,54 +135,26 @@ class Pipeline:
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
         """Train the encoder, or keep it, as `encoder.on_new_extract` says."""
-        dataset, split, vocabulary = (
-            self.require("patient_dataset"),
-            self.require("data_split"),
-            self.require("vocabulary"),
-        )
+        from ehr_pipeline.encoder import build
 
+        dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
         before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
         own = origin(vocabulary.manifest.get("origin"), before)
         inputs = self._versions("patient_dataset", "data_split", "vocabulary")
         inputs, start = continuing.encoder(self._case("encoder_checkpoint", inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
-        resume = (
-            self.store.folder("encoder_checkpoint")
-            / f".training-{self._recipe('encoder_checkpoint', inputs).fingerprint}"
-        )
-
-        def build(out: Path) -> dict[str, Any]:
-            launch(
-                "ehr_pipeline.encoder.train",
-                {
-                    "dataset": str(dataset.file("patients")),
-                    "split": str(split.file("split")),
-                    "vocabulary": str(vocabulary.path),
-                    "settings": asdict(self.study.encoder),
-                    "seed": self.study.study.seed,
-                    "threads": self.study.launcher.threads,
-                    "out": str(out),
-                    "resume": str(resume),
-                    "start": str(start.file("checkpoint")) if start else "",
-                },
-            )
-            metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
-            learning_curves(out / "notes" / "curves.png", metrics)
-            tokens = metrics["training_tokens"] + metrics["validation_tokens"]
-            figures = {name: metrics["best"][f"validation_{name}"] for name in ("loss", "top1", "top10")}
-            return {
-                "rows_in": tokens,
-                "kept": tokens,
-                "parameters": metrics["parameters"],
-                "epochs": len(metrics["epochs"]),
-                **({"tokens_added": metrics["tokens_added"]} if start else {}),
-                **{f"validation_{name}": value for name, value in figures.items()},
-                **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
-                "clipped_ages": metrics["clipped_ages"],
-                "padding_share": metrics["padding_share"],
-            }
-
-        artifact = self._make("encoder_checkpoint", inputs, build, own=own)
+        resume = self._work(".training", "encoder_checkpoint", inputs)
+        job = {
+            "dataset": str(dataset.file("patients")),
+            "split": str(split.file("split")),
+            "vocabulary": str(vocabulary.path),
+            "settings": asdict(self.study.encoder),
+            "seed": self.study.study.seed,
+            "threads": self.study.launcher.threads,
+            "resume": str(resume),
+            "start": str(start.file("checkpoint")) if start else "",
+        }
+        artifact = self._make("encoder_checkpoint", inputs, lambda out: build.build(job, launch, out), own=own)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -200,16 +170,14 @@ class Pipeline:
         seed = self.study.study.seed
         inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
         files = [Path(path) for path in settings.ontology]
-        for path in files:
-            if not path.is_file():
-                raise InputError(f"{path}: there is no such file. It is named in concepts.ontology.")
+        states = _states(files, "in concepts.ontology")
+        inputs |= {f"ontology {number}": state for number, state in enumerate(states)}
         make = guarded(
             files,
             lambda out: build.build(
                 checkpoint.file("checkpoint"), vocabulary, self.concept_of_code(), settings, seed, out
             ),
         )
-        inputs |= {f"ontology {number}": input_state([path], path.parent) for number, path in enumerate(files)}
         return self._make("concept_embeddings", inputs, make)
 
     def cohort(self) -> Artifact:
@@ -238,10 +206,7 @@ class Pipeline:
         inputs = self._versions(*artifacts, "mapped_events")
         inputs, earlier = continuing.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
-        work = (
-            self.store.folder("patient_embeddings")
-            / f".embedding-{self._recipe('patient_embeddings', inputs).fingerprint}"
-        )
+        work = self._work(".embedding", "patient_embeddings", inputs)
         artifact = self._make(
             "patient_embeddings",
             inputs,
@@ -303,10 +268,7 @@ class Pipeline:
         if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
             planted = Path(self.study.clusters.truth)
             inputs["truth"] = hash_of([fields.file_hash(planted / name) for name in ("patients.csv", truth.CHANGES)])
-        work = (
-            self.store.folder("patient_trajectories")
-            / f".embedding-{self._recipe('patient_trajectories', inputs).fingerprint}"
-        )
+        work = self._work(".embedding", "patient_trajectories", inputs)
         artifact = self._make(
             "patient_trajectories",
             inputs,
@@ -388,25 +350,15 @@ class Pipeline:
 
     def extracts(self) -> list[str]:
         """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
-        from ehr_pipeline.records import catalog
+        from ehr_pipeline import extracts
 
-        landed = catalog.extracts_in(Path(self.study.records.landing))
-        found = sorted({*landed, *self.store.partitions("raw_records")})
-        if not found:
-            raise MissingArtifact(
-                f"{self.study.records.landing}: no extract. Put each extract into a folder of its own there, named by its date"
-                " (YYYY-MM-DD); or write a synthetic one with `ehr-pipeline synth`."
-            )
-        return found[-1:] if self.study.records.mode == "snapshot" else found
+        return extracts.names(self.store, self.study)
 
     def is_read(self, extract: str) -> bool:
         """Whether the text that an extract has now is what its records were read from."""
-        try:
-            state, files = self._text_of(extract)
-        except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
-            return False
-        known = self._previous("raw_records", extract)
-        return bool(files) and known is not None and known.manifest["inputs"] == state
+        from ehr_pipeline import extracts
+
+        return extracts.is_read(extract, self.store, self.study)
 
     def _records(self) -> list[Artifact]:
         from ehr_pipeline.records import catalog
@@ -441,12 +393,9 @@ class Pipeline:
         governed = governance.label(asset, self.study.governance)
         return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
 
-    def _previous(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""
-        if not self.store.has(asset, partition):
-            return None
-        found = self.store.current(asset, partition)
-        return found if found.manifest["version"] == VERSIONS[asset] else None
+    def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
+        """Where a job leaves what the next one of the same recipe goes on from."""
+        return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
         """How an asset is made, whatever it is made of."""
@@ -459,27 +408,10 @@ class Pipeline:
             self.store, self.study, asset, VERSIONS[asset], recipes.own_settings(asset, self.study), inputs, own
         )
 
-    def _text_of(self, extract: str) -> tuple[dict[str, str], list[Path]]:
-        """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
-        from ehr_pipeline.records import build, sizing
 
-        folder, known = Path(self.study.records.landing) / extract, self._previous("raw_records", extract)
-        if known is not None and not folder.is_dir():
-            return known.manifest["inputs"], []
-        files = build.input_files(folder, self.study.records)
-        latest = build.latest_date(extract, self.study.records).isoformat()
-        buckets = self.study.records.buckets or self._buckets_of_others(extract) or sizing.buckets_for(files)
-        return {"landing": input_state(files, folder), "latest_date": latest, "buckets": str(buckets)}, files
-
-    def _buckets_of_others(self, extract: str) -> int:
-        """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
-        others = [other for other in self.store.partitions("raw_records") if other != extract]
-        return int(self.store.current("raw_records", others[-1]).counts["buckets"]) if others else 0
-
-    def _before_withdrawals(self, extract: str, inputs: Mapping[str, str]) -> Artifact | None:
-        """The current records of an extract, if nothing but the list of withdrawals has changed since."""
-        found = self._previous("raw_records", extract)
-        if found is None or found.manifest["inputs"] != inputs:
-            return None
-        own, then = recipes.own_settings("raw_records", self.study), found.manifest["settings"]
-        return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
+def _states(files: list[Path], where: str) -> list[str]:
+    """The states of files that the settings name. Raises InputError when one is not there."""
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file. It is named {where}.")
+    return [input_state([path], path.parent) for path in files]

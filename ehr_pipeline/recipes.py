@@ -3,7 +3,7 @@
 from typing import Any
 
 from ehr_pipeline import fields
-from ehr_pipeline.artifacts import STAGES, hash_of
+from ehr_pipeline.artifacts import STAGES, Artifact, Store, hash_of
 from ehr_pipeline.continuing import SOUND
 from ehr_pipeline.settings import Study
 
@@ -76,3 +76,11 @@ def code_version(asset: str, study: Study) -> str:
     if asset in SOUND:
         own |= {"on_new_extract": study.encoder.on_new_extract}
     return f"{VERSIONS[asset]}-{hash_of(own)}"
+
+
+def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
+    """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""
+    if not store.has(asset, partition):
+        return None
+    found = store.current(asset, partition)
+    return found if found.manifest["version"] == VERSIONS[asset] else None

@@ -1,0 +1,60 @@
+"""The extracts of a study: which there are, what text each is read from, and whether its records were read from that."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ehr_pipeline import recipes
+from ehr_pipeline.artifacts import Artifact, Store, input_state
+from ehr_pipeline.errors import MissingArtifact, UserError
+from ehr_pipeline.records import build, catalog, sizing
+from ehr_pipeline.settings import Study
+
+RECORDS = "raw_records"
+
+
+def names(store: Store, study: Study) -> list[str]:
+    """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
+    landed = catalog.extracts_in(Path(study.records.landing))
+    found = sorted({*landed, *store.partitions(RECORDS)})
+    if not found:
+        raise MissingArtifact(
+            f"{study.records.landing}: no extract. Put each extract into a folder of its own there, named by its date"
+            " (YYYY-MM-DD); or write a synthetic one with `ehr-pipeline synth`."
+        )
+    return found[-1:] if study.records.mode == "snapshot" else found
+
+
+def text_of(extract: str, store: Store, study: Study) -> tuple[dict[str, str], list[Path]]:
+    """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
+    folder, known = Path(study.records.landing) / extract, recipes.previous(RECORDS, store, extract)
+    if known is not None and not folder.is_dir():
+        return known.manifest["inputs"], []
+    files = build.input_files(folder, study.records)
+    latest = build.latest_date(extract, study.records).isoformat()
+    buckets = study.records.buckets or _buckets_of_others(extract, store) or sizing.buckets_for(files)
+    return {"landing": input_state(files, folder), "latest_date": latest, "buckets": str(buckets)}, files
+
+
+def is_read(extract: str, store: Store, study: Study) -> bool:
+    """Whether the text that an extract has now is what its records were read from."""
+    try:
+        state, files = text_of(extract, store, study)
+    except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
+        return False
+    known = recipes.previous(RECORDS, store, extract)
+    return bool(files) and known is not None and known.manifest["inputs"] == state
+
+
+def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
+    """The current records of an extract, if nothing but the list of withdrawals has changed since."""
+    found = recipes.previous(RECORDS, store, extract)
+    if found is None or found.manifest["inputs"] != state:
+        return None
+    own, then = recipes.own_settings(RECORDS, study), found.manifest["settings"]
+    return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
+
+
+def _buckets_of_others(extract: str, store: Store) -> int:
+    """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
+    others = [other for other in store.partitions(RECORDS) if other != extract]
+    return int(store.current(RECORDS, others[-1]).counts["buckets"]) if others else 0
