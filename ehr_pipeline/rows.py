@@ -4,6 +4,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.compiled import compiled
+
 ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 17, 24
 FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 17 bits reach to the year 2158
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
@@ -27,6 +29,30 @@ def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[n
     return keys.view(np.uint64)
 
 
+def translated(
+    patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
+) -> Keys:
+    """Keys of those rows (n,) whose item has another name in `of_item`, with that in its place; -1 there means that it has none."""
+    assert not len(patient) or patient.max() < 2**PATIENT_BITS
+    assert not len(of_item) or of_item.max() < 2**ITEM_BITS
+    assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
+    return _translated(patient, day, item, of_item)
+
+
+@compiled
+def _translated(
+    patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
+) -> Keys:
+    keys, count = np.empty(len(patient), np.uint64), 0
+    for row in range(len(patient)):
+        other = np.int64(of_item[item[row]])
+        if other >= 0:
+            visit = (np.int64(patient[row]) << DAY_BITS) + (np.int64(day[row]) - FIRST_DAY)
+            keys[count] = (visit << ITEM_BITS) | other
+            count += 1
+    return keys[:count]
+
+
 def patients(keys: Keys) -> NDArray[np.int32]:
     """The patient indices of keys."""
     return (keys >> np.uint64(DAY_BITS + ITEM_BITS)).astype(np.int32)
@@ -40,14 +66,6 @@ def days(keys: Keys) -> NDArray[np.int32]:
 def items(keys: Keys) -> NDArray[np.int32]:
     """The item indices of keys."""
     return (keys & np.uint64(2**ITEM_BITS - 1)).astype(np.int32)
-
-
-def without_days(keys: Keys) -> Keys:
-    """The part of keys that names patient and item, for `items`."""
-    named: Keys = keys >> np.uint64(DAY_BITS + ITEM_BITS)
-    named <<= np.uint64(ITEM_BITS)
-    named |= keys & np.uint64(2**ITEM_BITS - 1)
-    return named
 
 
 def visits(keys: Keys) -> Keys:
@@ -75,23 +93,39 @@ def union(parts: list[Keys]) -> Keys:
 
 def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
     """Keys as columns patient_id, date and `item_column`; the dictionaries hold only what occurs, in sorted order."""
-    patient, patient_dictionary = compact(patients(keys), patient_ids)
-    item, item_dictionary = compact(items(keys), item_names)
-    return pa.table(
-        {
-            "patient_id": pa.DictionaryArray.from_arrays(patient, patient_dictionary),
-            "date": pa.array(days(keys)).cast(pa.date32()),
-            item_column: pa.DictionaryArray.from_arrays(item, item_dictionary),
-        }
-    )
+    patient, day, item = (np.empty(len(keys), np.int32) for _ in range(3))
+    is_patient, is_item = np.zeros(len(patient_ids), np.bool_), np.zeros(len(item_names), np.bool_)
+    _unpack(keys, patient, day, item, is_patient, is_item)
+    columns = {
+        "patient_id": _dictionary(patient, is_patient, patient_ids),
+        "date": pa.array(day).cast(pa.date32()),
+        item_column: _dictionary(item, is_item, item_names),
+    }
+    return pa.table(columns)
 
 
-def compact(indices: NDArray[np.int32], names: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """Indices into `names` as indices into only those names that occur. `names` is sorted, and stays so."""
-    used = np.zeros(len(names), bool)
-    used[indices] = True
-    place = np.cumsum(used, dtype=np.int32) - np.int32(1)
-    return pa.array(place.take(indices)), names.filter(pa.array(used)).cast(pa.string())
+@compiled
+def _unpack(
+    keys: Keys,
+    patient: NDArray[np.int32],
+    day: NDArray[np.int32],
+    item: NDArray[np.int32],
+    is_patient: NDArray[np.bool_],
+    is_item: NDArray[np.bool_],
+) -> None:
+    for row in range(len(keys)):
+        key = np.int64(keys[row])
+        patient[row] = key >> (DAY_BITS + ITEM_BITS)
+        day[row] = ((key >> ITEM_BITS) & (2**DAY_BITS - 1)) + FIRST_DAY
+        item[row] = key & (2**ITEM_BITS - 1)
+        is_patient[patient[row]] = True
+        is_item[item[row]] = True
+
+
+def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
+    """Indices (n,) into sorted names with a dictionary of only those names that occur."""
+    place = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    return pa.DictionaryArray.from_arrays(place.take(indices), names.filter(pa.array(occurs)).cast(pa.string()))
 
 
 def from_table(

@@ -1,6 +1,6 @@
 import numpy as np
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline import rows
@@ -34,3 +34,15 @@ def test_a_table_names_only_what_occurs() -> None:
 def test_starts_of_runs() -> None:
     assert rows.starts(np.array([3, 3, 4, 4, 5])).tolist() == [True, False, True, False, True]
     assert rows.starts(np.array([], np.uint64)).tolist() == []
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(ROW, max_size=50), st.integers(0, 2**32))
+def test_items_that_have_no_other_name_are_left_out(table: list[tuple[int, int, int]], seed: int) -> None:
+    patient, day, item = (
+        np.array([row[part] % 1000 if part == 2 else row[part] for row in table], np.int32) for part in range(3)
+    )
+    of_item = np.random.default_rng(seed).integers(-1, 5, 1000)
+    stays = of_item[item] >= 0
+    wanted = rows.pack(patient[stays], day[stays], of_item[item][stays])
+    assert rows.translated(patient, day, item, of_item).tolist() == wanted.tolist()

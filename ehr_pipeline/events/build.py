@@ -154,8 +154,8 @@ def map_bucket(job: BucketJob) -> Done:
     """Write the mapped events of one bucket and how many events of each code it has."""
     lookup = _load_mapping(job.mapping)
     parts = [rows.from_table(schemas.read(path), "code") for path in job.shards]
-    place_of_code = [lookup.places.of(own_codes) for *_, own_codes in parts]
-    meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in place_of_code]
+    places = [lookup.places.of(own_codes) for *_, own_codes in parts]
+    meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in places]
     told = zip(parts, job.digests, meanings, strict=True)
     key = key_of([(digest, hashlib.sha256(meaning).hexdigest()) for part, digest, meaning in told if len(part[0])])
     files = tuple(f"{folder}/{job.name}" for folder in ("events", "concepts", "codes"))
@@ -164,18 +164,16 @@ def map_bucket(job: BucketJob) -> Done:
         place = lookup.places.of(again.column("code").combine_chunks())
         np.save(job.counted, np.stack([place, again.column("events").to_numpy()]))
         return Done(job.name, key, files, recalled, recalled=True)
-    ids, patient, day, code = _together(parts, place_of_code)
-    concept = lookup.concept_of_code.take(code)
-    mapped = concept >= 0
-    keys = rows.pack(patient[mapped], day[mapped], concept[mapped])
+    ids, patient, day, code, place_of_code = _together(parts, places)
+    keys = rows.translated(patient, day, code, lookup.concept_of_code[place_of_code])
     keys.sort()
     schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
-    counted = np.bincount(code)
+    counted = np.bincount(code, minlength=len(place_of_code))
     present = np.flatnonzero(counted)
-    np.save(job.counted, np.stack([present, counted[present]]))
-    table = pa.table({"code": lookup.codes.take(pa.array(present)), "events": counted[present]})
-    schemas.write(job.out / "codes" / job.name, table)
+    place, count = place_of_code[present], counted[present]
+    np.save(job.counted, np.stack([place, count]))
+    schemas.write(job.out / "codes" / job.name, pa.table({"code": lookup.codes.take(pa.array(place)), "events": count}))
     return Done(job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False)
 
 
@@ -183,17 +181,21 @@ Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, 
 
 
 def _together(
-    parts: list[Part], place_of_code: list[NDArray[np.int64]]
-) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.integer]]:
-    """The patient ids of the shards of all extracts; and patient (a place among them), day and code (n,) of their events."""
+    parts: list[Part], places: list[NDArray[np.int64]]
+) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
+    """The events of the shards of all extracts, of whose own codes `places` are the places in the mapping.
+
+    Patient ids; patient (an index into them), day and code (n,) of each event; and the place of each code, in rising order.
+    """
     if len(parts) == 1:
         patient, day, code, ids, _ = parts[0]
-        return ids.cast(pa.string()), patient, day, place_of_code[0].take(code)
+        return ids.cast(pa.string()), patient, day, code, places[0]
     ids = pc.unique(pa.concat_arrays([part[3].cast(pa.string()) for part in parts]))
     ids = ids.take(pc.sort_indices(ids))
+    every = np.unique(np.concatenate(places))
     keys = []
-    for (patient, day, code, own_ids, _), place in zip(parts, place_of_code, strict=True):
+    for (patient, day, code, own_ids, _), place in zip(parts, places, strict=True):
         place_of_patient = pc.index_in(own_ids.cast(pa.string()), value_set=ids).to_numpy()
-        keys.append(rows.pack(place_of_patient[patient], day, place[code]))
+        keys.append(rows.pack(place_of_patient[patient], day, np.searchsorted(every, place)[code]))
     events = rows.union(keys)
-    return ids, rows.patients(events), rows.days(events), rows.items(events)
+    return ids, rows.patients(events), rows.days(events), rows.items(events), every

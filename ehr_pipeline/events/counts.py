@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
+from ehr_pipeline.compiled import compiled
 
 TOGETHER = 16  # buckets that are added up at once, so that memory does not follow their number
 
@@ -16,18 +18,32 @@ def of_concepts(keys: rows.Keys, concepts: pa.Array) -> pa.Table:
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
-    size = len(concepts)
-    concept = rows.items(keys)
-    pairs = rows.without_days(keys)
-    pairs.sort()
-    pairs = pairs[rows.starts(pairs)]
-    columns = {
-        "events": np.bincount(concept, minlength=size),
-        "appearances": np.bincount(concept[rows.starts(keys)], minlength=size),
-        "patients": np.bincount(rows.items(pairs), minlength=size),
-    }
-    occur = np.flatnonzero(columns["events"])
-    return pa.table({"concept": concepts.take(pa.array(occur)), **{name: n[occur] for name, n in columns.items()}})
+    counts = np.zeros((3, len(concepts)), np.int64)
+    _count(rows.patients(keys), rows.items(keys), rows.starts(keys), counts, np.full(len(concepts), -1, np.int32))
+    occur = np.flatnonzero(counts[0])
+    columns = dict(zip(("events", "appearances", "patients"), counts[:, occur], strict=True))
+    return pa.table({"concept": concepts.take(pa.array(occur)), **columns})
+
+
+@compiled
+def _count(
+    patient: NDArray[np.int32],
+    concept: NDArray[np.int32],
+    new: NDArray[np.bool_],
+    counts: NDArray[np.int64],
+    last: NDArray[np.int32],
+) -> None:
+    """Add up events, appearances and patients (3, concepts) of events (n,) in order of their patients.
+
+    `new` tells events from those that say the same again; `last` is the last patient who had a concept.
+    """
+    for place in range(len(patient)):
+        own = concept[place]
+        counts[0, own] += 1
+        counts[1, own] += new[place]
+        if last[own] != patient[place]:
+            counts[2, own] += 1
+            last[own] = patient[place]
 
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:

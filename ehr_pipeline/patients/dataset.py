@@ -128,9 +128,8 @@ def build_bucket(job: BucketJob) -> Done:
     key = key_of(job.digest, content_hash(people), content_hash(pa.array(token_of)), fields.identity(job.settings))
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)
-    token = token_of[concept] if len(names) else concept
-    known = token >= 0
-    keys = np.sort(rows.pack(patient[known], day[known], token[known]))
+    keys = rows.translated(patient, day, concept, token_of)
+    keys.sort()
     distinct = keys[rows.starts(keys)]
     if job.settings.visit_window_days:
         distinct = windows.joined(distinct, job.settings.visit_window_days)

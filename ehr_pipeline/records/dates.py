@@ -9,11 +9,13 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.compiled import compiled
+
 FIRST_YEAR, YEARS = 1800, 400
 NEVER = np.int32(-(2**31))
+ZERO = ord("0")
 _INLINE = 12  # Arrow's string view holds texts of up to 12 bytes in place: 4 bytes of length, then the text
 _DIGITS = {"%d": (10, 1), "%m": (1000, 100), "%Y": (10_000_000, 1_000_000, 100_000, 10_000)}
-_COPIES = np.uint64(0x0101010101010101)
 
 
 def parse(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
@@ -59,19 +61,35 @@ def days_at_once(
         if shape is None or shape[0] in seen:  # an earlier format reads these texts
             continue
         seen.add(shape[0])
-        written = _written(raw, shape[0])
-        if not written.any():
-            continue
-        bytes_of = raw.view(np.uint8).reshape(-1, 16)
-        number = np.zeros(len(raw), np.int32)
-        for place, weight in shape[1]:
-            number += bytes_of[:, 4 + place] * np.int32(weight)
-        number -= np.int32(sum(weight for _, weight in shape[1]) * ord("0") + FIRST_YEAR * 10_000)
-        written &= (number >= 0) & (number < len(calendar))
-        if written.all():
-            return calendar[number]
-        day[written] = calendar[number[written]]
+        _read(raw, np.frombuffer(shape[0].encode(), np.uint8), shape[1], calendar, day)
     return day
+
+
+@compiled
+def _read(
+    views: NDArray[np.uint64],
+    picture: NDArray[np.uint8],
+    weights: NDArray[np.int32],
+    calendar: NDArray[np.int32],
+    day: NDArray[np.int32],
+) -> None:
+    """Fill in the day (n,) of the string views (n, 2) that hold digits where the picture has '0', and else its other signs."""
+    for row in range(len(views)):
+        if views[row, 0] & np.uint64(0xFFFFFFFF) != len(picture):
+            continue
+        fits, number = True, -FIRST_YEAR * 10_000
+        for place in range(len(picture)):
+            half, shift = (0, 32 + 8 * place) if place < 4 else (1, 8 * (place - 4))
+            byte = np.uint8(views[row, half] >> np.uint64(shift))
+            if picture[place] == ZERO:
+                digit = np.uint8(byte - np.uint8(ZERO))
+                number += np.int64(digit) * weights[place]
+                if digit > 9:
+                    fits = False
+            elif byte != picture[place]:
+                fits = False
+        if fits and 0 <= number < len(calendar):
+            day[row] = calendar[number]
 
 
 def usable_days(days: pl.Series, sentinels: tuple[str, ...], latest: datetime.date) -> NDArray[np.int32]:
@@ -83,34 +101,18 @@ def usable_days(days: pl.Series, sentinels: tuple[str, ...], latest: datetime.da
     return np.where(wrong, NEVER, day)
 
 
-def _shape(form: str) -> tuple[str, list[tuple[int, int]]] | None:
+def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
     """A format as a picture, such as '00/00/0000', and the weight of the digit at each place; None for other formats."""
-    picture, weights, rest = "", [], form
+    picture, weights, rest = "", list[int](), form
     while rest:
         if rest[:2] in _DIGITS:
-            weights += [(len(picture) + index, weight) for index, weight in enumerate(_DIGITS[rest[:2]])]
-            picture, rest = picture + "0" * len(_DIGITS[rest[:2]]), rest[2:]
+            own = _DIGITS[rest[:2]]
+            picture, weights, rest = picture + "0" * len(own), [*weights, *own], rest[2:]
         elif rest[0] == "%" or rest[0].isalnum() or not rest[0].isascii():
             return None
         else:
-            picture, rest = picture + rest[0], rest[1:]
-    return (picture, weights) if len(weights) == 8 and len(picture) <= _INLINE else None
-
-
-def _written(raw: NDArray[np.uint64], picture: str) -> NDArray[np.bool_]:
-    """Which string views (n, 2) hold digits where the picture has '0', and its other signs where it has those."""
-    signs = picture.encode()
-    wanted = len(signs).to_bytes(4, "little") + signs.ljust(_INLINE, b"\0")
-    mask = b"\xff" * 4 + bytes(0xF0 if sign == ord("0") else 0xFF for sign in signs.ljust(_INLINE, b"\0"))
-    digits = b"\0" * 4 + bytes(0x0F if sign == ord("0") else 0 for sign in signs.ljust(_INLINE, b"\0"))
-    good = np.ones(len(raw), bool)
-    for half in (0, 1):
-        part = raw[:, half]
-        want, care, low = (np.frombuffer(each, np.uint64)[half] for each in (wanted, mask, digits))
-        good &= (part & care) == (want & care)
-        # ':' to '?' share their upper half with digits: six more than their lower half does not fit into four bits.
-        good &= (((part & low) + np.uint64(6) * _COPIES) & (np.uint64(16) * _COPIES)) == 0
-    return good
+            picture, weights, rest = picture + rest[0], [*weights, 0], rest[1:]
+    return (picture, np.array(weights, np.int32)) if picture.count("0") == 8 and len(picture) <= _INLINE else None
 
 
 @lru_cache(maxsize=8)

@@ -46,7 +46,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     """Write the patients, events and rejected rows of one bucket. Returns their counts."""
     people, counts, rejected = _finish_patients(job)
     codes = schemas.read(job.shuffled / "codes")
-    rank = codes.column("rank").to_numpy()
+    rank = np.append(np.int32(-1), codes.column("rank").to_numpy())  # by number; 0 is none
     first = patients.earliest_day(people["birth_date"], people["birth_precision"]).to_numpy()
     bulk: list[rows.Keys] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
@@ -73,7 +73,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             if job.settings.entered_in_bulk == "reject":
                 alive = alive & ~in_bulk
             else:
-                bulk.append(rows.pack(patient[in_bulk], day[in_bulk], rank[code[in_bulk] - 1]))
+                bulk.append(rows.translated(patient[in_bulk], day[in_bulk], code[in_bulk], rank))
         if not alive.all():
             tests = {"unknown_patient": ~known, "before_birth": unfit}
             if job.settings.outside_observation == "reject":
@@ -83,7 +83,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             who = _hash(table.column("patient").combine_chunks().filter(pa.array(~alive)))
             rejected.append((file[~alive], line[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
-        keys.append(rows.pack(patient, day, rank.take(code - 1)))
+        keys.append(rows.translated(patient, day, code, rank))
     key = np.concatenate(keys)
     key.sort()
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())

@@ -5,6 +5,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline import plain
+from ehr_pipeline.compiled import compiled
 
 WIDEST = 64  # bytes of an id that are hashed for all ids at once; the rest of longer ones, which are faults, follows one by one
 _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
@@ -21,11 +22,17 @@ def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
 
 def hash_of_numbers(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:
     """The hash (n,) of ids (n,) that are plain numbers: SplitMix64 (Steele 2014)."""
-    with np.errstate(over="ignore"):
-        mixed = numbers.astype(np.uint64) + np.uint64(0x9E3779B97F4A7C15)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
+    return _split_mix(numbers.astype(np.uint64, copy=False))
+
+
+@compiled
+def _split_mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = np.empty_like(numbers)
+    for place in range(len(numbers)):
+        value = numbers[place] + np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed[place] = value ^ (value >> np.uint64(31))
     return mixed
 
 

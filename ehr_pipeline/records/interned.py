@@ -7,10 +7,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import plain
+from ehr_pipeline.compiled import compiled
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.rows import ITEM_BITS, starts
+from ehr_pipeline.rows import ITEM_BITS
 
-SLOT_BITS = 20  # 4 MB of slots stay in the cache of a core
+FEWEST_SLOTS = 1 << 12
 
 
 class Interned:
@@ -23,12 +24,8 @@ class Interned:
 
     def of_numbers(self, codes: NDArray[np.int64], prefix: str = "") -> NDArray[np.uint32]:
         """The numbers (n,) of codes (n,) that are plain positive numbers."""
-        known = self._plain.setdefault(prefix, _Numbers())
-        found, unknown = known.look_up(codes)
-        if len(unknown):
-            new = known.missing(codes[unknown])
-            known.add(new, self._next(len(new)))
-            found[unknown] = known.search(codes[unknown])
+        found, count = self._plain.setdefault(prefix, _Numbers()).of(codes, self._count)
+        self._go_on_from(count)
         return found
 
     def of_texts(self, codes: pl.Series, prefix: str = "") -> NDArray[np.uint32]:
@@ -42,7 +39,8 @@ class Interned:
             )
             for text in texts.dictionary.to_pylist():
                 if text not in self._texts:
-                    self._texts[text] = int(self._next(1)[0])
+                    self._texts[text] = self._count
+                    self._go_on_from(self._count + 1)
             known = np.array([self._texts[text] for text in texts.dictionary.to_pylist()], np.uint32)
             result[~is_plain] = known[texts.indices.to_numpy()]
         return result
@@ -52,64 +50,73 @@ class Interned:
         texts = [pa.array(self._texts, pa.string())]
         numbers = [np.fromiter(self._texts.values(), np.uint32, len(self._texts))]
         for prefix, known in self._plain.items():
-            texts.append((prefix + pl.Series(known.codes).cast(pl.String)).to_arrow().cast(pa.string()))
-            numbers.append(known.numbers)
+            own = np.flatnonzero(known.code_of).astype(np.uint32)
+            texts.append((prefix + pl.Series(known.code_of[own]).cast(pl.String)).to_arrow().cast(pa.string()))
+            numbers.append(own)
         text, number = pa.concat_arrays(texts), np.concatenate(numbers)
         order = pc.sort_indices(text)
         rank = np.empty(len(text), np.int32)
         rank[number[order.to_numpy()] - 1] = np.arange(len(text), dtype=np.int32)
         return pa.table({"code": text.take(order), "rank": pa.array(rank)})
 
-    def _next(self, count: int) -> NDArray[np.uint32]:
-        first = self._count
-        self._count += count
-        if self._count > 2**ITEM_BITS:
+    def _go_on_from(self, count: int) -> None:
+        if count > 2**ITEM_BITS:
             raise UserError(
                 f"The events hold more than {2**ITEM_BITS:,} different codes."
                 " The column of the code (records.events.columns.code) is perhaps another one."
             )
-        return np.arange(first, self._count, dtype=np.uint32)
+        self._count = count
 
 
 class _Numbers:
-    """Codes that are plain numbers: sorted, and in a table by hash that finds nearly all of them in one step."""
+    """Codes that are plain numbers, in a table by their hash."""
 
     def __init__(self) -> None:
-        self.codes, self.numbers = np.empty(0, np.int64), np.empty(0, np.uint32)
-        self._slots = np.zeros(2**SLOT_BITS, np.uint32)
-        self._code_of = np.zeros(1, np.int64)  # by number; no code is 0
+        self.code_of = np.zeros(1, np.int64)
+        """By number; 0, which is no code, where the number is that of another list."""
+        self._slots = np.zeros(FEWEST_SLOTS, np.uint32)
 
-    def look_up(self, codes: NDArray[np.int64]) -> tuple[NDArray[np.uint32], NDArray[np.intp]]:
-        """The numbers (n,) of codes (n,), and where in them the slot held another code."""
-        found = self._slots.take(_slot(codes))
-        return found, np.flatnonzero(self._code_of.take(found) != codes)
+    def of(self, codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint32], int]:
+        """The numbers (n,) of codes (n,), of which new ones get numbers from `count` on; and the number after the last."""
+        if len(self.code_of) < count + len(codes):
+            self._grow(count + len(codes))
+        found = np.empty(len(codes), np.uint32)
+        new = _number(codes, np.arange(count, count + len(codes), dtype=np.uint32), self._slots, self.code_of, found)
+        return found, count + new
 
-    def missing(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The distinct codes that have no number, sorted."""
-        if len(self.codes):
-            nearest = np.searchsorted(self.codes, codes).clip(max=len(self.codes) - 1)
-            codes = codes[self.codes[nearest] != codes]
-        codes = np.sort(codes)
-        return codes[starts(codes)]
-
-    def search(self, codes: NDArray[np.int64]) -> NDArray[np.uint32]:
-        """The numbers (n,) of codes (n,) that have one."""
-        return self.numbers[np.searchsorted(self.codes, codes)]
-
-    def add(self, codes: NDArray[np.int64], numbers: NDArray[np.uint32]) -> None:
-        """Give sorted codes (n,) numbers (n,). Later codes do not take a slot that is held: the frequent ones come first."""
-        if not len(codes):
-            return
-        free = self._slots[_slot(codes)] == 0
-        self._slots[_slot(codes[free])] = numbers[free]
-        more = np.zeros(int(numbers.max()) + 1 - len(self._code_of), np.int64)
-        self._code_of = np.concatenate([self._code_of, more])
-        self._code_of[numbers] = codes
-        places = np.searchsorted(self.codes, codes)
-        self.codes, self.numbers = np.insert(self.codes, places, codes), np.insert(self.numbers, places, numbers)
+    def _grow(self, room: int) -> None:
+        """Make room for so many more numbers. At most half of the slots are ever taken, so that the next free one is near."""
+        self.code_of = np.concatenate([self.code_of, np.zeros(room, np.int64)])
+        slots = len(self._slots)
+        while slots < 2 * len(self.code_of):
+            slots *= 2
+        if slots > len(self._slots):
+            self._slots = np.zeros(slots, np.uint32)
+            own = np.flatnonzero(self.code_of).astype(np.uint32)
+            _number(self.code_of[own], own, self._slots, self.code_of, np.empty(len(own), np.uint32))
 
 
-def _slot(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Multiplicative hashing (Knuth, volume 3, section 6.4)."""
-    hashed = (codes.view(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - SLOT_BITS)
-    return hashed.view(np.int64)  # numpy looks up signed indices twice as fast
+@compiled
+def _number(
+    codes: NDArray[np.int64],
+    unused: NDArray[np.uint32],
+    slots: NDArray[np.uint32],
+    code_of: NDArray[np.int64],
+    found: NDArray[np.uint32],
+) -> int:
+    """Fill in the numbers (n,) of codes (n,); new ones get the next unused number. Returns how many of those were used.
+
+    A code is looked for from a slot on that its hash names: multiplicative hashing (Knuth, volume 3, section 6.4).
+    """
+    used, last = 0, len(slots) - 1
+    for place in range(len(codes)):
+        code = codes[place]
+        slot = np.int64((np.uint64(code) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(32)) & last
+        while slots[slot] and code_of[slots[slot]] != code:
+            slot = (slot + 1) & last
+        if not slots[slot]:
+            slots[slot] = unused[used]
+            code_of[unused[used]] = code
+            used += 1
+        found[place] = slots[slot]
+    return used

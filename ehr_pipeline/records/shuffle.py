@@ -15,6 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.buckets import at_end
+from ehr_pipeline.compiled import compiled
 
 RUNS, INDEX = "runs.arrow", "index.npy"
 TOGETHER = 1 << 16  # rows that are copied out of the file at once
@@ -43,14 +44,28 @@ class Bucket:
         return np.repeat(self.files, self.sizes), np.repeat(self.first_lines, self.sizes) + line
 
 
-def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.integer], buckets: int) -> Run:
+def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> Run:
     """Sort rows (n) by their bucket (n,), keeping their order within a bucket."""
-    order = np.argsort(bucket.astype(np.uint16), kind="stable")
+    order, ends = _order(bucket, buckets)
     columns = [
-        pa.array(column.to_numpy()[order]) if pa.types.is_integer(column.type) else column.take(pa.array(order))
+        pa.array(column.to_numpy().take(order)) if pa.types.is_integer(column.type) else column.take(pa.array(order))
         for column in rows.columns
     ]
-    return Run(pa.record_batch(columns, schema=rows.schema), np.cumsum(np.bincount(bucket, minlength=buckets)))
+    return Run(pa.record_batch(columns, schema=rows.schema), ends)
+
+
+@compiled
+def _order(bucket: NDArray[np.int32], buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places (n,) of rows in order of their bucket (n,), by counting; and where each bucket (buckets,) ends."""
+    counts = np.zeros(buckets + 1, np.int64)
+    for each in bucket:
+        counts[each + 1] += 1
+    begins = np.cumsum(counts)
+    following, order = begins[:-1].copy(), np.empty(len(bucket), np.int64)
+    for place in range(len(bucket)):
+        order[following[bucket[place]]] = place
+        following[bucket[place]] += 1
+    return order, begins[1:]
 
 
 class Shuffle:

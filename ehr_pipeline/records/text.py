@@ -10,11 +10,11 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import header, lines
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.scan import scan
 
 NEWLINE = 10
 REPLACEMENT = "\ufffd"  # what an undecodable byte becomes; such ids are rejected, never guessed
@@ -113,14 +113,11 @@ def _first(path: Path, block: bytes | None, encoding: str) -> tuple[str, bytes]:
             f"{path}, line 1: no line ends within {lines.LINE_LIMIT:,} bytes, so this is no table of delimited text."
         )
     first, _, rest = block.partition(b"\n")
-    return _utf8(first, encoding)[0].decode().rstrip("\r"), rest
+    return _utf8(first, encoding).decode().rstrip("\r"), rest
 
 
-def _utf8(block: bytes, encoding: str) -> tuple[bytes, bool]:
-    """Text as UTF-8 without byte order marks and with plain newlines, and whether any return is left in its lines.
-
-    Undecodable bytes become `REPLACEMENT`.
-    """
+def _utf8(block: bytes, encoding: str) -> bytes:
+    """Text as UTF-8 without byte order marks and with plain newlines. Undecodable bytes become `REPLACEMENT`."""
     if not block.isascii():
         if encoding != "utf-8":
             block = block.decode(encoding, errors="replace").encode()
@@ -132,12 +129,10 @@ def _utf8(block: bytes, encoding: str) -> tuple[bytes, bool]:
         if BYTE_ORDER_MARK in block:  # at the beginning of any line: files with marks were joined
             block = re.sub(rb"(?m)^(?:%s)+" % BYTE_ORDER_MARK, b"", block)
     if b"\r" not in block:
-        return block, False
+        return block
     block = block.replace(b"\r\n", b"\n")
-    if b"\r" not in block:
-        return block, False
-    block = re.sub(rb"(?<!\r)\r++\n", b"\n", block)  # lines that went through a text mode twice end in several returns
-    return block, b"\r" in block
+    # Lines that went through a text mode twice end in several returns.
+    return re.sub(rb"(?<!\r)\r++\n", b"\n", block) if b"\r" in block else block
 
 
 def _too_long(shape: header.Shape) -> Block:
@@ -154,65 +149,24 @@ def _split(
     numbers: tuple[str, ...],
 ) -> Block:
     """Split whole lines into the wanted fields: the plain ones at once, the others with care."""
-    (block, returns), places = _utf8(raw, encoding), shape.places
-    only_wanted = sorted(places.values()) == list(range(shape.width))
-    odd = returns or 0 in block or bool(layout.quote and layout.quote.encode() in block)
-    if numbers and only_wanted and not odd:
-        frame, length = _plain(block, places, layout.delimiter, numbers)
-        plain = frame.with_columns(line=np.arange(frame.height, dtype=np.int64))
-        if length.sum() == len(block) and length.all():
-            return Block(*_nothing(places), plain)
-        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE)
-        clean = length == np.diff(ends, prepend=-1) if len(length) == len(ends) else np.zeros(1, bool)
-        if clean.mean() > 0.5:
-            rest = np.flatnonzero(~clean)
-            begins = np.where(rest > 0, ends[rest - 1] + 1, 0).tolist()
-            text = b"".join(block[begin:end] for begin, end in zip(begins, (ends[rest] + 1).tolist(), strict=True))
-            found = _split_with_care(text, shape, layout, rest)
-            return Block(found.rows, found.rejected, plain.filter(pl.Series(clean)))
-    return _split_with_care(block, shape, layout)
+    block = _utf8(raw, encoding)
+    if not numbers:
+        return _split_with_care(block, shape, layout)
+    found = scan(block, shape.places, shape.width, layout.delimiter, layout.quote, numbers)
+    if found.plain.all():
+        return Block(*_nothing(shape.places), found.rows)
+    rest = np.flatnonzero(~found.plain)
+    if 2 * len(rest) > len(found.plain):
+        return _split_with_care(block, shape, layout)
+    begins = np.where(rest > 0, found.ends[rest - 1], 0).tolist()
+    text = b"".join(block[begin:end] for begin, end in zip(begins, found.ends[rest].tolist(), strict=True))
+    others = _split_with_care(text, shape, layout, rest)
+    return Block(others.rows, others.rejected, found.rows.filter(pl.Series(found.plain)))
 
 
 def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     none = np.empty(0, np.int64)
     return _columns(b"", none, places, ""), _rejects(none, "")
-
-
-def _plain(
-    block: bytes, places: dict[str, int], delimiter: str, numbers: tuple[str, ...]
-) -> tuple[pl.DataFrame, NDArray[np.int64]]:
-    """Read numbers as numbers. Returns the columns, and how many bytes (n,) each row takes when it is written plainly.
-
-    A row whose line has that length says exactly what its values say: no other text of that length gives the same values. Rows with
-    anything but positive numbers of at most 18 digits have length 0.
-    """
-    roles = sorted(places, key=lambda role: places[role])
-    schema = {role: pl.Int64 if role in numbers else pl.String for role in roles}
-    try:
-        frame = pl.read_csv(
-            block,
-            separator=delimiter,
-            has_header=False,
-            quote_char=None,
-            schema=schema,
-            ignore_errors=True,
-            truncate_ragged_lines=True,
-        )
-    except pl.exceptions.PolarsError:
-        frame = pl.DataFrame(schema=schema)
-    length = np.full(frame.height, len(roles), np.int64)
-    clean = np.ones(frame.height, bool)
-    for role in roles:
-        column = frame[role]
-        if role in numbers:
-            values = column.fill_null(0).to_numpy()
-            clean &= (values > 0) & (values < plain.LIMIT)
-            length += plain.digits(values)
-        else:
-            length += column.str.len_bytes().fill_null(0).to_numpy()
-            clean &= column.is_not_null().to_numpy()
-    length[~clean] = 0
-    return frame, length
 
 
 def _split_with_care(

@@ -91,3 +91,24 @@ LINE = st.one_of(st.tuples(FIELD, FIELD, FIELD), st.lists(FIELD, max_size=5).map
 def test_any_lines(tmp_path: Path, lines: list[str], block: int) -> None:
     clean = ["5\t01/02/2003\t6"] * len(lines)
     both(tmp_path / "x", ("\n".join([*clean, *lines]) + "\n").encode(), block)
+
+
+@pytest.mark.parametrize(
+    ("other", "plain"),
+    [
+        (b"", 8),
+        (b"x", 8),
+        (b"a longer text than twelve bytes", 8),
+        (b"caf\xc3\xa9", 8),
+        (b'say "so"', 8),
+        (b"a\rb", 7),
+        (b"\0", 7),
+    ],
+)
+def test_columns_that_nobody_wants(tmp_path: Path, other: bytes, plain: int) -> None:
+    path = tmp_path / "x"
+    lines = [b"%d\ty\t01/02/2003\t%d\t%s" % (n, n + 1, other if n == 3 else b"") for n in range(1, 9)]
+    path.write_bytes(b"p\tx\td\tc\ty\n" + b"\n".join(lines) + b"\n")
+    quick, careful = read(path, ("patient", "code"), 1 << 20), read(path, (), 1 << 20)
+    assert quick[:2] == careful[:2]
+    assert quick[2] == plain

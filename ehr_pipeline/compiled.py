@@ -1,0 +1,36 @@
+"""Loops over bytes and rows that numba compiles: several of them run side by side on threads.
+
+numba is imported when the first of them is called, since that takes a second. The machine code is kept beside the source, or in the
+user's cache, for the next process; where neither can be written, each process compiles its own (about a second for each loop).
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from threading import Lock
+from typing import Any, TypeVar, cast
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+_ONE_AT_A_TIME = Lock()
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function of numbers and arrays when it is first called with arguments of such types."""
+    made: list[Callable[..., Any]] = []
+
+    @wraps(function)
+    def call(*arguments: Any) -> Any:
+        if not made:
+            with _ONE_AT_A_TIME:
+                made.append(_compile(function))
+        return made[0](*arguments)
+
+    return cast(Function, call)
+
+
+def _compile(function: Callable[..., Any]) -> Callable[..., Any]:
+    import numba
+
+    try:
+        return cast(Callable[..., Any], numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:  # no folder for the cache
+        return cast(Callable[..., Any], numba.njit(nogil=True)(function))

@@ -1,0 +1,112 @@
+"""Lines of delimited text to numbers and short texts, in one pass over the bytes. Lines that are not plain are left to others.
+
+A line is plain when it has as many fields as the header, no quote and no control character, and when its wanted fields say exactly
+what their values say: numbers without sign, blank or leading zero, of at most 18 digits, and texts of 1 to 12 bytes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.compiled import compiled
+
+SKIPPED, NUMBER, TEXT = 0, 1, 2
+MOST_DIGITS, LONGEST = 18, 12
+"""Of a number below 10**18, and of a text that Arrow's string view holds in place."""
+NEWLINE, LAST_CONTROL, ZERO = 10, 31, 48
+
+
+@dataclass(frozen=True)
+class Scanned:
+    """What was found in n lines."""
+
+    rows: pl.DataFrame
+    """`line`, numbers as int64, texts as they stand; what stands in lines that are not plain means nothing."""
+    plain: NDArray[np.bool_]
+    """Which lines (n,) are plain."""
+    ends: NDArray[np.int64]
+    """Where each line (n,) ends, with its newline."""
+
+
+def scan(
+    block: bytes, places: dict[str, int], width: int, delimiter: str, quote: str, numbers: tuple[str, ...]
+) -> Scanned:
+    """Scan whole lines of UTF-8, which end in newlines, of `width` fields; `places` says where the wanted ones stand."""
+    kinds, slots = np.full(width, SKIPPED, np.uint8), np.zeros(width, np.int64)
+    texts = [role for role in places if role not in numbers]
+    for kind, roles in ((NUMBER, numbers), (TEXT, texts)):
+        for slot, role in enumerate(roles):
+            kinds[places[role]], slots[places[role]] = kind, slot
+    count = block.count(b"\n")
+    values, views = np.empty((len(numbers), count), np.int64), np.zeros((len(texts), count, 2), np.uint64)
+    ends, plain = np.empty(count, np.int64), np.empty(count, np.bool_)
+    signs = np.uint8(ord(delimiter)), np.uint8(ord(quote) if quote else NEWLINE)
+    _scan(np.frombuffer(block, np.uint8), *signs, kinds, slots, values, views, ends, plain)
+    columns = {"line": pl.Series(np.arange(count, dtype=np.int64))}
+    columns |= {role: pl.Series(values[slot]) for slot, role in enumerate(numbers)}
+    columns |= {role: _texts(views[slot]) for slot, role in enumerate(texts)}
+    return Scanned(pl.DataFrame(columns), plain, ends)
+
+
+def _texts(views: NDArray[np.uint64]) -> pl.Series:
+    """String views (n, 2) as a column."""
+    column = pa.Array.from_buffers(pa.string_view(), len(views), [None, pa.py_buffer(views)])
+    return pl.Series(pl.from_arrow(column))
+
+
+@compiled
+def _scan(
+    block: NDArray[np.uint8],
+    delimiter: np.uint8,
+    quote: np.uint8,
+    kinds: NDArray[np.uint8],
+    slots: NDArray[np.int64],
+    values: NDArray[np.int64],
+    views: NDArray[np.uint64],
+    ends: NDArray[np.int64],
+    plain: NDArray[np.bool_],
+) -> None:
+    """Fill the last four, of which the rows are lines. `views` is zero at first."""
+    width, at = len(kinds), 0
+    for row in range(len(ends)):
+        good = True
+        for column in range(width):
+            begin, kind = at, kinds[column]
+            stop = delimiter if column + 1 < width else np.uint8(NEWLINE)
+            byte = block[at]
+            if kind == NUMBER:
+                value = np.int64(0)
+                while np.uint8(byte - np.uint8(ZERO)) < 10:
+                    value = value * 10 + np.int64(np.uint8(byte - np.uint8(ZERO)))
+                    at += 1
+                    byte = block[at]
+                good = 0 < at - begin <= MOST_DIGITS and block[begin] != ZERO
+                values[slots[column], row] = value
+            else:
+                low, high = np.uint64(0), np.uint64(0)
+                while byte != delimiter and byte != quote and byte > LAST_CONTROL:
+                    if kind == TEXT:
+                        place = at - begin
+                        if place < 4:
+                            low |= np.uint64(byte) << np.uint64(32 + 8 * place)
+                        elif place < LONGEST:
+                            high |= np.uint64(byte) << np.uint64(8 * (place - 4))
+                    at += 1
+                    byte = block[at]
+                if kind == TEXT:
+                    good = 0 < at - begin <= LONGEST
+                    if good:
+                        views[slots[column], row, 0] = low | np.uint64(at - begin)
+                        views[slots[column], row, 1] = high
+            if byte != stop or not good:
+                good = False
+                break
+            at += 1
+        if not good:
+            while block[at] != NEWLINE:
+                at += 1
+            at += 1
+        ends[row], plain[row] = at, good
