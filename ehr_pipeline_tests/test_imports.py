@@ -31,7 +31,13 @@ def test_gpu_workers_need_torch_transformers_numpy_and_pyarrow_only(module: str)
 def test_the_ui_does_not_load_heavy_packages() -> None:
     assert (
         loaded_by(
-            "import ehr_pipeline.definitions as d; d.defs()", "torch", "transformers", "sklearn", "umap", "matplotlib", "numba"
+            "import ehr_pipeline.definitions as d; d.defs()",
+            "torch",
+            "transformers",
+            "sklearn",
+            "umap",
+            "matplotlib",
+            "numba",
         )
         == []
     )

@@ -1,7 +1,7 @@
 """Lines of delimited text to numbers and short texts, in one pass over the bytes. Lines that are not plain are left to others.
 
 A line is plain when it has as many fields as the header, no quote and no control character, and when its wanted fields say exactly
-what their values say: numbers without sign, blank or leading zero, of at most 18 digits, and texts of 1 to 12 bytes.
+what their values say: numbers without sign, blank or leading zero, of at most 18 digits, and texts of at most 12 bytes.
 """
 
 from dataclasses import dataclass
@@ -97,7 +97,7 @@ def _scan(
                     at += 1
                     byte = block[at]
                 if kind == TEXT:
-                    good = 0 < at - begin <= LONGEST
+                    good = at - begin <= LONGEST
                     if good:
                         views[slots[column], row, 0] = low | np.uint64(at - begin)
                         views[slots[column], row, 1] = high

@@ -16,10 +16,10 @@ KIND = DelimitedText(files="*")
 Found = tuple[list[tuple[int, str, str, str]], list[tuple[int, str]], int]
 
 
-def read(path: Path, numbers: tuple[str, ...], block: int) -> Found:
+def read(path: Path, numbers: tuple[str, ...], block: int, kind: DelimitedText = KIND) -> Found:
     """All rows as text, the rejected lines, and how many rows were plain."""
-    rows, rejected, plain, line = [], [], 0, text.first_line(KIND)
-    for split in text.read(path, KIND, COLUMNS, "x", block, Progress("x", 1), numbers):
+    rows, rejected, plain, line = [], [], 0, text.first_line(kind)
+    for split in text.read(path, kind, COLUMNS, "x", block, Progress("x", 1), numbers):
         found = split()
         frames = [found.rows.select("line", *COLUMNS)]
         if found.plain is not None:
@@ -94,21 +94,25 @@ def test_any_lines(tmp_path: Path, lines: list[str], block: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "plain"),
+    ("line", "plain"),
     [
-        (b"", 8),
-        (b"x", 8),
-        (b"a longer text than twelve bytes", 8),
-        (b"caf\xc3\xa9", 8),
-        (b'say "so"', 8),
-        (b"a\rb", 7),
-        (b"\0", 7),
+        (b"3\t\t01/02/2003\t4\t", 8),
+        (b"3\tx\t01/02/2003\t4\ta longer text than twelve bytes", 8),
+        (b"3\tcaf\xc3\xa9\t01/02/2003\t4\t", 8),
+        (b'3\tx\t01/02/2003\t4\tsay "so"', 7),
+        (b'3\t"x\ty"\t01/02/2003\t4\t', 7),
+        (b'3\tx\t"01/02/2003"\t4\t', 7),
+        (b"3\ta\rb\t01/02/2003\t4\t", 7),
+        (b"3\t\0\t01/02/2003\t4\t", 7),
+        (b"3\tx\ty\t01/02/2003\t4\t", 7),
+        (b"3\t01/02/2003\t4\t", 7),
     ],
 )
-def test_columns_that_nobody_wants(tmp_path: Path, other: bytes, plain: int) -> None:
-    path = tmp_path / "x"
-    lines = [b"%d\ty\t01/02/2003\t%d\t%s" % (n, n + 1, other if n == 3 else b"") for n in range(1, 9)]
+def test_columns_that_nobody_wants(tmp_path: Path, line: bytes, plain: int) -> None:
+    path, quoting = tmp_path / "x", DelimitedText(files="*", quote='"')
+    lines = [b"%d\ty\t01/02/2003\t%d\t" % (n, n + 1) for n in range(1, 9)]
+    lines[2] = line
     path.write_bytes(b"p\tx\td\tc\ty\n" + b"\n".join(lines) + b"\n")
-    quick, careful = read(path, ("patient", "code"), 1 << 20), read(path, (), 1 << 20)
+    quick, careful = read(path, ("patient", "code"), 1 << 20, quoting), read(path, (), 1 << 20, quoting)
     assert quick[:2] == careful[:2]
     assert quick[2] == plain
