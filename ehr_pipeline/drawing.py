@@ -14,6 +14,7 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "figure.dpi": 110,
     "legend.frameon": False,
+    "text.parse_math": False,  # names of concepts and places are no formulas, whatever dollars they hold
 }
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
