@@ -1,6 +1,5 @@
 """`make audit`: fails on a known vulnerability of a pinned version, warns where nothing can be known."""
 
-import json
 import subprocess
 import sys
 from importlib.machinery import SourceFileLoader
@@ -44,6 +43,9 @@ def test_a_service_that_cannot_be_reached_is_a_warning(tmp_path: Path) -> None:
     done = audit(tmp_path, None)
     assert done.returncode == 0
     assert "warning: the dependencies were not audited: ERROR: could not connect" in done.stdout
+    mirror = audit(tmp_path, [{"name": "polars", "skip_reason": "not found"}])
+    assert mirror.returncode == 0
+    assert "warning: the dependencies were not audited: the advisory service knows none" in mirror.stdout
     absent = subprocess.run(
         [sys.executable, str(SCRIPT), str(tmp_path / "absent")], capture_output=True, text=True, check=False
     )
@@ -61,7 +63,7 @@ def test_an_exception_has_a_reason_and_is_told(
     loader.exec_module(script)
     assert all(len(reason) > 20 for reason in script.EXCEPTIONS.values())
     monkeypatch.setattr(script, "EXCEPTIONS", {"CVE-2026-1": "only templates of strangers"})
-    assert script.tell([json.loads(json.dumps(FLAWED)), {"name": "own", "skip_reason": "not on PyPI"}]) == 0
+    assert script.tell([FLAWED, {"name": "own", "skip_reason": "not on PyPI"}]) == 0
     told = capsys.readouterr().out
     assert "accepted: jinja2 3.1.6: PYSEC-2026-1, mended in 3.1.7 (only templates of strangers)" in told
     assert "not known to the advisory service: own" in told
