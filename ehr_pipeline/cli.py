@@ -229,7 +229,7 @@ def _print_table(rows: list[Any]) -> None:
     for row in rows:
         count = "" if row.rows is None else f"{row.rows:,}"
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        print(f"{row.asset:<22}{row.partition:<12}{row.state:<13}{count:>12}{seconds:>10}  {row.version}")
+        print(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{count:>12}{seconds:>10}  {row.version}")
 
 
 def _write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:

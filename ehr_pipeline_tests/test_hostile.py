@@ -233,5 +233,5 @@ def test_names_are_no_formulas_of_a_picture(tmp_path: Path) -> None:
     with drawing.figure(tmp_path / "picture.png", 9, 4) as figure:
         axes = figure.add_subplot()
         axes.text(0, 0, r"$\frac{$ costs $5 or $\input{/etc/passwd}$")
-        axes.set_title("$_^$")
+        axes.set_title("$_^$ 皮膚炎")
     assert (tmp_path / "picture.png").stat().st_size
