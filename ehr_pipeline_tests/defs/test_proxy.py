@@ -172,7 +172,7 @@ def test_nothing_is_answered_without_the_password(site: Site, path: str) -> None
     wrong = "Basic " + base64.b64encode(f"{NAME}:guessed".encode()).decode()
     for headers in ({}, {"Authorization": wrong}, {"Authorization": "Bearer x"}):
         status, text = site.ask(path, **headers)
-        assert status == 401
+        assert status == (400 if path == "/../" else 401)
         assert "dagster" not in text.lower()
     assert site.ask("/graphql", VERSION)[0] == 401
 
@@ -186,7 +186,7 @@ def test_no_subscription_without_the_password(site: Site) -> None:
 def test_page_commands_and_subscriptions_work_with_it(site: Site) -> None:
     status, page = site.ask("/", **LOGIN)
     assert status == 200
-    assert "<title>Dagster" in page
+    assert 'id="initialization-data"' in page, "Dagster's own page"
     status, answer = site.ask("/graphql", VERSION, **LOGIN)
     assert status == 200
     assert "version" in json.loads(answer)["data"]
