@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline import drawing, overview
+from ehr_pipeline import drawing, overview, schemas
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.pipeline import Pipeline
@@ -58,7 +58,7 @@ def test_no_bar_of_the_coverage_stands_for_few(drawn: list[Any], tmp_path: Path)
 def test_the_vocabulary_curve_is_that_of_the_tables(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
     artifact = tiny.store.current("vocabulary")
     assert overview.draw(artifact, BELOW, tmp_path / "picture.png") == "vocabulary curve"
-    kept, rare, threshold = drawn[0].lines
+    kept, *_, threshold = drawn[0].lines
     with artifact.file("vocabulary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     few = [row for row in rows if int(row["patients"]) < BELOW]
@@ -66,14 +66,21 @@ def test_the_vocabulary_curve_is_that_of_the_tables(tiny: Pipeline, drawn: list[
     appearances = sorted((int(row["appearances"]) for row in rows if int(row["patients"]) >= BELOW), reverse=True)
     assert kept.get_ydata().tolist() == appearances
     assert threshold.get_ydata()[0] == tiny.study.vocabulary.min_appearances
-    assert max(rare.get_ydata(), default=0) < tiny.study.vocabulary.min_appearances
     assert (tmp_path / "picture.png").stat().st_size < 100_000
+
+
+def test_the_vocabulary_curve_goes_on_with_what_is_too_rare(drawn: list[Any], tmp_path: Path) -> None:
+    overview.vocabulary(tmp_path / "picture.png", [50, 100, 30], [12, 20], 30)
+    kept, rare, threshold = drawn[0].lines
+    assert (kept.get_xdata().tolist(), kept.get_ydata().tolist()) == ([1, 2, 3], [100, 50, 30])
+    assert (rare.get_xdata().tolist(), rare.get_ydata().tolist()) == ([4, 5], [20, 12])
+    assert threshold.get_ydata()[0] == 30
 
 
 def test_the_follow_up_is_counted_as_it_is(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
     artifact = tiny.store.current("patient_dataset")
     counted = json.loads(artifact.file(overview.FOLLOW_UP).read_text())
-    frame = pl.concat([pl.read_ipc(path, memory_map=False) for path in artifact.files("patients")])
+    frame = pl.concat([pl.DataFrame(schemas.read(path, ["visits"])) for path in artifact.files("patients")])
     dates = pl.col("visits").list.eval(pl.element().struct.field("date"))
     days = frame.select(days=(dates.list.last() - dates.list.first()).dt.total_days())["days"]
     expected = Counter(int(number / 365.25) for number in days)

@@ -149,7 +149,7 @@ def test_the_page_shows_it_as_text(hostile: Run, tiny: Pipeline) -> None:
     assert set(seen.handlers) == set(clean.handlers)
     assert not [address for address in seen.addresses if not address.startswith(("#", "data:image/png;base64,"))]
     words = "".join(seen.words)
-    for text in ("<script>alert(1)</script>", "<img src=x onerror=alert(2)>", REGION, STUDY, LICENCE, "{{7*7}}"):
+    for text in ("<script>alert(1)</script>", "<img src=x onerror=alert(2)>", STUDY, LICENCE, "{{7*7}}"):
         assert text in words, "it was there"
 
 
