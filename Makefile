@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 export EHR_STATE_DIR ?= $(CURDIR)/data/dagster
 
-.PHONY: demo test ui lint format clean
+.PHONY: demo test ui lint audit format clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, as PYTHON=python3.11 for example")'
@@ -32,6 +32,9 @@ lint: $(READY)  ## style, types, and that stages import only earlier stages
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+audit: $(READY)  ## known vulnerabilities of the tested versions; exceptions with their reasons stand in .ci/audit
+	$(BIN)/python .ci/audit
 
 format: $(READY)  ## put the code in order
 	$(BIN)/ruff check --fix .

@@ -13,6 +13,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import time
 import uuid
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import __version__, workspace
-from ehr_pipeline.errors import InputError, MissingArtifact, UserError
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError, unseen
 from ehr_pipeline.fields import file_hash
 
 # The stage (package folder) of every asset, in the order of the chain.
@@ -46,6 +47,7 @@ KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)
 """Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
 NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
 MANIFEST = "manifest.json"
+FINGERPRINT = re.compile("[0-9a-f]{16}")
 FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the time of a few
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
@@ -118,9 +120,17 @@ class Store:
         self.root = Path(root)
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
-        """Where the versions of an asset lie."""
+        """Where the versions of an asset lie. Raises UserError for a partition that would lie anywhere else."""
         folder = self.root / STAGES[asset] / asset
-        return folder / partition if partition else folder
+        if partition is None:
+            return folder
+        if problem := partition_problem(partition):
+            raise UserError(f"{partition!r} cannot be a partition of {asset}: {problem}.")
+        if (folder / partition).is_symlink():
+            raise UserError(
+                f"{folder / partition} is a link. Put the folder itself there: what is read and removed in the store lies in it."
+            )
+        return folder / partition
 
     def partitions(self, asset: str) -> list[str]:
         """The partitions of an asset that have a current artifact, sorted."""
@@ -132,6 +142,8 @@ class Store:
         folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
         try:
             fingerprint = (folder / "current").read_text(encoding="ascii").strip()
+            if not FINGERPRINT.fullmatch(fingerprint):
+                raise ValueError("`current` names no artifact")
             manifest = json.loads((folder / fingerprint / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise MissingArtifact(
@@ -189,6 +201,20 @@ class Store:
         folder = self.folder(asset, partition)
         (folder / "current").unlink(missing_ok=True)  # first, so that nobody finds half of it
         shutil.rmtree(folder)
+
+
+def partition_problem(name: str) -> str:
+    """Why a partition (the name of an extract's folder) cannot be called so, in words; empty when it can.
+
+    It is a folder in the store and a key in Dagster, which takes '...' for a range.
+    """
+    if not name or name.startswith("."):
+        return "its name is empty, or begins with a dot"
+    if "/" in name or "..." in name:
+        return "its name holds '/' or '...'"
+    if character := unseen(name):
+        return f"its name holds {character}"
+    return ""
 
 
 def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> None:

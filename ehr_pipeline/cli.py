@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import __version__, settings
-from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.errors import SettingsError, UserError, printable
 from ehr_pipeline.governance import private_files
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
@@ -25,15 +25,20 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return int(options.command(options))
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        _tell("error", str(error))
         return USER_ERROR
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
-        print(f"error: {place}{error.strerror or error}", file=sys.stderr)
+        _tell("error", f"{place}{error.strerror or error}")
         return USER_ERROR
     except KeyboardInterrupt:
         print("interrupted; what was published before stays as it was", file=sys.stderr)
         return 130
+
+
+def _tell(kind: str, text: str) -> None:
+    """Say what is wrong. Names of files and folders stand in it, which others may have chosen."""
+    print(f"{kind}: {printable(text)}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -204,9 +209,9 @@ def _run(options: argparse.Namespace) -> int:
     report = _report(study)
     _write_summary(study, outcome, report)
     for warning in outcome.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        _tell("warning", warning)
     for problem in outcome.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        _tell("error", problem)
     if report and not outcome.problems:
         print(f"\nreport: {report}")
     return FAILED if outcome.problems else 0
@@ -224,7 +229,7 @@ def _print_table(rows: list[Any]) -> None:
     for row in rows:
         count = "" if row.rows is None else f"{row.rows:,}"
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        print(f"{row.asset:<22}{row.partition:<12}{row.state:<13}{count:>12}{seconds:>10}  {row.version}")
+        print(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{count:>12}{seconds:>10}  {row.version}")
 
 
 def _write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
@@ -251,7 +256,7 @@ def _check(options: argparse.Namespace) -> int:
 
     found = preflight.inspect(study)
     for fact in found.facts:
-        print(fact)
+        print(printable(fact))
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     print("settings and inputs are in order")
@@ -312,9 +317,9 @@ def _ci_check(options: argparse.Namespace) -> int:
     outcome = ci.ci_check()
     _print_table(outcome.rows)
     for warning in outcome.warnings:
-        print(f"not counted on so few patients: {warning}", file=sys.stderr)
+        _tell("not counted on so few patients", warning)
     for problem in outcome.problems:
-        print(f"error: {problem}", file=sys.stderr)
+        _tell("error", problem)
     verdict = (
         f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check that counts passed"
     )

@@ -1,5 +1,6 @@
 """One look for all pictures. matplotlib is imported only when something is drawn, and never opens a window."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "figure.dpi": 110,
     "legend.frameon": False,
+    "text.parse_math": False,  # names of concepts and places are no formulas, whatever dollars they hold
 }
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
@@ -25,7 +27,10 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    with matplotlib.rc_context(STYLE):
+    with matplotlib.rc_context(STYLE), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "Glyph .* missing from font"
+        )  # names in other scripts: a box stands for a letter
         drawn = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawn)
         yield drawn

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ehr_pipeline import recipes
-from ehr_pipeline.artifacts import Artifact, Store, input_state
-from ehr_pipeline.errors import MissingArtifact, UserError
+from ehr_pipeline.artifacts import Artifact, Store, input_state, partition_problem
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog, sizing
 from ehr_pipeline.settings import Study
 
@@ -13,8 +13,16 @@ RECORDS = "raw_records"
 
 
 def names(store: Store, study: Study) -> list[str]:
-    """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
+    """Names of the extracts that count, sorted: in the landing folder, or read before.
+
+    Raises MissingArtifact without any, and InputError for a folder whose name cannot be an extract's.
+    """
     landed = catalog.extracts_in(Path(study.records.landing))
+    for name in landed:
+        if problem := partition_problem(name):
+            raise InputError(
+                f"{study.records.landing}: the folder {name!r} cannot be an extract, since {problem}. Rename it, or take it out."
+            )
     found = sorted({*landed, *store.partitions(RECORDS)})
     if not found:
         raise MissingArtifact(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from ehr_pipeline.artifacts import partition_problem
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
@@ -62,6 +63,11 @@ def _extracts(study: Study, found: Preflight) -> None:
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
+        if problem := partition_problem(extract):
+            found.problems.append(
+                f"{landing}: the folder {extract!r} cannot be an extract, since {problem}. Rename it."
+            )
+            continue
         found.look(records.latest_date, extract, study.records)
         sizes: dict[Path, int] = {}
         absent = []

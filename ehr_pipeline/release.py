@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import __version__, settings
+from ehr_pipeline import __version__, cells, settings
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
@@ -62,7 +62,7 @@ def _guarded(
     rows: Iterable[dict[str, str]], names: list[str], counted: tuple[str, ...], guard: Guard
 ) -> Iterator[dict[str, Any]]:
     for row in rows:
-        shown: dict[str, Any] = {name: row[name] for name in names}
+        shown: dict[str, Any] = {name: cells.text(row[name]) for name in names}
         shown |= {name: guard.count(int(row[name])) for name in counted}
         if None not in shown.values():
             yield shown

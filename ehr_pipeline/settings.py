@@ -7,7 +7,7 @@ import os
 import tomllib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.engines.settings import LauncherSettings
-from ehr_pipeline.errors import SettingsError
+from ehr_pipeline.errors import SettingsError, unseen
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option
 from ehr_pipeline.governance import GovernanceSettings
@@ -94,7 +94,9 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
     """Turn plain values into a Study. Relative paths are taken from `base`. Raises SettingsError with all problems."""
-    problems: list[str] = []
+    problems = list(_unseen(values, ""))
+    if problems:  # no path, no name and no message is made of them
+        raise SettingsError(where, problems)
     values = _with_presets(values, problems)
     try:
         model = _model(Study).model_validate_json(json.dumps(values, default=str), strict=True)
@@ -103,7 +105,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
             where, problems + [_explain(detail) for detail in error.errors(include_url=False)]
         ) from None
     study: Study = _dataclass(Study, model, base)
-    problems += _cross_checks(study, "")
+    problems += [*_cross_checks(study, ""), *_roots(study)]
     if problems:
         raise SettingsError(where, problems)
     return study
@@ -129,6 +131,25 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
             inner = result.get(key)
             result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+BETWEEN_FIELDS = ("delimiter", "quote")
+"""Settings that may hold characters that are not to be seen."""
+
+
+def _unseen(values: Any, place: str) -> Iterator[str]:
+    """Where a text of the settings holds a character that is not to be seen: it would end a line of a log, a path or a script."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if character := unseen(str(key)):
+                yield f"{place or 'the file'}: the name of a setting holds {character}."
+            else:
+                yield from _unseen(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(values, list | tuple):
+        for index, value in enumerate(values):
+            yield from _unseen(value, f"{place}[{index}]")
+    elif isinstance(values, str) and place.rpartition(".")[2] not in BETWEEN_FIELDS and (character := unseen(values)):
+        yield f"{place} holds {character}, which is not to be seen. Write it without."
 
 
 def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
@@ -211,6 +232,15 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
                 place = f"{where}.{field.name}" if where else field.name
                 found += _cross_checks(part, f"{place}[{index}]" if isinstance(value, tuple) else place)
     return found
+
+
+def _roots(study: Study) -> Iterator[str]:
+    """What is wrong with where the two folders lie that are the study's own."""
+    landing, store = Path(study.records.landing), Path(study.study.store)
+    if landing == store or landing in store.parents:
+        yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Name a folder beside it."
+    elif store in landing.parents:
+        yield f"records.landing lies in study.store ({store}), which holds artifacts alone. Name a folder beside it."
 
 
 def _explain(detail: Any) -> str:

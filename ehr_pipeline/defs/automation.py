@@ -11,6 +11,7 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.defs.assets import EXTRACTS
+from ehr_pipeline.errors import printable
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.landing import Landed, look
 from ehr_pipeline.settings import Study
@@ -170,7 +171,7 @@ def _partitions(
 
 def _why_quiet(landing: Path, landed: list[Landed]) -> str:
     """Why nothing is started, with the names of extracts that are not complete."""
-    waiting = [f"{found.extract}: {found.waits_for}" for found in landed if found.waits_for]
+    waiting = [printable(f"{found.extract}: {found.waits_for}") for found in landed if found.waits_for]
     if not landing.is_dir():
         return f"{landing} (records.landing) is no folder"
     if not landed:

@@ -1,12 +1,14 @@
 """What Dagster is told of an artifact: numbers that it plots over time, and pictures. Counts are guarded."""
 
 import base64
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline import overview
 from ehr_pipeline.artifacts import Artifact, hash_of
 from ehr_pipeline.defs.columns import lineage_metadata
 from ehr_pipeline.guard import Guard
@@ -19,7 +21,6 @@ PICTURES = {
     "concept_embeddings": {"concepts of interest": "notes/concepts_3d.png"},
     "cluster_reports": {
         "map of clusters": "notes/map_cluster.png",
-        "code coverage": "notes/coverage.png",
         "first cluster": "notes/cloud_01.png",
     },
 }
@@ -43,10 +44,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == "cluster_reports":
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
-    for name, path in PICTURES.get(asset, {}).items():
-        picture = artifact.file(path)
-        if picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
-            metadata[name] = dg.MetadataValue.md(_image(picture))
+    metadata |= dict(_pictures(artifact, guard_of(pipeline.study).below))
     return _result(pipeline, asset, artifact.data_version, metadata)
 
 
@@ -103,6 +101,19 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield from _flat(value, f"{prefix}{name}/")
         elif isinstance(value, int | float | str):
             yield f"{prefix}{name}", value
+
+
+def _pictures(artifact: Artifact, below: int) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+    """The pictures of an artifact by name: those that lie in it, and the one that is drawn of its counts."""
+    drawn = PICTURES.get(artifact.manifest["asset"], {})
+    with tempfile.TemporaryDirectory(prefix="ehr-picture-") as folder:
+        path = Path(folder) / "picture.png"
+        found = [(name, artifact.file(place)) for name, place in drawn.items()]
+        if name := overview.draw(artifact, below, path):
+            found.append((name, path))
+        for name, picture in found:
+            if picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
+                yield name, dg.MetadataValue.md(_image(picture))
 
 
 def _image(path: Path) -> str:

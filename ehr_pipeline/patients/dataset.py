@@ -4,6 +4,7 @@ Columns: see `schemas.patient_dataset`. Visits are the days with at least one co
 begin with such a day, in order of date; the concepts of a visit are token ids, in order, each once.
 """
 
+import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import fields, rows, schemas
+from ehr_pipeline import fields, overview, rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import Spread, map_buckets
 from ehr_pipeline.errors import InputError
@@ -23,6 +24,9 @@ from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember
 from ehr_pipeline.reuse import total as summed
 from ehr_pipeline.vocabulary.table import Vocabulary
+
+FOLLOWED, LONGEST = "followed_for_", 120
+"""Counts of patients by whole years from their first visit to their last; the last one counts all that were longer."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,9 @@ def build(
     finished = spread(build_bucket, jobs, settings.workers, "building patients")
     remember(out, finished)
     total = summed(finished)
+    followed = [total.get(f"{FOLLOWED}{years}", 0) for years in range(LONGEST + 1)]
+    (out / overview.FOLLOW_UP).parent.mkdir(exist_ok=True)
+    (out / overview.FOLLOW_UP).write_text(json.dumps(followed) + "\n", encoding="utf-8")
     if not total["patients"]:
         raise InputError(
             f"No patient is left: {total['patients_in']:,} have events of the vocabulary, {total['few_visits_patients']:,}"
@@ -125,7 +132,8 @@ def build_bucket(job: BucketJob) -> Done:
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
     people = derived.fill(_people(job.patients), job.records, job.settings.derived)
     file = f"patients/{job.name}"
-    key = key_of(job.digest, content_hash(people), content_hash(pa.array(token_of)), fields.identity(job.settings))
+    parts = job.digest, content_hash(people), content_hash(pa.array(token_of)), fields.identity(job.settings)
+    key = key_of(*parts, FOLLOWED)
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)
     keys = rows.translated(patient, day, concept, token_of)
@@ -144,12 +152,22 @@ def build_bucket(job: BucketJob) -> Done:
     schemas.write(job.out / file, table)
     counts |= {
         **fate,
+        **_followed(kept),
         "kept": len(kept),
         "patients": table.num_rows,
         "patients_without_events": people.num_rows - fate["patients_in"],
         "bytes": (job.out / file).stat().st_size,
     }
     return Done(job.name, key, (file,), counts, recalled=False)
+
+
+def _followed(keys: rows.Keys) -> dict[str, int]:
+    """How many patients there are, by whole years (of 365.25 days) from the first visit to the last."""
+    first = np.flatnonzero(rows.starts(rows.patients(keys)))
+    last = np.append(first[1:], len(keys)) - 1 if len(first) else first
+    years = np.minimum((rows.days(keys[last]) - rows.days(keys[first])) / 365.25, LONGEST).astype(np.int64)
+    counts = np.bincount(years, minlength=1)
+    return {f"{FOLLOWED}{year}": int(count) for year, count in enumerate(counts) if count}
 
 
 def _people(shards: tuple[Path, ...]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 The artifact holds, per bucket, `patients/` and `events/` in Arrow, sorted, so that neither the order of rows nor that of
 files changes a byte; `codes/codes.arrow`, the distinct codes of all events; and `quarantine/`, which names file, line and reason
-of every rejected row, but not its content.
+of rejected rows, but not their content (`quarantine.MOST_LISTED` of a reason in a file; the counts are of all).
 """
 
 import datetime
@@ -129,6 +129,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
         "files": len(quarantine.files),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),
+        **({"rejected_not_listed": quarantine.not_listed} if quarantine.not_listed else {}),
     }
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehr_pipeline.artifacts import hash_of
+from ehr_pipeline.artifacts import hash_of, partition_problem
 from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.records.catalog import extracts_in
 
@@ -27,7 +27,9 @@ def look(landing: Path, settings: OperationSettings, now: float) -> list[Landed]
 
 
 def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
-    found = sorted(_files(folder, folder))
+    if problem := partition_problem(folder.name):
+        return Landed(folder.name, "", f"it must be renamed first, since {problem}")
+    found = sorted(_files(folder, folder, set()))
     latest = max((changed for _, _, changed in found), default=0) / 1e9
     waits_for = ""
     if not any(name != settings.marker for name, _, _ in found):
@@ -40,15 +42,21 @@ def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
     return Landed(folder.name, hash_of([entry for entry in found if entry[0] != settings.marker]), waits_for)
 
 
-def _files(folder: Path, root: Path) -> Iterator[tuple[str, int, int]]:
-    """Relative name, size in bytes and time of change (ns) of every file, in subfolders too; one that vanishes is left out."""
+def _files(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
+    """Relative name, size in bytes and time of change (ns) of every file, in subfolders too; one that vanishes is left out.
+
+    Links are followed, but into no folder that was `seen` already: links may go round in circles.
+    """
     try:
-        entries = list(os.scandir(folder))
+        stat = folder.stat()
+        own = stat.st_dev, stat.st_ino
+        entries = [] if own in seen else sorted(os.scandir(folder), key=lambda entry: entry.name)
     except FileNotFoundError:
         return
+    seen.add(own)
     for entry in entries:
         if entry.is_dir():
-            yield from _files(Path(entry.path), root)
+            yield from _files(Path(entry.path), root, seen)
         else:
             try:
                 stat = entry.stat()

@@ -40,6 +40,8 @@ class DelimitedText:
         """What is wrong with these values beyond their types."""
         try:
             for pattern in self.files.split("|"):
+                if ".." in Path(pattern).parts:  # files of other extracts, or of other people
+                    raise ValueError
                 next(Path("/").glob(pattern), None)
         except (ValueError, IndexError, NotImplementedError):
             yield f"files must be a glob relative to the folder of the extract, such as 'events_*.txt'. Got {self.files!r}."

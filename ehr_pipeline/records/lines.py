@@ -17,6 +17,8 @@ from ehr_pipeline.errors import InputError
 
 LINE_LIMIT = 1 << 17
 """Bytes of the longest line that can be a row, the longest field of Python's csv module. Longer ones are rejected unseen."""
+SHORTEST = 16
+"""Bytes of the shortest line that a block is made for. Each line costs some 100 bytes of memory, and one can be a newline alone."""
 HEAD_BYTES, CHUNK_BYTES = 1 << 16, 1 << 20
 UTF_8 = ("utf-8", "utf-8-sig", "ascii")  # ASCII is read as UTF-8, of which it is a part
 
@@ -69,7 +71,7 @@ def blocks(
             before, position = _state(os.fstat(raw.fileno())), 0
             try:
                 for block in _whole_lines(_stream(path, raw, encoding, where), block_bytes):
-                    yield block
+                    yield from _of_few_lines(block, block_bytes // SHORTEST)
                     advance(raw.tell() - position)
                     position = raw.tell()
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -187,6 +189,19 @@ def _whole_lines(stream: BinaryIO, block_bytes: int) -> Iterator[bytes | None]:
             block = block[begin:]
         if block:
             yield block if block.endswith(b"\n") else block + b"\n"
+
+
+def _of_few_lines(block: bytes | None, most: int) -> Iterator[bytes | None]:
+    """A block, or parts of it of about `most` lines each."""
+    count = block.count(b"\n") if block else 0
+    if not block or count <= max(most, 1):
+        yield block
+        return
+    begin = 0
+    while begin < len(block):  # no more bytes than most lines have at the least, so no more lines
+        end = block.find(b"\n", min(begin + max(most, 1), len(block)) - 1) + 1 or len(block)
+        yield block[begin:end]
+        begin = end
 
 
 def _long_line(block: bytes, begin: int) -> int | None:

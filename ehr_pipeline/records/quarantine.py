@@ -1,6 +1,7 @@
-"""File, line and reason of every rejected row. Its content stays where it is: in the extract.
+"""File, line and reason of rejected rows: all are counted, and the first million of a reason in a file are listed.
 
-A hash of the patient lies beside them, so that the lines of a patient who withdraws can be removed.
+So a file of nothing but empty lines, which gzip packs a thousandfold, does not fill the disk. The content of rejected rows stays
+where it is: in the extract. A hash of the patient lies beside them, so that the lines of a patient who withdraws can be removed.
 """
 
 from collections import Counter
@@ -14,6 +15,8 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records.hashing import hash_of
 from ehr_pipeline.records.text import CHANGED_HEADER
 
+MOST_LISTED = 1_000_000
+
 
 class Quarantine:
     """What was rejected while text was read; rows that do not fit their patients follow for each bucket."""
@@ -21,6 +24,9 @@ class Quarantine:
     def __init__(self, folder: Path, files: list[str]):
         self.files = files
         self.reasons: dict[str, Counter[str]] = {"events": Counter(), "patients": Counter()}
+        self.not_listed = 0
+        """How many rejected rows are counted, but not listed."""
+        self._of_file: dict[tuple[str, str], Counter[str]] = {}
         folder.mkdir()
         self._writer = pa.ipc.new_file(str(folder / "text.arrow"), schemas.QUARANTINE)
 
@@ -36,7 +42,9 @@ class Quarantine:
                     f"{file}, line {changed[0] + first_line}: a second header line names the columns in another order, so files of"
                     " different layouts were joined. Split the file there: each file may have its own order."
                 )
-            self.reasons[kind].update(dict(rejected["reason"].value_counts().iter_rows()))
+            found = dict(rejected["reason"].value_counts().iter_rows())
+            self.reasons[kind].update(found)
+            rejected = self._listed(rejected, found, self._of_file.setdefault((kind, file), Counter()))
             patient = rejected["patient"].fill_null("") if "patient" in rejected.columns else pl.Series([""])
             told = rejected.select(
                 pl.lit(kind).alias("kind"),
@@ -46,6 +54,16 @@ class Quarantine:
                 patient_hash=pl.when(patient != "").then(pl.Series(hash_of(patient))),
             )
             self._writer.write_table(told.to_arrow().cast(schemas.QUARANTINE))
+
+    def _listed(self, rejected: pl.DataFrame, found: dict[str, int], before: Counter[str]) -> pl.DataFrame:
+        """The lines that are listed, of those of some reasons that were `found`; `before` counts those of the same file."""
+        room = {reason: max(0, MOST_LISTED - before[reason]) for reason in found}
+        before.update(found)
+        if all(number <= room[reason] for reason, number in found.items()):
+            return rejected
+        kept = pl.concat([rejected.filter(pl.col("reason") == reason).head(number) for reason, number in room.items()])
+        self.not_listed += rejected.height - kept.height
+        return kept.sort("line")
 
     def close(self) -> None:
         """Finish the file."""

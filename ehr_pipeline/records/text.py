@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, unseen
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import header, lines
 from ehr_pipeline.records.layouts import DelimitedText
@@ -43,9 +43,14 @@ class Block:
 
 
 def find(folder: Path, layout: DelimitedText, where: str) -> list[Path]:
-    """The files of one kind, sorted by name. Raises InputError when there is none, and for a link that leads nowhere."""
+    """The files of one kind, sorted by name.
+
+    Raises InputError when there is none, for a link that leads nowhere, and for a name that cannot be told or written down.
+    """
     matching = sorted(folder.glob(layout.files))
     for path in matching:
+        if character := unseen(path.name):
+            raise InputError(f"{folder}: the name of the file {path.name!r} holds {character}. Rename it.")
         if path.is_symlink() and not path.exists():
             raise InputError(
                 f"{path}: the link leads to a file that is not there. Put the file in place, or remove the link."

@@ -138,18 +138,3 @@ def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> N
     ).generate_from_frequencies(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     cloud.to_image().quantize(64).save(path, optimize=True)
-
-
-def coverage_bars(path: Path, by_namespace: dict[str, dict[str, Any]]) -> None:
-    """Events that were mapped and lost, by kind of code."""
-    names = list(by_namespace)[::-1]
-    mapped = np.array([by_namespace[name]["mapped_events"] for name in names]) / 1e3
-    lost = np.array([by_namespace[name]["events"] for name in names]) / 1e3 - mapped
-    with drawing.figure(path, width=5.2, height=0.6 + 0.38 * len(names)) as figure:
-        axes = figure.add_subplot()
-        labels = [name.replace("_", " ") for name in names]
-        axes.barh(labels, mapped, color=drawing.UNDER, label="mapped")
-        axes.barh(labels, lost, left=mapped, color=drawing.NEUTRAL, alpha=0.5, label="lost")
-        axes.set_xlabel("events (thousands)")
-        axes.legend()
-        axes.set_title("Events by kind of code")

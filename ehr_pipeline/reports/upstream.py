@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import drawing
+from ehr_pipeline import drawing, overview
 from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reports import diagram, flow, pictures
+from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -33,7 +33,7 @@ def describe(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, An
     metrics = read_json(artifacts["encoder_checkpoint"], "metrics.json")
     coverage = read_json(artifacts["mapped_events"], "coverage.json")
     drawing.learning_curves(drawn / "learning_curve.png", metrics)
-    pictures.coverage_bars(drawn / "coverage.png", coverage["by_namespace"])
+    overview.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
     concepts_3d = artifacts["concept_embeddings"].file("notes/concepts_3d.png")
     return {
         "flow": list(flow.rows(counted)),

@@ -31,6 +31,9 @@ TABLE = {
     "patients": pl.Int64,
 }
 
+# Characters of a name that no page, picture or terminal should be given: see `errors.unseen`.
+UNSEEN = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
+
 
 def build(
     buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path, earlier: Path | None = None
@@ -113,7 +116,10 @@ def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, mrsty: 
         concepts.join(names, on="concept", how="left", maintain_order="left")
         .join(types, on="concept", how="left", maintain_order="left")
         .with_columns(
-            name=pl.col("name").map_elements(snomed.without_tag, return_dtype=pl.String).fill_null(pl.col("concept")),
+            name=pl.col("name")
+            .map_elements(snomed.without_tag, return_dtype=pl.String)
+            .str.replace_all(UNSEEN, " ")
+            .fill_null(pl.col("concept")),
             semantic_types=pl.col("semantic_types").fill_null(""),
         )
         .with_columns(untyped=pl.col("semantic_types") == "")

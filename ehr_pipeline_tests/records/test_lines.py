@@ -159,6 +159,16 @@ def test_a_gigabyte_without_a_newline_takes_no_memory() -> None:
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "in KB"
 
 
+@pytest.mark.parametrize("size", [1, 64, 1000])
+def test_a_block_of_many_short_lines_is_divided(tmp_path: Path, size: int) -> None:
+    data = b"id\n" + b"\n" * 100 + b"a longer line\n" + b"1\n" * 50 + b"the end"
+    found = blocks(write(tmp_path, data), size=size)
+    assert b"".join(filter(None, found)) == data + b"\n"
+    assert all(
+        block and block.endswith(b"\n") and block.count(b"\n") <= max(size // lines.SHORTEST, 1) for block in found
+    )
+
+
 def test_several_members_of_gzip_are_one_text(tmp_path: Path) -> None:
     data = gzip.compress(b"id\tco") + gzip.compress(b"") + gzip.compress(b"de\n1\t2\n") + b"\0" * 100
     assert blocks(write(tmp_path, data)) == [b"id\tcode\n1\t2\n"]

@@ -1,0 +1,106 @@
+"""Pictures of the data stages: code coverage, vocabulary, follow-up. No mark stands for fewer patients than may be told of."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehr_pipeline import drawing
+from ehr_pipeline.artifacts import Artifact
+
+FOLLOW_UP = "notes/follow_up.json"
+"""In a patient data set: how many patients there are by whole years from their first visit to their last."""
+
+
+def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: int) -> None:
+    """Draw events that were mapped and lost, by kind of code; a bar of fewer than `below` events is left out."""
+
+    def shown(count: int) -> int:
+        return count if count >= below else 0
+
+    mapped = {name: shown(found["mapped_events"]) for name, found in by_namespace.items()}
+    lost = {name: shown(found["events"] - found["mapped_events"]) for name, found in by_namespace.items()}
+    names = [name for name in by_namespace if mapped[name] or lost[name]][::-1]
+    with drawing.figure(path, width=5.2, height=0.6 + 0.38 * max(len(names), 1)) as figure:
+        axes = figure.add_subplot()
+        labels = [name.replace("_", " ") for name in names]
+        left = np.array([mapped[name] for name in names]) / 1e3
+        axes.barh(labels, left, color=drawing.UNDER, label="mapped")
+        lengths = np.array([lost[name] for name in names]) / 1e3
+        axes.barh(labels, lengths, left=left, color=drawing.NEUTRAL, alpha=0.5, label="lost")
+        axes.set_xlabel("events (thousands)")
+        axes.legend()
+        axes.set_title("Events by kind of code")
+
+
+def vocabulary(path: Path, kept: list[int], rare: list[int], threshold: int) -> None:
+    """Draw how often concepts appear, the most frequent first: those that are kept, those that are too rare, and the threshold.
+
+    `kept` and `rare` are appearances (patient, day) of concepts of which enough patients have each.
+    """
+    counts = np.sort(np.array(kept + rare, np.int64))[::-1]
+    ranks = np.arange(1, len(counts) + 1)
+    stays = counts >= threshold
+    with drawing.figure(path, width=5.2, height=3.2) as figure:
+        axes = figure.add_subplot()
+        axes.plot(ranks[stays], counts[stays], color=drawing.UNDER, label=f"{len(kept):,} concepts kept")
+        if rare:
+            axes.plot(ranks[~stays], counts[~stays], color=drawing.NEUTRAL, label=f"{len(rare):,} too rare")
+        axes.axhline(threshold, color=drawing.OVER, linestyle="--", label=f"at least {threshold:,}")
+        axes.set(title="Appearances of concepts", xlabel="rank", ylabel="patients and days", xscale="log", yscale="log")
+        axes.legend()
+
+
+def follow_up(path: Path, patients: list[int], below: int) -> None:
+    """Draw how many patients (by whole years, from 0) were followed for how long; bars of fewer than `below` are left out."""
+    counts = np.array(patients)
+    shown = np.where(counts >= below, counts, 0)
+    with drawing.figure(path, width=5.2, height=3) as figure:
+        axes = figure.add_subplot()
+        axes.bar(np.arange(len(shown)) + 0.5, shown, width=0.9, color=drawing.UNDER)
+        axes.set(title="Follow-up", xlabel="years from the first visit to the last", ylabel="patients")
+        if (shown != counts).any():
+            axes.annotate(
+                f"years with fewer than {below} patients are left out", (1, 1), xycoords="axes fraction", ha="right"
+            )
+
+
+def draw(artifact: Artifact, below: int, path: Path) -> str:
+    """Draw the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none."""
+    drawer = _DRAWERS.get(artifact.manifest["asset"])
+    return drawer(artifact, below, path) if drawer else ""
+
+
+def _coverage(artifact: Artifact, below: int, path: Path) -> str:
+    found = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
+    coverage(path, found["by_namespace"], below)
+    return "code coverage"
+
+
+def _vocabulary(artifact: Artifact, below: int, path: Path) -> str:
+    counts: dict[str, list[int]] = {}
+    for name, wanted in (("vocabulary.csv", None), ("dropped.csv", "rare")):
+        with artifact.file(name).open(encoding="utf-8", newline="") as stream:
+            told = [row for row in csv.DictReader(stream) if row.get("reason") == wanted]
+        counts[name] = [int(row["appearances"]) for row in told if int(row["patients"]) >= below]
+    if not counts["vocabulary.csv"]:
+        return ""
+    vocabulary(path, counts["vocabulary.csv"], counts["dropped.csv"], artifact.manifest["settings"]["min_appearances"])
+    return "vocabulary curve"
+
+
+def _follow_up(artifact: Artifact, below: int, path: Path) -> str:
+    if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
+        return ""
+    follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), below)
+    return "follow-up"
+
+
+_DRAWERS: dict[str, Callable[[Artifact, int, Path], str]] = {
+    "mapped_events": _coverage,
+    "vocabulary": _vocabulary,
+    "patient_dataset": _follow_up,
+}

@@ -1,0 +1,71 @@
+"""Small files that unpack to much: read in memory that neither the file nor what it unpacks to sets, and counted line by line."""
+
+import json
+import subprocess
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline import schemas
+from ehr_pipeline.records.quarantine import MOST_LISTED
+
+HEADER, GOOD = b"id\tdate\tcode\n", b"1\t05/03/2001\t9014002\n"
+ROOM = 450  # megabytes of memory for all of it, the interpreter and its libraries included
+READ = """
+import json, resource, sys
+from pathlib import Path
+from ehr_pipeline.records import build
+from ehr_pipeline_tests.conftest import records_settings
+
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+counts = build.build(folder, records_settings(folder.parent), out)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+found = {name: counts[name] for name in ("kept", "dropped", "rows_in")}
+print(json.dumps(found | {"peak": peak, "not_listed": counts.get("rejected_not_listed", 0)}))
+"""
+
+
+def bomb(piece: bytes, pieces: int) -> Iterator[bytes]:
+    """A gzip stream of a header, a good row, a piece many times over, and a good row again."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    yield packer.compress(HEADER + GOOD)
+    for _ in range(pieces):
+        yield packer.compress(piece)
+    yield packer.compress(b"\n" + GOOD) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("piece", "pieces", "reason", "lines"),
+    [
+        (b"\0" * (1 << 20), 300, "line_too_long", 1),
+        (b"\n" * (1 << 20), 60, "empty_line", 60 << 20),
+        ((b"x" * 65535 + b"\n") * 16, 300, "wrong_number_of_fields", 300 * 16),
+    ],
+    ids=["nul", "newlines", "long lines"],
+)
+def test_a_gzip_bomb_is_read_in_bounded_memory(
+    landing: object, tmp_path: Path, piece: bytes, pieces: int, reason: str, lines: int
+) -> None:
+    folder: Path = landing("")  # type: ignore[operator]
+    (folder / "events.txt").unlink()
+    path = folder / "events.txt.gz"
+    with path.open("wb") as stream:
+        stream.writelines(bomb(piece, pieces))
+    assert path.stat().st_size < 1 << 20
+    out = tmp_path / "out"
+    out.mkdir()
+    code = [sys.executable, "-c", READ, str(folder), str(out)]
+    done = subprocess.run(code, capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = json.loads(done.stdout)
+    assert found["kept"] == 2, "the good rows before and after it"
+    assert found["dropped"][reason] >= lines
+    assert found["rows_in"] == 2 + sum(found["dropped"].values())
+    assert found["peak"] < ROOM
+    told = sum(schemas.read(file).num_rows for file in (out / "quarantine").iterdir())
+    assert told == sum(min(number, MOST_LISTED) for number in found["dropped"].values())
+    assert found.get("not_listed", 0) == sum(found["dropped"].values()) - told
+    assert sum(file.stat().st_size for file in out.rglob("*") if file.is_file()) < 100 << 20, "bytes on disk"

@@ -1,0 +1,237 @@
+"""Names, paths and texts that somebody chose to do harm with: refused in words, or made harmless."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline import cells, cli, drawing, extracts, preflight, settings
+from ehr_pipeline.artifacts import Recipe, Store
+from ehr_pipeline.errors import InputError, UserError, printable, unseen
+from ehr_pipeline.operation import OperationSettings
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.records import build
+from ehr_pipeline.records.landing import look
+from ehr_pipeline_tests.conftest import records_settings, tiny_settings
+from ehr_pipeline_tests.test_settings import changed, problems_of
+
+Landing = Callable[..., Path]
+
+NOT_NAMES = (
+    "..",
+    ".",
+    "",
+    ".hidden",
+    "../other",
+    "/etc",
+    "a/b",
+    "2020...2021",
+    "a\nb",
+    "a\x1b[2J",
+    "a\0b",
+    "a\u202eb",
+    "\udcff",
+)
+IN_A_FOLDER = ("2020...2021", "a\nb", "a\x1b[2J", "a\u202eb", "\udcff")
+ODD_NAMES = ("2020-01-01", "Extract of May (v2), [final]", "2020-01-01 é", "-rf", "a..b", "$(reboot)", "'; DROP TABLE")
+BELL, UP = "a\x07b", "\x1b[1A"
+
+
+@pytest.mark.parametrize("name", NOT_NAMES, ids=ascii)
+def test_no_partition_lies_outside_the_store(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path / "store")
+    neighbour = tmp_path / "other"
+    neighbour.mkdir()
+    (neighbour / "kept").touch()
+    recipe = Recipe("raw_records", "1", {}, {}, partition=name)
+    for act in (
+        lambda: store.make(recipe, lambda out: {}),
+        lambda: store.current("raw_records", name),
+        lambda: store.has("raw_records", name),
+        lambda: store.retire("raw_records", name),
+    ):
+        with pytest.raises(UserError, match="cannot be a partition of raw_records"):
+            act()
+    assert [path.name for path in tmp_path.rglob("*")] == ["other", "kept"]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_odd_names_are_only_names(tmp_path: Path, name: str) -> None:
+    store = Store(tmp_path)
+    store.make(Recipe("raw_records", "1", {}, {}, partition=name), lambda out: {})
+    assert store.partitions("raw_records") == [name]
+    assert store.current("raw_records", name).path.parent == tmp_path / "records" / "raw_records" / name
+    store.retire("raw_records", name)
+    assert store.partitions("raw_records") == []
+
+
+def test_a_link_in_place_of_a_partition_is_not_followed(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "current").write_text("0" * 16)
+    folder = store.folder("raw_records")
+    folder.mkdir(parents=True)
+    (folder / "2020-01-01").symlink_to(elsewhere)
+    for act in (
+        lambda: store.make(Recipe("raw_records", "1", {}, {}, partition="2020-01-01"), lambda out: {}),
+        lambda: store.current("raw_records", "2020-01-01"),
+        lambda: store.retire("raw_records", "2020-01-01"),
+    ):
+        with pytest.raises(UserError, match="is a link"):
+            act()
+    assert [path.name for path in elsewhere.iterdir()] == ["current"]
+
+
+@pytest.mark.parametrize("pointer", ["../../../../elsewhere", "/elsewhere", "..", "", "0" * 16 + "/../.."])
+def test_the_pointer_to_the_current_artifact_leads_nowhere_else(tmp_path: Path, pointer: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "manifest.json").write_text("{}")
+    store = Store(tmp_path / "store")
+    store.make(Recipe("vocabulary", "1", {}, {}), lambda out: {})
+    (store.folder("vocabulary") / "current").write_text(pointer)
+    with pytest.raises(UserError, match="names no artifact"):
+        store.current("vocabulary")
+
+
+@pytest.mark.parametrize("name", IN_A_FOLDER, ids=ascii)
+def test_a_folder_that_cannot_be_an_extract_is_told_and_holds_up_no_other(
+    extract: Path, tmp_path: Path, name: str
+) -> None:
+    landing = tmp_path / "landing"
+    for own in ("2019-04-01", name):
+        (landing / own).mkdir(parents=True)
+        (landing / own / "events.txt").touch()
+    found = {one.extract: one.waits_for for one in look(landing, OperationSettings(quiet_minutes=0), time.time() + 60)}
+    assert found["2019-04-01"] == ""
+    assert "it must be renamed first, since its name holds" in found[name]
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, records={"landing": str(landing)})
+    with pytest.raises(InputError, match="cannot be an extract, since its name holds") as error:
+        extracts.names(Store(study.study.store), study)
+    problems = preflight.inspect(study).problems
+    assert any("cannot be an extract" in problem for problem in problems)
+    for told in (str(error.value), *problems):
+        told.encode()  # can be written down
+        assert not unseen(told.replace("\n", "")), "and read"
+
+
+def test_an_extract_that_dagster_was_given_by_hand_is_looked_for_nowhere_else(extract: Path, tmp_path: Path) -> None:
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")})
+    for name in ("../terminology", "..", "../landing/2019-04-01"):
+        with pytest.raises(UserError, match="cannot be a partition of raw_records"):
+            Pipeline(study).raw_records(name)
+    assert not (tmp_path / "store").exists()
+
+
+def test_links_that_go_round_in_circles_are_looked_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "landing" / "2020-01-01"
+    for name in "abcdefgh":
+        (folder / name).mkdir(parents=True)
+        (folder / name / "events.txt").touch()
+    for name in "abcdefgh":  # followed at every turn, these were 8! paths and more
+        for other in "abcdefgh":
+            (folder / name / f"to_{other}").symlink_to(folder / other)
+        (folder / name / "up").symlink_to(tmp_path)
+    settings = OperationSettings(quiet_minutes=0)
+    (before,) = look(tmp_path / "landing", settings, time.time() + 60)
+    assert before.waits_for == ""
+    os.utime(folder / "h" / "events.txt", ns=(1, 1))
+    (after,) = look(tmp_path / "landing", settings, time.time() + 60)
+    assert after.state != before.state, "every file counts all the same"
+
+
+@pytest.mark.parametrize("name", ["events\x1b[2J.txt", "events\n.txt", os.fsdecode(b"events\xff.txt")], ids=ascii)
+def test_a_file_whose_name_cannot_be_told_is_refused(landing: Landing, tmp_path: Path, name: str) -> None:
+    folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\n")
+    shutil.copyfile(folder / "events.txt", folder / name)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(InputError, match=r"the name of the file 'events.*Rename it") as error:
+        build.build(folder, records_settings(folder.parent), tmp_path / "out")
+    assert not unseen(str(error.value))
+
+
+@pytest.mark.parametrize("files", ["../*", "*/../../x", "a.txt|../b.txt", "/etc/*"])
+def test_files_of_an_extract_lie_in_it(files: str) -> None:
+    kinds: list[dict[str, Any]] = [{"files": files, "columns": {"patient": "p", "date": "d", "code": "c"}}]
+    assert "must be a glob relative to the folder of the extract" in problems_of(changed(records={"events": kinds}))
+
+
+@pytest.mark.parametrize(
+    ("landing", "store", "told"),
+    [
+        ("data", "data", "study.store lies in records.landing"),
+        ("data", "data/store", "study.store lies in records.landing"),
+        ("data/../x", "x/deep/store", "study.store lies in records.landing"),
+        ("store/landing", "store", "records.landing lies in study.store"),
+    ],
+)
+def test_landing_folder_and_store_lie_apart(landing: str, store: str, told: str) -> None:
+    assert told in problems_of(changed(study={"store": store}, records={"landing": landing}))
+    settings.validate(changed(study={"store": "data/store"}, records={"landing": "data/landing"}))
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        changed(study={"name": BELL}),
+        changed(study={"store": "a\0b"}),
+        changed(operation={"webhook": f"https://x/{UP}"}),
+        changed(launcher={"slurm": {"bucket_options": ["--mem=1G\n#SBATCH --wrap=x"]}}),
+        changed(governance={"licence": "\u202egnitirw"}),
+        changed(records={"patients": [{"files": "p", "columns": {"patient": "p"}, "attributes": {f"r{UP}": "x"}}]}),
+    ],
+    ids=["bell", "nul", "escape", "newline", "direction", "key"],
+)
+def test_settings_hold_nothing_that_is_not_to_be_seen(values: dict[str, Any]) -> None:
+    told = problems_of(values)
+    assert " holds \\" in told
+    assert not unseen(told.replace("\n", ""))
+
+
+def test_a_delimiter_may_be_what_is_not_to_be_seen() -> None:
+    files = {"files": "e*", "delimiter": "\x1f", "columns": {"patient": "p", "date": "d", "code": "c"}}
+    study = settings.validate(changed(records={"events": [files]}))
+    assert study.records.events[0].delimiter == "\x1f"
+    assert settings.with_overrides(study, {"clusters": {"n": 5}}).clusters.n == 5
+
+
+def test_a_terminal_sees_no_escapes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--settings", str(tmp_path / f"x{UP}{BELL}.toml")]) == cli.USER_ERROR
+    told = capsys.readouterr().err
+    assert "x\\x1b[1Aa\\x07b.toml" in told
+    assert not unseen(told.replace("\n", ""))
+    assert printable("two\nlines\té") == "two\nlines\\té"
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"),
+        ("+1+1", "'+1+1"),
+        ("-2+3", "'-2+3"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("  =1+1", "  '=1+1"),
+        ("\t=1+1", "\t'=1+1"),
+        ("\r\n=1+1", " '=1+1"),
+        ("asthma;=1+1", "asthma;'=1+1"),
+        ("\uff1d1+1", "'\uff1d1+1"),
+        ("Type 2 diabetes - controlled; diet = none", "Type 2 diabetes - controlled; diet = none"),
+        ("Vitamin B12, 5-10 µg (a+b)", "Vitamin B12, 5-10 µg (a+b)"),
+        ("", ""),
+    ],
+)
+def test_a_text_is_no_formula(name: str, told: str) -> None:
+    assert cells.text(name) == told
+    assert cells.text(told) == told, "once is enough"
+
+
+def test_names_are_no_formulas_of_a_picture(tmp_path: Path) -> None:
+    with drawing.figure(tmp_path / "picture.png", 9, 4) as figure:
+        axes = figure.add_subplot()
+        axes.text(0, 0, r"$\frac{$ costs $5 or $\input{/etc/passwd}$")
+        axes.set_title("$_^$ 皮膚炎")
+    assert (tmp_path / "picture.png").stat().st_size
