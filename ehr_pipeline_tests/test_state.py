@@ -63,7 +63,7 @@ def test_a_mount_beside_or_under_the_state_does_not_count(shared: Path) -> None:
 
 
 def test_of_two_mounts_on_one_place_the_later_counts(shared: Path) -> None:
-    state.refuse_network_disk(mounts(shared, "nfs4") + f"/dev/vdb {shared}/state ext4 rw 0 0\n")
+    state.refuse_network_disk(mounts(shared, "nfs4") + mounts(shared / "state", "ext4"))
     with pytest.raises(UserError, match="cifs"):
         state.refuse_network_disk(mounts(shared, "ext4") + mounts(shared, "cifs"))
 
@@ -140,7 +140,7 @@ def test_a_real_mount_is_refused(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     # A real sshfs without any network: it speaks to its server over a pipe, in a mount namespace that ends with the shell.
     script = f"""
-        sshfs -f -o directport=0,sftp_server={SFTP} -o ssh_command={tmp_path}/server far:{tmp_path}/far {tmp_path}/near &
+        sshfs -f -o ssh_command={tmp_path}/server far:{tmp_path}/far {tmp_path}/near &
         for i in $(seq 100); do grep -q '{tmp_path}/near fuse.sshfs' /proc/self/mounts && break; sleep 0.1; done
         {sys.executable} -m ehr_pipeline.cli check --settings {shipped("demo/settings.toml")}
         echo "ended with $?"

@@ -75,7 +75,7 @@ class SlurmSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class KubernetesSettings:
-    """A Kubernetes cluster from 1.27 on (extra `k8s`). Its pods see the same folders as this machine, through volumes."""
+    """A Kubernetes cluster from 1.31 on (extra `k8s`). Its pods see the same folders as this machine, through volumes."""
 
     image: str = option(
         "Image of the workers: `deploy/Dockerfile` makes one. It must hold this package, numpy, polars and pyarrow in the versions"

@@ -2,12 +2,15 @@
 
 It answers what the client asks (Jobs of batch/v1, pods, their logs, events) with the wire format of the real one, checks what it is
 sent against the API's published schema where `kubernetes-validate` is installed, and does what the Job controller documents:
-indexed completions, backoffLimit, podFailurePolicy, foreground deletion. What it is not: a real cluster. Nothing of images, nodes,
-volumes, quotas, service accounts or the scheduler is in it but what the tests set.
+indexed completions, backoffLimit, podFailurePolicy, foreground deletion. What it is not: a real cluster. Nothing of nodes,
+volumes, quotas, service accounts or the scheduler is in it but what the tests set; of the image, that pods can import only what the
+recipe of the workers' image installs.
 """
 
+import importlib.metadata
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,10 +20,13 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
@@ -34,6 +40,54 @@ contexts: [{{name: here, context: {{cluster: here, user: me, namespace: {namespa
 clusters: [{{name: here, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
 users: [{{name: me, user: {{token: "not a secret"}}}}]
 """
+
+
+ONLY = """
+import sys
+ABSENT = set({absent!r})
+class Image:
+    def __init__(self, found):
+        self.found = found
+    def __getattr__(self, name):
+        return getattr(self.found, name)
+    def find_spec(self, name, path=None, target=None):
+        return None if name.split(".")[0] in ABSENT else self.found.find_spec(name, path, target)
+sys.meta_path[:] = [Image(found) for found in sys.meta_path]
+"""
+
+
+def of_image() -> list[str]:
+    """The distributions that the recipe of the workers' image installs by name."""
+    lines = (ROOT / "deploy/worker.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@cache
+def absent() -> list[str]:
+    """The modules that are here, but not in the workers' image."""
+    held: set[str] = set()
+    waiting = of_image()
+    while waiting:
+        name = re.sub("[-_.]+", "-", waiting.pop()).lower()
+        if name not in held:
+            held.add(name)
+            try:
+                needed = [Requirement(text) for text in importlib.metadata.requires(name) or []]
+            except importlib.metadata.PackageNotFoundError:
+                continue  # for another system
+            waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
+    here = importlib.metadata.packages_distributions()
+    hidden = {
+        module for module, names in here.items() if not held & {re.sub("[-_.]+", "-", name).lower() for name in names}
+    }
+    return sorted(hidden - {"ehr_pipeline"})
+
+
+def slim(folder: Path) -> Path:
+    """A folder for PYTHONPATH that hides all that the workers' image does not hold."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "sitecustomize.py").write_text(ONLY.format(absent=absent()))
+    return folder
 
 
 class Refused(Exception):
@@ -130,6 +184,7 @@ class Site:
         self.quota = ""
         self.logs_may_be_read = True
         self._orphans: list[Pod] = []
+        self._path = f"{slim(folder / 'image')}{os.pathsep}{ROOT}"
         self._lock = threading.RLock()
         self._ended = threading.Event()
         site = self
@@ -315,7 +370,7 @@ class Site:
         with pod.log.open("wb") as log:
             pod.process = subprocess.Popen(
                 command,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | values,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": self._path} | values,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,

@@ -1,6 +1,5 @@
 """What needs no cluster: manifests and the API's published schema, the container recipe, the first process of a pod."""
 
-import importlib.metadata
 import json
 import os
 import re
@@ -19,10 +18,12 @@ from ehr_pipeline.engines.kubernetes import preview
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.shipped import shipped
+from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.engines import kubernetes_site
 from ehr_pipeline_tests.engines.disturbing import alive, until
 
 ROOT = Path(__file__).parents[2]
-VERSIONS = ("1.27", "1.31", "1.37")
+VERSIONS = ("1.31", "1.34", "1.37")
 """Of the API: the oldest that we speak to, and newer ones."""
 
 
@@ -128,10 +129,9 @@ def test_without_the_client_the_message_says_so(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_command_prints_every_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    text = shipped("demo/settings.toml").read_text(encoding="utf-8").replace("../", f"{shipped('demo')}/../")
-    own = '[launcher]\nbackend = "kubernetes"\nkubernetes = {image = "x", volumes = {"/" = "all"}}\n'
-    (tmp_path / "study.toml").write_text(f"{text}\n{own}")
-    assert cli.main(["job-scripts", "--settings", str(tmp_path / "study.toml")]) == 0
+    own = {"backend": "kubernetes", "kubernetes": {"image": "x", "volumes": {"/": "all"}}}
+    study = write_settings(tmp_path / "study.toml", tmp_path, tmp_path / "store", launcher=own)
+    assert cli.main(["job-scripts", "--settings", str(study)]) == 0
     printed = capsys.readouterr().out
     assert re.findall(r"^==> (.*)$", printed, re.MULTILINE) == ["work on buckets", "training", "embedding"]
     assert printed.count("kind: Job") == 3
@@ -140,43 +140,26 @@ def test_the_command_prints_every_manifest(tmp_path: Path, capsys: pytest.Captur
 # The container recipe.
 
 
-def test_workers_import_what_their_image_holds_and_no_more() -> None:
+def test_workers_import_what_their_image_holds_and_no_more(tmp_path: Path) -> None:
     code = """
 import json, sys
 import ehr_pipeline.engines.pod, ehr_pipeline.engines.batch, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
 import ehr_pipeline.records.finish, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
+import torch.distributed.run
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    slim = os.environ | {"PYTHONPATH": f"{kubernetes_site.slim(tmp_path)}{os.pathsep}{ROOT}"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=slim, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert told.returncode == 0, told.stderr
     imported = set(json.loads(told.stdout.splitlines()[-1]))
-    listed = [line for line in (ROOT / "deploy/worker.txt").read_text().split("\n") if line and line[0] != "#"]
-    of_modules = importlib.metadata.packages_distributions()
-    used = {distribution for name in imported for distribution in of_modules.get(name, [])} - {"ehr-pipeline"}
-    assert used <= closure(listed), used - closure(listed)
-    assert {name.lower() for name in used} >= set(listed) - {"tokenizers"}
+    assert imported >= set(kubernetes_site.of_image()) - {
+        "tokenizers"
+    }  # which is imported when a checkpoint is written
     assert not {name for name in imported if name.startswith("dagster")}
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    assert set(listed) <= pinned
-
-
-def closure(names: list[str]) -> set[str]:
-    """Distributions with all that they need, as they are called."""
-    from packaging.requirements import Requirement
-
-    found: dict[str, str] = {}
-    waiting = list(names)
-    while waiting:
-        name = waiting.pop()
-        try:
-            own = importlib.metadata.distribution(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue  # for another system
-        if own.metadata["Name"].lower() in found:
-            continue
-        found[own.metadata["Name"].lower()] = own.metadata["Name"]
-        needed = [Requirement(text) for text in own.requires or []]
-        waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
-    return set(found.values())
+    assert set(kubernetes_site.of_image()) <= pinned
 
 
 def test_the_recipe_copies_what_is_there_and_nothing_of_a_study() -> None:
