@@ -41,9 +41,7 @@ class Kubernetes:
         """Have the cluster look at the Jobs that would be sent; nothing is made."""
         manifest.refuse_other_place(self.settings, self.store)
         bodies = [manifest.parsed(text, self.settings) for text in preview(self.settings, self.store).values()]
-        cluster = Cluster(self.settings.kubernetes)
-        for body in bodies:
-            cluster.try_out(body)
+        Cluster(self.settings.kubernetes).try_out(bodies)
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function to every job, in pods. `workers` are those of one machine, and have no effect here."""

@@ -74,10 +74,15 @@ class Cluster:
         api = client.ApiClient(configuration)
         self._jobs, self._core = client.BatchV1Api(api), client.CoreV1Api(api)
 
-    def try_out(self, body: dict[str, Any]) -> None:
-        """Have the cluster look at a Job without making it. Raises UserError with what it has against it."""
+    def try_out(self, bodies: list[dict[str, Any]]) -> None:
+        """Have the cluster look at Jobs without making them, and ask what it will be asked later.
+
+        Raises UserError with what it has against them, or against being asked.
+        """
         try:
-            _ask(self._jobs.create_namespaced_job, self.namespace, body, dry_run="All", field_validation="Strict")
+            for body in bodies:
+                _ask(self._jobs.create_namespaced_job, self.namespace, body, dry_run="All", field_validation="Strict")
+            self.look(bodies[0]["metadata"]["name"])
         except Silence as silence:
             raise UserError(f"launcher.backend is 'kubernetes', but the cluster does not answer: {silence}") from None
         except Refusal as refusal:
@@ -101,12 +106,15 @@ class Cluster:
     def look(self, job: str) -> State | None:
         """What becomes of a Job; None when it is not there any more. Raises Silence, and UserError when it may not be seen."""
         try:
-            found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
             pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
+            found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:
             if refusal.status == 404:
                 return None
-            raise self._refused(refusal) from None
+            raise UserError(
+                f"Kubernetes does not tell what becomes of a Job in the namespace {self.namespace} ({refusal.status}): {refusal}"
+                " The rights that are needed stand in deploy/role.yaml."
+            ) from None
         for condition in found.status.conditions or []:
             if condition.type in ("Complete", "Failed") and condition.status == "True":
                 return State(condition.type, f"{condition.reason or ''}: {condition.message or ''}".strip(": "))

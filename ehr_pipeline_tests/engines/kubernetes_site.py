@@ -183,6 +183,7 @@ class Site:
         self.down = False
         self.quota = ""
         self.logs_may_be_read = True
+        self.pods_may_be_listed = True
         self._orphans: list[Pod] = []
         self._path = f"{slim(folder / 'image')}{os.pathsep}{ROOT}"
         self._lock = threading.RLock()
@@ -274,6 +275,8 @@ class Site:
     def _list(self, selector: str) -> list[Any]:
         label, _, name = selector.partition("=")
         assert label == "batch.kubernetes.io/job-name"
+        if not self.pods_may_be_listed:
+            raise Refused(403, "pods is forbidden")
         return [pod.told(name) for pod in self.jobs[name].pods] if name in self.jobs else []
 
     def _log(self, name: str, lines: int) -> str:

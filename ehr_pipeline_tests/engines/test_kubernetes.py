@@ -93,8 +93,13 @@ def test_no_bucket_is_no_job(site: Site, tmp_path: Path) -> None:
 
 def test_the_check_makes_nothing(site: Site, tmp_path: Path) -> None:
     engine(tmp_path).check()
-    assert site.asked == [f"POST /apis/batch/v1/namespaces/{NAMESPACE}/jobs"] * 3
+    jobs = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
+    listed = f"GET /api/v1/namespaces/{NAMESPACE}/pods"
+    assert site.asked == [f"POST {jobs}"] * 3 + [listed, f"GET {jobs}/ehr-buckets-random"]
     assert site.names == []
+    site.pods_may_be_listed = False
+    with pytest.raises(UserError, match=r"\(403\): pods is forbidden The rights that are needed stand in deploy/role.yaml"):
+        engine(tmp_path).check()
 
 
 def test_an_error_that_the_user_can_mend_ends_the_whole_job(tmp_path: Path, site: Site) -> None:
