@@ -98,7 +98,9 @@ def test_the_check_makes_nothing(site: Site, tmp_path: Path) -> None:
     assert site.asked == [f"POST {jobs}"] * 3 + [listed, f"GET {jobs}/ehr-buckets-random"]
     assert site.names == []
     site.pods_may_be_listed = False
-    with pytest.raises(UserError, match=r"\(403\): pods is forbidden The rights that are needed stand in deploy/role.yaml"):
+    with pytest.raises(
+        UserError, match=r"\(403\): pods is forbidden The rights that are needed stand in deploy/role.yaml"
+    ):
         engine(tmp_path).check()
 
 
