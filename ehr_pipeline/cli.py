@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
     release.set_defaults(command=_release)
-    scripts = commands.add_parser("job-scripts", help="print the scripts that launcher.backend = 'slurm' would send")
+    scripts = commands.add_parser("job-scripts", help="print what would be sent to Slurm, or to Kubernetes")
     scripts.set_defaults(command=_job_scripts)
     planned = commands.add_parser("plan", help="what a study of a given size needs, and whether the settings fit")
     planned.add_argument("--rows", type=float, required=True, help="rows of events, such as 3e9")
@@ -328,10 +328,13 @@ def _ci_check(options: argparse.Namespace) -> int:
 
 
 def _job_scripts(options: argparse.Namespace) -> int:
-    from ehr_pipeline.engines import slurm
-
     study = _study(options)
-    for what, script in slurm.preview(study.launcher, Path(study.study.store)).items():
+    if study.launcher.backend == "kubernetes":
+        from ehr_pipeline.engines.kubernetes import preview
+    else:
+        from ehr_pipeline.engines.slurm import preview
+
+    for what, script in preview(study.launcher, Path(study.study.store)).items():
         print(f"==> {what}\n{script}")
     return 0
 

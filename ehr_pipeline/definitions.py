@@ -1,5 +1,6 @@
 """Dagster's entry point: the assets, checks and resources of the study that EHR_PIPELINE_SETTINGS names."""
 
+import os
 from collections.abc import Mapping
 
 import dagster as dg
@@ -14,6 +15,7 @@ from ehr_pipeline.defs.launchers import launcher_for
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.governance import label, private_files
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.state import refuse_network_disk
 
 
 def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
@@ -47,4 +49,6 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
 def defs() -> dg.Definitions:
     """What Dagster loads."""
     private_files()
+    if "DAGSTER_HOME" in os.environ:  # without it, Dagster keeps its state in a temporary folder
+        refuse_network_disk()
     return build(settings.load(settings.settings_path()))

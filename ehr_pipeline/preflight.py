@@ -16,6 +16,7 @@ from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, withdrawals
 from ehr_pipeline.settings import Study
+from ehr_pipeline.state import refuse_network_disk
 from ehr_pipeline.terminology import code_lists, obo, omop, rf2, rrf
 
 Arguments = ParamSpec("Arguments")
@@ -52,6 +53,7 @@ def inspect(study: Study) -> Preflight:
     _store(study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
+    found.look(refuse_network_disk)
     return found
 
 

@@ -7,18 +7,19 @@ from pathlib import Path
 
 import dagster as dg
 
+from ehr_pipeline import state
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.landing import look
-
-CONFIGURATION = "dagster.yaml"
+from ehr_pipeline.state import CONFIGURATION
 
 
 def ensure_home() -> Path:
     """Set DAGSTER_HOME and EHR_STATE_DIR where they are not set: a folder with our dagster.yaml, so that telemetry stays off.
 
-    In a checkout that is its top; elsewhere the folder `ehr_pipeline_home` in the working directory, made when missing.
+    In a checkout that is its top; elsewhere the folder `ehr_pipeline_home` in the working directory, made when missing. Raises
+    UserError when there are no settings, or when SQLite would lie on a network file system.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named) if named else default_home()
@@ -28,21 +29,19 @@ def ensure_home() -> Path:
             " without it, telemetry is on and state lies elsewhere."
         )
     os.environ["DAGSTER_HOME"] = str(home)
-    state = Path(os.environ.setdefault("EHR_STATE_DIR", str(home / "data" / "dagster")))
-    state.mkdir(parents=True, exist_ok=True)
+    folder = Path(os.environ.setdefault("EHR_STATE_DIR", str(home / "data" / "dagster")))
+    state.refuse_network_disk()
+    folder.mkdir(parents=True, exist_ok=True)
     return home
 
 
 def default_home() -> Path:
     """Where our dagster.yaml lies: the top of a checkout, elsewhere a folder in the working directory, made when missing."""
-    package = Path(__file__).parents[1]
-    if (package.parent / CONFIGURATION).is_file() and (package.parent / "pyproject.toml").is_file():
-        return package.parent
-    home = Path.cwd() / "ehr_pipeline_home"
+    home = state.our_home()
     home.mkdir(exist_ok=True)
     for name in (CONFIGURATION, "workspace.yaml"):
         if not (home / name).is_file():
-            shutil.copyfile(package / "data" / name, home / name)
+            shutil.copyfile(Path(__file__).parents[1] / "data" / name, home / name)
     return home
 
 

@@ -1,4 +1,4 @@
-"""Where the chain's work runs: this machine, a Ray cluster, or Slurm. Existing engines start and place
+"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. Existing engines start and place
 processes; we do not.
 
 Two kinds of work leave the process of a run, and both are pure functions of files and settings on storage that all machines share:
@@ -25,6 +25,10 @@ def engine_for(settings: LauncherSettings, store: Path) -> "Engine":
             from ehr_pipeline.engines.slurm import Slurm
 
             return Slurm(settings, store)
+        case "kubernetes":
+            from ehr_pipeline.engines.kubernetes import Kubernetes
+
+            return Kubernetes(settings, store)
         case "ray":
             from ehr_pipeline.engines.ray import Ray
 

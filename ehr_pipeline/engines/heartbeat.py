@@ -1,7 +1,7 @@
 """End a Slurm job whose sender is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's script.
 
 The sender counts up in a file of the folder as long as it lives. What is compared is how long the count has stood still by the
-clock of this machine; so clocks of machines may differ. Standard library only.
+clock of this machine; so clocks of machines may differ. Standard library only. In Kubernetes, `engines.pod` looks at the same file.
 """
 
 import os
@@ -36,23 +36,38 @@ def beating(folder: Path, lapse: float) -> Iterator[None]:
         thread.join()
 
 
-def main(folder: Path, lapse: float) -> None:
-    """Wait until the count stands still for `lapse` seconds, then cancel the job; or until the script has ended."""
-    script, seen, since = os.getppid(), "", time.monotonic()
-    while os.getppid() == script:
+class Watch:
+    """Looks at the count of a sender, from another machine."""
+
+    def __init__(self, folder: Path, lapse: float):
+        self._folder, self._lapse, self._seen, self._since = folder, lapse, "", time.monotonic()
+        self.pause = min(1.0, lapse / 10)
+        """Seconds between two looks."""
+
+    def lapsed(self) -> bool:
+        """Whether the count has stood still for too long. Then says so, in the folder too, if it is there."""
         try:
-            count = (folder / COUNT).read_text(encoding="ascii")
+            count = (self._folder / COUNT).read_text(encoding="ascii")
         except OSError:
             count = ""  # the sender is gone with its folder, or the disk does not answer
-        if count and count != seen:
-            seen, since = count, time.monotonic()
-        elif time.monotonic() - since > lapse:
-            print(f"the process that sent this job has not shown itself for {lapse:g} s: the job ends", flush=True)
-            if folder.is_dir():
-                (folder / LAPSED).touch()
+        if count and count != self._seen:
+            self._seen, self._since = count, time.monotonic()
+        if time.monotonic() - self._since <= self._lapse:
+            return False
+        print(f"the process that sent this job has not shown itself for {self._lapse:g} s: the job ends", flush=True)
+        if self._folder.is_dir():
+            (self._folder / LAPSED).touch()
+        return True
+
+
+def main(folder: Path, lapse: float) -> None:
+    """Wait until the count stands still for `lapse` seconds, then cancel the job; or until the script has ended."""
+    script, watch = os.getppid(), Watch(folder, lapse)
+    while os.getppid() == script:
+        if watch.lapsed():
             subprocess.run(["scancel", os.environ["SLURM_JOB_ID"]], check=False)  # noqa: S607
             return
-        time.sleep(min(1.0, lapse / 10))
+        time.sleep(watch.pause)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,10 @@
 """The scripts that are sent to Slurm: a template that a site can edit, filled in from the settings."""
 
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
-import jinja2
-
+from ehr_pipeline.engines import templates
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 
@@ -69,23 +67,11 @@ def _render(settings: LauncherSettings, folder: Path, name: str, **values: Any) 
         )
     own = settings.slurm
     path = Path(own.template) if own.template else OURS
-    rules = jinja2.Environment(
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 (a shell script; values that are not ours are quoted by the template)
-    )
-    rules.filters["quote"] = lambda value: shlex.quote(str(value))
-    try:
-        template = rules.from_string(path.read_text(encoding="utf-8"))
-        return template.render(
-            name=f"ehr-{name}",
-            folder=folder,
-            setup=own.setup,
-            python=own.python or sys.executable,
-            lapse_seconds=f"{own.lapse_seconds:g}",
-            **values,
-        )
-    except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
-        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-        raise UserError(f"{path} (launcher.slurm.template){line}: {error}.") from None
+    own_values = {
+        "name": f"ehr-{name}",
+        "folder": folder,
+        "setup": own.setup,
+        "python": own.python or sys.executable,
+        "lapse_seconds": f"{own.lapse_seconds:g}",
+    }
+    return templates.fill(path, "launcher.slurm.template", own_values | values)

@@ -74,18 +74,84 @@ class SlurmSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class KubernetesSettings:
+    """A Kubernetes cluster from 1.31 on (extra `k8s`). Its pods see the same folders as this machine, through volumes."""
+
+    image: str = option(
+        "Image of the workers: `deploy/Dockerfile` makes one. It must hold this package, numpy, polars and pyarrow in the versions"
+        " that run here.",
+        "",
+        role="tuning",
+    )
+    volumes: dict[str, str] = option(
+        "Names of persistent volume claims by the folder where pods see them, such as {'/data' = 'ehr-data'}. The store must lie in"
+        " one, under the same path as here.",
+        {},
+        role="tuning",
+    )
+    context: str = option(
+        "Context of the kubeconfig. Empty: the current one; in a pod without a kubeconfig, its service account.",
+        "",
+        role="tuning",
+    )
+    namespace: str = option("Namespace of the Jobs. Empty: that of the context.", "", role="tuning")
+    template: str = option(
+        "Template of the manifests, to fit your site (Jinja): node selectors, tolerations, pull secrets. Empty:"
+        " `ehr_pipeline/engines/job.yaml.j2`, a copy of which is a good beginning. `ehr-pipeline job-scripts` prints what would be"
+        " sent.",
+        "",
+        role="input",
+    )
+    tasks: int = option(
+        "Into how many pods the buckets are divided; each starts Python once. As many run at a time as the cluster has room for.",
+        32,
+        role="tuning",
+        ge=1,
+        le=1000,
+    )
+    bucket_cpus: float = option("CPUs of a pod that works on buckets.", 1.0, role="tuning", gt=0)
+    bucket_gigabytes: float = option(
+        "Memory of a pod that works on buckets, in GB, asked for and not exceeded; 0 leaves it to the namespace.",
+        0.0,
+        role="tuning",
+        ge=0,
+    )
+    job_cpus: float = option("CPUs of each process of a job; its processes share one pod.", 1.0, role="tuning", gt=0)
+    job_gigabytes: float = option("Memory of each process of a job, as `bucket_gigabytes`.", 0.0, role="tuning", ge=0)
+    job_gpus: int = option("GPUs of each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
+    gpu_resource: str = option("What the cluster calls a GPU.", "nvidia.com/gpu", role="tuning")
+    poll_seconds: float = option("Seconds between two questions to the cluster.", 5.0, role="tuning", gt=0)
+    lapse_seconds: float = option(
+        "A pod ends when the process that sent its Job has not shown itself for so many seconds.",
+        300.0,
+        role="tuning",
+        ge=2,
+    )
+
+    def problems(self) -> Iterator[str]:
+        """What does not fit."""
+        for folder in self.volumes:
+            if not folder.startswith("/"):
+                yield f"volumes: {folder!r} is not the whole path of a folder, such as '/data'"
+
+
+@dataclass(frozen=True, kw_only=True)
 class LauncherSettings:
     """Where the work of the chain runs. The data files are the same everywhere."""
 
-    backend: Literal["processes", "inline", "ray", "slurm"] = option(
+    backend: Literal["processes", "inline", "ray", "slurm", "kubernetes"] = option(
         "'processes': this machine, with heavy jobs on all its GPUs or CPU cores under torchrun; 'inline': this machine, with"
-        " heavy jobs as a plain call, for notebooks and tests; 'ray': a Ray cluster; 'slurm': a site's Slurm (docs/clusters.md).",
+        " heavy jobs as a plain call, for notebooks and tests; 'ray': a Ray cluster; 'slurm': a site's Slurm; 'kubernetes': Jobs"
+        " of a Kubernetes cluster (docs/clusters.md).",
         "processes",
         role="tuning",
     )
     processes: int = option("Processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
     nodes: int = option(
-        "Nodes over which Slurm spreads the processes of a job; Ray places them by itself.", 1, role="tuning", ge=1
+        "Nodes over which Slurm spreads the processes of a job; Ray places them by itself, Kubernetes has them share a pod.",
+        1,
+        role="tuning",
+        ge=1,
     )
     threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
     restarts: int = option(
@@ -97,8 +163,14 @@ class LauncherSettings:
     )
     ray: RaySettings = option("A Ray cluster.", RaySettings())
     slurm: SlurmSettings = option("A site's Slurm.", SlurmSettings())
+    kubernetes: KubernetesSettings = option("A Kubernetes cluster.", KubernetesSettings())
 
     def problems(self) -> Iterator[str]:
         """What does not fit together."""
         if self.processes % self.nodes:
             yield f"processes ({self.processes}) must be a multiple of nodes ({self.nodes})"
+        if self.backend == "kubernetes":
+            if not self.kubernetes.image:
+                yield "kubernetes.image is missing: the image of the workers (docs/clusters.md)"
+            if self.nodes > 1:
+                yield "nodes: on Kubernetes the processes of a job share one pod, and so a node; over several, use 'ray' or 'slurm'"

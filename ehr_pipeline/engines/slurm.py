@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 from ehr_pipeline import jobs
 from ehr_pipeline.engines import batch, commands, heartbeat, post, script
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
-TOLD_EVERY = 60.0  # seconds between two lines that say the same
 SETTLING = 60.0  # seconds in which a file that was written on another machine appears here
 SUBMITTED = "submitted"
 LOOKS_IN_VAIN = 3  # the reason for which a job waits may be old for a moment
@@ -145,12 +145,12 @@ class Slurm:
         with (folder / SUBMITTED).open("a", encoding="ascii") as stream:
             stream.write(f"{job}\n")
         _log.info("%s: sent to Slurm as job %s", what, job)
-        telling, in_vain, finished = _Telling(what, job), 0, 0.0
+        telling, in_vain, finished = Telling(f"{what}: Slurm job {job}"), 0, 0.0
         while True:
             time.sleep(self.settings.slurm.poll_seconds)
             found = commands.states(job)
             look()
-            telling.tell(found)
+            _tell(telling, found)
             never = {reason for state, reason in found or () if state == "PENDING" and commands.will_never_run(reason)}
             in_vain = in_vain + 1 if never else 0
             if in_vain == LOOKS_IN_VAIN:
@@ -199,26 +199,17 @@ def _submitted(folder: Path) -> list[str]:
     return path.read_text(encoding="ascii").split() if path.is_file() else []
 
 
-class _Telling:
-    """Says what Slurm says of a job: when that changes, and every minute while it waits."""
-
-    def __init__(self, what: str, job: str):
-        self._what, self._job, self._last, self._when = what, job, "", 0.0
-
-    def tell(self, found: "Counter[tuple[str, str]] | None") -> None:
-        now = time.monotonic()
-        if found is None:
-            text = "Slurm does not answer; its jobs go on without it"
-        else:
-            counted: Counter[str] = Counter()
-            for (state, reason), number in found.items():
-                waits = state == "PENDING" and reason not in ("None", "(null)", "")
-                counted[f"{state.lower()} ({reason})" if waits else state.lower()] += number
-            text = ", ".join(f"{number} {state}" for state, number in sorted(counted.items()))
-        waiting = found is None or any(state == "PENDING" for state, _ in found)
-        if text and (text != self._last or (waiting and now - self._when > TOLD_EVERY)):
-            _log.info("%s: Slurm job %s: %s", self._what, self._job, text)
-            self._last, self._when = text, now
+def _tell(telling: Telling, found: "Counter[tuple[str, str]] | None") -> None:
+    """Say what Slurm says of a job."""
+    if found is None:
+        telling.tell("Slurm does not answer; its jobs go on without it", waiting=True)
+        return
+    counted: Counter[str] = Counter()
+    for (state, reason), number in found.items():
+        waits = state == "PENDING" and reason not in ("None", "(null)", "")
+        counted[f"{state.lower()} ({reason})" if waits else state.lower()] += number
+    text = ", ".join(f"{number} {state}" for state, number in sorted(counted.items()))
+    telling.tell(text, waiting=any(state == "PENDING" for state, _ in found))
 
 
 def preview(settings: LauncherSettings, store: Path) -> dict[str, str]:

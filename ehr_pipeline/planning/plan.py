@@ -58,7 +58,7 @@ class Plan:
 
     def total(self, backend: str) -> float | None:
         """Seconds of the whole chain; None when those of a stage are not known."""
-        known = [need.seconds[backend] for need in self.needs]
+        known = [need.seconds.get(backend) for need in self.needs]
         return None if None in known else sum(each for each in known if each is not None)
 
 
@@ -203,6 +203,11 @@ def _assumptions(
     )
     yield f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)"
     yield "the catalog, the split, the concept check and the report take under a minute each"
+    if study.launcher.backend == "kubernetes":
+        yield (
+            "nothing was measured on Kubernetes: with as many pods as tasks, work on buckets takes about what the column of slurm"
+            " says; a training has the GPUs of one machine, as with processes"
+        )
 
 
 def _problems(
@@ -218,7 +223,7 @@ def _problems(
     if backend == "processes" and study.records.workers < first.cores // 2:
         yield f"records.workers = {study.records.workers} leaves most of {first.cores} cores idle"
     if backend in ("inline", "processes") and len(machines.each) > 1:
-        yield f"launcher.backend = {backend!r} uses one of {len(machines.each)} machines: 'ray' and 'slurm' use all"
+        yield f"launcher.backend = {backend!r} uses one of {len(machines.each)} machines: 'ray', 'slurm' and 'kubernetes' use all"
     reach = machines.gpus if backend in ("ray", "slurm") else first.gpus
     if reach and study.launcher.processes != reach:
         yield f"launcher.processes = {study.launcher.processes}, but there are {reach} GPUs within reach: one process for each"
@@ -226,6 +231,11 @@ def _problems(
         yield "launcher.ray.job_gpus = 0, so the training asks Ray for no GPU"
     if backend == "ray" and 0 < study.launcher.ray.bucket_gigabytes < per_bucket:
         yield f"launcher.ray.bucket_gigabytes = {study.launcher.ray.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
+    own = study.launcher.kubernetes
+    if backend == "kubernetes" and machines.gpus and not own.job_gpus:
+        yield "launcher.kubernetes.job_gpus = 0, so the training asks the cluster for no GPU"
+    if backend == "kubernetes" and 0 < own.bucket_gigabytes < per_bucket:
+        yield f"launcher.kubernetes.bucket_gigabytes = {own.bucket_gigabytes:g}, but a bucket takes {per_bucket:.2f} GB"
     store = Path(study.study.store)
     existing = next(path for path in (store, *store.parents) if path.exists())
     free, needed = shutil.disk_usage(existing).free / 1e9, sum(need.disk for need in made.needs)

@@ -67,7 +67,7 @@ def to_toml(values: dict[str, Any], prefix: str = "") -> str:
 
 def inline(value: Any) -> str:
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {inline(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)} = {inline(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list):
         return "[" + ", ".join(inline(part) for part in value) + "]"
     return json.dumps(value)

@@ -1,4 +1,4 @@
-"""The commands of docs/clusters.md, as they stand there, on a real Ray cluster and a real Slurm."""
+"""The commands of docs/clusters.md, as they stand there, on a real Ray cluster, a real Slurm, and a stand-in for Kubernetes."""
 
 import importlib.util
 import os
@@ -18,7 +18,7 @@ import pytest
 from ehr_pipeline.artifacts import Store
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline_tests.defs.test_run import write_settings
-from ehr_pipeline_tests.engines import slurm_site
+from ehr_pipeline_tests.engines import kubernetes_site, slurm_site
 from ehr_pipeline_tests.engines.disturbing import until
 
 ROOT = Path(__file__).parents[2]
@@ -149,4 +149,38 @@ def test_ending_a_run_of_dagster_cancels_its_job(extract: Path, tmp_path: Path, 
         assert run.wait(60) != 0
         assert set(site.states().values()) == {"CANCELLED"}
         site.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+    assert list((tmp_path / "store" / ".work").iterdir()) == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed")
+def test_the_commands_for_kubernetes(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    _, commands = blocks("Kubernetes", "sh")
+    (launcher,) = blocks("Kubernetes", "toml")
+    settings, home = study(extract, tmp_path, launcher.replace('"/data"', f'"{tmp_path}"'))
+    with kubernetes_site.running(tmp_path / "cluster") as site:
+        told = run(commands, settings, os.environ | home | {"KUBECONFIG": str(site.kubeconfig)})
+        assert site.jobs == {}
+        assert len(site.names) == 3
+    assert "settings and inputs are in order" in told
+    assert told.count("kind: Job") == 6  # printed, and before each was sent
+    assert told.count("sent to Kubernetes as Job") == 3
+    assert_same(tmp_path, tiny)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed")
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
+def test_ending_a_run_of_dagster_removes_its_job(extract: Path, tmp_path: Path, sign: signal.Signals) -> None:
+    (launcher,) = blocks("Kubernetes", "toml")
+    settings, home = study(extract, tmp_path, launcher.replace('"/data"', f'"{tmp_path}"'))
+    with kubernetes_site.running(tmp_path / "cluster") as site:
+        site.room = 0  # so that the Job waits
+        command = [sys.executable, "-m", "ehr_pipeline.cli", "run", "--settings", str(settings)]
+        with (tmp_path / "told").open("wb") as told:
+            environment = os.environ | home | {"KUBECONFIG": str(site.kubeconfig)}
+            run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=told, stderr=told)
+        assert until(lambda: b"pending" in (tmp_path / "told").read_bytes()), (tmp_path / "told").read_text()
+        run.send_signal(sign)
+        assert run.wait(60) != 0
+        assert site.names == site.deleted
+        assert site.jobs == {}
     assert list((tmp_path / "store" / ".work").iterdir()) == []

@@ -142,7 +142,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     for launcher, told in (
         ({"processes": 3, "nodes": 2}, "must be a multiple of nodes"),
         ({"slurm": {"job_options": ["partition=gpu"]}}, "is not an option of sbatch"),
-        ({"backend": "kubernetes"}, "launcher.backend"),
+        ({"backend": "dask"}, "launcher.backend"),
     ):
         with pytest.raises(SettingsError, match=told):
             settings.load(shipped("demo/settings.toml"), {"launcher": launcher})

@@ -12,6 +12,8 @@ from ehr_pipeline.shipped import shipped
 
 RESULTS = (Path(__file__).parents[2] / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
 
+KUBERNETES = {"backend": "kubernetes", "kubernetes": {"image": "x"}}
+
 
 def study(**overrides: object) -> settings.Study:
     return settings.load(shipped("demo/settings.toml"), {"encoder": {"preset": "published"}} | overrides)
@@ -99,6 +101,12 @@ def test_training_on_a_gpu_is_known_only_when_it_was_measured() -> None:
             "2x8x64",
             {"launcher": {"backend": "ray", "ray": {"bucket_gigabytes": 0.01}}},
             "launcher.ray.bucket_gigabytes = 0.01",
+        ),
+        ("2x8x64x1", {"launcher": KUBERNETES}, "asks the cluster for no GPU"),
+        (
+            "2x8x64",
+            {"launcher": KUBERNETES | {"kubernetes": {"image": "x", "bucket_gigabytes": 0.01}}},
+            "launcher.kubernetes.bucket_gigabytes = 0.01",
         ),
         ("1x2x16", {}, "the chain takes"),
     ],

@@ -13,6 +13,7 @@ LAUNCHERS: dict[str, type[Launcher]] = {
     "processes": TorchrunLauncher,
     "ray": ClusterLauncher,
     "slurm": ClusterLauncher,
+    "kubernetes": ClusterLauncher,
 }
 
 

@@ -1,0 +1,202 @@
+"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one pod under torchrun. Submit, follow, delete.
+
+The Job controller starts pods again that died (`launcher.restarts` times), and those of drained nodes and preempted ones without
+counting. This waits for the result, and tells what the cluster says. Work that is done is never done again, since buckets leave
+their results and trainings their checkpoints.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from ehr_pipeline import jobs
+from ehr_pipeline.engines import batch, heartbeat, manifest, post
+from ehr_pipeline.engines.kubernetes_api import Cluster, Silence, State
+from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.engines.telling import Telling
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.progress import Progress
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_log = logging.getLogger("ehr_pipeline")
+SETTLING = 60.0  # seconds in which a file of another machine appears here, and pods end that were told to
+STUCK = 180.0  # seconds for which a pod may fail to start: registries have bad moments
+SENT = "kubernetes-jobs"
+
+
+@dataclass(frozen=True)
+class Kubernetes:
+    """A cluster. `store` lies in a volume that its pods see."""
+
+    settings: LauncherSettings
+    store: Path
+
+    def check(self) -> None:
+        """Have the cluster look at the Jobs that would be sent; nothing is made."""
+        manifest.refuse_other_place(self.settings, self.store)
+        bodies = [manifest.parsed(text, self.settings) for text in preview(self.settings, self.store).values()]
+        Cluster(self.settings.kubernetes).try_out(bodies)
+
+    def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
+        """Apply a pure function to every job, in pods. `workers` are those of one machine, and have no effect here."""
+        if not jobs:
+            return []
+        tasks, count = min(self.settings.kubernetes.tasks, len(jobs)), len(jobs)
+        with self._folder("buckets") as (cluster, folder):
+            batch.pack(folder, function, jobs)
+            progress, done = Progress(what, count), 0
+
+            def look() -> bool:
+                nonlocal done
+                now = count - len(batch.missing(folder, count))
+                progress.advance(now - done)
+                done = now
+                return now == count
+
+            def written(name: str) -> str:
+                return manifest.for_buckets(self.settings, folder, name, tasks)
+
+            self._see_through(cluster, folder, what, written, look)
+            return batch.results(folder, function, count)
+
+    def launch(self, module: str, job: jobs.Job) -> None:
+        """Run a heavy job. What its first process logs is logged here as it comes."""
+        what = module.rsplit(".", 1)[-1]
+        with self._folder(what.replace("_", "-")) as (cluster, folder):
+            log_file, error_file = folder / "progress.txt", folder / "error"
+            described = job | {"log_file": str(log_file), "error_file": str(error_file)}
+            described["threads"] = manifest.threads(self.settings)
+            (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
+            follower = post.Follower(log_file)
+
+            def look() -> bool:
+                follower.look()
+                return True
+
+            def written(name: str) -> str:
+                return manifest.for_job(self.settings, folder, name, module)
+
+            self._see_through(cluster, folder, what, written, look)
+
+    @contextmanager
+    def _folder(self, name: str) -> Iterator[tuple[Cluster, Path]]:
+        """A folder for one piece of work. Jobs that killed processes left are removed before it, and its own at its end."""
+        manifest.refuse_other_place(self.settings, self.store)
+        cluster = Cluster(self.settings.kubernetes)
+        for path in post.left_behind(self.store):
+            for job in _sent(path):
+                _log.warning("removing the Job %s in Kubernetes, whose sender was killed", job)
+                cluster.delete(job)
+        lapse = self.settings.kubernetes.lapse_seconds
+        with post.folder(self.store, name) as folder, heartbeat.beating(folder, lapse):
+            try:
+                yield cluster, folder
+            except BaseException:
+                self._end(cluster, _sent(folder))
+                raise
+            for job in _sent(folder):
+                cluster.delete(job)
+
+    def _see_through(
+        self, cluster: Cluster, folder: Path, what: str, written: Callable[[str], str], look: Callable[[], bool]
+    ) -> None:
+        """Send the work, and again when its pods took this process for gone. Raises UserError when it failed.
+
+        `look` tells progress, and returns whether all results are there once the Job is complete.
+        """
+        while True:
+            name = f"ehr-{folder.name}" + (f"-{number}" if (number := len(_sent(folder))) else "")
+            state = self._once(cluster, folder, what, name, written(name), look)
+            if (folder / "error").is_file():
+                raise UserError((folder / "error").read_text(encoding="utf-8"))
+            if state is None:
+                raise UserError(
+                    f"{what}: somebody removed the Job {name} from Kubernetes. A new run goes on with what is there."
+                )
+            if (folder / heartbeat.LAPSED).exists():
+                (folder / heartbeat.LAPSED).unlink()
+                _log.info("%s: the Job ended, as this process had stood still; what is left is sent again", what)
+                cluster.delete(name)
+            elif state.ended == "Failed":
+                raise UserError(
+                    f"{what}: the Job {name} in Kubernetes failed ({state.reason}).\n{cluster.logs(name)}".rstrip()
+                )
+            elif look():
+                return
+            else:
+                raise UserError(
+                    f"{what}: the Job {name} in Kubernetes is complete, but results are missing in {folder}. Do its pods see the"
+                    " same folder under this path (launcher.kubernetes.volumes)?"
+                )
+
+    def _once(
+        self, cluster: Cluster, folder: Path, what: str, name: str, text: str, look: Callable[[], bool]
+    ) -> State | None:
+        """Send one manifest, follow it to its end, and return how it ended; None when it is not there any more."""
+        (folder / "job.yaml").write_text(text, encoding="utf-8")
+        for line in text.splitlines():
+            _log.info("job.yaml: %s", line)
+        with (folder / SENT).open("a", encoding="ascii") as stream:
+            stream.write(f"{name}\n")  # before it is sent: the answer may get lost
+        cluster.submit(manifest.parsed(text, self.settings))
+        _log.info("%s: sent to Kubernetes as Job %s in the namespace %s", what, name, cluster.namespace)
+        telling, stuck = Telling(f"{what}: Kubernetes"), 0.0
+        while True:
+            time.sleep(self.settings.kubernetes.poll_seconds)
+            look()
+            if (folder / "error").is_file():
+                return State()  # what still runs is of no use; it is removed by who asked
+            try:
+                state = cluster.look(name)
+            except Silence as silence:
+                telling.tell(f"the cluster does not answer; its pods go on without it ({silence})", waiting=True)
+                continue
+            if state is None:
+                return None
+            if state.ended:
+                self._settle(folder, state, look)
+                return state
+            telling.tell(state.told, state.waiting)
+            stuck = (stuck or time.monotonic()) if state.stuck else 0.0
+            if stuck and time.monotonic() - stuck > STUCK:
+                raise UserError(
+                    f"{what}: a pod of the Job {name} cannot start ({state.stuck}). Look at launcher.kubernetes in the settings."
+                )
+
+    def _settle(self, folder: Path, state: State, look: Callable[[], bool]) -> None:
+        """Wait a little for files of pods that ended: they come later than the cluster's word."""
+        failed = state.ended == "Failed"
+        until = time.monotonic() + (min(self.settings.kubernetes.poll_seconds, 5.0) if failed else SETTLING)
+        signs = [folder / "error", folder / heartbeat.LAPSED]
+        while time.monotonic() < until and not any(sign.exists() for sign in signs) and (failed or not look()):
+            time.sleep(0.5)
+        look()
+
+    def _end(self, cluster: Cluster, sent: list[str]) -> None:
+        """Remove the Job that was sent last, and wait until its pods have ended."""
+        if not sent or not cluster.delete(sent[-1], wait=True):
+            return
+        until = time.monotonic() + SETTLING
+        while cluster.is_there(sent[-1]) and time.monotonic() < until:
+            time.sleep(min(self.settings.kubernetes.poll_seconds, 1.0))
+
+
+def _sent(folder: Path) -> list[str]:
+    path = folder / SENT
+    return path.read_text(encoding="ascii").split() if path.is_file() else []
+
+
+def preview(settings: LauncherSettings, store: Path) -> dict[str, str]:
+    """The manifests that would be sent, by what they are for; the folder in them is made when they are sent."""
+    folder, tasks = store / ".work" / "RANDOM", settings.kubernetes.tasks
+    return {
+        "work on buckets": manifest.for_buckets(settings, folder, "ehr-buckets-random", tasks),
+        "training": manifest.for_job(settings, folder, "ehr-train-random", "ehr_pipeline.encoder.train"),
+        "embedding": manifest.for_job(settings, folder, "ehr-embed-random", "ehr_pipeline.embeddings.embed"),
+    }

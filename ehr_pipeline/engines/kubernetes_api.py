@@ -1,0 +1,245 @@
+"""Kubernetes' own API, by its own client: Jobs, what becomes of their pods, and what these log."""
+
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.engines.settings import KubernetesSettings
+from ehr_pipeline.errors import UserError
+
+_log = logging.getLogger("ehr_pipeline")
+TIMEOUT = (10.0, 60.0)  # seconds to connect, and for an answer
+IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+OF_JOB = "batch.kubernetes.io/job-name"
+LINES = 15
+# Why a container does not start that will not start later either, unless somebody mends it.
+WILL_NOT_START = {
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "ErrImageNeverPull",
+    "ErrImagePull",
+    "ImageInspectError",
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "RunContainerError",
+}
+
+
+class Silence(Exception):
+    """The cluster does not answer, or cannot now."""
+
+
+class Refusal(Exception):
+    """The cluster says no; `status` is that of HTTP."""
+
+    def __init__(self, status: int, message: str):
+        self.status = status
+        super().__init__(message)
+
+
+@dataclass(frozen=True)
+class State:
+    """What the cluster says of one Job."""
+
+    ended: str = ""
+    """'' while it goes on; 'Complete' or 'Failed'."""
+    reason: str = ""
+    """Why it failed, in the cluster's words."""
+    told: str = ""
+    """How many pods are in which state."""
+    waiting: bool = False
+    """Whether a pod, or the Job, waits for something."""
+    stuck: str = ""
+    """Why a pod cannot start, when that needs somebody to mend it."""
+
+
+class Cluster:
+    """The cluster and the namespace that the settings name."""
+
+    def __init__(self, settings: KubernetesSettings):
+        try:
+            from kubernetes import client
+        except ModuleNotFoundError:
+            raise UserError(
+                "launcher.backend is 'kubernetes', but its client is not installed: pip install -c constraints.txt '.[k8s]'"
+            ) from None
+        configuration = client.Configuration()
+        namespace = _connect(settings.context, configuration)
+        self.namespace = settings.namespace or namespace or "default"
+        api = client.ApiClient(configuration)
+        self._jobs, self._core = client.BatchV1Api(api), client.CoreV1Api(api)
+
+    def try_out(self, bodies: list[dict[str, Any]]) -> None:
+        """Have the cluster look at Jobs without making them, and ask what it will be asked later.
+
+        Raises UserError with what it has against them, or against being asked.
+        """
+        try:
+            for body in bodies:
+                _ask(self._jobs.create_namespaced_job, self.namespace, body, dry_run="All", field_validation="Strict")
+            self.look(bodies[0]["metadata"]["name"])
+        except Silence as silence:
+            raise UserError(f"launcher.backend is 'kubernetes', but the cluster does not answer: {silence}") from None
+        except Refusal as refusal:
+            raise self._refused(refusal) from None
+
+    def submit(self, body: dict[str, Any]) -> None:
+        """Make a Job. Raises UserError with what the cluster has against it, and when it does not answer."""
+        try:
+            _ask(self._jobs.create_namespaced_job, self.namespace, body, field_validation="Strict")
+        except Silence as silence:
+            raise UserError(f"Kubernetes does not answer, so the Job was not sent: {silence}") from None
+        except Refusal as refusal:
+            raise self._refused(refusal) from None
+
+    def _refused(self, refusal: Refusal) -> UserError:
+        return UserError(
+            f"Kubernetes does not take the Job in the namespace {self.namespace} ({refusal.status}): {refusal} Look at"
+            " launcher.kubernetes in the settings, and at `ehr-pipeline job-scripts`."
+        )
+
+    def look(self, job: str) -> State | None:
+        """What becomes of a Job; None when it is not there any more. Raises Silence, and UserError when it may not be seen."""
+        try:
+            pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
+            found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
+        except Refusal as refusal:
+            if refusal.status == 404:
+                return None
+            raise UserError(
+                f"Kubernetes does not tell what becomes of a Job in the namespace {self.namespace} ({refusal.status}): {refusal}"
+                " The rights that are needed stand in deploy/role.yaml."
+            ) from None
+        for condition in found.status.conditions or []:
+            if condition.type in ("Complete", "Failed") and condition.status == "True":
+                return State(condition.type, f"{condition.reason or ''}: {condition.message or ''}".strip(": "))
+        counted: Counter[str] = Counter()
+        stuck = ""
+        for pod in pods:
+            phase, why, mends = _of(pod)
+            counted[f"{phase} ({why})" if why else phase] += 1
+            stuck = stuck or (why if mends else "")
+        told = ", ".join(f"{number} {phase}" for phase, number in sorted(counted.items()))
+        waits = not pods or any(phase.startswith("pending") for phase in counted)
+        if found.spec.suspend:
+            told = "suspended"
+        elif not pods:
+            told = f"no pod yet{self._warning(job)}"
+        return State(told=told, waiting=waits, stuck=stuck)
+
+    def _warning(self, job: str) -> str:
+        """Why a Job has no pod, such as a quota; nothing where events may not be seen."""
+        try:
+            chosen = f"involvedObject.kind=Job,involvedObject.name={job},type=Warning"
+            events = _ask(self._core.list_namespaced_event, self.namespace, field_selector=chosen).items
+        except (Refusal, Silence):
+            return ""
+        return f" ({events[-1].reason}: {events[-1].message})" if events else ""
+
+    def logs(self, job: str) -> str:
+        """The last lines of up to three pods that failed, for a message."""
+        told = []
+        try:
+            pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
+            for pod in [pod for pod in pods if pod.status.phase == "Failed"][-3:]:
+                name, end = pod.metadata.name, _end(pod)
+                text = _ask(self._core.read_namespaced_pod_log, name, self.namespace, tail_lines=LINES)
+                told += [f"The last lines of pod {name}{end}:", *(f"    {line}" for line in text.splitlines())]
+        except (Refusal, Silence) as error:
+            told.append(f"The logs of its pods cannot be had: {error}")
+        return "\n".join(told)
+
+    def delete(self, job: str, wait: bool = False) -> bool:
+        """Remove a Job with its pods. Returns whether the cluster took note, or had forgotten it.
+
+        `wait` keeps the Job there until its pods have ended, so that `is_there` tells when they have.
+        """
+        try:
+            policy = "Foreground" if wait else "Background"
+            _ask(self._jobs.delete_namespaced_job, job, self.namespace, propagation_policy=policy)
+        except (Refusal, Silence) as error:
+            if not (isinstance(error, Refusal) and error.status == 404):
+                _log.warning("the Job %s in Kubernetes could not be removed: %s", job, error)
+                return False
+        return True
+
+    def is_there(self, job: str) -> bool:
+        """Whether a Job is there still, as far as the cluster says."""
+        try:
+            _ask(self._jobs.read_namespaced_job, job, self.namespace)
+        except Refusal as refusal:
+            return refusal.status != 404
+        except Silence:
+            pass
+        return True
+
+
+def _of(pod: Any) -> tuple[str, str, bool]:
+    """The phase of a pod, why it waits, and whether somebody has to mend that."""
+    phase = str(pod.status.phase or "Pending").lower()
+    if phase != "pending":
+        return phase, "", False
+    for container in pod.status.container_statuses or []:
+        waiting = container.state.waiting if container.state else None
+        if waiting and waiting.reason in WILL_NOT_START:
+            return phase, f"{waiting.reason}: {waiting.message or 'no message'}", True
+    for condition in pod.status.conditions or []:
+        if condition.type == "PodScheduled" and condition.status == "False":
+            return phase, f"{condition.reason}: {condition.message}", False
+    return phase, "", False
+
+
+def _end(pod: Any) -> str:
+    """How the container of a pod ended, such as ' (OOMKilled, exit code 137)'."""
+    for container in pod.status.container_statuses or []:
+        ended = container.state.terminated if container.state else None
+        if ended:
+            return f" ({ended.reason or 'ended'}, exit code {ended.exit_code})"
+    return f" ({pod.status.reason})" if pod.status.reason else ""
+
+
+def _connect(context: str, configuration: Any) -> str:
+    """Fill in how the cluster is reached; the namespace that goes with it. As kubectl: a kubeconfig, else the pod's own account."""
+    from kubernetes import config
+
+    files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    try:
+        if any(Path(file).is_file() for file in files.split(os.pathsep)):
+            config.load_kube_config(files, context=context or None, client_configuration=configuration)
+            contexts, current = config.list_kube_config_contexts(files)
+            chosen = next((each for each in contexts if each["name"] == context), current)
+            return str(chosen["context"].get("namespace", ""))
+        config.load_incluster_config(client_configuration=configuration)
+        return IN_POD.read_text(encoding="utf-8").strip()
+    except (config.ConfigException, OSError) as error:
+        raise UserError(
+            f"launcher.backend is 'kubernetes', but how the cluster is reached cannot be read from {files}: {error}"
+        ) from None
+
+
+def _ask(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """What the API answers. Raises Refusal, or Silence where asking again may help."""
+    from kubernetes.client.exceptions import ApiException
+    from urllib3.exceptions import HTTPError
+
+    try:
+        return call(*arguments, **named, _request_timeout=TIMEOUT)
+    except ApiException as error:
+        message = _message(error)
+        if not error.status or error.status >= 500 or error.status == 429:
+            raise Silence(f"{error.status} {message}") from None
+        raise Refusal(error.status, message) from None
+    except HTTPError as error:
+        raise Silence(" ".join(str(error).split())) from None
+
+
+def _message(error: Any) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (ValueError, TypeError, KeyError):
+        return str(error.reason or "no message")

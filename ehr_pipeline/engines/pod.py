@@ -1,0 +1,53 @@
+"""The first process of a pod: `python -m ehr_pipeline.engines.pod FOLDER SECONDS COMMAND …`.
+
+It runs the command, and ends it when the process that sent the work is gone.
+
+Exit codes: that of the command; 2 when it left the message of an error that the user has to mend, whatever became of it on its way
+through torchrun; 75 when the sender was gone. The Job's policy starts neither again.
+"""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.engines.heartbeat import Watch
+from ehr_pipeline.governance import private_files
+from ehr_pipeline.jobs import USER_ERROR_CODE
+
+LAPSED_CODE = 75  # EX_TEMPFAIL of sysexits.h
+ENDING = 20.0  # seconds for a command to end by itself; Kubernetes gives pods 30
+
+
+def main(folder: Path, lapse: float, command: list[str]) -> int:
+    """Run the command to its end, or to that of its sender. Returns the exit code."""
+    private_files()
+    watch = Watch(folder, lapse)
+    process = subprocess.Popen(command)
+
+    def end(signum: int, frame: Any) -> None:
+        process.terminate()
+
+    # The kernel keeps signals without a handler from the first process of a pod.
+    signal.signal(signal.SIGTERM, end)
+    while True:
+        try:
+            code = process.wait(watch.pause)
+            break
+        except subprocess.TimeoutExpired:
+            if watch.lapsed():
+                process.terminate()
+                try:
+                    process.wait(ENDING)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                return LAPSED_CODE
+    if code and (folder / "error").is_file():
+        return USER_ERROR_CODE
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3:]))

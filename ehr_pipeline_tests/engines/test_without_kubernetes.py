@@ -1,0 +1,212 @@
+"""What needs no cluster: manifests and the API's published schema, the container recipe, the first process of a pod."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ehr_pipeline import cli, settings
+from ehr_pipeline.engines import engine_for, heartbeat, manifest
+from ehr_pipeline.engines.kubernetes import preview
+from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
+from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.engines import kubernetes_site
+from ehr_pipeline_tests.engines.disturbing import alive, until
+
+ROOT = Path(__file__).parents[2]
+VERSIONS = ("1.31", "1.34", "1.37")
+"""Of the API: the oldest that we speak to, and newer ones."""
+
+
+def launcher(processes: int = 1, **own: Any) -> LauncherSettings:
+    chosen = KubernetesSettings(**({"image": "registry.example/worker:1", "volumes": {"/data": "ehr-data"}} | own))
+    return LauncherSettings(backend="kubernetes", processes=processes, kubernetes=chosen)
+
+
+def container(text: str) -> dict[str, Any]:
+    (found,) = yaml.safe_load(text)["spec"]["template"]["spec"]["containers"]
+    return dict(found)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_manifests_fit_the_published_schema(version: str) -> None:
+    kubernetes_validate = pytest.importorskip("kubernetes_validate", reason="kubernetes-validate is not installed")
+    odd = launcher(
+        processes=4,
+        volumes={"/data": "ehr-data", '/a "b': "c"},
+        job_gpus=1,
+        job_gigabytes=8,
+        bucket_gigabytes=0.5,
+        bucket_cpus=0.5,
+    )
+    for each in (launcher(), odd):
+        for text in preview(each, Path("/data/store")).values():
+            kubernetes_validate.validate(yaml.safe_load(text), version, strict=True)
+    broken = yaml.safe_load(text)
+    broken["spec"]["backoffLimit"] = "many"
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(broken, version, strict=True)
+    kubernetes_validate.validate(yaml.safe_load((ROOT / "deploy/role.yaml").read_text()), version, strict=True)
+
+
+def test_a_manifest_has_what_the_settings_say() -> None:
+    each = launcher(processes=2, job_gpus=1, job_cpus=4, job_gigabytes=16, bucket_cpus=2, bucket_gigabytes=1.5)
+    folder = Path("/data/a $(HOME)/store")
+    job = yaml.safe_load(manifest.for_job(each, folder, "ehr-train-1", "ehr_pipeline.encoder.train"))
+    pod = job["spec"]["template"]["spec"]
+    (work,) = pod["containers"]
+    assert work["resources"] == {
+        "requests": {"cpu": "8", "memory": "32000M"},
+        "limits": {"memory": "32000M", "nvidia.com/gpu": "2"},
+    }
+    assert "--nproc-per-node=2" in work["command"]
+    assert {"name": "OMP_NUM_THREADS", "value": "4"} in work["env"]
+    assert work["command"][-1] == "/data/a $$(HOME)/store/job.json"
+    assert pod["securityContext"]["runAsUser"] == os.getuid()
+    assert pod["volumes"][1] == {"name": "volume-1", "persistentVolumeClaim": {"claimName": "ehr-data"}}
+    assert work["volumeMounts"][1] == {"name": "volume-1", "mountPath": "/data"}
+    assert "completions" not in job["spec"]
+    buckets = yaml.safe_load(manifest.for_buckets(each, folder, "ehr-buckets-1", 7))
+    assert (buckets["spec"]["completionMode"], buckets["spec"]["completions"]) == ("Indexed", 7)
+    work = container(manifest.for_buckets(each, folder, "ehr-buckets-1", 7))
+    assert work["resources"]["requests"] == {"cpu": "2", "memory": "1500M"}
+    assert work["command"][-2:] == ["$(JOB_COMPLETION_INDEX)", "7"]
+    assert {"name": "POLARS_MAX_THREADS", "value": "2"} in work["env"]
+
+
+def test_a_site_edits_its_template(tmp_path: Path) -> None:
+    ours = manifest.OURS.read_text()
+    own = tmp_path / "site.yaml.j2"
+    own.write_text(ours.replace("restartPolicy: Never", "restartPolicy: Never\n      nodeSelector: {disk: fast}"))
+    each = launcher(template=str(own), volumes={})
+    text = manifest.for_buckets(each, Path("/elsewhere"), "ehr-buckets-1", 1)
+    assert manifest.parsed(text, each)["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "fast"}
+    manifest.refuse_other_place(each, Path("/elsewhere"))  # the template may mount what it likes
+    for wrong, told in (
+        ("{{ imege }}", r"launcher\.kubernetes\.template\): 'imege' is undefined"),
+        ("{% if %}", r"launcher\.kubernetes\.template\), line 1"),
+    ):
+        own.write_text(wrong)
+        with pytest.raises(UserError, match=told):
+            manifest.for_buckets(each, Path("/elsewhere"), "x", 1)
+    for wrong, told in (("a: [", "is not YAML"), ("kind: Pod", "is not one Job"), ("", "is not one Job")):
+        with pytest.raises(UserError, match=told):
+            manifest.parsed(wrong, each)
+
+
+def test_a_store_that_pods_would_not_see_is_refused(tmp_path: Path) -> None:
+    for store in ("/database/store", "/"):
+        with pytest.raises(UserError, match=r"the volumes of the pods lie at /data \(launcher\.kubernetes\.volumes\)"):
+            manifest.refuse_other_place(launcher(), Path(store))
+    manifest.refuse_other_place(launcher(), Path("/data/studies/store"))
+    with pytest.raises(UserError, match="no place"):
+        engine_for(launcher(volumes={}), tmp_path).check()
+
+
+def test_settings_that_do_not_fit_are_refused() -> None:
+    for own, told in (
+        ({"backend": "kubernetes"}, "image is missing"),
+        ({"backend": "kubernetes", "processes": 2, "nodes": 2, "kubernetes": {"image": "x"}}, "share one pod"),
+        ({"kubernetes": {"volumes": {"data": "claim"}}}, "is not the whole path of a folder"),
+    ):
+        with pytest.raises(SettingsError, match=told):
+            settings.load(shipped("demo/settings.toml"), {"launcher": own})
+
+
+def test_without_the_client_the_message_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "kubernetes", None)
+    with pytest.raises(UserError, match=r"pip install -c constraints.txt '\.\[k8s\]'"):
+        engine_for(launcher(volumes={str(tmp_path): "x"}), tmp_path).check()
+
+
+def test_the_command_prints_every_manifest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    own = {"backend": "kubernetes", "kubernetes": {"image": "x", "volumes": {"/": "all"}}}
+    study = write_settings(tmp_path / "study.toml", tmp_path, tmp_path / "store", launcher=own)
+    assert cli.main(["job-scripts", "--settings", str(study)]) == 0
+    printed = capsys.readouterr().out
+    assert re.findall(r"^==> (.*)$", printed, re.MULTILINE) == ["work on buckets", "training", "embedding"]
+    assert printed.count("kind: Job") == 3
+
+
+# The container recipe.
+
+
+def test_workers_import_what_their_image_holds_and_no_more(tmp_path: Path) -> None:
+    code = """
+import json, sys
+import ehr_pipeline.engines.pod, ehr_pipeline.engines.batch, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
+import ehr_pipeline.records.finish, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
+import torch.distributed.run
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+    slim = os.environ | {"PYTHONPATH": f"{kubernetes_site.slim(tmp_path)}{os.pathsep}{ROOT}"}
+    told = subprocess.run(
+        [sys.executable, "-c", code], env=slim, capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert told.returncode == 0, told.stderr
+    imported = set(json.loads(told.stdout.splitlines()[-1]))
+    assert imported >= set(kubernetes_site.of_image()) - {
+        "tokenizers"
+    }  # which is imported when a checkpoint is written
+    assert not {name for name in imported if name.startswith("dagster")}
+    pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
+    assert set(kubernetes_site.of_image()) <= pinned
+
+
+def test_the_recipe_copies_what_is_there_and_nothing_of_a_study() -> None:
+    recipe = (ROOT / "deploy/Dockerfile").read_text()
+    copied = [word for line in re.findall(r"^COPY (.*)$", recipe, re.MULTILINE) for word in line.split()[:-1]]
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    let_in = re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    assert sorted(let_in) == sorted(copied)
+    assert not any(Path("data/studies").is_relative_to(name) for name in let_in)
+
+
+# The first process of a pod.
+
+
+def pod(folder: Path, lapse: float, code: str) -> "subprocess.Popen[bytes]":
+    command = [sys.executable, "-m", "ehr_pipeline.engines.pod", str(folder), str(lapse), sys.executable, "-c", code]
+    return subprocess.Popen(command, cwd=ROOT)
+
+
+@pytest.mark.parametrize(
+    ("code", "ends"), [("", 0), ("raise SystemExit(3)", 3), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
+def test_a_pod_ends_as_its_command(tmp_path: Path, code: str, ends: int) -> None:
+    assert pod(tmp_path, 60, code).wait(60) == ends
+
+
+def test_an_error_of_the_user_has_a_code_of_its_own(tmp_path: Path) -> None:
+    (tmp_path / "error").write_text("the learning rate is too high")
+    assert pod(tmp_path, 60, "raise SystemExit(1)").wait(60) == 2
+    assert pod(tmp_path, 60, "").wait(60) == 0
+
+
+def test_a_pod_ends_when_its_sender_stands_still(tmp_path: Path) -> None:
+    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    with heartbeat.beating(tmp_path, 2):
+        running = pod(tmp_path, 2, code)
+        with pytest.raises(subprocess.TimeoutExpired):
+            running.wait(5)
+    assert running.wait(30) == 75
+    assert (tmp_path / heartbeat.LAPSED).exists()
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def test_a_pod_that_is_told_to_end_ends_its_command(tmp_path: Path) -> None:
+    code = f"import os, time; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); time.sleep(60)"
+    running = pod(tmp_path, 60, code)
+    assert until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text() != "")
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(30) == 143
+    assert not alive(int((tmp_path / "pid").read_text()))
