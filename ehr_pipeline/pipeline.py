@@ -12,7 +12,7 @@ import csv
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -354,11 +354,14 @@ class Pipeline:
 
         return extracts.names(self.store, self.study)
 
-    def is_read(self, extract: str) -> bool:
-        """Whether the text that an extract has now is what its records were read from."""
+    def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
+        """Whether the text that an extract has now is what its records were read from.
+
+        `read` are the extracts that were read: who asks for thousands of extracts lists them once.
+        """
         from ehr_pipeline import extracts
 
-        return extracts.is_read(extract, self.store, self.study)
+        return extracts.is_read(extract, self.store, self.study, read)
 
     def _records(self) -> list[Artifact]:
         from ehr_pipeline.records import catalog

@@ -1,6 +1,8 @@
 """What starts by itself: the look at the landing folder, and what follows a new extract."""
 
 import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation, home
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 
 NOW = 2e9
@@ -161,6 +164,29 @@ def test_what_was_read_before_anybody_watched_is_not_read_again(tiny: Pipeline, 
     found = automation.sensor_result(instance, Pipeline(tiny.study), None, NOW + 1e9)
     assert not found.run_requests
     assert found.dynamic_partitions_requests, "but it is made known to Dagster"
+
+
+def test_a_look_lists_the_store_once_however_many_extracts_were_read(
+    extract: Path, tmp_path: Path, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each extract is read into as many buckets as the others: to list the others for each takes minutes at thousands."""
+    names = ["2030-01-01", "2030-02-01", "2030-03-01"]
+    for name in names:
+        shutil.copytree(extract / "landing" / EXTRACT, tmp_path / "landing" / name)
+    records = {"landing": str(tmp_path / "landing"), "buckets": 0, "latest_date": EXTRACT, "workers": 1}
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, records=records)
+    for name in names:
+        Pipeline(study).raw_records(name)
+    listed: list[str] = []
+    partitions = Store.partitions
+
+    def counted(store: Store, asset: str) -> list[str]:
+        listed.append(asset)
+        return partitions(store, asset)
+
+    monkeypatch.setattr(Store, "partitions", counted)
+    assert not automation.sensor_result(instance, Pipeline(study), None, time.time() + HOUR).run_requests
+    assert listed == ["raw_records"]
 
 
 def test_a_look_opens_no_file(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:
