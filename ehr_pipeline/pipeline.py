@@ -332,8 +332,11 @@ class Pipeline:
     def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
         """The outcomes of an asset's checks."""
         artifact = self.store.current(asset, partition)
-        catalog = self._versions("extract_catalog") if self.store.has("extract_catalog") else {}
-        key = (f"{asset}/{partition}", hash_of([artifact.manifest["fingerprint"], catalog]))
+        # The manifest of the catalog names every extract: it is not read again for each of them.
+        key = (
+            f"{asset}/{partition}",
+            f"{artifact.manifest['fingerprint']}/{self.store.fingerprint('extract_catalog')}",
+        )
         if key not in self._gates:
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
         return self._gates[key]
