@@ -9,6 +9,8 @@ Usage: python benchmarks/operating.py [--part PART …] [--extracts 10000] [--at
 
 import argparse
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +48,9 @@ def main() -> None:
     }
     parser.add_argument("--part", nargs="+", choices=list(parts), default=list(parts))
     options = parser.parse_args()
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit("ended from outside")
+    )  # so that servers are ended, and disks unmounted
     with tempfile.TemporaryDirectory(prefix="ehr-operating-") as named:
         source = Path(named) / "source"
         generate(source, PATIENTS, SEED)
