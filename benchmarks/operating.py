@@ -51,7 +51,7 @@ def main() -> None:
     signal.signal(
         signal.SIGTERM, lambda *_: sys.exit("ended from outside")
     )  # so that servers are ended, and disks unmounted
-    with tempfile.TemporaryDirectory(prefix="ehr-operating-") as named:
+    with tempfile.TemporaryDirectory(prefix="ehr-operating-", ignore_cleanup_errors=True) as named:
         source = Path(named) / "source"
         generate(source, PATIENTS, SEED)
         for part in options.part:
