@@ -155,6 +155,8 @@ def asked(server: Server, job: str) -> str:
     """What becomes of a run that is asked for."""
     try:
         run = launch(server, job, partition=EXTRACT)
+    except OSError as refused:  # the server cannot write the run down
+        return f"refused: {refused}"
     except SystemExit as refused:
         return "refused: " + (
             "no space" if "full" in str(refused) or "No space" in str(refused) else str(refused)[:300]
