@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import dagster as dg  # noqa: TID251
 import results
@@ -111,7 +111,9 @@ def told(site: Site, instance: dg.DagsterInstance, names: list[str]) -> None:
 
 def conditions(site: Site, instance: dg.DagsterInstance) -> str:
     """Seconds of two evaluations: the first, and one in which nothing changed."""
-    definitions, cursor, spent = build(settings.load(site.settings)), None, []
+    definitions = build(settings.load(site.settings))
+    cursor: Any = None
+    spent: list[str] = []
     for _ in range(2):
         found, seconds = timed(lambda: dg.evaluate_automation_conditions(definitions, instance, cursor=cursor))  # noqa: B023
         cursor = found.cursor

@@ -32,7 +32,8 @@ def measured(folder: Path, source: Path, days: int) -> str:
     with site.environment(), dg.DagsterInstance.get() as instance:
         definitions = build(study)
         job = definitions.resolve_job_def(automation.READING)
-        conditions, cursor = dg.evaluate_automation_conditions(definitions, instance), None
+        conditions = dg.evaluate_automation_conditions(definitions, instance)
+        cursor: str | None = None
         for day, name in enumerate(names):
             landing = site.landing / name
             landing.mkdir()
