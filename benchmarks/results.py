@@ -22,6 +22,15 @@ def write(script: str, title: str, text: str) -> None:
     print(section)
 
 
+def write_part(script: str, title: str, heading: str, text: str) -> None:
+    """Replace one part of a script's section, and leave its other parts as they are: for parts that are run apart."""
+    page = RESULTS.read_text(encoding="utf-8") if RESULTS.is_file() else HEAD
+    section = re.search(f"<!-- {re.escape(script)} -->(.*?)<!-- end of", page, flags=re.DOTALL)
+    parts = dict(part.split("\n", 1) for part in (section[1] if section else "").split("\n### ")[1:])
+    parts[heading] = "\n" + text
+    write(script, title, "\n\n".join(f"### {name}\n\n{told.strip()}" for name, told in parts.items()))
+
+
 def machine() -> str:
     """Processor, cores, Python: no names of hosts."""
     model = platform.processor() or platform.machine()

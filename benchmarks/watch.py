@@ -22,7 +22,7 @@ def watched(
     started, peak = time.monotonic(), 0
     process = subprocess.Popen(command, env=os.environ | (env or {}), stdout=subprocess.DEVNULL if quiet else None)
     while process.poll() is None:
-        peak = max(peak, _memory(_tree(process.pid)))
+        peak = max(peak, memory(_tree(process.pid)))
         time.sleep(SAMPLE_SECONDS)
         if process.poll() is None and until():
             process.kill()
@@ -60,7 +60,7 @@ def _tree(root: int) -> list[int]:
     return found
 
 
-def _memory(processes: list[int]) -> int:
+def memory(processes: list[int]) -> int:
     """Bytes that the processes hold together."""
     total = 0
     for process in processes:

@@ -153,6 +153,13 @@ class Store:
             raise UserError(f"{name} cannot be read from {folder}: {_told(error)}.") from None
         return Artifact(folder / fingerprint, manifest)
 
+    def fingerprint(self, asset: str) -> str:
+        """The fingerprint of the artifact that readers get, without its manifest; empty when there is none."""
+        try:
+            return (self.folder(asset) / "current").read_text(encoding="ascii").strip()
+        except FileNotFoundError:
+            return ""
+
     def published(self, asset: str) -> list[Artifact]:
         """All versions of an asset that are there, the oldest first."""
         manifests = [

@@ -1,6 +1,6 @@
 """The extracts of a study: which there are, what text each is read from, and whether its records were read from that."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ehr_pipeline import recipes
@@ -32,21 +32,26 @@ def names(store: Store, study: Study) -> list[str]:
     return found[-1:] if study.records.mode == "snapshot" else found
 
 
-def text_of(extract: str, store: Store, study: Study) -> tuple[dict[str, str], list[Path]]:
-    """What an extract is read from: its state and its files. Text that was archived after it was read has its last state."""
+def text_of(
+    extract: str, store: Store, study: Study, read: Sequence[str] | None = None
+) -> tuple[dict[str, str], list[Path]]:
+    """What an extract is read from: its state and its files. Text that was archived after it was read has its last state.
+
+    `read` are the extracts that were read, where the caller knows them already.
+    """
     folder, known = Path(study.records.landing) / extract, recipes.previous(RECORDS, store, extract)
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], []
     files = build.input_files(folder, study.records)
     latest = build.latest_date(extract, study.records).isoformat()
-    buckets = study.records.buckets or _buckets_of_others(extract, store) or sizing.buckets_for(files)
+    buckets = study.records.buckets or _buckets_of_others(extract, store, read) or sizing.buckets_for(files)
     return {"landing": input_state(files, folder), "latest_date": latest, "buckets": str(buckets)}, files
 
 
-def is_read(extract: str, store: Store, study: Study) -> bool:
-    """Whether the text that an extract has now is what its records were read from."""
+def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
+    """Whether the text that an extract has now is what its records were read from. For `read` see `text_of`."""
     try:
-        state, files = text_of(extract, store, study)
+        state, files = text_of(extract, store, study, read)
     except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
         return False
     known = recipes.previous(RECORDS, store, extract)
@@ -62,7 +67,8 @@ def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, stu
     return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 
-def _buckets_of_others(extract: str, store: Store) -> int:
+def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:
     """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
-    others = [other for other in store.partitions(RECORDS) if other != extract]
-    return int(store.current(RECORDS, others[-1]).counts["buckets"]) if others else 0
+    known = store.partitions(RECORDS) if read is None else read
+    other = next((name for name in reversed(known) if name != extract), None)
+    return int(store.current(RECORDS, other).counts["buckets"]) if other else 0

@@ -12,7 +12,7 @@ import csv
 import importlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -332,8 +332,11 @@ class Pipeline:
     def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
         """The outcomes of an asset's checks."""
         artifact = self.store.current(asset, partition)
-        catalog = self._versions("extract_catalog") if self.store.has("extract_catalog") else {}
-        key = (f"{asset}/{partition}", hash_of([artifact.manifest["fingerprint"], catalog]))
+        # The manifest of the catalog names every extract: it is not read again for each of them.
+        key = (
+            f"{asset}/{partition}",
+            f"{artifact.manifest['fingerprint']}/{self.store.fingerprint('extract_catalog')}",
+        )
         if key not in self._gates:
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
         return self._gates[key]
@@ -354,11 +357,14 @@ class Pipeline:
 
         return extracts.names(self.store, self.study)
 
-    def is_read(self, extract: str) -> bool:
-        """Whether the text that an extract has now is what its records were read from."""
+    def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
+        """Whether the text that an extract has now is what its records were read from.
+
+        `read` are the extracts that were read: who asks for thousands of extracts lists them once.
+        """
         from ehr_pipeline import extracts
 
-        return extracts.is_read(extract, self.store, self.study)
+        return extracts.is_read(extract, self.store, self.study, read)
 
     def _records(self) -> list[Artifact]:
         from ehr_pipeline.records import catalog

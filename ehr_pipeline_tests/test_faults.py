@@ -1,7 +1,9 @@
 """Disks that are full, folders that may not be written to, inputs that change: a clear error, and what was there before stays."""
 
+import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -66,6 +68,76 @@ def test_files_that_cannot_grow(extract: Path, tmp_path: Path, size: int, asset:
     assert limited(settings, resource.RLIM_INFINITY) == "", "with room again, the run goes through"
     assert Store(store).has("patient_dataset")
     assert not list(store.rglob(".*"))
+
+
+# The data chain on a small disk, in a mount namespace of its own: before each asset the disk is filled to the last byte.
+FULL_DISK = """
+import json, subprocess, sys
+from pathlib import Path
+from ehr_pipeline import settings
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.pipeline import Pipeline
+if __name__ == "__main__":
+    disk, ballast = Path(sys.argv[2]), Path(sys.argv[2]) / "ballast"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], check=True)
+    pipeline, made = Pipeline(settings.load(Path(sys.argv[1]))), {}
+    assets = {"raw_records": [sys.argv[3]], "extract_catalog": [], "mapped_events": [], "vocabulary": [], "patient_dataset": []}
+    for asset, extract in assets.items():
+        for room in (0, 8192):
+            with ballast.open("wb", buffering=0) as stream:
+                try:
+                    while True:
+                        stream.write(bytes(4096))
+                except OSError:
+                    stream.truncate(ballast.stat().st_size - room)
+            try:
+                getattr(pipeline, asset)(*extract)
+            except UserError as error:
+                print(error)
+            else:
+                assert asset == "extract_catalog" and room, asset
+        ballast.unlink()
+        made[asset] = getattr(pipeline, asset)(*extract).data_version
+        assert [path.name for path in disk.rglob(".*")] == []
+    print(json.dumps(made))
+"""
+
+
+OWN_MOUNTS = [str(shutil.which("unshare")), "--user", "--map-root-user", "--mount"]
+
+
+def may_mount() -> bool:
+    """Whether a process of this user may mount a disk that only it sees."""
+    if shutil.which("unshare") is None:
+        return False
+    return subprocess.run([*OWN_MOUNTS, "true"], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(not may_mount(), reason="no namespaces: a disk of its own cannot be mounted")
+def test_a_disk_that_is_full_before_each_asset(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    file = write_settings(tmp_path / "s.toml", extract, disk / "store")
+    done = subprocess.run(
+        [
+            *OWN_MOUNTS,
+            sys.executable,
+            "-c",
+            FULL_DISK,
+            str(file),
+            str(disk),
+            EXTRACT,
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *told, made = done.stdout.splitlines()
+    assert all("No space left on device" in line and "Nothing was published" in line for line in told)
+    assert [line.split()[0] for line in told].count("mapped_events") == 2
+    for asset, version in json.loads(made).items():
+        assert version == tiny.store.current(asset, EXTRACT if asset == "raw_records" else None).data_version
 
 
 def test_a_full_disk_leaves_what_was_current(

@@ -135,13 +135,15 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
     complete = [found for found in landed if not found.waits_for]
     counting = complete[-1:] if snapshot else complete
     before: Requested = {name: (state, number) for name, (state, number) in json.loads(cursor or "{}").items()}
-    after: Requested = {name: seen for name, seen in before.items() if name in {found.extract for found in landed}}
+    there = {found.extract for found in landed}
+    after: Requested = {name: seen for name, seen in before.items() if name in there}
     requests: list[dg.RunRequest] = []
+    read = pipeline.store.partitions("raw_records")  # once, for a look at thousands of extracts
     for found in counting:
         state, number = before.get(found.extract, ("", 0))
         if state == found.state or len(requests) == MOST_RUNS:
             continue
-        if not number and pipeline.is_read(found.extract):
+        if not number and pipeline.is_read(found.extract, read):
             after[found.extract] = (found.state, 0)  # read before anybody watched
             continue
         after[found.extract] = (found.state, number + 1)

@@ -4,6 +4,7 @@ Dagster asks nobody whether the process of a run still is there after the server
 and with it its place in the pool, so that no training starts again. And a run that was marked as ended by force may go on.
 """
 
+import fcntl
 import logging
 import os
 import signal
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 GRACE = 60.0  # seconds in which a run that was started must have its lock
+PAUSE = 3.0  # seconds between two looks: a run that ends just now gives up its lock before it tells of its end
+LONG_GRACE = 180.0  # the same while a server runs: as long as Dagster lets a run start, on a machine however busy
 SERVER = "server.lock"
 
 
@@ -32,7 +35,7 @@ def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
         yield
         return
     path = folder / f"{run_id}.lock"
-    descriptor = try_lock(path)
+    descriptor = _lock(path)
     try:
         if descriptor is not None:
             os.ftruncate(descriptor, 0)
@@ -45,28 +48,49 @@ def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 
 def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
-    """Mark runs as failed whose process is gone, and free their places in pools; end processes of runs that were marked as ended.
+    """At a start: mark runs as failed whose process is gone, and end processes of runs that were marked as ended.
 
     Returns what was done, in words. Runs that are in the queue stay there.
     """
-    folder = _folder(instance)
-    if folder is None:
+    return end_ghosts(instance, now, GRACE) + _end_processes(instance)
+
+
+def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: float = LONG_GRACE) -> list[str]:
+    """Mark runs as failed whose process is gone, and free their places in pools. Returns what was done, in words.
+
+    A process that could not tell of its end, since the disk was full, leaves such a run too, while the server goes on.
+    """
+    folder, done = _folder(instance), []
+    if folder is None or not _ghosts(instance, folder, now, grace):
         return []
-    done = []
-    for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
-        run, path = record.dagster_run, folder / f"{record.dagster_run.run_id}.lock"
-        young = (now or time.time()) - record.update_timestamp.timestamp() < GRACE
-        if _is_held(path) or (not path.is_file() and young):
-            continue
+    time.sleep(PAUSE)
+    for run in _ghosts(instance, folder, now, grace):
         message = "The process of this run is gone: its server or its machine was killed. What it had finished is kept."
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message)
         else:
             instance.report_run_failed(run, message)
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-        path.unlink(missing_ok=True)
+        (folder / f"{run.run_id}.lock").unlink(missing_ok=True)
         done.append(f"run {run.run_id[:8]} was {run.status.value.lower()}, but its process is gone: marked as ended")
-    for path in folder.glob("*.lock"):
+    return done
+
+
+def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace: float) -> list[dg.DagsterRun]:
+    """Runs in progress without a process, as far as one look tells."""
+    found = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
+        path = folder / f"{record.dagster_run.run_id}.lock"
+        young = (now or time.time()) - record.update_timestamp.timestamp() < grace
+        if not _is_held(path) and (path.is_file() or not young):
+            found.append(record.dagster_run)
+    return found
+
+
+def _end_processes(instance: dg.DagsterInstance) -> list[str]:
+    """End processes of runs that were marked as ended."""
+    folder, done = _folder(instance), []
+    for path in folder.glob("*.lock") if folder else ():
         found = instance.get_run_by_id(path.stem)
         if found is not None and found.status in ENDED and _is_held(path):
             pid = int(path.read_text() or 0)
@@ -103,11 +127,26 @@ def _folder(instance: dg.DagsterInstance) -> Path | None:
     return folder
 
 
+def _lock(path: Path) -> int | None:
+    """The lock of a run. Waits for a moment: somebody may be looking whether it is held."""
+    for _ in range(100):
+        descriptor = try_lock(path)
+        if descriptor is not None:
+            return descriptor
+        time.sleep(0.01)
+    return None
+
+
 def _is_held(path: Path) -> bool:
-    if not path.is_file():
+    """Whether a process holds the lock. Makes no file: a run may be removing its own just now."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    descriptor = try_lock(path)
-    if descriptor is None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
         return True
-    os.close(descriptor)
+    finally:
+        os.close(descriptor)
     return False

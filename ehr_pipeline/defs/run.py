@@ -27,6 +27,7 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
 log = logging.getLogger(__name__)
+LOOK_SECONDS = 30.0  # between two looks of the server at the runs that should be alive
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,20 @@ def _serve(home: Path, port: int, host: str) -> int:
     command += ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
     process = subprocess.Popen(command, cwd=home, env=os.environ)
     try:
-        return process.wait()
+        while True:
+            try:
+                return process.wait(LOOK_SECONDS)
+            except subprocess.TimeoutExpired:
+                look_for_ghosts()
     except KeyboardInterrupt:
         process.send_signal(signal.SIGINT)
         return process.wait()
+
+
+def look_for_ghosts() -> None:
+    """Put in order what a run left that could not tell of its end. A state that cannot be read or written now is told."""
+    try:
+        with dg.DagsterInstance.get() as instance:
+            tell(liveness.end_ghosts(instance))
+    except Exception as error:  # a full disk, a database that is away: the server goes on, and so does this
+        log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)

@@ -1,6 +1,8 @@
 """What starts by itself: the look at the landing folder, and what follows a new extract."""
 
 import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,12 +10,13 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation, home
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 
 NOW = 2e9
@@ -161,6 +164,51 @@ def test_what_was_read_before_anybody_watched_is_not_read_again(tiny: Pipeline, 
     found = automation.sensor_result(instance, Pipeline(tiny.study), None, NOW + 1e9)
     assert not found.run_requests
     assert found.dynamic_partitions_requests, "but it is made known to Dagster"
+
+
+@pytest.fixture
+def three_read(extract: Path, tmp_path: Path) -> Pipeline:
+    """A study of which three extracts were read, into as many buckets as the first was found to need."""
+    names = ["2030-01-01", "2030-02-01", "2030-03-01"]
+    for name in names:
+        shutil.copytree(extract / "landing" / EXTRACT, tmp_path / "landing" / name)
+    records = {"landing": str(tmp_path / "landing"), "buckets": 0, "latest_date": EXTRACT, "workers": 1}
+    pipeline = Pipeline(tiny_settings(extract, study={"store": str(tmp_path / "store")}, records=records))
+    for name in names:
+        pipeline.raw_records(name)
+    return pipeline
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, method: str) -> list[str]:
+    """The assets that a method of the store is asked for, from now on."""
+    asked: list[str] = []
+    original = getattr(Store, method)
+
+    def told(store: Store, asset: str, *arguments: Any) -> Any:
+        asked.append(asset)
+        return original(store, asset, *arguments)
+
+    monkeypatch.setattr(Store, method, told)
+    return asked
+
+
+def test_a_look_lists_the_store_once_however_many_extracts_were_read(
+    three_read: Pipeline, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each extract is read into as many buckets as the others: to list the others for each takes minutes at thousands."""
+    listed = counted(monkeypatch, "partitions")
+    found = automation.sensor_result(instance, Pipeline(three_read.study), None, time.time() + HOUR)
+    assert not found.run_requests
+    assert listed == ["raw_records"]
+
+
+def test_the_catalog_which_names_all_extracts_is_not_read_for_each_of_them(
+    three_read: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three_read.extract_catalog()
+    current = counted(monkeypatch, "current")
+    assert Pipeline(three_read.study).extract_catalog().skipped
+    assert current.count("extract_catalog") <= 1
 
 
 def test_a_look_opens_no_file(watcher: Watcher, monkeypatch: pytest.MonkeyPatch) -> None:

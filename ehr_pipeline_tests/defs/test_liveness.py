@@ -11,7 +11,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ehr_pipeline.defs import liveness
+from ehr_pipeline.defs import liveness, run
 from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.defs.test_launchers import alive, until
 
@@ -29,6 +29,11 @@ with dg.DagsterInstance.from_config(sys.argv[1]) as instance, liveness.running(i
 
 def later() -> float:
     return time.time() + 2 * liveness.GRACE
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(liveness, "PAUSE", 0.0)
 
 
 @dg.op(pool="training")
@@ -117,6 +122,48 @@ def test_waiting_and_finished_runs_stay_as_they_are(instance: dg.DagsterInstance
     runs = [started(instance, status) for status in (dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.SUCCESS)]
     assert liveness.reap(instance, later()) == []
     assert [status(instance, run).value for run in runs] == ["NOT_STARTED", "SUCCESS"]
+
+
+def test_a_run_that_ends_while_somebody_looks_is_no_ghost(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It gives up its lock, and then tells of its end."""
+    run = started(instance)
+    monkeypatch.setattr(time, "sleep", lambda seconds: instance.report_dagster_event(success, run.run_id))
+    success = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name)
+    assert liveness.end_ghosts(instance, later(), liveness.GRACE) == []
+    assert status(instance, run) == dg.DagsterRunStatus.SUCCESS
+
+
+def test_a_server_puts_in_order_what_could_not_tell_of_its_end_and_survives_a_state_that_cannot_be_read(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that dies on a full disk cannot write that it did; its lock is gone, or held by nobody."""
+    ghost, young = started(instance), started(instance)
+    (liveness._folder(instance) / f"{ghost.run_id}.lock").touch()  # type: ignore[operator]
+    looks: list[float] = []
+
+    class Server:
+        def __init__(self, *command: object, **options: object):
+            pass
+
+        def wait(self, seconds: float | None = None) -> int:
+            looks.append(seconds or 0)
+            if len(looks) == 3:
+                return 7
+            raise subprocess.TimeoutExpired("dg", seconds or 0)
+
+    def away() -> dg.DagsterInstance:
+        if len(looks) == 1:
+            raise OSError(28, "No space left on device")
+        return dg.DagsterInstance.from_ref(instance.get_ref())
+
+    monkeypatch.setattr(run.subprocess, "Popen", Server)  # type: ignore[attr-defined]
+    monkeypatch.setattr(dg.DagsterInstance, "get", staticmethod(away))
+    assert run._serve(Path(), 1, "127.0.0.1") == 7
+    assert "cannot be put in order now (OSError)" in caplog.text
+    assert status(instance, ghost) == dg.DagsterRunStatus.FAILURE
+    assert status(instance, young) == dg.DagsterRunStatus.STARTED
 
 
 def test_a_process_whose_run_was_marked_as_ended_is_ended_too(
