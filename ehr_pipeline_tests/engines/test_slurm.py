@@ -113,7 +113,9 @@ def test_preempted_work_goes_on_when_it_is_its_turn_again(tmp_path: Path, site: 
     def disturb() -> None:
         assert until(lambda: len(buckets[1].begun) == 1 and len(buckets[2].begun) == 1)
         first = pids(buckets[1].begun + buckets[2].begun)
-        urgent = site.run("sbatch", "--parsable", "--partition=urgent", "--cpus-per-task=2", "--wrap=sleep 1").strip()
+        urgent = site.run(
+            "sbatch", "--parsable", "--partition=urgent", "--cpus-per-task=2", "--output=/dev/null", "--wrap=sleep 1"
+        ).strip()
         assert until(lambda: site.states().get(f"{urgent}_N/A") in ("RUNNING", "COMPLETED"))
         assert until(lambda: not any(map(alive, first)))
         (tmp_path / "go").touch()
