@@ -7,6 +7,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import results
 
@@ -23,7 +24,10 @@ DISK_MEGABYTES, LEFT_BYTES = 400, 300_000
 
 def measured(folder: Path, source: Path, epochs: int) -> str:
     """Both, on the same study; the bytes of a run that nothing disturbs are what each must end with."""
-    studied = {"encoder": {"max_epochs": epochs, "checkpoint_updates": 5}, "launcher": LAUNCHER}
+    studied: dict[str, dict[str, Any]] = {
+        "encoder": {"max_epochs": epochs, "checkpoint_updates": 5},
+        "launcher": LAUNCHER,
+    }
     calm = Site.made(folder / "calm", source, **studied)
     calm.land(source / "landing" / EXTRACT, EXTRACT)
     calm.pipeline().make(EXTRACT)

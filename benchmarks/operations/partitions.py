@@ -34,7 +34,7 @@ PAGE = """{assetNodeOrError(assetKey: {path: ["raw_records"]}) {... on AssetNode
 def measured(folder: Path, source: Path, extracts: int) -> str:
     """Tiny extracts, all alike; each is registered, read, catalogued, and told to Dagster."""
     generate(folder / "tiny", PATIENTS, 7)
-    automatic = {"records": {"buckets": 0}, "operation": {"complete": "marker"}}
+    automatic: dict[str, dict[str, Any]] = {"records": {"buckets": 0}, "operation": {"complete": "marker"}}
     site = Site.made(folder / "site", source, **automatic)
     names = [f"{number:05}" for number in range(extracts)]
     first = site.landing / names[0]

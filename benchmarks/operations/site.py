@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Site:
     folder: Path
 
     @staticmethod
-    def made(folder: Path, source: Path, **overrides: dict[str, Any]) -> "Site":
+    def made(folder: Path, source: Path, **overrides: Mapping[str, Any]) -> "Site":
         """A new site beside a synthetic study in `source`, whose terminology it reads. Nothing has landed yet."""
         site = Site(folder)
         for path in (site.landing, site.home, site.temporary):

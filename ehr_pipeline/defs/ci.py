@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import settings
-from ehr_pipeline.defs.home import CONFIGURATION, default_home
+from ehr_pipeline.defs.home import default_home
 from ehr_pipeline.defs.run import Outcome, run
 from ehr_pipeline.shipped import shipped
+from ehr_pipeline.state import CONFIGURATION
 from ehr_pipeline.synthetic.generate import generate
 from ehr_pipeline.synthetic.study import SMALL, places
 
