@@ -10,7 +10,7 @@ TOP = Path(__file__).parents[1]
 CODE = sorted(path for folder in ("ehr_pipeline", "benchmarks", "data") for path in (TOP / folder).rglob("*.py"))
 
 # Modules that make objects of any kind out of bytes, and parsers that have to be told not to.
-MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "yaml", "xml", "pty", "commands"}
+MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "xml", "pty", "commands"}
 BUILT_IN = {"eval", "exec", "compile", "__import__"}
 SHELL = {("os", "system"), ("os", "popen"), ("subprocess", "getoutput"), ("subprocess", "getstatusoutput")}
 SHELL |= {("os", name) for name in ("spawnl", "spawnlp", "execl", "execlp")} | {("asyncio", "create_subprocess_shell")}
@@ -23,6 +23,8 @@ def findings(source: str) -> Iterator[str]:
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
             yield from (f"imports {name}" for name in names if name.split(".")[0] in MODULES)
+            if isinstance(node, ast.ImportFrom) and node.module == "yaml":
+                yield "imports from yaml"  # so that what is called says which of its loaders it is
         if not isinstance(node, ast.Call):
             continue
         named = {keyword.arg: keyword.value for keyword in node.keywords}
@@ -34,6 +36,8 @@ def findings(source: str) -> Iterator[str]:
             continue
         if (not owner and name in BUILT_IN) or (owner, name) in SHELL or name in UNPICKLING:
             yield f"calls {owner}.{name}"
+        if owner == "yaml" and "load" in name and name != "safe_load":
+            yield f"calls yaml.{name}"
         if "shell" in named and not is_constant(named["shell"], False):
             yield f"calls {name} with a shell"
         if "allow_pickle" in named and not is_constant(named["allow_pickle"], False):
@@ -68,6 +72,9 @@ def test_data_are_read_as_data(path: Path) -> None:
         "torch.load(path)",
         "torch.load(path, weights_only=False)",
         "pandas.read_pickle(path)",
+        "yaml.load(text)",
+        "yaml.full_load(text)",
+        "from yaml import load",
         "AutoModel.from_pretrained(folder, trust_remote_code=True)",
         "tarfile.open(path).extractall()",
     ],

