@@ -43,6 +43,8 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
     own, theirs = _own(store), _theirs(mirror)
     if own and own["pulling"]:
         raise UserError("The last pull did not end: this store lacks what the mirror holds. Pull again, then push.")
+    if not any(store.root.glob("*/**/current")):
+        raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
     if theirs is None:
         if own and own["place"] == mirror.told:
             raise UserError(
@@ -129,28 +131,34 @@ class Terms:
             )
         self.study, self.store = study, store
         self.newest = max(store.partitions("raw_records"), default="")
+        self._left: set[tuple[str, str]] = set()
 
     def why_not(self, manifest: Mapping[str, Any]) -> str:
-        """Why an artifact may not be copied, in words; or . What it is made of is in the store by now, or may not be."""
-        if self._has_expired(manifest):
-            return EXPIRED
-        asset = manifest["asset"]
-        if asset in KEPT_WITHOUT_CONSENT:
-            return ""
-        try:
-            return "" if self._are_present(asset, manifest) else LEFT
-        except MissingArtifact:
-            return LEFT
+        """Why an artifact may not be copied, in words; or ''. To be asked in the order of the chain."""
+        reason = EXPIRED if self._has_expired(manifest) else "" if self._are_present(manifest) else LEFT
+        if reason:
+            self._left.add((manifest["asset"], manifest["partition"] or ""))
+        return reason
 
-    def _are_present(self, asset: str, manifest: Mapping[str, Any]) -> bool:
-        snapshot = self.study.records.mode == "snapshot"
-        if asset == "raw_records" and snapshot and manifest["partition"] < self.newest:
+    def _are_present(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether nobody left who is in it. A check of a stage looks one stage back; here, all of them."""
+        asset, inputs = manifest["asset"], manifest["inputs"]
+        if asset in KEPT_WITHOUT_CONSENT:
+            return True
+        if asset == "raw_records" and self.study.records.mode == "snapshot" and manifest["partition"] < self.newest:
             return False
-        if asset == "extract_catalog":
-            found = catalog.versions(self.store, self.study.records.mode)
-            return all(found.get(name) == version for name, version in manifest["inputs"].items())
-        artifact = Artifact(self.store.root, dict(manifest))
-        return presence.of_present_patients(artifact, self.store, self.study)[0]
+        try:
+            if asset == "extract_catalog":
+                found = catalog.versions(self.store, self.study.records.mode)
+                return all(
+                    found.get(name) == inputs[name] and ("raw_records", name) not in self._left for name in inputs
+                )
+            if any((name, "") in self._left for name in inputs):
+                return bool(manifest["population"] == presence.population(asset, self.store, self.study))
+            artifact = Artifact(self.store.root, dict(manifest))
+            return presence.of_present_patients(artifact, self.store, self.study)[0]
+        except MissingArtifact:
+            return False
 
     def _has_expired(self, manifest: Mapping[str, Any]) -> bool:
         """By the terms under which it was made, where the settings name none: a renewed licence stands in the settings."""

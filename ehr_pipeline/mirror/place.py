@@ -207,12 +207,15 @@ class Mirror:
 
 
 def _s3(address: Address) -> Any:
-    """Credentials from where AWS's own tools take them. Parts are written one by one: else all of a file may wait in memory."""
+    """Credentials from where AWS's own tools take them.
+
+    Parts of a file are written one by one: else all of it may wait in memory. Small files are one request (delayed open).
+    """
     options = dict(address.options)
     if "region" not in options and "endpoint_override" not in options:
         named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         options["region"] = named or pafs.resolve_s3_region(address.root.partition("/")[0])
-    return pafs.S3FileSystem(**options, background_writes=False, connect_timeout=10)
+    return pafs.S3FileSystem(**options, background_writes=False, allow_delayed_open=True, connect_timeout=10)
 
 
 def _settle(written: Path, place: Path) -> None:

@@ -28,8 +28,6 @@ def push(study: Study) -> Counts:
     """
     store = Store(study.study.store)
     terms = belonging.Terms(study, store)
-    if not any(store.has(asset) or store.partitions(asset) for asset in STAGES):
-        raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
     mirror = Mirror.at(study.study.mirror)
     counts: Counts = {"copied": 0, "kept": 0, "removed": 0, "left_out": {}, "bytes": 0}
     with belonging.alone(store):

@@ -1,13 +1,12 @@
 """A store with a few artifacts, and a place for its mirror: a folder, and a bucket of a real local S3 server (moto's)."""
 
+import http.client
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from ehr_pipeline.artifacts import Recipe, Store
 from ehr_pipeline.checks import presence
 from ehr_pipeline.fields import identity
+from ehr_pipeline.records import catalog
 from ehr_pipeline.settings import Study
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -51,10 +51,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def answers(place: str) -> bool:
     try:
-        urllib.request.urlopen(f"http://{place}/moto-api/", timeout=5).close()
-    except (urllib.error.URLError, OSError):
+        return asked(place, "GET", "/moto-api/") == 200
+    except OSError:
         return False
-    return True
+
+
+def asked(place: str, method: str, path: str, body: str = "") -> int:
+    """What a server answers."""
+    connection = http.client.HTTPConnection(place, timeout=60)
+    try:
+        connection.request(method, path, body, {"Content-Type": "text/plain"})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 @pytest.fixture
@@ -68,7 +77,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 def bucket(server: str, credentials: None) -> str:
     """An empty bucket, as a URI with options."""
     name = f"bucket-{uuid.uuid4().hex[:12]}"
-    urllib.request.urlopen(urllib.request.Request(f"http://{server}/{name}", method="PUT")).close()
+    assert asked(server, "PUT", f"/{name}") == 200
     return f"s3://{name}/studies/a%20study?endpoint_override={server}&scheme=http"
 
 
@@ -88,7 +97,9 @@ def study_at(tmp_path: Path, name: str, uri: str, **overrides: dict[str, object]
     return tiny_settings(tmp_path / "extract", **given)
 
 
-def put(study: Study, asset: str, inputs: dict[str, str], n: int = 1, partition: str | None = None, text: str = "") -> None:
+def put(
+    study: Study, asset: str, inputs: dict[str, str], n: int = 1, partition: str | None = None, text: str = ""
+) -> None:
     """Publish a small artifact as the pipeline does."""
     store = Store(study.study.store)
 
@@ -109,8 +120,6 @@ def put(study: Study, asset: str, inputs: dict[str, str], n: int = 1, partition:
 
 def fill(study: Study, extracts: tuple[str, ...] = ("2024-01", "2024-02"), n: int = 1) -> Store:
     """A chain of small artifacts."""
-    from ehr_pipeline.records import catalog
-
     store = Store(study.study.store)
     for extract in extracts:
         put(study, "raw_records", {"text": extract}, n, extract, text=extract)
