@@ -17,7 +17,8 @@ import pyarrow.fs as pafs
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror.address import Address, parse
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 TOGETHER = 8  # files copied at a time: an object store answers slowly, but many at once
 BLOCK = 4 * 1024 * 1024  # bytes
 RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects"

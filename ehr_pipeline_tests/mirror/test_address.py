@@ -57,10 +57,10 @@ def test_what_no_address_is(tmp_path: Path, uri: str, message: str) -> None:
 
 def test_a_mirror_lies_apart_from_the_store(tmp_path: Path) -> None:
     for folder in ("store", "store/a", ""):
-        with pytest.raises(SettingsError, match="it lies in study.store"):
+        with pytest.raises(SettingsError, match=r"it lies in study\.store"):
             study_at(tmp_path, "store", f"file://{tmp_path}/{folder}")
 
 
 def test_without_a_mirror_there_is_nothing_to_do() -> None:
-    with pytest.raises(UserError, match="study.mirror is not set"):
+    with pytest.raises(UserError, match=r"study\.mirror is not set"):
         Mirror.at("")
