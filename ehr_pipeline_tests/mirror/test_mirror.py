@@ -35,6 +35,8 @@ from ehr_pipeline.mirror import place, pull, push
 study = settings.validate(__import__("json").loads(sys.argv[1]), base=Path("/"))
 place.TOGETHER = 1
 name = sys.argv[3]
+if name == "_go_on":  # once for each block
+    place.BLOCK = 100
 left, work = [int(sys.argv[4])], getattr(place.Mirror, name)
 def some(*arguments):
     left[0] -= 1
@@ -115,6 +117,17 @@ def test_a_killed_push_leaves_no_artifact_and_goes_on(tmp_path: Path, uri: str) 
     )
     assert 0 < counts["bytes"] < whole  # it went on
     assert len(objects(uri)) > first
+    assert pull(there)["copied"] == 1
+
+
+def test_a_push_that_is_killed_within_a_file_leaves_no_half_one(tmp_path: Path, uri: str) -> None:
+    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
+    put(here, "clusters", {})
+    kill(here, "push", "_go_on", 4)
+    assert not [path for path in objects(uri) if path.startswith("clusters/") and not path.endswith(".part")]
+    assert pull(there)["unfinished"] == 1
+    assert push(here)["copied"] == 1
+    assert not [path for path in objects(uri) if path.endswith(".part")]
     assert pull(there)["copied"] == 1
 
 
@@ -230,9 +243,10 @@ def test_withdrawn_patients_are_not_pushed_and_not_brought_back(tmp_path: Path, 
     listed = tmp_path / "withdrawn.csv"
     listed.write_text("patient_id\n")
     records: dict[str, Any] = {"records": {"withdrawals": str(listed)}}
-    here, there = (study_at(tmp_path, name, uri, **records) for name in ("here", "there"))
+    here, there, early = (study_at(tmp_path, name, uri, **records) for name in ("here", "there", "early"))
     fill(here)
     push(here)
+    pull(early)
     listed.write_text("patient_id\n7\n")
     # Fetched after the withdrawal from a mirror of before: only the checkpoint, which holds no patient.
     counts = pull(there)
@@ -245,8 +259,9 @@ def test_withdrawn_patients_are_not_pushed_and_not_brought_back(tmp_path: Path, 
     assert {folder.split("/")[1] for folder in indexed(uri)} == {"encoder_checkpoint"}
     fill(here, n=2)
     assert push(here)["left_out"] == {}
-    assert pull(there)["left_out"] == {}
-    assert not any(b"mapped_events 1" in each for each in content(Store(there.study.store)).values() if each)
+    for study in (there, early):
+        assert pull(study)["left_out"] == {}
+        assert not any(b"mapped_events 1" in each for each in content(Store(study.study.store)).values() if each)
 
 
 def test_what_held_withdrawn_patients_goes_before_anything_is_copied(tmp_path: Path, uri: str) -> None:
