@@ -22,6 +22,7 @@ from ehr_pipeline.settings import Study
 MARK = "mirror.json"  # in the mirror
 OWN_MARK = ".mirror.json"  # in the store
 LEFT = "made before the last change of who may be in it (withdrawals, a newer snapshot)"
+REPLACED = "there is a newer snapshot"
 EXPIRED = "the licence in its manifest has expired, and governance.expires names no later day"
 
 
@@ -41,8 +42,11 @@ def alone(store: Store) -> Iterator[None]:
 def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
     """See that a mirror is that of this store, and mark a new one. Raises UserError."""
     own, theirs = _own(store), _theirs(mirror)
-    if own and own["pulling"]:
-        raise UserError("The last pull did not end: this store lacks what the mirror holds. Pull again, then push.")
+    if own and own["pulling"] and theirs is not None:
+        raise UserError(
+            "The last pull did not end, or left artifacts in the mirror that were not made here since: pushing would remove them."
+            " Pull again, then push; or name an empty place in study.mirror."
+        )
     if not any(store.root.glob("*/**/current")):
         raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
     if theirs is None:
@@ -53,7 +57,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
             )
         if not mirror.is_empty():
             raise UserError(f"{mirror.told} (study.mirror) holds files, but no mirror. Name an empty place.")
-        theirs = own["id"] if own else uuid.uuid4().hex
+        theirs = own["id"] if own and not own["pulling"] else uuid.uuid4().hex
         mirror.write(MARK, (json.dumps({"id": theirs, "study": study.study.name}) + "\n").encode())
     elif own is None or own["id"] != theirs:
         raise UserError(
@@ -135,18 +139,22 @@ class Terms:
 
     def why_not(self, manifest: Mapping[str, Any]) -> str:
         """Why an artifact may not be copied, in words; or ''. To be asked in the order of the chain."""
-        reason = EXPIRED if self._has_expired(manifest) else "" if self._are_present(manifest) else LEFT
+        reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)
         if reason:
             self._left.add((manifest["asset"], manifest["partition"] or ""))
         return reason
+
+    def _who_left(self, manifest: Mapping[str, Any]) -> str:
+        snapshot = manifest["asset"] == "raw_records" and self.study.records.mode == "snapshot"
+        if snapshot and manifest["partition"] < self.newest:
+            return REPLACED
+        return "" if self._are_present(manifest) else LEFT
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
         """Whether nobody left who is in it. A check of a stage looks one stage back; here, all of them."""
         asset, inputs = manifest["asset"], manifest["inputs"]
         if asset in KEPT_WITHOUT_CONSENT:
             return True
-        if asset == "raw_records" and self.study.records.mode == "snapshot" and manifest["partition"] < self.newest:
-            return False
         try:
             if asset == "extract_catalog":
                 found = catalog.versions(self.store, self.study.records.mode)

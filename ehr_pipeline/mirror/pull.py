@@ -42,7 +42,7 @@ def pull(study: Study) -> Counts:
             raise UserError(
                 f"{store.root} (study.store): {told(error)}. What was fetched whole stays; pull again to go on."
             ) from error
-        if not counts["unfinished"]:
+        if not counts["unfinished"] and counts["left_out"].keys() <= {belonging.REPLACED}:
             belonging.end_pull(mirror, store, name)
     return counts
 
@@ -64,12 +64,13 @@ def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, coun
         content = mirror.read(f"{folder}/{INDEX}") or b""
         listed = _read(content, folder, mirror)
         here = store.current(asset, partition or None).manifest if store.has(asset, partition or None) else {}
-        if reason := terms.why_not(listed.manifest):
+        reason = terms.why_not(listed.manifest)
+        if here.get("made_at", "") > listed.manifest["made_at"]:
+            counts["newer"] += 1
+        elif reason:
             counts["left_out"][reason] = counts["left_out"].get(reason, 0) + 1
         elif here.get("fingerprint") == listed.manifest["fingerprint"]:
             counts["kept"] += 1
-        elif here.get("made_at", "") > listed.manifest["made_at"]:
-            counts["newer"] += 1
         else:
             work = store.root / WORK / f"{asset}-{hashlib.sha256(content).hexdigest()[:32]}"
             counts["bytes"] += _fetch(mirror, folder, listed, work)

@@ -257,6 +257,8 @@ def test_withdrawn_patients_are_not_pushed_and_not_brought_back(tmp_path: Path, 
     assert counts["copied"] == 1
     assert sum(counts["left_out"].values()) == ALL - 1
     assert [asset for asset in STAGES if Store(there.study.store).has(asset)] == ["encoder_checkpoint"]
+    with pytest.raises(UserError, match="left artifacts in the mirror that were not made here since"):
+        push(there)
     # Pushed before the chain ran again: what they are in goes.
     counts = push(here)
     assert (counts["copied"], counts["removed"], sum(counts["left_out"].values())) == (0, ALL - 1, ALL - 1)
