@@ -24,9 +24,10 @@ from ehr_pipeline_tests.conftest import tiny_settings
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """HOST:PORT of an S3 server of our own."""
-    command = shutil.which("moto_server")
+    own = Path(__file__).parents[2] / ".moto" / "bin"
+    command = shutil.which("moto_server", path=f"{own}{os.pathsep}{os.environ['PATH']}")
     if command is None:
-        pytest.skip("moto_server is not on the PATH (see .ci/run)")
+        pytest.skip("moto_server is neither in .moto (see .ci/run) nor on the PATH")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
