@@ -150,7 +150,7 @@ class Store:
                 f"{name} has not been made yet (nothing in {folder}). Materialise it first: ehr-pipeline run --select {asset}"
             ) from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{name} cannot be read from {folder}: {_told(error)}.") from None
+            raise UserError(f"{name} cannot be read from {folder}: {told(error)}.") from None
         return Artifact(folder / fingerprint, manifest)
 
     def fingerprint(self, asset: str) -> str:
@@ -196,12 +196,34 @@ class Store:
                     _publish(recipe, folder, build)
                 manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
                 write_atomically(folder / "current", recipe.fingerprint, workspace.part_of(recipe.fingerprint))
-                _forget(recipe, folder)
+                _forget(recipe.asset, recipe.fingerprint, recipe.population, folder)
         except OSError as error:
             raise UserError(
-                f"{recipe.asset} could not be made in {folder}: {_told(error)}. Nothing was published; what was there before stays."
+                f"{recipe.asset} could not be made in {folder}: {told(error)}. Nothing was published; what was there before stays."
             ) from error
         return Artifact(target, manifest, skipped)
+
+    def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
+        """Publish an artifact that was made elsewhere: a folder of this file system with its manifest, which goes away.
+
+        It becomes current. Raises UserError; then nothing is published.
+        """
+        folder = self.folder(asset, partition)
+        try:
+            manifest = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))
+            fingerprint = manifest["fingerprint"]
+            folder.mkdir(parents=True, exist_ok=True)
+            with workspace.locked(folder, fingerprint):
+                if not (folder / fingerprint / MANIFEST).is_file():
+                    for path in whole.rglob("*"):
+                        _flush(path)
+                    _reveal(whole, folder / fingerprint)
+                write_atomically(folder / "current", fingerprint, workspace.part_of(fingerprint))
+                _forget(asset, fingerprint, manifest["population"], folder)
+        except OSError as error:
+            raise UserError(
+                f"{asset} could not be published in {folder}: {told(error)}. What was there before stays."
+            ) from error
 
     def retire(self, asset: str, partition: str) -> None:
         """Remove a partition for good. What readers have mapped stays with them until they end."""
@@ -240,17 +262,21 @@ def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> N
                 each.result()
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         _flush(work / MANIFEST)
-        _flush(work)
-        target = folder / recipe.fingerprint
-        if target.is_dir():  # it has no manifest: a removal that was cut short
-            shutil.rmtree(target)
-        work.rename(target)
-        _flush(folder)
+        _reveal(work, folder / recipe.fingerprint)
     finally:
         shutil.rmtree(work, ignore_errors=True)
 
 
-def _told(error: OSError | ValueError) -> str:
+def _reveal(work: Path, target: Path) -> None:
+    """Rename a whole folder to where readers look for it."""
+    _flush(work)
+    if target.is_dir():  # it has no manifest: a removal that was cut short
+        shutil.rmtree(target)
+    work.rename(target)
+    _flush(target.parent)
+
+
+def told(error: OSError | ValueError) -> str:
     """What went wrong with the disk, where, and what to do."""
     if not isinstance(error, OSError):
         return f"its files are damaged ({error}); remove the folder and make it again"
@@ -266,14 +292,14 @@ def _told(error: OSError | ValueError) -> str:
     return f"{error.strerror or error}{about}{todo}"
 
 
-def _forget(recipe: Recipe, folder: Path) -> None:
+def _forget(asset: str, fingerprint: str, population: str, folder: Path) -> None:
     """Remove the versions of an asset that were made while patients were in it who have left since."""
-    if recipe.asset in KEPT_WITHOUT_CONSENT:
+    if asset in KEPT_WITHOUT_CONSENT:
         return
     for path in folder.glob(f"*/{MANIFEST}"):
-        if path.parent.name == recipe.fingerprint:
+        if path.parent.name == fingerprint:
             continue
-        if json.loads(path.read_text(encoding="utf-8")).get("population", "") != recipe.population:
+        if json.loads(path.read_text(encoding="utf-8")).get("population", "") != population:
             path.unlink()  # first: without it, the rest is no artifact
             shutil.rmtree(path.parent)
 

@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
     release.set_defaults(command=_release)
+    pushed = commands.add_parser(
+        "push", help="copy the current artifacts to study.mirror, and remove there what is not current"
+    )
+    pushed.set_defaults(command=_push)
+    pulled = commands.add_parser("pull", help="fetch from study.mirror what the store lacks or has an older version of")
+    pulled.set_defaults(command=_pull)
     scripts = commands.add_parser("job-scripts", help="print what would be sent to Slurm, or to Kubernetes")
     scripts.set_defaults(command=_job_scripts)
     planned = commands.add_parser("plan", help="what a study of a given size needs, and whether the settings fit")
@@ -108,7 +114,7 @@ def _parser() -> argparse.ArgumentParser:
     planned.add_argument("--speed", type=float, default=1.0, help="speed of a core, beside 2.8 GHz Xeons (default: 1)")
     planned.add_argument("--kept", type=float, default=1.0, help="share of the rows that become tokens (default: 1)")
     planned.set_defaults(command=_plan)
-    for command in (run, check, export, explore, embed, assign, release, scripts, planned):
+    for command in (run, check, export, explore, embed, assign, release, pushed, pulled, scripts, planned):
         command.add_argument(
             "--settings",
             type=Path,
@@ -357,6 +363,36 @@ def _release(options: argparse.Namespace) -> int:
     for path in release.release(Pipeline(_study(options)), options.out):
         print(path)
     return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline.mirror import push
+
+    counts = push.push(study)
+    print(
+        f"copied {counts['copied']:,} artifacts ({counts['bytes'] / 1e6:,.1f} MB), {counts['kept']:,} were there already,"
+        f" removed {counts['removed']:,}"
+    )
+    for reason, number in counts["left_out"].items():
+        _tell("warning", f"{number:,} artifacts were not copied: {reason}. Run the chain again, then push.")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    study = _study(options)
+    from ehr_pipeline.mirror import pull
+
+    counts = pull.pull(study)
+    print(
+        f"fetched {counts['copied']:,} artifacts ({counts['bytes'] / 1e6:,.1f} MB), {counts['kept']:,} were here already,"
+        f" {counts['newer']:,} are newer here"
+    )
+    for reason, number in counts["left_out"].items():
+        _tell("warning", f"{number:,} artifacts were left in the mirror: {reason}.")
+    if counts["unfinished"]:
+        _tell("error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull.")
+    return FAILED if counts["unfinished"] else 0
 
 
 def _settings(options: argparse.Namespace) -> int:

@@ -25,6 +25,7 @@ from ehr_pipeline.errors import SettingsError, unseen
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option
 from ehr_pipeline.governance import GovernanceSettings
+from ehr_pipeline.mirror import address as mirror
 from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.settings import RecordsSettings
@@ -42,6 +43,13 @@ class StudySettings:
 
     name: str = option("Name of the study, as it stands in the report.")
     store: str = option("Folder of the artifacts.", role="input")
+    mirror: str = option(
+        "Where `ehr-pipeline push` copies the current artifacts, and `pull` fetches them from: `s3://BUCKET/PREFIX`, or"
+        " `file:///FOLDER` on another disk. Options stand in its query: `region`, `endpoint_override` (HOST:PORT of a server that"
+        " is not Amazon's), `scheme`, `tls_ca_file_path`. Credentials come from the environment, never from here. Empty: none.",
+        "",
+        role="operation",
+    )
     seed: int = option("Seed of everything random.", 0, ge=0)
 
 
@@ -235,12 +243,14 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
 
 
 def _roots(study: Study) -> Iterator[str]:
-    """What is wrong with where the two folders lie that are the study's own."""
+    """What is wrong with where the folders lie that are the study's own, and their mirror."""
     landing, store = Path(study.records.landing), Path(study.study.store)
     if landing == store or landing in store.parents:
         yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Name a folder beside it."
     elif store in landing.parents:
         yield f"records.landing lies in study.store ({store}), which holds artifacts alone. Name a folder beside it."
+    if study.study.mirror and (problem := mirror.problem(study.study.mirror, str(store), str(landing))):
+        yield f"study.mirror: {problem}."
 
 
 def _explain(detail: Any) -> str:

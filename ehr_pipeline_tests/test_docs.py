@@ -70,6 +70,8 @@ def test_commands_are_known(page: Path) -> None:
                 "release",
                 "ci-check",
                 "plan",
+                "push",
+                "pull",
                 "job-scripts",
             )
         else:

@@ -1,0 +1,77 @@
+"""The address of a mirror, `study.mirror`, and what is wrong with it. Standard library only: settings are checked with it."""
+
+import urllib.parse
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+S3_OPTIONS = ("region", "endpoint_override", "scheme", "tls_ca_file_path")
+LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+
+
+@dataclass(frozen=True)
+class Address:
+    """`root` is `bucket/prefix` in S3, or an absolute path. `told` is for messages."""
+
+    scheme: str
+    root: str
+    told: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+def parse(uri: str) -> Address:
+    """Read a URI. Raises ValueError that says what is wrong, and never repeats the URI: somebody may have put a password in it."""
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        given = urllib.parse.parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
+    except ValueError:
+        raise ValueError("it is no URI such as s3://BUCKET/PREFIX or file:///FOLDER") from None
+    if "@" in parts.netloc:
+        raise ValueError(
+            "it holds credentials. Take them out of the settings, and give them by the environment"
+            " (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), ~/.aws, or the role of the machine"
+        )
+    options, path = dict(given), urllib.parse.unquote(parts.path).strip("/")
+    if parts.fragment or any(part in (".", "..") for part in path.split("/")):
+        raise ValueError("it holds '#', '.' or '..'")
+    if "//" in path:
+        raise ValueError("its path holds '//'")
+    told = f"{parts.scheme}://{parts.netloc}{urllib.parse.unquote(parts.path)}".rstrip("/")
+    if parts.scheme == "file":
+        if parts.netloc or options or not path:
+            raise ValueError("a folder is written as file:///FOLDER, with an absolute path and nothing else")
+        return Address("file", f"/{path}", told)
+    if parts.scheme != "s3" or not parts.netloc:
+        raise ValueError("it is no URI such as s3://BUCKET/PREFIX or file:///FOLDER")
+    _check_s3(options, len(given))
+    return Address("s3", f"{parts.netloc}/{path}".rstrip("/"), told, options)
+
+
+def _check_s3(options: Mapping[str, str], given: int) -> None:
+    if unknown := [name for name in options if name not in S3_OPTIONS]:
+        raise ValueError(
+            f"{unknown[0]!r} is no option of it: there are {', '.join(S3_OPTIONS)}. Credentials come from the environment"
+        )
+    if given != len(options) or not all(options.values()):
+        raise ValueError("an option of it is empty, or stands twice")
+    endpoint = options.get("endpoint_override", "")
+    if "://" in endpoint:
+        raise ValueError("endpoint_override is HOST:PORT, without a scheme")
+    scheme = options.get("scheme", "https")
+    if scheme not in ("http", "https"):
+        raise ValueError("scheme is https or http")
+    if scheme == "http" and endpoint.rpartition(":")[0] not in LOOPBACK:
+        raise ValueError("scheme=http sends patient data in the open, so it is for a server on this machine alone")
+
+
+def problem(uri: str, store: str, landing: str) -> str:
+    """Why a mirror cannot be there, in words; empty when it can."""
+    try:
+        address = parse(uri)
+    except ValueError as error:
+        return str(error)
+    place = PurePosixPath(address.root)
+    for name, folder in (("study.store", PurePosixPath(store)), ("records.landing", PurePosixPath(landing))):
+        if address.scheme == "file" and (place == folder or place in folder.parents or folder in place.parents):
+            return f"it lies in {name}, or that in it. Name a folder beside it, on another disk"
+    return ""

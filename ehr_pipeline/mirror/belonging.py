@@ -1,0 +1,179 @@
+"""Which store a mirror belongs to, who copies, and whose data may be copied."""
+
+import datetime
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import workspace
+from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store, write_atomically
+from ehr_pipeline.checks import presence
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError
+from ehr_pipeline.governance import refuse_if_expired
+from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.records import catalog
+from ehr_pipeline.settings import Study
+
+MARK = "mirror.json"  # in the mirror
+OWN_MARK = ".mirror.json"  # in the store
+LEFT = "made before the last change of who may be in it (withdrawals, a newer snapshot)"
+REPLACED = "there is a newer snapshot"
+EXPIRED = "the licence in its manifest has expired, and governance.expires names no later day"
+
+
+@contextmanager
+def alone(store: Store) -> Iterator[None]:
+    """One push or pull of a store at a time. Raises UserError when there is another."""
+    store.root.mkdir(parents=True, exist_ok=True)
+    lock = workspace.try_lock(store.root / ".mirror.lock")
+    if lock is None:
+        raise UserError(f"Another push or pull of {store.root} is under way. Wait for its end.")
+    try:
+        yield
+    finally:
+        os.close(lock)
+
+
+def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
+    """See that a mirror is that of this store, and mark a new one. Raises UserError."""
+    own, theirs = _own(store), _theirs(mirror)
+    if own and own["pulling"] and theirs is not None:
+        raise UserError(
+            "The last pull did not end, or left artifacts in the mirror that were not made here since: pushing would remove them."
+            " Pull again, then push; or name an empty place in study.mirror."
+        )
+    if not any(store.root.glob("*/**/current")):
+        raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
+    if theirs is None:
+        if own and own["place"] == mirror.told:
+            raise UserError(
+                f"{mirror.told} (study.mirror) is empty, but was filled from this store before: is the right disk mounted, and the"
+                f" bucket the right one? To begin it anew, remove {store.root / OWN_MARK}, then push."
+            )
+        if not mirror.is_empty():
+            raise UserError(f"{mirror.told} (study.mirror) holds files, but no mirror. Name an empty place.")
+        theirs = own["id"] if own and not own["pulling"] else uuid.uuid4().hex
+        mirror.write(MARK, (json.dumps({"id": theirs, "study": study.study.name}) + "\n").encode())
+    elif own is None or own["id"] != theirs:
+        raise UserError(
+            f"{mirror.told} (study.mirror) is the mirror of another store than {store.root}: pushing would remove what that"
+            " one made. Name an empty place; or set study.store to an empty folder and pull first; or, if nobody needs the mirror,"
+            " remove it with the tools of the place."
+        )
+    _mark(store, theirs, mirror, pulling=False)
+
+
+def begin_pull(mirror: Mirror, store: Store) -> str:
+    """See that a mirror is that of this store, or the store empty; its id. Raises UserError."""
+    own, theirs = _own(store), _theirs(mirror)
+    if theirs is None:
+        raise UserError(f"{mirror.told} (study.mirror) holds no mirror: nothing was ever pushed there.")
+    if own is None and any(store.root.glob("*/**/current")):
+        raise UserError(
+            f"{store.root} was made apart from {mirror.told} (study.mirror): the two would be mixed. Set study.store to an empty"
+            " folder, then pull."
+        )
+    if own is not None and own["id"] != theirs:
+        raise UserError(f"{mirror.told} (study.mirror) is the mirror of another store than {store.root}.")
+    if own is None or own["pulling"]:
+        _mark(store, theirs, mirror, pulling=True)
+    return theirs
+
+
+def end_pull(mirror: Mirror, store: Store, name: str) -> None:
+    """The store now has what the mirror has: it may push."""
+    _mark(store, name, mirror, pulling=False)
+
+
+def _theirs(mirror: Mirror) -> str | None:
+    content = mirror.read(MARK)
+    if content is None:
+        return None
+    try:
+        return _id(json.loads(content))
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{mirror.told} (study.mirror): {MARK} is damaged. Name another place.") from None
+
+
+def _own(store: Store) -> dict[str, Any] | None:
+    path = store.root / OWN_MARK
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {"id": _id(told), "place": str(told["place"]), "pulling": bool(told["pulling"])}
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path} is damaged. Remove it, and push to an empty place.") from None
+
+
+def _id(told: dict[str, Any]) -> str:
+    if not re.fullmatch("[0-9a-f]{32}", told["id"]):
+        raise ValueError
+    return str(told["id"])
+
+
+def _mark(store: Store, name: str, mirror: Mirror, pulling: bool) -> None:
+    told = {"id": name, "place": mirror.told, "pulling": pulling}
+    if _own(store) != told:
+        write_atomically(store.root / OWN_MARK, json.dumps(told) + "\n")
+
+
+class Terms:
+    """What may be copied, under the licence and the list of withdrawals of the settings. Raises UserError when nothing may."""
+
+    def __init__(self, study: Study, store: Store):
+        refuse_if_expired(study.governance)
+        withdrawals = study.records.withdrawals
+        if withdrawals and not Path(withdrawals).is_file():
+            raise InputError(
+                f"{withdrawals} (records.withdrawals) is not there: who withdrew is unknown. Nothing was copied."
+            )
+        self.study, self.store = study, store
+        self.newest = max(store.partitions("raw_records"), default="")
+        self._left: set[tuple[str, str]] = set()
+
+    def why_not(self, manifest: Mapping[str, Any]) -> str:
+        """Why an artifact may not be copied, in words; or ''. To be asked in the order of the chain."""
+        reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)
+        if reason:
+            self._left.add((manifest["asset"], manifest["partition"] or ""))
+        return reason
+
+    def _who_left(self, manifest: Mapping[str, Any]) -> str:
+        snapshot = manifest["asset"] == "raw_records" and self.study.records.mode == "snapshot"
+        if snapshot and manifest["partition"] < self.newest:
+            return REPLACED
+        return "" if self._are_present(manifest) else LEFT
+
+    def _are_present(self, manifest: Mapping[str, Any]) -> bool:
+        """Whether nobody left who is in it. A check of a stage looks one stage back; here, all of them."""
+        asset, inputs = manifest["asset"], manifest["inputs"]
+        if asset in KEPT_WITHOUT_CONSENT:
+            return True
+        try:
+            if asset == "extract_catalog":
+                found = catalog.versions(self.store, self.study.records.mode)
+                return all(
+                    found.get(name) == inputs[name] and ("raw_records", name) not in self._left for name in inputs
+                )
+            if any((name, "") in self._left for name in inputs):
+                return bool(manifest["population"] == presence.population(asset, self.store, self.study))
+            artifact = Artifact(self.store.root, dict(manifest))
+            return presence.of_present_patients(artifact, self.store, self.study)[0]
+        except MissingArtifact:
+            return False
+
+    def _has_expired(self, manifest: Mapping[str, Any]) -> bool:
+        """By the terms under which it was made, where the settings name none: a renewed licence stands in the settings."""
+        terms = manifest.get("governance", {})
+        if self.study.governance.expires or not terms.get("expires"):
+            return False
+        try:
+            return datetime.date.today() > datetime.date.fromisoformat(terms["expires"])
+        except (TypeError, ValueError):
+            return True

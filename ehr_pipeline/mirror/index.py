@@ -1,0 +1,126 @@
+"""What a mirror says of one artifact: its manifest, and the hash of every file."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from ehr_pipeline.artifacts import FINGERPRINT, MANIFEST, STAGES, Artifact
+from ehr_pipeline.errors import UserError, unseen
+from ehr_pipeline.fields import file_hash
+
+INDEX = "index.json"
+PARTITIONED = ("raw_records",)
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Index:
+    """`files` are their sizes in bytes and hashes by name; `folders` are those without any file."""
+
+    manifest: dict[str, Any]
+    files: dict[str, tuple[int, str]]
+    folders: list[str]
+
+    @classmethod
+    def of(cls, artifact: Artifact) -> "Index":
+        """The index of an artifact of the store. Data files are not read: the manifest has their hashes."""
+        files, folders, known = {}, [], artifact.manifest["files"]
+        for path in sorted(artifact.path.rglob("*")):
+            name = path.relative_to(artifact.path).as_posix()
+            if path.is_file():
+                told = known.get(name)
+                size, digest = (told["bytes"], told["sha256"]) if told else (path.stat().st_size, file_hash(path))
+                files[name] = (int(size), str(digest))
+            elif not any(path.iterdir()):
+                folders.append(name)
+        if missing := [name for name in (*known, MANIFEST) if name not in files]:
+            raise UserError(
+                f"{artifact.path}: {missing[0]} is missing, which its manifest lists. Remove the folder and make it again."
+            )
+        return cls(artifact.manifest, files, folders)
+
+    @property
+    def content(self) -> bytes:
+        """As it stands in the mirror."""
+        files = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in self.files.items()}
+        told = {"manifest": self.manifest, "files": files, "folders": self.folders}
+        return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
+
+    @property
+    def objects(self) -> dict[str, tuple[int, str]]:
+        """The objects that hold its files, by name (hash): size in bytes, and one of the files."""
+        return {digest: (size, name) for name, (size, digest) in self.files.items()}
+
+    @property
+    def bytes(self) -> int:
+        """Size of all files."""
+        return sum(size for size, _ in self.files.values())
+
+
+def read(content: bytes, folder: str) -> Index:
+    """The index in a folder of a mirror. Raises ValueError for what no push wrote: who may write there could choose any names."""
+    try:
+        told = json.loads(content)
+        files = {str(name): (int(each["bytes"]), str(each["sha256"])) for name, each in told["files"].items()}
+        index = Index(dict(told["manifest"]), files, [str(name) for name in told["folders"]])
+        manifest = index.manifest
+        listed = {name: (each["bytes"], each["sha256"]) for name, each in manifest["files"].items()}
+        names = (manifest["stage"], manifest["asset"], manifest["partition"], manifest["fingerprint"])
+        str(manifest["made_at"]), str(manifest["population"]), dict(manifest["inputs"]), dict(manifest["settings"])
+        dict(manifest.get("governance", {})), str(manifest["data_version"])
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise ValueError("it is damaged") from None
+    if "/".join(str(name) for name in names if name) != folder:
+        raise ValueError("it is that of another artifact")
+    if bad := [name for name in (*files, *index.folders) if not _is_below(name)]:
+        raise ValueError(f"{bad[0][:80]!r} is no file of an artifact")
+    if not all(_SHA256.fullmatch(digest) and size >= 0 for size, digest in files.values()):
+        raise ValueError("it holds what is no hash")
+    if MANIFEST not in files or any(files.get(name) != each for name, each in listed.items()):
+        raise ValueError("its files are not those of its manifest")
+    return index
+
+
+def _is_below(name: str) -> bool:
+    """Whether a name is a path below a folder, and nothing else."""
+    path = PurePosixPath(name)
+    return (
+        bool(name)
+        and not path.is_absolute()
+        and path.as_posix() == name
+        and not {".", ".."} & set(path.parts)
+        and "\\" not in name
+        and not unseen(name)
+        and path.parts != (INDEX,)
+    )
+
+
+def place_of(path: str) -> tuple[str, str] | None:
+    """The folder of an artifact that an object is in, and its partition or ''; None when it is in none."""
+    parts = path.split("/")
+    if len(parts) < 4 or STAGES.get(parts[1]) != parts[0] or not FINGERPRINT.fullmatch(parts[-2]):
+        return None
+    if len(parts) != (5 if parts[1] in PARTITIONED else 4):
+        return None
+    return "/".join(parts[:-1]), parts[2] if len(parts) == 5 else ""
+
+
+def grouped(files: dict[str, int]) -> dict[str, dict[str, int]]:
+    """The objects of every artifact, whole or not, by its folder: size by name."""
+    found: dict[str, dict[str, int]] = {}
+    for path, size in files.items():
+        if place := place_of(path):
+            found.setdefault(place[0], {})[path.rpartition("/")[2]] = size
+    return found
+
+
+def partition_of(folder: str) -> str:
+    """The partition of an artifact, by its folder; or ''."""
+    return "/".join(folder.split("/")[2:-1])
+
+
+def folder_of(artifact: Artifact, root: Path) -> str:
+    """Where an artifact of the store lies in a mirror."""
+    return artifact.path.relative_to(root).as_posix()

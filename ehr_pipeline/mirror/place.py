@@ -1,0 +1,229 @@
+"""Objects of a mirror: list, read, write, remove. Memory is bounded by a few blocks for each of the files copied at a time."""
+
+import hashlib
+import os
+import re
+import threading
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.mirror.address import Address, parse
+
+T = TypeVar("T")
+R = TypeVar("R")
+TOGETHER = 8  # files copied at a time: an object store answers slowly, but many at once
+BLOCK = 4 * 1024 * 1024  # bytes
+RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects"
+# What pyarrow says of an object store that does not do what it is asked, and what to do. The first that fits counts.
+TODO = (
+    (
+        "NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
+        "There is no such bucket: make it first, or mend its name in study.mirror",
+    ),
+    (
+        "(?i:certificate)|SSL|curlCode: (35|60)",
+        "Its certificate is not known here: name the file of the authority by ?tls_ca_file_path=… in study.mirror",
+    ),
+    (
+        "NETWORK_CONNECTION|curlCode|REQUEST_TIMEOUT",
+        "It cannot be reached: look at the network, at proxies, and at endpoint_override in study.mirror",
+    ),
+    (
+        "ACCESS_DENIED|(?i:INVALID_?ACCESS_?KEY|EXPIRED_?TOKEN)|SIGNATURE|INVALID_CLIENT_TOKEN|status 40[013]",
+        "These credentials are refused: look at those in the environment, ~/.aws or the role of the machine, and at the region;"
+        f" they need the rights {RIGHTS}",
+    ),
+    ("status 301|REDIRECT|MOVED", "The bucket lies in another region: name it by ?region=… in study.mirror"),
+)
+
+
+class Mirror:
+    """The objects below an address, by path from there."""
+
+    def __init__(self, address: Address):
+        self.told, self.root, self.is_folder = address.told, address.root, address.scheme == "file"
+        with self.telling():
+            self.system: Any = pafs.LocalFileSystem() if self.is_folder else _s3(address)
+        self._stop = threading.Event()
+
+    @classmethod
+    def at(cls, uri: str) -> "Mirror":
+        """The mirror that a setting names. Raises UserError when there is no such bucket or folder to put it in."""
+        if not uri:
+            raise UserError("study.mirror is not set. Name where the copies are: s3://BUCKET/PREFIX or file:///FOLDER.")
+        mirror = cls(parse(uri))
+        above = mirror.root.rpartition("/")[0] if mirror.is_folder else mirror.root.partition("/")[0]
+        with mirror.telling():
+            found = mirror.system.get_file_info(above or "/")
+        if found.type != pafs.FileType.Directory:
+            what = f"no folder {above}: make it" if mirror.is_folder else f"no bucket {above}: make it"
+            raise UserError(
+                f"{mirror.told} (study.mirror): there is {what}, mount it, or mend the setting. Nothing was copied."
+            )
+        return mirror
+
+    def files(self, folder: str) -> dict[str, int]:
+        """All objects below a folder, by path from the mirror's root, with their sizes in bytes."""
+        place = f"{self.root}/{folder}".rstrip("/")
+        with self.telling():
+            chosen = pafs.FileSelector(place, recursive=True, allow_not_found=True)
+            found = self.system.get_file_info(chosen)
+        return {info.path.removeprefix(f"{self.root}/"): info.size for info in found if info.is_file}
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing, but for what a push left that was killed while it began."""
+        with self.telling():
+            found = self.system.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))
+        return all(info.path.endswith(".part") for info in found)
+
+    def read(self, path: str) -> bytes | None:
+        """One small object; None when there is none."""
+        try:
+            with self.system.open_input_stream(f"{self.root}/{path}") as stream:
+                return bytes(stream.read())
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowException) as error:
+            raise self._error(error) from None
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put one small object there, whole."""
+        self._write(path, [content])
+
+    def put(self, source: Path, path: str, sha256: str) -> None:
+        """Copy a file there. Raises UserError when it is not the one that was published; then it is not there."""
+        digest = hashlib.sha256()
+
+        def blocks() -> Iterator[bytes]:
+            try:
+                with source.open("rb") as stream:
+                    while block := stream.read(BLOCK):
+                        self._go_on()
+                        digest.update(block)
+                        yield block
+            except OSError as error:
+                raise UserError(
+                    f"{source}: {error.strerror}. It was removed or closed while it was copied: push again."
+                ) from None
+            if digest.hexdigest() != sha256:
+                raise UserError(
+                    f"{source} is not what its manifest says: it was changed or damaged. Remove the folder of its artifact,"
+                    " make it again, then push. Nothing of it was published in the mirror."
+                )
+
+        self._write(path, blocks())
+
+    def _write(self, path: str, blocks: Iterable[bytes]) -> None:
+        """Write an object that is seen whole or not at all."""
+        place = f"{self.root}/{path}"
+        written = f"{place}.{uuid.uuid4().hex[:8]}.part" if self.is_folder else place
+        if self.is_folder:
+            Path(place).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.telling(), self.system.open_output_stream(written) as stream:
+                for block in blocks:
+                    stream.write(block)
+            if self.is_folder:
+                _settle(Path(written), Path(place))
+        except BaseException:  # closing the stream has published what was written so far
+            with suppress(OSError, pa.ArrowException):
+                self.system.delete_file(written)
+            raise
+
+    def get(self, path: str, target: Path, size: int) -> tuple[int, str]:
+        """Fetch an object, but no more than `size` and one block; its size in bytes and SHA-256."""
+        digest, got = hashlib.sha256(), 0
+        with self.telling():
+            source = self.system.open_input_stream(f"{self.root}/{path}")
+        with source, target.open("wb") as stream:
+            while got <= size:
+                self._go_on()
+                with self.telling():
+                    block = source.read(BLOCK)
+                if not block:
+                    break
+                digest.update(block)
+                stream.write(block)
+                got += len(block)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return got, digest.hexdigest()
+
+    def remove(self, paths: Iterable[str]) -> None:
+        """Remove objects; some may be gone already."""
+        for path in paths:
+            try:
+                self.system.delete_file(f"{self.root}/{path}")
+            except FileNotFoundError:
+                continue
+            except (OSError, pa.ArrowException) as error:
+                raise self._error(error) from None
+
+    def remove_folder(self, folder: str, index: str) -> None:
+        """Remove an artifact, its index first: without it, the rest is none."""
+        self.remove([f"{folder}/{index}"])
+        with self.telling(), suppress(FileNotFoundError):
+            self.system.delete_dir(f"{self.root}/{folder}")
+
+    def together(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+        """The results of work on many objects, in order. When one fails, the others end soon."""
+        pool = ThreadPoolExecutor(TOGETHER)
+        try:
+            yield from pool.map(work, items)
+        except BaseException:
+            self._stop.set()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _go_on(self) -> None:
+        if self._stop.is_set():
+            raise UserError("interrupted")
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """Say which object store it was that failed, and what to do."""
+        try:
+            yield
+        except (OSError, pa.ArrowException) as error:
+            raise self._error(error) from None
+
+    def _error(self, error: BaseException) -> UserError:
+        text = " ".join(str(error).split())
+        todo = next((told for words, told in TODO if re.search(words, text)), None)
+        if isinstance(error, FileNotFoundError):
+            todo = "Somebody removed it in the meantime: run the command again"
+        return UserError(
+            f"{self.told} (study.mirror): {todo or 'It could not be read or written'}. ({text[:300].rstrip('.')}.)"
+            " What was copied whole stays; run the command again to go on."
+        )
+
+
+def _s3(address: Address) -> Any:
+    """Credentials from where AWS's own tools take them.
+
+    Parts of a file are written one by one: else all of it may wait in memory. Small files are one request (delayed open).
+    """
+    options = dict(address.options)
+    if "region" not in options and "endpoint_override" not in options:
+        named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        options["region"] = named or pafs.resolve_s3_region(address.root.partition("/")[0])
+    return pafs.S3FileSystem(**options, background_writes=False, allow_delayed_open=True, connect_timeout=10)
+
+
+def _settle(written: Path, place: Path) -> None:
+    """Have a file survive a crash of the machine, then give it its name."""
+    descriptor = os.open(written, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    written.replace(place)

@@ -1,0 +1,125 @@
+"""`ehr-pipeline pull`: fetch the artifacts of a mirror into a store, each whole or not at all.
+
+Files are fetched into `.pulling` in the store, under their own names once their hash is right. So a pull that was interrupted
+goes on, and the artifact is published by one rename.
+"""
+
+import hashlib
+import logging
+import shutil
+from pathlib import Path
+
+from ehr_pipeline.artifacts import STAGES, Counts, Store, told
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.mirror import belonging, index
+from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index
+from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.settings import Study
+
+log = logging.getLogger(__name__)
+WORK = ".pulling"
+
+
+def pull(study: Study) -> Counts:
+    """Fetch what the store lacks, or has an older version of.
+
+    Artifacts of patients who left since (`records.withdrawals`, a newer snapshot) stay where they are. Counts: artifacts `copied`,
+    `kept` (there already), `newer` (here than there), `unfinished` (there), and `left_out` by reason; `bytes` that were fetched.
+    Raises UserError; then no artifact but whole ones was published.
+    """
+    store = Store(study.study.store)
+    terms = belonging.Terms(study, store)
+    mirror = Mirror.at(study.study.mirror)
+    counts: Counts = {"copied": 0, "kept": 0, "newer": 0, "unfinished": 0, "left_out": {}, "bytes": 0}
+    with belonging.alone(store):
+        name = belonging.begin_pull(mirror, store)
+        try:
+            for asset in STAGES:
+                _pull(asset, store, mirror, terms, counts)
+            shutil.rmtree(store.root / WORK, ignore_errors=True)
+        except OSError as error:
+            raise UserError(
+                f"{store.root} (study.store): {told(error)}. What was fetched whole stays; pull again to go on."
+            ) from error
+        if not counts["unfinished"] and counts["left_out"].keys() <= {belonging.REPLACED}:
+            belonging.end_pull(mirror, store, name)
+    return counts
+
+
+def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, counts: Counts) -> None:
+    there = index.grouped(mirror.files(f"{STAGES[asset]}/{asset}"))
+    whole = [folder for folder, objects in there.items() if INDEX in objects]
+    made_at = dict(zip(whole, mirror.together(lambda folder: _made_at(mirror, folder), whole), strict=True))
+    newest: dict[str, str] = {}  # folder by partition: an artifact that is replaced stays until the new one is there
+    for folder in sorted(whole, key=lambda folder: (made_at[folder], folder)):
+        newest[index.partition_of(folder)] = folder
+    unfinished = {index.partition_of(folder) for folder in there} - newest.keys()
+    if unfinished:
+        log.warning("%s of %d extracts or stages was not pushed to its end: push again", asset, len(unfinished))
+        counts["unfinished"] += len(unfinished)
+    if asset in PARTITIONED:
+        terms.newest = max(terms.newest, *newest, "")
+    for partition, folder in sorted(newest.items()):
+        content = mirror.read(f"{folder}/{INDEX}") or b""
+        listed = _read(content, folder, mirror)
+        here = store.current(asset, partition or None).manifest if store.has(asset, partition or None) else {}
+        reason = terms.why_not(listed.manifest)
+        if here.get("made_at", "") > listed.manifest["made_at"]:
+            counts["newer"] += 1
+        elif reason:
+            counts["left_out"][reason] = counts["left_out"].get(reason, 0) + 1
+        elif here.get("fingerprint") == listed.manifest["fingerprint"]:
+            counts["kept"] += 1
+        else:
+            work = store.root / WORK / f"{asset}-{hashlib.sha256(content).hexdigest()[:32]}"
+            counts["bytes"] += _fetch(mirror, folder, listed, work)
+            store.adopt(asset, partition or None, work)
+            counts["copied"] += 1
+
+
+def _made_at(mirror: Mirror, folder: str) -> str:
+    return str(_read(mirror.read(f"{folder}/{INDEX}") or b"", folder, mirror).manifest["made_at"])
+
+
+def _read(content: bytes, folder: str, mirror: Mirror) -> Index:
+    try:
+        return index.read(content, folder)
+    except ValueError as error:
+        raise UserError(
+            f"{mirror.told}/{folder}/{INDEX} cannot be used: {error}. Push again from where it was made. Nothing of this artifact"
+            " was published."
+        ) from None
+
+
+def _fetch(mirror: Mirror, folder: str, listed: Index, work: Path) -> int:
+    """Fetch what is missing of an artifact's files; bytes that were fetched."""
+    for name in [str(Path(file).parent) for file in listed.files] + listed.folders:
+        (work / name).mkdir(parents=True, exist_ok=True)
+    missing = sorted(name for name in listed.files if not (work / name).is_file())
+    total = sum(listed.files[name][0] for name in missing)
+    log.info("%s: %d of %d files to fetch, %.1f MB", folder, len(missing), len(listed.files), total / 1e6)
+    progress = Progress(f"fetching {folder}", total)
+
+    def get(name: str) -> int:
+        size, digest = listed.files[name]
+        target = work / name
+        part = target.with_name(f"{target.name}.part")
+        try:
+            got = mirror.get(f"{folder}/{digest}", part, size)
+            if got != (size, digest):
+                raise UserError(
+                    f"{mirror.told}/{folder}: {name} is not the file that was published ({got[0]:,} bytes for {size:,}, or another"
+                    f" content). Nothing of this artifact was published here. Remove the object {digest} there, push again from"
+                    " where it was made, then pull; or make the artifact again here."
+                )
+            part.replace(target)
+        finally:
+            part.unlink(missing_ok=True)
+        return size
+
+    fetched = 0
+    for size in mirror.together(get, missing):
+        progress.advance(size)
+        fetched += size
+    return fetched

@@ -1,0 +1,117 @@
+"""`ehr-pipeline push`: make a mirror equal to what is current in a store.
+
+Killed at any moment, it leaves artifacts that are whole and files that are none; the next push goes on with what is missing.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+
+from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, STAGES, Artifact, Counts, Store
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import file_hash
+from ehr_pipeline.mirror import belonging
+from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index, folder_of, grouped, partition_of
+from ehr_pipeline.mirror.place import Mirror
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.settings import Study
+
+log = logging.getLogger(__name__)
+
+
+def push(study: Study) -> Counts:
+    """Copy what is missing, and remove what is no longer current, or holds patients who left.
+
+    Counts: artifacts `copied`, `kept` (there already), `removed`, and `left_out` by reason; `bytes` that were copied.
+    Raises UserError.
+    """
+    store = Store(study.study.store)
+    terms = belonging.Terms(study, store)
+    mirror = Mirror.at(study.study.mirror)
+    counts: Counts = {"copied": 0, "kept": 0, "removed": 0, "left_out": {}, "bytes": 0}
+    with belonging.alone(store):
+        belonging.begin_push(mirror, store, study)
+        for asset in STAGES:
+            _push(asset, store, mirror, terms, counts)
+    return counts
+
+
+def _push(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, counts: Counts) -> None:
+    there = grouped(mirror.files(f"{STAGES[asset]}/{asset}"))
+    folders = [folder for folder, objects in there.items() if INDEX in objects]
+    indexed = dict(zip(folders, mirror.together(lambda folder: _told(mirror, folder), folders), strict=True))
+    own = {}  # population by folder
+    for artifact in _current(asset, store):
+        if reason := terms.why_not(artifact.manifest):
+            counts["left_out"][reason] = counts["left_out"].get(reason, 0) + 1
+        else:
+            own[folder_of(artifact, store.root)] = str(artifact.manifest["population"])
+    # First what must go: the data of patients who left. What is replaced stays until there is another.
+    for folder in sorted(there.keys() - own.keys()):
+        successor = next((each for each in own if partition_of(each) == partition_of(folder)), None)
+        same = folder in indexed and successor is not None and indexed[folder][1] == own[successor]
+        if successor is None or not (same or asset in KEPT_WITHOUT_CONSENT):
+            _remove(mirror, folder, counts)
+            del there[folder]
+    for folder in sorted(own):
+        partition = partition_of(folder) or None
+        artifact = store.current(asset, partition)
+        if folder_of(artifact, store.root) != folder:
+            raise UserError(f"{asset} was made anew while it was copied. Push again when the run has ended.")
+        _copy(artifact, folder, there.get(folder, {}), indexed.get(folder, ("", ""))[0], mirror, counts)
+    for folder in sorted(there.keys() - own.keys()):
+        _remove(mirror, folder, counts)
+
+
+def _current(asset: str, store: Store) -> Iterator[Artifact]:
+    if asset in PARTITIONED:
+        for partition in store.partitions(asset):
+            yield store.current(asset, partition)
+    elif store.has(asset):
+        yield store.current(asset)
+
+
+def _told(mirror: Mirror, folder: str) -> tuple[str, str]:
+    """Hash of an index that is there, and whose data its artifact holds (population)."""
+    content = mirror.read(f"{folder}/{INDEX}") or b""
+    try:
+        population = str(json.loads(content)["manifest"]["population"])
+    except (ValueError, KeyError, TypeError):
+        population = "unknown"
+    return hashlib.sha256(content).hexdigest(), population
+
+
+def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
+    log.info("%s: removing %s", mirror.told, folder)
+    mirror.remove_folder(folder, INDEX)
+    counts["removed"] += 1
+
+
+def _copy(artifact: Artifact, folder: str, there: dict[str, int], indexed: str, mirror: Mirror, counts: Counts) -> None:
+    """Copy an artifact, its index last, unless it is there."""
+    index = Index.of(artifact)
+    content, objects = index.content, index.objects
+    missing = sorted(digest for digest, (size, _) in objects.items() if there.get(digest) != size)
+    if not missing and indexed == hashlib.sha256(content).hexdigest():
+        counts["kept"] += 1
+        return
+    if indexed:  # it says something else, or of files that are not there: it is none until all of it is
+        mirror.remove([f"{folder}/{INDEX}"])
+    mirror.remove(f"{folder}/{name}" for name in there if name != INDEX and name not in objects)
+    total = sum(objects[digest][0] for digest in missing)
+    log.info("%s: %d of %d files to copy, %.1f MB", folder, len(missing), len(objects), total / 1e6)
+    progress = Progress(f"copying {folder}", total)
+
+    def put(digest: str) -> int:
+        size, name = objects[digest]
+        mirror.put(artifact.file(name), f"{folder}/{digest}", digest)
+        return size
+
+    for size in mirror.together(put, missing):
+        progress.advance(size)
+        counts["bytes"] += size
+    if file_hash(artifact.file(MANIFEST)) != index.files[MANIFEST][1]:
+        raise UserError(f"{artifact.path} was removed while it was copied. Push again when the run has ended.")
+    mirror.write(f"{folder}/{INDEX}", content)
+    counts["copied"] += 1
