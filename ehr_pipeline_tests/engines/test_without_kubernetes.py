@@ -146,6 +146,9 @@ import json, sys
 import ehr_pipeline.engines.pod, ehr_pipeline.engines.batch, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
 import ehr_pipeline.records.finish, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
 import torch.distributed.run
+from ehr_pipeline.records.hashing import bucket_of_numbers
+import numpy
+bucket_of_numbers(numpy.arange(3), 2)  # the first compiled loop brings its compiler
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
     slim = os.environ | {"PYTHONPATH": f"{kubernetes_site.slim(tmp_path)}{os.pathsep}{ROOT}"}
