@@ -9,21 +9,18 @@ unchanged data never makes anything downstream stale. Files under `notes/` and `
 """
 
 import datetime
-import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import __version__, workspace
+from ehr_pipeline import __version__, disk, workspace
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError, unseen
 from ehr_pipeline.fields import file_hash
 
@@ -150,7 +147,7 @@ class Store:
                 f"{name} has not been made yet (nothing in {folder}). Materialise it first: ehr-pipeline run --select {asset}"
             ) from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{name} cannot be read from {folder}: {told(error)}.") from None
+            raise UserError(f"{name} cannot be read from {folder}: {disk.what_to_do(error)}.") from None
         return Artifact(folder / fingerprint, manifest)
 
     def fingerprint(self, asset: str) -> str:
@@ -195,11 +192,12 @@ class Store:
                 if not skipped:
                     _publish(recipe, folder, build)
                 manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
-                write_atomically(folder / "current", recipe.fingerprint, workspace.part_of(recipe.fingerprint))
+                disk.write_atomically(folder / "current", recipe.fingerprint, workspace.part_of(recipe.fingerprint))
                 _forget(recipe.asset, recipe.fingerprint, recipe.population, folder)
         except OSError as error:
             raise UserError(
-                f"{recipe.asset} could not be made in {folder}: {told(error)}. Nothing was published; what was there before stays."
+                f"{recipe.asset} could not be made in {folder}: {disk.what_to_do(error)}. Nothing was published; what was there"
+                " before stays."
             ) from error
         return Artifact(target, manifest, skipped)
 
@@ -216,13 +214,13 @@ class Store:
             with workspace.locked(folder, fingerprint):
                 if not (folder / fingerprint / MANIFEST).is_file():
                     for path in whole.rglob("*"):
-                        _flush(path)
+                        disk.flush(path)
                     _reveal(whole, folder / fingerprint)
-                write_atomically(folder / "current", fingerprint, workspace.part_of(fingerprint))
+                disk.write_atomically(folder / "current", fingerprint, workspace.part_of(fingerprint))
                 _forget(asset, fingerprint, manifest["population"], folder)
         except OSError as error:
             raise UserError(
-                f"{asset} could not be published in {folder}: {told(error)}. What was there before stays."
+                f"{asset} could not be published in {folder}: {disk.what_to_do(error)}. What was there before stays."
             ) from error
 
     def retire(self, asset: str, partition: str) -> None:
@@ -256,12 +254,12 @@ def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> N
         with ThreadPoolExecutor(
             FLUSHED_TOGETHER
         ) as pool:  # so that a published artifact survives a crash of the machine
-            flushed = [pool.submit(_flush, path) for path in work.rglob("*")]
+            flushed = [pool.submit(disk.flush, path) for path in work.rglob("*")]
             manifest = _manifest(work, recipe, counts, seconds)  # hashes while the disk is busy
             for each in flushed:
                 each.result()
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        _flush(work / MANIFEST)
+        disk.flush(work / MANIFEST)
         _reveal(work, folder / recipe.fingerprint)
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -269,27 +267,11 @@ def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> N
 
 def _reveal(work: Path, target: Path) -> None:
     """Rename a whole folder to where readers look for it."""
-    _flush(work)
+    disk.flush(work)
     if target.is_dir():  # it has no manifest: a removal that was cut short
         shutil.rmtree(target)
     work.rename(target)
-    _flush(target.parent)
-
-
-def told(error: OSError | ValueError) -> str:
-    """What went wrong with the disk, where, and what to do."""
-    if not isinstance(error, OSError):
-        return f"its files are damaged ({error}); remove the folder and make it again"
-    about = f" ({error.filename})" if error.filename else ""
-    todo = {
-        errno.ENOSPC: ". Make room there, or set study.store to another disk",
-        errno.EDQUOT: ". Make room there, or set study.store to another disk",
-        errno.EFBIG: ". Raise the limit on the size of files (ulimit -f)",
-        errno.EACCES: ". Change the permissions, or set study.store to a folder that you may write to",
-        errno.EROFS: ". Set study.store to a folder that you may write to",
-        errno.EMFILE: ". Raise the limit on open files (ulimit -n)",
-    }.get(error.errno or 0, "")
-    return f"{error.strerror or error}{about}{todo}"
+    disk.flush(target.parent)
 
 
 def _forget(asset: str, fingerprint: str, population: str, folder: Path) -> None:
@@ -328,27 +310,6 @@ def _data_files(work: Path) -> Iterator[str]:
         relative = path.relative_to(work)
         if path.is_file() and relative.parts[0] not in NOT_HASHED:
             yield relative.as_posix()
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, text: str, part: str | None = None) -> None:
-    """Replace a small file in one step; `part` is the name of the file that is written first."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(part or f".{path.name}-{uuid.uuid4().hex[:8]}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        _flush(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    _flush(path.parent)
 
 
 def hash_of(value: Any) -> str:

@@ -240,7 +240,7 @@ def _print_table(rows: list[Any]) -> None:
 
 def _write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
     """`summary.json` beside the artifacts: the same table for machines, counts guarded."""
-    from ehr_pipeline.artifacts import write_atomically
+    from ehr_pipeline.disk import write_atomically
     from ehr_pipeline.guard import Guard
 
     guard = Guard(study.reports.suppress_below, study.governance.round_to)

@@ -18,8 +18,7 @@ def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[n
 
     `patient` and `item` are indices into sorted tables of a shard, `day` is in days from 1970-01-01.
     """
-    assert not len(patient) or (patient.max() < 2**PATIENT_BITS and item.max() < 2**ITEM_BITS)
-    assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
+    _refuse_too_large(patient, day, item)
     keys = patient.astype(np.int64)  # in place from here on: each further array of 64 bits costs as much as the sums
     keys <<= DAY_BITS
     keys += day
@@ -33,10 +32,14 @@ def translated(
     patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
 ) -> Keys:
     """Keys of those rows (n,) whose item has another name in `of_item`, with that in its place; -1 there means that it has none."""
-    assert not len(patient) or patient.max() < 2**PATIENT_BITS
-    assert not len(of_item) or of_item.max() < 2**ITEM_BITS
-    assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
+    _refuse_too_large(patient, day, of_item)
     return _translated(patient, day, item, of_item)
+
+
+def _refuse_too_large(patient: NDArray[np.integer], day: NDArray[np.integer], items: NDArray[np.integer]) -> None:
+    assert not len(patient) or patient.max() < 2**PATIENT_BITS
+    assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
+    assert not len(items) or items.max() < 2**ITEM_BITS
 
 
 @compiled

@@ -84,9 +84,12 @@ def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
         os.close(lock)  # its holder removed the file when it was done: ours is not the one that others see
 
 
-def try_lock(path: Path) -> int | None:
-    """An open file with a lock on it, which dies with the process; None when another process has the lock."""
-    descriptor = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+def try_lock(path: Path, make: bool = True) -> int | None:
+    """An open file with a lock on it, which dies with the process; None when another process has the lock.
+
+    Raises FileNotFoundError when there is no such file and none is to be made.
+    """
+    descriptor = os.open(path, (os.O_CREAT if make else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

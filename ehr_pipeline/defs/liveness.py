@@ -4,7 +4,6 @@ Dagster asks nobody whether the process of a run still is there after the server
 and with it its place in the pool, so that no training starts again. And a run that was marked as ended by force may go on.
 """
 
-import fcntl
 import logging
 import os
 import signal
@@ -140,13 +139,10 @@ def _lock(path: Path) -> int | None:
 def _is_held(path: Path) -> bool:
     """Whether a process holds the lock. Makes no file: a run may be removing its own just now."""
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = try_lock(path, make=False)
     except FileNotFoundError:
         return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if descriptor is None:
         return True
-    finally:
-        os.close(descriptor)
+    os.close(descriptor)
     return False

@@ -22,6 +22,7 @@ from pydantic import TypeAdapter
 from ehr_pipeline.buckets import let_go_of_all
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.jobs import USER_ERROR_CODE
+from ehr_pipeline.progress import Progress
 
 WORK = "work.json"
 DECIDING = ("ehr-pipeline", "numpy", "polars", "pyarrow")
@@ -64,6 +65,20 @@ def missing(folder: Path, count: int) -> list[int]:
     """The jobs without a result."""
     done = {path.name for path in (folder / "results").iterdir()}
     return [number for number in range(count) if str(number) not in done]
+
+
+class Tracking:
+    """Tells how much of the work in a folder is done."""
+
+    def __init__(self, folder: Path, count: int, what: str):
+        self._folder, self._count, self._done, self._progress = folder, count, 0, Progress(what, count)
+
+    def look(self) -> bool:
+        """Tell progress. Returns whether all is done."""
+        done = self._count - len(missing(self._folder, self._count))
+        self._progress.advance(done - self._done)
+        self._done = done
+        return done == self._count
 
 
 def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[Any]:

@@ -5,7 +5,6 @@ counting. This waits for the result, and tells what the cluster says. Work that 
 their results and trainings their checkpoints.
 """
 
-import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -20,14 +19,13 @@ from ehr_pipeline.engines.kubernetes_api import Cluster, Silence, State
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
+NAME = "kubernetes"
 SETTLING = 60.0  # seconds in which a file of another machine appears here, and pods end that were told to
 STUCK = 180.0  # seconds for which a pod may fail to start: registries have bad moments
-SENT = "kubernetes-jobs"
 
 
 @dataclass(frozen=True)
@@ -50,30 +48,19 @@ class Kubernetes:
         tasks, count = min(self.settings.kubernetes.tasks, len(jobs)), len(jobs)
         with self._folder("buckets") as (cluster, folder):
             batch.pack(folder, function, jobs)
-            progress, done = Progress(what, count), 0
-
-            def look() -> bool:
-                nonlocal done
-                now = count - len(batch.missing(folder, count))
-                progress.advance(now - done)
-                done = now
-                return now == count
+            tracking = batch.Tracking(folder, count, what)
 
             def written(name: str) -> str:
                 return manifest.for_buckets(self.settings, folder, name, tasks)
 
-            self._see_through(cluster, folder, what, written, look)
+            self._see_through(cluster, folder, what, written, tracking.look)
             return batch.results(folder, function, count)
 
     def launch(self, module: str, job: jobs.Job) -> None:
         """Run a heavy job. What its first process logs is logged here as it comes."""
         what = module.rsplit(".", 1)[-1]
         with self._folder(what.replace("_", "-")) as (cluster, folder):
-            log_file, error_file = folder / "progress.txt", folder / "error"
-            described = job | {"log_file": str(log_file), "error_file": str(error_file)}
-            described["threads"] = manifest.threads(self.settings)
-            (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
-            follower = post.Follower(log_file)
+            follower = post.put_job(folder, job | {"threads": manifest.threads(self.settings)})
 
             def look() -> bool:
                 follower.look()
@@ -90,7 +77,7 @@ class Kubernetes:
         manifest.refuse_other_place(self.settings, self.store)
         cluster = Cluster(self.settings.kubernetes)
         for path in post.left_behind(self.store):
-            for job in _sent(path):
+            for job in post.sent(path, NAME):
                 _log.warning("removing the Job %s in Kubernetes, whose sender was killed", job)
                 cluster.delete(job)
         lapse = self.settings.kubernetes.lapse_seconds
@@ -98,9 +85,9 @@ class Kubernetes:
             try:
                 yield cluster, folder
             except BaseException:
-                self._end(cluster, _sent(folder))
+                self._end(cluster, post.sent(folder, NAME))
                 raise
-            for job in _sent(folder):
+            for job in post.sent(folder, NAME):
                 cluster.delete(job)
 
     def _see_through(
@@ -111,7 +98,7 @@ class Kubernetes:
         `look` tells progress, and returns whether all results are there once the Job is complete.
         """
         while True:
-            name = f"ehr-{folder.name}" + (f"-{number}" if (number := len(_sent(folder))) else "")
+            name = f"ehr-{folder.name}" + (f"-{number}" if (number := len(post.sent(folder, NAME))) else "")
             state = self._once(cluster, folder, what, name, written(name), look)
             if (folder / "error").is_file():
                 raise UserError((folder / "error").read_text(encoding="utf-8"))
@@ -139,11 +126,8 @@ class Kubernetes:
         self, cluster: Cluster, folder: Path, what: str, name: str, text: str, look: Callable[[], bool]
     ) -> State | None:
         """Send one manifest, follow it to its end, and return how it ended; None when it is not there any more."""
-        (folder / "job.yaml").write_text(text, encoding="utf-8")
-        for line in text.splitlines():
-            _log.info("job.yaml: %s", line)
-        with (folder / SENT).open("a", encoding="ascii") as stream:
-            stream.write(f"{name}\n")  # before it is sent: the answer may get lost
+        post.put_script(folder, "job.yaml", text)
+        post.note_sent(folder, NAME, name)  # before it is sent: the answer may get lost
         cluster.submit(manifest.parsed(text, self.settings))
         _log.info("%s: sent to Kubernetes as Job %s in the namespace %s", what, name, cluster.namespace)
         telling, stuck = Telling(f"{what}: Kubernetes"), 0.0
@@ -185,11 +169,6 @@ class Kubernetes:
         until = time.monotonic() + SETTLING
         while cluster.is_there(sent[-1]) and time.monotonic() < until:
             time.sleep(min(self.settings.kubernetes.poll_seconds, 1.0))
-
-
-def _sent(folder: Path) -> list[str]:
-    path = folder / SENT
-    return path.read_text(encoding="ascii").split() if path.is_file() else []
 
 
 def preview(settings: LauncherSettings, store: Path) -> dict[str, str]:

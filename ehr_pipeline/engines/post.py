@@ -6,6 +6,7 @@
 A folder is removed when its work has ended, however it ended. Folders of killed processes are found by their locks.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ehr_pipeline import jobs
 from ehr_pipeline.workspace import try_lock
 
 _log = logging.getLogger("ehr_pipeline")
@@ -50,6 +52,35 @@ def left_behind(store: Path) -> Iterator[Path]:
             yield path
             shutil.rmtree(path, ignore_errors=True)
             os.close(lock)
+
+
+def put_job(folder: Path, job: jobs.Job) -> "Follower":
+    """Write a heavy job into a folder, which gets its log and its error. Returns who follows the log."""
+    log_file = folder / "progress.txt"
+    described = job | {"log_file": str(log_file), "error_file": str(folder / "error")}
+    (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
+    return Follower(log_file)
+
+
+def put_script(folder: Path, name: str, text: str) -> Path:
+    """Write what is about to be sent into a folder, and show it to the user."""
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    for line in text.splitlines():
+        _log.info("%s: %s", name, line)
+    return path
+
+
+def note_sent(folder: Path, scheduler: str, job: str) -> None:
+    """Note under which name work was sent to a scheduler, for whoever has to end it."""
+    with (folder / f"sent-to-{scheduler}").open("a", encoding="ascii") as stream:
+        stream.write(f"{job}\n")
+
+
+def sent(folder: Path, scheduler: str) -> list[str]:
+    """The names under which the work in a folder was sent to a scheduler, in order."""
+    path = folder / f"sent-to-{scheduler}"
+    return path.read_text(encoding="ascii").split() if path.is_file() else []
 
 
 class Follower:

@@ -4,7 +4,6 @@ Slurm starts, places, kills and queues again; this waits for the result, and dec
 work that is done is never done again, since buckets leave their results and trainings their checkpoints.
 """
 
-import json
 import logging
 import time
 from collections import Counter
@@ -19,13 +18,12 @@ from ehr_pipeline.engines import batch, commands, heartbeat, post, script
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
+NAME = "slurm"
 SETTLING = 60.0  # seconds in which a file that was written on another machine appears here
-SUBMITTED = "submitted"
 LOOKS_IN_VAIN = 3  # the reason for which a job waits may be old for a moment
 CONTINUED = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
 """Ends of a job that say nothing against it."""
@@ -50,31 +48,22 @@ class Slurm:
         tasks, count = min(self.settings.slurm.array_tasks, len(jobs)), len(jobs)
         with self._folder("buckets") as folder:
             batch.pack(folder, function, jobs)
-            progress, done = Progress(what, count), 0
+            tracking = batch.Tracking(folder, count, what)
 
             def written(numbers: list[int]) -> str:
                 return script.for_buckets(self.settings, folder, "buckets", tasks, numbers)
 
-            def look() -> None:
-                nonlocal done
-                now = count - len(batch.missing(folder, count))
-                progress.advance(now - done)
-                done = now
-
             def left() -> list[int]:
                 return sorted({number % tasks for number in batch.missing(folder, count)})
 
-            self._see_through(folder, what, written, look, left)
+            self._see_through(folder, what, written, tracking.look, left)
             return batch.results(folder, function, count)
 
     def launch(self, module: str, job: jobs.Job) -> None:
         """Run a heavy job. What its first process logs is logged here as it comes."""
         name = module.rsplit(".", 1)[-1]
         with self._folder(name) as folder:
-            log_file, error_file = folder / "progress.txt", folder / "error"
-            described = job | {"log_file": str(log_file), "error_file": str(error_file)}
-            (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
-            follower = post.Follower(log_file)
+            follower = post.put_job(folder, job)
 
             def written(numbers: list[int]) -> str:
                 return script.for_job(self.settings, folder, name, module)
@@ -88,14 +77,14 @@ class Slurm:
     def _folder(self, name: str) -> Iterator[Path]:
         """A folder for one piece of work. What killed processes left in Slurm is cancelled before it, and its own when it fails."""
         for path in post.left_behind(self.store):
-            for job in _submitted(path):
+            for job in post.sent(path, NAME):
                 _log.warning("cancelling Slurm job %s, whose sender was killed", job)
                 commands.cancel(job)
         with post.folder(self.store, name) as folder, heartbeat.beating(folder, self.settings.slurm.lapse_seconds):
             try:
                 yield folder
             except BaseException:
-                self._cancel(_submitted(folder))
+                self._cancel(post.sent(folder, NAME))
                 raise
 
     def _see_through(
@@ -103,7 +92,7 @@ class Slurm:
         folder: Path,
         what: str,
         written: Callable[[list[int]], str],
-        look: Callable[[], None],
+        look: Callable[[], object],
         left: Callable[[], list[int]],
     ) -> None:
         """Send the work, and what is left of it again, until nothing is left. Raises UserError when that has no prospect."""
@@ -134,16 +123,11 @@ class Slurm:
             _log.info("%s: the job in Slurm ended as %s; what is left is sent again", what, told)
 
     def _once(
-        self, folder: Path, what: str, text: str, look: Callable[[], None], left: Callable[[], list[int]]
+        self, folder: Path, what: str, text: str, look: Callable[[], object], left: Callable[[], list[int]]
     ) -> set[str]:
         """Send one script, follow it to its end, and return in which states it ended."""
-        path = folder / "job.sh"
-        path.write_text(text, encoding="utf-8")
-        for line in text.splitlines():
-            _log.info("job.sh: %s", line)
-        job = commands.submit(path)
-        with (folder / SUBMITTED).open("a", encoding="ascii") as stream:
-            stream.write(f"{job}\n")
+        job = commands.submit(post.put_script(folder, "job.sh", text))
+        post.note_sent(folder, NAME, job)
         _log.info("%s: sent to Slurm as job %s", what, job)
         telling, in_vain, finished = Telling(f"{what}: Slurm job {job}"), 0, 0.0
         while True:
@@ -192,11 +176,6 @@ class Slurm:
             if found is not None and all(state in commands.ENDED for state, _ in found):
                 return
             time.sleep(min(self.settings.slurm.poll_seconds, 1.0))
-
-
-def _submitted(folder: Path) -> list[str]:
-    path = folder / SUBMITTED
-    return path.read_text(encoding="ascii").split() if path.is_file() else []
 
 
 def _tell(telling: Telling, found: "Counter[tuple[str, str]] | None") -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import workspace
-from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store, write_atomically
+from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store
 from ehr_pipeline.checks import presence
+from ehr_pipeline.disk import write_atomically
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.mirror.place import Mirror

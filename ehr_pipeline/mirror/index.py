@@ -53,11 +53,6 @@ class Index:
         """The objects that hold its files, by name (hash): size in bytes, and one of the files."""
         return {digest: (size, name) for name, (size, digest) in self.files.items()}
 
-    @property
-    def bytes(self) -> int:
-        """Size of all files."""
-        return sum(size for size, _ in self.files.values())
-
 
 def read(content: bytes, folder: str) -> Index:
     """The index in a folder of a mirror. Raises ValueError for what no push wrote: who may write there could choose any names."""

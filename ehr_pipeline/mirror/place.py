@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
+from ehr_pipeline.disk import flush
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror.address import Address, parse
 
@@ -23,7 +24,7 @@ TOGETHER = 8  # files copied at a time: an object store answers slowly, but many
 BLOCK = 4 * 1024 * 1024  # bytes
 RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects"
 # What pyarrow says of an object store that does not do what it is asked, and what to do. The first that fits counts.
-TODO = (
+REMEDIES = (
     (
         "NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
         "There is no such bucket: make it first, or mend its name in study.mirror",
@@ -198,11 +199,11 @@ class Mirror:
 
     def _error(self, error: BaseException) -> UserError:
         text = " ".join(str(error).split())
-        todo = next((told for words, told in TODO if re.search(words, text)), None)
+        remedy = next((told for words, told in REMEDIES if re.search(words, text)), None)
         if isinstance(error, FileNotFoundError):
-            todo = "Somebody removed it in the meantime: run the command again"
+            remedy = "Somebody removed it in the meantime: run the command again"
         return UserError(
-            f"{self.told} (study.mirror): {todo or 'It could not be read or written'}. ({text[:300].rstrip('.')}.)"
+            f"{self.told} (study.mirror): {remedy or 'It could not be read or written'}. ({text[:300].rstrip('.')}.)"
             " What was copied whole stays; run the command again to go on."
         )
 
@@ -221,9 +222,5 @@ def _s3(address: Address) -> Any:
 
 def _settle(written: Path, place: Path) -> None:
     """Have a file survive a crash of the machine, then give it its name."""
-    descriptor = os.open(written, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(written)
     written.replace(place)

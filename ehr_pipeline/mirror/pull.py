@@ -9,7 +9,8 @@ import logging
 import shutil
 from pathlib import Path
 
-from ehr_pipeline.artifacts import STAGES, Counts, Store, told
+from ehr_pipeline import disk
+from ehr_pipeline.artifacts import STAGES, Counts, Store
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror import belonging, index
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index
@@ -40,7 +41,7 @@ def pull(study: Study) -> Counts:
             shutil.rmtree(store.root / WORK, ignore_errors=True)
         except OSError as error:
             raise UserError(
-                f"{store.root} (study.store): {told(error)}. What was fetched whole stays; pull again to go on."
+                f"{store.root} (study.store): {disk.what_to_do(error)}. What was fetched whole stays; pull again to go on."
             ) from error
         if not counts["unfinished"] and counts["left_out"].keys() <= {belonging.REPLACED}:
             belonging.end_pull(mirror, store, name)

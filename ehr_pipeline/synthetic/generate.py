@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ehr_pipeline.artifacts import write_atomically
+from ehr_pipeline.disk import write_atomically
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.synthetic import change, dirt, people, subtle, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable

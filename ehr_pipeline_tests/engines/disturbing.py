@@ -1,5 +1,7 @@
 """What tests of engines need to disturb work while it runs, and to compare what it makes."""
 
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +11,9 @@ from typing import Any
 
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline_tests.engines.work import Bucket
+
+ROOT = Path(__file__).parents[2]
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> bool:
@@ -60,3 +65,13 @@ def assert_same_files(pipeline: Pipeline, inline: Pipeline) -> None:
         getattr(pipeline, asset)()
     vectors = pipeline.patient_embeddings(pipeline.engine.launch)
     assert vectors.data_version == inline.store.current("patient_embeddings").data_version
+
+
+def start_client(code: str, folder: Path, lapse: float) -> tuple["subprocess.Popen[bytes]", list[int]]:
+    """A process of this code that has two buckets worked on, which wait; and the ids of those that work."""
+    command = [sys.executable, "-c", code, str(folder), str(lapse)]
+    with (folder / "client.txt").open("wb") as told:
+        client = subprocess.Popen(command, cwd=ROOT, stderr=told)
+    buckets = [Bucket(folder, number) for number in range(2)]
+    assert until(lambda: all(bucket.begun for bucket in buckets)), (folder / "client.txt").read_text()
+    return client, [pid for bucket in buckets for pid in pids(bucket.begun)]

@@ -5,8 +5,6 @@ import logging
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import kubernetes_site
-from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, until
+from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
 from ehr_pipeline_tests.engines.kubernetes_site import IMAGE, NAMESPACE, Site
 from ehr_pipeline_tests.engines.work import Bucket, square
 
@@ -185,18 +183,8 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path: Path, site: Site) -> None
         engine(tmp_path).check()
 
 
-def start_client(folder: Path, lapse: float) -> tuple["subprocess.Popen[bytes]", list[int]]:
-    """A process that has two buckets worked on, which wait; and the ids of those that work."""
-    command = [sys.executable, "-c", CLIENT, str(folder), str(lapse)]
-    with (folder / "client.txt").open("wb") as told:
-        client = subprocess.Popen(command, cwd=ROOT, stderr=told)
-    buckets = [Bucket(folder, number) for number in range(2)]
-    assert until(lambda: all(bucket.begun for bucket in buckets)), (folder / "client.txt").read_text()
-    return client, [pid for bucket in buckets for pid in pids(bucket.begun)]
-
-
 def test_work_ends_some_time_after_its_sender_was_killed(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=3)
+    client, working = start_client(CLIENT, tmp_path, lapse=3)
     client.kill()
     client.wait()
     assert until(lambda: not any(map(alive, working)), 30)
@@ -204,11 +192,11 @@ def test_work_ends_some_time_after_its_sender_was_killed(tmp_path: Path, site: S
     assert until(lambda: job.condition is not None)
     assert job.condition
     assert job.condition["reason"] == "PodFailurePolicy"  # so nothing is started again
-    assert site.pods() == []
+    assert until(lambda: site.pods() == [])
 
 
 def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=300)
+    client, working = start_client(CLIENT, tmp_path, lapse=300)
     client.kill()
     client.wait()
     for note in tmp_path.glob("?-*"):
@@ -221,7 +209,7 @@ def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, site: Site) ->
 
 
 def test_an_interrupted_run_removes_its_job(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=300)
+    client, working = start_client(CLIENT, tmp_path, lapse=300)
     client.send_signal(signal.SIGINT)
     client.wait(60)
     assert not any(map(alive, working))
@@ -229,7 +217,7 @@ def test_an_interrupted_run_removes_its_job(tmp_path: Path, site: Site) -> None:
 
 
 def test_work_whose_sender_stood_still_is_sent_again(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=2)
+    client, working = start_client(CLIENT, tmp_path, lapse=2)
     client.send_signal(signal.SIGSTOP)
     try:
         assert until(lambda: not any(map(alive, working)), 30)

@@ -3,8 +3,6 @@
 import logging
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +15,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import slurm_site
-from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, until
+from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
 from ehr_pipeline_tests.engines.slurm_site import Site
 from ehr_pipeline_tests.engines.work import Bucket, square
 
@@ -155,18 +153,8 @@ def test_work_goes_on_while_the_scheduler_is_dead(tmp_path: Path, site: Site, ca
     assert [len(bucket.begun) for bucket in buckets] == [1, 1]
 
 
-def start_client(folder: Path, lapse: float) -> tuple["subprocess.Popen[bytes]", list[int]]:
-    """A process that has two buckets worked on, which wait; and the ids of those that work."""
-    command = [sys.executable, "-c", CLIENT, str(folder), str(lapse)]
-    with (folder / "client.txt").open("wb") as told:
-        client = subprocess.Popen(command, cwd=ROOT, stderr=told)
-    buckets = [Bucket(folder, number) for number in range(2)]
-    assert until(lambda: all(bucket.begun for bucket in buckets)), (folder / "client.txt").read_text()
-    return client, [pid for bucket in buckets for pid in pids(bucket.begun)]
-
-
 def test_work_ends_some_time_after_its_sender_was_killed(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=3)
+    client, working = start_client(CLIENT, tmp_path, lapse=3)
     client.kill()
     client.wait()
     assert until(lambda: not any(map(alive, working)), 30)
@@ -174,7 +162,7 @@ def test_work_ends_some_time_after_its_sender_was_killed(tmp_path: Path, site: S
 
 
 def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=300)
+    client, working = start_client(CLIENT, tmp_path, lapse=300)
     client.kill()
     client.wait()
     for note in tmp_path.glob("?-*"):
@@ -187,7 +175,7 @@ def test_the_next_run_ends_what_a_killed_one_left(tmp_path: Path, site: Site) ->
 
 
 def test_an_interrupted_run_cancels_its_job(tmp_path: Path, site: Site) -> None:
-    client, working = start_client(tmp_path, lapse=300)
+    client, working = start_client(CLIENT, tmp_path, lapse=300)
     client.send_signal(signal.SIGINT)
     client.wait(60)
     assert not any(map(alive, working))

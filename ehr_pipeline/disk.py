@@ -1,0 +1,44 @@
+"""Writing so that a crash of the machine loses nothing, and what to tell of a disk that does not do what it is asked."""
+
+import errno
+import os
+import uuid
+from pathlib import Path
+
+
+def flush(path: Path) -> None:
+    """Have a file, or the names in a folder, survive a crash of the machine."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, text: str, part: str | None = None) -> None:
+    """Replace a small file in one step; `part` is the name of the file that is written first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(part or f".{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        flush(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    flush(path.parent)
+
+
+def what_to_do(error: OSError | ValueError) -> str:
+    """What went wrong with the disk, where, and what to do."""
+    if not isinstance(error, OSError):
+        return f"its files are damaged ({error}); remove the folder and make it again"
+    about = f" ({error.filename})" if error.filename else ""
+    remedy = {
+        errno.ENOSPC: ". Make room there, or set study.store to another disk",
+        errno.EDQUOT: ". Make room there, or set study.store to another disk",
+        errno.EFBIG: ". Raise the limit on the size of files (ulimit -f)",
+        errno.EACCES: ". Change the permissions, or set study.store to a folder that you may write to",
+        errno.EROFS: ". Set study.store to a folder that you may write to",
+        errno.EMFILE: ". Raise the limit on open files (ulimit -n)",
+    }.get(error.errno or 0, "")
+    return f"{error.strerror or error}{about}{remedy}"
