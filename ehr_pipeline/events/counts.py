@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.compiled import compiled
 
-TOGETHER = 16  # buckets that are added up at once, so that memory does not follow their number
+TOGETHER = 1 << 18  # rows of tables that are added up at once, so that memory does not follow the number of buckets
 
 
 def of_concepts(keys: rows.Keys, concepts: pa.Array) -> pa.Table:
@@ -48,8 +48,10 @@ def _count(
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:
     """The sums over the tables of all buckets by their column `of`, sorted by it."""
-    total = pl.DataFrame()
-    for first in range(0, len(counted), TOGETHER):
-        parts = [pl.DataFrame(schemas.read(path)) for path in counted[first : first + TOGETHER]]
-        total = pl.concat([total, *parts], how="diagonal").group_by(of).agg(pl.all().sum())
+    total, parts = pl.DataFrame(), list[pl.DataFrame]()
+    for path in counted:
+        parts.append(pl.DataFrame(schemas.read(path)))
+        if path == counted[-1] or sum(part.height for part in parts) > TOGETHER:
+            total = pl.concat([total, *parts], how="diagonal").group_by(of).agg(pl.all().sum())
+            parts = []
     return total.sort(of)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import Spread, map_buckets
+from ehr_pipeline.buckets import Spread, let_go_of_all, map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import codes, files, patients, sizing, withdrawals
@@ -21,7 +21,6 @@ from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.records.shuffle import close_all
 
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
@@ -92,7 +91,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
     try:
         results = spread(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
     finally:
-        close_all()
+        let_go_of_all()
     names = schemas.read(shuffled / "codes").column("code")
     codes.write_used(names, [path for job in jobs if (path := job.used).is_file()], out)
     shutil.rmtree(shuffled)

@@ -1,6 +1,7 @@
 """One bucket of an extract: its events joined to its patients, what does not fit rejected, both sorted and written."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import plain, rows, schemas
-from ehr_pipeline.buckets import shard_name
+from ehr_pipeline.buckets import at_end, shard_name
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import patients
 from ehr_pipeline.records.bulk import entered_in_bulk
@@ -45,9 +46,8 @@ class BucketJob:
 def finish_bucket(job: BucketJob) -> dict[str, int]:
     """Write the patients, events and rejected rows of one bucket. Returns their counts."""
     people, counts, rejected = _finish_patients(job)
-    codes = schemas.read(job.shuffled / "codes")
-    rank = np.append(np.int32(-1), codes.column("rank").to_numpy())  # by number; 0 is none
-    first = patients.earliest_day(people["birth_date"], people["birth_precision"]).to_numpy()
+    names, rank = _codes(job.shuffled / "codes")
+    first = patients.earliest_day(people["birth_date"], people["birth_precision"])
     bulk: list[rows.Keys] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
@@ -87,7 +87,6 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     key = np.concatenate(keys)
     key.sort()
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-    names = codes.column("code").combine_chunks()
     schemas.write(job.out / "events" / shard_name(job.bucket), rows.to_table(key, ids, names, "code"))
     used = np.zeros(len(names), bool)
     used[rows.items(key)] = True
@@ -99,16 +98,26 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     return counts | outside | _quarantine(job, rejected) | {"events": len(key)}
 
 
+@lru_cache(maxsize=1)
+def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
+    """All codes of the extract, sorted, and the place of each by its number, of which 0 is none. Read once for all buckets."""
+    table = schemas.read(path)
+    return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
+
+
+at_end(_codes.cache_clear)
+
+
 def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
     """Write the patients of a bucket. Returns them, what was counted, and rows that add to nobody."""
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
-    frame = pl.DataFrame(bucket.rows)
+    frame = pl.DataFrame(bucket.rows.drop_columns(["line"]))
     if frame.height >= 2**rows.PATIENT_BITS:
         raise UserError(
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
         )
-    merged = patients.one_row_each(frame.drop("line"))
+    merged = patients.one_row_each(frame)
     people, orphans = merged.people, merged.orphans
     schemas.write(job.out / "patients" / shard_name(job.bucket), people.to_arrow().cast(schema))
     counts = {
@@ -118,7 +127,7 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
     }
     rejected = []
     if orphans.any():
-        file, line = bucket.places(frame["line"].to_numpy())
+        file, line = bucket.places(bucket.rows.column("line").to_numpy())
         who = hash_of(frame["patient_id"].filter(pl.Series(orphans)))
         rejected.append((file[orphans], line[orphans], np.full(len(who), ORPHAN), who))
     return people, counts, rejected

@@ -167,13 +167,16 @@ def one_row_each(patients: pl.DataFrame) -> Merged:
 
     Rows without a birth add to it what it lacks, the lowest value where there are several; observation ends with the earliest end.
     """
-    full = patients.filter(pl.col("birth_date").is_not_null())
-    distinct = full.unique()
-    kept = distinct.sort(full.columns).unique("patient_id", keep="first", maintain_order=True)
-    differing = distinct.group_by("patient_id").len().filter(pl.col("len") > 1).height
+    births = patients["birth_date"]
+    full = patients.filter(births.is_not_null()) if births.null_count() else patients
+    kept, differing = full.sort(full.columns), 0
+    if kept["patient_id"].n_unique() < kept.height:  # seldom; and with many buckets each step for nothing counts
+        distinct = kept.unique(maintain_order=True)
+        kept = distinct.unique("patient_id", keep="first", maintain_order=True)
+        differing = distinct.group_by("patient_id").len().filter(pl.col("len") > 1).height
     orphans = np.zeros(patients.height, bool)
     if full.height < patients.height:
-        born = patients["birth_date"].is_not_null()
+        born = births.is_not_null()
         orphans = (~born & ~patients["patient_id"].is_in(kept["patient_id"].implode())).to_numpy()
         kept = _with_additions(kept, patients.filter(~born))
     return Merged(kept, patients.height - kept.height - int(orphans.sum()), differing, orphans)
@@ -197,17 +200,14 @@ def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame) -> pl.DataFrame
     return joined.with_columns(**own).select(kept.columns)
 
 
-def earliest_day(birth_date: pl.Series, precision: pl.Series) -> pl.Series:
-    """The first day (int32 days from 1970-01-01) on which an event can lie, given how well the birth is known."""
-    frame = pl.DataFrame({"birth": birth_date, "precision": precision})
-    first = (
-        pl.when(pl.col("precision") == "year")
-        .then(pl.col("birth").dt.truncate("1y"))
-        .when(pl.col("precision") == "month")
-        .then(pl.col("birth").dt.truncate("1mo"))
-        .otherwise(pl.col("birth"))
-    )
-    return frame.select(first.to_physical()).to_series()
+def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int32]:
+    """The first day (n,), counted from 1970-01-01, on which an event can lie, given how well the birth (n,) is known."""
+    birth = birth_date.to_numpy().astype("datetime64[D]")
+    first = birth.copy()
+    for name, unit in (("year", "Y"), ("month", "M")):
+        known_so = (precision == name).to_numpy()
+        first[known_so] = birth[known_so].astype(f"datetime64[{unit}]")
+    return first.astype(np.int32)
 
 
 def outside(

@@ -152,7 +152,7 @@ def test_events_outside_the_window_both_ends_belong_to_it() -> None:
 def test_the_earliest_day_of_an_event_depends_on_how_well_the_birth_is_known() -> None:
     births = pl.Series([datetime.date(1950, 7, 1), datetime.date(1950, 3, 15), datetime.date(1950, 3, 20)])
     first = patients.earliest_day(births, pl.Series(["year", "month", "day"]))
-    days = [(datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat() for day in first]
+    days = [(datetime.date(1970, 1, 1) + datetime.timedelta(days=day)).isoformat() for day in first.tolist()]
     assert days == ["1950-01-01", "1950-03-01", "1950-03-20"]
 
 
