@@ -67,9 +67,12 @@ def main() -> None:
         folder = options.keep or Path(scratch)
         small = extract_of(options.baseline, folder, options.rows)
         large = extract_of(options.baseline, folder, options.rows * options.times)
+        many = f"{options.times:g} times the rows"
         runs = {
             "the same, first": measure(small, folder, "first", 0),
-            f"{options.times:g} times the rows": measure(large, folder, "large", 0),
+            many: measure(large, folder, "large", 0),
+            f"{many}, 32 buckets": measure(large, folder, "large_few", 32),
+            f"{many}, 1,024 buckets": measure(large, folder, "large_many", 1024),
             "the same, again": measure(small, folder, "again", 0),
             "32 buckets": measure(small, folder, "few", 32),
             "1,024 buckets": measure(small, folder, "many", 1024),
@@ -88,12 +91,16 @@ def main() -> None:
         )
         for name, run in runs.items()
     ]
-    many = runs["1,024 buckets"]["seconds"] / runs["32 buckets"]["seconds"] - 1
+    more = {
+        rows: runs[f"{name}1,024 buckets"]["seconds"] / runs[f"{name}32 buckets"]["seconds"] - 1
+        for name, rows in (("", options.rows), (f"{many}, ", options.rows * options.times))
+    }
+    costs = " and ".join(f"{cost:+.0%} on {rows:,.0f} rows" for rows, cost in more.items())
     text = (
         f"{options.rows:,.0f} rows, two workers; whole processes, imports included. Memory: proportional set size of all"
         " processes.\n\n"
         + results.table(("run", "buckets", "seconds", "of the base", *figures, "GB"), rows)
-        + f"\n\n1,024 buckets cost {many:+.0%} beside 32."
+        + f"\n\nBeside 32 buckets 1,024 cost {costs}."
         f" {runs['the same, first']['bytes_per_event']:.1f} bytes an event in the patient data set."
     )
     results.write("data_scale.py", "The data chain at scale", text)
