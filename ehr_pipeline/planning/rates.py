@@ -20,14 +20,14 @@ class Rate:
 
 _SCALE = "data_scale.py, 10 times the rows"
 STAGES = {
-    "raw_records": Rate("raw_records", 104.0, 3e8, 2, _SCALE),
-    "mapped_events": Rate("mapped_events", 36.7, 3e8, 2, _SCALE),
-    "vocabulary": Rate("vocabulary", 2.1, 3e8, 2, _SCALE),
-    "patient_dataset": Rate("patient_dataset", 15.1, 3e8, 2, _SCALE),
+    "raw_records": Rate("raw_records", 70.1, 3e8, 2, _SCALE),
+    "mapped_events": Rate("mapped_events", 13.3, 3e8, 2, _SCALE),
+    "vocabulary": Rate("vocabulary", 1.7, 3e8, 2, _SCALE),
+    "patient_dataset": Rate("patient_dataset", 9.9, 3e8, 2, _SCALE),
 }
 BYTES_PER_EVENT = 5.1
 """Of the patient data set (data_scale.py)."""
-RUN_GIGABYTES = 3.64
+RUN_GIGABYTES = 0.93
 """Of all processes of a run with two workers, for 300 million rows; more rows are reckoned to take no more (data_scale.py)."""
 CPU_TOKENS = 1888.0
 """Real tokens a second in training, preset `published`, float32, two cores (training.py)."""
