@@ -100,6 +100,8 @@ def main() -> None:
         found = {"agreement": same_as_exact(options.ours)} if options.exact else ours(options.ours, options.patients)
         options.told.write_text(json.dumps(found))
         return
+    if not options.baseline:
+        parser.error("--baseline is needed: its script makes the data")
     script = options.baseline / "spectral_baseline.py"
     parts = []
     with tempfile.TemporaryDirectory() as scratch:
