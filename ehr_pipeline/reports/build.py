@@ -53,7 +53,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     rows = cards.concept_tables(found, vocabulary, settings.top_concepts, settings.max_p, disclosure)
     evidence = read_json(inputs.artifacts["clusters"], "evidence.json")
     attributes = _attributes(inputs, clustered, settings)
-    points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
+    points = maps.places(clustered)
     effects = [audit.effect(name, values, labels, points, inputs.seed) for name, values in attributes.items()]
     vectors = _vectors(inputs, clustered)
     nearest = closest.closest(vectors, labels, found, vocabulary, settings.max_p, disclosure)
@@ -74,7 +74,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
         ],
         "key": upstream.key_figures(inputs, counted),
-        "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn),
+        "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
         **upstream.describe(inputs, counted, drawn),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
@@ -188,10 +188,16 @@ def _cards(
 
 
 def _evolution(
-    inputs: Inputs, clustered: pa.Table, numbers: NDArray[np.int64], disclosure: Disclosure, drawn: Path
+    inputs: Inputs,
+    clustered: pa.Table,
+    numbers: NDArray[np.int64],
+    disclosure: Disclosure,
+    drawn: Path,
+    most_marks: int,
 ) -> dict[str, Any] | None:
     """The trajectories, with their picture."""
-    told = evolution.describe(inputs.artifacts["patient_trajectories"], clustered, numbers, disclosure, drawn)
+    trajectories = inputs.artifacts["patient_trajectories"]
+    told = evolution.describe(trajectories, clustered, numbers, disclosure, drawn, most_marks)
     return told and told | {"picture": embedded(told["picture"])}
 
 

@@ -27,22 +27,6 @@ def test_what_is_left_of_a_total_is_guarded_too() -> None:
     assert RULE.share(10, 11) == ">9 %"
 
 
-def test_rare_categories_are_merged() -> None:
-    values = np.array(["a"] * 50 + ["b"] * 20 + ["c"] * 6 + ["d"] * 5)
-    assert dict(zip(*np.unique(RULE.merge_rare(values), return_counts=True), strict=True)) == {
-        "a": 50,
-        "b": 20,
-        "other": 11,
-    }
-
-
-def test_one_rare_category_takes_the_smallest_other_with_it() -> None:
-    values = np.array(["a"] * 50 + ["b"] * 20 + ["c"] * 3)
-    assert dict(zip(*np.unique(RULE.merge_rare(values), return_counts=True), strict=True)) == {"a": 50, "other": 23}
-    plain = np.array(["a"] * 50 + ["b"] * 20)
-    assert RULE.merge_rare(plain) is plain
-
-
 def test_categories_join_until_none_is_small() -> None:
     assert RULE.breakdown({"a": 500, "b": 3, "c": 40, "d": 0}) == {"a": 500, "b or c": 43}
     assert RULE.breakdown({"a": 4, "b": 3, "c": 2, "d": 70}) == {"a or b or c or d": 79}

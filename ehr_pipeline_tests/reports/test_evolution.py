@@ -36,7 +36,8 @@ def described(tmp_path: Path, flows: list[list[int]], others: int = 50) -> dict[
     ids = sorted(set(table.column("patient_id").to_pylist()))
     cluster = [int(NUMBERS[number % 3]) for number in range(len(ids))]
     clustered = pa.table({"patient_id": ids, "cluster": cluster, "x": np.arange(len(ids)), "y": np.ones(len(ids))})
-    found = evolution.describe(Artifact(tmp_path, {"counts": counts}), clustered, NUMBERS, RULE, tmp_path / "drawn")
+    artifact = Artifact(tmp_path, {"counts": counts})
+    found = evolution.describe(artifact, clustered, NUMBERS, RULE, tmp_path / "drawn", most_marks=60_000)
     assert found is not None
     return found
 
