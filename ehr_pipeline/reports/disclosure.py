@@ -41,6 +41,10 @@ class Disclosure:
         """Whether a count must not be shown."""
         return 0 < count < self.below
 
+    def told(self, sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Of which groups, by their sizes (K,), may be told (K,)."""
+        return sizes >= self.below
+
     def show(self, count: int, of: int | None = None) -> str:
         """A count as text: '1,234', or '<10'; '>1,224' where fewer than ten of a total `of` are left over."""
         if self.small(count):
@@ -60,14 +64,14 @@ class Disclosure:
         if self.small(count):
             return f"<{self.below}"
         nearest = (count + self.below // 2) // self.below * self.below
-        return f"about {nearest:,}" if self.below > 1 else f"{count:,}"
+        return f"about {nearest:,}" if count and self.below > 1 else f"{count:,}"
 
     def coarse(self, count: int, of: int) -> str:
-        """A share as text, in steps of at least as many patients as must not be told of."""
-        if not of or self.small(of):
+        """A share as text, in steps of at least as many patients as must not be told of; left out of fewer than two steps."""
+        if not of or of < 2 * self.below:
             return "–"
         step = max(1, math.ceil(100 * self.below / of))
-        return f"about {round(100 * count / of / step) * step} %"
+        return f"about {min(round(100 * count / of / step) * step, 100)} %"
 
     def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
         """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
@@ -134,7 +138,7 @@ class Disclosure:
         Trans. Knowl. Data Eng. 14(1)), so that neither can anybody be counted, nor a patient's place be found in two maps.
         """
         numbers, counts = np.unique(group, return_counts=True)
-        group = np.where(np.isin(group, numbers[counts < self.below]), OTHERS, group)
+        group = np.where(np.isin(group, numbers[~self.told(counts)]), OTHERS, group)
         fewest = max(self.below, -(-len(group) // most))
         places, drawn, apart = [np.empty((0, 2))], [np.empty(0, np.int64)], [np.empty(0, bool)]
         for number in np.unique(group).tolist():

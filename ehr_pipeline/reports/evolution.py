@@ -61,16 +61,18 @@ def describe(
     ):  # of a total that is told elsewhere, the few others would be left
         hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
-    picture = drawn / "trajectories.png"
     points, cluster = maps.places(clustered), clustered.column("cluster").to_numpy()
-    pictures.map_of_courses(
-        picture,
-        disclosure.marks(points, np.searchsorted(numbers, cluster), most_marks),
-        maps.centres(points, cluster, disclosure),
-        numbers,
-        _mean_courses(table, course, several[0], clustered, disclosure.below),
-        [(move.left, move.entered) for move in moves],
-    )
+    picture = None
+    if centres := maps.centres(points, cluster, disclosure):
+        picture = drawn / "trajectories.png"
+        pictures.map_of_courses(
+            picture,
+            disclosure.marks(points, np.searchsorted(numbers, cluster), most_marks),
+            centres,
+            numbers,
+            _mean_courses(table, course, several[0], clustered, disclosure.below),
+            [(move.left, move.entered) for move in moves],
+        )
     return {
         "years": f"{counts['years']:g}",
         "counted_from": COUNTED_FROM[counts["windows"]],

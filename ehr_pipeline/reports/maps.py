@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.cards import AGE_BANDS, band_name
-from ehr_pipeline.reports.disclosure import OTHERS, Disclosure, Marks
+from ehr_pipeline.reports.disclosure import OTHERS, Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
 
 TITLES = {
@@ -28,34 +28,41 @@ def draw(
     settings: ReportsSettings,
     disclosure: Disclosure,
     out: Path,
-) -> list[tuple[str, Path]]:
-    """Draw the map by cluster, where there are many patients by density, and by each attribute (n,). Returns names and files."""
+) -> dict[str, Path | None]:
+    """Draw the map by cluster, where there are many patients by density, and by each attribute (n,).
+
+    Returns the file of each; None where a map would tell nothing, since no cluster has a colour, or one group only of an attribute.
+    """
     points, cluster = places(clustered), clustered.column("cluster").to_numpy()
     numbers, labels = np.unique(cluster, return_inverse=True)
-
-    def marks(groups: NDArray[np.integer]) -> Marks:
-        return disclosure.marks(points, groups, settings.map_points)
-
-    drawn = [("cluster", out / "map_cluster.png")]
-    pictures.map_of_clusters(drawn[0][1], marks(labels), centres(points, cluster, disclosure), len(numbers))
+    drawn: dict[str, Path | None] = {"cluster": None}
+    if told := centres(points, cluster, disclosure):
+        drawn["cluster"] = out / "map_cluster.png"
+        marks = disclosure.marks(points, labels, settings.map_points)
+        pictures.map_of_clusters(drawn["cluster"], marks, told, len(numbers))
     if len(points) >= DENSE:
-        drawn.append(("density", out / "map_density.png"))
-        pictures.map_of_density(drawn[-1][1], points, disclosure.below)
+        drawn["density"] = out / "map_density.png"
+        pictures.map_of_density(drawn["density"], points, disclosure.below)
     for name, values in attributes.items():
-        title = TITLES.get(name, name.capitalize())
-        path = out / f"map_{name}.png"
-        if name == "age":
-            bands = np.searchsorted(AGE_BANDS[1:], values, side="right")
-            pictures.map_in_bands(path, marks(bands), [band_name(band) for band in range(len(AGE_BANDS))], title)
-        elif np.issubdtype(values.dtype, np.number):
-            edges = np.unique(np.quantile(values, (0.2, 0.4, 0.6, 0.8)).round())
-            bands = np.searchsorted(edges, values, side="right")
-            pictures.map_in_bands(path, marks(bands), _between(edges), title)
-        else:
-            names, coded = _most_frequent(values)
-            pictures.map_of_categories(path, marks(coded), names, title)
-        drawn.append((name, path))
+        names, coded, ordered = _groups(name, values)
+        marks = disclosure.marks(points, coded, settings.map_points)
+        drawn[name] = None
+        if len(np.unique(marks.group)) > 1:
+            path = drawn[name] = out / f"map_{name}.png"
+            title = TITLES.get(name, name.capitalize())
+            (pictures.map_in_bands if ordered else pictures.map_of_categories)(path, marks, names, title)
     return drawn
+
+
+def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.integer], bool]:
+    """The groups in which an attribute (n,) is drawn: their names, each value's place in them (n,), whether they are ordered."""
+    if name == "age":
+        bands = np.searchsorted(AGE_BANDS[1:], values, side="right")
+        return [band_name(band) for band in range(len(AGE_BANDS))], bands, True
+    if np.issubdtype(values.dtype, np.number):
+        edges = np.unique(np.quantile(values, (0.2, 0.4, 0.6, 0.8)).round())
+        return _between(edges), np.searchsorted(edges, values, side="right"), True
+    return *_most_frequent(values), False
 
 
 def places(clustered: pa.Table) -> NDArray[np.float64]:
@@ -68,8 +75,9 @@ def centres(
 ) -> dict[int, tuple[float, float]]:
     """The median place of each cluster (by its number) of which may be told; `points` (n, 2), `cluster` (n,)."""
     numbers, sizes = np.unique(cluster, return_counts=True)
-    told = numbers[sizes >= disclosure.below].tolist()
-    medians = {number: np.median(points[cluster == number], axis=0) for number in told}
+    medians = {
+        number: np.median(points[cluster == number], axis=0) for number in numbers[disclosure.told(sizes)].tolist()
+    }
     return {number: (float(x), float(y)) for number, (x, y) in medians.items()}
 
 

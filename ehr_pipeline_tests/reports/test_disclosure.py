@@ -40,6 +40,7 @@ def test_nested_numbers_of_patients_that_differ_by_few_are_rounded() -> None:
     assert RULE.about(2003) == "about 2,000"
     assert RULE.about(2005) == "about 2,010"
     assert RULE.about(3) == "<10"
+    assert RULE.about(0) == "0"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -80,4 +81,7 @@ def test_shares_of_categories_that_are_all_there_is() -> None:
 def test_coarse_shares_have_steps_of_as_many_patients_as_must_not_be_told_of() -> None:
     assert RULE.coarse(437, 2000) == "about 22 %"
     assert RULE.coarse(33, 50) == "about 60 %"
-    assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == "–"
+    assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == RULE.coarse(16, 16) == "–"
+    assert RULE.coarse(19, 20) == "about 100 %"
+    assert RULE.coarse(35, 35) == "about 87 %", "as near as steps of ten patients come"
+    assert RULE.coarse(15, 15) == "–", "no share in steps of more than half is one"

@@ -108,9 +108,10 @@ def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
     region = np.array(["North"] * 150 + ["South"] * (n - 150 - 4) + ["Isles"] * 4)
     age = np.array([30] * (n - 80) + [70] * 73 + [85] * 7)
     year = np.array([2001] * (n - 8) + [2009] * 8)
-    attributes = {"region": region, "age": age, "year": year}
-    maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
-    clusters, regions, ages, years = drawn
+    attributes = {"region": region, "age": age, "year": year, "sex": np.array(["F"] * (n - 3) + ["M"] * 3)}
+    files = maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
+    assert [name for name, path in files.items() if path is None] == ["year", "sex"], "they would have one colour"
+    clusters, regions, ages = drawn
     palette = [rgb(colour) for colour in drawing.colours(4)]
     shown = marks_by_colour(clusters)
     assert set(shown) == {*palette[:2], pictures.REST}
@@ -120,7 +121,12 @@ def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
     assert [text.get_text() for text in regions.get_legend().get_texts()] == ["North", "South"]
     assert set(marks_by_colour(regions)) == {rgb(colour) for colour in np.array(drawing.colours(3))[1:]}
     assert [text.get_text() for text in ages.get_legend().get_texts()] == ["18–39", "60–79"]
-    assert [text.get_text() for text in years.get_legend().get_texts()] == ["2001 and over"]
+
+
+def test_without_a_cluster_to_tell_of_there_is_no_map(drawn: list[Any], tmp_path: Path) -> None:
+    files = maps.draw({}, cohort([5, 6, 7]), ReportsSettings(), RULE, tmp_path)
+    assert files == {"cluster": None}
+    assert not drawn
 
 
 def test_the_rarest_of_many_categories_are_others(drawn: list[Any], tmp_path: Path) -> None:
