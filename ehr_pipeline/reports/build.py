@@ -23,6 +23,7 @@ from ehr_pipeline.reports import (
     agreement,
     audit,
     cards,
+    chosen,
     closest,
     enrichment,
     evolution,
@@ -32,6 +33,7 @@ from ehr_pipeline.reports import (
     page,
     pictures,
     record,
+    sureness,
     tables,
     upstream,
 )
@@ -84,6 +86,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
+        "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
+        "chosen": chosen.chosen(inputs, settings),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
         "seed": inputs.seed,
@@ -176,6 +180,7 @@ def _cards(
         card |= {
             "number": number,
             "stability": trust["clusters"][str(number)],
+            "sureness": sureness.stability(trust["clusters"][str(number)]),
             "title": cards.title(table),
             "over": [row for row in table if row.over and not card["hidden"]],
             "under": [row for row in table if not row.over and not card["hidden"]],

@@ -60,6 +60,12 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     assert {f"cluster-{number}" for number in range(1, 9)} <= set(text.ids)
     assert len(set(text.ids)) == len(text.ids)
     assert "36,058" in words
+    assert "8 clusters were asked for. Among 2 to " in words
+    assert "From half a record it is recognised for" in words
+    assert re.search(
+        r"Of [\d,]+ rows of events, [\d,]+ \([\d.]+ %\) are in the patient data set. The largest loss", words
+    )
+    assert re.search(r"Visits that a patient has at least\s+3\b", words)
     assert "sentinel date" in words
 
 
