@@ -18,6 +18,6 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ("Appearances (patient and day) that a concept has at least", f"{vocabulary['min_appearances']:,}"),
         ("Patient vectors: preset", str(inputs.settings["patient_embeddings"]["preset"])),
         ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
-        ("Patients under whom nothing is told", str(reports.suppress_below)),
+        ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
         ("Seed of all that is random", str(inputs.seed)),
     ]
