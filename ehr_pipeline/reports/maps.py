@@ -37,18 +37,17 @@ def draw(
     numbers, labels = np.unique(cluster, return_inverse=True)
     drawn: dict[str, Path | None] = {"cluster": None}
     if told := centres(points, cluster, disclosure):
-        drawn["cluster"] = out / "map_cluster.png"
-        marks = disclosure.marks(points, labels, settings.map_points)
-        pictures.map_of_clusters(drawn["cluster"], marks, told, len(numbers))
+        drawn["cluster"] = path = out / "map_cluster.png"
+        pictures.map_of_clusters(path, disclosure.marks(points, labels, settings.map_points), told, len(numbers))
     if len(points) >= DENSE:
-        drawn["density"] = out / "map_density.png"
-        pictures.map_of_density(drawn["density"], points, disclosure.below)
+        drawn["density"] = path = out / "map_density.png"
+        pictures.map_of_density(path, points, disclosure.below)
     for name, values in attributes.items():
         names, coded, ordered = _groups(name, values)
         marks = disclosure.marks(points, coded, settings.map_points)
         drawn[name] = None
         if len(np.unique(marks.group)) > 1:
-            path = drawn[name] = out / f"map_{name}.png"
+            drawn[name] = path = out / f"map_{name}.png"
             title = TITLES.get(name, name.capitalize())
             (pictures.map_in_bands if ordered else pictures.map_of_categories)(path, marks, names, title)
     return drawn
