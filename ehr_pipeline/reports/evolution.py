@@ -76,6 +76,9 @@ def describe(
     return {
         "years": f"{counts['years']:g}",
         "counted_from": COUNTED_FROM[counts["windows"]],
+        "drawn": disclosure.about(patients["kept"] + patients["dropped"]["fewer_than_two_windows"])
+        if patients["dropped"]["not_drawn"]
+        else "",
         "patients": disclosure.about(patients["kept"]),
         "too_few": disclosure.about(patients["dropped"]["fewer_than_two_windows"]),
         "windows": disclosure.about(counts["kept"]),
