@@ -16,6 +16,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "encoder_checkpoint": "2",
     "patient_embeddings": "3",
     "clusters": "3",
+    "cluster_reports": "2",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")

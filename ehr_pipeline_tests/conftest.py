@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ehr_pipeline import settings
+from ehr_pipeline import drawing, settings
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.pipeline import Pipeline
@@ -57,6 +58,22 @@ def steady(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFacto
     from ehr_pipeline_tests.growing import base
 
     return base(tiny, extract, tmp_path_factory.mktemp("steady"))
+
+
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The axes of every picture that is drawn."""
+    found: list[Any] = []
+    figure = drawing.figure
+
+    @contextmanager
+    def kept(*arguments: Any, **named: Any) -> Iterator[Any]:
+        with figure(*arguments, **named) as one:
+            yield one
+            found.extend(one.axes)
+
+    monkeypatch.setattr(drawing, "figure", kept)
+    return found
 
 
 def unpublished(folder: Path) -> Artifact:

@@ -128,7 +128,8 @@ def test_what_the_message_advises_gives_a_page_that_betrays_nobody(trained: Path
     embedded(pipeline)
     words = page(pipeline)
     assert "Too few patients to test whether the clusters mean anything." in words
-    assert "This cluster is too small to be described" in words
+    assert "fewer than 10 patients each: too few to be described without risk to them" in words
+    assert not [share for share in re.findall(r"about (\d+) %", words) if int(share) > 100]
     assert not re.search(r"\b[1-9] patients\b", words)
 
 

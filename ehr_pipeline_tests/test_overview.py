@@ -3,37 +3,18 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 
-from ehr_pipeline import drawing, overview, schemas
+from ehr_pipeline import overview, schemas
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.pipeline import Pipeline
 
 BELOW = 10
-
-
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """The axes of every picture that is drawn."""
-    found: list[Any] = []
-    figure = drawing.figure
-
-    @contextmanager
-    def kept(*arguments: Any, **named: Any) -> Iterator[Any]:
-        with figure(*arguments, **named) as one:
-            yield one
-            found.extend(one.axes)
-
-    monkeypatch.setattr(drawing, "figure", kept)
-    return found
 
 
 def test_no_bar_of_the_follow_up_stands_for_few(drawn: list[Any], tmp_path: Path) -> None:

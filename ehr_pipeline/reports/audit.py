@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 BANDS = {"η²": (0.01, 0.06, 0.14), "Cramér's V": (0.1, 0.3, 0.5)}
 RESAMPLES = 200
+MAX_P = 0.05  # of the permutation test, up to which an effect is more than chance
 RECORDING = ("concepts", "practice", "year")
 """Attributes that tell of how, where and when was recorded, not of the patient."""
 WORDS = {
@@ -39,9 +40,16 @@ class Effect:
     """Share of the variance that attribute and place on the map have in common (see `on_the_map`)."""
 
     @property
+    def chance(self) -> bool:
+        """Whether chance alone may well give such an effect: few patients in many clusters differ without any reason."""
+        return self.p is not None and self.p > MAX_P
+
+    @property
     def words(self) -> str:
-        """The size of the effect in a word."""
-        return "undefined" if self.value is None else in_words(self.value, self.measure)
+        """The size of the effect in a word; 'by chance' where permuted clusters have it as well."""
+        if self.value is None:
+            return "undefined"
+        return "by chance" if self.chance else in_words(self.value, self.measure)
 
     @property
     def name(self) -> str:
@@ -53,6 +61,8 @@ class Effect:
         """What the effect means, in plain words."""
         if self.value is None:
             return f"Nothing can be said of {self.name}: it does not vary in this cohort."
+        if self.chance:
+            return f"The clusters tell no more about {self.name} than chance would."
         if self.measure == "η²":
             return f"{100 * self.value:.0f} % of the variation in {self.name} lies between the clusters."
         tells = {"negligible": "next to nothing", "small": "little", "medium": "a good deal", "large": "a great deal"}

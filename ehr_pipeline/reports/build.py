@@ -23,6 +23,7 @@ from ehr_pipeline.reports import (
     agreement,
     audit,
     cards,
+    chosen,
     closest,
     enrichment,
     evolution,
@@ -32,6 +33,7 @@ from ehr_pipeline.reports import (
     page,
     pictures,
     record,
+    sureness,
     tables,
     upstream,
 )
@@ -49,15 +51,19 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
     clustered = schemas.read(inputs.artifacts["clusters"].file("clusters.arrow"))
     numbers, labels = np.unique(clustered.column("cluster").to_numpy(), return_inverse=True)
-    found = enrichment.test(_counts(inputs, clustered, vocabulary), labels)
-    rows = cards.concept_tables(found, vocabulary, settings.top_concepts, settings.max_p, disclosure)
+    counts, sizes = _counts(inputs, clustered, vocabulary), np.bincount(labels)
+    found = enrichment.test(counts, labels, len(numbers))
+    told = disclosure.told(sizes)
+    # The page compares described clusters with each other: with all patients, totals would tell how many are in the hidden ones.
+    own = found if told.all() else enrichment.test(counts[told[labels]], labels[told[labels]], len(numbers))
+    rows = cards.concept_tables(own, vocabulary, settings.top_concepts, settings.max_p, disclosure)
     evidence = read_json(inputs.artifacts["clusters"], "evidence.json")
     attributes = _attributes(inputs, clustered, settings)
-    points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
+    points = maps.places(clustered)
     effects = [audit.effect(name, values, labels, points, inputs.seed) for name, values in attributes.items()]
     vectors = _vectors(inputs, clustered)
-    nearest = closest.closest(vectors, labels, found, vocabulary, settings.max_p, disclosure)
-    counted = _counted(inputs, found.cluster_patients.tolist(), disclosure)
+    nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
+    counted = _counted(inputs, sizes.tolist(), disclosure)
     drawn = out / "notes"
     content = {
         "title": settings.title,
@@ -69,17 +75,19 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "warnings": audit.warnings(effects),
         "mirrored": _mirrored(effects),
         "clusters": _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn),
-        "maps": [
-            {"name": name, "picture": embedded(path)}
-            for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn)
-        ],
+        "maps": {
+            name: path and embedded(path)
+            for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn).items()
+        },
         "key": upstream.key_figures(inputs, counted),
-        "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn),
+        "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
         **upstream.describe(inputs, counted, drawn),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
+        "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
+        "chosen": chosen.chosen(inputs, settings),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
         "seed": inputs.seed,
@@ -163,13 +171,16 @@ def _cards(
     disclosure: Disclosure,
     drawn: Path,
 ) -> list[dict[str, Any]]:
+    sizes = np.bincount(labels)
+    told = int(sizes[disclosure.told(sizes)].sum())
     evidence, trust = (read_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
     shown = []
     for label, (number, table) in enumerate(zip(numbers.tolist(), rows, strict=True)):
-        card = cards.describe(clustered, labels == label, disclosure)
+        card = cards.describe(clustered, labels == label, told, disclosure)
         card |= {
             "number": number,
             "stability": trust["clusters"][str(number)],
+            "sureness": sureness.stability(trust["clusters"][str(number)]),
             "title": cards.title(table),
             "over": [row for row in table if row.over and not card["hidden"]],
             "under": [row for row in table if not row.over and not card["hidden"]],
@@ -188,11 +199,17 @@ def _cards(
 
 
 def _evolution(
-    inputs: Inputs, clustered: pa.Table, numbers: NDArray[np.int64], disclosure: Disclosure, drawn: Path
+    inputs: Inputs,
+    clustered: pa.Table,
+    numbers: NDArray[np.int64],
+    disclosure: Disclosure,
+    drawn: Path,
+    most_marks: int,
 ) -> dict[str, Any] | None:
     """The trajectories, with their picture."""
-    told = evolution.describe(inputs.artifacts["patient_trajectories"], clustered, numbers, disclosure, drawn)
-    return told and told | {"picture": embedded(told["picture"])}
+    trajectories = inputs.artifacts["patient_trajectories"]
+    told = evolution.describe(trajectories, clustered, numbers, disclosure, drawn, most_marks)
+    return told and told | {"picture": told["picture"] and embedded(told["picture"])}
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:

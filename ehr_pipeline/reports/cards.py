@@ -128,8 +128,8 @@ def p_text(log_p: float) -> str:
     return "10" + str(math.floor(log_p / math.log(10))).translate(SUPERSCRIPT)
 
 
-def describe(people: pa.Table, member: NDArray[np.bool_], disclosure: Disclosure) -> dict[str, Any]:
-    """Size, ages, sex, amount of record and diseases of one cluster, as text."""
+def describe(people: pa.Table, member: NDArray[np.bool_], told: int, disclosure: Disclosure) -> dict[str, Any]:
+    """Size, ages, sex, amount of record and diseases of one cluster, as text; `told` patients are in described clusters."""
     rows = people.filter(pa.array(member))
     size = rows.num_rows
     if disclosure.small(size):
@@ -146,7 +146,7 @@ def describe(people: pa.Table, member: NDArray[np.bool_], disclosure: Disclosure
     return {
         "size": disclosure.show(size),
         "hidden": False,
-        "share": disclosure.share(size, people.num_rows),
+        "share": disclosure.share(size, told),
         "age": f"{quarters[0]} ({quarters[1]}–{quarters[2]})",
         "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",

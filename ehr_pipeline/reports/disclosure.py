@@ -1,13 +1,31 @@
 """Disclosure control in one place: small counts of patients are never shown outside the data artifacts."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+OTHERS = -1
+"""The group of patients whose own group is not told."""
+FAR = 0.05
+"""Of the longer side of a map: what is no longer the neighbourhood of a mark."""
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What a map may show of patients: marks, each of which stands for neighbours of one group."""
+
+    places: NDArray[np.float64]
+    """Of the marks (m, 2): the mean place of those patients who lie in the middle."""
+    group: NDArray[np.int64]
+    """Of the marks (m,); `OTHERS` for the small groups together."""
+    apart: NDArray[np.bool_]
+    """Whether half of a mark's patients lie further from the middle than `FAR` of the map (m,): then nobody need be there."""
+    fewest: int
+    """Patients for whom a mark stands at least."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +40,10 @@ class Disclosure:
     def small(self, count: int) -> bool:
         """Whether a count must not be shown."""
         return 0 < count < self.below
+
+    def told(self, sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Of which groups, by their sizes (K,), may be told (K,)."""
+        return sizes >= self.below
 
     def show(self, count: int, of: int | None = None) -> str:
         """A count as text: '1,234', or '<10'; '>1,224' where fewer than ten of a total `of` are left over."""
@@ -42,14 +64,14 @@ class Disclosure:
         if self.small(count):
             return f"<{self.below}"
         nearest = (count + self.below // 2) // self.below * self.below
-        return f"about {nearest:,}" if self.below > 1 else f"{count:,}"
+        return f"about {nearest:,}" if count and self.below > 1 else f"{count:,}"
 
     def coarse(self, count: int, of: int) -> str:
-        """A share as text, in steps of at least as many patients as must not be told of."""
-        if not of or self.small(of):
+        """A share as text, in steps of at least as many patients as must not be told of; left out of fewer than two steps."""
+        if not of or of < 2 * self.below:
             return "–"
         step = max(1, math.ceil(100 * self.below / of))
-        return f"about {round(100 * count / of / step) * step} %"
+        return f"about {min(round(100 * count / of / step) * step, 100)} %"
 
     def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
         """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
@@ -108,19 +130,57 @@ class Disclosure:
         hidden: NDArray[np.bool_] = listed & ~shown
         return hidden
 
-    def merge_rare(self, values: NDArray[Any]) -> NDArray[Any]:
-        """Categories with few patients become one, 'other'; if that is still small, it joins the most frequent one's rest."""
-        names, counts = np.unique(values, return_counts=True)
-        rare = names[counts < self.below]
-        if not len(rare):
-            return values
-        merged = np.where(np.isin(values, rare), "other", values.astype(object)).astype(str)
-        left = int((merged == "other").sum())
-        if left < self.below and len(names) > len(rare):
-            smallest = min(
-                (count, name)
-                for name, count in zip(names.tolist(), counts.tolist(), strict=True)
-                if count >= self.below
-            )[1]
-            merged = np.where(merged == smallest, "other", merged)
-        return merged
+    def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int) -> Marks:
+        """What a map may show of patients at places (n, 2) in groups (n,): about `most` marks at most.
+
+        Groups of fewer than `below` patients are pooled as `OTHERS`, which are not drawn either where all of them together are so
+        few. The patients of a group are joined with their neighbours (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE
+        Trans. Knowl. Data Eng. 14(1)), so that neither can anybody be counted, nor a patient's place be found in two maps.
+        """
+        numbers, counts = np.unique(group, return_counts=True)
+        group = np.where(np.isin(group, numbers[~self.told(counts)]), OTHERS, group)
+        fewest = max(self.below, -(-len(group) // most))
+        places, drawn, apart = [np.empty((0, 2))], [np.empty(0, np.int64)], [np.empty(0, bool)]
+        for number in np.unique(group).tolist():
+            own = points[group == number].astype(np.float64)
+            if len(own) >= self.below:
+                marks, away = _joined(own, fewest)
+                places.append(marks)
+                drawn.append(np.full(len(marks), number))
+                apart.append(away > FAR * np.ptp(points, axis=0).max())
+        return Marks(np.concatenate(places), np.concatenate(drawn), np.concatenate(apart), self.below)
+
+
+def _joined(points: NDArray[np.float64], fewest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The marks (m, 2) of the patients of a group (n, 2), and how far half of each one's patients are from their median (m,)."""
+    if fewest == 1:
+        return points, np.zeros(len(points))
+    marks, away = [], []
+    for part in _parts(points, fewest):
+        middle = np.median(part, axis=0)
+        distance = np.linalg.norm(part - middle, axis=1)
+        nearer = np.argsort(distance, kind="stable")[: max(len(part) // 2, 2)]
+        marks.append(part[nearer].mean(0))  # the median itself may be a patient's place
+        away.append(np.median(distance))
+    return np.array(marks), np.array(away)
+
+
+def _parts(points: NDArray[np.float64], fewest: int) -> Iterator[NDArray[np.float64]]:
+    """Neighbours together: parts of at least `fewest` points (n, 2), and fewer than twice as many; one part where there are fewer.
+
+    Halved again and again along the wider side, at the widest gap of the middle half, so that islands stay apart.
+    """
+    waiting = [points]
+    while waiting:
+        part = waiting.pop()
+        if len(part) < 2 * fewest:
+            yield part
+            continue
+        wider = np.ptp(part, axis=0).argmax()
+        part = part[np.argsort(part[:, wider], kind="stable")]
+        side = part[:, wider]
+        margin = max(fewest, len(part) // 4)
+        gaps = np.diff(side[margin - 1 : len(part) - margin + 1])
+        middle = len(gaps) // 2
+        cut = margin + (int(gaps.argmax()) if gaps.max() > gaps[middle] else middle)
+        waiting += [part[cut:], part[:cut]]

@@ -55,12 +55,11 @@ class Enrichment:
         return wanted
 
 
-def test(counts: csr_array, labels: NDArray[np.int64]) -> Enrichment:
-    """Test every concept in every cluster.
+def test(counts: csr_array, labels: NDArray[np.int64], clusters: int) -> Enrichment:
+    """Test every concept in each of K `clusters`; one without a patient has no effect.
 
     `counts` (n, V) are visits of each patient with each concept, `labels` (n,) clusters from 0.
     """
-    clusters = int(labels.max()) + 1
     member = csr_array((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(clusters, len(labels)))
     occurrences = np.asarray((member @ counts).todense(), np.int64).reshape(clusters, -1)
     patients = np.asarray((member @ (counts > 0).astype(np.float64)).todense(), np.int64).reshape(clusters, -1)
@@ -71,7 +70,8 @@ def test(counts: csr_array, labels: NDArray[np.int64]) -> Enrichment:
     log_p, log_p_patients = log_p_of(statistic), log_p_of(statistic_patients)
     log_q = np.zeros_like(log_p)
     occurs = occurrences.sum(0) > 0
-    log_q[:, occurs] = benjamini_hochberg(log_p[:, occurs])
+    if occurs.any():
+        log_q[:, occurs] = benjamini_hochberg(log_p[:, occurs])
     return Enrichment(occurrences, patients, size, log_p, log_p_patients, ratio, over, log_q)
 
 

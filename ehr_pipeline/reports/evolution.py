@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reports import pictures, tabulate
+from ehr_pipeline.reports import maps, pictures, tabulate
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.trajectories.build import FOLDER
@@ -35,9 +35,17 @@ class Move:
 
 
 def describe(
-    trajectories: Artifact, clustered: pa.Table, numbers: NDArray[np.int64], disclosure: Disclosure, drawn: Path
+    trajectories: Artifact,
+    clustered: pa.Table,
+    numbers: NDArray[np.int64],
+    disclosure: Disclosure,
+    drawn: Path,
+    most_marks: int,
 ) -> dict[str, Any] | None:
-    """What the page shows of the trajectories; None where there are none. `numbers` (K,) are those of the clusters."""
+    """What the page shows of the trajectories; None where there are none. `numbers` (K,) are those of the clusters.
+
+    The picture has about `most_marks` marks at most.
+    """
     counts = trajectories.counts
     if counts["windows"] == "off":
         return None
@@ -53,16 +61,24 @@ def describe(
     ):  # of a total that is told elsewhere, the few others would be left
         hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
-    picture = drawn / "trajectories.png"
-    arrows = [(int(np.searchsorted(numbers, m.left)), int(np.searchsorted(numbers, m.entered))) for m in moves]
-    places = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)
-    cluster = np.searchsorted(numbers, clustered.column("cluster").to_numpy())
-    pictures.map_of_courses(
-        picture, places, cluster, numbers, _mean_courses(table, course, several[0], clustered, disclosure.below), arrows
-    )
+    points, cluster = maps.places(clustered), clustered.column("cluster").to_numpy()
+    picture = None
+    if centres := maps.centres(points, cluster, disclosure):
+        picture = drawn / "trajectories.png"
+        pictures.map_of_courses(
+            picture,
+            disclosure.marks(points, np.searchsorted(numbers, cluster), most_marks),
+            centres,
+            numbers,
+            _mean_courses(table, course, several[0], clustered, disclosure.below),
+            [(move.left, move.entered) for move in moves],
+        )
     return {
         "years": f"{counts['years']:g}",
         "counted_from": COUNTED_FROM[counts["windows"]],
+        "drawn": disclosure.about(patients["kept"] + patients["dropped"]["fewer_than_two_windows"])
+        if patients["dropped"]["not_drawn"]
+        else "",
         "patients": disclosure.about(patients["kept"]),
         "too_few": disclosure.about(patients["dropped"]["fewer_than_two_windows"]),
         "windows": disclosure.about(counts["kept"]),

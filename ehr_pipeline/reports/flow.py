@@ -11,6 +11,7 @@ from typing import Any
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.reasons import in_words
 
 # What is counted at each stage: (asset, key of the counts or '' for the top, words, whether patients are counted).
 STAGES = (
@@ -62,9 +63,8 @@ class Counted:
     def lost(self, dropped: Mapping[str, int], patients: bool = False) -> Lost:
         """What was dropped, by reason in words; reasons with few rows are joined."""
         show = self.person if patients else self.disclosure.show
-        return tuple(
-            (reason.replace("_", " "), show(number)) for reason, number in self.disclosure.breakdown(dropped).items()
-        )
+        told = {in_words(reason, patients): number for reason, number in dropped.items()}
+        return tuple((reason, show(number)) for reason, number in self.disclosure.breakdown(told).items())
 
 
 def rows(counted: Counted) -> Iterator[dict[str, Any]]:
@@ -121,6 +121,29 @@ def events(counted: Counted) -> list[Step]:
         Step("events of the vocabulary", show(vocabulary["kept"]), (*within, *counted.lost(left))),
         Step("events in the data set", show(dataset["kept"])),
     ]
+
+
+def summary(counted: Counted) -> str:
+    """How much of the event rows reaches the data set, and what most of the others were lost for."""
+    counts, disclosure = counted.counts, counted.disclosure
+    dataset, read = counts["patient_dataset"], counts["raw_records"]["rows_in"]
+    lost: dict[str, int] = {}
+    for dropped in (
+        counts["raw_records"]["dropped"],
+        counts["mapped_events"]["dropped"],
+        counts["vocabulary"]["events"]["dropped"],
+        {reason: number for reason, number in dataset["dropped"].items() if reason != "not_in_vocabulary"},
+    ):
+        for reason, number in dropped.items():
+            lost[in_words(reason)] = lost.get(in_words(reason), 0) + number
+    told = (
+        f"Of {disclosure.show(read)} rows of events, {disclosure.show(dataset['kept'])}"
+        f" ({disclosure.share(dataset['kept'], read)}) are in the patient data set."
+    )
+    most = max(lost, key=lambda reason: lost[reason], default="")
+    if not most or disclosure.small(lost[most]) or not lost[most]:
+        return told
+    return f"{told} The largest loss: {disclosure.show(lost[most])} ({disclosure.share(lost[most], read)}), {most}."
 
 
 def totals(records: list[Artifact]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.cards import AGE_BANDS, band_name
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.disclosure import OTHERS, Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
 
 TITLES = {
@@ -18,7 +18,7 @@ TITLES = {
     "age": "Age at the last visit (years)",
     "year": "Year of the first disease record",
 }
-MOST_CATEGORIES = 12  # that colours can tell apart; the less frequent ones are 'other'
+MOST_CATEGORIES = 12  # that colours can tell apart; the less frequent ones are 'others'
 DENSE = 5_000  # patients, from which on a map of density is drawn as well
 
 
@@ -28,34 +28,56 @@ def draw(
     settings: ReportsSettings,
     disclosure: Disclosure,
     out: Path,
-) -> list[tuple[str, Path]]:
-    """Draw the map by cluster, where there are many patients by density, and by each attribute (n,). Returns names and files."""
-    keep = np.arange(clustered.num_rows)
-    if len(keep) > settings.map_points:
-        keep = np.sort(np.random.default_rng(0x3AB).choice(keep, settings.map_points, replace=False))
-    points = np.stack([clustered.column(name).to_numpy() for name in "xy"], axis=1)[keep]
-    cluster = clustered.column("cluster").to_numpy()[keep]
-    drawn = [("cluster", out / "map_cluster.png")]
-    pictures.map_of_clusters(drawn[0][1], points, cluster)
-    if len(keep) >= DENSE:
-        drawn.append(("density", out / "map_density.png"))
-        pictures.map_of_density(drawn[-1][1], points, disclosure.below)
+) -> dict[str, Path | None]:
+    """Draw the map by cluster, where there are many patients by density, and by each attribute (n,).
+
+    Returns the file of each; None where a map would tell nothing, since no cluster has a colour, or one group only of an attribute.
+    """
+    points, cluster = places(clustered), clustered.column("cluster").to_numpy()
+    numbers, labels = np.unique(cluster, return_inverse=True)
+    drawn: dict[str, Path | None] = {"cluster": None}
+    if told := centres(points, cluster, disclosure):
+        drawn["cluster"] = path = out / "map_cluster.png"
+        pictures.map_of_clusters(path, disclosure.marks(points, labels, settings.map_points), told, len(numbers))
+    if len(points) >= DENSE:
+        drawn["density"] = path = out / "map_density.png"
+        pictures.map_of_density(path, points, disclosure.below)
     for name, values in attributes.items():
-        title = TITLES.get(name, name.capitalize())
-        path = out / f"map_{name}.png"
-        values = values[keep]
-        if name == "age":
-            names = [band_name(band) for band in range(len(AGE_BANDS))]
-            bands = np.searchsorted(AGE_BANDS[1:], values, side="right")
-            pictures.map_in_bands(path, points, bands, names, title)
-        elif np.issubdtype(values.dtype, np.number):
-            edges = np.unique(np.quantile(values, (0.2, 0.4, 0.6, 0.8)).round())
-            bands = np.searchsorted(edges, values, side="right")
-            pictures.map_in_bands(path, points, bands, _between(edges), title)
-        else:
-            pictures.map_of_categories(path, points, _most_frequent(disclosure.merge_rare(values)), title)
-        drawn.append((name, path))
+        names, coded, ordered = _groups(name, values)
+        marks = disclosure.marks(points, coded, settings.map_points)
+        drawn[name] = None
+        if len(np.unique(marks.group)) > 1:
+            drawn[name] = path = out / f"map_{name}.png"
+            title = TITLES.get(name, name.capitalize())
+            (pictures.map_in_bands if ordered else pictures.map_of_categories)(path, marks, names, title)
     return drawn
+
+
+def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.integer], bool]:
+    """The groups in which an attribute (n,) is drawn: their names, each value's place in them (n,), whether they are ordered."""
+    if name == "age":
+        bands = np.searchsorted(AGE_BANDS[1:], values, side="right")
+        return [band_name(band) for band in range(len(AGE_BANDS))], bands, True
+    if np.issubdtype(values.dtype, np.number):
+        edges = np.unique(np.quantile(values, (0.2, 0.4, 0.6, 0.8)).round())
+        return _between(edges), np.searchsorted(edges, values, side="right"), True
+    return *_most_frequent(values), False
+
+
+def places(clustered: pa.Table) -> NDArray[np.float64]:
+    """Where patients lie on the map (n, 2)."""
+    return np.stack([clustered.column(name).to_numpy().astype(np.float64) for name in "xy"], axis=1)
+
+
+def centres(
+    points: NDArray[np.float64], cluster: NDArray[np.integer], disclosure: Disclosure
+) -> dict[int, tuple[float, float]]:
+    """The median place of each cluster (by its number) of which may be told; `points` (n, 2), `cluster` (n,)."""
+    numbers, sizes = np.unique(cluster, return_counts=True)
+    medians = {
+        number: np.median(points[cluster == number], axis=0) for number in numbers[disclosure.told(sizes)].tolist()
+    }
+    return {number: (float(x), float(y)) for number, (x, y) in medians.items()}
 
 
 def _between(edges: NDArray[np.float64]) -> list[str]:
@@ -68,9 +90,12 @@ def _between(edges: NDArray[np.float64]) -> list[str]:
     ]
 
 
-def _most_frequent(values: NDArray[Any]) -> NDArray[Any]:
-    names, counts = np.unique(values, return_counts=True)
+def _most_frequent(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Names, and the place (n,) of each value in them; `OTHERS` where it is not among the most frequent."""
+    names, coded, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) <= MOST_CATEGORIES:
-        return values
-    rare = names[np.argsort(-counts, kind="stable")[MOST_CATEGORIES - 1 :]]
-    return np.where(np.isin(values, rare), "other", values)
+        return [str(name) for name in names], coded
+    kept = np.sort(np.argsort(-counts, kind="stable")[: MOST_CATEGORIES - 1])
+    place = np.full(len(names), OTHERS)
+    place[kept] = np.arange(len(kept))
+    return [str(name) for name in names[kept]], place[coded]

@@ -1,5 +1,6 @@
-"""Pictures of the report."""
+"""Pictures of the report. Maps get marks, never patients (`Disclosure.marks`)."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,21 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline import drawing
+from ehr_pipeline.reports.disclosure import OTHERS, Marks
 
 Points = NDArray[np.float64]
+Colours = NDArray[np.float64]
+"""Red, green and blue (K, 3) of groups."""
+Place = tuple[float, float]
+REST = (0.25, 0.25, 0.25)
+"""The colour of `OTHERS`."""
 
 
-def map_of_clusters(path: Path, points: Points, cluster: NDArray[np.integer]) -> None:
-    """The map of patients (n, 2) coloured by cluster (n,), with their numbers on it."""
-    names = np.unique(cluster)
+def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clusters: int) -> None:
+    """The map of patients coloured by cluster, with the numbers of those whose centre is told. The marks' groups count from 0."""
     with drawing.figure(path, width=7.5, height=6) as figure:
         axes = _map_axes(figure, "Clusters")
-        colours = np.array([colour[:3] for colour in drawing.colours(len(names))])
-        _scatter(axes, points, c=colours[np.searchsorted(names, cluster)])
-        for number in names:
-            x, y = np.median(points[cluster == number], axis=0)
-            box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
-            axes.text(x, y, str(number), ha="center", va="center", fontsize=10, fontweight="bold", bbox=box)
+        _scatter(axes, marks, _rgb(drawing.colours(clusters)))
+        box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
+        words = {"ha": "center", "va": "center", "fontsize": 10, "fontweight": "bold", "bbox": box}
+        for number, place in centres.items():  # above its centre, where the only mark of a small cluster may lie
+            axes.annotate(str(number), place, xytext=(0, 10), textcoords="offset points", **words)
 
 
 def map_of_density(path: Path, points: Points, fewest: int) -> None:
@@ -32,41 +37,37 @@ def map_of_density(path: Path, points: Points, fewest: int) -> None:
         figure.colorbar(cells, ax=axes, shrink=0.8)
 
 
-def map_in_bands(path: Path, points: Points, band: NDArray[np.integer], names: list[str], title: str) -> None:
-    """The map coloured by bands (n,) of a number, of which `names` tell the bounds, from low to high."""
+def map_in_bands(path: Path, marks: Marks, names: list[str], title: str) -> None:
+    """The map coloured by bands of a number; the marks' groups are places in `names`, which tell the bounds from low to high."""
     from matplotlib import colormaps
 
-    colours = colormaps["viridis"](np.linspace(0.05, 0.95, len(names)))[:, :3]
-    _map_with_legend(path, points, band, names, colours, title)
+    _map_with_legend(path, marks, names, colormaps["viridis"](np.linspace(0.05, 0.95, len(names)))[:, :3], title)
 
 
-def map_of_categories(path: Path, points: Points, values: NDArray[Any], title: str) -> None:
-    """The map coloured by categories (n,)."""
-    names, coded = np.unique(values, return_inverse=True)
-    colours = np.array([colour[:3] for colour in drawing.colours(len(names))])
-    _map_with_legend(path, points, coded, [str(name) for name in names], colours, title)
+def map_of_categories(path: Path, marks: Marks, names: list[str], title: str) -> None:
+    """The map coloured by categories; the marks' groups are places in `names`."""
+    _map_with_legend(path, marks, names, _rgb(drawing.colours(len(names))), title)
 
 
 def map_of_courses(
     path: Path,
-    points: Points,
-    cluster: NDArray[np.integer],
+    marks: Marks,
+    centres: Mapping[int, Place],
     numbers: NDArray[np.integer],
-    courses: list[Points],
+    courses: list[NDArray[np.float64]],
     moves: list[tuple[int, int]],
 ) -> None:
-    """The map (n, 2) twice: with the mean course (windows, 2) of each cluster's patients, and with arrows from cluster to cluster.
+    """The map twice: with the mean course (windows, 2) of each cluster's patients, and with arrows from cluster to cluster.
 
-    `cluster` (n,) and `moves` are places in `numbers` (K,).
+    The marks' groups are places in `numbers` (K,); `moves` are of those numbers. What has no centre gets no arrow.
     """
-    colours = np.array([colour[:3] for colour in drawing.colours(len(numbers))])
-    centres = np.array([np.median(points[cluster == place], axis=0) for place in range(len(numbers))])
+    colours = _rgb(drawing.colours(len(numbers)))
     with drawing.figure(path, width=11, height=4.8) as figure:
         titles = ("Mean place, window after window", "More patients this way than back")
         for side, title in enumerate(titles):
             axes = _map_axes(figure, title, place=(1, 2, side + 1))
-            _scatter(axes, points, c=0.25 * colours[cluster] + 0.75)
-            for (x, y), number in zip(centres, numbers.tolist(), strict=True):
+            _scatter(axes, marks, colours, pale=True)
+            for number, (x, y) in centres.items():
                 axes.text(x, y, str(number), ha="center", va="center", fontsize=8, color="#444")
             if side == 0:
                 for course, colour in zip(courses, colours, strict=True):
@@ -75,35 +76,52 @@ def map_of_courses(
                         _arrow(axes, course[-2], course[-1], 0.7 * colour)
             else:
                 for left, entered in moves:
-                    _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
+                    if left in centres and entered in centres:
+                        _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
 
 
-def _arrow(axes: Any, begin: NDArray[np.floating], end: NDArray[np.floating], colour: Any, bent: float = 0.0) -> None:
+def _arrow(axes: Any, begin: Iterable[float], end: Iterable[float], colour: Any, bent: float = 0.0) -> None:
     style = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "connectionstyle": f"arc3,rad={bent}", "shrinkA": 4}
     axes.annotate("", xy=tuple(end), xytext=tuple(begin), arrowprops=style)
 
 
-def _map_with_legend(
-    path: Path, points: Points, coded: NDArray[np.integer], names: list[str], colours: NDArray[np.float64], title: str
-) -> None:
+def _map_with_legend(path: Path, marks: Marks, names: list[str], colours: Colours, title: str) -> None:
     from matplotlib.lines import Line2D
 
+    there = np.unique(marks.group).tolist()
+    legend = [(names[number], colours[number]) for number in there if number != OTHERS]
+    if OTHERS in there:
+        legend.append(("others", np.array(REST)))
     with drawing.figure(path, width=5.6, height=4.4) as figure:
         axes = _map_axes(figure, title)
-        _scatter(axes, points, c=colours[coded])
-        handles = [
-            Line2D([], [], marker="o", ls="", color=colour, markersize=5, label=name)
-            for name, colour in zip(names, colours, strict=True)
-        ]
+        _scatter(axes, marks, colours)
+        handles = [Line2D([], [], marker="o", ls="", color=colour, markersize=5, label=name) for name, colour in legend]
         axes.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
 
 
-def _scatter(axes: Any, points: Points, c: NDArray[np.float64]) -> None:
-    """Points in an order of chance, so that no category covers another; small and faint where there are many."""
-    order = np.random.default_rng(0).permutation(len(points))
-    size = float(np.clip(20_000 / max(len(points), 1), 0.7, 14))
-    faint = 0.8 if len(points) < 20_000 else 0.5
-    axes.scatter(*points[order].T, c=c[order], s=size, linewidths=0, alpha=faint, rasterized=True)
+def _scatter(axes: Any, marks: Marks, colours: Colours, pale: bool = False) -> None:
+    """Marks in an order of chance, so that no group covers another; small and faint where there are many; rings for those apart.
+
+    All of one size: sizes would tell how many patients each stands for.
+    """
+    order = np.random.default_rng(0).permutation(len(marks.group))
+    colour = np.vstack([colours, [REST]])[marks.group[order]]  # the last row is that of OTHERS
+    line = 0.25 * colour + 0.75 if pale else colour
+    fill = np.where(marks.apart[order, None], 1.0, line)
+    size = float(np.clip(12_000 / max(len(order), 1), 0.7, 48))
+    faint = 0.85 if len(order) < 20_000 else 0.5
+    axes.scatter(
+        *marks.places[order].T, c=fill, edgecolors=line, s=size, linewidths=size**0.5 / 8, alpha=faint, rasterized=True
+    )
+    if marks.fewest > 1:
+        told = [f"each mark: {marks.fewest} patients or more"]
+        told += ["rings: they lie far apart"] * bool(marks.apart.any())
+        told += ["dark: others"] * bool((marks.group == OTHERS).any())
+        axes.set_xlabel("; ".join(told), fontsize=7, color="#5b6773")
+
+
+def _rgb(colours: list[Any]) -> Colours:
+    return np.array([colour[:3] for colour in colours]).reshape(-1, 3)
 
 
 def _map_axes(figure: Any, title: str, place: tuple[int, int, int] = (1, 1, 1)) -> Any:

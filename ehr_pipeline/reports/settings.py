@@ -21,4 +21,9 @@ class ReportsSettings:
         "Attributes that colour the map and are audited, beside age, sex and number of concepts.",
         ("region", "treatment", "ethnicity", "practice"),
     )
-    map_points: int = option("Points drawn in the maps at most; a random part beyond it.", 60000, role="tuning", ge=100)
+    map_points: int = option(
+        "Marks drawn in a map at most, about; beyond it each stands for more neighbours than suppress_below asks for.",
+        60000,
+        role="tuning",
+        ge=100,
+    )

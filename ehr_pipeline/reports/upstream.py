@@ -18,10 +18,13 @@ def key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:
     return [
         ("patients in clusters", counted.person(counted.counts["clusters"]["kept"])),
         ("clusters", str(inputs.artifacts["clusters"].counts["clusters"])),
-        ("events mapped", f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %"),
+        (
+            "of events have a UMLS concept",
+            f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %",
+        ),
         ("concepts in the vocabulary", f"{inputs.artifacts['vocabulary'].counts['kept']:,}"),
         (
-            f"of masked concepts among ten guesses (by frequency alone {100 * base['top10']:.0f} %)",
+            f"of hidden concepts are among the network's ten guesses ({100 * base['top10']:.0f} % by frequency alone)",
             f"{100 * best['validation_top10']:.0f} %",
         ),
     ]
@@ -41,6 +44,7 @@ def describe(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, An
             diagram.draw("Flow of patients", flow.patients(counted)),
             diagram.draw("Flow of events", flow.events(counted)),
         ],
+        "events_lost": flow.summary(counted),
         "rounded": counted.rounded,
         "published": flow.published(counted, metrics),
         "metrics": metrics,

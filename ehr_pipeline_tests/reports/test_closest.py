@@ -22,7 +22,7 @@ def counts() -> csr_array:
 
 
 def test_the_closest_cluster_and_what_tells_the_two_apart() -> None:
-    found = enrichment.test(counts(), LABELS)
+    found = enrichment.test(counts(), LABELS, 3)
     near = closest(CENTRES[LABELS].astype(np.float32), LABELS, found, VOCABULARY, 0.1, Disclosure(10))
     first, second, small = near
     assert first is not None
@@ -34,12 +34,12 @@ def test_the_closest_cluster_and_what_tells_the_two_apart() -> None:
 
 
 def test_concepts_of_a_few_patients_are_not_named_and_one_cluster_has_no_neighbour() -> None:
-    found = enrichment.test(counts(), LABELS)
+    found = enrichment.test(counts(), LABELS, 3)
     open_table = closest(CENTRES[LABELS].astype(np.float32), LABELS, found, VOCABULARY, 1.0, Disclosure(1))
     assert open_table[0] is not None
     assert open_table[0].other == 2
     one = np.zeros(125, np.int64)
     alone = closest(
-        CENTRES[LABELS].astype(np.float32), one, enrichment.test(counts(), one), VOCABULARY, 0.1, Disclosure(10)
+        CENTRES[LABELS].astype(np.float32), one, enrichment.test(counts(), one, 1), VOCABULARY, 0.1, Disclosure(10)
     )
     assert alone == [None]

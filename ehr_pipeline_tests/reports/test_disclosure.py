@@ -27,22 +27,6 @@ def test_what_is_left_of_a_total_is_guarded_too() -> None:
     assert RULE.share(10, 11) == ">9 %"
 
 
-def test_rare_categories_are_merged() -> None:
-    values = np.array(["a"] * 50 + ["b"] * 20 + ["c"] * 6 + ["d"] * 5)
-    assert dict(zip(*np.unique(RULE.merge_rare(values), return_counts=True), strict=True)) == {
-        "a": 50,
-        "b": 20,
-        "other": 11,
-    }
-
-
-def test_one_rare_category_takes_the_smallest_other_with_it() -> None:
-    values = np.array(["a"] * 50 + ["b"] * 20 + ["c"] * 3)
-    assert dict(zip(*np.unique(RULE.merge_rare(values), return_counts=True), strict=True)) == {"a": 50, "other": 23}
-    plain = np.array(["a"] * 50 + ["b"] * 20)
-    assert RULE.merge_rare(plain) is plain
-
-
 def test_categories_join_until_none_is_small() -> None:
     assert RULE.breakdown({"a": 500, "b": 3, "c": 40, "d": 0}) == {"a": 500, "b or c": 43}
     assert RULE.breakdown({"a": 4, "b": 3, "c": 2, "d": 70}) == {"a or b or c or d": 79}
@@ -56,6 +40,7 @@ def test_nested_numbers_of_patients_that_differ_by_few_are_rounded() -> None:
     assert RULE.about(2003) == "about 2,000"
     assert RULE.about(2005) == "about 2,010"
     assert RULE.about(3) == "<10"
+    assert RULE.about(0) == "0"
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -96,4 +81,7 @@ def test_shares_of_categories_that_are_all_there_is() -> None:
 def test_coarse_shares_have_steps_of_as_many_patients_as_must_not_be_told_of() -> None:
     assert RULE.coarse(437, 2000) == "about 22 %"
     assert RULE.coarse(33, 50) == "about 60 %"
-    assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == "–"
+    assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == RULE.coarse(16, 16) == "–"
+    assert RULE.coarse(19, 20) == "about 100 %"
+    assert RULE.coarse(35, 35) == "about 87 %", "as near as steps of ten patients come"
+    assert RULE.coarse(15, 15) == "–", "no share in steps of more than half is one"

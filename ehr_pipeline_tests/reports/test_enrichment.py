@@ -9,7 +9,7 @@ from ehr_pipeline.reports import enrichment
 RNG = np.random.default_rng(0)
 COUNTS = RNG.poisson(0.8, (60, 9)) * (RNG.random((60, 9)) < 0.5)
 LABELS = RNG.integers(0, 3, 60)
-FOUND = enrichment.test(csr_array(COUNTS.astype(float)), LABELS)
+FOUND = enrichment.test(csr_array(COUNTS.astype(float)), LABELS, 3)
 
 
 @pytest.mark.parametrize("cluster", range(3))
@@ -32,7 +32,7 @@ def test_counts_and_shares() -> None:
 
 def test_over_and_under_represented() -> None:
     counts = csr_array(np.array([[9.0, 1, 5], [1, 9, 5]]))
-    found = enrichment.test(counts, np.array([0, 1]))
+    found = enrichment.test(counts, np.array([0, 1]), 2)
     assert found.over.tolist() == [[True, False, False], [False, True, False]]
     assert found.ratio[0].tolist() == [9, pytest.approx(1 / 9), 1]
 
@@ -54,7 +54,7 @@ def test_ranked_by_p_with_a_limit() -> None:
 
 
 def test_concepts_that_nobody_has_say_nothing() -> None:
-    found = enrichment.test(csr_array(np.array([[1.0, 0], [1, 0], [2, 0]])), np.array([0, 0, 1]))
+    found = enrichment.test(csr_array(np.array([[1.0, 0], [1, 0], [2, 0]])), np.array([0, 0, 1]), 2)
     assert found.log_p[:, 1].tolist() == [0, 0]
     assert found.top(0, 5, 0.1) == []
 
@@ -62,7 +62,7 @@ def test_concepts_that_nobody_has_say_nothing() -> None:
 def test_benjamini_hochberg_equals_scipy_and_counts_only_what_occurs() -> None:
     expected = false_discovery_control(np.exp(FOUND.log_p).ravel()).reshape(FOUND.log_p.shape)
     assert np.allclose(np.exp(FOUND.log_q), expected, rtol=1e-9)
-    wider = enrichment.test(csr_array(np.hstack([COUNTS, np.zeros((60, 5))])), LABELS)
+    wider = enrichment.test(csr_array(np.hstack([COUNTS, np.zeros((60, 5))])), LABELS, 3)
     assert np.allclose(wider.log_q[:, :9], FOUND.log_q)
     assert not wider.log_q[:, 9:].any()
 

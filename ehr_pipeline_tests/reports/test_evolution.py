@@ -15,7 +15,7 @@ RULE = Disclosure(10)
 NUMBERS = np.array([1, 2, 4])
 
 
-def described(tmp_path: Path, flows: list[list[int]], others: int = 50) -> dict[str, object]:
+def described(tmp_path: Path, flows: list[list[int]], others: int = 50, not_drawn: int = 0) -> dict[str, object]:
     """What is told of patients who went from cluster to cluster, two windows each."""
     rows = []
     for left, row in zip(NUMBERS.tolist(), flows, strict=True):
@@ -31,12 +31,13 @@ def described(tmp_path: Path, flows: list[list[int]], others: int = 50) -> dict[
         "years": 5.0,
         "kept": len(rows),
         "dropped": {"few_concepts": 3},
-        "patients": {"kept": len(rows) // 2, "dropped": {"not_drawn": 0, "fewer_than_two_windows": others}},
+        "patients": {"kept": len(rows) // 2, "dropped": {"not_drawn": not_drawn, "fewer_than_two_windows": others}},
     }
     ids = sorted(set(table.column("patient_id").to_pylist()))
     cluster = [int(NUMBERS[number % 3]) for number in range(len(ids))]
     clustered = pa.table({"patient_id": ids, "cluster": cluster, "x": np.arange(len(ids)), "y": np.ones(len(ids))})
-    found = evolution.describe(Artifact(tmp_path, {"counts": counts}), clustered, NUMBERS, RULE, tmp_path / "drawn")
+    artifact = Artifact(tmp_path, {"counts": counts})
+    found = evolution.describe(artifact, clustered, NUMBERS, RULE, tmp_path / "drawn", most_marks=60_000)
     assert found is not None
     return found
 
@@ -67,6 +68,12 @@ def test_the_few_who_are_left_out_do_not_follow_from_the_totals(tmp_path: Path, 
     found = described(tmp_path, [[200, 60, 20], [12, 150, 30], [18, 30, 90]], others)
     assert cells(found)[0][:3] == ["200", "60", "20"]
     assert (cells(found)[3][3] == "610") == shown
+
+
+def test_how_many_were_drawn_is_told_where_some_were_not(tmp_path: Path) -> None:
+    flows = [[200, 0, 0], [0, 150, 0], [0, 0, 90]]
+    assert described(tmp_path / "all", flows)["drawn"] == ""
+    assert described(tmp_path / "some", flows, not_drawn=700)["drawn"] == "about 490"
 
 
 def test_no_moves_at_all(tmp_path: Path) -> None:

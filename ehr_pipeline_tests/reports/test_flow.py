@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from ehr_pipeline.records.events import REASONS
 from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.reasons import IN_WORDS, in_words
 
 COUNTS: dict[str, Any] = {
     "raw_records": {
@@ -56,7 +58,7 @@ def test_what_is_left_at_each_step_and_what_fell_out() -> None:
     steps = flow.patients(counted())
     assert numbers(steps) == ["5,030", "5,000", "4,950", "4,900", "2,000", "1,980"]
     assert steps[0].lost == (("repeats", "30"),)
-    assert steps[2].lost == (("few visits", "50"),)
+    assert steps[2].lost == (("with too few visits", "50"),)
     assert steps[4].lost == (("no chosen concept", "20"),)
     assert numbers(flow.events(counted())) == ["100,000", "99,000", "60,000", "59,000", "50,000"]
 
@@ -70,7 +72,33 @@ def test_every_difference_of_the_events_is_named() -> None:
 
 def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
     (first, *_) = flow.events(counted())
-    assert dict(first.lost) == {"sentinel date": "990", "future date or missing code": "10"}
+    assert dict(first.lost) == {
+        "with a sentinel date, which stands for none": "990",
+        "dated after the extract or without a code": "10",
+    }
+
+
+def test_the_largest_loss_is_told_in_words() -> None:
+    told = "Of 100,000 rows of events, 50,000 (50.0 %) are in the patient data set."
+    assert flow.summary(counted()) == (f"{told} The largest loss: 39,000 (39.0 %), Read codes without a UMLS concept.")
+    nothing = {"dropped": {}}
+    vocabulary = {"events": COUNTS["vocabulary"]["events"] | nothing}
+    none_lost = counted(
+        raw_records=nothing, mapped_events=nothing, vocabulary=vocabulary, patient_dataset=nothing | {"visits": {}}
+    )
+    assert flow.summary(none_lost) == told
+
+
+def test_every_reason_of_the_reader_has_words() -> None:
+    """A reason without words of its own is shown as it is counted."""
+    assert not [
+        reason for reason in REASONS if reason not in IN_WORDS and not reason.startswith(("undecodable", "overlong"))
+    ]
+    assert in_words("undecodable_code") == "undecodable code"
+    assert (in_words("few_visits"), in_words("few_visits", patients=True)) == (
+        "of patients with too few visits",
+        "with too few visits",
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ehr_pipeline import schemas
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import cards, page
 from ehr_pipeline_tests.conftest import tiny_settings
@@ -59,6 +60,12 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     assert {f"cluster-{number}" for number in range(1, 9)} <= set(text.ids)
     assert len(set(text.ids)) == len(text.ids)
     assert "36,058" in words
+    assert "8 clusters were asked for. Among 2 to " in words
+    assert "From half a record it is recognised for" in words
+    assert re.search(
+        r"Of [\d,]+ rows of events, [\d,]+ \([\d.]+ %\) are in the patient data set. The largest loss", words
+    )
+    assert re.search(r"Visits that a patient has at least\s+3\b", words)
     assert "sentinel date" in words
 
 
@@ -83,6 +90,23 @@ def test_small_counts_are_not_on_the_page(tiny: Pipeline, text: Text) -> None:
     words = " ".join(text.words)
     assert "<10" in words
     assert not re.search(r"\b[1-9] patients\b", words)
+
+
+def test_the_size_of_a_small_cluster_does_not_follow_from_the_others(tiny: Pipeline, extract: Path) -> None:
+    """Shares are of the patients in described clusters, so that no total of all patients can be reckoned from them."""
+    sizes = np.unique(
+        schemas.read(tiny.store.current("clusters").file("clusters.arrow"))["cluster"], return_counts=True
+    )[1]
+    below = int(np.sort(sizes)[1]) + 1
+    rules = {"suppress_below": below}
+    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports=rules)
+    html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
+    found = re.findall(r">([\d,]+) patients \(([\d.]+) %\)", html)
+    told = [int(size) for size, _ in found]
+    assert sorted(told) == sorted(size for size in sizes.tolist() if size >= below)
+    assert len(told) < len(sizes)
+    assert [share for _, share in found] == [f"{100 * size / sum(told):.1f}" for size in told]
+    assert f"fewer than {below} patients" in html
 
 
 def table_of(patients: list[list[int]], sizes: list[int], over: bool = True) -> list[dict[str, cards.ConceptRow]]:

@@ -1,0 +1,23 @@
+"""The settings that a reader asks for first, out of all."""
+
+from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.settings import ReportsSettings
+
+
+def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
+    """What was set, and to what."""
+    vocabulary, dataset, clusters = (inputs.settings[name] for name in ("vocabulary", "patient_dataset", "clusters"))
+    cohort = [
+        disease["name"] + (f" (on {disease['min_visits']} days or more)" if disease["min_visits"] > 1 else "")
+        for disease in inputs.settings["cohort"]["cohort"]
+    ]
+    return [
+        ("Cohort: patients with a code of", ", ".join(cohort)),
+        ("Visits that a patient has at least", f"{dataset['min_visits']:,}"),
+        ("Concepts that a visit has at most", f"{dataset['max_concepts_per_visit']:,}"),
+        ("Appearances (patient and day) that a concept has at least", f"{vocabulary['min_appearances']:,}"),
+        ("Patient vectors: preset", str(inputs.settings["patient_embeddings"]["preset"])),
+        ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
+        ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
+        ("Seed of all that is random", str(inputs.seed)),
+    ]

@@ -1,0 +1,37 @@
+"""Why rows and patients were left out, in words that a reader of the page understands."""
+
+IN_WORDS = {
+    "missing_patient": "without a patient",
+    "missing_code": "without a code",
+    "missing_date": "without a date",
+    "ill_formed_code": "with a code of a wrong form",
+    "ambiguous_date": "with a date that two formats read differently",
+    "partial_date": "with an incomplete date",
+    "unparsable_date": "with an unreadable date",
+    "sentinel_date": "with a sentinel date, which stands for none",
+    "future_date": "dated after the extract",
+    "before_birth": "dated before birth",
+    "unknown_patient": "of patients without a patient row",
+    "wrong_number_of_fields": "with a wrong number of fields",
+    "unmapped_uk_extension": "UK extension codes without a UMLS concept",
+    "unmapped_other_extension": "codes of other extensions without a UMLS concept",
+    "unmapped_international": "international codes without a UMLS concept",
+    "unmapped_description": "description ids without a UMLS concept",
+    "unmapped_read": "Read codes without a UMLS concept",
+    "unmapped_bad_check_digit": "mistyped codes (check digit)",
+    "administrative": "of administrative concepts",
+    "rare": "of concepts that are too rare",
+    "semantic_type": "of semantic types that are left out",
+    "semantic_group": "of semantic groups that are left out",
+    "few_visits": "of patients with too few visits",
+    "large_visits": "in visits with too many concepts",
+    "not_in_patient_dataset": "not in the data set",
+}
+OF_PATIENTS = {"few_visits": "with too few visits"}
+"""Where patients themselves are counted."""
+
+
+def in_words(reason: str, patients: bool = False) -> str:
+    """A reason as it is counted ('few_visits'), in words."""
+    plain = reason.replace("_", " ")
+    return OF_PATIENTS.get(reason, IN_WORDS.get(reason, plain)) if patients else IN_WORDS.get(reason, plain)

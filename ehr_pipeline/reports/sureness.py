@@ -1,0 +1,40 @@
+"""How many clusters the records speak for, and how sure each one is, in words."""
+
+import csv
+from typing import Any
+
+from ehr_pipeline.artifacts import Artifact
+
+STABILITY = {
+    "stable": "other samples of patients find it again",
+    "doubtful": "other samples find it in part: which patients belong to it is open",
+    "unstable": "other samples of patients do not find it",
+}
+
+
+def stability(found: dict[str, Any]) -> str:
+    """The stability of a cluster (`trust.json`) as a sentence; empty where it was not tested."""
+    if found["jaccard"] is None:
+        return ""
+    return f"{found['words'].capitalize()} ({found['jaccard']:.2f}): {STABILITY[found['words']]}."
+
+
+def how_many(clusters: Artifact, asked: int) -> str:
+    """For which number of clusters random halves of the patients agree best, beside the number that was asked for.
+
+    Empty where it was not examined.
+    """
+    path = clusters.file("choice.csv")
+    if not path.is_file():
+        return ""
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["agreement"]]
+    if not rows:
+        return ""
+    agreement = {int(row["n"]): float(row["agreement"]) for row in rows}
+    best = max(agreement, key=lambda n: agreement[n])
+    told = f"{asked} clusters were asked for. Among {min(agreement)} to {max(agreement)}, random halves of the patients"
+    if best == asked:
+        return f"{told} agree best on {asked} as well (adjusted Rand index {agreement[best]:.2f})."
+    own = f", and {agreement[asked]:.2f} with {asked}" if asked in agreement else ""
+    return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{own})."

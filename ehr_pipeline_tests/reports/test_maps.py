@@ -1,0 +1,164 @@
+"""Maps of patients: what is drawn of each group cannot be counted, and no patient is drawn."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from ehr_pipeline import drawing, schemas
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports import maps, pictures
+from ehr_pipeline.reports.disclosure import OTHERS, Disclosure
+from ehr_pipeline.reports.settings import ReportsSettings
+
+RULE = Disclosure(10)
+MANY = 60_000
+
+
+def islands(sizes: list[int], seed: int = 0) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Places (n, 2) and groups (n,), each group on an island of its own."""
+    rng = np.random.default_rng(seed)
+    group = np.repeat(np.arange(len(sizes)), sizes)
+    return rng.normal(0, 1, (len(group), 2)) + 20.0 * np.stack([group, group % 2], axis=1), group
+
+
+def cohort(sizes: list[int]) -> pa.Table:
+    points, group = islands(sizes)
+    return pa.table({"x": points[:, 0], "y": points[:, 1], "cluster": group + 1})
+
+
+def marks_by_colour(axes: Any) -> dict[tuple[float, ...], int]:
+    """How many marks of each colour the axes show."""
+    (drawn,) = axes.collections
+    colours, counts = np.unique(drawn.get_edgecolors()[:, :3].round(6), axis=0, return_counts=True)
+    assert counts.sum() == len(drawn.get_offsets())
+    return {tuple(colour): int(count) for colour, count in zip(colours.tolist(), counts.tolist(), strict=True)}
+
+
+def rgb(colour: Any) -> tuple[float, ...]:
+    return tuple(np.array(colour[:3]).round(6).tolist())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_each_mark_stands_for_ten_patients_of_one_group_or_more(seed: int) -> None:
+    sizes = [200, 10, 9, 37, 19, 3]
+    points, group = islands(sizes, seed)
+    marks = RULE.marks(points, group, MANY)
+    for number, size in enumerate(sizes):
+        shown = int((marks.group == number).sum())
+        assert (shown == 0) if size < 10 else (size / 19 <= shown <= size / 10)
+        assert (
+            not shown
+            or np.linalg.norm(marks.places[marks.group == number] - [20 * number, 20 * (number % 2)], axis=1).max() < 3
+        )
+    assert (marks.group == OTHERS).sum() == 1, "the 9 and the 3 together"
+    assert not marks.apart.any()
+    patients = {tuple(place) for place in points.tolist()}
+    assert not [place for place in marks.places.tolist() if tuple(place) in patients]
+
+
+def test_few_others_are_not_drawn_at_all() -> None:
+    points, group = islands([50, 9])
+    assert set(RULE.marks(points, group, MANY).group.tolist()) == {0}
+    assert not len(RULE.marks(*islands([4, 5]), MANY).group)
+    assert (RULE.marks(*islands([6, 5]), MANY).group == OTHERS).all()
+
+
+def test_marks_of_patients_who_lie_apart_are_told() -> None:
+    marks = RULE.marks(*islands([40, 4, 4, 4]), MANY)
+    assert np.array_equal(marks.apart, marks.group == OTHERS)
+    assert marks.apart.sum() == 1
+
+
+def test_all_in_one_place_are_drawn_there() -> None:
+    marks = RULE.marks(np.ones((40, 2)), np.zeros(40, int), MANY)
+    assert (marks.places == 1).all()
+    assert 2 <= len(marks.group) <= 4
+
+
+def test_islands_stay_apart() -> None:
+    """Of two islands of one group, no mark lies between them."""
+    points, _ = islands([33, 47])
+    x = RULE.marks(points, np.zeros(80, int), MANY).places[:, 0]
+    assert ((x < 5) | (x > 15)).all()
+
+
+def test_without_a_threshold_every_patient_is_a_mark() -> None:
+    points, group = islands([5, 1])
+    marks = Disclosure(1).marks(points, group, MANY)
+    assert np.array_equal(marks.places, points)
+    assert np.array_equal(marks.group, group)
+    assert marks.fewest == 1
+
+
+def test_marks_are_as_few_as_asked_for() -> None:
+    points, group = islands([6000, 4000])
+    marks = RULE.marks(points, group, 100)
+    assert 50 <= len(marks.group) <= 100
+    assert marks.fewest == 10, "what holds of a group of 30 as well"
+
+
+def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
+    """A small cluster has neither colour nor number; nor has a small region, age band or a number's band a colour."""
+    table = cohort([200, 60, 9, 5])
+    n = table.num_rows
+    region = np.array(["North"] * 150 + ["South"] * (n - 150 - 4) + ["Isles"] * 4)
+    age = np.array([30] * (n - 80) + [70] * 73 + [85] * 7)
+    year = np.array([2001] * (n - 8) + [2009] * 8)
+    attributes = {"region": region, "age": age, "year": year, "sex": np.array(["F"] * (n - 3) + ["M"] * 3)}
+    files = maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
+    assert [name for name, path in files.items() if path is None] == ["year", "sex"], "they would have one colour"
+    clusters, regions, ages = drawn
+    palette = [rgb(colour) for colour in drawing.colours(4)]
+    shown = marks_by_colour(clusters)
+    assert set(shown) == {*palette[:2], pictures.REST}
+    assert 200 / 19 <= shown[palette[0]] <= 20
+    assert shown[pictures.REST] == 1
+    assert [text.get_text() for text in clusters.texts] == ["1", "2"]
+    assert [text.get_text() for text in regions.get_legend().get_texts()] == ["North", "South"]
+    assert set(marks_by_colour(regions)) == {rgb(colour) for colour in np.array(drawing.colours(3))[1:]}
+    assert [text.get_text() for text in ages.get_legend().get_texts()] == ["18–39", "60–79"]
+
+
+def test_without_a_cluster_to_tell_of_there_is_no_map(drawn: list[Any], tmp_path: Path) -> None:
+    files = maps.draw({}, cohort([5, 6, 7]), ReportsSettings(), RULE, tmp_path)
+    assert files == {"cluster": None}
+    assert not drawn
+
+
+def test_the_rarest_of_many_categories_are_others(drawn: list[Any], tmp_path: Path) -> None:
+    table = cohort([400])
+    practice = np.array([f"practice {number % 20:02}" for number in range(400)])
+    maps.draw({"practice": practice}, table, ReportsSettings(), RULE, tmp_path)
+    names = [text.get_text() for text in drawn[1].get_legend().get_texts()]
+    assert names == [*(f"practice {number:02}" for number in range(11)), "others"]
+    assert marks_by_colour(drawn[1])[pictures.REST] >= 180 / 19
+
+
+def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None:
+    points, group = islands([60, 40, 4])
+    centres = maps.centres(points, group + 1, RULE)
+    assert set(centres) == {1, 2}
+    marks = RULE.marks(points, group, MANY)
+    path = tmp_path / "courses.png"
+    pictures.map_of_courses(path, marks, centres, np.array([1, 2, 3]), [np.empty((0, 2))] * 3, [(1, 2), (2, 3)])
+    left, right = drawn
+    assert [text.get_text() for text in left.texts] == ["1", "2"]
+    assert [text.get_text() for text in right.texts] == ["1", "2", ""], "numbers, and one arrow"
+    assert all(count >= 2 for count in marks_by_colour(left).values())
+    assert len(marks_by_colour(left)) == 2
+
+
+def test_the_report_draws_marks_only(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
+    """Every map of the page has at most a tenth as many marks as there are patients."""
+    table = schemas.read(tiny.store.current("clusters").file("clusters.arrow"))
+    attributes = {
+        name: np.array(table.column(name).to_pylist()) for name in ("age", "sex", "disease", "region", "concepts")
+    }
+    maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
+    assert len(drawn) == 6
+    for axes in drawn:
+        assert 1 <= len(axes.collections[0].get_offsets()) <= table.num_rows / 10
