@@ -14,7 +14,7 @@ from ehr_pipeline_tests.defs.browser import Server, until
 from operations.site import ENDED, Site, contents, different, runs
 
 WATCHED = {"watch": "sensor", "watch_seconds": 10, "complete": "marker", "retries": 3}
-PATIENCE = 600.0  # seconds
+PATIENCE = 900.0  # seconds
 
 
 def measured(folder: Path, source: Path, number: int) -> str:
