@@ -23,8 +23,8 @@ from ehr_pipeline.checks import presence
 from ehr_pipeline.continuing import origin
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, UserError
+from ehr_pipeline.passed import Passed
 from ehr_pipeline.recipes import ENCODER_SHAPE, VERSIONS
-from ehr_pipeline.records.passed import Passed
 from ehr_pipeline.settings import Study
 
 Launch = Callable[[str, jobs.Job], None]
@@ -71,7 +71,7 @@ class Pipeline:
         """List the extracts that were read, each with its data version."""
         from ehr_pipeline.records import catalog
 
-        passed, found = Passed(self.study), {}
+        passed, found = Passed(self.study), dict[str, str]()
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.current("raw_records", extract)
             if not passed.holds(artifact):

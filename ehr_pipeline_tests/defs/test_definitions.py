@@ -69,10 +69,18 @@ def test_what_an_asset_reads_is_what_dagster_is_told(tiny: Pipeline) -> None:
 def test_every_asset_reads_well_in_the_ui(graph: AssetGraph) -> None:
     for node in graph.asset_nodes:
         assert node.description, node.key
+        assert "Settings: `[" in node.description, node.key
         assert node.group_name in ("data", "encoder", "cohort", "reports")
         assert node.owners
         assert node.kinds
         assert node.tags["ehr_pipeline/class"] in ("restricted", "releasable")
+
+
+def test_the_launchpad_has_one_field() -> None:
+    job = build(settings.load(shipped("demo/settings.toml"))).resolve_job_def("__ASSET_JOB")
+    resources = job.run_config_schema.config_type.fields["resources"].config_type.fields  # type: ignore[attr-defined]
+    shown = {name: field.default_value for name, field in resources.items() if field.default_provided}
+    assert shown == {"pipeline": {"config": {"overrides": {}}}}
 
 
 def test_columns_are_those_of_the_files_and_their_lineage_names_columns_that_are_there(
