@@ -10,8 +10,8 @@ import pytest
 
 from ehr_pipeline import checks, schemas
 from ehr_pipeline.errors import GateFailed, UserError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.passed import NOTE
+from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
