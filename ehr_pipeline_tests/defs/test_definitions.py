@@ -9,7 +9,7 @@ from ehr_pipeline import settings
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
-from ehr_pipeline.defs.columns import LINEAGE
+from ehr_pipeline.defs.columns import LINEAGE, MEANING
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import merged
 from ehr_pipeline.shipped import shipped
@@ -94,6 +94,8 @@ def test_columns_are_those_of_the_files_and_their_lineage_names_columns_that_are
     assert {"raw_records", "mapped_events", "patient_dataset", "cohort", "vocabulary"} <= set(shown)
     with tiny.store.current("vocabulary").file("vocabulary.csv").open() as stream:
         assert shown["vocabulary"] == set(stream.readline().strip().split(","))
+    own = settings.load(shipped("demo/settings.toml")).attributes
+    assert set().union(*shown.values()) <= set(MEANING) | set(own), "every column says what it holds"
     for asset, columns in LINEAGE.items():
         assert set(columns) <= shown[asset]
         for source, name in (part for parts in columns.values() for part in parts):
