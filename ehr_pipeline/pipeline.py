@@ -23,6 +23,7 @@ from ehr_pipeline.checks import presence
 from ehr_pipeline.continuing import origin
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, UserError
+from ehr_pipeline.passed import Passed
 from ehr_pipeline.recipes import ENCODER_SHAPE, VERSIONS
 from ehr_pipeline.settings import Study
 
@@ -70,9 +71,12 @@ class Pipeline:
         """List the extracts that were read, each with its data version."""
         from ehr_pipeline.records import catalog
 
-        found = catalog.versions(self.store, self.study.records.mode)
-        for extract in found:
-            self.require("raw_records", extract)
+        passed, found = Passed(self.study), dict[str, str]()
+        for extract in catalog.counting(self.store, self.study.records.mode):
+            artifact = self.store.current("raw_records", extract)
+            if not passed.holds(artifact):
+                self.require("raw_records", extract)
+            found[extract] = artifact.data_version
         made = self._make("extract_catalog", found, lambda out: catalog.build(self.store, found, out))
         for extract in set(self.store.partitions("raw_records")) - set(found):
             self.store.retire("raw_records", extract)
@@ -338,7 +342,11 @@ class Pipeline:
             f"{artifact.manifest['fingerprint']}/{self.store.fingerprint('extract_catalog')}",
         )
         if key not in self._gates:
+            passed = Passed(self.study) if asset == "raw_records" else None
+            state = passed.state(artifact) if passed else ""
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
+            if passed and all(outcome.passed for outcome in self._gates[key]):
+                passed.note(artifact, state)
         return self._gates[key]
 
     def trained_on_current_data(self) -> bool:

@@ -11,10 +11,10 @@ from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.defs.automation import READING
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Server, until
-from operations.site import ENDED, Site, contents, different, runs
+from operations.site import ENDED, Site, contents, different, parts, runs
 
 WATCHED = {"watch": "sensor", "watch_seconds": 10, "complete": "marker", "retries": 3}
-PATIENCE = 600.0  # seconds
+PATIENCE = 900.0  # seconds
 
 
 def measured(folder: Path, source: Path, number: int) -> str:
@@ -22,8 +22,8 @@ def measured(folder: Path, source: Path, number: int) -> str:
     site = Site.made(folder, source, operation=WATCHED)
     names = [f"2018-01-{day:03}" for day in range(number)]
     with site.serving() as server:
-        for name in names:
-            site.land(source / "landing" / EXTRACT, name)
+        for name, events in zip(names, parts(source / "landing" / EXTRACT, number), strict=True):
+            site.land_part(source / "landing" / EXTRACT, name, events)
         begun = time.monotonic()
         wait(lambda: len(runs(server)) >= number, server)
         asked = time.monotonic() - begun

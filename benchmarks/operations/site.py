@@ -77,6 +77,14 @@ class Site:
         shutil.copytree(source, self.landing / extract)
         (self.landing / extract / "_COMPLETE").touch()
 
+    def land_part(self, source: Path, extract: str, events: str) -> None:
+        """An extract with all patients of another, and some of its events."""
+        folder = self.landing / extract
+        folder.mkdir()
+        shutil.copy(source / "patients.txt", folder)
+        (folder / "events_000.txt").write_text(events, "latin-1")
+        (folder / "_COMPLETE").touch()
+
     @contextlib.contextmanager
     def environment(self) -> Iterator[None]:
         """The site's Dagster home, for what is done in this process."""
@@ -124,6 +132,13 @@ class Site:
                 killed.add(pid)
             time.sleep(0.05)
         return len(killed)
+
+
+def parts(source: Path, number: int) -> list[str]:
+    """The events of an extract in so many texts of equal length, each with the header; what is left over is left out."""
+    head, *lines = (source / "events_000.txt").read_text("latin-1").splitlines(keepends=True)
+    each = len(lines) // number
+    return [head + "".join(lines[part * each : (part + 1) * each]) for part in range(number)]
 
 
 def runs(server: Server) -> list[dict[str, Any]]:

@@ -1,7 +1,6 @@
 """A year of daily extracts: each day a look of the sensor, and the run that it asks for; at the end what follows."""
 
 import json
-import shutil
 import time
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from ehr_pipeline.defs import automation
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.synthetic.generate import EXTRACT
-from operations.site import Site, contents, different
+from operations.site import Site, contents, different, parts
 
 MONTH = 30  # days
 
@@ -23,8 +22,8 @@ MONTH = 30  # days
 def measured(folder: Path, source: Path, days: int) -> str:
     """The events of the synthetic study, so many a day; at the end the bytes of a direct run over all days."""
     site = Site.made(folder, source, operation={"complete": "marker"})
-    head, *lines = (source / "landing" / EXTRACT / "events_000.txt").read_text("latin-1").splitlines(keepends=True)
-    each = len(lines) // days
+    texts = parts(source / "landing" / EXTRACT, days)
+    each = texts[0].count("\n") - 1
     study, pipeline = settings.load(site.settings), site.pipeline()
     names = [f"day-{day:03}" for day in range(days)]
     after = [asset for asset in STAGES if asset != "raw_records"]
@@ -34,12 +33,8 @@ def measured(folder: Path, source: Path, days: int) -> str:
         job = definitions.resolve_job_def(automation.READING)
         conditions = dg.evaluate_automation_conditions(definitions, instance)
         cursor: str | None = None
-        for day, name in enumerate(names):
-            landing = site.landing / name
-            landing.mkdir()
-            shutil.copy(source / "landing" / EXTRACT / "patients.txt", landing)
-            (landing / "events_000.txt").write_text(head + "".join(lines[day * each : (day + 1) * each]), "latin-1")
-            (landing / "_COMPLETE").touch()
+        for name, events in zip(names, texts, strict=True):
+            site.land_part(source / "landing" / EXTRACT, name, events)
             begun = time.perf_counter()
             found = automation.sensor_result(instance, pipeline, cursor, time.time())
             cursor = found.cursor

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from ehr_pipeline import fields
 from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.fields import file_hash
@@ -15,17 +14,22 @@ def population(asset: str, store: Store, study: Study) -> str:
 
     Empty while everybody who ever was in an extract may be in it.
     """
-    withdrawals = file_hash(Path(study.records.withdrawals)) if study.records.withdrawals else ""
+    withdrawals = _withdrawals(study)
     snapshot = study.records.mode == "snapshot" and asset != "raw_records"
     extracts = list(catalog.versions(store, "snapshot")) if snapshot else []
     return hash_of([withdrawals, extracts]) if withdrawals or extracts else ""
+
+
+def _withdrawals(study: Study) -> str:
+    """The state of the list of withdrawals, as it stands among the settings of an artifact."""
+    return file_hash(Path(study.records.withdrawals)) if study.records.withdrawals else ""
 
 
 def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found:
     """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
     asset = artifact.manifest["asset"]
     if asset == "raw_records":
-        passed = artifact.manifest["settings"].get("withdrawals", "") == fields.identity(study.records)["withdrawals"]
+        passed = artifact.manifest["settings"].get("withdrawals", "") == _withdrawals(study)
     else:
         inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
         same = all(store.has(name) and store.current(name).data_version == inputs[name] for name in inputs)

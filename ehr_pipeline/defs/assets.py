@@ -24,13 +24,20 @@ PipelineParam = dg.ResourceParam[Pipeline]
     pool="reading",
 )
 def raw_records(context: dg.AssetExecutionContext, pipeline: PipelineParam) -> Result:
-    """One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with file, line, reason."""
+    """One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with file, line, reason.
+
+    An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, registered when the server
+    starts or by the sensor `new_extracts`.
+    """
     return published_together(pipeline, [pipeline.raw_records(extract) for extract in sorted(context.partition_keys)])
 
 
 @dg.asset(deps=[raw_records], group_name="data", kinds={"json"}, owners=OWNERS)
 def extract_catalog(pipeline: PipelineParam) -> Result:
-    """All extracts that were read, each with its data version. Everything downstream depends on this one asset."""
+    """All extracts that were read and passed their checks, each with its data version.
+
+    Everything downstream depends on this one asset: Dagster ignores a dependence on a hundred partitions or more.
+    """
     return published(pipeline, pipeline.extract_catalog())
 
 
@@ -80,7 +87,7 @@ def concept_embeddings(pipeline: PipelineParam) -> Result:
 
 @dg.asset(deps=[mapped_events, patient_dataset], group_name="cohort", kinds={"arrow"}, owners=OWNERS)
 def cohort(pipeline: PipelineParam) -> Result:
-    """Who has one of the diseases, by concept lists."""
+    """Who has one of the diseases of interest, by lists of concepts: the patients who are embedded and clustered."""
     return published(pipeline, pipeline.cohort())
 
 

@@ -50,7 +50,7 @@ def build_automation(study: Study) -> dg.Definitions:
         READING,
         selection=dg.AssetSelection.assets("raw_records")
         | dg.AssetSelection.checks_for_assets(dg.AssetKey("raw_records")),
-        description="Reads one extract, and checks what was read.",
+        description="Reads one extract (raw_records, one partition), and checks what was read.",
         tags=run_tags(study),
     )
 
@@ -59,7 +59,8 @@ def build_automation(study: Study) -> dg.Definitions:
         job=job,
         minimum_interval_seconds=settings.watch_seconds,
         default_status=_sensor_status(settings.watch == "sensor"),
-        description="Looks for new and corrected extracts in the landing folder; reads names, sizes and times only.",
+        description="Looks for new and corrected extracts in the landing folder (records.landing), registers their partitions, and"
+        " starts read_extract for each. Reads names, sizes and times only. On from the start with operation.watch = 'sensor'.",
     )
     def new_extracts(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
         return sensor_result(context.instance, pipeline, context.cursor, time.time())
@@ -72,7 +73,8 @@ def build_automation(study: Study) -> dg.Definitions:
         default_status=dg.DefaultScheduleStatus.RUNNING
         if settings.watch == "schedule"
         else dg.DefaultScheduleStatus.STOPPED,
-        description="The same, at the times of operation.cron.",
+        description="Does what the sensor new_extracts does, at the times of operation.cron; use one of the two. On from the start"
+        " with operation.watch = 'schedule'.",
     )
     def on_schedule(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
@@ -98,7 +100,8 @@ def build_automation(study: Study) -> dg.Definitions:
                 target=dg.AssetSelection.all(),
                 default_status=_sensor_status(settings.watch != "off"),
                 run_tags=run_tags(study),
-                description="Makes anew what depends on an extract whose data changed, in one run.",
+                description="Makes anew all that depends on an extract whose data changed, in one run, when the last new extract"
+                " was read and passed its checks. What it does to the model: encoder.on_new_extract.",
             ),
         ],
         schedules=[on_schedule],

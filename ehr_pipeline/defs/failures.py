@@ -25,7 +25,7 @@ def build_failure_hook(study: Study) -> dg.SensorDefinition:
 
     @dg.run_failure_sensor(
         name="failures",
-        description="Tells of failed runs, as operation.failure_log and operation.webhook say.",
+        description="Tells of failed runs, without patient data: a line in operation.failure_log, a POST to operation.webhook.",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING
         if settings.failure_log or settings.webhook

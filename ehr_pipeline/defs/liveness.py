@@ -14,13 +14,14 @@ from pathlib import Path
 
 import dagster as dg
 
+from ehr_pipeline.defs import servers
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.workspace import try_lock
 
 log = logging.getLogger(__name__)
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
-GRACE = 60.0  # seconds in which a run that was started must have its lock
+GRACE = 60.0  # seconds in which a run that was started must have its lock, where nothing tells of its server
 PAUSE = 3.0  # seconds between two looks: a run that ends just now gives up its lock before it tells of its end
 LONG_GRACE = 180.0  # the same while a server runs: as long as Dagster lets a run start, on a machine however busy
 SERVER = "server.lock"
@@ -79,10 +80,13 @@ def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace
     """Runs in progress without a process, as far as one look tells."""
     found = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
-        path = folder / f"{record.dagster_run.run_id}.lock"
+        run = record.dagster_run
+        path = folder / f"{run.run_id}.lock"
         young = (now or time.time()) - record.update_timestamp.timestamp() < grace
-        if not _is_held(path) and (path.is_file() or not young):
-            found.append(record.dagster_run)
+        # Asked of the server first: a process that takes its lock meanwhile is found by that.
+        gone = servers.is_gone(run.tags.get(servers.TAG, ""), run.run_id)
+        if not _is_held(path) and (path.is_file() or gone or not young):
+            found.append(run)
     return found
 
 

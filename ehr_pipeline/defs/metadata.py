@@ -16,6 +16,8 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
+NO_TABLES = ("extract_catalog", "encoder_checkpoint", "cluster_reports")
+"""Assets whose `kept` counts what went into them, and no rows of their own."""
 PICTURES = {
     "encoder_checkpoint": {"learning curves": "notes/curves.png"},
     "concept_embeddings": {"concepts of interest": "notes/concepts_3d.png"},
@@ -31,7 +33,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     asset = artifact.manifest["asset"]
     counts = guard_of(pipeline.study).artifact(asset, artifact.counts)
     metadata: dict[str, Any] = dict(_flat(counts))
-    if counts.get("kept") is not None:
+    if counts.get("kept") is not None and asset not in NO_TABLES:
         metadata["dagster/row_count"] = counts["kept"]
     metadata |= {
         "skipped": artifact.skipped,

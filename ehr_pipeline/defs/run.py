@@ -16,7 +16,7 @@ import dagster as dg
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.definitions import build
-from ehr_pipeline.defs import liveness
+from ehr_pipeline.defs import liveness, servers
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS
@@ -185,7 +185,7 @@ def _serve(home: Path, port: int, host: str) -> int:
     # Killed, it takes its servers with it: they would go on without the lock that keeps a second daemon away.
     command = [sys.executable, str(die_with_parent.__file__), str(Path(sys.executable).parent / "dg")]
     command += ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
-    process = subprocess.Popen(command, cwd=home, env=os.environ)
+    process = subprocess.Popen(command, cwd=home, env=os.environ | {servers.VARIABLE: servers.name()})
     try:
         while True:
             try:

@@ -35,7 +35,8 @@ def build_study(study: Study) -> dg.ResourceDefinition:
     # The description is part of the job's snapshot, which a run keeps from the moment it was asked for.
     @dg.resource(
         config_schema={"overrides": dg.Field(dict, default_value={}, description=OVERRIDES)},
-        description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}.",
+        description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}. Give this run alone other settings by"
+        " overrides, for example {clusters: {n: 6}}.",
     )
     def pipeline(context: dg.InitResourceContext) -> Iterator[Pipeline]:
         run, instance = context.run, context.instance

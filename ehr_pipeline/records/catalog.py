@@ -18,15 +18,19 @@ def extracts_in(landing: Path) -> list[str]:
     return sorted(path.name for path in landing.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
-def versions(store: Store, mode: str = "increment") -> dict[str, str]:
-    """Data version of every extract that counts: all that were read, or the newest. Raises MissingArtifact when there is none."""
+def counting(store: Store, mode: str) -> list[str]:
+    """The extracts that count: all that were read, or the newest. Raises MissingArtifact when there is none."""
     extracts = store.partitions("raw_records")
     if not extracts:
         raise MissingArtifact(
             "raw_records has not been made yet for any extract. Materialise it first: ehr-pipeline run --select raw_records"
         )
-    counting = extracts[-1:] if mode == "snapshot" else extracts
-    return {extract: store.current("raw_records", extract).data_version for extract in counting}
+    return extracts[-1:] if mode == "snapshot" else extracts
+
+
+def versions(store: Store, mode: str = "increment") -> dict[str, str]:
+    """Data version of every extract that counts. Raises MissingArtifact when there is none."""
+    return {extract: store.current("raw_records", extract).data_version for extract in counting(store, mode)}
 
 
 def build(store: Store, found: dict[str, str], out: Path) -> Counts:

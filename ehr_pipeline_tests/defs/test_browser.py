@@ -4,9 +4,11 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline.defs import servers
 from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
 from ehr_pipeline_tests.defs.test_launchers import alive
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
@@ -76,6 +78,7 @@ def test_the_work_of_a_user(
     store = Store(tmp_path / "store")
     assert until(lambda: store.has("cluster_reports"), 8 * MINUTES), server.runs()
     assert until(lambda: {run["status"] for run in server.runs()} == {"SUCCESS"}, MINUTES), server.runs()
+    assert all(servers.TAG in tags for tags in tags_of_runs(home)), "every run says which server launched it"
     page.open(f"{server.address}/assets/cluster_reports")
     assert page.shows("Latest materialization")
     assert page.shows("map of clusters"), "the picture of the map, among the metadata"
@@ -101,6 +104,15 @@ def test_the_work_of_a_user(
     assert until(lambda: not any(map(alive, started)), MINUTES)
     assert store.has("encoder_checkpoint"), "what was there before stays"
     assert {asset for asset in STAGES if asset != "raw_records" and not store.has(asset)} == set()
+
+
+def tags_of_runs(home: Path) -> list[dict[str, str]]:
+    """The tags of all runs, hidden ones too, which the server tells nobody."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DAGSTER_HOME", str(home))
+        patch.setenv("EHR_STATE_DIR", str(home / "state"))
+        with dg.DagsterInstance.get() as instance:
+            return [dict(run.tags) for run in instance.get_runs()]
 
 
 def stale(server: Server) -> set[str]:

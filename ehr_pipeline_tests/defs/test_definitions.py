@@ -9,7 +9,7 @@ from ehr_pipeline import settings
 from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
-from ehr_pipeline.defs.columns import LINEAGE
+from ehr_pipeline.defs.columns import LINEAGE, MEANING
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import merged
 from ehr_pipeline.shipped import shipped
@@ -69,10 +69,20 @@ def test_what_an_asset_reads_is_what_dagster_is_told(tiny: Pipeline) -> None:
 def test_every_asset_reads_well_in_the_ui(graph: AssetGraph) -> None:
     for node in graph.asset_nodes:
         assert node.description, node.key
+        assert "Settings: `[" in node.description, node.key
         assert node.group_name in ("data", "encoder", "cohort", "reports")
         assert node.owners
         assert node.kinds
         assert node.tags["ehr_pipeline/class"] in ("restricted", "releasable")
+
+
+def test_the_launchpad_has_one_field() -> None:
+    job = build(settings.load(shipped("demo/settings.toml"))).resolve_job_def("__ASSET_JOB")
+    resources = job.run_config_schema.config_type.fields["resources"].config_type.fields  # type: ignore[attr-defined]
+    shown = {name: field.default_value for name, field in resources.items() if field.default_provided}
+    assert {name: value for name, value in shown.items() if value.get("config")} == {
+        "pipeline": {"config": {"overrides": {}}}
+    }
 
 
 def test_columns_are_those_of_the_files_and_their_lineage_names_columns_that_are_there(
@@ -86,6 +96,8 @@ def test_columns_are_those_of_the_files_and_their_lineage_names_columns_that_are
     assert {"raw_records", "mapped_events", "patient_dataset", "cohort", "vocabulary"} <= set(shown)
     with tiny.store.current("vocabulary").file("vocabulary.csv").open() as stream:
         assert shown["vocabulary"] == set(stream.readline().strip().split(","))
+    own = settings.load(shipped("demo/settings.toml")).attributes
+    assert set().union(*shown.values()) <= set(MEANING) | set(own), "every column says what it holds"
     for asset, columns in LINEAGE.items():
         assert set(columns) <= shown[asset]
         for source, name in (part for parts in columns.values() for part in parts):
