@@ -114,8 +114,3 @@ def test_cancelling_ends_the_processes_of_both_nodes(tmp_path: Path, site: Site)
     with pytest.raises(UserError, match="was cancelled in Slurm"):
         meanwhile(lambda: count(tmp_path, waits=True), disturb)
     assert not any(map(alive, pids(list(tmp_path.glob("pid-*")))))
-
-
-def test_the_error_of_a_job_is_told(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^encoder.learning_rate is too high$"):
-        count(tmp_path, fails="user")
