@@ -154,7 +154,7 @@ def _free_ports(number: int) -> list[int]:
 @contextmanager
 def running(cpus: int = 2, nodes: tuple[str, ...] = ()) -> Iterator[Site]:
     """Start Slurm with one node of so many CPUs, or with several of these names, and stop what was started."""
-    if reason := absent() or (nodes and alone()):
+    if reason := absent() or (alone() if nodes else ""):
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="ehr-slurm-"))
     for name in ("state", "munge"):
