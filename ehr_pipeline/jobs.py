@@ -54,8 +54,8 @@ def main(run: Callable[[Job], None]) -> None:
 def perform(run: Callable[[Job], None], job: Job) -> tuple[int, str]:
     """Run a job in this process, which is one of its processes. Returns 0, or an exit code with what went wrong.
 
-    A job may name an `error_file`, which gets the message of an error that the user can mend, and a `log_file`, which gets what the
-    first process logs.
+    A job may name an `error_file`, which gets the message of an error that the user can mend, a `log_file`, which gets what the
+    first process logs, and a `done_file`, which this makes when it is done.
     """
     logger = logging.getLogger("ehr_pipeline")
     with ExitStack() as stack:
@@ -72,6 +72,8 @@ def perform(run: Callable[[Job], None], job: Job) -> tuple[int, str]:
             return USER_ERROR_CODE, f"error: {error}"
         except Exception:
             return 1, f"{traceback.format_exc()}{FAILED_AT}{time.time()}"
+        if rank() == 0 and "done_file" in job:
+            Path(job["done_file"]).touch()
     return 0, ""
 
 

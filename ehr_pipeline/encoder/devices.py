@@ -7,6 +7,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -16,11 +17,15 @@ from ehr_pipeline import jobs
 
 _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+LONGEST = timedelta(days=30)  # for which a process that has done its share waits for the others
 
 
 @contextmanager
 def process_group(threads: int = 0) -> Iterator[torch.device]:
-    """The device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs)."""
+    """The device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs).
+
+    The block ends for all at once: torchrun starts all processes again when one died, and could not on a node whose own have ended.
+    """
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", "0"))
     local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -33,9 +38,20 @@ def process_group(threads: int = 0) -> Iterator[torch.device]:
         return
     dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
     try:
+        ending = dist.new_group(timeout=LONGEST)
         yield device
+        dist.barrier(ending)
     finally:
         dist.destroy_process_group()
+
+
+def from_first(number: int, device: torch.device) -> int:
+    """The first process's number, in all processes of the job."""
+    if not dist.is_initialized():
+        return number
+    told = torch.tensor([number], device=device)
+    dist.broadcast(told, 0)
+    return int(told.item())
 
 
 def cores() -> int:

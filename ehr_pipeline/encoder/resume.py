@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -25,12 +26,15 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from ehr_pipeline import jobs
+from ehr_pipeline.encoder.devices import from_first
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 
 _log = logging.getLogger("ehr_pipeline")
 STATE, MODEL, OPTIMIZER, BEST = "state.json", "model.safetensors", "optimizer.safetensors", "best"
+APPEARING = 120.0  # seconds in which a folder of another machine appears here, on a network file system
 
 
 @dataclass
@@ -73,7 +77,7 @@ class Checkpoints:
         self, position: Position, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer
     ) -> Path:
         """Publish a checkpoint, and remove those that are older than the last few."""
-        target = self.folder / f"update-{position.step:09d}"
+        target = self._path(position.step)
         work = self.folder / f".{target.name}"
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir()
@@ -101,21 +105,44 @@ class Checkpoints:
     ) -> Position:
         """Go back to the newest whole checkpoint; where there is none, to the beginning.
 
-        Raises UserError when it belongs to another vocabulary, other data or other settings.
+        The first process of the job chooses it: on a network file system others may still see an older one as the newest.
+        Raises UserError when it belongs to another vocabulary, other data or other settings, and where it does not appear.
         """
+        step = from_first(self._newest() if jobs.rank() == 0 else 0, device)
+        if step < 0:
+            return Position()
+        path = self._path(step)
+        state = self._appearing(path)
+        self._must_agree(path, state["identity"])
+        _restore(path, model, optimizer, device)
+        flatness.best = (state["flatness"]["best"][0], state["flatness"]["best"][1])
+        flatness.flat_epochs = state["flatness"]["flat_epochs"]
+        position = Position(**state["position"])
+        _log.info("going on from update %d of epoch %d", position.update, position.epoch + 1)
+        return position
+
+    def _newest(self) -> int:
+        """The update of the newest whole checkpoint; -1 where there is none."""
         for path in reversed(self._paths()):
-            state = _whole(path)
-            if state is None:
-                _log.warning("%s is damaged, and skipped: the one before it is tried", path)
-                continue
-            self._must_agree(path, state["identity"])
-            _restore(path, model, optimizer, device)
-            flatness.best = (state["flatness"]["best"][0], state["flatness"]["best"][1])
-            flatness.flat_epochs = state["flatness"]["flat_epochs"]
-            position = Position(**state["position"])
-            _log.info("going on from update %d of epoch %d", position.update, position.epoch + 1)
-            return position
-        return Position()
+            if _whole(path) is not None:
+                return int(path.name.removeprefix("update-"))
+            _log.warning("%s is damaged, and skipped: the one before it is tried", path)
+        return -1
+
+    def _appearing(self, path: Path) -> dict[str, Any]:
+        """The state of a checkpoint that the first process sees whole. Raises UserError when it does not appear here."""
+        until = time.monotonic() + APPEARING
+        while (state := _whole(path)) is None:
+            if time.monotonic() > until:
+                raise UserError(
+                    f"{os.uname().nodename} does not see the checkpoint {path}, which the first process of the training sees. All"
+                    " nodes must share this folder, under the same path."
+                )
+            time.sleep(1)
+        return state
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"update-{step:09d}"
 
     def _paths(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("update-*") if path.is_dir())

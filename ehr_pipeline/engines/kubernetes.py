@@ -1,4 +1,4 @@
-"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one pod under torchrun. Submit, follow, delete.
+"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one pod, or of several, under torchrun. Submit, follow, delete.
 
 The Job controller starts pods again that died (`launcher.restarts` times), and those of drained nodes and preempted ones without
 counting. This waits for the result, and tells what the cluster says. Work that is done is never done again, since buckets leave
@@ -38,8 +38,8 @@ class Kubernetes:
     def check(self) -> None:
         """Have the cluster look at the Jobs that would be sent; nothing is made."""
         manifest.refuse_other_place(self.settings, self.store)
-        bodies = [manifest.parsed(text, self.settings) for text in preview(self.settings, self.store).values()]
-        Cluster(self.settings.kubernetes).try_out(bodies)
+        manifests = [manifest.parsed(text, self.settings) for text in preview(self.settings, self.store).values()]
+        Cluster(self.settings.kubernetes).try_out(manifests)
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function to every job, in pods. `workers` are those of one machine, and have no effect here."""
@@ -64,7 +64,7 @@ class Kubernetes:
 
             def look() -> bool:
                 follower.look()
-                return True
+                return (folder / post.DONE).exists()
 
             def written(name: str) -> str:
                 return manifest.for_job(self.settings, folder, name, module)
@@ -130,12 +130,16 @@ class Kubernetes:
         post.note_sent(folder, NAME, name)  # before it is sent: the answer may get lost
         cluster.submit(manifest.parsed(text, self.settings))
         _log.info("%s: sent to Kubernetes as Job %s in the namespace %s", what, name, cluster.namespace)
-        telling, stuck = Telling(f"{what}: Kubernetes"), 0.0
+        telling, stuck, finished = Telling(f"{what}: Kubernetes"), 0.0, 0.0
         while True:
             time.sleep(self.settings.kubernetes.poll_seconds)
-            look()
+            done = look()
             if (folder / "error").is_file():
                 return State()  # what still runs is of no use; it is removed by who asked
+            # When everything is there the Job is about to end; should it not, it is of no use.
+            finished = (finished or time.monotonic()) if done else 0.0
+            if finished and time.monotonic() - finished > SETTLING:
+                return State("Complete")
             try:
                 state = cluster.look(name)
             except Silence as silence:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ehr_pipeline.engines.manifest import Manifest
 from ehr_pipeline.engines.settings import KubernetesSettings
 from ehr_pipeline.errors import UserError
 
@@ -74,28 +75,38 @@ class Cluster:
         api = client.ApiClient(configuration)
         self._jobs, self._core = client.BatchV1Api(api), client.CoreV1Api(api)
 
-    def try_out(self, bodies: list[dict[str, Any]]) -> None:
-        """Have the cluster look at Jobs without making them, and ask what it will be asked later.
+    def try_out(self, manifests: list[Manifest]) -> None:
+        """Have the cluster look at what would be sent without making it, and ask what it will be asked later.
 
         Raises UserError with what it has against them, or against being asked.
         """
         try:
-            for body in bodies:
-                _ask(self._jobs.create_namespaced_job, self.namespace, body, dry_run="All", field_validation="Strict")
-            self.look(bodies[0]["metadata"]["name"])
+            for each in manifests:
+                self._make(each, dry_run="All")
+            self.look(manifests[0].name)
         except Silence as silence:
             raise UserError(f"launcher.backend is 'kubernetes', but the cluster does not answer: {silence}") from None
         except Refusal as refusal:
             raise self._refused(refusal) from None
 
-    def submit(self, body: dict[str, Any]) -> None:
-        """Make a Job. Raises UserError with what the cluster has against it, and when it does not answer."""
+    def submit(self, manifest: Manifest) -> None:
+        """Make a Job, with its Services. Raises UserError with what the cluster has against it, and when it does not answer."""
         try:
-            _ask(self._jobs.create_namespaced_job, self.namespace, body, field_validation="Strict")
+            self._make(manifest)
         except Silence as silence:
             raise UserError(f"Kubernetes does not answer, so the Job was not sent: {silence}") from None
         except Refusal as refusal:
             raise self._refused(refusal) from None
+
+    def _make(self, manifest: Manifest, **how: str) -> None:
+        """Services belong to the Job, so that the cluster removes them with it. In a dry run there is none to belong to."""
+        job, how = manifest.job, how | {"field_validation": "Strict"}
+        made = _ask(self._jobs.create_namespaced_job, self.namespace, job, **how)
+        owner = {"apiVersion": "batch/v1", "kind": "Job", "name": manifest.name, "uid": made.metadata.uid}
+        belonging = {} if "dry_run" in how else {"ownerReferences": [owner]}
+        for service in manifest.services:
+            body = service | {"metadata": service["metadata"] | belonging}
+            _ask(self._core.create_namespaced_service, self.namespace, body, **how)
 
     def _refused(self, refusal: Refusal) -> UserError:
         return UserError(

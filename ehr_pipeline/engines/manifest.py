@@ -1,6 +1,8 @@
 """The manifests that are sent to Kubernetes: a template that a site can edit, filled in from the settings."""
 
 import os
+import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,21 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.jobs import USER_ERROR_CODE
 
 OURS = Path(__file__).with_name("job.yaml.j2")
+NODE = "ehr_pipeline.engines.node"
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is sent for one piece of work, as the API takes it."""
+
+    job: dict[str, Any]
+    services: tuple[dict[str, Any], ...] = ()
+    """By which pods of one Job find each other; they go with the Job."""
+
+    @property
+    def name(self) -> str:
+        """Of the Job."""
+        return str(self.job["metadata"]["name"])
 
 
 def for_buckets(settings: LauncherSettings, folder: Path, name: str, tasks: int) -> str:
@@ -26,6 +43,7 @@ def for_buckets(settings: LauncherSettings, folder: Path, name: str, tasks: int)
         component="buckets",
         what=f"Work on buckets, in {tasks} pods.",
         tasks=tasks,
+        nodes=1,
         command=["python", "-m", "ehr_pipeline.engines.batch", _word(folder), "$(JOB_COMPLETION_INDEX)", str(tasks)],
         environment={"POLARS_MAX_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
         resources=_resources(own.bucket_cpus, own.bucket_gigabytes),
@@ -33,20 +51,28 @@ def for_buckets(settings: LauncherSettings, folder: Path, name: str, tasks: int)
 
 
 def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) -> str:
-    """A Job of one pod, in which a heavy job runs under torchrun."""
-    own, processes = settings.kubernetes, settings.processes
-    torchrun = ["python", "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    """A Job in which a heavy job runs under torchrun: one pod, or an indexed Job of one for each node, with a Service."""
+    own, nodes = settings.kubernetes, settings.nodes
+    processes = settings.processes // nodes
+    torchrun = ["torch.distributed.run", "--standalone"]
+    if nodes > 1:
+        # Each pod has all ports to itself, unless a site's template gives it its node's: then Jobs should not meet at one.
+        torchrun = [NODE, f"{name}-0.{name}", str(20000 + zlib.crc32(name.encode()) % 10000), str(nodes), name]
     resources = _resources(own.job_cpus * processes, own.job_gigabytes * processes)
     if own.job_gpus:
         resources["limits"][own.gpu_resource] = str(own.job_gpus * processes)
+    options = [f"--nproc-per-node={processes}", f"--max-restarts={settings.restarts}"]
     return _render(
         settings,
         folder,
         name=name,
         component=module.rsplit(".", 1)[-1].replace("_", "-"),
-        what=f"{module} on {processes} processes under torchrun.",
-        tasks=0,
-        command=[*torchrun, f"--max-restarts={settings.restarts}", "-m", module, "--job", _word(folder / "job.json")],
+        what=f"{module} on {settings.processes} processes under torchrun, in {nodes} pod(s).",
+        tasks=nodes if nodes > 1 else 0,
+        nodes=nodes,
+        # A pod that dies may take the others with it.
+        restarts=settings.restarts * nodes,
+        command=["python", "-m", *torchrun, *options, "-m", module, "--job", _word(folder / "job.json")],
         # As torchrun on one machine: see ehr_pipeline.defs.launchers.torchrun.
         environment={
             "OMP_NUM_THREADS": str(threads(settings)),
@@ -62,16 +88,25 @@ def threads(settings: LauncherSettings) -> int:
     return settings.threads or max(1, int(settings.kubernetes.job_cpus))
 
 
-def parsed(text: str, settings: LauncherSettings) -> dict[str, Any]:
-    """A filled template as the API takes it. Raises UserError when it is not a Job."""
+def parsed(text: str, settings: LauncherSettings) -> Manifest:
+    """A filled template as the API takes it. Raises UserError when it is not a Job, with a Service where its pods need one."""
     where = f"{settings.kubernetes.template or OURS} (launcher.kubernetes.template)"
     try:
-        body = yaml.safe_load(text)
+        bodies = [body for body in yaml.safe_load_all(text) if body is not None]
     except yaml.YAMLError as error:
         raise UserError(f"{where}: what it gives is not YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(body, dict) or body.get("kind") != "Job":
-        raise UserError(f"{where}: what it gives is not one Job. Begin with a copy of {OURS}.")
-    return body
+    kinds = [str(body.get("kind")) if isinstance(body, dict) else "" for body in bodies]
+    if kinds.count("Job") != 1 or not set(kinds) <= {"Job", "Service"}:
+        raise UserError(
+            f"{where}: what it gives is not one Job, with or without Services. Begin with a copy of {OURS}."
+        )
+    services = [body for body, kind in zip(bodies, kinds, strict=True) if kind == "Service"]
+    if NODE in text and not services:
+        raise UserError(
+            f"{where}: it gives no Service, by which the pods of a job on {settings.nodes} nodes would find each other. Begin with"
+            f" a copy of {OURS}."
+        )
+    return Manifest(bodies[kinds.index("Job")], tuple(services))
 
 
 def refuse_other_place(settings: LauncherSettings, store: Path) -> None:

@@ -19,7 +19,7 @@ from ehr_pipeline import jobs
 from ehr_pipeline.workspace import try_lock
 
 _log = logging.getLogger("ehr_pipeline")
-CLIENT = "client"
+CLIENT, DONE = "client", "done"
 
 
 @contextmanager
@@ -55,9 +55,13 @@ def left_behind(store: Path) -> Iterator[Path]:
 
 
 def put_job(folder: Path, job: jobs.Job) -> "Follower":
-    """Write a heavy job into a folder, which gets its log and its error. Returns who follows the log."""
+    """Write a heavy job into a folder, which gets its log, its error, and a file `done`. Returns who follows the log."""
     log_file = folder / "progress.txt"
-    described = job | {"log_file": str(log_file), "error_file": str(folder / "error")}
+    described = job | {
+        "log_file": str(log_file),
+        "error_file": str(folder / "error"),
+        "done_file": str(folder / DONE),
+    }
     (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
     return Follower(log_file)
 

@@ -37,7 +37,7 @@ def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) ->
         settings,
         folder,
         name,
-        what=f"{module} on {settings.processes} processes under torchrun.",
+        what=f"{module} on {settings.processes} processes under torchrun, on {settings.nodes} node(s).",
         log=f"{folder}/log.txt",
         options=settings.slurm.job_options,
         nodes=settings.nodes,

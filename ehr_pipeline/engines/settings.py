@@ -116,7 +116,7 @@ class KubernetesSettings:
         role="tuning",
         ge=0,
     )
-    job_cpus: float = option("CPUs of each process of a job; its processes share one pod.", 1.0, role="tuning", gt=0)
+    job_cpus: float = option("CPUs of each process of a job; those of one node share a pod.", 1.0, role="tuning", gt=0)
     job_gigabytes: float = option("Memory of each process of a job, as `bucket_gigabytes`.", 0.0, role="tuning", ge=0)
     job_gpus: int = option("GPUs of each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
     gpu_resource: str = option("What the cluster calls a GPU.", "nvidia.com/gpu", role="tuning")
@@ -148,7 +148,7 @@ class LauncherSettings:
     )
     processes: int = option("Processes of a job: one for each GPU, or 1 on a CPU.", 1, role="tuning", ge=1)
     nodes: int = option(
-        "Nodes over which Slurm spreads the processes of a job; Ray places them by itself, Kubernetes has them share a pod.",
+        "Nodes over which Slurm spreads the processes of a job, and pods over which Kubernetes does; Ray places them by itself.",
         1,
         role="tuning",
         ge=1,
@@ -169,8 +169,5 @@ class LauncherSettings:
         """What does not fit together."""
         if self.processes % self.nodes:
             yield f"processes ({self.processes}) must be a multiple of nodes ({self.nodes})"
-        if self.backend == "kubernetes":
-            if not self.kubernetes.image:
-                yield "kubernetes.image is missing: the image of the workers (docs/clusters.md)"
-            if self.nodes > 1:
-                yield "nodes: on Kubernetes the processes of a job share one pod, and so a node; over several, use 'ray' or 'slurm'"
+        if self.backend == "kubernetes" and not self.kubernetes.image:
+            yield "kubernetes.image is missing: the image of the workers (docs/clusters.md)"

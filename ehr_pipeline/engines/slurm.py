@@ -1,4 +1,4 @@
-"""Slurm: buckets as the tasks of an array job, heavy jobs under torchrun. Submit, follow, send again, cancel.
+"""Slurm: buckets as tasks of an array job, heavy jobs under torchrun on one node or several. Submit, follow, send again, cancel.
 
 Slurm starts, places, kills and queues again; this waits for the result, and decides whether what ended is to be sent again:
 work that is done is never done again, since buckets leave their results and trainings their checkpoints.
@@ -69,7 +69,7 @@ class Slurm:
                 return script.for_job(self.settings, folder, name, module)
 
             def left() -> list[int]:
-                return [] if (folder / "done").exists() else [0]
+                return [] if (folder / post.DONE).exists() else [0]
 
             self._see_through(folder, name, written, follower.look, left)
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from ehr_pipeline.encoder import optimizer, train
+from ehr_pipeline.encoder import optimizer, resume, train
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.resume import Checkpoints, Position
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -138,6 +138,31 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     with caplog.at_level(logging.INFO):
         train.run(described)
     assert "update-000000012 is damaged, and skipped" in caplog.text
+    assert "going on from update 8 of epoch 1" in caplog.text
+    same(whole, Path(described["out"]))
+
+
+def test_every_process_goes_back_to_the_checkpoint_that_the_first_sees(
+    whole: Path,
+    data: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """On a network file system a newer one may be seen by one of them, and not yet by the other."""
+    described = started(tmp_path, data)
+    with monkeypatch.context() as patch:
+        break_at(14, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(described)
+    monkeypatch.setattr(resume, "APPEARING", 0)
+    described = again(described)
+    monkeypatch.setattr(resume, "from_first", lambda step, device: 16)
+    with pytest.raises(UserError, match=r"does not see the checkpoint .*update-000000016"):
+        train.run(described)
+    monkeypatch.setattr(resume, "from_first", lambda step, device: 8)
+    with caplog.at_level(logging.INFO):
+        train.run(described)
     assert "going on from update 8 of epoch 1" in caplog.text
     same(whole, Path(described["out"]))
 

@@ -2,9 +2,10 @@
 
 It answers what the client asks (Jobs of batch/v1, pods, their logs, events) with the wire format of the real one, checks what it is
 sent against the API's published schema where `kubernetes-validate` is installed, and does what the Job controller documents:
-indexed completions, backoffLimit, podFailurePolicy, foreground deletion. What it is not: a real cluster. Nothing of nodes,
-volumes, quotas, service accounts or the scheduler is in it but what the tests set; of the image, that pods can import only what the
-recipe of the workers' image installs.
+indexed completions, backoffLimit, podFailurePolicy, foreground deletion. Each pod has an address of its own, and knows others by
+the names that headless Services give them. What it is not: a real cluster. Nothing of nodes, volumes, quotas, service accounts or
+the scheduler is in it but what the tests set; of the image, that pods can import only what the recipe of the workers' image
+installs.
 """
 
 import importlib.metadata
@@ -53,6 +54,16 @@ class Image:
     def find_spec(self, name, path=None, target=None):
         return None if name.split(".")[0] in ABSENT else self.found.find_spec(name, path, target)
 sys.meta_path[:] = [Image(found) for found in sys.meta_path]
+"""
+
+
+# The names of the cluster, as Python resolves them.
+NAMES = """
+import socket
+def asked(host, *arguments, found=socket.getaddrinfo, **named):
+    with open({dns!r}) as lines:
+        return found(dict(map(str.split, lines)).get(host, host), *arguments, **named)
+socket.getaddrinfo = asked
 """
 
 
@@ -105,6 +116,7 @@ class Pod:
     name: str
     index: int
     log: Path
+    address: str
     process: "subprocess.Popen[bytes] | None" = None
     waits: str = ""
     disrupted: bool = False
@@ -174,6 +186,7 @@ class Site:
     def __init__(self, folder: Path, python: str):
         self.folder, self.python = folder, python
         self.jobs: dict[str, Job] = {}
+        self.services: dict[str, dict[str, Any]] = {}
         self.names: list[str] = []
         """Of all Jobs that were ever made."""
         self.deleted: list[str] = []
@@ -185,7 +198,11 @@ class Site:
         self.logs_may_be_read = True
         self.pods_may_be_listed = True
         self._orphans: list[Pod] = []
-        self._path = f"{slim(folder / 'image')}{os.pathsep}{ROOT}"
+        image, self._dns, self._addresses = slim(folder / "image"), folder / "dns", 0
+        with (image / "sitecustomize.py").open("a") as stream:
+            stream.write(NAMES.format(dns=str(self._dns)))
+        self._name()
+        self._path = f"{image}{os.pathsep}{ROOT}"
         self._lock = threading.RLock()
         self._ended = threading.Event()
         site = self
@@ -230,6 +247,8 @@ class Site:
             core = f"/api/v1/namespaces/{NAMESPACE}"
             if method == "POST" and path == jobs:
                 return self._make(query, body)
+            if method == "POST" and path == f"{core}/services":
+                return self._serve(query, body)
             if path.startswith(f"{jobs}/"):
                 return self._job(method, path.removeprefix(f"{jobs}/"), query)
             if method == "GET" and path == f"{core}/pods":
@@ -248,11 +267,38 @@ class Site:
         assert query["fieldValidation"] == "Strict"
         if "dryRun" in query:
             return body
+        body["metadata"]["uid"] = uuid.uuid4().hex
         if name in self.jobs:
             raise Refused(409, f'jobs.batch "{name}" already exists')
         self.jobs[name] = Job(body)
         self.names.append(name)
         return self.jobs[name].told()
+
+    def _serve(self, query: dict[str, str], body: dict[str, Any]) -> Any:
+        name = body["metadata"]["name"]
+        if problems := invalid(body):
+            raise Refused(422, f'Service "{name}" is invalid: {problems}')
+        if "dryRun" not in query:
+            (owner,) = body["metadata"]["ownerReferences"]
+            assert owner["uid"] == self.jobs[owner["name"]].body["metadata"]["uid"]
+            self.services[name] = body
+        return body
+
+    def _name(self) -> None:
+        """The names that headless Services give to pods that run, for those to see."""
+        lines = [
+            f"{name}-{pod.index}.{service} {pod.address}\n"
+            for service, body in self.services.items()
+            for name, job in self.jobs.items()
+            for pod in job.pods
+            if pod.phase == "Running"
+            and body["spec"]["clusterIP"] == "None"
+            and body["spec"]["selector"] == {"batch.kubernetes.io/job-name": name}
+            and job.spec["template"]["spec"].get("subdomain") == service
+        ]
+        beside = self._dns.with_name("dns.new")
+        beside.write_text("".join(lines))
+        beside.replace(self._dns)
 
     def _job(self, method: str, name: str, query: dict[str, str]) -> Any:
         if name not in self.jobs:
@@ -303,6 +349,8 @@ class Site:
                         self._control_leaving(name, job)
                     elif job.condition is None and not self.quota:
                         self._control_job(name, job)
+                if self.services:
+                    self._name()
 
     def _control_leaving(self, name: str, job: Job, at_once: bool = False) -> None:
         if time.monotonic() - job.leaving > 30:
@@ -312,6 +360,12 @@ class Site:
         if at_once or not any(pod.phase == "Running" for pod in job.pods):
             self.jobs.pop(name, None)
             self._orphans += job.pods
+            uid = job.body["metadata"]["uid"]
+            belonging = [
+                name for name, body in self.services.items() if body["metadata"]["ownerReferences"][0]["uid"] == uid
+            ]
+            for each in belonging:
+                del self.services[each]
 
     def _control_job(self, name: str, job: Job) -> None:
         spec = job.spec
@@ -332,7 +386,9 @@ class Site:
         for index in sorted(set(range(completions)) - done - busy):
             if len(job.active()) < spec.get("parallelism", 1):
                 pod_name = f"{name}-{index}-{uuid.uuid4().hex[:5]}"
-                job.pods.append(Pod(pod_name, index, self.folder / f"{pod_name}.log"))
+                self._addresses += 1
+                address = f"127.0.{1 + self._addresses // 250}.{2 + self._addresses % 250}"
+                job.pods.append(Pod(pod_name, index, self.folder / f"{pod_name}.log", address))
         for pod in job.active():
             if pod.process is None:
                 self._start(job, pod)
@@ -363,7 +419,9 @@ class Site:
             pod.waits = "0/1 nodes are available: 1 Insufficient cpu."
             return
         assert spec["securityContext"]["runAsUser"] == os.getuid()
-        values = {each["name"]: each["value"] for each in container["env"]}
+        values = {each["name"]: each["value"] for each in container["env"] if "value" in each}
+        from_fields = {each["name"]: each["valueFrom"]["fieldRef"] for each in container["env"] if "valueFrom" in each}
+        values |= {name: {"status.podIP": pod.address}[field["fieldPath"]] for name, field in from_fields.items()}
         # What the Job controller adds to the container of an indexed Job.
         values["JOB_COMPLETION_INDEX"] = str(pod.index)
         command = [expanded(word, values) for word in container["command"]]

@@ -20,6 +20,8 @@ def main(cpus: list[int]) -> None:
             cluster.remove_node(nodes.pop(), allow_graceful=False)
         elif line.strip() == "add":
             nodes.append(cluster.add_node(num_cpus=cpus[-1], object_store_memory=100 * 2**20))
+        elif line.strip() == "behead":  # the process that knows where everything is
+            cluster.head_node.kill_gcs_server(check_alive=False)
         print("done", flush=True)
     cluster.shutdown()
 

@@ -1,4 +1,8 @@
-"""A real Slurm on this machine, for tests: munged, slurmctld and slurmd of its own, on the loopback address."""
+"""A real Slurm on this machine, for tests: munged, slurmctld and slurmd of its own, on the loopback address.
+
+Debian's slurmd is not built to run several times on one machine, so each of several nodes gets a host name, an address and an
+/etc/hosts of its own, in name spaces of the kernel: `unshare`.
+"""
 
 import getpass
 import os
@@ -29,11 +33,11 @@ AuthType=auth/munge
 AuthInfo=socket={folder}/munge/socket,cred_expire=5
 CredType=cred/munge
 StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
+SlurmdSpoolDir={folder}/spool-%n
 SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
+SlurmdPidFile={folder}/slurmd-%n.pid
 SlurmctldLogFile={folder}/slurmctld.log
-SlurmdLogFile={folder}/slurmd.log
+SlurmdLogFile={folder}/slurmd-%n.log
 ProctrackType=proctrack/linuxproc
 TaskPlugin=task/none
 SelectType=select/cons_tres
@@ -41,17 +45,19 @@ SelectTypeParameters=CR_Core
 SchedulerParameters=sched_interval=1,bf_interval=1,sched_min_interval=0
 PreemptType=preempt/partition_prio
 PreemptMode=REQUEUE
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
+SlurmctldPort={port}
 SlurmdParameters=config_overrides
 ReturnToService=2
 KillWait=2
 JobAcctGatherType=jobacct_gather/none
 MpiDefault=none
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cpus} State=UNKNOWN
-PartitionName=main Nodes={host} Default=YES MaxTime=INFINITE State=UP PriorityTier=1
-PartitionName=urgent Nodes={host} MaxTime=INFINITE State=UP PriorityTier=10
+{nodes}
+PartitionName=main Nodes=ALL Default=YES MaxTime=INFINITE State=UP PriorityTier=1
+PartitionName=urgent Nodes=ALL MaxTime=INFINITE State=UP PriorityTier=10
 """
+NODE = "NodeName={name} NodeAddr={address} Port={port} CPUs={cpus} State=UNKNOWN"
+# Become a daemon on a machine of this name, which knows the others.
+ELSEWHERE = 'hostname "$0" && mount --bind "$1" /etc/hosts && shift && exec "$@"'
 
 
 def absent() -> str:
@@ -60,6 +66,16 @@ def absent() -> str:
     if missing:
         return f"there is no {', '.join(missing)} (Debian: apt-get install slurm-wlm munge)"
     return "" if os.geteuid() == 0 else "Slurm's daemons start jobs as other users, so they need root"
+
+
+def alone() -> str:
+    """Why no second node can be started here; empty where it can."""
+    command = ["unshare", "--uts", "--mount", "sh", "-c", ELSEWHERE, "ehr-node", "/etc/hosts", "true"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return "there is no unshare, so that a machine is one node only"
+    return done.stderr.strip() and f"no machine of another name can be made up here: {done.stderr.strip()}"
 
 
 @dataclass
@@ -78,12 +94,15 @@ class Site:
             command, env=self.environment, capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
-    def start(self, daemon: str, *arguments: str) -> None:
+    def start(self, daemon: str, *arguments: str, node: str = "") -> None:
         path = shutil.which(daemon, path=SYSTEM)
         assert path
-        with (self.folder / f"{daemon}.out").open("ab") as out:
-            command = [path, *arguments]
-            self.daemons[daemon] = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
+        command = [path, *arguments]
+        if node:
+            command = ["unshare", "--uts", "--mount", "sh", "-c", ELSEWHERE, node, str(self.folder / "hosts"), *command]
+        name = f"{daemon}-{node}" if node else daemon
+        with (self.folder / f"{name}.out").open("ab") as out:
+            self.daemons[name] = subprocess.Popen(command, env=self.environment, stdout=out, stderr=out)
 
     def start_scheduler(self) -> None:
         """Start it; what was killed may not have saved which numbers it gave to jobs, so others come now."""
@@ -109,9 +128,10 @@ class Site:
         self.forgotten |= set(self.states())
 
     def idle(self) -> bool:
-        """Whether the node waits for work."""
+        """Whether all nodes wait for work."""
         try:
-            return "idle" in self.run("sinfo", "--noheader", "--Format=StateCompact")
+            states = self.run("sinfo", "--noheader", "--Format=StateCompact").split()
+            return {state.rstrip("*") for state in states} == {"idle"}
         except subprocess.CalledProcessError:
             return False
 
@@ -132,18 +152,26 @@ def _free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def running(cpus: int = 2) -> Iterator[Site]:
-    """Start Slurm with one node of so many CPUs, and stop what was started."""
-    if reason := absent():
+def running(cpus: int = 2, nodes: tuple[str, ...] = ()) -> Iterator[Site]:
+    """Start Slurm with one node of so many CPUs, or with several of these names, and stop what was started."""
+    if reason := absent() or (alone() if nodes else ""):
         pytest.skip(reason)
     folder = Path(tempfile.mkdtemp(prefix="ehr-slurm-"))
-    for name in ("state", "spool", "munge"):
+    for name in ("state", "munge"):
         (folder / name).mkdir(mode=0o755)
     folder.chmod(0o755)
     host = socket.gethostname().split(".")[0]
+    addresses = {name: f"127.0.0.{number}" for number, name in enumerate(nodes, start=11)} or {host: "127.0.0.1"}
+    known = {"localhost": "127.0.0.1"} | addresses
+    (folder / "hosts").write_text("".join(f"{address} {name}\n" for name, address in known.items()))
+    port, *ports = _free_ports(1 + len(addresses))
+    lines = [
+        NODE.format(name=name, address=address, port=own, cpus=cpus)
+        for (name, address), own in zip(addresses.items(), ports, strict=True)
+    ]
     configuration = folder / "slurm.conf"
     configuration.write_text(
-        CONFIGURATION.format(folder=folder, host=host, ports=_free_ports(2), cpus=cpus, user=getpass.getuser())
+        CONFIGURATION.format(folder=folder, host=host, port=port, nodes="\n".join(lines), user=getpass.getuser())
     )
     site = Site(folder, os.environ | {"SLURM_CONF": str(configuration), "PATH": SYSTEM})
     key = folder / "munge" / "key"
@@ -154,7 +182,8 @@ def running(cpus: int = 2) -> Iterator[Site]:
         site.start("munged", "--foreground", "--force", f"--key-file={key}", *munge)
         assert until(lambda: (folder / "munge" / "socket").exists(), 20), _logs(folder)
         site.start_scheduler()
-        site.start("slurmd", "-D", "-f", str(configuration))
+        for node in nodes or ("",):
+            site.start("slurmd", "-D", "-f", str(configuration), node=node)
         assert until(site.idle, 60), _logs(folder)
         try:
             yield site

@@ -31,6 +31,34 @@ def blocks(heading: str, language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
+@pytest.mark.parametrize(
+    ("backend", "dying"),
+    [
+        (
+            "On this machine",
+            ["a worker on buckets", "a process of a training", "the server", "the run, by SIGKILL", "Ctrl-C"],
+        ),
+        (
+            "Ray",
+            ["a worker on buckets", "a process of a training", "the scheduler", "the run (Ray's driver)", "Ctrl-C"],
+        ),
+        ("Slurm", ["a worker on buckets", "a process of a training", "the scheduler", "the run, by SIGKILL", "Ctrl-C"]),
+        (
+            "Kubernetes",
+            ["a worker on buckets", "one of several pods", "the scheduler", "the run, by SIGKILL", "Ctrl-C"],
+        ),
+        ("Copies in an object store", ["`push`", "`pull`"]),
+    ],
+)
+def test_every_kind_of_death_has_a_test(backend: str, dying: list[str]) -> None:
+    table = PAGE.split("\n## When something dies\n")[1].split(f"\n### {backend}\n")[1].split("\n#")[0]
+    _, _, *rows = [line for line in table.splitlines() if line.startswith("|")]
+    for row in rows:
+        ((file, name),) = re.findall(r"`([\w/]+\.py)::(\w+)` \|$", row)
+        assert f"\ndef {name}(" in (ROOT / "ehr_pipeline_tests" / file).read_text(encoding="utf-8"), row
+    assert [each for each in dying if each not in table] == []
+
+
 def run(commands: str, settings: Path, environment: dict[str, str]) -> str:
     """Run the lines of a block; what they print."""
     told = ""

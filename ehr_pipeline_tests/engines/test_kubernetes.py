@@ -65,8 +65,9 @@ def spread(folder: Path, buckets: list[Bucket], **changes: Any) -> list[int]:
 
 
 def assert_nothing_left(folder: Path, site: Site) -> None:
-    """No Job, no pod, no folder of work."""
+    """No Job, no Service, no pod, no folder of work."""
     assert until(lambda: site.jobs == {} and site.pods() == [], 30)
+    assert site.services == {}
     assert list((folder / "store" / ".work").iterdir()) == []
 
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,10 @@ class Cluster:
         assert self.process.stdout.readline().strip() == "done"
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"}
+@contextmanager
+def running(**changes: str) -> Iterator[Cluster]:
+    """A cluster of its own, and its environment."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "0"} | changes
     command = [sys.executable, "-m", "ehr_pipeline_tests.engines.ray_site", "1", "1"]
     process = subprocess.Popen(
         command,
@@ -82,6 +84,12 @@ def cluster() -> Iterator[Cluster]:
         process.stdin.close()
         process.wait(60)
         process.stdout.close()
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with running() as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)
@@ -228,6 +236,20 @@ def test_a_lost_machine_costs_no_result(cluster: Cluster, tmp_path: Path) -> Non
         cluster.tell("add")
 
 
+def test_a_training_that_no_machine_can_hold_any_more_is_told(cluster: Cluster, tmp_path: Path) -> None:
+    def disturb() -> None:
+        assert until((tmp_path / "step-04").is_file)
+        cluster.tell("remove")
+
+    engine = ray_at(cluster.address, tmp_path / "store", processes=2)
+    try:
+        with pytest.raises(UserError, match=r"cannot hold 2 x \(1 CPU\)"):
+            meanwhile(lambda: engine.launch(WORK, {"folder": str(tmp_path), "waits": True}), disturb)
+        assert until(lambda: not any(map(alive, pids(list(tmp_path.glob("pid-*"))))))
+    finally:
+        cluster.tell("add")
+
+
 def test_the_chain_makes_the_same_files(tiny: Pipeline, extract: Path, cluster: Cluster, tmp_path: Path) -> None:
     changes = {
         "study": {"store": str(tmp_path / "store")},
@@ -235,3 +257,20 @@ def test_the_chain_makes_the_same_files(tiny: Pipeline, extract: Path, cluster: 
     }
     pipeline = Pipeline(tiny_settings(extract, **changes))
     assert_same_files(pipeline, tiny)
+
+
+def test_the_death_of_the_head_ends_its_work(tmp_path: Path) -> None:
+    """Ray waits a minute for its head to come back; here three seconds."""
+    patience = {"RAY_gcs_rpc_server_reconnect_timeout_s": "3"}
+    with running(**patience) as cluster:
+        client = subprocess.Popen(
+            [sys.executable, "-c", CLIENT, cluster.address, str(tmp_path), "job"],
+            cwd=ROOT,
+            env=os.environ | patience,
+            stderr=subprocess.DEVNULL,
+        )
+        assert until((tmp_path / "step-04").is_file)
+        working = pids(list(tmp_path.glob("pid-*")))
+        cluster.tell("behead")
+        assert client.wait(60) != 0
+        assert until(lambda: not any(map(alive, working)))

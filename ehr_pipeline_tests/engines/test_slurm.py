@@ -13,6 +13,7 @@ from ehr_pipeline.engines import engine_for
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import slurm_site
 from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
@@ -192,6 +193,24 @@ def test_who_cancels_the_job_in_slurm_ends_the_run(tmp_path: Path, site: Site) -
 
     with pytest.raises(UserError, match="was cancelled in Slurm"):
         meanwhile(lambda: spread(tmp_path, [bucket]), disturb)
+
+
+def test_an_interrupted_chain_publishes_nothing(extract: Path, tmp_path: Path, site: Site) -> None:
+    node = site.run("sinfo", "--noheader", "--Format=NodeList").strip()
+    site.run("scontrol", "update", f"NodeName={node}", "State=DRAIN", "Reason=test")  # so that the job waits
+    pipeline = Pipeline(tiny_settings(extract, study={"store": str(tmp_path / "store")}))
+    pipeline.engine = slurm(tmp_path / "store")
+
+    def disturb() -> None:
+        assert until(lambda: "PENDING" in site.states().values())
+        site.run("scontrol", "update", f"NodeName={node}", "State=RESUME")
+        site.cancel_all()
+
+    with pytest.raises(UserError, match="was cancelled in Slurm"):
+        meanwhile(lambda: pipeline.raw_records(EXTRACT), disturb)
+    assert not pipeline.store.has("raw_records", EXTRACT)
+    assert list(tmp_path.glob("store/**/manifest.json")) == []
+    assert [path for path in tmp_path.glob("store/**/.making-*") if path.is_dir()] == []
 
 
 def test_what_the_site_does_not_have_is_refused_at_once(tmp_path: Path) -> None:

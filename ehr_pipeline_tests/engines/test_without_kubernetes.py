@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,10 +49,15 @@ def test_manifests_fit_the_published_schema(version: str) -> None:
         bucket_gigabytes=0.5,
         bucket_cpus=0.5,
     )
-    for each in (launcher(), odd):
+    kinds: list[str] = []
+    for each in (launcher(), odd, replace(odd, nodes=2)):
         for text in preview(each, Path("/data/store")).values():
-            kubernetes_validate.validate(yaml.safe_load(text), version, strict=True)
-    broken = yaml.safe_load(text)
+            found = manifest.parsed(text, each)
+            for body in (found.job, *found.services):
+                kubernetes_validate.validate(body, version, strict=True)
+                kinds.append(body["kind"])
+    assert (kinds.count("Job"), kinds.count("Service")) == (9, 2)
+    broken = found.job
     broken["spec"]["backoffLimit"] = "many"
     with pytest.raises(kubernetes_validate.ValidationError):
         kubernetes_validate.validate(broken, version, strict=True)
@@ -83,13 +89,34 @@ def test_a_manifest_has_what_the_settings_say() -> None:
     assert {"name": "POLARS_MAX_THREADS", "value": "2"} in work["env"]
 
 
+def test_a_job_on_several_nodes_is_an_indexed_job_whose_pods_know_each_other() -> None:
+    each = replace(launcher(processes=6, job_gpus=1, job_cpus=4), nodes=2)
+    text = manifest.for_job(each, Path("/data/store"), "ehr-train-1", "ehr_pipeline.encoder.train")
+    found = manifest.parsed(text, each)
+    spec, (service,) = found.job["spec"], found.services
+    assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 2, 2)
+    assert spec["backoffLimit"] == each.restarts * 2
+    pod = spec["template"]["spec"]
+    assert pod["subdomain"] == service["metadata"]["name"] == "ehr-train-1"
+    assert service["spec"]["clusterIP"] == "None"
+    assert service["spec"]["selector"] == {"batch.kubernetes.io/job-name": "ehr-train-1"}
+    (work,) = pod["containers"]
+    assert work["resources"]["limits"] == {"nvidia.com/gpu": "3"}
+    assert work["resources"]["requests"]["cpu"] == "12"
+    assert "--nproc-per-node=3" in work["command"]
+    assert "ehr-train-1-0.ehr-train-1" in work["command"]
+    assert {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} in work["env"]
+    with pytest.raises(UserError, match="it gives no Service, by which the pods of a job on 2 nodes"):
+        manifest.parsed(text.split("\n---\n")[0], each)
+
+
 def test_a_site_edits_its_template(tmp_path: Path) -> None:
     ours = manifest.OURS.read_text()
     own = tmp_path / "site.yaml.j2"
     own.write_text(ours.replace("restartPolicy: Never", "restartPolicy: Never\n      nodeSelector: {disk: fast}"))
     each = launcher(template=str(own), volumes={})
     text = manifest.for_buckets(each, Path("/elsewhere"), "ehr-buckets-1", 1)
-    assert manifest.parsed(text, each)["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "fast"}
+    assert manifest.parsed(text, each).job["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "fast"}
     manifest.refuse_other_place(each, Path("/elsewhere"))  # the template may mount what it likes
     for wrong, told in (
         ("{{ imege }}", r"launcher\.kubernetes\.template\): 'imege' is undefined"),
@@ -98,7 +125,12 @@ def test_a_site_edits_its_template(tmp_path: Path) -> None:
         own.write_text(wrong)
         with pytest.raises(UserError, match=told):
             manifest.for_buckets(each, Path("/elsewhere"), "x", 1)
-    for wrong, told in (("a: [", "is not YAML"), ("kind: Pod", "is not one Job"), ("", "is not one Job")):
+    for wrong, told in (
+        ("a: [", "is not YAML"),
+        ("kind: Pod", "is not one Job"),
+        ("", "is not one Job"),
+        ("kind: Job\n---\nkind: Pod", "is not one Job"),
+    ):
         with pytest.raises(UserError, match=told):
             manifest.parsed(wrong, each)
 
@@ -115,7 +147,10 @@ def test_a_store_that_pods_would_not_see_is_refused(tmp_path: Path) -> None:
 def test_settings_that_do_not_fit_are_refused() -> None:
     for own, told in (
         ({"backend": "kubernetes"}, "image is missing"),
-        ({"backend": "kubernetes", "processes": 2, "nodes": 2, "kubernetes": {"image": "x"}}, "share one pod"),
+        (
+            {"backend": "kubernetes", "processes": 3, "nodes": 2, "kubernetes": {"image": "x"}},
+            "must be a multiple of nodes",
+        ),
         ({"kubernetes": {"volumes": {"data": "claim"}}}, "is not the whole path of a folder"),
     ):
         with pytest.raises(SettingsError, match=told):

@@ -3,8 +3,10 @@
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
+import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli, settings
-from ehr_pipeline.engines import batch, commands, engine_for, heartbeat, script, slurm
+from ehr_pipeline.engines import batch, commands, engine_for, heartbeat, node, script, slurm
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events import build as events
@@ -20,6 +22,7 @@ from ehr_pipeline.patients import dataset
 from ehr_pipeline.records import finish
 from ehr_pipeline.reuse import Memory
 from ehr_pipeline.shipped import shipped
+from ehr_pipeline_tests.engines.disturbing import until
 from ehr_pipeline_tests.engines.work import Bucket, square
 
 
@@ -126,10 +129,28 @@ def test_a_script_has_what_the_settings_say(tmp_path: Path) -> None:
     for line in ("#SBATCH --nodes=2", "#SBATCH --gres=gpu:4", "module load cuda", "export OMP_NUM_THREADS=3"):
         assert line in text.splitlines()
     assert "--nproc-per-node=4" in text
-    assert "--nnodes=2" in text
+    assert 'ehr_pipeline.engines.node "$SLURMD_NODENAME"' in text
     assert "'/a folder/python' -m ehr_pipeline.engines.heartbeat /shared/store/x 30 &" in text
     checked = subprocess.run(["bash", "-n"], input=text, text=True, capture_output=True, check=False)  # noqa: S607
     assert checked.stderr == ""
+
+
+def test_a_node_waits_for_the_first_and_takes_its_address(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as first:
+        first.bind(("127.0.0.1", 0))  # and does not listen yet
+        port = first.getsockname()[1]
+        found: list[list[str]] = []
+        other = threading.Thread(target=lambda: found.append(node.torchrun("localhost", port, 2, "7", 1, "n2")))
+        other.start()
+        assert until(lambda: f"waiting for the first node at localhost:{port}" in capsys.readouterr().err)
+        first.listen()
+        other.join(60)
+    assert f"--rdzv-endpoint=127.0.0.1:{port}" in found[0]
+    assert {"--nnodes=2", "--rdzv-id=7", "--local-addr=n2"} <= set(found[0])
+    assert any(word.startswith("--rdzv-conf=is_host=0,") for word in found[0])
+    head = node.torchrun("unknown.example", 1, 2, "7", 0, "fd00::1")  # asks nobody
+    assert "--rdzv-endpoint=[fd00::1]:1" in head
+    assert any(word.startswith("--rdzv-conf=is_host=1,") for word in head)
 
 
 def test_a_store_that_slurm_would_take_apart_is_refused() -> None:

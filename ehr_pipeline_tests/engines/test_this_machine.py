@@ -1,0 +1,30 @@
+"""Buckets on processes of this machine: whatever ends the process of the run, none of them stays."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline_tests.engines.disturbing import alive, start_client, until
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+CLIENT = """
+import sys
+from pathlib import Path
+from ehr_pipeline.engines.base import ThisMachine
+from ehr_pipeline_tests.engines.work import Bucket, square
+if __name__ == "__main__":
+    buckets = [Bucket(Path(sys.argv[1]), number, waits=True) for number in range(6)]
+    ThisMachine().spread(square, buckets, 5, "squares")
+"""
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGINT], ids=["killed", "interrupted"])
+def test_the_end_of_the_run_ends_its_workers(tmp_path: Path, sign: signal.Signals) -> None:
+    client, working = start_client(CLIENT, tmp_path, lapse=0)
+    client.send_signal(sign)
+    if sign == signal.SIGINT:
+        (tmp_path / "go").touch()  # buckets that are under way are done to their end
+    assert client.wait(60) != 0
+    assert until(lambda: not any(map(alive, working)), 30)
