@@ -120,7 +120,7 @@ def plan(
     vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
     needs.append(Need("patient_embeddings", embedding, vectors, rates.TRAINING_GIGABYTES, used))
     growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
-    clustering = rates.CLUSTER_SECONDS * growth / speed / machines.first.cores
+    clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
     needs.append(Need("clusters", dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
     made = Plan(needs, list(_assumptions(study, rows, machines, gpu_tokens, speed, kept, workers, buckets, per_bucket)))
     made.problems.extend(_problems(study, rows, machines, made, workers, per_bucket))
@@ -198,7 +198,7 @@ def _assumptions(
         " of a core (embedding.py), a third of the work of training on a GPU"
     )
     yield (
-        f"clustering: {rates.CLUSTER_SECONDS:g} s of processor time for {rates.CLUSTER_PATIENTS:,} patients (clustering.py), by"
+        f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients (clustering.py), by"
         f" the square up to {QUADRATIC_UP_TO:,} of them"
     )
     yield f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)"

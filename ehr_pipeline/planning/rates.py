@@ -38,8 +38,8 @@ TRAINING_GIGABYTES = 1.73
 """Memory of a process that trains the preset `published` on a CPU (training_memory.py)."""
 EMBEDDED_TOKENS = 10775.0
 """Tokens a second of one core, preset `published` (embedding.py)."""
-CLUSTER_SECONDS, CLUSTER_PATIENTS = 17.0, 53228
-"""Processor time of clustering so many patients (clustering.py)."""
+CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
+"""Of clustering so many patients on so many cores (clustering.py)."""
 # The share of a stage that one process does alone, when two workers do the rest; and the seconds to send a piece of work
 # (backends.py). The shares come from an extract of 1.6 million rows, where what does not grow with rows weighs more.
 OUTSIDE = {"raw_records": 0.73, "mapped_events": 0.48, "patient_dataset": 0.24}
