@@ -36,7 +36,7 @@ def findings(source: str) -> Iterator[str]:
             continue
         if (not owner and name in BUILT_IN) or (owner, name) in SHELL or name in UNPICKLING:
             yield f"calls {owner}.{name}"
-        if owner == "yaml" and "load" in name and name != "safe_load":
+        if owner == "yaml" and "load" in name and name not in ("safe_load", "safe_load_all"):
             yield f"calls yaml.{name}"
         if "shell" in named and not is_constant(named["shell"], False):
             yield f"calls {name} with a shell"

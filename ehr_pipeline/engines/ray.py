@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -178,6 +179,7 @@ class Ray:
 
 def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[Any]) -> tuple[str, list[Any]]:
     """Do some jobs on a worker. Returns the message of an error that the user can mend, or the results."""
+    _end_with_node()
     try:
         batch.refuse_other(software)
         results = [function(job) for job in jobs]
@@ -186,6 +188,19 @@ def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[A
     finally:
         let_go_of_all()
     return "", results
+
+
+@cache
+def _end_with_node() -> None:
+    """Have this process end with the Ray node that started it: Ray ends it between tasks only, and a training is one task."""
+    node = os.getppid()
+
+    def wait() -> None:
+        while os.getppid() == node:
+            time.sleep(LOOK)
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 class Rank:
@@ -205,6 +220,7 @@ class Rank:
 
     def run(self, module: str, job: str, environment: dict[str, str]) -> tuple[int, str]:
         """Run `module.run(job)`, and say how it ended."""
+        _end_with_node()
         os.environ.update(environment)
         return jobs.perform(importlib.import_module(module).run, json.loads(job))
 
@@ -213,6 +229,7 @@ class Rank:
 def _connected(settings: LauncherSettings) -> Iterator[Any]:
     """The module `ray`, connected to the cluster. Raises UserError when it is absent, or no cluster answers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_TQDM_PATCH_PRINT"] = "0"  # numba compiles nothing where `print` is another function
     try:
         import ray
     except ImportError:
