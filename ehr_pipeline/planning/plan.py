@@ -198,8 +198,8 @@ def _assumptions(
         " of a core (embedding.py), a third of the work of training on a GPU"
     )
     yield (
-        f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients (clustering.py),"
-        f" by the square up to {QUADRATIC_UP_TO:,} of them"
+        f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients"
+        f" (clustering.py), by the square up to {QUADRATIC_UP_TO:,} of them"
     )
     yield f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)"
     yield "the catalog, the split, the concept check and the report take under a minute each"
