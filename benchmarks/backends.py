@@ -128,8 +128,8 @@ def main() -> None:
     )
     same = len({version for *_, version in measured}) == 1
     text = (
-        f"{measured[0][2]['rows']:,} rows, {BUCKETS} buckets, {os.cpu_count()} cores; seconds, each run once,"
-        f" on a machine that other work shared. Slurm: array jobs of {TASKS} tasks, asked every 0.2 s."
+        f"{measured[0][2]['rows']:,} rows, {BUCKETS} buckets, {os.cpu_count()} cores; seconds, each run once."
+        f" Slurm: array jobs of {TASKS} tasks, asked every 0.2 s."
         " Four workers share two cores.\n\n"
         + results.table(header, table)
         + f"\n\nThe same data version of the patient data set in all runs: **{'yes' if same else 'NO'}**."

@@ -42,5 +42,5 @@ CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
 """Of clustering so many patients on so many cores (clustering.py)."""
 # The share of a stage that one process does alone, when two workers do the rest; and the seconds to send a piece of work
 # (backends.py). The shares come from an extract of 1.6 million rows, where what does not grow with rows weighs more.
-OUTSIDE = {"raw_records": 0.73, "mapped_events": 0.48, "patient_dataset": 0.24}
-OVERHEAD = {"ray": 1.3, "slurm": 3.4}
+OUTSIDE = {"raw_records": 0.64, "mapped_events": 0.44, "patient_dataset": 0.22}
+OVERHEAD = {"ray": 1.45, "slurm": 4.41}
