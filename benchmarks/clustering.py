@@ -4,7 +4,7 @@ Twenty planted groups on curved sheets, 53,228 x 256; with `--hard` their noise 
 both sides: imports are left out, compilation is in. The same partition: ours beside LAPACK's full solver on part of the hard data.
 `--million` adds a million patients, in a process of its own. Uniform noise is the graph without a clear gap.
 
-Usage: python benchmarks/clustering.py --baseline FOLDER [--million | --only-million] [--note TEXT]
+Usage: python benchmarks/clustering.py --baseline FOLDER [--million] [--note TEXT]
 """
 
 import argparse
@@ -89,7 +89,6 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--baseline", type=Path, help="folder of spectral_baseline.py")
     parser.add_argument("--million", action="store_true")
-    parser.add_argument("--only-million", action="store_true")
     parser.add_argument("--note", default="")
     parser.add_argument("--ours", type=Path)
     parser.add_argument("--patients", type=int, default=10**9)
@@ -103,12 +102,11 @@ def main() -> None:
     if not options.baseline:
         parser.error("--baseline is needed: its script makes the data")
     script = options.baseline / "spectral_baseline.py"
-    parts = []
+    parts = list[str]()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        if not options.only_million:
-            parts += compared(script, folder, options.note)
-        if options.million or options.only_million:
+        parts += compared(script, folder, options.note)
+        if options.million:
             parts.append(million(script, folder, options.note))
     results.write("clustering.py", "Clustering", "\n\n".join(parts))
 

@@ -115,10 +115,7 @@ def _open(folder: Path) -> _Opened:
     return _Opened(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
 
 
-@at_end
-def close_all() -> None:
-    """Let go of all opened folders, so that their disk space is free once they are removed."""
-    _open.cache_clear()
+at_end(_open.cache_clear)  # the disk space of a folder is free only then, once it is removed
 
 
 def read_bucket(folder: Path, bucket: int) -> Bucket:

@@ -27,11 +27,10 @@ IN_WORDS = {
     "large_visits": "in visits with too many concepts",
     "not_in_patient_dataset": "not in the data set",
 }
-OF_PATIENTS = {"few_visits": "with too few visits"}
+OF_PATIENTS = IN_WORDS | {"few_visits": "with too few visits"}
 """Where patients themselves are counted."""
 
 
 def in_words(reason: str, patients: bool = False) -> str:
     """A reason as it is counted ('few_visits'), in words."""
-    plain = reason.replace("_", " ")
-    return OF_PATIENTS.get(reason, IN_WORDS.get(reason, plain)) if patients else IN_WORDS.get(reason, plain)
+    return (OF_PATIENTS if patients else IN_WORDS).get(reason, reason.replace("_", " "))

@@ -113,6 +113,16 @@ def test_the_last_few_checkpoints_and_the_best_are_kept(data: dict[str, Path], t
     assert kept == ["best", "update-000000028", "update-000000032", "update-000000036"]
 
 
+def interrupted(folder: Path, data: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A training that ended in update 14. Returns its job."""
+    described = started(folder, data)
+    with monkeypatch.context() as patch:
+        break_at(14, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train.run(described)
+    return described
+
+
 @pytest.mark.parametrize("damage", ["cut", "changed", "missing", "state"])
 def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     whole: Path,
@@ -122,11 +132,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
     caplog: pytest.LogCaptureFixture,
     damage: str,
 ) -> None:
-    described = started(tmp_path, data)
-    with monkeypatch.context() as patch:
-        break_at(14, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train.run(described)
+    described = interrupted(tmp_path, data, monkeypatch)
     newest = tmp_path / "training" / "update-000000012"
     path = newest / ("state.json" if damage == "state" else "optimizer.safetensors")
     content = path.read_bytes()
@@ -150,11 +156,7 @@ def test_every_process_goes_back_to_the_checkpoint_that_the_first_sees(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """On a network file system a newer one may be seen by one of them, and not yet by the other."""
-    described = started(tmp_path, data)
-    with monkeypatch.context() as patch:
-        break_at(14, patch)
-        with pytest.raises(KeyboardInterrupt):
-            train.run(described)
+    described = interrupted(tmp_path, data, monkeypatch)
     monkeypatch.setattr(resume, "APPEARING", 0)
     described = again(described)
     monkeypatch.setattr(resume, "from_first", lambda step, device: 16)

@@ -5,6 +5,7 @@ Debian's slurmd is not built to run several times on one machine, so each of sev
 """
 
 import getpass
+import logging
 import os
 import shutil
 import signal
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline_tests.engines.disturbing import until
+from ehr_pipeline_tests.engines.disturbing import ROOT, until
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "scontrol", "sinfo")
 SYSTEM = f"/usr/sbin:/sbin:{os.environ['PATH']}"
@@ -122,6 +123,17 @@ class Site:
         parts = [line.split() for line in lines.splitlines()]
         found = {f"{job}_{task}": state for job, task, state in parts}
         return {name: state for name, state in found.items() if name not in self.forgotten}
+
+    @contextmanager
+    def reached(self, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+        """Have a test's process send its work here, and hear what is logged; then end what it left."""
+        for name in ("SLURM_CONF", "PATH"):
+            monkeypatch.setenv(name, self.environment[name])
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
+        caplog.set_level(logging.INFO, "ehr_pipeline")
+        yield
+        self.cancel_all()
+        self.forget()
 
     def forget(self) -> None:
         """Leave all jobs that there are out of `states`."""

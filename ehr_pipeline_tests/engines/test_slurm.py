@@ -1,6 +1,5 @@
 """Work through a real Slurm on this machine: results, and every kind of death."""
 
-import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -42,13 +41,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def reached(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    for name in ("SLURM_CONF", "PATH"):
-        monkeypatch.setenv(name, site.environment[name])
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    caplog.set_level(logging.INFO, "ehr_pipeline")
-    yield
-    site.cancel_all()
-    site.forget()
+    with site.reached(monkeypatch, caplog):
+        yield
 
 
 def launcher(restarts: int = 1, processes: int = 1, **slurm: Any) -> LauncherSettings:

@@ -1,6 +1,5 @@
 """A training over two nodes of a real Slurm, which are two machines by name, address and daemon, on this one."""
 
-import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -17,7 +16,7 @@ from ehr_pipeline_tests.encoder.test_train import job
 from ehr_pipeline_tests.engines import slurm_site
 from ehr_pipeline_tests.engines.disturbing import alive, meanwhile, pids, until
 from ehr_pipeline_tests.engines.slurm_site import Site
-from ehr_pipeline_tests.engines.test_slurm import ROOT, WORK, launcher
+from ehr_pipeline_tests.engines.test_slurm import WORK, launcher
 
 NODES = ("ehr-n1", "ehr-n2")
 
@@ -30,13 +29,8 @@ def site() -> Iterator[Site]:
 
 @pytest.fixture(autouse=True)
 def reached(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    for name in ("SLURM_CONF", "PATH"):
-        monkeypatch.setenv(name, site.environment[name])
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    caplog.set_level(logging.INFO, "ehr_pipeline")
-    yield
-    site.cancel_all()
-    site.forget()
+    with site.reached(monkeypatch, caplog):
+        yield
 
 
 def count(folder: Path, restarts: int = 1, **described: object) -> None:
