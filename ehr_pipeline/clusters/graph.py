@@ -13,8 +13,8 @@ from ehr_pipeline.clusters.neighbours import exact_neighbours
 Vectors = NDArray[np.float32]
 Index = Literal["auto", "exact", "approximate"]
 WEAK_LINK = 1e-3
-EXACT_UP_TO = 1_200_000
-"""More patients than this are searched by an approximate index."""
+EXACT_UP_TO = 300_000
+"""More patients than this are searched by an approximate index: the exact way takes the square of their number."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ class ClustersSettings:
     )
     neighbours: int = option("Neighbours in the graph that the methods and the map work on.", 15, ge=2)
     index: Literal["auto", "exact", "approximate"] = option(
-        "How neighbours are found: by all products of vectors, or by nearest-neighbour descent. auto: exact up to 1.2 million"
+        "How neighbours are found: by all products of vectors, or by nearest-neighbour descent. auto: exact up to 300,000"
         " patients.",
         "auto",
     )
