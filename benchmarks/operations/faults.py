@@ -165,7 +165,7 @@ def asked(server: Server, job: str) -> str:
         return "refused: " + (
             "no space" if "full" in str(refused) or "No space" in str(refused) else str(refused)[:300]
         )
-    until(lambda: next(found for found in runs(server) if found["runId"] == run)["status"] in ENDED, 90)
+    until(lambda: next(found for found in runs(server) if found["runId"] == run)["status"] in ENDED, 300)
     return str(next(found for found in runs(server) if found["runId"] == run)["status"]).lower()
 
 

@@ -61,10 +61,13 @@ def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: fl
     A process that could not tell of its end, since the disk was full, leaves such a run too, while the server goes on.
     """
     folder, done = _folder(instance), []
-    if folder is None or not _ghosts(instance, folder, now, grace):
+    if folder is None:
         return []
-    time.sleep(PAUSE)
-    for run in _ghosts(instance, folder, now, grace):
+    ghosts = _ghosts(instance, folder, now, grace)
+    if ghosts:
+        time.sleep(PAUSE)
+        ghosts = _ghosts(instance, folder, now, grace)
+    for run in ghosts:
         message = "The process of this run is gone: its server or its machine was killed. What it had finished is kept."
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, message)
@@ -73,6 +76,18 @@ def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: fl
         instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
         (folder / f"{run.run_id}.lock").unlink(missing_ok=True)
         done.append(f"run {run.run_id[:8]} was {run.status.value.lower()}, but its process is gone: marked as ended")
+    return done + _free_places(instance, folder)
+
+
+def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
+    """Free the places in pools of runs that have ended: on a full disk a process may be able to tell of its end, but not of those."""
+    storage, done = instance.event_log_storage, []
+    pools = [storage.get_concurrency_info(pool) for pool in storage.get_concurrency_keys()]
+    for run_id in sorted({run_id for pool in pools for run_id in pool.active_run_ids | pool.assigned_run_ids}):
+        found = instance.get_run_by_id(run_id)
+        if found is not None and found.is_finished and not _is_held(folder / f"{run_id}.lock"):
+            storage.free_concurrency_slots_for_run(run_id)
+            done.append(f"run {run_id[:8]} had ended, but kept its place in a pool: freed")
     return done
 
 

@@ -105,6 +105,22 @@ def test_a_run_whose_process_was_killed_is_ended_and_frees_its_place_in_the_pool
     assert liveness.reap(instance) == []
 
 
+def test_a_run_that_told_of_its_end_but_kept_its_place_in_the_pool_loses_it(
+    instance: dg.DagsterInstance, tmp_path: Path, processes: list[subprocess.Popen[str]]
+) -> None:
+    """Otherwise the next run waits for it until Dagster looks, for up to three minutes."""
+    storage = instance.event_log_storage
+    storage.set_concurrency_slots("training", 2)
+    ended, goes_on = started(instance), started(instance)
+    process_of(goes_on, tmp_path, processes)
+    for run in (ended, goes_on):
+        storage.claim_concurrency_slot("training", run.run_id, "trained")
+        instance.report_run_failed(run)
+    assert [told for told in liveness.end_ghosts(instance) if ended.run_id[:8] in told]
+    assert storage.get_concurrency_info("training").active_run_ids == {goes_on.run_id}, "its process works still"
+    assert liveness.end_ghosts(instance) == []
+
+
 def test_a_run_without_a_lock_is_ended_when_it_is_old(instance: dg.DagsterInstance) -> None:
     run = started(instance, dg.DagsterRunStatus.STARTING)
     assert liveness.reap(instance) == [], "it may be about to take its lock"
