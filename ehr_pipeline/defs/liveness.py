@@ -80,7 +80,7 @@ def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: fl
 
 
 def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
-    """Free the places in pools of runs that have ended: on a full disk a process may be able to tell of its end, but not of those."""
+    """Free the places in pools of runs that have ended. On a full disk a process can tell of its end at times, but not of these."""
     storage, done = instance.event_log_storage, []
     pools = [storage.get_concurrency_info(pool) for pool in storage.get_concurrency_keys()]
     for run_id in sorted({run_id for pool in pools for run_id in pool.active_run_ids | pool.assigned_run_ids}):

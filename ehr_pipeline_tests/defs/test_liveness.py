@@ -113,9 +113,9 @@ def test_a_run_that_told_of_its_end_but_kept_its_place_in_the_pool_loses_it(
     storage.set_concurrency_slots("training", 2)
     ended, goes_on = started(instance), started(instance)
     process_of(goes_on, tmp_path, processes)
-    for run in (ended, goes_on):
-        storage.claim_concurrency_slot("training", run.run_id, "trained")
-        instance.report_run_failed(run)
+    for one in (ended, goes_on):
+        storage.claim_concurrency_slot("training", one.run_id, "trained")
+        instance.report_run_failed(one)
     assert [told for told in liveness.end_ghosts(instance) if ended.run_id[:8] in told]
     assert storage.get_concurrency_info("training").active_run_ids == {goes_on.run_id}, "its process works still"
     assert liveness.end_ghosts(instance) == []
