@@ -162,3 +162,14 @@ def test_the_report_draws_marks_only(tiny: Pipeline, drawn: list[Any], tmp_path:
     assert len(drawn) == 6
     for axes in drawn:
         assert 1 <= len(axes.collections[0].get_offsets()) <= table.num_rows / 10
+
+
+def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
+    places = np.array([[0.0, 0.0], [100.0, 100.0]])
+    centres = [(50.0, 50.0)] * 3 + [(51.0, 50.0), (50.0, 52.0), (10.0, 10.0)]
+    offsets = pictures.beside(centres, places)
+    labels = np.array(centres) / 100 * pictures.MAP_POINTS + offsets
+    gaps = np.abs(labels[:, None] - labels[None])[np.triu_indices(len(centres), 1)]
+    assert (gaps >= pictures.LABEL).any(1).all()
+    assert offsets[-1].tolist() == [0.0, 10.0], "a label that is alone stays above its cluster"
+    assert len(pictures.beside([], places)) == 0
