@@ -58,7 +58,8 @@ def beside(centres: list[Place], places: Points) -> Points:
             step = (room[a, b, axis] / 2 + 0.1) * (1 if apart[a, b, axis] >= 0 else -1)
             label[a, axis] += step
             label[b, axis] -= step
-    return label - anchors
+    offsets: Points = label - anchors
+    return offsets
 
 
 def map_of_density(path: Path, points: Points, fewest: int) -> None:
