@@ -76,7 +76,12 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "warnings": audit.warnings(effects),
         "mirrored": _mirrored(effects),
         "clusters": described,
-        "alike": cards.alike({card["number"]: card["marks"] for card in described if not card["hidden"]}),
+        "alike": _alike(described),
+        "sure": [
+            card["number"]
+            for card in described
+            if card["evidence"] == "clear" and card["stability"]["words"] == "stable"
+        ],
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": _strong(effects),
         "patients_lost": flow.summary_of_patients(counted),
@@ -164,6 +169,17 @@ def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> flow.C
 def _mirrored(effects: list[audit.Effect]) -> str:
     """What the clusters mirror strongly, disease apart, in words; empty when nothing."""
     return " and ".join(effect.name for effect in effects if effect.words == "large" and effect.attribute != "disease")
+
+
+def _alike(described: list[dict[str, Any]]) -> list[tuple[list[int], list[str]]]:
+    """Which described clusters have nearly the same marks and the same most frequent disease (see `cards.alike`)."""
+    told = [card for card in described if not card["hidden"]]
+    diseases = sorted({card["diseases"][0][0] for card in told if card["diseases"]})
+    of_one = [
+        {card["number"]: card["marks"] for card in told if card["diseases"][:1] and card["diseases"][0][0] == name}
+        for name in diseases
+    ]
+    return sorted(group for marked in of_one for group in cards.alike(marked))
 
 
 def _strong(effects: list[audit.Effect]) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from ehr_pipeline import schemas
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reports import cards, page
+from ehr_pipeline.reports import build, cards, page
 from ehr_pipeline_tests.conftest import tiny_settings
 
 
@@ -83,6 +83,13 @@ def test_clusters_with_nearly_the_same_marks_are_named_together() -> None:
     marked = {1: ["a", "b", "c"], 2: ["x", "y", "z"], 3: ["c", "d", "b"], 4: ["d", "b", "e"], 5: ["x"], 6: []}
     assert cards.alike(marked) == [([1, 3, 4], ["b"])]
     assert cards.alike({1: ["a"], 2: ["a"]}) == []
+
+
+def test_clusters_of_different_diseases_are_not_one_kind_of_patient() -> None:
+    def card(number: int, disease: str, hidden: bool = False) -> dict[str, object]:
+        return {"number": number, "marks": ["a", "b"], "diseases": [(disease, ">90 %")], "hidden": hidden}
+
+    assert build._alike([card(1, "x"), card(2, "y"), card(3, "x"), card(4, "x", hidden=True)]) == [([1, 3], ["a", "b"])]
 
 
 def test_pictures_have_names_and_tables_heads(html: str) -> None:
