@@ -67,7 +67,8 @@ def map_of_density(path: Path, points: Points, fewest: int) -> None:
     with drawing.figure(path, width=5.6, height=4.4) as figure:
         axes = _map_axes(figure, "Patients per cell")
         cells = axes.hexbin(*points.T, gridsize=70, bins="log", mincnt=fewest, cmap="magma_r", linewidths=0)
-        figure.colorbar(cells, ax=axes, shrink=0.8)
+        # the formatter of a logarithmic scale writes formulas, which texts here are not (`drawing.STYLE`)
+        figure.colorbar(cells, ax=axes, shrink=0.8, format=lambda count, _: f"{count:,.0f}")
 
 
 def map_in_bands(path: Path, marks: Marks, names: list[str], title: str) -> None:
