@@ -15,8 +15,8 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
     "patient_embeddings": "3",
-    "clusters": "3",
-    "cluster_reports": "2",
+    "clusters": "4",
+    "cluster_reports": "3",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")

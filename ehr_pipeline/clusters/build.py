@@ -81,8 +81,9 @@ def build(
         _half(embeddings, "half_b", ids, counter, False, seed),
     )
     tested = evidence.split_half(vectors, labels, halves, alike, settings.neighbours, settings.permutations, seed)
-    by_number = {str(numbers[label]): share for label, share in tested.per_cluster.items()}
-    told = tested.as_dict() | {"per_cluster": by_number}
+    told = tested.as_dict()
+    for name in ("per_cluster", "expected_per_cluster"):
+        told[name] = {str(numbers[label]): share for label, share in told[name].items()}
     (out / "evidence.json").write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     if settings.truth:
         planted = truth.PlantedGroups.read(Path(settings.truth))

@@ -54,6 +54,8 @@ class Evidence:
     """'none', 'weak', 'clear', or 'untested'."""
     per_cluster: dict[int, float | None]
     """Share recognised among the patients of each cluster (by its number, from 0)."""
+    expected_per_cluster: dict[int, float | None]
+    """The same for the records of different but similar patients, mean over permutations: a cluster's own chance."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -76,24 +78,29 @@ def split_half(
     both = np.flatnonzero(halves[0].there & halves[1].there)
     clusters = range(int(labels.max()) + 1)
     if len(both) < FEWEST_PATIENTS:
-        return Evidence(None, None, None, None, len(both), "untested", dict.fromkeys(clusters))
+        return Evidence(None, None, None, None, len(both), "untested", dict.fromkeys(clusters), dict.fromkeys(clusters))
     rng = np.random.default_rng([seed, 0x5911])
-    hits, chance = np.zeros(len(both)), np.zeros(permutations)
+    hits, chance, own_chance = np.zeros(len(both)), np.zeros(permutations), np.zeros(len(both))
     for one, other in (halves, halves[::-1]):
         cluster = _assign(vectors, labels, one.vectors[both], both, neighbours)
         folds = KFold(FOLDS, shuffle=True, random_state=seed)
         told = cross_val_predict(MultinomialNB(), other.counts[both], cluster, cv=folds)
         hits += (told == cluster) / 2
-        chance += [(told[_shuffle_within(similar[both], rng)] == cluster).mean() / 2 for _ in range(permutations)]
+        for number in range(permutations):
+            alike = (told[_shuffle_within(similar[both], rng)] == cluster) / 2
+            chance[number] += alike.mean()
+            own_chance += alike / permutations
     recognised, expected = float(hits.mean()), float(chance.mean())
     p = float((1 + (chance >= recognised).sum()) / (1 + permutations))
     excess = (recognised - expected) / max(1 - expected, 1e-9)
     verdict = "none" if p > MAX_P or excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
     members = labels[both]
-    per_cluster = {
-        number: float(hits[members == number].mean()) if (members == number).any() else None for number in clusters
-    }
-    return Evidence(recognised, expected, excess, p, len(both), verdict, per_cluster)
+    own, by_chance = ({k: _mean(shares[members == k]) for k in clusters} for shares in (hits, own_chance))
+    return Evidence(recognised, expected, excess, p, len(both), verdict, own, by_chance)
+
+
+def _mean(shares: NDArray[np.float64]) -> float | None:
+    return float(shares.mean()) if len(shares) else None
 
 
 def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) -> Labels:

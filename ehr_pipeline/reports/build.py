@@ -65,6 +65,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
     counted = _counted(inputs, sizes.tolist(), disclosure)
     drawn = out / "notes"
+    described = _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn)
     content = {
         "title": settings.title,
         "study": inputs.study,
@@ -74,7 +75,16 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "effects": effects,
         "warnings": audit.warnings(effects),
         "mirrored": _mirrored(effects),
-        "clusters": _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn),
+        "clusters": described,
+        "alike": _alike(described),
+        "sure": [
+            card["number"]
+            for card in described
+            if card["evidence"] == "clear" and card["stability"]["words"] == "stable"
+        ],
+        "steady": sureness.counted(card["stability"]["words"] for card in described),
+        "strong": _strong(effects),
+        "patients_lost": flow.summary_of_patients(counted),
         "maps": {
             name: path and embedded(path)
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn).items()
@@ -161,6 +171,27 @@ def _mirrored(effects: list[audit.Effect]) -> str:
     return " and ".join(effect.name for effect in effects if effect.words == "large" and effect.attribute != "disease")
 
 
+def _alike(described: list[dict[str, Any]]) -> list[tuple[list[int], list[str]]]:
+    """Which described clusters have nearly the same marks and the same most frequent disease (see `cards.alike`)."""
+    told = [card for card in described if not card["hidden"]]
+    diseases = sorted({card["diseases"][0][0] for card in told if card["diseases"]})
+    of_one = [
+        {card["number"]: card["marks"] for card in told if card["diseases"][:1] and card["diseases"][0][0] == name}
+        for name in diseases
+    ]
+    return sorted(group for marked in of_one for group in cards.alike(marked))
+
+
+def _strong(effects: list[audit.Effect]) -> list[str]:
+    """What the clusters go with at least in part, disease apart, with the size of the effect in a word; the strongest first."""
+    order = ("large", "medium")
+    found = [effect for effect in effects if effect.words in order and effect.attribute != "disease"]
+    return [
+        f"{effect.name} ({effect.words} effect)"
+        for effect in sorted(found, key=lambda effect: order.index(effect.words))
+    ]
+
+
 def _cards(
     clustered: pa.Table,
     labels: NDArray[np.int64],
@@ -182,14 +213,18 @@ def _cards(
             "stability": trust["clusters"][str(number)],
             "sureness": sureness.stability(trust["clusters"][str(number)]),
             "title": cards.title(table),
+            "marks": cards.marks(table),
             "over": [row for row in table if row.over and not card["hidden"]],
             "under": [row for row in table if not row.over and not card["hidden"]],
             "nearest": nearest[label],
             "nearest_number": numbers[other.other] if (other := nearest[label]) else 0,
             "cloud": "",
         }
-        recognised = evidence["per_cluster"].get(str(number))
-        card["recognised"] = "–" if recognised is None or card["hidden"] else f"{100 * recognised:.0f} %"
+        own, chance = (evidence[name].get(str(number)) for name in ("per_cluster", "expected_per_cluster"))
+        card |= {"recognised": "–", "by_chance": "–", "evidence": ""}
+        if own is not None and chance is not None and not card["hidden"]:
+            card |= {"recognised": f"{100 * own:.0f} %", "by_chance": f"{100 * chance:.0f} %"}
+            card["evidence"] = sureness.recognition(own, chance)
         if table and not card["hidden"]:
             path = drawn / f"cloud_{number:02d}.png"
             pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], inputs.seed)

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +16,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
+TITLE = 3  # concepts that name a cluster
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -151,7 +153,7 @@ def describe(people: pa.Table, member: NDArray[np.bool_], told: int, disclosure:
         "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
         "female": disclosure.share(sexes.count("F"), size),
-        "diseases": disclosure.shares(ordered, size),
+        "diseases": disclosure.composition(ordered, size),
     }
 
 
@@ -164,6 +166,27 @@ def band_name(band: int) -> str:
     return f"{AGE_BANDS[band]}–{AGE_BANDS[band + 1] - 1}"
 
 
-def title(rows: list[ConceptRow], limit: int = 3) -> str:
-    """A cluster in a few words: its most important over-represented concepts."""
-    return ", ".join([row.name for row in rows if row.over][:limit]) or "nothing over-represented"
+def marks(rows: list[ConceptRow]) -> list[str]:
+    """The names of the most important over-represented concepts."""
+    return [row.name for row in rows if row.over][:TITLE]
+
+
+def title(rows: list[ConceptRow]) -> str:
+    """A cluster in a few words."""
+    return ", ".join(marks(rows)) or "nothing over-represented"
+
+
+def alike(marked: Mapping[int, Sequence[str]]) -> list[tuple[list[int], list[str]]]:
+    """Which clusters have nearly the same names (`marks`, by number of the cluster), all but one: them, and what all of them share.
+
+    Such clusters are often one kind of patient, divided by something else.
+    """
+    groups: list[list[int]] = []
+    for number, names in marked.items():
+        near = [group for group in groups if any(len(set(names) & set(marked[other])) >= TITLE - 1 for other in group)]
+        groups = [group for group in groups if group not in near] + [sorted({number}.union(*near))]
+    shared = [
+        (group, [name for name in marked[group[0]] if all(name in marked[other] for other in group)])
+        for group in groups
+    ]
+    return sorted((group, names) for group, names in shared if len(group) > 1 and names)

@@ -3,10 +3,17 @@
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.settings import ReportsSettings
 
+POOLED = {
+    "all": "all concepts",
+    "types": "concepts of chosen semantic types",
+    "list": "the concepts of a list and their nearest neighbours",
+}
+
 
 def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
     """What was set, and to what."""
     vocabulary, dataset, clusters = (inputs.settings[name] for name in ("vocabulary", "patient_dataset", "clusters"))
+    encoder, vectors = inputs.settings["encoder_checkpoint"], inputs.settings["patient_embeddings"]
     cohort = [
         disease["name"] + (f" (on {disease['min_visits']} days or more)" if disease["min_visits"] > 1 else "")
         for disease in inputs.settings["cohort"]["cohort"]
@@ -16,7 +23,12 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ("Visits that a patient has at least", f"{dataset['min_visits']:,}"),
         ("Concepts that a visit has at most", f"{dataset['max_concepts_per_visit']:,}"),
         ("Appearances (patient and day) that a concept has at least", f"{vocabulary['min_appearances']:,}"),
-        ("Patient vectors: preset", str(inputs.settings["patient_embeddings"]["preset"])),
+        (
+            "Encoder",
+            f"preset {encoder['preset']}: {encoder['layers']} layer{'s' if encoder['layers'] > 1 else ''} of width"
+            f" {encoder['hidden_size']}, at most {encoder['max_epochs']} epochs, chunks of {encoder['context']} concepts",
+        ),
+        ("Patient vectors", f"preset {vectors['preset']}, over {POOLED[vectors['pooling']['select']]}"),
         ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
         ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
         ("Seed of all that is random", str(inputs.seed)),

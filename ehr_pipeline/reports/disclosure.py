@@ -63,15 +63,16 @@ class Disclosure:
         """A count rounded to a multiple of the threshold, so that no difference from another one tells of a few patients."""
         if self.small(count):
             return f"<{self.below}"
-        nearest = (count + self.below // 2) // self.below * self.below
-        return f"about {nearest:,}" if count and self.below > 1 else f"{count:,}"
+        return f"about {self._rounded(count):,}" if count and self.below > 1 else f"{count:,}"
+
+    def _rounded(self, count: int) -> int:
+        return (count + self.below // 2) // self.below * self.below
 
     def coarse(self, count: int, of: int) -> str:
-        """A share as text, in steps of at least as many patients as must not be told of; left out of fewer than two steps."""
+        """A share as text, of the count rounded as in `about`, which tells no more than that; left out of fewer than two steps."""
         if not of or of < 2 * self.below:
             return "–"
-        step = max(1, math.ceil(100 * self.below / of))
-        return f"about {min(round(100 * count / of / step) * step, 100)} %"
+        return f"about {min(round(100 * self._rounded(count) / of), 100)} %"
 
     def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
         """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
@@ -90,6 +91,19 @@ class Disclosure:
         elif few:
             shown.append(("others", self.share(few, of)))
         return shown
+
+    def composition(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
+        """Which categories a group of `of` patients is made of, in their order, where other tables hide some of the same counts.
+
+        Shares are coarse: beside an exact one, what is hidden elsewhere could be reckoned. Where fewer than the threshold are left
+        over, nobody or some, the share is a lower bound; small categories are not named.
+        """
+        return [(name, self._part(count, of)) for name, count in counts.items() if count and count >= self.below]
+
+    def _part(self, count: int, of: int) -> str:
+        if self.below > 1 and of - count < self.below:
+            return f">{math.floor(100 * (of - self.below) / of)} %" if of > self.below else "–"
+        return self.coarse(count, of)
 
     def breakdown(self, counts: Mapping[str, int]) -> dict[str, int]:
         """Counts by category, in their order, in which no single one is small: where a total is known, the rest would tell it.

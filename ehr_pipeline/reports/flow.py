@@ -11,7 +11,7 @@ from typing import Any
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.disclosure import Disclosure
-from ehr_pipeline.reports.reasons import in_words
+from ehr_pipeline.reports.reasons import OF_STEPS, in_words
 
 # What is counted at each stage: (asset, key of the counts or '' for the top, words, whether patients are counted).
 STAGES = (
@@ -123,6 +123,14 @@ def events(counted: Counted) -> list[Step]:
     ]
 
 
+def summary_of_patients(counted: Counted) -> str:
+    """How many of the patients are in clusters, and where the others were lost."""
+    steps = patients(counted)
+    lost = [f"{number} {reason}" for step in steps for reason, number in step.lost]
+    told = f"Of {steps[0].number} {steps[0].words}, {steps[-1].number} are in clusters."
+    return f"{told} Left out: {', '.join(lost)}." if lost else told
+
+
 def summary(counted: Counted) -> str:
     """How much of the event rows reaches the data set, and what most of the others were lost for."""
     counts, disclosure = counted.counts, counted.disclosure
@@ -196,7 +204,7 @@ def ladder(coverage: dict[str, Any], disclosure: Disclosure) -> Iterator[dict[st
     """The steps of the mapping, each with what it mapped, as text; where that is little, the share after it is left out too."""
     for row in coverage["ladder"]:
         yield {
-            "step": row["step"].replace("_", " "),
+            "step": OF_STEPS.get(row["step"], row["step"]),
             "codes": disclosure.show(row["codes"]),
             "events": disclosure.show(row["events"]),
             "share": "–" if disclosure.small(row["events"]) else f"{100 * row['events_share_after']:.1f} %",

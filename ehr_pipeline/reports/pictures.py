@@ -14,6 +14,12 @@ Points = NDArray[np.float64]
 Colours = NDArray[np.float64]
 """Red, green and blue (K, 3) of groups."""
 Place = tuple[float, float]
+MAP_POINTS = np.array([470.0, 370.0])
+"""Width and height of the map by cluster inside its figure, in points of type, nearly."""
+LABEL = np.array([22.0, 16.0])
+"""Room that the number of a cluster takes."""
+FAR_LABEL = 16.0
+"""From which distance on a line leads from a label to its centre."""
 REST = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
 
@@ -25,8 +31,35 @@ def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clus
         _scatter(axes, marks, _rgb(drawing.colours(clusters)))
         box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
         words = {"ha": "center", "va": "center", "fontsize": 10, "fontweight": "bold", "bbox": box}
-        for number, place in centres.items():  # above its centre, where the only mark of a small cluster may lie
-            axes.annotate(str(number), place, xytext=(0, 10), textcoords="offset points", **words)
+        line = {"arrowstyle": "-", "color": "#5b6773", "lw": 0.6, "shrinkA": 0, "shrinkB": 0}
+        for number, offset in zip(centres, beside(list(centres.values()), marks.places), strict=True):
+            far = {"arrowprops": line} if np.linalg.norm(offset) > FAR_LABEL else {}
+            axes.annotate(str(number), centres[number], xytext=offset, textcoords="offset points", **words, **far)
+
+
+def beside(centres: list[Place], places: Points) -> Points:
+    """Where labels stand beside their centres, in points of type (K, 2), so that no two overlap on a map of marks (m, 2).
+
+    Each begins above its centre, where the only mark of a small cluster may lie; those that overlap move apart, the shorter way.
+    """
+    if not centres:
+        return np.empty((0, 2))
+    low, span = places.min(0), np.maximum(np.ptp(places, axis=0), 1e-9)
+    anchors = (np.array(centres) - low) / span * MAP_POINTS
+    label = anchors + np.array([0.0, 10.0])
+    for _ in range(300):
+        apart = label[:, None] - label[None]
+        room = LABEL - np.abs(apart)
+        one, other = np.nonzero(np.triu((room > 0).all(2), 1))
+        if not len(one):
+            break
+        for a, b in zip(one.tolist(), other.tolist(), strict=True):
+            axis = int((room[a, b] / LABEL).argmin())
+            step = (room[a, b, axis] / 2 + 0.1) * (1 if apart[a, b, axis] >= 0 else -1)
+            label[a, axis] += step
+            label[b, axis] -= step
+    offsets: Points = label - anchors
+    return offsets
 
 
 def map_of_density(path: Path, points: Points, fewest: int) -> None:
@@ -34,7 +67,8 @@ def map_of_density(path: Path, points: Points, fewest: int) -> None:
     with drawing.figure(path, width=5.6, height=4.4) as figure:
         axes = _map_axes(figure, "Patients per cell")
         cells = axes.hexbin(*points.T, gridsize=70, bins="log", mincnt=fewest, cmap="magma_r", linewidths=0)
-        figure.colorbar(cells, ax=axes, shrink=0.8)
+        # the formatter of a logarithmic scale writes formulas, which texts here are not (`drawing.STYLE`)
+        figure.colorbar(cells, ax=axes, shrink=0.8, format=lambda count, _: f"{count:,.0f}")
 
 
 def map_in_bands(path: Path, marks: Marks, names: list[str], title: str) -> None:

@@ -26,9 +26,25 @@ IN_WORDS = {
     "few_visits": "of patients with too few visits",
     "large_visits": "in visits with too many concepts",
     "not_in_patient_dataset": "not in the data set",
+    "not_in_vocabulary": "of concepts that are not in the vocabulary",
+    "large": "with too many concepts",
 }
 OF_PATIENTS = IN_WORDS | {"few_visits": "with too few visits"}
 """Where patients themselves are counted."""
+
+OF_STEPS = {
+    "override": "the study's own table",
+    "current": "current SNOMED CT codes",
+    "obsolete": "obsolete SNOMED CT codes",
+    "suppressed_by_editor": "codes that an editor of the UMLS suppressed",
+    "suppressed_by_default": "codes that the UMLS suppresses by default",
+    "description": "description ids, by their concept",
+    "read": "Read codes, translated",
+    "replaced": "retired codes, by what replaced them",
+    "ancestor": "by the nearest mapped ancestor",
+    "kept": "kept as concepts of their own",
+}
+"""The steps of the mapping."""
 
 
 def in_words(reason: str, patients: bool = False) -> str:

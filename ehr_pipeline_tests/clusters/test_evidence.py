@@ -44,6 +44,24 @@ def test_planted_groups_are_clear_evidence() -> None:
     assert found.recognised > found.expected + 0.1
 
 
+def test_each_cluster_has_a_chance_of_its_own() -> None:
+    """Clusters of planted groups are recognised beyond it, those of age alone are not; together they are the chance of all."""
+    given = cohort(planted=True)
+    found = split_half(*given, neighbours=15, permutations=60, seed=0)
+    sizes = np.bincount(given[1])
+    own, by_chance = (
+        np.array([shares[number] for number in range(len(sizes))], float)
+        for shares in (found.per_cluster, found.expected_per_cluster)
+    )
+    assert np.isclose(by_chance @ sizes / sizes.sum(), found.expected)
+    assert np.ptp(by_chance) > 0.01
+    assert (own > by_chance).all()
+    by_age = split_half(*cohort(planted=False), neighbours=15, permutations=60, seed=0)
+    assert by_age.per_cluster[0] is not None
+    assert by_age.expected_per_cluster[0] is not None
+    assert abs(by_age.per_cluster[0] - by_age.expected_per_cluster[0]) < 0.15
+
+
 def test_clusters_by_age_alone_are_no_evidence_however_well_they_are_reproduced() -> None:
     verdicts = [
         split_half(*cohort(planted=False, seed=seed), neighbours=15, permutations=60, seed=0) for seed in range(4)
@@ -59,7 +77,7 @@ def test_too_few_patients_are_not_tested() -> None:
     cut = tuple(Half(half.vectors, half.counts, few) for half in halves)
     found = split_half(vectors, labels, (cut[0], cut[1]), blocks, 15, 60, 0)
     assert (found.verdict, found.recognised, found.patients) == ("untested", None, 49)
-    assert set(found.per_cluster.values()) == {None}
+    assert set(found.per_cluster.values()) == set(found.expected_per_cluster.values()) == {None}
 
 
 def test_blocks_hold_at_most_twenty_similar_patients() -> None:

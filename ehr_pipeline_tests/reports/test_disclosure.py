@@ -83,5 +83,17 @@ def test_coarse_shares_have_steps_of_as_many_patients_as_must_not_be_told_of() -
     assert RULE.coarse(33, 50) == "about 60 %"
     assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == RULE.coarse(16, 16) == "–"
     assert RULE.coarse(19, 20) == "about 100 %"
-    assert RULE.coarse(35, 35) == "about 87 %", "as near as steps of ten patients come"
+    assert RULE.coarse(35, 35) == "about 100 %"
+    assert RULE.coarse(1437, 2000) == "about 72 %", "of 1,440, as about() tells"
     assert RULE.coarse(15, 15) == "–", "no share in steps of more than half is one"
+
+
+def test_what_a_group_is_made_of_tells_no_count_that_a_table_hides() -> None:
+    """One missing patient more or less changes nothing, nor does the count of a small category."""
+    told = RULE.composition({"a": 1437, "b": 540, "c": 17, "d": 6}, 2000)
+    assert told == [("a", "about 72 %"), ("b", "about 27 %"), ("c", "about 1 %")]
+    assert told == RULE.composition({"a": 1438, "b": 541, "c": 18, "d": 3}, 2000)
+    bounds = [RULE.composition({"a": 230 - few, "b": few}, 230) for few in range(10)]
+    assert bounds == [[("a", ">95 %")]] * 10
+    assert RULE.composition({"a": 10}, 10) == [("a", "–")]
+    assert Disclosure(1).composition({"a": 3, "b": 1}, 4) == [("a", "about 75 %"), ("b", "about 25 %")]

@@ -1,5 +1,7 @@
 """Maps of patients: what is drawn of each group cannot be counted, and no patient is drawn."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +164,31 @@ def test_the_report_draws_marks_only(tiny: Pipeline, drawn: list[Any], tmp_path:
     assert len(drawn) == 6
     for axes in drawn:
         assert 1 <= len(axes.collections[0].get_offsets()) <= table.num_rows / 10
+
+
+def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
+    places = np.array([[0.0, 0.0], [100.0, 100.0]])
+    centres = [(50.0, 50.0)] * 3 + [(51.0, 50.0), (50.0, 52.0), (10.0, 10.0)]
+    offsets = pictures.beside(centres, places)
+    labels = np.array(centres) / 100 * pictures.MAP_POINTS + offsets
+    gaps = np.abs(labels[:, None] - labels[None])[np.triu_indices(len(centres), 1)]
+    assert (gaps >= pictures.LABEL).any(1).all()
+    assert offsets[-1].tolist() == [0.0, 10.0], "a label that is alone stays above its cluster"
+    assert len(pictures.beside([], places)) == 0
+
+
+def test_the_numbers_of_the_density_map_are_no_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    real = drawing.figure
+
+    @contextmanager
+    def watched(*args: Any, **sizes: Any) -> Iterator[Any]:
+        with real(*args, **sizes) as figure:
+            yield figure
+            figure.canvas.draw()
+            told.extend(label.get_text() for axes in figure.axes for label in axes.get_yticklabels())
+
+    monkeypatch.setattr(drawing, "figure", watched)
+    pictures.map_of_density(tmp_path / "density.png", islands([3000, 400])[0], 10)
+    assert "10" in told
+    assert not [label for label in told if "$" in label]

@@ -9,7 +9,7 @@ import pytest
 
 from ehr_pipeline import schemas
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reports import cards, page
+from ehr_pipeline.reports import build, cards, page
 from ehr_pipeline_tests.conftest import tiny_settings
 
 
@@ -67,6 +67,38 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     )
     assert re.search(r"Visits that a patient has at least\s+3\b", words)
     assert "sentinel date" in words
+    for question in (
+        "Who is in each cluster",
+        "How sure are we",
+        "artefact",
+        "How many patients were lost",
+        "With which settings",
+    ):
+        assert question in words
+    assert re.search(r"Of [\w, ]+ rows of patients read, [\w, ]+ are in clusters\. Left out: ", words)
+    assert re.search(r"recognised for \d+ % of its patients; by chance it would be for \d+ %", words)
+
+
+def test_clusters_with_nearly_the_same_marks_are_named_together() -> None:
+    marked = {1: ["a", "b", "c"], 2: ["x", "y", "z"], 3: ["c", "d", "b"], 4: ["d", "b", "e"], 5: ["x"], 6: []}
+    assert cards.alike(marked) == [([1, 3, 4], ["b"])]
+    assert cards.alike({1: ["a"], 2: ["a"]}) == []
+
+
+def test_clusters_of_different_diseases_are_not_one_kind_of_patient() -> None:
+    def card(number: int, disease: str, hidden: bool = False) -> dict[str, object]:
+        return {"number": number, "marks": ["a", "b"], "diseases": [(disease, ">90 %")], "hidden": hidden}
+
+    assert build._alike([card(1, "x"), card(2, "y"), card(3, "x"), card(4, "x", hidden=True)]) == [([1, 3], ["a", "b"])]
+
+
+def test_pictures_have_names_and_tables_heads(html: str) -> None:
+    assert not [
+        picture
+        for picture in re.findall(r"<img [^>]*>", html)
+        if len((re.findall('alt="([^"]*)"', picture) or [""])[0]) < 10
+    ]
+    assert not [table for table in re.findall(r"<table.*?</table>", html, re.DOTALL) if "<th" not in table]
 
 
 def test_the_page_needs_no_network(text: Text) -> None:
@@ -183,6 +215,7 @@ def test_a_cohort_without_evidence_is_told_as_such(
             "patients": 400,
             "verdict": "none",
             "per_cluster": {},
+            "expected_per_cluster": {},
         }
         return whole(content | {"evidence": evidence})
 

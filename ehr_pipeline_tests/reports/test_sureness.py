@@ -42,3 +42,15 @@ def test_stability_in_words() -> None:
     assert sureness.stability({"jaccard": 0.5, "words": "unstable"}) == (
         "Unstable (0.50): other samples of patients do not find it."
     )
+
+
+@pytest.mark.parametrize(
+    ("own", "by_chance", "told"), [(0.16, 0.15, "none"), (0.3, 0.2, "weak"), (0.9, 0.4, "clear"), (1.0, 1.0, "none")]
+)
+def test_a_cluster_is_held_against_its_own_chance(own: float, by_chance: float, told: str) -> None:
+    assert sureness.recognition(own, by_chance) == told
+
+
+def test_how_many_clusters_are_stable() -> None:
+    assert sureness.counted(["stable", "unstable", "stable", "doubtful"]) == "2 stable, 1 doubtful, 1 unstable"
+    assert sureness.counted(["untested"] * 3) == "3 untested"
