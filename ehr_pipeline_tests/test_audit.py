@@ -22,7 +22,7 @@ if known is None:
     sys.exit("ERROR: could not connect")
 asked = open(sys.argv[sys.argv.index("-r") + 1]).read().split()
 open({log!r}, "a").write(" ".join(asked) + chr(10))
-found = [package for package in known if f"{{package['name']}}=={{package['version']}}" in asked or "skip_reason" in package]
+found = [package for package in known if "skip_reason" in package or f"{{package['name']}}=={{package['version']}}" in asked]
 open(sys.argv[sys.argv.index("-o") + 1], "w").write(json.dumps(dict(dependencies=found)))
 sys.exit(1)
 """

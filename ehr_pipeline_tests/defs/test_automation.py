@@ -99,6 +99,14 @@ def test_a_corrected_extract_is_read_again_and_so_is_one_whose_correction_was_ta
         assert watcher.tick()[0] == []
 
 
+def test_a_correction_is_read_though_the_cursor_was_reset(watcher: Watcher) -> None:
+    watcher.land("2030-01-01", text="first")
+    assert watcher.tick()[0] == ["2030-01-01"]
+    watcher.cursor = ""
+    watcher.land("2030-01-01", text="corrected")
+    assert watcher.tick()[0] == ["2030-01-01"]
+
+
 def test_a_half_copied_extract_waits_until_it_is_quiet(watcher: Watcher) -> None:
     watcher.land("2030-01-01")
     watcher.land("2030-02-01", age=60)
@@ -415,6 +423,7 @@ def test_what_follows_waits_while_an_extract_is_read_again(tmp_path: Path, insta
     assert evaluated.tick() == set(), "a correction of b is being read"
     evaluated.made("raw_records", "2", "b")
     instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name), run.run_id)
+    evaluated.checked("raw_records")
     assert evaluated.tick() == set(STAGES) - {"raw_records"}
 
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif(
 )
 MINUTES = 60.0
 RELOAD = "mutation {reloadWorkspace {__typename}}"
+DROPDOWN = '[data-testid="materialize-button-dropdown"]'
 STALE = "{assetNodes {assetKey {path} staleStatus staleCauses {reason}}}"
 
 
@@ -86,8 +87,27 @@ def test_the_work_of_a_user(
     assert page.shows("mapping_coverage")
 
     assert stale(server) == set()
+    fewer = {"clusters": {"n": 6}}
+    write(settings_file, extract, tmp_path / "store", **fewer)
+    page.open(f"{server.address}/asset-groups")
+    page.click("Reload definitions")
+    for following in (
+        {"clusters"},
+        {"patient_trajectories", "cluster_reports"},
+    ):  # what was made of them, once they are others
+        assert until(lambda: stale(server) == following, MINUTES), stale(server)  # noqa: B023 (called here)
+        assert page.shows("Unsynced")
+        backfilled = len(server.runs())
+        page.press(DROPDOWN)
+        page.click("Materialize unsynced")
+        page.click(f"Materialize {len(following)} asset")
+        assert until(lambda: len(server.runs()) > backfilled, MINUTES)  # noqa: B023
+        assert until(lambda: {run["status"] for run in server.runs()} == {"SUCCESS"}, 2 * MINUTES), server.runs()
+    assert until(lambda: stale(server) == set(), MINUTES), stale(server)
+    assert store.current("clusters").counts["clusters"] == 6
+
     busy = {"encoder": {"max_epochs": 100000, "learning_rate": 0.001}}
-    write(settings_file, extract, tmp_path / "store", **busy)
+    write(settings_file, extract, tmp_path / "store", **fewer, **busy)
     server.query(RELOAD)
     assert until(lambda: "encoder_checkpoint" in stale(server), MINUTES)
     assert "patient_dataset" not in stale(server)

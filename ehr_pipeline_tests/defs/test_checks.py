@@ -52,6 +52,7 @@ def test_a_check_that_blocks_is_an_error_and_another_a_warning(
     result = dg.materialize(
         [dg.AssetSpec("data_split"), checked],  # type: ignore[list-item]
         resources={"pipeline": tiny},
+        selection=dg.AssetSelection.all_asset_checks(),
         raise_on_error=False,
     )
     found = result.get_asset_check_evaluations()

@@ -46,7 +46,7 @@ def of_files(pipeline: Pipeline, asset: str) -> dict[str, str]:
     artifact = pipeline.store.current(asset, EXTRACT if asset == "raw_records" else None)
     paths = [artifact.files(folder)[0] for folder in FOLDERS.get(asset, ())] or [artifact.file(FILES[asset])]
     fields: list[pa.Field] = [field for path in paths for field in schemas.read(path).schema]
-    return {field.name: str(field.type) for field in fields}
+    return {field.name: str(field.type) for field in reversed(fields)}
 
 
 def test_columns_are_those_of_the_files(tiny: Pipeline) -> None:

@@ -33,8 +33,11 @@ def test_they_are_listed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert "warning" not in done.stderr.lower(), done.stderr
     listed = json.loads(done.stdout)
-    assert {asset["key"] for asset in listed["assets"]} == set(STAGES)
-    assert all(asset["description"] and asset["group"] for asset in listed["assets"])
+    assert {asset["asset_key"] for asset in listed["assets"]} == set(STAGES)
+    assert all(
+        asset["description"] and asset["group_name"] and asset["owners"] and asset["kinds"]
+        for asset in listed["assets"]
+    )
     assert {sensor["name"] for sensor in listed["sensors"]} >= {"new_extracts", "what_follows_new_extracts", "failures"}
     assert [schedule["name"] for schedule in listed["schedules"]] == ["new_extracts_on_schedule"]
 
