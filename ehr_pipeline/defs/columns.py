@@ -24,7 +24,7 @@ MEANING = {
     "diseases": "All diseases of interest of the patient.",
     "first_date": "The first day: of the disease (cohort), of the window (patient_trajectories).",
     "last_date": "The last day of the window with a visit.",
-    "vector": "The vector, single precision.",
+    "vector": "The vector, single precision; its width is the number `dimensions` of patient_embeddings.",
     "chunks": "Into how many pieces the record was cut for the encoder.",
     "tokens": "How many tokens were pooled.",
     "window": "Number of the window of time, from 0.",
@@ -58,13 +58,14 @@ MEANING = {
 }
 """What a column holds, wherever it occurs. Attributes that a study carries have names of their own, and are told as such."""
 ATTRIBUTE = "An attribute that the settings carry along."
+_WIDTH = 1  # of vectors: it follows from the data, so that none is shown
 _METHOD = "The cluster by another method."
 _SECOND = "In the table of patients: "
 
 
 def tables(study: Study) -> dict[str, pa.Schema]:
     """The columns of every asset that has a table. Raw records have two: events, and patients."""
-    size, own = study.encoder.hidden_size, study.attributes
+    own = study.attributes
     return {
         "raw_records": pa.schema([*schemas.RAW_EVENTS, *_told_of_patients(study)]),
         "extract_catalog": schemas.CATALOG,
@@ -74,9 +75,9 @@ def tables(study: Study) -> dict[str, pa.Schema]:
         "data_split": schemas.SPLIT,
         "concept_embeddings": schemas.NEIGHBOURS,
         "cohort": schemas.COHORT,
-        "patient_embeddings": schemas.embeddings(size),
+        "patient_embeddings": schemas.embeddings(_WIDTH),
         "clusters": schemas.clusters(own, (*study.clusters.others, "baseline")),
-        "patient_trajectories": schemas.trajectories(size),
+        "patient_trajectories": schemas.trajectories(_WIDTH),
     }
 
 
@@ -90,7 +91,7 @@ def column_metadata(asset: str, study: Study) -> dict[str, Any]:
     columns = [
         dg.TableColumn(
             field.name,
-            str(field.type),
+            str(field.type).removesuffix(f"[{_WIDTH}]"),
             (_SECOND if field.name in second else "") + meanings.get(field.name, ATTRIBUTE),
         )
         for field in table

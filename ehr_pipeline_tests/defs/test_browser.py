@@ -9,6 +9,7 @@ import pytest
 
 from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.defs import servers
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
 from ehr_pipeline_tests.defs.test_launchers import alive
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
@@ -123,7 +124,18 @@ def test_the_work_of_a_user(
     assert until(lambda: server.runs()[0]["status"] == "CANCELED", 2 * MINUTES), server.runs()[0]
     assert until(lambda: not any(map(alive, started)), MINUTES)
     assert store.has("encoder_checkpoint"), "what was there before stays"
+    assert not named(home, extract), "no patient, in the state of a server that runs"
     assert {asset for asset in STAGES if asset != "raw_records" and not store.has(asset)} == set()
+
+
+def named(home: Path, extract: Path) -> list[str]:
+    """The files of a Dagster home that name a patient: databases with what is not written back yet, and what runs printed."""
+    lines = (extract / "landing" / EXTRACT / "patients.txt").read_bytes().splitlines()[1:]
+    ids = [line.split(b"\t")[0] for line in lines]
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db-wal" and path.stat().st_size for path in files)
+    assert any(b"epoch 1: training loss" in path.read_bytes() for path in files if "compute_logs" in path.parts)
+    return [str(path) for path in files if any(one in path.read_bytes() for one in ids)]
 
 
 def tags_of_runs(home: Path) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import re
 
 import pyarrow as pa
 import pytest
@@ -23,8 +24,9 @@ FOLDERS = {
     "patient_dataset": ("patients",),
     "data_split": ("split",),
     "patient_embeddings": ("embeddings",),
+    "patient_trajectories": ("trajectories",),
 }
-FILES = {"cohort": "cohort.arrow", "clusters": "clusters.arrow", "patient_trajectories": "trajectories.arrow"}
+FILES = {"cohort": "cohort.arrow", "clusters": "clusters.arrow"}
 OF_NO_COLUMN = {"extract_catalog": {"extract"}, "concept_embeddings": {"scope"}}
 """Names of folders, and of settings."""
 
@@ -42,11 +44,11 @@ def shown(study: settings.Study) -> dict[str, dict[str, str]]:
 
 
 def of_files(pipeline: Pipeline, asset: str) -> dict[str, str]:
-    """The columns of an artifact's files."""
+    """The columns of an artifact's files, without the width of vectors, which follows from the data."""
     artifact = pipeline.store.current(asset, EXTRACT if asset == "raw_records" else None)
     paths = [artifact.files(folder)[0] for folder in FOLDERS.get(asset, ())] or [artifact.file(FILES[asset])]
     fields: list[pa.Field] = [field for path in paths for field in schemas.read(path).schema]
-    return {field.name: str(field.type) for field in reversed(fields)}
+    return {field.name: re.sub(r"\[\d+\]$", "", str(field.type)) for field in reversed(fields)}
 
 
 def test_columns_are_those_of_the_files(tiny: Pipeline) -> None:
