@@ -18,7 +18,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "text.parse_math": False,  # names of concepts and places are no formulas, whatever dollars they hold
 }
-COLOURS_LEFT = 64  # of a picture that was too large
+COLOURS_LEFT = 128  # of a picture that was too large; those that are rare among them, which mark something
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
 
@@ -53,7 +53,7 @@ def within(path: Path, size: int) -> bytes:
     while len(content) > size:
         smaller = whole.resize([max(1, round(side * scale)) for side in whole.size], Image.Resampling.LANCZOS)
         written = io.BytesIO()
-        smaller.quantize(COLOURS_LEFT).save(written, "PNG", optimize=True)
+        smaller.quantize(COLOURS_LEFT, Image.Quantize.MAXCOVERAGE).save(written, "PNG", optimize=True)
         content, scale = written.getvalue(), 0.8 * scale
     return content
 
