@@ -130,7 +130,7 @@ def test_the_work_of_a_user(
 
 
 def named(home: Path, extract: Path) -> list[str]:
-    """The files of a Dagster home that name a patient: databases (with what is not written back yet, if any) and what runs printed."""
+    """The files of a Dagster home that name a patient: databases (and their write-ahead logs, if any), and what runs printed."""
     lines = (extract / "landing" / EXTRACT / "patients.txt").read_bytes().splitlines()[1:]
     ids = [line.split(b"\t")[0] for line in lines]
     files = [path for path in home.rglob("*") if path.is_file()]
