@@ -33,7 +33,7 @@ lint: $(READY)  ## style, types, and that stages import only earlier stages
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-audit: $(READY)  ## known vulnerabilities of the tested versions; exceptions with their reasons stand in .ci/audit
+audit: $(READY)  ## known vulnerabilities of the tested versions and of what they bring; exceptions with their reasons stand in .ci/audit
 	$(BIN)/python .ci/audit
 
 format: $(READY)  ## put the code in order

@@ -15,7 +15,7 @@ from pathlib import Path
 import results
 from watch import watched
 
-from ehr_pipeline.cli import DEMO_PATIENTS, DEMO_SEED
+from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
 from ehr_pipeline.shipped import shipped
 
 

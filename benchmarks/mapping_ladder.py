@@ -15,7 +15,7 @@ from typing import Any
 import results
 
 from ehr_pipeline import settings
-from ehr_pipeline.cli import DEMO_PATIENTS, DEMO_SEED
+from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate

@@ -1,5 +1,6 @@
 """One look for all pictures. matplotlib is imported only when something is drawn, and never opens a window."""
 
+import io
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ STYLE: dict[Any, Any] = {
     "legend.frameon": False,
     "text.parse_math": False,  # names of concepts and places are no formulas, whatever dollars they hold
 }
+COLOURS_LEFT = 128  # of a picture that was too large; those that are rare among them, which mark something
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
 
@@ -36,6 +38,24 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
         yield drawn
         path.parent.mkdir(parents=True, exist_ok=True)
         drawn.savefig(path, metadata={"Software": None})
+
+
+def within(path: Path, size: int) -> bytes:
+    """A picture (PNG) of at most `size` bytes: the file as it is where that fits, else with fewer colours, then fewer pixels."""
+    content = path.read_bytes()
+    if len(content) <= size:
+        return content
+    from PIL import Image
+
+    with Image.open(path) as opened:
+        whole = opened.convert("RGB")
+    scale = 1.0
+    while len(content) > size:
+        smaller = whole.resize([max(1, round(side * scale)) for side in whole.size], Image.Resampling.LANCZOS)
+        written = io.BytesIO()
+        smaller.quantize(COLOURS_LEFT, Image.Quantize.MAXCOVERAGE).save(written, "PNG", optimize=True)
+        content, scale = written.getvalue(), 0.8 * scale
+    return content
 
 
 def colours(count: int) -> list[Any]:

@@ -33,6 +33,33 @@ COHORT = pa.schema(
         ("first_date", pa.date32()),
     ]
 )
+VOCABULARY = pa.schema(
+    [
+        ("token_id", pa.int64()),
+        ("concept", pa.string()),
+        ("name", pa.string()),
+        ("semantic_types", pa.string()),
+        ("untyped", pa.bool_()),
+        ("events", pa.int64()),
+        ("appearances", pa.int64()),
+        ("patients", pa.int64()),
+    ]
+)
+"""Of `vocabulary.csv`."""
+NEIGHBOURS = pa.schema(
+    [
+        ("concept", pa.string()),
+        ("name", pa.string()),
+        ("scope", pa.string()),
+        ("rank", pa.int64()),
+        ("neighbour", pa.string()),
+        ("neighbour_name", pa.string()),
+        ("cosine", pa.float64()),
+    ]
+)
+"""Of the neighbours of the concepts of interest, `neighbours.csv`."""
+CATALOG = pa.schema([("extract", pa.string()), ("data_version", pa.string())])
+"""Of the extracts, in JSON: data version by name."""
 VISITS = pa.list_(
     pa.field("item", pa.struct([("date", pa.date32()), ("concepts", pa.list_(pa.field("item", pa.int32())))]))
 )
@@ -67,6 +94,30 @@ def embeddings(size: int) -> pa.Schema:
     """One row for each embedded patient: its vector, and from how many chunks and chosen tokens it was made."""
     vector = pa.list_(pa.field("item", pa.float32()), size)
     return pa.schema([("patient_id", pa.string()), ("vector", vector), ("chunks", pa.int32()), ("tokens", pa.int32())])
+
+
+def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema:
+    """One row for each embedded patient: who it is, its cluster by its number and by other `methods`, and its place on the map."""
+    others = [(f"cluster_{method}", pa.int32()) for method in methods]
+    return pa.schema(
+        [
+            ("patient_id", pa.string()),
+            ("sex", pa.string()),
+            *_carried(attributes),
+            ("age", pa.int32()),
+            ("mean_age", pa.float64()),
+            ("concepts", pa.int32()),
+            ("visits", pa.int32()),
+            ("disease", pa.string()),
+            ("cluster", pa.int32()),
+            ("stability", pa.float32()),
+            *others,
+            ("x", pa.float32()),
+            ("y", pa.float32()),
+            ("assigned", pa.bool_()),
+            ("vector_hash", pa.uint64()),
+        ]
+    )
 
 
 def trajectories(size: int) -> pa.Schema:

@@ -1,9 +1,11 @@
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import cli
+from ehr_pipeline import cli, settings
+from ehr_pipeline.cli import chain
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline_tests.defs.test_run import write_settings
 
@@ -133,3 +135,19 @@ def test_the_demo_settings_hold_when_their_extract_is_there() -> None:
     study = settings.load(shipped("demo/settings.toml"))
     assert study.encoder.preset == "demo"
     assert Path(study.embeddings.pooling.concepts).is_file()
+
+
+def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages" / "ehr_pipeline" / "data"
+    for folder in ("demo", "lists"):
+        shutil.copytree(shipped(folder), installed / folder)
+    monkeypatch.setattr("ehr_pipeline.shipped.shipped", lambda name: installed / name)
+    (tmp_path / "work").mkdir()
+    monkeypatch.chdir(tmp_path / "work")
+    path = chain._demo_settings()
+    assert path == tmp_path / "work" / "ehr_pipeline_demo" / "demo" / "settings.toml"
+    study = settings.load(path)
+    assert all(Path(disease.concepts).is_file() for disease in study.embeddings.cohort)
+    assert Path(study.study.store).is_relative_to(tmp_path / "work")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import settings
-from ehr_pipeline.cli import _parser
+from ehr_pipeline.cli import parser
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.settings import merged
@@ -75,7 +75,7 @@ def test_commands_are_known(page: Path) -> None:
                 "job-scripts",
             )
         else:
-            _parser().parse_args(words)
+            parser().parse_args(words)
 
 
 def studies() -> list[settings.Study]:

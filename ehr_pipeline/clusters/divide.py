@@ -65,9 +65,7 @@ def divide(
     _write_trust(out / "trust.json", tested, labels, numbers, settings)
     _write_choice(out / "choice.csv", whole, tested)
     others: dict[str, Labels] = {
-        name: by_size(METHODS[name](unit, graph, settings.n, seed))
-        for name in settings.compare
-        if name != settings.method
+        name: by_size(METHODS[name](unit, graph, settings.n, seed)) for name in settings.others
     }
     bare = checked(plain, 1)
     bare_graph = neighbour_graph(bare, settings.neighbours, seed, settings.index)

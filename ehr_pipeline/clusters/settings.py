@@ -46,3 +46,8 @@ class ClustersSettings:
     permutations: int = option("Permutations in the split-half test of whether the clusters mean anything.", 200, ge=20)
     truth: str = option("Folder of the truth that `ehr-pipeline synth` wrote; empty on real data.", "", role="input")
     baseline_components: int = option("Components of the honest baseline (truncated SVD of concept counts).", 64, ge=2)
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The methods that are computed beside the one that the reports use, in the order of their columns."""
+        return tuple(name for name in self.compare if name != self.method)

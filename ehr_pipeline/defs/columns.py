@@ -1,4 +1,4 @@
-"""Columns of the tables, and where they come from, as Dagster shows them. From the same schemas that the checks enforce."""
+"""Columns of the tables, as Dagster shows them. From the same schemas that the checks enforce."""
 
 from typing import Any
 
@@ -8,38 +8,12 @@ import pyarrow as pa
 from ehr_pipeline import schemas
 from ehr_pipeline.settings import Study
 
-# asset: column: the columns that decide it.
-LINEAGE: dict[str, dict[str, list[tuple[str, str]]]] = {
-    "mapped_events": {
-        "patient_id": [("raw_records", "patient_id")],
-        "date": [("raw_records", "date")],
-        "concept": [("raw_records", "code")],
-    },
-    "vocabulary": {"concept": [("mapped_events", "concept")]},
-    "patient_dataset": {
-        "patient_id": [("mapped_events", "patient_id")],
-        "visits": [("mapped_events", "date"), ("mapped_events", "concept"), ("vocabulary", "token_id")],
-    },
-    "data_split": {"side": [("patient_dataset", "patient_id")]},
-    "cohort": {
-        "patient_id": [("patient_dataset", "patient_id")],
-        "disease": [("mapped_events", "concept")],
-        "diseases": [("mapped_events", "concept")],
-        "first_date": [("mapped_events", "date")],
-    },
-    "patient_embeddings": {"patient_id": [("cohort", "patient_id")], "vector": [("patient_dataset", "visits")]},
-    "patient_trajectories": {
-        "patient_id": [("cohort", "patient_id")],
-        "vector": [("patient_dataset", "visits")],
-        "cluster": [("patient_embeddings", "vector")],
-    },
-}
 MEANING = {
     "patient_id": "Whose row it is, as the source names the patient.",
     "date": "The day of the event.",
     "code": "The code as the source has it.",
     "concept": "UMLS concept (CUI), or the code itself where it has none and is kept.",
-    "visits": "Days in order, each with its concepts as token ids.",
+    "visits": "Days in order, each with its concepts as token ids (patient_dataset); how many there are (clusters).",
     "birth_date": "Known to the month: the 15th; to the year: 1 July.",
     "birth_precision": "How far the birth date is known: day, month or year.",
     "sex": "As the source tells it.",
@@ -50,11 +24,25 @@ MEANING = {
     "diseases": "All diseases of interest of the patient.",
     "first_date": "The first day: of the disease (cohort), of the window (patient_trajectories).",
     "last_date": "The last day of the window with a visit.",
-    "vector": "The vector, single precision.",
+    "vector": "The vector, single precision; its width is the number `dimensions` of patient_embeddings.",
     "chunks": "Into how many pieces the record was cut for the encoder.",
     "tokens": "How many tokens were pooled.",
     "window": "Number of the window of time, from 0.",
-    "cluster": "The cluster.",
+    "cluster": "The number of the cluster.",
+    "cluster_baseline": "The cluster among those of the baseline without a model.",
+    "stability": "How often the patient stays with its cluster in random halves; empty: was in none.",
+    "assigned": "Whether it was assigned to a cluster that there was, and not clustered itself.",
+    "vector_hash": "By which a changed vector is known.",
+    "age": "Whole years at the last visit.",
+    "mean_age": "Years, mean over the record.",
+    "concepts": "How many concepts the record holds, once for each visit.",
+    "extract": "Name of the extract: its folder.",
+    "data_version": "Hash of all that was read of it.",
+    "scope": "Among the concepts of interest, or the whole vocabulary.",
+    "rank": "1 is the nearest.",
+    "neighbour": "UMLS concept that is near.",
+    "neighbour_name": "Its preferred name.",
+    "cosine": "Cosine similarity of the two input vectors.",
     "support": "Share of the nearest neighbours that agree on the cluster.",
     "x": "Place on the map.",
     "y": "Place on the map.",
@@ -70,35 +58,48 @@ MEANING = {
 }
 """What a column holds, wherever it occurs. Attributes that a study carries have names of their own, and are told as such."""
 ATTRIBUTE = "An attribute that the settings carry along."
-VOCABULARY = ("token_id", "concept", "name", "semantic_types", "untyped", "events", "appearances", "patients")
+_WIDTH = 1  # of vectors: it follows from the data, so that none is shown
+_METHOD = "The cluster by another method."
+_SECOND = "In the table of patients: "
+
+
+def tables(study: Study) -> dict[str, pa.Schema]:
+    """The columns of every asset that has a table. Raw records have two: events, and patients."""
+    own = study.attributes
+    return {
+        "raw_records": pa.schema([*schemas.RAW_EVENTS, *_told_of_patients(study)]),
+        "extract_catalog": schemas.CATALOG,
+        "mapped_events": schemas.MAPPED_EVENTS,
+        "vocabulary": schemas.VOCABULARY,
+        "patient_dataset": schemas.patient_dataset(own),
+        "data_split": schemas.SPLIT,
+        "concept_embeddings": schemas.NEIGHBOURS,
+        "cohort": schemas.COHORT,
+        "patient_embeddings": schemas.embeddings(_WIDTH),
+        "clusters": schemas.clusters(own, (*study.clusters.others, "baseline")),
+        "patient_trajectories": schemas.trajectories(_WIDTH),
+    }
 
 
 def column_metadata(asset: str, study: Study) -> dict[str, Any]:
-    """`dagster/column_schema` of an asset; nothing for assets that are no table."""
-    tables = {
-        "raw_records": schemas.RAW_EVENTS,
-        "mapped_events": schemas.MAPPED_EVENTS,
-        "patient_dataset": schemas.patient_dataset(study.attributes),
-        "data_split": schemas.SPLIT,
-        "cohort": schemas.COHORT,
-        "patient_embeddings": schemas.embeddings(study.encoder.hidden_size),
-        "patient_trajectories": schemas.trajectories(study.encoder.hidden_size),
-        "vocabulary": pa.schema([(name, pa.string()) for name in VOCABULARY]),
-    }
-    if asset not in tables:
+    """`dagster/column_schema` of an asset; nothing for assets that have no table."""
+    table = tables(study).get(asset)
+    if table is None:
         return {}
+    meanings = MEANING | {f"cluster_{method}": _METHOD for method in study.clusters.others}
+    second = {field.name for field in _told_of_patients(study)} if asset == "raw_records" else set()
     columns = [
-        dg.TableColumn(field.name, str(field.type), MEANING.get(field.name, ATTRIBUTE)) for field in tables[asset]
+        dg.TableColumn(
+            field.name,
+            str(field.type).removesuffix(f"[{_WIDTH}]"),
+            (_SECOND if field.name in second else "") + meanings.get(field.name, ATTRIBUTE),
+        )
+        for field in table
     ]
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
-def lineage_metadata(asset: str) -> dict[str, Any]:
-    """`dagster/column_lineage` of an asset; nothing where it is not known."""
-    if asset not in LINEAGE:
-        return {}
-    deps = {
-        column: [dg.TableColumnDep(dg.AssetKey(source), name) for source, name in sources]
-        for column, sources in LINEAGE[asset].items()
-    }
-    return {"dagster/column_lineage": dg.TableColumnLineage(deps)}
+def _told_of_patients(study: Study) -> list[pa.Field]:
+    """The columns of the patients of an extract that its events do not have."""
+    own = schemas.RAW_EVENTS.names
+    return [field for field in schemas.patients(study.records.attributes) if field.name not in own]

@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline import overview
+from ehr_pipeline import drawing, overview
 from ehr_pipeline.artifacts import Artifact, hash_of
-from ehr_pipeline.defs.columns import lineage_metadata
+from ehr_pipeline.defs.lineage import lineage_metadata
 from ehr_pipeline.guard import Guard
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
@@ -23,9 +23,10 @@ PICTURES = {
     "concept_embeddings": {"concepts of interest": "notes/concepts_3d.png"},
     "cluster_reports": {
         "map of clusters": "notes/map_cluster.png",
-        "first cluster": "notes/cloud_01.png",
+        "first cluster": "notes/cloud_*.png",
     },
 }
+"""By name: where it lies in the artifact; of several files, the first."""
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
@@ -72,7 +73,7 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
 
 def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:
     tags = {}
-    metadata |= lineage_metadata(asset)
+    metadata |= lineage_metadata(asset, pipeline.study)
     if pipeline.overrides:
         # Dagster compares with this: what was made with other settings is stale until it is made with the file's.
         metadata["overrides"] = dg.MetadataValue.json(pipeline.overrides)
@@ -110,13 +111,13 @@ def _pictures(artifact: Artifact, below: int) -> Iterator[tuple[str, dg.Metadata
     drawn = PICTURES.get(artifact.manifest["asset"], {})
     with tempfile.TemporaryDirectory(prefix="ehr-picture-") as folder:
         path = Path(folder) / "picture.png"
-        found = [(name, artifact.file(place)) for name, place in drawn.items()]
+        lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in drawn.items()]
+        found = [(name, place) for name, place in lying if place]
         if name := overview.draw(artifact, below, path):
             found.append((name, path))
         for name, picture in found:
-            if picture.is_file() and picture.stat().st_size <= LARGEST_PICTURE:
-                yield name, dg.MetadataValue.md(_image(picture))
+            yield name, dg.MetadataValue.md(_image(drawing.within(picture, LARGEST_PICTURE)))
 
 
-def _image(path: Path) -> str:
-    return f"![](data:image/png;base64,{base64.b64encode(path.read_bytes()).decode('ascii')})"
+def _image(content: bytes) -> str:
+    return f"![](data:image/png;base64,{base64.b64encode(content).decode('ascii')})"

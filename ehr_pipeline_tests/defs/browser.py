@@ -57,6 +57,13 @@ class Page:
             f"{text!r} is not in: {self.text()[:2000]}"
         )
 
+    def click_beside(self, text: str, seconds: float = 60) -> None:
+        """Click the button that stands after the last one that begins with a text: the arrow of a menu has no text."""
+        buttons = "[...document.querySelectorAll('button')]"
+        found = f"b[b.findLastIndex(e => e.innerText.trim().startsWith({json.dumps(text)})) + 1]"
+        clicked = f"(() => {{const b = {buttons}, e = {found}; if (!e || e === b[0]) return false; e.click(); return true;}})()"
+        assert until(lambda: self.value(clicked) is True, seconds), f"{text!r} is not in: {self.text()[:2000]}"
+
     def shows(self, text: str, seconds: float = 60) -> bool:
         return until(lambda: text in self.text(), seconds)
 

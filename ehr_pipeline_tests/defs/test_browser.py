@@ -9,6 +9,7 @@ import pytest
 
 from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.defs import servers
+from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
 from ehr_pipeline_tests.defs.test_launchers import alive
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
@@ -84,10 +85,31 @@ def test_the_work_of_a_user(
     assert page.shows("map of clusters"), "the picture of the map, among the metadata"
     page.open(f"{server.address}/assets/mapped_events?view=checks")
     assert page.shows("mapping_coverage")
+    assert page.shows("Succeeded"), "the results of the checks"
 
     assert stale(server) == set()
+    fewer = {"clusters": {"n": 6}}
+    write(settings_file, extract, tmp_path / "store", **fewer)
+    page.open(f"{server.address}/asset-groups")
+    page.click("Reload definitions")
+    # What was made of the clusters is unsynced once they are others.
+    for unsynced in ({"clusters"}, {"patient_trajectories", "cluster_reports"}):
+        assert until(lambda: stale(server) == unsynced, MINUTES), stale(server)  # noqa: B023 (called here)
+        for asset in unsynced:
+            page.open(f"{server.address}/assets/{asset}")
+            assert page.shows("Unsynced"), asset
+        backfilled = len(server.runs())
+        page.open(f"{server.address}/asset-groups")
+        page.click_beside("Materialize all")
+        page.click("Materialize unsynced")
+        page.click(f"Materialize {len(unsynced)} asset")
+        assert until(lambda: len(server.runs()) > backfilled, MINUTES)  # noqa: B023
+        assert until(lambda: {run["status"] for run in server.runs()} == {"SUCCESS"}, 2 * MINUTES), server.runs()
+    assert until(lambda: stale(server) == set(), MINUTES), stale(server)
+    assert store.current("clusters").counts["clusters"] == 6
+
     busy = {"encoder": {"max_epochs": 100000, "learning_rate": 0.001}}
-    write(settings_file, extract, tmp_path / "store", **busy)
+    write(settings_file, extract, tmp_path / "store", **fewer, **busy)
     server.query(RELOAD)
     assert until(lambda: "encoder_checkpoint" in stale(server), MINUTES)
     assert "patient_dataset" not in stale(server)
@@ -103,7 +125,18 @@ def test_the_work_of_a_user(
     assert until(lambda: server.runs()[0]["status"] == "CANCELED", 2 * MINUTES), server.runs()[0]
     assert until(lambda: not any(map(alive, started)), MINUTES)
     assert store.has("encoder_checkpoint"), "what was there before stays"
+    assert not named(home, extract), "no patient, in the state of a server that runs"
     assert {asset for asset in STAGES if asset != "raw_records" and not store.has(asset)} == set()
+
+
+def named(home: Path, extract: Path) -> list[str]:
+    """The files of a Dagster home that name a patient: databases (and their write-ahead logs, if any), and what runs printed."""
+    lines = (extract / "landing" / EXTRACT / "patients.txt").read_bytes().splitlines()[1:]
+    ids = [line.split(b"\t")[0] for line in lines]
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".db" for path in files)
+    assert any(b"epoch 1: training loss" in path.read_bytes() for path in files if "compute_logs" in path.parts)
+    return [str(path) for path in files if any(one in path.read_bytes() for one in ids)]
 
 
 def tags_of_runs(home: Path) -> list[dict[str, str]]:

@@ -3,6 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +214,7 @@ def test_a_failed_blocking_check_gives_a_non_zero_exit(
 
 
 CANARY, PLACE = "canary5d1c7f3e", "Canaryshire9b2"
+CHECK = b"mapping_coverage"
 
 
 def test_nothing_that_is_written_outside_the_data_names_a_patient(
@@ -229,27 +235,43 @@ def test_nothing_that_is_written_outside_the_data_names_a_patient(
     broken = [f"{CANARY}\t31/02/{PLACE}\t{CANARY}", f"{CANARY}\t\t", f"{CANARY}\t01/01/2000\t{PLACE}"]
     events.write_text("\n".join([head, *rows, *own, *broken, ""]), "latin-1")
 
-    path = write_settings(tmp_path / "settings.toml", tmp_path / "study", store)
+    own = {"launcher": {"backend": "processes", "processes": 1, "threads": 1}}  # whose log is caught, too
+    path = write_settings(tmp_path / "settings.toml", tmp_path / "study", store, **own)
     assert cli.main(["run", "--settings", str(path)]) == 0
-    write_settings(path, tmp_path / "study", store, events={"coverage_floor": 0.99})
+    write_settings(path, tmp_path / "study", store, events={"coverage_floor": 0.99}, **own)
     assert cli.main(["run", "--settings", str(path)]) == 1, "what is written of failures counts too"
     assert cli.main(["release", "--settings", str(path), "--out", str(tmp_path / "released")]) == USER_ERROR
-    write_settings(path, tmp_path / "study", store)
+    write_settings(path, tmp_path / "study", store, **own)
     assert cli.main(["release", "--settings", str(path), "--out", str(tmp_path / "released")]) == 0
     printed = "".join(capsys.readouterr())
 
     ids = [row.split("\t")[0].encode() for row in patients.read_text("latin-1").splitlines()[1:]]
     places = [home, tmp_path / "released", store]
     outside = [file for place in places for file in place.rglob("*") if file.is_file() and not is_data(file)]
-    assert any(file.suffix == ".db" for file in outside), "Dagster's event log is among them"
-    assert {"manifest.json", "summary.json", "report.html", "coverage.json", "metrics.json"} <= {
-        f.name for f in outside
-    }
-    for name, text in [("printed", printed.encode()), *((str(file), file.read_bytes()) for file in outside)]:
+    unpacked = [(str(file), text) for file in outside if file.suffix == ".db" for text in blobs(file)]
+    names = {file.name for file in outside}
+    assert {"manifest.json", "summary.json", "report.html", "coverage.json", "metrics.json", "config.json"} <= names
+    assert {"tokenizer.json", "mapping.csv", "neighbours.csv", "vocabulary_labels.tsv", "counts.json"} <= names
+    assert any(file.suffix == ".db" and CHECK in file.read_bytes() for file in outside), "Dagster's event log"
+    assert any(b"cluster_reports" in text for _, text in unpacked), "what Dagster keeps packed"
+    assert any(file.name.startswith("events.out.tfevents.") for file in outside), "for TensorBoard"
+    assert any(file.suffix == ".db" and b"epoch 1: training" in file.read_bytes() for file in outside), "what jobs tell"
+    written = [(str(file), file.read_bytes()) for file in outside]
+    for name, text in [("printed", printed.encode()), *written, *unpacked]:
         assert CANARY.encode() not in text, name
         assert PLACE.encode() not in text, name
         assert not [patient for patient in ids if patient in text], name
     assert any(CANARY.encode() in file.read_bytes() for file in store.rglob("*.arrow")), "it was in the data"
+
+
+def blobs(path: Path) -> Iterator[bytes]:
+    """What a database holds compressed: the snapshots of jobs and their plans."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        for (table,) in database.execute("select name from sqlite_master where type = 'table'").fetchall():
+            for cell in chain.from_iterable(database.execute(f'select * from "{table}"')):  # noqa: S608 (its own names)
+                if isinstance(cell, bytes):
+                    with suppress(zlib.error):
+                        yield zlib.decompress(cell)
 
 
 def is_data(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +80,11 @@ def made(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory
 
 def test_nothing_is_stale_when_nothing_changed(made: Made) -> None:
     assert made.stale(made.study()) == {}
+
+
+@pytest.mark.parametrize("section", [field.name for field in fields(Study)])
+def test_a_section_that_is_written_out_as_it_is_makes_nothing_stale(made: Made, section: str) -> None:
+    assert made.stale(made.study({section: asdict(made.study())[section]})) == {}
 
 
 @pytest.mark.parametrize(("change", "expected"), CHANGES)
@@ -176,6 +182,19 @@ def test_a_list_edited_while_a_run_goes_on_is_refused(made: Made) -> None:
     finally:
         path.write_text(text)
     assert at_load.vocabulary().skipped
+
+
+def test_so_it_is_in_a_run(made: Made) -> None:
+    """The versions that a run must find are those of the moment at which it began."""
+    path = made.lists / "administrative.csv"
+    text = path.read_text()
+    with dg.build_resources({"pipeline": studies.build_study(made.study())}) as resources:
+        path.write_text(text + "999,,edited,test\n")
+        try:
+            with pytest.raises(ValueError, match="A list that the settings of vocabulary name was edited"):
+                resources.pipeline.vocabulary()  # type: ignore[attr-defined]
+        finally:
+            path.write_text(text)
 
 
 def test_the_settings_survive_being_overridden_by_nothing() -> None:

@@ -20,7 +20,8 @@ from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import ENCODER_SHAPE, Pipeline, launch_inprocess
+from ehr_pipeline.pipeline import Pipeline, launch_inprocess
+from ehr_pipeline.recipes import ENCODER_SHAPE
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 

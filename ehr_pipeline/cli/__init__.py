@@ -1,0 +1,48 @@
+"""The command line, `ehr-pipeline`. Each module adds some commands: what they ask for stands beside what they do.
+
+Dagster is imported only by the commands that need it, when they are run.
+"""
+
+import argparse
+import logging
+import sys
+
+from ehr_pipeline import __version__
+from ehr_pipeline.cli import chain, preparing, results
+from ehr_pipeline.cli.common import FAILED, USER_ERROR, tell
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.governance import private_files
+
+__all__ = ["FAILED", "USER_ERROR", "main", "parser"]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command. Returns 0, 1 for a failed stage or blocking check, 2 for something that the user can mend."""
+    options = parser().parse_args(arguments)
+    private_files()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
+    try:
+        return int(options.command(options))
+    except UserError as error:
+        tell("error", str(error))
+        return USER_ERROR
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        tell("error", f"{place}{error.strerror or error}")
+        return USER_ERROR
+    except KeyboardInterrupt:
+        print("interrupted; what was published before stays as it was", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """All commands with their arguments; `command` of what is parsed is the function to call with it."""
+    whole = argparse.ArgumentParser(
+        prog="ehr-pipeline", description="From raw primary-care records to patient clusters and a report."
+    )
+    whole.add_argument("--version", action="version", version=__version__)
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    for module in (chain, results, preparing):
+        module.add(commands)
+    return whole

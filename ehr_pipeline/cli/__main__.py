@@ -1,0 +1,5 @@
+"""`python -m ehr_pipeline.cli`."""
+
+from ehr_pipeline.cli import main
+
+raise SystemExit(main())

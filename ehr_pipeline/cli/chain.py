@@ -1,0 +1,134 @@
+"""Commands that make a study's artifacts, or look whether they can be made: demo, run, check, ci-check, ui."""
+
+import argparse
+import os
+from pathlib import Path
+
+from ehr_pipeline import settings
+from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
+from ehr_pipeline.cli.summary import print_table, report_of, write_summary
+from ehr_pipeline.errors import SettingsError, printable
+
+DEMO_PATIENTS, DEMO_SEED = 5000, 0
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add these commands."""
+    demo = commands.add_parser("demo", help="write a synthetic extract and run the whole chain on it")
+    demo.set_defaults(command=_demo)
+    run = commands.add_parser("run", help="materialise assets, checks included")
+    run.add_argument(
+        "--select",
+        help="which assets, in Dagster's selection syntax: 'clusters', '*clusters' (with all that comes before),"
+        " 'vocabulary*' (and all that comes after), '+' for one step, 'cohort,clusters' (default: all)",
+    )
+    run.set_defaults(command=_run)
+    about_a_study(run)
+    check = commands.add_parser("check", help="validate the settings and the inputs that they name")
+    check.set_defaults(command=_check)
+    about_a_study(check)
+    ci_check = commands.add_parser(
+        "ci-check", help="make everything on a small synthetic slice, and fail on any failed check: for CI"
+    )
+    ci_check.set_defaults(command=_ci_check)
+    ui = commands.add_parser("ui", help="start the Dagster UI")
+    ui.add_argument("--settings", type=Path)
+    ui.add_argument("--port", type=int, default=3000)
+    ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    ui.set_defaults(command=_ui)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    options.settings, options.select = _demo_settings(), None
+    _ensure_demo_extract(settings.load(options.settings))
+    return _run(options)
+
+
+def _demo_settings() -> Path:
+    """The embedded demo's settings. Outside a checkout they are copied to a folder that can be written to."""
+    from ehr_pipeline.shipped import shipped
+
+    path = shipped("demo/settings.toml")
+    if (path.parents[2] / "pyproject.toml").is_file():
+        return path
+    import shutil
+
+    copy = Path.cwd() / "ehr_pipeline_demo"
+    for folder in ("demo", "lists"):
+        shutil.copytree(shipped(folder), copy / folder, dirs_exist_ok=True)
+    return copy / "demo" / "settings.toml"
+
+
+def _ensure_demo_extract(study: settings.Study) -> None:
+    from ehr_pipeline.synthetic import generate
+
+    out = Path(study.records.landing).parent
+    if not generate.is_there(out, DEMO_PATIENTS, DEMO_SEED):
+        print(f"writing a synthetic extract of {DEMO_PATIENTS:,} patients to {out}")
+        generate.generate(out, DEMO_PATIENTS, DEMO_SEED)
+
+
+def _run(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline import preflight
+    from ehr_pipeline.defs import run
+
+    problems = preflight.inspect(study).problems
+    if problems:
+        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], problems)
+    outcome = run.run(study, options.select)
+    print_table(outcome.rows)
+    report = report_of(study)
+    write_summary(study, outcome, report)
+    for warning in outcome.warnings:
+        tell("warning", warning)
+    for problem in outcome.problems:
+        tell("error", problem)
+    if report and not outcome.problems:
+        print(f"\nreport: {report}")
+    return FAILED if outcome.problems else 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline import preflight
+
+    found = preflight.inspect(study)
+    for fact in found.facts:
+        print(printable(fact))
+    if found.problems:
+        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
+    print("settings and inputs are in order")
+    return 0
+
+
+def _ci_check(options: argparse.Namespace) -> int:
+    from ehr_pipeline.defs import ci
+
+    outcome = ci.ci_check()
+    print_table(outcome.rows)
+    for warning in outcome.warnings:
+        tell("not counted on so few patients", warning)
+    for problem in outcome.problems:
+        tell("error", problem)
+    verdict = (
+        f"{len(outcome.problems)} problems" if outcome.problems else "every asset made, every check that counts passed"
+    )
+    print(f"\nci-check: {verdict}")
+    return FAILED if outcome.problems else 0
+
+
+def _ui(options: argparse.Namespace) -> int:
+    if options.settings is None and settings.ENVIRONMENT_VARIABLE not in os.environ:
+        options.settings = _demo_settings()
+        _ensure_demo_extract(settings.load(options.settings))
+    study = study_of(options)
+    from ehr_pipeline.defs import home, run
+    from ehr_pipeline.pipeline import Pipeline
+
+    home.ensure_home()
+    import dagster as dg
+
+    with dg.DagsterInstance.get() as instance:
+        home.register_watched(instance, Pipeline(study))
+    return run.serve(options.port, options.host)

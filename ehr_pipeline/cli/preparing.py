@@ -1,0 +1,103 @@
+"""Commands that help to prepare a study: synth, settings, plan, job-scripts."""
+
+import argparse
+from pathlib import Path
+
+from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
+from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of
+from ehr_pipeline.errors import UserError
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add these commands."""
+    scripts = commands.add_parser("job-scripts", help="print what would be sent to Slurm, or to Kubernetes")
+    scripts.set_defaults(command=_job_scripts)
+    planned = commands.add_parser("plan", help="what a study of a given size needs, and whether the settings fit")
+    planned.add_argument("--rows", type=float, required=True, help="rows of events, such as 3e9")
+    planned.add_argument(
+        "--machines",
+        nargs="+",
+        required=True,
+        help="COUNTxCORESxGIGABYTES[xGPUS], such as 8x32x256x1; the first is where ehr-pipeline runs",
+    )
+    planned.add_argument("--gpu-tokens", type=float, help="tokens a second of one GPU (benchmarks/gpu_training.py)")
+    planned.add_argument("--speed", type=float, default=1.0, help="speed of a core, beside 2.8 GHz Xeons (default: 1)")
+    planned.add_argument("--kept", type=float, default=1.0, help="share of the rows that become tokens (default: 1)")
+    planned.set_defaults(command=_plan)
+    for command in (scripts, planned):
+        about_a_study(command)
+    commands.add_parser("settings", help="print the reference of all settings, as Markdown").set_defaults(
+        command=_settings
+    )
+    synth = commands.add_parser("synth", help="write a synthetic extract with known truth")
+    synth.add_argument("out", type=Path, help="folder to write to")
+    synth.add_argument("--patients", type=_positive, default=DEMO_PATIENTS)
+    synth.add_argument("--seed", type=int, default=DEMO_SEED)
+    synth.add_argument(
+        "--cohort-share",
+        type=_share,
+        default=0.5,
+        help="share of patients with one of the five diseases (default: 0.5)",
+    )
+    kind = synth.add_mutually_exclusive_group()
+    kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
+    kind.add_argument(
+        "--plant",
+        choices=["counts", "subtle", "change"],
+        default="counts",
+        help="'counts': groups that differ by how often concepts are recorded (default); 'subtle': by their order, by age,"
+        " or by synonymous codes; 'change': as 'counts', and some patients change from one group to another",
+    )
+    synth.set_defaults(command=_synth)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return number
+
+
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError("must lie between 0 and 1")
+    return number
+
+
+def _job_scripts(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    if study.launcher.backend == "kubernetes":
+        from ehr_pipeline.engines.kubernetes import preview
+    else:
+        from ehr_pipeline.engines.slurm import preview
+
+    for what, script in preview(study.launcher, Path(study.study.store)).items():
+        print(f"==> {what}\n{script}")
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from ehr_pipeline.planning import Machines, plan
+
+    machines = Machines.read(options.machines)
+    if options.rows < 1 or options.speed <= 0 or not 0 < options.kept <= 1:
+        raise UserError("--rows and --speed are above 0, --kept lies between 0 and 1")
+    made = plan(study_of(options), options.rows, machines, options.gpu_tokens, options.speed, options.kept)
+    print(made.text())
+    return FAILED if made.problems else 0
+
+
+def _settings(options: argparse.Namespace) -> int:
+    from ehr_pipeline import reference
+
+    print(reference.markdown(), end="")
+    return 0
+
+
+def _synth(options: argparse.Namespace) -> int:
+    from ehr_pipeline.synthetic import generate
+
+    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant)
+    print(f"wrote {options.patients:,} patients to {options.out}")
+    return 0

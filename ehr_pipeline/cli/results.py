@@ -1,0 +1,137 @@
+"""Commands that hand on what was made: export, explore, embed, assign, release, push, pull."""
+
+import argparse
+from pathlib import Path
+
+from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add these commands."""
+    export = commands.add_parser("export", help="write events and split, or the results, in another format")
+    export.add_argument(
+        "format",
+        choices=["meds", "results"],
+        help="'meds': events and split in the Medical Event Data Standard 0.4;"
+        " 'results': clusters, map, vectors and marking concepts as Parquet and CSV",
+    )
+    export.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    export.add_argument(
+        "--crosswalk",
+        action="store_true",
+        help="meds: also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
+    )
+    export.set_defaults(command=_export)
+    explore = commands.add_parser("explore", help="look at the map of patients in a browser (needs embedding-atlas)")
+    explore.add_argument("--port", type=int, default=5055)
+    explore.set_defaults(command=_explore)
+    embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
+    embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    embed.add_argument(
+        "--vectors", type=Path, required=True, help="folder of a patient_embeddings artifact: how vectors are made"
+    )
+    embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
+    embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
+    embed.set_defaults(command=_embed)
+    assign = commands.add_parser("assign", help="give new embedded patients one of the clusters that were found")
+    assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
+    assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
+    assign.set_defaults(command=_assign)
+    release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
+    release.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    release.set_defaults(command=_release)
+    pushed = commands.add_parser(
+        "push", help="copy the current artifacts to study.mirror, and remove there what is not current"
+    )
+    pushed.set_defaults(command=_push)
+    pulled = commands.add_parser("pull", help="fetch from study.mirror what the store lacks or has an older version of")
+    pulled.set_defaults(command=_pull)
+    for command in (export, explore, embed, assign, release, pushed, pulled):
+        about_a_study(command)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ehr_pipeline.export import meds, results
+    from ehr_pipeline.pipeline import Pipeline
+
+    study = study_of(options)
+    pipeline = Pipeline(study)
+    if options.format == "results":
+        counts = results.export(results.Found.of(pipeline.require), options.out, study.study.seed)
+        print(f"wrote {counts['kept']:,} patients to {options.out}")
+        return 0
+    events, dataset, split = (pipeline.require(asset) for asset in ("mapped_events", "patient_dataset", "data_split"))
+    counts = meds.export(events, dataset, split, study.study.name, options.out, options.crosswalk)
+    print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
+    return 0
+
+
+def _explore(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline.export import explorer, results
+    from ehr_pipeline.pipeline import Pipeline
+
+    return explorer.explore(results.Found.of(Pipeline(study).require), study.study.seed, options.port)
+
+
+def _embed(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline import apply
+
+    counts = apply.embed(study, options.model, options.vectors, options.extract, options.out)
+    unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
+    print(f"wrote {counts['kept']:,} patients to {options.out}")
+    print(
+        f"left out: {bare:,} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
+    )
+    return 0
+
+
+def _assign(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline.clusters import assign
+    from ehr_pipeline.pipeline import Pipeline
+
+    counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
+    print(f"wrote {counts['kept']:,} patients to {options.out}")
+    print(f"left out: {counts['dropped']['not_finite']:,} patients whose vector is not finite")
+    return 0
+
+
+def _release(options: argparse.Namespace) -> int:
+    from ehr_pipeline import release
+    from ehr_pipeline.pipeline import Pipeline
+
+    for path in release.release(Pipeline(study_of(options)), options.out):
+        print(path)
+    return 0
+
+
+def _push(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline.mirror import push
+
+    counts = push.push(study)
+    print(
+        f"copied {counts['copied']:,} artifacts ({counts['bytes'] / 1e6:,.1f} MB), {counts['kept']:,} were there already,"
+        f" removed {counts['removed']:,}"
+    )
+    for reason, number in counts["left_out"].items():
+        tell("warning", f"{number:,} artifacts were not copied: {reason}. Run the chain again, then push.")
+    return 0
+
+
+def _pull(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline.mirror import pull
+
+    counts = pull.pull(study)
+    print(
+        f"fetched {counts['copied']:,} artifacts ({counts['bytes'] / 1e6:,.1f} MB), {counts['kept']:,} were here already,"
+        f" {counts['newer']:,} are newer here"
+    )
+    for reason, number in counts["left_out"].items():
+        tell("warning", f"{number:,} artifacts were left in the mirror: {reason}.")
+    if counts["unfinished"]:
+        tell("error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull.")
+    return FAILED if counts["unfinished"] else 0

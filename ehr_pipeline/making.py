@@ -1,0 +1,108 @@
+"""How any asset of a study is made: the gate before what it reads, its recipe, and what becomes of the settings meanwhile.
+
+`Pipeline` (pipeline.py) says for each asset what it reads and which function makes it; this is what they share.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import checks, continuing, governance, recipes
+from ehr_pipeline.artifacts import Artifact, Recipe, Store
+from ehr_pipeline.checks import presence
+from ehr_pipeline.engines import engine_for
+from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.passed import Passed
+from ehr_pipeline.recipes import VERSIONS
+from ehr_pipeline.settings import Study
+
+
+class Maker:
+    """Makes the artifacts of one study, and lets nothing be built on one that failed a blocking check.
+
+    `versions` are the code versions that the assets must have when they are made: where a list that the settings name was edited
+    since, nothing is made. `overrides` says in which values the study is not that of the settings file.
+    """
+
+    def __init__(
+        self, study: Study, versions: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+    ):
+        self.study = study
+        self.overrides = dict(overrides or {})
+        self._versions_meant = versions or {}
+        self.store = Store(study.study.store)
+        self.engine = engine_for(study.launcher, self.store.root)
+        self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
+
+    def code_version(self, asset: str) -> str:
+        """What Dagster compares to say that an asset is stale."""
+        return recipes.code_version(asset, self.study)
+
+    def require(self, asset: str, partition: str | None = None) -> Artifact:
+        """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
+        governance.refuse_if_expired(self.study.governance)
+        artifact = self.store.current(asset, partition)
+        failed = [outcome for outcome in self.check(asset, partition) if outcome.blocking and not outcome.passed]
+        if failed:
+            told = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
+            raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
+        return artifact
+
+    def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
+        """The outcomes of an asset's checks."""
+        artifact = self.store.current(asset, partition)
+        # The manifest of the catalog names every extract: it is not read again for each of them.
+        key = (
+            f"{asset}/{partition}",
+            f"{artifact.manifest['fingerprint']}/{self.store.fingerprint('extract_catalog')}",
+        )
+        if key not in self._gates:
+            passed = Passed(self.study) if asset == "raw_records" else None
+            state = passed.state(artifact) if passed else ""
+            self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
+            if passed and all(outcome.passed for outcome in self._gates[key]):
+                passed.note(artifact, state)
+        return self._gates[key]
+
+    def _versions(self, *assets: str) -> dict[str, str]:
+        return {asset: self.store.current(asset).data_version for asset in assets}
+
+    def _make(
+        self,
+        asset: str,
+        inputs: Mapping[str, str],
+        build: Callable[[Path], dict[str, Any]],
+        partition: str | None = None,
+        own: str = "",
+    ) -> Artifact:
+        governance.refuse_if_expired(self.study.governance)
+        if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
+            raise UserError(
+                f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
+                " Start the run again."
+            )
+        return self.store.make(self._recipe(asset, inputs, partition, own), build)
+
+    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
+        """The recipe of an asset with these inputs; `own` is its origin."""
+        settings, population = (
+            recipes.own_settings(asset, self.study),
+            presence.population(asset, self.store, self.study),
+        )
+        governed = governance.label(asset, self.study.governance)
+        return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
+
+    def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
+        """Where a job leaves what the next one of the same recipe goes on from."""
+        return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
+
+    def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
+        """How an asset is made, whatever it is made of."""
+        own = recipes.own_settings(asset, self.study)
+        return VERSIONS[asset], continuing.method_of(own) if asset == "raw_records" else own
+
+    def _case(self, asset: str, inputs: dict[str, str], own: str) -> continuing.Case:
+        """An asset that is about to be made, to be asked what it goes on from."""
+        return continuing.Case(
+            self.store, self.study, asset, VERSIONS[asset], recipes.own_settings(asset, self.study), inputs, own
+        )

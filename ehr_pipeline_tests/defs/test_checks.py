@@ -1,0 +1,60 @@
+"""The library's checks as Dagster shows them: of several extracts the worst, blocking ones as errors, small counts left out."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from ehr_pipeline.checks import Outcome
+from ehr_pipeline.defs import checks
+from ehr_pipeline.guard import Guard
+from ehr_pipeline.pipeline import Pipeline
+
+
+def outcome(name: str, passed: bool, blocking: bool = True, **figures: float) -> Outcome:
+    return Outcome(name, passed, "told", blocking, figures)
+
+
+def several(found: dict[str, list[Outcome]]) -> Any:
+    """A pipeline whose extracts have these outcomes."""
+    store = SimpleNamespace(partitions=lambda asset: sorted(found))
+    return SimpleNamespace(store=store, check=lambda asset, partition: found[partition])
+
+
+@pytest.mark.parametrize("bad", ["a", "b", "c"])
+def test_of_several_extracts_the_worst_is_told_by_name(bad: str) -> None:
+    pipeline = several({name: [outcome("schema", name != bad), outcome("balance", True)] for name in "abc"})
+    found = {one.name: one for one in checks._outcomes("raw_records", pipeline, None)}
+    assert not found["schema"].passed
+    assert found["schema"].message == f"{bad}: told"
+    assert found["balance"].passed
+
+
+def test_of_a_run_of_one_extract_it_is_that_one() -> None:
+    pipeline = several({"a": [outcome("schema", False)], "b": [outcome("schema", True)]})
+    assert checks._outcomes("raw_records", pipeline, "b")[0].passed
+    assert not checks._outcomes("raw_records", pipeline, "a")[0].passed
+
+
+def test_figures_that_are_counts_are_guarded() -> None:
+    shown = checks._shown({"patients": 3.0, "events": 1234.0, "share": 0.12345, "none": 0.0}, Guard(10, 10))
+    assert shown == {"events": 1230.0, "share": 0.12345, "none": 0.0}
+
+
+@pytest.mark.parametrize(("blocking", "severity"), [(True, "ERROR"), (False, "WARN")])
+def test_a_check_that_blocks_is_an_error_and_another_a_warning(
+    tiny: Pipeline, monkeypatch: pytest.MonkeyPatch, blocking: bool, severity: str
+) -> None:
+    names = [check.name for check in checks.CHECKS["data_split"]]
+    monkeypatch.setattr(Pipeline, "check", lambda *_: [outcome(name, False, blocking) for name in names])
+    checked = checks._checks_of("data_split", tiny.study)
+    result = dg.materialize(
+        [dg.AssetSpec("data_split"), checked],  # type: ignore[list-item]
+        resources={"pipeline": tiny},
+        selection=dg.AssetSelection.all_asset_checks(),
+        raise_on_error=False,
+    )
+    found = result.get_asset_check_evaluations()
+    assert {evaluation.check_name for evaluation in found} == set(names)
+    assert {evaluation.severity.value for evaluation in found} == {severity}

@@ -1,0 +1,126 @@
+"""What Dagster is told of each artifact: numbers that it plots, pictures that it can hold, and where columns come from."""
+
+import base64
+import io
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image
+
+from ehr_pipeline.artifacts import STAGES, Artifact
+from ehr_pipeline.defs.metadata import LARGEST_PICTURE, NO_TABLES, guard_of, published, published_together
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
+
+
+def artifact_of(pipeline: Pipeline, asset: str) -> Artifact:
+    return pipeline.store.current(asset, EXTRACT if asset == "raw_records" else None)
+
+
+def told(pipeline: Pipeline, artifact: Artifact) -> dict[str, Any]:
+    """The metadata as Dagster stores it."""
+    result = published(pipeline, artifact)
+    assert result.data_version == dg.DataVersion(artifact.data_version)
+    event = dg.AssetMaterialization("any", metadata=dict(result.metadata or {}))
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+@pytest.mark.parametrize("asset", STAGES)
+def test_every_asset_tells_its_numbers(tiny: Pipeline, asset: str) -> None:
+    artifact = artifact_of(tiny, asset)
+    metadata = told(tiny, artifact)
+    files = [path for path in artifact.path.rglob("*") if path.is_file() and path.name != "manifest.json"]
+    hashed = [path for path in files if path.relative_to(artifact.path).parts[0] not in ("notes", "quarantine")]
+    assert metadata["bytes"] == sum(path.stat().st_size for path in hashed) > 0
+    assert metadata["seconds"] == artifact.manifest["seconds"]
+    assert metadata["skipped"] is False
+    guarded = guard_of(tiny.study).artifact(asset, artifact.counts)
+    assert metadata["rows_in"] == guarded["rows_in"]
+    assert ("dagster/row_count" in metadata) == (asset not in NO_TABLES)
+    assert metadata.get("dagster/row_count", guarded["kept"]) == guarded["kept"]
+    for reason, number in guarded.get("dropped", {}).items():
+        assert (f"dropped/{reason}" in metadata) == (number is not None), reason
+        assert metadata.get(f"dropped/{reason}") == number
+
+
+def test_every_reason_for_which_rows_are_dropped_is_told(tiny: Pipeline) -> None:
+    reasons = {
+        asset: {name.split("/", 1)[1] for name in told(tiny, artifact_of(tiny, asset)) if name.startswith("dropped/")}
+        for asset in STAGES
+    }
+    assert "unmapped_uk_extension" in reasons["mapped_events"]
+    assert {"administrative", "rare"} <= reasons["vocabulary"]
+    assert "not_in_vocabulary" in reasons["patient_dataset"]
+
+
+def pictures(metadata: dict[str, Any]) -> dict[str, Image.Image]:
+    mark = "![](data:image/png;base64,"
+    encoded = {
+        name: base64.b64decode(value.removeprefix(mark)[:-1])
+        for name, value in metadata.items()
+        if isinstance(value, str) and value.startswith(mark)
+    }
+    assert all(len(content) <= LARGEST_PICTURE for content in encoded.values())
+    return {name: Image.open(io.BytesIO(content)) for name, content in encoded.items()}
+
+
+@pytest.mark.parametrize(
+    ("asset", "names"),
+    {
+        "mapped_events": {"code coverage"},
+        "vocabulary": {"vocabulary curve"},
+        "patient_dataset": {"follow-up"},
+        "encoder_checkpoint": {"learning curves"},
+        "concept_embeddings": {"concepts of interest"},
+        "cluster_reports": {"map of clusters", "first cluster"},
+    }.items(),
+)
+def test_pictures_stand_where_they_help(tiny: Pipeline, asset: str, names: set[str]) -> None:
+    assert set(pictures(told(tiny, artifact_of(tiny, asset)))) == names
+
+
+def test_a_large_picture_is_made_small_and_stays_one(tiny: Pipeline, tmp_path: Path) -> None:
+    artifact = replace(artifact_of(tiny, "concept_embeddings"), path=tmp_path / "artifact")
+    shutil.copytree(artifact_of(tiny, "concept_embeddings").path, artifact.path)
+    noise = np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8)
+    Image.fromarray(noise).save(artifact.file("notes/concepts_3d.png"))
+    assert artifact.file("notes/concepts_3d.png").stat().st_size > 10 * LARGEST_PICTURE
+    shown = pictures(told(tiny, artifact))["concepts of interest"]
+    assert shown.width / shown.height == pytest.approx(900 / 700, rel=0.02)
+    assert shown.width > 200
+
+
+def test_the_first_cluster_is_the_first_that_there_is(tiny: Pipeline, tmp_path: Path) -> None:
+    """Clusters that are found again keep their numbers: there may be none that is number 1."""
+    artifact = replace(artifact_of(tiny, "cluster_reports"), path=tmp_path / "artifact")
+    shutil.copytree(artifact_of(tiny, "cluster_reports").path, artifact.path)
+    artifact.file("notes/cloud_01.png").rename(artifact.file("notes/cloud_21.png"))
+    assert "first cluster" in pictures(told(tiny, artifact))
+
+
+def test_a_report_is_linked(tiny: Pipeline) -> None:
+    artifact = artifact_of(tiny, "cluster_reports")
+    assert told(tiny, artifact)["report"] == str(artifact.file("report.html"))
+    assert artifact.file("report.html").is_file()
+
+
+@pytest.mark.parametrize("asset", sorted(set(STAGES) - {"raw_records", "encoder_checkpoint", "cluster_reports"}))
+def test_lineage_comes_with_each_materialisation(tiny: Pipeline, asset: str) -> None:
+    assert told(tiny, artifact_of(tiny, asset))["dagster/column_lineage"].deps_by_column
+
+
+def test_what_one_run_made_of_several_extracts_is_added_up(tiny: Pipeline) -> None:
+    artifact = artifact_of(tiny, "raw_records")
+    alone = dict(published_together(tiny, [artifact]).metadata or {})
+    both = dict(published_together(tiny, [artifact, replace(artifact, skipped=True)]).metadata or {})
+    assert both["extracts_in_this_run"] == 2
+    assert both["bytes"] == 2 * alone["bytes"]
+    assert both["seconds"] == pytest.approx(2 * alone["seconds"])
+    assert both["kept"] == guard_of(tiny.study).count(2 * artifact.counts["kept"])
+    assert both["skipped"] is False, "one of them was made"
+    assert "buckets" not in both, "a number of things that is not added"
