@@ -71,8 +71,19 @@ class VectorSettings:
         ge=0,
         lt=1,
     )
+    smoothing: float = option(
+        "Part of each profile that is the whole cohort's, so that what a short record holds by chance counts less (Jelinek & Mercer"
+        " 1980).",
+        0.3,
+        ge=0,
+        lt=1,
+    )
     course: bool = option(
         "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
+        True,
+    )
+    ages: bool = option(
+        "Whether the profile also tells the mean age at which its concepts were recorded.",
         True,
     )
     reliable: int = option(
@@ -83,7 +94,7 @@ class VectorSettings:
     )
     encoder_share: float = option(
         "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
-        0.35,
+        0.2,
         ge=0,
         le=1,
     )
