@@ -181,9 +181,9 @@ def section(all_figures: list[Figures], trained: dict[str, int], options: argpar
             collapsed.append((cohort, variant, *(f"{found.collapse[name]:+.2f}" for name in names)))
     return "\n\n".join(
         (
-            f"{options.patients:,} patients in each extract, half of them in the cohort; the demo's encoder and its pooled concepts;"
-            f" epochs of training: {', '.join(f'{name} {epochs}' for name, epochs in trained.items())}. The recommended vectors were"
-            " developed on seed 1 and subtle 0. Adjusted Rand index:",
+            f"{options.patients:,} patients in each extract, half of them in the cohort; the demo's encoder and pooled concepts."
+            f" Epochs of training: {', '.join(f'{name} {epochs}' for name, epochs in trained.items())}. The recommended vectors"
+            " were developed on seed 1 and subtle 0. Adjusted Rand index:",
             results.table(("vectors", *cohorts), rows),
             "Share of the 15 nearest neighbours that are of the patient's group:",
             results.table(("vectors", *cohorts), near),

@@ -1,11 +1,11 @@
 """The concept profile: the square roots of each chosen concept's share in a patient's record, and their leading components.
 
 Square roots of shares turn Euclidean distances into Hellinger's, which are fit for compositions and do not grow with the length of
-a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). Before, shares are smoothed with those
-of the cohort, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero, and would make much of what a
-short record, or half of one, holds by chance. And a part of each concept's share may go to the concepts that the encoder holds for its
-nearest, so that companions count as alike (as in the soft cosine, Sidorov 2014). The mean age at which the concepts were recorded
-stands beside them: shares do not know it. Axes: P patients, S chosen concepts.
+a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). Before, shares p are smoothed with
+those of the cohort q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero, and would make much
+of what a short record, or half of one, holds by chance. And a part of each concept's share may go to the concepts that the encoder
+holds for its nearest, so that companions count as alike (as in the soft cosine, Sidorov 2014). The mean age at which the concepts
+were recorded stands beside them: shares do not know it. Axes: P patients, S chosen concepts.
 """
 
 from collections.abc import Iterator

@@ -65,8 +65,8 @@ class VectorSettings:
         ge=0,
     )
     kinship: float = option(
-        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that synonyms and"
-        " companions count as alike.",
+        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that companions"
+        " count as alike.",
         0.3,
         ge=0,
         lt=1,

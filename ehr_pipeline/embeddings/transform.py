@@ -69,7 +69,7 @@ class Transform:
     weights: Vectors
     """Weight of each token id (V,), 0 where it is not chosen."""
     arrays: dict[str, NDArray[Any]]
-    """centre, common; concepts, passed, usual, basis, whole_centre, directions, profile_centre; aggregator.query, aggregator.key."""
+    """centre, common; concepts, passed, usual, basis, whole_centre, directions, profile_centre; aggregator.query and .key."""
 
     def attention(self) -> Attention | None:
         """What stands between the chunks."""
