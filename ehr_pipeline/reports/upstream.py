@@ -74,7 +74,9 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     told = f"the network's mean over {over}"
     if vectors["profile"]:
         ages = " and the age at which they were recorded" if vectors["ages"] else ""
-        told += f" beside the shares of these concepts in the record{ages}, as far as halves of the visits agree on them"
+        told += (
+            f" beside the shares of these concepts in the record{ages}, as far as halves of the visits agree on them"
+        )
     return f"{told} (preset '{counts['preset']}')"
 
 
