@@ -94,7 +94,7 @@ class VectorSettings:
     )
     encoder_share: float = option(
         "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
-        0.2,
+        0.1,
         ge=0,
         le=1,
     )
