@@ -122,7 +122,12 @@ class Transform:
     def read(cls, folder: Path) -> "Transform":
         """Read what `write` wrote. Raises InputError when it is not there or damaged."""
         try:
-            settings = VectorSettings(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            if (
+                facts.keys() != VectorSettings.__dataclass_fields__.keys()
+            ):  # defaults would stand in for what it was not made with
+                raise ValueError("of another version")
+            settings = VectorSettings(**facts)
             arrays = load_file(folder / ARRAYS)
             return cls(settings, arrays.pop("weights"), arrays)
         except (OSError, ValueError, TypeError, KeyError) as error:
