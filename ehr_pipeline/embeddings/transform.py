@@ -123,9 +123,7 @@ class Transform:
         """Read what `write` wrote. Raises InputError when it is not there or damaged."""
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            if (
-                facts.keys() != VectorSettings.__dataclass_fields__.keys()
-            ):  # defaults would stand in for what it was not made with
+            if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # today's defaults are not how it was made
                 raise ValueError("of another version")
             settings = VectorSettings(**facts)
             arrays = load_file(folder / ARRAYS)
