@@ -7,7 +7,9 @@ bootstraps of the patients; and the collapse, as rank correlations of the distan
 spectrally, as the pipeline does; each kind of subtle groups alone by k-means, since the neighbour graph of a few hundred patients
 falls into parts and spectral clusters are then small parts, for every set of vectors.
 
-Usage: python benchmarks/embedding_presets.py [--counts 0 1] [--subtle 0] [--patients 5000] [--epochs 7] [--keep FOLDER]
+With --keep the studies and the vectors of their chunks stay, and with --reuse as well no encoder is trained that is there.
+
+Usage: python benchmarks/embedding_presets.py [--counts 0 1] [--subtle 0 1] [--patients 5000] [--epochs 7] [--keep FOLDER [--reuse]]
 """
 
 import argparse
@@ -49,6 +51,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "profile only": {"encoder_share": 0.0},
     "recommended": {},
     "recommended, log": {"weighting": "log"},
+    "ages": {"ages": True},
+    "ages, encoder 0.2": {"ages": True, "encoder_share": 0.2},
+    "ages, smoothing, encoder 0.1": {"ages": True, "smoothing": 0.3, "encoder_share": 0.1},
 }
 INPUTS = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
 BOOTSTRAPS = 1000
@@ -69,8 +74,8 @@ class Figures:
 
 
 def studied(folder: Path, patients: int, seed: int, plant: str, epochs: int, reuse: bool) -> Pipeline:
-    """The chain up to the cohort on one extract; with `reuse`, as it stands in the folder."""
-    if reuse:
+    """The chain up to the cohort on one extract; with `reuse`, as it stands in the folder, if it does."""
+    if reuse and (folder / "store/embeddings/cohort/current").exists():
         return Pipeline(planted_groups.study_in(folder, seed))
     if not is_there(folder, patients, seed, plant=plant):
         generate(folder, patients, seed, plant=plant)
@@ -80,14 +85,15 @@ def studied(folder: Path, patients: int, seed: int, plant: str, epochs: int, reu
     return pipeline
 
 
-def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path) -> tuple[Artifact, dict[str, Any]]:
-    """The cohort embedded with other settings. Variants with the same weights share their chunk vectors."""
+def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path, kept: Path) -> tuple[Artifact, dict[str, Any]]:
+    """The cohort embedded with other settings. Variants with the same weights share their chunk vectors, which stay in `kept`."""
     study = pipeline.study
     own = replace(study.embeddings, vectors=VectorSettings(**vectors))
     artifacts = {name: pipeline.store.current(name) for name in INPUTS}
     shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
     job = {"settings": shape | {"batch_tokens": 16384}, "seed": study.study.seed, "threads": study.launcher.threads}
-    out, work = Path(tempfile.mkdtemp(dir=scratch)), scratch / own.vectors.weighting
+    out = Path(tempfile.mkdtemp(dir=scratch))
+    work = kept / f"{artifacts['encoder_checkpoint'].path.name}-{artifacts['cohort'].path.name}-{own.vectors.weighting}"
     counts = build.build(artifacts, pipeline.concept_of_code(), own, job, launch_inprocess, work, out)
     return Artifact(out, {}), counts
 
@@ -121,12 +127,12 @@ def divide(vectors: NDArray[np.float32], n: int, seed: int, spectral: bool) -> N
     return labels
 
 
-def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path) -> Iterator[Figures]:
+def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path, kept: Path) -> Iterator[Figures]:
     """All variants on the cohorts of one extract, and the baseline."""
     truth, seed = PlantedGroups.read(Path(pipeline.study.clusters.truth)), pipeline.study.study.seed
     found: dict[str, tuple[NDArray[np.float32], dict[str, float]]] = {}
     for variant in variants:
-        artifact, counts = embedded(pipeline, VARIANTS[variant], scratch)
+        artifact, counts = embedded(pipeline, VARIANTS[variant], scratch, kept)
         ids, vectors = read_vectors(artifact, "embeddings")
         found[variant] = (vectors, counts["quality"]["collapse"])
         print(name, variant, counts["quality"], counts.get("reliable"), counts.get("aggregator"), flush=True)
@@ -151,7 +157,7 @@ def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path) -
             yield figures
 
 
-def section(all_figures: list[Figures], options: argparse.Namespace) -> str:
+def section(all_figures: list[Figures], trained: dict[str, int], options: argparse.Namespace) -> str:
     """The text for RESULTS.md."""
     cohorts = list(dict.fromkeys(figures.cohort for figures in all_figures))
     by = {(figures.vectors, figures.cohort): figures for figures in all_figures}
@@ -174,9 +180,9 @@ def section(all_figures: list[Figures], options: argparse.Namespace) -> str:
             collapsed.append((cohort, variant, *(f"{found.collapse[name]:+.2f}" for name in names)))
     return "\n\n".join(
         (
-            f"{options.patients:,} patients in each extract, half of them in the cohort; {options.epochs} epochs of training on"
-            f" the counts cohorts, {options.subtle_epochs} on the subtle ones; the demo's encoder and its pooled concepts. Adjusted"
-            " Rand index:",
+            f"{options.patients:,} patients in each extract, half of them in the cohort; the demo's encoder and pooled concepts."
+            f" Epochs of training: {', '.join(f'{name} {epochs}' for name, epochs in trained.items())}. Ages and smoothing"
+            " were developed on seeds 0 and 1 and subtle 0. Adjusted Rand index:",
             results.table(("vectors", *cohorts), rows),
             "Share of the 15 nearest neighbours that are of the patient's group:",
             results.table(("vectors", *cohorts), near),
@@ -192,26 +198,29 @@ def main() -> None:
     """Run all cohorts, and write the section."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--counts", type=int, nargs="*", default=[0, 1], help="seeds of extracts with groups by counts")
-    parser.add_argument("--subtle", type=int, nargs="*", default=[0], help="seeds of extracts with subtle groups")
+    parser.add_argument("--subtle", type=int, nargs="*", default=[0, 1], help="seeds of extracts with subtle groups")
     parser.add_argument("--patients", type=int, default=5000)
     parser.add_argument("--epochs", type=int, default=7)
     parser.add_argument("--subtle-epochs", type=int, default=7)
     parser.add_argument(
-        "--reuse", action="store_true", help="take the studies in --keep as they are, whoever made them"
+        "--reuse", action="store_true", help="take the studies that are in --keep as they are, whoever made them"
     )
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=list(VARIANTS), help="default: all")
     parser.add_argument("--keep", type=Path, help="folder to keep the studies in")
     options = parser.parse_args()
     found: list[Figures] = []
+    trained: dict[str, int] = {}
     with tempfile.TemporaryDirectory() as folder:
         kept = options.keep or Path(folder)
         plans = [("seed", "counts", seed, options.epochs) for seed in options.counts]
         plans += [("subtle", "subtle", seed, options.subtle_epochs) for seed in options.subtle]
         for name, plant, seed, epochs in plans:
-            pipeline = studied(kept / f"{name}{seed}", options.patients, seed, plant, epochs, options.reuse)
+            place = kept / f"{name}{seed}"
+            pipeline = studied(place, options.patients, seed, plant, epochs, options.reuse)
+            trained[f"{name} {seed}"] = pipeline.store.current("encoder_checkpoint").manifest["settings"]["max_epochs"]
             with tempfile.TemporaryDirectory() as scratch:
-                found += measure(pipeline, f"{name} {seed}", options.variants, Path(scratch))
-    results.write("embedding_presets.py", "Embedding presets", section(found, options))
+                found += measure(pipeline, f"{name} {seed}", options.variants, Path(scratch), place / "chunks")
+    results.write("embedding_presets.py", "Embedding presets", section(found, trained, options))
 
 
 if __name__ == "__main__":

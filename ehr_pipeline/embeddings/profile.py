@@ -1,9 +1,11 @@
 """The concept profile: the square roots of each chosen concept's share in a patient's record, and their leading components.
 
 Square roots of shares turn Euclidean distances into Hellinger's, which are fit for compositions and do not grow with the length of
-a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). Before, a part of each concept's
-share may go to the concepts that the encoder holds for its nearest, so that synonyms and companions count as alike (as in the soft
-cosine, Sidorov 2014). Axes: P patients, S chosen concepts.
+a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). Before, shares p are smoothed with
+those of the cohort q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero, and would make much
+of what a short record, or half of one, holds by chance. And a part of each concept's share may go to the concepts that the encoder
+holds for its nearest, so that companions count as alike (as in the soft cosine, Sidorov 2014). The mean age at which the concepts
+were recorded stands beside them: shares do not know it. Axes: P patients, S chosen concepts.
 """
 
 from collections.abc import Iterator
@@ -12,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.concepts.neighbours import nearest
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
 """Of more chosen concepts, those that occur most often are profiled: the leading components hang on them."""
@@ -42,13 +44,25 @@ def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: fl
     return passed
 
 
+def usual(concepts: NDArray[np.int64], tokens: NDArray[np.integer], smoothing: float) -> NDArray[np.float32]:
+    """What smoothing adds to everybody's shares (S,): those of the cohort, whose `tokens` (V,) these are, times `smoothing`."""
+    own = tokens[concepts]
+    added: NDArray[np.float32] = (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
+    return added
+
+
 def profiles(
-    shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64], passed: NDArray[np.float32]
+    shard: Shard,
+    patients: NDArray[np.int64],
+    concepts: NDArray[np.int64],
+    passed: NDArray[np.float32],
+    added: NDArray[np.float32],
 ) -> Iterator[NDArray[np.float32]]:
     """Profiles of some patients (rows of a shard) in blocks (p, S); rows of zeros for patients without a profiled concept.
 
-    `passed` (S, S) says how shares are passed on (see `kinship`).
+    `passed` (S, S) says how shares are passed on (see `kinship`), `added` (S,) what is added to them (see `usual`).
     """
+    own = 1 - added.sum()
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
     place = np.full(highest + 1, len(concepts))
     place[concepts] = np.arange(len(concepts))
@@ -61,8 +75,9 @@ def profiles(
         wide = len(concepts) + 1  # the last column takes what is not profiled
         counts = np.bincount(owner * wide + place[shard.tokens[where]], minlength=len(rows) * wide)
         counts = counts.reshape(len(rows), wide)[:, :-1]
-        total = np.maximum(counts.sum(1, keepdims=True), 1)
-        yield np.sqrt((counts / total).astype(np.float32) @ passed)
+        total = counts.sum(1, keepdims=True)
+        smoothed = np.where(total > 0, own * (counts / np.maximum(total, 1)) + added, 0)
+        yield np.sqrt(smoothed.astype(np.float32) @ passed)
 
 
 def later(shard: Shard) -> NDArray[np.bool_]:
@@ -75,27 +90,46 @@ def later(shard: Shard) -> NDArray[np.bool_]:
     return found
 
 
+def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Mean age (P, 1), in centuries, at which the profiled concepts of some patients were recorded; 0 for those without any."""
+    highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
+    own = np.zeros(highest + 1, bool)
+    own[concepts] = True
+    told = np.concatenate([[0], np.cumsum(own[shard.tokens])])[shard.visit_start]
+    count = np.diff(told)
+    owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
+    centuries = (shard.visit_day - shard.birth_day[owner]) / (100 * DAYS_IN_YEAR)
+    sums, counts = (np.bincount(owner, weights, len(shard.birth_day)) for weights in (count * centuries, count))
+    found: NDArray[np.float32] = (sums / np.maximum(counts, 1))[patients, None].astype(np.float32)
+    return found
+
+
 def features(
     shard: Shard,
     patients: NDArray[np.int64],
     concepts: NDArray[np.int64],
     passed: NDArray[np.float32],
+    added: NDArray[np.float32],
     basis: NDArray[np.float32],
     course: bool,
+    ages: bool,
 ) -> NDArray[np.float32]:
-    """Profiles of some patients on the axes of `basis` (S, K): (P, K), or (P, 2 K) with the course of the record behind them.
+    """Profiles of some patients on the axes of `basis` (S, K): (P, K); with `course` K columns more, with `ages` one more.
 
-    The course is the profile of the later half of the record minus that of the earlier half.
+    The course is the profile of the later half of the record minus that of the earlier half; the age is `mean_age`.
     """
 
     def moved(part: Shard) -> NDArray[np.float32]:
-        blocks = [block @ basis for block in profiles(part, patients, concepts, passed)]
+        blocks = [block @ basis for block in profiles(part, patients, concepts, passed, added)]
         return np.concatenate([np.zeros((0, basis.shape[1]), np.float32), *blocks])
 
-    if not course:
-        return moved(shard)
-    late = later(shard)
-    return np.hstack([moved(shard), moved(shard.keep_visits(late)) - moved(shard.keep_visits(~late))])
+    told = [moved(shard)]
+    if course:
+        late = later(shard)
+        told.append(moved(shard.keep_visits(late)) - moved(shard.keep_visits(~late)))
+    if ages:
+        told.append(mean_age(shard, patients, concepts))
+    return np.hstack(told)
 
 
 class Gram:

@@ -65,15 +65,26 @@ class VectorSettings:
         ge=0,
     )
     kinship: float = option(
-        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that synonyms and"
-        " companions count as alike.",
+        "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that companions"
+        " count as alike.",
         0.3,
+        ge=0,
+        lt=1,
+    )
+    smoothing: float = option(
+        "Part of each profile that is the whole cohort's, so that what a short record holds by chance counts less (Jelinek & Mercer"
+        " 1980).",
+        0.0,
         ge=0,
         lt=1,
     )
     course: bool = option(
         "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
         True,
+    )
+    ages: bool = option(
+        "Whether the profile also tells the mean age at which its concepts were recorded.",
+        False,
     )
     reliable: int = option(
         "At most so many directions of the profile stay: those that are found again in the other half of a patient's visits,"

@@ -2,8 +2,8 @@
 
 1. The encoder's vector: attention between chunks, or none, and their mean; scaled to length 1.
 2. The common component goes out: the mean over the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
-3. The concept profile and its course (`embeddings.profile`), in the directions that are found again in the other half of the visits
-   (`embeddings.canonical`).
+3. The concept profile, its course and its mean age (`embeddings.profile`), in the directions that are found again in the other half
+   of the visits (`embeddings.canonical`).
 4. Both are scaled to length 1, centred, scaled again (or short records would lie outside, long ones inside), and stand beside each
    other, so that the cosine of two patients is the weighted mean of two cosines.
 
@@ -69,7 +69,7 @@ class Transform:
     weights: Vectors
     """Weight of each token id (V,), 0 where it is not chosen."""
     arrays: dict[str, NDArray[Any]]
-    """centre, common; concepts, passed, basis, whole_centre, directions, profile_centre; aggregator.query and aggregator.key."""
+    """centre, common; concepts, passed, usual, basis, whole_centre, directions, profile_centre; aggregator.query and .key."""
 
     def attention(self) -> Attention | None:
         """What stands between the chunks."""
@@ -92,9 +92,10 @@ class Transform:
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """Concept profiles of some patients (P, K), and their course behind them."""
-        arrays, course = self.arrays, self.settings.course
-        return profile.features(shard, patients, arrays["concepts"], arrays["passed"], arrays["basis"], course)
+        """Concept profiles of some patients (P, K), and their course and mean age behind them."""
+        concepts, passed, added, basis = (self.arrays[name] for name in ("concepts", "passed", "usual", "basis"))
+        course, ages = self.settings.course, self.settings.ages
+        return profile.features(shard, patients, concepts, passed, added, basis, course, ages)
 
     def confirmed(self, part: Part) -> Vectors:
         """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
@@ -121,7 +122,10 @@ class Transform:
     def read(cls, folder: Path) -> "Transform":
         """Read what `write` wrote. Raises InputError when it is not there or damaged."""
         try:
-            settings = VectorSettings(**json.loads((folder / FACTS).read_text(encoding="utf-8")))
+            facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+            if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # today's defaults are not how it was made
+                raise ValueError("of another version")
+            settings = VectorSettings(**facts)
             arrays = load_file(folder / ARRAYS)
             return cls(settings, arrays.pop("weights"), arrays)
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -169,10 +173,11 @@ def fit(
     if settings.profile:
         arrays["concepts"] = profile.profiled(occurrences, weights > 0)
         arrays["passed"] = profile.kinship(arrays["concepts"], vectors, settings.kinship)
+        arrays["usual"] = profile.usual(arrays["concepts"], occurrences, settings.smoothing)
         gram = profile.Gram(len(arrays["concepts"]))
         for sample in samples:
             for block in profile.profiles(
-                sample.whole.shard, sample.whole.patients, arrays["concepts"], arrays["passed"]
+                sample.whole.shard, sample.whole.patients, arrays["concepts"], arrays["passed"], arrays["usual"]
             ):
                 gram.add(block)
         patients = sum(len(sample.whole.patients) for sample in samples)

@@ -73,8 +73,9 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
     told = f"the network's mean over {over}"
     if vectors["profile"]:
+        ages = " and the age at which they were recorded" if vectors["ages"] else ""
         told += (
-            " beside the shares of these concepts in the record, as far as one half of the visits confirms the other"
+            f" beside the shares of these concepts in the record{ages}, as far as halves of the visits agree on them"
         )
     return f"{told} (preset '{counts['preset']}')"
 

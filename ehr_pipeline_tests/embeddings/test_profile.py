@@ -16,6 +16,7 @@ PATIENTS = [
 ]
 CONCEPTS = np.array([5, 6, 7])
 ALONE = np.eye(3, dtype=np.float32)
+NONE = np.zeros(3, np.float32)
 
 
 def made(tmp_path: Path) -> Shard:
@@ -23,8 +24,21 @@ def made(tmp_path: Path) -> Shard:
 
 
 def test_square_roots_of_shares_of_the_chosen_concepts(tmp_path: Path) -> None:
-    block = next(profile.profiles(made(tmp_path), np.array([0, 2, 3]), CONCEPTS, ALONE))
+    block = next(profile.profiles(made(tmp_path), np.array([0, 2, 3]), CONCEPTS, ALONE, NONE))
     assert np.allclose(block, np.sqrt([[0.5, 0.25, 0.25], [0, 0, 0], [0.5, 0, 0.5]]))
+
+
+def test_shares_are_smoothed_with_those_of_the_cohort(tmp_path: Path) -> None:
+    added = profile.usual(CONCEPTS, np.array([9, 9, 9, 9, 9, 6, 2, 0, 7]), 0.4)
+    assert np.allclose(added, [0.3, 0.1, 0])
+    block = next(profile.profiles(made(tmp_path), np.array([0, 1, 3]), CONCEPTS, ALONE, added))
+    assert np.allclose(block**2, [[0.3 + 0.3, 0.15 + 0.1, 0.15], [0, 0, 0], [0.3 + 0.3, 0.1, 0.3]], atol=1e-6)
+
+
+def test_the_mean_age_of_the_profiled_concepts(tmp_path: Path) -> None:
+    ages = profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, NONE, ALONE, course=False, ages=True)[:, 3]
+    # The first patient's four profiled tokens lie at 49.5 (two), 50.5 and 58.5 years; the third patient has none of them.
+    assert np.allclose(100 * ages, [(2 * 49.5 + 50.5 + 58.5) / 4, 0, 0, (19.5 + 29.5) / 2], atol=0.02)
 
 
 def test_components_are_the_singular_vectors() -> None:
@@ -39,13 +53,13 @@ def test_components_are_the_singular_vectors() -> None:
 
 
 def test_the_course_is_later_minus_earlier(tmp_path: Path) -> None:
-    found = profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, ALONE, course=True)
+    found = profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, NONE, ALONE, course=True, ages=False)
     earlier, late = np.sqrt([2 / 3, 1 / 3, 0]), np.array([0, 0, 1])
     assert np.allclose(found[0, 3:], late - earlier)
     assert np.allclose(found[3, 3:], [1, 0, -1])
     assert not found[1].any()
     assert np.array_equal(
-        profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, ALONE, course=False),
+        profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, NONE, ALONE, course=False, ages=False),
         found[:, :3],
     )
 
@@ -62,6 +76,6 @@ def test_kin_share_what_they_have(tmp_path: Path) -> None:
     assert np.allclose(passed.sum(1), 1)
     assert np.allclose(np.diag(passed), 0.6)
     assert passed[0, 1] > 0.39
-    block = next(profile.profiles(made(tmp_path), np.array([3]), CONCEPTS, passed))
+    block = next(profile.profiles(made(tmp_path), np.array([3]), CONCEPTS, passed, NONE))
     assert np.allclose(block**2, np.array([0.5, 0, 0.5]) @ passed, atol=1e-6)
     assert np.array_equal(profile.kinship(CONCEPTS, vectors, 0.0), ALONE)
