@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch.utils import deterministic
 
 from ehr_pipeline import jobs
 
@@ -87,18 +86,13 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Only algorithms that give the same bits each time, on a CPU; GPUs take the fastest.
-
-    torch would also fill every new array with NaN, in case somebody reads what was never written: nobody here does.
-    """
-    before, filled = torch.are_deterministic_algorithms_enabled(), deterministic.fill_uninitialized_memory
+    """Only algorithms that give the same bits each time, on a CPU; GPUs take the fastest."""
+    before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(device.type == "cpu" or before)
-    deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.use_deterministic_algorithms(before)
-        deterministic.fill_uninitialized_memory = filled
 
 
 def compiles(device: torch.device, wish: str) -> bool:
