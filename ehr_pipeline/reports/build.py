@@ -207,7 +207,7 @@ def _cards(
     evidence, trust = (read_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
     shown = []
     for label, (number, table) in enumerate(zip(numbers.tolist(), rows, strict=True)):
-        card = cards.describe(clustered, labels == label, told, disclosure)
+        card = cards.describe(clustered, labels == label, told, table, disclosure)
         card |= {
             "number": number,
             "stability": trust["clusters"][str(number)],

@@ -99,7 +99,7 @@ def _concept_row(
     )  # then share and number tell no more than a bound
     return replace(
         row,
-        share=row.share if guarded else disclosure.coarse(inside, size),
+        share=row.share if guarded or not inside else disclosure.coarse(inside, size),
         elsewhere=disclosure.coarse(outside, everyone - size),
         patients=row.patients if guarded else disclosure.about(inside),
         ratio="–" if disclosure.small(inside) or disclosure.small(outside) else row.ratio,
@@ -130,8 +130,13 @@ def p_text(log_p: float) -> str:
     return "10" + str(math.floor(log_p / math.log(10))).translate(SUPERSCRIPT)
 
 
-def describe(people: pa.Table, member: NDArray[np.bool_], told: int, disclosure: Disclosure) -> dict[str, Any]:
-    """Size, ages, sex, amount of record and diseases of one cluster, as text; `told` patients are in described clusters."""
+def describe(
+    people: pa.Table, member: NDArray[np.bool_], told: int, table: list[ConceptRow], disclosure: Disclosure
+) -> dict[str, Any]:
+    """Size, ages, sex, amount of record and diseases of one cluster, as text; `told` patients are in described clusters.
+
+    A disease that its table of concepts tells exactly, by the same name and with the same patients, has the same share in both.
+    """
     rows = people.filter(pa.array(member))
     size = rows.num_rows
     if disclosure.small(size):
@@ -153,8 +158,13 @@ def describe(people: pa.Table, member: NDArray[np.bool_], told: int, disclosure:
         "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
         "female": disclosure.share(sexes.count("F"), size),
-        "diseases": disclosure.composition(ordered, size),
+        "diseases": disclosure.composition(ordered, size, _told_exactly(table)),
     }
+
+
+def _told_exactly(table: list[ConceptRow]) -> dict[str, int]:
+    """The concepts whose number of patients a table shows, and those numbers."""
+    return {row.name: int(row.patients.replace(",", "")) for row in table if row.interval and row.patients[0].isdigit()}
 
 
 def band_name(band: int) -> str:

@@ -69,10 +69,24 @@ class Disclosure:
         return (count + self.below // 2) // self.below * self.below
 
     def coarse(self, count: int, of: int) -> str:
-        """A share as text, of the count rounded as in `about`, which tells no more than that; left out of fewer than two steps."""
+        """A share as text that tells no more than the count rounded as in `about`; the truth lies within what it says.
+
+        '69–86 %', or 'about 22 %' where that is one number; a bound where few or none have it, or lack it. Left out of fewer than
+        two steps.
+        """
         if not of or of < 2 * self.below:
             return "–"
-        return f"about {min(round(100 * self._rounded(count) / of), 100)} %"
+        if self.below > 1 and count < self.below:
+            return f"<{math.ceil(100 * self.below / of)} %"
+        if self.below > 1 and of - count < self.below:
+            return f">{math.floor(100 * (of - self.below) / of)} %"
+        fewest = self._rounded(count) - self.below // 2
+        low, high = (
+            100 * most / of for most in (max(fewest, self.below), min(fewest + self.below - 1, of - self.below))
+        )
+        if self.below == 1 or round(low) == round(high):
+            return f"about {round(100 * count / of if self.below == 1 else low)} %"
+        return f"{math.floor(low)}–{math.ceil(high)} %"
 
     def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
         """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
@@ -92,13 +106,21 @@ class Disclosure:
             shown.append(("others", self.share(few, of)))
         return shown
 
-    def composition(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
+    def composition(
+        self, counts: Mapping[str, int], of: int, told: Mapping[str, int] | None = None
+    ) -> list[tuple[str, str]]:
         """Which categories a group of `of` patients is made of, in their order, where other tables hide some of the same counts.
 
         Shares are coarse: beside an exact one, what is hidden elsewhere could be reckoned. Where fewer than the threshold are left
-        over, nobody or some, the share is a lower bound; small categories are not named.
+        over, nobody or some, the share is a lower bound; small categories are not named. Only a count that another table has `told`
+        by the same name stands here exactly as there, unless small categories could be reckoned from it.
         """
-        return [(name, self._part(count, of)) for name, count in counts.items() if count and count >= self.below]
+        alone = not any(self.small(count) for count in counts.values())
+        return [
+            (name, self.share(count, of) if alone and (told or {}).get(name) == count else self._part(count, of))
+            for name, count in counts.items()
+            if count and count >= self.below
+        ]
 
     def _part(self, count: int, of: int) -> str:
         if self.below > 1 and of - count < self.below:

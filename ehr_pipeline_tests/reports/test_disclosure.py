@@ -80,12 +80,36 @@ def test_shares_of_categories_that_are_all_there_is() -> None:
 
 def test_coarse_shares_have_steps_of_as_many_patients_as_must_not_be_told_of() -> None:
     assert RULE.coarse(437, 2000) == "about 22 %"
-    assert RULE.coarse(33, 50) == "about 60 %"
+    assert RULE.coarse(33, 50) == RULE.coarse(25, 50) == "50–68 %"
     assert RULE.coarse(3, 5) == RULE.coarse(0, 0) == RULE.coarse(16, 16) == "–"
-    assert RULE.coarse(19, 20) == "about 100 %"
-    assert RULE.coarse(35, 35) == "about 100 %"
+    assert RULE.coarse(19, 20) == ">50 %"
+    assert RULE.coarse(35, 35) == RULE.coarse(26, 35) == ">71 %"
+    assert RULE.coarse(0, 2000) == RULE.coarse(9, 2000) == "<1 %"
     assert RULE.coarse(1437, 2000) == "about 72 %", "of 1,440, as about() tells"
     assert RULE.coarse(15, 15) == "–", "no share in steps of more than half is one"
+
+
+def bounds(text: str) -> tuple[float, float]:
+    """What a share may be by its text, in percent."""
+    if text.startswith("about"):
+        value = float(text.split()[1])
+        return value - 0.5, value + 0.5
+    if text[0] in "<>":
+        value = float(text[1:-2])
+        return (0, value) if text[0] == "<" else (value, 100)
+    low, high = text.removesuffix(" %").split("–")
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("below", [1, 5, 7, 10])
+def test_the_truth_lies_within_what_a_coarse_share_says(below: int) -> None:
+    rule = Disclosure(below)
+    for of in (20, 23, 51, 230, 2000):
+        for count in range(of + 1):
+            low, high = bounds(rule.coarse(count, of))
+            assert low <= 100 * count / of <= high
+            if rule.small(count) or rule.small(of - count):
+                assert high - low >= 100 * (below - 1) / of, "any small number gives the same text"
 
 
 def test_what_a_group_is_made_of_tells_no_count_that_a_table_hides() -> None:
@@ -97,3 +121,16 @@ def test_what_a_group_is_made_of_tells_no_count_that_a_table_hides() -> None:
     assert bounds == [[("a", ">95 %")]] * 10
     assert RULE.composition({"a": 10}, 10) == [("a", "–")]
     assert Disclosure(1).composition({"a": 3, "b": 1}, 4) == [("a", "about 75 %"), ("b", "about 25 %")]
+
+
+def test_a_disease_that_the_table_of_concepts_tells_exactly_has_the_same_share_as_there() -> None:
+    """36 of 51 are 70.6 %; rounded to 40 they were called about 78 %."""
+    made_of = {"a": 36, "b": 15}
+    assert RULE.composition(made_of, 51, {"a": 36}) == [("a", "70.6 %"), ("b", "29–48 %")]
+    assert RULE.composition(made_of, 51, {"a": 37}) == [("a", "68–81 %"), ("b", "29–48 %")], (
+        "other patients, other number"
+    )
+    assert RULE.composition({"a": 75}, 75, {"a": 75}) == [("a", "100.0 %")]
+    assert RULE.composition({"a": 36, "b": 12, "c": 3}, 51, {"a": 36})[0] == ("a", "68–81 %"), (
+        "the rest would tell of c"
+    )
