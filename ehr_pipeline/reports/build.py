@@ -220,11 +220,11 @@ def _cards(
             "nearest_number": numbers[other.other] if (other := nearest[label]) else 0,
             "cloud": "",
         }
-        own, chance = (evidence[name].get(str(number)) for name in ("per_cluster", "expected_per_cluster"))
-        card |= {"recognised": "–", "by_chance": "–", "evidence": ""}
-        if own is not None and chance is not None and not card["hidden"]:
-            card |= {"recognised": f"{100 * own:.0f} %", "by_chance": f"{100 * chance:.0f} %"}
-            card["evidence"] = sureness.recognition(own, chance)
+        own, chance = (
+            None if card["hidden"] else evidence[name].get(str(number))
+            for name in ("per_cluster", "expected_per_cluster")
+        )
+        card |= asdict(sureness.recognition(own, chance, int(sizes[label]), disclosure))
         if table and not card["hidden"]:
             path = drawn / f"cloud_{number:02d}.png"
             pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], inputs.seed)

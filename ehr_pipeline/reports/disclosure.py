@@ -88,6 +88,18 @@ class Disclosure:
             return f"about {round(100 * count / of if self.below == 1 else low)} %"
         return f"{math.floor(low)}–{math.ceil(high)} %"
 
+    def mean(self, share: float, of: int) -> tuple[float, float]:
+        """What may be told of the mean share (0 to 1) of a group of `of` patients: the two ends between which it lies.
+
+        Both are the share itself, unless about so few patients make it, or are missing from it, that it would tell of them.
+        """
+        least = self.below / of if self.below > 1 and of else 0.0
+        if share < least:
+            return 0.0, min(least, 1.0)
+        if 1 - share < least:
+            return max(1 - least, 0.0), 1.0
+        return share, share
+
     def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
         """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
 

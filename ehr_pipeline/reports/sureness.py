@@ -1,12 +1,15 @@
 """How many clusters the records speak for, and how sure each one is, in words."""
 
 import csv
+import math
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
+from ehr_pipeline.reports.disclosure import Disclosure
 
 STABILITY = {
     "stable": "other samples of patients find it again",
@@ -22,8 +25,41 @@ def stability(found: dict[str, Any]) -> str:
     return f"{found['words'].capitalize()} ({found['jaccard']:.2f}): {STABILITY[found['words']]}."
 
 
-def recognition(own: float, by_chance: float) -> str:
-    """How far patients of a cluster are recognised from half a record beyond its own chance: 'clear', 'weak', or 'none'."""
+@dataclass(frozen=True)
+class Recognition:
+    """For how many of its patients a cluster is recognised from half a record, as the page tells it."""
+
+    recognised: str
+    by_chance: str
+    evidence: str
+    """'clear', 'weak', 'none'; 'too few' where what may be told leaves it open; empty where it was not tested."""
+
+
+def recognition(own: float | None, by_chance: float | None, size: int, disclosure: Disclosure) -> Recognition:
+    """How far patients of a cluster of some size are recognised beyond its own chance, in words that follow from the numbers.
+
+    Shares have as many digits as the word needs to be reckoned from them. Where so few patients are recognised that their number
+    must not be told, the share is a bound, and the word is what all shares within it have in common.
+    """
+    if own is None or by_chance is None:
+        return Recognition("–", "–", "")
+    low, high = disclosure.mean(own, size)
+    if low < high:
+        low, high = math.floor(100 * low) / 100, math.ceil(100 * high) / 100
+        chance = round(by_chance, 2)
+        words = {_in_a_word(share, chance) for share in (low, high)}
+        bound = f"<{100 * high:.0f} %" if low == 0 else f">{100 * low:.0f} %"
+        return Recognition(
+            "–" if high - low >= 1 else bound, f"{100 * chance:.0f} %", min(words) if len(words) == 1 else "too few"
+        )
+    word = _in_a_word(own, by_chance)
+    told = [(f"{100 * own:.{digits}f}", f"{100 * by_chance:.{digits}f}") for digits in range(4)]
+    shown = next((pair for pair in told if _in_a_word(*(float(text) / 100 for text in pair)) == word), told[-1])
+    return Recognition(f"{shown[0]} %", f"{shown[1]} %", word)
+
+
+def _in_a_word(own: float, by_chance: float) -> str:
+    """The excess of a share over chance, as a part of the possible one: 'clear', 'weak', or 'none'."""
     excess = (own - by_chance) / max(1 - by_chance, 1e-9)
     return "none" if excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
 

@@ -6,8 +6,10 @@ import pytest
 
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports import sureness
+from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline_tests.conftest import unpublished
 
+RULE = Disclosure(10)
 HEAD = "n,eigenvalue,gap,residual,converged,agreement,agreement_sd\n"
 
 
@@ -48,7 +50,41 @@ def test_stability_in_words() -> None:
     ("own", "by_chance", "told"), [(0.16, 0.15, "none"), (0.3, 0.2, "weak"), (0.9, 0.4, "clear"), (1.0, 1.0, "none")]
 )
 def test_a_cluster_is_held_against_its_own_chance(own: float, by_chance: float, told: str) -> None:
-    assert sureness.recognition(own, by_chance) == told
+    assert sureness.recognition(own, by_chance, 1000, RULE).evidence == told
+
+
+def excess(found: sureness.Recognition) -> float:
+    """Of the possible excess over chance, as a reader reckons it from the page."""
+    own, chance = (float(text.removesuffix(" %")) / 100 for text in (found.recognised, found.by_chance))
+    return (own - chance) / max(1 - chance, 1e-9)
+
+
+def test_the_word_follows_from_the_shares_that_are_shown() -> None:
+    near_the_limits = [
+        (0.1029, 0.0569),
+        (0.0961, 0.0487),
+        (0.9649, 0.9632),
+        (0.9962, 0.9951),
+        (0.3604, 0.2005),
+        (0.2449, 0.2051),
+    ]
+    for own, by_chance in near_the_limits:
+        found = sureness.recognition(own, by_chance, 5000, RULE)
+        value = excess(found)
+        assert found.evidence == ("none" if value < 0.05 else "weak" if value < 0.2 else "clear")
+    assert sureness.recognition(0.9, 0.4, 5000, RULE).recognised == "90 %", "no more digits than are needed"
+
+
+def test_a_share_of_a_few_recognised_patients_is_a_bound_and_the_word_follows_from_it() -> None:
+    """10 % of 26 patients are under three: neither they nor a word that depends on them are told."""
+    small = sureness.recognition(0.0961, 0.0487, 26, RULE)
+    assert (small.recognised, small.by_chance, small.evidence) == ("<39 %", "5 %", "too few")
+    assert small == sureness.recognition(0.3, 0.0487, 26, RULE), "whatever the small number is"
+    assert sureness.recognition(0.004, 0.02, 2000, RULE).evidence == "none", "the bound itself is no more than chance"
+    almost = sureness.recognition(0.999, 0.5, 2000, RULE)
+    assert (almost.recognised, almost.evidence) == (">99 %", "clear")
+    assert sureness.recognition(0.5, 0.1, 9, RULE).recognised == "–"
+    assert sureness.recognition(None, 0.1, 500, RULE) == sureness.Recognition("–", "–", "")
 
 
 def test_how_many_clusters_are_stable() -> None:
