@@ -29,6 +29,7 @@ from ehr_pipeline.reports import (
     evolution,
     extracts,
     flow,
+    likeness,
     maps,
     page,
     pictures,
@@ -76,12 +77,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "warnings": audit.warnings(effects),
         "mirrored": _mirrored(effects),
         "clusters": described,
-        "alike": _alike(described),
-        "sure": [
-            card["number"]
-            for card in described
-            if card["evidence"] == "clear" and card["stability"]["words"] == "stable"
-        ],
+        "alike": likeness.alike_of_one_disease(described),
+        "sure": [card["number"] for card in described if sureness.usable(card)],
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": _strong(effects),
         "patients_lost": flow.summary_of_patients(counted),
@@ -171,17 +168,6 @@ def _mirrored(effects: list[audit.Effect]) -> str:
     return " and ".join(effect.name for effect in effects if effect.words == "large" and effect.attribute != "disease")
 
 
-def _alike(described: list[dict[str, Any]]) -> list[tuple[list[int], list[str]]]:
-    """Which described clusters have nearly the same marks and the same most frequent disease (see `cards.alike`)."""
-    told = [card for card in described if not card["hidden"]]
-    diseases = sorted({card["diseases"][0][0] for card in told if card["diseases"]})
-    of_one = [
-        {card["number"]: card["marks"] for card in told if card["diseases"][:1] and card["diseases"][0][0] == name}
-        for name in diseases
-    ]
-    return sorted(group for marked in of_one for group in cards.alike(marked))
-
-
 def _strong(effects: list[audit.Effect]) -> list[str]:
     """What the clusters go with at least in part, disease apart, with the size of the effect in a word; the strongest first."""
     order = ("large", "medium")
@@ -212,7 +198,7 @@ def _cards(
             "number": number,
             "stability": trust["clusters"][str(number)],
             "sureness": sureness.stability(trust["clusters"][str(number)]),
-            "title": cards.title(table),
+            "title": cards.title(table, card.get("dominant", "")),
             "marks": cards.marks(table),
             "over": [row for row in table if row.over and not card["hidden"]],
             "under": [row for row in table if not row.over and not card["hidden"]],
@@ -230,7 +216,8 @@ def _cards(
             pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], inputs.seed)
             card["cloud"] = embedded(path)
         shown.append(card)
-    return shown
+    known = [card for card in shown if sureness.usable(card)]
+    return [card | {"carried": None if card in known else likeness.carried(card, known)} for card in shown]
 
 
 def _evolution(

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +16,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
+STRONG = 2.0  # of the shares of occurrences: from here on a concept is a mark by which clusters are compared
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -39,6 +39,8 @@ class ConceptRow:
     q: str
     p_patients: str
     importance: float
+    strong: bool
+    """Whether it takes at least twice the share of the records that it takes elsewhere."""
 
 
 def concept_tables(
@@ -91,6 +93,7 @@ def _concept_row(
         q=p_text(log_q),
         p_patients=p_text(log_p_patients),
         importance=-log_p / math.log(10),
+        strong=bool(found.over[cluster, token]) and ratio >= STRONG,
     )
     if not hidden:
         return row
@@ -158,6 +161,9 @@ def describe(
         "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
         "female": disclosure.share(sexes.count("F"), size),
+        "dominant": next(
+            (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
+        ),
         "diseases": disclosure.composition(ordered, size, _told_exactly(table)),
     }
 
@@ -177,26 +183,15 @@ def band_name(band: int) -> str:
 
 
 def marks(rows: list[ConceptRow]) -> list[str]:
-    """The names of the most important over-represented concepts."""
-    return [row.name for row in rows if row.over][:TITLE]
+    """The names of the concepts that are recorded at least twice as often as elsewhere, most important first."""
+    return [row.name for row in rows if row.strong]
 
 
-def title(rows: list[ConceptRow]) -> str:
-    """A cluster in a few words."""
-    return ", ".join(marks(rows)) or "nothing over-represented"
-
-
-def alike(marked: Mapping[int, Sequence[str]]) -> list[tuple[list[int], list[str]]]:
-    """Which clusters have nearly the same names (`marks`, by number of the cluster), all but one: them, and what all of them share.
-
-    Such clusters are often one kind of patient, divided by something else.
-    """
-    groups: list[list[int]] = []
-    for number, names in marked.items():
-        near = [group for group in groups if any(len(set(names) & set(marked[other])) >= TITLE - 1 for other in group)]
-        groups = [group for group in groups if group not in near] + [sorted({number}.union(*near))]
-    shared = [
-        (group, [name for name in marked[group[0]] if all(name in marked[other] for other in group)])
-        for group in groups
-    ]
-    return sorted((group, names) for group, names in shared if len(group) > 1 and names)
+def title(rows: list[ConceptRow], disease: str) -> str:
+    """A cluster in a few words: the disease of most of its patients, if there is one, and what marks it most beside that."""
+    named = [row.name for row in rows if row.over and row.name != disease][:TITLE]
+    return (
+        f"{disease}: {', '.join(named)}"
+        if disease and named
+        else disease or ", ".join(named) or "nothing over-represented"
+    )

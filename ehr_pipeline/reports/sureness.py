@@ -64,6 +64,11 @@ def _in_a_word(own: float, by_chance: float) -> str:
     return "none" if excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
 
 
+def usable(card: dict[str, Any]) -> bool:
+    """Whether a cluster can be relied on: other samples find it, and its evidence is clear."""
+    return bool(card["evidence"] == "clear" and card["stability"]["words"] == "stable")
+
+
 def counted(words: Iterable[str]) -> str:
     """How many clusters are how stable: '13 stable, 5 doubtful, 2 unstable'; from the words of each."""
     numbers = Counter(words)

@@ -5,11 +5,13 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from ehr_pipeline import schemas
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reports import build, cards, page
+from ehr_pipeline.reports import cards, page
+from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline_tests.conftest import tiny_settings
 
 
@@ -76,20 +78,7 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     ):
         assert question in words
     assert re.search(r"Of [\w, ]+ rows of patients read, [\w, ]+ are in clusters\. Left out: ", words)
-    assert re.search(r"recognised for \d+ % of its patients; by chance it would be for \d+ %", words)
-
-
-def test_clusters_with_nearly_the_same_marks_are_named_together() -> None:
-    marked = {1: ["a", "b", "c"], 2: ["x", "y", "z"], 3: ["c", "d", "b"], 4: ["d", "b", "e"], 5: ["x"], 6: []}
-    assert cards.alike(marked) == [([1, 3, 4], ["b"])]
-    assert cards.alike({1: ["a"], 2: ["a"]}) == []
-
-
-def test_clusters_of_different_diseases_are_not_one_kind_of_patient() -> None:
-    def card(number: int, disease: str, hidden: bool = False) -> dict[str, object]:
-        return {"number": number, "marks": ["a", "b"], "diseases": [(disease, ">90 %")], "hidden": hidden}
-
-    assert build._alike([card(1, "x"), card(2, "y"), card(3, "x"), card(4, "x", hidden=True)]) == [([1, 3], ["a", "b"])]
+    assert re.search(r"recognised for [<>]?[\d.]+ % of its patients; by chance it would be for [\d.]+ %", words)
 
 
 def test_pictures_have_names_and_tables_heads(html: str) -> None:
@@ -143,7 +132,6 @@ def test_the_size_of_a_small_cluster_does_not_follow_from_the_others(tiny: Pipel
 
 def table_of(patients: list[list[int]], sizes: list[int], over: bool = True) -> list[dict[str, cards.ConceptRow]]:
     """The rows by name for each of two clusters, of concepts "one" and "two" with some numbers of patients."""
-    from ehr_pipeline.reports.disclosure import Disclosure
     from ehr_pipeline.reports.enrichment import Enrichment
     from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 
@@ -233,3 +221,22 @@ def test_texts_are_escaped() -> None:
     with pytest.raises(jinja2.UndefinedError):
         page.render({})
     assert page._template().environment.autoescape
+
+
+def test_a_cluster_of_one_disease_is_called_by_it() -> None:
+    """Three bowel diseases as the name of patients with a skin disease misled a reader."""
+    rows = list(table_of([[70, 60], [50, 40]], [80, 100])[0].values())
+    assert cards.title(rows, "") == "one, two"
+    assert cards.title(rows, "Psoriasis") == "Psoriasis: one, two"
+    assert cards.title(rows, "two") == "two: one"
+    assert cards.title([], "Psoriasis") == "Psoriasis"
+    assert cards.title([], "") == "nothing over-represented"
+
+
+@pytest.mark.parametrize(("psoriasis", "called"), [(16, "Psoriasis"), (15, ""), (9, "")])
+def test_a_disease_dominates_a_cluster_of_which_it_is_more_than_half(psoriasis: int, called: str) -> None:
+    others = ["Eczema"] * (15 if psoriasis > 9 else 3)
+    diseases = ["Psoriasis"] * psoriasis + others
+    size = len(diseases)
+    people = pa.table({"age": [40.0] * size, "concepts": [9] * size, "sex": ["F"] * size, "disease": diseases})
+    assert cards.describe(people, np.ones(size, bool), size, [], Disclosure(10))["dominant"] == called
