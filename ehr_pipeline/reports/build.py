@@ -79,6 +79,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "clusters": described,
         "alike": likeness.alike_of_one_disease(described),
         "sure": [card["number"] for card in described if sureness.usable(card)],
+        "standing": (standing := sureness.standing(described, sizes.tolist(), disclosure)),
+        "limits": sureness.limits(inputs.settings["clusters"]["unstable_below"]),
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": _strong(effects),
         "patients_lost": flow.summary_of_patients(counted),
@@ -86,7 +88,9 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             name: path and embedded(path)
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn).items()
         },
-        "key": upstream.key_figures(inputs, counted),
+        "key": upstream.key_figures(
+            inputs, counted, standing.usable if evidence["verdict"] in ("clear", "weak") else None
+        ),
         "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
         **upstream.describe(inputs, counted, drawn),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),

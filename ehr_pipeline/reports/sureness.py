@@ -3,12 +3,13 @@
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
+from ehr_pipeline.clusters.trust import STABLE
 from ehr_pipeline.reports.disclosure import Disclosure
 
 STABILITY = {
@@ -67,6 +68,60 @@ def _in_a_word(own: float, by_chance: float) -> str:
 def usable(card: dict[str, Any]) -> bool:
     """Whether a cluster can be relied on: other samples find it, and its evidence is clear."""
     return bool(card["evidence"] == "clear" and card["stability"]["words"] == "stable")
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the clusters are worth, one by one."""
+
+    usable: int
+    total: int
+    share: str
+    """Of the patients in described clusters: those in usable ones."""
+    others: str
+    """How many of the rest fall short, and of what; empty where none does."""
+
+    @property
+    def colour(self) -> str:
+        """Of the verdict: 'clear' where most clusters can be relied on, else 'weak'."""
+        return "clear" if 2 * self.usable > self.total else "weak"
+
+
+SHORT = {
+    "none": (
+        "says no more of a patient than disease, age, sex and amount of record do",
+        "say no more of a patient than disease, age, sex and amount of record do",
+    ),
+    "weak": ("has weak evidence only", "have weak evidence only"),
+    "clear": (
+        "is not found again by other samples of the patients",
+        "are not found again by other samples of the patients",
+    ),
+    "too few": ("is too small to tell", "are too small to tell"),
+}
+"""Why a cluster cannot be relied on, by its evidence: of one cluster, and of several."""
+
+
+def standing(described: Sequence[dict[str, Any]], patients: Sequence[int], disclosure: Disclosure) -> Standing:
+    """How many of the `described` clusters can be relied on, with what part of the `patients` (of each one), and why not others."""
+    good = [usable(card) for card in described]
+    short = Counter(
+        card["evidence"] if card["evidence"] in SHORT else "too few"
+        for card, fine in zip(described, good, strict=True)
+        if not fine
+    )
+    told = [size for card, size in zip(described, patients, strict=True) if not card["hidden"]]
+    inside = sum(size for size, fine in zip(patients, good, strict=True) if fine)
+    others = [f"{short[word]} {SHORT[word][short[word] > 1]}" for word in SHORT if short[word]]
+    return Standing(sum(good), len(good), disclosure.share(inside, sum(told)), "; ".join(others))
+
+
+def limits(unstable_below: float) -> str:
+    """From where on a cluster is called stable, and below what unstable."""
+    return (
+        f"stable from {max(STABLE, unstable_below):.2f}, unstable below {unstable_below:.2f}, doubtful between, by the mean Jaccard"
+        " coefficient between a cluster and the most similar one of random halves of the patients"
+    )
 
 
 def counted(words: Iterable[str]) -> str:

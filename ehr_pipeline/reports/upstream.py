@@ -11,13 +11,16 @@ from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
-def key_figures(inputs: Inputs, counted: flow.Counted) -> list[tuple[str, str]]:
-    """The numbers at the head of the page."""
+def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> list[tuple[str, str]]:
+    """The numbers at the head of the page; `usable` clusters can be relied on (None where it says nothing of single ones)."""
     metrics = read_json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
     best, base = metrics["best"], metrics["baseline"]
     return [
         ("patients in clusters", counted.person(counted.counts["clusters"]["kept"])),
-        ("clusters", str(inputs.artifacts["clusters"].counts["clusters"])),
+        (
+            "clusters" if usable is None else f"clusters, of which {usable} can be relied on alone",
+            str(inputs.artifacts["clusters"].counts["clusters"]),
+        ),
         (
             "of events have a UMLS concept",
             f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %",

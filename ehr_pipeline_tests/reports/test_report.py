@@ -69,6 +69,8 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     )
     assert re.search(r"Visits that a patient has at least\s+3\b", words)
     assert "sentinel date" in words
+    assert re.search(r"evidence of subgroups.* \d+ of 8 clusters|in none of the 8 clusters alone", words)
+    assert "unstable below 0.60" in words
     for question in (
         "Who is in each cluster",
         "How sure are we",

@@ -1,6 +1,7 @@
 """How sure the clusters are, in words."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -90,3 +91,29 @@ def test_a_share_of_a_few_recognised_patients_is_a_bound_and_the_word_follows_fr
 def test_how_many_clusters_are_stable() -> None:
     assert sureness.counted(["stable", "unstable", "stable", "doubtful"]) == "2 stable, 1 doubtful, 1 unstable"
     assert sureness.counted(["untested"] * 3) == "3 untested"
+
+
+def card(evidence: str, stability: str, hidden: bool = False) -> dict[str, Any]:
+    return {"evidence": evidence, "stability": {"words": stability}, "hidden": hidden}
+
+
+def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_others() -> None:
+    """Green over a division of which half is fragments misled a reader."""
+    described = [card("clear", "stable")] * 9 + [card("none", "stable")] + [card("too few", "unstable")] * 9
+    found = sureness.standing(
+        [*described, card("", "unstable", hidden=True)], [1900] * 9 + [1700] + [40] * 9 + [4], RULE
+    )
+    assert (found.usable, found.total, found.share, found.colour) == (9, 20, "89.2 %", "weak")
+    assert found.others == (
+        "1 says no more of a patient than disease, age, sex and amount of record do; 10 are too small to tell"
+    )
+    good = sureness.standing([card("clear", "stable")] * 3, [100] * 3, RULE)
+    assert (good.usable, good.share, good.others, good.colour) == (3, "100.0 %", "", "clear")
+    doubtful = sureness.standing([card("clear", "doubtful"), card("weak", "stable")], [100, 100], RULE)
+    assert doubtful.usable == 0
+    assert doubtful.others == "1 has weak evidence only; 1 is not found again by other samples of the patients"
+
+
+def test_the_limits_of_stability_are_those_of_the_settings() -> None:
+    assert sureness.limits(0.6).startswith("stable from 0.75, unstable below 0.60, doubtful between")
+    assert sureness.limits(0.8).startswith("stable from 0.80, unstable below 0.80")
