@@ -4,6 +4,7 @@ Each attribute gets an effect size against the clusters with a bootstrap interva
 on the map. Sizes in words follow Cohen (1988), chapters 7 (w) and 8 (eta squared).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -151,11 +152,17 @@ def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric:
     return float((size[:, None] * means**2).sum() / scatter)
 
 
-def warnings(effects: list[Effect]) -> list[str]:
-    """What a reader must be warned of: clusters that go strongly with how, where and when was recorded."""
-    strong = [effect for effect in effects if effect.attribute in RECORDING and effect.words in ("medium", "large")]
+def strong(effects: Sequence[Effect]) -> list[Effect]:
+    """What the clusters go with at least in part, disease apart: medium and large effects, the large ones first."""
+    order = ("large", "medium")
+    found = [effect for effect in effects if effect.words in order and effect.attribute != "disease"]
+    return sorted(found, key=lambda effect: order.index(effect.words))
+
+
+def warnings(effects: Sequence[Effect]) -> list[str]:
+    """What a reader must be warned of: all that the clusters go with at least in part, of patients or of recording, but disease."""
     return [
         f"The clusters go with {effect.name} ({effect.measure} {effect.value:.2f}, a {effect.words} effect): they may show"
-        " habits of recording rather than kinds of disease."
-        for effect in strong
+        f" {'habits of recording' if effect.attribute in RECORDING else 'this'} rather than kinds of disease."
+        for effect in strong(effects)
     ]

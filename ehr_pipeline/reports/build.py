@@ -82,7 +82,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "standing": (standing := sureness.standing(described, sizes.tolist(), disclosure)),
         "limits": sureness.limits(inputs.settings["clusters"]["unstable_below"]),
         "steady": sureness.counted(card["stability"]["words"] for card in described),
-        "strong": _strong(effects),
+        "strong": [f"{effect.name} ({effect.words} effect)" for effect in audit.strong(effects)],
         "patients_lost": flow.summary_of_patients(counted),
         "maps": {
             name: path and embedded(path)
@@ -170,16 +170,6 @@ def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> flow.C
 def _mirrored(effects: list[audit.Effect]) -> str:
     """What the clusters mirror strongly, disease apart, in words; empty when nothing."""
     return " and ".join(effect.name for effect in effects if effect.words == "large" and effect.attribute != "disease")
-
-
-def _strong(effects: list[audit.Effect]) -> list[str]:
-    """What the clusters go with at least in part, disease apart, with the size of the effect in a word; the strongest first."""
-    order = ("large", "medium")
-    found = [effect for effect in effects if effect.words in order and effect.attribute != "disease"]
-    return [
-        f"{effect.name} ({effect.words} effect)"
-        for effect in sorted(found, key=lambda effect: order.index(effect.words))
-    ]
 
 
 def _cards(

@@ -85,3 +85,16 @@ def test_habits_of_recording_are_warned_of() -> None:
     expected = effect("disease", np.array(["a", "b", "c"])[LABELS], LABELS, POINTS, 0)
     (warning,) = warnings([mirrored, expected])
     assert "number of concepts" in warning
+
+
+def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
+    """The box named the number of concepts alone, a medium effect, where age had a large one."""
+    rng = np.random.default_rng(3)
+    amount = effect("concepts", LABELS * 0.4 + rng.normal(0, 1, 300), LABELS, POINTS, 0)
+    age = effect("age", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, 0)
+    none = effect("region", rng.integers(0, 3, 300).astype(str), LABELS, POINTS, 0)
+    assert (amount.words, age.words) == ("medium", "large")
+    first, second = warnings([amount, none, age])
+    assert "age at the last visit" in first
+    assert "habits" not in first
+    assert "habits of recording" in second

@@ -69,6 +69,7 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     )
     assert re.search(r"Visits that a patient has at least\s+3\b", words)
     assert "sentinel date" in words
+    assert words.index("These patients are invented.") < words.index("evidence of subgroups")
     assert re.search(r"evidence of subgroups.* \d+ of 8 clusters|in none of the 8 clusters alone", words)
     assert "unstable below 0.60" in words
     for question in (
@@ -207,12 +208,13 @@ def test_a_cohort_without_evidence_is_told_as_such(
             "per_cluster": {},
             "expected_per_cluster": {},
         }
-        return whole(content | {"evidence": evidence})
+        return whole(content | {"evidence": evidence, "agreement": None})
 
     monkeypatch.setattr(page, "render", without_evidence)
     study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": "Nothing"})
     html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
     assert "No evidence of subgroups in this cohort" in html
+    assert "invented" not in html, "real patients, as far as the page knows"
     assert "division 1 (not a finding)" in html
     assert html.index("Show how the cohort was divided nevertheless") < html.index('id="cluster-1"')
 
