@@ -85,6 +85,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": _strong(effects),
         "patients_lost": flow.summary_of_patients(counted),
+        "codes_lost": flow.summary_of_codes(counted),
         "maps": {
             name: path and embedded(path)
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn).items()

@@ -154,6 +154,24 @@ def summary(counted: Counted) -> str:
     return f"{told} The largest loss: {disclosure.show(lost[most])} ({disclosure.share(lost[most], read)}), {most}."
 
 
+def summary_of_codes(counted: Counted) -> str:
+    """Which share of the usable rows has a code without a UMLS concept, and above all of which kind; empty where there is none."""
+    mapped, disclosure = counted.counts["mapped_events"], counted.disclosure
+    lost = {reason: number for reason, number in mapped["dropped"].items() if reason.startswith("unmapped")}
+    total = sum(lost.values())
+    if not total or disclosure.small(total):
+        return ""
+    told = (
+        f"{disclosure.show(total)} of {disclosure.show(mapped['rows_in'])} usable rows of events"
+        f" ({disclosure.share(total, mapped['rows_in'])}) have a code without a UMLS concept, and were left out"
+    )
+    most = max(lost, key=lambda reason: lost[reason])
+    if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
+        return f"{told}."
+    kind = in_words(most).removesuffix(" without a UMLS concept")
+    return f"{told}: above all {kind} ({disclosure.share(lost[most], mapped['rows_in'])} of the rows)."
+
+
 def totals(records: list[Artifact]) -> dict[str, Any]:
     """The counts of raw records over all extracts."""
     total: dict[str, Any] = {
