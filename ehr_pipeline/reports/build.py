@@ -29,6 +29,7 @@ from ehr_pipeline.reports import (
     evolution,
     extracts,
     flow,
+    lists,
     maps,
     page,
     pictures,
@@ -85,6 +86,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": _strong(effects),
         "patients_lost": flow.summary_of_patients(counted),
+        "lists": lists.listed(inputs, disclosure),
+        "own_diseases": lists.own(inputs, vocabulary),
         "codes_lost": flow.summary_of_codes(counted),
         "maps": {
             name: path and embedded(path)

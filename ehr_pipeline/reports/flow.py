@@ -169,7 +169,7 @@ def summary_of_codes(counted: Counted) -> str:
     if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
         return f"{told}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
-    return f"{told}: above all {kind} ({disclosure.share(lost[most], mapped['rows_in'])} of the rows)."
+    return f"{told}; above all {kind} ({disclosure.share(lost[most], mapped['rows_in'])} of the rows)."
 
 
 def totals(records: list[Artifact]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_rows_with_codes_without_a_concept_are_told_with_their_kind() -> None:
     told = "39,000 of 99,000 usable rows of events (39.4 %) have a code without a UMLS concept, and were left out"
     assert flow.summary_of_codes(counted()) == f"{told}."
     two = counted(mapped_events={"dropped": {"unmapped_read": 9_000, "unmapped_uk_extension": 30_000, "other": 5}})
-    assert flow.summary_of_codes(two) == f"{told}: above all UK extension codes (30.3 % of the rows)."
+    assert flow.summary_of_codes(two) == f"{told}; above all UK extension codes (30.3 % of the rows)."
     few = counted(mapped_events={"dropped": {"unmapped_read": 5, "unmapped_uk_extension": 38_995}})
     assert flow.summary_of_codes(few) == f"{told}.", "the few others would follow from the largest"
     assert flow.summary_of_codes(counted(mapped_events={"dropped": {"unmapped_read": 5}})) == ""
