@@ -25,6 +25,7 @@ from ehr_pipeline.reports import (
     cards,
     chosen,
     closest,
+    computed,
     enrichment,
     evolution,
     extracts,
@@ -101,6 +102,9 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
         "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
+        "tried": _tried(inputs.artifacts["clusters"], len(numbers), drawn),
+        "computed": computed.versions(),
+        "years": computed.years(inputs.artifacts["patient_dataset"], disclosure),
         "chosen": chosen.chosen(inputs, settings),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
@@ -249,6 +253,15 @@ def _evolution(
     trajectories = inputs.artifacts["patient_trajectories"]
     told = evolution.describe(trajectories, clustered, numbers, disclosure, drawn, most_marks)
     return told and told | {"picture": told["picture"] and embedded(told["picture"])}
+
+
+def _tried(clusters: Artifact, asked: int, drawn: Path) -> dict[str, Any] | None:
+    """The numbers of clusters that were tried: the picture, and the rows behind it. None where fewer than three were."""
+    agreement = sureness.agreements(clusters)
+    if len(agreement) < 3:
+        return None
+    pictures.agreement_by_number(drawn / "agreement_by_number.png", agreement, asked)
+    return {"picture": embedded(drawn / "agreement_by_number.png"), "rows": sorted(agreement.items()), "asked": asked}
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:

@@ -114,6 +114,20 @@ def map_of_courses(
                         _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
 
 
+def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]], chosen: int) -> None:
+    """How far halves of the patients agree (mean and standard deviation) by the number of clusters; the `chosen` one is marked."""
+    numbers = sorted(agreement)
+    mean, spread = np.array([agreement[n] for n in numbers]).T
+    with drawing.figure(path, width=6.2, height=2.8) as figure:
+        axes = figure.add_subplot()
+        axes.errorbar(numbers, mean, spread, color=drawing.UNDER, marker="o", ms=3, lw=1, elinewidth=0.6, capsize=2)
+        axes.axvline(chosen, color=drawing.OVER, linestyle="--", lw=1, label=f"{chosen} clusters, as on this page")
+        axes.set(xlabel="number of clusters", ylabel="adjusted Rand index", title="Do halves of the patients agree?")
+        axes.set_ylim(min(0.0, float(mean.min())), 1.05)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="lower left")
+
+
 def _arrow(axes: Any, begin: Iterable[float], end: Iterable[float], colour: Any, bent: float = 0.0) -> None:
     style = {"arrowstyle": "-|>", "color": colour, "lw": 1.4, "connectionstyle": f"arc3,rad={bent}", "shrinkA": 4}
     axes.annotate("", xy=tuple(end), xytext=tuple(begin), arrowprops=style)
