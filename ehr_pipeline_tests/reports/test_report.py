@@ -101,6 +101,16 @@ def test_pictures_have_names_and_tables_heads(html: str) -> None:
     assert not [table for table in re.findall(r"<table.*?</table>", html, re.DOTALL) if "<th" not in table]
 
 
+def test_p_values_say_when_they_are_bounds_and_what_they_count(html: str, text: Text) -> None:
+    words = " ".join(" ".join(text.words).split())
+    assert "repeated records of one patient count as independent" in words
+    rows = re.findall(r'<td class="n">([^<]*)</td><td class="n">([^<]*)</td><td class="n part">[^<]*</td>', html)
+    shown = {p for row in rows for p in row}
+    assert any(p.endswith(" †") for p in shown), "otherwise this tests nothing"
+    assert not [p for p in shown if p.startswith("<10") and not p.endswith("†") and p != "<10⁻³⁰⁰"]
+    assert not [p for p in shown if (found := re.match("10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", p)) and len(found[1]) > 3]
+
+
 def test_the_page_needs_no_network(text: Text) -> None:
     assert text.sources
     assert all(source.startswith(("data:image/png;base64,", "#")) for source in text.sources)
@@ -161,6 +171,8 @@ def test_rows_of_small_counts_betray_nothing() -> None:
     hidden = first["two"]
     assert (hidden.patients, hidden.share, hidden.lift, hidden.interval) == ("<10", "–", "–", "")
     assert (hidden.elsewhere, hidden.p) == ("about 90 %", "<0.001")
+    assert hidden.bounded
+    assert not first["one"].bounded
     assert (first["one"].patients, first["one"].share, first["one"].lift) == ("40", "50.0 %", "1.00")
     assert second["two"].lift == "–", "the small count outside would follow from it"
     assert second["two"].patients == "about 90"
@@ -175,7 +187,9 @@ def test_the_few_who_lack_a_concept_are_guarded_too() -> None:
     assert (row.patients, row.share, row.p_patients) == (">70", ">87 %", "<0.001")
 
 
-@pytest.mark.parametrize(("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10⁻⁵⁷"), (-1e5, "10⁻⁴³⁴³⁰")])
+@pytest.mark.parametrize(
+    ("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10⁻⁵⁷"), (-690.0, "10⁻³⁰⁰"), (-1e5, "<10⁻³⁰⁰")]
+)
 def test_p_values_as_text(log_p: float, shown: str) -> None:
     assert cards.p_text(log_p) == shown
 
