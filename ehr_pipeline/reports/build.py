@@ -26,10 +26,12 @@ from ehr_pipeline.reports import (
     chosen,
     closest,
     computed,
+    concept_check,
     enrichment,
     evolution,
     extracts,
     flow,
+    glossary,
     lists,
     maps,
     page,
@@ -67,6 +69,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
     counted = _counted(inputs, sizes.tolist(), disclosure)
     drawn = out / "notes"
+    own_diseases = lists.own(inputs, vocabulary)
     described = _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn)
     content = {
         "title": settings.title,
@@ -88,7 +91,9 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "strong": _strong(effects),
         "patients_lost": flow.summary_of_patients(counted),
         "lists": lists.listed(inputs, disclosure),
-        "own_diseases": lists.own(inputs, vocabulary),
+        "own_diseases": own_diseases,
+        "glossary": glossary.WORDS,
+        "checked": _checked(inputs, vocabulary, own_diseases),
         "codes_lost": flow.summary_of_codes(counted),
         "maps": {
             name: path and embedded(path)
@@ -96,7 +101,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         },
         "key": upstream.key_figures(inputs, counted),
         "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
-        **upstream.describe(inputs, counted, drawn),
+        **upstream.describe(inputs, counted, drawn, own_diseases.listed if own_diseases else frozenset()),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
@@ -253,6 +258,13 @@ def _evolution(
     trajectories = inputs.artifacts["patient_trajectories"]
     told = evolution.describe(trajectories, clustered, numbers, disclosure, drawn, most_marks)
     return told and told | {"picture": told["picture"] and embedded(told["picture"])}
+
+
+def _checked(inputs: Inputs, vocabulary: Vocabulary, own: lists.Own | None) -> str:
+    """What the concept check comes to."""
+    concepts = inputs.artifacts["concept_embeddings"]
+    mine = concept_check.found(concepts, vocabulary, own.listed) if own else None
+    return concept_check.sentence(concept_check.found(concepts, vocabulary), mine)
 
 
 def _tried(clusters: Artifact, asked: int, drawn: Path) -> dict[str, Any] | None:

@@ -38,7 +38,9 @@ class Own:
     names: tuple[str, ...]
     """Their concepts that are pooled."""
     pooled: int
-    """All concepts that are pooled."""
+    """How many concepts are pooled."""
+    listed: frozenset[str]
+    """All concepts of the lists, pooled or not."""
 
 
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
@@ -74,7 +76,7 @@ def own(inputs: Inputs, vocabulary: Vocabulary) -> Own | None:
     concepts = set().union(*(code_lists.concepts(path, concept_of_code) for path in known))
     pooled = read_json(inputs.artifacts["patient_embeddings"], "selected.json")
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
-    return Own(tuple(concept.name for concept in mine if concept.concept in concepts), len(pooled))
+    return Own(tuple(concept.name for concept in mine if concept.concept in concepts), len(pooled), frozenset(concepts))
 
 
 def _path(inputs: Inputs, disease: str) -> Path | None:

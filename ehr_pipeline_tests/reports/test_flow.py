@@ -73,7 +73,7 @@ def test_every_difference_of_the_events_is_named() -> None:
 def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
     (first, *_) = flow.events(counted())
     assert dict(first.lost) == {
-        "with a sentinel date, which stands for none": "990",
+        "with a placeholder date (such as 01/01/1900) that stands for a missing one": "990",
         "dated after the extract or without a code": "10",
     }
 

@@ -66,7 +66,7 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
         r"Of [\d,]+ rows of events, [\d,]+ \([\d.]+ %\) are in the patient data set. The largest loss", words
     )
     assert re.search(r"Visits that a patient has at least\s+3\b", words)
-    assert "sentinel date" in words
+    assert "placeholder date" in words
     for question in (
         "Who is in each cluster",
         "How sure are we",
