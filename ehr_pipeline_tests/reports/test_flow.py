@@ -89,6 +89,16 @@ def test_the_largest_loss_is_told_in_words() -> None:
     assert flow.summary(none_lost) == told
 
 
+def test_the_two_ways_of_counting_the_cohort_are_reconciled() -> None:
+    told = flow.reconciled(counted())
+    assert "(2,040), of whom 40 are not in the data set" in told
+    assert "(4,900), of whom 2,900 have no such code: both ways 2,000 are left." in told
+    rounded = flow.reconciled(counted(cohort={"rows_in": 2_003, "dropped": {"not_in_patient_dataset": 3}}))
+    assert "of whom <10 are not" in rounded
+    assert "2,003" not in rounded
+    assert "The table begins" not in flow.reconciled(counted(cohort={"dropped": {"not_in_patient_dataset": 0}}))
+
+
 def test_rows_with_codes_without_a_concept_are_told_with_their_kind() -> None:
     told = "39,000 of 99,000 usable rows of events (39.4 %) have a code without a UMLS concept, and were left out"
     assert flow.summary_of_codes(counted()) == f"{told}."

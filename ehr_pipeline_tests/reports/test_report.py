@@ -241,6 +241,57 @@ def test_a_cohort_without_evidence_is_told_as_such(
     assert html.index("Show how the cohort was divided nevertheless") < html.index('id="cluster-1"')
 
 
+def rendered(tiny: Pipeline, extract: Path, monkeypatch: pytest.MonkeyPatch, title: str, **changes: object) -> str:
+    """The page of the tiny study with some of its content changed; `changes` are functions of what stood there."""
+    whole = page.render
+
+    def changed(content: dict[str, object]) -> str:
+        return whole(content | {name: change(content[name]) for name, change in changes.items()})  # type: ignore[operator]
+
+    monkeypatch.setattr(page, "render", changed)
+    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": title})
+    return Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
+
+
+def test_cards_without_stability_and_evidence_are_folded(
+    tiny: Pipeline, extract: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {1: ("unstable", "none"), 2: ("unstable", "weak"), 3: ("stable", "none")}
+
+    def doctored(described: object) -> object:
+        assert isinstance(described, list)
+        for card in described:
+            words, evidence = kinds.get(card["number"], ("stable", "clear"))
+            card |= {"evidence": evidence, "stability": card["stability"] | {"words": words}}
+        return described
+
+    def clear(evidence: object) -> object:
+        assert isinstance(evidence, dict)
+        return evidence | {"verdict": "clear"}
+
+    html = rendered(tiny, extract, monkeypatch, "Folded", clusters=doctored, evidence=clear)
+    folded = re.findall(r'<details class="fold">.*?id="cluster-(\d+)"', html, re.DOTALL)
+    assert folded == ["1"]
+    assert html.count("<details") == html.count("</details>")
+
+
+def test_words_are_explained_and_a_short_training_has_no_curve(html: str, text: Text) -> None:
+    words = " ".join(" ".join(text.words).split())
+    for word in ("Silhouette", "Jaccard coefficient", "UMAP", "Nats", "sif_constant", "Homogeneity", "Kinship"):
+        assert word in words
+    for phrase in (
+        "of whom the encoder learned",
+        "moved by the bias",
+        "which is the one over the other",
+        "sentinel date",
+    ):
+        assert phrase not in words
+    epochs = html.count('alt="Learning curve') + words.count("A learning curve is not drawn")
+    assert epochs == 1
+    assert "concepts from which the patients’ vectors are made" in words
+    assert "A patient can have several of the diseases" in words
+
+
 def test_texts_are_escaped() -> None:
     import jinja2
 
