@@ -1,12 +1,11 @@
 """How sure the clusters are, in words."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reports import pictures, sureness
+from ehr_pipeline.reports import sureness
 from ehr_pipeline_tests.conftest import unpublished
 
 HEAD = "n,eigenvalue,gap,residual,converged,agreement,agreement_sd\n"
@@ -55,13 +54,3 @@ def test_a_cluster_is_held_against_its_own_chance(own: float, by_chance: float, 
 def test_how_many_clusters_are_stable() -> None:
     assert sureness.counted(["stable", "unstable", "stable", "doubtful"]) == "2 stable, 1 doubtful, 1 unstable"
     assert sureness.counted(["untested"] * 3) == "3 untested"
-
-
-def test_agreement_is_drawn_over_the_numbers_that_were_tried(tmp_path: Path, drawn: list[Any]) -> None:
-    agreement = sureness.agreements(clusters(tmp_path, {2: "0.5", 3: "", 10: "0.9", 20: "0.8"}))
-    assert agreement == {2: (0.5, 0.1), 10: (0.9, 0.1), 20: (0.8, 0.1)}
-    pictures.agreement_by_number(tmp_path / "curve.png", agreement, 10)
-    (axes,) = drawn
-    curve = next(line for line in axes.get_lines() if len(line.get_xdata()) == 3)
-    assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([2, 10, 20], [0.5, 0.9, 0.8])
-    assert any(set(line.get_xdata()) == {10} for line in axes.get_lines()), "the chosen number is marked"
