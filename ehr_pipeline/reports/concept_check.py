@@ -65,13 +65,18 @@ def sentence(interest: Found | None, own: Found | None) -> str:
             f" Of those of the cohort's own diseases ({own.concepts:,}; the first rows below), {_percent(own.share)}, and by chance"
             f" {_percent(own.chance)}."
         )
+    doubt = ""
+    if own is not None and own.low <= 0 < interest.low:
+        doubt = " Of the cohort's own diseases not even that can be said: read no meaning into their neighbours."
     if interest.low <= 0:
         return (
             f"{told} That is no more than chance: this network's neighbours say nothing, and are not to be relied on."
         )
     if interest.share < TWICE * interest.chance:
-        return f"{told} That is more than chance, but not much: this network understood the concepts in part only."
-    return f"{told} That is clearly more than chance, but a type is coarse: read the rows before you trust single neighbours."
+        return (
+            f"{told} That is more than chance, but not much: this network understood the concepts in part only.{doubt}"
+        )
+    return f"{told} That is clearly more than chance, but a type is coarse: read the rows before you trust single neighbours.{doubt}"
 
 
 def _percent(share: float) -> str:

@@ -50,6 +50,8 @@ def test_the_verdict_is_said(share: float, chance: float, low: float, told: str)
     assert told in words
     assert "of the cohort's own diseases (5; the first rows below), 10 %, and by chance 15 %" in words
     assert "own diseases" not in concept_check.sentence(Found(130, share, chance, low), None)
+    assert ("not even that can be said" in words) == (low > 0), "the few own diseases are no better than chance"
+    assert "not even" not in concept_check.sentence(Found(130, share, chance, low), Found(5, 0.9, 0.1, 0.5))
     assert concept_check.sentence(None, None) == ""
 
 
