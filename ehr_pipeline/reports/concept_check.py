@@ -76,7 +76,7 @@ def sentence(interest: Found | None, own: Found | None) -> str:
         return (
             f"{told} That is more than chance, but not much: this network understood the concepts in part only.{doubt}"
         )
-    return f"{told} That is clearly more than chance, but a type is coarse: read the rows before you trust single neighbours.{doubt}"
+    return f"{told} That is clearly more than chance, but a type is coarse: read the rows before you trust single ones.{doubt}"
 
 
 def _percent(share: float) -> str:
