@@ -32,6 +32,16 @@ def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: i
         lengths = np.array([lost[name] for name in names]) / 1e3
         axes.barh(labels, lengths, left=left, color=drawing.NEUTRAL, alpha=0.5, label="lost")
         axes.set_xlabel("events (thousands)")
+        for place, (own, other) in enumerate(zip(left.tolist(), lengths.tolist(), strict=True)):
+            axes.annotate(
+                f"{1e3 * (own + other):,.0f}",
+                (own + other, place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
+        axes.margins(x=0.14)
         axes.legend()
         axes.set_title("Events by kind of code")
 

@@ -274,7 +274,8 @@ class Pipeline(Maker):
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
         terms = self.study.governance.terms
-        inputs = Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms)
+        lists = {disease.name: Path(disease.concepts) for disease in self.study.embeddings.cohort}
+        inputs = Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms, lists)
         return self._make(
             "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
         )

@@ -34,6 +34,7 @@ def test_no_bar_of_the_coverage_stands_for_few(drawn: list[Any], tmp_path: Path)
     assert [label.get_text() for label in axes.get_yticklabels()] == ["many", "all lost", "few lost"]
     mapped, lost = ([round(1000 * bar.get_width()) for bar in bars] for bars in axes.containers)
     assert (mapped, lost) == ([1000, 0, 100], [1000, 30, 0])
+    assert [text.get_text() for text in axes.texts] == ["2,000", "30", "100"], "small bars can be read"
 
 
 def test_the_vocabulary_curve_is_that_of_the_tables(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:

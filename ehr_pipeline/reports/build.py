@@ -25,11 +25,15 @@ from ehr_pipeline.reports import (
     cards,
     chosen,
     closest,
+    computed,
+    concept_check,
     enrichment,
     evolution,
     extracts,
     flow,
+    glossary,
     likeness,
+    lists,
     maps,
     page,
     pictures,
@@ -66,6 +70,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
     counted = _counted(inputs, sizes.tolist(), disclosure)
     drawn = out / "notes"
+    own_diseases = lists.own(inputs, vocabulary)
     described = _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn)
     content = {
         "title": settings.title,
@@ -84,6 +89,11 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": [f"{effect.name} ({effect.words} effect)" for effect in audit.strong(effects)],
         "patients_lost": flow.summary_of_patients(counted),
+        "lists": lists.listed(inputs, disclosure),
+        "own_diseases": own_diseases,
+        "glossary": glossary.WORDS,
+        "checked": _checked(inputs, vocabulary, own_diseases),
+        "codes_lost": flow.summary_of_codes(counted),
         "maps": {
             name: path and embedded(path)
             for name, path in maps.draw(attributes, clustered, settings, disclosure, drawn).items()
@@ -92,12 +102,15 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             inputs, counted, standing.usable if evidence["verdict"] in ("clear", "weak") else None
         ),
         "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
-        **upstream.describe(inputs, counted, drawn),
+        **upstream.describe(inputs, counted, drawn, own_diseases.listed if own_diseases else frozenset()),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": _comparison(inputs.artifacts["clusters"], disclosure),
         "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
+        "tried": _tried(inputs.artifacts["clusters"], len(numbers), drawn),
+        "computed": computed.versions(),
+        "years": computed.years(inputs.artifacts["patient_dataset"], disclosure),
         "chosen": chosen.chosen(inputs, settings),
         "settings": json.dumps(inputs.settings, indent=1, default=str),
         "reports": settings,
@@ -226,6 +239,22 @@ def _evolution(
     trajectories = inputs.artifacts["patient_trajectories"]
     told = evolution.describe(trajectories, clustered, numbers, disclosure, drawn, most_marks)
     return told and told | {"picture": told["picture"] and embedded(told["picture"])}
+
+
+def _checked(inputs: Inputs, vocabulary: Vocabulary, own: lists.Own | None) -> str:
+    """What the concept check comes to."""
+    concepts = inputs.artifacts["concept_embeddings"]
+    mine = concept_check.found(concepts, vocabulary, own.listed) if own else None
+    return concept_check.sentence(concept_check.found(concepts, vocabulary), mine)
+
+
+def _tried(clusters: Artifact, asked: int, drawn: Path) -> dict[str, Any] | None:
+    """The numbers of clusters that were tried: the picture, and the rows behind it. None where fewer than three were."""
+    agreement = sureness.agreements(clusters)
+    if len(agreement) < 3:
+        return None
+    pictures.agreement_by_number(drawn / "agreement_by_number.png", agreement, asked)
+    return {"picture": embedded(drawn / "agreement_by_number.png"), "rows": sorted(agreement.items()), "asked": asked}
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
+SMALLEST_P = -300  # power of ten, below which a p value says no more
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
 STRONG = 2.0  # of the shares of occurrences: from here on a concept is a mark by which clusters are compared
@@ -41,6 +42,11 @@ class ConceptRow:
     importance: float
     strong: bool
     """Whether it takes at least twice the share of the records that it takes elsewhere."""
+
+    @property
+    def bounded(self) -> bool:
+        """Whether p values are only bounds, since the exact ones would betray a small count."""
+        return not self.interval
 
 
 def concept_tables(
@@ -127,9 +133,11 @@ def number_text(value: float) -> str:
 
 
 def p_text(log_p: float) -> str:
-    """A p value from its natural logarithm: '0.031', or '10⁻⁵⁷' where it is tiny."""
+    """A p value from its natural logarithm: '0.031', or '10⁻⁵⁷' where it is tiny, down to '<10⁻³⁰⁰'."""
     if log_p > math.log(0.001):
         return f"{math.exp(log_p):.3f}"
+    if log_p < SMALLEST_P * math.log(10):
+        return "<10" + str(SMALLEST_P).translate(SUPERSCRIPT)
     return "10" + str(math.floor(log_p / math.log(10))).translate(SUPERSCRIPT)
 
 

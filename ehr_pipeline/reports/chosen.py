@@ -1,6 +1,6 @@
 """The settings that a reader asks for first, out of all."""
 
-from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
 
 POOLED = {
@@ -30,6 +30,20 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ),
         ("Patient vectors", f"preset {vectors['preset']}, over {POOLED[vectors['pooling']['select']]}"),
         ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
+        (
+            "Map (UMAP)",
+            f"2 dimensions, by cosine, {clusters['neighbours']} neighbours, least distance 0.1, seed {inputs.seed};"
+            " all else as the library has it",
+        ),
+        ("Source of the concepts", _source(inputs)),
         ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
         ("Seed of all that is random", str(inputs.seed)),
     ]
+
+
+def _source(inputs: Inputs) -> str:
+    """From which vocabulary codes were mapped, with its release where the mapping knows it (MRSAB of the UMLS)."""
+    source: str = read_json(inputs.artifacts["mapped_events"], "coverage.json")["source"]
+    if source != inputs.settings["mapped_events"]["source"]:
+        return source
+    return f"{source}; its release is not told by the mapping table (events.mrsab names the file that does)"

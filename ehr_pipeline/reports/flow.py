@@ -97,7 +97,7 @@ def patients(counted: Counted) -> list[Step]:
         ),
         Step("patients with events", show(dataset["rows_in"]), counted.lost(dataset["dropped"], True)),
         Step(
-            "patients in the data set, of whom the encoder learned",
+            "patients in the data set, from whose records the network learned",
             show(dataset["kept"]),
             (("without a code of the diseases", show(others)),) if others else (),
         ),
@@ -152,6 +152,39 @@ def summary(counted: Counted) -> str:
     if not most or disclosure.small(lost[most]) or not lost[most]:
         return told
     return f"{told} The largest loss: {disclosure.show(lost[most])} ({disclosure.share(lost[most], read)}), {most}."
+
+
+def reconciled(counted: Counted) -> str:
+    """Why the diagram and the table of the stages tell different losses on the way to the cohort, which agree nevertheless."""
+    dataset, cohort, show = counted.counts["patient_dataset"]["patients"], counted.counts["cohort"], counted.person
+    outside = cohort["dropped"]["not_in_patient_dataset"]
+    ends = "Events are followed to the data set; after it, patients are chosen, not events."
+    if not outside:
+        return ends
+    without = dataset["kept"] - cohort["kept"]
+    return (
+        f"{ends} The table begins the cohort with everybody who has a code of the diseases ({show(cohort['rows_in'])}), of whom"
+        f" {show(outside)} are not in the data set; the diagram begins it with the data set ({show(dataset['kept'])}), of whom"
+        f" {show(without)} have no such code: both ways {show(cohort['kept'])} are left."
+    )
+
+
+def summary_of_codes(counted: Counted) -> str:
+    """Which share of the usable rows has a code without a UMLS concept, and above all of which kind; empty where there is none."""
+    mapped, disclosure = counted.counts["mapped_events"], counted.disclosure
+    lost = {reason: number for reason, number in mapped["dropped"].items() if reason.startswith("unmapped")}
+    total = sum(lost.values())
+    if not total or disclosure.small(total):
+        return ""
+    told = (
+        f"{disclosure.show(total)} of {disclosure.show(mapped['rows_in'])} usable rows of events"
+        f" ({disclosure.share(total, mapped['rows_in'])}) have a code without a UMLS concept, and were left out"
+    )
+    most = max(lost, key=lambda reason: lost[reason])
+    if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
+        return f"{told}."
+    kind = in_words(most).removesuffix(" without a UMLS concept")
+    return f"{told}; above all {kind} ({disclosure.share(lost[most], mapped['rows_in'])} of the rows)."
 
 
 def totals(records: list[Artifact]) -> dict[str, Any]:

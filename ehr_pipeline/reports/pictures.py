@@ -20,6 +20,8 @@ LABEL = np.array([22.0, 16.0])
 """Room that the number of a cluster takes."""
 FAR_LABEL = 16.0
 """From which distance on a line leads from a label to its centre."""
+WORD_MARGIN = 8
+"""Pixels between the names of a word cloud, so that two do not read as one."""
 REST = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
 
@@ -93,13 +95,14 @@ def map_of_courses(
 ) -> None:
     """The map twice: with the mean course (windows, 2) of each cluster's patients, and with arrows from cluster to cluster.
 
-    The marks' groups are places in `numbers` (K,); `moves` are of those numbers. What has no centre gets no arrow.
+    Once only where there are no moves. The marks' groups are places in `numbers` (K,); `moves` are of those numbers. What has no
+    centre gets no arrow.
     """
     colours = _rgb(drawing.colours(len(numbers)))
-    with drawing.figure(path, width=11, height=4.8) as figure:
-        titles = ("Mean place, window after window", "More patients this way than back")
+    titles = ("Mean place, window after window", "More patients this way than back")[: 2 if moves else 1]
+    with drawing.figure(path, width=5.5 * len(titles), height=4.8) as figure:
         for side, title in enumerate(titles):
-            axes = _map_axes(figure, title, place=(1, 2, side + 1))
+            axes = _map_axes(figure, title, place=(1, len(titles), side + 1))
             _scatter(axes, marks, colours, pale=True)
             for number, (x, y) in centres.items():
                 axes.text(x, y, str(number), ha="center", va="center", fontsize=8, color="#444")
@@ -112,6 +115,20 @@ def map_of_courses(
                 for left, entered in moves:
                     if left in centres and entered in centres:
                         _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
+
+
+def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]], chosen: int) -> None:
+    """How far halves of the patients agree (mean and standard deviation) by the number of clusters; the `chosen` one is marked."""
+    numbers = sorted(agreement)
+    mean, spread = np.array([agreement[n] for n in numbers]).T
+    with drawing.figure(path, width=6.2, height=2.8) as figure:
+        axes = figure.add_subplot()
+        axes.errorbar(numbers, mean, spread, color=drawing.UNDER, marker="o", ms=3, lw=1, elinewidth=0.6, capsize=2)
+        axes.axvline(chosen, color=drawing.OVER, linestyle="--", lw=1, label=f"{chosen} clusters, as on this page")
+        axes.set(xlabel="number of clusters", ylabel="adjusted Rand index", title="Do halves of the patients agree?")
+        axes.set_ylim(min(0.0, float(mean.min())), 1.05)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend(loc="lower left")
 
 
 def _arrow(axes: Any, begin: Iterable[float], end: Iterable[float], colour: Any, bent: float = 0.0) -> None:
@@ -184,6 +201,7 @@ def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> N
         color_func=colour,
         random_state=seed,
         prefer_horizontal=1.0,
+        margin=WORD_MARGIN,
         relative_scaling=0.5,
         max_font_size=86,
         min_font_size=9,

@@ -8,7 +8,7 @@ IN_WORDS = {
     "ambiguous_date": "with a date that two formats read differently",
     "partial_date": "with an incomplete date",
     "unparsable_date": "with an unreadable date",
-    "sentinel_date": "with a sentinel date, which stands for none",
+    "sentinel_date": "with a placeholder date (such as 01/01/1900) that stands for a missing one",
     "future_date": "dated after the extract",
     "before_birth": "dated before birth",
     "unknown_patient": "of patients without a patient row",

@@ -32,7 +32,8 @@ def checklist(facts: Mapping[str, str]) -> list[Item]:
         (
             "RECORD 6.1",
             "Codes and algorithms that select the population",
-            "The lists of codes of each disease are files named under Settings; the counts are under “From raw rows to clusters”.",
+            "“From raw rows to clusters”: the list of codes of each disease, with the SHA-256 of its file, how many of its"
+            " codes the extract holds, and the rule that makes a patient a case.",
             False,
         ),
         ("RECORD 6.2", "Validation of codes and algorithms", "Cite studies that validated the lists of codes.", True),

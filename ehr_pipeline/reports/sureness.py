@@ -130,19 +130,26 @@ def counted(words: Iterable[str]) -> str:
     return ", ".join(f"{numbers[word]} {word}" for word in (*STABILITY, "untested") if numbers[word])
 
 
+def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
+    """How far random halves of the patients agree for each number of clusters that was tried: mean and standard deviation of the
+    adjusted Rand index. Empty where it was not examined.
+    """
+    path = clusters.file("choice.csv")
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["agreement"]]
+    return {int(row["n"]): (float(row["agreement"]), float(row["agreement_sd"] or 0)) for row in rows}
+
+
 def how_many(clusters: Artifact, asked: int) -> str:
     """For which number of clusters random halves of the patients agree best, beside the number that was asked for.
 
     Empty where it was not examined.
     """
-    path = clusters.file("choice.csv")
-    if not path.is_file():
+    agreement = {n: mean for n, (mean, _) in agreements(clusters).items()}
+    if not agreement:
         return ""
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["agreement"]]
-    if not rows:
-        return ""
-    agreement = {int(row["n"]): float(row["agreement"]) for row in rows}
     best = max(agreement, key=lambda n: agreement[n])
     told = f"{asked} clusters were asked for. Among {min(agreement)} to {max(agreement)}, random halves of the patients"
     if best == asked:

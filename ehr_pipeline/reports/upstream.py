@@ -1,6 +1,7 @@
 """What the page tells of the stages before the clusters."""
 
 import csv
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,9 @@ from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.vocabulary.table import Vocabulary
+
+COURSE = 3
+"""Epochs, from which on a curve shows how the training went."""
 
 
 def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> list[tuple[str, str]]:
@@ -33,12 +37,19 @@ def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> li
     ]
 
 
-def describe(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, Any]:
-    """Flow, coverage, training, concept check, versions; pictures are drawn into the folder `drawn`."""
+def describe(
+    inputs: Inputs, counted: flow.Counted, drawn: Path, first: Collection[str] = frozenset()
+) -> dict[str, Any]:
+    """Flow, coverage, training, concept check, versions; pictures are drawn into the folder `drawn`.
+
+    The concepts `first` head the table of neighbours.
+    """
     artifacts, disclosure = inputs.artifacts, counted.disclosure
     metrics = read_json(artifacts["encoder_checkpoint"], "metrics.json")
     coverage = read_json(artifacts["mapped_events"], "coverage.json")
-    drawing.learning_curves(drawn / "learning_curve.png", metrics)
+    curve = len(metrics["epochs"]) >= COURSE
+    if curve:
+        drawing.learning_curves(drawn / "learning_curve.png", metrics)
     overview.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
     concepts_3d = artifacts["concept_embeddings"].file("notes/concepts_3d.png")
     return {
@@ -48,15 +59,16 @@ def describe(inputs: Inputs, counted: flow.Counted, drawn: Path) -> dict[str, An
             diagram.draw("Flow of events", flow.events(counted)),
         ],
         "events_lost": flow.summary(counted),
+        "reconciled": flow.reconciled(counted),
         "rounded": counted.rounded,
         "published": flow.published(counted, metrics),
         "metrics": metrics,
         "coverage": coverage,
         "ladder": list(flow.ladder(coverage, disclosure)),
-        "learning_curve": embedded(drawn / "learning_curve.png"),
+        "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
         "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",
-        "neighbours": _neighbours(artifacts["concept_embeddings"]),
+        "neighbours": _neighbours(artifacts["concept_embeddings"], first),
         "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
@@ -69,18 +81,19 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     counts = inputs.artifacts["patient_embeddings"].counts
     chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
     over = {
-        "all": "all tokens",
-        "types": f"tokens of chosen semantic types ({chosen})",
-        "list": f"tokens of a concept list and its nearest neighbours ({chosen})",
+        "all": "all recorded concepts",
+        "types": f"the recorded concepts of chosen semantic types ({chosen})",
+        "list": f"those recorded concepts that stand on a list or are nearest to one that does ({chosen})",
     }[counts["pooling"]]
     vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
-    told = f"the network's mean over {over}"
+    told = f"the mean of what the network makes of {over}"
     if vectors["profile"]:
-        ages = " and the age at which they were recorded" if vectors["ages"] else ""
+        ages = ", with the age at which they were recorded" if vectors["ages"] else ""
         told += (
-            f" beside the shares of these concepts in the record{ages}, as far as halves of the visits agree on them"
+            f", together with the share that each of them has in the record{ages}; of these shares only what one random half of"
+            " a patient's visits confirms of the other"
         )
-    return f"{told} (preset '{counts['preset']}')"
+    return f"{told} (the set of choices called '{counts['preset']}' in the settings)"
 
 
 def collapse(inputs: Inputs) -> str:
@@ -98,8 +111,8 @@ def collapse(inputs: Inputs) -> str:
     return f"Rank correlation of the distance to the centre of all patients with {told}; 0 is best."
 
 
-def _neighbours(concepts: Artifact) -> list[dict[str, Any]]:
-    """For each concept of interest, the names of its nearest neighbours in both scopes."""
+def _neighbours(concepts: Artifact, first: Collection[str]) -> list[dict[str, Any]]:
+    """For each concept of interest, the names of its nearest neighbours in both scopes; the concepts `first` stand first."""
     found: dict[str, dict[str, Any]] = {}
     with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
@@ -107,4 +120,4 @@ def _neighbours(concepts: Artifact) -> list[dict[str, Any]]:
                 row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}
             )
             entry[row["scope"]].append(row["neighbour_name"])
-    return list(found.values())
+    return [found[concept] for concept in sorted(found, key=lambda concept: concept not in first)]

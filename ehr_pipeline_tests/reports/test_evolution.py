@@ -1,6 +1,7 @@
 """What the page says of change over time: planted moves with their direction, and no small count."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -76,7 +77,9 @@ def test_how_many_were_drawn_is_told_where_some_were_not(tmp_path: Path) -> None
     assert described(tmp_path / "some", flows, not_drawn=700)["drawn"] == "about 490"
 
 
-def test_no_moves_at_all(tmp_path: Path) -> None:
+def test_no_moves_at_all(tmp_path: Path, drawn: list[Any]) -> None:
+    """Without moves their empty map is not drawn either."""
     found = described(tmp_path, [[200, 0, 0], [0, 150, 0], [0, 0, 90]])
     assert found["moves"] == []
     assert found["stayed"] == "about 100 %"
+    assert [axes.get_title() for axes in drawn] == ["Mean place, window after window"]

@@ -73,7 +73,7 @@ def test_every_difference_of_the_events_is_named() -> None:
 def test_a_reason_with_few_rows_cannot_be_reckoned_from_the_others() -> None:
     (first, *_) = flow.events(counted())
     assert dict(first.lost) == {
-        "with a sentinel date, which stands for none": "990",
+        "with a placeholder date (such as 01/01/1900) that stands for a missing one": "990",
         "dated after the extract or without a code": "10",
     }
 
@@ -87,6 +87,27 @@ def test_the_largest_loss_is_told_in_words() -> None:
         raw_records=nothing, mapped_events=nothing, vocabulary=vocabulary, patient_dataset=nothing | {"visits": {}}
     )
     assert flow.summary(none_lost) == told
+
+
+def test_the_two_ways_of_counting_the_cohort_are_reconciled() -> None:
+    told = flow.reconciled(counted())
+    assert "(2,040), of whom 40 are not in the data set" in told
+    assert "(4,900), of whom 2,900 have no such code: both ways 2,000 are left." in told
+    rounded = flow.reconciled(counted(cohort={"rows_in": 2_003, "dropped": {"not_in_patient_dataset": 3}}))
+    assert "of whom <10 are not" in rounded
+    assert "2,003" not in rounded
+    assert "The table begins" not in flow.reconciled(counted(cohort={"dropped": {"not_in_patient_dataset": 0}}))
+
+
+def test_rows_with_codes_without_a_concept_are_told_with_their_kind() -> None:
+    told = "39,000 of 99,000 usable rows of events (39.4 %) have a code without a UMLS concept, and were left out"
+    assert flow.summary_of_codes(counted()) == f"{told}."
+    two = counted(mapped_events={"dropped": {"unmapped_read": 9_000, "unmapped_uk_extension": 30_000, "other": 5}})
+    assert flow.summary_of_codes(two) == f"{told}; above all UK extension codes (30.3 % of the rows)."
+    few = counted(mapped_events={"dropped": {"unmapped_read": 5, "unmapped_uk_extension": 38_995}})
+    assert flow.summary_of_codes(few) == f"{told}.", "the few others would follow from the largest"
+    assert flow.summary_of_codes(counted(mapped_events={"dropped": {"unmapped_read": 5}})) == ""
+    assert flow.summary_of_codes(counted(mapped_events={"dropped": {}})) == ""
 
 
 def test_every_reason_of_the_reader_has_words() -> None:

@@ -68,7 +68,7 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
         r"Of [\d,]+ rows of events, [\d,]+ \([\d.]+ %\) are in the patient data set. The largest loss", words
     )
     assert re.search(r"Visits that a patient has at least\s+3\b", words)
-    assert "sentinel date" in words
+    assert "placeholder date" in words
     assert words.index("These patients are invented.") < words.index("evidence of subgroups")
     assert re.search(r"evidence of subgroups.* \d+ of 8 clusters|in none of the 8 clusters alone", words)
     assert "unstable below 0.60" in words
@@ -91,6 +91,16 @@ def test_pictures_have_names_and_tables_heads(html: str) -> None:
         if len((re.findall('alt="([^"]*)"', picture) or [""])[0]) < 10
     ]
     assert not [table for table in re.findall(r"<table.*?</table>", html, re.DOTALL) if "<th" not in table]
+
+
+def test_p_values_say_when_they_are_bounds_and_what_they_count(html: str, text: Text) -> None:
+    words = " ".join(" ".join(text.words).split())
+    assert "repeated records of one patient count as independent" in words
+    rows = re.findall(r'<td class="n">([^<]*)</td><td class="n">([^<]*)</td><td class="n part">[^<]*</td>', html)
+    shown = {p for row in rows for p in row}
+    assert any(p.endswith(" †") for p in shown), "otherwise this tests nothing"
+    assert not [p for p in shown if p.startswith("<10") and not p.endswith("†") and p != "<10⁻³⁰⁰"]
+    assert not [p for p in shown if (found := re.match("10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", p)) and len(found[1]) > 3]
 
 
 def test_the_page_needs_no_network(text: Text) -> None:
@@ -155,6 +165,7 @@ def test_rows_of_small_counts_betray_nothing() -> None:
     assert (first["one"].patients, first["one"].share, first["one"].lift) == ("40", "50.0 %", "1.00")
     assert second["two"].lift == "–", "the small count outside would follow from it"
     assert second["two"].patients == "about 90"
+    assert (hidden.bounded, first["one"].bounded) == (True, False)
 
 
 def test_a_concept_that_marks_a_cluster_through_a_few_patients_is_not_named() -> None:
@@ -166,7 +177,9 @@ def test_the_few_who_lack_a_concept_are_guarded_too() -> None:
     assert (row.patients, row.share, row.p_patients) == (">70", ">87 %", "<0.001")
 
 
-@pytest.mark.parametrize(("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10⁻⁵⁷"), (-1e5, "10⁻⁴³⁴³⁰")])
+@pytest.mark.parametrize(
+    ("log_p", "shown"), [(0.0, "1.000"), (-3.0, "0.050"), (-130.0, "10⁻⁵⁷"), (-690.0, "10⁻³⁰⁰"), (-1e5, "<10⁻³⁰⁰")]
+)
 def test_p_values_as_text(log_p: float, shown: str) -> None:
     assert cards.p_text(log_p) == shown
 
@@ -217,6 +230,57 @@ def test_a_cohort_without_evidence_is_told_as_such(
     assert "invented" not in html, "real patients, as far as the page knows"
     assert "division 1 (not a finding)" in html
     assert html.index("Show how the cohort was divided nevertheless") < html.index('id="cluster-1"')
+
+
+def rendered(tiny: Pipeline, extract: Path, monkeypatch: pytest.MonkeyPatch, title: str, **changes: object) -> str:
+    """The page of the tiny study with some of its content changed; `changes` are functions of what stood there."""
+    whole = page.render
+
+    def changed(content: dict[str, object]) -> str:
+        return whole(content | {name: change(content[name]) for name, change in changes.items()})  # type: ignore[operator]
+
+    monkeypatch.setattr(page, "render", changed)
+    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": title})
+    return Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
+
+
+def test_cards_without_stability_and_evidence_are_folded(
+    tiny: Pipeline, extract: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = {1: ("unstable", "none"), 2: ("unstable", "weak"), 3: ("stable", "none")}
+
+    def doctored(described: object) -> object:
+        assert isinstance(described, list)
+        for card in described:
+            words, evidence = kinds.get(card["number"], ("stable", "clear"))
+            card |= {"evidence": evidence, "stability": card["stability"] | {"words": words}}
+        return described
+
+    def clear(evidence: object) -> object:
+        assert isinstance(evidence, dict)
+        return evidence | {"verdict": "clear"}
+
+    html = rendered(tiny, extract, monkeypatch, "Folded", clusters=doctored, evidence=clear)
+    folded = re.findall(r'<details class="fold">.*?id="cluster-(\d+)"', html, re.DOTALL)
+    assert folded == ["1"]
+    assert html.count("<details") == html.count("</details>")
+
+
+def test_words_are_explained_and_a_short_training_has_no_curve(html: str, text: Text) -> None:
+    words = " ".join(" ".join(text.words).split())
+    for word in ("Silhouette", "Jaccard coefficient", "UMAP", "Nats", "sif_constant", "Homogeneity", "Kinship"):
+        assert word in words
+    for phrase in (
+        "of whom the encoder learned",
+        "moved by the bias",
+        "which is the one over the other",
+        "sentinel date",
+    ):
+        assert phrase not in words
+    epochs = html.count('alt="Learning curve') + words.count("A learning curve is not drawn")
+    assert epochs == 1
+    assert "concepts from which the patients’ vectors are made" in words
+    assert "A patient can have several of the diseases" in words
 
 
 def test_texts_are_escaped() -> None:

@@ -1,0 +1,65 @@
+"""The concept check in a sentence: beside chance, and honest where it is no more than chance."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports import concept_check, upstream
+from ehr_pipeline.reports.concept_check import Found
+from ehr_pipeline.vocabulary.table import Concept, Vocabulary
+from ehr_pipeline_tests.conftest import unpublished
+
+HEAD = "concept,name,scope,rank,neighbour,neighbour_name,cosine\n"
+TYPES = {"A": ("T1",), "B": ("T1", "T2"), "C": ("T2",), "D": ("T3",), "E": ()}
+VOCABULARY = Vocabulary(
+    tuple(Concept(5 + n, name, name, own, 1, 1) for n, (name, own) in enumerate(TYPES.items())), "x"
+)
+
+
+def check(folder: Path, *pairs: str, only: set[str] | None = None) -> Found | None:
+    rows = [f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in pairs]
+    (folder / "neighbours.csv").write_text(HEAD + "".join(rows) + "A,A,concepts of interest,1,D,D,0.5\n")
+    return concept_check.found(unpublished(folder), VOCABULARY, only)
+
+
+def test_shares_of_one_type_stand_beside_chance(tmp_path: Path) -> None:
+    found = check(tmp_path, "AB", "AD", "DA", "AE")
+    assert found is not None
+    assert (found.concepts, found.share) == (2, 0.25), "half of A's typed neighbours, none of D's"
+    assert found.chance == pytest.approx((1 / 3 + 0) / 2), (
+        "of the three others with a type, one is of A's and none of D's"
+    )
+    own = check(tmp_path, "AB", "AD", "DA", only={"D"})
+    assert own is not None
+    assert (own.concepts, own.share, own.low) == (1, 0.0, float("-inf"))
+    assert check(tmp_path, "AB", only={"Z"}) is None
+
+
+@pytest.mark.parametrize(
+    ("share", "chance", "low", "told"),
+    [
+        (0.14, 0.13, -0.01, "no more than chance"),
+        (0.21, 0.13, 0.02, "more than chance, but not much"),
+        (0.6, 0.2, 0.3, "clearly more than chance"),
+    ],
+)
+def test_the_verdict_is_said(share: float, chance: float, low: float, told: str) -> None:
+    words = concept_check.sentence(Found(130, share, chance, low), Found(5, 0.1, 0.15, float("-inf")))
+    assert told in words
+    assert "of the cohort's own diseases (5; the first rows below), 10 %, and by chance 15 %" in words
+    assert "own diseases" not in concept_check.sentence(Found(130, share, chance, low), None)
+    assert ("not even that can be said" in words) == (low > 0), "the few own diseases are no better than chance"
+    assert "not even" not in concept_check.sentence(Found(130, share, chance, low), Found(5, 0.9, 0.1, 0.5))
+    assert concept_check.sentence(None, None) == ""
+
+
+def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:
+    concepts = tiny.store.current("concept_embeddings")
+    with concepts.file("neighbours.csv").open(newline="") as stream:
+        name_of = {row["concept"]: row["name"] for row in csv.DictReader(stream)}
+    last = list(name_of)[-2:]
+    rows = upstream._neighbours(concepts, set(last))
+    assert [row["name"] for row in rows[:2]] == [name_of[concept] for concept in last]
+    assert len(rows) == len(name_of)

@@ -1,0 +1,50 @@
+"""What the page tells of the cohort's lists of codes."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports import lists
+from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+NAMES = ("cohort", "mapped_events", "patient_embeddings", "vocabulary")
+
+
+@pytest.fixture
+def inputs(tiny: Pipeline) -> Inputs:
+    artifacts = {name: tiny.store.current(name) for name in NAMES}
+    settings: dict[str, Any] = {"cohort": artifacts["cohort"].manifest["settings"]}
+    files = {disease.name: Path(disease.concepts) for disease in tiny.study.embeddings.cohort}
+    return Inputs("tiny", [], artifacts, settings, 0, {}, files)
+
+
+def test_the_codes_of_the_cohorts_diseases_are_among_the_pooled_concepts(inputs: Inputs) -> None:
+    vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
+    own = lists.own(inputs, vocabulary)
+    assert own is not None
+    assert "Psoriasis" in own.names
+    assert 1 <= len(own.names) < own.pooled == inputs.artifacts["patient_embeddings"].counts["selected_concepts"]
+
+
+def test_nothing_is_said_of_a_list_that_is_no_longer_as_it_was(inputs: Inputs, tmp_path: Path) -> None:
+    other = tmp_path / "psoriasis.csv"
+    other.write_text("code,cui,name,source\n1,C1,Another,me\n")
+    changed = replace(inputs, lists={**inputs.lists, "Psoriasis": other})
+    assert lists.own(changed, Vocabulary.read(inputs.artifacts["vocabulary"].path)) is None
+    told = {row.name: row for row in lists.listed(changed, Disclosure(10))}
+    assert told["Psoriasis"].rows == ()
+    assert told["Atopic dermatitis"].rows
+
+
+def test_each_list_is_told_with_its_file_and_codes(inputs: Inputs) -> None:
+    told = {row.name: row for row in lists.listed(inputs, Disclosure(10))}
+    (digest,) = (one["concepts"] for one in inputs.settings["cohort"]["cohort"] if one["name"] == "Psoriasis")
+    row = told["Psoriasis"]
+    assert (row.days, row.codes, row.digest) == (1, "98", digest[:16])
+    assert "9014002 Psoriasis" in row.rows
+    assert {row.events for row in lists.listed(inputs, Disclosure(10**9))} <= {f"<{10**9}", "0"}
