@@ -52,8 +52,8 @@ def test_moves_are_told_with_their_direction(tmp_path: Path) -> None:
     moves = [(move.left, move.entered, move.patients, move.back, move.q) for move in found["moves"]]  # type: ignore[attr-defined]
     assert moves == [(1, 2, "60", "12", "<0.001"), (4, 2, "30", "…", "<0.001")]
     assert cells(found)[0][:3] == ["200", "60", "20"]
-    assert found["stayed"] == "about 76 %"
-    assert found["steps"] == [(0, "about 580", "about 24 %")]
+    assert found["stayed"] == "75–77 %"
+    assert found["steps"] == [(0, "about 580", "23–25 %")]
     assert (tmp_path / "drawn" / "trajectories.png").stat().st_size > 5_000
 
 
@@ -81,5 +81,5 @@ def test_no_moves_at_all(tmp_path: Path, drawn: list[Any]) -> None:
     """Without moves their empty map is not drawn either."""
     found = described(tmp_path, [[200, 0, 0], [0, 150, 0], [0, 0, 90]])
     assert found["moves"] == []
-    assert found["stayed"] == "about 100 %"
+    assert found["stayed"] == ">97 %"
     assert [axes.get_title() for axes in drawn] == ["Mean place, window after window"]
