@@ -29,7 +29,7 @@ BYTES_PER_EVENT = 5.1
 """Of the patient data set (data_scale.py)."""
 RUN_GIGABYTES = 0.93
 """Of all processes of a run with two workers, for 300 million rows; more rows are reckoned to take no more (data_scale.py)."""
-CPU_TOKENS = 1888.0
+CPU_TOKENS = 4925.0
 """Real tokens a second in training, preset `published`, float32, two cores (training.py)."""
 CPU_TOKENS_CORES = 2
 CPU_TOKEN_MFLOP = 26.0

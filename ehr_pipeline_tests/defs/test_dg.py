@@ -16,6 +16,7 @@ def dg(tmp_path: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command of dg in the checkout, with the embedded demo."""
     environment = {name: value for name, value in os.environ.items() if name != "EHR_PIPELINE_SETTINGS"}
     environment |= {"DAGSTER_HOME": str(ROOT), "EHR_STATE_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    environment["VIRTUAL_ENV"] = str(ROOT / ".venv")  # as one that is activated; else dg warns that it is not
     command = [str(Path(sys.executable).parent / "dg"), *words]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
 
