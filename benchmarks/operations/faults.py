@@ -144,9 +144,9 @@ def full(site: Site, source: Path, disk: Path, wanted: dict[str, str]) -> Iterat
         launch(server, "__ASSET_JOB", after)
         wait(lambda: trains(site), server)
         fill(ballast, 0)
-        wait(lambda: not site.is_making("encoder_checkpoint"), server)
+        until(lambda: not site.is_making("encoder_checkpoint"), 300)
+        ballast.unlink()  # without a byte left the server cannot even answer
         yield "full while training", f"{described(statuses(server))}; half made: {len(halves(site))}"
-    ballast.unlink()
     with site.serving() as server:
         time.sleep(5)
         yield "with room again, the next start", described(statuses(server))
