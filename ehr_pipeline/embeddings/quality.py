@@ -20,7 +20,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
 """Patients whose distances are described, and patients that are compared with each other, at most: memory stays bounded."""
-NEIGHBOURS = 15
+NEIGHBOURS, ROUNDING = 15, 5
 CORRELATED = ("age", "concepts", "inverse_frequency")
 """Mean age over the record, tokens in it, and mean log of one over the share of all events of its chosen concepts."""
 
@@ -62,14 +62,16 @@ def measure(
 
 
 def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Spearman's rank correlation of each patient's distance to the centre with some numbers (P,).
+    """Spearman's rank correlation of each patient's distance to the centre with some numbers (P,), and the distance's spread.
 
     Old patients with long records collapse to the centre when vectors are means over many tokens. The distance is that of the
-    vector of length 1 to the mean of all of them.
+    vector of length 1 to the mean of all of them; distances that differ by rounding only are equal. The spread is their standard
+    deviation, as a share of their mean: ranks do not tell whether anybody lies much nearer than others.
     """
     unit = _unit(vectors)
-    distance = np.linalg.norm(unit - unit.mean(0), axis=1)
-    return {name: spearman(distance, values) for name, values in numbers.items()}
+    distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), ROUNDING)
+    spread = float(distance.std() / max(float(distance.mean()), 1e-12))
+    return {name: spearman(distance, values) for name, values in numbers.items()} | {"spread": spread}
 
 
 def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:

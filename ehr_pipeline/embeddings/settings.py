@@ -74,7 +74,7 @@ class VectorSettings:
     smoothing: float = option(
         "Part of each profile that is the whole cohort's, so that what a short record holds by chance counts less (Jelinek & Mercer"
         " 1980).",
-        0.0,
+        0.3,
         ge=0,
         lt=1,
     )
@@ -84,7 +84,7 @@ class VectorSettings:
     )
     ages: bool = option(
         "Whether the profile also tells the mean age at which its concepts were recorded.",
-        False,
+        True,
     )
     reliable: int = option(
         "At most so many directions of the profile stay: those that are found again in the other half of a patient's visits,"
@@ -94,7 +94,7 @@ class VectorSettings:
     )
     encoder_share: float = option(
         "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
-        0.35,
+        0.1,
         ge=0,
         le=1,
     )

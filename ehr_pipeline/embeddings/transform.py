@@ -1,11 +1,11 @@
 """From a patient's chunk vectors and concepts to the final vector. What it needs is learned once from the cohort, and kept.
 
 1. The encoder's vector: attention between chunks, or none, and their mean; scaled to length 1.
-2. The common component goes out: the mean over the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
+2. The common component goes out: the middle of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
 3. The concept profile, its course and its mean age (`embeddings.profile`), in the directions that are found again in the other half
    of the visits (`embeddings.canonical`).
-4. Both are scaled to length 1, centred, scaled again (or short records would lie outside, long ones inside), and stand beside each
-   other, so that the cosine of two patients is the weighted mean of two cosines.
+4. Both are scaled to length 1, centred at their spatial median, scaled again, and stand beside each other, so that the cosine of
+   two patients is the weighted mean of two cosines, and nobody lies nearer to the middle of the cohort than others.
 
 Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
 `transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from ehr_pipeline.embeddings import aggregator, canonical, profile
+from ehr_pipeline.embeddings.median import spatial_median
 from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.encoder.sequences import Shard
@@ -168,7 +169,7 @@ def fit(
     if settings.common_components:
         pooled = [over_chunks(s.whole.chunks, len(s.whole.patients), transform.attention()) for s in samples]
         unit = np.concatenate([unit_length(p.vectors_PD)[p.tokens > 0] for p in pooled])
-        arrays["centre"] = unit.mean(0)
+        arrays["centre"] = spatial_median(unit)
         arrays["common"] = _principal(unit - arrays["centre"], settings.common_components - 1)
     if settings.profile:
         arrays["concepts"] = profile.profiled(occurrences, weights > 0)
@@ -187,10 +188,11 @@ def fit(
         told["reliable"] = _reliability(found)
         if found is not None:
             # Centred as whole records lie: halves are sparser, and long records would all lie to one side of their centre.
-            whole = np.concatenate([transform.profile(s.whole.shard, s.whole.patients) for s in samples])
-            arrays |= {"whole_centre": whole.mean(0), "directions": found.directions}
+            whole = [transform.profile(s.whole.shard, s.whole.patients)[_there(s.whole)] for s in samples]
+            arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
     if settings.profile:
-        arrays["profile_centre"] = np.concatenate([transform.confirmed(s.whole) for s in samples]).mean(0)
+        confirmed = [transform.confirmed(s.whole)[_there(s.whole)] for s in samples]
+        arrays["profile_centre"] = spatial_median(np.concatenate(confirmed))
     return transform, told
 
 
@@ -203,6 +205,11 @@ def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vector
         for side, own in zip(sides, told, strict=True):
             side.append(own[both])
     return np.concatenate(sides[0]), np.concatenate(sides[1])
+
+
+def _there(part: Part) -> NDArray[np.bool_]:
+    """Which patients (P,) have a chosen token: the others have no vector, and no part in the centre."""
+    return np.bincount(part.chunks.patient, minlength=len(part.patients)) > 0
 
 
 def _reliability(found: canonical.Canonical | None) -> dict[str, object]:

@@ -23,6 +23,12 @@ def test_collapse_sees_who_lies_at_the_centre() -> None:
     found = quality.collapse(spread.astype(np.float32), {"age": age, "shoe size": rng.normal(size=500)})
     assert found["age"] < -0.5
     assert abs(found["shoe size"]) < 0.15
+    assert found["spread"] > 0.1
+    on_a_circle = (
+        np.stack([np.cos(np.arange(360.0)), np.sin(np.arange(360.0))], axis=1) * np.linspace(1, 9, 360)[:, None]
+    )
+    found = quality.collapse(on_a_circle.astype(np.float32), {"length": np.linspace(1, 9, 360)})
+    assert found == {"length": pytest.approx(0, abs=0.1), "spread": pytest.approx(0, abs=5e-3)}
 
 
 def test_uniformity_and_alignment_by_hand() -> None:
