@@ -44,9 +44,12 @@ def build(events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], ou
     cohort = pa.concat_tables(parts)
     lists = {disease.name: _list_facts(disease, mapping) for disease in diseases}
     if not cohort.num_rows:
+        there = ", ".join(f"{name} {facts['events']:,}" for name, facts in lists.items())
+        asked = "a concept of the lists on as many days as min_visits asks"
         raise InputError(
-            f"The cohort is empty: {cases:,} patients have a concept of the lists, and none of them is in the patient data set."
-            f" Events of the listed codes in the extract: { {name: facts['events'] for name, facts in lists.items()} }."
+            "The cohort is empty: "
+            + (f"who has {asked} is not in the patient data set." if cases else f"nobody has {asked}.")
+            + f" Events of the listed codes in the extract: {there}."
             " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
         )
     schemas.write(out / "cohort.arrow", cohort)

@@ -39,6 +39,8 @@ class Effect:
     """Share of permutations with an effect at least as large, the one seen included."""
     place: float | None = None
     """Share of the variance that attribute and place on the map have in common (see `on_the_map`)."""
+    why: str = ""
+    """Why nothing can be said, where there is no value."""
 
     @property
     def chance(self) -> bool:
@@ -61,7 +63,7 @@ class Effect:
     def sentence(self) -> str:
         """What the effect means, in plain words."""
         if self.value is None:
-            return f"Nothing can be said of {self.name}: it does not vary in this cohort."
+            return f"Nothing can be said of {self.name}: {self.why}."
         if self.chance:
             return f"The clusters tell no more about {self.name} than chance would."
         if self.measure == "η²":
@@ -87,7 +89,8 @@ def effect(
     value = size(coded, labels)
     place = on_the_map(coded, points, numeric)
     if value is None:
-        return Effect(attribute, measure, None, place=place)
+        why = "it does not vary in this cohort" if len(np.unique(coded)) < 2 else "the clusters are too small for it"
+        return Effect(attribute, measure, None, place=place, why=why if values.astype(str).any() else "it is not given")
     drawn, permuted = [], 1
     for _ in range(RESAMPLES):
         sample = rng.integers(0, len(labels), len(labels))

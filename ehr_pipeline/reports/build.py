@@ -118,6 +118,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "pooling": upstream.pooling(inputs, vocabulary),
         "collapse": upstream.collapse(inputs),
         "vectors": inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"],
+        "confirmed": upstream.confirmed(inputs),
     }
     content["checklist"] = record.checklist(
         {

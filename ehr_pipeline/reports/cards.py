@@ -149,6 +149,7 @@ def describe(
     A disease that its table of concepts tells exactly, by the same name and with the same patients, has the same share in both.
     """
     rows = people.filter(pa.array(member))
+    given = any(people.column("sex").to_pylist())
     size = rows.num_rows
     if disclosure.small(size):
         return {"size": disclosure.show(size), "hidden": True}
@@ -168,7 +169,7 @@ def describe(
         "age": f"{quarters[0]} ({quarters[1]}–{quarters[2]})",
         "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
-        "female": disclosure.share(sexes.count("F"), size),
+        "sex": f"female {disclosure.share(sexes.count('F'), size)}" if given else "sex not given",
         "dominant": next(
             (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
         ),

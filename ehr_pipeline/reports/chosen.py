@@ -1,5 +1,8 @@
 """The settings that a reader asks for first, out of all."""
 
+from dataclasses import asdict
+
+from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
 
@@ -28,7 +31,11 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
             f"preset {encoder['preset']}: {encoder['layers']} layer{'s' if encoder['layers'] > 1 else ''} of width"
             f" {encoder['hidden_size']}, at most {encoder['max_epochs']} epochs, chunks of {encoder['context']} concepts",
         ),
-        ("Patient vectors", f"preset {vectors['preset']}, over {POOLED[vectors['pooling']['select']]}"),
+        (
+            "Patient vectors",
+            f"preset {vectors['preset']}{''.join(f', but {change}' for change in changed(inputs))}, over"
+            f" {POOLED[vectors['pooling']['select']]}",
+        ),
         ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
         (
             "Map (UMAP)",
@@ -38,6 +45,15 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ("Source of the concepts", _source(inputs)),
         ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
         ("Seed of all that is random", str(inputs.seed)),
+    ]
+
+
+def changed(inputs: Inputs) -> list[str]:
+    """What of the vectors' preset was set otherwise, as 'profile = 0'."""
+    own = inputs.artifacts["patient_embeddings"].manifest["settings"]
+    preset = VectorSettings(**EmbeddingsSettings.PRESETS[own["preset"]].get("vectors", {}))
+    return [
+        f"{name} = {own['vectors'][name]}" for name, value in asdict(preset).items() if own["vectors"][name] != value
     ]
 
 

@@ -99,7 +99,7 @@ def patients(counted: Counted) -> list[Step]:
         Step(
             "patients in the data set, from whose records the network learned",
             show(dataset["kept"]),
-            (("without a code of the diseases", show(others)),) if others else (),
+            (("who are no case of the diseases", show(others)),) if others else (),
         ),
         Step("patients in the cohort", show(cohort["kept"]), counted.lost(embedded["dropped"], True)),
         Step("patients in clusters", show(counts["clusters"]["kept"])),

@@ -11,7 +11,7 @@ IN_WORDS = {
     "sentinel_date": "with a placeholder date (such as 01/01/1900) that stands for a missing one",
     "future_date": "dated after the extract",
     "before_birth": "dated before birth",
-    "unknown_patient": "of patients without a patient row",
+    "unknown_patient": "of patients without a usable patient row",
     "wrong_number_of_fields": "with a wrong number of fields",
     "unmapped_uk_extension": "UK extension codes without a UMLS concept",
     "unmapped_other_extension": "codes of other extensions without a UMLS concept",

@@ -8,9 +8,12 @@ from typing import Any
 from ehr_pipeline import drawing, overview
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports import diagram, flow
+from ehr_pipeline.reports.chosen import changed
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.vocabulary.table import Vocabulary
 
+EQUAL = 1e-3
+"""Distances that vary by a smaller share of their mean are equal."""
 COURSE = 3
 """Epochs, from which on a curve shows how the training went."""
 
@@ -89,11 +92,16 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     told = f"the mean of what the network makes of {over}"
     if vectors["profile"]:
         ages = ", with the age at which they were recorded" if vectors["ages"] else ""
-        told += (
-            f", together with the share that each of them has in the record{ages}; of these shares only what one random half of"
-            " a patient's visits confirms of the other"
-        )
-    return f"{told} (the set of choices called '{counts['preset']}' in the settings)"
+        told += f", together with the share that each of them has in the record{ages}"
+        if confirmed(inputs):
+            told += "; of these shares only what one random half of a patient's visits confirms of the other"
+    otherwise = ", some of them changed" if changed(inputs) else ""
+    return f"{told} (the set of choices called '{counts['preset']}' in the settings{otherwise})"
+
+
+def confirmed(inputs: Inputs) -> bool:
+    """Whether the concept profile holds only what halves of the visits confirm: too few patients leave it as it is."""
+    return bool(inputs.artifacts["patient_embeddings"].counts.get("reliable", {}).get("directions"))
 
 
 def collapse(inputs: Inputs) -> str:
@@ -108,6 +116,12 @@ def collapse(inputs: Inputs) -> str:
             ("inverse_frequency", "rarity of concepts"),
         )
     )
+    if now["spread"] < EQUAL:
+        return (
+            "No: they are centred so that all patients lie at the same distance from the middle. (That of the published vectors"
+            f" varies by {published['spread']:.1%}, with rank correlations of"
+            f" {published['age']:+.2f} with age and {published['concepts']:+.2f} with the number of concepts.)"
+        )
     return (
         f"Rank correlation of the distance to the centre of all patients with {told}; 0 is best. That distance varies by"
         f" {now['spread']:.1%} of its mean (published vectors: {published['spread']:.1%})."

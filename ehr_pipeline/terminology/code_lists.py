@@ -25,7 +25,8 @@ def read(path: Path) -> list[ListedConcept]:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             rows = list(csv.reader(stream))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this concept list cannot be read: {error}") from None
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InputError(f"{path}: this concept list cannot be read: {why}.") from None
     header = [name.strip().lower() for name in rows[0]] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:

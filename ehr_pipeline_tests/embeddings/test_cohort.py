@@ -62,7 +62,7 @@ def test_enough_different_days_make_a_case(tmp_path: Path) -> None:
 def test_an_empty_cohort_is_told(tmp_path: Path) -> None:
     diseases = (Disease(name="Psoriasis", concepts=concept_list(tmp_path, "p", f"{PSORIASIS},")),)
     with pytest.raises(
-        InputError, match=r"The cohort is empty: 0 patients have a concept of the lists.*\{'Psoriasis': 7\}"
+        InputError, match=r"The cohort is empty: nobody has a concept of the lists.*in the extract: Psoriasis 7\."
     ):
         made(tmp_path, [("0", 9, "other")], diseases)
 

@@ -98,3 +98,12 @@ def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
     assert "age at the last visit" in first
     assert "habits" not in first
     assert "habits of recording" in second
+
+
+def test_why_nothing_can_be_said() -> None:
+    def told(values: list[str], labels: list[int]) -> str:
+        return effect("sex", np.array(values), np.array(labels), POINTS[: len(values)], seed=0).sentence
+
+    assert told([""] * 6, [0, 0, 0, 1, 1, 1]).endswith("it is not given.")
+    assert told(["F"] * 6, [0, 0, 0, 1, 1, 1]).endswith("it does not vary in this cohort.")
+    assert told(["F", "M", "F", "M"], [0, 1, 2, 3]).endswith("the clusters are too small for it.")

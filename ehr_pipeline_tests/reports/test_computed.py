@@ -1,13 +1,14 @@
 """What the page tells of versions and years."""
 
 import platform
+from dataclasses import replace
 from importlib import metadata
 
 import numpy as np
 
 from ehr_pipeline import schemas
 from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reports import chosen, computed
+from ehr_pipeline.reports import chosen, computed, upstream
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs
 
@@ -40,3 +41,23 @@ def test_a_release_that_the_mapping_does_not_know_is_told_as_such(tiny: Pipeline
     assert "not told by the mapping table" in chosen._source(inputs)
     other = {"mapped_events": settings["mapped_events"] | {"source": "without a version"}}
     assert "not told" not in chosen._source(Inputs("tiny", [], {"mapped_events": artifact}, other, 0, {}))
+
+
+def test_what_was_changed_of_a_preset_is_told(tiny: Pipeline) -> None:
+    embeddings = tiny.store.current("patient_embeddings")
+    own = embeddings.manifest["settings"]
+    assert chosen.changed(Inputs("tiny", [], {"patient_embeddings": embeddings}, {}, 0, {})) == []
+    manifest = embeddings.manifest | {"settings": own | {"vectors": own["vectors"] | {"profile": 0, "ages": False}}}
+    changed = replace(embeddings, manifest=manifest)
+    inputs = Inputs("tiny", [], {"patient_embeddings": changed}, {}, 0, {})
+    assert chosen.changed(inputs) == ["profile = 0", "ages = False"]
+
+
+def test_equal_distances_are_no_collapse(tiny: Pipeline) -> None:
+    embeddings = tiny.store.current("patient_embeddings")
+    assert "at the same distance" in upstream.collapse(Inputs("", [], {"patient_embeddings": embeddings}, {}, 0, {}))
+    quality = embeddings.counts["quality"] | {"collapse": embeddings.counts["quality"]["collapse"] | {"spread": 0.1}}
+    other = replace(embeddings, manifest=embeddings.manifest | {"counts": embeddings.counts | {"quality": quality}})
+    told = upstream.collapse(Inputs("", [], {"patient_embeddings": other}, {}, 0, {}))
+    assert told.startswith("Rank correlation")
+    assert "varies by 10.0%" in told
