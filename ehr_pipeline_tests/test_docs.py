@@ -147,3 +147,20 @@ def test_figures_of_the_readme_are_those_that_were_measured() -> None:
     assert seconds
     for figure in (*(figure for row in rows if row for figure in row.groups()), f"{seconds[1]} s"):
         assert figure in README
+
+
+def test_figures_of_subtle_groups_in_the_readme_are_those_that_were_measured() -> None:
+    results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
+    table = results.split("## Embedding presets")[1].split("Adjusted Rand index:")[1].split("\n\n")[1].splitlines()
+    rows = {
+        row.split("|")[1].strip(): [cell.strip() for cell in row.split("|")[2:-1]] for row in table[:20] if "|" in row
+    }
+    for kind in ("order", "age", "synonyms"):
+        place = rows["vectors"].index(f"subtle 1: {kind}")
+        found = [rows[name][place].replace("-0.00", "0.00") for name in ("recommended", "published", "baseline")]
+        told = next(
+            line
+            for line in README.splitlines()
+            if line.endswith("|") and kind.replace("synonyms", "synonymous") in line and "†" in line
+        )
+        assert re.findall(r"\d\.\d{3}", told) == found
