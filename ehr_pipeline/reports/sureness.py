@@ -17,13 +17,20 @@ STABILITY = {
     "doubtful": "other samples find it in part: which patients belong to it is open",
     "unstable": "other samples of patients do not find it",
 }
+IN_PART, FOUND_IN_PART = 0.3, "other samples of patients find only a part of it"
+"""The Jaccard coefficient from which on an unstable cluster is not quite lost, and what is said of it then."""
+AS_GOOD = 0.01
+"""Adjusted Rand indices that differ by less are about the same."""
 
 
 def stability(found: dict[str, Any]) -> str:
     """The stability of a cluster (`trust.json`) as a sentence; empty where it was not tested."""
     if found["jaccard"] is None:
         return ""
-    return f"{found['words'].capitalize()} ({found['jaccard']:.2f}): {STABILITY[found['words']]}."
+    told = STABILITY[found["words"]]
+    if found["words"] == "unstable" and found["jaccard"] >= IN_PART:
+        told = FOUND_IN_PART
+    return f"{found['words'].capitalize()} ({found['jaccard']:.2f}): {told}."
 
 
 @dataclass(frozen=True)
@@ -94,8 +101,8 @@ SHORT = {
     ),
     "weak": ("has weak evidence only", "have weak evidence only"),
     "clear": (
-        "is not found again by other samples of the patients",
-        "are not found again by other samples of the patients",
+        "is not the same in other samples of the patients",
+        "are not the same in other samples of the patients",
     ),
     "too few": ("is too small to tell", "are too small to tell"),
 }
@@ -154,5 +161,7 @@ def how_many(clusters: Artifact, asked: int) -> str:
     told = f"{asked} clusters were asked for. Among {min(agreement)} to {max(agreement)}, random halves of the patients"
     if best == asked:
         return f"{told} agree best on {asked} as well (adjusted Rand index {agreement[best]:.2f})."
-    own = f", and {agreement[asked]:.2f} with {asked}" if asked in agreement else ""
-    return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{own})."
+    most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
+    alike = f"; on up to {most} about as well" if most > best else ""
+    own = f"; {agreement[asked]:.2f} with {asked}" if asked in agreement and asked != most else ""
+    return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{alike}{own})."

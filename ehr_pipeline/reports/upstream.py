@@ -92,7 +92,8 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     told = f"the mean of what the network makes of {over}"
     if vectors["profile"]:
         ages = ", with the age at which they were recorded" if vectors["ages"] else ""
-        told += f", together with the share that each of them has in the record{ages}"
+        share = f"{100 * vectors['encoder_share']:.0f} %"
+        told += f" (it decides {share} of how far two patients lie apart), and the share that each of them has in the record{ages}"
         if confirmed(inputs):
             told += "; of these shares only what one random half of a patient's visits confirms of the other"
     otherwise = ", some of them changed" if changed(inputs) else ""

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reports import sureness
+from ehr_pipeline.reports import build, sureness
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -23,8 +23,12 @@ def clusters(folder: Path, agreement: dict[int, str]) -> Artifact:
 @pytest.mark.parametrize(
     ("agreement", "told"),
     [
-        ({2: "0.5", 10: "0.989", 20: "0.845"}, "agree best on 10 (adjusted Rand index 0.99, and 0.84 with 20)."),
+        ({2: "0.5", 10: "0.989", 20: "0.845"}, "agree best on 10 (adjusted Rand index 0.99; 0.84 with 20)."),
         ({2: "0.5", 20: "0.845"}, "agree best on 20 as well (adjusted Rand index 0.84)."),
+        (
+            {3: "0.992", 10: "0.989", 20: "0.75"},
+            "agree best on 3 (adjusted Rand index 0.99; on up to 10 about as well; 0.75 with 20).",
+        ),
         ({2: "0.5", 3: "0.7"}, "agree best on 3 (adjusted Rand index 0.70)."),
     ],
 )
@@ -32,7 +36,7 @@ def test_the_number_that_halves_agree_on_stands_beside_the_one_asked_for(
     tmp_path: Path, agreement: dict[int, str], told: str
 ) -> None:
     words = sureness.how_many(clusters(tmp_path, agreement), 20)
-    assert words.startswith("20 clusters were asked for. Among 2 to ")
+    assert words.startswith(f"20 clusters were asked for. Among {min(agreement)} to ")
     assert words.endswith(told)
 
 
@@ -42,9 +46,10 @@ def test_nothing_is_told_of_what_was_not_examined(tmp_path: Path) -> None:
 
 
 def test_stability_in_words() -> None:
-    assert sureness.stability({"jaccard": 0.5, "words": "unstable"}) == (
-        "Unstable (0.50): other samples of patients do not find it."
+    assert sureness.stability({"jaccard": 0.1, "words": "unstable"}) == (
+        "Unstable (0.10): other samples of patients do not find it."
     )
+    assert "find only a part of it" in sureness.stability({"jaccard": 0.58, "words": "unstable"})
 
 
 @pytest.mark.parametrize(
@@ -111,9 +116,16 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
     assert (good.usable, good.share, good.others, good.colour) == (3, "100.0 %", "", "clear")
     doubtful = sureness.standing([card("clear", "doubtful"), card("weak", "stable")], [100, 100], RULE)
     assert doubtful.usable == 0
-    assert doubtful.others == "1 has weak evidence only; 1 is not found again by other samples of the patients"
+    assert doubtful.others == "1 has weak evidence only; 1 is not the same in other samples of the patients"
 
 
 def test_the_limits_of_stability_are_those_of_the_settings() -> None:
     assert sureness.limits(0.6).startswith("stable from 0.75, unstable below 0.60, doubtful between")
     assert sureness.limits(0.8).startswith("stable from 0.80, unstable below 0.80")
+
+
+def test_methods_that_are_clearly_steadier_are_named() -> None:
+    found = {"spectral": "0.48", "kmeans": "0.741", "agglomerative": "0.55", "baseline": "0.67", "hdbscan": ""}
+    rows = [{"method": name, "stability": value} for name, value in found.items()]
+    assert build.steadier(rows, "spectral") == [("kmeans", "0.74")]
+    assert build.steadier(rows, "kmeans") == []
