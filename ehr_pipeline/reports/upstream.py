@@ -9,6 +9,7 @@ from ehr_pipeline import drawing, overview
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.chosen import changed
+from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -71,7 +72,7 @@ def describe(
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
         "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",
-        "neighbours": _neighbours(artifacts["concept_embeddings"], first),
+        "neighbours": _neighbours(artifacts["concept_embeddings"], first, _of_few(artifacts["vocabulary"], disclosure)),
         "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
@@ -129,11 +130,19 @@ def collapse(inputs: Inputs) -> str:
     )
 
 
-def _neighbours(concepts: Artifact, first: Collection[str]) -> list[dict[str, Any]]:
+def _of_few(vocabulary: Artifact, disclosure: Disclosure) -> set[str]:
+    """The concepts that so few patients have that the page does not name them: thirty days can be one patient's."""
+    concepts = Vocabulary.read(vocabulary.path).concepts
+    return {concept.concept for concept in concepts if disclosure.small(concept.patients)}
+
+
+def _neighbours(concepts: Artifact, first: Collection[str], unnamed: Collection[str]) -> list[dict[str, Any]]:
     """For each concept of interest, the names of its nearest neighbours in both scopes; the concepts `first` stand first."""
     found: dict[str, dict[str, Any]] = {}
     with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
+            if row["concept"] in unnamed or row["neighbour"] in unnamed:
+                continue
             entry = found.setdefault(
                 row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}
             )

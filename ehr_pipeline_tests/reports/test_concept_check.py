@@ -8,6 +8,7 @@ import pytest
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import concept_check, upstream
 from ehr_pipeline.reports.concept_check import Found
+from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -60,6 +61,18 @@ def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:
     with concepts.file("neighbours.csv").open(newline="") as stream:
         name_of = {row["concept"]: row["name"] for row in csv.DictReader(stream)}
     last = list(name_of)[-2:]
-    rows = upstream._neighbours(concepts, set(last))
+    rows = upstream._neighbours(concepts, set(last), ())
     assert [row["name"] for row in rows[:2]] == [name_of[concept] for concept in last]
     assert len(rows) == len(name_of)
+
+
+def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) -> None:
+    (tmp_path / "neighbours.csv").write_text(
+        HEAD + "".join(f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in ("AB", "AC", "CA"))
+    )
+    (row,) = upstream._neighbours(unpublished(tmp_path), (), {"C"})
+    assert (row["name"], row["whole vocabulary"]) == ("A", ["B"])
+    vocabulary = tiny.store.current("vocabulary")
+    few = upstream._of_few(vocabulary, Disclosure(10**6))
+    assert few == {concept.concept for concept in Vocabulary.read(vocabulary.path).concepts if concept.patients}
+    assert upstream._of_few(vocabulary, Disclosure(1)) == set()
