@@ -214,9 +214,10 @@ class Rank:
         """An address and a free port at which all processes find each other."""
         import ray
 
+        util: Any = ray.util  # without types where Ray is installed, unknown where it is not
         with socket.socket() as free:
             free.bind(("", 0))
-            return ray.util.get_node_ip_address(), free.getsockname()[1]
+            return util.get_node_ip_address(), free.getsockname()[1]
 
     def run(self, module: str, job: str, environment: dict[str, str]) -> tuple[int, str]:
         """Run `module.run(job)`, and say how it ended."""
