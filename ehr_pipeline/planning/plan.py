@@ -114,7 +114,7 @@ def plan(
             embedding[name] = embedded / (3 * rate_of_all) if rate_of_all else None
         else:
             training[name] = passes * shape / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
-            embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS * cores * speed)
+            embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES * cores * speed)
     needs.append(Need("encoder_checkpoint", training, 1, rates.TRAINING_GIGABYTES, used))
     members = COHORT_SHARE * patients
     vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
@@ -194,8 +194,9 @@ def _assumptions(
             else "no GPU was measured: run benchmarks/gpu_training.py on one of yours, and give its tokens a second as --gpu-tokens"
         )
     yield (
-        f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves; {rates.EMBEDDED_TOKENS:,.0f} tokens/s"
-        " of a core (embedding.py), a third of the work of training on a GPU"
+        f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves;"
+        f" {rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES:,.0f} tokens/s of a core (embedding.py),"
+        " a third of the work of training on a GPU"
     )
     yield (
         f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients"

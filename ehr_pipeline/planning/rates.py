@@ -36,8 +36,9 @@ CPU_TOKEN_MFLOP = 26.0
 """Of a real token of that training, forward and backward; other shapes are reckoned by it (training.py)."""
 TRAINING_GIGABYTES = 1.73
 """Memory of a process that trains the preset `published` on a CPU (training_memory.py)."""
-EMBEDDED_TOKENS = 10775.0
-"""Tokens a second of one core, preset `published` (embedding.py)."""
+EMBEDDED_TOKENS = 22466.0
+"""Real tokens a second that are embedded, preset `published`, float32, two cores (embedding.py)."""
+EMBEDDED_CORES = 2
 CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
 """Of clustering so many patients on so many cores (clustering.py)."""
 # The share of a stage that one process does alone, when two workers do the rest; and the seconds to send a piece of work
