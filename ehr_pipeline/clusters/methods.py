@@ -15,8 +15,8 @@ from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.errors import UserError
 
-SAME = 5
-"""Decimals in which two vectors of length 1 must differ: what is beyond is rounding."""
+DECIMALS = 5
+"""Of vectors of length 1: what is beyond is rounding, and makes no two patients different."""
 FEW = " These are too few for any division: widen the cohort (more codes or diseases under [[embeddings.cohort]], more extracts)."
 
 Labels = NDArray[np.int64]
@@ -106,8 +106,8 @@ def checked(vectors: Vectors, n: int) -> Vectors:
             " patient_embeddings: the encoder may have diverged (lower encoder.learning_rate)."
         )
     unit = unit_length(vectors)
-    kinds = len(np.unique(np.round(unit[: 100 * n], SAME), axis=0))
-    kinds = kinds if kinds >= n else len(np.unique(np.round(unit, SAME), axis=0))
+    kinds = len(np.unique(np.round(unit[: 100 * n], DECIMALS), axis=0))
+    kinds = kinds if kinds >= n else len(np.unique(np.round(unit, DECIMALS), axis=0))
     if kinds < n:
         raise UserError(
             f"The {len(vectors)} patients have only {kinds} different vectors, which cannot be divided into {n} clusters."

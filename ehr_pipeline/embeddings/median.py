@@ -9,7 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
-STEPS, NEAR, ALIKE = 200, 1e-7, 1e-3
+STEPS, NEAR = 200, 1e-7
+ON_A_POINT = 1e-3
+"""A centre that is nearer to a point than that falls on it."""
 
 
 def spatial_median(points: Vectors) -> Vectors:
@@ -23,7 +25,7 @@ def spatial_median(points: Vectors) -> Vectors:
     centre = mean
     for _ in range(STEPS):
         distance = np.linalg.norm(given - centre, axis=1)
-        if (distance < ALIKE).any():
+        if (distance < ON_A_POINT).any():
             centre = mean
             break
         weights = 1 / distance

@@ -20,7 +20,9 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
 """Patients whose distances are described, and patients that are compared with each other, at most: memory stays bounded."""
-NEIGHBOURS, ROUNDING = 15, 5
+NEIGHBOURS = 15
+DECIMALS = 5
+"""Of distances of vectors of length 1: what is beyond is rounding."""
 CORRELATED = ("age", "concepts", "inverse_frequency")
 """Mean age over the record, tokens in it, and mean log of one over the share of all events of its chosen concepts."""
 
@@ -69,7 +71,7 @@ def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, fl
     deviation, as a share of their mean: ranks do not tell whether anybody lies much nearer than others.
     """
     unit = _unit(vectors)
-    distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), ROUNDING)
+    distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), DECIMALS)
     spread = float(distance.std() / max(float(distance.mean()), 1e-12))
     return {name: spearman(distance, values) for name, values in numbers.items()} | {"spread": spread}
 

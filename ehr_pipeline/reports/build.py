@@ -48,8 +48,6 @@ from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 AUDITED = ("age", "concepts", "sex", "disease")
-CLEARLY = 0.1
-"""By so much must another method's stability (mean Jaccard coefficient) be higher to be spoken of."""
 
 
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
@@ -82,6 +80,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "evidence": evidence,
         "effects": effects,
         "warnings": audit.warnings(effects),
+        "bands": audit.BANDS,
         "mirrored": _mirrored(effects),
         "clusters": described,
         "alike": likeness.alike_of_one_disease(described),
@@ -104,12 +103,12 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             inputs, counted, standing.usable if evidence["verdict"] in ("clear", "weak") else None
         ),
         "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
-        **upstream.describe(inputs, counted, drawn, own_diseases.listed if own_diseases else frozenset()),
+        **upstream.describe(inputs, counted, drawn, vocabulary, own_diseases.listed if own_diseases else frozenset()),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
         "comparison": (comparison := _comparison(inputs.artifacts["clusters"], disclosure)),
-        "steadier": steadier(comparison, inputs.settings["clusters"]["method"]),
+        "steadier": sureness.steadier(comparison, inputs.settings["clusters"]["method"]),
         "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
         "tried": _tried(inputs.artifacts["clusters"], len(numbers), drawn),
         "computed": computed.versions(),
@@ -267,10 +266,3 @@ def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, st
         rows = list(csv.DictReader(stream))
     counted = ("smallest", "largest", "unassigned")
     return [row | {name: disclosure.show(int(row[name])) for name in counted} for row in rows]
-
-
-def steadier(comparison: list[dict[str, str]], method: str) -> list[tuple[str, str]]:
-    """Methods whose clusters other samples find again clearly better than those of the page, which `method` made, and how well."""
-    found = {row["method"]: float(row["stability"]) for row in comparison if row["stability"]}
-    own = found.get(method, 1.0)
-    return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.reports.disclosure import Disclosure
@@ -149,7 +150,6 @@ def describe(
     A disease that its table of concepts tells exactly, by the same name and with the same patients, has the same share in both.
     """
     rows = people.filter(pa.array(member))
-    given = any(people.column("sex").to_pylist())
     size = rows.num_rows
     if disclosure.small(size):
         return {"size": disclosure.show(size), "hidden": True}
@@ -169,12 +169,17 @@ def describe(
         "age": f"{quarters[0]} ({quarters[1]}–{quarters[2]})",
         "ages": disclosure.shares(by_age, size),
         "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
-        "sex": f"female {disclosure.share(sexes.count('F'), size)}" if given else "sex not given",
+        "sex": f"female {disclosure.share(sexes.count('F'), size)}" if _sex_is_given(people) else "sex not given",
         "dominant": next(
             (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
         ),
         "diseases": disclosure.composition(ordered, size, _told_exactly(table)),
     }
+
+
+def _sex_is_given(people: pa.Table) -> bool:
+    """Whether anybody's sex is known: then who has none counts as not female."""
+    return bool(pc.any(pc.not_equal(people.column("sex"), "")).as_py())
 
 
 def _told_exactly(table: list[ConceptRow]) -> dict[str, int]:

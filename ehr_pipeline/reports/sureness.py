@@ -19,6 +19,8 @@ STABILITY = {
 }
 IN_PART, FOUND_IN_PART = 0.3, "other samples of patients find only a part of it"
 """The Jaccard coefficient from which on an unstable cluster is not quite lost, and what is said of it then."""
+CLEARLY = 0.1
+"""By so much must another method's stability (mean Jaccard coefficient) be higher to be spoken of."""
 AS_GOOD = 0.01
 """Adjusted Rand indices that differ by less are about the same."""
 
@@ -165,3 +167,10 @@ def how_many(clusters: Artifact, asked: int) -> str:
     alike = f"; on up to {most} about as well" if most > best else ""
     own = f"; {agreement[asked]:.2f} with {asked}" if asked in agreement and asked != most else ""
     return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{alike}{own})."
+
+
+def steadier(comparison: list[dict[str, str]], method: str) -> list[tuple[str, str]]:
+    """Methods whose clusters other samples find again clearly better than those of the page, which `method` made, and how well."""
+    found = {row["method"]: float(row["stability"]) for row in comparison if row["stability"]}
+    own = found.get(method, 1.0)
+    return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]

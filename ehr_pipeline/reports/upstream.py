@@ -42,7 +42,7 @@ def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> li
 
 
 def describe(
-    inputs: Inputs, counted: flow.Counted, drawn: Path, first: Collection[str] = frozenset()
+    inputs: Inputs, counted: flow.Counted, drawn: Path, vocabulary: Vocabulary, first: Collection[str] = frozenset()
 ) -> dict[str, Any]:
     """Flow, coverage, training, concept check, versions; pictures are drawn into the folder `drawn`.
 
@@ -72,7 +72,7 @@ def describe(
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
         "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",
-        "neighbours": _neighbours(artifacts["concept_embeddings"], first, _of_few(artifacts["vocabulary"], disclosure)),
+        "neighbours": _neighbours(artifacts["concept_embeddings"], first, _of_few(vocabulary, disclosure)),
         "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
@@ -110,6 +110,12 @@ def collapse(inputs: Inputs) -> str:
     """How far a patient's place tells only of age and of the length of the record, beside the published vectors."""
     quality = inputs.artifacts["patient_embeddings"].counts["quality"]
     now, published = quality["collapse"], quality["collapse_published"]
+    if now["spread"] < EQUAL:
+        return (
+            "No: they are centred so that all patients lie at the same distance from the middle. (That of the published vectors"
+            f" varies by {published['spread']:.1%}, with rank correlations of"
+            f" {published['age']:+.2f} with age and {published['concepts']:+.2f} with the number of concepts.)"
+        )
     told = "; ".join(
         f"{words} {now[name]:+.2f} (published vectors: {published[name]:+.2f})"
         for name, words in (
@@ -118,22 +124,15 @@ def collapse(inputs: Inputs) -> str:
             ("inverse_frequency", "rarity of concepts"),
         )
     )
-    if now["spread"] < EQUAL:
-        return (
-            "No: they are centred so that all patients lie at the same distance from the middle. (That of the published vectors"
-            f" varies by {published['spread']:.1%}, with rank correlations of"
-            f" {published['age']:+.2f} with age and {published['concepts']:+.2f} with the number of concepts.)"
-        )
     return (
         f"Rank correlation of the distance to the centre of all patients with {told}; 0 is best. That distance varies by"
         f" {now['spread']:.1%} of its mean (published vectors: {published['spread']:.1%})."
     )
 
 
-def _of_few(vocabulary: Artifact, disclosure: Disclosure) -> set[str]:
+def _of_few(vocabulary: Vocabulary, disclosure: Disclosure) -> set[str]:
     """The concepts that so few patients have that the page does not name them: thirty days can be one patient's."""
-    concepts = Vocabulary.read(vocabulary.path).concepts
-    return {concept.concept for concept in concepts if disclosure.small(concept.patients)}
+    return {concept.concept for concept in vocabulary.concepts if disclosure.small(concept.patients)}
 
 
 def _neighbours(concepts: Artifact, first: Collection[str], unnamed: Collection[str]) -> list[dict[str, Any]]:

@@ -72,7 +72,7 @@ def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) 
     )
     (row,) = upstream._neighbours(unpublished(tmp_path), (), {"C"})
     assert (row["name"], row["whole vocabulary"]) == ("A", ["B"])
-    vocabulary = tiny.store.current("vocabulary")
+    vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
     few = upstream._of_few(vocabulary, Disclosure(10**6))
-    assert few == {concept.concept for concept in Vocabulary.read(vocabulary.path).concepts if concept.patients}
+    assert few == {concept.concept for concept in vocabulary.concepts if concept.patients}
     assert upstream._of_few(vocabulary, Disclosure(1)) == set()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reports import build, sureness
+from ehr_pipeline.reports import sureness
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -127,5 +127,5 @@ def test_the_limits_of_stability_are_those_of_the_settings() -> None:
 def test_methods_that_are_clearly_steadier_are_named() -> None:
     found = {"spectral": "0.48", "kmeans": "0.741", "agglomerative": "0.55", "baseline": "0.67", "hdbscan": ""}
     rows = [{"method": name, "stability": value} for name, value in found.items()]
-    assert build.steadier(rows, "spectral") == [("kmeans", "0.74")]
-    assert build.steadier(rows, "kmeans") == []
+    assert sureness.steadier(rows, "spectral") == [("kmeans", "0.74")]
+    assert sureness.steadier(rows, "kmeans") == []
