@@ -8,10 +8,8 @@ the scheduler is in it but what the tests set; of the image, that pods can impor
 installs.
 """
 
-import importlib.metadata
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -20,18 +18,15 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from packaging.requirements import Requirement
+from ehr_pipeline_tests.engines.kubernetes_image import ROOT, slim
+from ehr_pipeline_tests.engines.kubernetes_objects import IMAGE, Job, Pod
 
-ROOT = Path(__file__).parents[2]
 NAMESPACE = "research"
-IMAGE = "registry.example/ehr-worker:1"
 VERSION = "1.31"  # of the schema
 KUBECONFIG = """
 apiVersion: v1
@@ -40,20 +35,6 @@ current-context: here
 contexts: [{{name: here, context: {{cluster: here, user: me, namespace: {namespace}}}}}]
 clusters: [{{name: here, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
 users: [{{name: me, user: {{token: "not a secret"}}}}]
-"""
-
-
-ONLY = """
-import sys
-ABSENT = set({absent!r})
-class Image:
-    def __init__(self, found):
-        self.found = found
-    def __getattr__(self, name):
-        return getattr(self.found, name)
-    def find_spec(self, name, path=None, target=None):
-        return None if name.split(".")[0] in ABSENT else self.found.find_spec(name, path, target)
-sys.meta_path[:] = [Image(found) for found in sys.meta_path]
 """
 
 
@@ -67,117 +48,12 @@ socket.getaddrinfo = asked
 """
 
 
-def of_image() -> list[str]:
-    """The distributions that the recipe of the workers' image installs by name."""
-    lines = (ROOT / "deploy/worker.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-@cache
-def absent() -> list[str]:
-    """The modules that are here, but not in the workers' image."""
-    held: set[str] = set()
-    waiting = of_image()
-    while waiting:
-        name = re.sub("[-_.]+", "-", waiting.pop()).lower()
-        if name not in held:
-            held.add(name)
-            try:
-                needed = [Requirement(text) for text in importlib.metadata.requires(name) or []]
-            except importlib.metadata.PackageNotFoundError:
-                continue  # for another system
-            waiting += [each.name for each in needed if each.marker is None or each.marker.evaluate({"extra": ""})]
-    here = importlib.metadata.packages_distributions()
-    hidden = {
-        module for module, names in here.items() if not held & {re.sub("[-_.]+", "-", name).lower() for name in names}
-    }
-    return sorted(hidden - {"ehr_pipeline"})
-
-
-def slim(folder: Path) -> Path:
-    """A folder for PYTHONPATH that hides all that the workers' image does not hold."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sitecustomize.py").write_text(ONLY.format(absent=absent()))
-    return folder
-
-
 class Refused(Exception):
     """An answer that is an error."""
 
     def __init__(self, status: int, message: str):
         self.status = status
         super().__init__(message)
-
-
-@dataclass
-class Pod:
-    """A process."""
-
-    name: str
-    index: int
-    log: Path
-    address: str
-    process: "subprocess.Popen[bytes] | None" = None
-    waits: str = ""
-    disrupted: bool = False
-    judged: bool = False
-
-    @property
-    def code(self) -> int | None:
-        """The exit code of its container."""
-        found = self.process.poll() if self.process else None
-        return found if found is None or found >= 0 else 128 - found
-
-    @property
-    def phase(self) -> str:
-        if self.process is None:
-            return "Pending"
-        return {None: "Running", 0: "Succeeded"}.get(self.code, "Failed")
-
-    def end(self, sign: int) -> None:
-        if self.process and self.process.poll() is None:
-            os.killpg(self.process.pid, sign)
-
-    def told(self, job: str) -> dict[str, Any]:
-        """As the API tells it."""
-        state: dict[str, Any] = {"running": {}}
-        conditions = []
-        if self.process is None and self.waits.startswith("Err"):
-            state = {"waiting": {"reason": self.waits, "message": "no such image"}}
-        elif self.process is None:
-            conditions = [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": self.waits}]
-        elif self.code is not None:
-            reason = "Completed" if self.code == 0 else "Error"
-            state = {"terminated": {"exitCode": self.code, "reason": reason}}
-        container = {"name": "work", "image": IMAGE, "imageID": "", "ready": False, "restartCount": 0, "state": state}
-        return {
-            "metadata": {"name": self.name, "labels": {"batch.kubernetes.io/job-name": job}},
-            "spec": {"containers": [{"name": "work"}]},
-            "status": {"phase": self.phase, "conditions": conditions, "containerStatuses": [container]},
-        }
-
-
-@dataclass
-class Job:
-    """A Job and its controller's memory."""
-
-    body: dict[str, Any]
-    pods: list[Pod] = field(default_factory=list)
-    failures: int = 0
-    condition: dict[str, str] | None = None
-    leaving: float = 0.0
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        spec: dict[str, Any] = self.body["spec"]
-        return spec
-
-    def told(self) -> dict[str, Any]:
-        conditions = [self.condition] if self.condition else []
-        return self.body | {"status": {"conditions": conditions, "active": len(self.active())}}
-
-    def active(self) -> list[Pod]:
-        return [pod for pod in self.pods if pod.phase in ("Pending", "Running")]
 
 
 class Site:

@@ -20,7 +20,8 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import kubernetes_site
 from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
-from ehr_pipeline_tests.engines.kubernetes_site import IMAGE, NAMESPACE, Site
+from ehr_pipeline_tests.engines.kubernetes_objects import IMAGE
+from ehr_pipeline_tests.engines.kubernetes_site import NAMESPACE, Site
 from ehr_pipeline_tests.engines.work import Bucket, square
 
 ROOT = Path(__file__).parents[2]

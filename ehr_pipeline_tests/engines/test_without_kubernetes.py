@@ -20,7 +20,7 @@ from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.shipped import shipped
 from ehr_pipeline_tests.defs.test_run import write_settings
-from ehr_pipeline_tests.engines import kubernetes_site
+from ehr_pipeline_tests.engines import kubernetes_image
 from ehr_pipeline_tests.engines.disturbing import alive, until
 
 ROOT = Path(__file__).parents[2]
@@ -186,18 +186,18 @@ import numpy
 bucket_of_numbers(numpy.arange(3), 2)  # the first compiled loop brings its compiler
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
 """
-    slim = os.environ | {"PYTHONPATH": f"{kubernetes_site.slim(tmp_path)}{os.pathsep}{ROOT}"}
+    slim = os.environ | {"PYTHONPATH": f"{kubernetes_image.slim(tmp_path)}{os.pathsep}{ROOT}"}
     told = subprocess.run(
         [sys.executable, "-c", code], env=slim, capture_output=True, text=True, check=False, cwd=tmp_path
     )
     assert told.returncode == 0, told.stderr
     imported = set(json.loads(told.stdout.splitlines()[-1]))
-    assert imported >= set(kubernetes_site.of_image()) - {
+    assert imported >= set(kubernetes_image.of_image()) - {
         "tokenizers"
     }  # which is imported when a checkpoint is written
     assert not {name for name in imported if name.startswith("dagster")}
     pinned = {line.split("==")[0] for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line}
-    assert set(kubernetes_site.of_image()) <= pinned
+    assert set(kubernetes_image.of_image()) <= pinned
 
 
 def test_the_recipe_copies_what_is_there_and_nothing_of_a_study() -> None:

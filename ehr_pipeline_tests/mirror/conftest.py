@@ -1,11 +1,14 @@
 """A store with a few artifacts, and a place for its mirror: a folder, and a bucket of a real local S3 server (moto's)."""
 
+import dataclasses
 import http.client
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -16,9 +19,35 @@ import pytest
 from ehr_pipeline.artifacts import Recipe, Store
 from ehr_pipeline.checks import presence
 from ehr_pipeline.fields import identity
+from ehr_pipeline.mirror.index import INDEX, grouped
+from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.records import catalog
 from ehr_pipeline.settings import Study
 from ehr_pipeline_tests.conftest import tiny_settings
+
+ALL = 6
+"""Artifacts of `fill`."""
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from ehr_pipeline import settings
+from ehr_pipeline.mirror import place, pull, push
+study = settings.validate(__import__("json").loads(sys.argv[1]), base=Path("/"))
+place.TOGETHER = 1
+name = sys.argv[3]
+if name == "_go_on":  # once for each block
+    place.BLOCK = 100
+left, work = [int(sys.argv[4])], getattr(place.Mirror, name)
+def some(*arguments):
+    left[0] -= 1
+    if left[0] < 0:
+        print("there", flush=True)
+        time.sleep(600)
+    return work(*arguments)
+setattr(place.Mirror, name, some)
+{"push": push.push, "pull": pull.pull}[sys.argv[2]](study)
+"""
 
 
 @pytest.fixture(scope="session")
@@ -135,3 +164,28 @@ def content(store: Store) -> dict[str, bytes | None]:
     """Everything in a store that is no lock and no mark; folders are None."""
     paths = [path for path in sorted(store.root.rglob("*")) if ".mirror" not in path.name]
     return {path.relative_to(store.root).as_posix(): path.read_bytes() if path.is_file() else None for path in paths}
+
+
+def indexed(uri: str) -> set[str]:
+    """The artifacts of a mirror, by folder."""
+    found = grouped(Mirror.at(uri).files(""))
+    return {folder for folder, objects in found.items() if INDEX in objects}
+
+
+def objects(uri: str) -> dict[str, int]:
+    return Mirror.at(uri).files("")
+
+
+def kill(study: Study, command: str, method: str, after: int) -> None:
+    """SIGKILL a push or a pull in the middle of it, after some files."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, json.dumps(dataclasses.asdict(study)), command, method, str(after)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout
+        assert process.stdout.readline() == "there\n"
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()

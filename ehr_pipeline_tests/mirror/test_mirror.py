@@ -1,13 +1,8 @@
 """Copies of a store in a folder and in S3, and back: whole artifacts or none, and nobody who left."""
 
 import dataclasses
-import hashlib
-import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +11,6 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.mirror.index import INDEX, grouped
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
@@ -24,55 +18,7 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import catalog
 from ehr_pipeline.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.mirror.conftest import asked, content, fill, in_folder, put, study_at
-
-ALL = 6  # artifacts of `fill`
-
-KILLED = """
-import sys, time
-from pathlib import Path
-from ehr_pipeline import settings
-from ehr_pipeline.mirror import place, pull, push
-study = settings.validate(__import__("json").loads(sys.argv[1]), base=Path("/"))
-place.TOGETHER = 1
-name = sys.argv[3]
-if name == "_go_on":  # once for each block
-    place.BLOCK = 100
-left, work = [int(sys.argv[4])], getattr(place.Mirror, name)
-def some(*arguments):
-    left[0] -= 1
-    if left[0] < 0:
-        print("there", flush=True)
-        time.sleep(600)
-    return work(*arguments)
-setattr(place.Mirror, name, some)
-{"push": push.push, "pull": pull.pull}[sys.argv[2]](study)
-"""
-
-
-def kill(study: Study, command: str, method: str, after: int) -> None:
-    """SIGKILL a push or a pull in the middle of it, after some files."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", KILLED, json.dumps(dataclasses.asdict(study)), command, method, str(after)],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    try:
-        assert process.stdout
-        assert process.stdout.readline() == "there\n"
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-
-
-def indexed(uri: str) -> set[str]:
-    """The artifacts of a mirror, by folder."""
-    found = grouped(Mirror.at(uri).files(""))
-    return {folder for folder, objects in found.items() if INDEX in objects}
-
-
-def objects(uri: str) -> dict[str, int]:
-    return Mirror.at(uri).files("")
+from ehr_pipeline_tests.mirror.conftest import ALL, content, fill, indexed, kill, objects, put, study_at
 
 
 def test_a_store_comes_back_byte_by_byte(tmp_path: Path, uri: str) -> None:
@@ -98,71 +44,6 @@ def test_what_is_there_is_not_copied_again(tmp_path: Path, uri: str) -> None:
     pull(there)
     again = pull(there)
     assert (again["copied"], again["kept"], again["bytes"]) == (0, ALL, 0)
-
-
-def test_a_killed_push_leaves_no_artifact_and_goes_on(tmp_path: Path, uri: str) -> None:
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    kill(here, "push", "put", 3)
-    assert len([path for path in objects(uri) if path.startswith("clusters/")]) == 3
-    assert indexed(uri) == set()
-    found = pull(there)
-    assert (found["copied"], found["unfinished"]) == (0, 1)
-    assert not Store(there.study.store).has("clusters")
-    with pytest.raises(UserError, match="The last pull did not end"):
-        push(there)
-    first = len(objects(uri))
-    counts = push(here)
-    whole = sum(
-        size for path, size in objects(uri).items() if path.startswith("clusters/") and not path.endswith(INDEX)
-    )
-    assert 0 < counts["bytes"] < whole  # it went on
-    assert len(objects(uri)) > first
-    assert pull(there)["copied"] == 1
-
-
-def test_a_push_that_is_killed_within_a_file_leaves_no_half_one(tmp_path: Path, uri: str) -> None:
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    kill(here, "push", "_go_on", 40)
-    there_now = [path for path in objects(uri) if path.startswith("clusters/") and not path.endswith(".part")]
-    assert there_now
-    for path in there_now:
-        assert hashlib.sha256(Mirror.at(uri).read(path) or b"").hexdigest() == path.rpartition("/")[2]
-    assert pull(there)["unfinished"] == 1
-    assert push(here)["copied"] == 1
-    assert not [path for path in objects(uri) if path.endswith(".part")]
-    assert pull(there)["copied"] == 1
-
-
-def test_a_push_that_is_killed_before_the_index_leaves_no_artifact(tmp_path: Path, uri: str) -> None:
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    kill(here, "push", "write", 1)  # the first is the mark of the mirror
-    assert pull(there)["unfinished"] == 1
-    assert not Store(there.study.store).has("clusters")
-    counts = push(here)
-    assert (counts["copied"], counts["bytes"]) == (1, 0)
-
-
-def test_a_killed_pull_publishes_nothing_and_goes_on(tmp_path: Path, uri: str) -> None:
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    kill(there, "pull", "get", 3)
-    store = Store(there.study.store)
-    assert not store.has("clusters")
-    assert store.published("clusters") == []
-    with pytest.raises(UserError, match="The last pull did not end"):
-        push(there)
-    whole = sum(
-        path.stat().st_size for path in Store(here.study.store).current("clusters").path.rglob("*") if path.is_file()
-    )
-    counts = pull(there)
-    assert counts["copied"] == 1
-    assert 0 < counts["bytes"] < whole
-    assert content(store) == content(Store(here.study.store))
-    assert push(there)["kept"] == 1
 
 
 @pytest.mark.parametrize("damage", ["changed", "longer", "shorter"])
@@ -314,145 +195,6 @@ def test_an_older_snapshot_is_not_brought_back(tmp_path: Path, uri: str) -> None
     put(there, "raw_records", {"text": "2024-01"}, 1, "2024-01")
     push(there)
     assert not any("2024-01" in folder for folder in indexed(uri))
-
-
-def test_an_expired_licence_is_refused(tmp_path: Path) -> None:
-    here = study_at(tmp_path, "here", in_folder(tmp_path), governance={"expires": "2020-01-01"})
-    fill(here)
-    for command in (push, pull):
-        with pytest.raises(UserError, match="may be used until 2020-01-01"):
-            command(here)
-    assert not (tmp_path / "a mirror").exists()
-
-
-def test_a_licence_does_not_end_by_leaving_it_out_of_the_settings(tmp_path: Path) -> None:
-    uri = in_folder(tmp_path)
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    (path,) = (tmp_path / "a mirror").rglob(INDEX)
-    told = json.loads(path.read_text())
-    told["manifest"]["governance"] = {"expires": "2020-01-01"}
-    path.write_text(json.dumps(told))
-    assert list(pull(there)["left_out"].values()) == [1]
-    renewed = study_at(tmp_path, "there", uri, governance={"expires": "2999-01-01"})
-    assert pull(renewed)["copied"] == 1
-
-
-@pytest.mark.parametrize("name", ["../../outside", "/outside", "events/../../outside", "..", "a\nb", INDEX])
-def test_an_index_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None:
-    uri = in_folder(tmp_path)
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    (path,) = (tmp_path / "a mirror").rglob(INDEX)
-    told = json.loads(path.read_text())
-    told["files"][name] = told["files"]["events/0001.arrow"]
-    path.write_text(json.dumps(told))
-    with pytest.raises(UserError, match="is no file of an artifact"):
-        pull(there)
-    assert not (tmp_path / "outside").exists()
-    assert not Store(there.study.store).has("clusters")
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"files": {}}, "not those of its manifest"),
-        ({"manifest": {}}, "damaged"),
-        ({"files": {"a": {"bytes": 1, "sha256": "../x"}}}, "no hash"),
-        ({"folders": ["../x"]}, "no file of an artifact"),
-    ],
-)
-def test_a_damaged_index_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    uri = in_folder(tmp_path)
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    (path,) = (tmp_path / "a mirror").rglob(INDEX)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(UserError, match=message):
-        pull(there)
-    assert push(here)["copied"] == 1  # mended
-    assert pull(there)["copied"] == 1
-
-
-def test_a_mirror_is_that_of_one_store(tmp_path: Path, uri: str) -> None:
-    here, other = study_at(tmp_path, "here", uri), study_at(tmp_path, "other", uri)
-    fill(here)
-    put(other, "clusters", {}, n=9)
-    with pytest.raises(UserError, match="nothing was ever pushed there"):
-        pull(other)
-    push(here)
-    before = objects(uri)
-    with pytest.raises(UserError, match="the mirror of another store"):
-        push(other)
-    with pytest.raises(UserError, match="the two would be mixed"):
-        pull(other)
-    with pytest.raises(UserError, match="holds no artifact"):
-        push(study_at(tmp_path, "empty", uri))
-    assert objects(uri) == before
-
-
-def test_a_place_with_other_files_is_refused(tmp_path: Path, uri: str) -> None:
-    here = study_at(tmp_path, "here", uri)
-    put(here, "clusters", {})
-    Mirror.at(uri).write("holiday.jpg", b"?")
-    with pytest.raises(UserError, match="holds files, but no mirror"):
-        push(here)
-
-
-def test_a_disk_that_is_not_mounted_is_told(tmp_path: Path) -> None:
-    here = study_at(tmp_path, "here", in_folder(tmp_path))
-    put(here, "clusters", {})
-    push(here)
-    (tmp_path / "a mirror").rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="is the right disk mounted"):
-        push(here)
-    with pytest.raises(UserError, match=r"there is no folder .*: make it, mount it"):
-        push(study_at(tmp_path, "here", f"file://{tmp_path}/no/disk"))
-
-
-def test_two_at_once_are_refused(tmp_path: Path) -> None:
-    from ehr_pipeline.mirror import belonging
-
-    here = study_at(tmp_path, "here", in_folder(tmp_path))
-    put(here, "clusters", {})
-    with belonging.alone(Store(here.study.store)):
-        for command in (push, pull):
-            with pytest.raises(UserError, match="under way"):
-                command(here)
-
-
-def test_no_bucket_is_told(tmp_path: Path, bucket: str) -> None:
-    here = study_at(tmp_path, "here", bucket.replace("s3://bucket", "s3://basket"))
-    put(here, "clusters", {})
-    with pytest.raises(UserError, match=r"there is no bucket basket-\w+: make it"):
-        push(here)
-
-
-def test_no_permission_is_told(tmp_path: Path, bucket: str, server: str) -> None:
-    here = study_at(tmp_path, "here", bucket)
-    put(here, "clusters", {})
-
-    def ask_who(unasked: str) -> None:
-        """How many requests the server answers from now on without looking who asks."""
-        assert asked(server, "POST", "/moto-api/reset-auth", unasked) == 200
-
-    ask_who("0")
-    try:
-        with pytest.raises(UserError, match=r"These credentials are refused: .* s3:PutObject") as caught:
-            push(here)
-    finally:
-        ask_who("inf")
-    assert "a-secret" not in str(caught.value)
-
-
-def test_a_server_that_dies_in_between_is_told(tmp_path: Path, credentials: None) -> None:
-    here = study_at(tmp_path, "here", "s3://bucket/a?endpoint_override=127.0.0.1:9&scheme=http")
-    put(here, "clusters", {})
-    with pytest.raises(UserError, match=r"It cannot be reached: look at the network.* run the command again"):
-        push(here)
 
 
 def test_the_commands(
