@@ -8,8 +8,8 @@ The sequences come from `make_sequences.py` of the folder given with --baseline,
 there; it needs `accelerate` (the extra `benchmarks`). Speeds leave out the first two updates.
 
 Usage: python benchmarks/training.py --baseline FOLDER [--part speed] [--keep FOLDER] [--tokens 2e6] [--seeds 0 1 2]
-Losses need no quiet machine and hours, speeds a quiet one and minutes. So with --keep each part may be run for itself; a side and
-seed that has been trained there is not trained again, and the section is made of what there is.
+Losses need no quiet machine and hours, speeds a quiet one and minutes: so each part may be run for itself, and RESULTS.md keeps the
+speeds of each processor. With --keep, a side and seed that has been trained there is not trained again.
 """
 
 import argparse
@@ -198,8 +198,8 @@ def main() -> None:
     parser.add_argument(
         "--baseline", type=Path, required=True, help="folder of make_sequences.py and hf_trainer_baseline.py"
     )
-    parser.add_argument("--part", choices=list(PARTS), help="only this part; the other is taken from --keep")
-    parser.add_argument("--keep", type=Path, help="folder to keep data, weights and parts in")
+    parser.add_argument("--part", choices=list(PARTS), help="only this part; the other stays as it is")
+    parser.add_argument("--keep", type=Path, help="folder to keep data and weights in")
     parser.add_argument("--tokens", type=float, default=2e6, help="real tokens of the comparison of losses")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--speed-updates", type=int, default=12, help="the Trainer's; ours makes three times as many")
@@ -217,10 +217,9 @@ def main() -> None:
             subprocess.run(maker, check=True)
             paths = token_data.write(token_data.Tokens.load(scratch / "sequences.npz"), VOCABULARY, scratch / "data")
             (scratch / "data.json").write_text(json.dumps(paths))
+        headings = {"speed": f"Speed on {results.machine()}", "losses": "Losses"}
         for name in [options.part] if options.part else PARTS:
-            (scratch / f"{name}.md").write_text(PARTS[name](scratch, options))
-        done = [scratch / f"{name}.md" for name in PARTS if (scratch / f"{name}.md").is_file()]
-        results.write("training.py", "Training", "\n\n".join(path.read_text() for path in done))
+            results.write_part("training.py", "Training", headings[name], PARTS[name](scratch, options))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "encoder_checkpoint": "2",
     "patient_embeddings": "5",
     "clusters": "4",
-    "cluster_reports": "4",
+    "cluster_reports": "5",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib import patheffects
 from mpl_toolkits.mplot3d import proj3d
 from numpy.typing import NDArray
 
@@ -13,8 +14,8 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 LABELLED = 40
 LETTERS = 28
-LINE, LETTER = 0.0042, 0.0021
-"""Room that a line and a letter of a label take, in the units of the projected picture (about 0.2 wide)."""
+IN_FRONT = 1000
+"""Of every mark, which in three dimensions are ordered by their depth."""
 
 
 def draw(
@@ -32,28 +33,22 @@ def draw(
         for colour, name in zip(drawing.colours(len(set(types))), sorted(set(types)), strict=True):
             here = [index for index, own in enumerate(types) if own == name]
             axes.scatter(*points[here].T, s=18, color=colour, label=name, depthshade=False)
-        frequent = np.argsort([-concept.appearances for concept in concepts], kind="stable")
-        names = [concept.name[:LETTERS] for concept in concepts]
-        for index in _apart(np.stack(proj3d.proj_transform(*points.T, axes.get_proj())[:2], axis=1), names, frequent):
-            axes.text(*points[index], names[index], fontsize=7)
         axes.set_xticklabels([])
         axes.set_yticklabels([])
         axes.set_zticklabels([])
-        axes.legend(fontsize=7, loc="upper left")
+        legend = axes.legend(fontsize=7, loc="upper left")
         axes.set_title(f"{len(tokens)} concepts of interest (UMAP of their input vectors)")
 
-
-def _apart(places: NDArray[np.float64], names: list[str], order: NDArray[np.int64]) -> list[int]:
-    """Indices of labels at `places` (n, 2) that do not cover each other, the first in `order` first; at most `LABELLED`."""
-    chosen: list[int] = []
-    for index in order.tolist():
-        x, y = places[index]
-        free = all(
-            abs(y - places[other][1]) > LINE
-            or x + LETTER * len(names[index]) < places[other][0]
-            or places[other][0] + LETTER * len(names[other]) < x
-            for other in chosen
-        )
-        if free:
-            chosen.append(index)
-    return chosen[:LABELLED]
+        figure.draw_without_rendering()  # from here on the layout is known, and with it the room that a name takes
+        plane = np.stack(proj3d.proj_transform(*points.T, axes.get_proj())[:2], axis=1)
+        halo = [patheffects.withStroke(linewidth=2, foreground="white")]
+        beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7, "path_effects": halo}
+        taken = [legend.get_window_extent()]
+        for index in np.argsort([-concept.appearances for concept in concepts], kind="stable").tolist():
+            name = axes.annotate(concepts[index].name[:LETTERS], plane[index], zorder=IN_FRONT, **beside)
+            name.set_in_layout(False)
+            room = name.get_window_extent()
+            if len(taken) > LABELLED or room.count_overlaps(taken):
+                name.remove()
+            else:
+                taken.append(room)

@@ -14,8 +14,6 @@ Points = NDArray[np.float64]
 Colours = NDArray[np.float64]
 """Red, green and blue (K, 3) of groups."""
 Place = tuple[float, float]
-MAP_POINTS = np.array([470.0, 370.0])
-"""Width and height of the map by cluster inside its figure, in points of type, nearly."""
 LABEL = np.array([22.0, 16.0])
 """Room that the number of a cluster takes."""
 FAR_LABEL = 16.0
@@ -31,23 +29,14 @@ def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clus
     with drawing.figure(path, width=7.5, height=6) as figure:
         axes = _map_axes(figure, "Clusters")
         _scatter(axes, marks, _rgb(drawing.colours(clusters)))
-        box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
-        words = {"ha": "center", "va": "center", "fontsize": 10, "fontweight": "bold", "bbox": box}
-        line = {"arrowstyle": "-", "color": "#5b6773", "lw": 0.6, "shrinkA": 0, "shrinkB": 0}
-        for number, offset in zip(centres, beside(list(centres.values()), marks.places), strict=True):
-            far = {"arrowprops": line} if np.linalg.norm(offset) > FAR_LABEL else {}
-            axes.annotate(str(number), centres[number], xytext=offset, textcoords="offset points", **words, **far)
+        _name(axes, centres, fontsize=10, fontweight="bold")
 
 
-def beside(centres: list[Place], places: Points) -> Points:
-    """Where labels stand beside their centres, in points of type (K, 2), so that no two overlap on a map of marks (m, 2).
+def beside(anchors: Points) -> Points:
+    """Where labels stand beside their `anchors`, both in points of type (K, 2): the offsets with which no two overlap.
 
-    Each begins above its centre, where the only mark of a small cluster may lie; those that overlap move apart, the shorter way.
+    Each begins above its anchor, where the only mark of a small cluster may lie; those that overlap move apart, the shorter way.
     """
-    if not centres:
-        return np.empty((0, 2))
-    low, span = places.min(0), np.maximum(np.ptp(places, axis=0), 1e-9)
-    anchors = (np.array(centres) - low) / span * MAP_POINTS
     label = anchors + np.array([0.0, 10.0])
     for _ in range(300):
         apart = label[:, None] - label[None]
@@ -104,8 +93,6 @@ def map_of_courses(
         for side, title in enumerate(titles):
             axes = _map_axes(figure, title, place=(1, len(titles), side + 1))
             _scatter(axes, marks, colours, pale=True)
-            for number, (x, y) in centres.items():
-                axes.text(x, y, str(number), ha="center", va="center", fontsize=8, color="#444")
             if side == 0:
                 for course, colour in zip(courses, colours, strict=True):
                     axes.plot(*course.T, color=0.7 * colour, lw=1.4, marker="o", ms=2.2)
@@ -115,6 +102,7 @@ def map_of_courses(
                 for left, entered in moves:
                     if left in centres and entered in centres:
                         _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
+            _name(axes, centres, fontsize=8, color="#444")
 
 
 def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]], chosen: int) -> None:
@@ -129,6 +117,20 @@ def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]]
         axes.set_ylim(min(0.0, float(mean.min())), 1.05)
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend(loc="lower left")
+
+
+def _name(axes: Any, centres: Mapping[int, Place], **style: Any) -> None:
+    """Write the numbers of clusters beside their centres, on what has been drawn; a line leads to a centre that is far."""
+    if not centres:
+        return
+    axes.figure.draw_without_rendering()  # from here on the layout is known, and with it where a centre lies
+    anchors = axes.transData.transform(list(centres.values())) * 72 / axes.figure.dpi
+    box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
+    line = {"arrowstyle": "-", "color": "#5b6773", "lw": 0.6, "shrinkA": 0, "shrinkB": 0}
+    for number, offset in zip(centres, beside(anchors), strict=True):
+        far = {"arrowprops": line} if np.linalg.norm(offset) > FAR_LABEL else {}
+        words = {"xytext": offset, "textcoords": "offset points", "ha": "center", "va": "center", "bbox": box, **style}
+        axes.annotate(str(number), centres[number], **words, **far)
 
 
 def _arrow(axes: Any, begin: Iterable[float], end: Iterable[float], colour: Any, bent: float = 0.0) -> None:

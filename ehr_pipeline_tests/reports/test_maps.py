@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from ehr_pipeline import drawing, schemas
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import maps, pictures
-from ehr_pipeline.reports.disclosure import OTHERS, Disclosure
+from ehr_pipeline.reports.disclosure import OTHERS, Disclosure, Marks
 from ehr_pipeline.reports.settings import ReportsSettings
 
 RULE = Disclosure(10)
@@ -149,7 +150,7 @@ def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None
     pictures.map_of_courses(path, marks, centres, np.array([1, 2, 3]), [np.empty((0, 2))] * 3, [(1, 2), (2, 3)])
     left, right = drawn
     assert [text.get_text() for text in left.texts] == ["1", "2"]
-    assert [text.get_text() for text in right.texts] == ["1", "2", ""], "numbers, and one arrow"
+    assert [text.get_text() for text in right.texts] == ["", "1", "2"], "one arrow, and numbers on it"
     assert all(count >= 2 for count in marks_by_colour(left).values())
     assert len(marks_by_colour(left)) == 2
 
@@ -167,14 +168,39 @@ def test_the_report_draws_marks_only(tiny: Pipeline, drawn: list[Any], tmp_path:
 
 
 def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
-    places = np.array([[0.0, 0.0], [100.0, 100.0]])
-    centres = [(50.0, 50.0)] * 3 + [(51.0, 50.0), (50.0, 52.0), (10.0, 10.0)]
-    offsets = pictures.beside(centres, places)
-    labels = np.array(centres) / 100 * pictures.MAP_POINTS + offsets
-    gaps = np.abs(labels[:, None] - labels[None])[np.triu_indices(len(centres), 1)]
+    anchors = np.array([(200.0, 200.0)] * 3 + [(204.0, 200.0), (200.0, 208.0), (40.0, 40.0)])
+    offsets = pictures.beside(anchors)
+    gaps = np.abs((anchors + offsets)[:, None] - (anchors + offsets)[None])[np.triu_indices(len(anchors), 1)]
     assert (gaps >= pictures.LABEL).any(1).all()
     assert offsets[-1].tolist() == [0.0, 10.0], "a label that is alone stays above its cluster"
-    assert len(pictures.beside([], places)) == 0
+
+
+def test_the_numbers_of_clusters_do_not_overlap_on_any_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither on the map of clusters nor on the two of courses, where many centres lie together."""
+    drawn: list[Any] = []
+    real = drawing.figure
+
+    @contextmanager
+    def watched(*args: Any, **sizes: Any) -> Iterator[Any]:
+        with real(*args, **sizes) as figure:
+            yield figure
+            figure.draw_without_rendering()
+            drawn.extend(figure.axes)
+
+    monkeypatch.setattr(drawing, "figure", watched)
+    rng = np.random.default_rng(0)
+    places = rng.normal(size=(60, 2)) * 10
+    marks = Marks(places, rng.integers(0, 6, 60), np.zeros(60, dtype=bool), 1)
+    centres = {number: (float(number) / 10, 0.0) for number in range(1, 7)}
+    pictures.map_of_clusters(tmp_path / "one.png", marks, centres, 6)
+    courses = [np.array([[0.0, 0.0], [1.0, 1.0]])] * 6
+    pictures.map_of_courses(tmp_path / "two.png", marks, centres, np.arange(1, 7), courses, [(1, 2)])
+    assert len(drawn) == 3
+    for axes in drawn:
+        numbers = [text for text in axes.texts if text.get_text()]
+        assert len(numbers) == 6
+        rooms = [Text.get_window_extent(text) for text in numbers]  # of the words, without the lines to centres
+        assert not any(room.count_overlaps(rooms[:place]) for place, room in enumerate(rooms))
 
 
 def test_the_numbers_of_the_density_map_are_no_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
