@@ -39,6 +39,8 @@ class Effect:
     """Share of permutations with an effect at least as large, the one seen included."""
     place: float | None = None
     """Share of the variance that attribute and place on the map have in common (see `on_the_map`)."""
+    within: float | None = None
+    """The effect among patients of one disease (see `within_strata`): what is left of it there is not the diseases' doing."""
     why: str = ""
     """Why nothing can be said, where there is no value."""
 
@@ -53,6 +55,18 @@ class Effect:
         if self.value is None:
             return "undefined"
         return "by chance" if self.chance else in_words(self.value, self.measure)
+
+    @property
+    def left(self) -> str:
+        """What of the effect is left among patients of one disease, in plain words; empty where that is not told."""
+        if self.within is None or self.value is None or self.chance:
+            return ""
+        size = in_words(self.within, self.measure)
+        if size in ("negligible", "small"):
+            return (
+                f"Among patients of one disease little of it is left ({self.within:.2f}): it comes with the diseases."
+            )
+        return f"Among patients of one disease it is {self.within:.2f}, still {size}: it does not come with the diseases alone."
 
     @property
     def name(self) -> str:
@@ -79,9 +93,17 @@ def in_words(value: float, measure: str) -> str:
 
 
 def effect(
-    attribute: str, values: NDArray[np.generic], labels: Labels, points: NDArray[np.float64], seed: int
+    attribute: str,
+    values: NDArray[np.generic],
+    labels: Labels,
+    points: NDArray[np.float64],
+    diseases: NDArray[np.generic],
+    seed: int,
 ) -> Effect:
-    """Effect of clusters (n,) and places on the map (n, 2) on an attribute (n,): η² if it is numeric, else Cramér's V."""
+    """Effect of clusters (n,) and places on the map (n, 2) on an attribute (n,): η² if it is numeric, else Cramér's V.
+
+    `diseases` (n,) are the patients' own: within each of them the effect is looked for once more.
+    """
     rng = np.random.default_rng([seed, 0xA0D1])
     numeric = np.issubdtype(values.dtype, np.number)
     measure, size = ("η²", eta_squared) if numeric else ("Cramér's V", cramers_v)
@@ -98,7 +120,8 @@ def effect(
         permuted += (size(coded, rng.permutation(labels)) or 0.0) >= value
     bias = float(np.mean(drawn)) - value  # resampled patients repeat, which looks like more agreement than there is
     low, high = np.clip(np.quantile(drawn, (0.025, 0.975)) - bias, 0, 1).tolist()
-    return Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place)
+    within = None if attribute == "disease" else within_strata(coded, labels, diseases, numeric)
+    return Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place, within)
 
 
 def eta_squared(values: NDArray[np.float64], labels: Labels) -> float | None:
@@ -131,6 +154,32 @@ def cramers_v(coded: NDArray[np.integer], labels: Labels) -> float | None:
     corrected = max(0.0, phi2 - (columns - 1) * (rows - 1) / (n - 1))
     smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
     return float(np.sqrt(corrected / smaller)) if smaller > 0 else None
+
+
+def within_strata(
+    coded: NDArray[np.generic], labels: Labels, strata: NDArray[np.generic], numeric: bool
+) -> float | None:
+    """The effect of clusters (n,) on an attribute (n,) among patients of one stratum (n,), pooled over strata; null without any.
+
+    A number: ε² (Kelley 1935), which is η² without what chance adds, since clusters are small within a stratum: mean squares
+    are pooled. Categories: the root of the mean of V², weighted by patients.
+    """
+    parts = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    if not numeric:
+        found = [(len(part), cramers_v(np.unique(coded[part], return_inverse=True)[1], labels[part])) for part in parts]
+        squares = [(size, value**2) for size, value in found if value is not None]
+        patients = sum(size for size, _ in squares)
+        return float(np.sqrt(sum(size * square for size, square in squares) / patients)) if patients else None
+    inside = total = 0.0
+    free = freedom = 0
+    for part in parts:
+        values = coded[part].astype(float)
+        varied = float(((values - values.mean()) ** 2).sum())
+        inside += varied * (1 - (eta_squared(values, labels[part]) or 0.0))
+        total += varied
+        free += len(part) - len(np.unique(labels[part]))
+        freedom += len(part) - 1
+    return max(0.0, 1 - inside / free / (total / freedom)) if total and free else None
 
 
 def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric: bool) -> float | None:
@@ -166,6 +215,6 @@ def warnings(effects: Sequence[Effect]) -> list[str]:
     """What a reader must be warned of: all that the clusters go with at least in part, of patients or of recording, but disease."""
     return [
         f"The clusters go with {effect.name} ({effect.measure} {effect.value:.2f}, a {effect.words} effect): they may show"
-        f" {'habits of recording' if effect.attribute in RECORDING else 'this'} rather than kinds of disease."
+        f" {'habits of recording' if effect.attribute in RECORDING else 'this'} rather than kinds of disease. {effect.left}".strip()
         for effect in strong(effects)
     ]

@@ -65,7 +65,10 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     evidence = read_json(inputs.artifacts["clusters"], "evidence.json")
     attributes = _attributes(inputs, clustered, settings)
     points = maps.places(clustered)
-    effects = [audit.effect(name, values, labels, points, inputs.seed) for name, values in attributes.items()]
+    effects = [
+        audit.effect(name, values, labels, points, attributes["disease"], inputs.seed)
+        for name, values in attributes.items()
+    ]
     vectors = _vectors(inputs, clustered)
     nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
     counted = _counted(inputs, sizes.tolist(), disclosure)

@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
-from ehr_pipeline.reports.audit import cramers_v, effect, eta_squared, on_the_map, warnings
+from ehr_pipeline.reports.audit import cramers_v, effect, eta_squared, on_the_map, warnings, within_strata
 
 LABELS = np.repeat([0, 1, 2], 100)
 POINTS = np.random.default_rng(1).normal(0, 1, (300, 2))
+ALL_ALIKE = np.full(300, "eczema")
 
 
 def test_eta_squared_is_the_share_of_variance_between_clusters() -> None:
@@ -46,16 +47,16 @@ def test_words(value: float, word: str) -> None:
     from ehr_pipeline.reports.audit import Effect
 
     assert Effect("age", "η²", value).words == word
-    assert effect("age", np.ones(300), LABELS, POINTS, 0).words == "undefined"
+    assert effect("age", np.ones(300), LABELS, POINTS, ALL_ALIKE, 0).words == "undefined"
 
 
 def test_an_effect_has_an_interval_and_a_permutation_test() -> None:
     rng = np.random.default_rng(2)
-    found = effect("age", LABELS * 3.0 + rng.normal(0, 2, 300), LABELS, POINTS, 0)
+    found = effect("age", LABELS * 3.0 + rng.normal(0, 2, 300), LABELS, POINTS, ALL_ALIKE, 0)
     interval = found.low or 0.0, found.value or 0.0, found.high or 0.0
     assert sorted({0.0, *interval, 1.0}) == [0.0, *interval, 1.0]
     assert found.p == pytest.approx(1 / 201)
-    by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, 0)
+    by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, ALL_ALIKE, 0)
     assert by_chance.words == "by chance"
     assert by_chance.sentence == "The clusters tell no more about region than chance would."
 
@@ -73,7 +74,7 @@ def test_few_patients_in_many_clusters_are_not_warned_of() -> None:
     """Nineteen patients in six clusters: the share between clusters is large without any reason."""
     rng = np.random.default_rng(8)
     labels, concepts = np.arange(19) % 6, rng.normal(100, 30, 19)
-    found = effect("concepts", concepts, labels, rng.normal(0, 1, (19, 2)), 0)
+    found = effect("concepts", concepts, labels, rng.normal(0, 1, (19, 2)), ALL_ALIKE[:19], 0)
     assert (found.value or 0.0) > 0.06
     assert found.words == "by chance"
     assert warnings([found]) == []
@@ -81,8 +82,8 @@ def test_few_patients_in_many_clusters_are_not_warned_of() -> None:
 
 def test_habits_of_recording_are_warned_of() -> None:
     rng = np.random.default_rng(3)
-    mirrored = effect("concepts", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, 0)
-    expected = effect("disease", np.array(["a", "b", "c"])[LABELS], LABELS, POINTS, 0)
+    mirrored = effect("concepts", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, ALL_ALIKE, 0)
+    expected = effect("disease", np.array(["a", "b", "c"])[LABELS], LABELS, POINTS, ALL_ALIKE, 0)
     (warning,) = warnings([mirrored, expected])
     assert "number of concepts" in warning
 
@@ -90,9 +91,9 @@ def test_habits_of_recording_are_warned_of() -> None:
 def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
     """The box named the number of concepts alone, a medium effect, where age had a large one."""
     rng = np.random.default_rng(3)
-    amount = effect("concepts", LABELS * 0.4 + rng.normal(0, 1, 300), LABELS, POINTS, 0)
-    age = effect("age", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, 0)
-    none = effect("region", rng.integers(0, 3, 300).astype(str), LABELS, POINTS, 0)
+    amount = effect("concepts", LABELS * 0.4 + rng.normal(0, 1, 300), LABELS, POINTS, ALL_ALIKE, 0)
+    age = effect("age", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, ALL_ALIKE, 0)
+    none = effect("region", rng.integers(0, 3, 300).astype(str), LABELS, POINTS, ALL_ALIKE, 0)
     assert (amount.words, age.words) == ("medium", "large")
     first, second = warnings([amount, none, age])
     assert "age at the last visit" in first
@@ -102,8 +103,55 @@ def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
 
 def test_why_nothing_can_be_said() -> None:
     def told(values: list[str], labels: list[int]) -> str:
-        return effect("sex", np.array(values), np.array(labels), POINTS[: len(values)], seed=0).sentence
+        return effect(
+            "sex", np.array(values), np.array(labels), POINTS[: len(values)], ALL_ALIKE[: len(values)], 0
+        ).sentence
 
     assert told([""] * 6, [0, 0, 0, 1, 1, 1]).endswith("it is not given.")
     assert told(["F"] * 6, [0, 0, 0, 1, 1, 1]).endswith("it does not vary in this cohort.")
     assert told(["F", "M", "F", "M"], [0, 1, 2, 3]).endswith("the clusters are too small for it.")
+
+
+def test_what_comes_with_the_diseases_alone_is_not_left_within_one() -> None:
+    rng = np.random.default_rng(3)
+    diseases = np.repeat(["a", "b", "c"], 200)
+    labels = 4 * np.repeat([0, 1, 2], 200) + rng.integers(0, 4, 600)  # each disease has four clusters of its own
+    ages = np.repeat([10.0, 40.0, 70.0], 200) + rng.normal(0, 5, 600)
+    sexes = np.where(rng.random(600) < np.repeat([0.05, 0.5, 0.95], 200), "F", "M")
+    points = np.zeros((600, 2))
+    for values in (ages, sexes):
+        found = effect("age", values, labels, points, diseases, 0)
+        assert (found.value or 0) > 0.5
+        assert found.within == pytest.approx(0, abs=0.1)
+        assert "comes with the diseases." in found.left
+        assert found.left in warnings([found])[0]
+
+
+def test_what_divides_one_disease_is_left_within_it() -> None:
+    rng = np.random.default_rng(4)
+    diseases, labels = np.repeat(["a", "b"], 300), np.tile(np.repeat([0, 1], 150), 2)
+    ages = labels * 40.0 + rng.normal(0, 5, 600)
+    found = effect("age", ages, labels, np.zeros((600, 2)), diseases, 0)
+    assert (found.within or 0) > 0.9
+    assert "still large: it does not come with the diseases alone." in found.left
+    assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases, 0).within is None
+
+
+def test_within_strata_is_the_pooled_textbook_formula() -> None:
+    rng = np.random.default_rng(6)
+    strata, labels = rng.integers(0, 3, 300), rng.integers(0, 4, 300)
+    values = rng.normal(0, 1, 300) + strata + 0.5 * labels
+    between = inside = 0.0
+    for stratum in range(3):
+        part = strata == stratum
+        between += sum((values[part] - values[part].mean()) ** 2)
+        inside += sum(
+            ((values[part & (labels == label)] - values[part & (labels == label)].mean()) ** 2).sum()
+            for label in range(4)
+        )
+    expected = 1 - (inside / (300 - 12)) / (between / (300 - 3))
+    assert within_strata(values, labels, strata, numeric=True) == pytest.approx(expected)
+    one = np.zeros(300, int)
+    assert within_strata(labels % 2, labels, one, numeric=False) == pytest.approx(cramers_v(labels % 2, labels))
+    assert within_strata(np.ones(300), labels, strata, numeric=True) is None
+    assert within_strata(one, labels, strata, numeric=False) is None
