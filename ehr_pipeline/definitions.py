@@ -14,7 +14,7 @@ from ehr_pipeline.defs.columns import column_metadata
 from ehr_pipeline.defs.failures import build_failure_hook
 from ehr_pipeline.defs.launchers import launcher
 from ehr_pipeline.defs.study import build_study
-from ehr_pipeline.governance import label, private_files
+from ehr_pipeline.governance import GovernanceSettings, label, private_files
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.state import refuse_network_disk
 
@@ -50,7 +50,10 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
             description=f"{spec.description}\n\nSettings: `{SECTIONS[asset]}`. Code: `ehr_pipeline.{STAGES[asset]}`.",
             automation_condition=None if asset == "raw_records" else follows_its_inputs(asset),
             metadata={**spec.metadata, **column_metadata(asset, study)},
-            tags={**spec.tags, "ehr_pipeline/class": label(asset, study.governance)["class"]},
+            tags={
+                **spec.tags,
+                **{f"ehr_pipeline/{name}": text for name, text in label(asset, GovernanceSettings()).items()},
+            },
         )
 
     own = dg.Definitions(

@@ -9,9 +9,9 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import option
 
 RESTRICTED, RELEASABLE = "restricted", "releasable"
-# Everything at patient level is restricted, embeddings and checkpoints included: they have learnt from single patients.
-RELEASED_ASSETS = ("cluster_reports",)
-RELEASED_FILES = ("report.html",)
+RELEASED_FILES = {"cluster_reports": ("report.html",)}
+"""The files of assets in which small counts are suppressed. All else is restricted: what is at patient level, embeddings and
+checkpoints included, since they have learnt from single patients, and tables with exact counts, those beside the report too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,8 +56,9 @@ def refuse_if_expired(settings: GovernanceSettings, today: datetime.date | None 
 
 
 def label(asset: str, settings: GovernanceSettings) -> dict[str, str]:
-    """What a manifest says of an asset: its class, and the terms."""
-    return {"class": RELEASABLE if asset in RELEASED_ASSETS else RESTRICTED, **settings.terms}
+    """What a manifest says of an asset: its class, which of its files are in another one, and the terms."""
+    files = {RELEASABLE: " ".join(RELEASED_FILES[asset])} if asset in RELEASED_FILES else {}
+    return {"class": RESTRICTED, **files, **settings.terms}
 
 
 def private_files() -> None:

@@ -8,12 +8,13 @@ Nothing at patient level, no vector and no weight is written.
 import csv
 import datetime
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import __version__, cells, settings
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.artifacts import STAGES, Artifact
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.governance import RELEASABLE, RELEASED_FILES
@@ -21,6 +22,9 @@ from ehr_pipeline.guard import Guard
 from ehr_pipeline.pipeline import Pipeline
 
 MANIFEST = "manifest.json"
+RELEASES = "releases.jsonl"
+"""In the store: which reports were released, and when."""
+_log = logging.getLogger(__name__)
 MAPPING = ("snomed", "concept", "name", "step", "events")
 VOCABULARY = ("concept", "name", "semantic_types", "events", "patients")
 
@@ -34,7 +38,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     )
     guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
     out.mkdir(parents=True)
-    for name in RELEASED_FILES:
+    for name in RELEASED_FILES["cluster_reports"]:
         (out / name).write_bytes(report.file(name).read_bytes())
     _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, ("events",), guard)
     _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, ("events", "patients"), guard)
@@ -46,7 +50,24 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     (out / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
     files = sorted(out.iterdir())
     _manifest(pipeline, out, files)
+    _remember(pipeline.store.root, report)
     return [*files, out / MANIFEST]
+
+
+def _remember(store: Path, report: Artifact) -> None:
+    """Write down that a report was released, and warn where another one was: counts of two pages can be subtracted."""
+    path = store / RELEASES
+    before = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    others = sorted({told["released_at"] for told in before if told["report"] != report.data_version})
+    if others:
+        _log.warning(
+            "Another report of this store was released %s. Who has both can subtract the counts of one from those of the other, and"
+            " so tell of patients who came, left or moved between clusters: have the two checked together before this one leaves.",
+            f"on {others[0]}" if len(others) == 1 else f"{len(others)} times, last on {others[-1]}",
+        )
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"released_at": today, "report": report.data_version}) + "\n")
 
 
 def _table(out: Path, source: Path, columns: Iterable[str], counted: tuple[str, ...], guard: Guard) -> None:

@@ -4,6 +4,7 @@ import csv
 import datetime
 import json
 import os
+import shutil
 import stat
 from pathlib import Path
 
@@ -34,11 +35,13 @@ def released(tiny: Pipeline, extract: Path, tmp_path: Path) -> Path:
     return tmp_path / "out"
 
 
-def test_everything_at_patient_level_is_restricted(tiny: Pipeline) -> None:
-    classes = {
-        asset: tiny.store.current(asset).manifest["governance"]["class"] for asset in STAGES if asset != "raw_records"
+def test_everything_is_restricted_but_the_page(tiny: Pipeline) -> None:
+    """Tables with exact counts stand beside the page in the same folder."""
+    told = {asset: tiny.store.current(asset).manifest["governance"] for asset in STAGES if asset != "raw_records"}
+    assert {found["class"] for found in told.values()} == {"restricted"}
+    assert {asset: found["releasable"] for asset, found in told.items() if "releasable" in found} == {
+        "cluster_reports": "report.html"
     }
-    assert {asset for asset, found in classes.items() if found == "releasable"} == {"cluster_reports"}
     assert governance.label("raw_records", GovernanceSettings())["class"] == "restricted"
 
 
@@ -46,7 +49,7 @@ def test_the_terms_stand_in_the_manifest_and_the_report(tiny: Pipeline, extract:
     before = tiny.cluster_reports().manifest["fingerprint"]
     study = tiny_settings(extract, study={"store": str(tiny.store.root)}, governance=TERMS)
     made = Pipeline(study).cluster_reports()
-    assert made.manifest["governance"] == {"class": "releasable", **TERMS}
+    assert made.manifest["governance"] == {"class": "restricted", "releasable": "report.html", **TERMS}
     assert all(value in made.file("report.html").read_text() for value in TERMS.values())
     assert tiny.cluster_reports().manifest["fingerprint"] == before
 
@@ -94,6 +97,26 @@ def test_a_release_holds_what_it_should_and_nothing_else(released: Path, tiny: P
     }
     with pytest.raises(UserError, match="exists already"):
         release.release(tiny, released)
+
+
+def test_a_second_report_of_a_store_warns_that_counts_can_be_subtracted(
+    extract: Path, tiny: Pipeline, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = tmp_path / "store"
+    shutil.copytree(tiny.store.root, store, symlinks=True)
+    (store / release.RELEASES).unlink(missing_ok=True)
+
+    def releases(name: str, title: str) -> list[str]:
+        caplog.clear()
+        pipeline = Pipeline(tiny_settings(extract, study={"store": str(store)}, reports={"title": title}))
+        pipeline.cluster_reports()
+        release.release(pipeline, tmp_path / name)
+        return [record.getMessage() for record in caplog.records if record.name == "ehr_pipeline.release"]
+
+    assert releases("first", "one") == []
+    assert releases("again", "one") == [], "the same page tells nothing new"
+    (warning,) = releases("second", "two")
+    assert "subtract the counts of one from those of the other" in warning
 
 
 def test_released_counts_are_neither_small_nor_exact(released: Path, tiny: Pipeline) -> None:

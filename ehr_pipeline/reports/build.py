@@ -137,7 +137,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         (out / "agreement.json").write_text(json.dumps(content["agreement"], indent=1) + "\n", encoding="utf-8")
     tables.write_enrichment(out / "enrichment.csv", numbers, found, vocabulary, settings)
     (out / "audit.json").write_text(
-        json.dumps([asdict(effect) | {"words": effect.words} for effect in effects], indent=1) + "\n", encoding="utf-8"
+        json.dumps([_told(effect) for effect in effects], indent=1) + "\n", encoding="utf-8"
     )
     shown = sum(len(table) for table in rows)
     return {
@@ -147,6 +147,12 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "concepts_tested": len(vocabulary.concepts),
         "concepts_shown": shown,
     }
+
+
+def _told(effect: audit.Effect) -> dict[str, Any]:
+    """An effect as the page tells it: all its digits would tell the counts that it was reckoned from."""
+    told = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(effect).items()}
+    return told | {"words": effect.words}
 
 
 def _counts(inputs: Inputs, clustered: pa.Table, vocabulary: Vocabulary) -> Any:
@@ -264,8 +270,8 @@ def _tried(clusters: Artifact, asked: int, drawn: Path) -> dict[str, Any] | None
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:
-    """The methods beside each other; small counts suppressed."""
+    """The methods beside each other. Counts are rounded: with sizes of the cards they would tell that of a small cluster."""
     with clusters.file("comparison.csv").open(encoding="utf-8", newline="") as stream:
         rows = list(csv.DictReader(stream))
     counted = ("smallest", "largest", "unassigned")
-    return [row | {name: disclosure.show(int(row[name])) for name in counted} for row in rows]
+    return [row | {name: disclosure.about(int(row[name])) for name in counted} for row in rows]

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_pipeline.reports import suppression
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -55,8 +56,8 @@ def concept_tables(
 ) -> list[list[ConceptRow]]:
     """The marking concepts of every cluster, most important first.
 
-    Where a count is small, the figures that betray it are rounded or left out (`Disclosure.hide`); a concept that marks a cluster
-    through a few of its patients is left out altogether, since its very name would tell of them.
+    Where a count is small, the figures that betray it are rounded or left out (`suppression.hidden`); a concept that marks a
+    cluster through a few of its patients is left out altogether, since its very name would tell of them.
     """
     tops = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
     listed = np.zeros_like(found.over)
@@ -65,7 +66,7 @@ def concept_tables(
             t for t in tokens if not (found.over[cluster, t] and disclosure.small(int(found.patients[cluster, t])))
         ]
         listed[cluster, named] = True
-    hidden = disclosure.hide(found.patients, found.cluster_patients, listed)
+    hidden = suppression.hidden(found.patients, found.cluster_patients, listed, disclosure)
     return [
         [
             _concept_row(found, cluster, token, bool(hidden[cluster, token]), vocabulary, disclosure)
@@ -148,6 +149,7 @@ def describe(
     """Size, ages, sex, amount of record and diseases of one cluster, as text; `told` patients are in described clusters.
 
     A disease that its table of concepts tells exactly, by the same name and with the same patients, has the same share in both.
+    Other shares are coarse, so that they cannot be subtracted from those of another page of the same patients.
     """
     rows = people.filter(pa.array(member))
     size = rows.num_rows
@@ -160,21 +162,25 @@ def describe(
     banded = np.searchsorted(AGE_BANDS[1:], age, side="right")
     by_age = {band_name(band): int((banded == band).sum()) for band in range(len(AGE_BANDS))}
     ordered = dict(sorted(by_disease.items(), key=lambda pair: (-pair[1], pair[0])))
-    quarters = [f"{value:.0f}" for value in np.quantile(age, (0.5, 0.25, 0.75))]
-    amounts = [f"{value:.0f}" for value in np.quantile(concepts, (0.5, 0.25, 0.75))]
     return {
         "size": disclosure.show(size),
         "hidden": False,
         "share": disclosure.share(size, told),
-        "age": f"{quarters[0]} ({quarters[1]}–{quarters[2]})",
-        "ages": disclosure.shares(by_age, size),
-        "concepts": f"{amounts[0]} ({amounts[1]}–{amounts[2]})",
-        "sex": f"female {disclosure.share(sexes.count('F'), size)}" if _sex_is_given(people) else "sex not given",
+        "age": _quartiles(age, disclosure),
+        "ages": disclosure.composition(by_age, size),
+        "concepts": _quartiles(concepts, disclosure),
+        "sex": f"female {disclosure.coarse(sexes.count('F'), size)}" if _sex_is_given(people) else "sex not given",
         "dominant": next(
             (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
         ),
         "diseases": disclosure.composition(ordered, size, _told_exactly(table)),
     }
+
+
+def _quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
+    """Median and quartiles as text; of so few patients that hardly anybody lies beyond a quartile, the median alone."""
+    median, low, high = np.quantile(values, (0.5, 0.25, 0.75))
+    return f"{median:.0f} ({low:.0f}–{high:.0f})" if len(values) >= 4 * disclosure.below else f"{median:.0f}"
 
 
 def _sex_is_given(people: pa.Table) -> bool:

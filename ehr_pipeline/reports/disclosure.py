@@ -65,6 +65,15 @@ class Disclosure:
             return f"<{self.below}"
         return f"about {self._rounded(count):,}" if count and self.below > 1 else f"{count:,}"
 
+    def around(self, count: int) -> tuple[int, int]:
+        """The fewest and the most patients that `about` tells by the same text."""
+        if not count or self.below == 1:
+            return count, count
+        if self.small(count):
+            return 1, self.below - 1
+        fewest = self._rounded(count) - self.below // 2
+        return max(fewest, self.below), fewest + self.below - 1
+
     def _rounded(self, count: int) -> int:
         return (count + self.below // 2) // self.below * self.below
 
@@ -80,10 +89,8 @@ class Disclosure:
             return f"<{math.ceil(100 * self.below / of)} %"
         if self.below > 1 and of - count < self.below:
             return f">{math.floor(100 * (of - self.below) / of)} %"
-        fewest = self._rounded(count) - self.below // 2
-        low, high = (
-            100 * most / of for most in (max(fewest, self.below), min(fewest + self.below - 1, of - self.below))
-        )
+        fewest, most = self.around(count)
+        low, high = 100 * fewest / of, 100 * min(most, of - self.below) / of
         if self.below == 1 or round(low) == round(high):
             return f"about {round(100 * count / of if self.below == 1 else low)} %"
         return f"{math.floor(low)}–{math.ceil(high)} %"
@@ -99,24 +106,6 @@ class Disclosure:
         if 1 - share < least:
             return max(1 - least, 0.0), 1.0
         return share, share
-
-    def shares(self, counts: Mapping[str, int], of: int) -> list[tuple[str, str]]:
-        """The shares of categories that together are all `of`, in their order; the few of small ones are joined as 'others'.
-
-        Where even all small ones together are few, the largest category is told by a lower bound, since the rest would tell them.
-        """
-        few = sum(count for count in counts.values() if self.small(count))
-        told = {name: count for name, count in counts.items() if count and not self.small(count)}
-        largest = max(told, key=lambda name: told[name], default="")
-        shown = [(name, self.share(count, of)) for name, count in told.items()]
-        if self.small(few):
-            at_least = of - sum(count for name, count in told.items() if name != largest) - self.below
-            shown = [
-                (name, f">{math.floor(100 * at_least / of)} %" if name == largest else share) for name, share in shown
-            ]
-        elif few:
-            shown.append(("others", self.share(few, of)))
-        return shown
 
     def composition(
         self, counts: Mapping[str, int], of: int, told: Mapping[str, int] | None = None
@@ -155,28 +144,6 @@ class Disclosure:
     def nested_need_rounding(self, counts: Sequence[int]) -> bool:
         """Whether numbers of patients, each a part of the one before, differ by so few that exact ones would tell of them."""
         return any(self.small(more - less) for more, less in pairwise(counts))
-
-    def hide(self, counts: NDArray[np.int64], sizes: NDArray[np.int64], listed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which listed cells (K, V) of patients by cluster and concept must not show their numbers; `sizes` (K,) of the clusters.
-
-        A cell shows how many have the concept here and elsewhere, so that one shown cell tells the total. Cells are hidden where
-        few have it or few lack it, here or elsewhere; and so many more, the smallest first, that the cells of a concept that are
-        not shown are never a single one, nor add up to a small number.
-        """
-        elsewhere, others = counts.sum(0) - counts, (sizes.sum() - sizes)[:, None]
-        parts = (counts, elsewhere, sizes[:, None] - counts, others - elsewhere)
-        sensitive = np.any([(part > 0) & (part < self.below) for part in parts], axis=0)
-        shown = listed & ~sensitive
-        for concept in np.flatnonzero(shown.any(0) & sensitive.any(0)).tolist():
-            column, open_cells = counts[:, concept], shown[:, concept]
-            while open_cells.any():
-                unknown = column[~open_cells]
-                if (unknown > 0).sum() >= 2 and unknown.sum() >= self.below:
-                    break
-                places = np.flatnonzero(open_cells)
-                open_cells[places[column[places].argmin()]] = False
-        hidden: NDArray[np.bool_] = listed & ~shown
-        return hidden
 
     def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int) -> Marks:
         """What a map may show of patients at places (n, 2) in groups (n,): about `most` marks at most.

@@ -117,8 +117,10 @@ def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray
     for one, other, value in zip(row.tolist(), column.tolist(), log_q.tolist(), strict=True):
         left, entered = (one, other) if flows[one, other] > flows[other, one] else (other, one)
         if value < np.log(MAX_Q) and not hidden[left, entered]:
-            back = "…" if hidden[entered, left] else f"{flows[entered, left]:,}"
-            q = f"<{next(step for step in STEPS if value < np.log(step)):g}"
+            back, step = f"{flows[entered, left]:,}", next(step for step in STEPS if value < np.log(step))
+            if hidden[entered, left]:  # a finer step would narrow it
+                back, step = "…", MAX_Q
+            q = f"<{step:g}"
             move = Move(int(numbers[left]), int(numbers[entered]), f"{flows[left, entered]:,}", back, q)
             found.append((-int(flows[left, entered]), move))
     return [move for _, move in sorted(found, key=lambda pair: (pair[0], pair[1].left, pair[1].entered))]

@@ -1,12 +1,17 @@
 """What new extracts did, in words and one table: who trained on what, who was assigned, how clusters overlap with those before.
 
-Numbers of patients are rounded (`Disclosure.about`), since the sizes of clusters stand beside them.
+Numbers of patients are rounded (`Disclosure.about`), since the sizes of clusters stand beside them. The two pages that the table
+of overlaps compares tell the sums of its rows and columns: so its steps are as wide as small counts need, and small ones and none
+are the same blank.
 """
 
 import json
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.optimize import linprog
 
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters import overlap
@@ -14,6 +19,9 @@ from ehr_pipeline.continuing import CONTINUES
 from ehr_pipeline.reports.disclosure import Disclosure
 
 Overlap = dict[str, Any]
+Cells = NDArray[np.int64]
+STEPS = (1, 2, 3, 5, 10)
+"""Widths of the steps of the overlaps that are tried, in multiples of the threshold."""
 
 
 def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[str]:
@@ -51,13 +59,49 @@ def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))
-    rows = [[disclosure.about(count) if count else "" for count in row] for row in found["table"]]
+    table = np.array(found["table"], np.int64)
+    rule = _rule(table, disclosure)
+    rows = (
+        [[rule.about(count) if count >= rule.below else "" for count in row] for row in table.tolist()] if rule else []
+    )
     return {
         "patients": disclosure.about(found["patients"]),
         "index": f"{found['adjusted_rand_index']:.2f}",
         "before": found["before"],
-        "rows": list(zip(found["now"], rows, strict=True)),
+        "blank": rule.below if rule else 0,
+        "rows": list(zip(found["now"], rows, strict=True)) if rule else [],
     }
+
+
+def _rule(table: Cells, disclosure: Disclosure) -> Disclosure | None:
+    """By what steps overlaps (K, L) may be told to who knows the sums of rows and columns; None where none is wide enough."""
+    for step in STEPS if disclosure.below > 1 else STEPS[:1]:
+        rule = Disclosure(step * disclosure.below)
+        if _safe(table, rule, disclosure):
+            return rule
+    return None
+
+
+def _safe(table: Cells, rule: Disclosure, disclosure: Disclosure) -> bool:
+    """Whether each small count of a table (K, L) keeps a range as wide as that of small counts, whatever sums are known."""
+    rows, columns = table.shape
+    low, high = np.array(
+        [rule.around(count) if count >= rule.below else (0, rule.below - 1) for count in table.ravel().tolist()]
+    ).T
+    cells = np.arange(table.size).reshape(rows, columns)
+    sums = np.zeros((rows + columns, table.size))
+    for line, own in enumerate([*cells, *cells.T]):
+        sums[line, own] = 1
+    totals = np.concatenate([table.sum(1), table.sum(0)])
+    for cell in np.flatnonzero((table > 0) & (table < disclosure.below)).tolist():
+        wanted = np.zeros(table.size)
+        wanted[cell] = 1
+        ends = [
+            linprog(sign * wanted, A_eq=sums, b_eq=totals, bounds=np.stack([low, high], axis=1)).fun for sign in (1, -1)
+        ]
+        if -ends[1] - ends[0] < disclosure.below - 1.5:  # whole numbers, but for rounding
+            return False
+    return True
 
 
 def _share(tokens: dict[str, Any]) -> str:

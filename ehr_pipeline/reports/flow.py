@@ -1,11 +1,13 @@
 """What became of every row, from the raw table to the clusters; and this run beside the published one.
 
-Numbers of patients at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the
-difference would tell of a few patients: then all of them are rounded (`Counted.person`).
+Numbers at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the difference would
+tell of a few patients: then all of them are rounded, and where a step is told exactly elsewhere, as the sizes of clusters add up to
+one, the steps before it that differ from it by so few are told as it is (`Counted.person`). Numbers of events are rounded alike.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
@@ -28,6 +30,7 @@ STAGES = (
     ("clusters", "", "patients in clusters", True),
 )
 Lost = tuple[tuple[str, str], ...]
+Shown = Callable[[int], str]
 
 
 @dataclass(frozen=True)
@@ -37,41 +40,56 @@ class Counted:
     counts: Mapping[str, dict[str, Any]]
     """By asset."""
     disclosure: Disclosure
+    person: Shown
+    """How a number of patients is shown."""
+    event: Shown
+    """How a number of events is shown."""
     rounded: bool
+    """Whether numbers of patients are rounded."""
 
     @staticmethod
     def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
-        """The counts, and whether numbers of patients must be rounded."""
-        dataset, cohort = counts["patient_dataset"]["patients"], counts["cohort"]
-        nested = [
-            counts["raw_records"]["patients"]["kept"],
-            dataset["rows_in"],
-            dataset["kept"],
-            cohort["kept"],
-            counts["patient_embeddings"]["kept"],
-            counts["clusters"]["kept"],
-        ]
-        lost = [*dataset["dropped"].values(), *cohort["dropped"].values(), *cluster_sizes]
-        few = any(disclosure.small(number) for number in (*lost, *counts["data_split"].get("dropped", {}).values()))
-        return Counted(counts, disclosure, few or disclosure.nested_need_rounding(nested))
-
-    @property
-    def person(self) -> Callable[[int], str]:
-        """How a number of patients is shown."""
-        return self.disclosure.about if self.rounded else self.disclosure.show
+        """The counts, and how they must be shown."""
+        raw, dataset, cohort = counts["raw_records"], counts["patient_dataset"], counts["cohort"]
+        people, first = dataset["patients"], raw["patients"]
+        # Patients have several rows, so that the first step is told of rows: it is a part of nothing, but its losses are counted.
+        steps = [first["rows_in"], first["kept"], people["rows_in"], people["kept"], cohort["kept"]]
+        steps += [counts["patient_embeddings"]["kept"], counts["clusters"]["kept"]]
+        lost = [*_lost(first), *_lost(people), *_lost(cohort), *cohort["by_disease"].values(), *cluster_sizes]
+        person, rounded = _shown(steps, [*lost, *_lost(counts["data_split"])], disclosure)
+        events = [raw, counts["mapped_events"], counts["vocabulary"]["events"], dataset]
+        # Reasons with few rows are joined with others, so that only what a whole step lost can be small.
+        event, _ = _shown([raw["rows_in"], *(stage["kept"] for stage in events)], [], disclosure)
+        return Counted(counts, disclosure, person, event, rounded)
 
     def lost(self, dropped: Mapping[str, int], patients: bool = False) -> Lost:
         """What was dropped, by reason in words; reasons with few rows are joined."""
-        show = self.person if patients else self.disclosure.show
+        show = self.person if patients else self.event
         told = {in_words(reason, patients): number for reason, number in dropped.items()}
         return tuple((reason, show(number)) for reason, number in self.disclosure.breakdown(told).items())
+
+
+def _lost(counts: Mapping[str, Any]) -> list[int]:
+    """What a stage dropped, by reason, and what it collapsed."""
+    return [*counts.get("dropped", {}).values(), counts.get("collapsed", 0)]
+
+
+def _shown(steps: list[int], others: list[int], disclosure: Disclosure) -> tuple[Shown, bool]:
+    """How successive numbers are shown, each a part of the one before, beside `others`; and whether that is rounded."""
+    if not any(disclosure.small(number) for number in others) and not disclosure.nested_need_rounding(steps):
+        return disclosure.show, False
+    told: dict[int, int] = {}
+    for more, less in reversed(list(pairwise(steps))):
+        if disclosure.small(more - less):
+            told[more] = told.get(less, less)
+    return lambda number: disclosure.about(told.get(number, number)), True
 
 
 def rows(counted: Counted) -> Iterator[dict[str, Any]]:
     """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
     for asset, key, words, patients in STAGES:
         counts = counted.counts[asset][key] if key else counted.counts[asset]
-        show = counted.person if patients else counted.disclosure.show
+        show = counted.person if patients else counted.event if words.startswith("event") else counted.disclosure.show
         yield {
             "asset": asset,
             "words": words,
@@ -108,7 +126,7 @@ def patients(counted: Counted) -> list[Step]:
 
 def events(counted: Counted) -> list[Step]:
     """The flow of events, from the rows of the event files to the data set."""
-    counts, show = counted.counts, counted.disclosure.show
+    counts, show = counted.counts, counted.event
     raw, mapped, vocabulary = counts["raw_records"], counts["mapped_events"], counts["vocabulary"]["events"]
     dataset = counts["patient_dataset"]
     left = {reason: number for reason, number in dataset["dropped"].items() if reason != "not_in_vocabulary"}
@@ -145,13 +163,13 @@ def summary(counted: Counted) -> str:
         for reason, number in dropped.items():
             lost[in_words(reason)] = lost.get(in_words(reason), 0) + number
     told = (
-        f"Of {disclosure.show(read)} rows of events, {disclosure.show(dataset['kept'])}"
+        f"Of {counted.event(read)} rows of events, {counted.event(dataset['kept'])}"
         f" ({disclosure.share(dataset['kept'], read)}) are in the patient data set."
     )
     most = max(lost, key=lambda reason: lost[reason], default="")
     if not most or disclosure.small(lost[most]) or not lost[most]:
         return told
-    return f"{told} The largest loss: {disclosure.show(lost[most])} ({disclosure.share(lost[most], read)}), {most}."
+    return f"{told} The largest loss: {counted.event(lost[most])} ({disclosure.share(lost[most], read)}), {most}."
 
 
 def reconciled(counted: Counted) -> str:
@@ -177,7 +195,7 @@ def summary_of_codes(counted: Counted) -> str:
     if not total or disclosure.small(total):
         return ""
     told = (
-        f"{disclosure.show(total)} of {disclosure.show(mapped['rows_in'])} usable rows of events"
+        f"{counted.event(total)} of {counted.event(mapped['rows_in'])} usable rows of events"
         f" ({disclosure.share(total, mapped['rows_in'])}) have a code without a UMLS concept, and were left out"
     )
     most = max(lost, key=lambda reason: lost[reason])
@@ -211,7 +229,7 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
     visits, patients = dataset["visits"], dataset["patients"]
     few, large, share = patients["dropped"]["few_visits"], visits["dropped"]["large"], counted.disclosure.share
     return [
-        ("rows of the raw table", "more than 3 billion", show(counts["raw_records"]["rows_in"])),
+        ("rows of the raw table", "more than 3 billion", counted.event(counts["raw_records"]["rows_in"])),
         ("codes in the records", "270,000", show(counts["mapped_events"]["codes"])),
         ("concepts kept", "36,058", show(counts["vocabulary"]["kept"])),
         ("visits removed for their size", "0.00005 %", f"{show(large)} ({share(large, visits['rows_in'])})"),
@@ -233,12 +251,12 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
     ]
 
 
-def ladder(coverage: dict[str, Any], disclosure: Disclosure) -> Iterator[dict[str, str]]:
+def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:
     """The steps of the mapping, each with what it mapped, as text; where that is little, the share after it is left out too."""
     for row in coverage["ladder"]:
         yield {
             "step": OF_STEPS.get(row["step"], row["step"]),
-            "codes": disclosure.show(row["codes"]),
-            "events": disclosure.show(row["events"]),
-            "share": "–" if disclosure.small(row["events"]) else f"{100 * row['events_share_after']:.1f} %",
+            "codes": counted.disclosure.show(row["codes"]),
+            "events": counted.event(row["events"]),
+            "share": "–" if counted.disclosure.small(row["events"]) else f"{100 * row['events_share_after']:.1f} %",
         }

@@ -68,7 +68,7 @@ def describe(
         "published": flow.published(counted, metrics),
         "metrics": metrics,
         "coverage": coverage,
-        "ladder": list(flow.ladder(coverage, disclosure)),
+        "ladder": list(flow.ladder(coverage, counted)),
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
         "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",

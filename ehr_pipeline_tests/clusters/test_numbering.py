@@ -43,6 +43,15 @@ def test_a_cluster_that_matches_none_gets_a_number_that_nobody_had(tmp_path: Pat
     assert told["highest"] == 5
 
 
+def test_a_cluster_that_shares_less_than_half_is_another_one(tmp_path: Path) -> None:
+    before = earlier(tmp_path, [1] * 30 + [2] * 30 + [3] * 30)
+    labels = np.array([0] * 30 + [1] * 30 + [2] * 30)
+    labels[30:44], labels[60:74] = 2, 1  # 16 of 44 stayed in either
+    given, told = numbering.numbers(labels, IDS, before)
+    assert given.tolist() == [1, 10, 11]
+    assert set(told["kept"]) == {"1"}
+
+
 def test_only_patients_of_both_runs_count(tmp_path: Path) -> None:
     before = earlier(tmp_path, [3] * 20 + [4] * 20, ids=[*IDS[:20], *(f"left {n}" for n in range(20))])
     given, _ = numbering.numbers(np.array([0] * 20 + [1] * 70), IDS, before)

@@ -50,7 +50,7 @@ def cells(found: dict[str, object]) -> list[list[str]]:
 def test_moves_are_told_with_their_direction(tmp_path: Path) -> None:
     found = described(tmp_path, [[200, 60, 20], [12, 150, 0], [18, 30, 90]])
     moves = [(move.left, move.entered, move.patients, move.back, move.q) for move in found["moves"]]  # type: ignore[attr-defined]
-    assert moves == [(1, 2, "60", "12", "<0.001"), (4, 2, "30", "…", "<0.001")]
+    assert moves == [(1, 2, "60", "12", "<0.001"), (4, 2, "30", "…", "<0.05")]
     assert cells(found)[0][:3] == ["200", "60", "20"]
     assert found["stayed"] == "75–77 %"
     assert found["steps"] == [(0, "about 580", "23–25 %")]

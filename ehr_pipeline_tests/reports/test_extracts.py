@@ -2,7 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from ehr_pipeline.artifacts import Artifact
@@ -11,18 +13,45 @@ from ehr_pipeline.reports import extracts
 from ehr_pipeline.reports.disclosure import Disclosure
 
 
-def test_the_overlap_is_rounded_and_small_cells_are_hidden(tmp_path: Path) -> None:
-    table = [[127, 3, 0], [0, 14, 56]]
-    found = {"patients": 203, "adjusted_rand_index": 0.876, "now": [1, 4], "before": [1, 2, 3], "table": table}
-    (tmp_path / overlap.FILE).write_text(json.dumps(found))
-    told = extracts.shown(Artifact(tmp_path, {}), Disclosure(10))
-    assert told == {
-        "patients": "about 200",
-        "index": "0.88",
-        "before": [1, 2, 3],
-        "rows": [(1, ["about 130", "<10", ""]), (4, ["", "about 10", "about 60"])],
-    }
+def overlaps(folder: Path, table: list[list[int]], below: int = 10) -> dict[str, Any]:
+    """What the page tells of a table of overlaps."""
+    rows, columns = len(table), len(table[0])
+    found = {"patients": sum(map(sum, table)), "adjusted_rand_index": 0.876, "table": table}
+    found |= {"now": list(range(1, rows + 1)), "before": list(range(1, columns + 1))}
+    (folder / overlap.FILE).write_text(json.dumps(found))
+    told = extracts.shown(Artifact(folder, {}), Disclosure(below))
+    assert told
+    return told
+
+
+def test_the_overlap_is_rounded_and_small_cells_are_blank(tmp_path: Path) -> None:
+    told = overlaps(tmp_path, [[127, 0, 40], [0, 64, 156]])
+    assert told["patients"] == "about 390"
+    assert told["index"] == "0.88"
+    assert told["blank"] == 10
+    assert told["rows"] == [(1, ["about 130", "", "about 40"]), (2, ["", "about 60", "about 160"])]
     assert extracts.shown(Artifact(tmp_path / "nothing", {}), Disclosure(10)) is None
+    assert overlaps(tmp_path, [[127, 3], [0, 14]], below=1)["rows"] == [(1, ["127", "3"]), (2, ["", "14"])]
+
+
+def test_small_overlaps_cannot_be_reckoned_from_the_sizes_of_clusters(tmp_path: Path) -> None:
+    """One patient went from the second cluster to the first. Steps of ten would tell it; in wider ones it may be nobody or nine."""
+    rng = np.random.default_rng(0)
+    table = np.diag(rng.integers(60, 900, 6)) + np.where(rng.random((6, 6)) < 0.4, rng.integers(0, 9, (6, 6)), 0)
+    assert ((table > 0) & (table < 10)).any()
+    told = overlaps(tmp_path, table.tolist())
+    assert told["blank"] > 10
+    assert all(
+        text == ""
+        for (_, row), counts in zip(told["rows"], table, strict=True)
+        for text, count in zip(row, counts, strict=True)
+        if count < told["blank"]
+    )
+
+
+def test_where_no_steps_are_wide_enough_overlaps_are_not_told(tmp_path: Path) -> None:
+    """Two clusters that exchanged one patient: both sums tell it, whatever the steps."""
+    assert overlaps(tmp_path, [[300, 1]])["rows"] == []
 
 
 def artifact(asset: str, inputs: dict[str, str], **counts: object) -> Artifact:

@@ -36,7 +36,12 @@ COUNTS: dict[str, Any] = {
         "patients": {"rows_in": 4_950, "kept": 4_900, "dropped": {"few_visits": 50, "only_large_visits": 0}},
     },
     "data_split": {"rows_in": 4_900, "kept": 4_900, "train": 4_800, "validation": 100},
-    "cohort": {"rows_in": 2_040, "kept": 2_000, "dropped": {"not_in_patient_dataset": 40}},
+    "cohort": {
+        "rows_in": 2_040,
+        "kept": 2_000,
+        "dropped": {"not_in_patient_dataset": 40},
+        "by_disease": {"eczema": 2_040},
+    },
     "patient_embeddings": {"rows_in": 2_000, "kept": 1_980, "dropped": {"no_chosen_concept": 20}},
     "clusters": {"rows_in": 1_980, "kept": 1_980, "clusters": 20},
 }
@@ -138,6 +143,50 @@ def test_numbers_of_patients_that_differ_by_few_are_rounded_everywhere(changed: 
     assert {quantity: own for quantity, _, own in flow.published(found, {"parameters": 1, "epochs": []})}[
         "cohort patients"
     ].startswith("about")
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"raw_records": {"patients": {"rows_in": 5_003, "kept": 5_000, "collapsed": 0, "dropped": {"withdrawn": 3}}}},
+        {"raw_records": {"patients": {"rows_in": 5_030, "kept": 5_000, "collapsed": 5, "dropped": {"no_birth": 25}}}},
+        {"cohort": {"by_disease": {"psoriasis": 2_000, "prurigo": 4}}},
+    ],
+)
+def test_few_rows_of_patients_and_few_of_a_disease_round_the_numbers_too(changed: dict[str, Any]) -> None:
+    assert counted(**changed).rounded
+    assert not counted().rounded
+
+
+def test_the_sum_of_the_cards_does_not_tell_how_few_were_lost_before_them() -> None:
+    """9,823 are on the cards; of 'about 9,820' in the cohort, up to 9,824, the '<10' without a vector would be one."""
+    found = flow.Counted.of(
+        copy.deepcopy(COUNTS)
+        | {
+            "cohort": {"rows_in": 9_900, "kept": 9_824, "dropped": {"not_in_patient_dataset": 76}, "by_disease": {}},
+            "patient_embeddings": {"rows_in": 9_824, "kept": 9_823, "dropped": {"no_chosen_concept": 1}},
+            "clusters": {"rows_in": 9_823, "kept": 9_823, "clusters": 2},
+        },
+        [5_000, 4_823],
+        RULE,
+    )
+    told = {lost: found.person(9_823 + lost) for lost in range(1, 10)}
+    assert told[1] == "about 9,820"
+    others = [
+        flow.Counted.of(
+            found.counts | {"cohort": found.counts["cohort"] | {"kept": 9_823 + lost}}, [5_000, 4_823], RULE
+        ).person(9_823 + lost)
+        for lost in range(1, 10)
+    ]
+    assert set(others) == {"about 9,820"}, "the same text whatever was lost"
+
+
+def test_a_step_that_loses_few_events_rounds_their_numbers() -> None:
+    few = counted(raw_records={"rows_in": 99_003, "kept": 99_000, "dropped": {"missing_code": 3}})
+    first, second, *_ = flow.events(few)
+    assert (first.number, second.number) == ("about 99,000", "about 99,000")
+    assert dict(first.lost) == {"without a code": "<10"}
+    assert flow.summary(few).startswith("Of about 99,000 rows of events, about 50,000")
 
 
 def test_a_small_cluster_rounds_the_total_that_would_tell_its_size() -> None:
