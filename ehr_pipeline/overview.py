@@ -16,26 +16,36 @@ FOLLOW_UP = "notes/follow_up.json"
 
 
 def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: int) -> None:
-    """Draw events that were mapped and lost, by kind of code; a bar of fewer than `below` events is left out."""
+    """Draw events that were mapped, kept and lost, by kind of code; a bar of fewer than `below` events is left out."""
 
     def shown(count: int) -> int:
         return count if count >= below else 0
 
-    mapped = {name: shown(found["mapped_events"]) for name, found in by_namespace.items()}
-    lost = {name: shown(found["events"] - found["mapped_events"]) for name, found in by_namespace.items()}
-    names = [name for name in by_namespace if mapped[name] or lost[name]][::-1]
+    parts = {
+        "mapped": {name: shown(found["mapped_events"]) for name, found in by_namespace.items()},
+        "kept as they are": {name: shown(found["kept_events"]) for name, found in by_namespace.items()},
+        "lost": {
+            name: shown(found["events"] - found["mapped_events"] - found["kept_events"])
+            for name, found in by_namespace.items()
+        },
+    }
+    names = [name for name in by_namespace if any(part[name] for part in parts.values())][::-1]
+    looks = {"mapped": (drawing.UNDER, 1.0), "kept as they are": (drawing.UNDER, 0.4), "lost": (drawing.NEUTRAL, 0.5)}
     with drawing.figure(path, width=5.2, height=0.6 + 0.38 * max(len(names), 1)) as figure:
         axes = figure.add_subplot()
-        labels = [name.replace("_", " ") for name in names]
-        left = np.array([mapped[name] for name in names]) / 1e3
-        axes.barh(labels, left, color=drawing.UNDER, label="mapped")
-        lengths = np.array([lost[name] for name in names]) / 1e3
-        axes.barh(labels, lengths, left=left, color=drawing.NEUTRAL, alpha=0.5, label="lost")
+        labels, left = [name.replace("_", " ") for name in names], np.zeros(len(names))
+        for what, part in parts.items():
+            if what == "kept as they are" and not any(part.values()):
+                continue
+            lengths = np.array([part[name] for name in names]) / 1e3
+            colour, alpha = looks[what]
+            axes.barh(labels, lengths, left=left, color=colour, alpha=alpha, label=what)
+            left = left + lengths
         axes.set_xlabel("events (thousands)")
-        for place, (own, other) in enumerate(zip(left.tolist(), lengths.tolist(), strict=True)):
+        for place, length in enumerate(left.tolist()):
             axes.annotate(
-                f"{1e3 * (own + other):,.0f}",
-                (own + other, place),
+                f"{1e3 * length:,.0f}",
+                (length, place),
                 (3, 0),
                 textcoords="offset points",
                 va="center",

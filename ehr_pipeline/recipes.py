@@ -11,7 +11,7 @@ from ehr_pipeline.settings import Study
 VERSIONS = dict.fromkeys(STAGES, "1") | {
     "raw_records": "3",
     "extract_catalog": "2",
-    "mapped_events": "4",
+    "mapped_events": "5",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
     "patient_embeddings": "5",

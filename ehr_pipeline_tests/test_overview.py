@@ -28,7 +28,9 @@ def test_no_bar_of_the_follow_up_stands_for_few(drawn: list[Any], tmp_path: Path
 
 def test_no_bar_of_the_coverage_stands_for_few(drawn: list[Any], tmp_path: Path) -> None:
     codes = {"few": (9, 4), "few_lost": (109, 100), "all_lost": (30, 0), "many": (2000, 1000)}
-    told = {name: {"events": events, "mapped_events": mapped} for name, (events, mapped) in codes.items()}
+    told = {
+        name: {"events": events, "mapped_events": mapped, "kept_events": 0} for name, (events, mapped) in codes.items()
+    }
     overview.coverage(tmp_path / "picture.png", told, BELOW)
     (axes,) = drawn
     assert [label.get_text() for label in axes.get_yticklabels()] == ["many", "all lost", "few lost"]

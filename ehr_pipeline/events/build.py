@@ -87,7 +87,8 @@ def build(
     remember(out, finished)
     report = coverage.report(mapping)
     report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
-    if not report["mapped_events"]:
+    stays = report["mapped_events"] + report["kept_events"]
+    if not stays:
         raise InputError(
             f"{settings.mrconso}: none of the {report['events']:,} events has a code of source {settings.source!r} in this file."
             f" Events by kind of code: { {name: row['events'] for name, row in report['by_namespace'].items()} }."
@@ -98,7 +99,7 @@ def build(
     (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
         "rows_in": report["events"] + (repeated := total(finished)["repeated"]),
-        "kept": report["mapped_events"],
+        "kept": stays,
         "collapsed": repeated,
         "dropped": coverage.lost_events(mapping),
         "coverage_of_events": report["events_share"],

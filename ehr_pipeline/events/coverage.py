@@ -11,14 +11,18 @@ from ehr_pipeline.events.mapping import LADDER
 def report(mapping: pl.DataFrame) -> dict[str, Any]:
     """Coverage of a mapping table that has a column `events`.
 
-    Returns events and codes in all and mapped, their shares, and the same for each namespace; and events by step.
+    Returns events and codes in all, mapped, and kept as concepts of their own, the shares of what is mapped, and the same for each
+    namespace; and events by step. What is kept is not lost, but not mapped either: it has no concept that other codes share.
     """
-    mapped = pl.col("concept").is_not_null()
+    kept = (pl.col("step") == "kept").fill_null(value=False)
+    mapped = pl.col("concept").is_not_null() & ~kept
     columns = {
         "events": pl.col("events").sum(),
         "mapped_events": pl.col("events").filter(mapped).sum(),
+        "kept_events": pl.col("events").filter(kept).sum(),
         "codes": pl.len(),
         "mapped_codes": mapped.sum(),
+        "kept_codes": kept.sum(),
     }
     total = _shares(mapping.select(**columns).row(0, named=True))
     by_namespace = mapping.group_by("namespace").agg(**columns).sort("events", "namespace", descending=[True, False])
@@ -37,7 +41,7 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
 
 
 def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str, Any]]:
-    """What each step of the ladder mapped, in its order, and the share of events that is mapped after it."""
+    """What each step of the ladder mapped, in its order, and the share of events that is mapped or kept after it."""
     mapped = 0
     for step in LADDER:
         if step in steps:

@@ -77,6 +77,7 @@ def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -
             name=pl.when(kept).then(pl.coalesce("name", "label")).otherwise("name"),
             step=pl.when(kept).then(pl.lit("kept")).otherwise("step"),
         )
+        table = _named(table, settings)
     runners_up = pl.concat_str([pl.col("runners_up").fill_null(""), "also"], separator=" ").str.strip_chars()
     table = table.with_columns(runners_up=pl.when(pl.col("also") != "").then(runners_up).otherwise("runners_up"))
     return table.select(COLUMNS)
@@ -137,6 +138,17 @@ def _descriptions(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame
         return None
     found = rf2.descriptions(settings.descriptions, wanted.unique())
     return found.unique("source", keep="first", maintain_order=True).with_columns(distance=pl.lit(0, pl.Int64))
+
+
+def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
+    """Name the codes that are kept as concepts of their own as SNOMED's description files do, where those are given."""
+    nameless = table.filter(pl.col("step") == "kept", pl.col("name").is_null())["target"].drop_nulls()
+    if not settings.descriptions or nameless.is_empty():
+        return table
+    found = rf2.names(settings.descriptions, nameless.unique()).rename({"label": "described"})
+    table = table.join(found, left_on="target", right_on="source", how="left", maintain_order="left")
+    own = pl.when(pl.col("step") == "kept").then(pl.coalesce("name", "described")).otherwise("name")
+    return table.with_columns(name=own).drop("described")
 
 
 def _migrations(settings: EventsSettings) -> pl.DataFrame | None:

@@ -42,7 +42,8 @@ class EventsSettings:
         "Your own table (CSV with the columns code, cui, name, source): it wins over every other step.", "", role="list"
     )
     descriptions: tuple[str, ...] = option(
-        "Description files of SNOMED RF2 (Snapshot): codes that are description ids become their concepts.",
+        "Description files of SNOMED RF2 (Snapshot): codes that are description ids become their concepts, and codes that are kept"
+        " as concepts of their own get names.",
         (),
         role="input",
     )

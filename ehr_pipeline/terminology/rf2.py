@@ -13,6 +13,7 @@ DESCRIPTION = ("id", "effectiveTime", "active", "moduleId", "conceptId", "langua
 ASSOCIATION = ("id", "effectiveTime", "active", "moduleId", "refsetId", "referencedComponentId", "targetComponentId")
 RELATIONSHIP = ("id", "effectiveTime", "active", "moduleId", "sourceId", "destinationId", "relationshipGroup", "typeId")
 IS_A = "116680003"
+FULLY_SPECIFIED = "900000000000003001"
 # Historical association reference sets. The first two are safe to substitute; the others may have several targets.
 ASSOCIATIONS = {
     "same_as": "900000000000527005",
@@ -50,6 +51,19 @@ def descriptions(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
         for path in paths
     ]
     return _distinct(parts)
+
+
+def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
+    """The name of each wanted concept: its fully specified one, else a synonym; active ones first. Columns: source, label."""
+    parts = [
+        scan(Path(path), DESCRIPTION)
+        .filter(pl.col("conceptId").is_in(wanted.implode()))
+        .select("id", "active", "typeId", source="conceptId", label="term")
+        .collect(engine="streaming")
+        for path in paths
+    ]
+    best = [pl.col("active") != "1", pl.col("typeId") != FULLY_SPECIFIED, "id"]
+    return pl.concat(parts).sort(best).unique("source", keep="first", maintain_order=True).select("source", "label")
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:

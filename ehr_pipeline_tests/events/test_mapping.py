@@ -184,6 +184,41 @@ def test_what_is_kept_is_kept_under_what_it_was_translated_to(ladder: dict[str, 
     assert found == {DESCRIPTION: (f"SCT:{PSORIASIS}", "kept"), UK_CHILD: (f"SCT:{UK_CHILD}", "kept")}
 
 
+def test_what_is_kept_has_the_name_of_the_description_files(tmp_path: Path) -> None:
+    terms = [
+        {"id": "1", "active": "0", "typeId": rf2.FULLY_SPECIFIED, "conceptId": TEXT_MESSAGE, "term": "An old name"},
+        {"id": "2", "active": "1", "typeId": "900000000000013009", "conceptId": TEXT_MESSAGE, "term": "SMS"},
+        {
+            "id": "3",
+            "active": "1",
+            "typeId": rf2.FULLY_SPECIFIED,
+            "conceptId": TEXT_MESSAGE,
+            "term": "Text message sent",
+        },
+        {"id": "4", "active": "1", "typeId": rf2.FULLY_SPECIFIED, "conceptId": PSORIASIS, "term": "not the UMLS's"},
+    ]
+    settings = EventsSettings(
+        mrconso="", unmapped="keep", descriptions=rf2_file(tmp_path / "d", rf2.DESCRIPTION, *terms)
+    )
+    table = map_codes(pl.Series([PSORIASIS, TEXT_MESSAGE, UK_CHILD]), atoms((PSORIASIS, "C1", "N")), settings)
+    assert dict(table.select("code", "name").iter_rows()) == {
+        PSORIASIS: "C1",
+        TEXT_MESSAGE: "Text message sent",
+        UK_CHILD: None,
+    }
+
+
+def test_what_is_kept_is_neither_mapped_nor_lost() -> None:
+    table = map_codes(
+        pl.Series([PSORIASIS, TEXT_MESSAGE]), atoms((PSORIASIS, "C1", "N")), EventsSettings(mrconso="", unmapped="keep")
+    )
+    report = coverage.report(table.with_columns(events=pl.lit(5, pl.Int64)))
+    assert (report["mapped_events"], report["kept_events"], report["events"]) == (5, 5, 10)
+    assert (report["events_share"], report["codes_share"]) == (0.5, 0.5)
+    assert report["by_namespace"]["uk_extension"]["events_share"] == 0
+    assert coverage.lost_events(table.with_columns(events=pl.lit(5, pl.Int64))) == {}
+
+
 def test_an_override_without_a_concept_is_told(ladder: dict[str, object], tmp_path: Path) -> None:
     (tmp_path / "own.csv").write_text("code,cui,name,source\n123,,nothing,us\n")
     with pytest.raises(InputError, match=r"own.csv: 1 rows have no code or no cui"):
