@@ -144,7 +144,8 @@ class Store:
             manifest = json.loads((folder / fingerprint / MANIFEST).read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise MissingArtifact(
-                f"{name} has not been made yet (nothing in {folder}). Materialise it first: ehr-pipeline run --select {asset}"
+                f"{name} has not been made yet (nothing in {folder}). Make it first, with all that it needs:"
+                f' ehr-pipeline run --settings FILE --select "*{asset}"'
             ) from None
         except (OSError, ValueError) as error:
             raise UserError(f"{name} cannot be read from {folder}: {disk.what_to_do(error)}.") from None

@@ -79,7 +79,7 @@ def _run(options: argparse.Namespace) -> int:
     outcome = run.run(study, options.select)
     print_table(outcome.rows)
     report = report_of(study)
-    write_summary(study, outcome, report)
+    write_summary(study, outcome, None if outcome.problems else report)
     for warning in outcome.warnings:
         tell("warning", warning)
     for problem in outcome.problems:

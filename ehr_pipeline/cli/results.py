@@ -71,7 +71,9 @@ def _explore(options: argparse.Namespace) -> int:
     from ehr_pipeline.export import explorer, results
     from ehr_pipeline.pipeline import Pipeline
 
-    return explorer.explore(results.Found.of(Pipeline(study).require), study.study.seed, options.port)
+    return explorer.explore(
+        results.Found.of(Pipeline(study).require), Path(study.study.store), study.study.seed, options.port
+    )
 
 
 def _embed(options: argparse.Namespace) -> int:
@@ -95,6 +97,11 @@ def _assign(options: argparse.Namespace) -> int:
     counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(f"left out: {counts['dropped']['not_finite']:,} patients whose vector is not finite")
+    diseases = ", ".join(disease.name for disease in study.embeddings.cohort)
+    print(
+        f"The clusters are of patients with {diseases}. Whoever has a vector gets one of them, also who has none of these diseases:"
+        " keep those who are cases by your lists."
+    )
     return 0
 
 

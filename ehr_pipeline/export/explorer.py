@@ -4,6 +4,7 @@ It brings many packages of its own, so it is no extra of this project: `pip inst
 """
 
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -31,14 +32,24 @@ def command(patients: Path, port: int) -> list[str]:
     return [program, str(patients), *places, "--host", "127.0.0.1", "--port", str(port)]
 
 
-def explore(found: results.Found, seed: int, port: int) -> int:
-    """Write the results into a temporary folder and serve them until the user ends it. Returns the explorer's exit status."""
-    with tempfile.TemporaryDirectory(prefix="ehr-explore-") as scratch:
+def explore(found: results.Found, store: Path, seed: int, port: int) -> int:
+    """Write the results into a temporary folder of the store and serve them until the user ends it.
+
+    What the explorer prints is kept from the terminal, since it prints rows of the table. Raises UserError when it fails.
+    """
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the tables would stay behind
+    with tempfile.TemporaryDirectory(prefix=".explore-", dir=store) as scratch:
         out = Path(scratch) / "results"
         started = command(out / "patients.parquet", port)
         results.export(found, out, seed)
         print(f"http://127.0.0.1:{port}  (Ctrl-C ends it; the tables are removed then)", flush=True)
         try:
-            return subprocess.run(started, check=False).returncode
+            done = subprocess.run(started, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except KeyboardInterrupt:
             return 0
+    if done.returncode:
+        raise UserError(
+            f"{PROGRAM} ended with status {done.returncode}. Is port {port} in use (--port)? Else write the tables with"
+            f" `ehr-pipeline export results`, and start {PROGRAM} on patients.parquet yourself to see what it says."
+        )
+    return 0

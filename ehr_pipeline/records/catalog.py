@@ -23,7 +23,8 @@ def counting(store: Store, mode: str) -> list[str]:
     extracts = store.partitions("raw_records")
     if not extracts:
         raise MissingArtifact(
-            "raw_records has not been made yet for any extract. Materialise it first: ehr-pipeline run --select raw_records"
+            "raw_records has not been made yet for any extract. Make it first:"
+            " ehr-pipeline run --settings FILE --select raw_records"
         )
     return extracts[-1:] if mode == "snapshot" else extracts
 

@@ -117,7 +117,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "computed": computed.versions(),
         "years": computed.years(inputs.artifacts["patient_dataset"], disclosure),
         "chosen": chosen.chosen(inputs, settings),
-        "settings": json.dumps(inputs.settings, indent=1, default=str),
+        "settings": json.dumps(_public(inputs.settings), indent=1, default=str),
         "reports": settings,
         "seed": inputs.seed,
         "pooling": upstream.pooling(inputs, vocabulary),
@@ -128,7 +128,6 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     content["checklist"] = record.checklist(
         {
             "extracts": f"{len(inputs.records)} extract{'s' if len(inputs.records) > 1 else ''}",
-            "pooling": str(content["pooling"]),
             "attributes": ", ".join(effect.name for effect in effects),
         }
     )
@@ -147,6 +146,11 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "concepts_tested": len(vocabulary.concepts),
         "concepts_shown": shown,
     }
+
+
+def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings without the key of the split, which is the study's own secret."""
+    return settings | {"data_split": settings["data_split"] | {"key": "(not told)"}}
 
 
 def _told(effect: audit.Effect) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.reports.disclosure import Disclosure
-from ehr_pipeline.reports.enrichment import Enrichment, between
+from ehr_pipeline.reports.enrichment import Enrichment, benjamini_hochberg, between
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 NAMED = 3  # concepts on each side
@@ -35,7 +35,8 @@ def closest(
     """For each cluster the one whose mean vector is most alike by cosine; None where a count is too small, or nothing else is left.
 
     `vectors` (n, d) and `labels` (n,) are of the clustered patients. The concepts are ranked by the chi-square test on the patients
-    of the two clusters alone; one that fewer than the threshold of patients have on its own side is not named.
+    of the two clusters alone, and named where its Benjamini-Hochberg value is below `max_p`; one that fewer than the threshold of
+    patients have on its own side is not named.
     """
     size = found.cluster_patients
     sums = np.zeros((len(size), vectors.shape[1]))
@@ -53,10 +54,11 @@ def closest(
             nearest.append(None)
             continue
         log_p, more_here = between(found, cluster, other)
+        log_q = benjamini_hochberg(log_p)  # of thousands of concepts some are below any limit by chance
         names: tuple[list[str], list[str]] = ([], [])
         for token in np.argsort(log_p, kind="stable").tolist():
             side = 0 if more_here[token] else 1
-            if log_p[token] >= np.log(max_p) or min(map(len, names)) >= NAMED:
+            if log_q[token] >= np.log(max_p) or min(map(len, names)) >= NAMED:
                 break
             with_it = int(found.patients[(cluster, other)[side], token])
             if len(names[side]) < NAMED and not disclosure.small(with_it):

@@ -117,7 +117,7 @@ def patients(counted: Counted) -> list[Step]:
         Step(
             "patients in the data set, from whose records the network learned",
             show(dataset["kept"]),
-            (("who are no case of the diseases", show(others)),) if others else (),
+            (("who have none of the diseases", show(others)),) if others else (),
         ),
         Step("patients in the cohort", show(cohort["kept"]), counted.lost(embedded["dropped"], True)),
         Step("patients in clusters", show(counts["clusters"]["kept"])),

@@ -19,7 +19,7 @@ class Item:
 
 
 def checklist(facts: Mapping[str, str]) -> list[Item]:
-    """The items that RECORD adds to STROBE. `facts` has `extracts`, `pooling` and `attributes` (all str)."""
+    """The items that RECORD adds to STROBE. `facts` has `extracts` and `attributes` (all str)."""
     told = [
         (
             "RECORD 1.1",
@@ -46,8 +46,8 @@ def checklist(facts: Mapping[str, str]) -> list[Item]:
         (
             "RECORD 7.1",
             "Complete lists of codes for exposures, outcomes, confounders",
-            f"Concepts and how vectors are made from them ({facts['pooling']}): Methods and Settings; every code with its"
-            " concept is in mapping.csv. Attributes: " + facts["attributes"] + ".",
+            "Concepts and how vectors are made from them: In short, Methods and Settings; every code with its concept is in"
+            f" mapping.csv. Attributes: {facts['attributes']}.",
             False,
         ),
         ("RECORD 12.1", "Access of the investigators to the database", "Describe who had access to which data.", True),

@@ -32,7 +32,10 @@ def stability(found: dict[str, Any]) -> str:
     told = STABILITY[found["words"]]
     if found["words"] == "unstable" and found["jaccard"] >= IN_PART:
         told = FOUND_IN_PART
-    return f"{found['words'].capitalize()} ({found['jaccard']:.2f}): {told}."
+    value = (
+        math.floor(100 * found["jaccard"] + 1e-9) / 100
+    )  # 0.7495 is not yet the 0.75 from which on clusters are stable
+    return f"{found['words'].capitalize()} ({value:.2f}): {told}."
 
 
 @dataclass(frozen=True)

@@ -92,13 +92,16 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
     told = f"the mean of what the network makes of {over}"
     if vectors["profile"]:
-        ages = ", with the age at which they were recorded" if vectors["ages"] else ""
-        share = f"{100 * vectors['encoder_share']:.0f} %"
-        told += f" (it decides {share} of how far two patients lie apart), and the share that each of them has in the record{ages}"
+        ages = ", and the age at which they were recorded" if vectors["ages"] else ""
+        told += f", joined with the share that each of them has in the record{ages}."
+        told += f" What the network makes of them decides {100 * vectors['encoder_share']:.0f} % of how far two patients lie apart."
         if confirmed(inputs):
-            told += "; of these shares only what one random half of a patient's visits confirms of the other"
+            told += " Of the rest, only that counts which one random half of a patient's visits confirms of the other."
+        told += " This set of choices is"
+    else:
+        told += ": the set of choices"
     otherwise = ", some of them changed" if changed(inputs) else ""
-    return f"{told} (the set of choices called '{counts['preset']}' in the settings{otherwise})"
+    return f"{told} called '{counts['preset']}' in the settings{otherwise}"
 
 
 def confirmed(inputs: Inputs) -> bool:

@@ -72,6 +72,22 @@ def test_the_explorer_is_started_for_this_machine_alone(tmp_path: Path, monkeypa
     assert started[started.index("--host") + 1] == "127.0.0.1"
 
 
+def test_what_the_explorer_prints_of_patients_is_not_passed_on_and_nothing_stays(
+    tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = tmp_path / explorer.PROGRAM
+    program.write_text("#!/bin/sh\necho 'patient_id 100207'\nls \"$1\" >&2\nexit 3\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    store = tmp_path / "store"
+    store.mkdir()
+    with pytest.raises(UserError, match="ended with status 3"):
+        explorer.explore(results.Found.of(tiny.store.current), store, 0, 5055)
+    told = capfd.readouterr()
+    assert "100207" not in told.out + told.err
+    assert list(store.iterdir()) == []
+
+
 def test_without_the_explorer_the_user_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="pip install embedding-atlas"):

@@ -43,3 +43,18 @@ def test_concepts_of_a_few_patients_are_not_named_and_one_cluster_has_no_neighbo
         CENTRES[LABELS].astype(np.float32), one, enrichment.test(counts(), one, 1), VOCABULARY, 0.1, Disclosure(10)
     )
     assert alone == [None]
+
+
+def test_what_differs_by_chance_alone_is_not_named() -> None:
+    """Of a thousand concepts that are spread alike over two clusters, dozens have a p value below 0.05."""
+    rng = np.random.default_rng(0)
+    concepts = tuple(Concept(5 + i, f"C{i}", f"concept {i}", (), 1, 1) for i in range(1000))
+    labels = np.repeat([0, 1], 150)
+    found = enrichment.test(csr_array((rng.random((300, 1005)) < 0.3).astype(float)), labels, 2)
+    log_p, _ = enrichment.between(found, 0, 1)
+    assert (log_p < np.log(0.05)).sum() > 10
+    near, _ = closest(
+        rng.normal(size=(300, 2)).astype(np.float32), labels, found, Vocabulary(concepts, "x"), 0.05, Disclosure(10)
+    )
+    assert near is not None
+    assert (near.here, near.there) == ((), ())

@@ -115,6 +115,12 @@ def test_no_patient_id_is_on_the_page(html: str, extract: Path) -> None:
     assert not [patient for patient in ids if patient in readable]
 
 
+def test_the_key_of_the_split_is_not_on_the_page(html: str, tiny: Pipeline) -> None:
+    key = tiny.study.patients.split.key
+    assert key
+    assert key not in html
+
+
 def test_small_counts_are_not_on_the_page(tiny: Pipeline, text: Text) -> None:
     """Every number in a column of patients is 0, at least ten, or hidden; and hidden rows show nothing else."""
     with tiny.store.current("cluster_reports").file("enrichment.csv").open() as stream:

@@ -49,6 +49,8 @@ def test_stability_in_words() -> None:
     assert sureness.stability({"jaccard": 0.1, "words": "unstable"}) == (
         "Unstable (0.10): other samples of patients do not find it."
     )
+    assert sureness.stability({"jaccard": 0.7495, "words": "doubtful"}).startswith("Doubtful (0.74)"), "0.75 is stable"
+    assert sureness.stability({"jaccard": 0.75, "words": "stable"}).startswith("Stable (0.75)")
     assert "find only a part of it" in sureness.stability({"jaccard": 0.58, "words": "unstable"})
 
 
