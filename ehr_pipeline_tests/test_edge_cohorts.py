@@ -105,7 +105,8 @@ def test_one_patient(trained: Path, preset: str) -> None:
     pipeline = of(trained, "lonely", embeddings={"preset": preset})
     assert embedded(pipeline) == 1
     with pytest.raises(
-        UserError, match=r"1 patient cannot be divided into 8 clusters\. These are too few for any division"
+        UserError,
+        match=r"Fewer than 10 patients cannot be divided into 8 clusters\. These are too few for any division",
     ):
         pipeline.clusters()
 

@@ -7,6 +7,7 @@ import numpy as np
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.errors import patients
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -60,7 +61,7 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
             0
         )
     if bad:
-        return False, f"{bad} patient vectors are not finite", {"not_finite": float(bad)}
+        return False, f"{patients(bad)} patient vectors are not finite", {"not_finite": float(bad)}
     if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
         return False, f"all patients have one vector: {SAME}", {"spread": 0.0}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way

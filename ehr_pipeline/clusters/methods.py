@@ -13,11 +13,11 @@ from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
-from ehr_pipeline.errors import UserError
+from ehr_pipeline.errors import FEW, UserError, patients
 
 DECIMALS = 5
 """Of vectors of length 1: what is beyond is rounding, and makes no two patients different."""
-FEW = " These are too few for any division: widen the cohort (more codes or diseases under [[embeddings.cohort]], more extracts)."
+TOO_FEW = " These are too few for any division: widen the cohort (more codes or diseases in [[embeddings.cohort]], more extracts)."
 
 Labels = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -94,16 +94,17 @@ def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -
 def checked(vectors: Vectors, n: int) -> Vectors:
     """The vectors (n, D) at unit length. Raises UserError where no division into n clusters is possible."""
     if len(vectors) < max(n, 3):
-        most = max(len(vectors) // 3, 2) if len(vectors) > 2 else 0
+        most = 0 if len(vectors) < 3 else 2 if len(vectors) < FEW else len(vectors) // 3
         raise UserError(
-            f"{len(vectors)} patient{'s' if len(vectors) != 1 else ''} cannot be divided into {n} clusters."
-            + (f" Set clusters.n to at most {most}, or widen the cohort." if most else FEW)
+            f"{patients(len(vectors)).capitalize()} patients cannot be divided into {n} clusters."
+            + (f" Set clusters.n to at most {most}, or widen the cohort." if most else TOO_FEW)
         )
     bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if bad:
         raise UserError(
-            f"{bad} of {len(vectors)} patient vectors hold NaN or infinity. Look at the checks of encoder_checkpoint and"
-            " patient_embeddings: the encoder may have diverged (lower encoder.learning_rate)."
+            f"{patients(bad).capitalize()} of {len(vectors):,} patient vectors hold NaN or infinity."
+            " Look at the checks of encoder_checkpoint and patient_embeddings: the encoder may have diverged (lower"
+            " encoder.learning_rate)."
         )
     unit = unit_length(vectors)
     kinds = len(np.unique(np.round(unit[: 100 * n], DECIMALS), axis=0))

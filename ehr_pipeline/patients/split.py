@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, patients
 from ehr_pipeline.patients.settings import SplitSettings
 
 TRAIN, VALIDATION = "train", "validation"
@@ -36,8 +36,9 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path) -> Counts:
             pa.table([pa.array(ids, pa.string()), pa.array(sides, pa.string())], schema=schemas.SPLIT),
         )
     if not all(counted.values()):
+        held = f"{patients(counted[TRAIN])} training and {patients(counted[VALIDATION])} validation patients"
         raise InputError(
-            f"The split leaves {counted[TRAIN]:,} training and {counted[VALIDATION]:,} validation patients; both need at least one."
+            f"The split leaves {held}; both need at least one."
             " Raise patients.split.validation_share for so small a data set."
         )
     return {"rows_in": sum(counted.values()), "kept": sum(counted.values()), **counted}

@@ -72,11 +72,11 @@ def test_what_cannot_be_divided_is_told(method: str) -> None:
     same = np.ones((50, 4), np.float32)
     with pytest.raises(UserError, match="50 patients have only 1 different vectors"):
         cluster(same, method, 3, 15, 0)
-    with pytest.raises(UserError, match="1 patient cannot be divided into 2"):
+    with pytest.raises(UserError, match="Fewer than 10 patients cannot be divided into 2"):
         cluster(same[:1], method, 2, 15, 0)
     broken = same.copy()
     broken[3, 1] = np.nan
-    with pytest.raises(UserError, match="1 of 50 patient vectors hold NaN"):
+    with pytest.raises(UserError, match="Fewer than 10 of 50 patient vectors hold NaN"):
         cluster(broken, method, 3, 15, 0)
 
 

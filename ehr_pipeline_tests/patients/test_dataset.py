@@ -110,7 +110,8 @@ def test_the_newest_extract_tells_who_a_patient_is(tmp_path: Path) -> None:
 
 def test_no_patient_left_is_told(tmp_path: Path) -> None:
     with pytest.raises(
-        InputError, match=r"No patient is left: 1 have events of the vocabulary, 1 of them fewer than 3 visits"
+        InputError,
+        match=r"No patient is left: fewer than 10 have events of the vocabulary, fewer than 10 of them fewer than 3 visits",
     ):
         made(tmp_path, [("a", 1, "C1")], min_visits=3)
 
