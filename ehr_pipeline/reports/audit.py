@@ -58,8 +58,8 @@ class Effect:
 
     @property
     def left(self) -> str:
-        """What of the effect is left among patients of one disease, in plain words; empty where that is not told."""
-        if self.within is None or self.value is None or self.chance:
+        """What of a medium or large effect is left among patients of one disease, in plain words; else empty."""
+        if self.within is None or self.words not in ("medium", "large"):
             return ""
         size = in_words(self.within, self.measure)
         if size in ("negligible", "small"):

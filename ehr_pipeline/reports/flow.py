@@ -1,13 +1,12 @@
 """What became of every row, from the raw table to the clusters; and this run beside the published one.
 
 Numbers at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the difference would
-tell of a few patients: then all of them are rounded, and where a step is told exactly elsewhere, as the sizes of clusters add up to
-one, the steps before it that differ from it by so few are told as it is (`Counted.person`). Numbers of events are rounded alike.
+tell of a few patients: then all of them are rounded, and those that are hardly more than the last one, which the sizes of clusters
+add up to, are told as it is (`Counted.person`). Numbers of events are rounded alike.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
@@ -75,14 +74,14 @@ def _lost(counts: Mapping[str, Any]) -> list[int]:
 
 
 def _shown(steps: list[int], others: list[int], disclosure: Disclosure) -> tuple[Shown, bool]:
-    """How successive numbers are shown, each a part of the one before, beside `others`; and whether that is rounded."""
+    """How successive numbers are shown, each a part of the one before, beside `others`; and whether that is rounded.
+
+    Who knows the last one exactly learns no more of those just above it than that few were lost.
+    """
     if not any(disclosure.small(number) for number in others) and not disclosure.nested_need_rounding(steps):
         return disclosure.show, False
-    told: dict[int, int] = {}
-    for more, less in reversed(list(pairwise(steps))):
-        if disclosure.small(more - less):
-            told[more] = told.get(less, less)
-    return lambda number: disclosure.about(told.get(number, number)), True
+    last = steps[-1]
+    return lambda number: disclosure.about(last if last < number < last + disclosure.below else number), True
 
 
 def rows(counted: Counted) -> Iterator[dict[str, Any]]:
