@@ -29,6 +29,14 @@ THINGS = frozenset(
 OF_CONCEPTS = ("vocabulary", "concept_embeddings")
 """Assets whose rows are concepts."""
 
+FEWEST = 10
+"""From how many on rows are told in messages that no setting reaches."""
+
+
+def told(count: int) -> str:
+    """A count of rows in a message: '1,234', or 'fewer than 10'."""
+    return f"fewer than {FEWEST}" if 0 < count < FEWEST else f"{count:,}"
+
 
 class Guard:
     """Leaves out small counts, and rounds the others; scores and shares are told to three digits."""

@@ -119,8 +119,19 @@ def test_inline_and_on_a_pool_of_processes_the_files_are_the_same(extract: Path,
 
 
 def test_no_usable_row_is_told_with_the_reasons(landing: Landing, tmp_path: Path) -> None:
-    folder = landing("id\tdate\tcode\n1\t2001/03/05\t9014002\n9\t05/03/2001\t9014002\n")
-    with pytest.raises(InputError, match=r"none of the 2 event rows can be used. Rejected: .*'unparsable_date': 1"):
+    rows = "1\t2001/03/05\t9014002\n" * 1200 + "9\t05/03/2001\t9014002\n"
+    folder = landing(f"id\tdate\tcode\n{rows}")
+    with pytest.raises(InputError, match="none of the event rows can be used") as error:
+        build.build(folder, records_settings(folder.parent), tmp_path)
+    assert (
+        "Rejected: 1,200 with an unreadable date, fewer than 10 of patients without a usable patient row. Check"
+        in str(error.value)
+    )
+
+
+def test_files_without_a_row_are_told(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n")
+    with pytest.raises(InputError, match=r"the files of events \(records.events\[0\]\) hold no row"):
         build.build(folder, records_settings(folder.parent), tmp_path)
 
 
