@@ -33,9 +33,9 @@ FEWEST = 10
 """From how many on rows are told in messages that no setting reaches."""
 
 
-def told(count: int) -> str:
+def told(count: int, below: int = FEWEST) -> str:
     """A count of rows in a message: '1,234', or 'fewer than 10'."""
-    return f"fewer than {FEWEST}" if 0 < count < FEWEST else f"{count:,}"
+    return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
 class Guard:

@@ -126,6 +126,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
         "files": len(quarantine.files),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),
+        **({"undecodable_values": dict(sorted(reading.undecodable.items()))} if reading.undecodable else {}),
         **({"rejected_not_listed": quarantine.not_listed} if quarantine.not_listed else {}),
     }
 

@@ -1,6 +1,8 @@
 """Rows of patient files to typed patients, and one row for each of them."""
 
 import datetime
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -94,6 +96,16 @@ def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int
     names = [name for name in rows.columns if name == START or name.startswith("observation_ends:")]
     wrong = [((pl.col(name) != "") & dates.parse(pl.col(name), files.date_formats).is_null()).sum() for name in names]
     return int(sum(rows.select(wrong_dates).item() for wrong_dates in wrong))
+
+
+def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
+    """How many values that are carried as they stand hold bytes that are no text, by the file's column, of `columns`.
+
+    Patient ids with such bytes are rejected, and dates cannot be read.
+    """
+    names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
+    found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
+    return Counter({columns.get(name, name.rpartition(":")[2]): found[name].item() for name in names})
 
 
 def _attribute(name: str, files: PatientFiles) -> pl.Expr:
