@@ -10,14 +10,14 @@ from ehr_pipeline.artifacts import partition_problem
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.events.translate import read_dictionary
+from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, withdrawals
 from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
-from ehr_pipeline.terminology import code_lists, obo, omop, rf2, rrf
+from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
@@ -91,44 +91,55 @@ def _extracts(study: Study, found: Preflight) -> None:
 
 
 def _terminology(study: Study, found: Preflight) -> None:
-    found.look(rrf.scan, Path(study.events.mrconso), rrf.MRCONSO)
-    found.look(rrf.scan, Path(study.vocabulary.mrsty), rrf.MRSTY)
+    for path, columns in ((study.events.mrconso, rrf.MRCONSO), (study.vocabulary.mrsty, rrf.MRSTY)):
+        found.look(_umls, Path(path), columns)
     if study.events.mrsab:
         found.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
-    for dictionary in (*study.events.dictionaries.values(), *study.events.migrations.values()):
-        found.look(read_dictionary, dictionary)
+    for table in ("dictionaries", "migrations"):
+        for name, dictionary in getattr(study.events, table).items():
+            found.look(read_dictionary, dictionary, place(name, table))
     if study.events.omop_vocabulary:
         found.look(omop.look, Path(study.events.omop_vocabulary))
-    for paths, columns in (
-        (study.events.descriptions, rf2.DESCRIPTION),
-        (study.events.associations, rf2.ASSOCIATION),
-        (study.events.relationships, rf2.RELATIONSHIP),
+    for where, paths, wanted in (
+        ("events.descriptions", study.events.descriptions, rf2.DESCRIPTION),
+        ("events.associations", study.events.associations, rf2.ASSOCIATION),
+        ("events.relationships", study.events.relationships, rf2.RELATIONSHIP),
     ):
-        for path in paths:
-            found.look(rf2.scan, Path(path), columns)
+        for name in paths:
+            found.look(rf2.scan, Path(name), wanted, where)
     for path in study.concepts.ontology:
         if ontology.is_obo(path):
             found.look(obo.read, Path(path))
         else:
-            found.look(rf2.scan, Path(path), rf2.RELATIONSHIP)
+            found.look(rf2.scan, Path(path), rf2.RELATIONSHIP, obo.SETTING)
+
+
+def _umls(path: Path, columns: tuple[str, ...]) -> None:
+    """Look at the beginning of a large UMLS file. Raises InputError."""
+    rrf.scan(path, columns)
+    reading.look(path, rrf.SETTINGS[columns])
 
 
 def _lists(study: Study, found: Preflight) -> None:
-    for attribute in study.patients.derived.values():
-        found.look(derived.read, attribute.codes)
+    for name, attribute in study.patients.derived.items():
+        found.look(derived.read, attribute.codes, derived.setting(name))
     if study.records.withdrawals:
         withdrawn = found.look(withdrawals.read, study.records.withdrawals)
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
-    named = [
-        study.events.overrides,
-        study.vocabulary.administrative_concepts,
-        study.concepts.concepts_of_interest,
-        study.embeddings.pooling.concepts,
-    ]
-    named += [disease.concepts for disease in study.embeddings.cohort]
-    for path in filter(None, named):
-        rows = found.look(code_lists.read, Path(path))
-        found.facts.append(f"concept list {Path(path).name}: {len(rows or [])} rows")
+    named = {
+        "events.overrides": study.events.overrides,
+        "vocabulary.administrative_concepts": study.vocabulary.administrative_concepts,
+        "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
+        "embeddings.pooling.concepts": study.embeddings.pooling.concepts,
+    }
+    named |= {
+        f"embeddings.cohort[{number}].concepts": disease.concepts
+        for number, disease in enumerate(study.embeddings.cohort)
+    }
+    for where, path in named.items():
+        if path:
+            rows = found.look(code_lists.read, Path(path), where)
+            found.facts.append(f"concept list {Path(path).name}: {len(rows or [])} rows")
 
 
 def _consistency(study: Study, found: Preflight) -> None:

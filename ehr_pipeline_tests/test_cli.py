@@ -54,9 +54,9 @@ def test_every_problem_with_inputs_is_told_at_once(
         "7 problems",
         "the delimiter is perhaps '\\t' (records.events[0].delimiter)",
         "no file matches 'people.txt' (records.patients[0].files)",
-        "nothing.RRF: there is no such file",
+        "nothing.RRF (events.mrconso): there is no such file",
         "18 fields end in '|', but this UMLS file has 6",
-        "list.csv, line 1: a concept list has the columns code, cui, name, source",
+        "list.csv (concepts.concepts_of_interest), line 1: a concept list has the columns code, cui, name, source",
         "reports.colour_by names region, treatment, ethnicity",
         "clusters.truth",
     ):
