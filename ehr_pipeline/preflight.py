@@ -60,7 +60,12 @@ def inspect(study: Study) -> Preflight:
 def _extracts(study: Study, found: Preflight) -> None:
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
-    if not extracts:
+    if not landing.is_dir():
+        found.problems.append(
+            f"{landing} (records.landing): there is no such folder. Correct the setting, or make the folder: each extract"
+            " is a folder of its own in it."
+        )
+    elif not extracts:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )

@@ -64,6 +64,16 @@ def test_every_problem_with_inputs_is_told_at_once(
     assert "Traceback" not in told
 
 
+def test_a_missing_landing_folder_is_told_from_an_empty_one(
+    extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    landing = tmp_path / "landing"
+    path = write_settings(tmp_path / "s.toml", extract, tmp_path / "store", records={"landing": str(landing)})
+    assert f"{landing} (records.landing): there is no such folder" in check(path, capsys)[1]
+    landing.mkdir()
+    assert f"{landing} (records.landing): no extract" in check(path, capsys)[1]
+
+
 def test_a_missing_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = check(tmp_path / "nothing.toml", capsys)
     assert code == 2
