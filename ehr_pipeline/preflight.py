@@ -15,10 +15,15 @@ from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, withdrawals
+from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
+from ehr_pipeline.records.look import Seen, first_rows, tells
+from ehr_pipeline.records.look import problems as row_problems
 from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
+LOOKED_INTO = 100
+"""Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -76,23 +81,46 @@ def _extracts(study: Study, found: Preflight) -> None:
             )
             continue
         found.look(records.latest_date, extract, study.records)
-        sizes: dict[Path, int] = {}
-        absent = []
-        events = 0
-        for kind in study.records.kinds:
-            paths = found.look(files.find, landing / extract, kind)
+        _extract(landing / extract, study.records.kinds, found, into_rows=extract in extracts[-LOOKED_INTO:])
+
+
+def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool) -> None:
+    """Look at the files of one extract: at their first rows, or at their columns alone."""
+    sizes: dict[Path, int] = {}
+    seen: list[tuple[Kind, list[Seen | None]]] = []
+    absent = []
+    events = 0
+    for kind in kinds:
+        paths = found.look(files.find, folder, kind)
+        sizes |= {path: path.stat().st_size for path in paths or []}
+        if paths == []:
+            absent.append(kind.where)
+        events += kind in kinds.events and paths != []
+        if into_rows:
+            seen.append((kind, [found.look(first_rows, path, kind) for path in paths or []]))
+            found.problems += row_problems(kind, [one for one in seen[-1][1] if one])
+        else:
             for path in paths or []:
-                sizes[path] = path.stat().st_size
                 found.look(files.read_header, path, kind)
-            if paths == []:
-                absent.append(kind.where)
-            events += kind in study.records.kinds.events and paths != []
-        if not events:
-            looked_for = ", ".join(kind.where for kind in study.records.kinds.events)
-            found.problems.append(f"{landing / extract}: no file of events ({looked_for}).")
-        found.facts.append(f"extract {extract}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
-        if absent:
-            found.facts.append(f"extract {extract}: nothing there for {', '.join(absent)}")
+    if not events:
+        looked_for = ", ".join(kind.where for kind in kinds.events)
+        found.problems.append(f"{folder}: no file of events ({looked_for}).")
+    found.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
+    if absent:
+        found.facts.append(f"extract {folder.name}: nothing there for {', '.join(absent)}")
+    _without_rows(folder, seen, found)
+
+
+def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight) -> None:
+    """Without an event, or without a patient, nothing can be made; of other kinds it is only told that there is no row."""
+    empty = [kind.where for kind, looks in seen if looks and all(one and one.is_empty for one in looks)]
+    for what, needed in (("events", EventKind), ("patients", PatientKind)):
+        there = [kind.where for kind, looks in seen if isinstance(kind, needed) and looks and tells(kind)]
+        if there and all(where in empty for where in there):
+            found.problems.append(f"{folder}: the files of {what} ({', '.join(there)}) hold no row. Copy them again.")
+            empty = [where for where in empty if where not in there]
+    if empty:
+        found.facts.append(f"extract {folder.name}: no row in the files of {', '.join(empty)}")
 
 
 def _terminology(study: Study, found: Preflight) -> None:

@@ -47,7 +47,7 @@ def parse(
             how="left",
             maintain_order="left",
         )
-    birth, precision = _birth(files)
+    told_birth, precision = birth(files)
     told = (
         pl.col("birth_date" if files.columns.birth_date else "birth_year") if files.columns.tell_birth else pl.lit("")
     )
@@ -60,7 +60,7 @@ def parse(
         "unparsable_birth": pl.col("birth").is_null() & (told != ""),
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
-    judged = rows.with_columns(birth=birth, birth_precision=precision).with_columns(reason=reason)
+    judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
     sex = pl.col("sex") if files.columns.sex else pl.lit("")
     if files.sex_values:
         sex = sex.replace_strict(files.sex_values, default="", return_dtype=pl.String)
@@ -136,7 +136,7 @@ def _date(name: str, files: DelimitedText, sentinel_dates: tuple[str, ...]) -> p
     return pl.when(~parsed.is_in([datetime.date.fromisoformat(text) for text in sentinel_dates])).then(parsed)
 
 
-def _birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:
+def birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:
     """Birth date and its precision. The middle of the year or month stands for an unknown day, as is usual with UK data."""
     columns = files.columns
     if not columns.tell_birth:
