@@ -6,9 +6,6 @@ import re
 # (bytes of a file name that are no UTF-8): what can rewrite a terminal, forge a line of a log, or cannot be written down at all.
 _UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
-FEW = 10
-"""Fewer patients than that are not told of in messages, whatever `reports.suppress_below` says of reports."""
-
 
 def unseen(text: str) -> str:
     """The first character of a text that is not to be seen, such as a newline or an escape, as it is written in code; or ''."""
@@ -19,11 +16,6 @@ def unseen(text: str) -> str:
 def printable(text: str) -> str:
     """A text for a terminal or a log: characters that are not to be seen are spelled, but for the newlines between lines."""
     return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else _spelled(found), text)
-
-
-def patients(count: int) -> str:
-    """A number of patients as a message may tell it, since logs get about: '1,234', or 'fewer than 10'."""
-    return f"fewer than {FEW}" if 0 < count < FEW else f"{count:,}"
 
 
 def _spelled(found: "re.Match[str]") -> str:

@@ -29,6 +29,14 @@ THINGS = frozenset(
 OF_CONCEPTS = ("vocabulary", "concept_embeddings")
 """Assets whose rows are concepts."""
 
+FEWEST = 10
+"""From how many on rows and patients are told in messages that no setting reaches."""
+
+
+def told(count: int, below: int = FEWEST) -> str:
+    """A count of rows or patients in a message, since logs get about more easily than reports: '1,234', or 'fewer than 10'."""
+    return f"fewer than {below}" if 0 < count < below else f"{count:,}"
+
 
 class Guard:
     """Leaves out small counts, and rounds the others; scores and shares are told to three digits."""

@@ -10,15 +10,20 @@ from ehr_pipeline.artifacts import partition_problem
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.events.translate import read_dictionary
+from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, withdrawals
+from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
+from ehr_pipeline.records.look import Seen, first_rows, tells
+from ehr_pipeline.records.look import problems as row_problems
 from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
-from ehr_pipeline.terminology import code_lists, obo, omop, rf2, rrf
+from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
+LOOKED_INTO = 100
+"""Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -60,7 +65,12 @@ def inspect(study: Study) -> Preflight:
 def _extracts(study: Study, found: Preflight) -> None:
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
-    if not extracts:
+    if not landing.is_dir():
+        found.problems.append(
+            f"{landing} (records.landing): there is no such folder. Correct the setting, or make the folder: each extract"
+            " is a folder of its own in it."
+        )
+    elif not extracts:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )
@@ -71,64 +81,98 @@ def _extracts(study: Study, found: Preflight) -> None:
             )
             continue
         found.look(records.latest_date, extract, study.records)
-        sizes: dict[Path, int] = {}
-        absent = []
-        events = 0
-        for kind in study.records.kinds:
-            paths = found.look(files.find, landing / extract, kind)
+        _extract(landing / extract, study.records.kinds, found, into_rows=extract in extracts[-LOOKED_INTO:])
+
+
+def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool) -> None:
+    """Look at the files of one extract: at their first rows, or at their columns alone."""
+    sizes: dict[Path, int] = {}
+    seen: list[tuple[Kind, list[Seen | None]]] = []
+    absent = []
+    events = 0
+    for kind in kinds:
+        paths = found.look(files.find, folder, kind)
+        sizes |= {path: path.stat().st_size for path in paths or []}
+        if paths == []:
+            absent.append(kind.where)
+        events += kind in kinds.events and paths != []
+        if into_rows:
+            seen.append((kind, [found.look(first_rows, path, kind) for path in paths or []]))
+            found.problems += row_problems(kind, [one for one in seen[-1][1] if one])
+        else:
             for path in paths or []:
-                sizes[path] = path.stat().st_size
                 found.look(files.read_header, path, kind)
-            if paths == []:
-                absent.append(kind.where)
-            events += kind in study.records.kinds.events and paths != []
-        if not events:
-            looked_for = ", ".join(kind.where for kind in study.records.kinds.events)
-            found.problems.append(f"{landing / extract}: no file of events ({looked_for}).")
-        found.facts.append(f"extract {extract}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
-        if absent:
-            found.facts.append(f"extract {extract}: nothing there for {', '.join(absent)}")
+    if not events:
+        looked_for = ", ".join(kind.where for kind in kinds.events)
+        found.problems.append(f"{folder}: no file of events ({looked_for}).")
+    found.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
+    if absent:
+        found.facts.append(f"extract {folder.name}: nothing there for {', '.join(absent)}")
+    _without_rows(folder, seen, found)
+
+
+def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight) -> None:
+    """Without an event, or without a patient, nothing can be made; of other kinds it is only told that there is no row."""
+    empty = [kind.where for kind, looks in seen if looks and all(one and one.is_empty for one in looks)]
+    for what, needed in (("events", EventKind), ("patients", PatientKind)):
+        there = [kind.where for kind, looks in seen if isinstance(kind, needed) and looks and tells(kind)]
+        if there and all(where in empty for where in there):
+            found.problems.append(f"{folder}: the files of {what} ({', '.join(there)}) hold no row. Copy them again.")
+            empty = [where for where in empty if where not in there]
+    if empty:
+        found.facts.append(f"extract {folder.name}: no row in the files of {', '.join(empty)}")
 
 
 def _terminology(study: Study, found: Preflight) -> None:
-    found.look(rrf.scan, Path(study.events.mrconso), rrf.MRCONSO)
-    found.look(rrf.scan, Path(study.vocabulary.mrsty), rrf.MRSTY)
+    for path, columns in ((study.events.mrconso, rrf.MRCONSO), (study.vocabulary.mrsty, rrf.MRSTY)):
+        found.look(_umls, Path(path), columns)
     if study.events.mrsab:
         found.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
-    for dictionary in (*study.events.dictionaries.values(), *study.events.migrations.values()):
-        found.look(read_dictionary, dictionary)
+    for table in ("dictionaries", "migrations"):
+        for name, dictionary in getattr(study.events, table).items():
+            found.look(read_dictionary, dictionary, place(name, table))
     if study.events.omop_vocabulary:
         found.look(omop.look, Path(study.events.omop_vocabulary))
-    for paths, columns in (
-        (study.events.descriptions, rf2.DESCRIPTION),
-        (study.events.associations, rf2.ASSOCIATION),
-        (study.events.relationships, rf2.RELATIONSHIP),
+    for where, paths, wanted in (
+        ("events.descriptions", study.events.descriptions, rf2.DESCRIPTION),
+        ("events.associations", study.events.associations, rf2.ASSOCIATION),
+        ("events.relationships", study.events.relationships, rf2.RELATIONSHIP),
     ):
-        for path in paths:
-            found.look(rf2.scan, Path(path), columns)
+        for name in paths:
+            found.look(rf2.scan, Path(name), wanted, where)
     for path in study.concepts.ontology:
         if ontology.is_obo(path):
             found.look(obo.read, Path(path))
         else:
-            found.look(rf2.scan, Path(path), rf2.RELATIONSHIP)
+            found.look(rf2.scan, Path(path), rf2.RELATIONSHIP, obo.SETTING)
+
+
+def _umls(path: Path, columns: tuple[str, ...]) -> None:
+    """Look at the beginning of a large UMLS file. Raises InputError."""
+    rrf.scan(path, columns)
+    reading.look(path, rrf.SETTINGS[columns])
 
 
 def _lists(study: Study, found: Preflight) -> None:
-    for attribute in study.patients.derived.values():
-        found.look(derived.read, attribute.codes)
+    for name, attribute in study.patients.derived.items():
+        found.look(derived.read, attribute.codes, derived.setting(name))
     if study.records.withdrawals:
         withdrawn = found.look(withdrawals.read, study.records.withdrawals)
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
-    named = [
-        study.events.overrides,
-        study.vocabulary.administrative_concepts,
-        study.concepts.concepts_of_interest,
-        study.embeddings.pooling.concepts,
-    ]
-    named += [disease.concepts for disease in study.embeddings.cohort]
-    for path in filter(None, named):
-        rows = found.look(code_lists.read, Path(path))
-        found.facts.append(f"concept list {Path(path).name}: {len(rows or [])} rows")
+    named = {
+        "events.overrides": study.events.overrides,
+        "vocabulary.administrative_concepts": study.vocabulary.administrative_concepts,
+        "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
+        "embeddings.pooling.concepts": study.embeddings.pooling.concepts,
+    }
+    named |= {
+        f"embeddings.cohort[{number}].concepts": disease.concepts
+        for number, disease in enumerate(study.embeddings.cohort)
+    }
+    for where, path in named.items():
+        if path:
+            rows = found.look(code_lists.read, Path(path), where)
+            found.facts.append(f"concept list {Path(path).name}: {len(rows or [])} rows")
 
 
 def _consistency(study: Study, found: Preflight) -> None:

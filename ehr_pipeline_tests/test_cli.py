@@ -54,14 +54,24 @@ def test_every_problem_with_inputs_is_told_at_once(
         "7 problems",
         "the delimiter is perhaps '\\t' (records.events[0].delimiter)",
         "no file matches 'people.txt' (records.patients[0].files)",
-        "nothing.RRF: there is no such file",
+        "nothing.RRF (events.mrconso): there is no such file",
         "18 fields end in '|', but this UMLS file has 6",
-        "list.csv, line 1: a concept list has the columns code, cui, name, source",
+        "list.csv (concepts.concepts_of_interest), line 1: a concept list has the columns code, cui, name, source",
         "reports.colour_by names region, treatment, ethnicity",
         "clusters.truth",
     ):
         assert part in told
     assert "Traceback" not in told
+
+
+def test_a_missing_landing_folder_is_told_from_an_empty_one(
+    extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    landing = tmp_path / "landing"
+    path = write_settings(tmp_path / "s.toml", extract, tmp_path / "store", records={"landing": str(landing)})
+    assert f"{landing} (records.landing): there is no such folder" in check(path, capsys)[1]
+    landing.mkdir()
+    assert f"{landing} (records.landing): no extract" in check(path, capsys)[1]
 
 
 def test_a_missing_settings_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "The shards hold as many events as were counted.",
             rows.rows_as_counted("events", lambda a: int(a.counts["kept"])),
         ),
+        Check(
+            "patients_decodable",
+            "The values that patients carry are text in the encoding that the settings name.",
+            data.decodable,
+            blocking=False,
+        ),
     ),
     "extract_catalog": (_CONSERVED,),
     "mapped_events": (

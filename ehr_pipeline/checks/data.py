@@ -5,7 +5,22 @@ import json
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.guard import told
 from ehr_pipeline.settings import Study
+
+
+def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every value of patients that is carried is text in the encoding that the settings name."""
+    found: dict[str, int] = artifact.counts.get("undecodable_values", {})
+    if not found:
+        return True, "every value of the patient files could be decoded", {}
+    listed = ", ".join(f"{place} ({told(number, study.reports.suppress_below)})" for place, number in found.items())
+    return (
+        False,
+        f"values hold bytes that are no text in the encoding that the settings name, and are carried with '\ufffd' in their place:"
+        f" {listed}. Set `encoding` of these files to what they are written in, such as 'latin-1', or write them anew as UTF-8.",
+        {"undecodable_values": float(sum(found.values()))},
+    )
 
 
 def coverage(artifact: Artifact, store: Store, study: Study) -> Found:

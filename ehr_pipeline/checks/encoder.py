@@ -1,13 +1,14 @@
 """Checks of the encoder and of its vectors."""
 
 import json
+from typing import Any
 
 import numpy as np
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.errors import patients
+from ehr_pipeline.guard import told
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -16,8 +17,26 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fou
     """The validation loss is finite, and better than guessing by frequency."""
     metrics = json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))
     loss, baseline = metrics["best"]["validation_loss"], metrics["baseline"]["loss"]
+    passed = bool(np.isfinite(loss) and loss < baseline)
     message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
-    return bool(np.isfinite(loss) and loss < baseline), message, {"validation_loss": loss, "baseline_loss": baseline}
+    if not passed:
+        message += f". {_what_to_do(artifact, metrics)}"
+    return passed, message, {"validation_loss": loss, "baseline_loss": baseline}
+
+
+def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
+    """With few patients a training may end before its learning rate is up: then it is the warm-up that has to be shorter."""
+    epochs, warm_up = len(metrics["epochs"]), artifact.manifest["settings"]["warmup_steps"]
+    updates = metrics["epochs"][-1]["updates"]
+    more = f"raise encoder.{'patience' if metrics['stopped_early'] else 'max_epochs'}, or lower encoder.tokens_per_step"
+    made = f"The training made {updates:,} updates in {epochs:,} epoch{'s' if epochs > 1 else ''}"
+    if updates < 2 * warm_up:
+        compared = "fewer than" if updates < warm_up else "not twice"
+        return (
+            f"{made}, {compared} the {warm_up:,} of its warm-up: lower encoder.warmup_steps to a tenth of the updates, or make more"
+            f" of them ({more})."
+        )
+    return f"{made}: make more ({more}), or lower encoder.learning_rate."
 
 
 def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -61,7 +80,7 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
             0
         )
     if bad:
-        return False, f"{patients(bad)} patient vectors are not finite", {"not_finite": float(bad)}
+        return False, f"{told(bad)} patient vectors are not finite", {"not_finite": float(bad)}
     if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
         return False, f"all patients have one vector: {SAME}", {"spread": 0.0}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way

@@ -7,6 +7,14 @@ from ehr_pipeline.checks.model import Found
 from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.settings import Study
 
+EVIDENCE = {
+    "clear": "clear evidence of subgroups",
+    "weak": "weak evidence of subgroups",
+    "none": "no evidence of subgroups",
+    "untested": "too few patients have enough records to test for subgroups",
+}
+"""The verdicts of the split-half test, in words."""
+
 
 def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
     """Every cohort patient has a vector, or is counted."""
@@ -51,7 +59,7 @@ def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
     figures = {name: test[name] for name in ("recognised", "expected", "excess") if test[name] is not None}
-    return test["verdict"] in ("clear", "weak"), f"split-half test: {test['verdict']} evidence of subgroups", figures
+    return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", figures
 
 
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:

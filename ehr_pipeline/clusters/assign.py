@@ -117,11 +117,7 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
     if not vectors.is_file():
         raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
     model = schemas.read(clusters.file(MODEL))
-    known, table = _matrix(model), schemas.read(vectors)
-    if not {"patient_id", "vector"} <= set(table.column_names):
-        raise InputError(
-            f"{vectors}: no columns patient_id and vector. --vectors names what `ehr-pipeline embed` wrote."
-        )
+    known, table = _matrix(model), _embedded(vectors)
     new = _matrix(table)
     if new.shape[1] != known.shape[1]:
         raise InputError(
@@ -133,6 +129,24 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
     ids = table.column("patient_id").combine_chunks().filter(pa.array(finite))
     schemas.write(out, pa.table({"patient_id": ids, "cluster": pa.array(chosen, pa.int32()), "support": support}))
     return {"rows_in": len(new), "kept": len(chosen), "dropped": {"not_finite": len(new) - len(chosen)}}
+
+
+def _embedded(path: Path) -> pa.Table:
+    """What `ehr-pipeline embed` wrote. Raises InputError for a file that is something else, or damaged."""
+    try:
+        table = schemas.read(path)
+    except (OSError, pa.ArrowException) as error:
+        raise InputError(
+            f"{path}: this is no Arrow file, or it is damaged or cut off ({str(error).splitlines()[0]}). --vectors names what"
+            " `ehr-pipeline embed` wrote: copy it again, or embed again."
+        ) from None
+    if not {"patient_id", "vector"} <= set(table.column_names):
+        raise InputError(f"{path}: no columns patient_id and vector. --vectors names what `ehr-pipeline embed` wrote.")
+    if not pa.types.is_fixed_size_list(table.schema.field("vector").type):
+        raise InputError(
+            f"{path}: column vector holds no vectors of one size. --vectors names what `ehr-pipeline embed` wrote."
+        )
+    return table
 
 
 def _matrix(table: pa.Table) -> Vectors:

@@ -13,7 +13,8 @@ from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
-from ehr_pipeline.errors import FEW, UserError, patients
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.guard import FEWEST, told
 
 DECIMALS = 5
 """Of vectors of length 1: what is beyond is rounding, and makes no two patients different."""
@@ -94,15 +95,15 @@ def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -
 def checked(vectors: Vectors, n: int) -> Vectors:
     """The vectors (n, D) at unit length. Raises UserError where no division into n clusters is possible."""
     if len(vectors) < max(n, 3):
-        most = 0 if len(vectors) < 3 else 2 if len(vectors) < FEW else len(vectors) // 3
+        most = 0 if len(vectors) < 3 else 2 if len(vectors) < FEWEST else len(vectors) // 3
         raise UserError(
-            f"{patients(len(vectors)).capitalize()} patients cannot be divided into {n} clusters."
+            f"{told(len(vectors)).capitalize()} patients cannot be divided into {n} clusters."
             + (f" Set clusters.n to at most {most}, or widen the cohort." if most else TOO_FEW)
         )
     bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if bad:
         raise UserError(
-            f"{patients(bad).capitalize()} of {len(vectors):,} patient vectors hold NaN or infinity."
+            f"{told(bad).capitalize()} of {len(vectors):,} patient vectors hold NaN or infinity."
             " Look at the checks of encoder_checkpoint and patient_embeddings: the encoder may have diverged (lower"
             " encoder.learning_rate)."
         )

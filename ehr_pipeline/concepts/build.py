@@ -44,7 +44,7 @@ def build(
     vectors = input_vectors(checkpoint)
     np.save(out / "vectors.npy", vectors)
     path = Path(settings.concepts_of_interest)
-    listed = code_lists.concepts(path, concept_of_code)
+    listed = code_lists.concepts(path, concept_of_code, "concepts.concepts_of_interest")
     known = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
     )

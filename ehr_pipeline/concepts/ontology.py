@@ -51,7 +51,7 @@ class Ontology:
                     children[parent].add(node)
         releases = tuple(path for path in paths if not is_obo(path))
         if releases:
-            for child, parent in rf2.parents(releases).select("source", "target").iter_rows():
+            for child, parent in rf2.parents(releases, obo.SETTING).select("source", "target").iter_rows():
                 children[parent].add(child)
         return cls(dict(children), dict(concepts), names)
 

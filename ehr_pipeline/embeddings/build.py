@@ -29,7 +29,8 @@ from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.encoder.sequences import Shard
-from ehr_pipeline.errors import InputError, patients
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.guard import told
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 FOLDERS = {"whole": "embeddings", "half_a": "half_a", "half_b": "half_b"}
@@ -112,7 +113,7 @@ def read_width(out: Path) -> int:
 
 def _nobody(count: int) -> InputError:
     return InputError(
-        f"None of the {patients(count)} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
+        f"None of the {told(count)} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
     )
 
 

@@ -28,7 +28,10 @@ def build(events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], ou
     """
     mapping = list(_read_mapping(events))
     concept_of_code = {row["snomed"]: row["concept"] for row in mapping if row["concept"]}
-    concepts = [sorted(code_lists.concepts(Path(disease.concepts), concept_of_code)) for disease in diseases]
+    concepts = [
+        sorted(code_lists.concepts(Path(disease.concepts), concept_of_code, f"embeddings.cohort[{number}].concepts"))
+        for number, disease in enumerate(diseases)
+    ]
     parts, cases, outside = [], 0, 0
     for shard in dataset.files("patients"):
         found = _cases(events.file(f"events/{shard.name}"), concepts, diseases)

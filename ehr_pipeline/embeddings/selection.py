@@ -37,7 +37,7 @@ def by_list(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], concept_of_code: dict[str, str]
 ) -> Flags:
     """Concepts of a list, and their nearest neighbours by cosine in the whole vocabulary."""
-    listed = code_lists.concepts(Path(settings.concepts), concept_of_code)
+    listed = code_lists.concepts(Path(settings.concepts), concept_of_code, "embeddings.pooling.concepts")
     tokens = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
     )

@@ -17,7 +17,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.events.translate import read_dictionary, to_snomed
+from ehr_pipeline.events.translate import place, read_dictionary, to_snomed
 from ehr_pipeline.terminology import code_lists, rf2, snomed
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
@@ -107,7 +107,7 @@ def _step(
 def _overridden(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     if not settings.overrides:
         return table
-    listed = code_lists.read(Path(settings.overrides))
+    listed = code_lists.read(Path(settings.overrides), "events.overrides")
     incomplete = [row for row in listed if not row.code or not row.cui]
     if incomplete:
         raise InputError(
@@ -154,7 +154,7 @@ def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
 def _migrations(settings: EventsSettings) -> pl.DataFrame | None:
     if not settings.migrations:
         return None
-    tables = [read_dictionary(table) for table in settings.migrations.values()]
+    tables = [read_dictionary(table, place(name, "migrations")) for name, table in settings.migrations.items()]
     first = pl.concat(tables).unique("code", keep="first", maintain_order=True)
     return first.select(source="code", target="snomed", distance=pl.lit(0, pl.Int64))
 

@@ -7,6 +7,7 @@ import polars as pl
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
 from ehr_pipeline.terminology import omop
+from ehr_pipeline.terminology.reading import named, why
 
 
 def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
@@ -40,10 +41,10 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
     """A dictionary (code, snomed) with what follows it: what the next one does not have stays as it is."""
     dictionary = settings.dictionaries[name]
-    table = read_dictionary(dictionary)
+    table = read_dictionary(dictionary, place(name))
     while dictionary.then:
-        dictionary = settings.dictionaries[dictionary.then]
-        following = read_dictionary(dictionary).rename({"code": "snomed", "snomed": "next"})
+        name, dictionary = dictionary.then, settings.dictionaries[dictionary.then]
+        following = read_dictionary(dictionary, place(name)).rename({"code": "snomed", "snomed": "next"})
         table = table.join(following, on="snomed", how="left", maintain_order="left")
         table = table.select("code", snomed=pl.coalesce("next", "snomed"))
     return table
@@ -75,8 +76,16 @@ def _with_concepts(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
     )
 
 
-def read_dictionary(dictionary: CodeDictionary) -> pl.DataFrame:
-    """A table from local codes to SNOMED (code, snomed), one row for each code: the lowest SNOMED code where it has several."""
+def place(name: str, table: str = "dictionaries") -> str:
+    """The setting that names the file of a dictionary."""
+    return f"events.{table}.{name}.file"
+
+
+def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
+    """A table from local codes to SNOMED (code, snomed), one row for each code: the lowest SNOMED code where it has several.
+
+    `where` is the setting that names the file. Raises InputError for a file that cannot be used.
+    """
     try:
         frame = pl.read_csv(
             dictionary.file,
@@ -87,13 +96,12 @@ def read_dictionary(dictionary: CodeDictionary) -> pl.DataFrame:
             glob=False,
         )
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(
-            f"{dictionary.file}: this dictionary cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
-        ) from None
+        raise InputError(f"{named(dictionary.file, where)}: this dictionary cannot be read ({why(error)}).") from None
     missing = [name for name in (dictionary.code_column, dictionary.snomed_column) if name not in frame.columns]
     if missing:
         raise InputError(
-            f"{dictionary.file}, line 1: no column {', '.join(missing)}. The header has: {', '.join(frame.columns[:30])}."
+            f"{named(dictionary.file, where)}, line 1: no column {', '.join(missing)}."
+            f" The header has: {', '.join(frame.columns[:30])}."
         )
     pairs = frame.select(
         code=pl.col(dictionary.code_column).str.strip_chars(), snomed=pl.col(dictionary.snomed_column).str.strip_chars()

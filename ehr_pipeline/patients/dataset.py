@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from ehr_pipeline import fields, overview, rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import Spread, map_buckets
-from ehr_pipeline.errors import InputError, patients
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.guard import told
 from ehr_pipeline.patients import derived, windows
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember
@@ -83,8 +84,8 @@ def build(
     (out / overview.FOLLOW_UP).write_text(json.dumps(followed) + "\n", encoding="utf-8")
     if not total["patients"]:
         raise InputError(
-            f"No patient is left: {patients(total['patients_in'])} have events of the vocabulary,"
-            f" {patients(total['few_visits_patients'])}"
+            f"No patient is left: {told(total['patients_in'])} have events of the vocabulary,"
+            f" {told(total['few_visits_patients'])}"
             f" of them fewer than {settings.min_visits} visits. Lower patients.min_visits, or check the vocabulary."
         )
     dropped = {

@@ -12,38 +12,48 @@ import pyarrow.compute as pc
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import DerivedAttribute
+from ehr_pipeline.terminology.reading import named, why
 
 COLUMNS = ("code", "value")
 # What decides between several values of a patient, the strongest first.
 ORDER = {"most_recent": ("last", "often"), "most_frequent": ("often", "last")}
 
 
-def read(path: str) -> dict[str, str]:
-    """The value of each code. Raises InputError for another layout, or a code with two values."""
+def setting(name: str) -> str:
+    """The setting that names the table of codes of an attribute."""
+    return f"patients.derived.{name}.codes"
+
+
+def read(path: str, where: str) -> dict[str, str]:
+    """The value of each code. Raises InputError for another layout, or a code with two values.
+
+    `where` is the setting that names the file.
+    """
+    told = named(path, where)
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
             reader = csv.DictReader(stream)
             missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
             if missing:
                 raise InputError(
-                    f"{path}, line 1: no column {', '.join(missing)}. The table needs the columns code,value."
+                    f"{told}, line 1: no column {', '.join(missing)}. The table needs the columns code,value."
                 )
             values: dict[str, str] = {}
             for row in reader:
                 code, value = (row["code"] or "").strip(), (row["value"] or "").strip()
                 if not code or not value:
-                    raise InputError(f"{path}, line {reader.line_num}: a row needs both a code and a value.")
+                    raise InputError(f"{told}, line {reader.line_num}: a row needs both a code and a value.")
                 if values.setdefault(code, value) != value:
-                    raise InputError(f"{path}, line {reader.line_num}: code {code} has two values; it may have one.")
+                    raise InputError(f"{told}, line {reader.line_num}: code {code} has two values; it may have one.")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this table of codes cannot be read ({type(error).__name__}).") from None
+        raise InputError(f"{told}: this table of codes cannot be read: {why(error)}.") from None
     return values
 
 
 def fill(people: pa.Table, records: tuple[Path, ...], attributes: Mapping[str, DerivedAttribute]) -> pa.Table:
     """Patients with their derived attributes. A value that the patient file gave stays; unknown ones are empty."""
     for name, attribute in sorted(attributes.items()):
-        found = _values(records, attribute)
+        found = _values(records, attribute, setting(name))
         place = pc.index_in(people.column("patient_id"), value_set=pa.array(found["patient"].to_list(), pa.string()))
         value = pc.fill_null(pa.array(found["value"].to_list(), pa.string()).take(place.combine_chunks()), "")
         if name in people.column_names:
@@ -55,9 +65,9 @@ def fill(people: pa.Table, records: tuple[Path, ...], attributes: Mapping[str, D
     return people
 
 
-def _values(records: tuple[Path, ...], attribute: DerivedAttribute) -> pl.DataFrame:
+def _values(records: tuple[Path, ...], attribute: DerivedAttribute, where: str) -> pl.DataFrame:
     """The value of each patient who has one (patient, value)."""
-    values = read(attribute.codes)
+    values = read(attribute.codes, where)
     parts = []
     for path in records:
         patient, day, code, ids, names = rows.from_table(schemas.read(path), "code")

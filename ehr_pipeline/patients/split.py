@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.errors import InputError, patients
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.guard import told
 from ehr_pipeline.patients.settings import SplitSettings
 
 TRAIN, VALIDATION = "train", "validation"
@@ -36,7 +37,7 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path) -> Counts:
             pa.table([pa.array(ids, pa.string()), pa.array(sides, pa.string())], schema=schemas.SPLIT),
         )
     if not all(counted.values()):
-        held = f"{patients(counted[TRAIN])} training and {patients(counted[VALIDATION])} validation patients"
+        held = f"{told(counted[TRAIN])} training and {told(counted[VALIDATION])} validation patients"
         raise InputError(
             f"The split leaves {held}; both need at least one."
             " Raise patients.split.validation_share for so small a data set."

@@ -15,7 +15,9 @@ from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import Spread, let_go_of_all, map_buckets
 from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.guard import told
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.reasons import in_words
 from ehr_pipeline.records import codes, files, patients, sizing, withdrawals
 from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
@@ -100,11 +102,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
     dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT if total[name]})
     no_patient = Counter({name: total[name] for name in (ORPHAN,) if total[name]})
     if not total["events"]:
-        raise InputError(
-            f"{folder}: none of the {event_rows:,} event rows can be used. Rejected: {dict(dropped.most_common(5))}."
-            f" Check the columns, date_formats and code_system of the files ({settings.kinds.events[0].where}), and whether the"
-            " files of events and of patients have the same patient ids."
-        )
+        raise InputError(_nothing_usable(folder, settings, event_rows, dropped))
     return {
         "rows_in": event_rows,
         "kept": total["events"],
@@ -128,8 +126,21 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
         "files": len(quarantine.files),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),
+        **({"undecodable_values": dict(sorted(reading.undecodable.items()))} if reading.undecodable else {}),
         **({"rejected_not_listed": quarantine.not_listed} if quarantine.not_listed else {}),
     }
+
+
+def _nothing_usable(folder: Path, settings: RecordsSettings, rows: int, dropped: Counter[str]) -> str:
+    """What to tell of an extract without an event that can be used."""
+    where = ", ".join(kind.where for kind in settings.kinds.events)
+    if not rows:
+        return f"{folder}: the files of events ({where}) hold no row of an event. Copy the extract again, or take its folder out."
+    reasons = ", ".join(f"{told(number)} {in_words(reason)}" for reason, number in dropped.most_common(5))
+    return (
+        f"{folder}: none of the event rows can be used. Rejected: {reasons}. Check the columns, date_formats and code_system of the"
+        f" files ({where}), and whether the files of events and of patients have the same patient ids."
+    )
 
 
 def _bytes_to_read(folder: Path, settings: RecordsSettings) -> int:

@@ -8,6 +8,7 @@ import errno
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,8 @@ FORMATS = {
     b"SQLite format 3\0": "an SQLite database: write its tables as delimited text",
     b"%PDF-": "a PDF document: ask for the data as delimited text",
 }
+# Control characters that neither text nor a delimiter holds.
+NO_TEXT = re.compile("[\x00-\x08\x0e-\x1a]")
 # Byte order marks, longest first, and the encodings that they stand for.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
@@ -114,6 +117,8 @@ def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
     head = stream.read(HEAD_BYTES)
     stream.seek(0)
     _check_format(path, head)
+    if not packed:
+        _check_name(path, head, encoding)
     _check_mark(path, head, encoding, where)
     is_recoded = encoding_of_blocks(encoding) == "utf-8" and codecs.lookup(encoding).name not in UTF_8
     decoder = codecs.getincrementaldecoder(encoding)(errors="replace") if is_recoded else None
@@ -155,6 +160,12 @@ def _check_format(path: Path, head: bytes) -> None:
         found = "a tar archive: unpack it"
     if found:
         raise InputError(f"{path}: this is no delimited text. It seems to be {found}.")
+
+
+def _check_name(path: Path, head: bytes, encoding: str) -> None:
+    """Raise InputError for what is called a gzip file, and is none; unpacked text of that name is read."""
+    if path.suffix.lower() == ".gz" and NO_TEXT.search(head.decode(encoding, errors="replace")):
+        raise InputError(f"{path}: this is no gzip file, though its name ends in .gz, and no text. Copy it again.")
 
 
 def _check_mark(path: Path, head: bytes, encoding: str, where: str) -> None:

@@ -1,6 +1,8 @@
 """Rows of patient files to typed patients, and one row for each of them."""
 
 import datetime
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +47,7 @@ def parse(
             how="left",
             maintain_order="left",
         )
-    birth, precision = _birth(files)
+    told_birth, precision = birth(files)
     told = (
         pl.col("birth_date" if files.columns.birth_date else "birth_year") if files.columns.tell_birth else pl.lit("")
     )
@@ -58,7 +60,7 @@ def parse(
         "unparsable_birth": pl.col("birth").is_null() & (told != ""),
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
-    judged = rows.with_columns(birth=birth, birth_precision=precision).with_columns(reason=reason)
+    judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
     sex = pl.col("sex") if files.columns.sex else pl.lit("")
     if files.sex_values:
         sex = sex.replace_strict(files.sex_values, default="", return_dtype=pl.String)
@@ -96,6 +98,16 @@ def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int
     return int(sum(rows.select(wrong_dates).item() for wrong_dates in wrong))
 
 
+def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
+    """How many values that are carried as they stand hold bytes that are no text, by the file's column, of `columns`.
+
+    Patient ids with such bytes are rejected, and dates cannot be read.
+    """
+    names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
+    found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
+    return Counter({columns.get(name, name.rpartition(":")[2]): found[name].item() for name in names})
+
+
 def _attribute(name: str, files: PatientFiles) -> pl.Expr:
     if name in files.attributes:
         return pl.col(f"attribute:{name}")
@@ -124,7 +136,7 @@ def _date(name: str, files: DelimitedText, sentinel_dates: tuple[str, ...]) -> p
     return pl.when(~parsed.is_in([datetime.date.fromisoformat(text) for text in sentinel_dates])).then(parsed)
 
 
-def _birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:
+def birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:
     """Birth date and its precision. The middle of the year or month stands for an unknown day, as is usual with UK data."""
     columns = files.columns
     if not columns.tell_birth:

@@ -3,7 +3,7 @@
 import datetime
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,11 +37,18 @@ class Reading:
     latest: datetime.date
     quarantine: Quarantine
     progress: Progress
+    undecodable: Counter[str] = field(default_factory=Counter)
+    """How many values of patients that are carried hold bytes that are no text, by kind of file and column."""
 
     @property
     def kinds(self) -> Kinds:
         """Which kinds of files the extract has."""
         return self.settings.kinds
+
+    def note_undecodable(self, kind: Kind, rows: pl.DataFrame) -> None:
+        """Count the values in rows of a kind of file that hold bytes that are no text."""
+        found = patients.undecodable_values(rows, kind.wanted)
+        self.undecodable.update({f"{kind.where}: {column}": number for column, number in found.items() if number})
 
     def blocks(
         self, kind: Kind, numbers: tuple[str, ...] = ()
@@ -69,6 +76,7 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
                     rows, unusable = kind.adapt(block.rows) if kind.adapt else (block.rows, block.rejected.clear())
                     good, rejected = patients.parse(rows, layout, attributes, linked, sentinels, kind.partial)
                     count["unusable_observation_dates"] += patients.unusable_dates(rows, layout)
+                    reading.note_undecodable(kind, rows)
                     reading.quarantine.add("patients", name, _all(block.rejected, unusable, rejected), line)
                     bucket = bucket_of(good["patient_id"], settings.buckets)
                     shuffle.add(by_bucket(_batch(good, schema), bucket, settings.buckets), file, line)
@@ -92,6 +100,7 @@ def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataF
             block = split()
             good, rejected = patients.parse_linked(block.rows, layout, reading.settings.sentinel_dates)
             count["unusable_observation_dates"] += patients.unusable_dates(block.rows, layout)
+            reading.note_undecodable(kind, block.rows)
             reading.quarantine.add("linked", name, pl.concat([block.rejected, rejected]), line)
             count["linked_rows"] += block.lines
             parts.append(good)

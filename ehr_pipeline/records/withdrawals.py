@@ -21,6 +21,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import codes
 from ehr_pipeline.records.finish import BULK
 from ehr_pipeline.records.hashing import bucket_of, hash_of
+from ehr_pipeline.terminology.reading import named, why
 
 APPLIED = "withdrawn.npy"
 """Hashes of the patients who were removed, sorted: a shorter list asks for patients who are no longer there."""
@@ -30,14 +31,15 @@ def read(path: str) -> pl.Series:
     """The distinct patient ids of a list, sorted; none where the path is empty. Raises InputError when it cannot be read."""
     if not path:
         return pl.Series([], dtype=pl.String)
+    told = named(path, "records.withdrawals")
     try:
         lines = [line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: the list of withdrawals cannot be read ({type(error).__name__}).") from None
+        raise InputError(f"{told}: the list of withdrawals cannot be read: {why(error)}.") from None
     ids = sorted({line for line in lines if line} - {"patient_id"})
     wrong = next((number for number, line in enumerate(lines, start=1) if set(line) & set(",;\t|")), None)
     if wrong:
-        raise InputError(f"{path}, line {wrong}: more than one field. A list of withdrawals has one patient id a line.")
+        raise InputError(f"{told}, line {wrong}: more than one field. A list of withdrawals has one patient id a line.")
     return pl.Series(ids, dtype=pl.String)
 
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.reasons import OF_STEPS, in_words
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.disclosure import Disclosure
-from ehr_pipeline.reports.reasons import OF_STEPS, in_words
 
 # What is counted at each stage: (asset, key of the counts or '' for the top, words, whether patients are counted).
 STAGES = (

@@ -4,7 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology.reading import named, why
 
+SETTING = "concepts.ontology"
 UMLS, SNOMED = ("UMLS_CUI", "UMLS"), ("SNOMEDCT", "SCTID")
 """How references to the UMLS are called, and how those to SNOMED begin (SNOMEDCT_US_2023_03_01, …)."""
 
@@ -47,9 +49,11 @@ def read(path: Path) -> dict[str, Term]:
                     elif system.startswith(SNOMED):
                         terms[identifier].codes.append(code)
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this OBO file cannot be read ({type(error).__name__}).") from None
+        raise InputError(f"{named(path, SETTING)}: this OBO file cannot be read: {why(error)}.") from None
     if not any(term.parents for term in terms.values()):
-        raise InputError(f"{path}: no term with a parent (is_a). An ontology in OBO format is wanted here.")
+        raise InputError(
+            f"{named(path, SETTING)}: no term with a parent (is_a). An ontology in OBO format is wanted here."
+        )
     return terms
 
 

@@ -5,13 +5,16 @@ it. Where either has several targets, SNOMED's come first, then the lowest conce
 """
 
 import gzip
+import zlib
 from pathlib import Path
 
 import polars as pl
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology.reading import named, reading
 
 CODE_SYSTEM = "omop"
+SETTING = "events.omop_vocabulary"
 TABLES = {
     "concept": (
         "concept_id", "concept_name", "domain_id", "vocabulary_id", "concept_class_id", "standard_concept", "concept_code",
@@ -32,7 +35,7 @@ def files(folder: Path) -> dict[str, Path]:
             found[table] = present[0]
     if "concept" not in found:
         raise InputError(
-            f"{folder} (events.omop_vocabulary): no CONCEPT.csv, CONCEPT.csv.gz or CONCEPT.parquet. Download the vocabularies from"
+            f"{named(folder, SETTING)}: no CONCEPT.csv, CONCEPT.csv.gz or CONCEPT.parquet. Download the vocabularies from"
             " Athena (athena.ohdsi.org), or export the table from the database."
         )
     return found
@@ -96,7 +99,8 @@ def _maps_to(path: Path | None, wanted: pl.Series) -> pl.DataFrame:
         pl.col("invalid_reason").fill_null("") == "",
         first.is_in(wanted.implode()),
     )
-    return rows.select(id=first, target=_number("concept_id_2")).unique().collect(engine="streaming")
+    with reading(path, SETTING):
+        return rows.select(id=first, target=_number("concept_id_2")).unique().collect(engine="streaming")
 
 
 def _concepts(path: Path, wanted: pl.Series) -> pl.DataFrame:
@@ -104,11 +108,9 @@ def _concepts(path: Path, wanted: pl.Series) -> pl.DataFrame:
     number = _number("concept_id")
     ingredient = (pl.col("concept_class_id") == "Ingredient") & (pl.col("standard_concept") == "S")
     rows = _scan(path, "concept").filter(number.is_in(wanted.implode()) | ingredient)
-    return (
-        rows.with_columns(number, pl.col("standard_concept").fill_null(""))
-        .unique("concept_id")
-        .collect(engine="streaming")
-    )
+    rows = rows.with_columns(number, pl.col("standard_concept").fill_null("")).unique("concept_id")
+    with reading(path, SETTING):
+        return rows.collect(engine="streaming")
 
 
 def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame) -> pl.DataFrame:
@@ -122,7 +124,9 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
     rows = _scan(path, "concept_ancestor").filter(
         descendant.is_in(wanted.implode()), ancestor.is_in(ingredients.implode())
     )
-    pairs = rows.select(drug=descendant, target=ancestor).unique().sort("drug", "target").collect(engine="streaming")
+    rows = rows.select(drug=descendant, target=ancestor).unique().sort("drug", "target")
+    with reading(path, SETTING):
+        pairs = rows.collect(engine="streaming")
     one = pairs.group_by("drug", maintain_order=True).agg(
         ingredient=pl.col("target").first(), others=pl.col("target").slice(1).cast(pl.String).str.join(" ")
     )
@@ -154,12 +158,14 @@ def _scan(path: Path, table: str) -> pl.LazyFrame:
                 path, separator="\t" if tabs else ",", quote_char=None if tabs else '"', infer_schema=False, glob=False
             )
         names = frame.collect_schema().names()
-    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise InputError(
-            f"{path}: this vocabulary table cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
+            f"{named(path, SETTING)}: this vocabulary table cannot be read ({type(error).__name__}: {str(error).splitlines()[0]})."
         ) from None
     own = {name.lower(): name for name in names}
     missing = [name for name in TABLES[table] if name not in own]
     if missing:
-        raise InputError(f"{path}, line 1: no column {', '.join(missing)}. The header has: {', '.join(names[:30])}.")
+        raise InputError(
+            f"{named(path, SETTING)}, line 1: no column {', '.join(missing)}. The header has: {', '.join(names[:30])}."
+        )
     return frame.select(pl.col(own[name]).cast(pl.String).alias(name) for name in TABLES[table])

@@ -3,11 +3,13 @@
 Name the Snapshot files of a release: they hold each component once. Several editions (international, UK) are several files.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology.reading import named, reading, why
 
 DESCRIPTION = ("id", "effectiveTime", "active", "moduleId", "conceptId", "languageCode", "typeId", "term")
 ASSOCIATION = ("id", "effectiveTime", "active", "moduleId", "refsetId", "referencedComponentId", "targetComponentId")
@@ -24,18 +26,18 @@ ASSOCIATIONS = {
 }
 
 
-def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
+def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
     """A lazy table of strings with some columns of an RF2 file. Raises InputError when the file is missing or of another kind."""
     try:
         with path.open(encoding="utf-8-sig") as stream:
             header = stream.readline().rstrip("\r\n").split("\t")
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: this RF2 file cannot be read ({type(error).__name__}).") from None
+        raise InputError(f"{named(path, where)}: this RF2 file cannot be read: {why(error)}.") from None
     missing = [name for name in columns if name not in header]
     if missing:
         raise InputError(
-            f"{path}, line 1: no column {', '.join(missing)}. This RF2 file should have {' '.join(columns)};"
-            " name the file of that kind in the settings."
+            f"{named(path, where)}, line 1: no column {', '.join(missing)}. This RF2 file should have {' '.join(columns)};"
+            " name the file of that kind there."
         )
     frame = pl.scan_csv(path, separator="\t", quote_char=None, infer_schema=False, glob=False)
     return frame.rename({frame.collect_schema().names()[0]: header[0]}).select(columns)
@@ -43,59 +45,63 @@ def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
 
 def descriptions(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
     """The concept of each wanted description id. Columns: source, target; descriptions that are no longer active count too."""
-    parts = [
-        scan(Path(path), DESCRIPTION)
-        .filter(pl.col("id").is_in(wanted.implode()))
-        .select(source="id", target="conceptId")
-        .collect(engine="streaming")
-        for path in paths
-    ]
-    return _distinct(parts)
+    return _distinct(
+        paths,
+        DESCRIPTION,
+        "events.descriptions",
+        lambda rows: rows.filter(pl.col("id").is_in(wanted.implode())).select(source="id", target="conceptId"),
+    )
 
 
 def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
     """The name of each wanted concept: its fully specified one, else a synonym; active ones first. Columns: source, label."""
-    parts = [
-        scan(Path(path), DESCRIPTION)
-        .filter(pl.col("conceptId").is_in(wanted.implode()))
-        .select("id", "active", "typeId", source="conceptId", label="term")
-        .collect(engine="streaming")
-        for path in paths
-    ]
+    found = _distinct(
+        paths,
+        DESCRIPTION,
+        "events.descriptions",
+        lambda rows: rows.filter(pl.col("conceptId").is_in(wanted.implode())).select(
+            "id", "active", "typeId", source="conceptId", label="term"
+        ),
+    )
     best = [pl.col("active") != "1", pl.col("typeId") != FULLY_SPECIFIED, "id"]
-    return pl.concat(parts).sort(best).unique("source", keep="first", maintain_order=True).select("source", "label")
+    return found.sort(best).unique("source", keep="first", maintain_order=True).select("source", "label")
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:
     """Active historical associations. Columns: source, target, rank (the place of its kind in `kinds`)."""
     ranks = {ASSOCIATIONS[kind]: rank for rank, kind in enumerate(kinds)}
-    parts = [
-        scan(Path(path), ASSOCIATION)
-        .filter(pl.col("active") == "1", pl.col("refsetId").is_in(list(ranks)))
-        .select(
+    return _distinct(
+        paths,
+        ASSOCIATION,
+        "events.associations",
+        lambda rows: rows.filter(pl.col("active") == "1", pl.col("refsetId").is_in(list(ranks))).select(
             source="referencedComponentId",
             target="targetComponentId",
             rank=pl.col("refsetId").replace_strict(ranks, return_dtype=pl.Int64),
-        )
-        .collect(engine="streaming")
-        for path in paths
-    ]
-    return _distinct(parts)
+        ),
+    )
 
 
-def parents(paths: tuple[str, ...]) -> pl.DataFrame:
-    """Active IS-A relationships. Columns: source (the child), target (the parent), rank (0)."""
-    parts = [
-        scan(Path(path), RELATIONSHIP)
-        .filter(pl.col("active") == "1", pl.col("typeId") == IS_A)
-        .select(source="sourceId", target="destinationId", rank=pl.lit(0, pl.Int64))
-        .collect(engine="streaming")
-        for path in paths
-    ]
-    return _distinct(parts)
+def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.DataFrame:
+    """Active IS-A relationships. Columns: source (the child), target (the parent), rank (0). `where` is the files' setting."""
+    return _distinct(
+        paths,
+        RELATIONSHIP,
+        where,
+        lambda rows: rows.filter(pl.col("active") == "1", pl.col("typeId") == IS_A).select(
+            source="sourceId", target="destinationId", rank=pl.lit(0, pl.Int64)
+        ),
+    )
 
 
-def _distinct(parts: list[pl.DataFrame]) -> pl.DataFrame:
+def _distinct(
+    paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen: Callable[[pl.LazyFrame], pl.LazyFrame]
+) -> pl.DataFrame:
+    """What is chosen of some files, each row once, sorted."""
+    parts = []
+    for path in paths:
+        with reading(path, where):
+            parts.append(chosen(scan(Path(path), columns, where)).collect(engine="streaming"))
     frame = pl.concat(parts)
     return frame.unique().sort(frame.columns)
 

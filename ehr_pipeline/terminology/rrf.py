@@ -5,6 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.terminology.reading import named, reading
 
 MRCONSO = (
     "CUI",
@@ -54,13 +55,16 @@ MRSAB = (
     "SCIT",
 )
 MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
+SETTINGS = {MRCONSO: "events.mrconso", MRSAB: "events.mrsab", MRSTY: "vocabulary.mrsty"}
+"""What names the file of each layout."""
 
 
 def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
     """A lazy table of strings. Raises InputError when the file is missing or has another number of fields."""
     if not path.is_file():
         raise InputError(
-            f"{path}: there is no such file. It should be a UMLS file with the fields {' '.join(columns)}."
+            f"{named(path, SETTINGS[columns])}: there is no such file."
+            f" It should be a UMLS file with the fields {' '.join(columns)}."
         )
     check_layout(path, columns)
     return pl.scan_csv(
@@ -76,17 +80,21 @@ def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
 
 def check_layout(path: Path, columns: tuple[str, ...]) -> None:
     """Raise InputError unless the first line has the fields of the layout."""
-    try:
-        first = pl.read_csv(
-            path, separator="\n", has_header=False, quote_char=None, infer_schema=False, n_rows=1, glob=False
-        )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{path}, line 1: cannot be read as UMLS text ({type(error).__name__}).") from None
+    where = SETTINGS[columns]
+    with reading(path, where):
+        try:
+            first = pl.read_csv(
+                path, separator="\n", has_header=False, quote_char=None, infer_schema=False, n_rows=1, glob=False
+            )
+        except pl.exceptions.PolarsError as error:
+            raise InputError(
+                f"{named(path, where)}, line 1: this cannot be read as UMLS text ({type(error).__name__})."
+            ) from None
     fields = str(first.item(0, 0)).count("|") if len(first) else 0
     if fields != len(columns):
         raise InputError(
-            f"{path}, line 1: {fields} fields end in '|', but this UMLS file has {len(columns)}: {' '.join(columns)}."
-            " Name the file of that kind in the settings."
+            f"{named(path, where)}, line 1: {fields} fields end in '|', but this UMLS file has {len(columns)}: {' '.join(columns)}."
+            " Name the file of that kind there."
         )
 
 
@@ -97,25 +105,26 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
     (TS P, STT PF, ISPREF Y), preferred and fully specified terms before synonyms, lowest CUI.
     """
     preferred = (pl.col("TS") == "P") & (pl.col("STT") == "PF") & (pl.col("ISPREF") == "Y")
-    atoms = (
-        scan(path, MRCONSO)
-        .filter((pl.col("SAB") == source) & pl.col("SUPPRESS").is_in(suppress))
-        .select(
-            code="CODE",
-            cui="CUI",
-            name="STR",
-            suppress="SUPPRESS",
-            preferred=preferred,
-            suppress_rank=pl.col("SUPPRESS").replace_strict(
-                {value: rank for rank, value in enumerate(suppress)}, return_dtype=pl.Int8
-            ),
-            term_rank=pl.col("TTY").replace_strict({"PT": 0, "FN": 1}, default=2, return_dtype=pl.Int8),
+    with reading(path, SETTINGS[MRCONSO]):
+        atoms = (
+            scan(path, MRCONSO)
+            .filter((pl.col("SAB") == source) & pl.col("SUPPRESS").is_in(suppress))
+            .select(
+                code="CODE",
+                cui="CUI",
+                name="STR",
+                suppress="SUPPRESS",
+                preferred=preferred,
+                suppress_rank=pl.col("SUPPRESS").replace_strict(
+                    {value: rank for rank, value in enumerate(suppress)}, return_dtype=pl.Int8
+                ),
+                term_rank=pl.col("TTY").replace_strict({"PT": 0, "FN": 1}, default=2, return_dtype=pl.Int8),
+            )
+            .collect(engine="streaming")
         )
-        .collect(engine="streaming")
-    )
     if atoms.is_empty():
         raise InputError(
-            f"{path}: no atom of source {source!r} with SUPPRESS in {list(suppress)}."
+            f"{named(path, SETTINGS[MRCONSO])}: no atom of source {source!r} with SUPPRESS in {list(suppress)}."
             " Set events.source to a source vocabulary (SAB) that the file holds."
         )
     order = ["code", "suppress_rank", pl.col("preferred").not_(), "term_rank", "cui", "name"]
@@ -124,14 +133,17 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
 
 def semantic_types(path: Path) -> pl.DataFrame:
     """The semantic types of concepts in MRSTY. Columns: cui, tui; distinct and sorted."""
-    return scan(path, MRSTY).select(cui="CUI", tui="TUI").unique().sort("cui", "tui").collect(engine="streaming")
+    with reading(path, SETTINGS[MRSTY]):
+        return scan(path, MRSTY).select(cui="CUI", tui="TUI").unique().sort("cui", "tui").collect(engine="streaming")
 
 
 def source_version(path: Path, source: str) -> str:
     """The version of a source vocabulary in MRSAB, such as 'SNOMEDCT_US_2025_09_01'. Raises InputError when it is not there."""
-    current = scan(path, MRSAB).filter(pl.col("RSAB") == source, pl.col("CURVER") == "Y").select("VSAB").collect()
+    with reading(path, SETTINGS[MRSAB]):
+        current = scan(path, MRSAB).filter(pl.col("RSAB") == source, pl.col("CURVER") == "Y").select("VSAB").collect()
     if current.is_empty():
         raise InputError(
-            f"{path}: no current version of source {source!r} (events.source). Is it of the same UMLS release?"
+            f"{named(path, SETTINGS[MRSAB])}: no current version of source {source!r} (events.source)."
+            " Is it of the same UMLS release?"
         )
     return str(current.item(0, 0))

@@ -29,7 +29,8 @@ def administrative(settings: VocabularySettings, concept_of_code: dict[str, str]
     """The concept stands on the list of administrative concepts."""
     if not settings.administrative_concepts:
         return pl.lit(False)
-    listed = code_lists.concepts(Path(settings.administrative_concepts), concept_of_code)
+    path = Path(settings.administrative_concepts)
+    listed = code_lists.concepts(path, concept_of_code, "vocabulary.administrative_concepts")
     return pl.col("concept").is_in(sorted(listed))
 
 

@@ -105,3 +105,16 @@ def test_vectors_that_are_not_finite_are_left_out_and_counted(tmp_path: Path) ->
     counts = assign.run(Artifact(tmp_path, {}), written(tmp_path / "new.arrow", new), 3, tmp_path / "out.arrow")
     assert counts == {"rows_in": 4, "kept": 3, "dropped": {"not_finite": 1}}
     assert schemas.read(tmp_path / "out.arrow").column("patient_id").to_pylist() == ["p0", "p2", "p3"]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "no Arrow", "no vectors"])
+def test_a_file_of_vectors_that_is_damaged_is_told(tmp_path: Path, damage: str) -> None:
+    unit, _ = rings(50)
+    write_model(tmp_path, unit, np.ones(50, int))
+    path = written(tmp_path / "new.arrow", unit[:4])
+    if damage == "no vectors":
+        schemas.write(path, pa.table({"patient_id": ["p0"], "vector": [1.0]}))
+    else:
+        path.write_bytes(path.read_bytes()[:-100] if damage == "cut off" else b"patient_id\tvector\n" * 9)
+    with pytest.raises(InputError, match=r"new.arrow: .*--vectors names what `ehr-pipeline embed` wrote"):
+        assign.run(Artifact(tmp_path, {}), path, 15, tmp_path / "out.arrow")

@@ -82,5 +82,7 @@ def test_a_table_of_codes_that_cannot_be_meant(tmp_path: Path) -> None:
         ("code,value\n1,\n", "line 2: a row needs both"),
     ):
         path.write_text(text)
-        with pytest.raises(InputError, match=told):
-            derived.read(str(path))
+        with pytest.raises(InputError, match=rf"codes.csv \(patients.derived.x.codes\), {told}"):
+            derived.read(str(path), derived.setting("x"))
+    with pytest.raises(InputError, match=r"\(patients.derived.x.codes\): .* cannot be read: No such file"):
+        derived.read(str(tmp_path / "none.csv"), derived.setting("x"))

@@ -2,16 +2,19 @@ import hashlib
 import json
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import unbalanced
+from ehr_pipeline.artifacts import Artifact, unbalanced
+from ehr_pipeline.checks import data
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import build
+from ehr_pipeline.records.layouts import PatientColumns, PatientFiles
 from ehr_pipeline.synthetic.dirt import REJECTED
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
@@ -119,9 +122,41 @@ def test_inline_and_on_a_pool_of_processes_the_files_are_the_same(extract: Path,
 
 
 def test_no_usable_row_is_told_with_the_reasons(landing: Landing, tmp_path: Path) -> None:
-    folder = landing("id\tdate\tcode\n1\t2001/03/05\t9014002\n9\t05/03/2001\t9014002\n")
-    with pytest.raises(InputError, match=r"none of the 2 event rows can be used. Rejected: .*'unparsable_date': 1"):
+    rows = "1\t2001/03/05\t9014002\n" * 1200 + "9\t05/03/2001\t9014002\n"
+    folder = landing(f"id\tdate\tcode\n{rows}")
+    with pytest.raises(InputError, match="none of the event rows can be used") as error:
         build.build(folder, records_settings(folder.parent), tmp_path)
+    assert (
+        "Rejected: 1,200 with an unreadable date, fewer than 10 of patients without a usable patient row. Check"
+        in str(error.value)
+    )
+
+
+def test_files_without_a_row_are_told(landing: Landing, tmp_path: Path) -> None:
+    folder = landing("id\tdate\tcode\n")
+    with pytest.raises(InputError, match=r"the files of events \(records.events\[0\]\) hold no row"):
+        build.build(folder, records_settings(folder.parent), tmp_path)
+
+
+def test_values_of_patients_in_another_encoding_are_counted_and_told(
+    landing: Landing, tmp_path: Path, tiny: Pipeline
+) -> None:
+    people = "id\tyear\tregion\tarea\n" + "1\t1950\tN\xf6rth\tSouth\n2\t1980\tN\xf6rth\tE\xe4st\n" * 6
+    folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\n", people.encode("latin-1"))
+    columns = PatientColumns(patient="id", birth_year="year")
+    files = PatientFiles(files="patients*", columns=columns, attributes={"place": "region", "area": "area"})
+    read = {}
+    for encoding in ("utf-8", "latin-1"):
+        (tmp_path / encoding).mkdir()
+        settings = records_settings(folder.parent, patients=(replace(files, encoding=encoding),))
+        read[encoding] = build.build(folder, settings, tmp_path / encoding)
+    found = {"records.patients[0]: area": 6, "records.patients[0]: region": 12}
+    assert read["utf-8"]["undecodable_values"] == found
+    assert "undecodable_values" not in read["latin-1"]
+    passed, told, _ = data.decodable(Artifact(folder, {"counts": read["utf-8"]}), tiny.store, tiny.study)
+    assert not passed
+    assert "records.patients[0]: area (fewer than 10), records.patients[0]: region (12). Set `encoding`" in told
+    assert data.decodable(Artifact(folder, {"counts": read["latin-1"]}), tiny.store, tiny.study)[0]
 
 
 def test_an_extract_that_no_date_names(landing: Landing, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import bz2
 import gzip
 import io
 import lzma
+import random
 import resource
 import tarfile
 import zipfile
@@ -69,6 +70,17 @@ def _arrow(kind: str) -> bytes:
 def test_other_formats_are_told(tmp_path: Path, data: bytes, told: str) -> None:
     with pytest.raises(InputError, match=rf"events.txt: this is no delimited text. It seems to be {told}"):
         blocks(write(tmp_path, data))
+
+
+def test_what_is_called_gzip_and_is_none_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv.gz"
+    for size in (200, 100_000):
+        path.write_bytes(b"\x8b" + random.Random(size).randbytes(size))
+        with pytest.raises(InputError, match=r"events.csv.gz: this is no gzip file, though its name ends in .gz"):
+            blocks(path)
+    for encoding in ("utf-8", "utf-16", "latin-1"):
+        path.write_bytes("id\té\x1f\n".encode(encoding))
+        assert blocks(path, encoding), "text that somebody unpacked is read"
 
 
 def test_a_column_named_like_a_format_is_none(tmp_path: Path) -> None:

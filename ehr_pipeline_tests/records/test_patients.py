@@ -163,6 +163,16 @@ def test_ids_and_births_that_nobody_can_know() -> None:
     assert parse(DATE, {"patient": "1", "birth_date": "25/03/1950"}, date_formats=both)[1] == []
 
 
+def test_values_of_joined_tables_and_keys_that_are_no_text_are_counted_by_their_column() -> None:
+    bad = "N\ufffdrth"
+    rows = pl.DataFrame(
+        {"line": [0, 1], "key": [bad, "9"], "attribute:region": [bad, bad], "observation_ends:0": ["", ""]}
+    )
+    assert patients.undecodable_values(rows, {"key": "pracid", "attribute:region": "rgn"}) == {"pracid": 1, "rgn": 2}
+    rows = pl.DataFrame({"line": [0], "patient": [bad], "sex": [bad], "linked:0": [bad]})
+    assert patients.undecodable_values(rows, {"patient": "p", "sex": "s", "linked:0": "k"}) == {"s": 1, "k": 1}
+
+
 @pytest.mark.parametrize("name", ["patient_id", "birth_date", "sex", "visits", "", " "])
 def test_attributes_cannot_take_the_names_of_other_columns(name: str) -> None:
     told = list(PatientFiles(files="*", columns=YEAR, attributes={name: "x"}).problems())

@@ -8,6 +8,13 @@ from ehr_pipeline.shipped import shipped
 from ehr_pipeline.terminology import code_lists
 
 
+def test_a_missing_list_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"none.csv \(events.overrides\): this concept list cannot be read: No such file"
+    ):
+        code_lists.read(tmp_path / "none.csv", "events.overrides")
+
+
 def test_a_list_stands_for_its_cuis_and_what_its_codes_map_to(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text('code,cui,name,source\n1,C1,one,x\n2,,"two, too",x\n3,,three,x\n\n')

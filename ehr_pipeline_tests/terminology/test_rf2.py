@@ -63,9 +63,12 @@ def test_files_are_read_with_their_line_ends(tmp_path: Path) -> None:
 
 def test_a_file_of_another_kind_is_told(tmp_path: Path) -> None:
     path = write(tmp_path / "d.txt", rf2.DESCRIPTION)
-    with pytest.raises(InputError, match=r"d.txt, line 1: no column sourceId, destinationId, relationshipGroup"):
+    with pytest.raises(
+        InputError,
+        match=r"d.txt \(events.relationships\), line 1: no column sourceId, destinationId, relationshipGroup",
+    ):
         rf2.parents((path,))
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(InputError, match=r"\(events.relationships\): this RF2 file cannot be read: No such file"):
         rf2.parents((str(tmp_path / "nothing"),))
 
 

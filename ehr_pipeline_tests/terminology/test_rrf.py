@@ -1,9 +1,11 @@
+import gzip
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology import rrf
+from ehr_pipeline.terminology import reading, rrf
 
 
 def atom(
@@ -59,11 +61,51 @@ def test_a_wrong_file_is_told(tmp_path: Path) -> None:
     path.write_text("C0000001|T047||Disease|AT1||\n")
     with pytest.raises(InputError, match=r"line 1: 6 fields end in '\|', but this UMLS file has 18"):
         rrf.snomed_atoms(path, "SNOMEDCT_US", ("N",))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"nothing \(vocabulary.mrsty\): there is no such file"):
         rrf.semantic_types(tmp_path / "nothing")
     (tmp_path / "empty").write_text("")
     with pytest.raises(InputError, match="line 1"):
         rrf.semantic_types(tmp_path / "empty")
+
+
+@pytest.mark.parametrize(
+    ("keep", "told"),
+    [
+        (
+            lambda packed: packed[: len(packed) // 2],
+            r"MRCONSO.RRF.gz \(events.mrconso\): the gzip stream is damaged or cut off",
+        ),
+        (lambda packed: packed[:30], r"MRCONSO.RRF.gz \(events.mrconso\): the gzip stream is damaged or cut off"),
+        (
+            lambda packed: packed[:-8] + bytes(8),
+            r"MRCONSO.RRF.gz \(events.mrconso\): the gzip stream is damaged or cut off",
+        ),
+        (
+            lambda packed: gzip.decompress(packed) + b"\xff|",
+            r"MRCONSO.RRF.gz \(events.mrconso\): the file cannot be read",
+        ),
+    ],
+    ids=["half", "beginning", "checksum", "no UTF-8"],
+)
+def test_a_damaged_file_is_told_with_its_setting(tmp_path: Path, keep: Callable[[bytes], bytes], told: str) -> None:
+    path = tmp_path / "MRCONSO.RRF.gz"
+    whole = "".join(atom(f"C{number:07}", str(number * 7919 % 1_000_003)) for number in range(20_000))
+    path.write_bytes(keep(gzip.compress(whole.encode())))
+    with pytest.raises(InputError, match=told):
+        rrf.snomed_atoms(path, "SNOMEDCT_US", ("N",))
+
+
+@pytest.mark.parametrize("setting", ["events.mrconso", "vocabulary.mrsty", "events.mrsab"])
+def test_the_beginning_of_a_cut_off_file_is_looked_at(tmp_path: Path, setting: str) -> None:
+    path = tmp_path / "MR.RRF.gz"
+    whole = gzip.compress("".join(atom("C1", str(number)) for number in range(9000)).encode())
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match=rf"MR.RRF.gz \({setting}\): the gzip stream is damaged or cut off"):
+        reading.look(path, setting)
+    path.write_bytes(whole)
+    reading.look(path, setting)
+    path.write_text("plain")
+    reading.look(path, setting)
 
 
 def test_no_atom_of_the_source_is_told(tmp_path: Path) -> None:

@@ -125,7 +125,8 @@ def test_a_vocabulary_that_cannot_be_used_is_told(extract: Path, tmp_path: Path)
         omop.look(tmp_path)
     (extract / "CONCEPT_ANCESTOR.csv").write_text("ancestor,descendant\n1,2\n")
     with pytest.raises(
-        InputError, match=r"CONCEPT_ANCESTOR.csv, line 1: no column ancestor_concept_id, descendant_concept_id"
+        InputError,
+        match=r"CONCEPT_ANCESTOR.csv \(events.omop_vocabulary\), line 1: no column ancestor_concept_id, descendant_concept_id",
     ):
         omop.look(extract)
 

@@ -1,4 +1,4 @@
-"""Why rows and patients were left out, in words that a reader of the page understands."""
+"""Why rows and patients were left out, in words that a reader of the page, or of an error, understands."""
 
 IN_WORDS = {
     "missing_patient": "without a patient",

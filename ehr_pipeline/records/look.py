@@ -1,0 +1,117 @@
+"""A look into the first rows of files, before anything long starts: can they be read, and are there dates that can be?"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.reasons import in_words
+from ehr_pipeline.records import dates, files, patients
+from ehr_pipeline.records.kinds import EventKind, Kind, PatientKind
+
+HEAD_BYTES, BLOCKS = 1 << 17, 2
+"""How much is read of a file. A line that is too long is a block of its own."""
+ENOUGH = 10
+"""Rows of a file, from which on it is told although other files of its kind have dates that can be read."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the first rows of one file of a kind are like."""
+
+    path: Path
+    whole: bool
+    """Whether these are all of its rows."""
+    rows: int
+    """Rows of the kind, those that are rejected included."""
+    reason: str
+    """Why most rejected ones are, where all of them are; or empty."""
+    told: int
+    """Rows with something in the column of the date."""
+    readable: int
+    """Rows with a date that can be read."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the file has no row of the kind."""
+        return self.whole and not self.rows
+
+
+def first_rows(path: Path, kind: Kind) -> Seen:
+    """Read the first rows of a file. Raises InputError for a file that cannot be read, or not as the settings describe it."""
+    blocks = [split() for split in islice(files.read(path, kind, HEAD_BYTES, Progress(path.name, 1)), BLOCKS + 1)]
+    whole, blocks = len(blocks) <= BLOCKS, blocks[:BLOCKS]
+    if not blocks:
+        return Seen(path, whole, 0, "", 0, 0)
+    rows, rejected = (pl.concat(getattr(block, part) for block in blocks) for part in ("rows", "rejected"))
+    if isinstance(kind, EventKind | PatientKind) and kind.adapt:
+        rows, unusable = kind.adapt(rows)
+        rejected = pl.concat([rejected, unusable])
+    reason = "" if rows.height or not rejected.height else str(rejected["reason"].mode().sort()[0])
+    told, readable = _dates(rows, path, kind)
+    return Seen(path, whole, rows.height + rejected.height, reason, told, readable)
+
+
+def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
+    """What is wrong with the files of a kind: those of which no row can be used, as far as the first rows show.
+
+    A file of a few bad rows is no problem beside good ones: its rows are rejected and counted when it is read.
+    """
+    bad = [one for one in seen if _is_bad(one, kind)]
+    alone = len(bad) == sum(one.rows > 0 for one in seen)
+    for one in bad:
+        if not alone and one.rows < ENOUGH:
+            continue
+        if one.reason:
+            yield f"{one.path}: none of its first rows can be read: {in_words(one.reason)} ({kind.where}). Is it such a file?"
+        else:
+            yield f"{one.path}: none of its first rows has {_wanted(one.path, kind)}."
+
+
+def _is_bad(seen: Seen, kind: Kind) -> bool:
+    """Whether no row can be used. Rows without any date may stand before those with one."""
+    if not seen.rows or seen.readable:
+        return False
+    if seen.reason:
+        return True
+    adds = isinstance(kind, PatientKind) and kind.partial  # rows without a birth add to others
+    return tells(kind) and (seen.told > 0 or (seen.whole and not adds))
+
+
+def tells(kind: Kind) -> bool:
+    """Whether a kind of file tells of events, or who is a patient."""
+    return _date_column(kind) != ""
+
+
+def _date_column(kind: Kind) -> str:
+    """Our name of the column that tells the date of an event, or the birth of a patient; empty where there is none."""
+    if isinstance(kind, EventKind):
+        return "date"
+    if isinstance(kind, PatientKind) and kind.files.columns.tell_birth:
+        return "birth_date" if kind.files.columns.birth_date else "birth_year"
+    return ""
+
+
+def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
+    """How many rows tell a date, and in how many it can be read."""
+    column = _date_column(kind)
+    if not column:
+        return 0, 0
+    date = dates.parse(pl.col(column), files.as_read(path, kind.layout).date_formats)
+    if isinstance(kind, PatientKind):
+        date, _ = patients.birth(files.as_read(path, kind.files))
+    told, readable = rows.select(told=(pl.col(column) != "").sum(), readable=date.is_not_null().sum()).row(0)
+    return int(told), int(readable)
+
+
+def _wanted(path: Path, kind: Kind) -> str:
+    """What was looked for, where, and what names it."""
+    column = _date_column(kind)
+    setting = f"column {kind.wanted.get(column, column)!r} ({kind.where}.columns.{column})"
+    if column == "birth_year":
+        return f"a year of birth that can be read in {setting}: four digits, from 1800 on. Correct the setting"
+    formats = ", ".join(repr(form) for form in files.as_read(path, kind.layout).date_formats)
+    return f"a date that can be read in {setting}. Tried: {formats} ({kind.where}.date_formats). Correct the settings"

@@ -1,0 +1,67 @@
+"""What every reader of a terminology file does alike: name the setting that names the file, and tell of a damaged one."""
+
+import gzip
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+
+HEAD_BYTES = 8 << 20
+GZIP = b"\x1f\x8b"
+
+
+def named(path: Path | str, where: str) -> str:
+    """A file and the setting that names it, for a message."""
+    return f"{path} ({where})" if where else str(path)
+
+
+def why(error: Exception) -> str:
+    """Why a file cannot be read."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is no text in UTF-8"
+    return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+@contextmanager
+def reading(path: Path | str, where: str) -> Iterator[None]:
+    """Raise InputError with file and setting where the file proves damaged while polars reads it.
+
+    Polars tells of a damaged gzip stream as an OSError without a number. Those with one may be about the caller's own files, and
+    are left to it.
+    """
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, PermissionError | FileNotFoundError):
+            raise InputError(f"{named(path, where)}: the file cannot be read: {why(error)}.") from None
+        if error.errno is not None:
+            raise
+        raise InputError(_damaged(path, where, error)) from None
+    except pl.exceptions.PolarsError as error:
+        raise InputError(f"{named(path, where)}: the file cannot be read ({why(error)}). Copy it again.") from None
+
+
+def look(path: Path, where: str) -> None:
+    """Raise InputError when the beginning of a gzip file is damaged. Other files are not looked at."""
+    if not path.is_file():
+        return  # its reader says so
+    try:
+        with path.open("rb") as raw:
+            if raw.read(len(GZIP)) == GZIP:
+                raw.seek(0)
+                gzip.GzipFile(fileobj=raw).read(HEAD_BYTES)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise InputError(_damaged(path, where, error)) from None
+    except OSError as error:
+        raise InputError(f"{named(path, where)}: the file cannot be read: {why(error)}.") from None
+
+
+def _damaged(path: Path | str, where: str, error: Exception) -> str:
+    return (
+        f"{named(path, where)}: the gzip stream is damaged or cut off ({error})."
+        " Nothing of the file can be trusted: copy it again."
+    )

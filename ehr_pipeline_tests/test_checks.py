@@ -1,0 +1,53 @@
+"""What checks say when they do not pass."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.checks import encoder, patients
+from ehr_pipeline.pipeline import Pipeline
+
+
+@pytest.mark.parametrize(
+    ("verdict", "passed", "told"),
+    [
+        ("clear", True, "clear evidence of subgroups"),
+        ("weak", True, "weak evidence of subgroups"),
+        ("none", False, "no evidence of subgroups"),
+        ("untested", False, "too few patients have enough records to test for subgroups"),
+    ],
+)
+def test_the_verdict_of_the_split_half_test_in_words(verdict: str, passed: bool, told: str, tmp_path: Path) -> None:
+    test: dict[str, Any] = {"verdict": verdict, "recognised": None, "expected": None, "excess": None}
+    found = patients.evidence(Artifact(tmp_path, {"counts": {"split_half": test}}), None, None)  # type: ignore[arg-type]
+    assert found == (passed, f"split-half test: {told}", {})
+
+
+@pytest.mark.parametrize(
+    ("updates", "stopped", "told"),
+    [
+        (60, False, "60 updates in 2 epochs, fewer than the 100 of its warm-up: lower encoder.warmup_steps"),
+        (150, False, "150 updates in 2 epochs, not twice the 100 of its warm-up: lower encoder.warmup_steps"),
+        (900, False, "900 updates in 2 epochs: make more (raise encoder.max_epochs, or lower encoder.tokens_per_step)"),
+        (900, True, "900 updates in 2 epochs: make more (raise encoder.patience, or lower encoder.tokens_per_step)"),
+    ],
+)
+def test_an_encoder_that_learnt_too_little_is_told_with_what_to_do(
+    tiny: Pipeline, tmp_path: Path, updates: int, stopped: bool, told: str
+) -> None:
+    made = tiny.store.current("encoder_checkpoint")
+    metrics = json.loads(made.file("metrics.json").read_text())
+    metrics["baseline"]["loss"] = metrics["best"]["validation_loss"] - 1
+    metrics |= {"epochs": [{"updates": updates // 2}, {"updates": updates}], "stopped_early": stopped}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    settings = made.manifest["settings"] | {"warmup_steps": 100}
+    worse = Artifact(tmp_path, made.manifest | {"settings": settings})
+    passed, message, _ = encoder.better_than_frequency(worse, tiny.store, tiny.study)
+    assert not passed
+    assert told in message
+    sound, message, _ = encoder.better_than_frequency(made, tiny.store, tiny.study)
+    assert sound
+    assert "encoder." not in message
