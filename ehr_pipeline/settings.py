@@ -266,6 +266,8 @@ def _explain(detail: Any) -> str:
             nearest = difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.5)
             hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys: {', '.join(siblings)}."
             return f"{place} is not a setting. {hint}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"{place} must be a whole number. Got {json.dumps(detail['input'])[:80]}."
         case _:
             return f"{place}: {detail['msg']}. Got {json.dumps(detail['input'])[:80]}."
 

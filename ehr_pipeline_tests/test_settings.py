@@ -63,7 +63,7 @@ def test_all_problems_are_told_at_once() -> None:
         (changed(encoder={"heads": 3}), "must be a multiple of heads (3)"),
         (changed(records={"buckets": 12}), "power of two. Got 12; use 16"),
         (changed(records={"latest_date": "31/12/2020"}), "not a date of the form YYYY-MM-DD"),
-        (changed(study={"seed": "0"}), 'study.seed: Input should be a valid integer. Got "0"'),
+        (changed(study={"seed": "0"}), 'study.seed must be a whole number. Got "0"'),
         (changed(embeddings={"cohort": []}), "at least one [[embeddings.cohort]]"),
         (changed(embeddings={"pooling": {"select": "list"}}), "concepts must name a concept list"),
     ],
