@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
-
 from ehr_pipeline.errors import InputError
 
 HEAD_BYTES = 8 << 20
@@ -33,6 +31,8 @@ def reading(path: Path | str, where: str) -> Iterator[None]:
     Polars tells of a damaged gzip stream as an OSError without a number. Those with one may be about the caller's own files, and
     are left to it.
     """
+    from polars.exceptions import PolarsError  # GPU workers read lists, and have no polars
+
     try:
         yield
     except OSError as error:
@@ -41,7 +41,7 @@ def reading(path: Path | str, where: str) -> Iterator[None]:
         if error.errno is not None:
             raise
         raise InputError(_damaged(path, where, error)) from None
-    except pl.exceptions.PolarsError as error:
+    except PolarsError as error:
         raise InputError(f"{named(path, where)}: the file cannot be read ({why(error)}). Copy it again.") from None
 
 

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def text(html: str) -> Text:
     parser = Text()
     parser.feed(html)
     return parser
+
+
+@pytest.fixture(autouse=True)
+def the_report_of_the_others(tiny: Pipeline) -> Iterator[None]:
+    """Make the common store's current report the common one again after a test that made another there."""
+    yield
+    tiny.cluster_reports()
 
 
 def test_the_page_tells_the_whole_story(text: Text) -> None:
