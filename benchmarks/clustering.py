@@ -2,7 +2,8 @@
 
 Twenty planted groups on curved sheets, 53,228 x 256; with `--hard` their noise makes them touch. Seconds are of the call alone, on
 both sides: imports are left out, compilation is in. The same partition: ours beside LAPACK's full solver on part of the hard data.
-`--million` adds a million patients, in a process of its own. Uniform noise is the graph without a clear gap.
+`--million` is a million patients instead, in a process of its own. Uniform noise is the graph without a clear gap. RESULTS.md keeps
+the figures of each processor.
 
 Usage: python benchmarks/clustering.py --baseline FOLDER [--million] [--note TEXT]
 """
@@ -103,16 +104,13 @@ def main() -> None:
     if not options.baseline:
         parser.error("--baseline is needed: its script makes the data")
     script = options.baseline / "spectral_baseline.py"
-    parts = list[str]()
     with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        parts += compared(script, folder, options.note)
-        if options.million:
-            parts.append(million(script, folder, options.note))
-    results.write("clustering.py", "Clustering", "\n\n".join(parts))
+        made, what = (million, "A million patients") if options.million else (compared, "53,228 patients")
+        text = made(script, Path(scratch), options.note)
+    results.write_part("clustering.py", "Clustering", f"{what}, on {results.machine()}", text)
 
 
-def compared(script: Path, folder: Path, note: str) -> list[str]:
+def compared(script: Path, folder: Path, note: str) -> str:
     """Both sides on both kinds of data, the exact solver, and noise."""
     rows, facts = [], {}
     for name, arguments in (("easy", ()), ("hard", ("--hard",))):
@@ -139,7 +137,7 @@ def compared(script: Path, folder: Path, note: str) -> list[str]:
         f" {facts['easy']['converged']} and {facts['hard']['converged']} of {GROUPS}, residuals to"
         f" {facts['easy']['residual']:.1e} and {facts['hard']['residual']:.1e}."
     )
-    return [f"53,228 x 256, {GROUPS} groups{note}. {results.table(header, rows)}".replace(". |", ".\n\n|"), words]
+    return f"53,228 x 256, {GROUPS} groups{note}.\n\n{results.table(header, rows)}\n\n{words}"
 
 
 def million(script: Path, folder: Path, note: str) -> str:
