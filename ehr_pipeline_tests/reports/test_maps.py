@@ -175,19 +175,8 @@ def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
     assert offsets[-1].tolist() == [0.0, 10.0], "a label that is alone stays above its cluster"
 
 
-def test_the_numbers_of_clusters_do_not_overlap_on_any_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_numbers_of_clusters_do_not_overlap_on_any_map(drawn: list[Any], tmp_path: Path) -> None:
     """Neither on the map of clusters nor on the two of courses, where many centres lie together."""
-    drawn: list[Any] = []
-    real = drawing.figure
-
-    @contextmanager
-    def watched(*args: Any, **sizes: Any) -> Iterator[Any]:
-        with real(*args, **sizes) as figure:
-            yield figure
-            figure.draw_without_rendering()
-            drawn.extend(figure.axes)
-
-    monkeypatch.setattr(drawing, "figure", watched)
     rng = np.random.default_rng(0)
     places = rng.normal(size=(60, 2)) * 10
     marks = Marks(places, rng.integers(0, 6, 60), np.zeros(60, dtype=bool), 1)
