@@ -79,12 +79,13 @@ def _explore(options: argparse.Namespace) -> int:
 def _embed(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline import apply
+    from ehr_pipeline.guard import told
 
     counts = apply.embed(study, options.model, options.vectors, options.extract, options.out)
     unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(
-        f"left out: {bare:,} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
+        f"left out: {told(bare)} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
     )
     return 0
 
@@ -92,11 +93,12 @@ def _embed(options: argparse.Namespace) -> int:
 def _assign(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline.clusters import assign
+    from ehr_pipeline.guard import told
     from ehr_pipeline.pipeline import Pipeline
 
     counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
-    print(f"left out: {counts['dropped']['not_finite']:,} patients whose vector is not finite")
+    print(f"left out: {told(counts['dropped']['not_finite'])} patients whose vector is not finite")
     diseases = ", ".join(disease.name for disease in study.embeddings.cohort)
     print(
         f"The clusters are of patients with {diseases}. Whoever has a vector gets one of them, also who has none of these diseases:"
