@@ -30,7 +30,7 @@ OF_CONCEPTS = ("vocabulary", "concept_embeddings")
 """Assets whose rows are concepts."""
 
 FEWEST = 10
-"""From how many on rows and patients are told in messages that no setting reaches."""
+"""From how many on rows and patients are told where no setting reaches: in messages, and in what is made before the report."""
 
 
 def told(count: int, below: int = FEWEST) -> str:

@@ -8,13 +8,12 @@ from mpl_toolkits.mplot3d import proj3d
 from numpy.typing import NDArray
 
 from ehr_pipeline import drawing
+from ehr_pipeline.guard import FEWEST
 from ehr_pipeline.projection import project
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 LABELLED = 40
-NAMED_FROM = 10
-"""Patients from which on a concept is named: the report shows the picture, and by default tells of no fewer."""
 LETTERS = 28
 IN_FRONT = 1000
 """Of every mark, which in three dimensions are ordered by their depth."""
@@ -47,7 +46,7 @@ def draw(
         beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7, "path_effects": halo}
         taken = [legend.get_window_extent()]
         frequent = np.argsort([-concept.appearances for concept in concepts], kind="stable").tolist()
-        for index in (index for index in frequent if concepts[index].patients >= NAMED_FROM):
+        for index in (index for index in frequent if concepts[index].patients >= FEWEST):
             name = axes.annotate(concepts[index].name[:LETTERS], plane[index], zorder=IN_FRONT, **beside)
             name.set_in_layout(False)
             room = name.get_window_extent()

@@ -7,26 +7,27 @@ add up to, are told as it is (`Counted.person`). Numbers of events are rounded a
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reasons import OF_STEPS, in_words
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.disclosure import Disclosure
 
-# What is counted at each stage: (asset, key of the counts or '' for the top, words, whether patients are counted).
-STAGES = (
-    ("raw_records", "", "event rows read", False),
-    ("raw_records", "patients", "patient rows read", True),
-    ("mapped_events", "", "events mapped", False),
-    ("vocabulary", "", "concepts kept", False),
-    ("vocabulary", "events", "events of kept concepts", False),
-    ("patient_dataset", "", "events in the patient data set", False),
-    ("patient_dataset", "visits", "visits in the patient data set", False),
-    ("patient_dataset", "patients", "patients in the patient data set", True),
-    ("cohort", "", "patients in the cohort", True),
-    ("patient_embeddings", "", "patients embedded", True),
-    ("clusters", "", "patients in clusters", True),
+Kind = Literal["patients", "events", "other"]
+# What is counted at each stage: (asset, key of the counts or '' for the top, words, what it is).
+STAGES: tuple[tuple[str, str, str, Kind], ...] = (
+    ("raw_records", "", "event rows read", "events"),
+    ("raw_records", "patients", "patient rows read", "patients"),
+    ("mapped_events", "", "events mapped", "events"),
+    ("vocabulary", "", "concepts kept", "other"),
+    ("vocabulary", "events", "events of kept concepts", "events"),
+    ("patient_dataset", "", "events in the patient data set", "events"),
+    ("patient_dataset", "visits", "visits in the patient data set", "other"),
+    ("patient_dataset", "patients", "patients in the patient data set", "patients"),
+    ("cohort", "", "patients in the cohort", "patients"),
+    ("patient_embeddings", "", "patients embedded", "patients"),
+    ("clusters", "", "patients in clusters", "patients"),
 )
 Lost = tuple[tuple[str, str], ...]
 Shown = Callable[[int], str]
@@ -51,7 +52,6 @@ class Counted:
         """The counts, and how they must be shown."""
         raw, dataset, cohort = counts["raw_records"], counts["patient_dataset"], counts["cohort"]
         people, first = dataset["patients"], raw["patients"]
-        # Patients have several rows, so that the first step is told of rows: it is a part of nothing, but its losses are counted.
         steps = [first["rows_in"], first["kept"], people["rows_in"], people["kept"], cohort["kept"]]
         steps += [counts["patient_embeddings"]["kept"], counts["clusters"]["kept"]]
         lost = [*_lost(first), *_lost(people), *_lost(cohort), *cohort["by_disease"].values(), *cluster_sizes]
@@ -61,10 +61,14 @@ class Counted:
         event, _ = _shown([raw["rows_in"], *(stage["kept"] for stage in events)], [], disclosure)
         return Counted(counts, disclosure, person, event, rounded)
 
-    def lost(self, dropped: Mapping[str, int], patients: bool = False) -> Lost:
+    def shown(self, kind: Kind) -> Shown:
+        """How numbers of a kind are shown."""
+        return {"patients": self.person, "events": self.event, "other": self.disclosure.show}[kind]
+
+    def lost(self, dropped: Mapping[str, int], kind: Kind) -> Lost:
         """What was dropped, by reason in words; reasons with few rows are joined."""
-        show = self.person if patients else self.event
-        told = {in_words(reason, patients): number for reason, number in dropped.items()}
+        show = self.shown(kind)
+        told = {in_words(reason, kind == "patients"): number for reason, number in dropped.items()}
         return tuple((reason, show(number)) for reason, number in self.disclosure.breakdown(told).items())
 
 
@@ -86,16 +90,16 @@ def _shown(steps: list[int], others: list[int], disclosure: Disclosure) -> tuple
 
 def rows(counted: Counted) -> Iterator[dict[str, Any]]:
     """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
-    for asset, key, words, patients in STAGES:
+    for asset, key, words, kind in STAGES:
         counts = counted.counts[asset][key] if key else counted.counts[asset]
-        show = counted.person if patients else counted.event if words.startswith("event") else counted.disclosure.show
+        show = counted.shown(kind)
         yield {
             "asset": asset,
             "words": words,
             "rows_in": show(counts["rows_in"]),
             "kept": show(counts["kept"]),
             "collapsed": show(counts["collapsed"]) if counts.get("collapsed") else "",
-            "dropped": dict(counted.lost(counts.get("dropped", {}), patients)),
+            "dropped": dict(counted.lost(counts.get("dropped", {}), kind)),
         }
 
 
@@ -108,17 +112,17 @@ def patients(counted: Counted) -> list[Step]:
     repeats = (("repeats", show(raw["collapsed"])),) if raw.get("collapsed") else ()
     without = counts["patient_dataset"]["patients_without_events"]
     return [
-        Step("rows of patients read", show(raw["rows_in"]), (*repeats, *counted.lost(raw["dropped"], True))),
+        Step("rows of patients read", show(raw["rows_in"]), (*repeats, *counted.lost(raw["dropped"], "patients"))),
         Step(
             "patients", show(raw["kept"]), (("without an event of the vocabulary", show(without)),) if without else ()
         ),
-        Step("patients with events", show(dataset["rows_in"]), counted.lost(dataset["dropped"], True)),
+        Step("patients with events", show(dataset["rows_in"]), counted.lost(dataset["dropped"], "patients")),
         Step(
             "patients in the data set, from whose records the network learned",
             show(dataset["kept"]),
             (("who have none of the diseases", show(others)),) if others else (),
         ),
-        Step("patients in the cohort", show(cohort["kept"]), counted.lost(embedded["dropped"], True)),
+        Step("patients in the cohort", show(cohort["kept"]), counted.lost(embedded["dropped"], "patients")),
         Step("patients in clusters", show(counts["clusters"]["kept"])),
     ]
 
@@ -132,10 +136,10 @@ def events(counted: Counted) -> list[Step]:
     delivered_twice = (("in several extracts", show(mapped["collapsed"])),) if mapped.get("collapsed") else ()
     within = (("repeated within a visit", show(dataset["collapsed"])),) if dataset["collapsed"] else ()
     return [
-        Step("rows of events read", show(raw["rows_in"]), counted.lost(raw["dropped"])),
-        Step("usable events", show(raw["kept"]), (*delivered_twice, *counted.lost(mapped["dropped"]))),
-        Step("events mapped to concepts", show(mapped["kept"]), counted.lost(vocabulary["dropped"])),
-        Step("events of the vocabulary", show(vocabulary["kept"]), (*within, *counted.lost(left))),
+        Step("rows of events read", show(raw["rows_in"]), counted.lost(raw["dropped"], "events")),
+        Step("usable events", show(raw["kept"]), (*delivered_twice, *counted.lost(mapped["dropped"], "events"))),
+        Step("events mapped to concepts", show(mapped["kept"]), counted.lost(vocabulary["dropped"], "events")),
+        Step("events of the vocabulary", show(vocabulary["kept"]), (*within, *counted.lost(left, "events"))),
         Step("events in the data set", show(dataset["kept"])),
     ]
 

@@ -12,7 +12,17 @@ from ehr_pipeline.mirror.index import INDEX
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
+from ehr_pipeline.settings import Study
 from ehr_pipeline_tests.mirror.conftest import asked, fill, in_folder, objects, put, study_at
+
+
+def pushed(folder: Path) -> tuple[Study, Study, Path, dict[str, Any]]:
+    """A study that pushed an artifact, one that could pull it, and its index in the mirror: the path, and what it says."""
+    here, there = (study_at(folder, name, in_folder(folder)) for name in ("here", "there"))
+    put(here, "clusters", {})
+    push(here)
+    (path,) = (folder / "a mirror").rglob(INDEX)
+    return here, there, path, json.loads(path.read_text())
 
 
 def test_an_expired_licence_is_refused(tmp_path: Path) -> None:
@@ -25,27 +35,17 @@ def test_an_expired_licence_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_licence_does_not_end_by_leaving_it_out_of_the_settings(tmp_path: Path) -> None:
-    uri = in_folder(tmp_path)
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    (path,) = (tmp_path / "a mirror").rglob(INDEX)
-    told = json.loads(path.read_text())
+    _, there, path, told = pushed(tmp_path)
     told["manifest"]["governance"] = {"expires": "2020-01-01"}
     path.write_text(json.dumps(told))
     assert list(pull(there)["left_out"].values()) == [1]
-    renewed = study_at(tmp_path, "there", uri, governance={"expires": "2999-01-01"})
+    renewed = study_at(tmp_path, "there", in_folder(tmp_path), governance={"expires": "2999-01-01"})
     assert pull(renewed)["copied"] == 1
 
 
 @pytest.mark.parametrize("name", ["../../outside", "/outside", "events/../../outside", "..", "a\nb", INDEX])
 def test_an_index_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None:
-    uri = in_folder(tmp_path)
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    (path,) = (tmp_path / "a mirror").rglob(INDEX)
-    told = json.loads(path.read_text())
+    _, there, path, told = pushed(tmp_path)
     told["files"][name] = told["files"]["events/0001.arrow"]
     path.write_text(json.dumps(told))
     with pytest.raises(UserError, match="is no file of an artifact"):
@@ -64,12 +64,8 @@ def test_an_index_cannot_name_files_elsewhere(tmp_path: Path, name: str) -> None
     ],
 )
 def test_a_damaged_index_is_told(tmp_path: Path, change: dict[str, Any], message: str) -> None:
-    uri = in_folder(tmp_path)
-    here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)
-    put(here, "clusters", {})
-    push(here)
-    (path,) = (tmp_path / "a mirror").rglob(INDEX)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    here, there, path, told = pushed(tmp_path)
+    path.write_text(json.dumps(told | change))
     with pytest.raises(UserError, match=message):
         pull(there)
     assert push(here)["copied"] == 1  # mended
