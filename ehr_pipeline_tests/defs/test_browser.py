@@ -133,10 +133,20 @@ def named(home: Path, extract: Path) -> list[str]:
     """The files of a Dagster home that name a patient: databases (and their write-ahead logs, if any), and what runs printed."""
     lines = (extract / "landing" / EXTRACT / "patients.txt").read_bytes().splitlines()[1:]
     ids = [line.split(b"\t")[0] for line in lines]
-    files = [path for path in home.rglob("*") if path.is_file()]
-    assert any(path.suffix == ".db" for path in files)
-    assert any(b"epoch 1: training loss" in path.read_bytes() for path in files if "compute_logs" in path.parts)
-    return [str(path) for path in files if any(one in path.read_bytes() for one in ids)]
+    # Databases last: a server that runs moves a write-ahead log into its database and deletes it at any moment.
+    files = sorted((path for path in home.rglob("*") if path.is_file()), key=lambda path: path.suffix == ".db")
+    contents = {path: there for path in files if (there := content(path)) is not None}
+    assert any(path.suffix == ".db" for path in contents)
+    assert any(b"epoch 1: training loss" in there for path, there in contents.items() if "compute_logs" in path.parts)
+    return [str(path) for path, there in contents.items() if any(one in there for one in ids)]
+
+
+def content(path: Path) -> bytes | None:
+    """What a file holds; None where it has gone since it was listed."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
 
 
 def tags_of_runs(home: Path) -> list[dict[str, str]]:
