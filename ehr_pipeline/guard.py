@@ -21,6 +21,7 @@ THINGS = frozenset(
         "parameters",
         "selected_concepts",
         "shards",
+        "substitutes",
         "tokens_added",
         "unknown_concepts",
         "vectors",

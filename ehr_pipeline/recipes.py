@@ -14,7 +14,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "mapped_events": "5",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
-    "patient_embeddings": "5",
+    "patient_embeddings": "6",
     "clusters": "4",
     "cluster_reports": "5",
 }

@@ -2,8 +2,8 @@
 
 The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (what the
 encoder read of whom, as hashes: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
-`embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids) and `selected_concepts.csv`
-(the same for people).
+`embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
+(the same for people) and `substitutes.csv` (concepts that count as one, see `concepts.substitutes`).
 """
 
 import csv
@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import jobs, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.concepts import substitutes
+from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
 from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
@@ -34,6 +36,8 @@ from ehr_pipeline.guard import told
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 FOLDERS = {"whole": "embeddings", "half_a": "half_a", "half_b": "half_b"}
+LEARNED = ("aggregator", "reliable", "substitutes")
+"""Counts that tell of the transform."""
 FITTED_PATIENTS = 50_000
 """The transform is learned from at most so many patients, drawn at random."""
 
@@ -56,20 +60,23 @@ def build(
     """
     vectors = np.load(artifacts["concept_embeddings"].file("vectors.npy"))
     vocabulary = Vocabulary.read(artifacts["vocabulary"].path).first(len(vectors))
-    learned = Transform.read(earlier.path) if earlier else None
+    members = schemas.read(artifacts["cohort"].file("cohort.arrow"))
+    dataset = artifacts["patient_dataset"].files("patients")
+    learned, found = Transform.read(earlier.path) if earlier else None, None
+    same = Substitutes.none()
     if earlier and learned:
         continued.take_over(earlier, out)
         own = learned.weights
     else:
         chosen = selection.select(settings.pooling, vocabulary, vectors, concept_of_code)
+        found = substitutes.find(dataset, settings.vectors.habits, vocabulary.size, job["seed"])
+        same = found or Substitutes.none()
+        chosen = same.extend(chosen)
         _write_selected(out, vocabulary, chosen)
+        same.write(out / continued.SUBSTITUTES, vocabulary)
         own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
     for part in PARTS:
         (work / part).mkdir(parents=True, exist_ok=True)
-    members, dataset = (
-        schemas.read(artifacts["cohort"].file("cohort.arrow")),
-        artifacts["patient_dataset"].files("patients"),
-    )
     everybody = _Cohort(dataset, members, work, job["seed"], len(own))
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
@@ -80,7 +87,8 @@ def build(
         if not cohort.anybody():
             raise _nobody(members.num_rows)
         occurrences, samples = cohort.occurrences(vocabulary.size), list(cohort.samples())
-        learned, told = transform.fit(settings.vectors, own, vectors, occurrences, samples, job["seed"])
+        learned, told = transform.fit(settings.vectors, own, vectors, same, occurrences, samples, job["seed"])
+        told |= {"substitutes": len(same.pairs)} if found else {}
         learned.write(out)
     embedded = _write_vectors(out, cohort, learned, merged, earlier)
     if not embedded:
@@ -88,7 +96,7 @@ def build(
     plain = None if earlier else cohort.plain_vectors()
     measured = quality.measure(out, dataset, members, plain, own > 0, vocabulary)
     if earlier:  # the transform's own figures are those of the patients that it was learned from
-        told = {name: earlier.counts[name] for name in ("aggregator", "reliable") if name in earlier.counts}
+        told = {name: earlier.counts[name] for name in LEARNED if name in earlier.counts}
         measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
     (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     return {

@@ -20,7 +20,8 @@ from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 from ehr_pipeline.encoder.sequences import Shard
 
 SEEN = "seen"
-TAKEN_OVER = (ARRAYS, FACTS, "selected.json", "selected_concepts.csv")
+SUBSTITUTES = "substitutes.csv"
+TAKEN_OVER = (ARRAYS, FACTS, "selected.json", "selected_concepts.csv", SUBSTITUTES)
 """Files that are the same for everybody."""
 
 

@@ -78,6 +78,12 @@ class VectorSettings:
         ge=0,
         lt=1,
     )
+    habits: str = option(
+        "Column of the patients, such as 'practice', whose values have habits of recording. Concepts that stand in the same"
+        " contexts and are recorded instead of one another are pooled together, and the profile makes one of them; '' leaves them"
+        " apart.",
+        "practice",
+    )
     course: bool = option(
         "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
         True,
@@ -112,6 +118,7 @@ class EmbeddingsSettings:
                 "attention": "plain",
                 "common_components": 0,
                 "profile": 0,
+                "habits": "",
             }
         },
     }

@@ -2,8 +2,8 @@
 
 1. The encoder's vector: attention between chunks, or none, and their mean; scaled to length 1.
 2. The common component goes out: the middle of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
-3. The concept profile, its course and its mean age (`embeddings.profile`), in the directions that are found again in the other half
-   of the visits (`embeddings.canonical`).
+3. The concept profile, in which substitutes (`concepts.substitutes`) count as one, its course and its mean age
+   (`embeddings.profile`), in the directions that are found again in the other half of the visits (`embeddings.canonical`).
 4. Both are scaled to length 1, centred at their spatial median, scaled again, and stand beside each other, so that the cosine of
    two patients is the weighted mean of two cosines, and nobody lies nearer to the middle of the cohort than others.
 
@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
+from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import aggregator, canonical, profile
 from ehr_pipeline.embeddings.median import spatial_median
 from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
@@ -151,14 +152,15 @@ def fit(
     settings: VectorSettings,
     weights: Vectors,
     vectors: Vectors,
+    substitutes: Substitutes,
     occurrences: NDArray[np.int64],
     samples: Iterable[Sample],
     seed: int,
 ) -> tuple[Transform, dict[str, object]]:
     """Learn the transform from samples of the cohort, and say how it went.
 
-    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the tokens of the cohort. Where the sample is too small for
-    canonical directions, the profile stays as it is, and that is told.
+    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the tokens of the cohort; `substitutes` count as one. Where the
+    sample is too small for canonical directions, the profile stays as it is, and that is told.
     """
     samples, arrays, told = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
     transform = Transform(settings, weights, arrays)
@@ -173,7 +175,8 @@ def fit(
         arrays["common"] = _principal(unit - arrays["centre"], settings.common_components - 1)
     if settings.profile:
         arrays["concepts"] = profile.profiled(occurrences, weights > 0)
-        arrays["passed"] = profile.kinship(arrays["concepts"], vectors, settings.kinship)
+        kin = profile.kinship(arrays["concepts"], vectors, settings.kinship)
+        arrays["passed"] = substitutes.passed(arrays["concepts"]) @ kin
         arrays["usual"] = profile.usual(arrays["concepts"], occurrences, settings.smoothing)
         gram = profile.Gram(len(arrays["concepts"]))
         for sample in samples:

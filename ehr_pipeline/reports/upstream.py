@@ -11,6 +11,7 @@ from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.chosen import changed
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
+from ehr_pipeline.reports.substituted import SHOWN, substituted
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 EQUAL = 1e-3
@@ -73,6 +74,8 @@ def describe(
         "coverage_picture": embedded(drawn / "coverage.png"),
         "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",
         "neighbours": _neighbours(artifacts["concept_embeddings"], first, _of_few(vocabulary, disclosure)),
+        "substituted": substituted(inputs),
+        "substituted_shown": SHOWN,
         "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),

@@ -47,7 +47,7 @@ def with_vectors(tiny: Pipeline, preset: str = "recommended", **changes: Any) ->
 def test_recommended_is_the_default_and_a_preset_gives_way_to_the_file(extract: Path) -> None:
     assert tiny_settings(extract).embeddings.preset == "recommended"
     published = tiny_settings(extract, embeddings={"preset": "published"}).embeddings
-    assert published.vectors == VectorSettings(attention="plain", common_components=0, profile=0)
+    assert published.vectors == VectorSettings(attention="plain", common_components=0, profile=0, habits="")
     own = tiny_settings(extract, embeddings={"preset": "published", "vectors": {"weighting": "sif"}}).embeddings
     assert own.vectors == replace(published.vectors, weighting="sif")
 

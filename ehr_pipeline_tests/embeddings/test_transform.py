@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import transform
 from ehr_pipeline.embeddings.pooling import ChunkVectors
 from ehr_pipeline.embeddings.settings import VectorSettings
@@ -62,7 +63,7 @@ def test_the_cosine_of_two_patients_is_the_weighted_mean_of_two_cosines(tmp_path
         np.where(np.arange(9) >= 5, 1, 0).astype(np.float32),
         np.bincount([5, 6, 5, 7, 6, 8], minlength=9),
     )
-    learned, told = transform.fit(settings, weights, concepts, occurrences, [sample], seed=0)
+    learned, told = transform.fit(settings, weights, concepts, Substitutes.none(), occurrences, [sample], seed=0)
     assert told["reliable"] == {"directions": 0}  # three patients are too few
     vectors = learned.apply(whole).vectors_PD
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)

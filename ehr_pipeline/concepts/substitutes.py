@@ -1,0 +1,240 @@
+"""Concepts that are recorded instead of one another: synonymous codes of which every practice has its own habit.
+
+Counts of concepts, and vectors learned from them, take the habit for a difference between patients. Two concepts are substitutes
+when both hold:
+
+- they avoid each other: two records of them, drawn at random, come from the same practice at most `TOGETHER` times as often as by
+  chance, by `DEVIATIONS` standard deviations;
+- they stand in the same contexts (Harris 1954, 'Distributional structure'): the cosine of their positive pointwise mutual
+  information with other concepts of the same visit (Church & Hanks 1990; Levy & Goldberg 2014) is at least `ALIKE`. Of each
+  information, only that counts which is left at the lower end of what chance allows: the many weak associations drown the others.
+
+Relatives that one practice records side by side stand in the same contexts too, and do not avoid each other; conditions that differ
+by region avoid each other, and stand in other contexts. Axes: V token ids, H habits (practices), N candidates.
+"""
+
+import csv
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ehr_pipeline import schemas
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+SAMPLED_PATIENTS = 50_000
+"""At most, drawn at random from the whole extract: a cohort's own records may hold nothing that shows what a code means."""
+FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
+"""Of the sample: a rarer concept tells no habit. Of more candidates the most frequent ones are looked at."""
+TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
+BOUND = 3
+"""Standard deviations by which two concepts' common visits may be too many by chance."""
+MOST_HABITS = 4096
+"""Of more practices, those with the most patients are looked at; one with a single patient has no habit."""
+BLOCK, HELD = 1024, 1 << 22
+COLUMNS = ("concept", "name", "substitute", "substitute_name", "same_habit_ratio", "context_cosine")
+"""Of `substitutes.csv`."""
+
+
+@dataclass(frozen=True)
+class Substitutes:
+    """Pairs of token ids (n, 2), each pair once, with what speaks for it."""
+
+    pairs: NDArray[np.int64]
+    together: NDArray[np.float64]
+    """How often (n,) a record of the one and a record of the other come from the same practice, as a multiple of chance."""
+    alike: NDArray[np.float64]
+    """Cosine (n,) of the contexts."""
+
+    @classmethod
+    def none(cls) -> "Substitutes":
+        """No pair."""
+        return cls(np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0))
+
+    def extend(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """The chosen token ids (V,), and their substitutes."""
+        extended = chosen.copy()
+        for own, other in (self.pairs.T, self.pairs.T[::-1]):
+            extended[other[chosen[own]]] = True
+        return extended
+
+    def passed(self, concepts: NDArray[np.int64]) -> NDArray[np.float32]:
+        """How shares of some concepts (S,), rising, are passed on (S, S): each keeps as much as each of its substitutes gets."""
+        links = np.eye(len(concepts), dtype=np.float32)
+        both = self.pairs[np.isin(self.pairs, concepts).all(1)]
+        one, other = np.searchsorted(concepts, both).T
+        links[one, other] = links[other, one] = 1
+        kept: NDArray[np.float32] = links / links.sum(1, keepdims=True)
+        return kept
+
+    def write(self, path: Path, vocabulary: Vocabulary) -> None:
+        """Write a CSV file for people: the two concepts and their names, and what speaks for each pair."""
+        with path.open("w", encoding="utf-8", newline="") as stream:
+            writer = csv.writer(stream, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            for pair, together, alike in zip(self.pairs.tolist(), self.together, self.alike, strict=True):
+                names = [(vocabulary.concepts[token - FIRST_CONCEPT].concept, vocabulary.name(token)) for token in pair]
+                writer.writerow((*names[0], *names[1], f"{together:.3f}", f"{alike:.3f}"))
+
+
+def find(dataset: list[Path], attribute: str, size: int, seed: int) -> Substitutes | None:
+    """The substitutes among token ids below `size` in the shards of a patient data set.
+
+    `attribute` is the column of the patients whose values have habits, such as the practice. None where it is missing, holds no
+    text or no two values of several patients, or where no two concepts are frequent enough: then nobody can tell.
+    """
+    habits = _habits(dataset, attribute)
+    if len(habits) < 2:
+        return None
+    rows, progress = list(_sampled(dataset, seed)), Progress("looking for substitutes", 2 * len(dataset))
+    patients = np.zeros(size, np.int64)
+    for path, own in zip(dataset, rows, strict=True):
+        patients += np.bincount(_tokens(_part(path, own, size))[1], minlength=size)
+        progress.advance(1)
+    candidates = np.flatnonzero(patients >= FEWEST_PATIENTS)
+    candidates = np.sort(candidates[np.argsort(-patients[candidates], kind="stable")[:MOST_CANDIDATES]])
+    if len(candidates) < 2:
+        return None
+    together, alike = _Together(habits, candidates), _Alike(candidates)
+    for path, own in zip(dataset, rows, strict=True):
+        part = _part(path, own, size)
+        together.add(part, _attribute(path, attribute))
+        alike.add(part)
+        progress.advance(1)
+    return _pairs(candidates, together, alike)
+
+
+def _habits(dataset: list[Path], attribute: str) -> list[str]:
+    """The values of a column of text that several patients have, the most frequent first."""
+    patients = Counter[str]()
+    for path in dataset:
+        table = schemas.read(path)
+        if attribute not in table.schema.names or table.schema.field(attribute).type != pa.string():
+            return []
+        patients.update(name for name in table.column(attribute).to_pylist() if name is not None)
+    return [name for name, count in patients.most_common(MOST_HABITS) if count > 1]
+
+
+def _sampled(dataset: list[Path], seed: int) -> Iterator[NDArray[np.bool_]]:
+    """Which patients of each shard are looked at."""
+    counts = [schemas.read(path).num_rows for path in dataset]
+    share = min(SAMPLED_PATIENTS / max(sum(counts), 1), 1.0)
+    rng = np.random.default_rng([seed, 0x5B5])
+    for count in counts:
+        yield rng.permutation(count) < np.ceil(share * count)
+
+
+def _part(path: Path, patients: NDArray[np.bool_], size: int) -> Shard:
+    """The visits of some patients (one flag for each), without token ids from `size` on."""
+    shard = Shard.read(path)
+    return shard.keep_visits(np.repeat(patients, np.diff(shard.patient_start))).below(size)
+
+
+def _attribute(path: Path, name: str) -> list[str | None]:
+    found: list[str | None] = schemas.read(path, [name]).column(name).to_pylist()
+    return found
+
+
+def _tokens(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which patient (row) has which token id, each pair once."""
+    owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_tokens))
+    wide = int(shard.tokens.max(initial=0)) + 1
+    both = np.unique(owner * wide + shard.tokens)
+    return both // wide, both % wide
+
+
+class _Together:
+    """How often the records of two concepts come from the same practices."""
+
+    def __init__(self, habits: list[str], candidates: NDArray[np.int64]):
+        self._number = {name: place for place, name in enumerate(habits)}
+        self._candidates = candidates
+        self._records = np.zeros((len(habits), len(candidates)), np.int32)
+        self._patients = np.zeros(len(candidates), np.int64)
+
+    def add(self, part: Shard, habit: list[str | None]) -> None:
+        """Take up a shard; `habit` is the practice of each of its patients."""
+        practice = np.array([self._number.get(name, -1) if name is not None else -1 for name in habit], np.int64)
+        owner = np.repeat(np.arange(len(practice)), np.diff(part.patient_tokens))
+        kept = np.isin(part.tokens, self._candidates) & (practice[owner] >= 0)
+        owner, place = owner[kept], np.searchsorted(self._candidates, part.tokens[kept])
+        np.add.at(self._records, (practice[owner], place), 1)
+        once = np.unique(owner * len(self._candidates) + place) % len(self._candidates)
+        self._patients += np.bincount(once, minlength=len(self._candidates))
+
+    def block(self, begin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """For BLOCK candidates beside all: as a multiple of chance, and in standard deviations below it.
+
+        A patient's records of one concept come from one practice: chance deals patients, not records, to practices.
+        """
+        every = self._records.astype(np.float64)
+        share = every.sum(1) / max(every.sum(), 1)  # of a practice in all that is recorded
+        total, own = np.maximum(every.sum(0), 1), slice(begin, begin + BLOCK)
+        # Of the records of the other, those in the practice of a record of the one; and were that dealt to any practice.
+        seen = every[:, own].T @ every / total[own, None]
+        mean = share @ every
+        spread = np.sqrt(np.maximum(share @ every**2 - mean**2, 0) / np.maximum(self._patients[own, None], 1))
+        return seen / (total * (share**2).sum()), (mean - seen) / np.maximum(spread, 1e-12)
+
+
+class _Alike:
+    """In which contexts concepts stand: which others are recorded in the same visits."""
+
+    def __init__(self, candidates: NDArray[np.int64]):
+        self._candidates, self._visits, self._held = candidates, 0, 0
+        self._both = np.zeros((len(candidates), len(candidates)), np.float32)
+        self._parts: list[sparse.csr_array] = []
+
+    def add(self, part: Shard) -> None:
+        """Take up a shard."""
+        kept = np.isin(part.tokens, self._candidates)
+        visit = np.repeat(np.arange(len(part.visit_day)), np.diff(part.visit_start))[kept]
+        place = np.searchsorted(self._candidates, part.tokens[kept])
+        shape = (len(part.visit_day), len(self._candidates))
+        self._parts.append(sparse.csr_array((np.ones(len(visit), np.float32), (visit, place)), shape=shape))
+        self._visits += len(part.visit_day)
+        self._held += len(visit)
+        if self._held >= HELD:
+            self._count()
+
+    def _count(self) -> None:
+        """Visits of many small shards are counted together: the sum over pairs of concepts is large, and takes its time."""
+        there = sparse.vstack([*self._parts, sparse.csr_array((0, len(self._candidates)), dtype=np.float32)], "csr")
+        self._both += (there.T @ there).toarray()
+        self._parts, self._held = [], 0
+
+    def contexts(self) -> sparse.csr_array:
+        """Rows of length 1 (N, N); a concept without any association is all zeros."""
+        self._count()
+        alone = self._both.diagonal().astype(np.float64)
+        blocks = []
+        for begin in range(0, len(alone), BLOCK):
+            both = self._both[begin : begin + BLOCK].astype(np.float64)
+            chance = np.outer(alone[begin : begin + BLOCK], alone) / max(self._visits, 1)
+            least = np.maximum(both - BOUND * np.sqrt(both), 0)
+            least[np.arange(len(both)), begin + np.arange(len(both))] = 0
+            information = np.log(np.maximum(least / np.maximum(chance, 1e-12), 1))
+            length = np.linalg.norm(information, axis=1, keepdims=True)
+            blocks.append(sparse.csr_array(information / np.maximum(length, 1e-12)))
+        return sparse.csr_array(sparse.vstack(blocks))
+
+
+def _pairs(candidates: NDArray[np.int64], together: _Together, alike: _Alike) -> Substitutes:
+    contexts = alike.contexts()
+    found: list[tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]] = []
+    for begin in range(0, len(candidates), BLOCK):
+        times, below = together.block(begin)
+        cosines = (contexts[begin : begin + BLOCK] @ contexts.T).toarray()
+        one, other = np.nonzero((times <= TOGETHER) & (below >= DEVIATIONS) & (cosines >= ALIKE))
+        once = begin + one < other
+        one, other = one[once], other[once]
+        found.append((candidates[np.stack([begin + one, other], 1)], times[one, other], cosines[one, other]))
+    pairs, times, cosines = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Substitutes(pairs, times, cosines)

@@ -1,0 +1,63 @@
+"""Which concepts count as one, because practices record one instead of another: for people who check it."""
+
+import csv
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
+
+from ehr_pipeline.reports.inputs import Inputs
+
+SHOWN = 30
+"""Sets of concepts that the page shows."""
+
+
+@dataclass(frozen=True)
+class Substituted:
+    """What was found of the values of `column`; None for `sets` where it could not be looked at."""
+
+    column: str
+    """The column with the habits, in words; empty where it was not asked for."""
+    sets: tuple[tuple[str, ...], ...] | None
+    """Names of concepts that are recorded instead of one another, the largest sets first."""
+
+    @property
+    def sentence(self) -> str:
+        """What was found, and what it means for the patients' vectors."""
+        if not self.column:
+            return "not looked at, since no column of the patients is set that has some (embeddings.vectors.habits)."
+        if self.sets is None:
+            return (
+                f"not looked at. The patients have no column of text “{self.column}” with two values or more that several of them"
+                " share, or no two concepts are frequent enough."
+            )
+        if not self.sets:
+            return f"no two concepts stand in like records, but seldom in those of the same {self.column}."
+        count, sets = sum(map(len, self.sets)), len(self.sets)
+        return (
+            f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, stand in like records, but seldom in those of the same"
+            f" {self.column}: one {self.column} has the habit of one code, another of another. The patients’ vectors count a set as"
+            " one concept, so that patients do not come apart by where they are recorded; the tables of concepts on this page do"
+            ' not. Check that the concepts of each set mean the same; embeddings.vectors.habits = "" keeps them apart.'
+        )
+
+
+def substituted(inputs: Inputs) -> Substituted:
+    """Sets of concepts that hang together by pairs of substitutes."""
+    artifact = inputs.artifacts["patient_embeddings"]
+    column = artifact.manifest["settings"]["vectors"]["habits"].replace("_", " ")
+    if "substitutes" not in artifact.counts:
+        return Substituted(column, None)
+    with artifact.file("substitutes.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    names = {row["concept"]: row["name"] for row in rows} | {row["substitute"]: row["substitute_name"] for row in rows}
+    place = {concept: number for number, concept in enumerate(names)}
+    ends = [(place[row["concept"]], place[row["substitute"]]) for row in rows]
+    one, other = np.array(ends, np.int64).reshape(-1, 2).T
+    links = sparse.coo_array((np.ones(len(one)), (one, other)), shape=(len(names), len(names)))
+    together = connected_components(links, directed=False)[1].tolist() if names else []
+    sets: dict[int, list[str]] = {}
+    for concept, number in zip(names, together, strict=True):
+        sets.setdefault(number, []).append(names[concept])
+    return Substituted(column, tuple(sorted((tuple(own) for own in sets.values()), key=len, reverse=True)))

@@ -1,0 +1,52 @@
+"""The page says which concepts count as one, or that nobody could look."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.concepts.substitutes import COLUMNS
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.substituted import Substituted, substituted
+
+PAIRS = (("A", "B"), ("C", "D"), ("E", "B"))
+
+
+def read(folder: Path, habits: str, counts: dict[str, Any]) -> Substituted:
+    rows = [f"{one},name of {one},{other},name of {other},0.1,0.9" for one, other in PAIRS[: counts.get("substitutes")]]
+    (folder / "substitutes.csv").write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
+    manifest = {"counts": counts, "settings": {"vectors": {"habits": habits}}}
+    return substituted(Inputs("study", [], {"patient_embeddings": Artifact(folder, manifest)}, {}, 0, {}))
+
+
+def test_pairs_hang_together_in_sets_the_largest_first(tmp_path: Path) -> None:
+    found = read(tmp_path, "practice", {"substitutes": 3})
+    assert found.sets == (("name of A", "name of E", "name of B"), ("name of C", "name of D"))
+    assert found.sentence.startswith(
+        "5 concepts, in 2 sets, stand in like records, but seldom in those of the same practice"
+    )
+
+
+@pytest.mark.parametrize(
+    ("habits", "counts", "told"),
+    [
+        ("practice", {"substitutes": 0}, "no two concepts stand in like records"),
+        ("home_region", {}, "no column of text “home region” with two values or more"),
+        ("", {}, "no column of the patients is set"),
+    ],
+)
+def test_what_was_not_found_and_what_was_not_looked_for(
+    tmp_path: Path, habits: str, counts: dict[str, Any], told: str
+) -> None:
+    found = read(tmp_path, habits, counts)
+    assert not found.sets
+    assert told in found.sentence
+
+
+def test_the_page_says_it(tiny: Pipeline) -> None:
+    page = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
+    assert (
+        "Habits of recording: no two concepts stand in like records, but seldom in those of the same practice." in page
+    )
