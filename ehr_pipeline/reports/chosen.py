@@ -1,5 +1,6 @@
 """The settings that a reader asks for first, out of all."""
 
+import json
 from dataclasses import asdict
 
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
@@ -49,11 +50,13 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
 
 
 def changed(inputs: Inputs) -> list[str]:
-    """What of the vectors' preset was set otherwise, as 'profile = 0'."""
+    """What of the vectors' preset was set otherwise, as in a settings file: 'profile = 0', 'habits = ""'."""
     own = inputs.artifacts["patient_embeddings"].manifest["settings"]
     preset = VectorSettings(**EmbeddingsSettings.PRESETS[own["preset"]].get("vectors", {}))
     return [
-        f"{name} = {own['vectors'][name]}" for name, value in asdict(preset).items() if own["vectors"][name] != value
+        f"{name} = {json.dumps(own['vectors'][name])}"
+        for name, value in asdict(preset).items()
+        if own["vectors"][name] != value
     ]
 
 

@@ -92,6 +92,8 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
         "types": f"the recorded concepts of chosen semantic types ({chosen})",
         "list": f"those recorded concepts that stand on a list or are nearest to one that does ({chosen})",
     }[counts["pooling"]]
+    if counts.get("substitutes"):
+        over += ", those that count as one with any of them included"
     vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
     told = f"the mean of what the network makes of {over}"
     if vectors["profile"]:

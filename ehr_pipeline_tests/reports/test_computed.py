@@ -50,7 +50,7 @@ def test_what_was_changed_of_a_preset_is_told(tiny: Pipeline) -> None:
     manifest = embeddings.manifest | {"settings": own | {"vectors": own["vectors"] | {"profile": 0, "ages": False}}}
     changed = replace(embeddings, manifest=manifest)
     inputs = Inputs("tiny", [], {"patient_embeddings": changed}, {}, 0, {})
-    assert chosen.changed(inputs) == ["profile = 0", "ages = False"]
+    assert chosen.changed(inputs) == ["profile = 0", "ages = false"]
 
 
 def test_equal_distances_are_no_collapse(tiny: Pipeline) -> None:

@@ -8,8 +8,10 @@ import pytest
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.concepts.substitutes import COLUMNS
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports import upstream
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.substituted import Substituted, substituted
+from ehr_pipeline.vocabulary.table import Vocabulary
 
 PAIRS = (("A", "B"), ("C", "D"), ("E", "B"))
 
@@ -43,6 +45,16 @@ def test_what_was_not_found_and_what_was_not_looked_for(
     found = read(tmp_path, habits, counts)
     assert not found.sets
     assert told in found.sentence
+
+
+def test_what_counts_as_one_is_pooled_with_the_chosen(tiny: Pipeline, tmp_path: Path) -> None:
+    made = tiny.store.current("patient_embeddings")
+    vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
+    for count in (0, 2):
+        manifest = {**made.manifest, "counts": {**made.counts, "substitutes": count}}
+        artifacts = {"patient_embeddings": Artifact(made.path, manifest)}
+        told = upstream.pooling(Inputs("study", [], artifacts, {}, 0, {}), vocabulary)
+        assert ("count as one with any of them included" in told) == bool(count)
 
 
 def test_the_page_says_it(tiny: Pipeline) -> None:
