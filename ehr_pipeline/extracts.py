@@ -25,8 +25,9 @@ def names(store: Store, study: Study) -> list[str]:
             )
     found = sorted({*landed, *store.partitions(RECORDS)})
     if not found:
+        what = "no extract" if Path(study.records.landing).is_dir() else "there is no such folder"
         raise MissingArtifact(
-            f"{study.records.landing}: no extract. Put each extract into a folder of its own there, named by its date"
+            f"{study.records.landing} (records.landing): {what}. Put each extract into a folder of its own there, named by its date"
             " (YYYY-MM-DD); or write a synthetic one with `ehr-pipeline synth`."
         )
     return found[-1:] if study.records.mode == "snapshot" else found

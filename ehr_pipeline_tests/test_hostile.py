@@ -11,7 +11,7 @@ import pytest
 
 from ehr_pipeline import cells, cli, drawing, extracts, preflight, settings
 from ehr_pipeline.artifacts import Recipe, Store
-from ehr_pipeline.errors import InputError, UserError, printable, unseen
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError, printable, unseen
 from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import build
@@ -117,6 +117,15 @@ def test_a_folder_that_cannot_be_an_extract_is_told_and_holds_up_no_other(
     for told in (str(error.value), *problems):
         told.encode()  # can be written down
         assert not unseen(told.replace("\n", "")), "and read"
+
+
+def test_a_landing_folder_that_is_not_there_is_told_from_an_empty_one(extract: Path, tmp_path: Path) -> None:
+    landing = tmp_path / "landing"
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, records={"landing": str(landing)})
+    for told in ("there is no such folder", "no extract"):
+        with pytest.raises(MissingArtifact, match=f"records.landing.: {told}"):
+            extracts.names(Store(study.study.store), study)
+        landing.mkdir(exist_ok=True)
 
 
 def test_an_extract_that_dagster_was_given_by_hand_is_looked_for_nowhere_else(extract: Path, tmp_path: Path) -> None:
