@@ -7,6 +7,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from ehr_pipeline.concepts.substitutes import ALIKE, BOUND, DEVIATIONS, TOGETHER
 from ehr_pipeline.reports.inputs import Inputs
 
 SHOWN = 30
@@ -40,6 +41,18 @@ class Substituted:
             f" {self.column}: one {self.column} has the habit of one code, another of another. The patients’ vectors count a set as"
             " one concept, so that patients do not come apart by where they are recorded; the tables of concepts on this page do"
             ' not. Check that the concepts of each set mean the same; embeddings.vectors.habits = "" keeps them apart.'
+        )
+
+    @property
+    def method(self) -> str:
+        """How it was looked for, for the methods; empty where it was not."""
+        if self.sets is None:
+            return ""
+        return (
+            f"Concepts count as one where two records of them come from the same {self.column} at most {TOGETHER:.2f} times as"
+            f" often as by chance (and that by {DEVIATIONS} standard deviations), and the cosine of their contexts is at least"
+            f" {ALIKE}: the positive pointwise mutual information with other concepts of the same visit, at its lower bound of"
+            f" {BOUND} standard deviations (Harris 1954; Church & Hanks 1990)."
         )
 
 

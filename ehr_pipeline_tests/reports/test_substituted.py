@@ -45,6 +45,7 @@ def test_what_was_not_found_and_what_was_not_looked_for(
     found = read(tmp_path, habits, counts)
     assert not found.sets
     assert told in found.sentence
+    assert bool(found.method) == bool(counts)
 
 
 def test_what_counts_as_one_is_pooled_with_the_chosen(tiny: Pipeline, tmp_path: Path) -> None:
