@@ -138,6 +138,11 @@ def one(
     return dict(figures)
 
 
+def counted(number: int, what: str) -> str:
+    """'1 layer', '2 layers'."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def report(measured: dict[str, list[dict[str, float]]], options: argparse.Namespace) -> str:
     """The section for RESULTS.md."""
 
@@ -171,9 +176,11 @@ def report(measured: dict[str, list[dict[str, float]]], options: argparse.Namesp
     missing = f"\n\n**Not measured: {', '.join(left_out)}.**" if left_out else ""
     masked = next(iter(measured.values()))[0]["masked_tokens"]
     return (
-        f"The demo's patients; {options.layers} layers, {options.epochs} epochs, no dropout, updates of 4,096 slots, seeds"
-        f" {options.seeds}, {options.threads} threads. Losses over {masked:,.0f} hidden tokens. Speed is per second of processor"
-        f" time, because the machine need not be quiet for that.\n\n" + results.table(header, rows) + missing
+        f"The demo's patients; {counted(options.layers, 'layer')}, {counted(options.epochs, 'epoch')}, no dropout, updates of 4,096"
+        f" slots, seeds {options.seeds}, {counted(options.threads, 'thread')}. Losses over {masked:,.0f} hidden tokens."
+        " Speed is per second of processor time, because the machine need not be quiet for that.\n\n"
+        + results.table(header, rows)
+        + missing
     )
 
 
