@@ -8,6 +8,7 @@ from typing import ParamSpec, TypeVar
 
 from ehr_pipeline.artifacts import partition_problem
 from ehr_pipeline.concepts import ontology
+from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import place, read_dictionary
@@ -192,12 +193,16 @@ def _consistency(study: Study, found: Preflight) -> None:
                 f"{kind.where}.code_system is {system!r}, but [events.dictionaries] has no table of"
                 f" that name (it has: {known})."
             )
-    missing = [name for name in study.reports.colour_by if name not in study.attributes]
-    if missing:
-        found.problems.append(
-            f"reports.colour_by names {', '.join(missing)}, but the patient files carry no such attribute"
-            f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
-        )
+    habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
+    if habits == usual and usual not in study.attributes:
+        found.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")
+    asked = {"reports.colour_by": study.reports.colour_by, "embeddings.vectors.habits": {habits} - {"", usual, "sex"}}
+    for setting, names in asked.items():
+        if missing := [name for name in names if name not in study.attributes]:
+            found.problems.append(
+                f"{setting} names {', '.join(missing)}, but the patient files carry no such attribute"
+                f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
+            )
     truth = Path(study.clusters.truth) / "patients.csv"
     if study.clusters.truth and not truth.is_file():
         found.problems.append(

@@ -1,5 +1,6 @@
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,44 @@ def test_every_problem_with_inputs_is_told_at_once(
     ):
         assert part in told
     assert "Traceback" not in told
+
+
+@pytest.mark.parametrize(
+    ("habits", "attributes", "code", "told"),
+    [
+        (
+            "pracid",
+            {"practice": "practice"},
+            2,
+            "embeddings.vectors.habits names pracid, but the patient files carry no such",
+        ),
+        ("practice", {}, 0, "patients carry no 'practice': codes that it records instead of one another stay apart"),
+        ("practice", {"practice": "practice"}, 0, ""),
+        ("sex", {}, 0, ""),
+        ("", {}, 0, ""),
+    ],
+)
+def test_a_column_with_habits_that_is_not_there_is_told(
+    extract: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    habits: str,
+    attributes: dict[str, str],
+    code: int,
+    told: str,
+) -> None:
+    patients = tomllib.loads(shipped("demo/settings.toml").read_text())["records"]["patients"][0]
+    path = write_settings(
+        tmp_path / "s.toml",
+        extract,
+        tmp_path / "store",
+        records={"patients": [patients | {"attributes": attributes}]},
+        reports={"colour_by": []},
+        embeddings={"vectors": {"habits": habits}},
+    )
+    found, printed = check(path, capsys)
+    assert (found, told in printed) == (code, True), printed
+    assert ("stay apart" in printed, "vectors.habits" in printed) == ("stay apart" in told, "vectors.habits" in told)
 
 
 def test_a_missing_landing_folder_is_told_from_an_empty_one(
