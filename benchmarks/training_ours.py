@@ -15,7 +15,7 @@ import numpy as np
 import token_data
 import torch
 
-from ehr_pipeline.encoder import loader, optimizer
+from ehr_pipeline.encoder import loader, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, fast_bfloat16, keep_freed_memory, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -68,7 +68,10 @@ def ours(options: argparse.Namespace) -> None:
     settings = settings_with(options.dropout, options.precision, options.compile)
     paths = json.loads(Path(options.data).read_text())
     sequences = token_data.opened(paths, settings, "train")
-    model = PackedEncoder(new_model(config_for(settings, VOCABULARY, "benchmark"), options.seed)).train()
+    fresh = new_model(config_for(settings, VOCABULARY, "benchmark"), options.seed)
+    if options.output_bias == "frequency":
+        start.bias_at_frequencies(fresh, sequences.token_counts(VOCABULARY))
+    model = PackedEncoder(fresh).train()
     if compiles(CPU, settings.compile):
         model.compile_layers()
     updater = torch.optim.AdamW(
@@ -160,6 +163,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--compile", default="auto", choices=["auto", "on", "off"])
+    parser.add_argument("--output-bias", default="zero", choices=["zero", "frequency"])
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--save", help="folder for the weights")
     ours(parser.parse_args())

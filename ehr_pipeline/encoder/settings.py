@@ -65,6 +65,11 @@ class EncoderSettings:
     warmup_steps: int = option(
         "Updates of linear warm-up; after them the rate falls as a cosine to a tenth.", 500, ge=0
     )
+    output_bias: Literal["zero", "frequency"] = option(
+        "Where the bias of the output begins: at 'zero', as in the stock class, or at the logarithm of each concept's 'frequency'"
+        " among the training tokens, so that no update is spent on learning which concepts are frequent (Meister 2023).",
+        "zero",
+    )
     clip_norm: float = option("Largest norm of the gradient.", 1.0, gt=0)
     max_epochs: int = option("Training ends here at the latest. Source: 18 in the published run.", 18, ge=1)
     min_improvement: float = option(

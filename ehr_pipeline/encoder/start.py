@@ -1,14 +1,20 @@
-"""Weights to begin with: those of an earlier training whose vocabulary grew into this one.
+"""Weights to begin with: an output bias that knows how frequent concepts are, or those of an earlier training.
 
-Token ids are only ever appended, so the rows of known tokens are taken as they are. A new token begins as the mean of the known
-concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language Models'): its score
-is then a mean of scores too, while a random row of small values would score near zero, above most of what a trained model rejects,
-and take probability from all that it has learned. Equal rows part with the first update, as their contexts differ.
+The bias: a network that starts from zero first learns which concepts are frequent, through all its weights (Meister, Stokowiec,
+Pimentel, Yu, Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
+
+An earlier training: token ids are only ever appended, so the rows of known tokens are taken as they are. A new token begins as the
+mean of the known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language
+Models'): its score is then a mean of scores too, while a random row of small values would score near zero, above most of what a
+trained model rejects, and take probability from all that it has learned. Equal rows part with the first update, as their contexts
+differ.
 """
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import RobertaPreLayerNormForMaskedLM
 
 from ehr_pipeline.encoder import checkpoint
@@ -16,6 +22,13 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 _GROWING = ("roberta_prelayernorm.embeddings.word_embeddings.weight", "lm_head.bias")
 """Parameters with one row for each token id; the weights of the head are tied to the first."""
+
+
+def bias_at_frequencies(model: RobertaPreLayerNormForMaskedLM, training_counts: NDArray[np.int64]) -> None:
+    """Set the output bias to the logarithm of each token id's share of the training tokens (V,), with add-one smoothing."""
+    smoothed = torch.from_numpy(training_counts + 1.0)
+    with torch.no_grad():
+        model.lm_head.bias.copy_(torch.log(smoothed / smoothed.sum()))
 
 
 def continue_from(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> int:

@@ -54,7 +54,10 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
         Sequences.open(Path(job["dataset"]), *shape, split=Path(job["split"]), side=side)
         for side in ("train", "validation")
     )
+    counts = training.token_counts(vocabulary.size)
     fresh = new_model(config_for(settings, vocabulary.size, vocabulary.hash), seed)
+    if settings.output_bias == "frequency":
+        start.bias_at_frequencies(fresh, counts)
     started = {"tokens_added": start.continue_from(Path(job["start"]), fresh, vocabulary)} if job.get("start") else {}
     model = PackedEncoder(fresh).to(device)
     if compiles(device, settings.compile):
@@ -85,7 +88,6 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
     first = jobs.rank() == 0
     with checkpoints.lock() if first else nullcontext():
         position = checkpoints.restore(flatness, model, updater, device)
-        counts = training.token_counts(vocabulary.size)
         baseline = evaluate.frequency_baseline(counts, validation, settings, vocabulary.size, seed)
         _log.info(
             "training %s parameters on %s tokens, %d updates an epoch",

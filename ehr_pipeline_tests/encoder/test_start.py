@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -51,6 +52,26 @@ def test_known_rows_stay_and_new_ones_begin_as_the_mean(trained: Path, tmp_path:
                 assert torch.allclose(row, before[name][FIRST_CONCEPT:].mean(0), atol=1e-7)
     head = model.lm_head.decoder  # type: ignore[union-attr]
     assert torch.equal(head.weight, now[start._GROWING[0]]), "the weights of the head are those of the tokens"
+
+
+def test_the_output_bias_begins_at_the_frequencies_of_the_training_tokens(
+    data: dict[str, Path], tmp_path: Path
+) -> None:
+    counts = np.array([0, 0, 0, 0, 0, 7, 1])
+    model = new_model(config_for(SETTINGS, 7, "x"), 0)
+    start.bias_at_frequencies(model, counts)
+    shares = model.lm_head.decoder.bias.exp()  # type: ignore[union-attr, operator]
+    assert torch.allclose(shares, torch.tensor([1.0, 1, 1, 1, 1, 8, 2]) / 15)
+    losses = {}
+    for bias in ("zero", "frequency"):
+        own = job(tmp_path / bias, data, replace(SETTINGS, max_epochs=1, output_bias=bias, learning_rate=1e-9))
+        train.run(own)
+        losses[bias] = json.loads((Path(str(own["out"])) / "metrics.json").read_text())
+    frequency = losses["frequency"]["epochs"][0]["validation_loss"]
+    assert frequency == pytest.approx(losses["frequency"]["baseline"]["loss"], abs=0.1), (
+        "nothing learned but frequencies"
+    )
+    assert losses["zero"]["epochs"][0]["validation_loss"] == pytest.approx(np.log(45), abs=0.1), "as likely each"
 
 
 def test_a_warm_start_begins_where_the_other_ended_and_is_repeatable(
