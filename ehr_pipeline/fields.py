@@ -23,13 +23,15 @@ def option(
     *,
     role: Role = "result",
     choices: tuple[str, ...] = (),
+    later: bool = False,
     **bounds: float,
 ) -> Any:
     """One field of a settings dataclass.
 
-    `doc` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt.
+    `doc` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt. A setting that came
+    `later` has a default with which everything is as it was before: see `identity`.
     """
-    metadata = {"doc": doc, "role": role, "choices": choices, "bounds": bounds}
+    metadata = {"doc": doc, "role": role, "choices": choices, "later": later, "bounds": bounds}
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -44,6 +46,7 @@ def identity(settings: Any) -> Any:
     """The part of the settings that decides a result, as plain JSON-ready values.
 
     Speed settings, limits of checks and the places of inputs are left out; a small list file counts by the hash of its content.
+    The default of a setting that came later is left out too, so that a new version trains no model again that it would not change.
     """
     if dataclasses.is_dataclass(settings):
         return {
@@ -51,6 +54,7 @@ def identity(settings: Any) -> Any:
             for field in dataclasses.fields(settings)
             if role(field) not in ("tuning", "input", "check", "operation")
             for value in [getattr(settings, field.name)]
+            if not (field.metadata.get("later") and value == field.default)
         }
     if isinstance(settings, Mapping):
         return {key: identity(value) for key, value in settings.items()}

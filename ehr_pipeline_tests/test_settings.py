@@ -5,6 +5,7 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from ehr_pipeline import fields, settings
+from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.shipped import shipped
 
@@ -136,6 +137,14 @@ def settings_classes(cls: Any) -> list[Any]:
             if dataclasses.is_dataclass(inner):
                 found += settings_classes(inner)
     return found
+
+
+def test_a_setting_that_came_later_changes_nothing_until_it_is_set() -> None:
+    own = EncoderSettings()
+    assert "output_bias" not in fields.identity(own), "models that were trained before it came are not trained again"
+    assert fields.identity(dataclasses.replace(own, output_bias="frequency")) == fields.identity(own) | {
+        "output_bias": "frequency"
+    }
 
 
 def test_every_setting_is_documented() -> None:

@@ -69,6 +69,7 @@ class EncoderSettings:
         "Where the bias of the output begins: at 'zero', as in the stock class, or at the logarithm of each concept's 'frequency'"
         " among the training tokens, so that no update is spent on learning which concepts are frequent (Meister 2023).",
         "zero",
+        later=True,
     )
     clip_norm: float = option("Largest norm of the gradient.", 1.0, gt=0)
     max_epochs: int = option("Training ends here at the latest. Source: 18 in the published run.", 18, ge=1)
