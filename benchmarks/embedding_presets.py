@@ -137,18 +137,16 @@ def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path, k
     """All variants on the cohorts of one extract, and the baseline."""
     truth, seed = PlantedGroups.read(Path(pipeline.study.clusters.truth)), pipeline.study.study.seed
     made: dict[str, tuple[list[str], NDArray[np.float32], dict[str, float]]] = {}
-    widest: tuple[int, Artifact] | None = None
+    chosen: dict[Path, int] = {}
     for variant in variants:
         artifact, counts = embedded(pipeline, VARIANTS[variant], scratch, kept)
         made[variant] = (*read_vectors(artifact, "embeddings"), counts["quality"]["collapse"])
-        if widest is None or counts["selected_concepts"] > widest[0]:
-            widest = (counts["selected_concepts"], artifact)
+        chosen[artifact.file("selected.json")] = counts["selected_concepts"]
         told = [counts.get(fact) for fact in ("selected_concepts", "substitutes", "reliable", "aggregator")]
         print(name, variant, counts["quality"], *told, flush=True)
     ids = sorted(set.intersection(*(set(own) for own, _, _ in made.values())))
     found = {variant: (vectors[_places(own, ids)], collapse) for variant, (own, vectors, collapse) in made.items()}
-    if widest:
-        found["baseline"] = (plain(pipeline, ids, widest[1].file("selected.json")), {})
+    found["baseline"] = (plain(pipeline, ids, max(chosen, key=chosen.__getitem__)), {})
     rng = np.random.default_rng(0)
     for kind, rows, groups in parts(truth, ids):
         labels = {

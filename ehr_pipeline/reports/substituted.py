@@ -38,9 +38,10 @@ class Substituted:
         count, sets = sum(map(len, self.sets)), len(self.sets)
         return (
             f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, stand in like records, but seldom in those of the same"
-            f" {self.column}: one {self.column} has the habit of one code, another of another. The patients’ vectors count a set as"
-            " one concept, so that patients do not come apart by where they are recorded; the tables of concepts on this page do"
-            ' not. Check that the concepts of each set mean the same; embeddings.vectors.habits = "" keeps them apart.'
+            f" {self.column}: one {self.column} has the habit of one code, another of another. The patients’ vectors divide what"
+            " is recorded of each evenly among those that replace it, so that patients do not come apart by where they are"
+            " recorded; the tables of concepts on this page do not. Check that the concepts of each set mean the same;"
+            ' embeddings.vectors.habits = "" keeps them apart.'
         )
 
     @property
