@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.compiled import compiled
 
-ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 17, 24
-FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 17 bits reach to the year 2158
+ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
+FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
 
 Keys = NDArray[np.uint64]

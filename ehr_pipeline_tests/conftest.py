@@ -1,6 +1,7 @@
 """Fixtures: one small synthetic study, run once for all tests that read artifacts."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,6 +90,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the folder shared/data with real inputs does not lie beside this checkout")
     return SHARED
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Callable[[str], Path]:
+    """Copies a small input that was once read wrongly, beside the checkout with its right outcome; returns the copy's folder."""
+
+    def copied(name: str) -> Path:
+        source = SHARED.parent / "cases" / name
+        if not source.is_dir():
+            pytest.skip(f"the folder shared/cases/{name} does not lie beside this checkout")
+        return Path(shutil.copytree(source, tmp_path / name))
+
+    return copied
 
 
 @pytest.fixture

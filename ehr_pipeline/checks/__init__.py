@@ -47,6 +47,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             data.decodable,
             blocking=False,
         ),
+        Check(
+            "patients_consistent",
+            "Rows of one patient agree, and months and days of birth can be read.",
+            data.consistent,
+            blocking=False,
+        ),
     ),
     "extract_catalog": (_CONSERVED,),
     "mapped_events": (

@@ -23,6 +23,28 @@ def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Rows of one patient agree, and every month and day of birth is one. Two births of one id are perhaps two people."""
+    counted = artifact.counts["patients"]
+    differing, parts = counted.get("differing", {}), counted.get("unusable_birth_parts", 0)
+    problems = []
+    if differing:
+        listed = ", ".join(
+            f"{name} ({told(number, study.reports.suppress_below)})" for name, number in differing.items()
+        )
+        problems.append(f"patients have rows with different values: {listed}")
+    if "birth" in differing:
+        problems.append("where births differ, one id perhaps stands for several people: see how the ids were exported")
+    if parts:
+        problems.append(
+            f"{told(parts, study.reports.suppress_below)} months or days of birth are neither empty nor such numbers, so that only"
+            " the year or month is known"
+        )
+    message = "; ".join(problems) or "the rows of each patient agree, and their births can be read in full"
+    figures = {f"differing_{name}": float(number) for name, number in differing.items()}
+    return not problems, message, figures | {"unusable_birth_parts": float(parts)}
+
+
 def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
     """Share of events with a UMLS concept; codes that are kept as concepts of their own have none."""
     share, floor = artifact.counts["coverage_of_events"], study.events.coverage_floor

@@ -18,16 +18,14 @@ from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.guard import told
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
-from ehr_pipeline.records import codes, files, patients, sizing, withdrawals
-from ehr_pipeline.records.finish import ORPHAN, BucketJob, finish_bucket
+from ehr_pipeline.records import codes, dates, files, patients, sizing, withdrawals
+from ehr_pipeline.records.finish import DIFFERING, ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
 
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
-
-LAST_YEAR = 2157  # the last whole year of `rows.LAST_DAY`
 
 
 def input_files(folder: Path, settings: RecordsSettings) -> list[Path]:
@@ -50,10 +48,10 @@ def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
             f"The extract {extract!r} is not named by a date, so nobody knows which of its dates lie in the future."
             " Name its folder YYYY-MM-DD, or set records.latest_date."
         )
-    if not 1800 <= date.year <= LAST_YEAR:
+    if not dates.FIRST_YEAR <= date.year <= dates.LAST_YEAR:
         raise UserError(
-            f"The extract {extract!r} would have its last event on {date}. Set records.latest_date to a day from 1800 to"
-            f" {LAST_YEAR}."
+            f"The extract {extract!r} would have its last event on {date}. Set records.latest_date to a day from"
+            f" {dates.FIRST_YEAR} to {dates.LAST_YEAR}."
         )
     return date
 
@@ -112,8 +110,11 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
             "kept": total["patients"],
             "collapsed": total["repeated_patients"],
             "dropped": dict(sorted((quarantine.reasons["patients"] + no_patient).items())),
-            "with_differing_rows": total["differing_patients"],
+            "differing": {
+                name.removeprefix(DIFFERING): total[name] for name in sorted(total) if name.startswith(DIFFERING)
+            },
             "unusable_observation_dates": found["unusable_observation_dates"],
+            "unusable_birth_parts": found["unusable_birth_parts"],
         },
         "linked": {
             "rows_in": found["linked_rows"],
@@ -123,6 +124,7 @@ def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) ->
         },
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "entered_in_bulk": total["kept_entered_in_bulk"],
+        **({"partial_dates": dict(sorted(reading.partial_dates.items()))} if reading.partial_dates else {}),
         "files": len(quarantine.files),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),

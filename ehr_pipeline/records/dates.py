@@ -1,8 +1,10 @@
 """Dates as text to days from 1970-01-01: with care, one distinct text at a time; or at once, where all digits are there."""
 
 import datetime
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -11,53 +13,162 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.compiled import compiled
 
-FIRST_YEAR, YEARS = 1800, 400
+FIRST_YEAR, YEARS = 1800, 700
+LAST_YEAR = FIRST_YEAR + YEARS - 1  # the days of `rows` reach further
+ISO = "iso"
+"""Beside the formats of strftime: the day of any date of ISO 8601, with or without a time of day, fraction and zone."""
+_ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
+    "%Y-%m-%d": r"-",
+    "%Y%m%d": r"^\d{8}$",
+    "%Y-%j": r"^\d{4}-\d{3}$",
+    "%G-W%V-%u": r"^\d{4}-W\d\d-\d$",
+}
+_PLAIN_ISO = ("%Y-%m-%d", "%Y%m%d")
+_ZONE = r"\s?(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
+# As databases write it too: a blank in place of the T, a blank before the zone.
+_TIME = r"[Tt ](?:[01]\d|2[0-4])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:[.,]\d+)?)?)?(?:" + _ZONE + ")?$"
+# Dates without their day, or without day and month: each pattern, and where year and month stand in it.
+_YEAR, _MONTH = (
+    r"^(?P<year>\d{4})$",
+    (
+        r"^(?P<month>\d{1,2})[-/. ](?P<year>\d{4})$",
+        r"^(?P<year>\d{4})[-/. ](?P<month>\d{1,2})$",
+        r"^(?P<month>[A-Za-z]{3,9})[-/. ](?P<year>\d{4})$",
+    ),
+)
 NEVER = np.int32(-(2**31))
 ZERO = ord("0")
 _INLINE = 12  # Arrow's string view holds texts of up to 12 bytes in place: 4 bytes of length, then the text
 _DIGITS = {"%d": (10, 1), "%m": (1000, 100), "%Y": (10_000_000, 1_000_000, 100_000, 10_000)}
 
 
-def parse(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
-    """Dates by the first format that fits; null where none does. Years before 1800 do not count as dates."""
-    parsed = pl.coalesce([text.str.to_date(form, strict=False, exact=True) for form in formats])
-    return pl.when(parsed >= datetime.date(FIRST_YEAR, 1, 1)).then(parsed)
+Partial = Literal["reject", "middle"]
+
+
+@dataclass(frozen=True)
+class DateRules:
+    """Which dates count, whatever the format in which they are written."""
+
+    sentinels: tuple[str, ...] = ()
+    """Dates (YYYY-MM-DD) that mean 'no date'."""
+    latest: datetime.date | None = None
+    """The last day of the extract; later ones lie in the future."""
+    partial: Partial = "reject"
+    """What becomes of dates without a day: rejected, or read as the middle of their month or year."""
+
+    @property
+    def no_dates(self) -> list[datetime.date]:
+        """The dates that mean 'no date'."""
+        return [datetime.date.fromisoformat(text) for text in self.sentinels]
+
+
+def parse(text: pl.Expr, formats: tuple[str, ...], latest: datetime.date | None = None) -> pl.Expr:
+    """Dates by the first format that fits; null where none does. Years before 1800 do not count as dates.
+
+    Where `latest` is given, a year of two digits ('%y') is never after it: '05/06/50' is 1950 in an extract of 2020.
+    """
+    return pl.coalesce([_since_1800(_not_after(_read_one(text, form), form, latest)) for form in formats])
+
+
+def _since_1800(date: pl.Expr) -> pl.Expr:
+    """Other years are those of which a format read too few digits: '05/06/50' by '%d/%m/%Y'."""
+    return pl.when(date >= datetime.date(FIRST_YEAR, 1, 1)).then(date)
+
+
+def _read_one(text: pl.Expr, form: str) -> pl.Expr:
+    """Dates by one format; null where it does not fit."""
+    if form == ISO:
+        day = text.str.replace(_TIME, "")
+        return pl.coalesce(
+            [
+                pl.when(day.str.contains(shape)).then(day.str.to_date(own, strict=False, exact=True))
+                for own, shape in _ISO_DAYS.items()
+            ]
+        )
+    form = form.replace(".%f", "%.f").replace("%f", "%.f")  # as polars writes fractions of a second
+    if form.endswith("%z"):  # polars wants zones written as one of several forms; the day does not depend on it
+        form = form.removesuffix("%z")
+        text = pl.when(text.str.contains(_ZONE + "$")).then(text.str.replace(_ZONE + "$", ""))
+    return text.str.to_date(form, strict=False, exact=True)
+
+
+def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Expr:
+    """Dates with years of two digits in the last century that is not in the future; 29 February may be none there."""
+    if latest is None or "%y" not in form:
+        return date
+    before = date.dt.offset_by("-100y")
+    before = pl.when(before.dt.day() == date.dt.day()).then(before)
+    return pl.when(date > latest).then(before).otherwise(date)
+
+
+def partial(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
+    """Dates without a day, as the middle of their month (the 15th) or year (1 July); and what is known: 'month' or 'year'.
+
+    '2001', '03/2001', '2001-03' and 'Mar-2001' are such dates. Null for every other text, and for years before 1800.
+    """
+    year = _valid_year(text.str.extract(_YEAR))
+    months = []
+    for pattern in _MONTH:
+        parts = text.str.extract_groups(pattern).struct
+        name = parts.field("month")
+        first = pl.concat_str(name, pl.lit(" 1 2001"))
+        named = [first.str.to_date(form, strict=False).dt.month() for form in ("%b %d %Y", "%B %d %Y")]
+        number = pl.coalesce(name.cast(pl.Int8, strict=False), *named)
+        known = pl.when(number.is_between(1, 12)).then(number)
+        months.append(pl.when(known.is_not_null()).then(pl.date(_valid_year(parts.field("year")), known, 15)))
+    month = pl.coalesce(months)
+    precision = pl.when(month.is_not_null()).then(pl.lit("month")).when(year.is_not_null()).then(pl.lit("year"))
+    return pl.coalesce(month, pl.date(year, 7, 1)), precision
+
+
+def _valid_year(text: pl.Expr) -> pl.Expr:
+    year = text.cast(pl.Int32, strict=False)
+    return pl.when(year.is_between(FIRST_YEAR, LAST_YEAR)).then(year)
 
 
 def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
     """Whether two of the formats read a text as different days: '01/02/2003' with both '%d/%m/%Y' and '%m/%d/%Y'."""
-    read = {form: text.str.to_date(form, strict=False, exact=True) for pair in _conflicts(formats) for form in pair}
+    read = {form: _since_1800(_read_one(text, form)) for pair in _conflicts(formats) for form in pair}
     return pl.any_horizontal([pl.lit(False), *((read[a] != read[b]).fill_null(False) for a, b in _conflicts(formats))])
 
 
 @lru_cache(maxsize=64)
 def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """The pairs of formats of which one reads what the other wrote as another day: tried, since formats have many shapes."""
-    days = pl.Series([datetime.date(2003, 1, 2), datetime.date(2011, 10, 12), datetime.date(1912, 12, 11)])
+    days = [
+        datetime.datetime(2003, 1, 2, 10, 9),
+        datetime.datetime(2011, 10, 12, 11),
+        datetime.datetime(1912, 12, 11, 1),
+    ]
+    date = pl.Series([day.date() for day in days])
 
     def misread(writer: str, reader: str) -> bool:
-        found = days.dt.strftime(writer).str.to_date(reader, strict=False, exact=True)
-        return bool(((found != days) & found.is_not_null()).any())
+        for own in _ISO_DAYS if writer == ISO else (writer,):
+            # As Python writes them: without a zone, and never with letters that depend on polars' version.
+            texts = pl.Series([day.replace(tzinfo=datetime.UTC).strftime(own) for day in days])
+            read = pl.select(_since_1800(_read_one(pl.lit(texts), reader))).to_series()
+            if ((read != date) & read.is_not_null()).any():
+                return True
+        return False
 
     return tuple((a, b) for a, b in combinations(formats, 2) if misread(a, b) or misread(b, a))
 
 
-def days_at_once(
-    texts: pl.Series, formats: tuple[str, ...], sentinels: tuple[str, ...], latest: datetime.date
-) -> NDArray[np.int32]:
+def days_at_once(texts: pl.Series, formats: tuple[str, ...], rules: DateRules) -> NDArray[np.int32]:
     """The day (n,) of each text (n,) that is written with all its digits, such as '01/02/2003' for '%d/%m/%Y'.
 
-    `NEVER` where `parse` has to judge: other ways to write a date, no date at all, sentinel dates, dates after `latest`, and
+    `NEVER` where `parse` has to judge: other ways to write a date, no date at all, sentinel dates, dates after the latest, and
     formats that another one contradicts.
     """
     view = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     assert view.type == pa.string_view()
     raw = np.frombuffer(view.buffers()[1], np.uint64)[2 * view.offset :][: 2 * len(view)].reshape(-1, 2)
     day = np.full(len(raw), NEVER, np.int32)
-    calendar, seen = _calendar(sentinels, latest), set()
+    calendar, seen = _calendar(rules), set()
     contradicted = {form for pair in _conflicts(formats) for form in pair}
-    for form in formats:
-        shape = None if form in contradicted else _shape(form)
+    plain = [own for form in formats if form not in contradicted for own in (_PLAIN_ISO if form == ISO else (form,))]
+    for form in plain:
+        shape = _shape(form)
         if shape is None or shape[0] in seen:  # an earlier format reads these texts
             continue
         seen.add(shape[0])
@@ -92,12 +203,12 @@ def _read(
             day[row] = calendar[number]
 
 
-def usable_days(days: pl.Series, sentinels: tuple[str, ...], latest: datetime.date) -> NDArray[np.int32]:
-    """Dates (n,) as days; `NEVER` for null, sentinel dates, dates before 1800 and dates after `latest`."""
+def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
+    """Dates (n,) as days; `NEVER` for null, sentinel dates, dates before 1800 and dates after the latest."""
     day = days.to_physical().fill_null(int(NEVER)).to_numpy().astype(np.int32)
     first = np.datetime64(f"{FIRST_YEAR}-01-01").astype(int)
-    wrong = (day < first) | (day > np.datetime64(latest).astype(int))
-    wrong |= np.isin(day, np.array(sentinels, "datetime64[D]").astype(np.int64))
+    wrong = (day < first) | (day > np.datetime64(_last(rules)).astype(int))
+    wrong |= np.isin(day, np.array(rules.sentinels, "datetime64[D]").astype(np.int64))
     return np.where(wrong, NEVER, day)
 
 
@@ -115,12 +226,16 @@ def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
     return (picture, np.array(weights, np.int32)) if picture.count("0") == 8 and len(picture) <= _INLINE else None
 
 
+def _last(rules: DateRules) -> datetime.date:
+    """The last day that counts."""
+    return rules.latest or datetime.date(LAST_YEAR, 12, 31)
+
+
 @lru_cache(maxsize=8)
-def _calendar(sentinels: tuple[str, ...], latest: datetime.date) -> NDArray[np.int32]:
+def _calendar(rules: DateRules) -> NDArray[np.int32]:
     """The day of each year * 10,000 + month * 100 + day, from the first year on; `NEVER` for what is no usable date."""
     days = np.arange(f"{FIRST_YEAR}-01-01", f"{FIRST_YEAR + YEARS}-01-01", dtype="datetime64[D]")
-    never = [datetime.date.fromisoformat(text) for text in sentinels]
-    usable = (days <= np.datetime64(latest)) & ~np.isin(days, np.array(never, "datetime64[D]"))
+    usable = (days <= np.datetime64(_last(rules))) & ~np.isin(days, np.array(rules.no_dates, "datetime64[D]"))
     days = days[usable]
     months = days.astype("datetime64[M]")
     years = days.astype("datetime64[Y]").astype(np.int64) + 1970 - FIRST_YEAR

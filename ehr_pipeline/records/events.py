@@ -1,22 +1,24 @@
 """Rows of text to typed events: what each field must be, and why a row is rejected."""
 
-import datetime
-
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.records import dates
+from ehr_pipeline.records import dates, ids
+from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import ANY_CODE, ANY_LOCAL_CODE, CODE_PATTERNS, LONGEST_ID, EventFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
 SELF_TOLD = ""  # the code system of codes that say their own: '9014002' is SNOMED's, 'LOINC:8331-1' another's
+# Systems of which every code is a whole number, and the fewest digits that one has.
+NUMERIC = {"snomed": 6, SELF_TOLD: 6, "omop": 1, "medcodeid": 1, "prodcodeid": 1}
 SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
 # Rejected rows get the first of these reasons that holds. `unknown_patient` and `before_birth` follow per bucket.
 REASONS = (
     "missing_patient",
     "undecodable_patient",
     "overlong_patient",
+    ids.INEXACT,
     "missing_code",
     "undecodable_code",
     "ill_formed_code",
@@ -29,40 +31,55 @@ REASONS = (
 )
 
 
-def parse(
-    rows: pl.DataFrame, files: EventFiles, sentinel_dates: tuple[str, ...], latest: datetime.date
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows (line, patient, date, code) into typed events and rejected lines.
 
-    Returns events (line, patient, day: int32 days from 1970-01-01, code, and entered, a day, where the files tell it) and
+    Returns events (line, patient, day: int32 days from 1970-01-01, code, middle, and entered, a day, where the files tell it) and
     rejected (line, reason, patient). Codes of a local system are prefixed with its name, 'medcode:1234', so that every code says
-    what it is.
+    what it is. `middle` is whether the day stands for a whole month or year.
     """
-    rows = _with_fallback(rows, files)
-    date = dates.parse(pl.col("date"), files.date_formats)
-    sentinels = [datetime.date.fromisoformat(text) for text in sentinel_dates]
-    partial = pl.col("date").str.contains(r"^\d{4}$|^\d{1,2}[-/.]\d{4}$|^\d{4}[-/.]\d{1,2}$")
+    rows = _with_fallback(_whole_numbers(rows, files), files)
+    date = dates.parse(pl.col("date"), files.date_formats, rules.latest)
+    middle, precision = dates.partial(pl.col("date"))
+    partial = pl.col("parsed").is_null() & pl.col("middle")
+    if rules.partial == "middle":
+        date, partial = pl.coalesce(date, middle), pl.lit(False)
     conditions = {
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
         "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
+        ids.INEXACT: ids.inexact(pl.col("patient")) | _inexact_code(files.code_system),
         "missing_code": pl.col("code") == "",
         "undecodable_code": pl.col("code").str.contains(REPLACEMENT, literal=True),
         "ill_formed_code": ~_well_formed(files.code_system),
         "missing_date": pl.col("date") == "",
         "ambiguous_date": dates.ambiguous(pl.col("date"), files.date_formats),
-        "partial_date": pl.col("parsed").is_null() & partial,
+        "partial_date": partial,
         "unparsable_date": pl.col("parsed").is_null(),
-        "sentinel_date": pl.col("parsed").is_in(sentinels),
-        "future_date": pl.col("parsed") > latest,
+        "sentinel_date": pl.col("parsed").is_in(rules.no_dates),
+        "future_date": pl.col("parsed") > pl.lit(rules.latest, pl.Date),
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
-    judged = rows.with_columns(parsed=date).with_columns(reason=reason)
+    judged = rows.with_columns(parsed=date, middle=precision.is_not_null()).with_columns(reason=reason)
     code = pl.lit(prefix(files.code_system)) + pl.col("code")
     good = judged.filter(pl.col("reason").is_null()).select(
-        "line", "patient", day=pl.col("parsed").to_physical(), code=code, **_entered(files)
+        "line", "patient", day=pl.col("parsed").to_physical(), code=code, middle="middle", **_entered(files)
     )
     return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
+
+
+def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
+    """Rows whose ids are written without a fraction of zeros. Codes of other systems stay: '250.0' is one of ICD-9."""
+    digits = NUMERIC.get(files.code_system)
+    codes = [name for name in ("code", "code_fallback") if digits and name in rows.columns]
+    return rows.with_columns(ids.whole(pl.col("patient")), *(ids.whole(pl.col(name), digits or 1) for name in codes))
+
+
+def _inexact_code(code_system: str) -> pl.Expr:
+    """Whether a code is a rounded number. '1E50' is one of ICD-11; no system writes a plus sign in an exponent."""
+    if code_system in NUMERIC:
+        return ids.inexact(pl.col("code"))
+    return pl.col("code").str.contains(r"^\d+(?:[.,]\d+)?[eE]\+\d{1,2}$")
 
 
 def prefix(code_system: str) -> str:
@@ -106,17 +123,15 @@ def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
     return rows.select("line", "patient", "date", *told, pl.coalesce([*code, pl.lit("")]).alias("code"))
 
 
-def plain_days(
-    rows: pl.DataFrame, files: EventFiles, sentinel_dates: tuple[str, ...], latest: datetime.date
-) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+def plain_days(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
     """The days (n,) of rows whose patient and code are plain numbers, and which of them (n,) are usable as they stand.
 
     Rows that are not usable are for `parse`, which tells why.
     """
     if rows["date"].dtype == pl.Date:
-        day = dates.usable_days(rows["date"], sentinel_dates, latest)
+        day = dates.usable_days(rows["date"], rules)
     else:
-        day = dates.days_at_once(rows["date"], files.date_formats, sentinel_dates, latest)
+        day = dates.days_at_once(rows["date"], files.date_formats, rules)
     usable = day != dates.NEVER
     if files.code_system == "snomed":
         usable &= rows["code"].to_numpy() >= SHORTEST_SNOMED

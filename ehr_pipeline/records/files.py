@@ -8,10 +8,11 @@ from typing import TypeVar
 
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import parquet, text
+from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.records.layouts import DelimitedText
 
-ISO = "%Y-%m-%d"
+AS_WRITTEN = "%Y-%m-%d"
 Layout = TypeVar("Layout", bound=DelimitedText)
 
 
@@ -38,8 +39,8 @@ def first_line(path: Path, kind: Kind) -> int:
 
 def as_read(path: Path, layout: Layout) -> Layout:
     """The layout with the form in which dates come out of the file: those that Parquet types as dates are written YYYY-MM-DD."""
-    if is_parquet(path) and ISO not in layout.date_formats:
-        return replace(layout, date_formats=(*layout.date_formats, ISO))
+    if is_parquet(path) and not {AS_WRITTEN, ISO} & set(layout.date_formats):
+        return replace(layout, date_formats=(*layout.date_formats, AS_WRITTEN))
     return layout
 
 

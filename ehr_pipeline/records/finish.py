@@ -24,6 +24,8 @@ BULK = "bulk_entered"
 """Where events lie that were entered in bulk; they lie in `events` too."""
 ORPHAN = "adds_to_no_patient"
 """Why a row of a patient file is rejected that tells no birth, when no other row does."""
+DIFFERING = "differing:"
+"""Before the name of a column, counts of patients whose rows have several values there."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
 """File number, line, reason and hash of the patient (n,) of rejected rows."""
 
@@ -123,7 +125,7 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
     counts = {
         "patients": people.height,
         "repeated_patients": merged.repeated,
-        "differing_patients": merged.differing,
+        **{f"{DIFFERING}{name}": number for name, number in merged.differing.items()},
     }
     rejected = []
     if orphans.any():

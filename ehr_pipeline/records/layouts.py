@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.fields import option
+from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.schemas import OBSERVATION
 
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
@@ -15,7 +16,7 @@ ANY_CODE = r"^\S{1,40}$"
 ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
 LONGEST_ID = 100  # bytes of a patient id: what is longer is another column, or text that lost its delimiters
 # What a date is written with: day, month, year; and a time of day, which is not used.
-DIRECTIVES = frozenset("dembBhyYHIMSpTRfj%")
+DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *OBSERVATION)
 
 
@@ -31,9 +32,10 @@ class DelimitedText:
     encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
     header: tuple[str, ...] = option("Names of the columns, where the files have no header line.", ())
     date_formats: tuple[str, ...] = option(
-        "Formats of dates (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%Y-%m-%d %H:%M:%S'. A date that two of them read as"
-        " different days is rejected as ambiguous, never guessed.",
-        ("%d/%m/%Y", "%Y-%m-%d"),
+        "Formats of dates (strftime), such as '%d/%m/%Y', '%d-%b-%Y' or '%d/%m/%Y %H:%M:%S'; and 'iso', the day of any date of"
+        " ISO 8601, with or without a time of day, fraction and zone. A date that two of them read as different days is rejected as"
+        " ambiguous, never guessed. A year of two digits ('%y') is never in the future.",
+        ("%d/%m/%Y", ISO),
     )
 
     def problems(self) -> Iterator[str]:
@@ -62,12 +64,19 @@ class DelimitedText:
         if not self.date_formats:
             yield "date_formats must name at least one format, such as '%d/%m/%Y'."
         for form in self.date_formats:
+            if form == ISO:
+                continue
             used = re.findall(r"%(.|$)", form)
             if not all(set(used) & set(part) for part in ("de", "mbBh", "yY")):
-                yield f"date format {form!r} must hold day, month and year, such as '%d/%m/%Y' or '%d-%b-%Y'."
+                yield (
+                    f"date format {form!r} must hold day, month and year, such as '%d/%m/%Y' or '%d-%b-%Y', or be 'iso'"
+                    " for any date of ISO 8601."
+                )
             unknown = [f"%{part}" for part in used if part not in DIRECTIVES]
             if unknown:
                 yield f"date format {form!r} holds {', '.join(unknown)}, which no date is written with."
+            if "z" in used[:-1] or (used and used[-1] == "z" and not form.endswith("%z")):
+                yield f"date format {form!r}: %z, the zone, can only stand at the end."
 
 
 def _is_mark(character: str) -> bool:

@@ -102,7 +102,7 @@ def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
         return 0, 0
     date = dates.parse(pl.col(column), files.as_read(path, kind.layout).date_formats)
     if isinstance(kind, PatientKind):
-        date, _ = patients.birth(files.as_read(path, kind.files))
+        date, _ = patients.birth(files.as_read(path, kind.files), dates.DateRules())
     told, readable = rows.select(told=(pl.col(column) != "").sum(), readable=date.is_not_null().sum()).row(0)
     return int(told), int(readable)
 

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
+from ehr_pipeline.records import ids
 from ehr_pipeline.records.text import Block
 
 SUFFIX = ".parquet"
 FIRST_LINE = 1
 ROW_BYTES = 32  # of patient, date and code in memory, by which a block's size in bytes becomes one in rows
-EXACT = 2.0**53  # from here on, whole numbers as float64 may be others than were meant
 
 
 def read(
@@ -81,7 +81,7 @@ def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, .
     for role in numbers:
         if frame[role].dtype.is_float():
             inexact |= _inexact(frame[role])
-    rejected = frame.filter(pl.Series(inexact)).select("line", reason=pl.lit("inexact_number"))
+    rejected = frame.filter(pl.Series(inexact)).select("line", reason=pl.lit(ids.INEXACT))
     frame = frame.filter(pl.Series(~inexact)) if inexact.any() else frame
     frame = frame.with_columns(
         pl.col(role).fill_nan(None).cast(pl.Int64) for role in numbers if frame[role].dtype.is_float()
@@ -98,20 +98,23 @@ def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, .
 
 
 def _value(column: pl.Series) -> pl.Series:
-    """Integers as int64 (unsigned ones too large for that as texts), moments as their dates, categories as texts."""
+    """Integers and whole decimals as int64 (too large ones as texts), moments as their dates, categories as texts."""
     kind = column.dtype
     if kind.is_integer():
         numbers = column.cast(pl.Int64, strict=False)
         return column.cast(pl.String) if numbers.null_count() > column.null_count() else numbers
     if isinstance(kind, pl.Datetime):
         return column.dt.date()
+    if isinstance(kind, pl.Decimal):  # as Oracle and Spark write whole numbers
+        numbers = column.cast(pl.Int64, strict=False)
+        return numbers if (numbers.cast(kind) == column).all() else column.cast(pl.String)
     return column if kind == pl.Date or kind.is_float() else column.cast(pl.String)
 
 
 def _inexact(column: pl.Series) -> NDArray[np.bool_]:
     """Which floating-point numbers (n,) are no whole numbers that float64 holds exactly."""
     values = column.cast(pl.Float64).fill_null(0).fill_nan(0).to_numpy()
-    inexact: NDArray[np.bool_] = (np.abs(values) >= EXACT) | (values != np.floor(values))
+    inexact: NDArray[np.bool_] = (np.abs(values) >= ids.EXACT) | (values != np.floor(values))
     return inexact
 
 

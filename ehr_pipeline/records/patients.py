@@ -2,14 +2,15 @@
 
 import datetime
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.records import dates
+from ehr_pipeline.records import dates, ids
+from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import LONGEST_ID, DelimitedText, LinkedFiles, PatientFiles
 from ehr_pipeline.records.text import REPLACEMENT
 from ehr_pipeline.schemas import OBSERVATION
@@ -18,11 +19,16 @@ REASONS = (
     "missing_patient",
     "undecodable_patient",
     "overlong_patient",
+    ids.INEXACT,
     "missing_birth",
     "ambiguous_birth",
+    "partial_birth",
     "unparsable_birth",
+    "future_birth",
 )
 START, END = OBSERVATION
+ANY_DATE = DateRules()
+BIRTH_PARTS = ("birth_year", "birth_month", "birth_day")
 
 
 def parse(
@@ -30,7 +36,8 @@ def parse(
     files: PatientFiles,
     attributes: tuple[str, ...],
     linked: tuple[pl.DataFrame, ...] = (),
-    sentinel_dates: tuple[str, ...] = (),
+    rules: DateRules = ANY_DATE,
+    *,
     partial: bool = False,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows of a patient file into typed patients and rejected lines.
@@ -39,6 +46,7 @@ def parse(
     birth is null, and they add to the patient's other rows. Returns patients (patient_id, birth_date, birth_precision, sex,
     attributes, line) and rejected (line, reason, patient).
     """
+    rows = _whole_numbers(rows)
     for number, table in enumerate(linked):
         rows = rows.join(
             table.rename({name: f"{name}:{number}" for name in table.columns}),
@@ -47,7 +55,8 @@ def parse(
             how="left",
             maintain_order="left",
         )
-    told_birth, precision = birth(files)
+    told_birth, precision = birth(files, rules)
+    no_day, _ = dates.partial(pl.col("birth_date")) if files.columns.birth_date else (pl.lit(None, pl.Date), None)
     told = (
         pl.col("birth_date" if files.columns.birth_date else "birth_year") if files.columns.tell_birth else pl.lit("")
     )
@@ -55,9 +64,12 @@ def parse(
         "missing_patient": pl.col("patient") == "",
         "undecodable_patient": pl.col("patient").str.contains(REPLACEMENT, literal=True),
         "overlong_patient": pl.col("patient").str.len_bytes() > LONGEST_ID,
+        ids.INEXACT: ids.inexact(pl.col("patient")),
         "missing_birth": pl.lit(False) if partial or not files.columns.tell_birth else told == "",
         "ambiguous_birth": dates.ambiguous(told, files.date_formats) if files.columns.birth_date else pl.lit(False),
+        "partial_birth": pl.col("birth").is_null() & no_day.is_not_null(),
         "unparsable_birth": pl.col("birth").is_null() & (told != ""),
+        "future_birth": _earliest_birth() > pl.lit(rules.latest, pl.Date),
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
     judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
@@ -65,7 +77,7 @@ def parse(
     if files.sex_values:
         sex = sex.replace_strict(files.sex_values, default="", return_dtype=pl.String)
     given = {name: _attribute(name, files) for name in attributes if name not in OBSERVATION}
-    window = _window(files, sentinel_dates)
+    window = _window(files, rules)
     good = judged.filter(pl.col("reason").is_null()).select(
         "line",
         patient_id="patient",
@@ -78,16 +90,54 @@ def parse(
     return good.select(order), judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
 
 
-def parse_linked(
-    rows: pl.DataFrame, files: LinkedFiles, sentinel_dates: tuple[str, ...]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
+def parse_linked(rows: pl.DataFrame, files: LinkedFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Rows of a table that is joined to patients: (key, attributes, observation_end), and rejected ones (line, reason)."""
-    ends = _earliest(files, len(files.observation_ends), sentinel_dates)
-    good = rows.filter(pl.col("key") != "")
+    ends = _earliest(files, len(files.observation_ends), rules)
     attributes = [f"attribute:{name}" for name in files.attributes]
+    reason = (
+        pl.when(pl.col("key") == "")
+        .then(pl.lit("missing_key"))
+        .when(ids.inexact(pl.col("key")))
+        .then(pl.lit(ids.INEXACT))
+    )
+    judged = rows.with_columns(key=ids.whole(pl.col("key"))).with_columns(reason=reason)
     return (
-        good.select("key", *attributes, ends.alias(END)),
-        rows.filter(pl.col("key") == "").select("line", reason=pl.lit("missing_key")),
+        judged.filter(pl.col("reason").is_null()).select("key", *attributes, ends.alias(END)),
+        judged.filter(pl.col("reason").is_not_null()).select("line", "reason"),
+    )
+
+
+def _whole_numbers(rows: pl.DataFrame) -> pl.DataFrame:
+    """Rows whose ids are written without a fraction of zeros."""
+    names = [name for name in rows.columns if name == "patient" or name.startswith("linked:")]
+    return rows.with_columns(ids.whole(pl.col(name)) for name in names)
+
+
+def unusable_birth_parts(rows: pl.DataFrame) -> int:
+    """How many months and days of birth there are that are neither empty nor such a number: less of the birth is known then."""
+    wrong = [
+        ((pl.col(name) != "") & _number(name, last).is_null()).sum().alias(name)
+        for name, last in (("birth_month", 12), ("birth_day", 31))
+        if name in rows.columns
+    ]
+    return int(sum(rows.select(wrong).row(0))) if wrong else 0
+
+
+def _number(name: str, last: int) -> pl.Expr:
+    """A month or day of birth; null for what is none."""
+    number = ids.whole(pl.col(name)).str.extract(r"^0?(\d{1,2})$").cast(pl.Int8, strict=False)
+    return pl.when(number.is_between(1, last)).then(number)
+
+
+def _earliest_birth() -> pl.Expr:
+    """The first day on which a patient can have been born."""
+    birth, precision = pl.col("birth"), pl.col("birth_precision")
+    return (
+        pl.when(precision == "year")
+        .then(birth.dt.truncate("1y"))
+        .when(precision == "month")
+        .then(birth.dt.truncate("1mo"))
+        .otherwise(birth)
     )
 
 
@@ -117,45 +167,49 @@ def _attribute(name: str, files: PatientFiles) -> pl.Expr:
     return pl.lit("")
 
 
-def _window(files: PatientFiles, sentinel_dates: tuple[str, ...]) -> dict[str, pl.Expr]:
+def _window(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
     """First and last day of observation: the last is the earliest of all that end it, those of joined tables included."""
-    start = _date(START, files, sentinel_dates) if files.columns.observation_start else pl.lit(None, pl.Date)
-    ends = [_earliest(files, len(files.columns.observation_ends), sentinel_dates)]
+    start = _date(START, files, rules, rules.latest) if files.columns.observation_start else pl.lit(None, pl.Date)
+    ends = [_earliest(files, len(files.columns.observation_ends), rules)]
     ends += [pl.col(f"{END}:{number}") for number, _ in enumerate(files.linked)]
     return {START: start, END: pl.min_horizontal(ends)}
 
 
-def _earliest(files: DelimitedText, columns: int, sentinel_dates: tuple[str, ...]) -> pl.Expr:
-    found = [_date(f"observation_ends:{number}", files, sentinel_dates) for number in range(columns)]
+def _earliest(files: DelimitedText, columns: int, rules: DateRules) -> pl.Expr:
+    found = [_date(f"observation_ends:{number}", files, rules) for number in range(columns)]
     return pl.min_horizontal(found) if found else pl.lit(None, pl.Date)
 
 
-def _date(name: str, files: DelimitedText, sentinel_dates: tuple[str, ...]) -> pl.Expr:
-    """A date of observation; null where it is missing, unreadable, or means 'no date'."""
-    parsed = dates.parse(pl.col(name), files.date_formats)
-    return pl.when(~parsed.is_in([datetime.date.fromisoformat(text) for text in sentinel_dates])).then(parsed)
+def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.date | None = None) -> pl.Expr:
+    """A date of observation; null where it is missing, unreadable, or means 'no date'. Ends may lie in the future."""
+    parsed = dates.parse(pl.col(name), files.date_formats, latest)
+    return pl.when(~parsed.is_in(rules.no_dates)).then(parsed)
 
 
-def birth(files: PatientFiles) -> tuple[pl.Expr, pl.Expr]:
+def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
     """Birth date and its precision. The middle of the year or month stands for an unknown day, as is usual with UK data."""
     columns = files.columns
     if not columns.tell_birth:
         return pl.lit(None, pl.Date), pl.lit("")
     if columns.birth_date:
-        return dates.parse(pl.col("birth_date"), files.date_formats), pl.lit("day")
-    year = pl.col("birth_year").str.extract(r"^(\d{4})$").cast(pl.Int32, strict=False)
-    year = pl.when(year.is_between(1800, 2157)).then(year)
+        date = dates.parse(pl.col("birth_date"), files.date_formats, rules.latest)
+        if rules.partial == "reject":
+            return date, pl.lit("day")
+        middle, precision = dates.partial(pl.col("birth_date"))
+        return pl.coalesce(date, middle), pl.when(date.is_not_null()).then(pl.lit("day")).otherwise(precision)
+    year = ids.whole(pl.col("birth_year")).str.extract(r"^(\d{4})$").cast(pl.Int32, strict=False)
+    year = pl.when(year.is_between(dates.FIRST_YEAR, dates.LAST_YEAR)).then(year)
     if not columns.birth_month:
         return pl.date(year, 7, 1), pl.lit("year")
-    month = pl.col("birth_month").str.extract(r"^0?(\d{1,2})$").cast(pl.Int8, strict=False)
-    known = month.is_between(1, 12).fill_null(False)
+    month = _number("birth_month", 12)
+    known = month.is_not_null()
     by_month = pl.when(known).then(pl.date(year, month, 15)).otherwise(pl.date(year, 7, 1))
     precision = pl.when(known).then(pl.lit("month")).otherwise(pl.lit("year"))
     if not columns.birth_day:
         return by_month, precision
     # As a text, since 31 April is no date and must not become one: the month is all that is known then.
-    parts = [pl.col(name).str.zfill(2) for name in ("birth_month", "birth_day")]
-    day = pl.concat_str([pl.col("birth_year"), *parts], separator="-").str.to_date("%Y-%m-%d", strict=False)
+    parts = [ids.whole(pl.col(name)).str.zfill(2) for name in BIRTH_PARTS]
+    day = pl.concat_str(parts, separator="-").str.to_date("%Y-%m-%d", strict=False)
     full = day.is_not_null() & year.is_not_null() & known
     return pl.when(full).then(day).otherwise(by_month), pl.when(full).then(pl.lit("day")).otherwise(precision)
 
@@ -168,46 +222,66 @@ class Merged:
     """One row for each patient, sorted by id."""
     repeated: int
     """Rows that went into another one's."""
-    differing: int
-    """Patients with rows of which each tells the birth, but that differ."""
+    differing: Counter[str]
+    """Patients whose rows, of which each tells the birth, have several known values, by column."""
     orphans: NDArray[np.bool_]
     """Which rows (n,) only add to a patient that no row tells the birth of."""
 
 
 def one_row_each(patients: pl.DataFrame) -> Merged:
-    """Keep one row for each patient: where rows differ, the first in order of their values.
+    """Keep one row for each patient: of those that know most of the birth, the first in order of their values.
 
-    Rows without a birth add to it what it lacks, the lowest value where there are several; observation ends with the earliest end.
+    What it does not know, the patient's other rows add: the lowest value where there are several. Rows without a birth only
+    add, and move the end of observation to the earliest end.
     """
     births = patients["birth_date"]
     full = patients.filter(births.is_not_null()) if births.null_count() else patients
-    kept, differing = full.sort(full.columns), 0
+    kept, differing = full.sort("patient_id", "birth_precision", *full.columns[1:]), Counter[str]()
     if kept["patient_id"].n_unique() < kept.height:  # seldom; and with many buckets each step for nothing counts
         distinct = kept.unique(maintain_order=True)
-        kept = distinct.unique("patient_id", keep="first", maintain_order=True)
-        differing = distinct.group_by("patient_id").len().filter(pl.col("len") > 1).height
+        several = distinct.filter(pl.col("patient_id").is_duplicated())
+        kept = _with_additions(
+            distinct.unique("patient_id", keep="first", maintain_order=True), several, earliest_end=False
+        )
+        differing = _differing(several)
     orphans = np.zeros(patients.height, bool)
     if full.height < patients.height:
         born = births.is_not_null()
         orphans = (~born & ~patients["patient_id"].is_in(kept["patient_id"].implode())).to_numpy()
-        kept = _with_additions(kept, patients.filter(~born))
+        kept = _with_additions(kept, patients.filter(~born), earliest_end=True)
     return Merged(kept, patients.height - kept.height - int(orphans.sum()), differing, orphans)
 
 
-def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame) -> pl.DataFrame:
-    texts = [name for name in ("sex", *kept.columns[4:]) if name not in OBSERVATION]
-    windows = [name for name in OBSERVATION if name in kept.columns]
+def _differing(rows: pl.DataFrame) -> Counter[str]:
+    """How many patients have several known values in their rows, by column. Births differ where they contradict each other."""
+    birth, precision = pl.col("birth_date"), pl.col("birth_precision")
+    births = [
+        birth.filter(precision.is_in(known)).dt.truncate(unit).n_unique() > 1
+        for known, unit in ((["year", "month", "day"], "1y"), (["month", "day"], "1mo"), (["day"], "1d"))
+    ]
+    others = {name: pl.col(name).filter(_known(name)).n_unique() > 1 for name in _carried(rows.columns)}
+    found = rows.group_by("patient_id").agg(birth=pl.any_horizontal(births), **others).drop("patient_id").sum()
+    return Counter({name: number for name, number in found.row(0, named=True).items() if number})
+
+
+def _carried(columns: Iterable[str]) -> list[str]:
+    """The columns beside id, birth, and line."""
+    return [name for name in columns if name not in ("patient_id", "birth_date", "birth_precision", "line")]
+
+
+def _known(name: str) -> pl.Expr:
+    return pl.col(name).is_not_null() if name in OBSERVATION else pl.col(name) != ""
+
+
+def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end: bool) -> pl.DataFrame:
+    names = _carried(kept.columns)
     each = additions.group_by("patient_id").agg(
-        *(pl.col(name).filter(pl.col(name) != "").min().alias(f"{name}:added") for name in texts),
-        *(pl.col(name).min().alias(f"{name}:added") for name in windows),
+        pl.col(name).filter(_known(name)).min().alias(f"{name}:added") for name in names
     )
     joined = kept.join(each, on="patient_id", how="left", maintain_order="left")
-    own = {
-        name: pl.when(pl.col(name) != "").then(name).otherwise(pl.col(f"{name}:added").fill_null("")) for name in texts
-    }
-    if START in windows:
-        own[START] = pl.coalesce(START, f"{START}:added")
-    if END in windows:
+    own = {name: pl.coalesce(pl.when(_known(name)).then(name), f"{name}:added") for name in names}
+    own = {name: value if name in OBSERVATION else value.fill_null("") for name, value in own.items()}
+    if END in names and earliest_end:
         own[END] = pl.min_horizontal(END, f"{END}:added")
     return joined.with_columns(**own).select(kept.columns)
 

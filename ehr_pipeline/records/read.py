@@ -16,7 +16,7 @@ from ehr_pipeline import plain, schemas
 from ehr_pipeline.buckets import ahead
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import events, files, patients, text
-from ehr_pipeline.records.dates import NEVER
+from ehr_pipeline.records.dates import NEVER, DateRules
 from ehr_pipeline.records.hashing import bucket_of, bucket_of_numbers
 from ehr_pipeline.records.interned import Interned
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
@@ -39,6 +39,13 @@ class Reading:
     progress: Progress
     undecodable: Counter[str] = field(default_factory=Counter)
     """How many values of patients that are carried hold bytes that are no text, by kind of file and column."""
+    partial_dates: Counter[str] = field(default_factory=Counter)
+    """How many dates without a day were read as the middle of their month or year: of events and of births."""
+
+    @property
+    def rules(self) -> DateRules:
+        """Which dates count."""
+        return DateRules(self.settings.sentinel_dates, self.latest, self.settings.partial_dates)
 
     @property
     def kinds(self) -> Kinds:
@@ -49,6 +56,11 @@ class Reading:
         """Count the values in rows of a kind of file that hold bytes that are no text."""
         found = patients.undecodable_values(rows, kind.wanted)
         self.undecodable.update({f"{kind.where}: {column}": number for column, number in found.items() if number})
+
+    def note_partial(self, what: str, is_partial: pl.Series) -> None:
+        """Count the dates of which only month or year is known."""
+        if number := int(is_partial.sum()):
+            self.partial_dates[what] += number
 
     def blocks(
         self, kind: Kind, numbers: tuple[str, ...] = ()
@@ -63,7 +75,7 @@ class Reading:
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
     """Shuffle the rows of all patient files. Returns how many rows there were (`rows`), and what was found in them."""
     settings, count = reading.settings, Counter({"rows": 0})
-    attributes, sentinels = reading.kinds.attributes, settings.sentinel_dates
+    attributes = reading.kinds.attributes
     schema = patient_schema(attributes)
     with Shuffle(into, settings.buckets, schema) as shuffle:
         for kind in reading.kinds.patients:
@@ -74,8 +86,13 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
                 for split in blocks:
                     block = split()
                     rows, unusable = kind.adapt(block.rows) if kind.adapt else (block.rows, block.rejected.clear())
-                    good, rejected = patients.parse(rows, layout, attributes, linked, sentinels, kind.partial)
+                    good, rejected = patients.parse(
+                        rows, layout, attributes, linked, reading.rules, partial=kind.partial
+                    )
                     count["unusable_observation_dates"] += patients.unusable_dates(rows, layout)
+                    count["unusable_birth_parts"] += patients.unusable_birth_parts(rows)
+                    if layout.columns.birth_date:  # with precision 'day' unless the text told less
+                        reading.note_partial("births", good["birth_precision"].is_in(["month", "year"]))
                     reading.note_undecodable(kind, rows)
                     reading.quarantine.add("patients", name, _all(block.rejected, unusable, rejected), line)
                     bucket = bucket_of(good["patient_id"], settings.buckets)
@@ -93,12 +110,12 @@ def patient_schema(attributes: tuple[str, ...]) -> pa.Schema:
 def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataFrame:
     """The rows of a table that is joined to patients, one for each key: the first in order of their values."""
     none = pl.DataFrame(schema=dict.fromkeys(kind.wanted, pl.String))
-    parts = [patients.parse_linked(none.insert_column(0, pl.Series("line", [], pl.Int64)), kind.files, ())[0]]
+    parts = [patients.parse_linked(none.insert_column(0, pl.Series("line", [], pl.Int64)), kind.files, DateRules())[0]]
     for path, name, blocks in reading.blocks(kind):
         line, layout = files.first_line(path, kind), files.as_read(path, kind.files)
         for split in blocks:
             block = split()
-            good, rejected = patients.parse_linked(block.rows, layout, reading.settings.sentinel_dates)
+            good, rejected = patients.parse_linked(block.rows, layout, reading.rules)
             count["unusable_observation_dates"] += patients.unusable_dates(block.rows, layout)
             reading.note_undecodable(kind, block.rows)
             reading.quarantine.add("linked", name, pl.concat([block.rejected, rejected]), line)
@@ -129,6 +146,7 @@ def shuffle_events(reading: Reading, into: Path) -> int:
                     if block.plain is not None:
                         numbered.add(_numbered(block.plain, codes, prefix), file, line)
                     if block.others.height:
+                        reading.note_partial("events", block.others["middle"])
                         number = codes.of_texts(block.others["code"], prefix)
                         for shuffle, run in zip(
                             (numbered, named), _others(block.others, number, settings.buckets, entered), strict=True
@@ -157,7 +175,7 @@ class _Parsed:
 
 def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
     """Split and judge one block. Pure: blocks are worked on side by side."""
-    settings, latest, block = reading.settings, reading.latest, split()
+    settings, block = reading.settings, split()
     rest, typed, run, lines = block.rows, block.plain, None, block.lines
     unusable = block.rejected
     if kind.adapt:
@@ -165,7 +183,7 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
         unusable = pl.concat([unusable, more])
         lines = rest.height + unusable.height + (typed.height if typed is not None else 0)
     if typed is not None:
-        day, usable = events.plain_days(typed, kind.files, settings.sentinel_dates, latest)
+        day, usable = events.plain_days(typed, kind.files, reading.rules)
         if not usable.all():
             to_judge = typed.filter(pl.Series(~usable)).select(
                 pl.col(name) if name == "line" else pl.col(name).cast(pl.String).fill_null("").str.strip_chars()
@@ -178,7 +196,7 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
             columns["entered"] = events.entered_days(typed, kind.files)
         rows = pa.record_batch(columns, schema=_schema(pa.int64(), entered, code=pa.int64()))
         run = by_bucket(rows, bucket_of_numbers(patient, settings.buckets), settings.buckets)
-    others, rejected = events.parse(rest, kind.files, settings.sentinel_dates, latest)
+    others, rejected = events.parse(rest, kind.files, reading.rules)
     return _Parsed(run, others, _all(unusable, rejected), block.lines, lines)
 
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ehr_pipeline.fields import option
 from ehr_pipeline.records.bulk import BulkEntry
+from ehr_pipeline.records.dates import Partial
 from ehr_pipeline.records.kinds import Kinds
 from ehr_pipeline.records.layouts import EventFiles, PatientFiles
 from ehr_pipeline.records.sources import delimited
@@ -56,8 +57,13 @@ class RecordsSettings:
     sentinel_dates: tuple[str, ...] = option(
         "Dates (YYYY-MM-DD) that mean 'no date': their rows are rejected.", SENTINEL_DATES
     )
+    partial_dates: Partial = option(
+        "What becomes of dates of events and of births without a day, such as 03/2001 or 2001: 'reject', or 'middle', which"
+        " reads them as the middle of their month or year. Both are counted.",
+        "reject",
+    )
     latest_date: str = option(
-        "Last day (YYYY-MM-DD) that an event may have; later ones are rejected as future. Empty: the name of the"
+        "Last day (YYYY-MM-DD) that an event or a birth may have; later ones are rejected as future. Empty: the name of the"
         " extract's folder, when that is a date.",
         "",
     )

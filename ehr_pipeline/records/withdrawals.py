@@ -21,6 +21,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import codes
 from ehr_pipeline.records.finish import BULK
 from ehr_pipeline.records.hashing import bucket_of, hash_of
+from ehr_pipeline.records.ids import is_inexact, whole
 from ehr_pipeline.terminology.reading import named, why
 
 APPLIED = "withdrawn.npy"
@@ -40,7 +41,13 @@ def read(path: str) -> pl.Series:
     wrong = next((number for number, line in enumerate(lines, start=1) if set(line) & set(",;\t|")), None)
     if wrong:
         raise InputError(f"{told}, line {wrong}: more than one field. A list of withdrawals has one patient id a line.")
-    return pl.Series(ids, dtype=pl.String)
+    rounded = next((number for number, line in enumerate(lines, start=1) if is_inexact(line)), None)
+    if rounded:
+        raise InputError(
+            f"{told}, line {rounded}: a number that a spreadsheet or a program rounded, such as '1.2E+14', is no patient id. Write"
+            " the list anew from its source, with the ids as text."
+        )
+    return pl.select(whole(pl.lit(pl.Series("id", ids, pl.String)))).to_series().unique().sort()
 
 
 def can_follow(applied: Path, ids: pl.Series) -> bool:

@@ -21,6 +21,7 @@ REJECTED = {
     "missing_date": 0.0005,
     "missing_code": 0.0003,
     "ill_formed_code": 0.0005,
+    "inexact_number": 0,  # some of those that are drawn as ill formed
     "unknown_patient": 0.0005,
     "missing_patient": 0.0002,
     "wrong_number_of_fields": 0.0003,
@@ -33,6 +34,7 @@ HARMLESS = {
     "bad_check_digit": 0.0005,
 }
 
+ROUNDED = "1.95967E+08"
 READ_CODES = (
     "H33..",
     "246..",
@@ -67,6 +69,7 @@ def soil(
     columns = {name: rows[name].to_numpy().astype(object) for name in ("patient", "date", "code")}
     for name in rates:
         _apply(name, rng, columns, np.flatnonzero(kind == name), birth_year)
+    kind[columns["code"] == ROUNDED] = "inexact_number"
     lines = columns["patient"] + delimiter + columns["date"] + delimiter + columns["code"]
     ragged = kind == "wrong_number_of_fields"
     lines[ragged] = columns["patient"][ragged] + delimiter + columns["date"][ragged]
@@ -105,7 +108,7 @@ def _apply(
         case "missing_code":
             code[here] = ""
         case "ill_formed_code":
-            code[here] = rng.choice(["?", "N/A", "12AB-7", "see notes", "1.95967E+08"], len(here))
+            code[here] = rng.choice(["?", "N/A", "12AB-7", "see notes", ROUNDED], len(here))
         case "unknown_patient":
             patient[here] = [str(number) for number in rng.integers(10_000_000, 99_999_999, len(here))]
         case "missing_patient":

@@ -178,7 +178,7 @@ def test_a_missing_file_is_told(landing: Landing, tmp_path: Path) -> None:
 @pytest.mark.parametrize("latest", ["9999-12-31", "1700-01-01"])
 def test_a_last_day_that_cannot_be_is_told(landing: Landing, tmp_path: Path, latest: str) -> None:
     folder = landing("id\tdate\tcode\n1\t05/03/2001\t9014002\n")
-    with pytest.raises(UserError, match=r"Set records.latest_date to a day from 1800 to 2157"):
+    with pytest.raises(UserError, match=r"Set records.latest_date to a day from 1800 to 2499"):
         build.build(folder, records_settings(folder.parent, latest_date=latest), tmp_path)
 
 

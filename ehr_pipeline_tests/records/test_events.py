@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.records import events
+from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import EventColumns, EventFiles
 from ehr_pipeline.records.settings import SENTINEL_DATES
 
@@ -15,8 +16,8 @@ def parse(
 ) -> tuple[list[tuple[object, ...]], list[str]]:
     rows = pl.DataFrame({"line": [2], "patient": [patient], "date": [date], "code": [code]})
     files = EventFiles(files="*", columns=COLUMNS, **layout)  # type: ignore[arg-type]
-    good, rejected = events.parse(rows, files, SENTINEL_DATES, datetime.date(2019, 4, 1))
-    return list(good.iter_rows()), rejected["reason"].to_list()
+    good, rejected = events.parse(rows, files, DateRules(SENTINEL_DATES, datetime.date(2019, 4, 1)))
+    return list(good.drop("middle").iter_rows()), rejected["reason"].to_list()
 
 
 def test_a_good_row() -> None:
@@ -31,7 +32,7 @@ def test_a_good_row() -> None:
         ({"patient": "9" * 101}, "overlong_patient"),
         ({"code": ""}, "missing_code"),
         ({"code": "1\ufffd"}, "undecodable_code"),
-        ({"code": "1.95967E+08"}, "ill_formed_code"),
+        ({"code": "1.95967E+08"}, "inexact_number"),
         ({"code": "12345"}, None),  # five digits may be a Read code
         ({"code": "H33.."}, None),
         ({"code": "not a code"}, "ill_formed_code"),
@@ -69,3 +70,45 @@ def test_two_formats_are_read_side_by_side_and_never_guessed_between() -> None:
     assert parse(date="03/13/2001", date_formats=both)[0][0][2] == fifth_of_march + 8
     assert parse(date="05/03/2001", date_formats=both) == ([], ["ambiguous_date"])
     assert parse(date="03/03/2001", date_formats=both)[0][0][2] == fifth_of_march - 2, "both say the same day"
+
+
+@pytest.mark.parametrize(
+    ("row", "system", "code"),
+    [
+        ({"patient": "2.0"}, "snomed", "9014002"),
+        ({"code": "9014002.0"}, "snomed", "9014002"),
+        ({"code": "317009.0"}, "omop", "omop:317009"),
+        ({"code": "25.00"}, "medcodeid", "medcodeid:25"),
+        ({"code": "250.0"}, "icd9", "icd9:250.0"),  # 250.0 and 250 are two codes
+        ({"code": "1E50"}, "icd11", "icd11:1E50"),
+    ],
+)
+def test_whole_numbers_with_a_fraction_of_zeros(row: dict[str, str], system: str, code: str) -> None:
+    good, _ = parse(**row, code_system=system)
+    assert good[0][1] == str(row.get("patient", "1")).removesuffix(".0")
+    assert good[0][3] == code
+
+
+@pytest.mark.parametrize("system", ["snomed", "omop", "medcodeid", "anything"])
+def test_rounded_ids_are_rejected_in_every_column(system: str) -> None:
+    code = "317009"
+    assert parse(code="1.2E+14", code_system=system)[1] == ["inexact_number"]
+    assert parse(patient="1.2E+14", code=code, code_system=system)[1] == ["inexact_number"]
+
+
+def test_partial_dates_by_the_setting() -> None:
+    rows = pl.DataFrame(
+        {"line": [0, 1, 2], "patient": "1", "date": ["2001", "03/2001", "05/03/2001"], "code": "9014002"}
+    )
+    files = EventFiles(files="*", columns=COLUMNS)
+    latest = datetime.date(2019, 4, 1)
+    good, rejected = events.parse(rows, files, DateRules((), latest))
+    assert (good.height, rejected["reason"].to_list()) == (1, ["partial_date", "partial_date"])
+    good, rejected = events.parse(rows, files, DateRules((), latest, "middle"))
+    assert good["day"].cast(pl.Date).to_list() == [
+        datetime.date(2001, 7, 1),
+        datetime.date(2001, 3, 15),
+        datetime.date(2001, 3, 5),
+    ]
+    assert good["middle"].to_list() == [True, True, False]
+    assert not rejected.height

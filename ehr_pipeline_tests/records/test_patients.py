@@ -5,6 +5,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.records import patients
+from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import LinkedFiles, PatientColumns, PatientFiles
 
 
@@ -77,7 +78,7 @@ def test_one_row_each_whatever_the_order() -> None:
     for rows in (frame, frame.reverse()):
         merged = patients.one_row_each(rows)
         assert list(merged.people.select("patient_id", "sex").iter_rows()) == [("1", "F"), ("2", "F")]
-        assert (merged.repeated, merged.differing, merged.orphans.sum()) == (2, 1, 0)
+        assert (merged.repeated, merged.differing, merged.orphans.sum()) == (2, {"sex": 1}, 0)
 
 
 def test_rows_without_a_birth_add_what_is_not_known() -> None:
@@ -96,7 +97,7 @@ def test_rows_without_a_birth_add_what_is_not_known() -> None:
             ("2", "M", None, ""),
         ]
         assert rows.filter(pl.Series(merged.orphans))["patient_id"].to_list() == ["3"]
-        assert (merged.repeated, merged.differing) == (3, 0)
+        assert (merged.repeated, merged.differing) == (3, {})
 
 
 def test_day_month_and_year_make_a_birth_date_where_there_is_such_a_day() -> None:
@@ -129,7 +130,7 @@ def test_observation_ends_with_the_earliest_end_and_sentinels_say_nothing() -> N
         }
     )
     good, _ = patients.parse(
-        rows, files, ("observation_end", "observation_start", "region"), (linked,), ("1900-01-01",)
+        rows, files, ("observation_end", "observation_start", "region"), (linked,), DateRules(("1900-01-01",))
     )
     assert good.select("observation_start", "observation_end", "region").rows() == [
         (datetime.date(1999, 2, 1), datetime.date(2012, 1, 1), "Wales"),
@@ -178,3 +179,117 @@ def test_attributes_cannot_take_the_names_of_other_columns(name: str) -> None:
     told = list(PatientFiles(files="*", columns=YEAR, attributes={name: "x"}).problems())
     assert len(told) == 1
     assert "cannot be the name of an attribute" in told[0]
+
+
+RULES = DateRules((), datetime.date(2020, 6, 30))
+
+
+def births(columns: PatientColumns, rules: DateRules, **more: object) -> list[tuple[object, ...]]:
+    """Birth and precision, or the reason, of a patient for each value of a column."""
+    (name, values), *others = more.items()
+    rows = pl.DataFrame({"line": range(len(values)), "patient": "1", name: values, **dict(others)})  # type: ignore[arg-type]
+    formats = ("%d/%m/%y", "%d/%m/%Y")
+    files = PatientFiles(files="*", columns=columns, date_formats=formats)
+    good, rejected = patients.parse(rows, files, (), rules=rules)
+    known = {
+        line: (birth, precision)
+        for line, birth, precision in good.select("line", "birth_date", "birth_precision").iter_rows()
+    }
+    known |= {line: (reason,) for line, reason in rejected.select("line", "reason").iter_rows()}
+    return [known[line] for line in range(len(values))]  # type: ignore[arg-type]
+
+
+def test_births_in_the_future_and_without_a_day() -> None:
+    values = [
+        "05/06/1950",
+        "1960",
+        "06/1970",
+        "05/06/2150",
+        "05/06/50",
+        "2150",
+        "30/06/2020",
+        "01/07/2020",
+        "31/06/1950",
+    ]
+    day = datetime.date
+    assert births(DATE, RULES, birth_date=values) == [
+        (day(1950, 6, 5), "day"),
+        ("partial_birth",),
+        ("partial_birth",),
+        ("future_birth",),
+        (day(1950, 6, 5), "day"),
+        ("partial_birth",),
+        (day(2020, 6, 30), "day"),
+        ("future_birth",),
+        ("unparsable_birth",),
+    ]
+    middle = births(DATE, DateRules((), RULES.latest, "middle"), birth_date=values)
+    assert middle[1:4] == [(day(1960, 7, 1), "year"), (day(1970, 6, 15), "month"), ("future_birth",)]
+    assert middle[5] == ("future_birth",)
+
+
+def test_a_year_or_month_of_birth_that_has_begun_is_not_in_the_future() -> None:
+    assert births(YEAR, RULES, birth_year=["2020", "2021", "1950.0"]) == [
+        (datetime.date(2020, 7, 1), "year"),
+        ("future_birth",),
+        (datetime.date(1950, 7, 1), "year"),
+    ]
+    assert births(MONTH, RULES, birth_year=["2020", "2020"], birth_month=["6", "7.0"]) == [
+        (datetime.date(2020, 6, 15), "month"),
+        ("future_birth",),
+    ]
+
+
+def test_months_and_days_of_birth_that_are_none_are_counted() -> None:
+    rows = pl.DataFrame({"birth_month": ["5.0", "05", "", "13", "May"], "birth_day": ["6.0", "", "32", "0", "1"]})
+    assert patients.unusable_birth_parts(rows) == 4
+    assert patients.unusable_birth_parts(rows.select(birth_year="birth_month")) == 0
+
+
+def test_ids_and_keys_of_linked_tables() -> None:
+    assert parse(YEAR, {"patient": "1.20E+14", "birth_year": "1950"}) == ([], ["inexact_number"])
+    assert parse(YEAR, {"patient": "7.0", "birth_year": "1950"})[0][0][0] == "7"
+    table = LinkedFiles(files="*", key="k", patient_key="k", attributes={"region": "g"})
+    rows = pl.DataFrame({"line": [0, 1, 2], "key": ["9.0", "", "1e+05"], "attribute:region": ["Wales", "x", "y"]})
+    linked, rejected = patients.parse_linked(rows, table, DateRules())
+    assert rejected["reason"].to_list() == ["missing_key", "inexact_number"]
+    files = PatientFiles(files="*", columns=YEAR, linked=(table,))
+    row = pl.DataFrame({"line": [0], "patient": ["1"], "birth_year": ["1950"], "linked:0": ["9.00"]})
+    assert patients.parse(row, files, ("region",), (linked,))[0]["region"].to_list() == ["Wales"]
+
+
+def test_a_known_value_beats_an_empty_one_column_by_column() -> None:
+    born, later = "1950-01-02", "1985-03-04"
+    frame = table(
+        ("1", born, "", "London", None),
+        ("1", born, "F", "", "2010-01-01"),
+        ("2", born, "M", "London", None),
+        ("2", born, "F", "Leeds", None),
+        ("3", born, "M", "", None),
+        ("3", later, "M", "", None),
+        ("4", born, "M", "", None),
+    )
+    for rows in (frame, frame.reverse(), frame.sample(fraction=1, shuffle=True, seed=3)):
+        merged = patients.one_row_each(rows)
+        assert merged.people.select("patient_id", "sex", "region", pl.col("observation_end").dt.year()).rows() == [
+            ("1", "F", "London", 2010),
+            ("2", "F", "Leeds", None),
+            ("3", "M", "", None),
+            ("4", "M", "", None),
+        ]
+        assert merged.differing == {"birth": 1, "sex": 1, "region": 1}
+        assert merged.repeated == 3
+
+
+def test_the_birth_that_is_known_best_is_kept_and_births_differ_only_where_they_contradict_each_other() -> None:
+    frame = table(
+        ("1", "1950-07-01", "", "", None),
+        ("1", "1950-03-04", "", "", None),
+        ("2", "1950-07-01", "", "", None),
+        ("2", "1951-03-04", "", "", None),
+    )
+    frame = frame.with_columns(birth_precision=pl.Series(["year", "day", "year", "day"]))
+    merged = patients.one_row_each(frame)
+    assert merged.people["birth_date"].dt.to_string("%Y-%m-%d").to_list() == ["1950-03-04", "1951-03-04"]
+    assert merged.people["birth_precision"].to_list() == ["day", "day"]
+    assert merged.differing == {"birth": 1}

@@ -12,7 +12,7 @@ from ehr_pipeline.records.layouts import EventColumns, EventFiles, LinkedFiles, 
 
 WHERE = "records.cprd_aurum"
 SEX = {"1": "M", "2": "F"}
-DATES = ("%d/%m/%Y", "%Y-%m-%d")
+DATES = ("%d/%m/%Y", "iso")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,14 +41,14 @@ class Meds:
     def kinds(self) -> Kinds:
         """The kinds of files of an extract."""
         columns = EventColumns(**COLUMNS)
-        files = EventFiles(files=self.data, columns=columns, code_system="", date_formats=("%Y-%m-%d",))
+        files = EventFiles(files=self.data, columns=columns, code_system="", date_formats=("iso",))
         events = EventKind(where=f"{WHERE}.data", files=files, adapt=partial(_events, self))
         told = PatientFiles(
             files=self.data,
             columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", observation_ends=("death",)),
             sex_values=SEX,
             attributes={name: name for name in self.attributes},
-            date_formats=("%Y-%m-%d",),
+            date_formats=("iso",),
         )
         people = [
             PatientKind(

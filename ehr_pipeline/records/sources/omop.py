@@ -15,7 +15,7 @@ from ehr_pipeline.terminology.omop import CODE_SYSTEM
 WHERE = "records.omop"
 NO_CONCEPT = ("0", "0.0")
 SEX = {"8507": "M", "8532": "F", "8507.0": "M", "8532.0": "F"}  # concepts of the Gender vocabulary
-DATES = ("%Y-%m-%d", "%Y%m%d")
+DATES = ("iso",)
 # Columns of date, concept and source concept of each table that holds events (OMOP CDM 5.4 specification).
 EVENTS = {
     "condition_occurrence": ("condition_start_date", "condition_concept_id", "condition_source_concept_id"),
