@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import __version__, disk, workspace
-from ehr_pipeline.errors import InputError, MissingArtifact, UserError, unseen
+from ehr_pipeline.errors import MissingArtifact, UserError, unseen
 from ehr_pipeline.fields import file_hash
 
 # The stage (package folder) of every asset, in the order of the chain.
@@ -317,43 +317,6 @@ def hash_of(value: Any) -> str:
     """Sixteen hex digits of the BLAKE2b of a JSON-ready value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
     return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-
-
-def input_state(paths: list[Path], root: Path) -> str:
-    """The state of large inputs, by relative name, size and time of change: they are never read just to be hashed.
-
-    Raises InputError for a file that is not there.
-    """
-    return hash_of([(path.relative_to(root).as_posix(), *_state(path)) for path in sorted(paths)])
-
-
-def guarded(paths: list[Path], build: Callable[[Path], Counts]) -> Callable[[Path], Counts]:
-    """`build`, but with an InputError when one of its large inputs is no longer what it was when this was called.
-
-    So an artifact never holds anything but the inputs that its fingerprint names. Call it before `input_state`.
-    """
-    before = {path: _state(path) for path in paths}
-
-    def build_and_compare(out: Path) -> Counts:
-        counts = build(out)
-        for path, state in before.items():
-            if _state(path) != state:
-                raise InputError(
-                    f"{path}: the file changed while it was in use. Wait until it is complete, then run again."
-                )
-        return counts
-
-    return build_and_compare
-
-
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        stat = path.stat()
-    except OSError as error:
-        raise InputError(
-            f"{path}: {error.strerror or error}. Put the file in place, readable for this user, then run again."
-        ) from None
-    return stat.st_size, stat.st_mtime_ns
 
 
 def unbalanced(counts: Counts) -> int:

@@ -8,9 +8,8 @@ An artifact of the same recipe but for that is found again, wherever it lies in 
 twice, and a setting that is set back would not give what it gave before.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import checks
@@ -38,11 +37,6 @@ def origin(*parts: Any) -> str:
 def method_of(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of `raw_records` that say how records are read."""
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_METHOD}
-
-
-def sizes(files: Iterable[Path]) -> list[int]:
-    """How many bytes large inputs have: another release has others; a file that was only copied again has not."""
-    return [path.stat().st_size for path in files]
 
 
 @dataclass(frozen=True)

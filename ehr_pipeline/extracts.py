@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ehr_pipeline import recipes
-from ehr_pipeline.artifacts import Artifact, Store, input_state, partition_problem
+from ehr_pipeline.artifacts import Artifact, Store, partition_problem
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog, sizing
+from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.settings import Study
 
 RECORDS = "raw_records"
@@ -35,28 +36,28 @@ def names(store: Store, study: Study) -> list[str]:
 
 def text_of(
     extract: str, store: Store, study: Study, read: Sequence[str] | None = None
-) -> tuple[dict[str, str], list[Path]]:
-    """What an extract is read from: its state and its files. Text that was archived after it was read has its last state.
+) -> tuple[dict[str, str], Listing | None]:
+    """What an extract is read from: its state and its files. Text that was archived after it was read has its last state, and none.
 
     `read` are the extracts that were read, where the caller knows them already.
     """
     folder, known = Path(study.records.landing) / extract, recipes.previous(RECORDS, store, extract)
     if known is not None and not folder.is_dir():
-        return known.manifest["inputs"], []
-    files = build.input_files(folder, study.records)
+        return known.manifest["inputs"], None
+    listing = list_extract(folder, study.records)
     latest = build.latest_date(extract, study.records).isoformat()
-    buckets = study.records.buckets or _buckets_of_others(extract, store, read) or sizing.buckets_for(files)
-    return {"landing": input_state(files, folder), "latest_date": latest, "buckets": str(buckets)}, files
+    buckets = study.records.buckets or _buckets_of_others(extract, store, read) or sizing.buckets_for(listing.files)
+    return {"landing": listing.state, "latest_date": latest, "buckets": str(buckets)}, listing
 
 
 def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
     """Whether the text that an extract has now is what its records were read from. For `read` see `text_of`."""
     try:
-        state, files = text_of(extract, store, study, read)
+        state, listing = text_of(extract, store, study, read)
     except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
         return False
     known = recipes.previous(RECORDS, store, extract)
-    return bool(files) and known is not None and known.manifest["inputs"] == state
+    return listing is not None and known is not None and known.manifest["inputs"] == state
 
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:

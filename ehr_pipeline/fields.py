@@ -6,7 +6,7 @@ into pydantic models when a file is read, so that every problem in it is told at
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -61,6 +61,23 @@ def identity(settings: Any) -> Any:
     if isinstance(settings, (tuple, list)):
         return [identity(value) for value in settings]
     return settings
+
+
+def lists(settings: Any) -> Iterator[Path]:
+    """The small files whose content `identity` takes into account."""
+    if dataclasses.is_dataclass(settings):
+        for field in dataclasses.fields(settings):
+            value = getattr(settings, field.name)
+            if role(field) != "list":
+                yield from lists(value)
+            elif value:
+                yield Path(value)
+    elif isinstance(settings, Mapping):
+        for value in settings.values():
+            yield from lists(value)
+    elif isinstance(settings, (tuple, list)):
+        for value in settings:
+            yield from lists(value)
 
 
 def file_hash(path: Path) -> str:

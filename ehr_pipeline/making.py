@@ -15,6 +15,7 @@ from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.passed import Passed
 from ehr_pipeline.recipes import VERSIONS
 from ehr_pipeline.settings import Study
+from ehr_pipeline.watched import Watched
 
 
 class Maker:
@@ -42,7 +43,7 @@ class Maker:
         """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
         governance.refuse_if_expired(self.study.governance)
         artifact = self.store.current(asset, partition)
-        failed = [outcome for outcome in self.check(asset, partition) if outcome.blocking and not outcome.passed]
+        failed = [outcome for outcome in self._outcomes(artifact) if outcome.blocking and not outcome.passed]
         if failed:
             told = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
             raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
@@ -50,11 +51,14 @@ class Maker:
 
     def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
         """The outcomes of an asset's checks."""
-        artifact = self.store.current(asset, partition)
+        return self._outcomes(self.store.current(asset, partition))
+
+    def _outcomes(self, artifact: Artifact) -> list[checks.Outcome]:
+        asset = artifact.manifest["asset"]
         # The manifest of the catalog names every extract: it is not read again for each of them.
         key = (
-            f"{asset}/{partition}",
-            f"{artifact.manifest['fingerprint']}/{self.store.fingerprint('extract_catalog')}",
+            str(artifact.path),
+            f"{self.store.fingerprint('extract_catalog')}/{presence.withdrawals(self.study)}",
         )
         if key not in self._gates:
             passed = Passed(self.study) if asset == "raw_records" else None
@@ -63,9 +67,6 @@ class Maker:
             if passed and all(outcome.passed for outcome in self._gates[key]):
                 passed.note(artifact, state)
         return self._gates[key]
-
-    def _versions(self, *assets: str) -> dict[str, str]:
-        return {asset: self.store.current(asset).data_version for asset in assets}
 
     def _make(
         self,
@@ -76,18 +77,19 @@ class Maker:
         own: str = "",
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
+        lists = Watched.of(recipes.lists(asset, self.study), lambda: recipes.lists(asset, self.study))
         if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
             raise UserError(
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."
             )
-        return self.store.make(self._recipe(asset, inputs, partition, own), build)
+        return self.store.make(self._recipe(asset, inputs, partition, own), lists.guard(build))
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""
         settings, population = (
             recipes.own_settings(asset, self.study),
-            presence.population(asset, self.store, self.study),
+            presence.population_made(asset, self.store, self.study),
         )
         governed = governance.label(asset, self.study.governance)
         return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)

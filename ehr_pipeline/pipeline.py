@@ -17,12 +17,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ehr_pipeline import checks, continuing, fields, jobs, recipes
-from ehr_pipeline.artifacts import Artifact, guarded, hash_of, input_state
+from ehr_pipeline.artifacts import Artifact, hash_of
 from ehr_pipeline.continuing import origin
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.making import Maker
 from ehr_pipeline.passed import Passed
 from ehr_pipeline.recipes import ENCODER_SHAPE
+from ehr_pipeline.watched import Watched
 
 Launch = Callable[[str, jobs.Job], None]
 """Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
@@ -42,23 +43,28 @@ class Pipeline(Maker):
         from ehr_pipeline.records import build
 
         folder = Path(self.study.records.landing) / extract
-        inputs, files = extracts.text_of(extract, self.store, self.study)
+        inputs, listing = extracts.text_of(extract, self.store, self.study)
+        # Text that was archived is not there: that it is brought back meanwhile changes what is read, too.
+        watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
         previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
-        settings = replace(self.study.records, buckets=int(inputs["buckets"]))
-        make = guarded(files, lambda out: build.build(folder, settings, out, previous, self.engine.spread))
+        settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
+        make = watched.guard(lambda out: build.build(listing or folder, settings, out, previous, self.engine.spread))
         return self._make("raw_records", inputs, make, extract)
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, each with its data version."""
         from ehr_pipeline.records import catalog
 
-        passed, found = Passed(self.study), dict[str, str]()
+        # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
+        withdrawals = Watched.of(recipes.lists("raw_records", self.study))
+        passed, found = Passed(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.current("raw_records", extract)
-            if not passed.holds(artifact):
-                self.require("raw_records", extract)
-            found[extract] = artifact.data_version
-        made = self._make("extract_catalog", found, lambda out: catalog.build(self.store, found, out))
+            found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
+        versions = {extract: artifact.data_version for extract, artifact in found.items()}
+        made = self._make(
+            "extract_catalog", versions, withdrawals.guard(lambda out: catalog.build(self.store, found, out))
+        )
         for extract in set(self.store.partitions("raw_records")) - set(found):
             self.store.retire("raw_records", extract)
         return made
@@ -68,15 +74,14 @@ class Pipeline(Maker):
         from ehr_pipeline.events import build
 
         settings = self.study.events
-        files = build.inputs(settings)
-        states = {
-            f"file {number}": state for number, state in enumerate(_states(files, "under [events] in the settings"))
-        }
-        records, previous = self._records(), recipes.previous("mapped_events", self.store)
-        make = guarded(files, lambda out: build.build(records, settings, out, previous, self.engine.spread))
+        files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
+        states = {f"file {number}": state for number, state in enumerate(files.hashes())}
+        catalog, previous = self.require("extract_catalog"), recipes.previous("mapped_events", self.store)
+        records = self._records(catalog)
+        make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
-        own = origin(before, continuing.sizes(files))
-        return self._make("mapped_events", self._versions("extract_catalog") | states, make, own=own)
+        own = origin(before, files.sizes)
+        return self._make("mapped_events", _versions(extract_catalog=catalog) | states, make, own=own)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
@@ -84,14 +89,12 @@ class Pipeline(Maker):
         from ehr_pipeline.vocabulary import build
 
         settings, mapped = self.study.vocabulary, self.require("mapped_events")
-        mrsty = Path(settings.mrsty)
-        (state,) = _states([mrsty], "in vocabulary.mrsty")
-        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), continuing.sizes([mrsty]))
-        inputs = self._versions("mapped_events") | {"mrsty": state}
+        mrsty = _watched([Path(settings.mrsty)], "in vocabulary.mrsty")
+        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
+        inputs = _versions(mapped_events=mapped) | dict(zip(["mrsty"], mrsty.hashes(), strict=True))
         inputs, earlier = continuing.vocabulary(self._case("vocabulary", inputs, own))
         folder = earlier.path if earlier else None
-        make = guarded(
-            [mrsty],
+        make = mrsty.guard(
             lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out, folder),
         )
         return self._make("vocabulary", inputs, make, own=own)
@@ -101,8 +104,9 @@ class Pipeline(Maker):
         from ehr_pipeline.patients import dataset
 
         settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        records, previous = self._records(), recipes.previous("patient_dataset", self.store)
-        inputs = self._versions("extract_catalog", "mapped_events", "vocabulary")
+        catalog, previous = self.require("extract_catalog"), recipes.previous("patient_dataset", self.store)
+        records = self._records(catalog)
+        inputs = _versions(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
         return self._make(
             "patient_dataset",
             inputs,
@@ -115,7 +119,7 @@ class Pipeline(Maker):
 
         settings, dataset = self.study.patients.split, self.require("patient_dataset")
         return self._make(
-            "data_split", self._versions("patient_dataset"), lambda out: split.build(dataset, settings, out)
+            "data_split", _versions(patient_dataset=dataset), lambda out: split.build(dataset, settings, out)
         )
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
@@ -125,7 +129,7 @@ class Pipeline(Maker):
         dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
         before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
         own = origin(vocabulary.manifest.get("origin"), before)
-        inputs = self._versions("patient_dataset", "data_split", "vocabulary")
+        inputs = _versions(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
         inputs, start = continuing.encoder(self._case("encoder_checkpoint", inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = self._work(".training", "encoder_checkpoint", inputs)
@@ -151,16 +155,15 @@ class Pipeline(Maker):
         settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
         config = json.loads(checkpoint.file("checkpoint/config.json").read_text(encoding="utf-8"))
         # What the encoder knows of the vocabulary, with the counts of today.
-        vocabulary = Vocabulary.read(self.require("vocabulary").path).first(config["vocab_size"])
+        listed, mapped = self.require("vocabulary"), self.require("mapped_events")
+        vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
-        inputs = self._versions("encoder_checkpoint", "vocabulary", "mapped_events")
-        files = [Path(path) for path in settings.ontology]
-        states = _states(files, "in concepts.ontology")
-        inputs |= {f"ontology {number}": state for number, state in enumerate(states)}
-        make = guarded(
-            files,
+        inputs = _versions(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
+        files = _watched([Path(path) for path in settings.ontology], "in concepts.ontology")
+        inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
+        make = files.guard(
             lambda out: build.build(
-                checkpoint.file("checkpoint"), vocabulary, self.concept_of_code(), settings, seed, out
+                checkpoint.file("checkpoint"), vocabulary, concept_of_code(mapped), settings, seed, out
             ),
         )
         return self._make("concept_embeddings", inputs, make)
@@ -174,7 +177,7 @@ class Pipeline(Maker):
             self.require("mapped_events"),
             self.require("patient_dataset"),
         )
-        inputs = self._versions("mapped_events", "patient_dataset")
+        inputs = _versions(mapped_events=mapped, patient_dataset=dataset)
         return self._make("cohort", inputs, lambda out: cohort.build(mapped, dataset, diseases, out))
 
     def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
@@ -186,9 +189,10 @@ class Pipeline(Maker):
             name: self.require(name)
             for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
         }
+        mapped = self.require("mapped_events")
         method = self._method("cohort"), self._method("patient_embeddings")
         own = origin(artifacts["encoder_checkpoint"].data_version, method)
-        inputs = self._versions(*artifacts, "mapped_events")
+        inputs = _versions(**artifacts, mapped_events=mapped)
         inputs, earlier = continuing.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = self._work(".embedding", "patient_embeddings", inputs)
@@ -196,7 +200,7 @@ class Pipeline(Maker):
             "patient_embeddings",
             inputs,
             lambda out: build.build(
-                artifacts, self.concept_of_code(), settings, self._embedding_job(), launch, work, out, earlier
+                artifacts, concept_of_code(mapped), settings, self._embedding_job(), launch, work, out, earlier
             ),
             own=own,
         )
@@ -212,16 +216,12 @@ class Pipeline(Maker):
         dataset, cohort, embeddings = (
             self.require(name) for name in ("patient_dataset", "cohort", "patient_embeddings")
         )
-        size = Vocabulary.read(self.require("vocabulary").path).size
-        inputs = self._versions("patient_dataset", "cohort", "patient_embeddings", "vocabulary")
+        vocabulary = self.require("vocabulary")
+        size = Vocabulary.read(vocabulary.path).size
+        inputs = _versions(patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary)
+        truth = Watched.of(_truth(settings.truth))
         if settings.truth:
-            truth = Path(settings.truth)
-            if not (truth / "patients.csv").is_file():
-                raise InputError(
-                    f"{truth}: no patients.csv. clusters.truth names the truth folder of a synthetic extract;"
-                    " leave it empty for real data."
-                )
-            inputs["truth"] = fields.file_hash(truth / "patients.csv")
+            inputs["truth"] = fields.file_hash(*truth.files)
         space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
         encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
         own = origin(encoder, space, self._method("cohort"), method)
@@ -229,7 +229,9 @@ class Pipeline(Maker):
         return self._make(
             "clusters",
             inputs,
-            lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered),
+            truth.guard(
+                lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered)
+            ),
             own=own,
         )
 
@@ -249,15 +251,18 @@ class Pipeline(Maker):
                 "vocabulary",
             )
         }
-        inputs, planted = self._versions(*artifacts), None
+        inputs, planted, files = _versions(**artifacts), None, Watched.of([])
         if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
             planted = Path(self.study.clusters.truth)
-            inputs["truth"] = hash_of([fields.file_hash(planted / name) for name in ("patients.csv", truth.CHANGES)])
+            files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
+            inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
         work = self._work(".embedding", "patient_trajectories", inputs)
         artifact = self._make(
             "patient_trajectories",
             inputs,
-            lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out),
+            files.guard(
+                lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out)
+            ),
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
@@ -275,9 +280,10 @@ class Pipeline(Maker):
         }
         terms = self.study.governance.terms
         lists = {disease.name: Path(disease.concepts) for disease in self.study.embeddings.cohort}
-        inputs = Inputs(self.study.study.name, self._records(), artifacts, settings_used, seed, terms, lists)
+        records = self._records(artifacts["extract_catalog"])
+        inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms, lists)
         return self._make(
-            "cluster_reports", self._versions(*upstream), lambda out: build.build(inputs, self.study.reports, out)
+            "cluster_reports", _versions(**artifacts), lambda out: build.build(inputs, self.study.reports, out)
         )
 
     def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
@@ -308,8 +314,7 @@ class Pipeline(Maker):
 
     def concept_of_code(self) -> dict[str, str]:
         """The concept that each SNOMED code of the extract was mapped to."""
-        with self.store.current("mapped_events").file("mapping.csv").open(encoding="utf-8", newline="") as stream:
-            return {row["snomed"]: row["concept"] for row in csv.DictReader(stream) if row["concept"]}
+        return concept_of_code(self.store.current("mapped_events"))
 
     def extracts(self) -> list[str]:
         """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
@@ -326,15 +331,38 @@ class Pipeline(Maker):
 
         return extracts.is_read(extract, self.store, self.study, read)
 
-    def _records(self) -> list[Artifact]:
+    def _records(self, listed: Artifact) -> list[Artifact]:
+        """The records that a catalog lists."""
         from ehr_pipeline.records import catalog
 
-        return catalog.records(self.store, self.require("extract_catalog"))
+        return catalog.records(self.store, listed)
 
 
-def _states(files: list[Path], where: str) -> list[str]:
-    """The states of files that the settings name. Raises InputError when one is not there."""
+def concept_of_code(mapped: Artifact) -> dict[str, str]:
+    """The concept that each SNOMED code of the extract was mapped to."""
+    with mapped.file("mapping.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["snomed"]: row["concept"] for row in csv.DictReader(stream) if row["concept"]}
+
+
+def _versions(**artifacts: Artifact) -> dict[str, str]:
+    """Data versions of the artifacts that are read: these very ones, whatever has become current since."""
+    return {asset: artifact.data_version for asset, artifact in artifacts.items()}
+
+
+def _truth(folder: str) -> list[Path]:
+    """The file with the planted groups in a truth folder; none where no folder is named. Raises InputError when it is not there."""
+    path = Path(folder) / "patients.csv"
+    if folder and not path.is_file():
+        raise InputError(
+            f"{folder}: no patients.csv. clusters.truth names the truth folder of a synthetic extract;"
+            " leave it empty for real data."
+        )
+    return [path] if folder else []
+
+
+def _watched(files: list[Path], where: str, find: Callable[[], list[Path]] | None = None) -> Watched:
+    """Files that the settings name, from now on. Raises InputError when one is not there."""
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. It is named {where}.")
-    return [input_state([path], path.parent) for path in files]
+    return Watched.of(files, find)

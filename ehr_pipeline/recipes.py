@@ -1,5 +1,7 @@
 """What decides an asset's result apart from its inputs: the version of its stage, and its own settings."""
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import fields
@@ -57,6 +59,23 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
         case _:
             raise AssertionError(asset)
     return own
+
+
+def lists(asset: str, study: Study) -> list[Path]:
+    """The small files whose content is among an asset's settings, those that are there."""
+    of: Any = {
+        "raw_records": study.records,
+        "mapped_events": study.events,
+        "vocabulary": study.vocabulary,
+        "patient_dataset": study.patients,
+        "concept_embeddings": study.concepts,
+        "cohort": study.embeddings.cohort,
+        "patient_embeddings": replace(study.embeddings, cohort=()),
+        "clusters": study.clusters,
+        "patient_trajectories": study.trajectories,
+        "cluster_reports": study.reports,
+    }.get(asset, ())
+    return [path for path in fields.lists(of) if path.is_file()]
 
 
 def _shape(study: Study) -> dict[str, Any]:

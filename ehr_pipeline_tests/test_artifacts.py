@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.artifacts import Recipe, Store, input_state, unbalanced
+from ehr_pipeline.artifacts import Recipe, Store, unbalanced
 from ehr_pipeline.errors import MissingArtifact, UserError
 
 
@@ -90,15 +90,6 @@ def test_partitions_stand_side_by_side(tmp_path: Path) -> None:
         store.make(recipe(asset="raw_records", partition=extract), writes(extract))  # type: ignore[arg-type]
     assert store.partitions("raw_records") == ["2020-01-01", "2021-01-01"]
     assert store.current("raw_records", "2020-01-01").file("data.txt").read_text() == "2020-01-01"
-
-
-def test_the_state_of_an_input_changes_with_it(tmp_path: Path) -> None:
-    path = tmp_path / "input.txt"
-    path.write_text("one")
-    before = input_state([path], tmp_path)
-    assert input_state([path], tmp_path) == before
-    path.write_text("three")
-    assert input_state([path], tmp_path) != before
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.artifacts import Recipe, Store, guarded
+from ehr_pipeline.artifacts import Recipe, Store
 from ehr_pipeline.buckets import map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.watched import Watched
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import write_settings
 
@@ -194,7 +195,7 @@ def test_an_input_that_is_not_what_it_was(tmp_path: Path, change: Callable[[Path
         return {"rows_in": 0, "kept": 0}
 
     with pytest.raises(InputError, match=r"MRSTY.RRF: .*then run again"):
-        store.make(asset, guarded([path], build))
+        store.make(asset, Watched.of([path]).guard(build))
     assert not store.has("vocabulary")
 
 

@@ -14,13 +14,27 @@ def population(asset: str, store: Store, study: Study) -> str:
 
     Empty while everybody who ever was in an extract may be in it.
     """
-    withdrawals = _withdrawals(study)
+    return _population(asset, withdrawals(study), store, study)
+
+
+def population_made(asset: str, store: Store, study: Study) -> str:
+    """Whose data an artifact that is made now holds: that of the records that it comes from, whatever the list says by now."""
+    if asset in ("raw_records", "extract_catalog"):
+        return population(asset, store, study)
+    listed = store.current("extract_catalog")
+    newest = store.current("raw_records", max(listed.manifest["inputs"]))
+    if newest.data_version != listed.manifest["inputs"][newest.manifest["partition"]]:
+        return str(listed.manifest["population"])  # read anew since, and not taken up yet
+    return _population(asset, newest.manifest["settings"].get("withdrawals", ""), store, study)
+
+
+def _population(asset: str, listed: str, store: Store, study: Study) -> str:
     snapshot = study.records.mode == "snapshot" and asset != "raw_records"
     extracts = list(catalog.versions(store, "snapshot")) if snapshot else []
-    return hash_of([withdrawals, extracts]) if withdrawals or extracts else ""
+    return hash_of([listed, extracts]) if listed or extracts else ""
 
 
-def _withdrawals(study: Study) -> str:
+def withdrawals(study: Study) -> str:
     """The state of the list of withdrawals, as it stands among the settings of an artifact."""
     return file_hash(Path(study.records.withdrawals)) if study.records.withdrawals else ""
 
@@ -29,7 +43,7 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found
     """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
     asset = artifact.manifest["asset"]
     if asset == "raw_records":
-        passed = artifact.manifest["settings"].get("withdrawals", "") == _withdrawals(study)
+        passed = artifact.manifest["settings"].get("withdrawals", "") == withdrawals(study)
     else:
         inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
         same = all(store.has(name) and store.current(name).data_version == inputs[name] for name in inputs)

@@ -18,26 +18,15 @@ from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.guard import told
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
-from ehr_pipeline.records import codes, dates, files, patients, sizing, withdrawals
+from ehr_pipeline.records import codes, dates, patients, sizing, withdrawals
 from ehr_pipeline.records.finish import DIFFERING, ORPHAN, BucketJob, finish_bucket
+from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
 
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
-
-
-def input_files(folder: Path, settings: RecordsSettings) -> list[Path]:
-    """All files of an extract that the settings name, sorted. Raises InputError when a kind has none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
-    found = sorted({path for kind in settings.kinds for path in files.find(folder, kind)})
-    if not any(files.find(folder, kind) for kind in settings.kinds.events):
-        raise InputError(
-            f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in settings.kinds.events)}."
-        )
-    return found
 
 
 def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
@@ -57,7 +46,7 @@ def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
 
 
 def build(
-    folder: Path,
+    extract: Listing | Path,
     settings: RecordsSettings,
     out: Path,
     previous: Artifact | None = None,
@@ -65,6 +54,7 @@ def build(
 ) -> Counts:
     """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable files.
 
+    The files are those of the listing; a folder is listed first.
     `previous` is the same extract, read with the same settings apart from the list of withdrawals: it is filtered instead.
     """
     withdrawn = withdrawals.read(settings.withdrawals)
@@ -72,19 +62,20 @@ def build(
         withdrawals.link(previous.path, out)
         counts = previous.counts
     else:
-        buckets = settings.buckets or sizing.buckets_for(input_files(folder, settings))
-        counts = _read(folder, replace(settings, buckets=buckets), out, spread)
+        listing = extract if isinstance(extract, Listing) else list_extract(extract, settings)
+        buckets = settings.buckets or sizing.buckets_for(listing.files)
+        counts = _read(listing, replace(settings, buckets=buckets), out, spread)
     return withdrawals.apply(out, withdrawn, counts["buckets"], counts) if len(withdrawn) else counts
 
 
-def _read(folder: Path, settings: RecordsSettings, out: Path, spread: Spread) -> Counts:
+def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread) -> Counts:
+    folder = listing.folder
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"
-    names = [path.relative_to(folder).as_posix() for path in input_files(folder, settings)]
-    quarantine = Quarantine(out / "quarantine", names)
+    quarantine = Quarantine(out / "quarantine", listing.names)
     quarantine.reasons["linked"] = Counter()
-    progress = Progress(f"reading extract {folder.name}", _bytes_to_read(folder, settings))
-    reading = Reading(folder, settings, latest, quarantine, progress)
+    progress = Progress(f"reading extract {folder.name}", listing.bytes_to_read)
+    reading = Reading(listing, settings, latest, quarantine, progress)
     found = shuffle_patients(reading, shuffled / "patients")
     event_rows = shuffle_events(reading, shuffled)
     jobs = [BucketJob(bucket, shuffled, out, settings) for bucket in range(settings.buckets)]
@@ -143,7 +134,3 @@ def _nothing_usable(folder: Path, settings: RecordsSettings, rows: int, dropped:
         f"{folder}: none of the event rows can be used. Rejected: {reasons}. Check the columns, date_formats and code_system of the"
         f" files ({where}), and whether the files of events and of patients have the same patient ids."
     )
-
-
-def _bytes_to_read(folder: Path, settings: RecordsSettings) -> int:
-    return sum(path.stat().st_size for kind in settings.kinds for path in files.find(folder, kind))

@@ -34,22 +34,23 @@ def versions(store: Store, mode: str = "increment") -> dict[str, str]:
     return {extract: store.current("raw_records", extract).data_version for extract in counting(store, mode)}
 
 
-def build(store: Store, found: dict[str, str], out: Path) -> Counts:
+def build(store: Store, found: dict[str, Artifact], out: Path) -> Counts:
     """Write `catalog.json`: data version by extract; and `notes/removals.json`: how many patients left, when and why.
 
-    Returns the number of rows and patients over all extracts that count.
+    `found` are the records of the extracts that count. Returns the number of rows and patients over all extracts that count.
     """
-    (out / "catalog.json").write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    counts = [store.current("raw_records", extract).counts for extract in found]
-    listed = removals.recorded(store) + removals.since(store, found)
+    listed = {extract: artifact.data_version for extract, artifact in found.items()}
+    (out / "catalog.json").write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    counts = [artifact.counts for artifact in found.values()]
+    left = removals.recorded(store) + removals.since(store, found)
     (out / removals.FILE).parent.mkdir()
-    (out / removals.FILE).write_text(json.dumps(listed, indent=1) + "\n", encoding="utf-8")
+    (out / removals.FILE).write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
     return {
         "extracts": len(found),
         "rows_in": sum(count["kept"] for count in counts),
         "kept": sum(count["kept"] for count in counts),
         "patient_rows": sum(count["patients"]["kept"] for count in counts),
-        "patients_removed": sum(removal["patients"] for removal in listed),
+        "patients_removed": sum(removal["patients"] for removal in left),
     }
 
 

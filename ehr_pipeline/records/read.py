@@ -20,6 +20,7 @@ from ehr_pipeline.records.dates import NEVER, DateRules
 from ehr_pipeline.records.hashing import bucket_of, bucket_of_numbers
 from ehr_pipeline.records.interned import Interned
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
+from ehr_pipeline.records.listing import Listing
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import Run, Shuffle, by_bucket
@@ -30,9 +31,9 @@ NUMBERED, NAMED = "events_numbered", "events_named"
 
 @dataclass(frozen=True)
 class Reading:
-    """One extract that is being read: its folder, the settings, what becomes of rejected rows, how far it is."""
+    """One extract that is being read: its files, the settings, what becomes of rejected rows, how far it is."""
 
-    folder: Path
+    listing: Listing
     settings: RecordsSettings
     latest: datetime.date
     quarantine: Quarantine
@@ -50,7 +51,7 @@ class Reading:
     @property
     def kinds(self) -> Kinds:
         """Which kinds of files the extract has."""
-        return self.settings.kinds
+        return self.listing.kinds
 
     def note_undecodable(self, kind: Kind, rows: pl.DataFrame) -> None:
         """Count the values in rows of a kind of file that hold bytes that are no text."""
@@ -66,10 +67,9 @@ class Reading:
         self, kind: Kind, numbers: tuple[str, ...] = ()
     ) -> Iterator[tuple[Path, str, Iterator[Callable[[], text.Block]]]]:
         """The files of a kind: path, name, and blocks."""
-        for path in files.find(self.folder, kind):
+        for path in self.listing.of(kind):
             size = self.settings.block_megabytes << 20
-            name = path.relative_to(self.folder).as_posix()
-            yield path, name, files.read(path, kind, size, self.progress, numbers)
+            yield path, self.listing.name(path), files.read(path, kind, size, self.progress, numbers)
 
 
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:

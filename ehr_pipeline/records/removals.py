@@ -30,12 +30,12 @@ def recorded(store: Store) -> list[Removal]:
     return listed
 
 
-def since(store: Store, found: dict[str, str]) -> list[Removal]:
-    """Who has left since the current catalog, given the extracts that count now (name to data version)."""
+def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
+    """Who has left since the current catalog, given the records of the extracts that count now, by name."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known, removals = recorded(store), []
-    for extract in found:
-        counts = store.current("raw_records", extract).counts
+    for extract, artifact in found.items():
+        counts = artifact.counts
         told = {
             "patients": counts["patients"]["dropped"].get("withdrawn", 0),
             "events": counts["dropped"].get("withdrawn", 0),
@@ -46,7 +46,7 @@ def since(store: Store, found: dict[str, str]) -> list[Removal]:
             removals.append({"at": now, "extract": extract, "reason": WITHDREW, **new})
     replaced = [extract for extract in store.partitions("raw_records") if extract not in found]
     if replaced:
-        newest, older = store.current("raw_records", max(found)), store.current("raw_records", replaced[-1])
+        newest, older = found[max(found)], store.current("raw_records", replaced[-1])
         absent = _absent(older, newest)
         if absent["patients"]:
             removals.append({"at": now, "extract": max(found), "reason": ABSENT, **absent})

@@ -20,8 +20,10 @@ def read(store: Store, folder: Path, buckets: int = 2, version: str = "1") -> No
 
 
 def made(store: Store) -> None:
-    found = catalog.versions(store)
-    store.make(Recipe("extract_catalog", "1", {}, found), lambda out: catalog.build(store, found, out))
+    found = {extract: store.current("raw_records", extract) for extract in catalog.versions(store)}
+    store.make(
+        Recipe("extract_catalog", "1", {}, catalog.versions(store)), lambda out: catalog.build(store, found, out)
+    )
 
 
 def test_the_catalog_lists_extracts_with_their_versions(landing: Callable[..., Path], tmp_path: Path) -> None:

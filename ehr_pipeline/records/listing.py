@@ -1,0 +1,87 @@
+"""The files of one extract, listed once: what is hashed, sized, read and named in the quarantine is this one list."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.records import files
+from ehr_pipeline.records.kinds import Kind, Kinds
+from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.watched import Watched
+
+Key = tuple[str, str]
+"""What decides which files a kind has: the section of the settings, and its patterns of names."""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One extract as it was when it was listed. Made once by `list_extract`, and handed on from the fingerprint to the reader.
+
+    Nothing after `list_extract` may look into the folder for files. What decides which files are read (hidden files, links) belongs
+    into `files.find`, which `list_extract` calls, and is asked again with the same settings when the reading is done. What else
+    should be known of the folder (such as files that no kind reads) becomes a field here, filled by `list_extract`. `watched` alone
+    enters the fingerprint, so a further field makes no extract stale.
+    """
+
+    folder: Path
+    kinds: Kinds
+    found: Mapping[Key, tuple[Path, ...]]
+    """The files of each kind, sorted; none of a kind that need not be there."""
+    watched: Watched
+    """All files that are read, sorted, with their states."""
+
+    def of(self, kind: Kind) -> tuple[Path, ...]:
+        """The files of a kind."""
+        return self.found[_key(kind)]
+
+    def name(self, path: Path) -> str:
+        """A file's name, relative to the folder."""
+        return path.relative_to(self.folder).as_posix()
+
+    @property
+    def files(self) -> list[Path]:
+        """All files, sorted, each once."""
+        return list(self.watched.files)
+
+    @property
+    def names(self) -> list[str]:
+        """Their names, relative to the folder."""
+        return [self.name(path) for path in self.files]
+
+    @property
+    def bytes_to_read(self) -> int:
+        """Bytes that are read: a file counts once for each kind that reads it."""
+        return sum(self.watched.states[path][0] for kind in self.kinds for path in self.of(kind))
+
+    @property
+    def state(self) -> str:
+        """The state of all files, for the fingerprint."""
+        return self.watched.hash(self.folder)
+
+
+def list_extract(folder: Path, settings: RecordsSettings) -> Listing:
+    """List the files of an extract that the settings name. Raises InputError when a kind has none that needs some."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
+    kinds = settings.kinds
+    found = _find(folder, kinds)
+    if not any(found[_key(kind)] for kind in kinds.events):
+        raise InputError(f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in kinds.events)}.")
+    return Listing(folder, kinds, found, Watched.of(_all(found), lambda: _all(_find(folder, kinds))))
+
+
+def _find(folder: Path, kinds: Kinds) -> dict[Key, tuple[Path, ...]]:
+    found: dict[Key, tuple[Path, ...]] = {}
+    for kind in kinds:
+        if _key(kind) not in found:
+            found[_key(kind)] = tuple(files.find(folder, kind))
+    return found
+
+
+def _all(found: Mapping[Key, tuple[Path, ...]]) -> list[Path]:
+    return sorted({path for paths in found.values() for path in paths})
+
+
+def _key(kind: Kind) -> Key:
+    return kind.where, kind.layout.files
