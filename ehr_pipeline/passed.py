@@ -7,6 +7,7 @@ that is missing, torn or of another state only costs the checks themselves.
 """
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,7 +26,8 @@ class Passed:
     """What was noted of the extracts of a study, with its settings of now. Lists that they name are read once, here."""
 
     def __init__(self, study: Study):
-        self._terms = hash_of([__version__, recipes.VERSIONS[RECORDS], recipes.own_settings(RECORDS, study)])
+        own = recipes.own_settings(RECORDS, study)
+        self._terms = hash_of([__version__, recipes.VERSIONS[RECORDS], own, dataclasses.asdict(study.records.limits)])
 
     def state(self, artifact: Artifact) -> str:
         """The state of an extract's records, to be taken before they are checked."""

@@ -1,4 +1,9 @@
-"""Why rows and patients were left out, in words that a reader of the page, or of an error, understands."""
+"""Why rows and patients were left out, in words that a reader of the page, or of an error, understands; and what to do.
+
+A new reason for rejecting rows of an extract needs its words, its cure, and its line in the table of docs/rows.md.
+"""
+
+from collections.abc import Mapping
 
 IN_WORDS = {
     "missing_patient": "without a patient",
@@ -19,6 +24,22 @@ IN_WORDS = {
     "before_birth": "dated before birth",
     "unknown_patient": "of patients without a usable patient row",
     "wrong_number_of_fields": "with a wrong number of fields",
+    "undecodable_patient": "with a patient id that is no text in the file's encoding",
+    "undecodable_code": "with a code that is no text in the file's encoding",
+    "overlong_patient": "with a patient id of more than 100 bytes",
+    "adds_to_no_patient": "of patients whose birth no row tells",
+    "missing_key": "without a key",
+    "no_time": "without a time",
+    "empty_line": "that are empty lines",
+    "repeated_header": "that repeat the header",
+    "line_too_long": "longer than 131,072 bytes",
+    "unclosed_quote": "with a quote that does not close",
+    "nul_byte": "with NUL bytes",
+    "stray_carriage_return": "with a carriage return inside",
+    "before_observation": "dated before their patient was observed",
+    "after_observation": "dated after their patient was observed",
+    "entered_in_bulk": "that were entered in bulk",
+    "withdrawn": "of patients who withdrew",
     "unmapped_uk_extension": "UK extension codes without a UMLS concept",
     "unmapped_other_extension": "codes of other extensions without a UMLS concept",
     "unmapped_international": "international codes without a UMLS concept",
@@ -35,6 +56,55 @@ IN_WORDS = {
     "not_in_vocabulary": "of concepts that are not in the vocabulary",
     "large": "with too many concepts",
 }
+NOT_LOST = (
+    "empty_line",
+    "repeated_header",
+    "before_observation",
+    "after_observation",
+    "entered_in_bulk",
+    "withdrawn",
+)
+"""Lines that hold no row, and rows that the study itself leaves out."""
+_ENCODING = "set `encoding` to what the file is written in, such as 'latin-1'"
+_DATES = "set `date_formats` to how dates are written there"
+_QUOTES = "set `delimiter` and `quote` to how the file is written"
+CURES = {
+    "missing_patient": "see whether `columns.patient` names the right column",
+    "undecodable_patient": _ENCODING,
+    "overlong_patient": f"see whether `columns.patient` names the right column, and {_QUOTES}",
+    "missing_code": "see whether `columns.code` names the right column; `columns.code_fallback` may name a second one",
+    "undecodable_code": _ENCODING,
+    "ill_formed_code": "set `code_system` where codes are not SNOMED's, and have codes exported as text",
+    "missing_date": "see whether `columns.date` names the right column",
+    "ambiguous_date": "leave one of the formats out of `date_formats`",
+    "partial_date": "have whole dates exported, or set `records.partial_dates` to 'middle'",
+    "unparsable_date": _DATES,
+    "sentinel_date": "`records.sentinel_dates` lists the dates that stand for none",
+    "future_date": "name the extract's folder by the day of its cut, or set `records.latest_date`",
+    "inexact_number": "have ids and codes exported as text or as whole numbers",
+    "no_time": "have times exported; `records.meds` names the codes that need none",
+    "before_birth": "see whether the births are read rightly",
+    "unknown_patient": "see whether files of events and of patients have the same ids, and whether all patient files are there",
+    "missing_birth": "see whether `columns.birth_date` or `columns.birth_year` names the right column",
+    "ambiguous_birth": "leave one of the formats out of `date_formats`",
+    "unparsable_birth": f"{_DATES}; a year of birth has four digits",
+    "partial_birth": "have whole dates exported, or set `records.partial_dates` to 'middle'",
+    "future_birth": "see whether `date_formats` has years of four digits, and the extract's folder the day of its cut",
+    "adds_to_no_patient": "see whether the file that tells the births has the same ids",
+    "missing_key": "see whether `key` names the right column",
+    "wrong_number_of_fields": _QUOTES,
+    "unclosed_quote": "see whether `quote` is right, and whether quotes inside fields are doubled",
+    "line_too_long": _QUOTES,
+    "nul_byte": "copy the file again, or set `encoding`, since UTF-16 looks so too",
+    "stray_carriage_return": "have the file written with one kind of line end",
+    "empty_line": "nothing: no row is lost",
+    "repeated_header": "nothing: no row is lost",
+    "before_observation": "nothing: `records.outside_observation` asks for it",
+    "after_observation": "nothing: `records.outside_observation` asks for it",
+    "entered_in_bulk": "nothing: `records.entered_in_bulk` asks for it",
+    "withdrawn": "nothing: `records.withdrawals` asks for it",
+}
+"""What to do about rows of an extract that were rejected, by reason. Settings without a table are those of the kind of file."""
 OF_PATIENTS = IN_WORDS | {"few_visits": "with too few visits"}
 """Where patients themselves are counted."""
 
@@ -56,3 +126,13 @@ OF_STEPS = {
 def in_words(reason: str, patients: bool = False) -> str:
     """A reason as it is counted ('few_visits'), in words."""
     return (OF_PATIENTS if patients else IN_WORDS).get(reason, reason.replace("_", " "))
+
+
+def cure(reason: str) -> str:
+    """What to do about rows of an extract that were rejected for a reason."""
+    return CURES.get(reason, "see the quarantine")
+
+
+def lost_of(rejected: Mapping[str, int]) -> dict[str, int]:
+    """Rejected rows by reason, without those that nobody misses."""
+    return {reason: number for reason, number in rejected.items() if number and reason not in NOT_LOST}

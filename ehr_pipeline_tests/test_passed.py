@@ -98,6 +98,16 @@ def test_other_withdrawals_ask_the_checks_again(study: Study, extract: Path, tmp
         Pipeline(tiny_settings(extract, **own)).extract_catalog()
 
 
+def test_other_limits_ask_the_checks_again(study: Study, extract: Path) -> None:
+    Pipeline(study).extract_catalog()
+    own = {
+        "study": {"store": study.study.store},
+        "records": {"limits": {"rejected_warning": 0, "rejected_error": 1e-6}},
+    }
+    with pytest.raises(GateFailed, match="rejected_rows"):
+        Pipeline(tiny_settings(extract, **own)).extract_catalog()
+
+
 def test_a_note_that_cannot_be_written_or_is_torn_costs_the_checks_alone(study: Study, checked: list[str]) -> None:
     Pipeline(study).extract_catalog()
     note = shard(study).parents[2] / NOTE

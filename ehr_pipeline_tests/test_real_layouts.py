@@ -119,6 +119,7 @@ def test_cprd_aurum_goes_through_records_and_mapping(shared: Path, tmp_path: Pat
                         "columns": {"patient": "patid", "date": "obsdate", "code": "medcodeid"},
                     }
                 ],
+                "limits": {"rejected_error": 0.5},  # the dates are random, and so often before birth
                 "patients": [
                     {
                         "files": "*patient_*.txt",

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import STAGES, Artifact, Store
-from ehr_pipeline.checks import data, drift, encoder, patients, presence, rows
+from ehr_pipeline.checks import data, drift, encoder, losses, patients, presence, rows
 from ehr_pipeline.checks.model import Check, Outcome
 from ehr_pipeline.settings import Study
 
@@ -52,6 +52,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "Rows of one patient agree, and months and days of birth can be read.",
             data.consistent,
             blocking=False,
+        ),
+        Check(
+            "rejected_rows",
+            "Few of the rows of events and of patients are rejected, against records.limits.",
+            losses.rejected_rows,
+            only_warns=losses.below_the_limit,
         ),
     ),
     "extract_catalog": (_CONSERVED,),
@@ -208,5 +214,6 @@ def evaluate(asset: str, artifact: Artifact, store: Store, study: Study) -> list
     for check in CHECKS[asset]:
         if check.applies(study):
             passed, message, figures = check.test(artifact, store, study)
-            outcomes.append(Outcome(check.name, passed, message, check.blocking, figures))
+            blocking = check.blocking and (passed or not check.only_warns(artifact, study))
+            outcomes.append(Outcome(check.name, passed, message, blocking, figures))
     return outcomes

@@ -30,4 +30,6 @@ class Check:
     description: str
     test: Test
     blocking: bool = True
+    only_warns: Callable[[Artifact, Study], bool] = lambda artifact, study: False
+    """Whether what a blocking check finds in an artifact is a warning alone, since it is little."""
     applies: Callable[[Study], bool] = lambda study: True

@@ -8,6 +8,7 @@ from ehr_pipeline import settings
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
 from ehr_pipeline.cli.summary import print_table, report_of, write_summary
 from ehr_pipeline.errors import SettingsError, printable
+from ehr_pipeline.guard import FEWEST, Guard
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
 
@@ -77,9 +78,10 @@ def _run(options: argparse.Namespace) -> int:
     if problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], problems)
     outcome = run.run(study, options.select)
-    print_table(outcome.rows)
+    guard = Guard(study.reports.suppress_below, study.governance.round_to)
+    print_table(outcome.rows, guard)
     report = report_of(study)
-    write_summary(study, outcome, None if outcome.problems else report)
+    write_summary(study, outcome, None if outcome.problems else report, guard)
     for warning in outcome.warnings:
         tell("warning", warning)
     for problem in outcome.problems:
@@ -106,7 +108,7 @@ def _ci_check(options: argparse.Namespace) -> int:
     from ehr_pipeline.defs import ci
 
     outcome = ci.ci_check()
-    print_table(outcome.rows)
+    print_table(outcome.rows, Guard(FEWEST, 1))  # of invented patients
     for warning in outcome.warnings:
         tell("not counted on so few patients", warning)
     for problem in outcome.problems:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import settings
+from ehr_pipeline.guard import Guard
 
 
 def report_of(study: settings.Study) -> str | None:
@@ -15,22 +16,38 @@ def report_of(study: settings.Study) -> str | None:
     return str(store.current("cluster_reports").file("report.html")) if store.has("cluster_reports") else None
 
 
-def print_table(rows: list[Any]) -> None:
-    """Print what became of each asset (`defs.run.Row`)."""
-    print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{'rows':>12}{'seconds':>10}  version")
+COLUMNS = ("read", "kept", "rejected")
+"""What became of the rows that a stage took in."""
+
+
+def print_table(rows: list[Any], guard: Guard) -> None:
+    """Print what became of each asset (`defs.run.Row`). Counts that are too small to be shown are bounds."""
+    heads = "".join(f"{name:>14}" for name in COLUMNS)
+    print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
-        count = "" if row.rows is None else f"{row.rows:,}"
+        counts = {
+            name: _text(count, guard) for name, count in _shown(row, guard).items() if getattr(row, name) is not None
+        }
+        told = "".join(f"{counts.get(name, ''):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        print(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{count:>12}{seconds:>10}  {row.version}")
+        print(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}")
 
 
-def write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
-    """`summary.json` beside the artifacts: the same table for machines, counts guarded."""
+def _text(count: int | None, guard: Guard) -> str:
+    return f"<{guard.below}" if count is None else f"{count:,}"
+
+
+def _shown(row: Any, guard: Guard) -> dict[str, int | None]:
+    """The counts of an asset as they may be shown; None for what an asset has none of, and for what is too small."""
+    counts = {name: getattr(row, name) for name in COLUMNS}
+    return guard.artifact(row.asset, counts)
+
+
+def write_summary(study: settings.Study, outcome: Any, report: str | None, guard: Guard) -> None:
+    """`summary.json` beside the artifacts: the same table for machines."""
     from ehr_pipeline.disk import write_atomically
-    from ehr_pipeline.guard import Guard
 
-    guard = Guard(study.reports.suppress_below, study.governance.round_to)
-    stages = [vars(row) | {"rows": guard.artifact(row.asset, {"kept": row.rows})["kept"]} for row in outcome.rows]
+    stages = [vars(row) | _shown(row, guard) for row in outcome.rows]
     summary = {
         "study": study.study.name,
         "ok": not outcome.problems,

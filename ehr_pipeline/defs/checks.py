@@ -50,11 +50,17 @@ def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outco
     worst: dict[str, Outcome] = {}
     for partition in [extract] if extract else pipeline.store.partitions(asset):
         for outcome in pipeline.check(asset, partition):
-            if outcome.name not in worst or not outcome.passed:
+            known = worst.get(outcome.name)
+            if known is None or _gravity(outcome) > _gravity(known):
                 worst[outcome.name] = Outcome(
                     outcome.name, outcome.passed, f"{partition}: {outcome.message}", outcome.blocking, outcome.figures
                 )
     return list(worst.values())
+
+
+def _gravity(outcome: Outcome) -> int:
+    """0 where a check passed, 1 for a warning, 2 for what nothing is built on."""
+    return 0 if outcome.passed else 2 if outcome.blocking else 1
 
 
 def _shown(figures: dict[str, float], guard: Guard) -> dict[str, Any]:

@@ -38,7 +38,11 @@ class Row:
     partition: str
     state: str
     """'made', 'unchanged', 'failed' or 'not reached'."""
-    rows: int | None
+    read: int | None
+    """Rows that it took in; None where there are none to count."""
+    kept: int | None
+    rejected: int | None
+    """Rows that it dropped, whatever the reason."""
     seconds: float | None
     version: str
     note: str = ""
@@ -77,7 +81,9 @@ def run(study: Study, select: str | None) -> Outcome:
                 _materialise(definitions, instance, pipeline, assets, extract, outcome)
     reached = {row.asset for row in outcome.rows}
     outcome.rows += [
-        Row(asset, "", "not reached", None, None, "") for asset in ORDER if asset in wanted and asset not in reached
+        Row(asset, "", "not reached", None, None, None, None, "")
+        for asset in ORDER
+        if asset in wanted and asset not in reached
     ]
     return outcome
 
@@ -149,7 +155,7 @@ def _message(error: Any) -> str:
 
 def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row:
     if event is None:
-        return Row(asset, extract or "", "failed", None, None, "")
+        return Row(asset, extract or "", "failed", None, None, None, None, "")
     artifact: Artifact = pipeline.store.current(asset, extract)
     skipped = bool(event.materialization.metadata["skipped"].value)
     seconds = None if skipped else artifact.manifest["seconds"]
@@ -157,7 +163,9 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
         asset,
         extract or "",
         "unchanged" if skipped else "made",
+        artifact.counts.get("rows_in"),
         artifact.counts.get("kept"),
+        sum(dropped.values()) if (dropped := artifact.counts.get("dropped")) is not None else None,
         seconds,
         artifact.data_version,
     )

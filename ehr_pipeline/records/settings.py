@@ -20,6 +20,34 @@ SENTINEL_DATES = ("1900-01-01", "1901-01-01", "1902-02-02", "2037-07-07", "9999-
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """How much of an extract may be lost before a check warns, and before nothing is built on it."""
+
+    rejected_warning: float = option(
+        "Share of rejected rows, of events or of patients, from which on the check `rejected_rows` warns. Empty lines, and rows"
+        " that the study itself leaves out, do not count.",
+        0.01,
+        role="check",
+        ge=0,
+        le=1,
+    )
+    rejected_error: float = option(
+        "Share of rejected rows, of events or of patients, from which on nothing is built on the extract.",
+        0.2,
+        role="check",
+        ge=0,
+        le=1,
+    )
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        if self.rejected_warning > self.rejected_error:
+            yield (
+                f"rejected_warning is {self.rejected_warning}, above rejected_error, which is {self.rejected_error}: exchange them."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordsSettings:
     """The raw extract. Each folder inside `landing` is one extract, and one Dagster partition of `raw_records`."""
 
@@ -67,6 +95,7 @@ class RecordsSettings:
         " extract's folder, when that is a date.",
         "",
     )
+    limits: Limits = option("How much of an extract may be lost.", Limits(), role="check")
     buckets: int = option(
         "Into how many buckets patients are hashed: a power of two. More buckets, less memory. 0: as many as the extract's size"
         " asks for, or as the extracts that were read before have.",

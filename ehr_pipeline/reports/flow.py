@@ -5,6 +5,7 @@ tell of a few patients: then all of them are rounded, and those that are hardly 
 add up to, are told as it is (`Counted.person`). Numbers of events are rounded alike.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -29,6 +30,8 @@ STAGES: tuple[tuple[str, str, str, Kind], ...] = (
     ("patient_embeddings", "", "patients embedded", "patients"),
     ("clusters", "", "patients in clusters", "patients"),
 )
+MOST_NAMED = 5
+"""How many of the largest losses are named in a sentence."""
 Lost = tuple[tuple[str, str], ...]
 Shown = Callable[[int], str]
 
@@ -131,15 +134,18 @@ def events(counted: Counted) -> list[Step]:
     """The flow of events, from the rows of the event files to the data set."""
     counts, show = counted.counts, counted.event
     raw, mapped, vocabulary = counts["raw_records"], counts["mapped_events"], counts["vocabulary"]["events"]
-    dataset = counts["patient_dataset"]
-    left = {reason: number for reason, number in dataset["dropped"].items() if reason != "not_in_vocabulary"}
+    dataset, lost = counts["patient_dataset"], _lost_events(counted)
     delivered_twice = (("in several extracts", show(mapped["collapsed"])),) if mapped.get("collapsed") else ()
     within = (("repeated within a visit", show(dataset["collapsed"])),) if dataset["collapsed"] else ()
     return [
-        Step("rows of events read", show(raw["rows_in"]), counted.lost(raw["dropped"], "events")),
-        Step("usable events", show(raw["kept"]), (*delivered_twice, *counted.lost(mapped["dropped"], "events"))),
-        Step("events mapped to concepts", show(mapped["kept"]), counted.lost(vocabulary["dropped"], "events")),
-        Step("events of the vocabulary", show(vocabulary["kept"]), (*within, *counted.lost(left, "events"))),
+        Step("rows of events read", show(raw["rows_in"]), counted.lost(lost["raw_records"], "events")),
+        Step("usable events", show(raw["kept"]), (*delivered_twice, *counted.lost(lost["mapped_events"], "events"))),
+        Step("events mapped to concepts", show(mapped["kept"]), counted.lost(lost["vocabulary"], "events")),
+        Step(
+            "events of the vocabulary",
+            show(vocabulary["kept"]),
+            (*within, *counted.lost(lost["patient_dataset"], "events")),
+        ),
         Step("events in the data set", show(dataset["kept"])),
     ]
 
@@ -153,26 +159,44 @@ def summary_of_patients(counted: Counted) -> str:
 
 
 def summary(counted: Counted) -> str:
-    """How much of the event rows reaches the data set, and what most of the others were lost for."""
-    counts, disclosure = counted.counts, counted.disclosure
-    dataset, read = counts["patient_dataset"], counts["raw_records"]["rows_in"]
-    lost: dict[str, int] = {}
-    for dropped in (
-        counts["raw_records"]["dropped"],
-        counts["mapped_events"]["dropped"],
-        counts["vocabulary"]["events"]["dropped"],
-        {reason: number for reason, number in dataset["dropped"].items() if reason != "not_in_vocabulary"},
-    ):
-        for reason, number in dropped.items():
-            lost[in_words(reason)] = lost.get(in_words(reason), 0) + number
-    told = (
-        f"Of {counted.event(read)} rows of events, {counted.event(dataset['kept'])}"
-        f" ({disclosure.share(dataset['kept'], read)}) are in the patient data set."
-    )
-    most = max(lost, key=lambda reason: lost[reason], default="")
-    if not most or disclosure.small(lost[most]) or not lost[most]:
+    """How much of the event rows reaches the data set, and the largest losses on the way, whatever step they belong to."""
+    read, kept = counted.counts["raw_records"]["rows_in"], counted.counts["patient_dataset"]["kept"]
+    event, disclosure = counted.event, counted.disclosure
+    share = disclosure.share(kept, read)
+    told = f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
+    largest = [f"{event(number)} ({disclosure.share(number, read)}) {reason}" for reason, number in _largest(counted)]
+    if not largest:
         return told
-    return f"{told} The largest loss: {counted.event(lost[most])} ({disclosure.share(lost[most], read)}), {most}."
+    return f"{told} The largest loss{'es' if len(largest) > 1 else ''}: {'; '.join(largest)}."
+
+
+def _largest(counted: Counted) -> list[tuple[str, int]]:
+    """The reasons, in words, for which most events were lost between the raw table and the data set, each with their number.
+
+    Reasons with few rows are joined within their step, as in the diagram.
+    """
+    lost: Counter[str] = Counter()
+    for dropped in _lost_events(counted).values():
+        words = Counter[str]()
+        for reason, number in dropped.items():
+            words[in_words(reason)] += number
+        lost.update(counted.disclosure.breakdown(words))
+    named = [
+        (reason, number) for reason, number in lost.most_common(MOST_NAMED) if not counted.disclosure.small(number)
+    ]
+    return [(reason, number) for reason, number in named if number]
+
+
+def _lost_events(counted: Counted) -> dict[str, Mapping[str, int]]:
+    """Events that each step lost, by reason. Those that are outside the vocabulary are counted where it drops their concepts."""
+    counts = counted.counts
+    dataset = counts["patient_dataset"]["dropped"]
+    return {
+        "raw_records": counts["raw_records"]["dropped"],
+        "mapped_events": counts["mapped_events"]["dropped"],
+        "vocabulary": counts["vocabulary"]["events"]["dropped"],
+        "patient_dataset": {reason: number for reason, number in dataset.items() if reason != "not_in_vocabulary"},
+    }
 
 
 def reconciled(counted: Counted) -> str:

@@ -31,6 +31,14 @@ def test_of_several_extracts_the_worst_is_told_by_name(bad: str) -> None:
     assert found["balance"].passed
 
 
+def test_a_warning_of_a_later_extract_does_not_hide_an_error() -> None:
+    """A check may block in one extract, and only warn in another."""
+    found = {"a": [outcome("rejected_rows", False)], "b": [outcome("rejected_rows", False, blocking=False)]}
+    (worst,) = checks._outcomes("raw_records", several(found), None)
+    assert worst.blocking
+    assert worst.message == "a: told"
+
+
 def test_of_a_run_of_one_extract_it_is_that_one() -> None:
     pipeline = several({"a": [outcome("schema", False)], "b": [outcome("schema", True)]})
     assert checks._outcomes("raw_records", pipeline, "b")[0].passed

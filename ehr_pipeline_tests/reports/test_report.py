@@ -73,7 +73,7 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
     assert "8 clusters were asked for. Among 2 to " in words
     assert "From half a record it is recognised for" in words
     assert re.search(
-        r"Of [\d,]+ rows of events, [\d,]+ \([\d.]+ %\) are in the patient data set. The largest loss", words
+        r"Of [\d,]+ rows of events, [\d,]+ \([\d.]+ %\) are in the patient data set. The largest losses", words
     )
     assert re.search(r"Visits that a patient has at least\s+3\b", words)
     assert "placeholder date" in words
@@ -84,7 +84,7 @@ def test_the_page_tells_the_whole_story(text: Text) -> None:
         "Who is in each cluster",
         "How sure are we",
         "artefact",
-        "How many patients were lost",
+        "How many patients and events were lost",
         "With which settings",
     ):
         assert question in words

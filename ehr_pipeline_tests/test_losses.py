@@ -1,0 +1,109 @@
+"""The check `rejected_rows`: a warning for few rejected rows, an error for many, and nothing is built on the extract then."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline import checks, settings
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.checks import losses
+from ehr_pipeline.defs.checks import _gravity
+from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reasons import CURES, IN_WORDS, NOT_LOST
+from ehr_pipeline.settings import Study
+from ehr_pipeline.shipped import shipped
+from ehr_pipeline_tests.conftest import tiny_settings
+
+NOTHING = {"rows_in": 0, "kept": 0, "dropped": {}}
+
+
+@pytest.fixture(scope="module")
+def study() -> Study:
+    return settings.load(shipped("demo/settings.toml"))
+
+
+def artifact(events: dict[str, int], patients: dict[str, int], rows: int = 1000) -> Artifact:
+    counts: dict[str, Any] = {"rows_in": rows, "kept": rows - sum(events.values()), "dropped": events}
+    people = {"rows_in": rows, "kept": rows - sum(patients.values()), "dropped": patients}
+    return Artifact(Path(), {"counts": counts | {"patients": people, "linked": NOTHING}})
+
+
+def outcome(found: Artifact, study: Study) -> checks.Outcome:
+    (check,) = (check for check in checks.CHECKS["raw_records"] if check.name == "rejected_rows")
+    passed, message, figures = check.test(found, None, study)  # type: ignore[arg-type]
+    return checks.Outcome(check.name, passed, message, not check.only_warns(found, study), figures)
+
+
+@pytest.mark.parametrize(
+    ("events", "patients", "gravity"),
+    [
+        ({}, {}, 0),
+        ({"missing_date": 9}, {"missing_birth": 9}, 0),
+        ({"missing_date": 6, "future_date": 4}, {}, 1),
+        ({}, {"missing_birth": 10}, 1),
+        ({"unparsable_date": 199}, {}, 1),
+        ({"unparsable_date": 100, "missing_code": 100}, {}, 2),
+        ({}, {"unparsable_birth": 200}, 2),
+        (dict.fromkeys(NOT_LOST, 150), {}, 0),
+    ],
+)
+def test_few_rejected_rows_warn_and_many_stop(
+    study: Study, events: dict[str, int], patients: dict[str, int], gravity: int
+) -> None:
+    assert _gravity(outcome(artifact(events, patients), study)) == gravity
+
+
+def test_lines_without_a_row_do_not_hide_the_share_of_the_others(study: Study) -> None:
+    """Of 1,000 lines 900 are empty: 20 rejected rows are a fifth of the 100 that are left."""
+    found = outcome(artifact({"empty_line": 900, "unparsable_date": 20}, {}), study)
+    assert _gravity(found) == 2
+    assert "20 of 100 rows (20.0%)" in found.message
+
+
+def test_the_largest_reason_is_named_with_its_cure(study: Study) -> None:
+    found = outcome(artifact({"unparsable_date": 80, "missing_code": 30}, {}), study)
+    assert found.message.startswith(
+        "events: 110 of 1,000 rows (11.0%) are rejected, above all rows with an unreadable date (set `date_formats`"
+    )
+    assert found.figures["rejected_events"] == 0.11
+
+
+def test_few_rows_are_not_counted_in_the_message(study: Study) -> None:
+    found = outcome(artifact({"unparsable_date": 3}, {"missing_birth": 4}, rows=12), study)
+    assert found.message.count("fewer than 10 rows are rejected") == 2
+    assert found.figures == {"rejected_linked": 0.0}, "shares tell how many"
+
+
+def test_limits_are_settings(study: Study) -> None:
+    found = artifact({"missing_date": 50}, {})
+    strict = settings.with_overrides(study, {"records": {"limits": {"rejected_error": 0.05}}})
+    lax = settings.with_overrides(study, {"records": {"limits": {"rejected_warning": 0.06}}})
+    assert not losses.below_the_limit(found, strict)
+    assert losses.rejected_rows(found, None, lax)[0]  # type: ignore[arg-type]
+    with pytest.raises(SettingsError, match=r"rejected_warning is 0\.5, above rejected_error"):
+        settings.with_overrides(study, {"records": {"limits": {"rejected_warning": 0.5}}})
+
+
+def test_every_cure_belongs_to_a_reason_with_words() -> None:
+    assert set(CURES) <= set(IN_WORDS)
+    assert set(NOT_LOST) <= set(CURES)
+
+
+def test_an_extract_that_is_mostly_rejected_stops_the_chain(
+    landing: Callable[..., Path], extract: Path, tmp_path: Path
+) -> None:
+    """Three quarters of the dates are day numbers of a spreadsheet."""
+    rows = "".join(f"1\t{40_000 + number}\t9014002\n" for number in range(30)) + "1\t05/03/2001\t9014002\n" * 10
+    folder = landing("id\tdate\tcode\n" + rows)
+    own = {
+        "landing": str(folder.parent),
+        "events": [{"files": "events*", "columns": {"patient": "id", "date": "date", "code": "code"}}],
+        "patients": [{"files": "patients*", "columns": {"patient": "id", "birth_year": "year"}}],
+    }
+    pipeline = Pipeline(tiny_settings(extract, study={"store": str(tmp_path / "store")}, records=own))
+    pipeline.raw_records(folder.name)
+    with pytest.raises(UserError, match="rejected_rows"):
+        pipeline.extract_catalog()
