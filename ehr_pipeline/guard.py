@@ -12,6 +12,7 @@ THINGS = frozenset(
         "clusters",
         "codes",
         "concepts",
+        "concepts_of_few",
         "concepts_shown",
         "concepts_tested",
         "dimensions",
@@ -44,6 +45,10 @@ class Guard:
 
     def __init__(self, below: int, to: int):
         self.below, self.to = below, to
+
+    def named(self, patients: int) -> bool:
+        """Whether a name that comes from the data may be shown, by how many patients bear it (see `Disclosure.named`)."""
+        return patients >= self.below
 
     def count(self, value: int) -> int | None:
         """A count that may be shown, or None."""

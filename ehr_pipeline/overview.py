@@ -1,4 +1,4 @@
-"""Pictures of the data stages: code coverage, vocabulary, follow-up. No mark stands for fewer patients than may be told of."""
+"""Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark stands for fewer patients than may be told of."""
 
 import csv
 import json
@@ -13,6 +13,13 @@ from ehr_pipeline.artifacts import Artifact
 
 FOLLOW_UP = "notes/follow_up.json"
 """In a patient data set: how many patients there are by whole years from their first visit to their last."""
+
+CONCEPTS = "notes/concepts_3d.json"
+"""In concept embeddings: where the concepts of interest lie. A note, since no later stage reads where UMAP puts them."""
+LABELLED = 40
+LETTERS = 28
+IN_FRONT = 1000
+"""Of every mark, which in three dimensions are ordered by their depth."""
 
 
 def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: int) -> None:
@@ -88,6 +95,42 @@ def follow_up(path: Path, patients: list[int], below: int) -> None:
             )
 
 
+def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw concepts in three dimensions by semantic type; the most frequent ones that have room carry their names.
+
+    Each of the `rows` has name, type, appearances (patient, day) and point (3,).
+    """
+    from matplotlib import patheffects
+    from mpl_toolkits.mplot3d import proj3d
+
+    points = np.array([row["point"] for row in rows])
+    types = [row["type"] for row in rows]
+    with drawing.figure(path, width=9, height=7) as figure:
+        axes = figure.add_subplot(projection="3d")
+        for colour, name in zip(drawing.colours(len(set(types))), sorted(set(types)), strict=True):
+            here = [index for index, own in enumerate(types) if own == name]
+            axes.scatter(*points[here].T, s=18, color=colour, label=name, depthshade=False)
+        axes.set_xticklabels([])
+        axes.set_yticklabels([])
+        axes.set_zticklabels([])
+        legend = axes.legend(fontsize=7, loc="upper left")
+        axes.set_title(f"{len(rows)} concepts of interest (UMAP of their input vectors)")
+
+        figure.draw_without_rendering()  # from here on the layout is known, and with it the room that a name takes
+        plane = np.stack(proj3d.proj_transform(*points.T, axes.get_proj())[:2], axis=1)
+        halo = [patheffects.withStroke(linewidth=2, foreground="white")]
+        beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7, "path_effects": halo}
+        taken = [legend.get_window_extent()]
+        for index in np.argsort([-row["appearances"] for row in rows], kind="stable").tolist():
+            name = axes.annotate(rows[index]["name"][:LETTERS], plane[index], zorder=IN_FRONT, **beside)
+            name.set_in_layout(False)
+            room = name.get_window_extent()
+            if len(taken) > LABELLED or room.count_overlaps(taken):
+                name.remove()
+            else:
+                taken.append(room)
+
+
 def draw(artifact: Artifact, below: int, path: Path) -> str:
     """Draw the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none."""
     drawer = _DRAWERS.get(artifact.manifest["asset"])
@@ -119,8 +162,19 @@ def _follow_up(artifact: Artifact, below: int, path: Path) -> str:
     return "follow-up"
 
 
+def _concepts(artifact: Artifact, below: int, path: Path) -> str:
+    if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
+        return ""
+    found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))
+    told = [row for row in found if row["patients"] >= below]
+    if told:
+        concepts(path, told)
+    return "concepts of interest" if told else ""
+
+
 _DRAWERS: dict[str, Callable[[Artifact, int, Path], str]] = {
     "mapped_events": _coverage,
     "vocabulary": _vocabulary,
     "patient_dataset": _follow_up,
+    "concept_embeddings": _concepts,
 }

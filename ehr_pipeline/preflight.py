@@ -203,6 +203,11 @@ def _consistency(study: Study, found: Preflight) -> None:
                 f"{setting} names {', '.join(missing)}, but the patient files carry no such attribute"
                 f" (records.patients.attributes and patients.derived have: {', '.join(study.attributes) or 'none'})."
             )
+    if study.vocabulary.min_patients < study.reports.suppress_below:
+        found.facts.append(
+            f"vocabulary.min_patients is {study.vocabulary.min_patients}: the model will name concepts of fewer than"
+            f" {study.reports.suppress_below} patients, if there are any, and then cannot be handed on (`export model`)"
+        )
     truth = Path(study.clusters.truth) / "patients.csv"
     if study.clusters.truth and not truth.is_file():
         found.problems.append(

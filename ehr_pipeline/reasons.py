@@ -48,6 +48,7 @@ IN_WORDS = {
     "unmapped_bad_check_digit": "mistyped codes (check digit)",
     "administrative": "of administrative concepts",
     "rare": "of concepts that are too rare",
+    "few_patients": "of concepts that too few patients have",
     "semantic_type": "of semantic types that are left out",
     "semantic_group": "of semantic groups that are left out",
     "few_visits": "of patients with too few visits",

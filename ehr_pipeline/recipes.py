@@ -13,12 +13,13 @@ from ehr_pipeline.settings import Study
 VERSIONS = dict.fromkeys(STAGES, "1") | {
     "raw_records": "4",
     "extract_catalog": "2",
-    "mapped_events": "5",
+    "mapped_events": "6",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
+    "concept_embeddings": "2",
     "patient_embeddings": "6",
     "clusters": "4",
-    "cluster_reports": "5",
+    "cluster_reports": "6",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")

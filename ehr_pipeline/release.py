@@ -1,15 +1,15 @@
 """`ehr-pipeline release`: what may leave the place where the data lie, and nothing else, in a folder with a manifest.
 
 It holds the report as it is (small counts are suppressed in it already), and three tables made for this purpose: which codes were
-mapped to which concepts, the vocabulary, and the counts of all stages. Rows with a small count are left out, other counts rounded.
-Nothing at patient level, no vector and no weight is written.
+mapped to which concepts, the vocabulary, and the counts of all stages. A row leaves only while enough patients bear its code or
+concept, and where a terminology knows it; counts are rounded. Nothing at patient level, no vector and no weight is written.
 """
 
 import csv
 import datetime
 import json
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,8 @@ RELEASES = "releases.jsonl"
 _log = logging.getLogger(__name__)
 MAPPING = ("snomed", "concept", "name", "step", "events")
 VOCABULARY = ("concept", "name", "semantic_types", "events", "patients")
+COUNTED = ("events", "patients")
+Row = dict[str, str]
 
 
 def release(pipeline: Pipeline, out: Path) -> list[Path]:
@@ -36,12 +38,13 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     report, mapped, vocabulary = (
         pipeline.require(asset) for asset in ("cluster_reports", "mapped_events", "vocabulary")
     )
+    _refuse_uncounted(mapped)
     guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
     out.mkdir(parents=True)
     for name in RELEASED_FILES["cluster_reports"]:
         (out / name).write_bytes(report.file(name).read_bytes())
-    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, ("events",), guard)
-    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, ("events", "patients"), guard)
+    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, guard)
+    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, guard)
     counts = {
         asset: guard.artifact(asset, pipeline.store.current(asset).counts)
         for asset in STAGES
@@ -52,6 +55,16 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     _manifest(pipeline, out, files)
     _remember(pipeline.store.root, report)
     return [*files, out / MANIFEST]
+
+
+def _refuse_uncounted(mapped: Artifact) -> None:
+    """Raise UserError where nobody knows how many patients have a code."""
+    with mapped.file("mapping.csv").open(encoding="utf-8", newline="") as stream:
+        if "patients" not in next(csv.reader(stream)):
+            raise UserError(
+                "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
+                " again, with all that follows (ehr-pipeline run), then release."
+            )
 
 
 def _remember(store: Path, report: Artifact) -> None:
@@ -70,23 +83,33 @@ def _remember(store: Path, report: Artifact) -> None:
         stream.write(json.dumps({"released_at": today, "report": report.data_version}) + "\n")
 
 
-def _table(out: Path, source: Path, columns: Iterable[str], counted: tuple[str, ...], guard: Guard) -> None:
-    """Some columns of a table, without the rows that have a small count."""
-    names = list(columns)
+def _code_is_known(row: Row) -> bool:
+    """Whether a terminology knows the code of a row of `mapping.csv`: what was only typed in may be anything, an id as well.
+
+    A code that was kept as its own concept is known by the name that a terminology gives it.
+    """
+    return bool(row["concept"]) and row["kind"] != "bad_check_digit" and (row["step"] != "kept" or bool(row["name"]))
+
+
+def _concept_is_known(row: Row) -> bool:
+    """Whether a terminology knows the concept of a row of `vocabulary.csv`; one that none names stands there by its code."""
+    return row["name"] != row["concept"]
+
+
+def _table(out: Path, source: Path, columns: tuple[str, ...], known: Callable[[Row], bool], guard: Guard) -> None:
+    """Some columns of a table: the rows that are known, and of which enough patients, and events, tell."""
     with source.open(encoding="utf-8", newline="") as read, out.open("w", encoding="utf-8", newline="") as written:
-        writer = csv.DictWriter(written, names, lineterminator="\n")
+        writer = csv.DictWriter(written, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_guarded(csv.DictReader(read), names, counted, guard))
+        writer.writerows(_guarded(filter(known, csv.DictReader(read)), columns, guard))
 
 
-def _guarded(
-    rows: Iterable[dict[str, str]], names: list[str], counted: tuple[str, ...], guard: Guard
-) -> Iterator[dict[str, Any]]:
+def _guarded(rows: Iterable[Row], columns: tuple[str, ...], guard: Guard) -> Iterator[dict[str, Any]]:
     for row in rows:
-        shown: dict[str, Any] = {name: cells.text(row[name]) for name in names}
-        shown |= {name: guard.count(int(row[name])) for name in counted}
-        if None not in shown.values():
-            yield shown
+        counted = {name: int(row[name]) for name in COUNTED}
+        if all(guard.named(count) for count in counted.values()):
+            shown = {name: cells.text(row[name]) for name in columns}
+            yield shown | {name: guard.count(counted[name]) for name in columns if name in counted}
 
 
 def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:

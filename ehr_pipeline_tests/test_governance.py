@@ -8,14 +8,18 @@ import shutil
 import stat
 from pathlib import Path
 
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ehr_pipeline import cli, governance, guard, preflight, release
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.artifacts import STAGES, Artifact
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.governance import GovernanceSettings
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.terminology import snomed
 from ehr_pipeline_tests.conftest import tiny_settings
 
 TERMS = {"licence": "CPRD 22_000", "protocol": "21_001", "expires": "2999-12-31"}
@@ -127,11 +131,13 @@ def test_released_counts_are_neither_small_nor_exact(released: Path, tiny: Pipel
         assert rows
         for column in columns:
             numbers = [int(row[column]) for row in rows]
-            assert all(number == 0 or number >= smallest for number in numbers)
+            assert all(number >= smallest for number in numbers), "a name that nobody bears any more is not told either"
             assert all(number % to == 0 for number in numbers)
     with tiny.store.current("mapped_events").file("mapping.csv").open(newline="") as stream:
-        rare = {row["snomed"] for row in csv.DictReader(stream) if 0 < int(row["events"]) < smallest}
+        rows = list(csv.DictReader(stream))
+    rare = {row["snomed"] for row in rows if int(row["patients"]) < smallest}
     assert rare, "there are rare codes to leave out"
+    assert any(int(row["events"]) >= smallest for row in rows if row["snomed"] in rare), "some by their patients alone"
     with (released / "mapping.csv").open(newline="") as stream:
         assert not rare & {row["snomed"] for row in csv.DictReader(stream)}
 
@@ -144,6 +150,53 @@ def test_released_counts_are_neither_small_nor_exact(released: Path, tiny: Pipel
     counts = whole({asset: part.get("events") if asset in guard.OF_CONCEPTS else part for asset, part in told.items()})
     assert counts
     assert all(number % to == 0 for number in counts)
+
+
+MAPPED = {"code": "9014002", "kind": "concept", "concept": "C1", "step": "current", "name": "Psoriasis"}
+
+
+@pytest.mark.parametrize(
+    ("change", "known"),
+    [
+        ({}, True),
+        ({"step": "kept", "concept": "SCT:19991000000100", "name": ""}, False),
+        ({"step": "kept", "concept": "SCT:19991000000100", "name": "Local psoriasis"}, True),
+        ({"step": "", "concept": "", "name": ""}, False),
+        ({"kind": "bad_check_digit"}, False),
+        ({"kind": "bad_check_digit", "step": "override"}, False),
+        ({"kind": "other", "step": "override", "name": ""}, True),
+    ],
+)
+def test_a_code_that_no_terminology_knows_never_leaves(change: dict[str, str], known: bool) -> None:
+    assert release._code_is_known(MAPPED | change) == known
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=30), st.sampled_from([1, 5, 10]))
+def test_a_row_leaves_only_while_enough_patients_bear_it(rows: list[tuple[int, int]], below: int) -> None:
+    """Whatever else is in the table: its events may be many, and one patient's."""
+    table = [
+        {"name": f"n{n}", "events": str(patients + more), "patients": str(patients)}
+        for n, (patients, more) in enumerate(rows)
+    ]
+    left = list(release._guarded(table, ("name", "events"), guard.Guard(below, 10)))
+    assert [row["name"] for row in left] == [row["name"] for row in table if int(row["patients"]) >= below]
+    assert all(set(row) == {"name", "events"} and row["events"] % 10 == 0 for row in left)
+
+
+def test_codes_in_the_release_are_known(released: Path, tiny: Pipeline) -> None:
+    with (released / "mapping.csv").open(newline="") as stream:
+        left = list(csv.DictReader(stream))
+    with (released / "vocabulary.csv").open(newline="") as stream:
+        assert all(row["name"] != row["concept"] for row in csv.DictReader(stream))
+    kinds = snomed.classify(pl.Series("code", [row["snomed"] for row in left]))
+    assert "bad_check_digit" not in set(kinds["kind"])
+    assert all(row["concept"] for row in left)
+
+
+def test_a_mapping_without_patients_is_not_released(tmp_path: Path) -> None:
+    (tmp_path / "mapping.csv").write_text("code,events\n1,30\n")
+    with pytest.raises(UserError, match="earlier version of this package, which counted no patients by code"):
+        release._refuse_uncounted(Artifact(tmp_path, {}))
 
 
 def test_what_is_written_is_closed_to_others(umask: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -94,6 +94,13 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             rows.rows_taken_up("mapped_events", "events"),
         ),
         Check("vocabulary_size", "Enough concepts to train on, against vocabulary.min_size.", data.size),
+        Check(
+            "concepts_of_many_patients",
+            "Each concept is of reports.suppress_below patients or more, so that a model with this vocabulary may be handed on.",
+            data.named_of_many,
+            blocking=False,
+            applies=lambda study: study.vocabulary.min_patients > 0,
+        ),
     ),
     "patient_dataset": (
         _CONSERVED,

@@ -7,6 +7,7 @@ from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.guard import told
 from ehr_pipeline.settings import Study
+from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -64,6 +65,20 @@ def size(artifact: Artifact, store: Store, study: Study) -> Found:
     """Enough concepts to train on."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": float(size)}
+
+
+def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every concept is one of enough patients: a model names all of them to whoever gets it."""
+    below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
+    few = len(concepts.concepts) - len(concepts.of_patients(below))
+    message = f"{few:,} concepts are of fewer than {below} patients"
+    if few:
+        message += (
+            ". A model that is trained with this vocabulary cannot be handed on, since it names them. If it is to be, set"
+            f" vocabulary.min_patients = {max(below, study.vocabulary.min_patients + 1)} before it is trained: another value than"
+            " before begins a new vocabulary."
+        )
+    return not few, message, {"concepts_of_few": float(few)}
 
 
 def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:

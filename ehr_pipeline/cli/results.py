@@ -8,12 +8,13 @@ from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, t
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    export = commands.add_parser("export", help="write events and split, or the results, in another format")
+    export = commands.add_parser("export", help="write events and split, the results, or the model, for use elsewhere")
     export.add_argument(
         "format",
-        choices=["meds", "results"],
+        choices=["meds", "results", "model"],
         help="'meds': events and split in the Medical Event Data Standard 0.4;"
-        " 'results': clusters, map, vectors and marking concepts as Parquet and CSV",
+        " 'results': clusters, map, vectors and marking concepts as Parquet and CSV;"
+        " 'model': the trained encoder, refused where its vocabulary names concepts of few patients",
     )
     export.add_argument("--out", type=Path, required=True, help="new folder to write to")
     export.add_argument(
@@ -51,7 +52,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ehr_pipeline.export import meds, results
+    from ehr_pipeline import checks
+    from ehr_pipeline.export import meds, model, results
     from ehr_pipeline.pipeline import Pipeline
 
     study = study_of(options)
@@ -59,6 +61,16 @@ def _export(options: argparse.Namespace) -> int:
     if options.format == "results":
         counts = results.export(results.Found.of(pipeline.require), options.out, study.study.seed)
         print(f"wrote {counts['kept']:,} patients to {options.out}")
+        return 0
+    if options.format == "model":
+        checkpoint, vocabulary = pipeline.require("encoder_checkpoint"), pipeline.require("vocabulary")
+        concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out)
+        print(f"wrote a model of {concepts:,} concepts to {options.out}")
+        if not checks.passes("patients_present", "encoder_checkpoint", checkpoint, pipeline.store, study):
+            tell(
+                "warning",
+                "The model has learnt from patients who have left since. Train it again before you hand it on.",
+            )
         return 0
     events, dataset, split = (pipeline.require(asset) for asset in ("mapped_events", "patient_dataset", "data_split"))
     counts = meds.export(events, dataset, split, study.study.name, options.out, options.crosswalk)

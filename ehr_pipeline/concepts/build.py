@@ -2,7 +2,7 @@
 
 The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among each
 other and in the whole vocabulary), `ontology.json` (neighbours in the groups of a disease ontology, where one is set), `projector/`
-(for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.png`.
+(for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, from which a picture is drawn (`overview.concepts`).
 """
 
 import csv
@@ -70,14 +70,15 @@ def build(
     grouped = _grouped(vocabulary, vectors, concept_of_code, settings, seed)
     if grouped is not None:
         (out / "ontology.json").write_text(json.dumps(grouped, indent=1) + "\n", encoding="utf-8")
-    picture.draw(out / "notes" / "concepts_3d.png", vocabulary, vectors, known, seed)
+    picture.write(out, vocabulary, vectors, known, seed)
     return {
         "rows_in": len(listed),
         "kept": len(known),
         "dropped": {"not_in_vocabulary": len(listed) - len(known)},
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
-        **({"ontology": grouped} if grouped is not None else {}),
+        # Names of groups come from the data: they stand in the file alone, with the patients that decide who may see them.
+        **({"ontology": {k: v for k, v in grouped.items() if k != "by_group"}} if grouped is not None else {}),
     }
 
 
@@ -99,4 +100,4 @@ def _grouped(
         for code, concept in concept_of_code.items()
         if code in groups and concept in vocabulary.token_of
     }
-    return ontology.agreement(vectors, vocabulary.token_of, groups, names | known.names, settings.neighbours, seed)
+    return ontology.agreement(vectors, vocabulary, groups, names | known.names, settings.neighbours, seed)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.terminology import obo, rf2
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 RESAMPLES = 1000
 FEWEST = 20
@@ -81,7 +82,7 @@ def is_obo(path: str) -> bool:
 
 def agreement(
     vectors: NDArray[np.float32],
-    token_of: Mapping[str, int],
+    vocabulary: Vocabulary,
     groups: Mapping[str, set[str]],
     names: Mapping[str, str],
     neighbours: int,
@@ -89,10 +90,11 @@ def agreement(
 ) -> dict[str, Any]:
     """Of each grouped concept's nearest grouped others by cosine, the share in a group of its own; with chance and intervals.
 
-    `vectors` (V, D) are by token id. Intervals of 95 % are of the mean over concepts (bootstrap, Efron 1979).
+    `vectors` (V, D) are by token id. Intervals of 95 % are of the mean over concepts (bootstrap, Efron 1979). `patients` of a group
+    are those who have the concept of it that most have: at least so many have one of its concepts.
     """
     members = {
-        group: np.array(sorted(token_of[concept] for concept in own if concept in token_of), np.int64)
+        group: np.array(sorted(vocabulary.token_of[name] for name in own if name in vocabulary.token_of), np.int64)
         for group, own in groups.items()
     }
     members = {group: tokens for group, tokens in members.items() if len(tokens)}
@@ -117,6 +119,7 @@ def agreement(
         {
             "group": names.get(group, group),
             "concepts": int(own.sum()),
+            "patients": max(vocabulary.concepts[token - FIRST_CONCEPT].patients for token in tokens[own].tolist()),
             "share": _within(belongs, place, own, number),
             "chance": round(float((own.sum() - 1) / (len(tokens) - 1)), 4),
         }

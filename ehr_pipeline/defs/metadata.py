@@ -20,7 +20,6 @@ NO_TABLES = ("extract_catalog", "encoder_checkpoint", "cluster_reports")
 """Assets whose `kept` counts what went into them, and no rows of their own."""
 PICTURES = {
     "encoder_checkpoint": {"learning curves": "notes/curves.png"},
-    "concept_embeddings": {"concepts of interest": "notes/concepts_3d.png"},
     "cluster_reports": {
         "map of clusters": "notes/map_cluster.png",
         "first cluster": "notes/cloud_*.png",

@@ -11,6 +11,7 @@ from ehr_pipeline import __version__
 from ehr_pipeline.encoder.evaluate import Tally
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.fields import identity
+from ehr_pipeline.guard import FEWEST as FEWEST_PATIENTS
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -94,7 +95,7 @@ Hidden states, to make patient vectors of: `AutoModel.from_pretrained(".", add_p
 | validation | {metrics["validation_patients"]:,} | {metrics["validation_tokens"]:,} |
 
 {_began(metrics)}Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another
-vocabulary. Ages outside the position table, moved to its ends: {metrics["clipped_ages"]:,}.
+vocabulary. {_names(vocabulary)} Ages outside the position table, moved to its ends: {metrics["clipped_ages"]:,}.
 Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
@@ -121,6 +122,17 @@ By semantic type, where at least {FEWEST} tokens were hidden (a concept counts i
 
 {_settings(settings)}
 """
+
+
+def _names(vocabulary: Vocabulary) -> str:
+    """Whether the names of the concepts tell of few patients."""
+    few = len(vocabulary.concepts) - len(vocabulary.of_patients(FEWEST_PATIENTS))
+    if not few:
+        return f"Each was recorded of at least {FEWEST_PATIENTS} patients when the training began."
+    return (
+        f"**{few:,} of them were recorded of fewer than {FEWEST_PATIENTS} patients, and their names tell of them: do not hand this"
+        " folder on.** A model that may be handed on is trained with `vocabulary.min_patients`."
+    )
 
 
 def _scores(name: str, scores: dict[str, float]) -> str:

@@ -1,7 +1,8 @@
 """`mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
 
-The artifact holds, per bucket, `events/` in Arrow, `concepts/` and `codes/` (how often each occurs); and `mapping.csv` (every code
-with its concept and step), `unmapped.csv` (what is lost, most frequent first) and `coverage.json`.
+The artifact holds, per bucket, `events/` in Arrow, `concepts/` and `codes/` (how often each occurs, in how many patients); and
+`mapping.csv` (every code with its concept, step, events and patients), `unmapped.csv` (what is lost, most frequent first) and
+`coverage.json`.
 
 Where several extracts hold the same event (patient, date, code), it counts as often as in the extract that has it most often: an
 extract that was delivered twice, or that overlaps with another, adds nothing.
@@ -45,7 +46,7 @@ class BucketJob:
 
     @property
     def counted(self) -> Path:
-        """Scratch: places in the mapping of the codes that occur, and how many events they have (2, n)."""
+        """Scratch: places in the mapping of the codes that occur, and how many events and patients they have (3, n)."""
         return self.out / f".counted_{self.name}.npy"
 
 
@@ -82,7 +83,8 @@ def build(
         for name, group in zip(names, shards, strict=True)
     ]
     finished = spread(map_bucket, jobs, settings.workers, "mapping events")
-    mapping = mapping.with_columns(events=_events_of_code(jobs, mapping.height))
+    events, patients = _summed(jobs, mapping.height)
+    mapping = mapping.with_columns(events=pl.Series(events), patients=pl.Series(patients))
     lookup.unlink()
     remember(out, finished)
     report = coverage.report(mapping)
@@ -111,19 +113,20 @@ def build(
     }
 
 
-def _events_of_code(jobs: list[BucketJob], size: int) -> pl.Series:
-    """How many events each code (size,) of the mapping has in all buckets."""
-    events = np.zeros(size, np.int64)
+def _summed(jobs: list[BucketJob], size: int) -> NDArray[np.int64]:
+    """How many events and how many patients (2, size) each code of the mapping has in all buckets."""
+    total = np.zeros((2, size), np.int64)
     for job in jobs:
-        place, count = np.load(job.counted)
-        events[place] += count
+        counted = np.load(job.counted)
+        total[:, counted[0]] += counted[1:]
         job.counted.unlink()
-    return pl.Series(events)
+    return total
 
 
 def read_mapping(artifact: Artifact) -> pl.DataFrame:
     """The mapping table of a `mapped_events` artifact; codes are strings."""
-    return pl.read_csv(artifact.file("mapping.csv"), infer_schema=False).with_columns(pl.col("events").cast(pl.Int64))
+    table = pl.read_csv(artifact.file("mapping.csv"), infer_schema=False)
+    return table.with_columns(pl.col("^(events|patients)$").cast(pl.Int64))  # without patients: an earlier version's
 
 
 @dataclass(frozen=True)
@@ -152,7 +155,7 @@ def _load_mapping(path: Path) -> _Lookup:
 
 
 def map_bucket(job: BucketJob) -> Done:
-    """Write the mapped events of one bucket and how many events of each code it has."""
+    """Write the mapped events of one bucket and how many events and patients of each code it has."""
     lookup = _load_mapping(job.mapping)
     parts = [rows.from_table(schemas.read(path), "code") for path in job.shards]
     places = [lookup.places.of(own_codes) for *_, own_codes in parts]
@@ -163,18 +166,19 @@ def map_bucket(job: BucketJob) -> Done:
     if recalled := job.memory.recall(job.name, key, job.out):
         again = schemas.read(job.out / "codes" / job.name)
         place = lookup.places.of(again.column("code").combine_chunks())
-        np.save(job.counted, np.stack([place, again.column("events").to_numpy()]))
+        np.save(job.counted, np.stack([place, *(again.column(name).to_numpy() for name in ("events", "patients"))]))
         return Done(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code, place_of_code = _together(parts, places)
     keys = rows.translated(patient, day, code, lookup.concept_of_code[place_of_code])
     keys.sort()
     schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
-    counted = np.bincount(code, minlength=len(place_of_code))
-    present = np.flatnonzero(counted)
-    place, count = place_of_code[present], counted[present]
-    np.save(job.counted, np.stack([place, count]))
-    schemas.write(job.out / "codes" / job.name, pa.table({"code": lookup.codes.take(pa.array(place)), "events": count}))
+    counted = counts.of_codes(patient, code, len(place_of_code))
+    present = np.flatnonzero(counted[0])
+    place, (events, patients) = place_of_code[present], counted[:, present]
+    np.save(job.counted, np.stack([place, events, patients]))
+    codes_table = pa.table({"code": lookup.codes.take(pa.array(place)), "events": events, "patients": patients})
+    schemas.write(job.out / "codes" / job.name, codes_table)
     return Done(job.name, key, files, {"repeated": sum(len(part[0]) for part in parts) - len(code)}, recalled=False)
 
 

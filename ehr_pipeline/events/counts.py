@@ -1,4 +1,4 @@
-"""How often each concept occurs in a bucket: in events, in visits (patient and day), and in patients; and in all buckets."""
+"""How often each concept or code occurs in a bucket: in events, in visits (patient and day), in patients; and in all buckets."""
 
 from pathlib import Path
 
@@ -23,6 +23,29 @@ def of_concepts(keys: rows.Keys, concepts: pa.Array) -> pa.Table:
     occur = np.flatnonzero(counts[0])
     columns = dict(zip(("events", "appearances", "patients"), counts[:, occur], strict=True))
     return pa.table({"concept": concepts.take(pa.array(occur)), **columns})
+
+
+def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> NDArray[np.int64]:
+    """Events and patients (2, size) by code, of events (n,) in order of their patients; codes are below `size`.
+
+    A patient lies in one bucket, so that the patients of all buckets add up.
+    """
+    counts = np.zeros((2, size), np.int64)
+    _count_codes(patient, code, counts, np.full(size, -1, np.int32))
+    return counts
+
+
+@compiled
+def _count_codes(
+    patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64], last: NDArray[np.int32]
+) -> None:
+    """Add up events and patients (2, codes); `last` is the last patient who had a code."""
+    for place in range(len(patient)):
+        own = code[place]
+        counts[0, own] += 1
+        if last[own] != patient[place]:
+            counts[1, own] += 1
+            last[own] = patient[place]
 
 
 @compiled

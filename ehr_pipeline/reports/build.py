@@ -73,7 +73,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
     counted = _counted(inputs, sizes.tolist(), disclosure)
     drawn = out / "notes"
-    own_diseases = lists.own(inputs, vocabulary)
+    own_diseases = lists.own(inputs, vocabulary, disclosure)
     described = _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn)
     content = {
         "title": settings.title,

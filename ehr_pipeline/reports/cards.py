@@ -56,14 +56,17 @@ def concept_tables(
 ) -> list[list[ConceptRow]]:
     """The marking concepts of every cluster, most important first.
 
-    Where a count is small, the figures that betray it are rounded or left out (`suppression.hidden`); a concept that marks a
-    cluster through a few of its patients is left out altogether, since its very name would tell of them.
+    Where a count is small, the figures that betray it are rounded or left out (`suppression.hidden`); a concept that few patients
+    have, or that marks a cluster through a few of its patients, is left out altogether, since its very name would tell of them.
     """
     tops = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
-    listed = np.zeros_like(found.over)
+    listed, everywhere = np.zeros_like(found.over), found.patients.sum(0)
     for cluster, tokens in enumerate(tops):
         named = [
-            t for t in tokens if not (found.over[cluster, t] and disclosure.small(int(found.patients[cluster, t])))
+            t
+            for t in tokens
+            if disclosure.named(int(everywhere[t]))
+            and (disclosure.named(int(found.patients[cluster, t])) or not found.over[cluster, t])
         ]
         listed[cluster, named] = True
     hidden = suppression.hidden(found.patients, found.cluster_patients, listed, disclosure)

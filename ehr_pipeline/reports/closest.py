@@ -61,7 +61,7 @@ def closest(
             if log_q[token] >= np.log(max_p) or min(map(len, names)) >= NAMED:
                 break
             with_it = int(found.patients[(cluster, other)[side], token])
-            if len(names[side]) < NAMED and not disclosure.small(with_it):
+            if len(names[side]) < NAMED and disclosure.named(with_it):
                 names[side].append(vocabulary.name(token))
         nearest.append(Closest(other, float(alike[cluster, other]), tuple(names[0]), tuple(names[1])))
     return nearest

@@ -30,7 +30,9 @@ class Marks:
 
 @dataclass(frozen=True)
 class Disclosure:
-    """Suppresses counts from 1 to `below` - 1. Zero is shown: it says that nobody is concerned.
+    """Suppresses counts from 1 to `below` - 1. A count of zero in a fixed table is shown: it says that nobody is concerned.
+
+    A *name* that comes from the data is another matter: that it stands there says that somebody bears it, or bore it (`named`).
 
     Where a total is shown beside a count, the rest is a count too: "221 of 222" tells of one patient. So both are guarded.
     """
@@ -40,6 +42,13 @@ class Disclosure:
     def small(self, count: int) -> bool:
         """Whether a count must not be shown."""
         return 0 < count < self.below
+
+    def named(self, patients: int) -> bool:
+        """Whether a name that comes from the data may be shown, by how many patients bear it now.
+
+        Of none it may not: a vocabulary keeps its concepts, and to show what nobody has any more tells of those who left.
+        """
+        return patients >= self.below
 
     def told(self, sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
         """Of which groups, by their sizes (K,), may be told (K,)."""

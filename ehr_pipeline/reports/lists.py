@@ -36,7 +36,7 @@ class Own:
     """The cohort's own diseases among the concepts that decide a patient's vector."""
 
     names: tuple[str, ...]
-    """Their concepts that are pooled."""
+    """Their concepts that are pooled, and of which enough patients have each."""
     pooled: int
     """How many concepts are pooled."""
     listed: frozenset[str]
@@ -65,7 +65,7 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
     return found
 
 
-def own(inputs: Inputs, vocabulary: Vocabulary) -> Own | None:
+def own(inputs: Inputs, vocabulary: Vocabulary, disclosure: Disclosure) -> Own | None:
     """Which pooled concepts are of the cohort's own lists; None where a list is no longer as it was when the cohort was made."""
     paths = [_path(inputs, disease["name"]) for disease in inputs.settings["cohort"]["cohort"]]
     known = [path for path in paths if path]
@@ -76,7 +76,8 @@ def own(inputs: Inputs, vocabulary: Vocabulary) -> Own | None:
     concepts = set().union(*(code_lists.concepts(path, concept_of_code) for path in known))
     pooled = read_json(inputs.artifacts["patient_embeddings"], "selected.json")
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
-    return Own(tuple(concept.name for concept in mine if concept.concept in concepts), len(pooled), frozenset(concepts))
+    named = (concept.name for concept in mine if concept.concept in concepts and disclosure.named(concept.patients))
+    return Own(tuple(named), len(pooled), frozenset(concepts))
 
 
 def _path(inputs: Inputs, disease: str) -> Path | None:

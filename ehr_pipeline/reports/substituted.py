@@ -1,6 +1,7 @@
 """Which concepts count as one, because practices record one instead of another: for people who check it."""
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,14 +58,14 @@ class Substituted:
         )
 
 
-def substituted(inputs: Inputs) -> Substituted:
-    """Sets of concepts that hang together by pairs of substitutes."""
+def substituted(inputs: Inputs, named: Collection[str]) -> Substituted:
+    """Sets of concepts that hang together by pairs of substitutes, as far as both are among the concepts `named`."""
     artifact = inputs.artifacts["patient_embeddings"]
     column = artifact.manifest["settings"]["vectors"]["habits"].replace("_", " ")
     if "substitutes" not in artifact.counts:
         return Substituted(column, None)
     with artifact.file("substitutes.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+        rows = [row for row in csv.DictReader(stream) if {row["concept"], row["substitute"]} <= {*named}]
     names = {row["concept"]: row["name"] for row in rows} | {row["substitute"]: row["substitute_name"] for row in rows}
     place = {concept: number for number, concept in enumerate(names)}
     ends = [(place[row["concept"]], place[row["substitute"]]) for row in rows]

@@ -56,7 +56,8 @@ def describe(
     if curve:
         drawing.learning_curves(drawn / "learning_curve.png", metrics)
     overview.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
-    concepts_3d = artifacts["concept_embeddings"].file("notes/concepts_3d.png")
+    concepts, concepts_3d = artifacts["concept_embeddings"], drawn / "concepts_3d.png"
+    named = vocabulary.of_patients(disclosure.below)
     return {
         "flow": list(flow.rows(counted)),
         "diagrams": [
@@ -72,11 +73,11 @@ def describe(
         "ladder": list(flow.ladder(coverage, counted)),
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
-        "concepts_picture": embedded(concepts_3d) if concepts_3d.is_file() else "",
-        "neighbours": _neighbours(artifacts["concept_embeddings"], first, _of_few(vocabulary, disclosure)),
-        "substituted": substituted(inputs),
+        "concepts_picture": embedded(concepts_3d) if overview.draw(concepts, disclosure.below, concepts_3d) else "",
+        "neighbours": _neighbours(concepts, first, named),
+        "substituted": substituted(inputs, named),
         "substituted_shown": SHOWN,
-        "ontology": artifacts["concept_embeddings"].counts.get("ontology"),
+        "ontology": _ontology(concepts, disclosure),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
@@ -138,17 +139,23 @@ def collapse(inputs: Inputs) -> str:
     )
 
 
-def _of_few(vocabulary: Vocabulary, disclosure: Disclosure) -> set[str]:
-    """The concepts that so few patients have that the page does not name them: thirty days can be one patient's."""
-    return {concept.concept for concept in vocabulary.concepts if disclosure.small(concept.patients)}
+def _ontology(concepts: Artifact, disclosure: Disclosure) -> dict[str, Any] | None:
+    """How far neighbours belong to the same group, without the groups none of whose concepts enough patients have."""
+    if "ontology" not in concepts.counts:
+        return None
+    found: dict[str, Any] = read_json(concepts, "ontology.json")
+    return found | {"by_group": [row for row in found.get("by_group", ()) if disclosure.named(row["patients"])]}
 
 
-def _neighbours(concepts: Artifact, first: Collection[str], unnamed: Collection[str]) -> list[dict[str, Any]]:
-    """For each concept of interest, the names of its nearest neighbours in both scopes; the concepts `first` stand first."""
+def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
+    """For each concept of interest, the names of its nearest neighbours in both scopes; the concepts `first` stand first.
+
+    Only concepts `named` are, of which enough patients have each: thirty days can be one patient's.
+    """
     found: dict[str, dict[str, Any]] = {}
     with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
         for row in csv.DictReader(stream):
-            if row["concept"] in unnamed or row["neighbour"] in unnamed:
+            if row["concept"] not in named or row["neighbour"] not in named:
                 continue
             entry = found.setdefault(
                 row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}

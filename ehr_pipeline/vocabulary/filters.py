@@ -39,11 +39,17 @@ def rare(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Ex
     return pl.col("appearances") < settings.min_appearances
 
 
+def few_patients(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+    """So few patients have the concept that its name tells of them."""
+    return pl.col("patients") < settings.min_patients
+
+
 FILTERS: dict[str, Filter] = {
     "semantic_type": semantic_type,
     "semantic_group": semantic_group,
     "administrative": administrative,
     "rare": rare,
+    "few_patients": few_patients,
 }
 
 

@@ -42,6 +42,14 @@ class VocabularySettings:
         100,
         ge=1,
     )
+    min_patients: int = option(
+        "Smallest number of patients with a concept that stays. 0 in the published run, and by default. Set it to"
+        " reports.suppress_below where the model is to be handed on, before it is trained: its vocabulary names every concept,"
+        " and the name of one that hardly anybody has tells of them. `ehr-pipeline export model` refuses otherwise.",
+        0,
+        ge=0,
+        later=True,
+    )
     min_size: int = option(
         "Smallest vocabulary on which training makes sense; below it, nothing is built.", 50, role="check", ge=1
     )

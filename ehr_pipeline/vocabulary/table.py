@@ -71,6 +71,10 @@ class Vocabulary:
         concepts = self.concepts[: max(size - FIRST_CONCEPT, 0)]
         return Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
 
+    def of_patients(self, fewest: int) -> frozenset[str]:
+        """The concepts that at least so many patients have: a name may be shown while enough bear it, and not of none."""
+        return frozenset(concept.concept for concept in self.concepts if concept.patients >= fewest)
+
     @property
     def size(self) -> int:
         """Number of token ids, the special ones included."""

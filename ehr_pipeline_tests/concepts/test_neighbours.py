@@ -1,9 +1,12 @@
 import csv
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from ehr_pipeline import overview
 from ehr_pipeline.concepts import build
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
@@ -58,11 +61,19 @@ def test_projector_files_fit_each_other(tiny: Pipeline) -> None:
     assert 'tensor_path: "vocabulary.tsv"' in (folder / "projector_config.pbtxt").read_text()
 
 
-def test_the_picture_is_there(tiny: Pipeline) -> None:
-    from PIL import Image
-
-    with Image.open(tiny.store.current("concept_embeddings").file("notes/concepts_3d.png")) as picture:
-        assert picture.size[0] > 500
+def test_the_picture_shows_what_enough_patients_have(tiny: Pipeline, tmp_path: Path, drawn: list[Any]) -> None:
+    artifact = tiny.store.current("concept_embeddings")
+    rows = json.loads(artifact.file(overview.CONCEPTS).read_text(encoding="utf-8"))
+    patients = {row["name"]: row["patients"] for row in rows}
+    below = sorted(patients.values())[len(patients) // 2]
+    assert overview.draw(artifact, below, tmp_path / "picture.png")
+    (axes,) = drawn
+    names = {text.get_text() for text in axes.texts if text.get_text()}
+    assert names
+    assert names <= {name[: overview.LETTERS] for name, count in patients.items() if count >= below}
+    assert sum(len(marks.get_offsets()) for marks in axes.collections) == sum(n >= below for n in patients.values())
+    assert not overview.draw(artifact, max(patients.values()) + 1, tmp_path / "none.png")
+    assert not (tmp_path / "none.png").exists()
 
 
 def test_too_few_known_concepts_are_told(tiny: Pipeline, tmp_path: Path) -> None:

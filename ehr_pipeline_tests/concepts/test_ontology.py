@@ -1,16 +1,22 @@
 """Neighbours in the groups of an ontology, against chance."""
 
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from ehr_pipeline import preflight
+from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reports import upstream
+from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.terminology import obo, rf2
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.terminology.test_rf2 import write
 
@@ -74,31 +80,43 @@ def test_a_relationship_file(tmp_path: Path) -> None:
     assert known.groups(("0", "1")) == {"2": {"C2", "C3", "C5"}, "4": {"C3", "C5"}}
 
 
-def grouped(size: int = 60, kinds: int = 3) -> tuple[dict[str, int], dict[str, set[str]]]:
-    token_of = {f"C{number}": number for number in range(size)}
-    return token_of, {f"g{kind}": {f"C{n}" for n in range(kind, size, kinds)} for kind in range(kinds)}
+def grouped(size: int = 60, kinds: int = 3) -> tuple[Vocabulary, dict[str, set[str]]]:
+    """Concept `n` has `n` patients."""
+    concepts = [Concept(FIRST_CONCEPT + n, f"C{n}", f"concept {n}", (), n, n) for n in range(size)]
+    return Vocabulary(tuple(concepts), ""), {
+        f"g{kind}": {f"C{n}" for n in range(kind, size, kinds)} for kind in range(kinds)
+    }
+
+
+def by_token(vectors: NDArray[np.float64]) -> NDArray[np.float32]:
+    return np.vstack([np.zeros((FIRST_CONCEPT, vectors.shape[1])), vectors]).astype(np.float32)
 
 
 def test_vectors_that_follow_the_groups() -> None:
-    token_of, groups = grouped()
+    vocabulary, groups = grouped()
     rng = np.random.default_rng(0)
     centres = np.eye(3, 8)[np.arange(60) % 3]
-    found = ontology.agreement(
-        (centres + 0.1 * rng.normal(size=(60, 8))).astype(np.float32), token_of, groups, {"g0": "skin"}, 5, 0
-    )
+    vectors = by_token(centres + 0.1 * rng.normal(size=(60, 8)))
+    found = ontology.agreement(vectors, vocabulary, groups, {"g0": "skin"}, 5, 0)
     assert found["share"] == 1
     assert found["chance"] == pytest.approx(19 / 59, abs=1e-4)
     assert found["excess_interval"][0] > 0.6
-    assert found["by_group"][2] == {"group": "skin", "concepts": 20, "share": 1.0, "chance": 0.322}
+    assert found["by_group"][2] == {
+        "group": "skin",
+        "concepts": 20,
+        "patients": 57,
+        "share": 1.0,
+        "chance": 0.322,
+    }
 
 
 def test_vectors_that_do_not() -> None:
-    token_of, groups = grouped(300)
+    vocabulary, groups = grouped(300)
     groups["all but some"] = {f"C{number}" for number in range(100)}  # a second group of many
     covered = 0
     for seed in range(10):
-        vectors = np.random.default_rng(seed).normal(size=(300, 8)).astype(np.float32)
-        found = ontology.agreement(vectors, token_of, groups, {}, 5, seed)
+        vectors = by_token(np.random.default_rng(seed).normal(size=(300, 8)))
+        found = ontology.agreement(vectors, vocabulary, groups, {}, 5, seed)
         low, high = found["excess_interval"]
         covered += low <= 0 <= high
     assert covered >= 8
@@ -110,10 +128,11 @@ def test_vectors_that_do_not() -> None:
 
 
 def test_too_few_concepts_say_nothing() -> None:
-    token_of, groups = grouped(12)
-    found = ontology.agreement(np.ones((12, 4), np.float32), token_of, groups | {"none": {"X"}}, {}, 5, 0)
+    vocabulary, groups = grouped(12)
+    vectors = by_token(np.ones((12, 4)))
+    found = ontology.agreement(vectors, vocabulary, groups | {"none": {"X"}}, {}, 5, 0)
     assert found == {"concepts": 12, "groups": 3, "neighbours": 5}
-    assert ontology.agreement(np.ones((12, 4), np.float32), token_of, {"none": {"X"}}, {}, 5, 0)["concepts"] == 0
+    assert ontology.agreement(vectors, vocabulary, {"none": {"X"}}, {}, 5, 0)["concepts"] == 0
 
 
 def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
@@ -134,6 +153,7 @@ def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> Non
     before = tiny.store.current("concept_embeddings")
     try:
         found = made.concept_embeddings().counts["ontology"]
+        assert "by_group" not in found, "names of groups stand in no counts"
         assert found["groups"] == 3
         assert found["concepts"] > 100
         assert found["excess_interval"][0] <= 0.02  # groups by their number mean nothing
@@ -142,6 +162,16 @@ def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> Non
         assert tiny.concept_embeddings().data_version == before.data_version
         tiny.cluster_reports()
     assert "belong to one of its groups; by chance it would be" in page
+
+
+@pytest.mark.parametrize(("patients", "named"), [(0, False), (9, False), (10, True)])
+def test_a_group_of_few_patients_is_not_named(tmp_path: Path, patients: int, named: bool) -> None:
+    found = {"concepts": 40, "by_group": [{"group": "rare", "patients": patients}]}
+    (tmp_path / "ontology.json").write_text(json.dumps(found))
+    artifact = Artifact(tmp_path, {"counts": {"ontology": {"concepts": 40}}})
+    told = upstream._ontology(artifact, Disclosure(10))
+    assert told is not None
+    assert [row["group"] for row in told["by_group"]] == (["rare"] if named else [])
 
 
 def test_a_missing_file_is_told(tiny: Pipeline, extract: Path) -> None:

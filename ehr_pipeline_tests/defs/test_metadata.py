@@ -85,12 +85,12 @@ def test_pictures_stand_where_they_help(tiny: Pipeline, asset: str, names: set[s
 
 
 def test_a_large_picture_is_made_small_and_stays_one(tiny: Pipeline, tmp_path: Path) -> None:
-    artifact = replace(artifact_of(tiny, "concept_embeddings"), path=tmp_path / "artifact")
-    shutil.copytree(artifact_of(tiny, "concept_embeddings").path, artifact.path)
+    artifact = replace(artifact_of(tiny, "cluster_reports"), path=tmp_path / "artifact")
+    shutil.copytree(artifact_of(tiny, "cluster_reports").path, artifact.path)
     noise = np.random.default_rng(0).integers(0, 255, (700, 900, 3), np.uint8)
-    Image.fromarray(noise).save(artifact.file("notes/concepts_3d.png"))
-    assert artifact.file("notes/concepts_3d.png").stat().st_size > 10 * LARGEST_PICTURE
-    shown = pictures(told(tiny, artifact))["concepts of interest"]
+    Image.fromarray(noise).save(artifact.file("notes/map_cluster.png"))
+    assert artifact.file("notes/map_cluster.png").stat().st_size > 10 * LARGEST_PICTURE
+    shown = pictures(told(tiny, artifact))["map of clusters"]
     assert shown.width / shown.height == pytest.approx(900 / 700, rel=0.02)
     assert shown.width > 200
 

@@ -69,6 +69,20 @@ def test_the_events_of_all_extracts_come_together_sorted(landing: Callable[..., 
     assert lost.row(0) == ("195967001", "international", "1")
 
 
+def test_patients_are_counted_by_code_over_buckets_and_extracts(landing: Callable[..., Path], tmp_path: Path) -> None:
+    """Each patient once, however often, in how many extracts and on which days; buckets are disjoint by patient."""
+    store = Store(tmp_path / "store")
+    often = "".join(f"1\t{day:02}/03/2001\t9014002\n" for day in range(1, 29))
+    older = read(landing, store, "2020-01-01", often + "2\t05/03/2001\t24079001\n1\t05/03/2001\t195967001\n")
+    newer = read(landing, store, "2021-01-01", "1\t04/03/2001\t9014002\n2\t05/03/2001\t9014002\n")
+    for out, previous in ((tmp_path / "out", None), (tmp_path / "again", Artifact(tmp_path / "out", {}))):
+        counts = build.build([older, newer], settings_in(tmp_path), out, previous)
+        table = build.read_mapping(Artifact(out, {}))
+        assert dict(table.select("code", "patients").iter_rows()) == {"9014002": 2, "24079001": 1, "195967001": 1}
+        assert dict(table.select("code", "events").iter_rows())["9014002"] == 29
+    assert counts["buckets_unchanged"] == counts["buckets"] == 2, "what is linked is counted as well"
+
+
 def test_the_mapping_table_can_be_reviewed(tiny: Pipeline) -> None:
     table = build.read_mapping(tiny.store.current("mapped_events"))
     assert table["events"].sum() == tiny.store.current("mapped_events").counts["rows_in"]

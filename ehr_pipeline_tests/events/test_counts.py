@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline import rows
-from ehr_pipeline.events.counts import of_concepts
+from ehr_pipeline.events.counts import of_codes, of_concepts
 
 
 @settings(deadline=None)  # the first call compiles
@@ -23,3 +23,5 @@ def test_counts(table: list[tuple[int, int, int]]) -> None:
         {"concept": f"C{c}", "events": events[c], "appearances": appearances[c], "patients": patients[c]}
         for c in sorted(events)
     ]
+    by_code = of_codes(rows.patients(keys), rows.items(keys), 6)
+    assert by_code.tolist() == [[events[c] for c in range(6)], [patients[c] for c in range(6)]]

@@ -8,8 +8,7 @@ import pytest
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import concept_check, upstream
 from ehr_pipeline.reports.concept_check import Found
-from ehr_pipeline.reports.disclosure import Disclosure
-from ehr_pipeline.vocabulary.table import Concept, Vocabulary
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 from ehr_pipeline_tests.conftest import unpublished
 
 HEAD = "concept,name,scope,rank,neighbour,neighbour_name,cosine\n"
@@ -61,7 +60,7 @@ def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:
     with concepts.file("neighbours.csv").open(newline="") as stream:
         name_of = {row["concept"]: row["name"] for row in csv.DictReader(stream)}
     last = list(name_of)[-2:]
-    rows = upstream._neighbours(concepts, set(last), ())
+    rows = upstream._neighbours(concepts, set(last), Vocabulary.read(tiny.store.current("vocabulary").path).token_of)
     assert [row["name"] for row in rows[:2]] == [name_of[concept] for concept in last]
     assert len(rows) == len(name_of)
 
@@ -70,9 +69,11 @@ def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) 
     (tmp_path / "neighbours.csv").write_text(
         HEAD + "".join(f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in ("AB", "AC", "CA"))
     )
-    (row,) = upstream._neighbours(unpublished(tmp_path), (), {"C"})
+    (row,) = upstream._neighbours(unpublished(tmp_path), (), {"A", "B"})
     assert (row["name"], row["whole vocabulary"]) == ("A", ["B"])
-    vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
-    few = upstream._of_few(vocabulary, Disclosure(10**6))
-    assert few == {concept.concept for concept in vocabulary.concepts if concept.patients}
-    assert upstream._of_few(vocabulary, Disclosure(1)) == set()
+
+
+@pytest.mark.parametrize(("patients", "named"), [(0, False), (1, False), (9, False), (10, True)])
+def test_a_concept_is_named_by_how_many_patients_have_it_now(patients: int, named: bool) -> None:
+    vocabulary = Vocabulary((Concept(FIRST_CONCEPT, "C", "concept", (), 30, patients),), "")
+    assert vocabulary.of_patients(10) == ({"C"} if named else set())

@@ -10,6 +10,10 @@ def test_counts(count: int, shown: str) -> None:
     assert RULE.show(count) == shown
 
 
+def test_a_name_from_the_data_needs_enough_who_bear_it() -> None:
+    assert [count for count in range(20) if not RULE.named(count)] == list(range(10))
+
+
 def test_shares_are_left_out_where_a_number_is_small() -> None:
     assert RULE.share(20, 40) == "50.0 %"
     assert RULE.share(0, 40) == "0.0 %"

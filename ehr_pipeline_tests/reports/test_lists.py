@@ -25,17 +25,25 @@ def inputs(tiny: Pipeline) -> Inputs:
 
 def test_the_codes_of_the_cohorts_diseases_are_among_the_pooled_concepts(inputs: Inputs) -> None:
     vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
-    own = lists.own(inputs, vocabulary)
+    own = lists.own(inputs, vocabulary, Disclosure(10))
     assert own is not None
     assert "Psoriasis" in own.names
     assert 1 <= len(own.names) < own.pooled == inputs.artifacts["patient_embeddings"].counts["selected_concepts"]
+
+
+def test_a_concept_that_nobody_has_any_more_is_not_named(inputs: Inputs) -> None:
+    vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
+    left = [replace(one, patients=0) if one.name == "Psoriasis" else one for one in vocabulary.concepts]
+    own = lists.own(inputs, replace(vocabulary, concepts=tuple(left)), Disclosure(10))
+    assert own is not None
+    assert "Psoriasis" not in own.names
 
 
 def test_nothing_is_said_of_a_list_that_is_no_longer_as_it_was(inputs: Inputs, tmp_path: Path) -> None:
     other = tmp_path / "psoriasis.csv"
     other.write_text("code,cui,name,source\n1,C1,Another,me\n")
     changed = replace(inputs, lists={**inputs.lists, "Psoriasis": other})
-    assert lists.own(changed, Vocabulary.read(inputs.artifacts["vocabulary"].path)) is None
+    assert lists.own(changed, Vocabulary.read(inputs.artifacts["vocabulary"].path), Disclosure(10)) is None
     told = {row.name: row for row in lists.listed(changed, Disclosure(10))}
     assert told["Psoriasis"].rows == ()
     assert told["Atopic dermatitis"].rows

@@ -186,6 +186,12 @@ def test_a_concept_that_marks_a_cluster_through_a_few_patients_is_not_named() ->
     assert set(table_of([[40, 3], [50, 90]], [80, 100])[0]) == {"one"}
 
 
+def test_a_concept_that_few_patients_have_at_all_is_not_named() -> None:
+    """That it is recorded less often here than elsewhere says that somebody elsewhere has it."""
+    assert set(table_of([[40, 0], [50, 9]], [80, 100], over=False)[0]) == {"one"}
+    assert set(table_of([[40, 0], [50, 10]], [80, 100], over=False)[0]) == {"one", "two"}
+
+
 def test_the_few_who_lack_a_concept_are_guarded_too() -> None:
     row = table_of([[78, 40], [50, 40]], [80, 100])[0]["one"]
     assert (row.patients, row.share, row.p_patients) == (">70", ">87 %", "<0.001")

@@ -16,11 +16,12 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 PAIRS = (("A", "B"), ("C", "D"), ("E", "B"))
 
 
-def read(folder: Path, habits: str, counts: dict[str, Any]) -> Substituted:
+def read(folder: Path, habits: str, counts: dict[str, Any], named: str = "ABCDE") -> Substituted:
     rows = [f"{one},name of {one},{other},name of {other},0.1,0.9" for one, other in PAIRS[: counts.get("substitutes")]]
     (folder / "substitutes.csv").write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
     manifest = {"counts": counts, "settings": {"vectors": {"habits": habits}}}
-    return substituted(Inputs("study", [], {"patient_embeddings": Artifact(folder, manifest)}, {}, 0, {}))
+    inputs = Inputs("study", [], {"patient_embeddings": Artifact(folder, manifest)}, {}, 0, {})
+    return substituted(inputs, named)
 
 
 def test_pairs_hang_together_in_sets_the_largest_first(tmp_path: Path) -> None:
@@ -28,6 +29,12 @@ def test_pairs_hang_together_in_sets_the_largest_first(tmp_path: Path) -> None:
     assert found.sets == (("name of A", "name of E", "name of B"), ("name of C", "name of D"))
     assert found.sentence.startswith(
         "5 concepts, in 2 sets, stand in like records, but seldom in those of the same practice"
+    )
+
+
+def test_what_few_patients_have_is_not_named(tmp_path: Path) -> None:
+    assert read(tmp_path, "practice", {"substitutes": 3}, named="ABDE").sets == (
+        ("name of A", "name of E", "name of B"),
     )
 
 

@@ -114,6 +114,18 @@ def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) ->
     assert counts["untyped"] == 1
 
 
+def test_concepts_of_few_patients_are_dropped_where_it_is_asked_for(tmp_path: Path) -> None:
+    """However often they appear; and one that was in an earlier vocabulary keeps its id, as when it becomes too rare."""
+    rows = [("a", day, "C1") for day in range(30)] + [(f"p{n}", 1, "C2") for n in range(3)]
+    every, _ = grown(tmp_path, "every", rows, None)
+    asked, counts = grown(tmp_path, "asked", rows, None, min_patients=3)
+    assert {concept.concept for concept in Vocabulary.read(every).concepts} == {"C1", "C2"}
+    assert [concept.concept for concept in Vocabulary.read(asked).concepts] == ["C2"]
+    assert counts["dropped"] == {"few_patients": 1}
+    again, _ = grown(tmp_path, "again", [("p1", 1, "C2")], asked, min_patients=3)
+    assert [(concept.concept, concept.patients) for concept in Vocabulary.read(again).concepts] == [("C2", 1)]
+
+
 def test_token_ids_follow_the_number_of_appearances(tmp_path: Path) -> None:
     rows = [("a", 1, "C3"), ("a", 2, "C3"), ("a", 1, "C2"), ("a", 1, "C1")]
     out = tmp_path / "out"

@@ -1,0 +1,40 @@
+"""A trained encoder as a folder to hand on: weights, configuration, tokenizer, the names of its tokens, and the model card.
+
+It remains as restricted as the records, since weights can give away what they were trained on. What this refuses is a vocabulary
+that says so openly: the name of a concept that hardly any patient has tells of them, and of none, of those who left.
+"""
+
+import shutil
+from pathlib import Path
+
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path) -> int:
+    """Copy the checkpoint into a new folder, whole or not at all. Returns the number of its concepts.
+
+    `vocabulary` is the current one, which counts the patients of today. Raises UserError where the folder exists, and where a
+    concept of the checkpoint has fewer than `fewest` patients.
+    """
+    if out.exists():
+        raise UserError(
+            f"{out}: this folder exists already. Name a new one with --out, so that nothing is overwritten."
+        )
+    concepts = {concept.concept for concept in Vocabulary.read(checkpoint.file("checkpoint")).concepts}
+    few = len(concepts - Vocabulary.read(vocabulary.path).of_patients(fewest))
+    if few:
+        raise UserError(
+            f"This model cannot be handed on: its vocabulary names {few:,} concepts of fewer than {fewest} patients"
+            f" (reports.suppress_below), which tells of them. Set vocabulary.min_patients to {fewest} or more, another value than"
+            " before, and train it again: materialise vocabulary and all that follows."
+        )
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        shutil.copytree(checkpoint.file("checkpoint"), part)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return len(concepts)
