@@ -44,10 +44,20 @@ def text_of(
     folder, known = Path(study.records.landing) / extract, recipes.previous(RECORDS, store, extract)
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], None
-    listing = list_extract(folder, study.records)
+    listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read))
     latest = build.latest_date(extract, study.records).isoformat()
     buckets = study.records.buckets or _buckets_of_others(extract, store, read) or sizing.buckets_for(listing.files)
     return {"landing": listing.state, "latest_date": latest, "buckets": str(buckets)}, listing
+
+
+def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
+    """Whether an extract is read beside others, which may have the patients of its events, or the events of its patients."""
+    if study.records.mode == "snapshot":
+        return False
+    known = store.partitions(RECORDS) if read is None else read
+    if any(name != extract for name in known):  # else the landing folder would be listed once for each of thousands
+        return True
+    return any(name != extract for name in catalog.extracts_in(Path(study.records.landing)))
 
 
 def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:

@@ -27,7 +27,9 @@ class Passed:
 
     def __init__(self, study: Study):
         own = recipes.own_settings(RECORDS, study)
-        self._terms = hash_of([__version__, recipes.VERSIONS[RECORDS], own, dataclasses.asdict(study.records.limits)])
+        self._terms = hash_of(
+            [__version__, recipes.VERSIONS[RECORDS], own, dataclasses.asdict(study.records.limits), study.records.mode]
+        )
 
     def state(self, artifact: Artifact) -> str:
         """The state of an extract's records, to be taken before they are checked."""

@@ -49,7 +49,9 @@ class Pipeline(Maker):
         previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
         make = watched.guard(lambda out: build.build(listing or folder, settings, out, previous, self.engine.spread))
-        return self._make("raw_records", inputs, make, extract)
+        made = self._make("raw_records", inputs, make, extract)
+        self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
+        return made
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, each with its data version."""
@@ -62,9 +64,9 @@ class Pipeline(Maker):
             artifact = self.store.current("raw_records", extract)
             found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
-        made = self._make(
-            "extract_catalog", versions, withdrawals.guard(lambda out: catalog.build(self.store, found, out))
-        )
+        settings, spread = self.study.records, self.engine.spread
+        make = withdrawals.guard(lambda out: catalog.build(self.store, found, settings, out, spread))
+        made = self._make("extract_catalog", versions, make)
         for extract in set(self.store.partitions("raw_records")) - set(found):
             self.store.retire("raw_records", extract)
         return made
@@ -77,7 +79,7 @@ class Pipeline(Maker):
         files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
         states = {f"file {number}": state for number, state in enumerate(files.hashes())}
         catalog, previous = self.require("extract_catalog"), recipes.previous("mapped_events", self.store)
-        records = self._records(catalog)
+        records = self._events(catalog)
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
         own = origin(before, files.sizes)
@@ -105,7 +107,7 @@ class Pipeline(Maker):
 
         settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
         catalog, previous = self.require("extract_catalog"), recipes.previous("patient_dataset", self.store)
-        records = self._records(catalog)
+        records = self._events(catalog)
         inputs = _versions(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
         return self._make(
             "patient_dataset",
@@ -336,6 +338,12 @@ class Pipeline(Maker):
         from ehr_pipeline.records import catalog
 
         return catalog.records(self.store, listed)
+
+    def _events(self, listed: Artifact) -> list[Artifact]:
+        """Those records, and the catalog itself where it holds events that they set aside."""
+        from ehr_pipeline.records import deltas
+
+        return deltas.with_joined(self._records(listed), listed)
 
 
 def concept_of_code(mapped: Artifact) -> dict[str, str]:

@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from ehr_pipeline.artifacts import partition_problem
+from ehr_pipeline.artifacts import Store, partition_problem
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import place, read_dictionary
+from ehr_pipeline.extracts import adds_to_others
 from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, withdrawals
+from ehr_pipeline.records import catalog, files, listing, withdrawals
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, first_rows, tells
 from ehr_pipeline.records.look import problems as row_problems
@@ -75,6 +76,8 @@ def _extracts(study: Study, found: Preflight) -> None:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )
+    store = Store(study.study.store)
+    read = store.partitions("raw_records")
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         if problem := partition_problem(extract):
             found.problems.append(
@@ -82,17 +85,33 @@ def _extracts(study: Study, found: Preflight) -> None:
             )
             continue
         found.look(records.latest_date, extract, study.records)
-        _extract(landing / extract, study.records.kinds, found, into_rows=extract in extracts[-LOOKED_INTO:])
+        alone = not adds_to_others(extract, store, study, [*extracts, *read])
+        _extract(landing / extract, study.records.kinds, found, extract in extracts[-LOOKED_INTO:], alone=alone)
+    if not read and study.records.mode == "increment":
+        _missing_everywhere(landing, extracts, study.records.kinds, found)
 
 
-def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool) -> None:
-    """Look at the files of one extract: at their first rows, or at their columns alone."""
+def _missing_everywhere(landing: Path, extracts: list[str], kinds: Kinds, found: Preflight) -> None:
+    """One extract may hold events only, another one patients only; not all of them the same."""
+    lacking = [set(listing.absent(landing / extract, kinds)) for extract in extracts if not partition_problem(extract)]
+    if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
+        found.problems.append(
+            f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. One of them has to."
+        )
+
+
+def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
+    """Look at the files of one extract: at their first rows, or at their columns alone.
+
+    One that is not `alone` may hold events only, or patients only.
+    """
     sizes: dict[Path, int] = {}
     seen: list[tuple[Kind, list[Seen | None]]] = []
     absent = []
     events = 0
+    lacking = [] if alone else listing.absent(folder, kinds)
     for kind in kinds:
-        paths = found.look(files.find, folder, kind)
+        paths = [] if kind.where in lacking else found.look(files.find, folder, kind)
         sizes |= {path: path.stat().st_size for path in paths or []}
         if paths == []:
             absent.append(kind.where)
@@ -103,21 +122,28 @@ def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool) -> N
         else:
             for path in paths or []:
                 found.look(files.read_header, path, kind)
-    if not events:
+    if not events and not lacking:
         looked_for = ", ".join(kind.where for kind in kinds.events)
         found.problems.append(f"{folder}: no file of events ({looked_for}).")
     found.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
     if absent:
         found.facts.append(f"extract {folder.name}: nothing there for {', '.join(absent)}")
-    _without_rows(folder, seen, found)
+    _without_rows(folder, seen, found, alone)
 
 
-def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight) -> None:
-    """Without an event, or without a patient, nothing can be made; of other kinds it is only told that there is no row."""
+def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight, alone: bool) -> None:
+    """Without an event, or without a patient, nothing can be made; of other kinds it is only told that there is no row.
+
+    An extract that is not `alone` may have the one without the other.
+    """
     empty = [kind.where for kind, looks in seen if looks and all(one and one.is_empty for one in looks)]
-    for what, needed in (("events", EventKind), ("patients", PatientKind)):
-        there = [kind.where for kind, looks in seen if isinstance(kind, needed) and looks and tells(kind)]
-        if there and all(where in empty for where in there):
+    needed = {
+        what: [kind.where for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
+        for what, of in (("events", EventKind), ("patients", PatientKind))
+    }
+    without = {what: there for what, there in needed.items() if there and set(there) <= set(empty)}
+    if alone or not any(there for what, there in needed.items() if what not in without):
+        for what, there in without.items():
             found.problems.append(f"{folder}: the files of {what} ({', '.join(there)}) hold no row. Copy them again.")
             empty = [where for where in empty if where not in there]
     if empty:

@@ -11,8 +11,8 @@ from ehr_pipeline.settings import Study
 
 # Raised when the same settings and inputs give another result.
 VERSIONS = dict.fromkeys(STAGES, "1") | {
-    "raw_records": "4",
-    "extract_catalog": "2",
+    "raw_records": "5",
+    "extract_catalog": "3",
     "mapped_events": "6",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
@@ -35,6 +35,10 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
             own = _without("mode", identity(study.records))
         case "extract_catalog":
             own = {"mode": study.records.mode}
+            if (
+                study.records.outside_observation != "keep"
+            ):  # of events that were set aside; the default changes nothing
+                own |= {"outside_observation": study.records.outside_observation}
         case "mapped_events":
             own = identity(study.events)
         case "vocabulary":

@@ -24,6 +24,7 @@ DECIDES: dict[str, set[str]] = {
     "study.seed": SEEDED,
     "records": {"raw_records"},
     "records.mode": {"extract_catalog"},
+    "records.outside_observation": {"raw_records", "extract_catalog"},
     "events": {"mapped_events"},
     "vocabulary": {"vocabulary"},
     "patients": {"patient_dataset"},

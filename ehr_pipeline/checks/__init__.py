@@ -60,7 +60,15 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             only_warns=losses.below_the_limit,
         ),
     ),
-    "extract_catalog": (_CONSERVED,),
+    "extract_catalog": (
+        _CONSERVED,
+        Check(
+            "patients_known",
+            "Of each extract, few of the events are of patients whom no extract has a row of, against records.limits.",
+            losses.patients_known,
+            only_warns=losses.known_above_the_limit,
+        ),
+    ),
     "mapped_events": (
         _CONSERVED,
         Check("schema", "Columns of the shards.", rows.schema("events", lambda artifact, study: schemas.MAPPED_EVENTS)),

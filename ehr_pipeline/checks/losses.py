@@ -1,5 +1,7 @@
-"""Checks of what was lost while an extract was read: rows that were rejected."""
+"""Checks of what was lost while an extract was read: rows that were rejected, and those that no other extract could use either."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -7,6 +9,8 @@ from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.guard import told
 from ehr_pipeline.reasons import cure, in_words, lost_of
+from ehr_pipeline.records.catalog import WAITING as FATE
+from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.settings import Study
 
 
@@ -15,7 +19,7 @@ class Loss:
     """Rows of one kind of file that were rejected."""
 
     kind: str
-    """'events', 'patients' or 'linked'."""
+    """'events', 'patients' or 'linked'; or an extract's name."""
     rows: int
     """Rows that were read, without lines that hold none."""
     rejected: dict[str, int]
@@ -32,19 +36,29 @@ class Loss:
         return self.total / self.rows if self.rows else 0.0
 
 
-def losses(artifact: Artifact) -> Iterator[Loss]:
-    """What was rejected of each kind of file of an extract."""
+def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
+    """What was rejected of each kind of file of an extract.
+
+    Beside others, events of patients whom it has no row of are judged where extracts meet (`patients_known`).
+    """
     for kind in ("events", "patients", "linked"):
         counts = artifact.counts if kind == "events" else artifact.counts.get(kind, {})
-        rejected = lost_of(counts.get("dropped", {}))
-        others = sum(counts.get("dropped", {}).values()) - sum(rejected.values())
-        yield Loss(kind, counts.get("rows_in", 0) - others, rejected)
+        dropped = counts.get("dropped", {})
+        rejected = lost_of(dropped)
+        no_rows = sum(dropped.values()) - sum(rejected.values())
+        if kind == "events" and counts.get(WAITING) and _beside_others(study):
+            rejected = Counter(rejected) - Counter({UNKNOWN: counts[WAITING]})
+        yield Loss(kind, counts.get("rows_in", 0) - no_rows, dict(rejected))
+
+
+def _beside_others(study: Study) -> bool:
+    return study.records.mode == "increment" and len(Store(study.study.store).partitions("raw_records")) > 1
 
 
 def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
     """Few of the rows of events and of patients are rejected."""
     limits, below = study.records.limits, study.reports.suppress_below
-    found = list(losses(artifact))
+    found = list(losses(artifact, study))
     many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
     figures = {f"rejected_{loss.kind}": round(loss.share, 3) for loss in found if not 0 < loss.total < below}
     if not many:
@@ -60,7 +74,47 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
     """Whether no kind of file lost as much as records.limits.rejected_error."""
     limit = study.records.limits.rejected_error
-    return not any(loss.total and loss.share >= limit for loss in losses(artifact))
+    return not any(loss.total and loss.share >= limit for loss in losses(artifact, study))
+
+
+def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
+    """What became of the events that extracts set aside: those that are lost, beside all rows of the extract."""
+    if not catalog.counts.get("taken_up"):
+        return {}
+    fate: dict[str, dict[str, int]] = json.loads(catalog.file(FATE).read_text(encoding="utf-8"))
+    return {
+        extract: Loss(
+            extract,
+            store.current("raw_records", extract).counts["rows_in"],
+            {reason: number for reason, number in own.items() if reason != KEPT},
+        )
+        for extract, own in fate.items()
+    }
+
+
+def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Events are of patients whom some extract has a row of, and fit it."""
+    limits, below = study.records.limits, study.reports.suppress_below
+    found = _unused(artifact, store)
+    many = {name: loss for name, loss in found.items() if loss.total and loss.share >= limits.rejected_warning}
+    if not many:
+        return True, f"of each extract, fewer than {limits.rejected_warning:.1%} of the events lack a patient", {}
+    worst = max(many, key=lambda name: many[name].share)
+    told_of = (
+        f"{len(many)} extracts, above all {_told(many[worst], below)}" if len(many) > 1 else _told(many[worst], below)
+    )
+    return (
+        False,
+        f"{told_of}. No other extract has a row that these events fit. records.limits warns from {limits.rejected_warning:.1%} and"
+        f" stops at {limits.rejected_error:.1%}. A delivery of events needs the rows of its patients, in it or in another extract",
+        {},
+    )
+
+
+def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
+    """Whether no extract has lost as many events for want of a patient as records.limits.rejected_error."""
+    limit = study.records.limits.rejected_error
+    return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
 
 
 def _told(loss: Loss, below: int) -> str:

@@ -10,7 +10,6 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.guard import told
 from ehr_pipeline.patients import derived, windows
 from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.records import deltas
 from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember
 from ehr_pipeline.reuse import total as summed
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -59,8 +59,10 @@ def build(
 ) -> Counts:
     """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left.
 
-    Buckets that `previous` holds already are linked from it.
+    `records` are those of all extracts, the newest last, and the catalog where it holds events. Buckets that `previous` holds
+    already are linked from it.
     """
+    with_patients = [record for record in records if (record.path / "patients").is_dir()]
     memory = Memory.of(previous)
     jobs = [
         BucketJob(
@@ -68,7 +70,7 @@ def build(
             shard,
             events.digest(f"events/{shard.name}"),
             tuple(record.file(f"events/{shard.name}") for record in records),
-            tuple(record.file(f"patients/{shard.name}") for record in records),
+            tuple(record.file(f"patients/{shard.name}") for record in with_patients),
             vocabulary,
             settings,
             out,
@@ -176,9 +178,7 @@ def _people(shards: tuple[Path, ...]) -> pa.Table:
     """One row for each patient of the bucket, from the newest extract that has it, sorted by id."""
     if len(shards) == 1:
         return schemas.read(shards[0])
-    newest_first = pa.concat_tables([schemas.read(path) for path in reversed(shards)])
-    frame = pl.DataFrame(newest_first).unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
-    return frame.to_arrow().cast(newest_first.schema)
+    return deltas.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
 
 
 def _nest(keys: rows.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:

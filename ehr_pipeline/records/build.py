@@ -2,7 +2,8 @@
 
 The artifact holds, per bucket, `patients/` and `events/` in Arrow, sorted, so that neither the order of rows nor that of
 files changes a byte; `codes/codes.arrow`, the distinct codes of all events; and `quarantine/`, which names file, line and reason
-of rejected rows, but not their content (`quarantine.MOST_LISTED` of a reason in a file; the counts are of all).
+of rejected rows, but not their content (`quarantine.MOST_LISTED` of a reason in a file; the counts are of all). Events of patients
+whom the extract has no row of are rejected, and set aside in `waiting/` (`deltas`): another extract may know them.
 """
 
 import datetime
@@ -18,7 +19,7 @@ from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.guard import told
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
-from ehr_pipeline.records import codes, dates, patients, sizing, withdrawals
+from ehr_pipeline.records import codes, dates, deltas, patients, sizing, withdrawals
 from ehr_pipeline.records.finish import DIFFERING, ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.records.quarantine import Quarantine
@@ -90,7 +91,8 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     total: Counter[str] = sum((Counter(result) for result in results), Counter())
     dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT if total[name]})
     no_patient = Counter({name: total[name] for name in (ORPHAN,) if total[name]})
-    if not total["events"]:
+    lacking = listing.may_lack and (total[deltas.WAITING] or (total["patients"] and not event_rows))
+    if not total["events"] and not lacking:
         raise InputError(_nothing_usable(folder, settings, event_rows, dropped))
     return {
         "rows_in": event_rows,
@@ -116,6 +118,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "entered_in_bulk": total["kept_entered_in_bulk"],
         **({"partial_dates": dict(sorted(reading.partial_dates.items()))} if reading.partial_dates else {}),
+        **({deltas.WAITING: total[deltas.WAITING]} if total[deltas.WAITING] else {}),
         "files": len(quarantine.files),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),

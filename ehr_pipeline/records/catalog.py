@@ -1,14 +1,21 @@
 """`extract_catalog`: which extracts there are, each with its data version. Everything downstream depends on this one asset.
 
-Dagster silently ignores an unpartitioned asset's dependence on a hundred or more partitions; the catalog does not.
+Dagster silently ignores an unpartitioned asset's dependence on a hundred or more partitions; the catalog does not. It is also where
+extracts meet: events that some set aside are joined here to the patients of all (`deltas`).
 """
 
 import json
+from collections import Counter
 from pathlib import Path
 
 from ehr_pipeline.artifacts import Artifact, Counts, Store
-from ehr_pipeline.errors import MissingArtifact, UserError
-from ehr_pipeline.records import removals
+from ehr_pipeline.buckets import Spread, map_buckets
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError
+from ehr_pipeline.records import deltas, removals
+from ehr_pipeline.records.settings import RecordsSettings
+
+WAITING = "notes/waiting.json"
+"""By extract: how many events that it set aside were kept, and dropped, by reason."""
 
 
 def extracts_in(landing: Path) -> list[str]:
@@ -34,10 +41,14 @@ def versions(store: Store, mode: str = "increment") -> dict[str, str]:
     return {extract: store.current("raw_records", extract).data_version for extract in counting(store, mode)}
 
 
-def build(store: Store, found: dict[str, Artifact], out: Path) -> Counts:
+def build(
+    store: Store, found: dict[str, Artifact], settings: RecordsSettings, out: Path, spread: Spread = map_buckets
+) -> Counts:
     """Write `catalog.json`: data version by extract; and `notes/removals.json`: how many patients left, when and why.
 
-    `found` are the records of the extracts that count. Returns the number of rows and patients over all extracts that count.
+    Where extracts set events aside, also `events/` and `codes/`, and `notes/waiting.json`: what became of them, by extract.
+    `found` are the records of the extracts that count. Returns the number of rows and patients over all extracts that count. Raises
+    InputError where no extract has an event of a patient whom any of them has a row of.
     """
     listed = {extract: artifact.data_version for extract, artifact in found.items()}
     (out / "catalog.json").write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -45,10 +56,22 @@ def build(store: Store, found: dict[str, Artifact], out: Path) -> Counts:
     left = removals.recorded(store) + removals.since(store, found)
     (out / removals.FILE).parent.mkdir()
     (out / removals.FILE).write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
+    joined = deltas.join(found, settings, out, spread)
+    (out / WAITING).write_text(json.dumps(dict(deltas.by_extract(joined)), indent=1) + "\n", encoding="utf-8")
+    fate = sum((own for extract, own in joined.items() if extract), Counter[str]())
+    distinct = joined.get("", Counter[str]())[deltas.KEPT]
+    own = sum(count["kept"] for count in counts)
+    if not own + distinct:
+        raise InputError(
+            f"The extracts ({', '.join(found)}) hold no event of a patient whom any of them has a row of. Nothing can be built."
+        )
     return {
         "extracts": len(found),
-        "rows_in": sum(count["kept"] for count in counts),
-        "kept": sum(count["kept"] for count in counts),
+        "rows_in": own + fate.total(),
+        "kept": own + distinct,
+        "collapsed": fate[deltas.KEPT] - distinct,
+        "dropped": {reason: number for reason, number in sorted(fate.items()) if reason != deltas.KEPT},
+        "taken_up": fate.total(),
         "patient_rows": sum(count["patients"]["kept"] for count in counts),
         "patients_removed": sum(removal["patients"] for removal in left),
     }
@@ -65,10 +88,5 @@ def records(store: Store, catalog: Artifact) -> list[Artifact]:
                 f"raw_records of extract {extract} was made anew after extract_catalog. Materialise extract_catalog again."
             )
         artifacts.append(artifact)
-    buckets = {len(artifact.files("events")) for artifact in artifacts}
-    if len(buckets) > 1:
-        raise UserError(
-            f"The extracts were read into different numbers of buckets ({sorted(buckets)}), since records.buckets was changed in"
-            " between. Materialise raw_records again for all extracts."
-        )
+    deltas.refuse_other_buckets(artifacts)
     return artifacts

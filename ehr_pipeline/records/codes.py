@@ -27,7 +27,7 @@ def write_again(out: Path) -> None:
     for first in range(0, len(shards), TOGETHER):
         dictionaries = [_codes(path).dictionary.cast(pa.string()) for path in shards[first : first + TOGETHER]]
         found = pl.concat([found, *(pl.Series("code", own) for own in dictionaries)]).unique()
-    (out / FILE).unlink()
+    (out / FILE).unlink(missing_ok=True)
     schemas.write(out / FILE, pa.table({"code": found.sort().to_arrow().cast(pa.string())}))
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline import schemas
+from ehr_pipeline.buckets import shard_name
+from ehr_pipeline.records.deltas import WAITING
 
 # What is told as a drift. Chosen to be quiet on the increments of the synthetic study, and to catch a file that was left out, a
 # code system that was exchanged, a population that was cut, and a terminology that does not fit.
@@ -34,9 +36,11 @@ class Profile:
 @cache
 def profile(artifact: Path) -> Profile:
     """The profile of the first bucket of some raw records."""
-    events = pl.DataFrame(_first(artifact / "events", ["patient_id", "code"]))
-    births = pl.DataFrame(_first(artifact / "patients", ["birth_date"]))["birth_date"].dt.year()
-    counted = events["code"].cast(pl.String).value_counts()
+    events = pl.concat(
+        _first(artifact / folder, ["patient_id", "code"]).cast(pl.String) for folder in ("events", WAITING)
+    )
+    births = _first(artifact / "patients", ["birth_date"])["birth_date"].dt.year()
+    counted = events["code"].value_counts()
     codes = dict(zip(counted["code"].to_list(), counted["count"].to_list(), strict=True))
     year = births.mean()
     return Profile(
@@ -60,9 +64,13 @@ def differences(new: Profile, old: Profile, mapped: frozenset[str]) -> dict[str,
     return found
 
 
-def _first(folder: Path, columns: list[str]) -> dict[str, pl.Series]:
-    table = schemas.read(sorted(folder.iterdir())[0], columns)
-    return {name: pl.Series(name, pl.from_arrow(table.column(name))) for name in columns}
+def _first(folder: Path, columns: list[str]) -> pl.DataFrame:
+    """The first bucket; empty where nothing of it was set aside."""
+    path = folder / shard_name(0)
+    if not path.is_file():
+        return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))
+    table = schemas.read(path, columns)
+    return pl.DataFrame({name: pl.Series(name, pl.from_arrow(table.column(name))) for name in columns})
 
 
 def _share(profile: Profile, code: str) -> float:

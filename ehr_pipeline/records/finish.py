@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain, rows, schemas
 from ehr_pipeline.buckets import at_end, shard_name
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.records import patients
+from ehr_pipeline.records import deltas, patients
 from ehr_pipeline.records.bulk import entered_in_bulk
 from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
 from ehr_pipeline.records.read import NAMED, NUMBERED
@@ -51,6 +51,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     names, rank = _codes(job.shuffled / "codes")
     first = patients.earliest_day(people["birth_date"], people["birth_precision"])
     bulk: list[rows.Keys] = []
+    waiting: list[deltas.Aside] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
         bucket = read_bucket(job.shuffled / name, job.bucket)
@@ -60,6 +61,8 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
         patient = _find(table.column("patient").combine_chunks(), people)
         day, code, line = (table.column(each).to_numpy() for each in ("day", "code", "line"))
         known = patient >= 0
+        if not known.all():
+            waiting.append(deltas.aside(table, ~known, job.settings))
         alive = known.copy()
         alive[known] = day[known] >= first[patient[known]]
         early, late = patients.outside(people, patient, day, alive)
@@ -77,7 +80,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             else:
                 bulk.append(rows.translated(patient[in_bulk], day[in_bulk], code[in_bulk], rank))
         if not alive.all():
-            tests = {"unknown_patient": ~known, "before_birth": unfit}
+            tests = {deltas.UNKNOWN: ~known, "before_birth": unfit}
             if job.settings.outside_observation == "reject":
                 tests |= {"before_observation": early, "after_observation": late}
             reason = np.select(list(tests.values()), list(tests), "entered_in_bulk")[~alive]
@@ -97,6 +100,9 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
         flagged = np.sort(np.concatenate(bulk))
         schemas.write(job.out / BULK / shard_name(job.bucket), rows.to_table(flagged, ids, names, "code"))
         outside["kept_entered_in_bulk"] = len(flagged)
+    if waiting:
+        path = job.out / deltas.WAITING / shard_name(job.bucket)
+        counts[deltas.WAITING] = deltas.write(path, waiting, names, rank)
     return counts | outside | _quarantine(job, rejected) | {"events": len(key)}
 
 

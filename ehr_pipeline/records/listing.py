@@ -1,7 +1,7 @@
 """The files of one extract, listed once: what is hashed, sized, read and named in the quarantine is this one list."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
@@ -30,6 +30,8 @@ class Listing:
     """The files of each kind, sorted; none of a kind that need not be there."""
     watched: Watched
     """All files that are read, sorted, with their states."""
+    may_lack: bool = False
+    """Whether it may hold events only, or patients only, since there are other extracts that it adds to."""
 
     def of(self, kind: Kind) -> tuple[Path, ...]:
         """The files of a kind."""
@@ -60,23 +62,41 @@ class Listing:
         return self.watched.hash(self.folder)
 
 
-def list_extract(folder: Path, settings: RecordsSettings) -> Listing:
-    """List the files of an extract that the settings name. Raises InputError when a kind has none that needs some."""
+def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = False) -> Listing:
+    """List the files of an extract that the settings name. Raises InputError when a kind has none that needs some.
+
+    An extract that `may_lack` may hold events only, or patients only.
+    """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
     kinds = settings.kinds
-    found = _find(folder, kinds)
-    if not any(found[_key(kind)] for kind in kinds.events):
+    found = _find(folder, kinds, may_lack)
+    without_events = not any(found[_key(kind)] for kind in kinds.events)
+    if without_events and not (may_lack and any(found[_key(kind)] for kind in kinds.patients)):
         raise InputError(f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in kinds.events)}.")
-    return Listing(folder, kinds, found, Watched.of(_all(found), lambda: _all(_find(folder, kinds))))
+    return Listing(
+        folder, kinds, found, Watched.of(_all(found), lambda: _all(_find(folder, kinds, may_lack))), may_lack
+    )
 
 
-def _find(folder: Path, kinds: Kinds) -> dict[Key, tuple[Path, ...]]:
+def _find(folder: Path, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...]]:
+    lacking = set(absent(folder, kinds)) if may_lack else set()
     found: dict[Key, tuple[Path, ...]] = {}
     for kind in kinds:
         if _key(kind) not in found:
-            found[_key(kind)] = tuple(files.find(folder, kind))
+            found[_key(kind)] = () if kind.where in lacking else tuple(files.find(folder, kind))
     return found
+
+
+def absent(folder: Path, kinds: Kinds) -> list[str]:
+    """The sections of the settings that describe events, or patients, where none of their kinds has a file; not both."""
+    there = [
+        any(files.find(folder, replace(kind, required=False)) for kind in group)
+        for group in (kinds.events, kinds.patients)
+    ]
+    if all(there) or not any(there):
+        return []
+    return [kind.where for kind in (kinds.patients if there[0] else kinds.events)]
 
 
 def _all(found: Mapping[Key, tuple[Path, ...]]) -> list[Path]:

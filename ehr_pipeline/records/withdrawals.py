@@ -19,6 +19,7 @@ from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import codes
+from ehr_pipeline.records.deltas import WAITING
 from ehr_pipeline.records.finish import BULK
 from ehr_pipeline.records.hashing import bucket_of, hash_of
 from ehr_pipeline.records.ids import is_inexact, whole
@@ -74,11 +75,14 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts) -> Counts:
     events: Counter[str] = Counter()
     people: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
+    waiting: Counter[str] = Counter()
     listed = pa.array(ids.to_list(), pa.string())
     for bucket in np.unique(bucket_of(ids, buckets)).tolist():
         name = shard_name(bucket)
         _filter_patients(out / "patients" / name, listed, people)
         _filter_events(out / "events" / name, listed, events)
+        if (out / WAITING / name).is_file():
+            _filter_events(out / WAITING / name, listed, waiting)
         if (out / BULK / name).is_file():
             _filter_events(out / BULK / name, listed, flagged)
     for path in sorted((out / "quarantine").iterdir()):
@@ -88,6 +92,7 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts) -> Counts:
     return _counted(counts, events) | {
         "patients": _counted(counts["patients"], people),
         "entered_in_bulk": counts["entered_in_bulk"] - flagged["kept"],
+        **({WAITING: counts[WAITING] - waiting["kept"]} if WAITING in counts else {}),
     }
 
 

@@ -193,7 +193,11 @@ def _vectors(inputs: Inputs, clustered: pa.Table) -> NDArray[np.float32]:
 
 def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> flow.Counted:
     counts = {name: artifact.counts for name, artifact in inputs.artifacts.items()}
-    return flow.Counted.of(counts | {"raw_records": flow.totals(inputs.records)}, sizes, disclosure)
+    return flow.Counted.of(
+        counts | {"raw_records": flow.totals(inputs.records, inputs.artifacts["extract_catalog"].counts)},
+        sizes,
+        disclosure,
+    )
 
 
 def _mirrored(effects: list[audit.Effect]) -> str:

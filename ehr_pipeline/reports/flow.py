@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reasons import OF_STEPS, in_words
+from ehr_pipeline.records import deltas
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.disclosure import Disclosure
 
@@ -232,8 +233,8 @@ def summary_of_codes(counted: Counted) -> str:
     return f"{told}; above all {kind} ({disclosure.share(lost[most], mapped['rows_in'])} of the rows)."
 
 
-def totals(records: list[Artifact]) -> dict[str, Any]:
-    """The counts of raw records over all extracts."""
+def totals(records: list[Artifact], catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of raw records over all extracts, and of what they set aside by what became of it (`catalog`: its counts)."""
     total: dict[str, Any] = {
         "rows_in": 0,
         "kept": 0,
@@ -246,6 +247,12 @@ def totals(records: list[Artifact]) -> dict[str, Any]:
                 into[name] = into.get(name, 0) + counts.get(name, 0)
             for reason, number in counts["dropped"].items():
                 into["dropped"][reason] = into["dropped"].get(reason, 0) + number
+    if catalog.get("taken_up"):
+        dropped = Counter(total["dropped"])
+        dropped.subtract({deltas.UNKNOWN: catalog["taken_up"]})
+        dropped.update(catalog["dropped"])
+        total |= {"kept": catalog["kept"], "dropped": {reason: n for reason, n in dropped.items() if n}}
+        total["collapsed"] += catalog["collapsed"]
     return total
 
 

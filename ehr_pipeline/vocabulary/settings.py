@@ -45,7 +45,7 @@ class VocabularySettings:
     min_patients: int = option(
         "Smallest number of patients with a concept that stays. 0 in the published run, and by default. Set it to"
         " reports.suppress_below where the model is to be handed on, before it is trained: its vocabulary names every concept,"
-        " and the name of one that hardly anybody has tells of them. `ehr-pipeline export model` refuses otherwise.",
+        " and the name of one that hardly anybody has tells of them. Otherwise `export model` refuses it.",
         0,
         ge=0,
         later=True,

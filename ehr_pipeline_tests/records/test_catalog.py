@@ -22,7 +22,8 @@ def read(store: Store, folder: Path, buckets: int = 2, version: str = "1") -> No
 def made(store: Store) -> None:
     found = {extract: store.current("raw_records", extract) for extract in catalog.versions(store)}
     store.make(
-        Recipe("extract_catalog", "1", {}, catalog.versions(store)), lambda out: catalog.build(store, found, out)
+        Recipe("extract_catalog", "1", {}, catalog.versions(store)),
+        lambda out: catalog.build(store, found, records_settings(store.root), out),
     )
 
 

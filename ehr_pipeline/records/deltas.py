@@ -1,0 +1,169 @@
+"""Events of patients whom an extract has no row of: set aside, and joined to the patients of all extracts.
+
+An extract is read without a look at others, so that neither their order of arrival nor a second reading changes a byte of it. Such
+events lie in `waiting/` of its records. When the catalog is made, which knows all extracts, they are judged by the row that the
+newest extract has of the patient; `events/` and `codes/` of the catalog hold those that are kept, as one more extract would.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline import rows, schemas
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.buckets import Spread
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.records import codes, patients
+from ehr_pipeline.records.bulk import entered_in_bulk
+from ehr_pipeline.records.settings import RecordsSettings
+
+WAITING = "waiting"
+"""Where events lie whose patient the extract has no row of, and how many there are; they are in its quarantine too."""
+UNKNOWN = "unknown_patient"
+KEPT = "kept"
+Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
+"""Patient id, day and number of the code (n,) of events."""
+
+
+def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
+    """The `unknown` (n,) of shuffled events (n,), without those that were entered in bulk, where these are rejected."""
+    own = table.filter(pa.array(unknown))
+    if "entered" in own.column_names and settings.entered_in_bulk == "reject":
+        patient = pc.dictionary_encode(own.column("patient").combine_chunks()).indices.to_numpy()
+        day, entered = own.column("day").to_numpy(), own.column("entered").to_numpy()
+        own = own.filter(pa.array(~entered_in_bulk(patient, day, entered, settings.bulk_entry)))
+    return own.column("patient").combine_chunks(), own.column("day").to_numpy(), own.column("code").to_numpy()
+
+
+def write(path: Path, parts: list[Aside], names: pa.Array, rank: NDArray[np.int32]) -> int:
+    """Write events that were set aside as a shard of events, sorted. Returns how many there are.
+
+    `rank` is the place of each code among the `names` by its number.
+    """
+    who = pa.concat_arrays([part[0].cast(pa.string()) for part in parts])
+    ids = pc.unique(who)
+    ids = ids.take(pc.sort_indices(ids))
+    if len(ids) >= 2**rows.PATIENT_BITS:
+        raise UserError(
+            f"A bucket holds events of {len(ids):,} patients without a row, more than it can number. Raise records.buckets."
+        )
+    day, code = (np.concatenate([part[place] for part in parts]) for place in (1, 2))
+    keys = rows.translated(pc.index_in(who, value_set=ids).to_numpy(), day, code, rank)
+    keys.sort()
+    schemas.write(path, rows.to_table(keys, ids, names, "code"))
+    return len(keys)
+
+
+@dataclass(frozen=True)
+class JoinJob:
+    """What the work on one bucket needs."""
+
+    name: str
+    waiting: tuple[tuple[str, Path], ...]
+    """Shards of events that were set aside, each with its extract."""
+    patients: tuple[Path, ...]
+    """Patient shards of all extracts, the newest last."""
+    reject_outside: bool
+    """Whether events outside their patient's observation are rejected."""
+    out: Path
+
+
+def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spread: Spread) -> dict[str, Counter[str]]:
+    """Join the events that were set aside in the records of all extracts, by name, to the patients of any of them.
+
+    Writes `events/` and `codes/` into `out`, where there are several extracts and something was set aside. Returns how many were
+    kept or dropped of each extract, by reason; under '' how many are left once those count once that several extracts hold.
+    """
+    waiting = {
+        name: {path.name: path for path in found.files(WAITING)} if (found.path / WAITING).is_dir() else {}
+        for name, found in records.items()
+    }
+    if len(records) < 2 or not any(waiting.values()):
+        return {}
+    refuse_other_buckets(list(records.values()))
+    jobs = [
+        JoinJob(
+            shard.name,
+            tuple((extract, there[shard.name]) for extract, there in sorted(waiting.items()) if shard.name in there),
+            tuple(records[extract].file(f"patients/{shard.name}") for extract in sorted(records)),
+            settings.outside_observation == "reject",
+            out,
+        )
+        for shard in next(iter(records.values())).files("events")
+    ]
+    found: dict[str, Counter[str]] = {}
+    for counts in spread(join_bucket, jobs, settings.workers, "joining events to patients of other extracts"):
+        for extract, own in counts.items():
+            found.setdefault(extract, Counter()).update(own)
+    codes.write_again(out)
+    return found
+
+
+def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
+    """Write the events of one bucket whose patients are known. Returns the counts of each extract, and of all together under ''."""
+    shards = [(extract, *rows.from_table(schemas.read(path), "code")) for extract, path in job.waiting]
+    ids = pa.concat_arrays([pa.array([], pa.string()), *(shard[4].cast(pa.string()) for shard in shards)])
+    people = newest(job.patients if shards else job.patients[:1])
+    people = people.filter(pl.col("patient_id").is_in(pl.Series(ids.unique()).implode()))
+    names = pa.concat_arrays([pa.array([], pa.string()), *(shard[5].cast(pa.string()) for shard in shards)]).unique()
+    names = names.take(pc.sort_indices(names))
+    known = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
+    counts: dict[str, dict[str, int]] = {}
+    kept = []
+    for extract, patient, day, code, own_ids, own_names in shards:
+        place = pc.index_in(own_ids.cast(pa.string()), value_set=known).fill_null(-1).to_numpy()[patient]
+        fate = _judged(people, place, day, job.reject_outside)
+        there = fate == KEPT
+        counts[extract] = dict(zip(*(part.tolist() for part in np.unique(fate, return_counts=True)), strict=True))
+        own_codes = pc.index_in(own_names.cast(pa.string()), value_set=names).to_numpy()
+        kept.append(rows.pack(place[there], day[there], own_codes[code[there]]))
+    keys = rows.union(kept) if kept else np.empty(0, np.uint64)
+    schemas.write(job.out / "events" / job.name, rows.to_table(keys, known, names, "code"))
+    return counts | {"": {KEPT: len(keys)}}
+
+
+def _judged(
+    people: pl.DataFrame, place: NDArray[np.integer], day: NDArray[np.integer], reject_outside: bool
+) -> NDArray[np.str_]:
+    """What becomes of events (n,), of which `place` is the patient's among people, or -1: `KEPT`, or why they are dropped."""
+    first = patients.earliest_day(people["birth_date"], people["birth_precision"])
+    known = place >= 0
+    alive = known.copy()
+    alive[known] = day[known] >= first[place[known]]
+    tests = {UNKNOWN: ~known, "before_birth": ~alive}
+    if reject_outside:
+        tests["before_observation"], tests["after_observation"] = patients.outside(people, place, day, alive)
+    return np.select(list(tests.values()), list(tests), KEPT)
+
+
+def newest(shards: Sequence[Path]) -> pl.DataFrame:
+    """One row for each patient of a bucket, from the newest extract that has it, sorted by id; the newest shard stands last."""
+    found = pl.DataFrame(pa.concat_tables([schemas.read(path) for path in reversed(shards)]))
+    return found.unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
+
+
+def with_joined(records: list[Artifact], catalog: Artifact) -> list[Artifact]:
+    """The records of all extracts as artifacts with events and codes, and the catalog where it holds some that were set aside."""
+    return [*records, catalog] if (catalog.path / "events").is_dir() else records
+
+
+def refuse_other_buckets(records: Sequence[Artifact]) -> None:
+    """Raise UserError where a patient lies in another bucket of one extract than of the next."""
+    buckets = {len(artifact.files("events")) for artifact in records}
+    if len(buckets) > 1:
+        raise UserError(
+            f"The extracts were read into different numbers of buckets ({sorted(buckets)}), since records.buckets was changed in"
+            " between. Materialise raw_records again for all extracts."
+        )
+
+
+def by_extract(found: dict[str, Counter[str]]) -> Iterator[tuple[str, dict[str, int]]]:
+    """The counts of each extract, as `join` returns them."""
+    return ((extract, dict(sorted(counts.items()))) for extract, counts in sorted(found.items()) if extract)
