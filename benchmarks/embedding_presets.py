@@ -100,7 +100,7 @@ def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path, kept: P
     out = Path(tempfile.mkdtemp(dir=scratch))
     names = (artifacts["encoder_checkpoint"].path.name, artifacts["cohort"].path.name, own.vectors.weighting)
     work = kept / "-".join((*names, own.vectors.habits or "apart"))
-    counts = build.build(artifacts, pipeline.concept_of_code(), own, job, launch_inprocess, work, out)
+    counts = build.build(artifacts, pipeline.pooled_concepts, own, job, launch_inprocess, work, out)
     return Artifact(out, {}), counts
 
 

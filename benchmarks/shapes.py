@@ -27,7 +27,7 @@ from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Store
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups, agreement
-from ehr_pipeline.embeddings.cohort import rows_of_shard
+from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder import checkpoint, evaluate
 from ehr_pipeline.encoder.sequences import Sequences, Shard

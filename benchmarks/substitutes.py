@@ -19,6 +19,7 @@ import results
 
 from ehr_pipeline import schemas
 from ehr_pipeline.concepts import substitutes
+from ehr_pipeline.events.build import concept_of_code
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
@@ -53,7 +54,7 @@ def found(patients: int, seed: int) -> list[tuple[object, ...]]:
         pipeline = Pipeline(planted_groups.study_in(folder, seed))
         pipeline.make(EXTRACT, until="patient_dataset")
         vocabulary = Vocabulary.read(pipeline.store.current("vocabulary").path)
-        concept_of = pipeline.concept_of_code()
+        concept_of = concept_of_code(pipeline.store.current("mapped_events"))
         families = [
             np.array(
                 [

@@ -8,7 +8,6 @@ Every method publishes one artifact, or finds that it is there already (`Artifac
 check is not read by anything (`GateFailed`).
 """
 
-import csv
 import importlib
 import json
 import shutil
@@ -17,7 +16,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from ehr_pipeline import checks, continuing, fields, jobs, recipes
-from ehr_pipeline.artifacts import Artifact, hash_of
+from ehr_pipeline.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.continuing import origin
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.making import Maker
@@ -77,29 +76,35 @@ class Pipeline(Maker):
 
         settings = self.study.events
         files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        states = {f"file {number}": state for number, state in enumerate(files.hashes())}
         catalog, previous = self.require("extract_catalog"), recipes.previous("mapped_events", self.store)
         records = self._events(catalog)
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
         own = origin(before, files.sizes)
-        return self._make("mapped_events", _versions(extract_catalog=catalog) | states, make, own=own)
+        return self._make("mapped_events", _versions(extract_catalog=catalog) | build.states(files), make, own=own)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
         from ehr_pipeline.events import build as events
+        from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.vocabulary import build
 
         settings, mapped = self.study.vocabulary, self.require("mapped_events")
         mrsty = _watched([Path(settings.mrsty)], "in vocabulary.mrsty")
         own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
         inputs = _versions(mapped_events=mapped) | dict(zip(["mrsty"], mrsty.hashes(), strict=True))
+        ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
+        name = "vocabulary.administrative_concepts"
+        inputs |= ladder.inputs() if path else {}
         inputs, earlier = continuing.vocabulary(self._case("vocabulary", inputs, own))
         folder = earlier.path if earlier else None
-        make = mrsty.guard(
-            lambda out: build.build(mapped.files("concepts"), events.read_mapping(mapped), settings, out, folder),
-        )
-        return self._make("vocabulary", inputs, make, own=own)
+
+        def make(out: Path) -> Counts:
+            listed = ladder.resolve({name: path} if path else {}).get(name, ())
+            mapping = events.read_mapping(mapped)
+            return build.build(mapped.files("concepts"), mapping, settings, out, folder, administrative=listed)
+
+        return self._make("vocabulary", inputs, mrsty.guard(make), own=own)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""
@@ -152,6 +157,8 @@ class Pipeline(Maker):
     def concept_embeddings(self) -> Artifact:
         """Concept vectors and their neighbours."""
         from ehr_pipeline.concepts import build
+        from ehr_pipeline.events import build as events
+        from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
@@ -163,28 +170,38 @@ class Pipeline(Maker):
         inputs = _versions(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
         files = _watched([Path(path) for path in settings.ontology], "in concepts.ontology")
         inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
-        make = files.guard(
-            lambda out: build.build(
-                checkpoint.file("checkpoint"), vocabulary, concept_of_code(mapped), settings, seed, out
-            ),
-        )
-        return self._make("concept_embeddings", inputs, make)
+        ladder, name = Ladder(self.study.events, mapped), "concepts.concepts_of_interest"
+
+        def make(out: Path) -> Counts:
+            interest = ladder.resolve({name: settings.concepts_of_interest})[name]
+            known = events.concept_of_code(mapped) if settings.ontology else {}
+            return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
+
+        return self._make("concept_embeddings", inputs | ladder.inputs(), files.guard(make))
 
     def cohort(self) -> Artifact:
         """Patients with one of the diseases."""
         from ehr_pipeline.embeddings import cohort
+        from ehr_pipeline.events.listed import Ladder
 
         diseases, mapped, dataset = (
             self.study.embeddings.cohort,
             self.require("mapped_events"),
             self.require("patient_dataset"),
         )
-        inputs = _versions(mapped_events=mapped, patient_dataset=dataset)
-        return self._make("cohort", inputs, lambda out: cohort.build(mapped, dataset, diseases, out))
+        ladder = Ladder(self.study.events, mapped)
+        inputs = _versions(mapped_events=mapped, patient_dataset=dataset) | ladder.inputs()
+
+        def make(out: Path) -> Counts:
+            lists = {f"embeddings.cohort[{number}].concepts": each.concepts for number, each in enumerate(diseases)}
+            return cohort.build(mapped, dataset, diseases, tuple(ladder.resolve(lists).values()), out)
+
+        return self._make("cohort", inputs, make)
 
     def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
         """One vector for each patient of the cohort."""
         from ehr_pipeline.embeddings import build
+        from ehr_pipeline.events.listed import Ladder
 
         settings = self.study.embeddings
         artifacts = {
@@ -195,6 +212,7 @@ class Pipeline(Maker):
         method = self._method("cohort"), self._method("patient_embeddings")
         own = origin(artifacts["encoder_checkpoint"].data_version, method)
         inputs = _versions(**artifacts, mapped_events=mapped)
+        inputs |= Ladder(self.study.events, mapped).inputs() if settings.pooling.select == "list" else {}
         inputs, earlier = continuing.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = self._work(".embedding", "patient_embeddings", inputs)
@@ -202,7 +220,7 @@ class Pipeline(Maker):
             "patient_embeddings",
             inputs,
             lambda out: build.build(
-                artifacts, concept_of_code(mapped), settings, self._embedding_job(), launch, work, out, earlier
+                artifacts, self.pooled_concepts, settings, self._embedding_job(), launch, work, out, earlier
             ),
             own=own,
         )
@@ -271,6 +289,7 @@ class Pipeline(Maker):
 
     def cluster_reports(self) -> Artifact:
         """Write the page."""
+        from ehr_pipeline.embeddings.cohort import LISTS
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 
@@ -281,12 +300,10 @@ class Pipeline(Maker):
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
         terms = self.study.governance.terms
-        lists = {disease.name: Path(disease.concepts) for disease in self.study.embeddings.cohort}
         records = self._records(artifacts["extract_catalog"])
-        inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms, lists)
-        return self._make(
-            "cluster_reports", _versions(**artifacts), lambda out: build.build(inputs, self.study.reports, out)
-        )
+        inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
+        versions = _versions(**artifacts) | {"lists": fields.file_hash(artifacts["cohort"].file(LISTS))}
+        return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
 
     def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
         """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts: jobs run here."""
@@ -314,9 +331,13 @@ class Pipeline(Maker):
         inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
         return bool(inputs["patient_dataset"] == self.store.current("patient_dataset").data_version)
 
-    def concept_of_code(self) -> dict[str, str]:
-        """The concept that each SNOMED code of the extract was mapped to."""
-        return concept_of_code(self.store.current("mapped_events"))
+    def pooled_concepts(self) -> frozenset[str]:
+        """The concepts of the list of pooled concepts; none where the settings choose by no list."""
+        from ehr_pipeline.events.listed import Ladder, concepts
+
+        pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
+        ladder = Ladder(self.study.events, self.store.current("mapped_events"))
+        return concepts(ladder.resolve({where: pooling.concepts})[where] if pooling.select == "list" else ())
 
     def extracts(self) -> list[str]:
         """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
@@ -344,12 +365,6 @@ class Pipeline(Maker):
         from ehr_pipeline.records import deltas
 
         return deltas.with_joined(self._records(listed), listed)
-
-
-def concept_of_code(mapped: Artifact) -> dict[str, str]:
-    """The concept that each SNOMED code of the extract was mapped to."""
-    with mapped.file("mapping.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["snomed"]: row["concept"] for row in csv.DictReader(stream) if row["concept"]}
 
 
 def _versions(**artifacts: Artifact) -> dict[str, str]:

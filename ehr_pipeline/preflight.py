@@ -11,6 +11,7 @@ from ehr_pipeline.concepts import ontology
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.events import listed
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.extracts import adds_to_others
 from ehr_pipeline.governance import refuse_if_expired
@@ -186,8 +187,9 @@ def _lists(study: Study, found: Preflight) -> None:
     if study.records.withdrawals:
         withdrawn = found.look(withdrawals.read, study.records.withdrawals)
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
+    if study.events.overrides:
+        found.look(code_lists.read_overrides, Path(study.events.overrides))
     named = {
-        "events.overrides": study.events.overrides,
         "vocabulary.administrative_concepts": study.vocabulary.administrative_concepts,
         "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
         "embeddings.pooling.concepts": study.embeddings.pooling.concepts,
@@ -198,8 +200,10 @@ def _lists(study: Study, found: Preflight) -> None:
     }
     for where, path in named.items():
         if path:
-            rows = found.look(code_lists.read, Path(path), where)
-            found.facts.append(f"concept list {Path(path).name}: {len(rows or [])} rows")
+            rows = found.look(code_lists.read, Path(path), where) or []
+            found.facts.append(f"concept list {Path(path).name}: {len(rows)} rows")
+            wrong = found.look(listed.problems, rows, study.events) or []
+            found.problems += [f"{path} ({where}), {problem}." for problem in wrong]
 
 
 def _consistency(study: Study, found: Preflight) -> None:

@@ -13,13 +13,15 @@ from ehr_pipeline.settings import Study
 VERSIONS = dict.fromkeys(STAGES, "1") | {
     "raw_records": "5",
     "extract_catalog": "3",
-    "mapped_events": "6",
+    "mapped_events": "7",
+    "vocabulary": "2",
     "patient_dataset": "2",
     "encoder_checkpoint": "2",
-    "concept_embeddings": "2",
+    "concept_embeddings": "3",
+    "cohort": "2",
     "patient_embeddings": "6",
     "clusters": "4",
-    "cluster_reports": "6",
+    "cluster_reports": "7",
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")

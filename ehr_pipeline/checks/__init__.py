@@ -24,6 +24,12 @@ _PRESENT = Check(
 _CONSERVED = Check(
     "rows_conserved", "Every row that came in was kept, collapsed, or dropped with a reason.", rows.rows_conserved
 )
+_LISTS = Check(
+    "lists_understood",
+    "Every row of the concept lists stands for a concept.",
+    data.lists_understood,
+    blocking=False,
+)
 
 CHECKS: dict[str, tuple[Check, ...]] = {
     "raw_records": (
@@ -109,6 +115,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             blocking=False,
             applies=lambda study: study.vocabulary.min_patients > 0,
         ),
+        _LISTS,
     ),
     "patient_dataset": (
         _CONSERVED,
@@ -151,8 +158,9 @@ CHECKS: dict[str, tuple[Check, ...]] = {
     "concept_embeddings": (
         _CONSERVED,
         Check("vectors_finite", "No concept vector holds NaN or infinity.", encoder.vectors_finite),
+        _LISTS,
     ),
-    "cohort": (_CONSERVED,),
+    "cohort": (_CONSERVED, _LISTS),
     "patient_embeddings": (
         _CONSERVED,
         Check(

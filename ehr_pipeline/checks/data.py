@@ -61,6 +61,19 @@ def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
     )
 
 
+def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every row of the concept lists stands for a concept."""
+    lists = artifact.counts.get("lists", {})
+    lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
+    told = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
+    message = (
+        f"rows of concept lists stand for no concept: {told}. Their codes find nobody: they are not in events.mrconso, nor does any"
+        " other file of [events] lead from them to a concept"
+    )
+    figures = {f"rows_without_concept {name}": float(number) for name, number in lost.items()}
+    return not lost, message if lost else "every row of the concept lists stands for a concept", figures
+
+
 def size(artifact: Artifact, store: Store, study: Study) -> Found:
     """Enough concepts to train on."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size

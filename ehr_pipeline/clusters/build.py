@@ -26,8 +26,8 @@ from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import divide
 from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.settings import ClustersSettings
-from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.halves import first_half
+from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.projection import project
 

@@ -19,7 +19,8 @@ from ehr_pipeline.concepts import ontology, picture, projector
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.events.listed import Rows, facts
+from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 WEIGHT = "roberta_prelayernorm.embeddings.word_embeddings.weight"
@@ -35,22 +36,27 @@ def input_vectors(checkpoint: Path) -> NDArray[np.float32]:
 def build(
     checkpoint: Path,
     vocabulary: Vocabulary,
+    interest: Rows,
     concept_of_code: dict[str, str],
     settings: ConceptsSettings,
     seed: int,
     out: Path,
 ) -> Counts:
-    """Write vectors, neighbours, projector files and the picture. Raises InputError when too few concepts of interest are known."""
+    """Write vectors, neighbours, projector files and the picture.
+
+    `interest` is the list of the concepts of interest; `concept_of_code` tells which concept the nodes of an ontology stand for.
+    Raises InputError when too few concepts of interest are known.
+    """
     vectors = input_vectors(checkpoint)
     np.save(out / "vectors.npy", vectors)
-    path = Path(settings.concepts_of_interest)
-    listed = code_lists.concepts(path, concept_of_code, "concepts.concepts_of_interest")
+    listed = concepts_of(interest)
     known = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
     )
     if len(known) < 2:
         raise InputError(
-            f"{path}: {len(known)} of the {len(listed)} concepts of interest are in the vocabulary; neighbours need at least two."
+            f"{settings.concepts_of_interest} (concepts.concepts_of_interest): {len(known)} of the {len(listed)} concepts of"
+            " interest are in the vocabulary; neighbours need at least two."
             " Name another list in concepts.concepts_of_interest, or lower vocabulary.min_appearances."
         )
     everything = np.arange(FIRST_CONCEPT, vocabulary.size)
@@ -75,6 +81,7 @@ def build(
         "rows_in": len(listed),
         "kept": len(known),
         "dropped": {"not_in_vocabulary": len(listed) - len(known)},
+        "lists": {"concepts_of_interest": facts(interest)},
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
         # Names of groups come from the data: they stand in the file alone, with the patients that decide who may see them.

@@ -23,10 +23,10 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
-from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.laying import lay_out
+from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
@@ -44,7 +44,7 @@ FITTED_PATIENTS = 50_000
 
 def build(
     artifacts: dict[str, Artifact],
-    concept_of_code: dict[str, str],
+    listed: Callable[[], frozenset[str]],
     settings: EmbeddingsSettings,
     job: jobs.Job,
     launch: Callable[[str, jobs.Job], None],
@@ -54,6 +54,7 @@ def build(
 ) -> Counts:
     """Embed the cohort into `out`. Raises InputError when no patient has a chosen concept.
 
+    `listed` gives the concepts of the list of pooled concepts; it is asked only where vectors are chosen anew.
     With an `earlier` artifact of the same encoder, vectors lie in its space, and only those who are new or changed are embedded.
     Concepts that the encoder does not know are left out and counted. Chunk vectors are kept in `work` until all are there, so that
     a job which was killed goes on; the caller removes it.
@@ -68,7 +69,7 @@ def build(
         continued.take_over(earlier, out)
         own = learned.weights
     else:
-        chosen = selection.select(settings.pooling, vocabulary, vectors, concept_of_code)
+        chosen = selection.select(settings.pooling, vocabulary, vectors, listed())
         found = substitutes.find(dataset, settings.vectors.habits, vocabulary.size, job["seed"])
         same = found or Substitutes.none()
         chosen = same.extend(chosen)

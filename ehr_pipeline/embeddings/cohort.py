@@ -5,33 +5,36 @@ recorded on most days (the earlier in the settings where equal), `diseases` all 
 """
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.embeddings.settings import Disease
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.events.listed import Rows, facts
+from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.guard import told
+
+LISTS = "notes/lists.csv"
+"""The rows of the lists with what each stands for. It decides no patient, so that another name in a list makes nothing stale."""
 
 
-def build(events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], out: Path) -> Counts:
-    """Write `cohort.arrow`. Returns counts of patients, and for each list what of it the extract holds.
+def build(
+    events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], lists: tuple[Rows, ...], out: Path
+) -> Counts:
+    """Write `cohort.arrow`, and what the rows of the diseases' lists stand for. Raises InputError when nobody is in the cohort.
 
-    Raises InputError when nobody is in the cohort.
+    Returns counts of patients, and of each list how many concepts it stands for, and how much of them the extract holds.
     """
-    mapping = list(_read_mapping(events))
-    concept_of_code = {row["snomed"]: row["concept"] for row in mapping if row["concept"]}
-    concepts = [
-        sorted(code_lists.concepts(Path(disease.concepts), concept_of_code, f"embeddings.cohort[{number}].concepts"))
-        for number, disease in enumerate(diseases)
-    ]
+    mapping = read_mapping(events)
+    concepts = [sorted(concepts_of(rows)) for rows in lists]
     parts, cases, outside = [], 0, 0
     for shard in dataset.files("patients"):
         found = _cases(events.file(f"events/{shard.name}"), concepts, diseases)
@@ -45,42 +48,51 @@ def build(events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], ou
         )
         parts.append(found.filter(inside).select(schemas.COHORT.names).cast(schemas.COHORT))
     cohort = pa.concat_tables(parts)
-    lists = {disease.name: _list_facts(disease, mapping) for disease in diseases}
+    found_of = {disease.name: _list_facts(rows, mapping) for disease, rows in zip(diseases, lists, strict=True)}
     if not cohort.num_rows:
-        there = ", ".join(f"{name} {facts['events']:,}" for name, facts in lists.items())
+        there = ", ".join(f"{name} {told(each['events'])}" for name, each in found_of.items())
         asked = "a concept of the lists on as many days as min_visits asks"
         raise InputError(
             "The cohort is empty: "
             + (f"who has {asked} is not in the patient data set." if cases else f"nobody has {asked}.")
-            + f" Events of the listed codes in the extract: {there}."
+            + f" Events of the listed concepts in the extract: {there}."
             " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
         )
     schemas.write(out / "cohort.arrow", cohort)
+    _write_lists(out / LISTS, diseases, lists)
     by_disease = cohort.column("disease").to_pylist()
     return {
         "rows_in": cases,
         "kept": cohort.num_rows,
         "dropped": {"not_in_patient_dataset": outside},
         "by_disease": {disease.name: by_disease.count(disease.name) for disease in diseases},
-        "lists": lists,
+        "lists": found_of,
     }
 
 
-def _read_mapping(events: Artifact) -> Iterator[dict[str, str]]:
-    with events.file("mapping.csv").open(encoding="utf-8", newline="") as stream:
-        yield from csv.DictReader(stream)
-
-
-def _list_facts(disease: Disease, mapping: list[dict[str, str]]) -> dict[str, Any]:
-    """How many codes of a list the extract holds, with how many events, and how many events were lost for want of a concept."""
-    listed = {row.code for row in code_lists.read(Path(disease.concepts))}
-    present = [row for row in mapping if row["snomed"] in listed]
-    return {
-        "codes": len(listed),
-        "codes_in_extract": len(present),
-        "events": sum(int(row["events"]) for row in present),
-        "unmapped_events": sum(int(row["events"]) for row in present if not row["concept"]),
+def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
+    """What a list stands for, how much of it the extract holds, and how many events of its codes have no concept."""
+    present = mapping.filter(pl.col("concept").is_in(sorted(concepts_of(rows))))
+    codes = sorted({resolved.row.code for resolved in rows} - {""})
+    lost = mapping.filter(pl.col("concept").is_null() & (pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)))
+    return facts(rows) | {
+        "concepts_in_extract": present["concept"].n_unique(),
+        "events": int(present["events"].sum()),
+        "unmapped_events": int(lost["events"].sum()),
     }
+
+
+def _write_lists(path: Path, diseases: tuple[Disease, ...], lists: tuple[Rows, ...]) -> None:
+    """Write what each row of the lists stands for: disease, line, code, cui, name, concept (several separated by blanks)."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("disease", "line", "code", "cui", "name", "concept"))
+        for disease, rows in zip(diseases, lists, strict=True):
+            for resolved in rows:
+                row = resolved.row
+                concept = " ".join(sorted(resolved.concepts))
+                writer.writerow((disease.name, row.line, row.code, row.cui, row.name, concept))
 
 
 def _cases(events: Path, concepts: list[list[str]], diseases: tuple[Disease, ...]) -> pa.Table:
@@ -110,9 +122,3 @@ def _cases(events: Path, concepts: list[list[str]], diseases: tuple[Disease, ...
             "first_date": pa.array(first[cases]).cast(pa.date32()),
         }
     )
-
-
-def rows_of_shard(cohort: pa.Table, shard: str) -> NDArray[np.int64]:
-    """Rows of one shard of the data set that belong to the cohort, in order."""
-    mine = cohort.filter(pc.equal(cohort.column("shard"), shard))
-    return np.sort(mine.column("row").to_numpy().astype(np.int64))

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from ehr_pipeline import jobs, schemas
 from ehr_pipeline.embeddings import windows
-from ehr_pipeline.embeddings.cohort import rows_of_shard
 from ehr_pipeline.embeddings.halves import first_half
+from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, pool_chunks
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import process_group

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline import schemas
-from ehr_pipeline.embeddings.cohort import rows_of_shard
+from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.vocabulary.table import Vocabulary
 

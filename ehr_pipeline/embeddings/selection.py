@@ -1,7 +1,6 @@
 """Which tokens are averaged into a patient's vector: one function per choice, registered in SELECTIONS."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,22 +8,21 @@ from numpy.typing import NDArray
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.embeddings.settings import PoolingSettings
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 Flags = NDArray[np.bool_]  # (V,), one flag for each token id
-Selection = Callable[[PoolingSettings, Vocabulary, NDArray[np.float32], dict[str, str]], Flags]
+Selection = Callable[[PoolingSettings, Vocabulary, NDArray[np.float32], frozenset[str]], Flags]
 
 
 def all_tokens(
-    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], concept_of_code: dict[str, str]
+    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
     """Every concept."""
     return np.arange(vocabulary.size) >= FIRST_CONCEPT
 
 
 def by_types(
-    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], concept_of_code: dict[str, str]
+    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
     """Concepts with one of the chosen semantic types."""
     chosen = np.zeros(vocabulary.size, bool)
@@ -34,10 +32,9 @@ def by_types(
 
 
 def by_list(
-    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], concept_of_code: dict[str, str]
+    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
     """Concepts of a list, and their nearest neighbours by cosine in the whole vocabulary."""
-    listed = code_lists.concepts(Path(settings.concepts), concept_of_code, "embeddings.pooling.concepts")
     tokens = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
     )
@@ -53,10 +50,10 @@ SELECTIONS: dict[str, Selection] = {"all": all_tokens, "types": by_types, "list"
 
 
 def select(
-    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], concept_of_code: dict[str, str]
+    settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """The chosen token ids as flags (V,). Raises InputError when nothing is chosen."""
-    chosen = SELECTIONS[settings.select](settings, vocabulary, vectors, concept_of_code)
+    """The chosen token ids as flags (V,), `listed` being the concepts of the list. Raises InputError when nothing is chosen."""
+    chosen = SELECTIONS[settings.select](settings, vocabulary, vectors, listed)
     if not chosen.any():
         raise InputError(
             f"No concept of the vocabulary is chosen for pooling (embeddings.pooling.select = {settings.select!r})."

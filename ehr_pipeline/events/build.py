@@ -31,6 +31,10 @@ from ehr_pipeline.records.codes import distinct
 from ehr_pipeline.records.hashing import hash_of
 from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
 from ehr_pipeline.terminology import omop, rrf
+from ehr_pipeline.watched import Watched
+
+FILE = "file "
+"""What the inputs of the artifact begin with that are files of terminology."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ def inputs(settings: EventsSettings) -> list[Path]:
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
     named = (settings.mrconso, settings.mrsab, *(table.file for table in tables), *releases, *vocabulary)
     return [Path(path) for path in named if path]
+
+
+def states(files: Watched) -> dict[str, str]:
+    """The states of those files, as inputs of the artifact."""
+    return {f"{FILE}{number}": state for number, state in enumerate(files.hashes())}
 
 
 def build(
@@ -127,6 +136,12 @@ def read_mapping(artifact: Artifact) -> pl.DataFrame:
     """The mapping table of a `mapped_events` artifact; codes are strings."""
     table = pl.read_csv(artifact.file("mapping.csv"), infer_schema=False)
     return table.with_columns(pl.col("^(events|patients)$").cast(pl.Int64))  # without patients: an earlier version's
+
+
+def concept_of_code(artifact: Artifact) -> dict[str, str]:
+    """The concept that each SNOMED code of the extract was mapped to. What a list stands for is another thing: `listed`."""
+    mapped = read_mapping(artifact).filter(pl.col("concept").is_not_null())
+    return dict(mapped.select("snomed", "concept").iter_rows())
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.events.translate import place, read_dictionary, to_snomed
-from ehr_pipeline.terminology import code_lists, rf2, snomed
+from ehr_pipeline.terminology import code_lists, rf2, rrf, snomed
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
 LADDER = ("override", *STEP_OF_SUPPRESS.values(), "description", "read", "replaced", "ancestor", "kept")
@@ -37,6 +36,21 @@ COLUMNS = (
 )
 
 
+def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
+    """Map distinct codes as `map_codes` does, by the atoms of events.mrconso. It is not read where no code needs it."""
+    translated = to_snomed(codes, settings)
+    wanted = (
+        {"concept"}
+        | ({"description"} if settings.descriptions else set())
+        | ({"read"} if settings.migrations else set())
+    )
+    if settings.mrconso and snomed.classify(translated["snomed"])["kind"].is_in(sorted(wanted)).any():
+        atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
+    else:
+        atoms = pl.DataFrame(schema=rrf.ATOMS)
+    return _map(translated, atoms, settings)
+
+
 def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     """Map distinct codes, sorted.
 
@@ -45,7 +59,11 @@ def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -
     the end), concept (null when lost), name, step (null when lost), distance (replacements or IS-A steps from the code to its
     target) and runners_up (other CUIs of the target). Raises InputError for a file that cannot be used.
     """
-    translated = to_snomed(codes, settings)
+    return _map(to_snomed(codes, settings), atoms, settings)
+
+
+def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
+    """Map codes that were translated to SNOMED (`translate.to_snomed`)."""
     kinds = snomed.classify(translated["snomed"]).rename({"code": "snomed"})
     table = translated.with_columns(kinds["kind"], kinds["namespace"])
     table = table.with_columns(
@@ -107,12 +125,7 @@ def _step(
 def _overridden(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     if not settings.overrides:
         return table
-    listed = code_lists.read(Path(settings.overrides), "events.overrides")
-    incomplete = [row for row in listed if not row.code or not row.cui]
-    if incomplete:
-        raise InputError(
-            f"{settings.overrides}: {len(incomplete)} rows have no code or no cui. A table of overrides names both in every row."
-        )
+    listed = code_lists.read_overrides(Path(settings.overrides))
     own = pl.DataFrame(
         {
             "code": [row.code for row in listed],

@@ -10,11 +10,18 @@ from ehr_pipeline.terminology import omop
 from ehr_pipeline.terminology.reading import named, why
 
 
+def translated_systems(settings: EventsSettings) -> frozenset[str]:
+    """The code systems that the study has a table for."""
+    omops = [omop.CODE_SYSTEM] if settings.omop_vocabulary else []
+    return frozenset([*settings.dictionaries, *omops])
+
+
 def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     """Distinct codes, sorted, with what their system says.
 
-    Returns code (as recorded), snomed (the same, or by its dictionary; empty when it has none), system and token (of a code that is
-    not SNOMED's and that no dictionary is for: null otherwise), label (its name) and also (what else it may be).
+    Returns code (as recorded), snomed (the same, or by its dictionary; empty when it has none), system (of a code for which there
+    is no table: null otherwise), token (the name, as a concept of its own, of a code that was not translated to SNOMED), label (its
+    name) and also (what else it may be).
     """
     table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
     system = pl.col("code").str.extract(r"^([^:]+):")
@@ -23,7 +30,7 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     table = table.with_columns(
         snomed=pl.when(system.is_null()).then("code").otherwise(pl.lit("")),
         system=pl.when(own).then(system),
-        token=pl.when(own).then("code"),
+        token=nothing,
         label=nothing,
         also=pl.lit(""),
     )
@@ -35,7 +42,8 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
         table = table.with_columns(snomed=pl.coalesce("found", "snomed")).drop("found")
     if settings.omop_vocabulary and omop.CODE_SYSTEM not in settings.dictionaries:
         table = _with_concepts(table, Path(settings.omop_vocabulary))
-    return table
+    untranslated = system.is_not_null() & (pl.col("snomed") == "")
+    return table.with_columns(token=pl.when(untranslated).then(pl.coalesce("token", "code")))
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:

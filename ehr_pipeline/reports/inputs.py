@@ -2,8 +2,7 @@
 
 import base64
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +22,6 @@ class Inputs:
     seed: int
     terms: dict[str, str]
     """Licence, protocol and expiry of the data, as far as they are known."""
-    lists: Mapping[str, Path] = field(default_factory=dict)
-    """The file of codes of each disease of the cohort, by its name."""
 
 
 def read_json(artifact: Artifact, name: str) -> Any:

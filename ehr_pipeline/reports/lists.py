@@ -1,13 +1,11 @@
-"""The cohort's lists of codes: what they hold, and how many of their concepts have a part in the patients' vectors."""
+"""The cohort's lists of codes: what they stand for, and how many of their concepts have a part in the patients' vectors."""
 
+import csv
 from dataclasses import dataclass
-from pathlib import Path
 
-from ehr_pipeline.events.build import read_mapping
-from ehr_pipeline.fields import file_hash
+from ehr_pipeline.embeddings.cohort import LISTS
 from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, read_json
-from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 SHOWN = 200
@@ -22,13 +20,19 @@ class Listed:
     days: int
     """On how many days a code of it is recorded at least."""
     codes: str
+    concepts: str
+    """How many concepts the list stands for."""
     in_extract: str
+    """How many of them the extract holds."""
     events: str
     without_concept: str
+    """How many rows stand for no concept."""
+    lost: str
+    """Events of listed codes that have no concept."""
     digest: str
     """The first letters of the SHA-256 of the file."""
     rows: tuple[str, ...]
-    """Codes (or CUIs) with their names; the first `SHOWN` of them. Empty where the file is no longer as it was."""
+    """Codes (or CUIs) with their names; the first `SHOWN` of them."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,7 @@ class Own:
     """The cohort's own diseases among the concepts that decide a patient's vector."""
 
     names: tuple[str, ...]
-    """Their concepts that are pooled, and of which enough patients have each."""
+    """Their concepts that are pooled."""
     pooled: int
     """How many concepts are pooled."""
     listed: frozenset[str]
@@ -46,42 +50,41 @@ class Own:
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
     """The list of each disease."""
     facts = inputs.artifacts["cohort"].counts["lists"]
+    rows = _rows(inputs)
     found = []
     for disease in inputs.settings["cohort"]["cohort"]:
         own = facts[disease["name"]]
-        rows = code_lists.read(path) if (path := _path(inputs, disease["name"])) else []
+        mine = [row for row in rows if row["disease"] == disease["name"]]
         found.append(
             Listed(
                 disease["name"],
                 disease["min_visits"],
                 f"{own['codes']:,}",
-                f"{own['codes_in_extract']:,}",
+                f"{own['concepts']:,}",
+                f"{own['concepts_in_extract']:,}",
                 disclosure.show(own["events"]),
+                f"{own['rows_without_concept']:,}",
                 disclosure.show(own["unmapped_events"], own["events"]),
                 disease["concepts"][:16],
-                tuple(f"{row.code or row.cui} {row.name}" for row in rows[:SHOWN]),
+                tuple(f"{row['code'] or row['cui']} {row['name']}" for row in mine[:SHOWN]),
             )
         )
     return found
 
 
 def own(inputs: Inputs, vocabulary: Vocabulary, disclosure: Disclosure) -> Own | None:
-    """Which pooled concepts are of the cohort's own lists; None where a list is no longer as it was when the cohort was made."""
-    paths = [_path(inputs, disease["name"]) for disease in inputs.settings["cohort"]["cohort"]]
-    known = [path for path in paths if path]
-    if len(known) < len(paths):
+    """Which pooled concepts are of the cohort's own lists; None where the cohort was chosen by no list."""
+    rows = _rows(inputs)
+    if not rows:
         return None
-    mapping = read_mapping(inputs.artifacts["mapped_events"]).select("snomed", "concept").rows()
-    concept_of_code = {code: concept for code, concept in mapping if concept}
-    concepts = set().union(*(code_lists.concepts(path, concept_of_code) for path in known))
+    concepts = frozenset(concept for row in rows for concept in row["concept"].split())
     pooled = read_json(inputs.artifacts["patient_embeddings"], "selected.json")
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
     named = (concept.name for concept in mine if concept.concept in concepts and disclosure.named(concept.patients))
-    return Own(tuple(named), len(pooled), frozenset(concepts))
+    return Own(tuple(named), len(pooled), concepts)
 
 
-def _path(inputs: Inputs, disease: str) -> Path | None:
-    """The file of a disease's list, where it has the bytes that the cohort was made from."""
-    (digest,) = (known["concepts"] for known in inputs.settings["cohort"]["cohort"] if known["name"] == disease)
-    path = inputs.lists.get(disease)
-    return path if path and file_hash(path) == digest else None
+def _rows(inputs: Inputs) -> list[dict[str, str]]:
+    """The rows of all lists, with what each stands for."""
+    with inputs.artifacts["cohort"].file(LISTS).open(encoding="utf-8", newline="") as stream:
+        return list(csv.DictReader(stream))

@@ -1,6 +1,11 @@
-"""Concept lists: small CSV files (code, cui, name, source) that a clinician can review and edit."""
+"""Concept lists: small CSV files (code, cui, name, source) that a clinician can review and edit.
+
+What the codes stand for is decided by the mapping ladder: see `events.listed`.
+"""
 
 import csv
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,53 +13,136 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.terminology.reading import named, why
 
 COLUMNS = ("code", "cui", "name", "source")
+SHOWN = 20
+"""Lines that a message lists; the others are counted."""
+OF_A_SYSTEM = re.compile(r"[^\s:/]+:\S.*")
+_CUI = re.compile(r"C\d{7}")
+_EXPONENT = re.compile(r"\d+([.,]\d+)?E\+\d+|\d[.,]\d+E\d+", re.IGNORECASE)
+_WHOLE = re.compile(r"(\d+)\.0+")
+_READ = re.compile(r"[A-Za-z0-9][A-Za-z0-9.]{4}(\d{2})?")
+_DIGITS = re.compile(r"\d{6,}")
+WRONG_IDS = {
+    "bad_check_digit": "is a mistyped or rounded SNOMED id: its check digit is wrong",
+    "other_component": "is the SNOMED id of a relationship or a reference set, not of a concept",
+    "other": "is no SNOMED id, which has 6 to 18 digits and does not begin with 0",
+}
+"""Why a number that is no concept or description is wrong, by its kind (`snomed.classify`)."""
 
 
 @dataclass(frozen=True)
 class ListedConcept:
-    """One row of a concept list. A row has a SNOMED code, a CUI, or both; all are strings."""
+    """One row of a concept list. A row has a code, a CUI, or both; all are strings.
+
+    A code is a SNOMED id, a Read code, or `system:code` for any other system. Where a concept has no CUI, its name in the
+    vocabulary (`system:code`) stands for it.
+    """
 
     code: str
     cui: str
     name: str
     source: str
+    line: int = 0
 
 
-def read(path: Path, where: str = "") -> list[ListedConcept]:
-    """Read a concept list. Raises InputError that names file, line, and the setting `where` that names the file."""
+def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedConcept]:
+    """Read a concept list; ids that a spreadsheet wrote with a fraction of zeros are read without it.
+
+    `where` is the setting that names the file, for messages. With `local_codes` a code of any other form is taken as it is: a
+    table of overrides maps codes as they were recorded. Raises InputError with file, line and reason of every row that is wrong.
+    """
     told = named(path, where)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = list(csv.reader(stream))
-    except (OSError, UnicodeDecodeError) as error:
+            reader = csv.reader(stream)
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{told}: this concept list cannot be read: {why(error)}.") from None
-    header = [name.strip().lower() for name in rows[0]] if rows else []
+    header = [name.strip().lower() for name in rows[0][1]] if rows else []
     missing = [name for name in COLUMNS if name not in header]
     if missing:
         raise InputError(
             f"{told}, line 1: a concept list has the columns {', '.join(COLUMNS)}. Missing: {', '.join(missing)}."
         )
     places = [header.index(name) for name in COLUMNS]
-    listed = []
-    for number, row in enumerate(rows[1:], start=2):
+    listed: list[ListedConcept] = []
+    problems: list[tuple[int, str]] = []
+    for line, row in rows[1:]:
         if not any(field.strip() for field in row):
             continue
         if len(row) != len(header):
-            raise InputError(
-                f"{told}, line {number}: {len(row)} fields, but the header has {len(header)}. Quote names that hold a comma."
+            problems.append(
+                (line, f"{len(row)} fields, but the header has {len(header)}. Quote names that hold a comma")
             )
-        concept = ListedConcept(*(row[place].strip() for place in places))
-        if not concept.code and not concept.cui:
-            raise InputError(f"{told}, line {number}: neither a code nor a CUI.")
-        listed.append(concept)
+            continue
+        code, cui, name, source = (row[place].strip() for place in places)
+        if whole := _WHOLE.fullmatch(code):
+            code = whole[1]
+        listed.append(ListedConcept(code, cui, name, source, line))
+    kinds = _kinds_of_ids(listed)
+    problems += [(row.line, problem) for row in listed for problem in _problems(row, kinds, local_codes)]
+    if problems:
+        raise InputError(f"{told}, {_together(sorted(problems))}.")
     if not listed:
         raise InputError(f"{told}: this concept list is empty.")
     return listed
 
 
-def concepts(path: Path, concept_of_code: dict[str, str], where: str = "") -> set[str]:
-    """The concepts that a list stands for: its CUIs, and what its codes were mapped to."""
-    found = set()
-    for row in read(path, where):
-        found |= {row.cui, concept_of_code.get(row.code, "")}
-    return found - {""}
+def read_overrides(path: Path) -> list[ListedConcept]:
+    """Read a table of overrides: a concept list that names both a code, as it was recorded, and its concept, in every row."""
+    where = "events.overrides"
+    listed = read(path, where, local_codes=True)
+    incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]
+    if incomplete:
+        told = f"{named(path, where)}, {_together(incomplete)}"
+        raise InputError(f"{told}. A table of overrides names both in every row.")
+    return listed
+
+
+def is_read(code: str) -> bool:
+    """Whether a code has the form of a Read code (v2 or CTV3, with or without a term number), and not of a SNOMED id."""
+    return bool(_READ.fullmatch(code)) and not _DIGITS.fullmatch(code)
+
+
+def _together(problems: list[tuple[int, str]]) -> str:
+    """All problems in one text, by line."""
+    shown = "; ".join(f"line {line}: {problem}" for line, problem in problems[:SHOWN])
+    left = len(problems) - SHOWN
+    return shown + (f"; and {left} more lines" if left > 0 else "")
+
+
+def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
+    """What kind of SNOMED id each number among the codes is."""
+    import polars as pl
+
+    from ehr_pipeline.terminology import snomed  # GPU workers read settings and lists, and have no polars
+
+    numbers = sorted({row.code for row in listed if _DIGITS.fullmatch(row.code)})
+    return dict(snomed.classify(pl.Series(numbers, dtype=pl.String)).select("code", "kind").iter_rows())
+
+
+def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -> Iterator[str]:
+    """What is wrong with a row."""
+    if not row.code and not row.cui:
+        yield "neither a code nor a CUI"
+    if row.code and (problem := _wrong_code(row.code, kinds, local_codes)):
+        yield f"code {_shown(row.code)} {problem}"
+    if row.cui and not _CUI.fullmatch(row.cui) and not OF_A_SYSTEM.fullmatch(row.cui):
+        yield f"CUI {_shown(row.cui)} is not a C and seven digits, such as C0011615"
+
+
+def _shown(text: str) -> str:
+    """A field of a list in a message."""
+    return repr(text if len(text) <= 40 else text[:40] + "…")
+
+
+def _wrong_code(code: str, kinds: Mapping[str, str], local_codes: bool) -> str:
+    """Why a code cannot be one, or an empty text."""
+    if _EXPONENT.fullmatch(code):
+        return "is a number that a spreadsheet rounded: its last digits are lost. Export the column as text"
+    if code[0] in "'\"=":
+        return "begins with a mark by which spreadsheets tell a text. Leave it out"
+    if code in kinds:
+        return WRONG_IDS.get(kinds[code], "")
+    if local_codes or OF_A_SYSTEM.fullmatch(code) or is_read(code):
+        return ""
+    return "is no SNOMED id, which has 6 to 18 digits, and no Read code. Name a code of another system as system:code"

@@ -57,6 +57,8 @@ MRSAB = (
 MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
 SETTINGS = {MRCONSO: "events.mrconso", MRSAB: "events.mrsab", MRSTY: "vocabulary.mrsty"}
 """What names the file of each layout."""
+ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.String, "preferred": pl.Boolean}
+"""The columns of `snomed_atoms`."""
 
 
 def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
@@ -128,7 +130,7 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
             " Set events.source to a source vocabulary (SAB) that the file holds."
         )
     order = ["code", "suppress_rank", pl.col("preferred").not_(), "term_rank", "cui", "name"]
-    return atoms.sort(order).select("code", "cui", "name", "suppress", "preferred")
+    return atoms.sort(order).select(*ATOMS)
 
 
 def semantic_types(path: Path) -> pl.DataFrame:

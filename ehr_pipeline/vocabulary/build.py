@@ -15,6 +15,8 @@ import polars as pl
 from ehr_pipeline.artifacts import Counts, hash_of
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import summed
+from ehr_pipeline.events.listed import Rows, facts
+from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.terminology import rrf, snomed
 from ehr_pipeline.vocabulary.filters import FILTERS
 from ehr_pipeline.vocabulary.settings import VocabularySettings
@@ -36,20 +38,26 @@ UNSEEN = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
 
 
 def build(
-    buckets: list[Path], mapping: pl.DataFrame, settings: VocabularySettings, out: Path, earlier: Path | None = None
+    buckets: list[Path],
+    mapping: pl.DataFrame,
+    settings: VocabularySettings,
+    out: Path,
+    earlier: Path | None = None,
+    *,
+    administrative: Rows = (),
 ) -> Counts:
     """Filter the concepts of the mapped events into `out`. Returns the number of concepts and events by fate.
 
     `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`; `earlier` is the folder of the
-    vocabulary that is appended to. Raises InputError without any concept.
+    vocabulary that is appended to; `administrative` is the list of administrative concepts. Raises InputError without any concept.
     """
     concepts = summed(buckets, "concept")
     concepts = _with_names_and_types(concepts, mapping, Path(settings.mrsty))
     before = _earlier(earlier)
     concepts = _with_absent(concepts, before)
     known = before["concept"].to_list()
-    concept_of_code = dict(mapping.filter(pl.col("concept").is_not_null()).select("snomed", "concept").iter_rows())
-    reasons = [pl.when(test(settings, concept_of_code)).then(pl.lit(name)) for name, test in FILTERS.items()]
+    listed = concepts_of(administrative)
+    reasons = [pl.when(test(settings, listed)).then(pl.lit(name)) for name, test in FILTERS.items()]
     judged = concepts.join(before.select("concept", "token_id"), on="concept", how="left").with_columns(
         reason=pl.when(pl.col("concept").is_in(known)).then(None).otherwise(pl.coalesce(reasons))
     )
@@ -63,7 +71,7 @@ def build(
     dropped = judged.filter(pl.col("reason").is_not_null()).sort("appearances", "concept", descending=[True, False])
     if kept.is_empty():
         raise InputError(
-            f"No concept is left of {concepts.height:,}. Dropped by reason: {dict(dropped['reason'].value_counts().iter_rows())}."
+            f"No concept is left of {concepts.height:,}. Dropped by reason: {_by_reason(dropped)}."
             " Lower vocabulary.min_appearances, or drop fewer semantic types and groups."
         )
     kept = kept.select(
@@ -85,8 +93,15 @@ def build(
         },
         "untyped": int(kept["untyped"].sum()),
         "appended": kept.height - len(known) if known else 0,
+        **({"lists": {"administrative_concepts": facts(administrative)}} if administrative else {}),
         "kept_though_rarer": int((kept.head(len(known))["appearances"] < settings.min_appearances).sum()),
     }
+
+
+def _by_reason(dropped: pl.DataFrame) -> str:
+    """How many concepts were dropped, by reason, as text: 'rare 12, administrative 3'."""
+    counted = dropped["reason"].value_counts(sort=True)
+    return ", ".join(f"{reason} {number:,}" for reason, number in counted.iter_rows())
 
 
 def _earlier(folder: Path | None) -> pl.DataFrame:

@@ -1,45 +1,40 @@
 """Why a concept leaves the vocabulary: one function per reason, applied in the order of FILTERS.
 
-Each takes the concepts (see `vocabulary.build`) and the settings, and returns an expression that is true for those to drop.
+Each takes the settings and the concepts of the administrative list, and returns an expression on the concepts (see
+`vocabulary.build`) that is true for those to drop.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.terminology import code_lists
 from ehr_pipeline.terminology.semantic_types import GROUP_OF
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 
-Filter = Callable[[VocabularySettings, dict[str, str]], pl.Expr]
+Filter = Callable[[VocabularySettings, frozenset[str]], pl.Expr]
 
 
-def semantic_type(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+def semantic_type(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
     """All types of the concept are among those to drop. Untyped concepts stay."""
     return _all_types_in(set(settings.drop_semantic_types))
 
 
-def semantic_group(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+def semantic_group(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
     """All types of the concept belong to groups to drop."""
     return _all_types_in({tui for tui, group in GROUP_OF.items() if group in settings.drop_semantic_groups})
 
 
-def administrative(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+def administrative(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
     """The concept stands on the list of administrative concepts."""
-    if not settings.administrative_concepts:
-        return pl.lit(False)
-    path = Path(settings.administrative_concepts)
-    listed = code_lists.concepts(path, concept_of_code, "vocabulary.administrative_concepts")
     return pl.col("concept").is_in(sorted(listed))
 
 
-def rare(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+def rare(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
     """The concept has too few appearances."""
     return pl.col("appearances") < settings.min_appearances
 
 
-def few_patients(settings: VocabularySettings, concept_of_code: dict[str, str]) -> pl.Expr:
+def few_patients(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
     """So few patients have the concept that its name tells of them."""
     return pl.col("patients") < settings.min_patients
 

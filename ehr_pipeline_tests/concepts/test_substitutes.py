@@ -15,6 +15,7 @@ from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import profile
 from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.events.build import concept_of_code
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
@@ -231,9 +232,9 @@ def test_planted_synonyms_are_found_in_an_extract(tmp_path: Path) -> None:
     shards = pipeline.store.current("patient_dataset").files("patients")
     found = substitutes.find(shards, "practice", vocabulary.size, seed=0)
     assert found is not None
-    concept_of_code = pipeline.concept_of_code()
+    known = concept_of_code(pipeline.store.current("mapped_events"))
     planted = {
-        frozenset(vocabulary.token_of[concept_of_code[code]] for code in pair)
+        frozenset(vocabulary.token_of[known[code]] for code in pair)
         for family in FAMILIES.values()
         for pair in itertools.combinations(family.codes, 2)
     }

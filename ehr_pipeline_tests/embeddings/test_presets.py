@@ -36,7 +36,7 @@ def embedded(
     artifacts = {name: tiny.store.current(name) for name in NEEDED}
     shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
     job = {"settings": shape | {"batch_tokens": 4096}, "seed": 0, "threads": 0}
-    return build.build(artifacts, tiny.concept_of_code(), settings, job, launch, folder / "work", folder / "out")
+    return build.build(artifacts, tiny.pooled_concepts, settings, job, launch, folder / "work", folder / "out")
 
 
 def with_vectors(tiny: Pipeline, preset: str = "recommended", **changes: Any) -> EmbeddingsSettings:

@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,8 +14,8 @@ VECTORS = np.zeros((10, 2), np.float32)
 VECTORS[5:] = [[1, 0], [0, 1], [1, 0.1], [0, 1.1], [-1, 0]]
 
 
-def chosen(settings: PoolingSettings) -> list[int]:
-    return np.flatnonzero(select(settings, VOCABULARY, VECTORS, {"77": "C2"})).tolist()
+def chosen(settings: PoolingSettings, listed: frozenset[str] = frozenset()) -> list[int]:
+    return np.flatnonzero(select(settings, VOCABULARY, VECTORS, listed)).tolist()
 
 
 def test_all_tokens_are_all_concepts_but_no_special_token() -> None:
@@ -29,11 +27,10 @@ def test_one_matching_type_is_enough() -> None:
     assert chosen(PoolingSettings(select="types", semantic_types=("T201",))) == [6, 7]
 
 
-def test_a_list_is_extended_by_its_nearest_neighbours(tmp_path: Path) -> None:
-    path = tmp_path / "list.csv"
-    path.write_text("code,cui,name,source\n,C1,one,x\n77,,two by its code,x\n,C999,not there,x\n")
-    assert chosen(PoolingSettings(select="list", concepts=str(path), neighbours=0)) == [5, 6]
-    assert chosen(PoolingSettings(select="list", concepts=str(path), neighbours=1)) == [5, 6, 7, 8]
+def test_a_list_is_extended_by_its_nearest_neighbours() -> None:
+    listed = frozenset({"C1", "C2", "not there"})
+    assert chosen(PoolingSettings(select="list", concepts="a list", neighbours=0), listed) == [5, 6]
+    assert chosen(PoolingSettings(select="list", concepts="a list", neighbours=1), listed) == [5, 6, 7, 8]
 
 
 def test_nothing_chosen_is_told() -> None:

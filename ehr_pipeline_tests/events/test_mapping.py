@@ -138,7 +138,7 @@ def ladder(tmp_path: Path) -> dict[str, object]:
     parent = {"sourceId": UK_CHILD, "destinationId": ECZEMA, "typeId": rf2.IS_A}
     above = {"sourceId": ECZEMA, "destinationId": ASTHMA, "typeId": rf2.IS_A}
     (tmp_path / "read").write_text(f"READ\tSCT\nH33..\t{ASTHMA}\nM161.\t{OLDER}\n")
-    (tmp_path / "own.csv").write_text(f"code,cui,name,source\n{TEXT_MESSAGE},C77,Text message,us\n")
+    (tmp_path / "own.csv").write_text(f"code,cui,name,source\n{TEXT_MESSAGE},C0000077,Text message,us\n")
     return {
         "associations": associations,
         "descriptions": rf2_file(tmp_path / "d", rf2.DESCRIPTION, {"id": DESCRIPTION, "conceptId": PSORIASIS}),
@@ -164,14 +164,14 @@ def test_every_step_of_the_ladder(ladder: dict[str, object]) -> None:
         "M161.": ("C1", "replaced", 2),
         OLDER: ("C1", "replaced", 2),
         UK_CHILD: ("C2", "ancestor", 2),
-        TEXT_MESSAGE: ("C77", "override", 0),
+        TEXT_MESSAGE: ("C0000077", "override", 0),
         WRONG: (None, None, 0),
     }
     assert set(table["step"].drop_nulls()) <= set(LADDER)
 
 
 def test_an_override_wins_over_the_umls(ladder: dict[str, object]) -> None:
-    assert mapped([TEXT_MESSAGE], (TEXT_MESSAGE, "C1", "N"), **ladder) == {TEXT_MESSAGE: ("C77", "override")}
+    assert mapped([TEXT_MESSAGE], (TEXT_MESSAGE, "C1", "N"), **ladder) == {TEXT_MESSAGE: ("C0000077", "override")}
 
 
 def test_an_ancestor_too_far_away_does_not_count(ladder: dict[str, object]) -> None:
@@ -220,8 +220,8 @@ def test_what_is_kept_is_neither_mapped_nor_lost() -> None:
 
 
 def test_an_override_without_a_concept_is_told(ladder: dict[str, object], tmp_path: Path) -> None:
-    (tmp_path / "own.csv").write_text("code,cui,name,source\n123,,nothing,us\n")
-    with pytest.raises(InputError, match=r"own.csv: 1 rows have no code or no cui"):
+    (tmp_path / "own.csv").write_text("code,cui,name,source\n9014002,,nothing,us\n")
+    with pytest.raises(InputError, match=r"own.csv \(events.overrides\), line 2: no CUI"):
         mapped([PSORIASIS], (PSORIASIS, "C1", "N"), **ladder)
 
 

@@ -1,11 +1,15 @@
 import csv
+import tempfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.shipped import shipped
-from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.terminology import code_lists, snomed
 
 
 def test_a_missing_list_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:
@@ -15,10 +19,82 @@ def test_a_missing_list_is_told_with_the_setting_that_names_it(tmp_path: Path) -
         code_lists.read(tmp_path / "none.csv", "events.overrides")
 
 
-def test_a_list_stands_for_its_cuis_and_what_its_codes_map_to(tmp_path: Path) -> None:
+def written(tmp_path: Path, *rows: str) -> Path:
     path = tmp_path / "list.csv"
-    path.write_text('code,cui,name,source\n1,C1,one,x\n2,,"two, too",x\n3,,three,x\n\n')
-    assert code_lists.concepts(path, {"1": "C9", "2": "C2"}) == {"C1", "C9", "C2"}
+    path.write_text("".join(f"{row}\n" for row in ("code,cui,name,source", *rows)))
+    return path
+
+
+def test_what_a_list_may_hold(tmp_path: Path) -> None:
+    """SNOMED concepts and descriptions, Read codes, codes of other systems, CUIs, and concepts without one by their name."""
+    path = written(
+        tmp_path,
+        "9014002,C0033860,one,x",
+        ' 24079001.0 ,,"two, too",x',
+        "15170013,,a description,x",
+        "M161.,,Read,x",
+        "M161.00,,Read with a term number,x",
+        "ICD10CM:L40.0,,another system,x",
+        ",SCT:999,without a CUI,x",
+        "",
+    )
+    assert [(row.code or row.cui, row.line) for row in code_lists.read(path)] == [
+        ("9014002", 2),
+        ("24079001", 3),
+        ("15170013", 4),
+        ("M161.", 5),
+        ("M161.00", 6),
+        ("ICD10CM:L40.0", 7),
+        ("SCT:999", 8),
+    ]
+
+
+WRONG = {
+    "1.04E+15": "rounded",
+    "1,04e+15": "rounded",
+    "24079002": "check digit",
+    "'24079001": "begins with a mark",
+    "L40": "system:code",
+    "ICD10CM//L40": "system:code",
+    "123": "system:code",
+    "0240790010": "6 to 18 digits",
+}
+
+
+def test_all_wrong_rows_are_told_at_once_with_line_and_reason(tmp_path: Path) -> None:
+    cuis = ["c0011615", "C001161", "C00116155", "C0O11615"]
+    rows = [f'"{code}",,x,x' for code in WRONG] + [f",{cui},x,x" for cui in cuis]
+    with pytest.raises(InputError) as error:
+        code_lists.read(written(tmp_path, *rows))
+    for line, (code, told) in enumerate(WRONG.items(), start=2):
+        assert f"line {line}: code {code!r}" in str(error.value) or "'" in code
+        assert told in str(error.value).split(f"line {line}: ")[1].split(";")[0]
+    for line, cui in enumerate(cuis, start=2 + len(WRONG)):
+        assert f"line {line}: CUI {cui!r}" in str(error.value)
+
+
+@given(st.integers(10**5, 10**17 - 1), st.integers(0, 9))
+def test_a_number_is_taken_exactly_where_its_check_digit_is_right(stem: int, digit: int) -> None:
+    number = str(stem)[:-2] + "00" + str(digit)
+    right = bool(snomed.verhoeff_valid(np.array([int(number)]))[0])
+    with tempfile.TemporaryDirectory() as folder:
+        path = written(Path(folder), f"{number},,x,x")
+        if right:
+            assert code_lists.read(path)[0].code == number
+        else:
+            with pytest.raises(InputError, match=r"line 2: code '.*' is a mistyped or rounded"):
+                code_lists.read(path)
+
+
+def test_overrides_take_local_codes_as_recorded_but_no_mangled_ids(tmp_path: Path) -> None:
+    path = written(tmp_path, "EMISNQTE62,C0011615,local,x", "M161.,SCT:9014002,Read,x")
+    assert [row.code for row in code_lists.read_overrides(path)] == ["EMISNQTE62", "M161."]
+    path = written(tmp_path, "24079002,C0011615,x,x", "24079001,C00338,x,x", "1.04E+15,C0011615,x,x")
+    with pytest.raises(InputError, match=r"events.overrides\), line 2: .*line 3: CUI 'C00338'.*line 4: "):
+        code_lists.read_overrides(path)
+    path = written(tmp_path, "24079001,C0011615,x,x", "9014002,,x,x", ",C0011615,x,x")
+    with pytest.raises(InputError, match=r"line 3: no CUI; line 4: no code\. A table of overrides names both"):
+        code_lists.read_overrides(path)
 
 
 @pytest.mark.parametrize(
@@ -27,8 +103,8 @@ def test_a_list_stands_for_its_cuis_and_what_its_codes_map_to(tmp_path: Path) ->
         ("", "line 1"),
         ("code,name\n1,x\n", "Missing: cui, source"),
         ("code,cui,name,source\n", "is empty"),
-        ("code,cui,name,source\n1,C1,one, two,x\n", "line 2: 5 fields"),
-        ("code,cui,name,source\n1,C1,one,x\n,,two,x\n", "line 3: neither a code nor a CUI"),
+        ("code,cui,name,source\n9014002,,one, two,x\n", "line 2: 5 fields"),
+        ("code,cui,name,source\n9014002,,one,x\n,,two,x\n", "line 3: neither a code nor a CUI"),
     ],
 )
 def test_a_broken_list_is_told_by_file_and_line(tmp_path: Path, text: str, told: str) -> None:

@@ -8,8 +8,10 @@ from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import unbalanced
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import of_concepts, summed
+from ehr_pipeline.events.listed import Resolved
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.rows import from_table, pack
+from ehr_pipeline.terminology.code_lists import ListedConcept
 from ehr_pipeline.vocabulary import build
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -76,8 +78,8 @@ def test_counts_add_up_over_shards(tmp_path: Path) -> None:
 
 
 def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) -> None:
-    administrative = tmp_path / "administrative.csv"
-    administrative.write_text("code,cui,name,source\n,C3,letter,x\n5,,by its code,x\n,C1,also a type,x\n")
+    listed = [ListedConcept(*row, "", "") for row in (("", "C3"), ("5", ""), ("", "C1"))]
+    administrative = tuple(Resolved(row, "C5" if row.code else "") for row in listed)
     rows = [
         (f"p{n}", 1, concept)
         for concept, times in {"C1": 9, "C2": 9, "C3": 9, "C4": 1, "C5": 9, "C6": 9, "C7": 9}.items()
@@ -86,7 +88,6 @@ def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) ->
     settings = settings_in(
         tmp_path,
         "C1 T170, C2 T083, C3 T047, C4 T047, C5 T047, C7 T170, C7 T047",
-        administrative_concepts=str(administrative),
         min_appearances=2,
         drop_semantic_types=("T170",),
         drop_semantic_groups=("GEOG",),
@@ -94,8 +95,13 @@ def test_concepts_are_dropped_for_the_first_reason_that_holds(tmp_path: Path) ->
     out = tmp_path / "out"
     out.mkdir()
     counts = build.build(
-        [shard(tmp_path, rows)], mapping({"5": "C5", **{f"c{n}": f"C{n}" for n in (1, 2, 3, 4, 6, 7)}}), settings, out
+        [shard(tmp_path, rows)],
+        mapping({f"c{n}": f"C{n}" for n in range(1, 8)}),
+        settings,
+        out,
+        administrative=administrative,
     )
+    assert counts["lists"] == {"administrative_concepts": {"codes": 3, "concepts": 3, "rows_without_concept": 0}}
     dropped = dict(pl.read_csv(out / "dropped.csv").select("concept", "reason").iter_rows())
     assert dropped == {
         "C1": "semantic_type",
@@ -156,7 +162,7 @@ def test_the_hash_follows_the_concepts_and_their_order(tmp_path: Path) -> None:
 
 
 def test_an_empty_vocabulary_is_told(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"No concept is left of 1. Dropped by reason: {'rare': 1}"):
+    with pytest.raises(InputError, match=r"No concept is left of 1\. Dropped by reason: rare 1\."):
         build.build(
             [shard(tmp_path, [("a", 1, "C1")])],
             mapping({"1": "C1"}),

@@ -103,7 +103,7 @@ def test_concepts_become_snomed_codes_ingredients_or_tokens_of_their_own(extract
         "omop:19059056": ("RxNorm:1191", "aspirin", "RxNorm", None),
         "omop:40162522": ("RxNorm:1191", "aspirin", "RxNorm", "omop:1189596"),
         "omop:3006322": ("LOINC:8331-1", "Oral temperature", "LOINC", None),
-        "omop:1": (None, None, "not_in_dictionary", None),
+        "omop:1": ("omop:1", None, "not_in_dictionary", None),
     }
     assert mapped(extract) == wanted
     assert mapped(as_parquet(extract, tmp_path / "parquet")) == wanted

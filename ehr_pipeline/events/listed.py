@@ -1,0 +1,125 @@
+"""What concept lists stand for: each code goes up the mapping ladder by itself, whatever the extract holds.
+
+So a list finds the same patients whether the current code, a retired one, or the id of a description was recorded. The files of the
+ladder are read again for that, and must be those with which the events were mapped: what is made of a list names them as an input.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ehr_pipeline.artifacts import Artifact, hash_of
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import build
+from ehr_pipeline.events.mapping import map_by_files
+from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.translate import translated_systems
+from ehr_pipeline.fields import identity
+from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.terminology.code_lists import ListedConcept
+from ehr_pipeline.watched import Watched
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What decides which concept a code gets: the settings of the mapping, and the files that they name."""
+
+    settings: EventsSettings
+    mapped: Artifact
+    """The current `mapped_events`."""
+
+    def inputs(self) -> dict[str, str]:
+        """The ladder with which the events were mapped, as an input of what is made of a list. No file is looked at."""
+        return {"ladder": hash_of([self.mapped.manifest["version"], *self._used()])}
+
+    def _used(self) -> tuple[Any, dict[str, str]]:
+        """Settings and states of files with which the events were mapped."""
+        files = {name: state for name, state in self.mapped.manifest["inputs"].items() if name.startswith(build.FILE)}
+        return self.mapped.manifest["settings"], files
+
+    def resolve(self, lists: Mapping[str, str]) -> "dict[str, Rows]":
+        """The rows of lists (files by the settings that name them). Raises InputError where the ladder is no longer as it was."""
+        if not lists:
+            return {}
+        files = Watched.of(build.inputs(self.settings))
+        if (identity(self.settings), build.states(files)) != self._used():
+            raise InputError(
+                "The settings or the files under [events] are not those with which the events were mapped, so that concept lists"
+                " would be read in another way. Make mapped_events again."
+            )
+        rows = resolve({where: Path(path) for where, path in lists.items()}, self.settings)
+        if changed := files.changed():
+            raise InputError(changed)
+        return rows
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A row of a concept list, with the concept that the ladder gave its code; empty where it gave none."""
+
+    row: ListedConcept
+    mapped: str
+
+    @property
+    def concepts(self) -> frozenset[str]:
+        """What the row stands for: its CUI, and the concept of its code."""
+        return frozenset({self.row.cui, self.mapped} - {""})
+
+
+Rows = tuple[Resolved, ...]
+
+
+def resolve(lists: Mapping[str, Path], settings: EventsSettings) -> dict[str, Rows]:
+    """The rows of several lists, by the settings that name them. Raises InputError for a list or a table that cannot be used."""
+    read = {where: code_lists.read(path, where) for where, path in lists.items()}
+    codes = sorted({row.code for rows in read.values() for row in rows} - {""})
+    mapped: dict[str, str] = {}
+    if codes:
+        mapped = dict(map_by_files(pl.Series(codes), settings).select("code", "concept").drop_nulls().iter_rows())
+    return {where: tuple(Resolved(row, mapped.get(row.code, "")) for row in rows) for where, rows in read.items()}
+
+
+def concepts(rows: Iterable[Resolved]) -> frozenset[str]:
+    """All concepts that a list stands for."""
+    return frozenset[str]().union(*(row.concepts for row in rows))
+
+
+def facts(rows: Rows) -> dict[str, int]:
+    """How many rows a list has, how many concepts they stand for, and how many rows stand for no concept."""
+    return {
+        "codes": len(rows),
+        "concepts": len(concepts(rows)),
+        "rows_without_concept": sum(not row.concepts for row in rows),
+    }
+
+
+def problems(rows: Iterable[ListedConcept], settings: EventsSettings) -> list[str]:
+    """Which rows of a list can find nothing with these settings, whatever the files hold: a text for each reason."""
+    rows = [row for row in rows if row.code and not row.cui]
+    overrides = code_lists.read_overrides(Path(settings.overrides)) if settings.overrides else []
+    overridden = {row.code for row in overrides}
+    rows = [row for row in rows if row.code not in overridden]
+    found = []
+    if not settings.migrations and (read := [row for row in rows if code_lists.is_read(row.code)]):
+        found.append(
+            f"{_lines(read)}: codes of the form of Read codes, but [events.migrations] names no table that translates them."
+            " Name one, or write a code of another system as system:code"
+        )
+    foreign = [row for row in rows if code_lists.OF_A_SYSTEM.fullmatch(row.code)]
+    unknown = [row for row in foreign if row.code.split(":")[0] not in translated_systems(settings)]
+    if settings.unmapped == "drop" and unknown:
+        found.append(
+            f"{_lines(unknown)}: codes of systems for which [events.dictionaries] has no table. They are concepts of their own"
+            ' only with events.unmapped = "keep"'
+        )
+    return found
+
+
+def _lines(rows: list[ListedConcept]) -> str:
+    """The lines of some rows in a message."""
+    lines = [str(row.line) for row in rows]
+    more = f" and {len(lines) - code_lists.SHOWN} more" if len(lines) > code_lists.SHOWN else ""
+    return f"line{'s' if len(lines) > 1 else ''} {', '.join(lines[: code_lists.SHOWN])}{more}"
