@@ -21,7 +21,7 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## the whole chain on the embedded demo; the last line says where the report is
 	$(BIN)/ehr-pipeline demo
 
-test: $(READY)  ## every test
+test: $(READY)  ## every test; EHR_BFLOAT16=on or off has precision = "auto" come to bfloat16 or float32
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000

@@ -29,7 +29,7 @@ from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups, agreement
 from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
-from ehr_pipeline.encoder import checkpoint, evaluate
+from ehr_pipeline.encoder import checkpoint, evaluate, machine
 from ehr_pipeline.encoder.sequences import Sequences, Shard
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -94,6 +94,7 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
     """Validation loss over all masks, and what the cohort's clusters are worth."""
     vocabulary = Vocabulary.read(store.current("vocabulary").path)
     model = checkpoint.load(folder / "out" / "checkpoint", vocabulary, CPU)
+    settings = replace(settings, precision=machine.precision_of(settings.precision, model.stock.config))  # type: ignore[arg-type]
     shape = (settings.context, settings.age_unit, settings.max_positions)
     split = store.current("data_split").file("split")
     dataset = store.current("patient_dataset").file("patients")

@@ -16,7 +16,8 @@ import token_data
 import torch
 
 from ehr_pipeline.encoder import loader, optimizer, start
-from ehr_pipeline.encoder.devices import compiles, fast_bfloat16, keep_freed_memory, repeatable
+from ehr_pipeline.encoder.devices import compiles, keep_freed_memory, repeatable
+from ehr_pipeline.encoder.machine import precision_for
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 
@@ -65,7 +66,7 @@ def ours(options: argparse.Namespace) -> None:
     """Train for some updates or real tokens, and print what was measured."""
     torch.set_num_threads(options.threads)
     keep_freed_memory()
-    settings = settings_with(options.dropout, options.precision, options.compile)
+    settings = settings_with(options.dropout, precision_for(options.precision, CPU), options.compile)
     paths = json.loads(Path(options.data).read_text())
     sequences = token_data.opened(paths, settings, "train")
     fresh = new_model(config_for(settings, VOCABULARY, "benchmark"), options.seed)
@@ -112,7 +113,7 @@ def ours(options: argparse.Namespace) -> None:
 
 def autocast_low(settings: EncoderSettings) -> bool:
     """Whether the products are taken in bfloat16."""
-    return settings.precision == "bfloat16" or (settings.precision == "auto" and fast_bfloat16(CPU))
+    return precision_for(settings.precision, CPU) == "bfloat16"
 
 
 KINDS = {

@@ -19,7 +19,7 @@ from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.embeddings.embed import table_of
 from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
-from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
@@ -32,7 +32,8 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) -> Counts:
     """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`). Returns the counts.
 
-    Context, age unit and positions are those that the checkpoint carries. Raises InputError when a folder is not what it should be.
+    Context, age unit and positions are those that the checkpoint carries; so is the precision, where it is 'auto'. Raises
+    InputError when a folder is not what it should be.
     """
     if not (model / "vocabulary.csv").is_file():
         raise InputError(
@@ -68,7 +69,7 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
             age_unit=config.age_unit,
             max_positions=config.max_position_embeddings,
             batch_tokens=study.embeddings.batch_tokens,
-            precision=study.encoder.precision,
+            precision=machine.precision_of(study.encoder.precision, config),
         )
         tables = []
         for path in sorted((Path(scratch) / "patients" / "patients").glob("*.arrow")):

@@ -16,7 +16,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,8 @@ FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the tim
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
+Decided = Callable[[Path], Mapping[str, str]]
+"""Reads off a filled folder what the machine that filled it decided of the result."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +71,14 @@ class Recipe:
     """Hash of how its data came to be, whichever they are: artifacts of equal origin differ by their extracts alone."""
     governance: Mapping[str, str] = field(default_factory=dict)
     """Class and terms of use, for the manifest."""
+    machine: Mapping[str, str] = field(default_factory=dict)
+    """What the machine that did the work decided of it, such as the precision: known after the work only."""
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits over all that decides the result."""
-        apart = ("partition", "population", "origin", "governance")
+        apart = ["partition", "population", "origin", "governance"]
+        apart += [] if self.machine else ["machine"]
         return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
 
@@ -179,28 +184,39 @@ class Store:
         """Whether there is a current artifact."""
         return (self.folder(asset, partition) / "current").is_file()
 
-    def make(self, recipe: Recipe, build: Callable[[Path], Counts]) -> Artifact:
+    def make(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None = None) -> Artifact:
         """Publish the artifact of a recipe, or find that it is there already.
 
         `build` fills an empty folder and returns the counts. If it raises, nothing is published and what was current stays.
+        What `machine` tells becomes part of the fingerprint. An artifact of the same recipe is found whichever machine made it,
+        also from before this was recorded: another machine makes nothing anew.
         """
         folder = self.folder(recipe.asset, recipe.partition)
-        target = folder / recipe.fingerprint
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with workspace.locked(folder, recipe.fingerprint):
-                skipped = (target / MANIFEST).is_file()
+                fingerprint = self._made(recipe, folder, machine is not None)
+                skipped = bool(fingerprint)
                 if not skipped:
-                    _publish(recipe, folder, build)
+                    fingerprint = _publish(recipe, folder, build, machine)
+                target = folder / fingerprint
                 manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
-                disk.write_atomically(folder / "current", recipe.fingerprint, workspace.part_of(recipe.fingerprint))
-                _forget(recipe.asset, recipe.fingerprint, recipe.population, folder)
+                disk.write_atomically(folder / "current", fingerprint, workspace.part_of(recipe.fingerprint))
+                _forget(recipe.asset, fingerprint, recipe.population, folder)
         except OSError as error:
             raise UserError(
                 f"{recipe.asset} could not be made in {folder}: {disk.what_to_do(error)}. Nothing was published; what was there"
                 " before stays."
             ) from error
         return Artifact(target, manifest, skipped)
+
+    def _made(self, recipe: Recipe, folder: Path, decided: bool) -> str:
+        """The fingerprint of the artifact of a recipe that is there already, or ''; a machine may have `decided` of it."""
+        if decided:
+            for found in self.candidates(recipe.asset) or self.published(recipe.asset):
+                if found.manifest.get("recipe", found.manifest["fingerprint"]) == recipe.fingerprint:
+                    return str(found.manifest["fingerprint"])
+        return recipe.fingerprint if (folder / recipe.fingerprint / MANIFEST).is_file() else ""
 
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
         """Publish an artifact that was made elsewhere: a folder of this file system with its manifest, which goes away.
@@ -245,23 +261,26 @@ def partition_problem(name: str) -> str:
     return ""
 
 
-def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts]) -> None:
-    """Build in a folder of its own, flush, and rename: the one moment at which readers see the artifact."""
+def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts], machine: Decided | None) -> str:
+    """Build in a folder of its own, flush, and rename: the moment at which readers see the artifact. Returns its fingerprint."""
     work = workspace.new(folder, recipe.fingerprint)
     try:
         start = time.perf_counter()
         counts = build(work)
         seconds = time.perf_counter() - start
+        made = replace(recipe, machine=dict(machine(work)) if machine else {})
         with ThreadPoolExecutor(
             FLUSHED_TOGETHER
         ) as pool:  # so that a published artifact survives a crash of the machine
             flushed = [pool.submit(disk.flush, path) for path in work.rglob("*")]
-            manifest = _manifest(work, recipe, counts, seconds)  # hashes while the disk is busy
+            manifest = _manifest(work, made, counts, seconds)  # hashes while the disk is busy
             for each in flushed:
                 each.result()
+        manifest["recipe"] = recipe.fingerprint
         (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         disk.flush(work / MANIFEST)
-        _reveal(work, folder / recipe.fingerprint)
+        _reveal(work, folder / made.fingerprint)
+        return made.fingerprint
     finally:
         shutil.rmtree(work, ignore_errors=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import checks, continuing, governance, recipes
-from ehr_pipeline.artifacts import Artifact, Recipe, Store
+from ehr_pipeline.artifacts import Artifact, Decided, Recipe, Store
 from ehr_pipeline.checks import presence
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, UserError
@@ -75,6 +75,7 @@ class Maker:
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
         own: str = "",
+        machine: Decided | None = None,
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
         lists = Watched.of(recipes.lists(asset, self.study), lambda: recipes.lists(asset, self.study))
@@ -83,7 +84,7 @@ class Maker:
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."
             )
-        return self.store.make(self._recipe(asset, inputs, partition, own), lists.guard(build))
+        return self.store.make(self._recipe(asset, inputs, partition, own), lists.guard(build), machine)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""

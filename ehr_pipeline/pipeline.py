@@ -13,6 +13,7 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from ehr_pipeline import checks, continuing, fields, jobs, recipes
@@ -150,7 +151,8 @@ class Pipeline(Maker):
             "resume": str(resume),
             "start": str(start.file("checkpoint")) if start else "",
         }
-        artifact = self._make("encoder_checkpoint", inputs, lambda out: build.build(job, launch, out), own=own)
+        make = partial(build.build, job, launch)
+        artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -201,6 +203,7 @@ class Pipeline(Maker):
     def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
         """One vector for each patient of the cohort."""
         from ehr_pipeline.embeddings import build
+        from ehr_pipeline.encoder import machine
         from ehr_pipeline.events.listed import Ladder
 
         settings = self.study.embeddings
@@ -223,6 +226,7 @@ class Pipeline(Maker):
                 artifacts, self.pooled_concepts, settings, self._embedding_job(), launch, work, out, earlier
             ),
             own=own,
+            machine=lambda _: machine.noted(work),
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact
@@ -253,10 +257,12 @@ class Pipeline(Maker):
                 lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered)
             ),
             own=own,
+            machine=build.machine,
         )
 
     def patient_trajectories(self, launch: Launch = launch_inprocess) -> Artifact:
         """Vectors, clusters and places of the patients' records in windows of time."""
+        from ehr_pipeline.encoder import machine
         from ehr_pipeline.trajectories import build, truth
 
         settings = self.study.trajectories
@@ -283,6 +289,7 @@ class Pipeline(Maker):
             files.guard(
                 lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out)
             ),
+            machine=lambda _: machine.noted(work),
         )
         shutil.rmtree(work, ignore_errors=True)
         return artifact

@@ -22,6 +22,25 @@ from ehr_pipeline.synthetic.study import SMALL, places
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+def precision_at_hand() -> str:
+    """What `precision = "auto"` comes to in this run of the tests, and why."""
+    import torch
+
+    from ehr_pipeline.encoder import devices, machine
+
+    why = f"by {devices.BFLOAT16_VARIABLE}" if os.environ.get(devices.BFLOAT16_VARIABLE) else "as this processor has it"
+    return f'precision = "auto" is {machine.precision_for("auto", torch.device("cpu"))}, {why}'
+
+
+def pytest_report_header() -> str:
+    return precision_at_hand()
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Below the results as well: -q leaves the header out."""
+    terminalreporter.write_line(precision_at_hand())
+
+
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
     """What a test sets in the environment, as the command line does, is not seen by the next one."""

@@ -9,7 +9,7 @@ beside each other), `numbers.json` (which clusters kept their numbers), `overlap
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.clusters import baseline, continued, evidence, overlap, truth
+from ehr_pipeline.clusters import baseline, continued, evidence, overlap, scores, truth
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import divide
 from ehr_pipeline.clusters.methods import unit_length
@@ -102,6 +102,11 @@ def build(
         **({"agreement_with_the_clusters_before": shared["adjusted_rand_index"]} if shared else {}),
         "split_half": {name: getattr(tested, name) for name in ("recognised", "expected", "excess", "verdict")},
     }
+
+
+def machine(_: Path) -> Mapping[str, str]:
+    """In which products nearest neighbours are looked for here: a pair in 500 million may be another (`clusters.scores`)."""
+    return {"neighbours": "int8" if scores.multiplies_bytes() else "float32"}
 
 
 @dataclass(frozen=True)

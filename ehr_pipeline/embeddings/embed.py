@@ -1,8 +1,9 @@
 """Chunk vectors of the cohort: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N processes.
 
 Job: checkpoint, vocabulary, dataset (folders), cohort (Arrow file), weights (file with the weight of each token id, npy), settings
-(context, age_unit, max_positions, batch_tokens, precision), seed, threads, work. Each process takes every N-th shard, and holds one
-shard at a time; so memory does not grow with the number of patients. Concepts that the encoder does not know are left out.
+(context, age_unit, max_positions, batch_tokens, precision; 'auto' is the precision of the encoder's training), seed, threads, work.
+Each process takes every N-th shard, and holds one shard at a time; so memory does not grow with the number of patients. Concepts
+that the encoder does not know are left out.
 
 Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
 their visits. Or, where the job has `windows` (divided, years: see `embeddings.windows`), `work/windows/` alone: each window of the
@@ -12,12 +13,11 @@ missing shards.
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline import jobs, schemas
@@ -25,9 +25,8 @@ from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, pool_chunks
-from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
-from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -43,29 +42,36 @@ def run(job: jobs.Job) -> None:
     with process_group(job.get("threads", 0)) as device:
         vocabulary = Vocabulary.read(Path(job["vocabulary"]))
         model = checkpoint.load(Path(job["checkpoint"]), vocabulary, device)
+        precision = machine.precision_of(job["settings"]["precision"], model.stock.config)
+        machine.note(Path(job["work"]), {"device": device.type, "precision": precision})
+        how = Inference(**job["settings"] | {"precision": precision})
         weights = np.load(Path(job["weights"]))
         cohort = schemas.read(Path(job["cohort"]))
         shards = sorted(Path(job["dataset"]).glob("*.arrow"))
         progress = Progress("embedding patients", len(shards))
+
+        def pool(part: Shard, rows: NDArray[np.int64]) -> ChunkVectors:
+            return pool_chunks(model, part, rows, weights, how, device)
+
         for number, path in enumerate(shards):
             if number % jobs.world_size() == jobs.rank():
-                _embed_shard(job, model, path, rows_of_shard(cohort, path.name), weights, device)
+                _embed_shard(job, path, rows_of_shard(cohort, path.name), len(weights), pool)
             progress.advance(1)
 
 
 def _embed_shard(
     job: jobs.Job,
-    model: PackedEncoder,
     path: Path,
     patients: NDArray[np.int64],
-    weights: NDArray[np.float32],
-    device: torch.device,
+    size: int,
+    pool: Callable[[Shard, NDArray[np.int64]], ChunkVectors],
 ) -> None:
-    whole = Shard.read(path).below(len(weights))
+    """Write the chunk vectors of some patients of a shard; token ids from `size` on are left out."""
+    whole = Shard.read(path).below(size)
     for name, part, rows in _parts(job, path, whole, patients):
         target = Path(job["work"]) / name / path.name
         if not target.is_file():
-            write_chunks(target, pool_chunks(model, part, rows, weights, Inference(**job["settings"]), device))
+            write_chunks(target, pool(part, rows))
 
 
 def _parts(

@@ -1,7 +1,7 @@
 """`encoder_checkpoint`: launch the training, and count what it made."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ehr_pipeline import jobs
@@ -27,3 +27,9 @@ def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> 
         "clipped_ages": metrics["clipped_ages"],
         "padding_share": metrics["padding_share"],
     }
+
+
+def machine(out: Path) -> Mapping[str, str]:
+    """What the machine that trained into `out` decided (`encoder.machine`)."""
+    decided: Mapping[str, str] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["machine"]
+    return decided

@@ -53,7 +53,7 @@ tags: [ehr, masked-language-modeling]
 A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained from scratch by masked language modelling on the
 coded concepts in patients' health records. It takes a patient's history as a list of concepts and gives a vector for each, or
 the likeliest concepts in a masked place. Made with ehr_pipeline {__version__}, torch {torch.__version__} and transformers
-{transformers.__version__}; seed {metrics["seed"]}.
+{transformers.__version__}; seed {metrics["seed"]}. {_machine(metrics["machine"])}
 
 Research software: not a medical device, and not to be used for decisions about a patient. The weights were made from patients'
 records, and a model can give away what it was trained on: hand it on under the same rules as the records.
@@ -132,6 +132,15 @@ def _names(vocabulary: Vocabulary) -> str:
     return (
         f"**{few:,} of them were recorded of fewer than {FEWEST_PATIENTS} patients, and their names tell of them: do not hand this"
         " folder on.** A model that may be handed on is trained with `vocabulary.min_patients`."
+    )
+
+
+def _machine(machine: dict[str, str]) -> str:
+    """What the machine decided: `auto` among the settings came to this."""
+    compiled = {"yes": "compiled", "no": "not compiled"}.get(machine["compiled"], "compiled in part")
+    device = machine["device"].replace("cpu", "a CPU").replace("cuda", "a GPU")
+    return (
+        f"Trained on {device} in {machine['precision']}, {compiled}: hidden states are computed in the same precision."
     )
 
 

@@ -14,9 +14,11 @@ import torch
 import torch.distributed as dist
 
 from ehr_pipeline import jobs
+from ehr_pipeline.errors import UserError
 
 _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+BFLOAT16_VARIABLE = "EHR_BFLOAT16"
 LONGEST = timedelta(days=30)  # for which a process that has done its share waits for the others
 
 
@@ -60,14 +62,26 @@ def cores() -> int:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """bfloat16 where it is asked for, or where the hardware computes it faster; float32 otherwise."""
-    if precision == "bfloat16" or (precision == "auto" and fast_bfloat16(device)):
+    """Products in 'bfloat16', or all in 'float32'. A wish such as 'auto' is resolved before (`encoder.machine`)."""
+    if precision not in ("float32", "bfloat16"):
+        raise ValueError(f"{precision!r} is no precision to compute in")
+    if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
 
 
 def fast_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16."""
+    """Whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16.
+
+    The environment variable EHR_BFLOAT16 ('on' or 'off') says so for it: tests try both choices on one machine.
+    """
+    forced = os.environ.get(BFLOAT16_VARIABLE, "")
+    if forced not in ("", "on", "off"):
+        raise UserError(
+            f"The environment variable {BFLOAT16_VARIABLE} is {forced!r}: set it to 'on' or 'off', or unset it."
+        )
+    if forced:
+        return forced == "on"
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())

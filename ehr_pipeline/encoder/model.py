@@ -35,6 +35,7 @@ def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash:
         vocabulary_hash=vocabulary_hash,
         age_unit=settings.age_unit,
         context=settings.context,
+        precision=settings.precision,
     )
     return made
 

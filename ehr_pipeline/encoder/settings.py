@@ -78,7 +78,9 @@ class EncoderSettings:
     )
     patience: int = option("Training ends after this many epochs in which neither loss improved enough.", 2, ge=1)
     precision: Literal["auto", "float32", "bfloat16"] = option(
-        "'auto' takes bfloat16 where the hardware computes it faster.", "auto"
+        "Precision of the products. 'auto' takes bfloat16 where the machine that trains computes it faster, and for vectors the"
+        " precision of the encoder's training; the model card and the manifest say what it came to.",
+        "auto",
     )
     compile: Literal["auto", "on", "off"] = option(
         "Whether torch.compile fuses the layers. 'auto': on GPUs; on a CPU it costs a minute and gains little.", "auto"

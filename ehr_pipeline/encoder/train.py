@@ -16,6 +16,7 @@ import logging
 import math
 import shutil
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline import fields, jobs
-from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, optimizer, start
+from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.report import Reporter
@@ -46,8 +47,12 @@ def run(job: jobs.Job) -> None:
         _train(job, EncoderSettings(**job["settings"]), device)
 
 
-def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> None:
+def _train(job: jobs.Job, wished: EncoderSettings, device: torch.device) -> None:
     out, seed = Path(job["out"]), int(job["seed"])
+    folder = Path(job.get("resume") or out / "notes" / "training")
+    compiled = compiles(device, wished.compile)
+    decided = machine.of_training(wished.precision, compiled, device, folder)
+    settings = replace(wished, precision=decided["precision"])  # type: ignore[arg-type]
     vocabulary = Vocabulary.read(Path(job["vocabulary"]))
     shape = (settings.context, settings.age_unit, settings.max_positions)
     training, validation = (
@@ -60,7 +65,7 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
         start.bias_at_frequencies(fresh, counts)
     started = {"tokens_added": start.continue_from(Path(job["start"]), fresh, vocabulary)} if job.get("start") else {}
     model = PackedEncoder(fresh).to(device)
-    if compiles(device, settings.compile):
+    if compiled:
         model.compile_layers()
     trained: torch.nn.Module = DistributedDataParallel(model) if jobs.world_size() > 1 else model
     updater = optimizer.optimizer_of(model, settings)
@@ -74,15 +79,15 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
         "training_patients": training.patient_count,
         "validation_patients": validation.patient_count,
         **started,
+        "machine": decided,
     }
     identity = {
         "vocabulary": vocabulary.hash,
         "data": _data_hash(training, validation),
         "seed": seed,
         "start": file_hash(Path(job["start"]) / "model.safetensors") if job.get("start") else "",
-        **fields.identity(settings),
+        **fields.identity(wished),
     }
-    folder = Path(job.get("resume") or out / "notes" / "training")
     checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
     flatness = Flatness(settings.min_improvement, settings.patience)
     first = jobs.rank() == 0
@@ -118,7 +123,7 @@ def _train(job: jobs.Job, settings: EncoderSettings, device: torch.device) -> No
             if first:
                 checkpoints.save(position, flatness, model, updater)
         if first:
-            _finish(job, settings, vocabulary, facts, folder, position, flatness, baseline)
+            _finish(job, wished, vocabulary, facts, folder, position, flatness, baseline)
 
 
 def plan_for(settings: EncoderSettings, device: torch.device) -> loader.Plan:
@@ -184,7 +189,7 @@ def _finish(
     job: jobs.Job,
     settings: EncoderSettings,
     vocabulary: Vocabulary,
-    facts: dict[str, int],
+    facts: dict[str, Any],
     folder: Path,
     position: Position,
     flatness: Flatness,

@@ -115,6 +115,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
         "tried": _tried(inputs.artifacts["clusters"], len(numbers), drawn),
         "computed": computed.versions(),
+        "machines": computed.machines(inputs.artifacts),
         "years": computed.years(inputs.artifacts["patient_dataset"], disclosure),
         "chosen": chosen.chosen(inputs, settings),
         "settings": json.dumps(_public(inputs.settings), indent=1, default=str),

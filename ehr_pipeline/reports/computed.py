@@ -2,6 +2,7 @@
 
 import platform
 from collections import Counter
+from collections.abc import Mapping
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,12 @@ LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "umap-le
 def versions() -> list[tuple[str, str]]:
     """Python and the libraries of which figures are made, as they are installed where the page is written."""
     return [("Python", platform.python_version()), *((name, metadata.version(name)) for name in LIBRARIES)]
+
+
+def machines(artifacts: Mapping[str, Artifact]) -> list[tuple[str, str]]:
+    """What the machines decided of each asset's result, such as the precision: (asset, 'device cpu, precision float32')."""
+    decided = [(name, artifact.manifest.get("machine", {})) for name, artifact in artifacts.items()]
+    return [(name, ", ".join(f"{key} {value}" for key, value in each.items())) for name, each in decided if each]
 
 
 def years(dataset: Artifact, disclosure: Disclosure) -> str:

@@ -17,7 +17,7 @@ from ehr_pipeline.embeddings.embed import part_of
 from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform
-from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.pipeline import Pipeline, launch_inprocess
@@ -62,7 +62,9 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
     chosen = np.zeros(vocabulary.size, bool)
     chosen[json.loads((tmp_path / "out/selected.json").read_text())] = True
     cohort = schemas.read(tiny.store.current("cohort").file("cohort.arrow"))
-    how = Inference(**{name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}, batch_tokens=4096)
+    shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
+    precision = machine.precision_of(shape["precision"], model.stock.config)
+    how = Inference(**shape | {"precision": precision}, batch_tokens=4096)
     for path in tiny.store.current("patient_dataset").files("patients"):
         for name, folder in build.FOLDERS.items():
             rows = build.rows_of_shard(cohort, path.name)

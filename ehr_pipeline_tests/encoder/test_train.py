@@ -86,7 +86,8 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
 
 def test_two_processes_equal_one(data: dict[str, Path], tmp_path: Path) -> None:
     # Seven rows: an odd number to share out. About half of the updates are clipped: else AdamW would not mind a wrong scale.
-    settings = replace(SETTINGS, max_epochs=1, tokens_per_step=112, clip_norm=1.9)
+    # In float32: bfloat16 rounds the parts of a sum, which are cut elsewhere.
+    settings = replace(SETTINGS, max_epochs=1, tokens_per_step=112, clip_norm=1.9, precision="float32")
     one = job(tmp_path / "one", data, settings)
     train.run(one)
     two = job(tmp_path / "two", data, settings)
