@@ -58,7 +58,7 @@ class Maker:
         # The manifest of the catalog names every extract: it is not read again for each of them.
         key = (
             str(artifact.path),
-            f"{self.store.fingerprint('extract_catalog')}/{presence.withdrawals(self.study)}",
+            f"{self.store.fingerprint('extract_catalog')}/{presence.list_of_withdrawals(self.study)}",
         )
         if key not in self._gates:
             passed = Passed(self.study) if asset == "raw_records" else None

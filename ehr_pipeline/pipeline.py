@@ -39,8 +39,8 @@ class Pipeline(Maker):
 
     def raw_records(self, extract: str) -> Artifact:
         """Read one extract into typed, hash-bucketed shards."""
-        from ehr_pipeline import extracts
-        from ehr_pipeline.records import build
+        from ehr_pipeline import extracts, keys
+        from ehr_pipeline.records import build, quarantine
 
         folder = Path(self.study.records.landing) / extract
         inputs, listing = extracts.text_of(extract, self.store, self.study)
@@ -48,8 +48,13 @@ class Pipeline(Maker):
         watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
         previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
-        make = watched.guard(lambda out: build.build(listing or folder, settings, out, previous, self.engine.spread))
-        made = self._make("raw_records", inputs, make, extract)
+
+        def read(out: Path) -> Counts:
+            key = keys.of(self.store.root)
+            return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
+
+        made = self._make("raw_records", inputs, watched.guard(read), extract)
+        quarantine.bring_up_to_date(made, self.store.root)
         self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
         return made
 
@@ -125,7 +130,7 @@ class Pipeline(Maker):
         """Training and validation patients."""
         from ehr_pipeline.patients import split
 
-        settings, dataset = self.study.patients.split, self.require("patient_dataset")
+        settings, dataset = recipes.split_settings(self.study), self.require("patient_dataset")
         return self._make(
             "data_split", _versions(patient_dataset=dataset), lambda out: split.build(dataset, settings, out)
         )

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
+from ehr_pipeline import keys
 from ehr_pipeline.artifacts import Store, partition_problem
+from ehr_pipeline.checks import presence
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
@@ -16,6 +18,7 @@ from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.extracts import adds_to_others
 from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
+from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, listing, withdrawals
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
@@ -59,6 +62,7 @@ def inspect(study: Study) -> Preflight:
     _lists(study, found)
     _consistency(study, found)
     _store(study, found)
+    _keys(study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
@@ -186,6 +190,7 @@ def _lists(study: Study, found: Preflight) -> None:
         found.look(derived.read, attribute.codes, derived.setting(name))
     if study.records.withdrawals:
         withdrawn = found.look(withdrawals.read, study.records.withdrawals)
+        found.look(presence.list_of_withdrawals, study)
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
     if study.events.overrides:
         found.look(code_lists.read_overrides, Path(study.events.overrides))
@@ -250,6 +255,17 @@ def _store(study: Study, found: Preflight) -> None:
     existing = next(path for path in (folder, *folder.parents) if path.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         found.problems.append(f"{folder} (study.store): {existing} is not a folder that can be written to.")
+
+
+def _keys(study: Study, found: Preflight) -> None:
+    """The key of the store, and that of the split."""
+    if problem := found.look(keys.foreign, Path(study.study.store)):
+        found.facts.append(problem)
+    if study.patients.split.key == PUBLIC_KEY and not study.clusters.truth:
+        found.facts.append(
+            "patients.split.key is that of the demo, which everybody knows: who has the ids can tell who was held out. Leave it out"
+            " of a new study; where a model was trained with it, keep it, or the split is another"
+        )
 
 
 def _once(texts: list[str], text: str) -> None:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import fields
+from ehr_pipeline import fields, keys
 from ehr_pipeline.artifacts import STAGES, Artifact, Store, hash_of
+from ehr_pipeline.checks import presence
 from ehr_pipeline.continuing import SOUND
+from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.settings import Study
 
 # Raised when the same settings and inputs give another result.
@@ -34,7 +36,7 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
     own: dict[str, Any]
     match asset:  # lists that another asset's settings name are not read
         case "raw_records":
-            own = _without("mode", identity(study.records))
+            own = _without("mode", identity(study.records)) | {"withdrawals": presence.list_of_withdrawals(study)}
         case "extract_catalog":
             own = {"mode": study.records.mode}
             if (
@@ -48,7 +50,7 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
         case "patient_dataset":
             own = _without("split", identity(study.patients))
         case "data_split":
-            own = identity(study.patients.split)
+            own = identity(split_settings(study))
         case "encoder_checkpoint":
             own = identity(study.encoder) | seed
         case "concept_embeddings":
@@ -83,6 +85,19 @@ def lists(asset: str, study: Study) -> list[Path]:
         "cluster_reports": study.reports,
     }.get(asset, ())
     return [path for path in fields.lists(of) if path.is_file()]
+
+
+def split_settings(study: Study) -> SplitSettings:
+    """The settings of the split with its key: the one of the settings file, else that of the store's split, else the store's own.
+
+    So a new study never gets a key that others know, and a split that was made keeps its key whatever becomes of the store's.
+    """
+    split, store = study.patients.split, Store(study.study.store)
+    if split.key:
+        return split
+    current, made = store.fingerprint("data_split"), store.published("data_split")
+    made.sort(key=lambda artifact: artifact.manifest["fingerprint"] == current)  # the current one last, else the newest
+    return replace(split, key=made[-1].manifest["settings"]["key"] if made else keys.of(store.root).text("split"))
 
 
 def _shape(study: Study) -> dict[str, Any]:

@@ -73,6 +73,7 @@ def test_commands_are_known(page: Path) -> None:
                 "push",
                 "pull",
                 "job-scripts",
+                "key",
             )
         else:
             parser().parse_args(words)

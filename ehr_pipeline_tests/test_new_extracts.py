@@ -149,7 +149,9 @@ def test_who_withdraws_leaves_every_file(extract: Path, landing: Path) -> None:
 
 
 def quarantine(artifact: Artifact) -> list[tuple[Any, ...]]:
-    rows = [row for path in artifact.files("quarantine") for row in pl.DataFrame(schemas.read(path)).iter_rows()]
+    """Its rows but for the hashes of patients, which are made with the key of the store."""
+    tables = [pl.DataFrame(schemas.read(path)).drop("patient_hash") for path in artifact.files("quarantine")]
+    rows = [row for table in tables for row in table.iter_rows()]
     return sorted(rows, key=str)
 
 

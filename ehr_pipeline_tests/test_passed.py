@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import checks, schemas
+from ehr_pipeline import checks, keys, schemas
 from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.passed import NOTE
 from ehr_pipeline.pipeline import Pipeline
@@ -23,6 +23,7 @@ def study(tiny: Pipeline, extract: Path, tmp_path: Path) -> Study:
     folder = tiny.store.current("raw_records", EXTRACT).path.parent
     own = shutil.copytree(folder, tmp_path / "store/records/raw_records" / EXTRACT)
     (own / NOTE).unlink(missing_ok=True)
+    shutil.copy(tiny.store.root / keys.FILE, tmp_path / "store")
     return tiny_settings(extract, study={"store": str(tmp_path / "store")})
 
 

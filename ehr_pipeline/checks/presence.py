@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ehr_pipeline import keys
 from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.fields import file_hash
@@ -14,7 +15,7 @@ def population(asset: str, store: Store, study: Study) -> str:
 
     Empty while everybody who ever was in an extract may be in it.
     """
-    return _population(asset, withdrawals(study), store, study)
+    return _population(asset, list_of_withdrawals(study), store, study)
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
@@ -34,16 +35,26 @@ def _population(asset: str, listed: str, store: Store, study: Study) -> str:
     return hash_of([listed, extracts]) if listed or extracts else ""
 
 
-def withdrawals(study: Study) -> str:
-    """The state of the list of withdrawals, as it stands among the settings of an artifact."""
-    return file_hash(Path(study.records.withdrawals)) if study.records.withdrawals else ""
+def list_of_withdrawals(study: Study) -> str:
+    """The state of the list of withdrawals, as it stands among the settings of an artifact; empty without a list.
+
+    It is hashed with the store's key: from an ordinary hash of a list of one patient, the patient is found by trying all ids.
+    """
+    listed = study.records.withdrawals
+    return keys.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
+
+
+def _is_list(state: str, study: Study) -> bool:
+    """Whether an artifact was made with the list as it is; those of earlier versions hold a hash of the file without a key."""
+    listed = study.records.withdrawals
+    return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
 def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found:
     """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
     asset = artifact.manifest["asset"]
     if asset == "raw_records":
-        passed = artifact.manifest["settings"].get("withdrawals", "") == withdrawals(study)
+        passed = _is_list(artifact.manifest["settings"].get("withdrawals", ""), study)
     else:
         inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
         same = all(store.has(name) and store.current(name).data_version == inputs[name] for name in inputs)

@@ -8,7 +8,7 @@ import logging
 import sys
 
 from ehr_pipeline import __version__
-from ehr_pipeline.cli import chain, preparing, results
+from ehr_pipeline.cli import chain, keys, preparing, results
 from ehr_pipeline.cli.common import FAILED, USER_ERROR, tell
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.governance import private_files
@@ -43,6 +43,6 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for module in (chain, results, preparing):
+    for module in (chain, results, keys, preparing):
         module.add(commands)
     return whole

@@ -52,7 +52,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ehr_pipeline import checks
+    from ehr_pipeline import checks, keys
     from ehr_pipeline.export import meds, model, results
     from ehr_pipeline.pipeline import Pipeline
 
@@ -72,8 +72,9 @@ def _export(options: argparse.Namespace) -> int:
                 "The model has learnt from patients who have left since. Train it again before you hand it on.",
             )
         return 0
-    events, dataset, split = (pipeline.require(asset) for asset in ("mapped_events", "patient_dataset", "data_split"))
-    counts = meds.export(events, dataset, split, study.study.name, options.out, options.crosswalk)
+    made = pipeline.require("mapped_events"), pipeline.require("patient_dataset"), pipeline.require("data_split")
+    key = keys.of(pipeline.store.root)
+    counts = meds.export(made, study.study.name, key, options.out, options.crosswalk)
     print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
     return 0
 
@@ -144,6 +145,7 @@ def _push(options: argparse.Namespace) -> int:
 
 def _pull(options: argparse.Namespace) -> int:
     study = study_of(options)
+    from ehr_pipeline import keys
     from ehr_pipeline.mirror import pull
 
     counts = pull.pull(study)
@@ -153,6 +155,8 @@ def _pull(options: argparse.Namespace) -> int:
     )
     for reason, number in counts["left_out"].items():
         tell("warning", f"{number:,} artifacts were left in the mirror: {reason}.")
+    if problem := keys.foreign(Path(study.study.store)):
+        tell("warning", problem)
     if counts["unfinished"]:
         tell("error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull.")
     return FAILED if counts["unfinished"] else 0

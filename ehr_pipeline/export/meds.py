@@ -11,10 +11,11 @@ none are read.
 """
 
 import csv
-import hashlib
 import json
 import shutil
 import uuid
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,10 @@ from ehr_pipeline import __version__, rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.keys import Key
 from ehr_pipeline.patients.split import TRAIN, VALIDATION
 
 VERSION = "0.4"
-SUBJECT_KEY = b"ehr-pipeline-subject-1"
 SPLITS = {TRAIN: "train", VALIDATION: "tuning"}
 BIRTH = "MEDS_BIRTH"
 DATA = pa.schema(
@@ -53,23 +54,24 @@ SUBJECT_SPLITS = pa.schema(
 )
 
 
-def subject_id(patient_id: str) -> int:
-    """The subject of a patient: 63 bits of the keyed BLAKE2b (RFC 7693) of the id, the same in every export.
+def subject_id(patient_id: str, key: Key) -> int:
+    """The subject of a patient: 63 bits of the BLAKE2b (RFC 7693) of the id with the store's key, the same in every export of it.
 
-    It hides an id from the eye only: who has the ids can compute their subjects.
+    Without the key nobody can compute subjects from ids. The events are still those of one person: it is no anonymisation.
     """
-    digest = hashlib.blake2b(patient_id.encode(), digest_size=8, key=SUBJECT_KEY).digest()
-    return int.from_bytes(digest, "big") >> 1
+    return key.number("meds subject", patient_id) >> 1
 
 
 def export(
-    events: Artifact, dataset: Artifact, split: Artifact, name: str, out: Path, crosswalk: bool = False
+    made: tuple[Artifact, Artifact, Artifact], name: str, key: Key, out: Path, crosswalk: bool = False
 ) -> Counts:
     """Write the data set into the new folder `out`, whole or not at all; returns row counts.
 
+    `made` are the mapped events, the patient data set and its split; `key` is the store's.
     `crosswalk` writes <out>_crosswalk.csv (subject_id, patient_id) beside it, never into it. Raises UserError where `out` is there
     already, where the artifacts do not belong together, or where it cannot be written.
     """
+    events, dataset, split = made
     other = out.with_name(f"{out.name}_crosswalk.csv")
     for path in (out, *([other] if crosswalk else [])):
         if path.exists():
@@ -84,10 +86,11 @@ def export(
     work = out.with_name(f".making-{out.name}-{uuid.uuid4().hex[:8]}")
     try:
         (work / "metadata").mkdir(parents=True)
-        counts = _write(events, dataset, split, name, work)
+        subject_of = partial(subject_id, key=key)
+        counts = _write(made, name, subject_of, work)
         if crosswalk:
             part = work / "crosswalk.csv"
-            _crosswalk(dataset, part)
+            _crosswalk(dataset, subject_of, part)
             part.replace(other)
         work.rename(out)
     except OSError as error:
@@ -97,7 +100,10 @@ def export(
     return counts
 
 
-def _write(events: Artifact, dataset: Artifact, split: Artifact, name: str, work: Path) -> Counts:
+def _write(
+    made: tuple[Artifact, Artifact, Artifact], name: str, subject_of: Callable[[str], int], work: Path
+) -> Counts:
+    events, dataset, split = made
     subjects: list[NDArray[np.int64]] = []
     sides: list[NDArray[np.object_]] = []
     codes: set[str] = set()
@@ -105,7 +111,7 @@ def _write(events: Artifact, dataset: Artifact, split: Artifact, name: str, work
     for shard in dataset.files("patients"):
         people = pl.DataFrame(schemas.read(shard).drop_columns(["visits"]))
         side = schemas.read(split.file(f"split/{shard.name}")).column("side").to_numpy(zero_copy_only=False)
-        subject = np.array([subject_id(patient) for patient in people["patient_id"]], np.int64)
+        subject = np.array([subject_of(patient) for patient in people["patient_id"]], np.int64)
         recorded = _recorded(events.file(f"events/{shard.name}"), people["patient_id"], subject)
         known = _known(people, subject)
         for which, folder in SPLITS.items():
@@ -214,10 +220,10 @@ def _write_table(path: Path, frame: pl.DataFrame, schema: pa.Schema) -> None:
     pq.write_table(frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema), path)
 
 
-def _crosswalk(dataset: Artifact, path: Path) -> None:
+def _crosswalk(dataset: Artifact, subject_of: Callable[[str], int], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["subject_id", "patient_id"])
         for shard in dataset.files("patients"):
             for patient in schemas.read(shard, ["patient_id"]).column("patient_id").to_pylist():
-                writer.writerow([subject_id(patient), patient])
+                writer.writerow([subject_of(patient), patient])

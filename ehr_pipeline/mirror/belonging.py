@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import workspace
+from ehr_pipeline import keys, workspace
 from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store
 from ehr_pipeline.checks import presence
 from ehr_pipeline.disk import write_atomically
@@ -139,11 +139,27 @@ class Terms:
         self._left: set[tuple[str, str]] = set()
 
     def why_not(self, manifest: Mapping[str, Any]) -> str:
-        """Why an artifact may not be copied, in words; or ''. To be asked in the order of the chain."""
+        """Why an artifact may not be copied, in words; or ''. To be asked in the order of the chain.
+
+        Raises UserError when who withdrew from it cannot be told, since it was made with the key of another store.
+        """
+        self._refuse_another_key(manifest)
         reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)
         if reason:
             self._left.add((manifest["asset"], manifest["partition"] or ""))
         return reason
+
+    def _refuse_another_key(self, manifest: Mapping[str, Any]) -> None:
+        told = str(manifest["settings"].get("withdrawals", "")) if manifest["asset"] == "raw_records" else ""
+        if not self.study.records.withdrawals or ":" not in told:
+            return
+        name, own = told.partition(":")[0], keys.of(self.store.root).name
+        if name != own:
+            raise UserError(
+                f"{self.store.root} (study.store) has the key {own}, but the records in the mirror were hashed with {name}: who"
+                " withdrew cannot be told. Where they were read, run `ehr-pipeline key export FILE`; here, `ehr-pipeline key import"
+                " FILE`. Then run this again."
+            )
 
     def _who_left(self, manifest: Mapping[str, Any]) -> str:
         snapshot = manifest["asset"] == "raw_records" and self.study.records.mode == "snapshot"

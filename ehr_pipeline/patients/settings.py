@@ -5,6 +5,9 @@ from typing import Literal
 
 from ehr_pipeline.fields import option
 
+PUBLIC_KEY = "ehr-pipeline-split-1"
+"""The key of the demo, and of studies that set none before stores had keys of their own: it is no secret."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings:
@@ -14,7 +17,9 @@ class SplitSettings:
         "Share of the patients held out. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5
     )
     key: str = option(
-        "Key of the hash of the patient id (BLAKE2b). Another key gives another split.", "ehr-pipeline-split-1"
+        "Key of the hash of the patient id (BLAKE2b). Another key gives another split. Empty: the key of the split that is in the"
+        " store; a new store gets a random one. Set it to have the same split in another store.",
+        "",
     )
 
 

@@ -19,7 +19,8 @@ TRAIN, VALIDATION = "train", "validation"
 
 
 def side(patient_id: str, settings: SplitSettings) -> str:
-    """'train' or 'validation'."""
+    """'train' or 'validation'. The settings must have a key: see `recipes.split_settings`."""
+    assert settings.key, "a split without a key would be the same for everybody"
     digest = hashlib.blake2b(patient_id.encode(), digest_size=8, key=settings.key.encode()[:64]).digest()
     return VALIDATION if int.from_bytes(digest, "big") < settings.validation_share * 2**64 else TRAIN
 

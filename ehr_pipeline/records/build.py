@@ -7,6 +7,7 @@ whom the extract has no row of are rejected, and set aside in `waiting/` (`delta
 """
 
 import datetime
+import logging
 import shutil
 from collections import Counter
 from dataclasses import replace
@@ -17,17 +18,20 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import Spread, let_go_of_all, map_buckets
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.guard import told
+from ehr_pipeline.keys import Key
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
 from ehr_pipeline.records import codes, dates, deltas, patients, sizing, withdrawals
 from ehr_pipeline.records.finish import DIFFERING, ORPHAN, BucketJob, finish_bucket
 from ehr_pipeline.records.listing import Listing, list_extract
-from ehr_pipeline.records.quarantine import Quarantine
+from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
 
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
+
+_log = logging.getLogger(__name__)
 
 
 def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
@@ -52,21 +56,43 @@ def build(
     out: Path,
     previous: Artifact | None = None,
     spread: Spread = map_buckets,
+    *,
+    key: Key | None = None,
 ) -> Counts:
     """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable files.
 
     The files are those of the listing; a folder is listed first.
-    `previous` is the same extract, read with the same settings apart from the list of withdrawals: it is filtered instead.
+    `previous` is the same extract, read with the same settings apart from the list of withdrawals: it is filtered instead. `key` is
+    the store's; without one, the hashes of patients in the quarantine stay such as give ids back.
     """
     withdrawn = withdrawals.read(settings.withdrawals)
-    if previous is not None and withdrawals.can_follow(previous.file(withdrawals.APPLIED), withdrawn):
+    if previous is not None and withdrawals.can_follow(previous, withdrawn, key):
         withdrawals.link(previous.path, out)
         counts = previous.counts
     else:
+        if previous is not None:
+            _must_be_there(extract.folder if isinstance(extract, Listing) else extract, previous)
         listing = extract if isinstance(extract, Listing) else list_extract(extract, settings)
         buckets = settings.buckets or sizing.buckets_for(listing.files)
         counts = _read(listing, replace(settings, buckets=buckets), out, spread)
-    return withdrawals.apply(out, withdrawn, counts["buckets"], counts) if len(withdrawn) else counts
+    if len(withdrawn):
+        counts = withdrawals.apply(out, withdrawn, counts["buckets"], counts, key)
+    if key is not None:
+        with_key(out / "quarantine", key)
+    return counts
+
+
+def _must_be_there(folder: Path, previous: Artifact) -> None:
+    """Say why text has to be read again that is no longer there."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder}: this text is needed again, but it is not there. Either a patient was taken off the list of withdrawals"
+            f" (records.withdrawals), or the hashes in {previous.path} were made with the key of another store: then run"
+            " `ehr-pipeline key export FILE` where it was made, and `ehr-pipeline key import FILE` here."
+        )
+    _log.info(
+        "extract %s is read again: from what was read before, the list of withdrawals cannot be followed", folder.name
+    )
 
 
 def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread) -> Counts:

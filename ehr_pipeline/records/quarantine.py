@@ -1,17 +1,21 @@
 """File, line and reason of rejected rows: all are counted, and the first million of a reason in a file are listed.
 
 So a file of nothing but empty lines, which gzip packs a thousandfold, does not fill the disk. The content of rejected rows stays
-where it is: in the extract. A hash of the patient lies beside them, so that the lines of a patient who withdraws can be removed.
+where it is: in the extract. A hash of the patient with the store's key (`keys`) lies beside them, so that the lines of one who
+withdraws can be removed. While an extract is read it is a hash without a key, which gives ids back; `with_key` ends that.
 """
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline import schemas
+from ehr_pipeline import disk, keys, schemas, workspace
+from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.keys import Key
 from ehr_pipeline.records.hashing import hash_of
 from ehr_pipeline.records.text import CHANGED_HEADER
 
@@ -68,3 +72,42 @@ class Quarantine:
     def close(self) -> None:
         """Finish the file."""
         self._writer.close()
+
+
+def with_key(folder: Path, key: Key, work: Path | None = None) -> None:
+    """Hash the patients of every file of a quarantine with the store's key, unless that was done.
+
+    No file is written through a link. `work` is where to write, if not in the folder itself.
+    """
+    for path in sorted(folder.iterdir()):
+        if not keys.name_in(path):
+            rewrite(path, lambda batch: _keyed(batch, key), keys.marked(schemas.QUARANTINE, key), work)
+
+
+def bring_up_to_date(artifact: Artifact, store: Path) -> None:
+    """Do so for the quarantine of an artifact that an earlier version published: it is no part of the data version."""
+    folder = artifact.file("quarantine")
+    if all(keys.name_in(path) for path in folder.iterdir()):
+        return
+    with workspace.locked(artifact.path.parent, artifact.path.name):
+        work = workspace.new(artifact.path.parent, artifact.path.name)
+        with_key(folder, keys.of(store), work)
+        work.rmdir()
+
+
+def rewrite(
+    path: Path, change: Callable[[pa.RecordBatch], pa.RecordBatch], schema: pa.Schema, work: Path | None = None
+) -> None:
+    """Write a file anew, batch by batch; readers of the old one keep it."""
+    part = (work or path.parent) / f".{path.name}"
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as old, pa.ipc.new_file(part, schema) as new:
+        for number in range(old.num_record_batches):
+            new.write_batch(change(old.get_batch(number)).replace_schema_metadata(schema.metadata))
+    disk.flush(part)
+    part.replace(path)
+
+
+def _keyed(batch: pa.RecordBatch, key: Key) -> pa.RecordBatch:
+    plain = batch.column("patient_hash")
+    hashes = pa.array(key.hashes(plain.fill_null(0).to_numpy()), mask=plain.is_null().to_numpy(zero_copy_only=False))
+    return batch.set_column(batch.schema.get_field_index("patient_hash"), "patient_hash", hashes)

@@ -4,6 +4,7 @@ The list is a text file with one patient id a line; a first line `patient_id`, e
 was read already is not read again: what does not concern the list's patients is linked, the rest is filtered.
 """
 
+import json
 import os
 from collections import Counter
 from pathlib import Path
@@ -14,19 +15,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import rows, schemas
-from ehr_pipeline.artifacts import Counts
+from ehr_pipeline import keys, rows, schemas
+from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records import codes
+from ehr_pipeline.keys import Key
+from ehr_pipeline.records import codes, quarantine
 from ehr_pipeline.records.deltas import WAITING
 from ehr_pipeline.records.finish import BULK
 from ehr_pipeline.records.hashing import bucket_of, hash_of
 from ehr_pipeline.records.ids import is_inexact, whole
 from ehr_pipeline.terminology.reading import named, why
 
-APPLIED = "withdrawn.npy"
-"""Hashes of the patients who were removed, sorted: a shorter list asks for patients who are no longer there."""
+APPLIED = "notes/withdrawn.arrow"
+"""Keyed hashes of the patients who were removed, sorted: a shorter list asks for patients who are no longer there."""
+WITHOUT_KEY = "withdrawn.npy"
+"""The same without a key, of earlier versions."""
+REMOVED = "withdrawn.json"
+"""How many rows were removed: of the data, so that a removal from the quarantine alone makes anew what tells of it, too."""
 
 
 def read(path: str) -> pl.Series:
@@ -51,9 +57,29 @@ def read(path: str) -> pl.Series:
     return pl.select(whole(pl.lit(pl.Series("id", ids, pl.String)))).to_series().unique().sort()
 
 
-def can_follow(applied: Path, ids: pl.Series) -> bool:
-    """Whether everybody who was removed before (`applied`) is on the list still, so that the files need not be read again."""
-    return bool(np.isin(np.load(applied), hash_of(ids)).all()) if applied.is_file() else True
+def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
+    """Whether an artifact of before can be filtered, so that the files need not be read again.
+
+    Everybody who was removed must be on the list still, and all hashes be made with this key, or without one.
+    """
+    plain = hash_of(ids)
+    old = previous.file(WITHOUT_KEY)
+    if old.is_file() and not np.isin(np.load(old), plain).all():
+        return False
+    applied = previous.file(APPLIED)
+    files = [*previous.files("quarantine"), *([applied] if applied.is_file() else [])]
+    if {keys.name_in(path) for path in files} - {"", key.name if key else ""}:
+        return False
+    return not applied.is_file() or bool(np.isin(_hashes_in(applied), _hashes(plain, key)).all())
+
+
+def _hashes_in(path: Path) -> NDArray[np.uint64]:
+    hashes: NDArray[np.uint64] = schemas.read(path).column("patient_hash").to_numpy()
+    return hashes
+
+
+def _hashes(plain: NDArray[np.uint64], key: Key | None) -> NDArray[np.uint64]:
+    return key.hashes(plain) if key else plain
 
 
 def link(source: Path, out: Path) -> None:
@@ -65,13 +91,12 @@ def link(source: Path, out: Path) -> None:
             os.link(path, target)
 
 
-def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts) -> Counts:
+def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | None) -> Counts:
     """Remove patients from the files of an extract in the making; returns its counts after that.
 
     Their rows count as dropped for the reason `withdrawn`, whatever became of them before. No file is written through a link.
     """
-    hashes = np.sort(hash_of(ids))
-    np.save(out / APPLIED, hashes)
+    hashes = hash_of(ids)
     events: Counter[str] = Counter()
     people: Counter[str] = Counter()
     flagged: Counter[str] = Counter()
@@ -86,14 +111,24 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts) -> Counts:
         if (out / BULK / name).is_file():
             _filter_events(out / BULK / name, listed, flagged)
     for path in sorted((out / "quarantine").iterdir()):
-        _filter_quarantine(path, hashes, {"events": events, "patients": people})
+        _filter_quarantine(path, _hashes(hashes, key if keys.name_in(path) else None), events, people)
     if events["kept"]:
         codes.write_again(out)
-    return _counted(counts, events) | {
+    _write_applied(out / APPLIED, np.sort(_hashes(hashes, key)), key)
+    counts = _counted(counts, events) | {
         "patients": _counted(counts["patients"], people),
         "entered_in_bulk": counts["entered_in_bulk"] - flagged["kept"],
         **({WAITING: counts[WAITING] - waiting["kept"]} if WAITING in counts else {}),
     }
+    told = {"events": counts["dropped"], "patients": counts["patients"]["dropped"]}
+    (out / REMOVED).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    return counts
+
+
+def _write_applied(path: Path, hashes: NDArray[np.uint64], key: Key | None) -> None:
+    path.unlink(missing_ok=True)  # it may be linked from an artifact that others read
+    schema = pa.schema([("patient_hash", pa.uint64())])
+    schemas.write(path, pa.table([hashes], schema=keys.marked(schema, key) if key else schema))
 
 
 def _filter_patients(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
@@ -111,17 +146,20 @@ def _filter_events(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
     _replace(path, rows.to_table(keys, own_ids, names, "code"))
 
 
-def _filter_quarantine(path: Path, hashes: NDArray[np.uint64], removed: dict[str, Counter[str]]) -> None:
-    part = path.with_name(f".{path.name}")
-    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as old, pa.ipc.new_file(part, old.schema) as new:
-        for number in range(old.num_record_batches):
-            batch = old.get_batch(number)
-            leaves = pc.is_in(batch.column("patient_hash"), value_set=pa.array(hashes))
-            gone = batch.filter(leaves)
-            for kind, reason in zip(gone.column("kind").to_pylist(), gone.column("reason").to_pylist(), strict=True):
-                removed[kind][reason] += 1
-            new.write_batch(batch.filter(pc.invert(leaves)))
-    part.replace(path)
+def _filter_quarantine(path: Path, hashes: NDArray[np.uint64], events: Counter[str], people: Counter[str]) -> None:
+    removed = {"events": events, "patients": people}
+    listed = pa.array(hashes)
+
+    def filtered(batch: pa.RecordBatch) -> pa.RecordBatch:
+        leaves = pc.is_in(batch.column("patient_hash"), value_set=listed)
+        gone = batch.filter(leaves)
+        for kind, reason in zip(gone.column("kind").to_pylist(), gone.column("reason").to_pylist(), strict=True):
+            removed[kind][reason] += 1
+        return batch.filter(pc.invert(leaves))
+
+    with pa.memory_map(str(path)) as source:
+        schema = pa.ipc.open_file(source).schema
+    quarantine.rewrite(path, filtered, schema)
 
 
 def _replace(path: Path, table: pa.Table) -> None:

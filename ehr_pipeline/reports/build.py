@@ -19,6 +19,7 @@ from ehr_pipeline import __version__, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.reports import (
     agreement,
     audit,
@@ -150,8 +151,9 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
 
 
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The settings without the key of the split, which is the study's own secret."""
-    return settings | {"data_split": settings["data_split"] | {"key": "(not told)"}}
+    """The settings without the key of the split: with it and the ids, sides can be computed. The public one is shown as it is."""
+    split = settings["data_split"]
+    return settings | {"data_split": split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
 
 
 def _told(effect: audit.Effect) -> dict[str, Any]:

@@ -8,10 +8,11 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from ehr_pipeline import cli, schemas
+from ehr_pipeline import cli, keys, schemas
 from ehr_pipeline.artifacts import Artifact, unbalanced
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import meds
+from ehr_pipeline.keys import Key
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline_tests.defs.test_run import write_settings
 
@@ -24,7 +25,7 @@ def artifacts(pipeline: Pipeline) -> tuple[Artifact, Artifact, Artifact]:
 @pytest.fixture(scope="module")
 def exported(tiny: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "meds"
-    counts = meds.export(*artifacts(tiny), "Tiny", out, crosswalk=True)
+    counts = meds.export(artifacts(tiny), "Tiny", keys.of(tiny.store.root), out, crosswalk=True)
     assert unbalanced(counts) == 0
     return out
 
@@ -90,38 +91,39 @@ def test_it_holds_exactly_the_mapped_events_of_the_data_set(exported: Path, tiny
 
 
 def test_the_same_artifacts_give_the_same_bytes(exported: Path, tiny: Pipeline, tmp_path: Path) -> None:
-    meds.export(*artifacts(tiny), "Tiny", tmp_path / "again")
+    meds.export(artifacts(tiny), "Tiny", keys.of(tiny.store.root), tmp_path / "again")
     for path in exported.rglob("*"):
         if path.is_file():
             assert (tmp_path / "again" / path.relative_to(exported)).read_bytes() == path.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["again"], "no crosswalk unless it is asked for"
 
 
-def test_subjects_follow_from_the_id_alone() -> None:
-    assert meds.subject_id("1") == 1366532492305090058
-    assert len({meds.subject_id(str(number)) for number in range(5000)}) == 5000
+def test_subjects_follow_from_the_id_and_the_key_of_the_store() -> None:
+    key, other = Key(bytes(32)), Key(bytes([1] * 32))
+    assert meds.subject_id("1", key) == 9046716747213966416 != meds.subject_id("1", other)
+    assert len({meds.subject_id(str(number), key) for number in range(5000)}) == 5000
 
 
 def test_two_patients_of_one_subject_are_refused(
     tiny: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meds, "subject_id", len)
+    monkeypatch.setattr(meds, "subject_id", lambda patient_id, key: len(patient_id))
     with pytest.raises(UserError, match="same subject id"):
-        meds.export(*artifacts(tiny), "Tiny", tmp_path / "out")
+        meds.export(artifacts(tiny), "Tiny", Key(bytes(32)), tmp_path / "out")
     assert list(tmp_path.iterdir()) == [], "nothing is left of what failed"
 
 
 def test_what_is_there_is_never_overwritten(tiny: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     with pytest.raises(UserError, match="is there already"):
-        meds.export(*artifacts(tiny), "Tiny", tmp_path / "out")
+        meds.export(artifacts(tiny), "Tiny", Key(bytes(32)), tmp_path / "out")
 
 
 def test_artifacts_of_different_runs_are_refused(tiny: Pipeline, tmp_path: Path) -> None:
     mapped, dataset, split = artifacts(tiny)
     other = Artifact(mapped.path, mapped.manifest | {"data_version": "another"})
     with pytest.raises(UserError, match="patient_dataset was made from another version of mapped_events"):
-        meds.export(other, dataset, split, "Tiny", tmp_path / "out")
+        meds.export((other, dataset, split), "Tiny", Key(bytes(32)), tmp_path / "out")
 
 
 def test_the_command(extract: Path, tiny: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

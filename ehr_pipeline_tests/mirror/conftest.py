@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from ehr_pipeline import recipes
 from ehr_pipeline.artifacts import Recipe, Store
 from ehr_pipeline.checks import presence
-from ehr_pipeline.fields import identity
 from ehr_pipeline.mirror.index import INDEX, grouped
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.records import catalog
@@ -143,7 +143,7 @@ def put(
         (out / "notes" / "removals.json").write_text("[]")
         return {"rows_in": 1, "kept": 1}
 
-    settings = identity(study.records) if asset == "raw_records" else {"n": n}
+    settings = recipes.own_settings(asset, study) if asset == "raw_records" else {"n": n}
     population = presence.population(asset, store, study)
     store.make(Recipe(asset, "1", settings | {"n": n}, inputs, partition, population), build)
 

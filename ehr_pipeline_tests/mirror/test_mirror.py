@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import cli
+from ehr_pipeline import cli, keys
 from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.mirror.place import Mirror
@@ -131,6 +131,11 @@ def test_withdrawn_patients_are_not_pushed_and_not_brought_back(tmp_path: Path, 
     here, there, early = (study_at(tmp_path, name, uri, **records) for name in ("here", "there", "early"))
     fill(here)
     push(here)
+    with pytest.raises(UserError, match=r"who withdrew cannot be told.*`ehr-pipeline key export FILE`"):
+        pull(early)
+    keys.export(Path(here.study.store), tmp_path / "key")
+    for study in (early, there):
+        keys.bring(Path(study.study.store), tmp_path / "key")
     pull(early)
     listed.write_text("patient_id\n7\n")
     # Fetched after the withdrawal from a mirror of before: only the checkpoint, which holds no patient.

@@ -98,10 +98,12 @@ def test_the_size_of_blocks_changes_nothing(meds_set: Path, tmp_path: Path, monk
 
 def test_what_was_exported_can_be_read_again(tiny: Pipeline, tmp_path: Path) -> None:
     from ehr_pipeline.export import meds
+    from ehr_pipeline.keys import Key
 
     out = folder(tmp_path) / "set"
-    artifacts = [tiny.store.current(name) for name in ("mapped_events", "patient_dataset", "data_split")]
-    told = meds.export(*artifacts, "Tiny", out)  # type: ignore[arg-type]
+    current = tiny.store.current
+    made = current("mapped_events"), current("patient_dataset"), current("data_split")
+    told = meds.export(made, "Tiny", Key(bytes(32)), out)
     options: dict[str, Any] = {"data": "set/data/**/*.parquet", "snomed_prefixes": ("SNOMED//",)}
     attributes = {name: f"{name.upper()}//" for name in ("region", "practice", "treatment", "ethnicity")}
     counts = read(out.parent, tmp_path / "out", source="meds", meds=Meds(**options, attributes=attributes))

@@ -1,0 +1,54 @@
+"""The command that moves the key of a store: `ehr-pipeline key`."""
+
+import argparse
+from pathlib import Path
+
+from ehr_pipeline.cli.common import Commands, about_a_study, study_of
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command with its actions."""
+    key = commands.add_parser(
+        "key", help="move the key with which a store hashes what it keeps about people; no mirror holds it"
+    )
+    actions = key.add_subparsers(required=True, metavar="ACTION")
+    exported = actions.add_parser("export", help="write the key of study.store into a new file, for another store")
+    exported.add_argument("file", type=Path, help="new file (mode 0600); remove it when it has been imported")
+    exported.set_defaults(command=_export)
+    imported = actions.add_parser("import", help="give study.store the key of the store that its artifacts come from")
+    imported.add_argument("file", type=Path, help="what `key export` wrote")
+    imported.set_defaults(command=_import)
+    anew = actions.add_parser("new", help="draw another key, where the store's own is lost for good")
+    anew.set_defaults(command=_new)
+    for action in (exported, imported, anew):
+        about_a_study(action)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from ehr_pipeline import keys
+
+    key = keys.export(_store(options), options.file)
+    print(f"wrote the key {key.name} to {options.file}: carry it as safely as the records, then remove the file")
+    return 0
+
+
+def _import(options: argparse.Namespace) -> int:
+    from ehr_pipeline import keys
+
+    store = _store(options)
+    print(f"{store} has the key {keys.bring(store, options.file).name}")
+    return 0
+
+
+def _new(options: argparse.Namespace) -> int:
+    from ehr_pipeline import keys
+
+    store = _store(options)
+    print(
+        f"{store} has the new key {keys.draw_anew(store).name}; what was hashed with another one can no longer be compared"
+    )
+    return 0
+
+
+def _store(options: argparse.Namespace) -> Path:
+    return Path(study_of(options).study.store)
