@@ -4,6 +4,8 @@ Counts from 1 to `below` - 1 are left out, others rounded to a multiple of `to`:
 tell the few that were left out, here or at the next stage. How many codes, concepts or clusters there are tells of nobody.
 """
 
+import hashlib
+from dataclasses import dataclass
 from typing import Any
 
 THINGS = frozenset(
@@ -40,15 +42,38 @@ def told(count: int, below: int = FEWEST) -> str:
     return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
+@dataclass(frozen=True)
+class Naming:
+    """From how many patients on a name that comes from the data is shown: of each name another number, above the threshold.
+
+    Were it the threshold for all, a name that is gone from the next page, after one patient withdrew, would tell that one fewer
+    than the threshold have it now. A keyed hash draws the number for each name once and for all (as cell keys do: Fraser & Wooton
+    2005, 'A proposed method for confidentialising tabular output to protect against differencing'), so that what is gone leaves
+    open how many there are, and is not below the threshold where one has left.
+    """
+
+    below: int
+    key: str
+    """A secret of the study, the same for all that is made of it."""
+
+    def needed(self, name: str) -> int:
+        """How many patients a name needs: from `below` + 1 to twice `below`; 1 where nothing is suppressed."""
+        if self.below == 1:
+            return 1
+        key = hashlib.sha256(self.key.encode()).digest()
+        digest = hashlib.blake2b(name.encode(), digest_size=8, key=key, person=b"names shown").digest()
+        return self.below + 1 + int.from_bytes(digest, "little") % self.below
+
+    def shows(self, name: str, patients: int) -> bool:
+        """Whether a name may be shown that so many patients bear now."""
+        return patients >= self.needed(name)
+
+
 class Guard:
     """Leaves out small counts, and rounds the others; scores and shares are told to three digits."""
 
     def __init__(self, below: int, to: int):
         self.below, self.to = below, to
-
-    def named(self, patients: int) -> bool:
-        """Whether a name that comes from the data may be shown, by how many patients bear it (see `Disclosure.named`)."""
-        return patients >= self.below
 
     def count(self, value: int) -> int | None:
         """A count that may be shown, or None."""

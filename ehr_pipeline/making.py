@@ -12,6 +12,7 @@ from ehr_pipeline.artifacts import Artifact, Decided, Recipe, Store
 from ehr_pipeline.checks import presence
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.guard import Naming
 from ehr_pipeline.passed import Passed
 from ehr_pipeline.recipes import VERSIONS
 from ehr_pipeline.settings import Study
@@ -34,6 +35,12 @@ class Maker:
         self.store = Store(study.study.store)
         self.engine = engine_for(study.launcher, self.store.root)
         self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
+
+    @property
+    def naming(self) -> Naming:
+        """Which names that come from the data are shown, by the key of the study's split."""
+        split = self.store.current("data_split") if self.store.has("data_split") else None
+        return Naming(self.study.reports.suppress_below, split.manifest["settings"]["key"] if split else "")
 
     def code_version(self, asset: str) -> str:
         """What Dagster compares to say that an asset is stale."""

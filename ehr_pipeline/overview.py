@@ -10,6 +10,7 @@ import numpy as np
 
 from ehr_pipeline import drawing
 from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.guard import Naming
 
 FOLLOW_UP = "notes/follow_up.json"
 """In a patient data set: how many patients there are by whole years from their first visit to their last."""
@@ -131,48 +132,48 @@ def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
                 taken.append(room)
 
 
-def draw(artifact: Artifact, below: int, path: Path) -> str:
+def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
     """Draw the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none."""
     drawer = _DRAWERS.get(artifact.manifest["asset"])
-    return drawer(artifact, below, path) if drawer else ""
+    return drawer(artifact, naming, path) if drawer else ""
 
 
-def _coverage(artifact: Artifact, below: int, path: Path) -> str:
+def _coverage(artifact: Artifact, naming: Naming, path: Path) -> str:
     found = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
-    coverage(path, found["by_namespace"], below)
+    coverage(path, found["by_namespace"], naming.below)
     return "code coverage"
 
 
-def _vocabulary(artifact: Artifact, below: int, path: Path) -> str:
+def _vocabulary(artifact: Artifact, naming: Naming, path: Path) -> str:
     counts: dict[str, list[int]] = {}
     for name, wanted in (("vocabulary.csv", None), ("dropped.csv", "rare")):
         with artifact.file(name).open(encoding="utf-8", newline="") as stream:
             told = [row for row in csv.DictReader(stream) if row.get("reason") == wanted]
-        counts[name] = [int(row["appearances"]) for row in told if int(row["patients"]) >= below]
+        counts[name] = [int(row["appearances"]) for row in told if int(row["patients"]) >= naming.below]
     if not counts["vocabulary.csv"]:
         return ""
     vocabulary(path, counts["vocabulary.csv"], counts["dropped.csv"], artifact.manifest["settings"]["min_appearances"])
     return "vocabulary curve"
 
 
-def _follow_up(artifact: Artifact, below: int, path: Path) -> str:
+def _follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
     if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
         return ""
-    follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), below)
+    follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), naming.below)
     return "follow-up"
 
 
-def _concepts(artifact: Artifact, below: int, path: Path) -> str:
+def _concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
     if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
         return ""
     found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))
-    told = [row for row in found if row["patients"] >= below]
+    told = [row for row in found if naming.shows(row["concept"], row["patients"])]
     if told:
         concepts(path, told)
     return "concepts of interest" if told else ""
 
 
-_DRAWERS: dict[str, Callable[[Artifact, int, Path], str]] = {
+_DRAWERS: dict[str, Callable[[Artifact, Naming, Path], str]] = {
     "mapped_events": _coverage,
     "vocabulary": _vocabulary,
     "patient_dataset": _follow_up,

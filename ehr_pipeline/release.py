@@ -10,6 +10,7 @@ import datetime
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from ehr_pipeline.artifacts import STAGES, Artifact
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.governance import RELEASABLE, RELEASED_FILES
-from ehr_pipeline.guard import Guard
+from ehr_pipeline.guard import Guard, Naming
 from ehr_pipeline.pipeline import Pipeline
 
 MANIFEST = "manifest.json"
@@ -31,6 +32,14 @@ COUNTED = ("events", "patients")
 Row = dict[str, str]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """How a row of a table is shown, and which are."""
+
+    guard: Guard
+    naming: Naming
+
+
 def release(pipeline: Pipeline, out: Path) -> list[Path]:
     """Write the folder, which must not be there yet. Returns its files. Raises UserError after the expiry of the data."""
     if out.exists():
@@ -40,11 +49,12 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     )
     _refuse_uncounted(mapped)
     guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
+    shown = Shown(guard, pipeline.naming)
     out.mkdir(parents=True)
     for name in RELEASED_FILES["cluster_reports"]:
         (out / name).write_bytes(report.file(name).read_bytes())
-    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, guard)
-    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, guard)
+    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
+    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, shown)
     counts = {
         asset: guard.artifact(asset, pipeline.store.current(asset).counts)
         for asset in STAGES
@@ -96,20 +106,20 @@ def _concept_is_known(row: Row) -> bool:
     return row["name"] != row["concept"]
 
 
-def _table(out: Path, source: Path, columns: tuple[str, ...], known: Callable[[Row], bool], guard: Guard) -> None:
-    """Some columns of a table: the rows that are known, and of which enough patients, and events, tell."""
+def _table(out: Path, source: Path, columns: tuple[str, ...], known: Callable[[Row], bool], shown: Shown) -> None:
+    """Some columns of a table: the rows that are known, and that enough patients bear, with as many events."""
     with source.open(encoding="utf-8", newline="") as read, out.open("w", encoding="utf-8", newline="") as written:
         writer = csv.DictWriter(written, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_guarded(filter(known, csv.DictReader(read)), columns, guard))
+        writer.writerows(_guarded(filter(known, csv.DictReader(read)), columns, shown))
 
 
-def _guarded(rows: Iterable[Row], columns: tuple[str, ...], guard: Guard) -> Iterator[dict[str, Any]]:
+def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> Iterator[dict[str, Any]]:
     for row in rows:
-        counted = {name: int(row[name]) for name in COUNTED}
-        if all(guard.named(count) for count in counted.values()):
-            shown = {name: cells.text(row[name]) for name in columns}
-            yield shown | {name: guard.count(counted[name]) for name in columns if name in counted}
+        name = row.get("code") or row["concept"]
+        if shown.naming.shows(name, min(int(row[count]) for count in COUNTED)):
+            counted = {count: shown.guard.count(int(row[count])) for count in COUNTED if count in columns}
+            yield {column: cells.text(row[column]) for column in columns} | counted
 
 
 def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
@@ -119,6 +129,7 @@ def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
         "class": RELEASABLE,
         **study.governance.terms,
         "counts_below_left_out": study.reports.suppress_below,
+        "patients_that_a_name_needs": "above that, and up to twice as many: of each name another number, by a keyed hash",
         "counts_rounded_to": study.governance.round_to,
         "settings": settings.digest(study),
         "package": __version__,

@@ -175,11 +175,15 @@ def test_a_code_that_no_terminology_knows_never_leaves(change: dict[str, str], k
 def test_a_row_leaves_only_while_enough_patients_bear_it(rows: list[tuple[int, int]], below: int) -> None:
     """Whatever else is in the table: its events may be many, and one patient's."""
     table = [
-        {"name": f"n{n}", "events": str(patients + more), "patients": str(patients)}
+        {"code": f"n{n}", "name": f"n{n}", "events": str(patients + more), "patients": str(patients)}
         for n, (patients, more) in enumerate(rows)
     ]
-    left = list(release._guarded(table, ("name", "events"), guard.Guard(below, 10)))
-    assert [row["name"] for row in left] == [row["name"] for row in table if int(row["patients"]) >= below]
+    naming = guard.Naming(below, "key")
+    left = list(release._guarded(table, ("name", "events"), release.Shown(guard.Guard(below, 10), naming)))
+    names = {row["name"] for row in left}
+    assert names == {row["name"] for row in table if int(row["patients"]) >= naming.needed(row["code"])}
+    assert all(row["name"] in names for row in table if int(row["patients"]) >= 2 * below)
+    assert all(int(row["patients"]) > below - (below == 1) for row in table if row["name"] in names)
     assert all(set(row) == {"name", "events"} and row["events"] % 10 == 0 for row in left)
 
 

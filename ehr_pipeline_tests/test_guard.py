@@ -1,4 +1,4 @@
-from ehr_pipeline.guard import Guard
+from ehr_pipeline.guard import Guard, Naming
 
 GUARD = Guard(10, 10)
 
@@ -24,3 +24,14 @@ def test_counts_of_things_stay_as_they_are() -> None:
 def test_zero_is_told() -> None:
     assert GUARD.count(0) == 0
     assert [GUARD.count(value) for value in (1, 9, 10, -3, 14, 16)] == [None, None, 10, None, 10, 20]
+
+
+def test_a_name_needs_more_than_the_threshold_and_each_another_number() -> None:
+    """So a name that is gone after one patient withdrew leaves open how many there are, and they are not below the threshold."""
+    needed = [Naming(10, "secret").needed(f"concept {number}") for number in range(2000)]
+    assert set(needed) == set(range(11, 21))
+    assert all(150 < needed.count(number) < 250 for number in range(11, 21))
+    assert needed == [Naming(10, "secret").needed(f"concept {number}") for number in range(2000)]
+    assert needed != [Naming(10, "another").needed(f"concept {number}") for number in range(2000)]
+    assert Naming(1, "secret").needed("any") == 1
+    assert not Naming(1, "secret").shows("any", 0)

@@ -11,6 +11,7 @@ import polars as pl
 
 from ehr_pipeline import overview, schemas
 from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.guard import Naming
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.pipeline import Pipeline
 
@@ -41,7 +42,7 @@ def test_no_bar_of_the_coverage_stands_for_few(drawn: list[Any], tmp_path: Path)
 
 def test_the_vocabulary_curve_is_that_of_the_tables(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
     artifact = tiny.store.current("vocabulary")
-    assert overview.draw(artifact, BELOW, tmp_path / "picture.png") == "vocabulary curve"
+    assert overview.draw(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "vocabulary curve"
     kept, *_, threshold = drawn[0].lines
     with artifact.file("vocabulary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -71,7 +72,7 @@ def test_the_follow_up_is_counted_as_it_is(tiny: Pipeline, drawn: list[Any], tmp
     assert {year: number for year, number in enumerate(counted) if number} == expected
     assert sum(counted) == artifact.counts["patients"]["kept"]
     assert not any(name.startswith(dataset.FOLLOWED) for name in artifact.counts)
-    assert overview.draw(artifact, BELOW, tmp_path / "picture.png") == "follow-up"
+    assert overview.draw(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "follow-up"
     heights = np.array([bar.get_height() for bar in drawn[0].patches])
     assert ((heights == 0) | (heights >= BELOW)).all()
     assert heights.sum() > 0
@@ -81,4 +82,4 @@ def test_what_has_no_picture_has_no_file(tiny: Pipeline, tmp_path: Path) -> None
     for asset in STAGES:
         if asset != "raw_records":
             path = tmp_path / f"{asset}.png"
-            assert bool(overview.draw(tiny.store.current(asset), BELOW, path)) == path.is_file()
+            assert bool(overview.draw(tiny.store.current(asset), Naming(BELOW, ""), path)) == path.is_file()

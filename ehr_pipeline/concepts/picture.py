@@ -23,6 +23,7 @@ def write(
     concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for token in tokens.tolist()]
     rows = [
         {
+            "concept": concept.concept,
             "name": concept.name,
             "type": next((TYPE_NAMES.get(tui, "other") for tui in concept.semantic_types), "untyped"),
             "appearances": concept.appearances,

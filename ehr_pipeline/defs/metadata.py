@@ -11,7 +11,7 @@ import dagster as dg
 from ehr_pipeline import drawing, overview
 from ehr_pipeline.artifacts import Artifact, hash_of
 from ehr_pipeline.defs.lineage import lineage_metadata
-from ehr_pipeline.guard import Guard
+from ehr_pipeline.guard import Guard, Naming
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
@@ -46,7 +46,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == "cluster_reports":
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
-    metadata |= dict(_pictures(artifact, guard_of(pipeline.study).below))
+    metadata |= dict(_pictures(artifact, pipeline.naming))
     return _result(pipeline, asset, artifact.data_version, metadata)
 
 
@@ -105,14 +105,14 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _pictures(artifact: Artifact, below: int) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+def _pictures(artifact: Artifact, naming: Naming) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """The pictures of an artifact by name: those that lie in it, and the one that is drawn of its counts."""
     drawn = PICTURES.get(artifact.manifest["asset"], {})
     with tempfile.TemporaryDirectory(prefix="ehr-picture-") as folder:
         path = Path(folder) / "picture.png"
         lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in drawn.items()]
         found = [(name, place) for name, place in lying if place]
-        if name := overview.draw(artifact, below, path):
+        if name := overview.draw(artifact, naming, path):
             found.append((name, path))
         for name, picture in found:
             yield name, dg.MetadataValue.md(_image(drawing.within(picture, LARGEST_PICTURE)))

@@ -74,7 +74,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     nearest = closest.closest(vectors, labels, own, vocabulary, settings.max_p, disclosure)
     counted = _counted(inputs, sizes.tolist(), disclosure)
     drawn = out / "notes"
-    own_diseases = lists.own(inputs, vocabulary, disclosure)
+    named = vocabulary.shown_by(inputs.naming(disclosure.below))
+    own_diseases = lists.own(inputs, vocabulary, named)
     described = _cards(clustered, labels, numbers, rows, nearest, inputs, disclosure, drawn)
     content = {
         "title": settings.title,
@@ -107,7 +108,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
             inputs, counted, standing.usable if evidence["verdict"] in ("clear", "weak") else None
         ),
         "evolution": _evolution(inputs, clustered, numbers, disclosure, drawn, settings.map_points),
-        **upstream.describe(inputs, counted, drawn, vocabulary, own_diseases.listed if own_diseases else frozenset()),
+        **upstream.describe(inputs, counted, drawn, named, own_diseases.listed if own_diseases else frozenset()),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
         "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),

@@ -46,7 +46,8 @@ class Disclosure:
     def named(self, patients: int) -> bool:
         """Whether a name that comes from the data may be shown, by how many patients bear it now.
 
-        Of none it may not: a vocabulary keeps its concepts, and to show what nobody has any more tells of those who left.
+        Of none it may not: a vocabulary keeps its concepts, and to show what nobody has any more tells of those who left. This is
+        for tables of clusters, whose counts are shown; for names out of all data see `guard.Naming`.
         """
         return patients >= self.below
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.guard import Naming
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,10 @@ class Inputs:
     seed: int
     terms: dict[str, str]
     """Licence, protocol and expiry of the data, as far as they are known."""
+
+    def naming(self, below: int) -> Naming:
+        """Which names that come from the data are shown, where `below` is the threshold."""
+        return Naming(below, self.settings["data_split"]["key"])
 
 
 def read_json(artifact: Artifact, name: str) -> Any:

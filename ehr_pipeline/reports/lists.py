@@ -1,6 +1,7 @@
 """The cohort's lists of codes: what they stand for, and how many of their concepts have a part in the patients' vectors."""
 
 import csv
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from ehr_pipeline.embeddings.cohort import LISTS
@@ -72,16 +73,16 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
     return found
 
 
-def own(inputs: Inputs, vocabulary: Vocabulary, disclosure: Disclosure) -> Own | None:
-    """Which pooled concepts are of the cohort's own lists; None where the cohort was chosen by no list."""
+def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own | None:
+    """Which pooled concepts are of the cohort's own lists, as far as they may be `named`; None where no list chose the cohort."""
     rows = _rows(inputs)
     if not rows:
         return None
     concepts = frozenset(concept for row in rows for concept in row["concept"].split())
     pooled = read_json(inputs.artifacts["patient_embeddings"], "selected.json")
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
-    named = (concept.name for concept in mine if concept.concept in concepts and disclosure.named(concept.patients))
-    return Own(tuple(named), len(pooled), concepts)
+    shown = (concept.name for concept in mine if concept.concept in concepts and concept.concept in named)
+    return Own(tuple(shown), len(pooled), concepts)
 
 
 def _rows(inputs: Inputs) -> list[dict[str, str]]:

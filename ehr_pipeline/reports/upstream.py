@@ -7,9 +7,9 @@ from typing import Any
 
 from ehr_pipeline import drawing, overview
 from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.guard import Naming
 from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.chosen import changed
-from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.substituted import SHOWN, substituted
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -43,11 +43,11 @@ def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> li
 
 
 def describe(
-    inputs: Inputs, counted: flow.Counted, drawn: Path, vocabulary: Vocabulary, first: Collection[str] = frozenset()
+    inputs: Inputs, counted: flow.Counted, drawn: Path, named: Collection[str], first: Collection[str] = frozenset()
 ) -> dict[str, Any]:
     """Flow, coverage, training, concept check, versions; pictures are drawn into the folder `drawn`.
 
-    The concepts `first` head the table of neighbours.
+    Only concepts `named` are; those of them that come `first` head the table of neighbours.
     """
     artifacts, disclosure = inputs.artifacts, counted.disclosure
     metrics = read_json(artifacts["encoder_checkpoint"], "metrics.json")
@@ -57,7 +57,7 @@ def describe(
         drawing.learning_curves(drawn / "learning_curve.png", metrics)
     overview.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
     concepts, concepts_3d = artifacts["concept_embeddings"], drawn / "concepts_3d.png"
-    named = vocabulary.of_patients(disclosure.below)
+    naming = inputs.naming(disclosure.below)
     return {
         "flow": list(flow.rows(counted)),
         "diagrams": [
@@ -73,11 +73,11 @@ def describe(
         "ladder": list(flow.ladder(coverage, counted)),
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
-        "concepts_picture": embedded(concepts_3d) if overview.draw(concepts, disclosure.below, concepts_3d) else "",
+        "concepts_picture": embedded(concepts_3d) if overview.draw(concepts, naming, concepts_3d) else "",
         "neighbours": _neighbours(concepts, first, named),
         "substituted": substituted(inputs, named),
         "substituted_shown": SHOWN,
-        "ontology": _ontology(concepts, disclosure),
+        "ontology": _ontology(concepts, naming),
         "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
         "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
@@ -139,12 +139,14 @@ def collapse(inputs: Inputs) -> str:
     )
 
 
-def _ontology(concepts: Artifact, disclosure: Disclosure) -> dict[str, Any] | None:
+def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
     """How far neighbours belong to the same group, without the groups none of whose concepts enough patients have."""
     if "ontology" not in concepts.counts:
         return None
     found: dict[str, Any] = read_json(concepts, "ontology.json")
-    return found | {"by_group": [row for row in found.get("by_group", ()) if disclosure.named(row["patients"])]}
+    return found | {
+        "by_group": [row for row in found.get("by_group", ()) if naming.shows(row["group"], row["patients"])]
+    }
 
 
 def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:

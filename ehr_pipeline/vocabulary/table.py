@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ehr_pipeline.artifacts import hash_of
+from ehr_pipeline.guard import Naming
 
 # Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
 SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")
@@ -72,8 +73,12 @@ class Vocabulary:
         return Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
 
     def of_patients(self, fewest: int) -> frozenset[str]:
-        """The concepts that at least so many patients have: a name may be shown while enough bear it, and not of none."""
+        """The concepts that at least so many patients have."""
         return frozenset(concept.concept for concept in self.concepts if concept.patients >= fewest)
+
+    def shown_by(self, naming: Naming) -> frozenset[str]:
+        """The concepts that may be named, while enough patients have them; not those of nobody."""
+        return frozenset(one.concept for one in self.concepts if naming.shows(one.concept, one.patients))
 
     @property
     def size(self) -> int:

@@ -11,6 +11,7 @@ from ehr_pipeline.concepts import build
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.guard import Naming
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -65,14 +66,15 @@ def test_the_picture_shows_what_enough_patients_have(tiny: Pipeline, tmp_path: P
     artifact = tiny.store.current("concept_embeddings")
     rows = json.loads(artifact.file(overview.CONCEPTS).read_text(encoding="utf-8"))
     patients = {row["name"]: row["patients"] for row in rows}
-    below = sorted(patients.values())[len(patients) // 2]
-    assert overview.draw(artifact, below, tmp_path / "picture.png")
+    naming = Naming(sorted(patients.values())[len(patients) // 2] // 2, "key")
+    shown = {row["name"] for row in rows if naming.shows(row["concept"], row["patients"])}
+    assert overview.draw(artifact, naming, tmp_path / "picture.png")
     (axes,) = drawn
     names = {text.get_text() for text in axes.texts if text.get_text()}
     assert names
-    assert names <= {name[: overview.LETTERS] for name, count in patients.items() if count >= below}
-    assert sum(len(marks.get_offsets()) for marks in axes.collections) == sum(n >= below for n in patients.values())
-    assert not overview.draw(artifact, max(patients.values()) + 1, tmp_path / "none.png")
+    assert names <= {name[: overview.LETTERS] for name in shown}
+    assert sum(len(marks.get_offsets()) for marks in axes.collections) == len(shown) < len(rows)
+    assert not overview.draw(artifact, Naming(max(patients.values()), "key"), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

@@ -12,9 +12,9 @@ from ehr_pipeline import preflight
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.guard import Naming
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import upstream
-from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.terminology import obo, rf2
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
@@ -164,12 +164,12 @@ def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> Non
     assert "belong to one of its groups; by chance it would be" in page
 
 
-@pytest.mark.parametrize(("patients", "named"), [(0, False), (9, False), (10, True)])
+@pytest.mark.parametrize(("patients", "named"), [(0, False), (10, False), (20, True)])
 def test_a_group_of_few_patients_is_not_named(tmp_path: Path, patients: int, named: bool) -> None:
     found = {"concepts": 40, "by_group": [{"group": "rare", "patients": patients}]}
     (tmp_path / "ontology.json").write_text(json.dumps(found))
     artifact = Artifact(tmp_path, {"counts": {"ontology": {"concepts": 40}}})
-    told = upstream._ontology(artifact, Disclosure(10))
+    told = upstream._ontology(artifact, Naming(10, "key"))
     assert told is not None
     assert [row["group"] for row in told["by_group"]] == (["rare"] if named else [])
 

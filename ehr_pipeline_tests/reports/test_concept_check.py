@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from ehr_pipeline.guard import Naming
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import concept_check, upstream
 from ehr_pipeline.reports.concept_check import Found
@@ -73,7 +74,7 @@ def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) 
     assert (row["name"], row["whole vocabulary"]) == ("A", ["B"])
 
 
-@pytest.mark.parametrize(("patients", "named"), [(0, False), (1, False), (9, False), (10, True)])
+@pytest.mark.parametrize(("patients", "named"), [(0, False), (1, False), (9, False), (10, False), (20, True)])
 def test_a_concept_is_named_by_how_many_patients_have_it_now(patients: int, named: bool) -> None:
     vocabulary = Vocabulary((Concept(FIRST_CONCEPT, "C", "concept", (), 30, patients),), "")
-    assert vocabulary.of_patients(10) == ({"C"} if named else set())
+    assert vocabulary.shown_by(Naming(10, "key")) == ({"C"} if named else set())
