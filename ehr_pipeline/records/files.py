@@ -1,11 +1,11 @@
 """The files of a kind, be they text or Parquet: found, looked at, and read."""
 
-import gzip
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import parquet, text
 from ehr_pipeline.records.dates import ISO
@@ -75,13 +75,7 @@ def spelled(path: Path, kind: Kind) -> dict[str, str]:
 def _names(path: Path, layout: DelimitedText) -> list[str]:
     if is_parquet(path):
         return parquet.names(path)
-    if layout.header:
-        return list(layout.header)
-    with path.open("rb") as raw:
-        packed = raw.read(2) == b"\x1f\x8b"
     try:
-        with gzip.open(path) if packed else path.open("rb") as stream:
-            line = stream.readline(1 << 20).decode(layout.encoding, errors="replace")
-    except (OSError, EOFError):
+        return text.names(path, layout)
+    except InputError:
         return []  # what is wrong with the file is told when it is read
-    return [name.strip(f" \r\n\ufeff{layout.quote}") for name in line.split(layout.delimiter)]

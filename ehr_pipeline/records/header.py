@@ -44,12 +44,16 @@ def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str
         raise InputError(
             f"{path}, line 1: NUL bytes. The file is no text, or UTF-16 without its mark: then set {where}.encoding to 'utf-16-le'."
         )
-    names = [name.strip() for name in fields(line, layout) or [line]]
-    return _shape(path, names, layout, columns, where)
+    return _shape(path, names(line, layout), layout, columns, where)
+
+
+def names(line: str, layout: DelimitedText) -> list[str]:
+    """The names of the columns in a header line (without its end)."""
+    return [name.strip() for name in fields(line, layout) or [line]]
 
 
 def fields(line: str, layout: DelimitedText) -> list[str] | None:
-    """The fields of one line by the rules of CSV, or None when its quotes do not close."""
+    """The fields of one row (without its end) by the rules of CSV, or None when its quotes are wrong."""
     try:
         if layout.quote:
             return next(csv.reader([line], delimiter=layout.delimiter, strict=True, quotechar=layout.quote))

@@ -1,7 +1,4 @@
-"""Files to blocks of whole lines: what a file really is, its encoding, and whether it stayed the same while it was read.
-
-Memory is bounded by the block and `LINE_LIMIT`, not by the file or by a line without an end.
-"""
+"""Files to blocks of whole rows: what a file really is, its encoding, and whether it stayed the same while it was read."""
 
 import codecs
 import errno
@@ -15,12 +12,10 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.records.chunks import CHUNK_BYTES, Unread, whole_rows
+from ehr_pipeline.records.quoting import Quoting
 
-LINE_LIMIT = 1 << 17
-"""Bytes of the longest line that can be a row, the longest field of Python's csv module. Longer ones are rejected unseen."""
-SHORTEST = 16
-"""Bytes of the shortest line that a block is made for. Each line costs some 100 bytes of memory, and one can be a newline alone."""
-HEAD_BYTES, CHUNK_BYTES = 1 << 16, 1 << 20
+HEAD_BYTES = 1 << 16
 UTF_8 = ("utf-8", "utf-8-sig", "ascii")  # ASCII is read as UTF-8, of which it is a part
 
 # First bytes of what is handed over in place of text.
@@ -61,9 +56,15 @@ def encoding_of_blocks(encoding: str) -> str:
 
 
 def blocks(
-    path: Path, encoding: str, where: str, block_bytes: int, advance: Callable[[int], None] = lambda _: None
-) -> Iterator[bytes | None]:
-    """Blocks of whole lines, each line with its newline; None stands for one line that is longer than `LINE_LIMIT`.
+    path: Path,
+    encoding: str,
+    where: str,
+    block_bytes: int,
+    advance: Callable[[int], None] = lambda _: None,
+    *,
+    quoted: Quoting | None = None,
+) -> Iterator[bytes | Unread]:
+    """Blocks of whole rows, each line with its newline, and lines of rows that are too long (see `chunks.whole_rows`).
 
     Plain and gzip files (also of several members) look the same. `advance` is told how many bytes of the file were read.
     Raises InputError for other formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes
@@ -73,8 +74,8 @@ def blocks(
         with path.open("rb") as raw:
             before, position = _state(os.fstat(raw.fileno())), 0
             try:
-                for block in _whole_lines(_stream(path, raw, encoding, where), block_bytes):
-                    yield from _of_few_lines(block, block_bytes // SHORTEST)
+                for block in whole_rows(_stream(path, raw, encoding, where), block_bytes, quoted):
+                    yield block
                     advance(raw.tell() - position)
                     position = raw.tell()
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -180,46 +181,3 @@ def _check_mark(path: Path, head: bytes, encoding: str, where: str) -> None:
         raise InputError(
             f"{path}: no byte order mark at its beginning, but {where}.encoding is {encoding!r}. Set it to '{name}-le' (or '-be')."
         )
-
-
-def _whole_lines(stream: BinaryIO, block_bytes: int) -> Iterator[bytes | None]:
-    while block := stream.read(block_bytes):
-        if not block.endswith(b"\n"):
-            block += stream.readline(LINE_LIMIT + 1)
-        begin = 0
-        while (long := _long_line(block, begin)) is not None:
-            if long > begin:
-                yield block[begin:long]
-            begin = block.find(b"\n", long + LINE_LIMIT) + 1
-            if not begin:
-                while (more := stream.readline(CHUNK_BYTES)) and not more.endswith(b"\n"):
-                    pass
-                begin = len(block)
-            yield None
-        if begin:
-            block = block[begin:]
-        if block:
-            yield block if block.endswith(b"\n") else block + b"\n"
-
-
-def _of_few_lines(block: bytes | None, most: int) -> Iterator[bytes | None]:
-    """A block, or parts of it of about `most` lines each."""
-    count = block.count(b"\n") if block else 0
-    if not block or count <= max(most, 1):
-        yield block
-        return
-    begin = 0
-    while begin < len(block):  # no more bytes than most lines have at the least, so no more lines
-        end = block.find(b"\n", min(begin + max(most, 1), len(block)) - 1) + 1 or len(block)
-        yield block[begin:end]
-        begin = end
-
-
-def _long_line(block: bytes, begin: int) -> int | None:
-    """Where the first line from `begin` on starts that is too long. Looks at one newline for each `LINE_LIMIT` bytes."""
-    while len(block) - begin > LINE_LIMIT:
-        end = block.rfind(b"\n", begin, begin + LINE_LIMIT + 1)
-        if end < 0:
-            return begin
-        begin = end + 1
-    return None

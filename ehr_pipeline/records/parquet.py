@@ -87,14 +87,14 @@ def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, .
         pl.col(role).fill_nan(None).cast(pl.Int64) for role in numbers if frame[role].dtype.is_float()
     )
     if not numbers or not all(frame[role].dtype == pl.Int64 for role in numbers):
-        return Block(_texts(frame), rejected)
+        return Block(_texts(frame), rejected, batch.num_rows)
     good = np.ones(frame.height, bool)
     for role in numbers:
         values = frame[role].fill_null(0).to_numpy()
         good &= (values > 0) & (values < plain.LIMIT)
     others = [role for role in columns if role not in numbers and frame[role].dtype not in (pl.Date, pl.String)]
     numeric = frame.filter(pl.Series(good)).with_columns(pl.col(role).cast(pl.String) for role in others)
-    return Block(_texts(frame.filter(pl.Series(~good))), rejected, numeric)
+    return Block(_texts(frame.filter(pl.Series(~good))), rejected, batch.num_rows, numeric)
 
 
 def _value(column: pl.Series) -> pl.Series:

@@ -119,7 +119,7 @@ def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataF
             count["unusable_observation_dates"] += patients.unusable_dates(block.rows, layout)
             reading.note_undecodable(kind, block.rows)
             reading.quarantine.add("linked", name, pl.concat([block.rejected, rejected]), line)
-            count["linked_rows"] += block.lines
+            count["linked_rows"] += block.count
             parts.append(good)
             line += block.lines
     table = pl.concat(parts)
@@ -170,18 +170,18 @@ class _Parsed:
     rejected: pl.DataFrame
     lines: int
     rows: int
-    """How many of the lines are of this kind: all, unless another kind reads the same file."""
+    """How many rows are of this kind: all, unless another kind reads the same file."""
 
 
 def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
     """Split and judge one block. Pure: blocks are worked on side by side."""
     settings, block = reading.settings, split()
-    rest, typed, run, lines = block.rows, block.plain, None, block.lines
+    rest, typed, run, rows_met = block.rows, block.plain, None, block.count
     unusable = block.rejected
     if kind.adapt:
         rest, more = kind.adapt(rest)
         unusable = pl.concat([unusable, more])
-        lines = rest.height + unusable.height + (typed.height if typed is not None else 0)
+        rows_met = rest.height + unusable.height + (typed.height if typed is not None else 0)
     if typed is not None:
         day, usable = events.plain_days(typed, kind.files, reading.rules)
         if not usable.all():
@@ -197,7 +197,7 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
         rows = pa.record_batch(columns, schema=_schema(pa.int64(), entered, code=pa.int64()))
         run = by_bucket(rows, bucket_of_numbers(patient, settings.buckets), settings.buckets)
     others, rejected = events.parse(rest, kind.files, reading.rules)
-    return _Parsed(run, others, _all(unusable, rejected), block.lines, lines)
+    return _Parsed(run, others, _all(unusable, rejected), block.lines, rows_met)
 
 
 def _all(*rejected: pl.DataFrame) -> pl.DataFrame:

@@ -1,6 +1,6 @@
-"""Lines of delimited text to numbers and short texts, in one pass over the bytes. Lines that are not plain are left to others.
+"""Rows of delimited text to numbers and short texts, in one pass over the bytes. Rows that are not plain are left to others.
 
-A line is plain when it has as many fields as the header, no quote and no control character, and when its wanted fields say exactly
+A row is plain when it has as many fields as the header, no quote and no control character, and when its wanted fields say exactly
 what their values say: numbers without sign, blank or leading zero, of at most 18 digits, and texts of at most 12 bytes.
 """
 
@@ -12,6 +12,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.compiled import compiled
+from ehr_pipeline.records import quoting
+from ehr_pipeline.records.header import Shape
+from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.quoting import Quoting, Rows
 
 SKIPPED, NUMBER, TEXT = 0, 1, 2
 MOST_DIGITS, LONGEST = 18, 12
@@ -21,34 +25,38 @@ NEWLINE, LAST_CONTROL, ZERO = 10, 31, 48
 
 @dataclass(frozen=True)
 class Scanned:
-    """What was found in n lines."""
+    """What was found in n rows."""
 
     rows: pl.DataFrame
-    """`line`, numbers as int64, texts as they stand; what stands in lines that are not plain means nothing."""
+    """`line`, numbers as int64, texts as they stand; what stands in rows that are not plain means nothing."""
     plain: NDArray[np.bool_]
-    """Which lines (n,) are plain."""
-    ends: NDArray[np.int64]
-    """Where each line (n,) ends, with its newline."""
+    """Which rows (n,) are plain."""
+    where: Rows
+    """Where they stand in the text."""
 
 
-def scan(
-    block: bytes, places: dict[str, int], width: int, delimiter: str, quote: str, numbers: tuple[str, ...]
-) -> Scanned:
-    """Scan whole lines of UTF-8, which end in newlines, of `width` fields; `places` says where the wanted ones stand."""
+def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, ...]) -> Scanned:
+    """Scan whole rows of UTF-8, which end in newlines; `shape` says how many fields they have and where the wanted ones stand."""
+    places, width, quote = shape.places, shape.width, layout.quote.encode()
     kinds, slots = np.full(width, SKIPPED, np.uint8), np.zeros(width, np.int64)
     texts = [role for role in places if role not in numbers]
     for kind, roles in ((NUMBER, numbers), (TEXT, texts)):
         for slot, role in enumerate(roles):
             kinds[places[role]], slots[places[role]] = kind, slot
-    count = block.count(b"\n")
+    if known := quote != b"" and quote in block:
+        rows = quoting.rows(block, Quoting(layout.delimiter.encode(), quote))
+        count = len(rows.ends)
+    else:
+        count = block.count(b"\n")
+        rows = Rows(np.empty(count, np.int64), np.arange(count, dtype=np.int64))
     values, views = np.empty((len(numbers), count), np.int64), np.zeros((len(texts), count, 2), np.uint64)
-    ends, plain = np.empty(count, np.int64), np.empty(count, np.bool_)
-    signs = np.uint8(ord(delimiter)), np.uint8(ord(quote) if quote else NEWLINE)
-    _scan(np.frombuffer(block, np.uint8), *signs, kinds, slots, values, views, ends, plain)
-    columns = {"line": pl.Series(np.arange(count, dtype=np.int64))}
+    plain = np.empty(count, np.bool_)
+    signs = np.uint8(ord(layout.delimiter)), np.uint8(quote[0] if quote else NEWLINE)
+    _scan(np.frombuffer(block, np.uint8), *signs, kinds, slots, values, views, rows.ends, known, plain)
+    columns = {"line": pl.Series(rows.lines)}
     columns |= {role: pl.Series(values[slot]) for slot, role in enumerate(numbers)}
     columns |= {role: _texts(views[slot]) for slot, role in enumerate(texts)}
-    return Scanned(pl.DataFrame(columns), plain, ends)
+    return Scanned(pl.DataFrame(columns), plain, rows)
 
 
 def _texts(views: NDArray[np.uint64]) -> pl.Series:
@@ -67,9 +75,10 @@ def _scan(
     values: NDArray[np.int64],
     views: NDArray[np.uint64],
     ends: NDArray[np.int64],
+    known: bool,
     plain: NDArray[np.bool_],
 ) -> None:
-    """Fill the last four, of which the rows are lines. `views` is zero at first."""
+    """Fill values, views, ends and plain. `views` is zero at first; `ends` is `known` where rows may have several lines."""
     width, at = len(kinds), 0
     for row in range(len(ends)):
         good = True
@@ -105,7 +114,9 @@ def _scan(
                 good = False
                 break
             at += 1
-        if not good:
+        if not good and known:
+            at = ends[row]
+        elif not good:
             while block[at] != NEWLINE:
                 at += 1
             at += 1

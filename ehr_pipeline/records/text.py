@@ -1,4 +1,4 @@
-"""Delimited text in blocks of whole lines, with the line number of every row, in memory that the file's size does not set."""
+"""Delimited text in blocks of whole rows, with the line number of every row, in memory that the file's size does not set."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -12,16 +12,18 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.errors import InputError, unseen
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import header, lines
+from ehr_pipeline.records import header, lines, quoting
+from ehr_pipeline.records.chunks import AFTER_UNCLOSED, LINE_LIMIT, UNCLOSED, Unread
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.quoting import Quoting, Rows
 from ehr_pipeline.records.scan import scan
 
-NEWLINE = 10
 REPLACEMENT = "\ufffd"  # what an undecodable byte becomes; such ids are rejected, never guessed
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 CHANGED_HEADER = "changed_header"  # a header line with other places: what follows it would be misread
-# Bytes that no clean line holds, and why their lines are rejected.
-ODD = {0: "nul_byte", 13: "stray_carriage_return"}
+# Bytes that no clean row holds, and why their rows are rejected. A carriage return in quotes is text.
+NUL, RETURN = 0, 13
+ODD = {NUL: "nul_byte", RETURN: "stray_carriage_return"}
 
 
 @dataclass(frozen=True)
@@ -29,17 +31,27 @@ class Block:
     """Some rows of one file."""
 
     rows: pl.DataFrame
-    """`line` (int64, from 0 at the beginning of the block), and stripped strings for each wanted column; missing values
-    are empty."""
+    """`line` (int64, where the row begins, from 0 at the beginning of the block), and stripped strings for each wanted column;
+    missing values are empty."""
     rejected: pl.DataFrame
     """`line` and `reason` of the lines that are no rows at all."""
+    lines: int
+    """How many lines the block had. A row may have several."""
     plain: pl.DataFrame | None = None
     """Further rows, whose numbers are plain: `line`, the numbers as int64, the other columns as they stand (not stripped)."""
 
     @property
-    def lines(self) -> int:
-        """How many lines the block had."""
+    def count(self) -> int:
+        """How many rows and rejected lines the block had."""
         return self.rows.height + self.rejected.height + (self.plain.height if self.plain is not None else 0)
+
+    def after(self, lines: int) -> "Block":
+        """The block with so many lines before it."""
+        if not lines:
+            return self
+        rows, rejected = (part.with_columns(pl.col("line") + lines) for part in (self.rows, self.rejected))
+        plain = self.plain.with_columns(pl.col("line") + lines) if self.plain is not None else None
+        return Block(rows, rejected, self.lines + lines, plain)
 
 
 def find(folder: Path, layout: DelimitedText, where: str) -> list[Path]:
@@ -79,15 +91,18 @@ def read(
     Raises InputError for a missing column, and for a file that is no text, is damaged, or changes meanwhile (`lines.blocks`).
     """
     shape = header.given(path, layout, columns, where)
-    encoding = lines.encoding_of_blocks(layout.encoding)
-    for block in lines.blocks(path, layout.encoding, where, block_bytes, progress.advance):
+    encoding, more = lines.encoding_of_blocks(layout.encoding), 0
+    quoted = _quoting(layout)
+    for block in lines.blocks(path, layout.encoding, where, block_bytes, progress.advance, quoted=quoted):
         if shape is None:
-            first, block = _first(path, block, encoding)
+            first, block = _first(path, block, layout)
             shape = header.read(path, first, layout, columns, where)
-        if block is None:
-            yield partial(_too_long, shape)
+            more = first.count("\n")  # lines of the header beyond its first one
+        if isinstance(block, Unread):
+            yield partial(_unread, block, shape, more)
         elif block:
-            yield partial(_split, block, encoding, shape, layout, numbers)
+            yield partial(_split, block, encoding, shape, layout, numbers, more)
+        more = 0 if block else more
     if shape is None:
         raise InputError(_EMPTY.format(path=path, columns=", ".join(columns.values())))
 
@@ -99,26 +114,51 @@ def first_line(layout: DelimitedText) -> int:
 
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
     """Read the first line alone, and raise InputError unless the file is such text and the wanted columns are in it."""
-    for block in lines.blocks(path, layout.encoding, where, lines.HEAD_BYTES):
+    for block in lines.blocks(path, layout.encoding, where, lines.HEAD_BYTES, quoted=_quoting(layout)):
         if not header.given(path, layout, columns, where):
-            first, _ = _first(path, block, lines.encoding_of_blocks(layout.encoding))
-            header.read(path, first, layout, columns, where)
+            header.read(path, _first(path, block, layout)[0], layout, columns, where)
         return
     if not header.given(path, layout, columns, where):
         raise InputError(_EMPTY.format(path=path, columns=", ".join(columns.values())))
 
 
+def names(path: Path, layout: DelimitedText) -> list[str]:
+    """The names of the columns. Raises InputError for a file that is no such text; an empty one has none."""
+    if layout.header:
+        return list(layout.header)
+    for block in lines.blocks(path, layout.encoding, "", lines.HEAD_BYTES, quoted=_quoting(layout)):
+        return header.names(_first(path, block, layout)[0], layout)
+    return []
+
+
 _EMPTY = "{path}: the file is empty; a header line with {columns} was expected."
 
 
-def _first(path: Path, block: bytes | None, encoding: str) -> tuple[str, bytes]:
-    """The first line without its end, and the rest of the first block."""
-    if block is None:
+def _quoting(layout: DelimitedText) -> Quoting | None:
+    """How fields are quoted in the blocks of a file, if they are."""
+    marks = lines.encoding_of_blocks(layout.encoding) == "utf-8"
+    return Quoting(layout.delimiter.encode(), layout.quote.encode(), marks) if layout.quote else None
+
+
+def _first(path: Path, block: bytes | Unread, layout: DelimitedText) -> tuple[str, bytes]:
+    """The header without its end, and the rest of the first block."""
+    if isinstance(block, Unread) and block.first != UNCLOSED:
         raise InputError(
-            f"{path}, line 1: no line ends within {lines.LINE_LIMIT:,} bytes, so this is no table of delimited text."
+            f"{path}, line 1: no line ends within {LINE_LIMIT:,} bytes, so this is no table of delimited text."
         )
-    first, _, rest = block.partition(b"\n")
-    return _utf8(first, encoding).decode().rstrip("\r"), rest
+    encoding, quoted = lines.encoding_of_blocks(layout.encoding), _quoting(layout)
+    if not isinstance(block, Unread):
+        head = block.find(b"\n") + 1
+        if quoted and quoted.quote in block[:head]:
+            ends = quoting.ended(block[: LINE_LIMIT + 1], quoted, most=1)[0].ends
+            head = int(ends[0]) if len(ends) else 0
+        if head:
+            first = _utf8(block[:head], encoding).decode().removesuffix("\n")
+            return first.rstrip("\r"), block[head:]
+    raise InputError(
+        f"{path}, line 1: a quote ({layout.quote}) opens in the header and does not close. Correct the line, or say that the files"
+        " do not quote: quote = ''."
+    )
 
 
 def _utf8(block: bytes, encoding: str) -> bytes:
@@ -140,33 +180,31 @@ def _utf8(block: bytes, encoding: str) -> bytes:
     return re.sub(rb"(?<!\r)\r++\n", b"\n", block) if b"\r" in block else block
 
 
-def _too_long(shape: header.Shape) -> Block:
-    """The block of one line that nobody has read."""
+def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
+    """The block of lines that nobody has read, with so many lines of the header before it."""
     rows, _ = _nothing(shape.places)
-    return Block(rows, _rejects(np.zeros(1, np.int64), "line_too_long"))
+    first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
+    return Block(rows, pl.concat([first, _rejects(others, AFTER_UNCLOSED)]), unread.lines).after(more)
 
 
 def _split(
-    raw: bytes,
-    encoding: str,
-    shape: header.Shape,
-    layout: DelimitedText,
-    numbers: tuple[str, ...],
+    raw: bytes, encoding: str, shape: header.Shape, layout: DelimitedText, numbers: tuple[str, ...], more: int
 ) -> Block:
-    """Split whole lines into the wanted fields: the plain ones at once, the others with care."""
+    """Split whole rows into the wanted fields: the plain ones at once, the others with care; `more` as in `_unread`."""
     block = _utf8(raw, encoding)
     if not numbers:
-        return _split_with_care(block, shape, layout)
-    found = scan(block, shape.places, shape.width, layout.delimiter, layout.quote, numbers)
+        quoted = _quoting(layout)
+        where = quoting.rows(block, quoted) if quoted and quoted.quote in block else Rows.of_lines(block)
+        return _split_with_care(block, where, shape, layout).after(more)
+    found = scan(block, shape, layout, numbers)
+    lines = block.count(b"\n")
     if found.plain.all():
-        return Block(*_nothing(shape.places), found.rows)
+        return Block(*_nothing(shape.places), lines, found.rows).after(more)
     rest = np.flatnonzero(~found.plain)
     if 2 * len(rest) > len(found.plain):
-        return _split_with_care(block, shape, layout)
-    begins = np.where(rest > 0, found.ends[rest - 1], 0).tolist()
-    text = b"".join(block[begin:end] for begin, end in zip(begins, found.ends[rest].tolist(), strict=True))
-    others = _split_with_care(text, shape, layout, rest)
-    return Block(others.rows, others.rejected, found.rows.filter(pl.Series(found.plain)))
+        return _split_with_care(block, found.where, shape, layout).after(more)
+    others = _split_with_care(*found.where.chosen(rest, block), shape, layout)
+    return Block(others.rows, others.rejected, lines, found.rows.filter(pl.Series(found.plain))).after(more)
 
 
 def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -174,46 +212,43 @@ def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
     return _columns(b"", none, places, ""), _rejects(none, "")
 
 
-def _split_with_care(
-    block: bytes, shape: header.Shape, layout: DelimitedText, of_line: NDArray[np.int64] | None = None
-) -> Block:
-    """Split whole lines, whose numbers are `of_line`; those that are no rows are rejected, one by one."""
+def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: DelimitedText) -> Block:
+    """Split whole rows, which end `where` it says; those that are none are rejected, one by one."""
     characters = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(characters == NEWLINE)
-    of_line = np.arange(len(ends), dtype=np.int64) if of_line is None else of_line
+    lengths = np.diff(where.ends, prepend=0)
 
     def holding(character: int) -> NDArray[np.bool_]:
-        held = np.zeros(len(ends), bool)
-        held[np.searchsorted(ends, np.flatnonzero(characters == character))] = True
+        held = np.zeros(len(lengths), bool)
+        held[np.searchsorted(where.ends, np.flatnonzero(characters == character), side="right")] = True
         return held
 
-    rejected, usable = [], np.ones(len(ends), bool)
+    quoted = np.zeros(len(lengths), bool)
+    if layout.quote and layout.quote.encode() in block:
+        quoted = holding(ord(layout.quote))
+    rejected, usable = [], np.ones(len(lengths), bool)
     for mark, reason in ODD.items():
         if mark in block:
-            bad = holding(mark) & usable
-            rejected.append(_rejects(of_line[bad], reason))
+            bad = holding(mark) & usable & (~quoted | (mark == NUL))
+            rejected.append(_rejects(where.lines[bad], reason))
             usable &= ~bad
+    quoted &= usable
     separators = np.flatnonzero(characters == ord(layout.delimiter))
-    found = np.diff(np.searchsorted(separators, ends), prepend=0)
-    quoted = np.zeros(len(ends), bool)
-    if layout.quote and layout.quote.encode() in block:
-        quoted = holding(ord(layout.quote)) & usable
+    found = np.diff(np.searchsorted(separators, where.ends), prepend=0)
     plain = (found == shape.width - 1) & usable & ~quoted
     if not plain.all():
-        lengths = np.diff(ends, prepend=-1)
         text = characters[np.repeat(plain, lengths)].tobytes()
         bare = usable & ~plain & ~quoted
-        rejected.append(_rejects(of_line[bare & (lengths == 1)], "empty_line"))
-        rejected.append(_rejects(of_line[bare & (lengths > 1)], "wrong_number_of_fields"))
+        rejected.append(_rejects(where.lines[bare & (lengths == 1)], "empty_line"))
+        rejected.append(_rejects(where.lines[bare & (lengths > 1)], "wrong_number_of_fields"))
     else:
         text = block
-    rows = _columns(text, of_line[plain], shape.places, layout.delimiter)
+    rows = _columns(text, where.lines[plain], shape.places, layout.delimiter)
     if quoted.any():
-        more, bad_quotes = _quoted_rows(block, ends, np.flatnonzero(quoted), of_line, shape, layout)
+        more, bad_quotes = _quoted_rows(block, where, np.flatnonzero(quoted), shape, layout)
         rows = pl.concat([rows, more]).sort("line")
         rejected.append(bad_quotes)
     rows, headers = _without_headers(rows, shape)
-    return Block(rows, pl.concat([*rejected, headers]))
+    return Block(rows, pl.concat([*rejected, headers]), block.count(b"\n"))
 
 
 def _columns(text: bytes, numbers: NDArray[np.int64], places: dict[str, int], delimiter: str) -> pl.DataFrame:
@@ -250,25 +285,26 @@ def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFr
 
 
 def _quoted_rows(
-    block: bytes,
-    ends: NDArray[np.int64],
-    index: NDArray[np.int64],
-    of_line: NDArray[np.int64],
-    shape: header.Shape,
-    layout: DelimitedText,
+    block: bytes, where: Rows, index: NDArray[np.int64], shape: header.Shape, layout: DelimitedText
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Lines that hold a quote, one at a time. A quoted line break is not supported: both of its lines are rejected."""
+    """Rows that hold a quote, one at a time. Where the quotes of one are wrong, each of its lines is rejected."""
     good: dict[str, list[str]] = {role: [] for role in shape.places}
     lines, bad = [], []
     for i in index.tolist():
-        start = int(ends[i - 1]) + 1 if i else 0
-        fields = header.fields(block[start : int(ends[i])].decode(), layout)
-        if fields is None or len(fields) != shape.width:
-            bad.append((int(of_line[i]), "unclosed_quote" if fields is None else "wrong_number_of_fields"))
-            continue
-        lines.append(int(of_line[i]))
-        for role, place in shape.places.items():
-            good[role].append(fields[place])
+        start = int(where.ends[i - 1]) if i else 0
+        text, line = block[start : int(where.ends[i])].decode().removesuffix("\n"), int(where.lines[i])
+        fields = header.fields(text, layout)
+        if fields is not None and len(fields) == shape.width:
+            lines.append(line)
+            for role, place in shape.places.items():
+                good[role].append(fields[place])
+        elif fields is not None:
+            bad.append((line, "wrong_number_of_fields"))
+        elif "\r" in text and header.fields(text.replace("\r", ""), layout) is not None:
+            bad.append((line, ODD[RETURN]))
+        else:
+            bad.append((line, UNCLOSED))
+            bad.extend((line + number, AFTER_UNCLOSED) for number in range(1, text.count("\n") + 1))
     values = [pl.Series(role, texts, pl.String).str.strip_chars() for role, texts in good.items()]
     rows = pl.DataFrame([pl.Series("line", lines, pl.Int64), *values])
     return rows, pl.DataFrame(bad, schema={"line": pl.Int64, "reason": pl.String}, orient="row")

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import lines, text
+from ehr_pipeline.records import chunks, text
 from ehr_pipeline.records.layouts import DelimitedText
 
 COLUMNS = {"patient": "p", "date": "d", "code": "c"}
@@ -21,31 +21,24 @@ Found = tuple[list[tuple[int, ...]], list[tuple[int, str]]]
 
 
 def oracle(content: bytes, quote: str) -> Found:
-    """Rows and rejected lines, one line at a time."""
+    """Rows and rejected lines, one row at a time."""
     if b"\r" in content and b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    rows, rejected = [], []
     raw_lines = content.split(b"\n")
-    for number, raw in enumerate(raw_lines[1:] if raw_lines[-1] else raw_lines[1:-1], 2):
-        line = raw.decode(errors="replace").lstrip("\ufeff").rstrip("\r")
-        fields = line.split("\t")
-        if quote and quote in line:
-            try:
-                fields = next(csv.reader([line], delimiter="\t", quotechar=quote, strict=True))
-            except csv.Error:
-                fields = []
-        values = tuple(field.strip(BLANKS) for field in fields)
-        if len(raw) > LIMIT:
-            rejected.append((number, "line_too_long"))
-        elif "\0" in line:
-            rejected.append((number, "nul_byte"))
-        elif "\r" in line:
-            rejected.append((number, "stray_carriage_return"))
-        elif not fields:
-            rejected.append((number, "unclosed_quote"))
-        elif len(fields) != 3:
-            rejected.append((number, "wrong_number_of_fields" if line else "empty_line"))
-        elif values == ("p", "d", "c"):
+    raw_lines = raw_lines[1:] if raw_lines[-1] else raw_lines[1:-1]
+    clean = [raw.decode(errors="replace").lstrip("\ufeff").rstrip("\r") for raw in raw_lines]
+    rows, rejected, at = [], [], 0
+    while at < len(clean):
+        count = _lines_of_row(clean[at:], quote)
+        row, raw = "\n".join(clean[at : at + count]), b"\n".join(raw_lines[at : at + count])
+        number, at = at + 2, at + count
+        values = _values(row, quote)
+        if len(raw) > LIMIT or values == ["unclosed_quote"]:
+            rejected.append((number, "unclosed_quote" if count > 1 or len(raw) <= LIMIT else "line_too_long"))
+            rejected += [(number + more, "after_unclosed_quote") for more in range(1, count)]
+        elif len(values) == 1:
+            rejected.append((number, values[0]))
+        elif values == ["p", "d", "c"]:
             rejected.append((number, "repeated_header"))
         elif set(values) <= {"p", "d", "c"}:
             rejected.append((number, text.CHANGED_HEADER))
@@ -54,10 +47,44 @@ def oracle(content: bytes, quote: str) -> Found:
     return rows, rejected
 
 
+def _lines_of_row(following: list[str], quote: str) -> int:
+    """How many lines the row has that begins with the first of some lines, by Python's csv module."""
+    if not quote or quote not in following[0]:
+        return 1
+    reader = csv.reader((line.replace("\r", "x") + "\n" for line in following), delimiter="\t", quotechar=quote)
+    next(reader)
+    return reader.line_num
+
+
+def _values(row: str, quote: str) -> list[str]:
+    """The values of a row, or why it is none."""
+    if "\0" in row:
+        return ["nul_byte"]
+    fields = row.split("\t")
+    if quote and quote in row:
+        try:
+            fields = next(csv.reader([row], delimiter="\t", quotechar=quote, strict=True))
+        except csv.Error:
+            return ["stray_carriage_return" if _only_returns_are_wrong(row, quote) else "unclosed_quote"]
+    elif "\r" in row:
+        return ["stray_carriage_return"]
+    if len(fields) != 3:
+        return ["wrong_number_of_fields" if row else "empty_line"]
+    return [field.strip(BLANKS) for field in fields]
+
+
+def _only_returns_are_wrong(row: str, quote: str) -> bool:
+    try:
+        next(csv.reader([row.replace("\r", "")], delimiter="\t", quotechar=quote, strict=True))
+    except csv.Error:
+        return False
+    return "\r" in row
+
+
 def read(path: Path, quote: str, numbers: tuple[str, ...], block: int) -> Found:
     kind = DelimitedText(files="*", quote=quote)
     rows, rejected, line = [], [], 2
-    with mock.patch.object(lines, "LINE_LIMIT", LIMIT):
+    with mock.patch.object(chunks, "LINE_LIMIT", LIMIT):
         for split in text.read(path, kind, COLUMNS, "x", block, Progress("x", 1), numbers):
             found = split()
             parts = [found.rows] if found.plain is None else [found.rows, found.plain]
@@ -72,7 +99,25 @@ def read(path: Path, quote: str, numbers: tuple[str, ...], block: int) -> Found:
 FIELD = st.one_of(
     st.integers(1, 10**18 + 5).map(lambda number: str(number).encode()),
     st.sampled_from(
-        [b"", b"0", b"01", b" 7", b"7 ", b"1e5", b"01/02/2003", b"p", b"d", b"c", b'"a"', b'"', b'"a\tb"', b'a""b']
+        [
+            b"",
+            b"0",
+            b"01",
+            b" 7",
+            b"7 ",
+            b"1e5",
+            b"01/02/2003",
+            b"p",
+            b"d",
+            b"c",
+            b'"a"',
+            b'"',
+            b'"a\tb"',
+            b'a""b',
+            b'"a\n',
+            b'b"',
+            b'"\n1\t2\t3\n"',
+        ]
     ),
     st.sampled_from(
         [
@@ -89,7 +134,7 @@ FIELD = st.one_of(
             b"x" * 58,
         ]
     ),
-    st.binary(max_size=5).map(lambda data: data.replace(b"\n", b"")),
+    st.binary(max_size=5),
 )
 LINE = st.one_of(st.tuples(FIELD, FIELD, FIELD), st.lists(FIELD, max_size=5).map(tuple)).map(b"\t".join)
 END = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\r\r\n"])

@@ -14,11 +14,13 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records import lines
+from ehr_pipeline.records import chunks, lines
+from ehr_pipeline.records.chunks import Unread
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.quoting import Quoting
 
 
-def blocks(path: Path, encoding: str = "utf-8", size: int = 1 << 20) -> list[bytes | None]:
+def blocks(path: Path, encoding: str = "utf-8", size: int = 1 << 20) -> list[bytes | Unread]:
     return list(lines.blocks(path, encoding, "records.events[0]", size))
 
 
@@ -137,14 +139,14 @@ def test_encodings_that_are_none_are_refused(encoding: str) -> None:
     assert len(list(DelimitedText(files="*", encoding=encoding).problems())) == 1
 
 
-@pytest.mark.parametrize("size", [1, 100, lines.LINE_LIMIT, 1 << 24])
+@pytest.mark.parametrize("size", [1, 100, chunks.LINE_LIMIT, 1 << 24])
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_line_that_is_too_long_is_one_none_whatever_the_block(tmp_path: Path, size: int, packed: bool) -> None:
-    limit = lines.LINE_LIMIT
+    limit = chunks.LINE_LIMIT
     content = [b"id", b"x" * limit, b"y" * (limit + 1), b"1", b"z" * (10 << 20), b"2", b"w" * (limit + 1)]
     data = b"\n".join(content)
     found = blocks(write(tmp_path, gzip.compress(data, 1) if packed else data), size=size)
-    flat = [line for block in found for line in (block.splitlines() if block else [None])]
+    flat = [line for block in found for line in (block.splitlines() if isinstance(block, bytes) else [None])]
     assert flat == [line if len(line) <= limit else None for line in content]
 
 
@@ -164,10 +166,12 @@ class Endless(io.RawIOBase):
         return size
 
 
-def test_a_gigabyte_without_a_newline_takes_no_memory() -> None:
+@pytest.mark.parametrize("is_quoted", [False, True])
+def test_a_gigabyte_without_a_newline_takes_no_memory(is_quoted: bool) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     stream = io.BufferedReader(Endless(1 << 30), 1 << 20)  # type: ignore[type-var]
-    assert list(lines._whole_lines(stream, 16 << 20)) == [None]  # type: ignore[arg-type]
+    quoted = Quoting(b",", b'"') if is_quoted else None
+    assert list(chunks.whole_rows(stream, 16 << 20, quoted)) == [Unread(1, chunks.TOO_LONG)]  # type: ignore[arg-type]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10, "in KB"
 
 
@@ -175,9 +179,10 @@ def test_a_gigabyte_without_a_newline_takes_no_memory() -> None:
 def test_a_block_of_many_short_lines_is_divided(tmp_path: Path, size: int) -> None:
     data = b"id\n" + b"\n" * 100 + b"a longer line\n" + b"1\n" * 50 + b"the end"
     found = blocks(write(tmp_path, data), size=size)
-    assert b"".join(filter(None, found)) == data + b"\n"
+    assert b"".join(block for block in found if isinstance(block, bytes)) == data + b"\n"
     assert all(
-        block and block.endswith(b"\n") and block.count(b"\n") <= max(size // lines.SHORTEST, 1) for block in found
+        isinstance(block, bytes) and block.endswith(b"\n") and block.count(b"\n") <= max(size // chunks.SHORTEST, 1)
+        for block in found
     )
 
 
@@ -198,7 +203,7 @@ def test_damaged_gzip(tmp_path: Path, damage: object) -> None:
 @pytest.mark.parametrize("change", ["grow", "shrink", "replace", "touch"])
 def test_a_file_that_changes_while_it_is_read(tmp_path: Path, change: str) -> None:
     path = write(tmp_path, b"1\t2\n" * 100_000)
-    reading: Iterator[bytes | None] = lines.blocks(path, "utf-8", "x", 1 << 16)
+    reading: Iterator[bytes | Unread] = lines.blocks(path, "utf-8", "x", 1 << 16)
     next(reading)
     if change == "grow":
         with path.open("ab") as stream:

@@ -79,7 +79,7 @@ def test_quotes(tmp_path: Path) -> None:
     content = 'id,code\n"1","a"\n2,b\n3,"c, d"\n4,"open\n"5,x"\n6,"say ""hi"""\n'
     rows, rejected = read(write(tmp_path, content), delimiter=",", quote='"')
     assert rows == [(2, "1", "a"), (3, "2", "b"), (4, "3", "c, d"), (7, "6", 'say "hi"')]
-    assert rejected == [(5, "unclosed_quote"), (6, "wrong_number_of_fields")]
+    assert rejected == [(5, "unclosed_quote"), (6, "after_unclosed_quote")]
 
 
 def test_without_a_quote_character_quotes_are_plain(tmp_path: Path) -> None:

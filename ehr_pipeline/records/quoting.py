@@ -1,0 +1,113 @@
+"""Where the rows of quoted text end: a line break inside quotes belongs to its field (RFC 4180, section 2).
+
+A quote opens a field only at its beginning, and two quotes inside stand for one. Text after a closing quote is wrong, but ends with
+its line. So says Python's csv module, which splits each row that holds a quote.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.compiled import compiled
+
+ROW, FIELD, PLAIN, OPEN, CLOSED = 0, 1, 2, 3, 4
+"""What comes before a byte: the beginning of a row, of a field, a field without quotes, open quotes, a quote inside them."""
+NEWLINE = 10
+
+
+@dataclass(frozen=True)
+class Quoting:
+    """How rows are written, each a single byte of the text."""
+
+    delimiter: bytes
+    quote: bytes
+    marks: bool = True
+    """Whether byte order marks at the beginning of rows are no part of them: in UTF-8."""
+
+
+@dataclass(frozen=True)
+class Rows:
+    """n rows of a text."""
+
+    ends: NDArray[np.int64]
+    """Where each row (n,) ends, with its newline."""
+    lines: NDArray[np.int64]
+    """The line (n,) in which each row begins, from 0 at the beginning of the text."""
+
+    @staticmethod
+    def of_lines(block: bytes) -> "Rows":
+        """The rows of whole lines without quotes."""
+        ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE) + 1
+        return Rows(ends, np.arange(len(ends), dtype=np.int64))
+
+    def chosen(self, rows: NDArray[np.int64], block: bytes) -> "tuple[bytes, Rows]":
+        """The text of some rows, given by their numbers, and where they end in it."""
+        begins = np.where(rows > 0, self.ends[rows - 1], 0)
+        ends = self.ends[rows]
+        text = b"".join(block[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
+        return text, Rows(np.cumsum(ends - begins), self.lines[rows])
+
+
+def rows(block: bytes, quoting: Quoting) -> Rows:
+    """The rows of a text that begins with a row; where the quotes of the last one stay open, it ends with the text."""
+    found, _ = ended(block, quoting)
+    last = int(found.ends[-1]) if len(found.ends) else 0
+    if last == len(block):
+        return found
+    line = block.count(b"\n", 0, last)
+    return Rows(np.append(found.ends, len(block)), np.append(found.lines, line))
+
+
+def ended(block: bytes, quoting: Quoting, state: int = ROW, most: int | None = None) -> tuple[Rows, int]:
+    """The rows that end in a text, at most the first `most` of them, and the state after what was looked at.
+
+    `state` is the one before the text.
+    """
+    size = block.count(b"\n")
+    size = size if most is None else min(size, most)
+    ends, lines = np.empty(size, np.int64), np.empty(size, np.int64)
+    signs = np.uint8(quoting.delimiter[0]), np.uint8(quoting.quote[0])
+    count, state = _find(np.frombuffer(block, np.uint8), *signs, quoting.marks, state, ends, lines)
+    return Rows(ends[:count], lines[:count]), state
+
+
+@compiled
+def _find(
+    block: NDArray[np.uint8],
+    delimiter: np.uint8,
+    quote: np.uint8,
+    marks: bool,
+    state: int,
+    ends: NDArray[np.int64],
+    lines: NDArray[np.int64],
+) -> tuple[int, int]:
+    """Fill the last two until they are full or the text ends. Returns how many rows there are, and the state."""
+    count, line, first, at = 0, 0, 0, 0
+    while at < len(block):
+        byte = block[at]
+        at += 1
+        if state == OPEN:
+            if byte == quote:
+                state = CLOSED
+            elif byte == NEWLINE:
+                line += 1
+        elif byte == NEWLINE:
+            line += 1
+            ends[count], lines[count] = at, first
+            count, first, state = count + 1, line, ROW
+            if count == len(ends):
+                break
+        elif byte == quote and state != PLAIN:
+            state = OPEN
+        elif byte == delimiter:
+            state = FIELD
+        elif not (
+            marks
+            and (state == ROW and byte == 0xEF and at + 1 < len(block))
+            and (block[at] == 0xBB and block[at + 1] == 0xBF)
+        ):
+            state = PLAIN
+        else:
+            at += 2
+    return count, state
