@@ -1,6 +1,5 @@
 """Attributes that are read off recorded codes by a stated rule, such as ethnicity, which many patient files do not tell."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,7 +11,7 @@ import pyarrow.compute as pc
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import DerivedAttribute
-from ehr_pipeline.terminology.reading import named, why
+from ehr_pipeline.terminology.reading import named, read_rows, why
 
 COLUMNS = ("code", "value")
 # What decides between several values of a patient, the strongest first.
@@ -32,19 +31,23 @@ def read(path: str, where: str) -> dict[str, str]:
     told = named(path, where)
     try:
         with Path(path).open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            rows = read_rows(stream, told)
+            _, header = next(rows, (1, []))
+            missing = [name for name in COLUMNS if name not in header]
             if missing:
                 raise InputError(
                     f"{told}, line 1: no column {', '.join(missing)}. The table needs the columns code,value."
                 )
             values: dict[str, str] = {}
-            for row in reader:
-                code, value = (row["code"] or "").strip(), (row["value"] or "").strip()
+            for line, row in rows:
+                if not row:
+                    continue
+                fields = dict(zip(header, row, strict=False))
+                code, value = fields.get("code", "").strip(), fields.get("value", "").strip()
                 if not code or not value:
-                    raise InputError(f"{told}, line {reader.line_num}: a row needs both a code and a value.")
+                    raise InputError(f"{told}, line {line}: a row needs both a code and a value.")
                 if values.setdefault(code, value) != value:
-                    raise InputError(f"{told}, line {reader.line_num}: code {code} has two values; it may have one.")
+                    raise InputError(f"{told}, line {line}: code {code} has two values; it may have one.")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{told}: this table of codes cannot be read: {why(error)}.") from None
     return values

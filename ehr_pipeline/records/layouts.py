@@ -28,7 +28,9 @@ class DelimitedText:
         "Glob of the files, relative to the folder of the extract, such as 'events_*.txt*'; several are separated by '|'."
     )
     delimiter: str = option("One character between fields.", "\t")
-    quote: str = option("The quoting character, or empty where the files do not quote.", "")
+    quote: str = option(
+        "The quoting character, or empty where the files do not quote. A line break in quotes belongs to its field.", ""
+    )
     encoding: str = option("Text encoding of the files, such as 'utf-8', 'latin-1' or 'utf-16'.", "utf-8")
     header: tuple[str, ...] = option("Names of the columns, where the files have no header line.", ())
     date_formats: tuple[str, ...] = option(

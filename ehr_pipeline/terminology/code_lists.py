@@ -3,14 +3,13 @@
 What the codes stand for is decided by the mapping ladder: see `events.listed`.
 """
 
-import csv
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, why
+from ehr_pipeline.terminology.reading import named, read_rows, why
 
 COLUMNS = ("code", "cui", "name", "source")
 SHOWN = 20
@@ -53,9 +52,8 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     told = named(path, where)
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.reader(stream)
-            rows = [(reader.line_num, row) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+            rows = list(read_rows(stream, told))
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{told}: this concept list cannot be read: {why(error)}.") from None
     header = [name.strip().lower() for name in rows[0][1]] if rows else []
     missing = [name for name in COLUMNS if name not in header]

@@ -1,10 +1,12 @@
 """What every reader of a terminology file does alike: name the setting that names the file, and tell of a damaged one."""
 
+import csv
 import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 from ehr_pipeline.errors import InputError
 
@@ -22,6 +24,23 @@ def why(error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError):
         return "it is no text in UTF-8"
     return (isinstance(error, OSError) and error.strerror) or f"{type(error).__name__}: {str(error).splitlines()[0]}"
+
+
+def read_rows(stream: TextIO, file: str) -> Iterator[tuple[int, list[str]]]:
+    """The rows of a small CSV file, each with the number of the line in which it begins. `file` names it in messages.
+
+    Raises InputError for quotes that do not close, or close in the middle of a field.
+    """
+    reader, begin = csv.reader(stream, strict=True), 1
+    try:
+        for row in reader:
+            yield begin, row
+            begin = reader.line_num + 1
+    except csv.Error:
+        raise InputError(
+            f"{file}, line {begin}: a quote in this row does not close, or closes in the middle of a field. Write a quote in a"
+            ' quoted field twice ("").'
+        ) from None
 
 
 @contextmanager

@@ -153,3 +153,22 @@ def test_the_lists_agree_with_the_open_map(shared: Path) -> None:
     for path in sorted(shipped("lists").glob("*.csv")):
         for row in code_lists.read(path):
             assert not row.cui or (row.code, row.cui) in open_map, f"{path.name}: {row.code}"
+
+
+def test_a_line_break_in_quotes_belongs_to_its_name_and_lines_are_those_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text('code,cui,name,source\n9014002,,"Psoriasis,\nplaque",me\n24079001,,"Atopic\n24079001,,x",me\n1,2\n')
+    with pytest.raises(InputError, match="line 6: 2 fields"):
+        code_lists.read(path)
+    path.write_text(path.read_text().removesuffix("1,2\n"))
+    assert [(row.code, row.name) for row in code_lists.read(path)] == [
+        ("9014002", "Psoriasis,\nplaque"),
+        ("24079001", "Atopic\n24079001,,x"),
+    ]
+
+
+@pytest.mark.parametrize("row", ['9014002,,Psoriasis,"me', '9014002,,"Psor"iasis,me', '9014002,,"Psoriasis,me'])
+def test_a_quote_that_does_not_close_swallows_no_rows_of_a_list(tmp_path: Path, row: str) -> None:
+    (tmp_path / "list.csv").write_text(f"code,cui,name,source\n1,,x,y\n{row}\n24079001,,z,me\n")
+    with pytest.raises(InputError, match="line 3: a quote in this row does not close"):
+        code_lists.read(tmp_path / "list.csv")
