@@ -99,8 +99,8 @@ def study(folder: Path, **records: Any) -> study_settings.Study:
 @contextmanager
 def blocks_of(size: int) -> Iterator[None]:
     """Read text in blocks of so many bytes: the setting is in MB."""
-    whole = lines._whole_lines
-    with mock.patch.object(lines, "_whole_lines", lambda stream, _: whole(stream, size)):
+    whole = lines.whole_rows
+    with mock.patch.object(lines, "whole_rows", lambda stream, _, quoted: whole(stream, size, quoted)):
         yield
 
 
