@@ -8,21 +8,22 @@ fingerprint already lies in the store is skipped. The data version is known afte
 unchanged data never makes anything downstream stale. Files under `notes/` and `quarantine/` are not part of it.
 """
 
-import datetime
-import hashlib
+import contextlib
 import json
+import logging
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import __version__, disk, workspace
-from ehr_pipeline.errors import MissingArtifact, UserError, unseen
-from ehr_pipeline.fields import file_hash
+from ehr_pipeline import __version__, disk, integrity, publishing, workspace
+from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
+from ehr_pipeline.fields import hash_of as hash_of  # who asks for artifacts hashes what they are made of
+from ehr_pipeline.integrity import MANIFEST as MANIFEST
+
+log = logging.getLogger(__name__)
 
 # The stage (package folder) of every asset, in the order of the chain.
 STAGES = {
@@ -42,10 +43,7 @@ STAGES = {
 }
 KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)
 """Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
-NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
-MANIFEST = "manifest.json"
 FINGERPRINT = re.compile("[0-9a-f]{16}")
-FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the time of a few
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
@@ -81,6 +79,18 @@ class Recipe:
         apart += [] if self.machine else ["machine"]
         return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the manifest says before anything is made."""
+        return {
+            **asdict(self),
+            "inputs": dict(self.inputs),
+            "governance": dict(self.governance),
+            "stage": STAGES[self.asset],
+            "fingerprint": self.fingerprint,
+            "package": __version__,
+        }
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -111,8 +121,16 @@ class Artifact:
         return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
-        """The files in one of its folders, in order of name."""
-        return sorted(path for path in (self.path / folder).iterdir() if path.is_file())
+        """The files in one of its folders, in order of name: those of the manifest, whatever else lies there."""
+        below = f"{folder}/"
+        names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
+        if folder in integrity.NOT_HASHED and "notes" not in self.manifest:  # older manifests list the data alone
+            names = [f"{below}{path.name}" for path in (self.path / folder).glob("[!.]*") if path.is_file()]
+        return [self.path / name for name in sorted(names) if "/" not in name[len(below) :]]
+
+    def verify(self) -> None:
+        """Raise Damaged unless every file is what the manifest says (`integrity`)."""
+        integrity.verify(self.path, self.manifest)
 
 
 class Store:
@@ -140,69 +158,97 @@ class Store:
         return sorted(path.parent.name for path in folder.glob("*/current")) if folder.is_dir() else []
 
     def current(self, asset: str, partition: str | None = None) -> Artifact:
-        """The artifact that readers get. Raises MissingArtifact when there is none."""
+        """The artifact that readers get, its files unseen: who reads more of it than its manifest asks for `intact`.
+
+        Raises MissingArtifact when there is none, and Damaged where its manifest is not as it was written.
+        """
         folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
+        missing = f"{name} has not been made yet (nothing in {folder})"
         try:
             fingerprint = (folder / "current").read_text(encoding="ascii").strip()
             if not FINGERPRINT.fullmatch(fingerprint):
                 raise ValueError("`current` names no artifact")
-            manifest = json.loads((folder / fingerprint / MANIFEST).read_text(encoding="utf-8"))
+            missing = f"{name} is gone: {folder / 'current'} names {folder / fingerprint}, and nothing is there"
+            manifest = integrity.read_manifest(folder / fingerprint, asset, partition)
         except FileNotFoundError:
             raise MissingArtifact(
-                f"{name} has not been made yet (nothing in {folder}). Make it first, with all that it needs:"
+                f"{missing}. Make it first, with all that it needs:"
                 f' ehr-pipeline run --settings FILE --select "*{asset}"'
             ) from None
         except (OSError, ValueError) as error:
-            raise UserError(f"{name} cannot be read from {folder}: {disk.what_to_do(error)}.") from None
+            if isinstance(error, Damaged):
+                raise
+            raise Damaged(integrity.message(asset, partition, folder / "current", disk.why(error))) from None
         return Artifact(folder / fingerprint, manifest)
 
-    def fingerprint(self, asset: str) -> str:
+    def intact(self, asset: str, partition: str | None = None) -> Artifact:
+        """The artifact that readers get, every file of it what its manifest says. Raises MissingArtifact and Damaged."""
+        artifact = self.current(asset, partition)
+        artifact.verify()
+        return artifact
+
+    def usable(self, asset: str, partition: str | None = None) -> Artifact | None:
+        """The artifact that readers get if it is there and intact: for who can do without it."""
+        try:
+            return self.intact(asset, partition)
+        except MissingArtifact:
+            return None
+        except Damaged as damage:
+            log.warning("%s", damage)
+            return None
+
+    def fingerprint(self, asset: str, partition: str | None = None) -> str:
         """The fingerprint of the artifact that readers get, without its manifest; empty when there is none."""
         try:
-            return (self.folder(asset) / "current").read_text(encoding="ascii").strip()
-        except FileNotFoundError:
+            return (self.folder(asset, partition) / "current").read_text(encoding="ascii").strip()
+        except (FileNotFoundError, UnicodeDecodeError):
             return ""
 
     def published(self, asset: str) -> list[Artifact]:
         """All versions of an asset that are there, the oldest first."""
-        manifests = [
-            (path.parent, json.loads(path.read_text(encoding="utf-8")))
-            for path in self.folder(asset).glob(f"*/{MANIFEST}")
-        ]
-        found = [Artifact(path, manifest) for path, manifest in manifests]
+        found = []
+        for path in self.folder(asset).glob(f"*/{MANIFEST}"):
+            with contextlib.suppress(Damaged, FileNotFoundError):  # what cannot be read is no version
+                found.append(Artifact(path.parent, integrity.read_manifest(path.parent, asset)))
         return sorted(found, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
 
     def candidates(self, asset: str) -> list[Artifact]:
         """All versions of an asset that are there: the current one, then the others, the newest first."""
-        if not self.has(asset):
-            return []
-        current = self.current(asset)
-        others = [found for found in reversed(self.published(asset)) if found.path != current.path]
-        return [current, *others]
+        current = self.folder(asset) / self.fingerprint(asset)
+        newest_first = list(reversed(self.published(asset)))
+        return sorted(newest_first, key=lambda found: found.path != current)
 
     def has(self, asset: str, partition: str | None = None) -> bool:
-        """Whether there is a current artifact."""
-        return (self.folder(asset, partition) / "current").is_file()
+        """Whether there is a current artifact, intact or not."""
+        name = self.fingerprint(asset, partition)
+        return bool(FINGERPRINT.fullmatch(name)) and (self.folder(asset, partition) / name / MANIFEST).is_file()
 
     def make(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None = None) -> Artifact:
         """Publish the artifact of a recipe, or find that it is there already.
 
         `build` fills an empty folder and returns the counts. If it raises, nothing is published and what was current stays.
         What `machine` tells becomes part of the fingerprint. An artifact of the same recipe is found whichever machine made it,
-        also from before this was recorded: another machine makes nothing anew.
+        also from before this was recorded: another machine makes nothing anew. One that is there but damaged is made again.
         """
-        folder = self.folder(recipe.asset, recipe.partition)
+        folder, damage = self.folder(recipe.asset, recipe.partition), ""
+
+        def told(work: Path) -> dict[str, Any]:
+            made = replace(recipe, machine=dict(machine(work)) if machine else {})
+            return made.told | {"recipe": recipe.fingerprint}
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with workspace.locked(folder, recipe.fingerprint):
-                fingerprint = self._made(recipe, folder, machine is not None)
+                fingerprint, damage = self._made(recipe, folder, machine is not None)
                 skipped = bool(fingerprint)
                 if not skipped:
-                    fingerprint = _publish(recipe, folder, build, machine)
+                    fingerprint = publishing.publish(recipe.fingerprint, told, folder, build)
                 target = folder / fingerprint
-                manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
+                manifest = integrity.read_manifest(target, recipe.asset, recipe.partition)
                 disk.write_atomically(folder / "current", fingerprint, workspace.part_of(recipe.fingerprint))
-                _forget(recipe.asset, fingerprint, recipe.population, folder)
+                _forget(Artifact(target, manifest))
+        except UserError as error:
+            raise (Damaged(f"{damage}. To make it again failed: {error}") if damage else error) from error
         except OSError as error:
             raise UserError(
                 f"{recipe.asset} could not be made in {folder}: {disk.what_to_do(error)}. Nothing was published; what was there"
@@ -210,13 +256,22 @@ class Store:
             ) from error
         return Artifact(target, manifest, skipped)
 
-    def _made(self, recipe: Recipe, folder: Path, decided: bool) -> str:
-        """The fingerprint of the artifact of a recipe that is there already, or ''; a machine may have `decided` of it."""
+    def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
+        """The fingerprint of the intact artifact of a recipe, or '' and what is wrong with one that is damaged.
+
+        A machine may have `decided` of it.
+        """
+        names, damage = [recipe.fingerprint], ""
         if decided:
-            for found in self.candidates(recipe.asset) or self.published(recipe.asset):
-                if found.manifest.get("recipe", found.manifest["fingerprint"]) == recipe.fingerprint:
-                    return str(found.manifest["fingerprint"])
-        return recipe.fingerprint if (folder / recipe.fingerprint / MANIFEST).is_file() else ""
+            known = [found.manifest for found in self.candidates(recipe.asset)]
+            alike = [one for one in known if one.get("recipe", one["fingerprint"]) == recipe.fingerprint]
+            names = [*(one["fingerprint"] for one in alike), *names]
+        for name in names:
+            intact, wrong = integrity.is_intact(folder / name, recipe.asset, recipe.partition)
+            if intact:
+                return name, ""
+            damage = damage or wrong
+        return "", damage
 
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
         """Publish an artifact that was made elsewhere: a folder of this file system with its manifest, which goes away.
@@ -225,16 +280,16 @@ class Store:
         """
         folder = self.folder(asset, partition)
         try:
-            manifest = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))
-            fingerprint = manifest["fingerprint"]
+            fingerprint = json.loads((whole / MANIFEST).read_text(encoding="utf-8"))["fingerprint"]
             folder.mkdir(parents=True, exist_ok=True)
             with workspace.locked(folder, fingerprint):
-                if not (folder / fingerprint / MANIFEST).is_file():
+                if not integrity.is_intact(folder / fingerprint, asset, partition)[0]:
                     for path in whole.rglob("*"):
                         disk.flush(path)
-                    _reveal(whole, folder / fingerprint)
+                    publishing.reveal(whole, folder / fingerprint)
                 disk.write_atomically(folder / "current", fingerprint, workspace.part_of(fingerprint))
-                _forget(asset, fingerprint, manifest["population"], folder)
+                manifest = integrity.read_manifest(folder / fingerprint, asset, partition)
+                _forget(Artifact(folder / fingerprint, manifest))
         except OSError as error:
             raise UserError(
                 f"{asset} could not be published in {folder}: {disk.what_to_do(error)}. What was there before stays."
@@ -261,81 +316,10 @@ def partition_problem(name: str) -> str:
     return ""
 
 
-def _publish(recipe: Recipe, folder: Path, build: Callable[[Path], Counts], machine: Decided | None) -> str:
-    """Build in a folder of its own, flush, and rename: the moment at which readers see the artifact. Returns its fingerprint."""
-    work = workspace.new(folder, recipe.fingerprint)
-    try:
-        start = time.perf_counter()
-        counts = build(work)
-        seconds = time.perf_counter() - start
-        made = replace(recipe, machine=dict(machine(work)) if machine else {})
-        with ThreadPoolExecutor(
-            FLUSHED_TOGETHER
-        ) as pool:  # so that a published artifact survives a crash of the machine
-            flushed = [pool.submit(disk.flush, path) for path in work.rglob("*")]
-            manifest = _manifest(work, made, counts, seconds)  # hashes while the disk is busy
-            for each in flushed:
-                each.result()
-        manifest["recipe"] = recipe.fingerprint
-        (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        disk.flush(work / MANIFEST)
-        _reveal(work, folder / made.fingerprint)
-        return made.fingerprint
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
-
-
-def _reveal(work: Path, target: Path) -> None:
-    """Rename a whole folder to where readers look for it."""
-    disk.flush(work)
-    if target.is_dir():  # it has no manifest: a removal that was cut short
-        shutil.rmtree(target)
-    work.rename(target)
-    disk.flush(target.parent)
-
-
-def _forget(asset: str, fingerprint: str, population: str, folder: Path) -> None:
+def _forget(made: Artifact) -> None:
     """Remove the versions of an asset that were made while patients were in it who have left since."""
-    if asset in KEPT_WITHOUT_CONSENT:
-        return
-    for path in folder.glob(f"*/{MANIFEST}"):
-        if path.parent.name == fingerprint:
-            continue
-        if json.loads(path.read_text(encoding="utf-8")).get("population", "") != population:
-            path.unlink()  # first: without it, the rest is no artifact
-            shutil.rmtree(path.parent)
-
-
-def _manifest(work: Path, recipe: Recipe, counts: Counts, seconds: float) -> dict[str, Any]:
-    paths = list(_data_files(work))
-    with ThreadPoolExecutor() as pool:
-        files = dict(zip(paths, pool.map(lambda path: file_hash(work / path), paths), strict=True))
-    return {
-        **asdict(recipe),
-        "inputs": dict(recipe.inputs),
-        "governance": dict(recipe.governance),
-        "stage": STAGES[recipe.asset],
-        "fingerprint": recipe.fingerprint,
-        "data_version": hash_of(files),
-        "counts": counts,
-        "files": {path: {"bytes": (work / path).stat().st_size, "sha256": digest} for path, digest in files.items()},
-        "package": __version__,
-        "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "seconds": round(seconds, 3),
-    }
-
-
-def _data_files(work: Path) -> Iterator[str]:
-    for path in sorted(work.rglob("*")):
-        relative = path.relative_to(work)
-        if path.is_file() and relative.parts[0] not in NOT_HASHED:
-            yield relative.as_posix()
-
-
-def hash_of(value: Any) -> str:
-    """Sixteen hex digits of the BLAKE2b of a JSON-ready value."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
-    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    if made.manifest["asset"] not in KEPT_WITHOUT_CONSENT:
+        publishing.forget_other_populations(made.path, made.manifest)
 
 
 def unbalanced(counts: Counts) -> int:

@@ -8,13 +8,17 @@ An artifact of the same recipe but for that is found again, wherever it lies in 
 twice, and a setting that is set back would not give what it gave before.
 """
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline import checks
 from ehr_pipeline.artifacts import Artifact, Store, hash_of
+from ehr_pipeline.errors import Damaged
 from ehr_pipeline.settings import Study
+
+log = logging.getLogger(__name__)
 
 CONTINUES = "continues"
 EARLIER = "earlier"
@@ -65,19 +69,24 @@ class Case:
         return checks.passes(check, self.asset, found, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
-        """An artifact of the same version, settings and inputs, whatever it has under the inputs named `apart`."""
+        """An intact artifact of the same version, settings and inputs, whatever it has under the inputs named `apart`."""
         for found in self.store.candidates(self.asset):
             manifest = found.manifest
             inputs = {name: value for name, value in manifest["inputs"].items() if name not in apart}
-            if (manifest["version"], manifest["settings"], inputs) == (self.version, self.settings, self.inputs):
+            if (manifest["version"], manifest["settings"], inputs) == (
+                self.version,
+                self.settings,
+                self.inputs,
+            ) and _intact(found):
                 return found
         return None
 
     def same_origin(self) -> list[Artifact]:
-        """Artifacts of the same version and origin, the current one before the others."""
+        """Intact artifacts of the same version and origin, the current one before the others."""
         own = self.version, self.origin
         found = self.store.candidates(self.asset)
-        return [one for one in found if (one.manifest["version"], one.manifest.get("origin")) == own]
+        alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == own)
+        return [one for one in alike if _intact(one)]
 
 
 Choice = tuple[dict[str, str], Artifact | None]
@@ -131,10 +140,22 @@ def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | No
     again = case.same_recipe(EARLIER)
     if again is not None:
         return again.manifest["inputs"], None, None
-    current = case.store.current(case.asset)
+    current = case.store.usable(case.asset)
+    if current is None:  # damaged: it is made as if there were none
+        return inputs, None, None
     if current.manifest["version"] != case.version:  # it may not tell its numbers in this version's way
         return inputs, None, None
     return inputs | {EARLIER: current.data_version}, None, current
+
+
+def _intact(found: Artifact) -> bool:
+    """Whether an artifact is what its manifest says."""
+    try:
+        found.verify()
+    except Damaged as damage:
+        log.warning("%s", damage)
+        return False
+    return True
 
 
 def _ids_of(vocabulary: Artifact) -> str:

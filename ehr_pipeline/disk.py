@@ -28,6 +28,13 @@ def write_atomically(path: Path, text: str, part: str | None = None) -> None:
     flush(path.parent)
 
 
+def why(error: Exception) -> str:
+    """Why a file cannot be used, in words."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return "it is no text" if isinstance(error, UnicodeDecodeError) else "it is torn or damaged"
+
+
 def what_to_do(error: OSError | ValueError) -> str:
     """What went wrong with the disk, where, and what to do."""
     if not isinstance(error, OSError):

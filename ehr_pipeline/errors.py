@@ -46,5 +46,9 @@ class MissingArtifact(UserError):
     """A stage was asked to read what has not been made yet."""
 
 
+class Damaged(UserError):
+    """A file of an artifact that is not what its manifest says."""
+
+
 class GateFailed(UserError):
     """An artifact failed a blocking check, so nothing is built on it."""

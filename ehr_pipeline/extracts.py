@@ -1,11 +1,12 @@
 """The extracts of a study: which there are, what text each is read from, and whether its records were read from that."""
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ehr_pipeline import recipes
 from ehr_pipeline.artifacts import Artifact, Store, partition_problem
-from ehr_pipeline.errors import InputError, MissingArtifact, UserError
+from ehr_pipeline.errors import Damaged, InputError, MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog, sizing
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.settings import Study
@@ -72,7 +73,7 @@ def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
     """The current records of an extract, if nothing but the list of withdrawals has changed since."""
-    found = recipes.previous(RECORDS, store, extract)
+    found = recipes.reusable(RECORDS, store, extract)
     if found is None or found.manifest["inputs"] != state:
         return None
     own, then = recipes.own_settings(RECORDS, study), found.manifest["settings"]
@@ -82,5 +83,8 @@ def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, stu
 def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:
     """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
     known = store.partitions(RECORDS) if read is None else read
-    other = next((name for name in reversed(known) if name != extract), None)
-    return int(store.current(RECORDS, other).counts["buckets"]) if other else 0
+    for other in reversed(known):
+        if other != extract:
+            with contextlib.suppress(MissingArtifact, Damaged):  # its own reading mends it
+                return int(store.current(RECORDS, other).counts["buckets"])
+    return 0

@@ -6,6 +6,7 @@ into pydantic models when a file is read, so that every problem in it is told at
 
 import dataclasses
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -78,6 +79,12 @@ def lists(settings: Any) -> Iterator[Path]:
     elif isinstance(settings, (tuple, list)):
         for value in settings:
             yield from lists(value)
+
+
+def hash_of(value: Any) -> str:
+    """Sixteen hex digits of the BLAKE2b of a JSON-ready value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)
+    return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
 
 
 def file_hash(path: Path) -> str:

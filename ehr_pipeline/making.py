@@ -47,9 +47,12 @@ class Maker:
         return recipes.code_version(asset, self.study)
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
-        """An artifact that passed its blocking checks. Raises MissingArtifact, GateFailed, and UserError after expiry."""
+        """An artifact that is intact and passed its blocking checks.
+
+        Raises MissingArtifact, Damaged, GateFailed, and UserError after expiry.
+        """
         governance.refuse_if_expired(self.study.governance)
-        artifact = self.store.current(asset, partition)
+        artifact = self.store.intact(asset, partition)
         failed = [outcome for outcome in self._outcomes(artifact) if outcome.blocking and not outcome.passed]
         if failed:
             told = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
@@ -57,8 +60,8 @@ class Maker:
         return artifact
 
     def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
-        """The outcomes of an asset's checks."""
-        return self._outcomes(self.store.current(asset, partition))
+        """The outcomes of an asset's checks. Raises Damaged for an artifact that cannot be checked."""
+        return self._outcomes(self.store.intact(asset, partition))
 
     def _outcomes(self, artifact: Artifact) -> list[checks.Outcome]:
         asset = artifact.manifest["asset"]

@@ -66,7 +66,7 @@ class Pipeline(Maker):
         withdrawals = Watched.of(recipes.lists("raw_records", self.study))
         passed, found = Passed(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
-            artifact = self.store.current("raw_records", extract)
+            artifact = self.store.intact("raw_records", extract)
             found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
         settings, spread = self.study.records, self.engine.spread
@@ -82,7 +82,7 @@ class Pipeline(Maker):
 
         settings = self.study.events
         files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        catalog, previous = self.require("extract_catalog"), recipes.previous("mapped_events", self.store)
+        catalog, previous = self.require("extract_catalog"), recipes.reusable("mapped_events", self.store)
         records = self._events(catalog)
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
@@ -117,7 +117,7 @@ class Pipeline(Maker):
         from ehr_pipeline.patients import dataset
 
         settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        catalog, previous = self.require("extract_catalog"), recipes.previous("patient_dataset", self.store)
+        catalog, previous = self.require("extract_catalog"), recipes.reusable("patient_dataset", self.store)
         records = self._events(catalog)
         inputs = _versions(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
         return self._make(
@@ -348,7 +348,7 @@ class Pipeline(Maker):
         from ehr_pipeline.events.listed import Ladder, concepts
 
         pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
-        ladder = Ladder(self.study.events, self.store.current("mapped_events"))
+        ladder = Ladder(self.study.events, self.store.intact("mapped_events"))
         return concepts(ladder.resolve({where: pooling.concepts})[where] if pooling.select == "list" else ())
 
     def extracts(self) -> list[str]:

@@ -8,6 +8,7 @@ from ehr_pipeline import fields, keys
 from ehr_pipeline.artifacts import STAGES, Artifact, Store, hash_of
 from ehr_pipeline.checks import presence
 from ehr_pipeline.continuing import SOUND
+from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.settings import Study
 
@@ -121,8 +122,15 @@ def code_version(asset: str, study: Study) -> str:
 
 
 def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
-    """The artifact that is current, if it was made by the same version of the stage: unchanged buckets are taken from it."""
-    if not store.has(asset, partition):
+    """The artifact that is current, if it was made by the same version of the stage; its files are not looked at."""
+    try:
+        found = store.current(asset, partition)
+    except (MissingArtifact, Damaged):
         return None
-    found = store.current(asset, partition)
     return found if found.manifest["version"] == VERSIONS[asset] else None
+
+
+def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
+    """The same, if it is intact as well: unchanged buckets are taken from it, and damage must not be handed on as new work."""
+    found = previous(asset, store, partition)
+    return store.usable(asset, partition) if found else None

@@ -37,7 +37,10 @@ class Memory:
         """The memory of an artifact, if it has one."""
         if previous is None or not previous.file(REMEMBERED).is_file():
             return Memory()
-        return Memory(previous.path, json.loads(previous.file(REMEMBERED).read_text(encoding="utf-8")))
+        try:
+            return Memory(previous.path, json.loads(previous.file(REMEMBERED).read_text(encoding="utf-8")))
+        except ValueError:  # older manifests do not list it: a torn one is none
+            return Memory()
 
     def about(self, shard: str) -> "Memory":
         """What is known of one bucket alone, small enough to be sent to another process."""

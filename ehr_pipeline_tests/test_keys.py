@@ -11,8 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import cli, keys, preflight, recipes, schemas, settings
+from ehr_pipeline import cli, integrity, keys, preflight, recipes, schemas, settings
 from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.artifacts import hash_of as digest_of
 from ehr_pipeline.checks import presence
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.fields import file_hash
@@ -179,12 +180,13 @@ def as_before(artifact: Artifact, gone: list[str], listed: Path) -> None:
         table = schemas.read(path).replace_schema_metadata(None)
         path.unlink()
         schemas.write(path, table)
-    if not gone:
-        return
-    artifact.file(withdrawals.APPLIED).unlink()
-    np.save(artifact.file(withdrawals.WITHOUT_KEY), np.sort(hash_of(pl.Series(gone))))
-    manifest = json.loads(artifact.file("manifest.json").read_text())
-    manifest["settings"]["withdrawals"] = file_hash(listed)
+    manifest = {key: value for key, value in artifact.manifest.items() if key not in ("notes", "checksum")}
+    if gone:
+        artifact.file(withdrawals.APPLIED).unlink()
+        np.save(artifact.file(withdrawals.WITHOUT_KEY), np.sort(hash_of(pl.Series(gone))))
+        manifest["settings"]["withdrawals"] = file_hash(listed)
+    files = integrity.measured(artifact.path)[0]
+    manifest |= {"files": files, "data_version": digest_of({name: each["sha256"] for name, each in files.items()})}
     artifact.file("manifest.json").write_text(json.dumps(manifest))
 
 

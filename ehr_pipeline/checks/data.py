@@ -114,7 +114,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
 
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
     """Each patient is on one side, and both sides have patients."""
-    dataset = store.current("patient_dataset")
+    dataset = store.intact("patient_dataset")
     seen, twice, misplaced = {"train": 0, "validation": 0}, 0, 0
     for path in artifact.files("split"):
         table = schemas.read(path)

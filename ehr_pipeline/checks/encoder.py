@@ -41,7 +41,7 @@ def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
 
 def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     """The checkpoint was trained with the vocabulary, or with one that grew into it."""
-    vocabulary = Vocabulary.read(store.current("vocabulary").path)
+    vocabulary = Vocabulary.read(store.intact("vocabulary").path)
     config = json.loads(artifact.file("checkpoint/config.json").read_text(encoding="utf-8"))
     found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
     message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"

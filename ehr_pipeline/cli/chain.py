@@ -1,4 +1,4 @@
-"""Commands that make a study's artifacts, or look whether they can be made: demo, run, check, ci-check, ui."""
+"""Commands that make a study's artifacts, or look at them: demo, run, check, verify, ci-check, ui."""
 
 import argparse
 import os
@@ -28,6 +28,12 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     check = commands.add_parser("check", help="validate the settings and the inputs that they name")
     check.set_defaults(command=_check)
     about_a_study(check)
+    verify = commands.add_parser(
+        "verify",
+        help="read every file of the store again, and compare it with what was published: rot of disks included",
+    )
+    verify.set_defaults(command=_verify)
+    about_a_study(verify)
     ci_check = commands.add_parser(
         "ci-check", help="make everything on a small synthetic slice, and fail on any failed check: for CI"
     )
@@ -102,6 +108,19 @@ def _check(options: argparse.Namespace) -> int:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     print("settings and inputs are in order")
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from ehr_pipeline import verification
+
+    counts = verification.Counts()
+    for problem in verification.everything(Path(study_of(options).study.store), counts):
+        tell("error", problem)
+    print(
+        f"compared {counts.files:,} files ({counts.bytes / 1e6:,.1f} MB) of {counts.artifacts:,} artifacts:"
+        f" {f'{counts.damaged:,} are damaged' if counts.damaged else 'all are what was published'}"
+    )
+    return FAILED if counts.damaged else 0
 
 
 def _ci_check(options: argparse.Namespace) -> int:

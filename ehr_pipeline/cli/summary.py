@@ -13,7 +13,8 @@ def report_of(study: settings.Study) -> str | None:
     from ehr_pipeline.artifacts import Store
 
     store = Store(study.study.store)
-    return str(store.current("cluster_reports").file("report.html")) if store.has("cluster_reports") else None
+    report = store.usable("cluster_reports")
+    return str(report.file("report.html")) if report else None
 
 
 COLUMNS = ("read", "kept", "rejected")

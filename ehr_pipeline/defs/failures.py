@@ -16,7 +16,7 @@ from ehr_pipeline.settings import Study
 
 log = logging.getLogger(__name__)
 TIMEOUT = 10.0  # seconds
-USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "GateFailed")
+USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "Damaged", "GateFailed")
 
 
 def build_failure_hook(study: Study) -> dg.SensorDefinition:

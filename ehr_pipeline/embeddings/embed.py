@@ -47,7 +47,7 @@ def run(job: jobs.Job) -> None:
         how = Inference(**job["settings"] | {"precision": precision})
         weights = np.load(Path(job["weights"]))
         cohort = schemas.read(Path(job["cohort"]))
-        shards = sorted(Path(job["dataset"]).glob("*.arrow"))
+        shards = sorted(Path(job["dataset"]).glob("[!.]*.arrow"))
         progress = Progress("embedding patients", len(shards))
 
         def pool(part: Shard, rows: NDArray[np.int64]) -> ChunkVectors:

@@ -189,7 +189,7 @@ class Sequences:
         side: str = "",
     ) -> "Sequences":
         """Map the shards of `dataset` (a folder of Arrow files), keeping the patients on one `side` of a `split` if given."""
-        paths = sorted(dataset.glob("*.arrow"))
+        paths = sorted(dataset.glob("[!.]*.arrow"))
         shards = tuple(Shard.read(path) for path in paths)
         parts = []
         for number, (path, shard) in enumerate(zip(paths, shards, strict=True)):

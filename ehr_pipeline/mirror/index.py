@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ehr_pipeline import integrity
 from ehr_pipeline.artifacts import FINGERPRINT, MANIFEST, STAGES, Artifact
 from ehr_pipeline.errors import UserError, unseen
 from ehr_pipeline.fields import file_hash
@@ -26,7 +27,7 @@ class Index:
     @classmethod
     def of(cls, artifact: Artifact) -> "Index":
         """The index of an artifact of the store. Data files are not read: the manifest has their hashes."""
-        files, folders, known = {}, [], artifact.manifest["files"]
+        files, folders, known = {}, [], integrity.listed(artifact.manifest)
         for path in sorted(artifact.path.rglob("*")):
             name = path.relative_to(artifact.path).as_posix()
             if path.is_file():

@@ -64,7 +64,8 @@ def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, coun
     for partition, folder in sorted(newest.items()):
         content = mirror.read(f"{folder}/{INDEX}") or b""
         listed = _read(content, folder, mirror)
-        here = store.current(asset, partition or None).manifest if store.has(asset, partition or None) else {}
+        known = store.usable(asset, partition or None)  # a damaged one is fetched again
+        here = known.manifest if known else {}
         reason = terms.why_not(listed.manifest)
         if here.get("made_at", "") > listed.manifest["made_at"]:
             counts["newer"] += 1

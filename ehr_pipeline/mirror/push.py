@@ -89,7 +89,8 @@ def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
 
 
 def _copy(artifact: Artifact, folder: str, there: dict[str, int], indexed: str, mirror: Mirror, counts: Counts) -> None:
-    """Copy an artifact, its index last, unless it is there."""
+    """Copy an artifact, its index last, unless it is there. Raises Damaged for one that must not be handed on."""
+    artifact.verify()
     index = Index.of(artifact)
     content, objects = index.content, index.objects
     missing = sorted(digest for digest, (size, _) in objects.items() if there.get(digest) != size)

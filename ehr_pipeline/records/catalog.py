@@ -82,7 +82,7 @@ def records(store: Store, catalog: Artifact) -> list[Artifact]:
     listed: dict[str, str] = json.loads(catalog.file("catalog.json").read_text(encoding="utf-8"))
     artifacts = []
     for extract, version in sorted(listed.items()):
-        artifact = store.current("raw_records", extract)
+        artifact = store.intact("raw_records", extract)
         if artifact.data_version != version:
             raise UserError(
                 f"raw_records of extract {extract} was made anew after extract_catalog. Materialise extract_catalog again."

@@ -23,10 +23,10 @@ Removal = dict[str, Any]
 
 def recorded(store: Store) -> list[Removal]:
     """What the current catalog has on record."""
-    if not store.has("extract_catalog"):
+    known = store.usable("extract_catalog")
+    if known is None or not known.file(FILE).is_file():
         return []
-    path = store.current("extract_catalog").file(FILE)
-    listed: list[Removal] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    listed: list[Removal] = json.loads(known.file(FILE).read_text(encoding="utf-8"))
     return listed
 
 
@@ -46,7 +46,7 @@ def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
             removals.append({"at": now, "extract": extract, "reason": WITHDREW, **new})
     replaced = [extract for extract in store.partitions("raw_records") if extract not in found]
     if replaced:
-        newest, older = found[max(found)], store.current("raw_records", replaced[-1])
+        newest, older = found[max(found)], store.intact("raw_records", replaced[-1])
         absent = _absent(older, newest)
         if absent["patients"]:
             removals.append({"at": now, "extract": max(found), "reason": ABSENT, **absent})

@@ -154,7 +154,7 @@ def test_a_manifest_from_before_it_was_recorded_stays_current(tmp_path: Path) ->
     store = Store(tmp_path)
     made = store.make(RECIPE, filled)
     manifest = json.loads((made.path / MANIFEST).read_text())
-    for name in ("machine", "recipe"):
+    for name in ("machine", "recipe", "notes", "checksum"):
         del manifest[name]
     (made.path / MANIFEST).write_text(json.dumps(manifest))
     again = store.make(RECIPE, never, lambda _: {"precision": "float32"})

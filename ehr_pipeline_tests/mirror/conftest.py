@@ -162,7 +162,9 @@ def fill(study: Study, extracts: tuple[str, ...] = ("2024-01", "2024-02"), n: in
 
 def content(store: Store) -> dict[str, bytes | None]:
     """Everything in a store that is no lock and no mark; folders are None."""
-    paths = [path for path in sorted(store.root.rglob("*")) if ".mirror" not in path.name]
+    paths = [
+        path for path in sorted(store.root.rglob("*")) if ".mirror" not in path.name and path.suffix != ".verified"
+    ]
     return {path.relative_to(store.root).as_posix(): path.read_bytes() if path.is_file() else None for path in paths}
 
 
