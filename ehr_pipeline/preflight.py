@@ -20,7 +20,7 @@ from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, listing, withdrawals
+from ehr_pipeline.records import catalog, files, listing, unread, withdrawals
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, first_rows, tells
 from ehr_pipeline.records.look import problems as row_problems
@@ -66,6 +66,7 @@ def inspect(study: Study) -> Preflight:
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
+    found.problems = list(dict.fromkeys(found.problems))  # one file may be of several kinds
     return found
 
 
@@ -112,14 +113,14 @@ def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, a
     """
     sizes: dict[Path, int] = {}
     seen: list[tuple[Kind, list[Seen | None]]] = []
-    absent = []
+    absent: list[Kind] = []
     events = 0
     lacking = [] if alone else listing.absent(folder, kinds)
     for kind in kinds:
         paths = [] if kind.where in lacking else found.look(files.find, folder, kind)
         sizes |= {path: path.stat().st_size for path in paths or []}
         if paths == []:
-            absent.append(kind.where)
+            absent.append(kind)
         events += kind in kinds.events and paths != []
         if into_rows:
             seen.append((kind, [found.look(first_rows, path, kind) for path in paths or []]))
@@ -132,7 +133,12 @@ def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, a
         found.problems.append(f"{folder}: no file of events ({looked_for}).")
     found.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
     if absent:
-        found.facts.append(f"extract {folder.name}: nothing there for {', '.join(absent)}")
+        nothing = ", ".join(kind.where for kind in absent)
+        found.facts.append(f"extract {folder.name}: nothing there for {nothing}")
+    others = unread.look(folder, sizes)
+    found.problems += unread.misnamed(folder, absent, others)
+    if others.names:
+        found.facts.append(f"extract {folder.name}: {others}")
     _without_rows(folder, seen, found, alone)
 
 

@@ -99,6 +99,9 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     folder = listing.folder
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"
+    if listing.unread.names:
+        _log.warning("extract %s: %s", folder.name, listing.unread)
+        listing.unread.write(out)
     quarantine = Quarantine(out / "quarantine", listing.names)
     quarantine.reasons["linked"] = Counter()
     progress = Progress(f"reading extract {folder.name}", listing.bytes_to_read)
@@ -146,6 +149,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
         **({"partial_dates": dict(sorted(reading.partial_dates.items()))} if reading.partial_dates else {}),
         **({deltas.WAITING: total[deltas.WAITING]} if total[deltas.WAITING] else {}),
         "files": len(quarantine.files),
+        **({"unread": listing.unread.counts} if listing.unread.names else {}),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),
         **({"undecodable_values": dict(sorted(reading.undecodable.items()))} if reading.undecodable else {}),

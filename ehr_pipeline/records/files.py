@@ -1,30 +1,66 @@
 """The files of a kind, be they text or Parquet: found, looked at, and read."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, unseen
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import parquet, text
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
-from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText, setting
 
 AS_WRITTEN = "%Y-%m-%d"
 Layout = TypeVar("Layout", bound=DelimitedText)
 
 
 def find(folder: Path, kind: Kind) -> list[Path]:
-    """The files of a kind in the folder of an extract, sorted. Raises InputError when there is none, unless none need be."""
-    globs = [glob.strip() for glob in kind.layout.files.split("|")]
-    present = [glob for glob in globs if any(path.is_file() for path in folder.glob(glob))]
-    if not present and not kind.required:
-        return []
-    # Nothing there: the look for the first one tells what was asked for and what there is.
-    layouts = [replace(kind.layout, files=glob) for glob in present or globs[:1]]
-    return sorted({path for layout in layouts for path in text.find(folder, layout, kind.where)})
+    """The files of a kind in the folder of an extract, sorted. Hidden files, and those in hidden folders, are none.
+
+    Raises InputError when there is none, unless none need be, for a link that leads nowhere, and for a name that cannot be told or
+    written down.
+    """
+    globs = patterns(kind)
+    matching = {path for glob in globs for path in folder.glob(_any_case(glob) if kind.any_case else glob)}
+    matching = {path for path in matching if not is_hidden(path, folder)}
+    for path in sorted(matching):
+        if character := unseen(path.relative_to(folder).as_posix()):
+            raise InputError(f"{folder}: the name of the file {path.name!r} holds {character}. Rename it.")
+        if path.is_symlink() and not path.exists():
+            raise InputError(
+                f"{path}: the link leads to a file that is not there. Put the file in place, or remove the link."
+            )
+    paths = sorted(path for path in matching if path.is_file())
+    if not paths and kind.required:
+        raise InputError(f"{folder}: no file matches {globs[0]!r} ({setting(kind.where, 'files')}). {_present(folder)}")
+    return paths
+
+
+def patterns(kind: Kind) -> list[str]:
+    """The globs of a kind of file, relative to the folder of an extract."""
+    return [glob.strip() for glob in kind.layout.files.split("|")]
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file in a folder, or a folder between them, has a name that begins with a dot: systems and editors leave those."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
+
+
+def _any_case(glob: str) -> str:
+    """A glob that matches upper and lower case alike. Letters in brackets stay as they are."""
+    parts = re.split(r"(\[[^\]]*\])", glob)
+    return "".join(
+        part if part.startswith("[") else re.sub("[a-z]", lambda m: f"[{m[0]}{m[0].upper()}]", part.lower())
+        for part in parts
+    )
+
+
+def _present(folder: Path) -> str:
+    names = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".")) if folder.is_dir() else []
+    return f"It holds: {', '.join(names[:10])}." if names else "The folder is empty or missing."
 
 
 def is_parquet(path: Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText, has_setting, setting
 
 # A part of a line that stands in data rather than in the name of a column. Such lines are never shown.
 DATA = re.compile(r"^\d|\d{3}")
@@ -41,8 +41,12 @@ def given(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: 
 def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
     """The shape that a header line (without its end) gives. Raises InputError unless each wanted column is in it once."""
     if "\0" in line:
+        if has_setting(where, "encoding"):
+            then = f"set {setting(where, 'encoding')} to 'utf-16-le'"
+        else:
+            then = f"write it anew in {layout.encoding}, in which files of this layout ({where}) are read"
         raise InputError(
-            f"{path}, line 1: NUL bytes. The file is no text, or UTF-16 without its mark: then set {where}.encoding to 'utf-16-le'."
+            f"{path}, line 1: NUL bytes. The file is no text, or UTF-16 without its byte order mark: then {then}."
         )
     return _shape(path, names(line, layout), layout, columns, where)
 
@@ -81,7 +85,12 @@ def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping
 def _told(names: list[str], where: str) -> str:
     parts = [part.strip() for name in names for part in re.split(r"[\t,;| \"]", name)]
     if any(DATA.search(part) for part in parts):
-        return f"The first line looks like a row of data. If the files have no header line, name their columns in {where}.header."
+        then = (
+            f"If the files have no header line, name their columns in {setting(where, 'header')}."
+            if has_setting(where, "header")
+            else f"Files of this layout ({where}) have a header line: have them written with it."
+        )
+        return f"The first line looks like a row of data. {then}"
     return f"The header has: {', '.join(names[:30])}."
 
 
@@ -91,11 +100,13 @@ def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str
     counts = {mark: names[0].count(mark) for mark in "\t,;|" if mark != layout.delimiter}
     best = max(counts, key=lambda mark: counts[mark])
     return (
-        f" The line has one field only: the delimiter is perhaps {best!r} ({where}.delimiter)." if counts[best] else ""
+        f" The line has one field only: the delimiter is perhaps {best!r} ({setting(where, 'delimiter')})."
+        if counts[best]
+        else ""
     )
 
 
 def _setting(where: str, role: str) -> str:
     """The setting that names a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
     kind, _, name = role.rpartition(":")
-    return f"{where}.attributes.{name}" if kind else f"{where}.columns.{role}"
+    return setting(where, f"attributes.{name}" if kind else f"columns.{role}")

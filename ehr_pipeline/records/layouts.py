@@ -20,6 +20,21 @@ DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *OBSERVATION)
 
 
+_DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
+
+
+def setting(where: str, name: str) -> str:
+    """How a message names a setting of the section `where`; the section alone, where a known layout has no such setting."""
+    if _DESCRIBED.fullmatch(where):
+        return f"{where}.{name}"
+    return f"records.omop.{name}" if where.startswith("records.omop") and name in ("delimiter", "quote") else where
+
+
+def has_setting(where: str, name: str) -> bool:
+    """Whether the section `where` has such a setting: a known layout has few."""
+    return setting(where, name) != where
+
+
 @dataclass(frozen=True, kw_only=True)
 class DelimitedText:
     """How a group of files is written. Plain, gzip and Parquet files (by their ending .parquet) may be mixed."""

@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records.chunks import CHUNK_BYTES, Unread, whole_rows
+from ehr_pipeline.records.layouts import has_setting, setting
 from ehr_pipeline.records.quoting import Quoting
 
 HEAD_BYTES = 1 << 16
@@ -174,10 +175,23 @@ def _check_mark(path: Path, head: bytes, encoding: str, where: str) -> None:
     name = codecs.lookup(encoding).name
     if named and not (name in UTF_8 if named == "utf-8" else name.startswith(named)):
         raise InputError(
-            f"{path}: the byte order mark at its beginning says {named}, but {where}.encoding is {encoding!r}."
-            f" Set it to {named!r}; files of different encodings need a [[records…]] table each."
+            f"{path}: the byte order mark at its beginning says {named}, but {_read_as(where, encoding)}."
+            + _to_do(
+                where, encoding, f"Set it to {named!r}; files of different encodings need a [[records…]] table each."
+            )
         )
     if head and not named and name in ("utf-16", "utf-32"):
         raise InputError(
-            f"{path}: no byte order mark at its beginning, but {where}.encoding is {encoding!r}. Set it to '{name}-le' (or '-be')."
+            f"{path}: no byte order mark at its beginning, but {_read_as(where, encoding)}."
+            + _to_do(where, encoding, f"Set it to '{name}-le' (or '-be').")
         )
+
+
+def _read_as(where: str, encoding: str) -> str:
+    if has_setting(where, "encoding"):
+        return f"{setting(where, 'encoding')} is {encoding!r}"
+    return f"files of this layout ({where}) are read as {encoding!r}"
+
+
+def _to_do(where: str, encoding: str, then: str) -> str:
+    return f" {then}" if has_setting(where, "encoding") else f" Write it anew in {encoding}."

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.records import files
+from ehr_pipeline.records import files, unread
 from ehr_pipeline.records.kinds import Kind, Kinds
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.records.unread import NONE, Unread
 from ehr_pipeline.watched import Watched
 
 Key = tuple[str, str]
@@ -32,6 +33,8 @@ class Listing:
     """All files that are read, sorted, with their states."""
     may_lack: bool = False
     """Whether it may hold events only, or patients only, since there are other extracts that it adds to."""
+    unread: Unread = NONE
+    """The files that no kind reads."""
 
     def of(self, kind: Kind) -> tuple[Path, ...]:
         """The files of a kind."""
@@ -63,8 +66,9 @@ class Listing:
 
 
 def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = False) -> Listing:
-    """List the files of an extract that the settings name. Raises InputError when a kind has none that needs some.
+    """List the files of an extract that the settings name.
 
+    Raises InputError when a kind has none that needs some, or none while a file that is not read bears its name.
     An extract that `may_lack` may hold events only, or patients only.
     """
     if not folder.is_dir():
@@ -74,9 +78,12 @@ def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = Fa
     without_events = not any(found[_key(kind)] for kind in kinds.events)
     if without_events and not (may_lack and any(found[_key(kind)] for kind in kinds.patients)):
         raise InputError(f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in kinds.events)}.")
-    return Listing(
-        folder, kinds, found, Watched.of(_all(found), lambda: _all(_find(folder, kinds, may_lack))), may_lack
-    )
+    others = unread.look(folder, _all(found))
+    problems = unread.misnamed(folder, (kind for kind in kinds if not found[_key(kind)]), others)
+    if problem := next(problems, ""):
+        raise InputError(problem)
+    watched = Watched.of(_all(found), lambda: _all(_find(folder, kinds, may_lack)))
+    return Listing(folder, kinds, found, watched, may_lack, others)
 
 
 def _find(folder: Path, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...]]:

@@ -11,6 +11,7 @@ from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
 from ehr_pipeline.records import dates, files, patients
 from ehr_pipeline.records.kinds import EventKind, Kind, PatientKind
+from ehr_pipeline.records.layouts import setting as setting_of
 
 HEAD_BYTES, BLOCKS = 1 << 17, 2
 """How much is read of a file. A line that is too long is a block of its own."""
@@ -110,8 +111,9 @@ def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
 def _wanted(path: Path, kind: Kind) -> str:
     """What was looked for, where, and what names it."""
     column = _date_column(kind)
-    setting = f"column {kind.wanted.get(column, column)!r} ({kind.where}.columns.{column})"
+    setting = f"column {kind.wanted.get(column, column)!r} ({setting_of(kind.where, f'columns.{column}')})"
     if column == "birth_year":
         return f"a year of birth that can be read in {setting}: four digits, from 1800 on. Correct the setting"
     formats = ", ".join(repr(form) for form in files.as_read(path, kind.layout).date_formats)
-    return f"a date that can be read in {setting}. Tried: {formats} ({kind.where}.date_formats). Correct the settings"
+    named = setting_of(kind.where, "date_formats")
+    return f"a date that can be read in {setting}. Tried: {formats} ({named}). Correct the settings"

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.errors import InputError, unseen
+from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import header, lines, quoting
 from ehr_pipeline.records.chunks import AFTER_UNCLOSED, LINE_LIMIT, UNCLOSED, Unread
@@ -52,27 +52,6 @@ class Block:
         rows, rejected = (part.with_columns(pl.col("line") + lines) for part in (self.rows, self.rejected))
         plain = self.plain.with_columns(pl.col("line") + lines) if self.plain is not None else None
         return Block(rows, rejected, self.lines + lines, plain)
-
-
-def find(folder: Path, layout: DelimitedText, where: str) -> list[Path]:
-    """The files of one kind, sorted by name.
-
-    Raises InputError when there is none, for a link that leads nowhere, and for a name that cannot be told or written down.
-    """
-    matching = sorted(folder.glob(layout.files))
-    for path in matching:
-        if character := unseen(path.name):
-            raise InputError(f"{folder}: the name of the file {path.name!r} holds {character}. Rename it.")
-        if path.is_symlink() and not path.exists():
-            raise InputError(
-                f"{path}: the link leads to a file that is not there. Put the file in place, or remove the link."
-            )
-    paths = [path for path in matching if path.is_file()]
-    if not paths:
-        present = sorted(path.name for path in folder.iterdir())[:10] if folder.is_dir() else []
-        listed = f"It holds: {', '.join(present)}." if present else "The folder is empty or missing."
-        raise InputError(f"{folder}: no file matches {layout.files!r} ({where}.files). {listed}")
-    return paths
 
 
 def read(

@@ -26,11 +26,14 @@ SNOMED = "SNOMED"
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The vocabulary tables in a folder. Raises InputError without CONCEPT."""
+    """The vocabulary tables in a folder, in upper or lower case. Raises InputError without CONCEPT."""
     found = {}
+    there = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
     for table in TABLES:
-        names = (f"{name}{ending}" for name in (table.upper(), table) for ending in (".csv", ".csv.gz", ".parquet"))
-        present = [folder / name for name in names if (folder / name).is_file()]
+        names = [f"{table}{ending}" for ending in (".csv", ".csv.gz", ".parquet")]
+        present = sorted(
+            (path for path in there if path.name.lower() in names), key=lambda path: names.index(path.name.lower())
+        )
         if present:
             found[table] = present[0]
     if "concept" not in found:

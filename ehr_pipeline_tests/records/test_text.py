@@ -6,8 +6,9 @@ import pytest
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import text
-from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records import files, text
+from ehr_pipeline.records.kinds import EventKind
+from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
 
 COLUMNS = {"patient": "id", "code": "code"}
 
@@ -16,14 +17,19 @@ def read(
     path: Path, block: int = 1 << 20, **layout: object
 ) -> tuple[list[tuple[int, str, str]], list[tuple[int, str]]]:
     """Rows (line, patient, code) and rejected (line, reason) of a file."""
-    kind = DelimitedText(files="*", **layout)  # type: ignore[arg-type]
-    line, rows, rejected = text.first_line(kind), [], []
-    for split in text.read(path, kind, COLUMNS, "records.events[0]", block, Progress("x", 1)):
+    form = DelimitedText(files="*", **layout)  # type: ignore[arg-type]
+    line, rows, rejected = text.first_line(form), [], []
+    for split in text.read(path, form, COLUMNS, "records.events[0]", block, Progress("x", 1)):
         found = split()
         rows.append(found.rows.select(pl.col("line") + line, "patient", "code"))
         rejected.append(found.rejected.select(pl.col("line") + line, "reason"))
         line += found.lines
     return list(pl.concat(rows).iter_rows()), list(pl.concat(rejected).sort("line").iter_rows())
+
+
+def kind(pattern: str) -> EventKind:
+    columns = EventColumns(patient="id", date="date", code="code")
+    return EventKind(where="records.events[0]", files=EventFiles(files=pattern, columns=columns))
 
 
 def write(tmp_path: Path, content: str | bytes) -> Path:
@@ -121,7 +127,7 @@ def test_no_file_of_a_kind_is_told_with_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"no file matches 'obs\*' \(records.events\[0\].files\). It holds: events.txt"
     ):
-        text.find(tmp_path, DelimitedText(files="obs*"), "records.events[0]")
+        files.find(tmp_path, kind("obs*"))
 
 
 def test_a_header_line_again_is_no_row(tmp_path: Path) -> None:
@@ -180,7 +186,7 @@ def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     write(tmp_path, "x")
     (tmp_path / "events_2.txt").symlink_to(tmp_path / "gone.txt")
     with pytest.raises(InputError, match=r"events_2.txt: the link leads to a file that is not there"):
-        text.find(tmp_path, DelimitedText(files="events*"), "x")
+        files.find(tmp_path, kind("events*"))
 
 
 @pytest.mark.parametrize(

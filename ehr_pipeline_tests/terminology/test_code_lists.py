@@ -158,7 +158,7 @@ def test_the_lists_agree_with_the_open_map(shared: Path) -> None:
 def test_a_line_break_in_quotes_belongs_to_its_name_and_lines_are_those_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "list.csv"
     path.write_text('code,cui,name,source\n9014002,,"Psoriasis,\nplaque",me\n24079001,,"Atopic\n24079001,,x",me\n1,2\n')
-    with pytest.raises(InputError, match="line 6: .*2 fields"):
+    with pytest.raises(InputError, match=r"line 6: .*2 fields"):
         code_lists.read(path)
     path.write_text(path.read_text().removesuffix("1,2\n"))
     assert [(row.code, row.name) for row in code_lists.read(path)] == [

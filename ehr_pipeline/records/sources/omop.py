@@ -28,7 +28,8 @@ EVENTS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Omop:
-    """OMOP CDM 5.4. A table is TABLE.csv, TABLE.csv.gz, TABLE.parquet, numbered parts TABLE_1.csv, or a folder of that name.
+    """OMOP CDM 5.4. A table is TABLE.csv, TABLE.csv.gz, TABLE.parquet, numbered parts TABLE_1.csv, or a folder TABLE,
+    TABLE.csv or TABLE.parquet of parts. Upper and lower case are the same.
 
     Death ends the observation of a patient. The vocabulary stands in events.omop_vocabulary.
     """
@@ -80,6 +81,9 @@ class Omop:
 
 
 def files_of(table: str) -> str:
-    """Globs of the files of a table, in both cases."""
-    shapes = ("{0}.csv*", "{0}_[0-9]*.csv*", "{0}/*.csv*", "{0}.parquet", "{0}_[0-9]*.parquet", "{0}/*.parquet")
-    return "|".join(shape.format(name) for name in (table, table.upper()) for shape in shapes)
+    """Globs of the files of a table; upper and lower case are the same. Spark and BigQuery write folders of parts."""
+    shapes = []
+    for ending, files in ((".csv", "*.csv*"), (".parquet", "*.parquet")):
+        own = f"{table}{ending}*" if ending == ".csv" else f"{table}{ending}"
+        shapes += [own, f"{table}_[0-9]*{files[1:]}", f"{table}/**/{files}", f"{table}{ending}/**/{files}"]
+    return "|".join(shapes)
