@@ -45,7 +45,7 @@ NONE = Unread((), 0)
 
 
 def look(folder: Path, read: Iterable[Path]) -> Unread:
-    """The files in the folder of an extract and its subfolders apart from those that are `read`. No link to a folder is followed."""
+    """The files in the folder of an extract and its subfolders but for those that are `read`. Links to folders are not entered."""
     known, names, size = set(read), [], 0
     for parent, folders, entries in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
