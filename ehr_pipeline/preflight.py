@@ -20,7 +20,7 @@ from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, listing, unread, withdrawals
+from ehr_pipeline.records import catalog, files, layouts, listing, unread, withdrawals
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, first_rows, tells
 from ehr_pipeline.records.look import problems as row_problems
@@ -231,8 +231,8 @@ def _consistency(study: Study, found: Preflight) -> None:
         elif system not in ("", "snomed", *study.events.dictionaries):
             known = ", ".join(study.events.dictionaries) or "none"
             found.problems.append(
-                f"{kind.where}.code_system is {system!r}, but [events.dictionaries] has no table of"
-                f" that name (it has: {known})."
+                f"{layouts.setting(kind.where, 'code_system')}: the codes are of {system!r}, but [events.dictionaries] has no table"
+                f" of that name (it has: {known})."
             )
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:

@@ -129,7 +129,7 @@ def test_a_local_code_system_needs_its_dictionary(
     )
     assert code == 2
     assert (
-        "records.events[0].code_system is 'medcode', but [events.dictionaries] has no table of that name (it has: none)"
+        "records.events[0].code_system: the codes are of 'medcode', but [events.dictionaries] has no table of that name (it has: none)"
         in told
     )
 
@@ -151,14 +151,14 @@ def test_every_problem_with_a_source_is_told_at_once(
     assert code == 2
     wanted = {
         "cprd_aurum": (
-            "no column 'patid' (records.cprd_aurum.observations.columns.patient); 'obsdate'",
-            "no file matches '*[Ee]xtract_[Pp]atient*.txt*' (records.cprd_aurum.patients.files)",
-            "records.cprd_aurum.observations.code_system is 'medcodeid', but [events.dictionaries] has no table",
-            "records.cprd_aurum.drug_issues.code_system is 'prodcodeid'",
-            "nothing there for records.cprd_aurum.patients.linked[0], records.cprd_aurum.drug_issues",
+            "no column 'patid' (records.cprd_aurum.observations); 'obsdate'",
+            "no file matches '*[Ee]xtract_[Pp]atient*.txt*' (records.cprd_aurum.patients)",
+            "records.cprd_aurum.observations: the codes are of 'medcodeid', but [events.dictionaries] has no table",
+            "records.cprd_aurum.drug_issues: the codes are of 'prodcodeid'",
+            "nothing there for records.cprd_aurum.practices, records.cprd_aurum.drug_issues",
         ),
         "omop": (
-            "no file matches 'person.csv*' (records.omop: person.files)",
+            "no file matches 'person.csv*' (records.omop: person)",
             "no column 'person_id'",
             "events.omop_vocabulary is missing: the folder with CONCEPT.csv",
         ),

@@ -61,6 +61,8 @@ class PatientKind(Kind):
     adapt: Adapter | None = None
     partial: bool = False
     """Whether a row without a birth adds to the patient's other rows, instead of being wrong."""
+    linked_where: str = ""
+    """The setting that describes its joined table, where it is no part of the section of these files."""
     columns: Mapping[str, str] | None = None
     """The columns to read, where they are not those of `files.columns` because rows are adapted."""
 
@@ -84,7 +86,12 @@ class PatientKind(Kind):
     def linked(self) -> "tuple[LinkedKind, ...]":
         """The tables that are joined to its patients."""
         return tuple(
-            LinkedKind(where=f"{self.where}.linked[{number}]", files=table, required=False, any_case=self.any_case)
+            LinkedKind(
+                where=self.linked_where or f"{self.where}.linked[{number}]",
+                files=table,
+                required=False,
+                any_case=self.any_case,
+            )
             for number, table in enumerate(self.files.linked)
         )
 

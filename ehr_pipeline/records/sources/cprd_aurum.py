@@ -73,7 +73,8 @@ class CprdAurum:
             linked=(practice,) if self.practices else (),
             date_formats=DATES,
         )
-        return Kinds(tuple(events), (PatientKind(where=f"{WHERE}.patients", files=people),))
+        patients = PatientKind(where=f"{WHERE}.patients", files=people, linked_where=f"{WHERE}.practices")
+        return Kinds(tuple(events), (patients,))
 
 
 def _events(name: str, files: str, columns: EventColumns) -> EventKind:
