@@ -65,6 +65,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             losses.rejected_rows,
             only_warns=losses.below_the_limit,
         ),
+        Check(
+            "values_understood",
+            "Sex, and dates of observation, are understood, against records.limits.",
+            losses.values_understood,
+            only_warns=losses.few_not_understood,
+        ),
     ),
     "extract_catalog": (
         _CONSERVED,

@@ -1,4 +1,4 @@
-"""Checks of what was lost while an extract was read: rows that were rejected, and those that no other extract could use either."""
+"""Checks of what was lost while an extract was read: rejected rows, those that no other extract could use either, unread values."""
 
 import json
 from collections import Counter
@@ -9,9 +9,13 @@ from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.guard import told
 from ehr_pipeline.reasons import cure, in_words, lost_of
+from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.settings import Study
+
+MOST_NAMED = 10
+"""How many values are named in a message."""
 
 
 @dataclass(frozen=True)
@@ -125,3 +129,42 @@ def _told(loss: Loss, below: int) -> str:
     return (
         f"{name}: {told(loss.total, below)}{share} are rejected, above all rows {in_words(largest)} ({cure(largest)})"
     )
+
+
+def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
+    """Of columns that have few known values: how many are not understood, of how many."""
+    counts = artifact.counts["patients"]
+    return {
+        "sex": (counts.get("sex_not_understood", 0), counts["kept"]),
+        "dates of observation": (counts.get("unusable_observation_dates", 0), counts["rows_in"]),
+    }
+
+
+def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every sex and every date of observation is understood. Otherwise they count as not known."""
+    below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
+    found = {name: part for name, part in _not_understood(artifact).items() if part[0]}
+    if not found:
+        return True, "every sex and every date of observation is understood, or empty", {}
+    parts = []
+    for name, (number, of) in found.items():
+        share = "" if number < below else f" ({number / max(of, 1):.1%})"
+        parts.append(f"{name}: {told(number, below)}{share} are not understood, and count as not known")
+    if "sex" in found:
+        often = [value for value, number in values.written(artifact.path).items() if number >= below]
+        named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
+        parts[0] += f"; say what they mean {named}in `sex_values` of the patient files"
+    if "dates of observation" in found:
+        parts[-1] += "; set `date_formats`, or add what stands there to `records.no_value`"
+    figures = {
+        f"not_understood_{name.replace(' ', '_')}": round(number / max(of, 1), 3)
+        for name, (number, of) in found.items()
+        if number >= below
+    }
+    return False, f"{'. '.join(parts)}. From {limit:.1%} nothing is built on them (records.limits)", figures
+
+
+def few_not_understood(artifact: Artifact, study: Study) -> bool:
+    """Whether less is not understood than records.limits.not_understood_error."""
+    limit = study.records.limits.not_understood_error
+    return not any(number and number >= limit * of for number, of in _not_understood(artifact).values())

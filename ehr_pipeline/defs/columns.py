@@ -16,7 +16,7 @@ MEANING = {
     "visits": "Days in order, each with its concepts as token ids (patient_dataset); how many there are (clusters).",
     "birth_date": "Known to the month: the 15th; to the year: 1 July.",
     "birth_precision": "How far the birth date is known: day, month or year.",
-    "sex": "As the source tells it.",
+    "sex": "M or F, or what the settings say of a value (sex_values); empty: not known.",
     "side": "train or validation.",
     "shard": "File of the patient data set in which the patient is.",
     "row": "Row in that file.",

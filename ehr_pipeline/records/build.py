@@ -21,8 +21,8 @@ from ehr_pipeline.guard import told
 from ehr_pipeline.keys import Key
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
-from ehr_pipeline.records import codes, dates, deltas, patients, sizing, withdrawals
-from ehr_pipeline.records.finish import DIFFERING, ORPHAN, BucketJob, finish_bucket
+from ehr_pipeline.records import codes, dates, deltas, patients, sizing, values, withdrawals
+from ehr_pipeline.records.finish import DIFFERING, ORPHAN, OTHER_SEX, BucketJob, finish_bucket
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
@@ -120,6 +120,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     total: Counter[str] = sum((Counter(result) for result in results), Counter())
     dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT if total[name]})
     no_patient = Counter({name: total[name] for name in (ORPHAN,) if total[name]})
+    values.write({name.removeprefix(OTHER_SEX): total[name] for name in total if name.startswith(OTHER_SEX)}, out)
     lacking = listing.may_lack and (total[deltas.WAITING] or (total["patients"] and not event_rows))
     if not total["events"] and not lacking:
         raise InputError(_nothing_usable(folder, settings, event_rows, dropped))
@@ -137,6 +138,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
             },
             "unusable_observation_dates": found["unusable_observation_dates"],
             "unusable_birth_parts": found["unusable_birth_parts"],
+            "sex_not_understood": total["sex_not_understood"],
         },
         "linked": {
             "rows_in": found["linked_rows"],

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from ehr_pipeline.errors import InputError, unseen
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import parquet, text
+from ehr_pipeline.records import parquet, text, values
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.records.layouts import DelimitedText, setting
@@ -83,11 +84,20 @@ def as_read(path: Path, layout: Layout) -> Layout:
 def read(
     path: Path, kind: Kind, block_bytes: int, progress: Progress, numbers: tuple[str, ...] = ()
 ) -> Iterator[Callable[[], text.Block]]:
-    """Yield the rows of a file, block by block (see `text.read`)."""
+    """Yield the rows of a file, block by block (see `text.read`). In `Block.plain` words for 'no value' stand as they are."""
     columns = spelled(path, kind)
     if is_parquet(path):
-        return parquet.read(path, columns, kind.where, block_bytes, progress, numbers)
-    return text.read(path, kind.layout, columns, kind.where, block_bytes, progress, numbers)
+        blocks = parquet.read(path, columns, kind.where, block_bytes, progress, numbers)
+    else:
+        blocks = text.read(path, kind.layout, columns, kind.where, block_bytes, progress, numbers)
+    for split in blocks:
+        yield partial(_with_values, split, kind.no_value)
+
+
+def _with_values(split: Callable[[], text.Block], no_value: tuple[str, ...]) -> text.Block:
+    """A block whose texts are empty where they say that there is no value."""
+    block = split()
+    return replace(block, rows=values.emptied(block.rows, no_value))
 
 
 def read_header(path: Path, kind: Kind) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain, rows, schemas
 from ehr_pipeline.buckets import at_end, shard_name
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.records import deltas, patients
+from ehr_pipeline.records import deltas, patients, values
 from ehr_pipeline.records.bulk import entered_in_bulk
 from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
 from ehr_pipeline.records.read import NAMED, NUMBERED
@@ -26,6 +26,8 @@ ORPHAN = "adds_to_no_patient"
 """Why a row of a patient file is rejected that tells no birth, when no other row does."""
 DIFFERING = "differing:"
 """Before the name of a column, counts of patients whose rows have several values there."""
+OTHER_SEX = "sex:"
+"""Before a value of the sex that nobody can read, counts of patients who have it."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
 """File number, line, reason and hash of the patient (n,) of rejected rows."""
 
@@ -125,6 +127,7 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
         raise UserError(
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
         )
+    frame, others, with_others = values.not_understood(frame)
     merged = patients.one_row_each(frame)
     people, orphans = merged.people, merged.orphans
     schemas.write(job.out / "patients" / shard_name(job.bucket), people.to_arrow().cast(schema))
@@ -132,6 +135,8 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
         "patients": people.height,
         "repeated_patients": merged.repeated,
         **{f"{DIFFERING}{name}": number for name, number in merged.differing.items()},
+        "sex_not_understood": with_others,
+        **{f"{OTHER_SEX}{value}": number for value, number in others.items()},
     }
     rejected = []
     if orphans.any():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from ehr_pipeline.records import values
 from ehr_pipeline.records.layouts import DelimitedText, EventFiles, LinkedFiles, PatientFiles
 
 Adapter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
@@ -23,6 +24,8 @@ class Kind(ABC):
     """Whether an extract without such files is wrong."""
     any_case: bool = False
     """Whether upper and lower case in names of columns are the same."""
+    no_value: tuple[str, ...] = ()
+    """Words that mean 'no value' in every column."""
 
     @property
     @abstractmethod
@@ -36,11 +39,24 @@ class Kind(ABC):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EventKind(Kind):
+class AdaptedKind(Kind):
+    """A kind of file whose rows may have to be turned into events or patients first."""
+
+    adapt: Adapter | None = None
+
+    def adapted(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """Rows of events or patients, and rejected ones (line, reason)."""
+        if self.adapt is None:
+            return rows, pl.DataFrame(schema={"line": pl.Int64, "reason": pl.String})
+        rows, rejected = self.adapt(rows)
+        return values.emptied(rows, self.no_value), rejected
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventKind(AdaptedKind):
     """A kind of event file."""
 
     files: EventFiles
-    adapt: Adapter | None = None
 
     @property
     def layout(self) -> DelimitedText:
@@ -54,11 +70,10 @@ class EventKind(Kind):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PatientKind(Kind):
+class PatientKind(AdaptedKind):
     """A kind of patient file."""
 
     files: PatientFiles
-    adapt: Adapter | None = None
     partial: bool = False
     """Whether a row without a birth adds to the patient's other rows, instead of being wrong."""
     linked_where: str = ""
@@ -91,6 +106,7 @@ class PatientKind(Kind):
                 files=table,
                 required=False,
                 any_case=self.any_case,
+                no_value=self.no_value,
             )
             for number, table in enumerate(self.files.linked)
         )

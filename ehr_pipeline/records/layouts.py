@@ -174,7 +174,9 @@ class PatientFiles(DelimitedText):
 
     columns: PatientColumns = option("Names of the columns.")
     sex_values: dict[str, str] = option(
-        "How each value of the sex column is to be read, such as {1 = 'M', 2 = 'F'}.", {}
+        "How values of the sex column are to be read, such as {1 = 'M', 2 = 'F'}. The usual words (M, female, unknown) need not be"
+        " named.",
+        {},
     )
     attributes: dict[str, str] = option(
         "Other columns to carry: name in the patient data set = column in the file, such as region = 'rgn_name'.", {}

@@ -49,7 +49,7 @@ def first_rows(path: Path, kind: Kind) -> Seen:
         return Seen(path, whole, 0, "", 0, 0)
     rows, rejected = (pl.concat(getattr(block, part) for block in blocks) for part in ("rows", "rejected"))
     if isinstance(kind, EventKind | PatientKind) and kind.adapt:
-        rows, unusable = kind.adapt(rows)
+        rows, unusable = kind.adapted(rows)
         rejected = pl.concat([rejected, unusable])
     reason = "" if rows.height or not rejected.height else str(rejected["reason"].mode().sort()[0])
     told, readable = _dates(rows, path, kind)

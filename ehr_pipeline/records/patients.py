@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.records import dates, ids
+from ehr_pipeline.records import dates, ids, values
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import LONGEST_ID, DelimitedText, LinkedFiles, PatientFiles
 from ehr_pipeline.records.text import REPLACEMENT
@@ -44,7 +44,7 @@ def parse(
 
     `linked` has the rows of the joined tables (`parse_linked`). Where `partial` is set, rows without a birth are good: their
     birth is null, and they add to the patient's other rows. Returns patients (patient_id, birth_date, birth_precision, sex,
-    attributes, line) and rejected (line, reason, patient).
+    attributes, line), where a sex that nobody can read is marked (`values.sex`), and rejected (line, reason, patient).
     """
     rows = _whole_numbers(rows)
     for number, table in enumerate(linked):
@@ -73,9 +73,7 @@ def parse(
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
     judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
-    sex = pl.col("sex") if files.columns.sex else pl.lit("")
-    if files.sex_values:
-        sex = sex.replace_strict(files.sex_values, default="", return_dtype=pl.String)
+    sex = values.sex(pl.col("sex"), files.sex_values) if files.columns.sex else pl.lit("")
     given = {name: _attribute(name, files) for name in attributes if name not in OBSERVATION}
     window = _window(files, rules)
     good = judged.filter(pl.col("reason").is_null()).select(

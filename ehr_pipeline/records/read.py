@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import plain, schemas
 from ehr_pipeline.buckets import ahead
 from ehr_pipeline.progress import Progress
-from ehr_pipeline.records import events, files, patients, text
+from ehr_pipeline.records import events, files, patients, text, values
 from ehr_pipeline.records.dates import NEVER, DateRules
 from ehr_pipeline.records.hashing import bucket_of, bucket_of_numbers
 from ehr_pipeline.records.interned import Interned
@@ -85,7 +85,7 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
                 layout = files.as_read(path, kind.files)
                 for split in blocks:
                     block = split()
-                    rows, unusable = kind.adapt(block.rows) if kind.adapt else (block.rows, block.rejected.clear())
+                    rows, unusable = kind.adapted(block.rows)
                     good, rejected = patients.parse(
                         rows, layout, attributes, linked, reading.rules, partial=kind.partial
                     )
@@ -179,17 +179,20 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
     rest, typed, run, rows_met = block.rows, block.plain, None, block.count
     unusable = block.rejected
     if kind.adapt:
-        rest, more = kind.adapt(rest)
+        rest, more = kind.adapted(rest)
         unusable = pl.concat([unusable, more])
         rows_met = rest.height + unusable.height + (typed.height if typed is not None else 0)
     if typed is not None:
         day, usable = events.plain_days(typed, kind.files, reading.rules)
+        if words := values.with_digits(kind.no_value):
+            usable = usable & ~values.are_words(typed, words).to_numpy()
         if not usable.all():
             to_judge = typed.filter(pl.Series(~usable)).select(
                 pl.col(name) if name == "line" else pl.col(name).cast(pl.String).fill_null("").str.strip_chars()
                 for name in rest.columns
             )
-            rest, typed, day = pl.concat([rest, to_judge]), typed.filter(pl.Series(usable)), day[usable]
+            rest = pl.concat([rest, values.emptied(to_judge, kind.no_value)])
+            typed, day = typed.filter(pl.Series(usable)), day[usable]
         patient, line = typed["patient"].to_numpy(), typed["line"].to_numpy().astype(np.uint32)
         columns = {"patient": patient, "day": day, "code": typed["code"].to_numpy(), "line": line}
         if entered:

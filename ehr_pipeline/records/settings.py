@@ -2,7 +2,7 @@
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from ehr_pipeline.fields import option
@@ -14,6 +14,7 @@ from ehr_pipeline.records.sources import delimited
 from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline.records.sources.omop import Omop
+from ehr_pipeline.records.values import NO_VALUE
 
 # Dates that UK general practice systems write for "no date" (CPRD and OpenSAFELY documentation).
 SENTINEL_DATES = ("1900-01-01", "1901-01-01", "1902-02-02", "2037-07-07", "9999-12-31")
@@ -34,6 +35,15 @@ class Limits:
     rejected_error: float = option(
         "Share of rejected rows, of events or of patients, from which on nothing is built on the extract.",
         0.2,
+        role="check",
+        ge=0,
+        le=1,
+    )
+
+    not_understood_error: float = option(
+        "Share of patients with a value that is not understood where only a few are known (sex, dates of observation), from which"
+        " on nothing is built on the extract; below it, the check `values_understood` warns.",
+        0.01,
         role="check",
         ge=0,
         le=1,
@@ -81,6 +91,11 @@ class RecordsSettings:
     entered_in_bulk: Literal["keep", "reject"] = option(
         "What becomes of events that were entered in bulk: 'keep', and list them in `bulk_entered`; or 'reject'.",
         "keep",
+    )
+    no_value: tuple[str, ...] = option(
+        "Words that mean 'no value' in every column of an extract's files, compared whole, as they stand. Terminology and lists are"
+        " read as they are.",
+        NO_VALUE,
     )
     sentinel_dates: tuple[str, ...] = option(
         "Dates (YYYY-MM-DD) that mean 'no date': their rows are rejected.", SENTINEL_DATES
@@ -133,9 +148,14 @@ class RecordsSettings:
     def kinds(self) -> Kinds:
         """Which kinds of files an extract has."""
         if self.source == "delimited":
-            return delimited.kinds(self.events, self.patients)
-        source: CprdAurum | Omop | Meds = getattr(self, self.source)
-        return source.kinds()
+            kinds = delimited.kinds(self.events, self.patients)
+        else:
+            source: CprdAurum | Omop | Meds = getattr(self, self.source)
+            kinds = source.kinds()
+        return Kinds(
+            tuple(replace(kind, no_value=self.no_value) for kind in kinds.events),
+            tuple(replace(kind, no_value=self.no_value) for kind in kinds.patients),
+        )
 
     @property
     def attributes(self) -> tuple[str, ...]:

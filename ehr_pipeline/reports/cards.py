@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.reports import suppression
@@ -160,7 +159,6 @@ def describe(
         return {"size": disclosure.show(size), "hidden": True}
     age = rows.column("age").to_numpy()
     concepts = rows.column("concepts").to_numpy()
-    sexes = rows.column("sex").to_pylist()
     by_disease = Counter(rows.column("disease").to_pylist())
     banded = np.searchsorted(AGE_BANDS[1:], age, side="right")
     by_age = {band_name(band): int((banded == band).sum()) for band in range(len(AGE_BANDS))}
@@ -172,7 +170,7 @@ def describe(
         "age": _quartiles(age, disclosure),
         "ages": disclosure.composition(by_age, size),
         "concepts": _quartiles(concepts, disclosure),
-        "sex": f"female {disclosure.coarse(sexes.count('F'), size)}" if _sex_is_given(people) else "sex not given",
+        "sex": _sexes(rows.column("sex").to_pylist(), people, disclosure),
         "dominant": next(
             (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
         ),
@@ -186,9 +184,14 @@ def _quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
     return f"{median:.0f} ({low:.0f}–{high:.0f})" if len(values) >= 4 * disclosure.below else f"{median:.0f}"
 
 
-def _sex_is_given(people: pa.Table) -> bool:
-    """Whether anybody's sex is known: then who has none counts as not female."""
-    return bool(pc.any(pc.not_equal(people.column("sex"), "")).as_py())
+def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
+    """Which share of a cluster's patients is female, of those whose sex is known."""
+    unknown = sum(sex == "" for sex in people.column("sex").to_pylist())
+    if unknown == people.num_rows:
+        return "sex not given"
+    known = [sex for sex in own if sex]
+    of_known = " of those whose sex is known" if unknown >= disclosure.below else ""
+    return f"female {disclosure.coarse(known.count('F'), len(known))}{of_known}"
 
 
 def _told_exactly(table: list[ConceptRow]) -> dict[str, int]:

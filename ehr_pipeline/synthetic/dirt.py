@@ -108,7 +108,7 @@ def _apply(
         case "missing_code":
             code[here] = ""
         case "ill_formed_code":
-            code[here] = rng.choice(["?", "N/A", "12AB-7", "see notes", ROUNDED], len(here))
+            code[here] = rng.choice(["?", "n.k.", "12AB-7", "see notes", ROUNDED], len(here))
         case "unknown_patient":
             patient[here] = [str(number) for number in rng.integers(10_000_000, 99_999_999, len(here))]
         case "missing_patient":

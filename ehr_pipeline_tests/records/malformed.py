@@ -10,6 +10,7 @@ from ehr_pipeline import schemas, settings
 from ehr_pipeline.artifacts import Artifact, unbalanced
 from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.reasons import NOT_LOST
 from ehr_pipeline_tests.records.damages import DAMAGES
 
 EXTRACT = "2020-01-01"
@@ -53,7 +54,13 @@ def valid_settings(folder: Path) -> dict[str, Any]:
     shipped = folder / "list.csv"
     return {
         "study": {"name": "fuzz", "store": str(folder / "store")},
-        "records": {"landing": str(folder / "landing"), "events": [events], "patients": [patients], "buckets": 2},
+        "records": {
+            "landing": str(folder / "landing"),
+            "events": [events],
+            "patients": [patients],
+            "buckets": 2,
+            "limits": {"rejected_error": 1.0, "not_understood_error": 1.0},  # so that what is left goes on
+        },
         "events": {"mrconso": str(folder / "MRCONSO.RRF"), "coverage_floor": 0.0},
         "vocabulary": {"mrsty": str(folder / "MRSTY.RRF"), "min_appearances": 1, "min_size": 1},
         "patients": {"min_visits": 1},
@@ -212,16 +219,29 @@ def run(case: Case, folder: Path) -> str:
         study = settings.validate(values, base=folder)
         study = replace(study, study=replace(study.study, store=str(folder / "store")))
         pipeline, stage = Pipeline(study), "raw_records"
-        check(pipeline.raw_records(EXTRACT))
+        check(records := pipeline.raw_records(EXTRACT))
+        losses_are_reported(pipeline, records)
         for stage in STAGES:
             check(getattr(pipeline, stage)())
-    except GateFailed:
-        raise  # a check found what the chain itself did not
+    except GateFailed as error:
+        if "values_understood: " not in str(error):
+            raise  # a check found what the chain itself did not
+        return "stopped by a check of the values"
     except UserError as error:
         clear(str(error))
         return f"clear error in {stage}"
     dropped = pipeline.store.current("raw_records", EXTRACT).counts["dropped"]
     return "result, rows quarantined" if dropped else "result"
+
+
+def losses_are_reported(pipeline: Pipeline, records: Artifact) -> None:
+    """From one row in a hundred on that is lost, a check warns."""
+    warned = {outcome.name for outcome in pipeline.check("raw_records", EXTRACT) if not outcome.passed}
+    for counts in (records.counts, records.counts["patients"]):
+        nothing = sum(number for reason, number in counts["dropped"].items() if reason in NOT_LOST)
+        lost, rows = sum(counts["dropped"].values()) - nothing, counts["rows_in"] - nothing
+        assert not lost or lost < 0.01 * rows or "rejected_rows" in warned, counts
+    assert not records.counts["patients"]["sex_not_understood"] or "values_understood" in warned
 
 
 def check(artifact: Artifact) -> None:

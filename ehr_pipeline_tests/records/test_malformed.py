@@ -7,7 +7,7 @@ import pytest
 
 from ehr_pipeline_tests.records.malformed import Case, run
 
-OUTCOMES = ("clear error in ", "result")
+OUTCOMES = ("clear error in ", "result", "stopped by a check of the values")
 
 
 @pytest.mark.parametrize("number", range(100))
@@ -17,4 +17,4 @@ def test_a_malformed_extract_ends_in_a_result_or_a_clear_error(number: int, tmp_
 
 def test_some_cases_end_in_a_result_and_some_in_an_error(tmp_path: Path) -> None:
     ends = {run(Case(random.Random(number)), tmp_path / str(number)).split()[0].strip(",") for number in range(12)}
-    assert ends == {"result", "clear"}
+    assert {"result", "clear"} <= ends

@@ -7,6 +7,7 @@ import pytest
 from ehr_pipeline.records import patients
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import LinkedFiles, PatientColumns, PatientFiles
+from ehr_pipeline.records.values import NOT_UNDERSTOOD
 
 
 def parse(columns: PatientColumns, row: dict[str, str], **more: object) -> tuple[list[tuple[object, ...]], list[str]]:
@@ -56,7 +57,7 @@ def test_sexes_and_attributes() -> None:
     row = {"patient": "1", "birth_year": "1950", "sex": "2", "attribute:region": "London"}
     values = {"sex_values": {"1": "M", "2": "F"}, "attributes": {"region": "rgn"}}
     assert parse(columns, row, **values)[0][0][3:] == ("F", "London")
-    assert parse(columns, {**row, "sex": "9"}, **values)[0][0][3] == ""
+    assert parse(columns, {**row, "sex": "9"}, **values)[0][0][3] == f"{NOT_UNDERSTOOD}9", "counted, then empty"
 
 
 def table(*rows: tuple[str, str | None, str, str, str | None]) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, LinkedFiles, PatientColumns, PatientFiles
 
 WHERE = "records.cprd_aurum"
-SEX = {"1": "M", "2": "F"}
+SEX = {"1": "M", "2": "F", "0": "", "3": "", "4": ""}  # not entered, indeterminate, unknown
 DATES = ("%d/%m/%Y", "iso")
 
 

@@ -12,10 +12,10 @@ import polars as pl
 from ehr_pipeline.fields import option
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+from ehr_pipeline.records.sources import omop
 
 WHERE = "records.meds"
 COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}
-SEX = {"M": "M", "F": "F", "MALE": "M", "FEMALE": "F", "8507": "M", "8532": "F"}
 NOTHING = ("GENDER//", "SEX//")
 
 
@@ -46,7 +46,7 @@ class Meds:
         told = PatientFiles(
             files=self.data,
             columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", observation_ends=("death",)),
-            sex_values=SEX,
+            sex_values=omop.SEX,
             attributes={name: name for name in self.attributes},
             date_formats=("iso",),
         )
@@ -124,13 +124,7 @@ def _patients(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataF
     dated = pl.col("role").is_in(["birth_date", "observation_ends:0"])
     timeless = told.filter(dated & (pl.col("date") == "")).select("line", reason=pl.lit("no_time"))
     told = told.filter(~dated | (pl.col("date") != ""))
-    value = (
-        pl.when(dated)
-        .then("date")
-        .when(pl.col("role") == "sex")
-        .then(pl.col("told").str.to_uppercase())
-        .otherwise("told")
-    )
+    value = pl.when(dated).then("date").otherwise("told")
     names = list(_roles(options, pl.col("code")))
     known = [pl.when(pl.col("role") == name).then(value).otherwise(pl.lit("")).alias(name) for name in names]
     return told.select("line", "patient", *known), timeless

@@ -14,7 +14,8 @@ from ehr_pipeline.terminology.omop import CODE_SYSTEM
 
 WHERE = "records.omop"
 NO_CONCEPT = ("0", "0.0")
-SEX = {"8507": "M", "8532": "F", "8507.0": "M", "8532.0": "F"}  # concepts of the Gender vocabulary
+# Concepts of the Gender vocabulary; those after the first two, unknown, other and ambiguous, tell neither.
+SEX = {"8507": "M", "8532": "F", "0": "", "8551": "", "8521": "", "8570": ""}
 DATES = ("iso",)
 # Columns of date, concept and source concept of each table that holds events (OMOP CDM 5.4 specification).
 EVENTS = {

@@ -1,0 +1,126 @@
+"""What stands in a cell: words for 'no value', and values of columns that have few known ones, such as the sex.
+
+Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQL, MySQL), NA (R), NaN, None and <NA> (Python), a
+dot (SAS, Stata). Taken as values they are a patient called 'NA', or a region of that name.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+NO_VALUE = (
+    "NULL",
+    "null",
+    "(null)",
+    "\\N",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "<NA>",
+    "NaN",
+    "nan",
+    "NaT",
+    "None",
+    ".",
+)
+MALE, FEMALE, UNKNOWN = "M", "F", ""
+# In lower case, with blanks between words (`_plainly`).
+_MEANT = {
+    **dict.fromkeys(("m", "male", "man", "boy"), MALE),
+    **dict.fromkeys(("f", "female", "w", "woman", "girl"), FEMALE),
+    **dict.fromkeys(("", "u", "unk", "unknown", "not known", "unspecified", "not specified", "missing"), UNKNOWN),
+    **dict.fromkeys(("not recorded", "not stated", "not entered", "data not entered", "not available"), UNKNOWN),
+    **dict.fromkeys(("na", "n/a", "null", "none", "nan", "no value", "prefer not to say", "declined"), UNKNOWN),
+}
+_NEITHER = ("i", "indeterminate", "undetermined", "undifferentiated", "ambiguous", "intersex", "o", "other", "x")
+USUAL = _MEANT | dict.fromkeys((*_NEITHER, "non binary", "nonbinary"), UNKNOWN)
+"""How a sex is written, and what it means. A study that compares more than two names the others in `sex_values`."""
+NOT_UNDERSTOOD = "\0"
+"""Before a value that nobody can read, until patients are counted by it."""
+LONGEST, MOST_VALUES = 40, 100
+"""Characters of such a value that are kept, and how many different ones are counted apart in a bucket."""
+
+
+FILE = "values.json"
+"""The values of the sex that nobody could read, and how many patients have each: restricted, since a value may name somebody."""
+
+
+def write(counted: Mapping[str, int], out: Path) -> None:
+    """Write down the values of an extract's patients that nobody could read, the most frequent first; no file without any."""
+    if counted:
+        ordered = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
+        (out / FILE).write_text(json.dumps({"sex": ordered}, indent=1) + "\n", encoding="utf-8")
+
+
+def written(records: Path) -> dict[str, int]:
+    """Those values, and how many patients have each."""
+    path = records / FILE
+    found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["sex"] if path.is_file() else {}
+    return found
+
+
+def emptied(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.DataFrame:
+    """Rows, of which texts that are one of the words, compared whole, are empty."""
+    names = [name for name, kind in rows.schema.items() if kind == pl.String]
+    if not words or not names or not rows.height:
+        return rows
+    longest = max(len(word.encode()) for word in words)
+    is_word = {name: (pl.col(name).str.len_bytes() <= longest) & pl.col(name).is_in(words) for name in names}
+    held = rows.select(test.any().alias(name) for name, test in is_word.items()).row(0, named=True)
+    return rows.with_columns(
+        pl.when(is_word[name]).then(pl.lit("")).otherwise(pl.col(name)).alias(name) for name in names if held[name]
+    )
+
+
+def with_digits(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of the words that a number or a date may be."""
+    return tuple(word for word in words if any(sign.isdigit() for sign in word))
+
+
+def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
+    """In which rows (n,) a number or date is one of the words as it is written."""
+    tests = [pl.col(name).cast(pl.String).is_in(words).fill_null(False) for name in rows.columns if name != "line"]
+    return rows.select(is_word=pl.any_horizontal(tests)).to_series()
+
+
+def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
+    """The sex by what the settings say of each value, or else by the usual words: 'M', 'F', '', or what the settings say.
+
+    Upper and lower case, marks between words and a fraction of zeros are the same. What nobody can read is `NOT_UNDERSTOOD` and the
+    value.
+    """
+    named = {value: _MEANT.get(_plainly(meant), meant) for value, meant in values.items()}
+    known = USUAL | {_plainly(value): meant for value, meant in named.items()}
+    exact = column.replace_strict(named, default=None, return_dtype=pl.String) if named else pl.lit(None, pl.String)
+    plainly = column.str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
+    plainly = plainly.str.replace(_FRACTION, "$1")
+    usual = plainly.replace_strict(known, default=None, return_dtype=pl.String)
+    return pl.coalesce(exact, usual, pl.lit(NOT_UNDERSTOOD) + column.str.slice(0, LONGEST))
+
+
+_BETWEEN = r"[\s_\-]+"
+_FRACTION = r"^0*(\d+)\.0*$"
+
+
+def _plainly(value: str) -> str:
+    """A value as it is compared."""
+    series = pl.Series([value]).str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
+    return str(series.str.replace(_FRACTION, "$1")[0])
+
+
+def not_understood(patients: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str], int]:
+    """Rows of patients whose sex is empty where nobody can read it; how many have each such value; how many have any.
+
+    Only the most frequent values are counted apart.
+    """
+    other = patients.filter(pl.col("sex").str.starts_with(NOT_UNDERSTOOD))
+    if not other.height:
+        return patients, Counter(), 0
+    counted = other.group_by(value=pl.col("sex").str.strip_prefix(NOT_UNDERSTOOD)).agg(pl.col("patient_id").n_unique())
+    most = counted.sort("patient_id", "value", descending=[True, False]).head(MOST_VALUES)
+    clear = pl.when(pl.col("sex").str.starts_with(NOT_UNDERSTOOD)).then(pl.lit("")).otherwise("sex")
+    return patients.with_columns(sex=clear), Counter(dict(most.rows())), other["patient_id"].n_unique()

@@ -1,0 +1,47 @@
+"""Rows that are rejected and values that nobody can read, as exports of spreadsheets, R and databases have them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline import schemas, settings
+from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.errors import GateFailed
+from ehr_pipeline.pipeline import Pipeline
+
+Case = Callable[[str], Path]
+EXTRACT = "2020-01-01"
+
+
+def pipeline(folder: Path) -> Pipeline:
+    """The chain of a case."""
+    return Pipeline(settings.load(folder / "settings.toml"))
+
+
+def people(records: Artifact) -> list[tuple[str, ...]]:
+    """The patients' ids, sexes and attributes, in order."""
+    shards = pl.concat(pl.DataFrame(schemas.read(path)) for path in records.files("patients"))
+    return sorted(shards.select(pl.exclude("birth_date", "birth_precision", "observation_end")).rows())
+
+
+def test_usual_spellings_of_a_sex_are_understood(case: Case) -> None:
+    records = pipeline(case("sex_partial")).raw_records(EXTRACT)
+    assert people(records) == [("1", "M"), ("2", "F"), ("3", "F"), ("4", "F")]
+    assert records.counts["patients"]["sex_not_understood"] == 0
+
+
+def test_words_for_nothing_are_no_values(case: Case) -> None:
+    records = pipeline(case("na_strings")).raw_records(EXTRACT)
+    assert people(records) == [("1", "M", "London"), ("2", "", ""), ("3", "F", "")]
+    assert records.counts["dropped"] == {"missing_code": 1, "missing_date": 1, "missing_patient": 1}
+    assert records.counts["patients"]["dropped"] == {"missing_patient": 1}
+    assert records.counts["patients"]["unusable_observation_dates"] == 0
+
+
+def test_an_extract_whose_dates_are_day_numbers_stops_the_chain(case: Case) -> None:
+    chain = pipeline(case("excel_serial"))
+    chain.raw_records(EXTRACT)
+    with pytest.raises(GateFailed, match=r"rejected_rows: events: 10 of 11 rows \(90.9%\).*unreadable date"):
+        chain.extract_catalog()
