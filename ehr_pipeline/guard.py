@@ -1,13 +1,54 @@
-"""Counts as they may be told outside the data: in Dagster, in `summary.json`, in released files.
+"""Figures as they may be shown outside the data: in Dagster, in `summary.json`, in released files.
 
-Counts from 1 to `below` - 1 are left out, others rounded to a multiple of `to`: otherwise what came in less what was kept would
-tell the few that were left out, here or at the next stage. How many codes, concepts or clusters there are tells of nobody.
+A figure says what it counts where it is made, and is rendered here alone. Counts of patients, and of their rows, from 1 to
+`below` - 1 are left out, others rounded to a multiple of `to`: otherwise what came in less what was kept would tell the few that
+were left out, here or at the next stage. A share of people is rounded until each of its values stands for `below` of them: all
+digits of 0.9123376623376623 are those of 281/308 alone. How many codes, concepts or clusters there are tells of nobody.
 """
 
 import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any
 
+FEWEST = 10
+"""From how many on rows and patients are told where no setting reaches: in messages, and in what is made before the report."""
+DIGITS = 3
+"""So many decimals scores have, and shares at most."""
+
+
+@dataclass(frozen=True)
+class People:
+    """A number of patients, or of rows and events, which are theirs."""
+
+    count: int
+
+
+@dataclass(frozen=True)
+class Things:
+    """A number of codes, concepts, clusters, files, or another one that says nothing of anybody."""
+
+    count: float
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share (0 to 1) of so many patients, rows or events, or a difference of two such shares."""
+
+    value: float
+    of: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A loss, a correlation, an agreement: no ratio of two counts of people."""
+
+    value: float
+
+
+Figure = People | Things | Share | Score
+
+# What the counts in manifests are of, by name; every other whole number is of people, every other fraction a share of them.
 THINGS = frozenset(
     {
         "bytes",
@@ -17,24 +58,38 @@ THINGS = frozenset(
         "concepts_of_few",
         "concepts_shown",
         "concepts_tested",
+        "converged",
         "dimensions",
         "epochs",
         "megabytes",
-        "not_converged",
         "parameters",
         "selected_concepts",
         "shards",
         "substitutes",
         "tokens_added",
-        "unknown_concepts",
         "vectors",
+        "wanted",
+    }
+)
+OF_CLUSTERS = frozenset({"stability"})
+"""Counts by name that are of clusters."""
+SCORES = frozenset(
+    {
+        "age",
+        "alignment",
+        "baseline_loss",
+        "concepts",
+        "coverage_of_codes",
+        "inverse_frequency",
+        "largest_residual",
+        "spread",
+        "uniformity",
+        "validation_loss",
+        "years",
     }
 )
 OF_CONCEPTS = ("vocabulary", "concept_embeddings")
 """Assets whose rows are concepts."""
-
-FEWEST = 10
-"""From how many on rows and patients are told where no setting reaches: in messages, and in what is made before the report."""
 
 
 def told(count: int, below: int = FEWEST) -> str:
@@ -70,27 +125,55 @@ class Naming:
 
 
 class Guard:
-    """Leaves out small counts, and rounds the others; scores and shares are told to three digits."""
+    """Renders figures: leaves out small counts, and rounds the others, and shares and scores."""
 
     def __init__(self, below: int, to: int):
         self.below, self.to = below, to
 
     def count(self, value: int) -> int | None:
-        """A count that may be shown, or None."""
+        """A count of people that may be shown, or None."""
         return None if 0 < abs(value) < self.below else self.to * round(value / self.to)
 
-    def numbers(self, counts: Any, name: str = "") -> Any:
-        """Nested counts with every whole number guarded but those of things; scores to three digits, texts as they are."""
+    def figure(self, figure: Figure) -> float | None:
+        """A figure as it may be shown, or None."""
+        match figure:
+            case People(count):
+                return self.count(count)
+            case Things(count):
+                return count
+            case Share(value, of):
+                return round(value, self.decimals(of))
+            case Score(value):
+                return round(value, DIGITS)
+
+    def decimals(self, of: int) -> int:
+        """How many decimals a share of so many people may have: so few that one step of it is `below` of them or more."""
+        steps = of / max(self.below, 1)
+        return min(max(math.floor(math.log10(steps)), 0), DIGITS) if steps >= 1 else 0
+
+    def numbers(self, counts: Any, of: int, name: str = "", parent: str = "") -> Any:
+        """Nested counts as they may be shown, texts as they are; shares are of `of` people."""
         if isinstance(counts, dict):
-            return {key: self.numbers(value, key) for key, value in counts.items()}
+            return {key: self.numbers(value, of, key, name) for key, value in counts.items()}
         if isinstance(counts, list):
-            return [self.numbers(value) for value in counts]
-        if name in THINGS or isinstance(counts, bool) or not isinstance(counts, int | float):
+            return [self.numbers(value, of) for value in counts]
+        if isinstance(counts, bool) or not isinstance(counts, int | float):
             return counts
-        return self.count(counts) if isinstance(counts, int) else round(counts, 3)
+        return self.figure(_of_name(counts, of, name, parent))
 
     def artifact(self, asset: str, counts: dict[str, Any]) -> dict[str, Any]:
         """The counts of an artifact. Those of concepts stay as they are, those of events with them do not."""
+        of = counts.get("kept")
         if asset not in OF_CONCEPTS:
-            return dict(self.numbers(counts))
-        return {name: self.numbers(value, name) if name == "events" else value for name, value in counts.items()}
+            return dict(self.numbers(counts, of if isinstance(of, int) else 0))
+        return {
+            name: self.numbers(value, value["kept"], name) if name == "events" else value
+            for name, value in counts.items()
+        }
+
+
+def _of_name(value: float, of: int, name: str, parent: str) -> Figure:
+    """What a number in a manifest is of. Agreements of two divisions of patients are scores."""
+    if isinstance(value, float):
+        return Score(value) if name in SCORES or "agreement" in name or "rand_index" in name else Share(value, of)
+    return Things(value) if name in THINGS or parent in OF_CLUSTERS else People(value)

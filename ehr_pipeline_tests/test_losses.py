@@ -11,6 +11,7 @@ from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.checks import losses
 from ehr_pipeline.defs.checks import _gravity
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.guard import Share
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reasons import CURES, IN_WORDS, NOT_LOST
 from ehr_pipeline.settings import Study
@@ -68,13 +69,13 @@ def test_the_largest_reason_is_named_with_its_cure(study: Study) -> None:
     assert found.message.startswith(
         "events: 110 of 1,000 rows (11.0%) are rejected, above all rows with an unreadable date (set `date_formats`"
     )
-    assert found.figures["rejected_events"] == 0.11
+    assert found.figures["rejected_events"] == Share(0.11, 1000)
 
 
 def test_few_rows_are_not_counted_in_the_message(study: Study) -> None:
     found = outcome(artifact({"unparsable_date": 3}, {"missing_birth": 4}, rows=12), study)
     assert found.message.count("fewer than 10 rows are rejected") == 2
-    assert found.figures == {"rejected_linked": 0.0}, "shares tell how many"
+    assert found.figures == {"rejected_linked": Share(0.0, 0)}, "shares tell how many"
 
 
 def test_limits_are_settings(study: Study) -> None:

@@ -13,6 +13,7 @@ import pytest
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, unbalanced
 from ehr_pipeline.errors import GateFailed, InputError
+from ehr_pipeline.guard import People
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import removals, withdrawals
 from ehr_pipeline.records.hashing import bucket_of, hash_of
@@ -229,7 +230,7 @@ def test_nothing_is_built_on_those_who_left_and_checkpoints_are_flagged(
     flagged = {outcome.name: outcome for outcome in pipeline.check("encoder_checkpoint")}["patients_present"]
     assert not flagged.passed
     assert not flagged.blocking
-    assert flagged.figures == {"removed_since": 12.0}
+    assert flagged.figures == {"removed_since": People(12)}
     versions = list(pipeline.store.folder("patient_dataset").glob("*/manifest.json"))
     assert len(versions) == 1, "the version with the patients who left should be gone"
 

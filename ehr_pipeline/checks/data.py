@@ -5,7 +5,7 @@ import json
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.guard import told
+from ehr_pipeline.guard import Figure, People, Score, Share, Things, told
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -20,7 +20,7 @@ def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
         False,
         f"values hold bytes that are no text in the encoding that the settings name, and are carried with '\ufffd' in their place:"
         f" {listed}. Set `encoding` of these files to what they are written in, such as 'latin-1', or write them anew as UTF-8.",
-        {"undecodable_values": float(sum(found.values()))},
+        {"undecodable_values": People(sum(found.values()))},
     )
 
 
@@ -42,22 +42,29 @@ def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
             " the year or month is known"
         )
     message = "; ".join(problems) or "the rows of each patient agree, and their births can be read in full"
-    figures = {f"differing_{name}": float(number) for name, number in differing.items()}
-    return not problems, message, figures | {"unusable_birth_parts": float(parts)}
+    figures: dict[str, Figure] = {f"differing_{name}": People(number) for name, number in differing.items()}
+    return not problems, message, figures | {"unusable_birth_parts": People(parts)}
 
 
 def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
     """Share of events with a UMLS concept; codes that are kept as concepts of their own have none."""
     share, floor = artifact.counts["coverage_of_events"], study.events.coverage_floor
     worst = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))["by_namespace"]
+    events = artifact.counts["rows_in"]
     lost = ", ".join(
-        f"{name} {row['events'] - row['mapped_events'] - row['kept_events']:,}" for name, row in list(worst.items())[:3]
+        f"{name} {(row['events'] - row['mapped_events'] - row['kept_events']) / max(events, 1):.0%}"
+        for name, row in list(worst.items())[:3]
     )
-    message = f"{share:.1%} of events are mapped (events.coverage_floor = {floor:.1%}); most lost: {lost}"
+    message = (
+        f"{share:.1%} of events are mapped (events.coverage_floor = {floor:.1%}); most lost, of all events: {lost}"
+    )
     return (
         share >= floor,
         message,
-        {"coverage_of_events": share, "coverage_of_codes": artifact.counts["coverage_of_codes"]},
+        {
+            "coverage_of_events": Share(share, events),
+            "coverage_of_codes": Score(artifact.counts["coverage_of_codes"]),
+        },
     )
 
 
@@ -70,14 +77,14 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         f"rows of concept lists stand for no concept: {told}. Their codes find nobody: they are not in events.mrconso, nor does any"
         " other file of [events] lead from them to a concept"
     )
-    figures = {f"rows_without_concept {name}": float(number) for name, number in lost.items()}
+    figures: dict[str, Figure] = {f"rows_without_concept {name}": Things(number) for name, number in lost.items()}
     return not lost, message if lost else "every row of the concept lists stands for a concept", figures
 
 
 def size(artifact: Artifact, store: Store, study: Study) -> Found:
     """Enough concepts to train on."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
-    return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": float(size)}
+    return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": Things(size)}
 
 
 def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -91,7 +98,7 @@ def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
             f" vocabulary.min_patients = {max(below, study.vocabulary.min_patients + 1)} before it is trained: another value than"
             " before begins a new vocabulary."
         )
-    return not few, message, {"concepts_of_few": float(few)}
+    return not few, message, {"concepts_of_few": Things(few)}
 
 
 def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -109,7 +116,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
             .to_numpy()
         )
         outside += int(((tokens < 5) | (tokens >= 5 + size)).sum())
-    return not outside, f"{outside:,} token ids lie outside the vocabulary", {"outside": float(outside)}
+    return not outside, f"{outside:,} token ids lie outside the vocabulary", {"outside": People(outside)}
 
 
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -129,5 +136,5 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
     return (
         passed,
         f"{twice} patients stand on both sides; {misplaced} shards do not fit the data set",
-        {side: float(number) for side, number in seen.items()},
+        {side: People(number) for side, number in seen.items()},
     )

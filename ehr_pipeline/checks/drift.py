@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.guard import Score
 from ehr_pipeline.records import drift
 from ehr_pipeline.settings import Study
 
@@ -27,7 +28,7 @@ def beside_the_one_before(kind: str, told: str) -> Test:
             return True, f"{newest} or {before} does not tell it", {}
         limit = drift.LIMITS[kind]
         message = f"{newest} beside {before}: {told} {found:.3f} (a drift from {limit:g} on)"
-        return found < limit, message, {kind: found}
+        return found < limit, message, {kind: Score(found)}
 
     return test
 

@@ -8,7 +8,7 @@ import numpy as np
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.guard import told
+from ehr_pipeline.guard import People, Score, Things, told
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -21,7 +21,7 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fou
     message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
     if not passed:
         message += f". {_what_to_do(artifact, metrics)}"
-    return passed, message, {"validation_loss": loss, "baseline_loss": baseline}
+    return passed, message, {"validation_loss": Score(loss), "baseline_loss": Score(baseline)}
 
 
 def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
@@ -48,14 +48,14 @@ def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     added = vocabulary.size - own.size
     if found == own.hash and added:
         message += f", which it grew into by {added:,} concepts that this encoder does not know"
-    return found == own.hash, message, {"unknown_concepts": float(added)}
+    return found == own.hash, message, {"unknown_concepts": Things(added)}
 
 
 def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
     """No concept vector holds NaN or infinity."""
     vectors = np.load(artifact.file("vectors.npy"), mmap_mode="r")
     bad = int((~np.isfinite(vectors)).any(1).sum())
-    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": float(bad)}
+    return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": Things(bad)}
 
 
 SAME = "their pooled concepts do not differ. Widen the cohort, or pool other concepts (embeddings.pooling)"
@@ -80,12 +80,12 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
             0
         )
     if bad:
-        return False, f"{told(bad)} patient vectors are not finite", {"not_finite": float(bad)}
+        return False, f"{told(bad)} patient vectors are not finite", {"not_finite": People(bad)}
     if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
-        return False, f"all patients have one vector: {SAME}", {"spread": 0.0}
+        return False, f"all patients have one vector: {SAME}", {"spread": Score(0.0)}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
     return (
         count < 2 or spread > 1e-4,
         f"spread of directions {spread:.4f} (0 means that all patients have one vector: {SAME})",
-        {"spread": spread},
+        {"spread": Score(spread)},
     )

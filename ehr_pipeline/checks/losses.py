@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.guard import told
+from ehr_pipeline.guard import Figure, Share, told
 from ehr_pipeline.reasons import cure, in_words, lost_of
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
@@ -64,7 +64,9 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
     limits, below = study.records.limits, study.reports.suppress_below
     found = list(losses(artifact, study))
     many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
-    figures = {f"rejected_{loss.kind}": round(loss.share, 3) for loss in found if not 0 < loss.total < below}
+    figures: dict[str, Figure] = {
+        f"rejected_{loss.kind}": Share(loss.share, loss.rows) for loss in found if not 0 < loss.total < below
+    }
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
     message = "; ".join(_told(loss, below) for loss in many)

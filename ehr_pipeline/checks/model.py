@@ -4,22 +4,23 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.guard import Figure
 from ehr_pipeline.settings import Study
 
-Found = tuple[bool, str, dict[str, float]]
-"""Whether it passed, what to say, and figures that may be shown to anyone."""
+Found = tuple[bool, str, dict[str, Figure]]
+"""Whether it passed, what to say, and figures, which are rendered by `guard.Guard` before anyone sees them."""
 Test = Callable[[Artifact, Store, Study], Found]
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of one check. `figures` are numbers that may be shown to anyone."""
+    """The result of one check."""
 
     name: str
     passed: bool
     message: str
     blocking: bool = True
-    figures: dict[str, float] = field(default_factory=dict)
+    figures: dict[str, Figure] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

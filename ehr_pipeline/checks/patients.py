@@ -5,6 +5,7 @@ import json
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.checks.rows import rows_taken_up
+from ehr_pipeline.guard import Figure, Score, Share, Things
 from ehr_pipeline.settings import Study
 
 EVIDENCE = {
@@ -31,7 +32,7 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> F
 def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
     """As many clusters as asked for."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
-    return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": float(clusters)}
+    return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": Things(clusters)}
 
 
 def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -41,7 +42,7 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Fo
     message = f"{found['converged']} of {found['wanted']} eigenvectors converged (largest residual {found['largest_residual']:.1e})"
     if lost:
         message += "; the graph has no clear gap there: look at choice.csv for a better clusters.n"
-    return not lost, message, {"not_converged": float(lost), "largest_residual": found["largest_residual"]}
+    return not lost, message, {"not_converged": Things(lost), "largest_residual": Things(found["largest_residual"])}
 
 
 def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -51,14 +52,16 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
     return (
         not found["unstable"],
         f"clusters: {told} (trust.json)",
-        {word: float(number) for word, number in found.items()},
+        {word: Things(number) for word, number in found.items()},
     )
 
 
 def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
-    figures = {name: test[name] for name in ("recognised", "expected", "excess") if test[name] is not None}
+    of = artifact.counts["kept"]
+    names = [name for name in ("recognised", "expected", "excess") if test[name] is not None]
+    figures: dict[str, Figure] = {name: Share(test[name], of) for name in names}
     return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", figures
 
 
@@ -73,7 +76,11 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     return (
         index >= 0.7 and homogeneity >= 0.75,
         message,
-        {"adjusted_rand_index": index, "homogeneity": homogeneity, "baseline_adjusted_rand_index": baseline},
+        {
+            "adjusted_rand_index": Score(index),
+            "homogeneity": Score(homogeneity),
+            "baseline_adjusted_rand_index": Score(baseline),
+        },
     )
 
 
@@ -94,7 +101,12 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
         f"{share:.1%} of planted changes were found with both groups right (by chance {chance:.1%});"
         f" {same:.1%} of the other patients keep their group"
     )
-    return share >= 0.5 and same >= 0.7, message, {"changed_found": share, "by_chance": chance, "unchanged_found": same}
+    figures: dict[str, Figure] = {
+        "changed_found": Share(share, found["changed"]),
+        "by_chance": Share(chance, found["changed"]),
+        "unchanged_found": Share(same, artifact.counts["kept"]),
+    }
+    return share >= 0.5 and same >= 0.7, message, figures
 
 
 def page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -104,5 +116,5 @@ def page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
     return (
         text.rstrip().endswith("</html>") and not outside,
         f"{len(text) / 1e6:.1f} MB, {outside} links to the network",
-        {"megabytes": len(text) / 1e6},
+        {"megabytes": Things(len(text) / 1e6)},
     )

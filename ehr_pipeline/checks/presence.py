@@ -6,6 +6,7 @@ from ehr_pipeline import keys
 from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.fields import file_hash
+from ehr_pipeline.guard import People
 from ehr_pipeline.records import catalog, removals
 from ehr_pipeline.settings import Study
 
@@ -71,8 +72,11 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found
         )  # there is a newer snapshot, or another list, that nobody is missing from
     smallest = study.reports.suppress_below
     told = f"{left:,} patients have" if left >= smallest else f"some patients (fewer than {smallest}) have"
-    figures = {"removed_since": float(left)} if left >= smallest else {}
-    return False, f"{told} left since {asset} was made ({made_at}). Materialise it again.", figures
+    return (
+        False,
+        f"{told} left since {asset} was made ({made_at}). Materialise it again.",
+        {"removed_since": People(left)},
+    )
 
 
 def _removals_are_recorded(store: Store, study: Study) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.guard import People, Things
 from ehr_pipeline.settings import Study
 
 
@@ -16,7 +17,7 @@ def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
     return (
         not wrong,
         f"unaccounted for: {wrong}" if wrong else "in = kept + collapsed + dropped",
-        {"unaccounted": float(sum(map(abs, lost.values())))},
+        {"unaccounted": People(sum(map(abs, lost.values())))},
     )
 
 
@@ -41,7 +42,7 @@ def schema(folder: str, expected: Callable[[Artifact, Study], Any]) -> Test:
         return (
             not problems,
             "; ".join(problems[:5]) or "every shard has the columns it should have",
-            {"shards": float(len(artifact.files(folder)))},
+            {"shards": Things(len(artifact.files(folder)))},
         )
 
     return test
@@ -54,8 +55,8 @@ def rows_as_counted(folder: str, count: Callable[[Artifact], int]) -> Test:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
         told = count(artifact)
         if rows == told:  # exact counts of successive stages would tell of the few between them
-            return True, "the shards hold as many rows as the manifest says", {"rows": float(rows)}
-        return False, f"the shards hold {rows:,} rows, the manifest says {told:,}", {"rows": float(rows)}
+            return True, "the shards hold as many rows as the manifest says", {"rows": People(rows)}
+        return False, f"the shards hold {rows:,} rows, the manifest says {told:,}", {"rows": People(rows)}
 
     return test
 
@@ -68,7 +69,7 @@ def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
         out = (before[upstream_key] if upstream_key else before)["kept"]
         taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
         if taken == out:
-            return True, f"all that {upstream} put out was taken in", {"rows_in": float(taken)}
-        return False, f"{upstream} put out {out:,}, {taken:,} were taken in", {"rows_in": float(taken)}
+            return True, f"all that {upstream} put out was taken in", {"rows_in": People(taken)}
+        return False, f"{upstream} put out {out:,}, {taken:,} were taken in", {"rows_in": People(taken)}
 
     return test

@@ -7,7 +7,7 @@ import dagster as dg
 
 from ehr_pipeline.checks import CHECKS, Outcome
 from ehr_pipeline.defs.metadata import guard_of
-from ehr_pipeline.guard import Guard
+from ehr_pipeline.guard import Figure, Guard
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
@@ -63,8 +63,7 @@ def _gravity(outcome: Outcome) -> int:
     return 0 if outcome.passed else 2 if outcome.blocking else 1
 
 
-def _shown(figures: dict[str, float], guard: Guard) -> dict[str, Any]:
-    """Figures; whole ones are counts, and guarded."""
-    counted = {name: int(value) if value.is_integer() else value for name, value in figures.items()}
-    shown = {name: guard.numbers(value, name) if isinstance(value, int) else value for name, value in counted.items()}
+def _shown(figures: dict[str, Figure], guard: Guard) -> dict[str, Any]:
+    """Figures that may be shown; small counts are left out."""
+    shown = {name: guard.figure(figure) for name, figure in figures.items()}
     return {name: float(value) for name, value in shown.items() if value is not None}

@@ -73,7 +73,7 @@ class Disclosure:
         """A count rounded to a multiple of the threshold, so that no difference from another one tells of a few patients."""
         if self.small(count):
             return f"<{self.below}"
-        return f"about {self._rounded(count):,}" if count and self.below > 1 else f"{count:,}"
+        return f"about {self.rounded(count):,}" if count and self.below > 1 else f"{count:,}"
 
     def around(self, count: int) -> tuple[int, int]:
         """The fewest and the most patients that `about` tells by the same text."""
@@ -81,10 +81,11 @@ class Disclosure:
             return count, count
         if self.small(count):
             return 1, self.below - 1
-        fewest = self._rounded(count) - self.below // 2
+        fewest = self.rounded(count) - self.below // 2
         return max(fewest, self.below), fewest + self.below - 1
 
-    def _rounded(self, count: int) -> int:
+    def rounded(self, count: int) -> int:
+        """A count to the nearest multiple of the threshold, as `about` shows it."""
         return (count + self.below // 2) // self.below * self.below
 
     def coarse(self, count: int, of: int) -> str:

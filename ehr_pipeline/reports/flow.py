@@ -31,6 +31,7 @@ STAGES: tuple[tuple[str, str, str, Kind], ...] = (
     ("patient_embeddings", "", "patients embedded", "patients"),
     ("clusters", "", "patients in clusters", "patients"),
 )
+FEW, HIDDEN = "few_visits", "–"
 MOST_NAMED = 5
 """How many of the largest losses are named in a sentence."""
 Lost = tuple[tuple[str, str], ...]
@@ -50,6 +51,8 @@ class Counted:
     """How a number of events is shown."""
     rounded: bool
     """Whether numbers of patients are rounded."""
+    rounded_events: bool
+    """Whether numbers of events are rounded."""
 
     @staticmethod
     def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
@@ -62,12 +65,23 @@ class Counted:
         person, rounded = _shown(steps, [*lost, *_lost(counts["data_split"])], disclosure)
         events = [raw, counts["mapped_events"], counts["vocabulary"]["events"], dataset]
         # Reasons with few rows are joined with others, so that only what a whole step lost can be small.
-        event, _ = _shown([raw["rows_in"], *(stage["kept"] for stage in events)], [], disclosure)
-        return Counted(counts, disclosure, person, event, rounded)
+        event, rounded_events = _shown([raw["rows_in"], *(stage["kept"] for stage in events)], [], disclosure)
+        return Counted(counts, disclosure, person, event, rounded, rounded_events)
 
     def shown(self, kind: Kind) -> Shown:
         """How numbers of a kind are shown."""
         return {"patients": self.person, "events": self.event, "other": self.disclosure.show}[kind]
+
+    def share(self, number: int, of: int, kind: Kind) -> str:
+        """A share that says no more than the two numbers beside it: where they are rounded, it is theirs."""
+        if (self.rounded, self.rounded_events)[kind == "events"] and not self.disclosure.small(number):
+            number, of = self.disclosure.rounded(number), self.disclosure.rounded(of)
+        return self.disclosure.share(number, of)
+
+    @property
+    def few_have_few_visits(self) -> bool:
+        """Whether so few patients have too few visits that their visits and events would say how few."""
+        return self.disclosure.small(self.counts["patient_dataset"]["patients"]["dropped"]["few_visits"])
 
     def lost(self, dropped: Mapping[str, int], kind: Kind) -> Lost:
         """What was dropped, by reason in words; reasons with few rows are joined."""
@@ -96,15 +110,20 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
     """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
     for asset, key, words, kind in STAGES:
         counts = counted.counts[asset][key] if key else counted.counts[asset]
-        show = counted.shown(kind)
+        show, dropped = counted.shown(kind), counts.get("dropped", {})
+        hidden = key == "visits" and counted.few_have_few_visits
         yield {
             "asset": asset,
             "words": words,
-            "rows_in": show(counts["rows_in"]),
+            "rows_in": HIDDEN if hidden else show(counts["rows_in"]),
             "kept": show(counts["kept"]),
             "collapsed": show(counts["collapsed"]) if counts.get("collapsed") else "",
-            "dropped": dict(counted.lost(counts.get("dropped", {}), kind)),
+            "dropped": dict(counted.lost(_without(dropped, FEW) if hidden else dropped, kind)),
         }
+
+
+def _without(dropped: Mapping[str, int], reason: str) -> dict[str, int]:
+    return {name: number for name, number in dropped.items() if name != reason}
 
 
 def patients(counted: Counted) -> list[Step]:
@@ -162,10 +181,12 @@ def summary_of_patients(counted: Counted) -> str:
 def summary(counted: Counted) -> str:
     """How much of the event rows reaches the data set, and the largest losses on the way, whatever step they belong to."""
     read, kept = counted.counts["raw_records"]["rows_in"], counted.counts["patient_dataset"]["kept"]
-    event, disclosure = counted.event, counted.disclosure
-    share = disclosure.share(kept, read)
+    event = counted.event
+    share = counted.share(kept, read, "events")
     told = f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
-    largest = [f"{event(number)} ({disclosure.share(number, read)}) {reason}" for reason, number in _largest(counted)]
+    largest = [
+        f"{event(number)} ({counted.share(number, read, 'events')}) {reason}" for reason, number in _largest(counted)
+    ]
     if not largest:
         return told
     return f"{told} The largest loss{'es' if len(largest) > 1 else ''}: {'; '.join(largest)}."
@@ -224,13 +245,13 @@ def summary_of_codes(counted: Counted) -> str:
         return ""
     told = (
         f"{counted.event(total)} of {counted.event(mapped['rows_in'])} usable rows of events"
-        f" ({disclosure.share(total, mapped['rows_in'])}) have a code without a UMLS concept, and were left out"
+        f" ({counted.share(total, mapped['rows_in'], 'events')}) have a code without a UMLS concept, and were left out"
     )
     most = max(lost, key=lambda reason: lost[reason])
     if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
         return f"{told}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
-    return f"{told}; above all {kind} ({disclosure.share(lost[most], mapped['rows_in'])} of the rows)."
+    return f"{told}; above all {kind} ({counted.share(lost[most], mapped['rows_in'], 'events')} of the rows)."
 
 
 def totals(records: list[Artifact], catalog: Mapping[str, Any]) -> dict[str, Any]:
@@ -261,22 +282,23 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
     counts, person, show = counted.counts, counted.person, counted.disclosure.show
     dataset, split = counts["patient_dataset"], counts["data_split"]
     visits, patients = dataset["visits"], dataset["patients"]
-    few, large, share = patients["dropped"]["few_visits"], visits["dropped"]["large"], counted.disclosure.share
+    few, large, share = patients["dropped"][FEW], visits["dropped"]["large"], counted.share
+    of_visits = counted.disclosure.share(large, visits["rows_in"])
     return [
         ("rows of the raw table", "more than 3 billion", counted.event(counts["raw_records"]["rows_in"])),
         ("codes in the records", "270,000", show(counts["mapped_events"]["codes"])),
         ("concepts kept", "36,058", show(counts["vocabulary"]["kept"])),
-        ("visits removed for their size", "0.00005 %", f"{show(large)} ({share(large, visits['rows_in'])})"),
+        ("visits removed for their size", "0.00005 %", f"{show(large)} ({of_visits})"),
         (
             "patients removed for few visits",
             "about 6,000 (0.2 %)",
-            f"{person(few)} ({share(few, patients['rows_in'])})",
+            f"{person(few)} ({share(few, patients['rows_in'], 'patients')})",
         ),
         ("patients in the data set", "2,685,031", person(patients["kept"])),
         (
             "validation patients",
             "about 50,000 (2 %)",
-            f"{person(split['validation'])} ({share(split['validation'], split['kept'])})",
+            f"{person(split['validation'])} ({share(split['validation'], split['kept'], 'patients')})",
         ),
         ("parameters of the encoder", "12.6 million", f"{metrics['parameters'] / 1e6:.2f} million"),
         ("epochs", "18", str(len(metrics["epochs"]))),

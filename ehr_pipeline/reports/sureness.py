@@ -109,7 +109,10 @@ SHORT = {
         "is not the same in other samples of the patients",
         "are not the same in other samples of the patients",
     ),
-    "too few": ("is too small to tell", "are too small to tell"),
+    "too few": (
+        "is left open, since small counts may not be shown",
+        "are left open, since small counts may not be shown",
+    ),
 }
 """Why a cluster cannot be relied on, by its evidence: of one cluster, and of several."""
 

@@ -8,11 +8,11 @@ import pytest
 
 from ehr_pipeline.checks import Outcome
 from ehr_pipeline.defs import checks
-from ehr_pipeline.guard import Guard
+from ehr_pipeline.guard import Figure, Guard, People, Score, Share, Things
 from ehr_pipeline.pipeline import Pipeline
 
 
-def outcome(name: str, passed: bool, blocking: bool = True, **figures: float) -> Outcome:
+def outcome(name: str, passed: bool, blocking: bool = True, **figures: Figure) -> Outcome:
     return Outcome(name, passed, "told", blocking, figures)
 
 
@@ -45,9 +45,17 @@ def test_of_a_run_of_one_extract_it_is_that_one() -> None:
     assert not checks._outcomes("raw_records", pipeline, "a")[0].passed
 
 
-def test_figures_that_are_counts_are_guarded() -> None:
-    shown = checks._shown({"patients": 3.0, "events": 1234.0, "share": 0.12345, "none": 0.0}, Guard(10, 10))
-    assert shown == {"events": 1230.0, "share": 0.12345, "none": 0.0}
+def test_figures_are_shown_by_what_they_count() -> None:
+    figures = {
+        "patients": People(3),
+        "events": People(1234),
+        "none": People(0),
+        "stable": Things(15),
+        "recognised": Share(281 / 308, 308),
+        "loss": Score(4.56789),
+    }
+    shown = checks._shown(figures, Guard(10, 10))
+    assert shown == {"events": 1230.0, "none": 0.0, "stable": 15.0, "recognised": 0.9, "loss": 4.568}
 
 
 @pytest.mark.parametrize(("blocking", "severity"), [(True, "ERROR"), (False, "WARN")])

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import checks
+from ehr_pipeline.guard import Score
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import drift
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
@@ -49,7 +50,7 @@ def test_one_extract_drifts_from_nothing(extract: Path, tmp_path: Path) -> None:
 def test_another_extract_of_the_same_kind_does_not_drift(extract: Path, two: Path) -> None:
     found = outcomes(extract, two)
     assert all(outcome.passed for outcome in found.values()), found
-    assert all(outcome.figures[name.removeprefix("drift_")] >= 0 for name, outcome in found.items())
+    assert all(outcome.figures[name.removeprefix("drift_")] is not None for name, outcome in found.items())
 
 
 @pytest.mark.parametrize("kind", list(drift.LIMITS))
@@ -76,5 +77,7 @@ def test_each_kind_of_drift_is_told_by_its_check(extract: Path, two: Path, kind:
     found = outcomes(extract, two)
     assert not found[f"drift_{kind}"].passed
     assert not found[f"drift_{kind}"].blocking
-    assert found[f"drift_{kind}"].figures[kind] >= drift.LIMITS[kind]
+    figure = found[f"drift_{kind}"].figures[kind]
+    assert isinstance(figure, Score)
+    assert figure.value >= drift.LIMITS[kind]
     assert f"{LATER} beside {EXTRACT}" in found[f"drift_{kind}"].message

@@ -112,7 +112,8 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
     )
     assert (found.usable, found.total, found.share, found.colour) == (9, 20, "89.2 %", "weak")
     assert found.others == (
-        "1 says no more of a patient than disease, age, sex and amount of record do; 10 are too small to tell"
+        "1 says no more of a patient than disease, age, sex and amount of record do;"
+        " 10 are left open, since small counts may not be shown"
     )
     good = sureness.standing([card("clear", "stable")] * 3, [100] * 3, RULE)
     assert (good.usable, good.share, good.others, good.colour) == (3, "100.0 %", "", "clear")
