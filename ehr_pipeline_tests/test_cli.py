@@ -129,8 +129,8 @@ def test_a_local_code_system_needs_its_dictionary(
     )
     assert code == 2
     assert (
-        "records.events[0].code_system: the codes are of 'medcode', but [events.dictionaries] has no table of that name (it has: none)"
-        in told
+        "records.events[0].code_system: the codes are of 'medcode', but [events.dictionaries] has no table of that name"
+        " (it has: none)" in told
     )
 
 

@@ -158,8 +158,8 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         parts[0] += f"; say what they mean {named}in `sex_values` of the patient files"
     if "dates of observation" in found:
         parts[-1] += "; set `date_formats`, or add what stands there to `records.no_value`"
-    figures = {
-        f"not_understood_{name.replace(' ', '_')}": round(number / max(of, 1), 3)
+    figures: dict[str, Figure] = {
+        f"not_understood_{name.replace(' ', '_')}": Share(number / max(of, 1), of)
         for name, (number, of) in found.items()
         if number >= below
     }
