@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import hash_of
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
@@ -67,13 +68,14 @@ def write(data: Tokens, vocabulary_size: int, folder: Path, held_out: int = HELD
         schemas.write(folder / "split" / name, split)
     vocabulary = folder / "vocabulary"
     vocabulary.mkdir(parents=True)
+    concepts = [f"C{token}" for token in range(FIRST_CONCEPT, vocabulary_size)]
     with (vocabulary / "vocabulary.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("token_id", "concept", "name", "semantic_types"))
         writer.writerows(
-            (token, f"C{token}", f"concept {token}", "T047") for token in range(FIRST_CONCEPT, vocabulary_size)
+            (token, concept, f"concept {token}", "T047") for token, concept in enumerate(concepts, start=FIRST_CONCEPT)
         )
-    (vocabulary / "hash.txt").write_text("benchmark\n")
+    (vocabulary / "hash.txt").write_text(hash_of(concepts) + "\n")
     return {"dataset": str(folder / "patients"), "split": str(folder / "split"), "vocabulary": str(vocabulary)}
 
 

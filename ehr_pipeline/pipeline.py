@@ -9,7 +9,6 @@ check is not read by anything (`GateFailed`).
 """
 
 import importlib
-import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -164,12 +163,13 @@ class Pipeline(Maker):
     def concept_embeddings(self) -> Artifact:
         """Concept vectors and their neighbours."""
         from ehr_pipeline.concepts import build
+        from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events import build as events
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
-        config = json.loads(checkpoint.file("checkpoint/config.json").read_text(encoding="utf-8"))
+        config = configuration.read(checkpoint.file("checkpoint"))
         # What the encoder knows of the vocabulary, with the counts of today.
         listed, mapped = self.require("vocabulary"), self.require("mapped_events")
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])

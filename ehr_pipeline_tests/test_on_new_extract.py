@@ -15,8 +15,8 @@ from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import STAGES, Artifact, unbalanced
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.clusters import assign, overlap
-from ehr_pipeline.concepts.build import WEIGHT
 from ehr_pipeline.embeddings import embed
+from ehr_pipeline.encoder.start import TOKENS
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -153,7 +153,7 @@ def test_warm_start_goes_on_from_the_last_weights(steady: Pipeline, made: Made) 
         json.loads(found.file("metrics.json").read_text())["epochs"][0]["validation_loss"] for found in (before, now)
     ]
     assert first[1] < first[0], "it begins where the other ended"
-    shapes = [load_file(found.file("checkpoint/model.safetensors"))[WEIGHT].shape for found in (before, now)]
+    shapes = [load_file(found.file("checkpoint/model.safetensors"))[TOKENS].shape for found in (before, now)]
     assert shapes[1][0] == shapes[0][0] + added
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.encoder import configuration
 from ehr_pipeline.guard import People, Score, Things, told
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -42,7 +43,7 @@ def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
 def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     """The checkpoint was trained with the vocabulary, or with one that grew into it."""
     vocabulary = Vocabulary.read(store.intact("vocabulary").path)
-    config = json.loads(artifact.file("checkpoint/config.json").read_text(encoding="utf-8"))
+    config = configuration.read(artifact.file("checkpoint"))
     found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
     message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"
     added = vocabulary.size - own.size

@@ -11,30 +11,32 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file
 
 from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.concepts import ontology, picture, projector
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
-WEIGHT = "roberta_prelayernorm.embeddings.word_embeddings.weight"
 SCOPES = ("concepts of interest", "whole vocabulary")
 
 
-def input_vectors(checkpoint: Path) -> NDArray[np.float32]:
-    """The input embedding of every token id (V, D) of a checkpoint."""
-    vectors: NDArray[np.float32] = load_file(checkpoint / "model.safetensors")[WEIGHT]
+def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
+    """The input embedding of every token id (V, D) of a checkpoint, which is read as for any other use (`checkpoint.load`)."""
+    stock = checkpoint.load(folder, vocabulary, torch.device("cpu")).stock
+    embeddings: Any = stock.get_input_embeddings()
+    vectors: NDArray[np.float32] = embeddings.weight.detach().numpy()
     return vectors
 
 
 def build(
-    checkpoint: Path,
+    encoder: Path,
     vocabulary: Vocabulary,
     interest: Rows,
     concept_of_code: dict[str, str],
@@ -44,10 +46,10 @@ def build(
 ) -> Counts:
     """Write vectors, neighbours, projector files and the picture.
 
-    `interest` is the list of the concepts of interest; `concept_of_code` tells which concept the nodes of an ontology stand for.
-    Raises InputError when too few concepts of interest are known.
+    `encoder` is the folder of the checkpoint, `interest` the list of the concepts of interest; `concept_of_code` tells which
+    concept the nodes of an ontology stand for. Raises InputError when too few concepts of interest are known.
     """
-    vectors = input_vectors(checkpoint)
+    vectors = input_vectors(encoder, vocabulary)
     np.save(out / "vectors.npy", vectors)
     listed = concepts_of(interest)
     known = np.array(

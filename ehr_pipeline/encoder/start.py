@@ -20,7 +20,8 @@ from transformers import RobertaPreLayerNormForMaskedLM
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
-_GROWING = ("roberta_prelayernorm.embeddings.word_embeddings.weight", "lm_head.bias")
+TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
+_GROWING = (TOKENS, "lm_head.bias")
 """Parameters with one row for each token id; the weights of the head are tied to the first."""
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 from pathlib import Path
 
 from ehr_pipeline.artifacts import hash_of
+from ehr_pipeline.errors import UserError
 from ehr_pipeline.guard import Naming
 
 # Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
@@ -37,20 +38,20 @@ class Vocabulary:
 
     @classmethod
     def read(cls, folder: Path) -> "Vocabulary":
-        """Read the folder of a `vocabulary` artifact."""
-        with (folder / "vocabulary.csv").open(encoding="utf-8", newline="") as stream:
-            concepts = tuple(
-                Concept(
-                    int(row["token_id"]),
-                    row["concept"],
-                    row["name"],
-                    tuple(row["semantic_types"].split()),
-                    int(row.get("appearances", 0)),
-                    int(row.get("patients", 0)),
-                )
-                for row in csv.DictReader(stream)
-            )
-        return cls(concepts, (folder / "hash.txt").read_text(encoding="ascii").strip())
+        """Read the folder of a `vocabulary` artifact, or of a checkpoint.
+
+        Raises UserError when its concepts are not those of its hash: token ids would mean other concepts.
+        """
+        try:
+            with (folder / "vocabulary.csv").open(encoding="utf-8", newline="") as stream:
+                concepts = tuple(map(_concept, csv.DictReader(stream)))
+            made = cls(concepts, (folder / "hash.txt").read_text(encoding="ascii").strip())
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
+            raise _damaged(folder, "it cannot be read") from error
+        in_order = all(concept.token_id == FIRST_CONCEPT + number for number, concept in enumerate(concepts))
+        if not in_order or made.hash != hash_of([concept.concept for concept in concepts]):
+            raise _damaged(folder, "vocabulary.csv does not hold the concepts of which hash.txt is the hash")
+        return made
 
     def write(self, folder: Path) -> None:
         """Write what `read` reads, without the counts: what goes with a model to strangers."""
@@ -93,3 +94,21 @@ class Vocabulary:
     def name(self, token_id: int) -> str:
         """What a token is called."""
         return SPECIAL_TOKENS[token_id] if token_id < FIRST_CONCEPT else self.concepts[token_id - FIRST_CONCEPT].name
+
+
+def _concept(row: dict[str, str]) -> Concept:
+    return Concept(
+        int(row["token_id"]),
+        row["concept"],
+        row["name"],
+        tuple(row["semantic_types"].split()),
+        int(row.get("appearances", 0)),
+        int(row.get("patients", 0)),
+    )
+
+
+def _damaged(folder: Path, problem: str) -> UserError:
+    return UserError(
+        f"The vocabulary in {folder} is damaged: {problem}. Copy the whole folder again from where it was made, or materialise"
+        " vocabulary again."
+    )

@@ -11,6 +11,7 @@ from ehr_pipeline.concepts import build
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.events import listed
 from ehr_pipeline.guard import Naming
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -83,5 +84,6 @@ def test_too_few_known_concepts_are_told(tiny: Pipeline, tmp_path: Path) -> None
     path.write_text("code,cui,name,source\n,C0033860,Psoriasis,x\n,C0000000,nothing,x\n")
     vocabulary = Vocabulary.read(tiny.store.current("vocabulary").path)
     folder = tiny.store.current("encoder_checkpoint").file("checkpoint")
+    rows = listed.resolve({"concepts.concepts_of_interest": path}, tiny.study.events)["concepts.concepts_of_interest"]
     with pytest.raises(InputError, match="1 of the 2 concepts of interest are in the vocabulary"):
-        build.build(folder, vocabulary, {}, ConceptsSettings(concepts_of_interest=str(path)), 0, tmp_path)
+        build.build(folder, vocabulary, rows, {}, ConceptsSettings(concepts_of_interest=str(path)), 0, tmp_path)

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from ehr_pipeline import schemas
+from ehr_pipeline.artifacts import hash_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 Visits = list[tuple[str, list[int]]]  # (date, tokens)
@@ -33,15 +34,17 @@ def write_split(path: Path, sides: list[str]) -> None:
     schemas.write(path, pa.table([pa.array(ids), pa.array(sides)], schema=schemas.SPLIT))
 
 
-def write_vocabulary(folder: Path, size: int) -> Path:
+def write_vocabulary(folder: Path, size: int, prefix: str = "C") -> Path:
     """A vocabulary of `size` concepts C5, C6, …"""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        f"{token},C{token},concept {token},T047,false,1,1,1" for token in range(FIRST_CONCEPT, FIRST_CONCEPT + size)
+        f"{token},{prefix}{token},concept {token},T047,false,1,1,1"
+        for token in range(FIRST_CONCEPT, FIRST_CONCEPT + size)
     ]
     head = "token_id,concept,name,semantic_types,untyped,events,appearances,patients"
     (folder / "vocabulary.csv").write_text("\n".join([head, *lines]) + "\n")
-    (folder / "hash.txt").write_text("abc\n")
+    concepts = [f"{prefix}{token}" for token in range(FIRST_CONCEPT, FIRST_CONCEPT + size)]
+    (folder / "hash.txt").write_text(hash_of(concepts) + "\n")
     return folder
 
 

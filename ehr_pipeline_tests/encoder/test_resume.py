@@ -19,7 +19,7 @@ from ehr_pipeline.encoder.resume import Checkpoints, Position
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
-from ehr_pipeline_tests.encoder.data import learnable
+from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary
 from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 
 # With dropout, so that a random state that is not restored would show.
@@ -174,7 +174,7 @@ def test_every_process_goes_back_to_the_checkpoint_that_the_first_sees(
     [
         ({"seed": 5}, "seed is 0 there and 5 here"),
         ({"settings": {"learning_rate": 0.5}}, "learning_rate is 0.01 there and 0.5 here"),
-        ({"vocabulary": "def"}, "vocabulary is 'abc' there and 'def' here"),
+        ({"vocabulary": "D"}, "vocabulary is '[0-9a-f]{16}' there and '[0-9a-f]{16}' here"),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused_and_both_are_named(
@@ -186,12 +186,7 @@ def test_a_checkpoint_of_another_training_is_refused_and_both_are_named(
     if "settings" in changes:
         changes = {"settings": described["settings"] | changes["settings"]}
     if "vocabulary" in changes:
-        import shutil
-
-        folder = tmp_path / "vocabulary"
-        shutil.copytree(data["vocabulary"], folder)
-        (folder / "hash.txt").write_text("def\n")
-        changes = {"vocabulary": str(folder)}
+        changes = {"vocabulary": str(write_vocabulary(tmp_path / "vocabulary", 40, changes["vocabulary"]))}
     with pytest.raises(UserError, match=f"belongs to another training: .*{message}"):
         train.run(described | changes)
 

@@ -94,11 +94,10 @@ def test_a_warm_start_begins_where_the_other_ended_and_is_repeatable(
 
 
 def test_a_vocabulary_that_did_not_grow_from_the_checkpoint_s_is_refused(trained: Path, tmp_path: Path) -> None:
-    folder = grown(tmp_path / "vocabulary", 43)
-    lines = (folder / "vocabulary.csv").read_text().splitlines()
-    lines[1], lines[2] = lines[1].replace("C5", "C6"), lines[2].replace("C6", "C5")
-    (folder / "vocabulary.csv").write_text("\n".join(lines) + "\n")
-    vocabulary = Vocabulary.read(folder)
+    before = Vocabulary.read(grown(tmp_path / "vocabulary", 43)).concepts
+    one, other = (replace(before[number], token_id=5 + 1 - number) for number in (0, 1))
+    concepts = (other, one, *before[2:])
+    vocabulary = Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
     model = new_model(config_for(SETTINGS, vocabulary.size, vocabulary.hash), 0)
     with pytest.raises(UserError, match="its token ids would mean other concepts"):
         start.continue_from(trained / "checkpoint", model, vocabulary)

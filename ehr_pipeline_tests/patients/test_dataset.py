@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, unbalanced
+from ehr_pipeline.artifacts import Artifact, hash_of, unbalanced
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.patients.settings import PatientsSettings
@@ -37,7 +37,7 @@ def vocabulary(tmp_path: Path) -> Path:
     (folder / "vocabulary.csv").write_text(
         "token_id,concept,name,semantic_types,untyped,events,appearances,patients\n" + "\n".join(lines) + "\n"
     )
-    (folder / "hash.txt").write_text("x")
+    (folder / "hash.txt").write_text(hash_of(list(CONCEPTS)))
     return folder
 
 

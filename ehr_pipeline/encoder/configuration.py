@@ -1,0 +1,69 @@
+"""The configuration of a checkpoint, as the stages read it that load no model. Standard library only."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.errors import UserError, printable
+
+FILE = "config.json"
+MODEL_TYPE = "roberta-prelayernorm"
+FORBIDDEN = {
+    "auto_map": "names program code of its own, which is never run",
+    "custom_pipelines": "names program code of its own, which is never run",
+    "quantization_config": "describes weights that were made smaller, which are not read",
+}
+"""Names in a configuration that change what is loaded, and why they are refused."""
+NUMBERS = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "context",
+)
+
+
+def unusable(folder: Path, problem: str) -> UserError:
+    """What is wrong with a checkpoint, and what to do."""
+    return UserError(
+        f"The checkpoint in {folder} cannot be used: {printable(problem)}. Copy the whole folder again from where it was made, or"
+        " materialise encoder_checkpoint again."
+    )
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The configuration of the checkpoint in a folder. Raises UserError when it is none of an encoder of this package."""
+    try:
+        values = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise unusable(folder, f"it has no {FILE}") from None
+    except (OSError, ValueError) as error:
+        raise unusable(folder, f"its {FILE} is damaged ({str(error).splitlines()[0]})") from None
+    if problem := _problem(values):
+        raise unusable(folder, f"its {FILE} {problem}")
+    found: dict[str, Any] = values
+    return found
+
+
+def _problem(values: Any) -> str:
+    """What is wrong with a configuration, in words; empty when nothing is."""
+    if not isinstance(values, dict):
+        return "holds no names with values"
+    if values.get("model_type") != MODEL_TYPE:
+        return f"is of a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r}"
+    for name, why in FORBIDDEN.items():
+        if values.get(name):
+            return f"{why} ({name})"
+    for name in NUMBERS:
+        if not isinstance(values.get(name), int) or isinstance(values[name], bool) or values[name] < 1:
+            return f"says {values.get(name)!r} for {name}, which is a whole number from 1"
+    if values["hidden_size"] % values["num_attention_heads"]:
+        return f"says {values['hidden_size']} for hidden_size, no multiple of its {values['num_attention_heads']} heads"
+    if values.get("age_unit") not in ("year", "quarter"):
+        return f"says {values.get('age_unit')!r} for age_unit, which is 'year' or 'quarter'"
+    if not isinstance(values.get("vocabulary_hash"), str):
+        return "does not say with which vocabulary it was trained (vocabulary_hash)"
+    return ""
