@@ -61,8 +61,10 @@ THINGS = frozenset(
         "converged",
         "dimensions",
         "epochs",
+        "numbers_kept",
         "megabytes",
         "parameters",
+        "parts",
         "selected_concepts",
         "shards",
         "substitutes",
@@ -132,7 +134,11 @@ class Guard:
 
     def count(self, value: int) -> int | None:
         """A count of people that may be shown, or None."""
-        return None if 0 < abs(value) < self.below else self.to * round(value / self.to)
+        if 0 < abs(value) < self.below:
+            return None
+        return self.to * math.floor(
+            value / self.to + 0.5
+        )  # half up, as on the page: two rules together would tell some counts
 
     def figure(self, figure: Figure) -> float | None:
         """A figure as it may be shown, or None."""

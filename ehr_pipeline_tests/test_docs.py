@@ -74,6 +74,7 @@ def test_commands_are_known(page: Path) -> None:
                 "pull",
                 "job-scripts",
                 "key",
+                "verify",
             )
         else:
             parser().parse_args(words)

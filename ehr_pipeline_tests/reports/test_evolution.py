@@ -11,6 +11,7 @@ from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports import evolution
 from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline_tests.conftest import unpublished
 
 RULE = Disclosure(10)
 NUMBERS = np.array([1, 2, 4])
@@ -37,7 +38,7 @@ def described(tmp_path: Path, flows: list[list[int]], others: int = 50, not_draw
     ids = sorted(set(table.column("patient_id").to_pylist()))
     cluster = [int(NUMBERS[number % 3]) for number in range(len(ids))]
     clustered = pa.table({"patient_id": ids, "cluster": cluster, "x": np.arange(len(ids)), "y": np.ones(len(ids))})
-    artifact = Artifact(tmp_path, {"counts": counts})
+    artifact = Artifact(tmp_path, unpublished(tmp_path).manifest | {"counts": counts})
     found = evolution.describe(artifact, clustered, NUMBERS, RULE, tmp_path / "drawn", most_marks=60_000)
     assert found is not None
     return found
