@@ -173,7 +173,7 @@ class Store:
         except FileNotFoundError:
             raise MissingArtifact(
                 f"{missing}. Make it first, with all that it needs:"
-                f' ehr-pipeline run --settings FILE --select "*{asset}"'
+                f' ehr-pipeline run --settings FILE --select "+{asset}"'
             ) from None
         except (OSError, ValueError) as error:
             if isinstance(error, Damaged):

@@ -95,9 +95,9 @@ class Pipeline(Maker):
         from ehr_pipeline.vocabulary import build
 
         settings, mapped = self.study.vocabulary, self.require("mapped_events")
-        mrsty = _watched([Path(settings.mrsty)], "in vocabulary.mrsty")
+        mrsty = _watched([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
         own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
-        inputs = _versions(mapped_events=mapped) | dict(zip(["mrsty"], mrsty.hashes(), strict=True))
+        inputs = _versions(mapped_events=mapped) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
@@ -177,17 +177,19 @@ class Pipeline(Maker):
         inputs = _versions(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
         files = _watched([Path(path) for path in settings.ontology], "in concepts.ontology")
         inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
-        ladder, name = Ladder(self.study.events, mapped), "concepts.concepts_of_interest"
+        ladder, path = Ladder(self.study.events, mapped), settings.concepts_of_interest
+        name = "concepts.concepts_of_interest"
+        inputs |= ladder.inputs() if path else {}
 
         def make(out: Path) -> Counts:
-            interest = ladder.resolve({name: settings.concepts_of_interest})[name]
+            interest = ladder.resolve({name: path} if path else {}).get(name, ())
             known = events.concept_of_code(mapped) if settings.ontology else {}
             return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
 
-        return self._make("concept_embeddings", inputs | ladder.inputs(), files.guard(make))
+        return self._make("concept_embeddings", inputs, files.guard(make))
 
     def cohort(self) -> Artifact:
-        """Patients with one of the diseases."""
+        """Patients with one of the diseases. Raises InputError for a study without a cohort."""
         from ehr_pipeline.embeddings import cohort
         from ehr_pipeline.events.listed import Ladder
 
@@ -196,12 +198,20 @@ class Pipeline(Maker):
             self.require("mapped_events"),
             self.require("patient_dataset"),
         )
+        if not diseases:
+            raise InputError(
+                "This study has no cohort: it ends with the encoder and its concept vectors. Add [[embeddings.cohort]] tables, or"
+                ' one with a name alone (name = "Everybody") for a cohort of all patients.'
+            )
         ladder = Ladder(self.study.events, mapped)
-        inputs = _versions(mapped_events=mapped, patient_dataset=dataset) | ladder.inputs()
+        listed = ladder.inputs() if any(disease.concepts for disease in diseases) else {}
+        inputs = _versions(mapped_events=mapped, patient_dataset=dataset) | listed
 
         def make(out: Path) -> Counts:
-            lists = {f"embeddings.cohort[{number}].concepts": each.concepts for number, each in enumerate(diseases)}
-            return cohort.build(mapped, dataset, diseases, tuple(ladder.resolve(lists).values()), out)
+            names = [f"embeddings.cohort[{number}].concepts" for number in range(len(diseases))]
+            lists = {name: each.concepts for name, each in zip(names, diseases, strict=True) if each.concepts}
+            rows = ladder.resolve(lists)
+            return cohort.build(mapped, dataset, diseases, tuple(rows.get(name, ()) for name in names), out)
 
         return self._make("cohort", inputs, make)
 
@@ -322,7 +332,10 @@ class Pipeline(Maker):
         made = {}
         for extract in extracts:
             made["raw_records"] = self.raw_records(extract)
+        wanted = recipes.assets(self.study)
         for asset in checks.ORDER[1 : checks.ORDER.index(until) + 1]:
+            if asset not in wanted:
+                break
             made[asset] = getattr(self, asset)()
         return made
 

@@ -1,7 +1,7 @@
 """Everything that can be known before anything long starts: the settings, and the inputs that they name. All problems at once."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -28,6 +28,11 @@ from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
+WITHOUT = {
+    rrf.MRCONSO: "no SNOMED code is mapped to the UMLS",
+    rrf.MRSTY: "concepts have no semantic types, so that none is dropped or pooled by its type",
+}
+"""What it means that there is no such file."""
 LOOKED_INTO = 100
 """Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
 Arguments = ParamSpec("Arguments")
@@ -40,6 +45,8 @@ class Preflight:
 
     problems: list[str] = field(default_factory=list)
     facts: list[str] = field(default_factory=list)
+    read: set[str] = field(default_factory=set)
+    """The kinds of files, by the section of the settings, that an extract has."""
 
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
@@ -121,6 +128,8 @@ def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, a
         sizes |= {path: path.stat().st_size for path in paths or []}
         if paths == []:
             absent.append(kind)
+        elif paths:
+            found.read.add(kind.where)
         events += kind in kinds.events and paths != []
         if into_rows:
             seen.append((kind, [found.look(first_rows, path, kind) for path in paths or []]))
@@ -147,23 +156,49 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], foun
 
     An extract that is not `alone` may have the one without the other.
     """
-    empty = [kind.where for kind, looks in seen if looks and all(one and one.is_empty for one in looks)]
+    # One file may hold rows of both: kinds are told apart by themselves, not by the section that describes them.
+    empty = [kind for kind, looks in seen if looks and all(one and _tells_nothing(kind, one) for one in looks)]
     needed = {
-        what: [kind.where for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
+        what: [kind for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
         for what, of in (("events", EventKind), ("patients", PatientKind))
     }
-    without = {what: there for what, there in needed.items() if there and set(there) <= set(empty)}
+    without = {what: there for what, there in needed.items() if there and all(kind in empty for kind in there)}
     if alone or not any(there for what, there in needed.items() if what not in without):
         for what, there in without.items():
-            found.problems.append(f"{folder}: the files of {what} ({', '.join(there)}) hold no row. Copy them again.")
-            empty = [where for where in empty if where not in there]
+            found.problems.append(f"{folder}: {_lacks(what, there)}")
+            empty = [kind for kind in empty if kind not in there]
     if empty:
-        found.facts.append(f"extract {folder.name}: no row in the files of {', '.join(empty)}")
+        where = ", ".join(dict.fromkeys(kind.where for kind in empty))
+        found.facts.append(f"extract {folder.name}: no row in the files of {where}")
+
+
+def _tells_nothing(kind: Kind, seen: Seen) -> bool:
+    """Whether a file has no row of a kind; or none with a birth, where certain rows tell it."""
+    return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
+
+
+def _lacks(what: str, kinds: Sequence[Kind]) -> str:
+    """That no row is an event, or tells of a patient, and what to do."""
+    where = ", ".join(kind.where for kind in kinds)
+    births = [kind.births for kind in kinds if isinstance(kind, PatientKind) and kind.births]
+    if births:
+        return f"no row of the files ({where}) tells a birth, without which nobody is a patient: {' '.join(births)}"
+    return f"the files of {what} ({where}) hold no row. Copy them again."
 
 
 def _terminology(study: Study, found: Preflight) -> None:
     for path, columns in ((study.events.mrconso, rrf.MRCONSO), (study.vocabulary.mrsty, rrf.MRSTY)):
-        found.look(_umls, Path(path), columns)
+        if not path:
+            found.facts.append(f"{rrf.SETTINGS[columns]} names no file: {WITHOUT[columns]}")
+        elif Path(path).is_file() and not Path(path).stat().st_size and _of_other_systems(study):
+            found.facts.append(f"{path} ({rrf.SETTINGS[columns]}) is empty: {WITHOUT[columns]}")
+        else:
+            found.look(_umls, Path(path), columns)
+    if study.events.mrconso and not study.vocabulary.mrsty:
+        found.problems.append(
+            "vocabulary.mrsty names no file, but events.mrconso does: the semantic types of UMLS concepts stand in MRSTY.RRF of the"
+            " same release. Name it."
+        )
     if study.events.mrsab:
         found.look(rrf.source_version, Path(study.events.mrsab), study.events.source)
     for table in ("dictionaries", "migrations"):
@@ -183,6 +218,12 @@ def _terminology(study: Study, found: Preflight) -> None:
             found.look(obo.read, Path(path))
         else:
             found.look(rf2.scan, Path(path), rf2.RELATIONSHIP, obo.SETTING)
+
+
+def _of_other_systems(study: Study) -> bool:
+    """Whether the extract may hold no SNOMED code at all."""
+    systems = {kind.files.code_system for kind in study.records.kinds.events}
+    return study.records.source == "meds" or not systems & {"", "snomed"}
 
 
 def _umls(path: Path, columns: tuple[str, ...]) -> None:
@@ -217,23 +258,35 @@ def _lists(study: Study, found: Preflight) -> None:
             found.problems += [f"{path} ({where}), {problem}." for problem in wrong]
 
 
-def _consistency(study: Study, found: Preflight) -> None:
-    """Settings of different sections that have to fit each other."""
+def _systems(study: Study, found: Preflight) -> None:
+    """Whether there is a table for each system of codes in files that an extract has, or codes without one are kept."""
+    keeps = study.events.unmapped == "keep"
     for kind in study.records.kinds.events:
         system = kind.files.code_system
-        if system == omop.CODE_SYSTEM and system not in study.events.dictionaries:
-            if not study.events.omop_vocabulary:
-                _once(
-                    found.problems,
-                    "events.omop_vocabulary is missing: the folder with CONCEPT.csv and, where you have them,"
-                    " CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv, which tell what OMOP's concept ids mean.",
-                )
-        elif system not in ("", "snomed", *study.events.dictionaries):
+        if kind.where not in found.read or system in ("", "snomed", *study.events.dictionaries):
+            continue
+        if system == omop.CODE_SYSTEM:
+            if study.events.omop_vocabulary:
+                continue
+            told = (
+                "events.omop_vocabulary is missing: the folder with CONCEPT.csv and, where you have them,"
+                " CONCEPT_RELATIONSHIP.csv and CONCEPT_ANCESTOR.csv, which tell what OMOP's concept ids mean."
+            )
+            kept = "Each id is a concept of its own, without a name (events.unmapped)."
+        else:
             known = ", ".join(study.events.dictionaries) or "none"
-            found.problems.append(
+            told = (
                 f"{layouts.setting(kind.where, 'code_system')}: the codes are of {system!r}, but [events.dictionaries] has no table"
                 f" of that name (it has: {known})."
             )
+            kept = "Each code is a concept of its own (events.unmapped)."
+        advice = 'Name it, or keep each code as a concept of its own (events.unmapped = "keep").'
+        _once(found.facts if keeps else found.problems, f"{told} {kept if keeps else advice}")
+
+
+def _consistency(study: Study, found: Preflight) -> None:
+    """Settings of different sections that have to fit each other."""
+    _systems(study, found)
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:
         found.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")

@@ -30,6 +30,12 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 
 
+def assets(study: Study) -> tuple[str, ...]:
+    """The assets that a study comes to, in the order of the chain: without a cohort, those before it."""
+    every = tuple(STAGES)
+    return every if study.embeddings.cohort else every[: every.index("cohort")]
+
+
 def own_settings(asset: str, study: Study) -> dict[str, Any]:
     """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
     identity = fields.identity

@@ -97,7 +97,7 @@ def test_the_settings_of_the_guide_are_valid() -> None:
 
 
 def test_the_guide_shows_every_source() -> None:
-    shown = {study.records.source: study for study in studies()}
+    shown = {study.records.source: study for study in reversed(studies())}  # the first of each
     assert set(shown) == set(typing.get_args(typing.get_type_hints(RecordsSettings)["source"]))
     assert shown["cprd_aurum"].events.dictionaries["prodcodeid"].then == "ingredient"
     assert {kind.files.code_system for kind in shown["cprd_aurum"].records.kinds.events} <= set(

@@ -59,13 +59,16 @@ def test_all_problems_are_told_at_once() -> None:
         (changed(patients={"min_visit": 5}), "Did you mean 'min_visits'?"),
         (changed(patients={"xyzzy": 5}), "Valid keys: max_concepts_per_visit"),
         ({**MINIMAL, "cluster": {}}, "Did you mean 'clusters'?"),
-        ({name: part for name, part in MINIMAL.items() if name != "events"}, "events is missing"),
+        ({name: part for name, part in MINIMAL.items() if name != "records"}, "records is missing"),
         (changed(encoder={"preset": "large"}), "'published' or 'demo'"),
         (changed(encoder={"heads": 3}), "must be a multiple of heads (3)"),
         (changed(records={"buckets": 12}), "power of two. Got 12; use 16"),
         (changed(records={"latest_date": "31/12/2020"}), "not a date of the form YYYY-MM-DD"),
         (changed(study={"seed": "0"}), 'study.seed must be a whole number. Got "0"'),
-        (changed(embeddings={"cohort": []}), "at least one [[embeddings.cohort]]"),
+        (
+            changed(embeddings={"cohort": [{"name": "Everybody", "min_visits": 2}]}),
+            "cohort[0] names no list, so that everybody",
+        ),
         (changed(embeddings={"pooling": {"select": "list"}}), "concepts must name a concept list"),
     ],
 )

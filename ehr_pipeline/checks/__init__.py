@@ -90,7 +90,18 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             rows.rows_as_counted("events", lambda a: int(a.counts["kept"])),
         ),
         Check("rows_taken_up", "Every raw event was taken up.", rows.rows_taken_up("extract_catalog", "")),
-        Check("mapping_coverage", "Share of events with a concept, against events.coverage_floor.", data.coverage),
+        Check(
+            "mapping_coverage",
+            "Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.",
+            data.coverage,
+        ),
+        Check(
+            "snomed_recognised",
+            "Codes of other systems do not look like SNOMED's.",
+            data.snomed_recognised,
+            blocking=False,
+            applies=lambda study: study.records.source == "meds",
+        ),
         *(
             Check(
                 f"drift_{kind}",

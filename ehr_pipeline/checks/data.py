@@ -1,10 +1,13 @@
 """Checks of what the data hold: coverage, vocabulary, token ids, split."""
 
 import json
+from collections.abc import Iterator
+from typing import Any
 
 from ehr_pipeline import schemas
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.guard import Figure, People, Score, Share, Things, told
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -47,25 +50,63 @@ def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Share of events with a UMLS concept; codes that are kept as concepts of their own have none."""
-    share, floor = artifact.counts["coverage_of_events"], study.events.coverage_floor
-    worst = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))["by_namespace"]
-    events = artifact.counts["rows_in"]
+    """Share of events that are mapped, or kept as concepts of their own.
+
+    What is kept could hide a wrong terminology. So the share that is mapped is looked at where the UMLS, or a dictionary, should
+    know the codes.
+    """
+    report = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
+    share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)
+    floor, worst = study.events.coverage_floor, report["by_namespace"]
+    events = report["events"]
     lost = ", ".join(
         f"{name} {(row['events'] - row['mapped_events'] - row['kept_events']) / max(events, 1):.0%}"
         for name, row in list(worst.items())[:3]
     )
     message = (
-        f"{share:.1%} of events are mapped (events.coverage_floor = {floor:.1%}); most lost, of all events: {lost}"
+        f"{share:.1%} of events are mapped, {kept:.1%} kept (events.coverage_floor = {floor:.1%});"
+        f" most lost, of all events: {lost}"
     )
-    return (
-        share >= floor,
-        message,
-        {
-            "coverage_of_events": Share(share, events),
-            "coverage_of_codes": Score(artifact.counts["coverage_of_codes"]),
-        },
-    )
+    problems = list(_hidden(report, study)) if kept else []
+    figures: dict[str, Figure] = {
+        "coverage_of_events": Share(share, events),
+        "coverage_of_codes": Score(artifact.counts["coverage_of_codes"]),
+    }
+    return share + kept >= floor and not problems, "; ".join([message, *problems]), figures
+
+
+def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
+    """What is kept although a table that the settings name should have mapped it."""
+    international = report["by_namespace"].get("international")
+    if study.events.mrconso and international and international["events"]:
+        share = international["mapped_events"] / international["events"]
+        if share < study.events.coverage_floor:
+            yield (
+                f"of events with international SNOMED codes, which events.mrconso should know, {share:.1%} are mapped: is it"
+                " the file of another source, or cut off?"
+            )
+    for system in study.events.dictionaries:
+        row = report.get("systems", {}).get(system)
+        if row and row["events"] and not row["translated"]:
+            yield (
+                f"no event of the system {system!r} is in events.dictionaries.{system}: compare its column of codes with the"
+                " records"
+            )
+
+
+def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Codes of other systems do not look like SNOMED's."""
+    systems = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8")).get("systems", {})
+    alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
+    events = sum(row["events"] for row in alike.values())
+    message = "codes of other systems do not look like SNOMED's"
+    if alike:
+        message = (
+            f"{told(events, study.reports.suppress_below)} events have codes of other systems that have the form of SNOMED ids with"
+            " right check digits, and are not mapped as such: `systems` in coverage.json counts them. If they are SNOMED's,"
+            " name what stands before them in records.meds.snomed_prefixes"
+        )
+    return not alike, message, {"events_like_snomed": People(events)}
 
 
 def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:

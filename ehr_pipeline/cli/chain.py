@@ -20,8 +20,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     run = commands.add_parser("run", help="materialise assets, checks included")
     run.add_argument(
         "--select",
-        help="which assets, in Dagster's selection syntax: 'clusters', '*clusters' (with all that comes before),"
-        " 'vocabulary*' (and all that comes after), '+' for one step, 'cohort,clusters' (default: all)",
+        help="which assets, in the syntax of Dagster's UI, where names may stand alone: 'clusters', '+clusters' (with all that"
+        " comes before), 'vocabulary+' (and all that comes after), '1+clusters' (one layer before), 'cohort,clusters'; '*' is the"
+        " same as '+' (default: all)",
     )
     run.set_defaults(command=_run)
     about_a_study(run)

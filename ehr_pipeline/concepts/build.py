@@ -24,6 +24,8 @@ from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
+MOST_FREQUENT = 100
+"""How many concepts are shown with their neighbours where no list names any."""
 SCOPES = ("concepts of interest", "whole vocabulary")
 
 
@@ -51,7 +53,9 @@ def build(
     """
     vectors = input_vectors(encoder, vocabulary)
     np.save(out / "vectors.npy", vectors)
-    listed = concepts_of(interest)
+    frequent = sorted(vocabulary.concepts, key=lambda concept: (-concept.patients, concept.token_id))
+    # Without a list of the study's own, the concepts that most patients have.
+    listed = concepts_of(interest) or frozenset(concept.concept for concept in frequent[:MOST_FREQUENT])
     known = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
     )
@@ -83,7 +87,7 @@ def build(
         "rows_in": len(listed),
         "kept": len(known),
         "dropped": {"not_in_vocabulary": len(listed) - len(known)},
-        "lists": {"concepts_of_interest": facts(interest)},
+        **({"lists": {"concepts_of_interest": facts(interest)}} if interest else {}),
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
         # Names of groups come from the data: they stand in the file alone, with the patients that decide who may see them.

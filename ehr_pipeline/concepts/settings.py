@@ -9,7 +9,9 @@ from ehr_pipeline.fields import option
 class ConceptsSettings:
     """The sanity check on concept vectors."""
 
-    concepts_of_interest: str = option("Concept list (CSV) of diseases whose neighbours are shown.", role="list")
+    concepts_of_interest: str = option(
+        "Concept list (CSV) of diseases whose neighbours are shown. Empty: the most frequent concepts.", "", role="list"
+    )
     ontology: tuple[str, ...] = option(
         "Disease ontology, to see whether concepts whose vectors lie close belong to one group: relationship files of SNOMED RF2"
         " (Snapshot), or files in OBO format (*.obo), such as the Disease Ontology's. Empty: not measured.",

@@ -3,6 +3,7 @@
 import logging
 import operator
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline import recipes
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.definitions import build
@@ -27,6 +29,8 @@ from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.settings import Study
 
 log = logging.getLogger(__name__)
+SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
+"""The bare name of an asset, with what comes before and after it."""
 LOOK_SECONDS = 30.0  # between two looks of the server at the runs that should be alive
 
 
@@ -66,7 +70,7 @@ def run(study: Study, select: str | None) -> Outcome:
     """
     ensure_home()
     logging.getLogger("ehr_pipeline").propagate = False  # its lines come through Dagster, once
-    pipeline, wanted = Pipeline(study), _selected(select)
+    pipeline, wanted = Pipeline(study), _selected(select, study)
     definitions = build(study, {"console": quiet_console})
     outcome = Outcome([], [], [])
     with dg.DagsterInstance.get() as instance:
@@ -88,11 +92,11 @@ def run(study: Study, select: str | None) -> Outcome:
     return outcome
 
 
-def _selected(select: str | None) -> set[str]:
+def _selected(select: str | None, study: Study) -> set[str]:
     if select is None:
-        return set(ORDER)
+        return set(recipes.assets(study))
     try:
-        parts = [dg.AssetSelection.from_string(part.strip()) for part in select.split(",")]
+        parts = [dg.AssetSelection.from_string(_as_in_the_ui(part.strip())) for part in select.split(",")]
         keys = reduce(operator.or_, parts).resolve(list(ASSETS))
     except Exception as error:
         raise UserError(
@@ -101,9 +105,24 @@ def _selected(select: str | None) -> set[str]:
     if not keys:
         raise UserError(
             f"--select {select!r} selects no asset. Assets: {', '.join(ORDER)}."
-            " With all that comes before: '*clusters'; after: 'clusters*'."
+            " With all that comes before: '+clusters'; after: 'clusters+'; with one layer before: '1+clusters'."
         )
     return {key.to_user_string() for key in keys}
+
+
+def _as_in_the_ui(selection: str) -> str:
+    """A selection in the syntax of Dagster's UI: '+key:clusters' is an asset with all before it, '1+key:clusters' with one layer.
+
+    Of the bare name of an asset the library takes '+' for one layer and '*' for all; here, too, '+' means all, and '*' the same.
+    Whatever else the UI reads ('group:data', 'key:vocabulary+ and not group:reports') is left as it is.
+    """
+    match = SELECTION.fullmatch(selection)
+    if not match:
+        return selection
+    before, after = (
+        sign and (sign if sign[:-1].isdecimal() or sign[1:].isdecimal() else "+") for sign in match.group(1, 3)
+    )
+    return f"{before or ''}key:{match['asset']}{after or ''}"
 
 
 def _materialise(

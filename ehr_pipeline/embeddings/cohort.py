@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from ehr_pipeline import rows, schemas
 from ehr_pipeline.artifacts import Artifact, Counts
@@ -34,7 +35,9 @@ def build(
     Returns counts of patients, and of each list how many concepts it stands for, and how much of them the extract holds.
     """
     mapping = read_mapping(events)
-    concepts = [sorted(concepts_of(rows)) for rows in lists]
+    concepts = [
+        sorted(concepts_of(rows)) if disease.concepts else None for disease, rows in zip(diseases, lists, strict=True)
+    ]
     parts, cases, outside = [], 0, 0
     for shard in dataset.files("patients"):
         found = _cases(events.file(f"events/{shard.name}"), concepts, diseases)
@@ -48,7 +51,11 @@ def build(
         )
         parts.append(found.filter(inside).select(schemas.COHORT.names).cast(schemas.COHORT))
     cohort = pa.concat_tables(parts)
-    found_of = {disease.name: _list_facts(rows, mapping) for disease, rows in zip(diseases, lists, strict=True)}
+    found_of = {
+        disease.name: _list_facts(rows, mapping)
+        for disease, rows in zip(diseases, lists, strict=True)
+        if disease.concepts
+    }
     if not cohort.num_rows:
         there = ", ".join(f"{name} {told(each['events'])}" for name, each in found_of.items())
         asked = "a concept of the lists on as many days as min_visits asks"
@@ -95,16 +102,23 @@ def _write_lists(path: Path, diseases: tuple[Disease, ...], lists: tuple[Rows, .
                 writer.writerow((disease.name, row.line, row.code, row.cui, row.name, concept))
 
 
-def _cases(events: Path, concepts: list[list[str]], diseases: tuple[Disease, ...]) -> pa.Table:
+def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
+    """Which concepts are among the wanted ones; all of them where there is no list."""
+    if wanted is None:
+        return np.ones(len(names), bool)
+    found: NDArray[np.bool_] = pc.is_in(names.cast(pa.string()), value_set=pa.array(wanted, pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return found
+
+
+def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disease, ...]) -> pa.Table:
     """Cases among the mapped events of one shard: patient_id, disease, diseases, first_date."""
     patient, day, concept, ids, names = rows.from_table(schemas.read(events), "concept")
     days = np.zeros((len(diseases), len(ids)), np.int64)
     first = np.full(len(ids), np.iinfo(np.int32).max, np.int32)
     for number, (disease, wanted) in enumerate(zip(diseases, concepts, strict=True)):
-        listed = pc.is_in(names.cast(pa.string()), value_set=pa.array(wanted, pa.string())).to_numpy(
-            zero_copy_only=False
-        )
-        here = listed[concept] if len(names) else np.zeros(0, bool)
+        here = _of(names, wanted)[concept] if len(names) else np.zeros(0, bool)
         visits = np.unique(np.stack([patient[here], day[here]]), axis=1)
         counted = np.bincount(visits[0], minlength=len(ids))
         days[number] = np.where(counted >= disease.min_visits, counted, 0)

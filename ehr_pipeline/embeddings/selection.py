@@ -24,7 +24,9 @@ def all_tokens(
 def by_types(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Concepts with one of the chosen semantic types."""
+    """Concepts with one of the chosen semantic types; every concept where none has a type, since no code is of the UMLS."""
+    if not any(concept.semantic_types for concept in vocabulary.concepts):
+        return all_tokens(settings, vocabulary, vectors, listed)
     chosen = np.zeros(vocabulary.size, bool)
     for concept in vocabulary.concepts:
         chosen[concept.token_id] = bool(set(concept.semantic_types) & set(settings.semantic_types))

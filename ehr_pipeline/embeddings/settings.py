@@ -15,7 +15,9 @@ class Disease:
     """One disease of the cohort."""
 
     name: str = option("Name, as it stands in the report.")
-    concepts: str = option("Concept list (CSV) of the disease.", role="list")
+    concepts: str = option(
+        "Concept list (CSV) of the disease. Empty: every patient of the data set is a case.", "", role="list"
+    )
     min_visits: int = option("Days with a concept of the list that make a patient a case.", 1, ge=1)
 
 
@@ -126,15 +128,22 @@ class EmbeddingsSettings:
     preset: Literal["recommended", "published"] = option(
         "'recommended', or 'published' for the vectors of the published method.", "recommended"
     )
-    cohort: tuple[Disease, ...] = option("The diseases whose patients make the cohort.")
+    cohort: tuple[Disease, ...] = option(
+        "The diseases whose patients make the cohort. Without any, the study ends with the encoder and its concept vectors.",
+        (),
+    )
     pooling: PoolingSettings = option("Which tokens are averaged.", PoolingSettings(select="types"))
     vectors: VectorSettings = option("How the vectors are made.", VectorSettings())
     batch_tokens: int = option("Token slots computed at once.", 16384, role="tuning", ge=256)
 
     def problems(self) -> Iterator[str]:
         """What is wrong with these values beyond their types."""
-        if not self.cohort:
-            yield "at least one [[embeddings.cohort]] table is needed."
+        for number, disease in enumerate(self.cohort):
+            if not disease.concepts and disease.min_visits > 1:
+                yield (
+                    f"cohort[{number}] names no list, so that everybody is a case: min_visits has no meaning there. Set"
+                    " patients.min_visits, or name a list."
+                )
         names = [disease.name for disease in self.cohort]
         if len(set(names)) < len(names):
             yield f"the diseases of the cohort need different names. Got {names}."

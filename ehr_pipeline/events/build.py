@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -25,8 +26,9 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.buckets import Spread, map_buckets
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
-from ehr_pipeline.events.mapping import map_codes
+from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.guard import told
 from ehr_pipeline.records.codes import distinct
 from ehr_pipeline.records.hashing import hash_of
 from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
@@ -81,8 +83,7 @@ def build(
     """
     names = [path.name for path in records[0].files("events")]
     shards = [tuple(record.file(f"events/{name}") for record in records) for name in names]
-    atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
-    mapping = map_codes(distinct(records), atoms, settings)
+    mapping = map_by_files(distinct(records), settings)
     lookup, memory = out / ".mapping", Memory.of(previous)
     schemas.write(lookup, mapping.select("code", "concept").to_arrow(compat_level=pl.CompatLevel.oldest()))
     jobs = [
@@ -100,11 +101,7 @@ def build(
     report["source"] = rrf.source_version(Path(settings.mrsab), settings.source) if settings.mrsab else settings.source
     stays = report["mapped_events"] + report["kept_events"]
     if not stays:
-        raise InputError(
-            f"{settings.mrconso}: none of the {report['events']:,} events has a code of source {settings.source!r} in this file."
-            f" Events by kind of code: { {name: row['events'] for name, row in report['by_namespace'].items()} }."
-            " Check events.mrconso, events.source, [events.dictionaries], and which column the codes were read from."
-        )
+        raise InputError(_nothing_maps(report, settings))
     mapping.write_csv(out / "mapping.csv")
     coverage.most_frequent_lost(mapping, settings.report_codes).write_csv(out / "unmapped.csv")
     (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -120,6 +117,36 @@ def build(
         "buckets": len(jobs),
         "buckets_unchanged": sum(done.recalled for done in finished),
     }
+
+
+def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
+    """Why no event has a concept, and which settings decide it."""
+    kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
+    listed = ", ".join(f"{name} {told(events)}" for name, events in kinds.items())
+    if settings.mrconso:
+        told_of = (
+            f"{settings.mrconso} (events.mrconso): none of the {told(report['events'])} events has a code of source"
+        )
+        told_of += f" {settings.source!r} (events.source) in this file."
+    else:
+        told_of = f"None of the {told(report['events'])} events has a concept: events.mrconso names no file."
+    advice, systems = [], report["systems"]
+    if systems:
+        advice.append('keep codes of other systems as concepts of their own (events.unmapped = "keep")')
+    if omop.CODE_SYSTEM in systems and not settings.omop_vocabulary:
+        advice.append(
+            "name the folder of OMOP's vocabulary (events.omop_vocabulary), which tells what its concept ids mean"
+        )
+    if set(systems) & set(settings.dictionaries):
+        advice.append("compare the codes with the tables of [events.dictionaries]")
+    if set(kinds) - {*systems, "not_in_dictionary"}:
+        files = (
+            "check events.mrconso, events.source"
+            if settings.mrconso
+            else "name MRCONSO.RRF of the UMLS (events.mrconso)"
+        )
+        advice.append(f"{files}, and check which column the codes were read from")
+    return f"{told_of} Events by kind of code: {listed}. To mend it: {'; or '.join(advice)}."
 
 
 def _summed(jobs: list[BucketJob], size: int) -> NDArray[np.int64]:

@@ -6,6 +6,10 @@ from typing import Any
 import polars as pl
 
 from ehr_pipeline.events.mapping import LADDER
+from ehr_pipeline.terminology import snomed
+
+FEWEST_ALIKE = 2
+"""Codes of a system that have the form of SNOMED's, below which it is taken for chance."""
 
 
 def report(mapping: pl.DataFrame) -> dict[str, Any]:
@@ -35,9 +39,37 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
     return {
         **total,
         "ladder": list(_ladder(steps, total["events"])),
+        "systems": systems(mapping),
         "by_namespace": {row.pop("namespace"): _shares(row) for row in by_namespace.iter_rows(named=True)},
         "by_step": steps,
     }
+
+
+def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
+    """The systems of codes that are not recorded as SNOMED's: their events, and how many of these were translated to SNOMED.
+
+    With `like_snomed`, how many of its `codes` have the form of a SNOMED concept with a right check digit.
+    """
+    parts = (
+        mapping["code"].str.extract_groups(r"^([^:]+):(.*)$").struct.rename_fields(["system", "own"]).struct.unnest()
+    )
+    table = pl.concat([mapping.select("events", "snomed"), parts], how="horizontal").drop_nulls("system")
+    counted = table.group_by("system").agg(
+        pl.col("events").sum(),
+        translated=pl.col("events").filter(pl.col("snomed") != "").sum(),
+        codes=pl.len(),
+        own="own",
+    )
+    found = {}
+    for row in counted.sort("events", "system", descending=[True, False]).iter_rows(named=True):
+        like = snomed.classify(pl.Series(row.pop("own"), dtype=pl.String))["kind"] == "concept"
+        found[row.pop("system")] = row | {"like_snomed": int(like.sum())}
+    return found
+
+
+def are_snomed(row: dict[str, int]) -> bool:
+    """Whether codes of a system are probably SNOMED's: of other numbers, two in a thousand have that form by chance."""
+    return row["like_snomed"] >= FEWEST_ALIKE and 2 * row["like_snomed"] >= row["codes"]
 
 
 def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str, Any]]:

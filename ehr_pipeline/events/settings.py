@@ -27,7 +27,12 @@ class CodeDictionary:
 class EventsSettings:
     """How codes become concepts."""
 
-    mrconso: str = option("MRCONSO.RRF of the UMLS (.gz is read too).", role="input")
+    mrconso: str = option(
+        "MRCONSO.RRF of the UMLS (.gz is read too). Only SNOMED codes need it; empty where there are none, or where they stay"
+        " concepts of their own (unmapped).",
+        "",
+        role="input",
+    )
     source: str = option("Source vocabulary (SAB) whose atoms are read.", "SNOMEDCT_US")
     mrsab: str = option(
         "MRSAB.RRF of the UMLS: the report then says which version of the source the concepts come from.",
@@ -70,9 +75,9 @@ class EventsSettings:
     )
     ancestor_depth: int = option("How many steps up an ancestor may be; 0 asks no ancestor.", 3, ge=0, le=20)
     unmapped: Literal["drop", "keep"] = option(
-        "What happens to a code without a concept: 'drop' (as published) counts it as lost; 'keep' makes it its own concept"
-        " SCT:<id>, which keeps the UK-extension codes (over half of English GP events), and SYSTEM:<code> for codes of other"
-        " systems that an OMOP or MEDS extract has.",
+        "What happens to a code without a concept: 'drop' (as published) counts it as lost; 'keep' makes it its own concept:"
+        " SCT:<id> for SNOMED, which keeps the UK-extension codes (over half of English GP events), and SYSTEM:<code> for every"
+        " code of another system, such as the ICD codes of a MEDS or OMOP extract, also where a dictionary lacks it.",
         "drop",
     )
     dictionaries: dict[str, CodeDictionary] = option("One table for each code system that is not SNOMED.", {})
@@ -83,7 +88,8 @@ class EventsSettings:
         role="input",
     )
     coverage_floor: float = option(
-        "Smallest share of events that must be mapped; below it, nothing is built on them.",
+        "Smallest share of events that must be mapped, or kept as concepts of their own; below it, nothing is built on them. Where"
+        " codes are kept and mrconso is named, it also holds for the SNOMED codes that the UMLS should know, mapped alone.",
         0.3,
         role="check",
         ge=0,

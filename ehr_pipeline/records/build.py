@@ -165,7 +165,17 @@ def _nothing_usable(folder: Path, settings: RecordsSettings, rows: int, dropped:
     if not rows:
         return f"{folder}: the files of events ({where}) hold no row of an event. Copy the extract again, or take its folder out."
     reasons = ", ".join(f"{told(number)} {in_words(reason)}" for reason, number in dropped.most_common(5))
+    told_of = f"{folder}: none of the event rows can be used. Rejected: {reasons}."
+    if settings.source != "delimited":  # its columns are fixed
+        births = [
+            f"Where no row tells a birth, nobody is a patient: {kind.births}"
+            for kind in settings.kinds.patients
+            if kind.births
+        ]
+        return " ".join(
+            [told_of, f"Check whether the files are of the layout {settings.source!r} (records.source).", *births]
+        )
     return (
-        f"{folder}: none of the event rows can be used. Rejected: {reasons}. Check the columns, date_formats and code_system of the"
-        f" files ({where}), and whether the files of events and of patients have the same patient ids."
+        f"{told_of} Check the columns, date_formats and code_system of the files ({where}), and whether the files of events and of"
+        " patients have the same patient ids."
     )

@@ -115,7 +115,11 @@ def spelled(path: Path, kind: Kind) -> dict[str, str]:
     if not kind.any_case:
         return columns
     own = {name.lower(): name for name in _names(path, kind.layout)}
-    return {role: own.get(name.lower(), name) for role, name in columns.items()}
+    return {
+        role: own.get(name.lower(), name)
+        for role, name in columns.items()
+        if role not in kind.optional or name.lower() in own
+    }
 
 
 def _names(path: Path, layout: DelimitedText) -> list[str]:

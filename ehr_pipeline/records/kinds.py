@@ -26,6 +26,8 @@ class Kind(ABC):
     """Whether upper and lower case in names of columns are the same."""
     no_value: tuple[str, ...] = ()
     """Words that mean 'no value' in every column."""
+    optional: frozenset[str] = frozenset()
+    """Our names of columns that a file may lack, where `any_case`: what adapts the rows does without them."""
 
     @property
     @abstractmethod
@@ -78,6 +80,8 @@ class PatientKind(AdaptedKind):
     """Whether a row without a birth adds to the patient's other rows, instead of being wrong."""
     linked_where: str = ""
     """The setting that describes its joined table, where it is no part of the section of these files."""
+    births: str = ""
+    """Where certain rows of a file tell births: which setting says which, in words for a message."""
     columns: Mapping[str, str] | None = None
     """The columns to read, where they are not those of `files.columns` because rows are adapted."""
 

@@ -54,6 +54,9 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
     rows = _rows(inputs)
     found = []
     for disease in inputs.settings["cohort"]["cohort"]:
+        if not disease["concepts"]:  # every patient is a case
+            found.append(Listed(disease["name"], disease["min_visits"], "–", "–", "–", "–", "–", "–", "", ()))
+            continue
         own = facts[disease["name"]]
         mine = [row for row in rows if row["disease"] == disease["name"]]
         found.append(

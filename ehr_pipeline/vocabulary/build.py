@@ -52,7 +52,7 @@ def build(
     vocabulary that is appended to; `administrative` is the list of administrative concepts. Raises InputError without any concept.
     """
     concepts = summed(buckets, "concept")
-    concepts = _with_names_and_types(concepts, mapping, Path(settings.mrsty))
+    concepts = _with_names_and_types(concepts, mapping, _types(concepts["concept"], settings.mrsty))
     before = _earlier(earlier)
     concepts = _with_absent(concepts, before)
     known = before["concept"].to_list()
@@ -118,18 +118,21 @@ def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
     return pl.concat([concepts, absent.with_columns(zero).select(concepts.columns).cast(concepts.schema)])
 
 
-def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, mrsty: Path) -> pl.DataFrame:
+def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
+    """The semantic types (cui, tui) of the UMLS. The file is not read where no concept is of the UMLS."""
+    if not mrsty or not concepts.str.contains(r"^C\d+$").any():
+        return pl.DataFrame(schema={"cui": pl.String, "tui": pl.String})
+    return rrf.semantic_types(Path(mrsty))
+
+
+def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: pl.DataFrame) -> pl.DataFrame:
     """Add the name of each concept (of its most frequent code) and its semantic types, separated by blanks."""
     named = mapping.filter(pl.col("concept").is_not_null()).sort("events", "code", descending=[True, False])
     names = named.group_by("concept", maintain_order=True).agg(pl.col("name").first())
-    types = (
-        rrf.semantic_types(mrsty)
-        .group_by(pl.col("cui").alias("concept"))
-        .agg(semantic_types=pl.col("tui").sort().str.join(" "))
-    )
+    joined = types.group_by(pl.col("cui").alias("concept")).agg(semantic_types=pl.col("tui").sort().str.join(" "))
     return (
         concepts.join(names, on="concept", how="left", maintain_order="left")
-        .join(types, on="concept", how="left", maintain_order="left")
+        .join(joined, on="concept", how="left", maintain_order="left")
         .with_columns(
             name=pl.col("name")
             .map_elements(snomed.without_tag, return_dtype=pl.String)

@@ -27,7 +27,11 @@ ADMINISTRATIVE_TYPES = (
 class VocabularySettings:
     """Which concepts stay. The drops happen in the order of these settings."""
 
-    mrsty: str = option("MRSTY.RRF of the UMLS (.gz is read too).", role="input")
+    mrsty: str = option(
+        "MRSTY.RRF of the UMLS (.gz is read too): the semantic types of its concepts. Empty where no code is mapped to the UMLS.",
+        "",
+        role="input",
+    )
     drop_semantic_types: tuple[str, ...] = option(
         "Semantic types (TUI) to drop; a concept goes when all of its types are among them.", ADMINISTRATIVE_TYPES
     )

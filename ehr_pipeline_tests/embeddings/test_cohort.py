@@ -6,13 +6,13 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.embeddings import cohort
 from ehr_pipeline.embeddings.settings import Disease
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Resolved, Rows
 from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.terminology.code_lists import ListedConcept
+from ehr_pipeline_tests.conftest import unpublished
 from ehr_pipeline_tests.encoder.data import write_shard
 from ehr_pipeline_tests.vocabulary.test_build import Rows as Events
 from ehr_pipeline_tests.vocabulary.test_build import shard
@@ -37,7 +37,7 @@ def made(
     lines = f"{PSORIASIS},{PSORIASIS},CP,7\n{ECZEMA},{ECZEMA},CE,5\n111,111,,4\n{mapping}"
     (tmp_path / "mapped" / "mapping.csv").write_text("code,snomed,concept,events\n" + lines)
     write_shard(tmp_path / "dataset" / "patients" / "00000.arrow", [("1950-07-01", "year", [("2000-01-01", [5])])] * 3)
-    events, dataset = Artifact(tmp_path / "mapped", {}), Artifact(tmp_path / "dataset", {})
+    events, dataset = unpublished(tmp_path / "mapped"), unpublished(tmp_path / "dataset")
     counts = cohort.build(events, dataset, diseases, lists, tmp_path)
     return pl.DataFrame(schemas.read(tmp_path / "cohort.arrow")), counts
 

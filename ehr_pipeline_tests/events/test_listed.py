@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import polars as pl
 import pytest
 from hypothesis import given
@@ -65,6 +66,7 @@ def test_every_way_of_writing_a_code_stands_for_the_same_concept(ladder: dict[st
     assert listed.facts(rows) == {"codes": 8, "concepts": 3, "rows_without_concept": 1}
 
 
+@hypothesis.settings(deadline=None)
 @given(st.sets(st.sampled_from([*SAME, ASTHMA, UK_CHILD, TEXT_MESSAGE, "X:1"]), min_size=1))
 def test_a_code_gets_the_same_concept_alone_as_among_others(codes: set[str]) -> None:
     """So the ladder may be asked for the codes of a list alone: they get what the extract's codes get."""
@@ -118,7 +120,7 @@ def test_a_cohort_does_not_depend_on_which_code_was_recorded(
     row = replaced | {"refsetId": rf2.ASSOCIATIONS["replaced_by"]}
     terms = rf2_file(tmp_path / "d", rf2.DESCRIPTION, {"id": TERM, "conceptId": CURRENT})
     pipeline = study(recorded, wanted, associations=rf2_file(tmp_path / "a", rf2.ASSOCIATION, row), descriptions=terms)
-    made = pipeline.make(EXTRACT, until="data_split")
+    made = pipeline.make(EXTRACT, until="patient_dataset")
     cohort = pipeline.cohort()
     assert cohort.counts["kept"] == made["patient_dataset"].counts["patients"]["kept"] == 20
     assert cohort.counts["lists"]["Pemphigoid"]["events"] == 100
@@ -130,14 +132,14 @@ def test_another_terminology_makes_the_cohort_again_though_no_event_maps_otherwi
     """The association leads from a code of the list that nobody recorded: the mapped events stay as they are, byte by byte."""
     mrconso(tmp_path / "MRCONSO", **{f"_{CURRENT}": "C0030805"})
     pipeline = study(CURRENT, OLD)
-    before = pipeline.make(EXTRACT, until="data_split")
+    before = pipeline.make(EXTRACT, until="patient_dataset")
     with pytest.raises(InputError, match="The cohort is empty"):
         pipeline.cohort()
     row = {"referencedComponentId": OLD, "targetComponentId": CURRENT, "refsetId": rf2.ASSOCIATIONS["replaced_by"]}
     pipeline = study(CURRENT, OLD, associations=rf2_file(tmp_path / "a", rf2.ASSOCIATION, row))
     with pytest.raises(InputError, match="Make mapped_events again"):
         pipeline.cohort()
-    after = pipeline.make(EXTRACT, until="data_split")
+    after = pipeline.make(EXTRACT, until="patient_dataset")
     assert after["mapped_events"].data_version == before["mapped_events"].data_version
     assert pipeline.cohort().counts["kept"] == 20
     assert pipeline.cohort().skipped
@@ -153,7 +155,7 @@ def test_rows_that_find_nothing_are_told_before_and_after(study: Callable[..., P
     problems = " ".join(preflight.inspect(pipeline.study).problems)
     assert "line 3: codes of the form of Read codes" in problems
     assert "line 4: codes of systems for which [events.dictionaries] has no table" in problems
-    pipeline.make(EXTRACT, until="data_split")
+    pipeline.make(EXTRACT, until="patient_dataset")
     pipeline.cohort()
     (told,) = (one for one in pipeline.check("cohort") if one.name == "lists_understood")
     assert not told.passed

@@ -16,6 +16,15 @@ from ehr_pipeline.records.sources import omop
 
 WHERE = "records.meds"
 COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}
+# A SNOMED id; some programs write it with a fraction of zeros, or append modifiers such as '//_Q_3'.
+ID = r"^(\d{6,18})(?:\.0+)?(?://.*)?$"
+# The names of SNOMED CT in FHIR, the UMLS, OMOP and local exports, with what separates them from the id.
+USUAL = (
+    r"(?i)^(?:snomed(?:[-_ ]?ct)?(?:[-_](?:us|uk|core|int|intl|international))?|sct(?:id)?|http://snomed\.info/(?:sct|id))"
+    r"(?://?|:|\||\^)(\d{6,18})(?:\.0+)?(?://.*)?$"
+)
+# A code that names its system already, as in 'ICD10CM:E11.9'.
+NAMED = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s/:]+$"
 NOTHING = ("GENDER//", "SEX//")
 
 
@@ -24,7 +33,11 @@ class Meds:
     """MEDS 0.4. Codes say their system before '//' or '/': SNOMED's are mapped, others stay local systems, 'LOINC:8331-1'."""
 
     data: str = option("Glob of the data files.", "data/**/*.parquet")
-    snomed_prefixes: tuple[str, ...] = option("What stands before SNOMED codes.", ("SNOMED//", "SNOMED/", "SNOMEDCT//"))
+    snomed_prefixes: tuple[str, ...] = option(
+        "What stands before SNOMED codes, beside the usual names of SNOMED CT (SNOMED, SNOMEDCT, SNOMEDCT_US, SCT, …), which are"
+        " known.",
+        ("SNOMED//", "SNOMED/", "SNOMEDCT//"),
+    )
     birth_codes: tuple[str, ...] = option("Codes of a birth (or what they begin with, before '//').", ("MEDS_BIRTH",))
     death_codes: tuple[str, ...] = option("Codes of a death, which ends observation.", ("MEDS_DEATH",))
     sex_prefixes: tuple[str, ...] = option(
@@ -52,7 +65,12 @@ class Meds:
         )
         people = [
             PatientKind(
-                where=f"{WHERE}.data", files=told, adapt=partial(_patients, self), partial=True, columns=COLUMNS
+                where=f"{WHERE}.data",
+                files=told,
+                adapt=partial(_patients, self),
+                partial=True,
+                births=_births(self.birth_codes),
+                columns=COLUMNS,
             )
         ]
         if self.splits:
@@ -97,17 +115,31 @@ def _after_prefix() -> pl.Expr:
     return pl.col("code").str.replace(r"^[^/]*//?", "")
 
 
+def _births(codes: tuple[str, ...]) -> str:
+    """Which setting says which rows tell births."""
+    return (
+        f"{WHERE}.birth_codes is {', '.join(codes) or 'empty'}. Name the code of a birth there; where each subject's first"
+        " row is the birth under a SNOMED code, as in older exports, that is 'SNOMED/3950001'."
+    )
+
+
+def _snomed_id(text: pl.Expr) -> pl.Expr:
+    """The id, without a fraction of zeros and what modifiers follow it after '//' (such as bins of a value); others as they are."""
+    return pl.coalesce(text.str.extract(ID), text)
+
+
 def _event_code(options: Meds) -> pl.Expr:
-    """SNOMED codes as they are; others as 'SYSTEM:code', by what stands before the first '//' or '/', or else as 'meds:code'."""
+    """SNOMED codes as they are; others as 'SYSTEM:code', by what stands before the first '//', '/' or ':', or as 'meds:code'."""
     code = pl.col("code")
     snomed = [
-        pl.when(code.str.starts_with(prefix)).then(code.str.strip_prefix(prefix))
+        pl.when(code.str.starts_with(prefix)).then(_snomed_id(code.str.strip_prefix(prefix)))
         for prefix in sorted(options.snomed_prefixes, key=len, reverse=True)
     ]
     parts = code.str.extract_groups(r"^([^/\s:]{1,40})//?(.*)$").struct
     value = pl.coalesce(parts.field("2"), code).str.replace_all(r"\s+", "_")
     local = pl.coalesce(parts.field("1"), pl.lit("meds")) + ":" + value
-    return pl.coalesce([*snomed, pl.when(code != "").then(local).otherwise(pl.lit(""))])
+    local = pl.when(code.str.contains(NAMED)).then(code).otherwise(local)
+    return pl.coalesce([*snomed, code.str.extract(USUAL), pl.when(code != "").then(local).otherwise(pl.lit(""))])
 
 
 def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:

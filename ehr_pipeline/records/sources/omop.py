@@ -4,10 +4,14 @@ An event's code is its standard concept, or its source concept where that is 0 (
 concept ids through the vocabulary tables that events.omop_vocabulary names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import polars as pl
+
 from ehr_pipeline.fields import option
+from ehr_pipeline.records import dates
+from ehr_pipeline.records.ids import whole
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.terminology.omop import CODE_SYSTEM
@@ -17,6 +21,9 @@ NO_CONCEPT = ("0", "0.0")
 # Concepts of the Gender vocabulary; those after the first two, unknown, other and ambiguous, tell neither.
 SEX = {"8507": "M", "8532": "F", "0": "", "8551": "", "8521": "", "8570": ""}
 DATES = ("iso",)
+DATETIME = "birth_datetime"
+PARTS = ("birth_month", "birth_day", DATETIME)
+"""Columns of a birth that an export may lack."""
 # Columns of date, concept and source concept of each table that holds events (OMOP CDM 5.4 specification).
 EVENTS = {
     "condition_occurrence": ("condition_start_date", "condition_concept_id", "condition_source_concept_id"),
@@ -74,11 +81,38 @@ class Omop:
             columns=PatientColumns(patient="person_id", observation_ends=("death_date",)),
             **text,
         )
+        of_person = PatientKind(where=f"{WHERE}: person", files=person, any_case=True)
         people = (
-            PatientKind(where=f"{WHERE}: person", files=person, any_case=True),
+            replace(
+                of_person,
+                columns=of_person.wanted | {DATETIME: DATETIME},
+                optional=frozenset(PARTS),
+                adapt=_full_births,
+            ),
             PatientKind(where=f"{WHERE}: death", files=death, any_case=True, required=False, partial=True),
         )
         return Kinds(tuple(events), people)
+
+
+def _full_births(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Persons whose year, month and day of birth are filled from birth_datetime, as far as they are empty and do not contradict it.
+
+    A birth_datetime of January 1st beside an empty month tells the year alone: that is what is written where no more is known.
+    """
+    present = [name for name in ("birth_year", *PARTS) if name in rows.columns]
+    rows = rows.with_columns(pl.lit("").alias(name) for name in PARTS if name not in present)
+    date = dates.parse(pl.col(DATETIME), DATES)
+    year, month, day = (whole(pl.col(name)) for name in ("birth_year", "birth_month", "birth_day"))
+    same_year = (year == "") | (year == date.dt.year().cast(pl.String))
+    no_more = (month == "") & (date.dt.month() == 1) & (date.dt.day() == 1)
+    finer = same_year & ~no_more & date.is_not_null()
+    same_month = finer & ((month == "") | (month.str.zfill(2) == date.dt.to_string("%m")))
+    filled = rows.with_columns(
+        birth_year=pl.when((year == "") & date.is_not_null()).then(date.dt.to_string("%Y")).otherwise("birth_year"),
+        birth_month=pl.when(finer & (month == "")).then(date.dt.to_string("%m")).otherwise("birth_month"),
+        birth_day=pl.when(same_month & (day == "")).then(date.dt.to_string("%d")).otherwise("birth_day"),
+    )
+    return filled, pl.DataFrame(schema={"line": rows.schema["line"], "reason": pl.String})
 
 
 def files_of(table: str) -> str:
