@@ -17,13 +17,14 @@ from ehr_pipeline.events import listed
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.extracts import adds_to_others
 from ehr_pipeline.governance import refuse_if_expired
+from ehr_pipeline.guard import FEWEST
 from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, layouts, listing, unread, withdrawals
+from ehr_pipeline.records import catalog, files, layouts, listing, look, unread, withdrawals
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
-from ehr_pipeline.records.look import Seen, first_rows, tells
-from ehr_pipeline.records.look import problems as row_problems
+from ehr_pipeline.records.look import Seen, tells
+from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
@@ -44,9 +45,13 @@ class Preflight:
     """What was found."""
 
     problems: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    """What can be read, but not as it is probably meant."""
     facts: list[str] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
     """The kinds of files, by the section of the settings, that an extract has."""
+    below: int = FEWEST
+    """How many patients must have a value before it is shown."""
 
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
@@ -63,7 +68,7 @@ class Preflight:
 
 def inspect(study: Study) -> Preflight:
     """Look at every input that the settings name, without reading any large one whole."""
-    found = Preflight()
+    found = Preflight(below=study.reports.suppress_below)
     _extracts(study, found)
     _terminology(study, found)
     _lists(study, found)
@@ -99,7 +104,7 @@ def _extracts(study: Study, found: Preflight) -> None:
             continue
         found.look(records.latest_date, extract, study.records)
         alone = not adds_to_others(extract, store, study, [*extracts, *read])
-        _extract(landing / extract, study.records.kinds, found, extract in extracts[-LOOKED_INTO:], alone=alone)
+        _extract(landing / extract, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
     if not read and study.records.mode == "increment":
         _missing_everywhere(landing, extracts, study.records.kinds, found)
 
@@ -113,11 +118,12 @@ def _missing_everywhere(landing: Path, extracts: list[str], kinds: Kinds, found:
         )
 
 
-def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
+def _extract(folder: Path, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
     """Look at the files of one extract: at their first rows, or at their columns alone.
 
     One that is not `alone` may hold events only, or patients only.
     """
+    kinds, rules = records.kinds, look.rules(folder.name, records)
     sizes: dict[Path, int] = {}
     seen: list[tuple[Kind, list[Seen | None]]] = []
     absent: list[Kind] = []
@@ -132,8 +138,8 @@ def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, a
             found.read.add(kind.where)
         events += kind in kinds.events and paths != []
         if into_rows:
-            seen.append((kind, [found.look(first_rows, path, kind) for path in paths or []]))
-            found.problems += row_problems(kind, [one for one in seen[-1][1] if one])
+            seen.append((kind, [found.look(look.first_rows, path, kind, rules, found.below) for path in paths or []]))
+            found.problems += look.problems(kind, [one for one in seen[-1][1] if one])
         else:
             for path in paths or []:
                 found.look(files.read_header, path, kind)
@@ -149,6 +155,10 @@ def _extract(folder: Path, kinds: Kinds, found: Preflight, into_rows: bool, *, a
     if others.names:
         found.facts.append(f"extract {folder.name}: {others}")
     _without_rows(folder, seen, found, alone)
+    for level, text in look.losses(
+        [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, found.below
+    ):
+        getattr(found, level).append(text)
 
 
 def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight, alone: bool) -> None:

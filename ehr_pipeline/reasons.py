@@ -30,6 +30,7 @@ IN_WORDS = {
     "adds_to_no_patient": "of patients whose birth no row tells",
     "missing_key": "without a key",
     "no_time": "without a time",
+    "changed_header": "that are a header of other columns in the middle of a file, which ends the run",
     "empty_line": "that are empty lines",
     "repeated_header": "that repeat the header",
     "line_too_long": "longer than 131,072 bytes",
@@ -100,6 +101,7 @@ CURES = {
     "line_too_long": _QUOTES,
     "nul_byte": "copy the file again, or set `encoding`, since UTF-16 looks so too",
     "stray_carriage_return": "have the file written with one kind of line end",
+    "changed_header": "split the file there: each file may have its own order of columns",
     "empty_line": "nothing: no row is lost",
     "repeated_header": "nothing: no row is lost",
     "before_observation": "nothing: `records.outside_observation` asks for it",
@@ -134,6 +136,11 @@ def in_words(reason: str, patients: bool = False) -> str:
 def cure(reason: str) -> str:
     """What to do about rows of an extract that were rejected for a reason."""
     return CURES.get(reason, "see the quarantine")
+
+
+def table() -> list[str]:
+    """The lines of the table in docs/rows.md, one for each reason for which rows of an extract are rejected."""
+    return [f"| `{reason}` | rows {IN_WORDS[reason]} | {what_to_do} |" for reason, what_to_do in CURES.items()]
 
 
 def lost_of(rejected: Mapping[str, int]) -> dict[str, int]:

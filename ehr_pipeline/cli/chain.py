@@ -81,9 +81,11 @@ def _run(options: argparse.Namespace) -> int:
     from ehr_pipeline import preflight
     from ehr_pipeline.defs import run
 
-    problems = preflight.inspect(study).problems
-    if problems:
-        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], problems)
+    found = preflight.inspect(study)
+    for warning in found.warnings:
+        tell("warning", warning)
+    if found.problems:
+        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     outcome = run.run(study, options.select)
     guard = Guard(study.reports.suppress_below, study.governance.round_to)
     print_table(outcome.rows, guard)
@@ -105,9 +107,14 @@ def _check(options: argparse.Namespace) -> int:
     found = preflight.inspect(study)
     for fact in found.facts:
         print(printable(fact))
+    for warning in found.warnings:
+        tell("warning", warning)
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
-    print("settings and inputs are in order")
+    if found.warnings:
+        print(f"settings and inputs can be used; warnings: {len(found.warnings)}")
+    else:
+        print("settings and inputs are in order")
     return 0
 
 

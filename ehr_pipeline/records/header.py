@@ -72,6 +72,7 @@ def _shape(path: Path, names: list[str], layout: DelimitedText, columns: Mapping
         asked = "; ".join(f"{name!r} ({_setting(where, role)})" for role, name in missing.items())
         raise InputError(
             f"{path}, line 1: no column {asked}. {_told(names, where)}{_other_delimiter(names, layout, where)}"
+            f"{_in_quotes(names, missing, layout, where)}"
         )
     for role, name in columns.items():
         if names.count(name) > 1:
@@ -92,6 +93,14 @@ def _told(names: list[str], where: str) -> str:
         )
         return f"The first line looks like a row of data. {then}"
     return f"The header has: {', '.join(names[:30])}."
+
+
+def _in_quotes(names: list[str], missing: Mapping[str, str], layout: DelimitedText, where: str) -> str:
+    """That the wanted names stand in quotes, as base R's write.table puts them."""
+    for quote in "\"'":
+        if not layout.quote and all(f"{quote}{name}{quote}" in names for name in missing.values()):
+            return f" The names stand in quotes: set {setting(where, 'quote')} to {quote!r}."
+    return ""
 
 
 def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str:

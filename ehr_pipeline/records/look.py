@@ -4,17 +4,27 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import polars as pl
 
+from ehr_pipeline.guard import FEWEST
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.reasons import in_words
-from ehr_pipeline.records import dates, files, patients
-from ehr_pipeline.records.kinds import EventKind, Kind, PatientKind
+from ehr_pipeline.records import dates, files, patients, sample
+from ehr_pipeline.records.dates import DateRules
+from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
 from ehr_pipeline.records.layouts import setting as setting_of
+from ehr_pipeline.records.sample import Sample
+from ehr_pipeline.records.settings import Limits, RecordsSettings
 
+ANY_DATE = DateRules()
 HEAD_BYTES, BLOCKS = 1 << 17, 2
 """How much is read of a file. A line that is too long is a block of its own."""
+Level = Literal["problems", "warnings", "facts"]
+"""How much it matters what was seen."""
+MOST = 0.5
+"""From which share of misread rows on a file is not as the settings describe it."""
 ENOUGH = 10
 """Rows of a file, from which on it is told although other files of its kind have dates that can be read."""
 
@@ -34,6 +44,8 @@ class Seen:
     """Rows with something in the column of the date."""
     readable: int
     """Rows with a date that can be read."""
+    sample: Sample
+    """The rows as the reader judges them."""
 
     @property
     def is_empty(self) -> bool:
@@ -41,19 +53,27 @@ class Seen:
         return self.whole and not self.rows
 
 
-def first_rows(path: Path, kind: Kind) -> Seen:
-    """Read the first rows of a file. Raises InputError for a file that cannot be read, or not as the settings describe it."""
-    blocks = [split() for split in islice(files.read(path, kind, HEAD_BYTES, Progress(path.name, 1)), BLOCKS + 1)]
+def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int = FEWEST) -> Seen:
+    """Read and judge the first rows of a file; values that fewer than `below` patients have are not shown.
+
+    Raises InputError for a file that cannot be read, or not as the settings describe it.
+    """
+    blocks, line = [], files.first_line(path, kind)
+    for split in islice(files.read(path, kind, HEAD_BYTES, Progress(path.name, 1)), BLOCKS + 1):
+        block = split()
+        blocks.append(block.after(line))
+        line += block.lines
     whole, blocks = len(blocks) <= BLOCKS, blocks[:BLOCKS]
     if not blocks:
-        return Seen(path, whole, 0, "", 0, 0)
+        return Seen(path, whole, 0, "", 0, 0, Sample(path, kind.where))
     rows, rejected = (pl.concat(getattr(block, part) for block in blocks) for part in ("rows", "rejected"))
     if isinstance(kind, EventKind | PatientKind) and kind.adapt:
         rows, unusable = kind.adapted(rows)
         rejected = pl.concat([rejected, unusable])
     reason = "" if rows.height or not rejected.height else str(rejected["reason"].mode().sort()[0])
     told, readable = _dates(rows, path, kind)
-    return Seen(path, whole, rows.height + rejected.height, reason, told, readable)
+    judged = sample.of_rows(path, kind, rows, rejected, rules, below)
+    return Seen(path, whole, rows.height + rejected.height, reason, told, readable, judged)
 
 
 def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
@@ -61,18 +81,21 @@ def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
 
     A file of a few bad rows is no problem beside good ones: its rows are rejected and counted when it is read.
     """
-    bad = [one for one in seen if _is_bad(one, kind)]
+    bad = [one for one in seen if is_bad(one, kind)]
     alone = len(bad) == sum(one.rows > 0 for one in seen)
     for one in bad:
         if not alone and one.rows < ENOUGH:
             continue
         if one.reason:
-            yield f"{one.path}: none of its first rows can be read: {in_words(one.reason)} ({kind.where}). Is it such a file?"
+            found = f", {text}" if (text := one.sample.found(one.reason)) else ""
+            why = f"{in_words(one.reason)}{found}"
+            yield f"{one.path}: none of its first rows can be read: {why} ({kind.where}). Is it such a file?"
         else:
-            yield f"{one.path}: none of its first rows has {_wanted(one.path, kind)}."
+            found = one.sample.found("unparsable_date") or one.sample.found("unparsable_birth")
+            yield f"{one.path}: none of its first rows has {_wanted(one.path, kind)}.{f' Found: {found}.' if found else ''}"
 
 
-def _is_bad(seen: Seen, kind: Kind) -> bool:
+def is_bad(seen: Seen, kind: Kind) -> bool:
     """Whether no row can be used. Rows without any date may stand before those with one."""
     if not seen.rows or seen.readable:
         return False
@@ -117,3 +140,37 @@ def _wanted(path: Path, kind: Kind) -> str:
     formats = ", ".join(repr(form) for form in files.as_read(path, kind.layout).date_formats)
     named = setting_of(kind.where, "date_formats")
     return f"a date that can be read in {setting}. Tried: {formats} ({named}). Correct the settings"
+
+
+def rules(extract: str, settings: RecordsSettings) -> DateRules:
+    """Which dates of an extract count, as far as its name and the settings say."""
+    latest = patients.latest_day(settings.latest_date, extract)
+    return DateRules(settings.sentinel_dates, latest, settings.partial_dates)
+
+
+def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
+    """What the first rows of each file lose, and how much that matters.
+
+    It is a problem where the run would stop for it: all rows of events, or of patients, were seen, and as many are lost as
+    `limits` says; or half of the first rows of one file are misread.
+    """
+    for needed in (EventKind, PatientKind, LinkedKind):
+        own = [(kind, one) for kind, looks in seen if isinstance(kind, needed) for one in looks]
+        rows, lost = (sum(getattr(one.sample, name) for _, one in own) for name in ("rows", "lost"))
+        stops = needed is not LinkedKind and all(one.whole for _, one in own) and lost >= limits.rejected_error * rows
+        for kind, one in own:
+            judged = one.sample
+            if judged.lost and not is_bad(one, kind):
+                misread = _most(judged.misread, judged, limits.rejected_error)
+                few = judged.lost < limits.rejected_warning * judged.rows
+                yield "problems" if stops or misread else "facts" if few else "warnings", judged.message(below)
+            if judged.unread_sex:
+                unread = _most(judged.unread_sex, judged, limits.not_understood_error)
+                yield "problems" if unread else "warnings", f"{judged.path}: {judged.sex}"
+            for note in judged.notes:
+                yield "warnings", f"{judged.path}: {note}"
+
+
+def _most(rows: int, judged: Sample, limit: float) -> bool:
+    """Whether so many rows, of enough, are at least half of a file's first ones, and at least as many as the limit says."""
+    return judged.rows >= ENOUGH and rows >= max(limit, MOST) * judged.rows

@@ -132,7 +132,7 @@ def _first(path: Path, block: bytes | Unread, layout: DelimitedText) -> tuple[st
             ends = quoting.ended(block[: LINE_LIMIT + 1], quoted, most=1)[0].ends
             head = int(ends[0]) if len(ends) else 0
         if head:
-            first = _utf8(block[:head], encoding).decode().removesuffix("\n")
+            first = utf8(block[:head], encoding).decode().removesuffix("\n")
             return first.rstrip("\r"), block[head:]
     raise InputError(
         f"{path}, line 1: a quote ({layout.quote}) opens in the header and does not close. Correct the line, or say that the files"
@@ -140,7 +140,7 @@ def _first(path: Path, block: bytes | Unread, layout: DelimitedText) -> tuple[st
     )
 
 
-def _utf8(block: bytes, encoding: str) -> bytes:
+def utf8(block: bytes, encoding: str) -> bytes:
     """Text as UTF-8 without byte order marks and with plain newlines. Undecodable bytes become `REPLACEMENT`."""
     if not block.isascii():
         if encoding != "utf-8":
@@ -170,7 +170,7 @@ def _split(
     raw: bytes, encoding: str, shape: header.Shape, layout: DelimitedText, numbers: tuple[str, ...], more: int
 ) -> Block:
     """Split whole rows into the wanted fields: the plain ones at once, the others with care; `more` as in `_unread`."""
-    block = _utf8(raw, encoding)
+    block = utf8(raw, encoding)
     if not numbers:
         quoted = _quoting(layout)
         where = quoting.rows(block, quoted) if quoted and quoted.quote in block else Rows.of_lines(block)

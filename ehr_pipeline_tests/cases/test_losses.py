@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline import schemas, settings
+from ehr_pipeline import preflight, schemas, settings
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.errors import GateFailed
 from ehr_pipeline.pipeline import Pipeline
@@ -41,7 +41,26 @@ def test_words_for_nothing_are_no_values(case: Case) -> None:
 
 
 def test_an_extract_whose_dates_are_day_numbers_stops_the_chain(case: Case) -> None:
-    chain = pipeline(case("excel_serial"))
+    folder = case("excel_serial")
+    (problem,) = preflight.inspect(settings.load(folder / "settings.toml")).problems
+    assert (
+        "events.csv: 10 of its first 11 rows are rejected (91%): with an unreadable date, such as 99999 (day numbers"
+        in problem
+    )
+    chain = pipeline(folder)
     chain.raw_records(EXTRACT)
     with pytest.raises(GateFailed, match=r"rejected_rows: events: 10 of 11 rows \(90.9%\).*unreadable date"):
         chain.extract_catalog()
+
+
+def test_names_in_quotes_are_told_with_the_setting(case: Case) -> None:
+    problems = preflight.inspect(settings.load(case("r_quoted") / "settings.toml")).problems
+    assert len(problems) == 2
+    for problem, section in zip(problems, ("patients", "events"), strict=True):
+        assert f"The names stand in quotes: set records.{section}[0].quote to '\"'." in problem
+
+
+def test_words_for_nothing_and_usual_spellings_are_no_warning(case: Case) -> None:
+    for name in ("sex_partial", "na_strings"):
+        found = preflight.inspect(settings.load(case(name) / "settings.toml"))
+        assert not [text for text in (*found.problems, *found.warnings) if "sex" in text or "observation" in text]

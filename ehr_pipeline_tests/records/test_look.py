@@ -11,6 +11,9 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import preflight
+from ehr_pipeline.records import sample
+from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+from ehr_pipeline.records.settings import Limits
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
 from ehr_pipeline_tests.records.sources.reading import folder as write_folder
 from ehr_pipeline_tests.records.sources.reading import parquet
@@ -20,11 +23,16 @@ Landing = Callable[..., Path]
 EVENTS = "id\tdate\tcode\n"
 
 
+def look(folder: Path, **changes: object) -> preflight.Preflight:
+    """What is found in the files of an extract."""
+    found = preflight.Preflight()
+    preflight._extract(folder, records_settings(folder.parent, **changes), found, into_rows=True)
+    return found
+
+
 def problems(folder: Path, **changes: object) -> list[str]:
     """The problems with the files of an extract."""
-    found = preflight.Preflight()
-    preflight._extract(folder, records_settings(folder.parent, **changes).kinds, found, into_rows=True)
-    return found.problems
+    return look(folder, **changes).problems
 
 
 def rows(count: int, date: str = "05/03/2001") -> str:
@@ -55,7 +63,7 @@ def test_years_of_birth_that_are_none_are_told(landing: Landing) -> None:
 
 
 def test_bad_rows_beside_good_ones_are_no_problem(landing: Landing) -> None:
-    folder = landing(EVENTS + rows(50, "05.03.2001") + rows(1) + "ragged\n")
+    folder = landing(EVENTS + rows(90) + rows(3, "05.03.2001") + "ragged\n")
     (folder / "events_2.txt").write_text(EVENTS + rows(2, "nonsense"))
     assert problems(folder) == []
     (folder / "events_3.txt").write_text(EVENTS + rows(10, "nonsense"))
@@ -70,8 +78,11 @@ def test_rows_without_a_date_may_stand_first(landing: Landing) -> None:
 
 def test_lines_that_are_no_rows_are_told_with_the_reason(landing: Landing) -> None:
     (told,) = problems(landing(EVENTS + "1\t05/03/2001\n" * 4))
-    assert "events.txt: none of its first rows can be read: with a wrong number of fields (records.events[0])" in told
-    assert problems(landing(EVENTS + "x" * 200_000 + "\n" + rows(1))) == []
+    assert (
+        "events.txt: none of its first rows can be read: with a wrong number of fields, mostly 2 where the header has 3"
+        " (records.events[0])" in told
+    )
+    assert problems(landing(EVENTS + "x" * 200_000 + "\n" + rows(9))) == []
 
 
 def test_files_without_a_row_are_told_where_nothing_else_tells_of_events_or_patients(landing: Landing) -> None:
@@ -124,7 +135,8 @@ def test_files_of_known_layouts(tmp_path: Path, source: str) -> None:
         born, seen = datetime.datetime(1950, 1, 2), datetime.datetime(2001, 3, 5)
         told = {"code": ["GENDER//F", "MEDS_BIRTH", "SNOMED//9014002"], "time": [None, born, seen]}
         parquet(extract / "data/0.parquet", subject_id=[1, 1, 1], **told)
-    assert problems(extract, source=source, events=(), patients=()) == []
+    lax = Limits(rejected_error=0.5)  # these few rows hold one of every kind of fault
+    assert problems(extract, source=source, events=(), patients=(), limits=lax) == []
 
 
 def test_of_many_extracts_the_newest_are_looked_into(
@@ -144,3 +156,132 @@ def test_of_many_extracts_the_newest_are_looked_into(
     monkeypatch.setattr(preflight, "LOOKED_INTO", 1)
     (problem,) = told()
     assert "2020-01-01" in problem
+
+
+def quoted(count: int, every: int) -> str:
+    """Rows of comma-separated text with a field that holds commas, in quotes in every so many rows."""
+    notes = ('"seen, and well"' if n % every == 0 else "seen" for n in range(count))
+    return "id,date,note,code\n" + "".join(f"1,05/03/2001,{note},9014002\n" for note in notes)
+
+
+def comma(**layout: str) -> EventFiles:
+    return EventFiles(
+        files="events*", delimiter=",", columns=EventColumns(patient="id", date="date", code="code"), **layout
+    )
+
+
+def test_a_tenth_of_the_rows_in_quotes_is_a_warning_that_names_the_quote(landing: Landing) -> None:
+    found = look(landing(quoted(500, 10)), events=(comma(),))
+    (warning,) = found.warnings
+    assert found.problems == []
+    assert (
+        "events.txt: 50 of its first 500 rows are rejected (10%): with a wrong number of fields, mostly 5 where"
+        in warning
+    )
+    assert "the header has 4, in lines with quotes (set records.events[0].quote to '\"')" in warning
+    assert "(first in line 2)" in warning
+    assert "well" not in warning
+    good = look(landing(quoted(500, 10)), events=(comma(quote='"'),))
+    assert good.warnings == good.problems == []
+
+
+def test_a_share_below_the_limit_is_a_fact(landing: Landing) -> None:
+    found = look(landing(EVENTS + rows(2_000) + rows(12, "05.03.2001")))
+    assert found.warnings == found.problems == []
+    (fact,) = (fact for fact in found.facts if "rejected" in fact)
+    assert "12 of its first 2,012 rows are rejected (1%): with an unreadable date, such as 99.99.9999" in fact
+
+
+def test_most_rows_of_a_large_file_are_a_problem_unless_the_limits_allow_it(landing: Landing) -> None:
+    folder = landing(EVENTS + (rows(2, "05.03.2001") + rows(1)) * 10_000)
+    (problem,) = problems(folder)
+    assert "('%d.%m.%Y' would read them) (first in line 2): set records.events[0].date_formats to" in problem
+    assert problems(folder, limits=Limits(rejected_error=0.9)) == []
+    assert problems(landing(EVENTS + (rows(2, "") + rows(1)) * 10_000)) == [], "these may come first in a sorted file"
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("05/03/2001", "99/99/9999"),
+        ("01FEB2010", "99AAA9999"),
+        ("1.20E+14", "9.99E+99"),
+        ("1,2e-05", "9,9E-99"),
+        ("Straße 5", "Aaaaaa 9"),
+        ("\u0665", "9"),
+        ("x" * 30, "a" * 24 + "…"),
+    ],
+)
+def test_shapes_show_no_letter_and_no_digit(text: str, plain: str) -> None:
+    assert pl.DataFrame({"text": [text]}).select(sample.shape(pl.col("text"))).item() == plain
+
+
+@pytest.mark.parametrize(
+    ("dates", "told"),
+    [
+        (["40000", "43831.25"], "such as 99999 (day numbers of a spreadsheet?"),
+        (["05032001", "31122001"], "such as 99999999 ('%d%m%Y' would read them)"),
+        (["40000", "77777"], "such as 99999"),
+        (["05/13/2001", "12/31/2001"], "such as 99/99/9999 ('%m/%d/%Y' would read them)"),
+    ],
+)
+def test_what_unreadable_dates_may_be(landing: Landing, dates: list[str], told: str) -> None:
+    (problem,) = problems(landing(EVENTS + "".join(rows(20, date) for date in dates)))
+    assert told in problem
+    assert not any(date in problem for date in dates)
+
+
+def test_row_names_of_r_are_recognised(landing: Landing) -> None:
+    """`write.table` writes a header of three names above rows of four fields."""
+    (problem,) = problems(landing(EVENTS + "".join(f"{n}\t{rows(1)}" for n in range(1, 30))))
+    assert (
+        "mostly 4 where the header has 3 (row names of R? write the file with row.names = FALSE, or name all columns in"
+        in (problem)
+    )
+    assert "records.events[0].header" in problem
+
+
+@pytest.mark.parametrize("mark", ['"', "'"])
+def test_names_in_quotes_name_the_setting(landing: Landing, mark: str) -> None:
+    (problem,) = problems(landing(f"{mark}id{mark}\t{mark}date{mark}\t{mark}code{mark}\n" + rows(3)))
+    assert f"The names stand in quotes: set records.events[0].quote to {mark!r}." in problem
+
+
+def test_ids_in_quotes_under_plain_names_are_a_warning(landing: Landing) -> None:
+    found = look(landing(EVENTS + rows(3), "id\tyear\n" + '"1"\t1950\n' * 3))
+    assert found.problems == []
+    (warning,) = found.warnings
+    assert "patients.txt: values of column 'id' stand in quotes: set records.patients[0].quote to '\"'." in warning
+
+
+def people(*sexes: str) -> str:
+    return "id\tyear\tsex\n" + "".join(f"{n}\t1950\t{sex}\n" for n, sex in enumerate(sexes))
+
+
+def test_a_sex_that_nobody_can_read_is_named_where_enough_have_it(landing: Landing) -> None:
+    columns = PatientColumns(patient="id", birth_year="year", sex="sex")
+    own = {"patients": (PatientFiles(files="patients*", columns=columns),)}
+    found = look(landing(EVENTS + rows(3), people(*["1"] * 12, *["2"] * 12, *["Dona"] * 3)), **own)
+    (problem,) = found.problems
+    assert "patients.txt: 27 of its first rows have a sex that is not understood" in problem
+    assert "('1', '2', such as Aaaa): say what it means in records.patients[0].sex_values" in problem
+    few = look(landing(EVENTS + rows(3), people(*["F"] * 30, "Dona")), **own)
+    assert few.problems == []
+    assert "fewer than 10 of its first rows have a sex" in few.warnings[0]
+    assert look(landing(EVENTS + rows(3), people("Male", "f", "", "NA", "unknown")), **own).warnings == []
+
+
+def test_dates_of_observation_that_cannot_be_read_are_a_warning(landing: Landing) -> None:
+    columns = PatientColumns(patient="id", birth_year="year", observation_ends=("end",))
+    own = {"patients": (PatientFiles(files="patients*", columns=columns),)}
+    found = look(landing(EVENTS + rows(3), "id\tyear\tend\n1\t1950\tyes\n2\t1950\tNULL\n"), **own)
+    assert "fewer than 10 dates of observation in its first rows cannot be read" in found.warnings[0]
+
+
+def test_parquet_is_judged_alike(landing: Landing) -> None:
+    folder = landing(EVENTS + rows(1))
+    days = ["2001-01-01"] * 60 + ["01.02.2001"] * 40
+    pl.DataFrame({"id": [1] * 100, "date": days, "code": [9014002] * 100}).write_parquet(folder / "events_2.parquet")
+    (problem,) = problems(folder)
+    assert "events_2.parquet: 40 of its first 100 rows are rejected (40%): with an unreadable date" in problem
+    assert "('%d.%m.%Y' would read them) (first in line 61)" in problem

@@ -1,0 +1,48 @@
+"""Why lines have another number of fields than the header: row names, quotes that the settings do not name, delimiters inside."""
+
+from collections import Counter
+from pathlib import Path
+
+from ehr_pipeline.records import header, lines, text
+from ehr_pipeline.records.kinds import Kind
+from ehr_pipeline.records.layouts import has_setting, setting
+
+QUOTE = '"'
+
+
+def found(path: Path, kind: Kind, numbers: list[int]) -> str:
+    """What lines of a text file hold, in words: how many fields, how many were expected, and what may be the cause."""
+    layout = kind.layout
+    beginning = _lines(path, kind, max(numbers))
+    rows = [beginning[number - 1] for number in numbers if number <= len(beginning)]
+    if not rows:
+        return ""
+    counts = Counter(len(header.fields(row, layout) or row.split(layout.delimiter)) for row in rows)
+    count = counts.most_common(1)[0][0]
+    width = len(layout.header) or len(header.names(beginning[0], layout))
+    told = f"mostly {count} where the header has {width}"
+    quoted = sum(QUOTE in row for row in rows) > len(rows) / 2
+    if not layout.quote and quoted:
+        to_set = (
+            f"set {setting(kind.where, 'quote')} to '{QUOTE}'"
+            if has_setting(kind.where, "quote")
+            else "leave the quotes out"
+        )
+        return f"{told}, in lines with quotes ({to_set})"
+    if count == width + 1:
+        names = f", or name all columns in {setting(kind.where, 'header')}" if has_setting(kind.where, "header") else ""
+        return f"{told} (row names of R? write the file with row.names = FALSE{names})"
+    return told
+
+
+def _lines(path: Path, kind: Kind, most: int) -> list[str]:
+    """The first lines of a text file, as far as they can be read."""
+    layout, seen = kind.layout, list[str]()
+    encoding = lines.encoding_of_blocks(layout.encoding)
+    for block in lines.blocks(path, layout.encoding, kind.where, lines.HEAD_BYTES):
+        if not isinstance(block, bytes):
+            break
+        seen += text.utf8(block, encoding).decode().removesuffix("\n").split("\n")
+        if len(seen) >= most:
+            break
+    return seen

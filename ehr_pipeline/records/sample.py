@@ -1,0 +1,233 @@
+"""The first rows of a file as the reader judges them: which are rejected, why, what stood there, and what to do about it.
+
+Of a value only its shape is shown, such as '99/99/9999' or 'Aaaaa', since values are patient data. A value itself is shown in a
+column with few known ones alone (the sex), and only where enough patients have it.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.guard import told
+from ehr_pipeline.reasons import NOT_LOST, cure, in_words
+from ehr_pipeline.records import dates, events, files, ids, patients, ragged, values
+from ehr_pipeline.records.dates import DateRules
+from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
+from ehr_pipeline.records.layouts import has_setting, setting
+
+LONGEST, MOST_REASONS = 24, 3
+"""Characters of a shape, and how many reasons of a file, that a message names."""
+FORMATS = (
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%Y-%m-%d",
+    "%d-%m-%Y",
+    "%d.%m.%Y",
+    "%Y/%m/%d",
+    "%Y%m%d",
+    "%d%m%Y",
+    "%d%b%Y",
+    "%d-%b-%Y",
+    "%d %B %Y",
+    "%d/%m/%y",
+    "%m/%d/%y",
+    "iso",
+)
+"""Formats that are tried where no date of a file can be read."""
+SERIALS = (20_000, 60_000)
+"""Day numbers of a spreadsheet, from 1954 to 2064."""
+
+
+@dataclass(frozen=True)
+class Rejects:
+    """Rows among the first ones of a file that are rejected for one reason."""
+
+    reason: str
+    rows: int
+    line: int
+    """The line of the first of them."""
+    found: str = ""
+    """What stood there, in words; empty where there is nothing to say."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The first rows of a file, judged."""
+
+    path: Path
+    where: str
+    """The section of the settings that describes the file."""
+    rows: int = 0
+    """Without lines that hold no row."""
+    rejects: tuple[Rejects, ...] = ()
+    """By reason, the most frequent first, without those that nobody misses."""
+    unread_sex: int = 0
+    """Rows with a sex that nobody can read."""
+    sex: str = ""
+    """What to say of it, beginning after the path."""
+    notes: tuple[str, ...] = ()
+    """What else is to be said, each beginning after the path."""
+
+    @property
+    def lost(self) -> int:
+        """How many rows are rejected."""
+        return sum(one.rows for one in self.rejects)
+
+    @property
+    def misread(self) -> int:
+        """How many rows are rejected although something stands there. Rows without a date may come first in a sorted file."""
+        return sum(one.rows for one in self.rejects if not one.reason.startswith("missing_"))
+
+    def found(self, reason: str) -> str:
+        """What stands in the rows that are rejected for a reason, in words; empty where there are none."""
+        return next((one.found for one in self.rejects if one.reason == reason), "")
+
+    def message(self, below: int) -> str:
+        """How many of the rows are rejected, why, what stood there, and what to do."""
+        share = f" ({self.lost / self.rows:.0%})" if self.lost >= below else ""
+        of = f"{self.rows:,} " if self.rows >= below else ""
+        parts = [self._part(one) for one in self.rejects[:MOST_REASONS]]
+        return f"{self.path}: {told(self.lost, below)} of its first {of}rows are rejected{share}: {'; '.join(parts)}."
+
+    def _part(self, one: Rejects) -> str:
+        found = f", {one.found}" if one.found else ""
+        return f"{in_words(one.reason)}{found} (first in line {one.line:,}): {self.cure(one.reason)}"
+
+    def cure(self, reason: str) -> str:
+        """What to do about a reason, with the names of the settings as they are for this file."""
+        text = cure(reason)
+        names = [name for name in re.findall(r"`([^`]+)`", text) if not name.startswith("records.")]
+        if any(not has_setting(self.where, name) for name in names):
+            return f"have the file exported as the layout {self.where} says"
+        return re.sub(r"`([^`]+)`", lambda m: m[1] if m[1].startswith("records.") else setting(self.where, m[1]), text)
+
+
+def of_rows(path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, rules: DateRules, below: int) -> Sample:
+    """Judge rows of a kind (line, from the beginning of the file, and texts), beside those that are no rows (line, reason)."""
+    judged = _judged(path, kind, rows, rules)
+    reasons = pl.concat([rejected.select("line", "reason"), judged.select("line", "reason")])
+    lost = reasons.filter(~pl.col("reason").is_in(NOT_LOST))
+    found = []
+    for reason, number in lost["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
+        lines = lost.filter(pl.col("reason") == reason)["line"].sort()
+        found.append(Rejects(reason, number, int(lines[0]), _found(path, kind, rows, reason, lines, rules)))
+    unread, sex, notes = 0, "", list(_quoted(path, kind, rows))
+    if isinstance(kind, PatientKind):
+        unread, sex = _unread_sex(kind, rows, below)
+        notes += _unread_dates(path, kind, rows, below)
+    counted = rows.height + rejected.height - (reasons.height - lost.height)
+    return Sample(path, kind.where, counted, tuple(found), unread, sex, tuple(notes))
+
+
+def _judged(path: Path, kind: Kind, rows: pl.DataFrame, rules: DateRules) -> pl.DataFrame:
+    """Rejected rows (line, reason). Whether an event's patient is known is not asked."""
+    if isinstance(kind, EventKind):
+        return events.parse(rows, files.as_read(path, kind.files), rules)[1]
+    if isinstance(kind, PatientKind):
+        layout = replace(files.as_read(path, kind.files), linked=())
+        return patients.parse(rows, layout, (), (), rules, partial=kind.partial)[1]
+    assert isinstance(kind, LinkedKind)
+    return patients.parse_linked(rows, files.as_read(path, kind.files), rules)[1]
+
+
+def shape(text: pl.Expr) -> pl.Expr:
+    """Texts with 9 for each digit, A for each upper-case letter, a for each other one; the E of an exponent stays."""
+    plain = text.str.replace_all(r"\p{Nd}", "9").str.replace_all(r"\p{Lu}", "A").str.replace_all(r"[\p{L}&&[^A]]", "a")
+    plain = plain.str.replace(r"^(9+(?:[.,]9+)?)[Aa]([+-]?9+)$", "${1}E${2}")
+    cut = pl.when(plain.str.len_chars() > LONGEST).then(plain.str.slice(0, LONGEST) + "…")
+    return cut.otherwise(plain)
+
+
+def _found(path: Path, kind: Kind, rows: pl.DataFrame, reason: str, lines: pl.Series, rules: DateRules) -> str:
+    """What stands in rejected rows, in words: the most frequent shape of the value, and what it may be."""
+    if reason == "wrong_number_of_fields":
+        return "" if files.is_parquet(path) else ragged.found(path, kind, lines.to_list())
+    column = _column(kind, reason, rows)
+    if not column or reason.startswith("missing_"):
+        return ""
+    texts = rows.filter(pl.col("line").is_in(lines.implode()))[column]
+    if reason == ids.INEXACT and column == "patient" and "code" in rows.columns:
+        own = rows.filter(pl.col("line").is_in(lines.implode()))
+        is_id = own.select(ids.inexact(pl.col("patient"))).to_series()
+        texts = texts.filter(is_id) if is_id.any() else own["code"]
+    if texts.is_empty():  # of Parquet, where numbers are judged before they are texts
+        return ""
+    usual = texts.to_frame("text").select(shape(pl.col("text")))["text"].mode().sort()[0]
+    maybe = _as_dates(texts, kind, rules) if reason.startswith("unparsable_") and column != "birth_year" else ""
+    return f"such as {usual}{maybe}"
+
+
+def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
+    """Our name of the column for which rows are rejected; empty where there is none."""
+    by_end = {"_date": "date", "_code": "code", "_patient": "patient"}
+    births = [name for name in ("birth_date", "birth_year") if name in rows.columns]
+    if reason == ids.INEXACT:
+        return "key" if isinstance(kind, LinkedKind) else "patient"
+    if reason.endswith("_birth"):
+        return births[0] if births else ""
+    return next((name for end, name in by_end.items() if reason.endswith(end) and name in rows.columns), "")
+
+
+def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
+    """What texts may be that no format of the settings reads as dates: day numbers, or which formats read all of them."""
+    number = texts.str.extract(r"^(\d{5})(?:\.\d+)?$").cast(pl.Int64, strict=False)
+    if number.is_between(*SERIALS).fill_null(False).mean() == 1:
+        return (
+            " (day numbers of a spreadsheet? format the column as a date there, YYYY-MM-DD, and save it as CSV again)"
+        )
+    frame = texts.to_frame("text")
+    read = [
+        form
+        for form in FORMATS
+        if form not in kind.layout.date_formats
+        and frame.select(dates.parse(pl.col("text"), (form,), rules.latest).is_not_null().all()).item()
+    ]
+    return f" ({' or '.join(map(repr, read[:2]))} would read them)" if read else ""
+
+
+def _quoted(path: Path, kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
+    """That values stand in quotes although the settings name none."""
+    if files.is_parquet(path) or kind.layout.quote or not rows.height:
+        return
+    for role, name in kind.wanted.items():
+        if role in rows.columns:
+            given = rows[role].filter(rows[role] != "")
+            if len(given) and 2 * int(given.str.contains(r'^".*"$').sum()) > len(given):
+                yield f"values of column {name!r} stand in quotes: set {setting(kind.where, 'quote')} to '\"'."
+                return
+
+
+def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int, str]:
+    """How many rows have a sex that nobody can read, and what to say of it."""
+    if not kind.files.columns.sex:
+        return 0, ""
+    read = rows.with_columns(read=values.sex(pl.col("sex"), kind.files.sex_values))
+    other = read.filter(pl.col("read").str.starts_with(values.NOT_UNDERSTOOD))
+    if not other.height:
+        return 0, ""
+    told_of = (
+        f"{told(other.height, below)} of its first rows have a sex that is not understood, and counts as not known"
+    )
+    name = setting(kind.where, "sex_values")
+    named = f"say what it means in {name}, such as {{1 = 'M', 2 = 'F'}}"
+    return other.height, f"{told_of} ({_shown(other, below)}): {named}."
+
+
+def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int) -> Iterator[str]:
+    """What to say of dates of observation that nobody can read."""
+    if wrong := patients.unusable_dates(rows, files.as_read(path, kind.files)):
+        yield (
+            f"{told(wrong, below)} dates of observation in its first rows cannot be read, and count as not known: set"
+            f" {setting(kind.where, 'date_formats')}, or add what stands there to records.no_value."
+        )
+
+
+def _shown(rows: pl.DataFrame, below: int) -> str:
+    """Values of the sex that enough patients have; of the others, the shapes."""
+    counted = rows.group_by("sex").agg(pl.col("patient").n_unique()).sort("patient", "sex", descending=[True, False])
+    often = counted.filter(pl.col("patient") >= below)["sex"].head(5).to_list()
+    shapes = counted.filter(pl.col("patient") < below).select(shape(pl.col("sex")))["sex"].unique(maintain_order=True)
+    return ", ".join([*(repr(value) for value in often), *(f"such as {each}" for each in shapes.head(3))])
