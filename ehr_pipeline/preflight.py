@@ -222,7 +222,8 @@ def _terminology(study: Study, found: Preflight) -> None:
         ("events.relationships", study.events.relationships, rf2.RELATIONSHIP),
     ):
         for name in paths:
-            found.look(rf2.scan, Path(name), wanted, where)
+            if found.look(rf2.scan, Path(name), wanted, where) is not None:
+                found.look(rf2.refuse_cut, Path(name), where, ends_only=True)
     for path in study.concepts.ontology:
         if ontology.is_obo(path):
             found.look(obo.read, Path(path))
@@ -238,7 +239,7 @@ def _of_other_systems(study: Study) -> bool:
 
 def _umls(path: Path, columns: tuple[str, ...]) -> None:
     """Look at the beginning of a large UMLS file. Raises InputError."""
-    rrf.scan(path, columns)
+    rrf.scan(path, columns, ends_only=True)
     reading.look(path, rrf.SETTINGS[columns])
 
 

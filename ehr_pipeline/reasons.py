@@ -121,6 +121,7 @@ OF_STEPS = {
     "suppressed_by_default": "codes that the UMLS suppresses by default",
     "description": "description ids, by their concept",
     "read": "Read codes, translated",
+    "read_without_term": "Read codes, translated without their term code",
     "replaced": "retired codes, by what replaced them",
     "ancestor": "by the nearest mapped ancestor",
     "kept": "kept as concepts of their own",

@@ -124,6 +124,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "The concepts of every mapped event were counted.",
             rows.rows_taken_up("mapped_events", "events"),
         ),
+        Check(
+            "semantic_types_known",
+            "Few of the concepts of the UMLS lack a semantic type.",
+            data.typed,
+            blocking=False,
+        ),
         Check("vocabulary_size", "Enough concepts to train on, against vocabulary.min_size.", data.size),
         Check(
             "concepts_of_many_patients",

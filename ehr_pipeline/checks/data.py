@@ -1,6 +1,7 @@
 """Checks of what the data hold: coverage, vocabulary, token ids, split."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,10 @@ from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.guard import Figure, People, Score, Share, Things, told
 from ehr_pipeline.settings import Study
 from ehr_pipeline.vocabulary.table import Vocabulary
+
+CUI = re.compile(r"C\d{7}")
+UNTYPED_WARNING = 0.05
+"""Share of the concepts without a semantic type from which on a warning is due: a whole MRSTY types every concept of the UMLS."""
 
 
 def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -126,6 +131,19 @@ def size(artifact: Artifact, store: Store, study: Study) -> Found:
     """Enough concepts to train on."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": Things(size)}
+
+
+def typed(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Few of the concepts of the UMLS lack a semantic type: else MRSTY is of another release than MRCONSO, or a part of it."""
+    of_umls = [one for one in Vocabulary.read(artifact.path).concepts if CUI.fullmatch(one.concept)]
+    untyped = sum(not one.semantic_types for one in of_umls)
+    share = untyped / max(len(of_umls), 1)
+    return (
+        share < UNTYPED_WARNING,
+        f"{untyped:,} of {len(of_umls):,} concepts of the UMLS have no semantic type, so that no filter by type finds them. Is"
+        " vocabulary.mrsty whole, and of the release of events.mrconso?",
+        {"untyped_share": share},
+    )
 
 
 def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:

@@ -102,6 +102,7 @@ def build(
     stays = report["mapped_events"] + report["kept_events"]
     if not stays:
         raise InputError(_nothing_maps(report, settings))
+    tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
     mapping.write_csv(out / "mapping.csv")
     coverage.most_frequent_lost(mapping, settings.report_codes).write_csv(out / "unmapped.csv")
     (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -113,6 +114,7 @@ def build(
         "coverage_of_events": report["events_share"],
         "coverage_of_codes": report["codes_share"],
         "codes": report["codes"],
+        **({"tied_codes": tied_codes} if tied_codes else {}),
         "concepts": mapping["concept"].drop_nulls().n_unique(),
         "buckets": len(jobs),
         "buckets_unchanged": sum(done.recalled for done in finished),

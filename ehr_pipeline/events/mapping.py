@@ -4,7 +4,8 @@ The ladder: the first step that succeeds maps a code. An override comes before a
 
 1. `override`: the user's own table.
 2. `current`, `obsolete`: atoms of MRCONSO, by their SUPPRESS.
-3. `description`, `read`: what was recorded is translated to a concept first.
+3. `description`, `read`: what was recorded is translated to a concept first. `read_without_term`: a Read code whose term code no
+   migration table has, by its five bytes.
 4. `replaced`: a retired concept's replacement.
 5. `ancestor`: the nearest mapped concept above.
 6. `kept`: the code as a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract has. Otherwise
@@ -16,11 +17,14 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.events.translate import place, read_dictionary, to_snomed
+from ehr_pipeline.events.translate import READ_BYTES, place, read_dictionary, tied, to_snomed
 from ehr_pipeline.terminology import code_lists, rf2, rrf, snomed
 
 STEP_OF_SUPPRESS = {"N": "current", "O": "obsolete", "E": "suppressed_by_editor", "Y": "suppressed_by_default"}
-LADDER = ("override", *STEP_OF_SUPPRESS.values(), "description", "read", "replaced", "ancestor", "kept")
+LADDER = (
+    *("override", *STEP_OF_SUPPRESS.values(), "description", "read", "read_without_term"),
+    *("replaced", "ancestor", "kept"),
+)
 LONGEST_CHAIN = 20  # of replacements; real ones have a few links
 COLUMNS = (
     "code",
@@ -79,14 +83,16 @@ def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings
     best = _best_atoms(atoms)
     table = table.join(best, left_on="target", right_on="snomed", how="left", maintain_order="left")
     table = _overridden(table, settings)
-    for step, sources, targets in (
-        ("description", "snomed", _descriptions(table, settings)),
-        ("read", "snomed", _migrations(settings)),
-    ):
-        table = _step(table, best, step, sources, targets)
+    table = _step(table, best, "description", "snomed", _descriptions(table, settings))
+    migrated = _migrations(table, settings)
+    for step in ("read", "read_without_term"):
+        targets = migrated.filter(pl.col("step") == step).select("source", "target", "distance")
+        table = _step(table, best, step, "snomed", targets if targets.height else None)
     table = _step(table, best, "replaced", "target", _replacements(table, best, settings))
     table = _step(table, best, "ancestor", "target", _ancestors(table, best, settings))
-    table = table.with_columns(translated["token"], translated["label"], translated["also"])
+    ties = table.select("snomed").join(migrated, left_on="snomed", right_on="source", how="left", maintain_order="left")
+    also = pl.Series("also", pl.select(pl.coalesce(ties["ties"], translated["also"])))
+    table = table.with_columns(translated["token"], translated["label"], also)
     if settings.unmapped == "keep":
         own = pl.coalesce(pl.lit("SCT:") + pl.col("target"), "token")
         kept = own.is_not_null() & pl.col("concept").is_null()
@@ -164,12 +170,34 @@ def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
     return table.with_columns(name=own).drop("described")
 
 
-def _migrations(settings: EventsSettings) -> pl.DataFrame | None:
+def _migrations(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
+    """What the migration tables make of the Read codes: source, target, distance, ties (other targets), step.
+
+    A code is looked up as it stands; with and without the term code 00, which stands for the code itself; and without any other.
+    """
+    schema = dict.fromkeys(("source", "target", "ties", "step"), pl.String) | {"distance": pl.Int64}
     if not settings.migrations:
-        return None
+        return pl.DataFrame(schema=schema)
     tables = [read_dictionary(table, place(name, "migrations")) for name, table in settings.migrations.items()]
     first = pl.concat(tables).unique("code", keep="first", maintain_order=True)
-    return first.select(source="code", target="snomed", distance=pl.lit(0, pl.Int64))
+    codes = table.filter(pl.col("kind") == "read").select(source="snomed").unique().sort("source")
+    five, term = pl.col("source").str.slice(0, READ_BYTES), pl.col("source").str.slice(READ_BYTES)
+    plain = term.is_in(["", "00"])
+    looks = [
+        ("read", pl.lit(True), pl.col("source")),
+        ("read", plain, five),
+        ("read", plain, five + "00"),
+        ("read_without_term", ~plain, five),
+        ("read_without_term", ~plain, five + "00"),
+    ]
+    found = [
+        codes.filter(which)
+        .with_columns(code=code)
+        .join(first, on="code", how="inner")
+        .select("source", target="snomed", ties=tied(pl.col("others")), step=pl.lit(step), distance=pl.lit(0, pl.Int64))
+        for step, which, code in looks
+    ]
+    return pl.concat(found).unique("source", keep="first", maintain_order=True).sort("source")
 
 
 def _open_targets(table: pl.DataFrame) -> pl.Series:

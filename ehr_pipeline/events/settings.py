@@ -13,9 +13,19 @@ class CodeDictionary:
 
     file: str = option("Delimited text file with a header line; .gz is read too.", role="input")
     code_column: str = option("Column of the local code.")
+    term_column: str = option(
+        "Column of the term code (two characters) that follows a Read code of five bytes, where the table has it apart.",
+        "",
+        later=True,
+    )
     snomed_column: str = option("Column of the SNOMED code.")
     delimiter: str = option("One character between fields.", "\t")
     encoding: str = option("Text encoding of the file.", "utf-8")
+    quote: str = option("The quoting character, or empty where the file does not quote.", '"', later=True)
+    where: dict[str, str] = option(
+        "Which rows count: column = value, such as { MAPSTATUS = '1' } for the rows of a migration table that are not retired.",
+        {},
+    )
     then: str = option(
         "Name of another table of [events.dictionaries] that translates what this one gives, such as dm+d ids to"
         " ingredients; ids that it does not have stay as they are.",
@@ -47,8 +57,8 @@ class EventsSettings:
         "Your own table (CSV with the columns code, cui, name, source): it wins over every other step.", "", role="list"
     )
     descriptions: tuple[str, ...] = option(
-        "Description files of SNOMED RF2 (Snapshot): codes that are description ids become their concepts, and codes that are kept"
-        " as concepts of their own get names.",
+        "Description files of SNOMED RF2 (Snapshot or Full, plain or gzip): codes that are description ids become their concepts,"
+        " and codes that are kept as concepts of their own get names.",
         (),
         role="input",
     )
@@ -57,7 +67,8 @@ class EventsSettings:
         {},
     )
     associations: tuple[str, ...] = option(
-        "Association reference set files of SNOMED RF2 (Snapshot): retired concepts become their replacements.",
+        "Association reference set files of SNOMED RF2 (Snapshot or Full, plain or gzip): retired concepts become their"
+        " replacements.",
         (),
         role="input",
     )
@@ -69,7 +80,8 @@ class EventsSettings:
         ("same_as", "replaced_by"),
     )
     relationships: tuple[str, ...] = option(
-        "Relationship files of SNOMED RF2 (Snapshot): a code without a concept takes that of its nearest mapped ancestor (IS-A).",
+        "Relationship files of SNOMED RF2 (Snapshot or Full, plain or gzip): a code without a concept takes that of its nearest"
+        " mapped ancestor (IS-A).",
         (),
         role="input",
     )

@@ -6,8 +6,18 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
-from ehr_pipeline.terminology import omop
-from ehr_pipeline.terminology.reading import named, why
+from ehr_pipeline.progress import Progress
+from ehr_pipeline.reasons import in_words
+from ehr_pipeline.records import text
+from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.terminology import omop, reading, snomed
+from ehr_pipeline.terminology.reading import named
+
+BLOCK_BYTES = 16 << 20
+READ_BYTES = 5
+"""Of a Read code without its term code."""
+TELLING = ("is_assured", "mapstatus", "effectivedate")
+NO_ROWS = ("empty_line", "repeated_header")
 
 
 def translated_systems(settings: EventsSettings) -> frozenset[str]:
@@ -36,10 +46,11 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
     )
     for name in settings.dictionaries:
         translations = _chain(name, settings).select(
-            pl.format("{}:{}", pl.lit(name), "code").alias("code"), found="snomed"
+            pl.format("{}:{}", pl.lit(name), "code").alias("code"), found="snomed", ties=tied(pl.col("others"))
         )
         table = table.join(translations, on="code", how="left", maintain_order="left")
-        table = table.with_columns(snomed=pl.coalesce("found", "snomed")).drop("found")
+        table = table.with_columns(snomed=pl.coalesce("found", "snomed"), also=pl.coalesce("ties", "also"))
+        table = table.drop("found", "ties")
     if settings.omop_vocabulary and omop.CODE_SYSTEM not in settings.dictionaries:
         table = _with_concepts(table, Path(settings.omop_vocabulary))
     untranslated = system.is_not_null() & (pl.col("snomed") == "")
@@ -52,10 +63,17 @@ def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
     table = read_dictionary(dictionary, place(name))
     while dictionary.then:
         name, dictionary = dictionary.then, settings.dictionaries[dictionary.then]
-        following = read_dictionary(dictionary, place(name)).rename({"code": "snomed", "snomed": "next"})
+        following = read_dictionary(dictionary, place(name))
+        following = following.rename({"code": "snomed", "snomed": "next", "others": "more"})
         table = table.join(following, on="snomed", how="left", maintain_order="left")
-        table = table.select("code", snomed=pl.coalesce("next", "snomed"))
+        both = pl.concat_str("others", pl.col("more").fill_null(""), separator=" ").str.strip_chars()
+        table = table.select("code", snomed=pl.coalesce("next", "snomed"), others=both)
     return table
+
+
+def tied(others: pl.Expr) -> pl.Expr:
+    """SNOMED codes that a table gives for the same code (separated by blanks), as runners-up: 'SCT:<id>'."""
+    return pl.when(others == "").then(others).otherwise(pl.lit("SCT:") + others.str.replace_all(" ", " SCT:"))
 
 
 def _with_concepts(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
@@ -90,33 +108,77 @@ def place(name: str, table: str = "dictionaries") -> str:
 
 
 def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
-    """A table from local codes to SNOMED (code, snomed), one row for each code: the lowest SNOMED code where it has several.
+    """A table from local codes to SNOMED (code, snomed), one row for each code, and `others`: further SNOMED codes that tie.
 
-    `where` is the setting that names the file. Raises InputError for a file that cannot be used.
+    Of several SNOMED codes the one counts that the table itself calls assured and current, then the latest (the columns IS_ASSURED,
+    MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the file. Raises
+    InputError for a file that cannot be used, or that ends in the middle.
     """
-    try:
-        frame = pl.read_csv(
-            dictionary.file,
-            separator=dictionary.delimiter,
-            infer_schema=False,
-            encoding=dictionary.encoding,
-            quote_char='"',
-            glob=False,
+    path = Path(dictionary.file)
+    if not path.is_file():
+        raise InputError(f"{named(path, where)}: this dictionary cannot be read: there is no such file.")
+    frame, names = _rows(path, dictionary, where)
+    code, own_term = pl.col("code"), [name for name in frame.columns if name == "term"]
+    if own_term:
+        code = (
+            pl.when(pl.col("code").str.len_bytes() == READ_BYTES).then(pl.concat_str("code", "term")).otherwise("code")
         )
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{named(dictionary.file, where)}: this dictionary cannot be read ({why(error)}).") from None
-    missing = [name for name in (dictionary.code_column, dictionary.snomed_column) if name not in frame.columns]
-    if missing:
+    for number, value in enumerate(dictionary.where.values()):
+        frame = frame.filter(pl.col(f"attribute:{number}") == value)
+    usable = frame.with_columns(code=code).filter(pl.col("code") != "", pl.col("snomed") != "")
+    better = [(pl.col(name) == "1").fill_null(False) for name in names if name != "effectivedate"]
+    latest = [pl.col("effectivedate")] if "effectivedate" in names else []
+    order = [*(column.alias(f"better:{number}") for number, column in enumerate([*better, *latest]))]
+    ranks = [f"better:{number}" for number in range(len(order))]
+    ordered = usable.select("code", "snomed", *order).sort(
+        "code", *ranks, "snomed", descending=[False, *[True] * len(ranks), False]
+    )
+    ordered = ordered.unique(["code", "snomed"], keep="first", maintain_order=True)
+    ties = pl.all_horizontal([pl.lit(True), *(pl.col(rank) == pl.col(rank).first() for rank in ranks)])
+    return ordered.group_by("code", maintain_order=True).agg(
+        pl.col("snomed").first(), others=pl.col("snomed").filter(ties).slice(1).str.join(" ")
+    )
+
+
+def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFrame, list[str]]:
+    """The wanted columns of a dictionary, and which of the columns of a migration table that tell of its rows it has."""
+    layout = DelimitedText(
+        files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
+    )
+    section = where.removesuffix(".file")
+    told = {name.lower(): name for name in text.names(path, layout)}
+    names = [name for name in TELLING if name in told]
+    wanted = {"code": dictionary.code_column, "snomed": dictionary.snomed_column}
+    wanted |= {"term": dictionary.term_column} if dictionary.term_column else {}
+    wanted |= {f"attribute:{number}": column for number, column in enumerate(dictionary.where)}
+    wanted |= {name: told[name] for name in names}
+    parts, line = [], text.first_line(layout)
+    for split in text.read(path, layout, wanted, section, BLOCK_BYTES, Progress(path.name, 1)):
+        block = split()
+        wrong = block.rejected.filter(~pl.col("reason").is_in(NO_ROWS)).sort("line")
+        if wrong.height:
+            raise InputError(
+                f"{named(path, where)}, line {wrong['line'][0] + line}: a row {in_words(wrong['reason'][0])}. The file is cut off"
+                f" or damaged: copy it again. Or correct {section}.delimiter and {section}.quote."
+            )
+        parts.append(block.rows)
+        line += block.lines
+    if not parts:
+        raise InputError(f"{named(path, where)}: this dictionary holds no row. Copy it again.")
+    frame = pl.concat(parts)
+    _refuse_cut(path, where, frame)
+    return frame, names
+
+
+def _refuse_cut(path: Path, where: str, frame: pl.DataFrame) -> None:
+    """Raise InputError where the text ends within a SNOMED id: in a line without an end, whose id alone has a wrong check digit."""
+    targets = frame["snomed"].tail(1000)
+    targets = targets.filter(targets != "")
+    if targets.is_empty() or not reading.unended(path).rstrip().endswith(targets[-1].encode()):
+        return
+    is_wrong = ~snomed.classify(targets)["kind"].is_in(["concept", "description"])
+    if is_wrong[-1] and is_wrong.sum() == 1 and len(is_wrong) > 1:
         raise InputError(
-            f"{named(dictionary.file, where)}, line 1: no column {', '.join(missing)}."
-            f" The header has: {', '.join(frame.columns[:30])}."
+            f"{named(path, where)}: the text ends in the middle of its last line, in a SNOMED id. The file is cut off: copy it"
+            " again."
         )
-    pairs = frame.select(
-        code=pl.col(dictionary.code_column).str.strip_chars(), snomed=pl.col(dictionary.snomed_column).str.strip_chars()
-    )
-    return (
-        pairs.drop_nulls()
-        .filter(pl.col("code") != "", pl.col("snomed") != "")
-        .sort("code", "snomed")
-        .unique("code", keep="first", maintain_order=True)
-    )

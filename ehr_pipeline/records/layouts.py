@@ -27,6 +27,9 @@ def setting(where: str, name: str) -> str:
     """How a message names a setting of the section `where`; the section alone, where a known layout has no such setting."""
     if _DESCRIBED.fullmatch(where):
         return f"{where}.{name}"
+    if where.startswith("events."):  # a dictionary
+        role = name.removeprefix("columns.")
+        return f"{where}.{role}_column" if role != name else f"{where}.where" if "." in name else f"{where}.{name}"
     return f"records.omop.{name}" if where.startswith("records.omop") and name in ("delimiter", "quote") else where
 
 

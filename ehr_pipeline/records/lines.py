@@ -15,24 +15,11 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.records.chunks import CHUNK_BYTES, Unread, whole_rows
 from ehr_pipeline.records.layouts import has_setting, setting
 from ehr_pipeline.records.quoting import Quoting
+from ehr_pipeline.terminology.reading import FORMATS
 
 HEAD_BYTES = 1 << 16
 UTF_8 = ("utf-8", "utf-8-sig", "ascii")  # ASCII is read as UTF-8, of which it is a part
 
-# First bytes of what is handed over in place of text.
-FORMATS = {
-    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
-    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Word document: save the sheet as CSV",
-    b"PAR1\x15": "a Parquet file: write it as delimited text",
-    b"ARROW1\0\0": "an Arrow file: write it as delimited text",
-    b"FEA1": "a Feather file: write it as delimited text",
-    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it, or compress it with gzip",
-    b"\xfd7zXZ\0": "compressed with xz: unpack it, or compress it with gzip",
-    b"BZh91AY&SY": "compressed with bzip2: unpack it, or compress it with gzip",
-    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
-    b"SQLite format 3\0": "an SQLite database: write its tables as delimited text",
-    b"%PDF-": "a PDF document: ask for the data as delimited text",
-}
 # Control characters that neither text nor a delimiter holds.
 NO_TEXT = re.compile("[\x00-\x08\x0e-\x1a]")
 # Byte order marks, longest first, and the encodings that they stand for.

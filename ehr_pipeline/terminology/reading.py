@@ -5,13 +5,123 @@ import gzip
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
-from typing import TextIO
+from typing import BinaryIO, TextIO, cast
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.compiled import compiled
 from ehr_pipeline.errors import InputError
 
-HEAD_BYTES = 8 << 20
+HEAD_BYTES, TAIL_BYTES = 8 << 20, 1 << 20
 GZIP = b"\x1f\x8b"
+# First bytes of what is handed over in place of text.
+FORMATS = {
+    b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Word document: save the sheet as CSV",
+    b"PAR1\x15": "a Parquet file: write it as delimited text",
+    b"ARROW1\0\0": "an Arrow file: write it as delimited text",
+    b"FEA1": "a Feather file: write it as delimited text",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it, or compress it with gzip",
+    b"\xfd7zXZ\0": "compressed with xz: unpack it, or compress it with gzip",
+    b"BZh91AY&SY": "compressed with bzip2: unpack it, or compress it with gzip",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive: unpack it",
+    b"SQLite format 3\0": "an SQLite database: write its tables as delimited text",
+    b"%PDF-": "a PDF document: ask for the data as delimited text",
+}
+
+
+def opened(path: Path) -> BinaryIO:
+    """The text of a file, unpacked where it is gzip, as a context that closes it."""
+    with path.open("rb") as raw:
+        packed = raw.read(len(GZIP)) == GZIP
+    return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
+
+
+def refuse_other_formats(path: Path, where: str) -> None:
+    """Raise InputError for an archive or a document in place of text."""
+    with path.open("rb") as raw:
+        head = raw.read(16)
+    if found := next((told for magic, told in FORMATS.items() if head.startswith(magic)), None):
+        raise InputError(f"{named(path, where)}: this is no text. It seems to be {found}.")
+
+
+def unended(path: Path) -> bytes:
+    """The last line of a text file where it has no end; empty where it has one. A packed file that was cut shows it otherwise."""
+    with path.open("rb") as raw:
+        if raw.read(len(GZIP)) == GZIP:
+            return b""
+        raw.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        return raw.read().rpartition(b"\n")[2]
+
+
+def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_only: bool = False) -> None:
+    """Raise InputError with the line of a text file that has another number of separators than `count`.
+
+    Empty lines do not count. With `ends_only` no more is looked at than the first and the last lines of a large file.
+    """
+    state = path.stat()
+    with reading(path, where):
+        try:
+            wrong = _wrong_line(path, (state.st_size, state.st_mtime_ns), separator, count, ends_only)
+        except (EOFError, zlib.error) as error:
+            raise InputError(_damaged(path, where, error)) from None
+    if wrong:
+        line, found = wrong
+        place = f"line {line:,}" if line else "one of its last lines"
+        raise InputError(
+            f"{named(path, where)}, {place}: {found} fields end in {separator.decode()!r}, {count} should. The file is cut off or"
+            " damaged: copy it again."
+        )
+
+
+@lru_cache(maxsize=64)
+def _wrong_line(
+    path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
+) -> tuple[int, int] | None:
+    """The first line with another number of separators, and how many it has. `state` keeps what is remembered to one file."""
+    with opened(path) as stream:
+        packed, line, rest = isinstance(stream, gzip.GzipFile), 1, b""
+        while chunk := stream.read(HEAD_BYTES):
+            text = rest + chunk
+            end = text.rfind(b"\n") + 1
+            if wrong := _first_wrong(text[:end], separator, count):
+                return line + wrong[0], wrong[1]
+            line, rest = line + text.count(b"\n", 0, end), text[end:]
+            if ends_only and (packed or state[0] > stream.tell() + TAIL_BYTES):
+                if packed:
+                    return None
+                stream.seek(state[0] - TAIL_BYTES)
+                tail = stream.read().partition(b"\n")[2]
+                wrong = _first_wrong(tail if tail.endswith(b"\n") else tail + b"\n", separator, count)
+                return (0, wrong[1]) if wrong else None
+        wrong = _first_wrong(rest + b"\n", separator, count) if rest else None
+    return (line + wrong[0], wrong[1]) if wrong else None
+
+
+def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] | None:
+    """The number of the first line, from 0, that has another number of separators, and how many it has."""
+    found = np.zeros(2, np.int64)
+    _count(np.frombuffer(text, np.uint8), np.uint8(separator[0]), count, found)
+    return (int(found[0]), int(found[1])) if found[0] >= 0 else None
+
+
+@compiled
+def _count(text: NDArray[np.uint8], separator: np.uint8, count: int, found: NDArray[np.int64]) -> None:
+    line, begin, number = 0, 0, 0
+    for at in range(len(text)):
+        byte = text[at]
+        if byte == separator:
+            number += 1
+        elif byte == 10:
+            is_empty = at == begin or (at == begin + 1 and text[begin] == 13)
+            if number != count and not is_empty:
+                found[0], found[1] = line, number
+                return
+            line, begin, number = line + 1, at + 1, 0
+    found[0] = -1
 
 
 def named(path: Path | str, where: str) -> str:

@@ -1,15 +1,17 @@
 """Readers of SNOMED CT Release Format 2: tab separated, a header line, UTF-8 (SNOMED CT Release File Specification, section 5).
 
-Name the Snapshot files of a release: they hold each component once. Several editions (international, UK) are several files.
+Of each component the row of the latest effectiveTime counts, over all files of a setting: Full and Snapshot files, of several
+releases and editions (international, UK), are read alike. Files may be packed with gzip.
 """
 
-from collections.abc import Callable
+import zlib
 from pathlib import Path
 
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, reading, why
+from ehr_pipeline.terminology import reading, snomed
+from ehr_pipeline.terminology.reading import named, opened, refuse_other_formats, unended, why
 
 DESCRIPTION = ("id", "effectiveTime", "active", "moduleId", "conceptId", "languageCode", "typeId", "term")
 ASSOCIATION = ("id", "effectiveTime", "active", "moduleId", "refsetId", "referencedComponentId", "targetComponentId")
@@ -26,13 +28,38 @@ ASSOCIATIONS = {
 }
 
 
-def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
-    """A lazy table of strings with some columns of an RF2 file. Raises InputError when the file is missing or of another kind."""
+def read_header(path: Path, where: str) -> list[str]:
+    """The names of the columns. Raises InputError when there is no such text."""
     try:
-        with path.open(encoding="utf-8-sig") as stream:
-            header = stream.readline().rstrip("\r\n").split("\t")
-    except (OSError, UnicodeDecodeError) as error:
+        refuse_other_formats(path, where)
+        with opened(path) as stream:
+            return stream.readline(1 << 20).decode("utf-8-sig").rstrip("\r\n").split("\t")
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error) as error:
         raise InputError(f"{named(path, where)}: this RF2 file cannot be read: {why(error)}.") from None
+
+
+def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
+    """Raise InputError with the line of an RF2 file that has another number of fields than the header, or ends within an id.
+
+    The last field of each kind of file that is read here is a SNOMED id, whose check digit is wrong where it was cut.
+    """
+    reading.refuse_cut(path, where, b"\t", len(read_header(path, where)) - 1, ends_only=ends_only)
+    line = unended(path).decode(errors="replace").strip(" \r\n")
+    last = line.rpartition("\t")[2]
+    kind = snomed.classify(pl.Series([last]))["kind"][0]
+    if line and (not last or last.isdigit()) and kind not in ("concept", "description", "other_component"):
+        raise InputError(
+            f"{named(path, where)}: the text ends in the middle of its last line, in a SNOMED id. The file is cut off: copy it"
+            " again."
+        )
+
+
+def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
+    """A lazy table of strings with some columns of an RF2 file. Raises InputError when the file is missing or of another kind.
+
+    `refuse_cut` looks for what is damaged further on.
+    """
+    header = read_header(path, where)
     missing = [name for name in columns if name not in header]
     if missing:
         raise InputError(
@@ -45,65 +72,62 @@ def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
 
 def descriptions(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
     """The concept of each wanted description id. Columns: source, target; descriptions that are no longer active count too."""
-    return _distinct(
-        paths,
-        DESCRIPTION,
-        "events.descriptions",
-        lambda rows: rows.filter(pl.col("id").is_in(wanted.implode())).select(source="id", target="conceptId"),
-    )
+    found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("id").is_in(wanted.implode()))
+    return _distinct(found.select(source="id", target="conceptId"))
 
 
 def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
     """The name of each wanted concept: its fully specified one, else a synonym; active ones first. Columns: source, label."""
-    found = _distinct(
-        paths,
-        DESCRIPTION,
-        "events.descriptions",
-        lambda rows: rows.filter(pl.col("conceptId").is_in(wanted.implode())).select(
-            "id", "active", "typeId", source="conceptId", label="term"
-        ),
-    )
+    found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("conceptId").is_in(wanted.implode()))
     best = [pl.col("active") != "1", pl.col("typeId") != FULLY_SPECIFIED, "id"]
-    return found.sort(best).unique("source", keep="first", maintain_order=True).select("source", "label")
+    ordered = found.sort(best).unique("conceptId", keep="first", maintain_order=True)
+    return ordered.select(source="conceptId", label="term")
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:
     """Active historical associations. Columns: source, target, rank (the place of its kind in `kinds`)."""
     ranks = {ASSOCIATIONS[kind]: rank for rank, kind in enumerate(kinds)}
+    found = _latest(paths, ASSOCIATION, "events.associations", pl.col("refsetId").is_in(list(ranks)))
     return _distinct(
-        paths,
-        ASSOCIATION,
-        "events.associations",
-        lambda rows: rows.filter(pl.col("active") == "1", pl.col("refsetId").is_in(list(ranks))).select(
+        found.filter(pl.col("active") == "1").select(
             source="referencedComponentId",
             target="targetComponentId",
             rank=pl.col("refsetId").replace_strict(ranks, return_dtype=pl.Int64),
-        ),
+        )
     )
 
 
 def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.DataFrame:
     """Active IS-A relationships. Columns: source (the child), target (the parent), rank (0). `where` is the files' setting."""
+    found = _latest(paths, RELATIONSHIP, where, pl.col("typeId") == IS_A)
     return _distinct(
-        paths,
-        RELATIONSHIP,
-        where,
-        lambda rows: rows.filter(pl.col("active") == "1", pl.col("typeId") == IS_A).select(
+        found.filter(pl.col("active") == "1").select(
             source="sourceId", target="destinationId", rank=pl.lit(0, pl.Int64)
-        ),
+        )
     )
 
 
-def _distinct(
-    paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen: Callable[[pl.LazyFrame], pl.LazyFrame]
-) -> pl.DataFrame:
-    """What is chosen of some files, each row once, sorted."""
+def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen: pl.Expr) -> pl.DataFrame:
+    """The rows that are `chosen`, of each id the one of the latest effectiveTime over all files.
+
+    `chosen` looks at columns that no later row of an id changes (Release File Specification: immutable fields).
+    """
     parts = []
-    for path in paths:
-        with reading(path, where):
-            parts.append(chosen(scan(Path(path), columns, where)).collect(engine="streaming"))
-    frame = pl.concat(parts)
-    return frame.unique().sort(frame.columns)
+    for path in map(Path, paths):
+        with reading.reading(path, where):
+            frame = scan(path, columns, where)
+            refuse_cut(path, where)
+            parts.append(_newest(frame.filter(chosen).collect(engine="streaming")))
+    return _newest(pl.concat(parts))
+
+
+def _newest(rows: pl.DataFrame) -> pl.DataFrame:
+    """Where two rows of an id have the same time, the active one counts."""
+    return rows.sort("id", "effectiveTime", "active").unique("id", keep="last", maintain_order=True)
+
+
+def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.unique().sort(rows.columns)
 
 
 def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -> pl.DataFrame:

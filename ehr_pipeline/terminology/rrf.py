@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.terminology.reading import named, reading
+from ehr_pipeline.terminology.reading import named, reading, refuse_cut, refuse_other_formats
 
 MRCONSO = (
     "CUI",
@@ -61,14 +61,18 @@ ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.
 """The columns of `snomed_atoms`."""
 
 
-def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
-    """A lazy table of strings. Raises InputError when the file is missing or has another number of fields."""
+def scan(path: Path, columns: tuple[str, ...], *, ends_only: bool = False) -> pl.LazyFrame:
+    """A lazy table of strings. Raises InputError when the file is missing, is no text or ends in the middle of a line.
+
+    With `ends_only` no more is looked at than the first and the last lines of a large file.
+    """
     if not path.is_file():
         raise InputError(
             f"{named(path, SETTINGS[columns])}: there is no such file."
             f" It should be a UMLS file with the fields {' '.join(columns)}."
         )
     check_layout(path, columns)
+    refuse_cut(path, SETTINGS[columns], b"|", len(columns), ends_only=ends_only)
     return pl.scan_csv(
         path,
         separator="|",
@@ -83,6 +87,7 @@ def scan(path: Path, columns: tuple[str, ...]) -> pl.LazyFrame:
 def check_layout(path: Path, columns: tuple[str, ...]) -> None:
     """Raise InputError unless the first line has the fields of the layout."""
     where = SETTINGS[columns]
+    refuse_other_formats(path, where)
     with reading(path, where):
         try:
             first = pl.read_csv(

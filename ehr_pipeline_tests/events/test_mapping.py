@@ -7,6 +7,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import coverage
 from ehr_pipeline.events.mapping import LADDER, map_codes
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
+from ehr_pipeline.events.translate import read_dictionary
 from ehr_pipeline.terminology import rf2
 
 PSORIASIS, TEXT_MESSAGE, ASTHMA, DESCRIPTION, WRONG = "9014002", "279991000000102", "195967001", "264177017", "9014003"
@@ -85,7 +86,9 @@ def test_a_broken_dictionary_is_told(tmp_path: Path) -> None:
     path = tmp_path / "dictionary.txt"
     path.write_text("a\tb\n1\t2\n")
     dictionary = CodeDictionary(file=str(path), code_column="MedCodeId", snomed_column="b")
-    with pytest.raises(InputError, match=r"line 1: no column MedCodeId\. The header has: a, b"):
+    with pytest.raises(
+        InputError, match=r"line 1: no column 'MedCodeId' \(events.dictionaries.x.code_column\)\. The header has: a, b"
+    ):
         mapped(["x:1"], dictionaries={"x": dictionary})
     with pytest.raises(InputError, match="cannot be read"):
         mapped(
@@ -120,6 +123,7 @@ RETIRED, OLDER, UK_CHILD, ECZEMA = "156331003", "268273004", "1326201000000101",
 
 
 def rf2_file(path: Path, columns: tuple[str, ...], *rows: dict[str, str]) -> tuple[str, ...]:
+    rows = tuple({"id": f"{number}"} | row for number, row in enumerate(rows))  # components of their own
     lines = ["\t".join(columns), *("\t".join(row.get(name, "1") for name in columns) for row in rows)]
     path.write_text("\n".join(lines) + "\n")
     return (str(path),)
@@ -236,3 +240,87 @@ def test_coverage_tells_of_the_ladder_in_its_order(ladder: dict[str, object]) ->
         {"step": "current", "events": 10, "codes": 1, "events_share_after": pytest.approx(1 / 3)},
         {"step": "replaced", "events": 10, "codes": 1, "events_share_after": pytest.approx(2 / 3)},
     ]
+
+
+def dictionary(tmp_path: Path, text: str, **named: object) -> CodeDictionary:
+    (tmp_path / "table.txt").write_text(text)
+    columns = {"code_column": "READCODE", "snomed_column": "CONCEPTID"} | named
+    return CodeDictionary(file=str(tmp_path / "table.txt"), **columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "rows", "step"),
+    [
+        ("H33..", "H33..\t", "read"),
+        ("H33..", "H33..\t00", "read"),
+        ("H33..00", "H33..\t", "read"),
+        ("H33..00", "H33..\t00", "read"),
+        ("H33..12", "H33..\t12", "read"),
+        ("H33..12", "H33..\t00", "read_without_term"),
+        ("H33..12", "H33..\t", "read_without_term"),
+        ("H33..", "H33..\t12", None),
+        ("H33..13", "H33..\t12", None),
+    ],
+)
+def test_read_codes_meet_with_and_without_their_term_code(
+    tmp_path: Path, recorded: str, rows: str, step: str | None
+) -> None:
+    text = f"READCODE\tTERMCODE\tCONCEPTID\n{rows}\t{PSORIASIS}\nG20..\t00\t{ASTHMA}\n"
+    apart = dictionary(tmp_path, text, term_column="TERMCODE")
+    found = map_codes(
+        pl.Series([recorded]), atoms((PSORIASIS, "C1", "N")), EventsSettings(mrconso="", migrations={"read_v2": apart})
+    )
+    assert found.select("step", "concept").row(0) == (step, "C1" if step else None)
+
+
+def test_an_exact_term_code_comes_before_the_five_bytes(tmp_path: Path) -> None:
+    text = f"READCODE\tCONCEPTID\nH33..\t{PSORIASIS}\nH33..12\t{ASTHMA}\n"
+    found = map_codes(
+        pl.Series(["H33..12"]),
+        atoms((PSORIASIS, "C1", "N"), (ASTHMA, "C2", "N")),
+        EventsSettings(mrconso="", migrations={"read_v2": dictionary(tmp_path, text)}),
+    )
+    assert found["concept"].to_list() == ["C2"]
+
+
+def test_of_several_targets_the_assured_current_and_latest_counts_and_ties_are_runners_up(tmp_path: Path) -> None:
+    rows = [
+        ("a", "24079001", "1", "20120401", "0"),
+        ("a", "9014002", "1", "20120401", "1"),
+        ("b", "24079001", "1", "20140401", "1"),
+        ("b", "195967001", "1", "20150401", "1"),
+        ("c", "9014002", "1", "20140401", "1"),
+        ("c", "195967001", "1", "20140401", "1"),
+        ("c", "195967001", "1", "20140401", "1"),
+        ("d", "9014002", "0", "20140401", "0"),
+    ]
+    head = "READCODE\tCONCEPTID\tIS_ASSURED\tEFFECTIVEDATE\tMAPSTATUS\n"
+    table = dictionary(tmp_path, head + "".join("\t".join(row) + "\n" for row in rows))
+    assert read_dictionary(table, "x").rows() == [
+        ("a", "9014002", ""),
+        ("b", "195967001", ""),
+        ("c", "195967001", "9014002"),
+        ("d", "9014002", ""),
+    ]
+    current = dictionary(tmp_path, (tmp_path / "table.txt").read_text(), where={"MAPSTATUS": "1"})
+    assert read_dictionary(current, "x")["code"].to_list() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("H33..\t195967001\nG20..\n", "line 3: a row with a wrong number of fields"),
+        ("H33..\t195967001\nG20", "line 3: a row with a wrong number of fields"),
+        ("H33..\t195967001\nG20..\t73211009\nC10..\t7321", "ends in the middle of its last line"),
+        ('H33..\t"195967001\nG20..\t73211009\n', "line 2: a row with a quote"),
+    ],
+)
+def test_a_dictionary_that_ends_in_the_middle_is_refused(tmp_path: Path, rows: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        read_dictionary(dictionary(tmp_path, "READCODE\tCONCEPTID\n" + rows), "events.dictionaries.x.file")
+
+
+def test_dictionaries_hold_line_breaks_in_quotes_and_need_no_last_line_end(tmp_path: Path) -> None:
+    text = 'READCODE,term,CONCEPTID\nH33..,"Asthma,\nG20..,x,9014002\n",195967001\n\nC10..,"5"" plaque",73211009'
+    found = read_dictionary(dictionary(tmp_path, text, delimiter=","), "events.dictionaries.x.file")
+    assert found.select("code", "snomed").rows() == [("C10..", "73211009"), ("H33..", "195967001")]

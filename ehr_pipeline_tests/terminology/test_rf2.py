@@ -1,7 +1,10 @@
+import gzip
 from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.terminology import rf2
@@ -11,6 +14,7 @@ SHARED_ASSOCIATIONS = SHARED / "umls_like/der2_cRefset_AssociationSnapshot_DERIV
 
 
 def write(path: Path, columns: tuple[str, ...], *rows: dict[str, str]) -> str:
+    rows = tuple({"id": f"{number}"} | row for number, row in enumerate(rows))  # components of their own
     lines = ["\t".join(columns), *("\t".join(row.get(name, "1") for name in columns) for row in rows)]
     path.write_text("\r\n".join(lines) + "\r\n", encoding="utf-8")
     return str(path)
@@ -85,3 +89,65 @@ def test_every_start_walks_from_itself() -> None:
     found = rf2.walk(starts, edges, "to " + starts, 1)
     assert found.filter(pl.col("target") != "to " + pl.col("source")).is_empty()
     assert found.height == 2_000
+
+
+ROW = st.tuples(st.integers(0, 5), st.integers(2002, 2024), st.booleans(), st.integers(0, 3))
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+@given(
+    rows=st.lists(ROW, min_size=1, max_size=25, unique_by=lambda row: row[:2]),
+    cuts=st.lists(st.integers(0, 25), max_size=2),
+    packed=st.booleans(),
+)
+def test_of_each_component_the_latest_row_over_all_files_counts(
+    tmp_path: Path, rows: list[tuple[int, int, bool, int]], cuts: list[int], packed: bool
+) -> None:
+    """Full files, Snapshots, and several that overlap, in any order."""
+    borders = [0, *sorted(cuts), len(rows)]
+    paths = []
+    for number, (begin, end) in enumerate(zip(borders, borders[1:], strict=False)):
+        written = [
+            {
+                "id": f"{component}",
+                "effectiveTime": f"{year}0131",
+                "active": "1" if active else "0",
+                "refsetId": rf2.ASSOCIATIONS["same_as"],
+                "referencedComponentId": f"old{component}",
+                "targetComponentId": f"new{target}",
+            }
+            for component, year, active, target in rows[begin:end]
+        ]
+        path = Path(write(tmp_path / f"{number}.txt", rf2.ASSOCIATION, *written))
+        if packed:
+            path.write_bytes(gzip.compress(path.read_bytes(), 1))
+        paths.append(str(path))
+    latest = {component: (active, target) for component, _, active, target in sorted(rows, key=lambda row: row[1])}
+    expected = sorted((f"old{one}", f"new{target}", 0) for one, (active, target) in latest.items() if active)
+    assert rf2.associations((*paths, paths[0]), ("same_as",)).rows() == expected
+
+
+@pytest.mark.parametrize("columns", [rf2.DESCRIPTION, rf2.ASSOCIATION, rf2.RELATIONSHIP])
+def test_an_rf2_file_that_ends_in_the_middle_is_refused(tmp_path: Path, columns: tuple[str, ...]) -> None:
+    columns = columns if columns[-1].endswith("Id") and columns != rf2.RELATIONSHIP else (*columns, "modifierId")
+    last = {columns[-1]: "900000000000451002"}
+    path = Path(write(tmp_path / "x.txt", columns, last, last))
+    whole, border = path.read_bytes(), path.read_bytes().rstrip().rfind(b"\n") + 1
+    accepted = []
+    for end in range(border + 1, len(whole)):
+        path.write_bytes(whole[:end])
+        try:
+            rf2.refuse_cut(path, "x")
+            accepted.append(whole[border:end])
+        except InputError as error:
+            assert f"{path} (x)" in str(error)
+    complete = whole[border:].rstrip()
+    # One in ten ids has the right check digit by chance.
+    assert {complete, complete + b"\r"} <= set(accepted)
+    assert len(accepted) <= 3
+
+
+def test_an_archive_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.zip").write_bytes(b"PK\x03\x04\x14\0\0\0\x08\0")
+    with pytest.raises(InputError, match=r"x.zip \(x\): this is no text. It seems to be a zip archive"):
+        rf2.scan(tmp_path / "x.zip", rf2.ASSOCIATION, "x")

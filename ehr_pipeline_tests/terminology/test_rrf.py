@@ -81,7 +81,7 @@ def test_a_wrong_file_is_told(tmp_path: Path) -> None:
             r"MRCONSO.RRF.gz \(events.mrconso\): the gzip stream is damaged or cut off",
         ),
         (
-            lambda packed: gzip.decompress(packed) + b"\xff|",
+            lambda packed: gzip.decompress(packed) + b"\xff" + 18 * b"|",
             r"MRCONSO.RRF.gz \(events.mrconso\): the file cannot be read",
         ),
     ],
@@ -136,3 +136,28 @@ def test_the_version_of_a_source(tmp_path: Path) -> None:
     assert rrf.source_version(path, "SNOMEDCT_US") == "SNOMEDCT_US_2025_03_01"
     with pytest.raises(InputError, match="no current version of source 'SNOMEDCT_UK'"):
         rrf.source_version(path, "SNOMEDCT_UK")
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_umls_text_that_ends_in_the_middle_is_refused_wherever_it_ends(tmp_path: Path, packed: bool) -> None:
+    path, line = tmp_path / "MRSTY.RRF", b"C0004096|T047|B2.2.1.2.1|Disease or Syndrome|AT0||\n"
+    for end in range(1, len(line) - 1):
+        text = line * 3 + line[:end]
+        path.write_bytes(gzip.compress(text, 1) if packed else text)
+        with pytest.raises(InputError, match=r"MRSTY.RRF \(vocabulary.mrsty\), line 4: .* cut off or damaged"):
+            rrf.semantic_types(path)
+    path.write_bytes(line * 2 + line.rstrip())
+    assert rrf.semantic_types(path).rows() == [("C0004096", "T047")]
+
+
+def test_the_ends_of_a_large_file_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "HEAD_BYTES", 1000)
+    monkeypatch.setattr(reading, "TAIL_BYTES", 500)
+    path, line = tmp_path / "MRSTY.RRF", b"C0004096|T047|B2.2.1.2.1|Disease or Syndrome|AT0||\n"
+    path.write_bytes(line * 400 + line[:20])
+    with pytest.raises(InputError, match="one of its last lines"):
+        rrf.scan(path, rrf.MRSTY, ends_only=True)
+    path.write_bytes(line * 200 + line[:20] + b"\n" + line * 200)
+    rrf.scan(path, rrf.MRSTY, ends_only=True)
+    with pytest.raises(InputError, match="line 201: "):
+        rrf.scan(path, rrf.MRSTY)
