@@ -142,7 +142,7 @@ def typed(artifact: Artifact, store: Store, study: Study) -> Found:
         share < UNTYPED_WARNING,
         f"{untyped:,} of {len(of_umls):,} concepts of the UMLS have no semantic type, so that no filter by type finds them. Is"
         " vocabulary.mrsty whole, and of the release of events.mrconso?",
-        {"untyped_share": share},
+        {"untyped": Things(untyped), "concepts_of_umls": Things(len(of_umls))},
     )
 
 

