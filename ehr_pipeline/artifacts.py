@@ -10,7 +10,6 @@ unchanged data never makes anything downstream stale. Files under `notes/` and `
 
 import contextlib
 import json
-import logging
 import re
 import shutil
 from collections.abc import Callable, Mapping
@@ -22,8 +21,6 @@ from ehr_pipeline import __version__, disk, integrity, publishing, workspace
 from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
 from ehr_pipeline.fields import hash_of as hash_of  # who asks for artifacts hashes what they are made of
 from ehr_pipeline.integrity import MANIFEST as MANIFEST
-
-log = logging.getLogger(__name__)
 
 # The stage (package folder) of every asset, in the order of the chain.
 STAGES = {
@@ -194,7 +191,7 @@ class Store:
         except MissingArtifact:
             return None
         except Damaged as damage:
-            log.warning("%s", damage)
+            integrity.warn(damage)
             return None
 
     def fingerprint(self, asset: str, partition: str | None = None) -> str:

@@ -8,17 +8,14 @@ An artifact of the same recipe but for that is found again, wherever it lies in 
 twice, and a setting that is set back would not give what it gave before.
 """
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline import checks
+from ehr_pipeline import checks, integrity
 from ehr_pipeline.artifacts import Artifact, Store, hash_of
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.settings import Study
-
-log = logging.getLogger(__name__)
 
 CONTINUES = "continues"
 EARLIER = "earlier"
@@ -153,7 +150,7 @@ def _intact(found: Artifact) -> bool:
     try:
         found.verify()
     except Damaged as damage:
-        log.warning("%s", damage)
+        integrity.warn(damage)
         return False
     return True
 

@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 Listed = dict[str, dict[str, Any]]
 """Size in bytes and SHA-256 of files, by name relative to the artifact."""
 State = list[int]
+_SAID: set[str] = set()
 _UNCHANGED: dict[Path, dict[str, State]] = {}
 """The notes that could not be written, by artifact: a store that is only read from is hashed once in a process."""
 
@@ -130,9 +131,16 @@ def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, st
     except FileNotFoundError:
         return False, ""
     except Damaged as damage:
-        log.warning("%s", damage)
+        warn(damage)
         return False, str(damage)
     return True, ""
+
+
+def warn(damage: Damaged) -> None:
+    """Say once in a process that something is damaged that can be done without, or is made again."""
+    if str(damage) not in _SAID:
+        _SAID.add(str(damage))
+        log.warning("%s", damage)
 
 
 def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str]]:
