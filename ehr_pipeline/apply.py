@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ehr_pipeline import schemas
+from ehr_pipeline import integrity, schemas
 from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.embeddings.embed import table_of
 from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
@@ -42,6 +42,8 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
         )
     if not extract.is_dir():
         raise InputError(f"{extract}: there is no such folder. --extract names the folder of one extract.")
+    for folder in (model, vectors):
+        integrity.verify_copy(folder)
     vocabulary, transform = Vocabulary.read(model), Transform.read(vectors)
     if len(transform.weights) != vocabulary.size:
         raise InputError(

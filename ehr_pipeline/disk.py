@@ -35,10 +35,8 @@ def why(error: Exception) -> str:
     return "it is no text" if isinstance(error, UnicodeDecodeError) else "it is torn or damaged"
 
 
-def what_to_do(error: OSError | ValueError) -> str:
+def what_to_do(error: OSError) -> str:
     """What went wrong with the disk, where, and what to do."""
-    if not isinstance(error, OSError):
-        return f"its files are damaged ({error}); remove the folder and make it again"
     about = f" ({error.filename})" if error.filename else ""
     remedy = {
         errno.ENOSPC: ". Make room there, or set study.store to another disk",

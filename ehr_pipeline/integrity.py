@@ -136,6 +136,31 @@ def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, st
     return True, ""
 
 
+def verify_copy(folder: Path) -> None:
+    """Raise Damaged where a folder is an artifact or lies in one, perhaps a copy, of which a file is not what the manifest says."""
+    root = next((root for root in (folder, folder.parent) if (root / MANIFEST).is_file()), None)
+    if root is None:
+        return  # a copy without its manifest
+    try:
+        named = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        asset, partition, name = str(named["asset"]), named.get("partition"), str(named["fingerprint"])
+        why = _why_not(named, name, asset, partition)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        asset, partition, why = folder.name, None, disk.why(error)
+    if why:
+        raise Damaged(message(asset, partition, root / MANIFEST, why))
+    wanted = listed(named)
+    found = _found(root)
+    wrong = dict(_by_size(wanted, found))
+    wrong |= {
+        name: why
+        for name in wanted.keys() - wrong.keys()
+        if (why := _content(root / name, wanted[name]["sha256"], False))
+    }
+    for name, reason in sorted(wrong.items())[:1]:
+        raise Damaged(message(asset, partition, root / name, reason))
+
+
 def warn(damage: Damaged) -> None:
     """Say once in a process that something is damaged that can be done without, or is made again."""
     if str(damage) not in _SAID:

@@ -318,3 +318,21 @@ def test_a_pull_fetches_what_is_damaged(study: Study, tmp_path: Path) -> None:
     assert pull.pull(mirrored)["copied"] == 2
     for asset in ("encoder_checkpoint", "cohort"):
         store.intact(asset)
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_the_folders_that_embed_is_given_are_looked_at_as_well(study: Study, tmp_path: Path, renamed: bool) -> None:
+    store = Store(study.study.store)
+    root = store.current("encoder_checkpoint").path
+    if renamed:
+        root = Path(shutil.copytree(root, tmp_path / "a copy"))
+    integrity.verify_copy(root / "checkpoint")
+    in_silence(root / "checkpoint/model.safetensors")
+    for folder in (root, root / "checkpoint"):
+        with pytest.raises(Damaged, match=r"model.safetensors: the file is not what was published"):
+            integrity.verify_copy(folder)
+    (root / "manifest.json").write_text("[]")
+    with pytest.raises(Damaged, match=r"manifest.json"):
+        integrity.verify_copy(root / "checkpoint")
+    (root / "manifest.json").unlink()
+    integrity.verify_copy(root / "checkpoint")  # nothing says what it should be
