@@ -121,7 +121,8 @@ class Artifact:
         """The files in one of its folders, in order of name: those of the manifest, whatever else lies there."""
         below = f"{folder}/"
         names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
-        if folder in integrity.NOT_HASHED and "notes" not in self.manifest:  # older manifests list the data alone
+        # Older manifests list the data alone; and what is not published has no list yet.
+        if "files" not in self.manifest or (folder in integrity.NOT_HASHED and "notes" not in self.manifest):
             names = [f"{below}{path.name}" for path in (self.path / folder).glob("[!.]*") if path.is_file()]
         return [self.path / name for name in sorted(names) if "/" not in name[len(below) :]]
 

@@ -75,8 +75,11 @@ def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None)
     if (manifest["asset"], manifest.get("partition"), manifest["fingerprint"]) != (asset, partition, fingerprint):
         return "it is that of another artifact"
     try:
-        digests = {name: str(each["sha256"]) for name, each in manifest["files"].items() if int(each["bytes"]) >= 0}
-    except (KeyError, TypeError, ValueError):
+        digests = {name: str(each["sha256"]) for name, each in manifest["files"].items()}
+        sizes = [each["bytes"] for each in manifest["files"].values()]
+    except (KeyError, TypeError):
+        return "it is no manifest"
+    if not all(isinstance(size, int) for size in sizes):
         return "it is no manifest"
     return "" if hash_of(digests) == manifest["data_version"] else "it is not as it was written"
 
@@ -92,7 +95,7 @@ def message(asset: str, partition: str | None, path: Path, why: str) -> str:
 
 def listed(manifest: Mapping[str, Any]) -> Listed:
     """Every file that a manifest lists: data, and the notes beside them (manifests that are older than those have none)."""
-    return {**manifest["files"], **manifest.get("notes", {})}
+    return {**manifest.get("files", {}), **manifest.get("notes", {})}
 
 
 def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
@@ -248,7 +251,8 @@ def remember(folder: Path, states: dict[str, State]) -> None:
 def forget(folder: Path) -> None:
     """Remove the note of an artifact that goes."""
     _UNCHANGED.pop(folder, None)
-    note_of(folder).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        note_of(folder).unlink()
 
 
 def _known(folder: Path) -> dict[str, State]:

@@ -165,7 +165,7 @@ def test_what_rots_below_the_file_system_is_found_by_verify(
     Store(store).current("vocabulary").file("manifest.json").write_text("{}")
     assert cli.main(["verify", "--settings", str(settings)]) == 1
     told = capsys.readouterr()
-    assert "3 are damaged" in told.out
+    assert "damaged: 3" in told.out
     lines = told.err.strip().splitlines()
     assert len(lines) == 3
     assert any(

@@ -126,7 +126,7 @@ def _verify(options: argparse.Namespace) -> int:
         tell("error", problem)
     print(
         f"compared {counts.files:,} files ({counts.bytes / 1e6:,.1f} MB) of {counts.artifacts:,} artifacts:"
-        f" {f'{counts.damaged:,} are damaged' if counts.damaged else 'all are what was published'}"
+        f" {f'damaged: {counts.damaged:,}' if counts.damaged else 'all are what was published'}"
     )
     return FAILED if counts.damaged else 0
 

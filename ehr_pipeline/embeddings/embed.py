@@ -28,11 +28,13 @@ from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, poo
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.fields import file_hash
 from ehr_pipeline.progress import Progress
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 PARTS = ("whole", "half_a", "half_b")
 WINDOWS = "windows"
+DIGESTS = "digests"
 
 _log = logging.getLogger("ehr_pipeline")
 
@@ -69,9 +71,12 @@ def _embed_shard(
     """Write the chunk vectors of some patients of a shard; token ids from `size` on are left out."""
     whole = Shard.read(path).below(size)
     for name, part, rows in _parts(job, path, whole, patients):
-        target = Path(job["work"]) / name / path.name
-        if not target.is_file():
+        target, digest = (Path(job["work"]) / folder / path.name for folder in (name, f"{DIGESTS}/{name}"))
+        # What an earlier run left is taken if it is what that run wrote: machines crash, and disks rot.
+        if not (target.is_file() and digest.is_file() and digest.read_text(encoding="ascii") == file_hash(target)):
             write_chunks(target, pool(part, rows))
+            digest.parent.mkdir(parents=True, exist_ok=True)
+            digest.write_text(file_hash(target), encoding="ascii")
 
 
 def _parts(

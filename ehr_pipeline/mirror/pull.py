@@ -12,6 +12,7 @@ from pathlib import Path
 from ehr_pipeline import disk
 from ehr_pipeline.artifacts import STAGES, Counts, Store
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import file_hash
 from ehr_pipeline.mirror import belonging, index
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index
 from ehr_pipeline.mirror.place import Mirror
@@ -98,7 +99,7 @@ def _fetch(mirror: Mirror, folder: str, listed: Index, work: Path) -> int:
     """Fetch what is missing of an artifact's files; bytes that were fetched."""
     for name in [str(Path(file).parent) for file in listed.files] + listed.folders:
         (work / name).mkdir(parents=True, exist_ok=True)
-    missing = sorted(name for name in listed.files if not (work / name).is_file())
+    missing = sorted(name for name, (_, digest) in listed.files.items() if file_hash(work / name) != digest)
     total = sum(listed.files[name][0] for name in missing)
     log.info("%s: %d of %d files to fetch, %.1f MB", folder, len(missing), len(listed.files), total / 1e6)
     progress = Progress(f"fetching {folder}", total)
