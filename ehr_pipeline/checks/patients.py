@@ -59,7 +59,7 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
 def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
-    of = artifact.counts["kept"]
+    of = artifact.counts.get("kept", 0)
     names = [name for name in ("recognised", "expected", "excess") if test[name] is not None]
     figures: dict[str, Figure] = {name: Share(test[name], of) for name in names}
     return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", figures
