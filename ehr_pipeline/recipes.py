@@ -1,5 +1,6 @@
 """What decides an asset's result apart from its inputs: the version of its stage, and its own settings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,39 @@ from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.settings import Study
 
-# Raised when the same settings and inputs give another result.
+REPORT_SOURCES = (
+    "reports",
+    "cells.py",
+    "clusters/baseline.py",
+    "clusters/build.py",
+    "clusters/evidence.py",
+    "clusters/overlap.py",
+    "clusters/trust.py",
+    "concepts/substitutes.py",
+    "drawing.py",
+    "embeddings/cohort.py",
+    "encoder/sequences.py",
+    "guard.py",
+    "overview.py",
+    "reasons.py",
+    "records/deltas.py",
+    "schemas.py",
+    "terminology/semantic_types.py",
+    "trajectories/build.py",
+    "trajectories/transitions.py",
+    "vocabulary/table.py",
+)
+"""What the page is made of: modules and folders of this package. A page is quickly made, so any change of them makes it anew."""
+
+
+def version_of_sources(root: Path, sources: Sequence[str]) -> str:
+    """A version that follows from the bytes of Python modules and templates, by their places below `root`."""
+    found = [path for name in sources for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*"))]
+    kept = sorted(path for path in found if path.suffix in (".py", ".j2"))
+    return hash_of([(path.relative_to(root).as_posix(), fields.file_hash(path)) for path in kept])
+
+
+# Raised when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it.
 VERSIONS = dict.fromkeys(STAGES, "1") | {
     "raw_records": "5",
     "extract_catalog": "3",
@@ -24,7 +57,7 @@ VERSIONS = dict.fromkeys(STAGES, "1") | {
     "cohort": "2",
     "patient_embeddings": "6",
     "clusters": "4",
-    "cluster_reports": "7",
+    "cluster_reports": version_of_sources(Path(__file__).parent, REPORT_SOURCES),
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
