@@ -218,8 +218,11 @@ class Store:
 
     def has(self, asset: str, partition: str | None = None) -> bool:
         """Whether there is a current artifact, intact or not."""
+        folder = self.folder(asset, partition)
+        if not (folder / "current").is_file():  # looked at before it is opened: sensors ask for every extract
+            return False
         name = self.fingerprint(asset, partition)
-        return bool(FINGERPRINT.fullmatch(name)) and (self.folder(asset, partition) / name / MANIFEST).is_file()
+        return bool(FINGERPRINT.fullmatch(name)) and (folder / name / MANIFEST).is_file()
 
     def make(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None = None) -> Artifact:
         """Publish the artifact of a recipe, or find that it is there already.

@@ -94,7 +94,7 @@ def test_the_pointer_to_the_current_artifact_leads_nowhere_else(tmp_path: Path, 
     store = Store(tmp_path / "store")
     store.make(Recipe("vocabulary", "1", {}, {}), lambda out: {})
     (store.folder("vocabulary") / "current").write_text(pointer)
-    with pytest.raises(UserError, match="names no artifact"):
+    with pytest.raises(UserError, match="current: the file is not what was published"):
         store.current("vocabulary")
 
 
