@@ -163,7 +163,7 @@ class Store:
         folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
         missing = f"{name} has not been made yet (nothing in {folder})"
         try:
-            fingerprint = (folder / "current").read_text(encoding="ascii").strip()
+            fingerprint = _pointer(folder)
             if not FINGERPRINT.fullmatch(fingerprint):
                 raise ValueError("`current` names no artifact")
             missing = f"{name} is gone: {folder / 'current'} names {folder / fingerprint}, and nothing is there"
@@ -198,7 +198,7 @@ class Store:
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
         """The fingerprint of the artifact that readers get, without its manifest; empty when there is none."""
         try:
-            return (self.folder(asset, partition) / "current").read_text(encoding="ascii").strip()
+            return _pointer(self.folder(asset, partition))
         except (FileNotFoundError, UnicodeDecodeError):
             return ""
 
@@ -218,11 +218,8 @@ class Store:
 
     def has(self, asset: str, partition: str | None = None) -> bool:
         """Whether there is a current artifact, intact or not."""
-        folder = self.folder(asset, partition)
-        if not (folder / "current").is_file():  # looked at before it is opened: sensors ask for every extract
-            return False
         name = self.fingerprint(asset, partition)
-        return bool(FINGERPRINT.fullmatch(name)) and (folder / name / MANIFEST).is_file()
+        return bool(FINGERPRINT.fullmatch(name)) and (self.folder(asset, partition) / name / MANIFEST).is_file()
 
     def make(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None = None) -> Artifact:
         """Publish the artifact of a recipe, or find that it is there already.
@@ -328,3 +325,11 @@ def unbalanced(counts: Counts) -> int:
     return int(
         counts["rows_in"] - counts["kept"] - counts.get("collapsed", 0) - sum(counts.get("dropped", {}).values())
     )
+
+
+def _pointer(folder: Path) -> str:
+    """What `current` says. It is looked for before it is opened: sensors ask for every extract, and open no file."""
+    pointer = folder / "current"
+    if not pointer.is_file():
+        raise FileNotFoundError(pointer)
+    return pointer.read_text(encoding="ascii").strip()

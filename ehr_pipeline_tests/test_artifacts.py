@@ -80,7 +80,7 @@ def test_an_unwritable_store_is_told(tmp_path: Path) -> None:
 
 
 def test_a_missing_artifact_says_how_to_make_it(tmp_path: Path) -> None:
-    with pytest.raises(MissingArtifact, match=r'run --settings FILE --select "\*clusters"'):
+    with pytest.raises(MissingArtifact, match=r'run --settings FILE --select "\+clusters"'):
         Store(tmp_path).current("clusters")
 
 
