@@ -57,6 +57,12 @@ def test_few_rejected_rows_warn_and_many_stop(
     assert _gravity(outcome(artifact(events, patients), study)) == gravity
 
 
+def test_fewer_than_ten_rows_stop_nothing(study: Study) -> None:
+    """Of an extract of twelve rows, nine are no share to judge by: the check warns, and what is left is used."""
+    assert _gravity(outcome(artifact({"unparsable_date": 9}, {}, rows=12), study)) == 1
+    assert _gravity(outcome(artifact({"unparsable_date": 10}, {}, rows=12), study)) == 2
+
+
 def test_lines_without_a_row_do_not_hide_the_share_of_the_others(study: Study) -> None:
     """Of 1,000 lines 900 are empty: 20 rejected rows are a fifth of the 100 that are left."""
     found = outcome(artifact({"empty_line": 900, "unparsable_date": 20}, {}), study)

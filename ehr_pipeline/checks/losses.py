@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.guard import Figure, Share, told
+from ehr_pipeline.guard import FEWEST, Figure, Share, told
 from ehr_pipeline.reasons import cure, in_words, lost_of
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
@@ -78,9 +78,9 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether no kind of file lost as much as records.limits.rejected_error."""
+    """Whether no kind of file lost as much as records.limits.rejected_error. Fewer than FEWEST rows are no share to judge by."""
     limit = study.records.limits.rejected_error
-    return not any(loss.total and loss.share >= limit for loss in losses(artifact, study))
+    return not any(loss.total >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
@@ -167,6 +167,6 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def few_not_understood(artifact: Artifact, study: Study) -> bool:
-    """Whether less is not understood than records.limits.not_understood_error."""
+    """Whether less is not understood than records.limits.not_understood_error. Fewer than FEWEST are no share to judge by."""
     limit = study.records.limits.not_understood_error
-    return not any(number and number >= limit * of for number, of in _not_understood(artifact).values())
+    return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())

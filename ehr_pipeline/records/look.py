@@ -157,7 +157,8 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
     for needed in (EventKind, PatientKind, LinkedKind):
         own = [(kind, one) for kind, looks in seen if isinstance(kind, needed) for one in looks]
         rows, lost = (sum(getattr(one.sample, name) for _, one in own) for name in ("rows", "lost"))
-        stops = needed is not LinkedKind and all(one.whole for _, one in own) and lost >= limits.rejected_error * rows
+        seen_whole = needed is not LinkedKind and all(one.whole for _, one in own)
+        stops = seen_whole and lost >= max(FEWEST, limits.rejected_error * rows)
         for kind, one in own:
             judged = one.sample
             if judged.lost and not is_bad(one, kind):

@@ -88,14 +88,17 @@ def test_values_are_named_only_where_enough_patients_have_them(landing: Landing,
     assert "Weib" not in found.message
 
 
-@pytest.mark.parametrize(("wrong", "only_warns"), [(2, False), (1, True)])
-def test_few_warn_and_one_in_a_hundred_stop(landing: Landing, tmp_path: Path, wrong: int, only_warns: bool) -> None:
-    _, artifact = extract(landing, tmp_path, ["F"] * 148 + ["?"] * wrong)
+@pytest.mark.parametrize(
+    ("right", "wrong", "only_warns"), [(990, 10, False), (991, 9, True), (1_990, 10, True), (3, 9, True)]
+)
+def test_few_warn_and_one_in_a_hundred_stop(
+    landing: Landing, tmp_path: Path, right: int, wrong: int, only_warns: bool
+) -> None:
+    _, artifact = extract(landing, tmp_path, ["F"] * right + ["?"] * wrong)
     found, warns = outcome(artifact, tmp_path)
     assert not found.passed
     assert warns == only_warns
-    assert "fewer than 10" in found.message
-    assert found.figures == {}
+    assert ("fewer than 10" in found.message, found.figures == {}) == (wrong < 10, wrong < 10)
     _, good = extract(landing, tmp_path / "good", ["F"] * 10 + ["unknown"] * 10)
     assert outcome(good, tmp_path)[0].passed
 
