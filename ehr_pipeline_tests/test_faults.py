@@ -52,7 +52,7 @@ def limited(settings: Path, size: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("size", "asset", "workers"), [(0, "raw_records", 1), (300_000, "raw_records", 5), (60_000, "mapped_events", 1)]
+    ("size", "asset", "workers"), [(4_000, "raw_records", 1), (300_000, "raw_records", 5), (60_000, "mapped_events", 1)]
 )
 def test_files_that_cannot_grow(extract: Path, tmp_path: Path, size: int, asset: str, workers: int) -> None:
     store = tmp_path / "store"
@@ -68,7 +68,12 @@ def test_files_that_cannot_grow(extract: Path, tmp_path: Path, size: int, asset:
     assert not list(store.rglob(".making-*-*")), "nothing half made is left"
     assert limited(settings, resource.RLIM_INFINITY) == "", "with room again, the run goes through"
     assert Store(store).has("patient_dataset")
-    assert not list(store.rglob(".*"))
+    assert [path.name for path in store.rglob(".*")] == [".key"]
+
+
+def test_a_store_whose_key_cannot_be_written(extract: Path, tmp_path: Path) -> None:
+    settings = write_settings(tmp_path / "s.toml", extract, tmp_path / "store")
+    assert limited(settings, 0).startswith(f"{tmp_path / 'store/.key'}: the key of the store cannot be written: ")
 
 
 # The data chain on a small disk, in a mount namespace of its own: before each asset the disk is filled to the last byte.
@@ -99,7 +104,7 @@ if __name__ == "__main__":
                 assert asset == "extract_catalog" and room, asset
         ballast.unlink()
         made[asset] = getattr(pipeline, asset)(*extract).data_version
-        assert [path.name for path in disk.rglob(".*")] == []
+        assert [path.name for path in disk.rglob(".*")] == [".key"]
     print(json.dumps(made))
 """
 
@@ -135,7 +140,9 @@ def test_a_disk_that_is_full_before_each_asset(tiny: Pipeline, extract: Path, tm
     )
     assert done.returncode == 0, done.stderr
     *told, made = done.stdout.splitlines()
-    assert all("No space left on device" in line and "Nothing was published" in line for line in told)
+    assert all("No space left on device" in line for line in told)
+    assert "the key of the store cannot be written" in told[0]
+    assert all("Nothing was published" in line for line in told[1:])
     assert [line.split()[0] for line in told].count("mapped_events") == 2
     for asset, version in json.loads(made).items():
         assert version == tiny.store.current(asset, EXTRACT if asset == "raw_records" else None).data_version

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import checks, cli
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.artifacts import Artifact, hash_of
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model
@@ -53,6 +53,8 @@ def test_a_concept_that_the_vocabulary_has_lost_counts_as_of_nobody(tiny: Pipeli
     vocabulary = counted(tiny, tmp_path / "vocabulary", 50)
     lines = vocabulary.file("vocabulary.csv").read_text().splitlines(keepends=True)
     vocabulary.file("vocabulary.csv").write_text("".join(lines[:-1]))
+    left = pl.read_csv(vocabulary.file("vocabulary.csv"))["concept"].to_list()
+    vocabulary.file("hash.txt").write_text(hash_of(left))
     with pytest.raises(UserError, match="names 1 concepts"):
         model.export(tiny.store.current("encoder_checkpoint"), vocabulary, 10, tmp_path / "model")
 
