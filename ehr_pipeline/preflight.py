@@ -8,12 +8,11 @@ from typing import ParamSpec, TypeVar
 
 from ehr_pipeline import keys
 from ehr_pipeline.artifacts import Store, partition_problem
-from ehr_pipeline.checks import presence
+from ehr_pipeline.checks import lists, presence
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.events import listed
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.extracts import adds_to_others
 from ehr_pipeline.governance import refuse_if_expired
@@ -21,10 +20,11 @@ from ehr_pipeline.guard import FEWEST
 from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, layouts, listing, look, unread, withdrawals
+from ehr_pipeline.records import catalog, files, layouts, listing, look, numeric, unread, withdrawals
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, tells
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
@@ -36,6 +36,8 @@ WITHOUT = {
 """What it means that there is no such file."""
 LOOKED_INTO = 100
 """Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
+ATTRIBUTE_VALUES = 20_000
+"""Values of an attribute, of each kind of file and extract, by which it is judged."""
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
@@ -52,6 +54,8 @@ class Preflight:
     """The kinds of files, by the section of the settings, that an extract has."""
     below: int = FEWEST
     """How many patients must have a value before it is shown."""
+    attributes: dict[str, list[str]] = field(default_factory=dict, repr=False)
+    """The values of the patients' attributes in the first rows of files."""
 
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
@@ -78,7 +82,8 @@ def inspect(study: Study) -> Preflight:
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)
-    found.problems = list(dict.fromkeys(found.problems))  # one file may be of several kinds
+    for texts in (found.problems, found.facts):  # one file may be of several kinds
+        texts[:] = dict.fromkeys(texts)
     return found
 
 
@@ -105,8 +110,17 @@ def _extracts(study: Study, found: Preflight) -> None:
         found.look(records.latest_date, extract, study.records)
         alone = not adds_to_others(extract, store, study, [*extracts, *read])
         _extract(landing / extract, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
+    _attributes(study, found)
     if not read and study.records.mode == "increment":
         _missing_everywhere(landing, extracts, study.records.kinds, found)
+
+
+def _attributes(study: Study, found: Preflight) -> None:
+    """What audited attributes are taken for."""
+    for name in study.reports.audited:
+        if values := found.attributes.get(name):
+            doubtful, text = numeric.in_words(name, values, study.reports.attribute_types.get(name))
+            (found.warnings if doubtful else found.facts).append(text)
 
 
 def _missing_everywhere(landing: Path, extracts: list[str], kinds: Kinds, found: Preflight) -> None:
@@ -140,6 +154,9 @@ def _extract(folder: Path, records: RecordsSettings, found: Preflight, into_rows
         if into_rows:
             seen.append((kind, [found.look(look.first_rows, path, kind, rules, found.below) for path in paths or []]))
             found.problems += look.problems(kind, [one for one in seen[-1][1] if one])
+            for one in filter(None, seen[-1][1]):
+                for name, values in one.attributes.items():
+                    found.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
         else:
             for path in paths or []:
                 found.look(files.read_header, path, kind)
@@ -252,21 +269,9 @@ def _lists(study: Study, found: Preflight) -> None:
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
     if study.events.overrides:
         found.look(code_lists.read_overrides, Path(study.events.overrides))
-    named = {
-        "vocabulary.administrative_concepts": study.vocabulary.administrative_concepts,
-        "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
-        "embeddings.pooling.concepts": study.embeddings.pooling.concepts,
-    }
-    named |= {
-        f"embeddings.cohort[{number}].concepts": disease.concepts
-        for number, disease in enumerate(study.embeddings.cohort)
-    }
-    for where, path in named.items():
-        if path:
-            rows = found.look(code_lists.read, Path(path), where) or []
-            found.facts.append(f"concept list {Path(path).name}: {len(rows)} rows")
-            wrong = found.look(listed.problems, rows, study.events) or []
-            found.problems += [f"{path} ({where}), {problem}." for problem in wrong]
+    problems, facts = lists.look(study)
+    found.problems += problems
+    found.facts += facts
 
 
 def _systems(study: Study, found: Preflight) -> None:
@@ -292,7 +297,7 @@ def _systems(study: Study, found: Preflight) -> None:
             )
             kept = "Each code is a concept of its own (events.unmapped)."
         advice = 'Name it, or keep each code as a concept of its own (events.unmapped = "keep").'
-        _once(found.facts if keeps else found.problems, f"{told} {kept if keeps else advice}")
+        (found.facts if keeps else found.problems).append(f"{told} {kept if keeps else advice}")
 
 
 def _consistency(study: Study, found: Preflight) -> None:
@@ -301,7 +306,12 @@ def _consistency(study: Study, found: Preflight) -> None:
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:
         found.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")
-    asked = {"reports.colour_by": study.reports.colour_by, "embeddings.vectors.habits": {habits} - {"", usual, "sex"}}
+    audited = study.reports.audited if study.reports.audited != ReportsSettings().audited else ()
+    asked = {
+        "reports.audited": audited,
+        "reports.attribute_types": tuple(study.reports.attribute_types),
+        "embeddings.vectors.habits": {habits} - {"", usual, "sex"},
+    }
     for setting, names in asked.items():
         if missing := [name for name in names if name not in study.attributes]:
             found.problems.append(
@@ -336,9 +346,3 @@ def _keys(study: Study, found: Preflight) -> None:
             "patients.split.key is that of the demo, which everybody knows: who has the ids can tell who was held out. Leave it out"
             " of a new study; where a model was trained with it, keep it, or the split is another"
         )
-
-
-def _once(texts: list[str], text: str) -> None:
-    """Add a text that several inputs give rise to."""
-    if text not in texts:
-        texts.append(text)

@@ -29,6 +29,7 @@ REPORT_SOURCES = (
     "overview.py",
     "reasons.py",
     "records/deltas.py",
+    "records/numeric.py",
     "schemas.py",
     "terminology/semantic_types.py",
     "trajectories/build.py",

@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import json
+import logging
 import os
 import tomllib
 import types
@@ -34,6 +35,7 @@ from ehr_pipeline.shipped import shipped
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 
+_log = logging.getLogger("ehr_pipeline")
 ENVIRONMENT_VARIABLE = "EHR_PIPELINE_SETTINGS"
 
 
@@ -97,7 +99,8 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(path), [f"this is not valid TOML: {error}"]) from None
-    return validate(merged(values, overrides or {}), where=str(path), base=path.resolve().parent)
+    named, other = _with_names_of_today(values, str(path)), _with_names_of_today(overrides or {}, "overrides")
+    return validate(merged(named, other), where=str(path), base=path.resolve().parent)
 
 
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
@@ -105,7 +108,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     problems = list(_unseen(values, ""))
     if problems:  # no path, no name and no message is made of them
         raise SettingsError(where, problems)
-    values = _with_presets(values, problems)
+    values = _with_presets(_with_names_of_today(values, where), problems)
     try:
         model = _model(Study).model_validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:
@@ -123,7 +126,8 @@ def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
     """A study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
     if "preset" in overrides.get("encoder", {}):
         raise SettingsError("overrides", ["encoder.preset: name the settings that differ themselves."])
-    return validate(merged(dataclasses.asdict(study), overrides), where="overrides")
+    other = _with_names_of_today(overrides, "overrides")
+    return validate(merged(dataclasses.asdict(study), other), where="overrides")
 
 
 def digest(study: Study) -> str:
@@ -139,6 +143,25 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
             inner = result.get(key)
             result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+RENAMED = {("reports", "colour_by"): "audited"}
+"""Settings that have another name now, by section and name: the old one is still read."""
+
+
+def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Values under the names that settings have now. Raises SettingsError where one stands under both of its names."""
+    for (section, old), new in RENAMED.items():
+        own = values.get(section)
+        if not isinstance(own, Mapping) or old not in own:
+            continue
+        if new in own:
+            raise SettingsError(where, [f"{section}.{old} is the old name of {section}.{new}: remove {section}.{old}."])
+        _log.warning(
+            "%s: %s.%s is called %s.%s now; the old name will not be read for ever", where, section, old, section, new
+        )
+        values = {**values, section: {new if name == old else name: value for name, value in own.items()}}
+    return values
 
 
 BETWEEN_FIELDS = ("delimiter", "quote")

@@ -48,17 +48,19 @@ def test_every_problem_with_inputs_is_told_at_once(
         vocabulary={"mrsty": str(extract / "terminology/MRCONSO.RRF")},
         concepts={"concepts_of_interest": str(wrong_list)},
         clusters={"truth": str(tmp_path)},
+        reports={"audited": ["region", "treatment", "ethnicity"], "attribute_types": {"bmi": "number"}},
     )
     code, told = check(path, capsys)
     assert code == 2
     for part in (
-        "7 problems",
+        "8 problems",
         "the delimiter is perhaps '\\t' (records.events[0].delimiter)",
         "no file matches 'people.txt' (records.patients[0].files)",
         "nothing.RRF (events.mrconso): there is no such file",
         "18 fields end in '|', but this UMLS file has 6",
         "list.csv (concepts.concepts_of_interest), line 1: a concept list has the columns code, cui, name, source",
-        "reports.colour_by names region, treatment, ethnicity",
+        "reports.audited names region, treatment, ethnicity",
+        "reports.attribute_types names bmi",
         "clusters.truth",
     ):
         assert part in told
@@ -95,7 +97,7 @@ def test_a_column_with_habits_that_is_not_there_is_told(
         extract,
         tmp_path / "store",
         records={"patients": [patients | {"attributes": attributes}]},
-        reports={"colour_by": []},
+        reports={"audited": []},
         embeddings={"vectors": {"habits": habits}},
     )
     found, printed = check(path, capsys)
@@ -144,9 +146,7 @@ def test_every_problem_with_a_source_is_told_at_once(
         (landing / name).write_text("nothing\tof\tuse\n")
     (landing / "data/0.parquet").write_text("no Parquet")
     values = {"landing": str(landing.parent), "source": source, "events": [], "patients": []}
-    settings = write_settings(
-        tmp_path / "s.toml", extract, tmp_path / "store", records=values, reports={"colour_by": []}
-    )
+    settings = write_settings(tmp_path / "s.toml", extract, tmp_path / "store", records=values, reports={"audited": []})
     code, told = check(settings, capsys)
     assert code == 2
     wanted = {
@@ -199,3 +199,30 @@ def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
     study = settings.load(path)
     assert all(Path(disease.concepts).is_file() for disease in study.embeddings.cohort)
     assert Path(study.study.store).is_relative_to(tmp_path / "work")
+
+
+def test_what_an_audited_attribute_is_taken_for_is_said(
+    extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the values of all files, whether or not some have none."""
+    settings_file = tomllib.loads(shipped("demo/settings.toml").read_text())
+    patients, landing = settings_file["records"]["patients"][0], tmp_path / "landing"
+    shutil.copytree(extract / "landing", landing)
+    source = next(landing.rglob(patients["files"]))
+    names, *rows = source.read_text("latin-1").splitlines()
+    lines = [f"{line}\t{20 + number / 10}" for number, line in enumerate(rows)]
+    source.write_text("\n".join([f"{names}\tBMI", *lines]) + "\n", "latin-1")
+    records = {"landing": str(landing), "patients": [patients | {"attributes": {"bmi": "BMI"}}]}
+    for types, code, told in (
+        ({}, 0, "attribute bmi: a number, as its first values look (reports.attribute_types)"),
+        ({"bmi": "category"}, 0, "attribute bmi: a category (reports.attribute_types)"),
+    ):
+        path = write_settings(
+            tmp_path / "s.toml",
+            extract,
+            tmp_path / "store",
+            records=records,
+            reports={"audited": ["bmi"], "attribute_types": types},
+        )
+        found, printed = check(path, capsys)
+        assert (found, told in printed) == (code, True), printed

@@ -73,7 +73,7 @@ def test_synthea_goes_through_to_the_reports(shared: Path, tmp_path: Path) -> No
                 "pooling": {"select": "all"},
             },
             "clusters": {"n": 4, "permutations": 40},
-            "reports": {"title": "Synthea", "colour_by": ["race", "ethnicity"]},
+            "reports": {"title": "Synthea", "audited": ["race", "ethnicity"]},
         },
     )
     pipeline = Pipeline(settings.validate(values))

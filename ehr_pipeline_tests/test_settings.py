@@ -162,3 +162,28 @@ def test_the_published_preset_has_12_6_million_parameters() -> None:
 
     model = new_model(config_for(EncoderSettings(), 36_058 + 5, "x"), seed=0)
     assert parameter_count(model) == pytest.approx(12.6e6, rel=0.005)
+
+
+def test_a_setting_under_its_old_name_is_read_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    old = settings.validate(changed(reports={"colour_by": ["region"]}))
+    assert "reports.colour_by is called reports.audited now" in caplog.text
+    caplog.clear()
+    new = settings.validate(changed(reports={"audited": ["region"]}))
+    assert not caplog.text
+    assert old == new
+    assert settings.digest(old) == settings.digest(new)
+    again = settings.with_overrides(new, {"reports": {"colour_by": ["sex"]}})
+    assert again.reports.audited == ("sex",)
+
+
+def test_a_setting_under_both_of_its_names_is_refused() -> None:
+    told = problems_of(changed(reports={"colour_by": ["region"], "audited": ["region"]}))
+    assert "reports.colour_by is the old name of reports.audited: remove reports.colour_by" in told
+
+
+def test_a_type_of_an_attribute_is_one_of_two() -> None:
+    assert settings.validate(changed(reports={"attribute_types": {"bmi": "number"}})).reports.attribute_types == {
+        "bmi": "number"
+    }
+    with pytest.raises(SettingsError, match="attribute_types"):
+        settings.validate(changed(reports={"attribute_types": {"bmi": "continuous"}}))

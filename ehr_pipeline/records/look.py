@@ -1,7 +1,7 @@
 """A look into the first rows of files, before anything long starts: can they be read, and are there dates that can be?"""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -21,6 +21,8 @@ from ehr_pipeline.records.settings import Limits, RecordsSettings
 ANY_DATE = DateRules()
 HEAD_BYTES, BLOCKS = 1 << 17, 2
 """How much is read of a file. A line that is too long is a block of its own."""
+ATTRIBUTE = "attribute:"
+"""Begins the names of columns that patients carry."""
 Level = Literal["problems", "warnings", "facts"]
 """How much it matters what was seen."""
 MOST = 0.5
@@ -46,6 +48,8 @@ class Seen:
     """Rows with a date that can be read."""
     sample: Sample
     """The rows as the reader judges them."""
+    attributes: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
+    """The values of the patients' attributes in it, by name."""
 
     @property
     def is_empty(self) -> bool:
@@ -72,8 +76,13 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
         rejected = pl.concat([rejected, unusable])
     reason = "" if rows.height or not rejected.height else str(rejected["reason"].mode().sort()[0])
     told, readable = _dates(rows, path, kind)
+    carried = {
+        name.removeprefix(ATTRIBUTE): rows[name].fill_null("").to_list()
+        for name in rows.columns
+        if name.startswith(ATTRIBUTE)
+    }
     judged = sample.of_rows(path, kind, rows, rejected, rules, below)
-    return Seen(path, whole, rows.height + rejected.height, reason, told, readable, judged)
+    return Seen(path, whole, rows.height + rejected.height, reason, told, readable, judged, carried)
 
 
 def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:

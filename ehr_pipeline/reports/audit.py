@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ehr_pipeline.guard import FEWEST
+
 BANDS = {"η²": (0.01, 0.06, 0.14), "Cramér's V": (0.1, 0.3, 0.5)}
 RESAMPLES = 200
 MAX_P = 0.05  # of the permutation test, up to which an effect is more than chance
@@ -99,14 +101,21 @@ def effect(
     points: NDArray[np.float64],
     diseases: NDArray[np.generic],
     seed: int,
+    *,
+    fewest: int = FEWEST,
 ) -> Effect:
     """Effect of clusters (n,) and places on the map (n, 2) on an attribute (n,): η² if it is numeric, else Cramér's V.
 
-    `diseases` (n,) are the patients' own: within each of them the effect is looked for once more.
+    `diseases` (n,) are the patients' own: within each of them the effect is looked for once more. Patients without a number (NaN)
+    are left out, and nothing is said where fewer than `fewest` have one; an unknown category is one of its own.
     """
     rng = np.random.default_rng([seed, 0xA0D1])
     numeric = np.issubdtype(values.dtype, np.number)
     measure, size = ("η²", eta_squared) if numeric else ("Cramér's V", cramers_v)
+    if numeric and not (known := np.isfinite(values.astype(float))).all():
+        if known.sum() < fewest:
+            return Effect(attribute, measure, None, why="it is given for too few patients")
+        values, labels, points, diseases = values[known], labels[known], points[known], diseases[known]
     coded = values.astype(float) if numeric else np.unique(values, return_inverse=True)[1]
     value = size(coded, labels)
     place = on_the_map(coded, points, numeric)

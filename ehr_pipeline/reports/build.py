@@ -20,6 +20,7 @@ from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.patients.settings import PUBLIC_KEY
+from ehr_pipeline.records import numeric
 from ehr_pipeline.reports import (
     agreement,
     audit,
@@ -67,7 +68,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     attributes = _attributes(inputs, clustered, settings)
     points = maps.places(clustered)
     effects = [
-        audit.effect(name, values, labels, points, attributes["disease"], inputs.seed)
+        audit.effect(name, values, labels, points, attributes["disease"], inputs.seed, fewest=settings.suppress_below)
         for name, values in attributes.items()
     ]
     vectors = _vectors(inputs, clustered)
@@ -85,6 +86,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "evidence": evidence,
         "effects": effects,
         "warnings": audit.warnings(effects),
+        "kinds": _kinds(clustered, settings),
         "bands": audit.BANDS,
         "mirrored": _mirrored(effects),
         "clusters": described,
@@ -172,15 +174,29 @@ def _counts(inputs: Inputs, clustered: pa.Table, vocabulary: Vocabulary) -> Any:
     return counts[np.array([row_of[patient_id] for patient_id in clustered.column("patient_id").to_pylist()])]
 
 
-def _column(table: pa.Table, name: str) -> NDArray[Any]:
+def _kinds(clustered: pa.Table, settings: ReportsSettings) -> dict[str, numeric.Kind]:
+    """What the audited attributes that the data have are: as the settings say, else as their values look."""
+    there = [name for name in settings.audited if name in clustered.column_names]
+    given = settings.attribute_types
+    return {name: given.get(name) or numeric.guess(name, _texts(clustered, name)) for name in there}
+
+
+def _texts(table: pa.Table, name: str) -> list[str]:
+    return ["" if value is None else str(value) for value in table.column(name).to_pylist()]
+
+
+def _column(table: pa.Table, name: str, as_numbers: bool = False) -> NDArray[Any]:
+    if as_numbers:
+        return numeric.numbers(_texts(table, name))
     values: NDArray[Any] = np.array(table.column(name).to_pylist())
-    return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", "not known", values)
+    return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", maps.NOT_KNOWN, values)
 
 
 def _attributes(inputs: Inputs, clustered: pa.Table, settings: ReportsSettings) -> dict[str, NDArray[Any]]:
     """What the clusters are held against: each attribute (n,) of the clustered patients."""
-    names = [*AUDITED, *(name for name in settings.colour_by if name in clustered.column_names)]
-    attributes = {name: _column(clustered, name) for name in names}
+    attributes = {name: _column(clustered, name) for name in AUDITED}
+    kinds = _kinds(clustered, settings)
+    attributes |= {name: _column(clustered, name, kind == "number") for name, kind in kinds.items()}
     cohort = schemas.read(inputs.artifacts["cohort"].file("cohort.arrow"))
     place = pc.index_in(clustered.column("patient_id"), value_set=cohort.column("patient_id").combine_chunks())
     first = cohort.column("first_date").take(place)

@@ -19,6 +19,8 @@ TITLES = {
     "year": "Year of the first disease record",
 }
 MOST_CATEGORIES = 12  # that colours can tell apart; the less frequent ones are 'others'
+NOT_KNOWN = "not known"
+"""The name of those without a value."""
 DENSE = 5_000  # patients, from which on a map of density is drawn as well
 
 
@@ -49,7 +51,10 @@ def draw(
         if len(np.unique(marks.group)) > 1:
             drawn[name] = path = out / f"map_{name}.png"
             title = TITLES.get(name, name.capitalize())
-            (pictures.map_in_bands if ordered else pictures.map_of_categories)(path, marks, names, title)
+            if ordered:
+                pictures.map_in_bands(path, marks, names, title, len(names) - names.count(NOT_KNOWN))
+            else:
+                pictures.map_of_categories(path, marks, names, title)
     return drawn
 
 
@@ -59,8 +64,7 @@ def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.inte
         bands = np.searchsorted(AGE_BANDS[1:], values, side="right")
         return [band_name(band) for band in range(len(AGE_BANDS))], bands, True
     if np.issubdtype(values.dtype, np.number):
-        edges = np.unique(np.quantile(values, (0.2, 0.4, 0.6, 0.8)).round())
-        return _between(edges), np.searchsorted(edges, values, side="right"), True
+        return *_bands(values), True
     return *_most_frequent(values), False
 
 
@@ -80,9 +84,29 @@ def centres(
     return {number: (float(x), float(y)) for number, (x, y) in medians.items()}
 
 
-def _between(edges: NDArray[np.float64]) -> list[str]:
+def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
+    """The fifths of a number (n,), and each value's place in them (n,); those without a number (NaN) come last."""
+    known = np.isfinite(values)
+    if not known.any():
+        return [NOT_KNOWN], np.zeros(len(values), np.int64)
+    digits = _digits(values[known])
+    edges = np.unique(np.quantile(values[known], (0.2, 0.4, 0.6, 0.8)).round(digits))
+    names = _between(edges, digits)
+    bands = np.searchsorted(edges, values, side="right")
+    return (names, bands) if known.all() else ([*names, NOT_KNOWN], np.where(known, bands, len(names)))
+
+
+def _digits(values: NDArray[np.floating]) -> int:
+    """Decimals in which bands of numbers differ: none of whole numbers, and of others as many as give about two figures."""
+    if not len(values) or (values == np.round(values)).all():
+        return 0
+    spread = float(np.subtract(*np.quantile(values, (0.8, 0.2))))
+    return int(np.clip(1 - np.floor(np.log10(spread)), 0, 6)) if spread > 0 else 0
+
+
+def _between(edges: NDArray[np.float64], digits: int) -> list[str]:
     """The bands that edges make, in words."""
-    texts = [f"{edge:.0f}" for edge in edges]
+    texts = [f"{edge:.{digits}f}" for edge in edges]
     return [
         f"under {texts[0]}",
         *(f"{low} to <{high}" for low, high in pairwise(texts)),

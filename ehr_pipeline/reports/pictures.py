@@ -22,6 +22,8 @@ WORD_MARGIN = 8
 """Pixels between the names of a word cloud, so that two do not read as one."""
 REST = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
+PALE = (0.78, 0.78, 0.78)
+"""The colour of patients without a number."""
 
 
 def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clusters: int) -> None:
@@ -62,11 +64,16 @@ def map_of_density(path: Path, points: Points, fewest: int) -> None:
         figure.colorbar(cells, ax=axes, shrink=0.8, format=lambda count, _: f"{count:,.0f}")
 
 
-def map_in_bands(path: Path, marks: Marks, names: list[str], title: str) -> None:
-    """The map coloured by bands of a number; the marks' groups are places in `names`, which tell the bounds from low to high."""
+def map_in_bands(path: Path, marks: Marks, names: list[str], title: str, bands: int) -> None:
+    """The map coloured by bands of a number; the marks' groups are places in `names`: the bounds from low to high.
+
+    What follows the first `bands` names has no place among them, such as patients without a number: it is pale.
+    """
     from matplotlib import colormaps
 
-    _map_with_legend(path, marks, names, colormaps["viridis"](np.linspace(0.05, 0.95, len(names)))[:, :3], title)
+    coloured = colormaps["viridis"](np.linspace(0.05, 0.95, bands))[:, :3]
+    colours = np.vstack([coloured, np.tile(PALE, (len(names) - bands, 1))])
+    _map_with_legend(path, marks, names, colours, title)
 
 
 def map_of_categories(path: Path, marks: Marks, names: list[str], title: str) -> None:

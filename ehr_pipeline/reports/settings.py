@@ -1,6 +1,7 @@
 """Settings of the reports."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from ehr_pipeline.fields import option
 
@@ -17,9 +18,16 @@ class ReportsSettings:
     suppress_below: int = option(
         "Counts of patients under this number are not shown anywhere but in the data artifacts.", 10, ge=1
     )
-    colour_by: tuple[str, ...] = option(
-        "Attributes that colour the map and are audited, beside age, sex and number of concepts.",
+    audited: tuple[str, ...] = option(
+        "Attributes that are audited for bias and colour the map, beside age, sex, disease and number of concepts. Those of the"
+        " default that the data lack are left out.",
         ("region", "treatment", "ethnicity", "practice"),
+    )
+    attribute_types: dict[str, Literal["number", "category"]] = option(
+        "What audited attributes are: a 'number', such as a body mass index, or a 'category'. Others are guessed from their values;"
+        " `ehr-pipeline check` and the page say what was guessed.",
+        {},
+        later=True,
     )
     map_points: int = option(
         "Marks drawn in a map at most, about; beyond it each stands for more neighbours than suppress_below asks for.",

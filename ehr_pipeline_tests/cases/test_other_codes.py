@@ -75,7 +75,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, dict[str, 
     folder = tmp_path_factory.mktemp("icd")
     write_meds(folder / "landing" / EXTRACT)
     pipeline = Pipeline(study(folder))
-    assert [problem for problem in preflight.inspect(pipeline.study).problems if "colour_by" not in problem] == []
+    assert preflight.inspect(pipeline.study).problems == []
     return pipeline, pipeline.make(EXTRACT)
 
 
@@ -187,7 +187,7 @@ def test_codes_that_look_like_snomed_are_told() -> None:
 
 
 def test_meds_codes(case: Callable[[str], Path]) -> None:
-    own = settings.load(case("meds_codes") / "settings.toml", {"reports": {"colour_by": []}})
+    own = settings.load(case("meds_codes") / "settings.toml", {"reports": {"audited": []}})
     mapped = Pipeline(own).make(EXTRACT, until="mapped_events")["mapped_events"]
     codes = read_mapping(mapped)["code"].to_list()
     assert {"168537006", "73211009", "38341003", "24079001"} <= set(codes)

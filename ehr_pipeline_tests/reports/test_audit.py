@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import chi2_contingency
 
+from ehr_pipeline.records.numeric import guess, numbers
 from ehr_pipeline.reports.audit import cramers_v, effect, eta_squared, on_the_map, warnings, within_strata
 
 LABELS = np.repeat([0, 1, 2], 100)
@@ -155,3 +156,30 @@ def test_within_strata_is_the_pooled_textbook_formula() -> None:
     assert within_strata(labels % 2, labels, one, numeric=False) == pytest.approx(cramers_v(labels % 2, labels))
     assert within_strata(np.ones(300), labels, strata, numeric=True) is None
     assert within_strata(one, labels, strata, numeric=False) is None
+
+
+def test_a_number_is_audited_as_a_number() -> None:
+    """A body mass index that differs by cluster: as categories its effect looks small, as the number that it is it is large."""
+    rng = np.random.default_rng(3)
+    labels = np.repeat(np.arange(4), 500)
+    points, alike = rng.normal(0, 1, (2000, 2)), np.full(2000, "one")
+    values = np.round(25 + 2.5 * labels + rng.normal(0, 4.7, 2000), 1)
+    texts = [f"{value}" for value in values]
+    assert guess("bmi", texts) == "number"
+    as_number = effect("bmi", numbers(texts), labels, points, alike, 0)
+    as_categories = effect("bmi", np.array(texts), labels, points, alike, 0)
+    assert (as_number.measure, as_number.words) == ("η²", "large")
+    assert as_categories.words == "small"
+
+
+def test_patients_without_a_number_are_left_out() -> None:
+    rng = np.random.default_rng(4)
+    values = LABELS * 3.0 + rng.normal(0, 2, 300)
+    some = rng.random(300) < 0.5
+    found = effect("bmi", np.where(some, values, np.nan), LABELS, POINTS, ALL_ALIKE, 0)
+    expected = effect("bmi", values[some], LABELS[some], POINTS[some], ALL_ALIKE[some], 0)
+    assert found == expected
+    few = np.where(np.arange(300) < 9, values, np.nan)
+    assert effect("bmi", few, LABELS, POINTS, ALL_ALIKE, 0).sentence == (
+        "Nothing can be said of bmi: it is given for too few patients."
+    )

@@ -207,3 +207,45 @@ def test_the_numbers_of_the_density_map_are_no_formulas(tmp_path: Path, monkeypa
     pictures.map_of_density(tmp_path / "density.png", islands([3000, 400])[0], 10)
     assert "10" in told
     assert not [label for label in told if "$" in label]
+
+
+def test_numbers_are_drawn_in_bands_of_their_decimals_and_unknown_ones_in_one_of_their_own() -> None:
+    values = np.append(np.linspace(18.0, 42.5, 200), np.full(20, np.nan))
+    names, coded, ordered = maps._groups("bmi", values)
+    assert ordered
+    assert names == ["under 23", "23 to <28", "28 to <33", "33 to <38", "38 and over", "not known"]
+    assert set(coded[200:].tolist()) == {5}
+    edges = [23, 28, 33, 38]
+    assert coded[:200].tolist() == [sum(value >= edge for edge in edges) for value in values[:200].tolist()]
+
+
+@pytest.mark.parametrize(
+    ("values", "first"),
+    [
+        (np.linspace(0.0, 1.0, 101) ** 2, "under 0.04"),
+        (np.arange(0.0, 200.0), "under 40"),
+        (np.array([1.5] * 50), "under 2"),
+        (np.full(5, np.nan), "not known"),
+    ],
+)
+def test_bands_have_the_decimals_in_which_they_differ(values: NDArray[np.float64], first: str) -> None:
+    names, coded, _ = maps._groups("measure", values)
+    assert names[0] == first
+    assert len(coded) == len(values)
+    assert 0 <= coded.min() <= coded.max() < len(names)
+
+
+def test_the_legend_of_a_number_names_bands_and_who_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bands and unknown ones of fewer than ten patients are pooled, and none of them is named."""
+    legends = []
+    monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda self, handles, **_: legends.append(handles))
+    rng = np.random.default_rng(0)
+    table = pa.table({"x": rng.normal(size=100), "y": rng.normal(size=100), "cluster": np.zeros(100, int)})
+    for unknown in (20, 4):
+        values = np.append(np.linspace(18.0, 42.5, 100 - unknown), np.full(unknown, np.nan))
+        drawn = maps.draw({"bmi": values}, table, ReportsSettings(), Disclosure(10), tmp_path)
+        assert drawn["bmi"]
+    first, second = ([handle.get_label() for handle in handles] for handles in legends)
+    assert first[-1] == "not known"
+    assert "not known" not in second
+    assert len(first) == 6

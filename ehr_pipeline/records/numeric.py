@@ -1,0 +1,72 @@
+"""Which columns of patients are numbers: they are carried as they were written, and compared as what they are.
+
+A whole number can be a measure or a code: deciles, practices and regions are numbered as well. So whole numbers count as a measure
+only where they are many and lie close together, as ages and counts do, or hardly repeat, as incomes do; decimals do in any case.
+"""
+
+from collections.abc import Iterable
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+Kind = Literal["number", "category"]
+NUMBER = r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?$"
+THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?$"
+"""A number with a comma between thousands."""
+CODES = ("practice", "region", "ethnicity", "treatment", "race", "sex", "split")
+"""Names of columns that hold codes, whatever their values look like."""
+MOST_CATEGORIES = 10
+"""Different whole numbers, up to which they are categories: grades, deciles."""
+WIDEST = 1000
+"""Difference of the largest and the smallest whole number, from which on they are codes where they repeat."""
+REPEATED = 2
+"""Patients with the same whole number, on average, from which on numbers that lie far apart are codes."""
+
+
+def numbers(values: Iterable[str]) -> NDArray[np.float64]:
+    """Texts as numbers (n,), with a point or a comma before the decimals; NaN where a text is none.
+
+    Commas are between thousands where all values that have one look like it: 45,000 or 1,234.5.
+    """
+    texts = pl.Series(list(values), dtype=pl.String).str.strip_chars()
+    commas = texts.filter(texts.str.contains(",", literal=True))
+    if commas.str.contains(THOUSANDS).all():
+        texts = texts.str.replace_all(",", "", literal=True)
+    texts = texts.str.replace(",", ".", literal=True)
+    plain = pl.select(pl.when(texts.str.contains(NUMBER)).then(texts.str.strip_prefix("+"))).to_series()
+    read: NDArray[np.float64] = plain.cast(pl.Float64, strict=False).fill_null(np.nan).to_numpy().copy()
+    read[~np.isfinite(read)] = np.nan
+    return read
+
+
+def guess(name: str, values: Iterable[str]) -> Kind:
+    """Whether a column of that name holds numbers or categories, by its values of all patients; empty texts tell nothing."""
+    given = [text for value in values if (text := value.strip())]
+    known = sorted(set(given))
+    read = numbers(known)
+    if not known or name in CODES or np.isnan(read).any():
+        return "category"
+    if any(text.lstrip("+-").startswith("0") and text.lstrip("+-")[1:2].isdigit() for text in known):  # 007
+        return "category"
+    if (read != np.round(read)).any():
+        return "number"
+    different = len(np.unique(read))
+    close = read.max() - read.min() < WIDEST or len(given) < REPEATED * different
+    return "number" if different > MOST_CATEGORIES and close else "category"
+
+
+def in_words(name: str, values: Iterable[str], given: Kind | None) -> tuple[bool, str]:
+    """Whether the type of an attribute is doubtful, and what it is taken for, in words; `given` is what the settings say."""
+    known = [text for value in values if (text := value.strip())]
+    if given is None:
+        kind = guess(name, known)
+        return False, f"attribute {name}: a {kind}, as its first values look (reports.attribute_types)"
+    unread = float(np.isnan(numbers(known)).mean()) if known and given == "number" else 0.0
+    if unread:
+        return True, (
+            f"attribute {name} is a number (reports.attribute_types), but about {max(100 * unread, 1):.0f} % of its first values"
+            " are none: their patients are left out of the audit."
+        )
+    return False, f"attribute {name}: a {given} (reports.attribute_types)"
