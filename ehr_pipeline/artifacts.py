@@ -68,11 +68,13 @@ class Recipe:
     """Class and terms of use, for the manifest."""
     machine: Mapping[str, str] = field(default_factory=dict)
     """What the machine that did the work decided of it, such as the precision: known after the work only."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Links among the inputs that lead outside the landing folder, and where to."""
 
     @property
     def fingerprint(self) -> str:
         """Sixteen hex digits over all that decides the result."""
-        apart = ["partition", "population", "origin", "governance"]
+        apart = ["partition", "population", "origin", "governance", "links"]
         apart += [] if self.machine else ["machine"]
         return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
@@ -80,7 +82,7 @@ class Recipe:
     def told(self) -> dict[str, Any]:
         """What the manifest says before anything is made."""
         return {
-            **asdict(self),
+            **{name: value for name, value in asdict(self).items() if name != "links" or value},
             "inputs": dict(self.inputs),
             "governance": dict(self.governance),
             "stage": STAGES[self.asset],

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,8 @@ class Maker:
         partition: str | None = None,
         own: str = "",
         machine: Decided | None = None,
+        *,
+        links: Mapping[str, str] | None = None,
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
         lists = Watched.of(recipes.lists(asset, self.study), lambda: recipes.lists(asset, self.study))
@@ -94,7 +97,8 @@ class Maker:
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."
             )
-        return self.store.make(self._recipe(asset, inputs, partition, own), lists.guard(build), machine)
+        recipe = replace(self._recipe(asset, inputs, partition, own), links=dict(links or {}))
+        return self.store.make(recipe, lists.guard(build), machine)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""

@@ -52,7 +52,8 @@ class Pipeline(Maker):
             key = keys.of(self.store.root)
             return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
 
-        made = self._make("raw_records", inputs, watched.guard(read), extract)
+        links = listing.links if listing else previous.manifest.get("links") if previous else None
+        made = self._make("raw_records", inputs, watched.guard(read), extract, links=links)
         quarantine.bring_up_to_date(made, self.store.root)
         self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
         return made

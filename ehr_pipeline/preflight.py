@@ -28,6 +28,7 @@ from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.settings import Study
 from ehr_pipeline.state import refuse_network_disk
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
+from ehr_pipeline.walk import Tree, dangling, links_outside, walk
 
 WITHOUT = {
     rrf.MRCONSO: "no SNOMED code is mapped to the UMLS",
@@ -99,8 +100,9 @@ def _extracts(study: Study, found: Preflight) -> None:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )
+    found.problems += found.look(dangling, landing) or []
     store = Store(study.study.store)
-    read = store.partitions("raw_records")
+    read, trees = store.partitions("raw_records"), list[Tree]()
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         if problem := partition_problem(extract):
             found.problems.append(
@@ -109,10 +111,12 @@ def _extracts(study: Study, found: Preflight) -> None:
             continue
         found.look(records.latest_date, extract, study.records)
         alone = not adds_to_others(extract, store, study, [*extracts, *read])
-        _extract(landing / extract, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
+        if tree := found.look(listing.tree_of, landing / extract, study.records):
+            trees.append(tree)
+            _extract(tree, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
     _attributes(study, found)
     if not read and study.records.mode == "increment":
-        _missing_everywhere(landing, extracts, study.records.kinds, found)
+        _missing_everywhere(landing, trees, study.records.kinds, found)
 
 
 def _attributes(study: Study, found: Preflight) -> None:
@@ -123,28 +127,28 @@ def _attributes(study: Study, found: Preflight) -> None:
             (found.warnings if doubtful else found.facts).append(text)
 
 
-def _missing_everywhere(landing: Path, extracts: list[str], kinds: Kinds, found: Preflight) -> None:
+def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
     """One extract may hold events only, another one patients only; not all of them the same."""
-    lacking = [set(listing.absent(landing / extract, kinds)) for extract in extracts if not partition_problem(extract)]
+    lacking = [set(found.look(listing.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
         found.problems.append(
             f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. One of them has to."
         )
 
 
-def _extract(folder: Path, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
+def _extract(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
     """Look at the files of one extract: at their first rows, or at their columns alone.
 
     One that is not `alone` may hold events only, or patients only.
     """
-    kinds, rules = records.kinds, look.rules(folder.name, records)
+    folder, kinds, rules = tree.folder, records.kinds, look.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
     seen: list[tuple[Kind, list[Seen | None]]] = []
     absent: list[Kind] = []
     events = 0
-    lacking = [] if alone else listing.absent(folder, kinds)
+    lacking = [] if alone else found.look(listing.absent, tree, kinds) or []
     for kind in kinds:
-        paths = [] if kind.where in lacking else found.look(files.find, folder, kind)
+        paths = [] if kind.where in lacking else found.look(files.find, tree, kind)
         sizes |= {path: path.stat().st_size for path in paths or []}
         if paths == []:
             absent.append(kind)
@@ -167,10 +171,11 @@ def _extract(folder: Path, records: RecordsSettings, found: Preflight, into_rows
     if absent:
         nothing = ", ".join(kind.where for kind in absent)
         found.facts.append(f"extract {folder.name}: nothing there for {nothing}")
-    others = unread.look(folder, sizes)
+    others = unread.look(tree, sizes)
     found.problems += unread.misnamed(folder, absent, others)
     if others.names:
         found.facts.append(f"extract {folder.name}: {others}")
+    found.facts += links_outside(tree, folder.parent, f"extract {folder.name}")
     _without_rows(folder, seen, found, alone)
     for level, text in look.losses(
         [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, found.below
@@ -232,7 +237,8 @@ def _terminology(study: Study, found: Preflight) -> None:
         for name, dictionary in getattr(study.events, table).items():
             found.look(read_dictionary, dictionary, place(name, table))
     if study.events.omop_vocabulary:
-        found.look(omop.look, Path(study.events.omop_vocabulary))
+        found.look(omop.look, folder := Path(study.events.omop_vocabulary))
+        found.facts += found.look(lambda: links_outside(walk(folder, deep=False), folder, omop.SETTING)) or []
     for where, paths, wanted in (
         ("events.descriptions", study.events.descriptions, rf2.DESCRIPTION),
         ("events.associations", study.events.associations, rf2.ASSOCIATION),

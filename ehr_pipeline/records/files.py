@@ -13,41 +13,33 @@ from ehr_pipeline.records import parquet, text, values
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.records.layouts import DelimitedText, setting
+from ehr_pipeline.walk import Tree
 
 AS_WRITTEN = "%Y-%m-%d"
 Layout = TypeVar("Layout", bound=DelimitedText)
 
 
-def find(folder: Path, kind: Kind) -> list[Path]:
-    """The files of a kind in the folder of an extract, sorted. Hidden files, and those in hidden folders, are none.
+def find(tree: Tree, kind: Kind) -> list[Path]:
+    """The files of a kind among those of an extract, sorted.
 
     Raises InputError when there is none, unless none need be, for a link that leads nowhere, and for a name that cannot be told or
     written down.
     """
     globs = patterns(kind)
-    matching = {path for glob in globs for path in folder.glob(_any_case(glob) if kind.any_case else glob)}
-    matching = {path for path in matching if not is_hidden(path, folder)}
-    for path in sorted(matching):
-        if character := unseen(path.relative_to(folder).as_posix()):
-            raise InputError(f"{folder}: the name of the file {path.name!r} holds {character}. Rename it.")
-        if path.is_symlink() and not path.exists():
-            raise InputError(
-                f"{path}: the link leads to a file that is not there. Put the file in place, or remove the link."
-            )
-    paths = sorted(path for path in matching if path.is_file())
+    paths = tree.matching([_any_case(glob) if kind.any_case else glob for glob in globs])
+    for path in paths:
+        if character := unseen(path.relative_to(tree.folder).as_posix()):
+            raise InputError(f"{tree.folder}: the name of the file {path.name!r} holds {character}. Rename it.")
     if not paths and kind.required:
-        raise InputError(f"{folder}: no file matches {globs[0]!r} ({setting(kind.where, 'files')}). {_present(folder)}")
+        raise InputError(
+            f"{tree.folder}: no file matches {globs[0]!r} ({setting(kind.where, 'files')}). {_present(tree.folder)}"
+        )
     return paths
 
 
 def patterns(kind: Kind) -> list[str]:
     """The globs of a kind of file, relative to the folder of an extract."""
     return [glob.strip() for glob in kind.layout.files.split("|")]
-
-
-def is_hidden(path: Path, folder: Path) -> bool:
-    """Whether a file in a folder, or a folder between them, has a name that begins with a dot: systems and editors leave those."""
-    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _any_case(glob: str) -> str:

@@ -1,6 +1,6 @@
 """Which extracts in the landing folder are complete, by names, sizes and times alone: no file is opened."""
 
-import os
+import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +8,7 @@ from pathlib import Path
 from ehr_pipeline.artifacts import hash_of, partition_problem
 from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.records.catalog import extracts_in
+from ehr_pipeline.walk import walk
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ def look(landing: Path, settings: OperationSettings, now: float) -> list[Landed]
 def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
     if problem := partition_problem(folder.name):
         return Landed(folder.name, "", f"it must be renamed first, since {problem}")
-    found = sorted(_files(folder, folder, set()))
+    found = sorted(_files(folder))
     latest = max((changed for _, _, changed in found), default=0) / 1e9
     waits_for = ""
     if not any(name != settings.marker for name, _, _ in found):
@@ -42,24 +43,9 @@ def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
     return Landed(folder.name, hash_of([entry for entry in found if entry[0] != settings.marker]), waits_for)
 
 
-def _files(folder: Path, root: Path, seen: set[tuple[int, int]]) -> Iterator[tuple[str, int, int]]:
-    """Relative name, size in bytes and time of change (ns) of every file, in subfolders too; one that vanishes is left out.
-
-    Links are followed, but into no folder that was `seen` already: links may go round in circles.
-    """
-    try:
-        stat = folder.stat()
-        own = stat.st_dev, stat.st_ino
-        entries = [] if own in seen else sorted(os.scandir(folder), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return
-    seen.add(own)
-    for entry in entries:
-        if entry.is_dir():
-            yield from _files(Path(entry.path), root, seen)
-        else:
-            try:
-                stat = entry.stat()
-            except FileNotFoundError:
-                continue
-            yield Path(entry.path).relative_to(root).as_posix(), stat.st_size, stat.st_mtime_ns
+def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
+    """Relative name, size in bytes and time of change (ns) of every file, in subfolders too; one that vanishes is left out."""
+    for path in walk(folder, hidden=True).files:
+        with contextlib.suppress(FileNotFoundError):
+            state = path.stat()
+            yield path.relative_to(folder).as_posix(), state.st_size, state.st_mtime_ns

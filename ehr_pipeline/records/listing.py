@@ -1,14 +1,16 @@
 """The files of one extract, listed once: what is hashed, sized, read and named in the quarantine is this one list."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import files, unread
 from ehr_pipeline.records.kinds import Kind, Kinds
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.records.unread import NONE, Unread
+from ehr_pipeline.records.unread import MOST_WRITTEN, NONE, Unread
+from ehr_pipeline.walk import Tree, refuse_links, walk
 from ehr_pipeline.watched import Watched
 
 Key = tuple[str, str]
@@ -20,9 +22,9 @@ class Listing:
     """One extract as it was when it was listed. Made once by `list_extract`, and handed on from the fingerprint to the reader.
 
     Nothing after `list_extract` may look into the folder for files. What decides which files are read (hidden files, links) belongs
-    into `files.find`, which `list_extract` calls, and is asked again with the same settings when the reading is done. What else
-    should be known of the folder (such as files that no kind reads) becomes a field here, filled by `list_extract`. `watched` alone
-    enters the fingerprint, so a further field makes no extract stale.
+    into `tree_of` and `files.find`, which `list_extract` calls, and is asked again with the same settings when the reading is done.
+    What else should be known of the folder (such as files that no kind reads) becomes a field here, filled by `list_extract`.
+    `watched` alone enters the fingerprint, so a further field makes no extract stale.
     """
 
     folder: Path
@@ -35,6 +37,8 @@ class Listing:
     """Whether it may hold events only, or patients only, since there are other extracts that it adds to."""
     unread: Unread = NONE
     """The files that no kind reads."""
+    links: Mapping[str, str] = field(default_factory=dict)
+    """Links that lead outside the landing folder: where each leads, by its name relative to the landing folder."""
 
     def of(self, kind: Kind) -> tuple[Path, ...]:
         """The files of a kind."""
@@ -73,32 +77,41 @@ def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = Fa
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
-    kinds = settings.kinds
-    found = _find(folder, kinds, may_lack)
+    kinds, tree = settings.kinds, tree_of(folder, settings)
+    found = _find(tree, kinds, may_lack)
     without_events = not any(found[_key(kind)] for kind in kinds.events)
     if without_events and not (may_lack and any(found[_key(kind)] for kind in kinds.patients)):
         raise InputError(f"{folder}: no file of events. Looked for: {', '.join(k.files.files for k in kinds.events)}.")
-    others = unread.look(folder, _all(found))
+    others = unread.look(tree, _all(found))
     problems = unread.misnamed(folder, (kind for kind in kinds if not found[_key(kind)]), others)
     if problem := next(problems, ""):
         raise InputError(problem)
-    watched = Watched.of(_all(found), lambda: _all(_find(folder, kinds, may_lack)))
-    return Listing(folder, kinds, found, watched, may_lack, others)
+    watched = Watched.of(_all(found), lambda: _all(_find(tree_of(folder, settings), kinds, may_lack)))
+    links = dict(islice(tree.outside(folder.parent).items(), MOST_WRITTEN))
+    return Listing(folder, kinds, found, watched, may_lack, others, links)
 
 
-def _find(folder: Path, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...]]:
-    lacking = set(absent(folder, kinds)) if may_lack else set()
+def tree_of(folder: Path, settings: RecordsSettings) -> Tree:
+    """All files of an extract, links followed. Raises InputError where the settings forbid links and there are some."""
+    tree = walk(folder, follow=settings.follow_links)
+    if not settings.follow_links:
+        refuse_links(tree, "records.follow_links")
+    return tree
+
+
+def _find(tree: Tree, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...]]:
+    lacking = set(absent(tree, kinds)) if may_lack else set()
     found: dict[Key, tuple[Path, ...]] = {}
     for kind in kinds:
         if _key(kind) not in found:
-            found[_key(kind)] = () if kind.where in lacking else tuple(files.find(folder, kind))
+            found[_key(kind)] = () if kind.where in lacking else tuple(files.find(tree, kind))
     return found
 
 
-def absent(folder: Path, kinds: Kinds) -> list[str]:
+def absent(tree: Tree, kinds: Kinds) -> list[str]:
     """The sections of the settings that describe events, or patients, where none of their kinds has a file; not both."""
     there = [
-        any(files.find(folder, replace(kind, required=False)) for kind in group)
+        any(files.find(tree, replace(kind, required=False)) for kind in group)
         for group in (kinds.events, kinds.patients)
     ]
     if all(there) or not any(there):

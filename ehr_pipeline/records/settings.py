@@ -62,6 +62,12 @@ class RecordsSettings:
     """The raw extract. Each folder inside `landing` is one extract, and one Dagster partition of `raw_records`."""
 
     landing: str = option("Folder that holds one folder for each extract.", role="input")
+    follow_links: bool = option(
+        "Whether symbolic links in the landing folder are followed, of files and of folders; the manifest names those that lead"
+        " outside it. false: an extract that holds links is refused.",
+        True,
+        role="check",
+    )
     mode: Literal["increment", "snapshot"] = option(
         "'increment': every extract adds to the older ones, and events that several of them hold count once. 'snapshot': the newest"
         " extract replaces all older ones; patients who are no longer in it leave every artifact.",

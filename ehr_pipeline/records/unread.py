@@ -1,19 +1,18 @@
 """Files in the folder of an extract that no kind reads: they are mentioned; one named like a table that is missing is a problem."""
 
 import json
-import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from ehr_pipeline.errors import printable
 from ehr_pipeline.records import files
 from ehr_pipeline.records.kinds import Kind
+from ehr_pipeline.walk import Tree, listed
 
 NOTE = "notes/unread.json"
-MOST_NAMED, MOST_WRITTEN = 10, 10_000
+MOST_WRITTEN = 10_000
 
 
 @dataclass(frozen=True)
@@ -26,9 +25,7 @@ class Unread:
     """Their sizes together."""
 
     def __str__(self) -> str:
-        more = f" and {len(self.names) - MOST_NAMED:,} more" if len(self.names) > MOST_NAMED else ""
-        listed = ", ".join(printable(name) for name in self.names[:MOST_NAMED])
-        return f"{len(self.names):,} files that nothing reads ({self.bytes / 1e6:,.1f} MB): {listed}{more}"
+        return f"{len(self.names):,} files that nothing reads ({self.bytes / 1e6:,.1f} MB): {listed(self.names)}"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -44,21 +41,19 @@ class Unread:
 NONE = Unread((), 0)
 
 
-def look(folder: Path, read: Iterable[Path]) -> Unread:
-    """The files in the folder of an extract and its subfolders but for those that are `read`. Links to folders are not entered."""
-    known, names, size = set(read), [], 0
-    for parent, folders, entries in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(parent) / name for name in entries if not name.startswith(".")):
-            if path in known:
-                continue
-            try:
-                own = path.stat().st_size
-            except OSError:  # it has gone since, or leads nowhere
-                continue
-            if own:
-                names.append(path.relative_to(folder).as_posix())
-                size += own
+def look(tree: Tree, read: Iterable[Path]) -> Unread:
+    """The files of an extract but for those that are `read`, by whatever name."""
+    known, names, size = {tree.itself(path) for path in read}, [], 0
+    for path in tree.files:
+        if tree.itself(path) in known:
+            continue
+        try:
+            own = path.stat().st_size
+        except OSError:  # it has gone since
+            continue
+        if own:
+            names.append(path.relative_to(tree.folder).as_posix())
+            size += own
     return Unread(tuple(sorted(names)), size)
 
 
@@ -72,9 +67,8 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
             if any(fnmatchcase(_plain(part), pattern) for part in Path(name).parts for pattern in named_like)
         ]
         if alike:
-            listed = ", ".join(printable(name) for name in alike[:MOST_NAMED])
             yield (
-                f"{folder}: nothing there for {kind.where}, but {listed} {'has' if len(alike) == 1 else 'have'} its name and"
+                f"{folder}: nothing there for {kind.where}, but {listed(alike)} {'has' if len(alike) == 1 else 'have'} its name and"
                 f" {'is' if len(alike) == 1 else 'are'} not read. Read are files like {files.patterns(kind)[0]!r}: unpack or rename"
                 " what belongs to it, or move it out of the folder."
             )

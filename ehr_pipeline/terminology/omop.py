@@ -12,6 +12,7 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.terminology.reading import named, reading
+from ehr_pipeline.walk import walk
 
 CODE_SYSTEM = "omop"
 SETTING = "events.omop_vocabulary"
@@ -26,13 +27,15 @@ SNOMED = "SNOMED"
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The vocabulary tables in a folder, in upper or lower case. Raises InputError without CONCEPT."""
+    """The vocabulary tables in a folder, in upper or lower case. Raises InputError without CONCEPT, and for a link to nowhere."""
     found = {}
-    there = sorted(path for path in folder.iterdir() if path.is_file()) if folder.is_dir() else []
-    for table in TABLES:
-        names = [f"{table}{ending}" for ending in (".csv", ".csv.gz", ".parquet")]
+    tables = {table: [f"{table}{ending}" for ending in (".csv", ".csv.gz", ".parquet")] for table in TABLES}
+    tree = walk(folder, deep=False)
+    tree.refuse_dangling(lambda name: any("/".join(name).lower() in names for names in tables.values()))
+    for table, names in tables.items():
         present = sorted(
-            (path for path in there if path.name.lower() in names), key=lambda path: names.index(path.name.lower())
+            (path for path in tree.files if path.name.lower() in names),
+            key=lambda path: names.index(path.name.lower()),
         )
         if present:
             found[table] = present[0]

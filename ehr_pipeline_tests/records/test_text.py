@@ -9,6 +9,7 @@ from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import files, text
 from ehr_pipeline.records.kinds import EventKind
 from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
+from ehr_pipeline.walk import walk
 
 COLUMNS = {"patient": "id", "code": "code"}
 
@@ -127,7 +128,7 @@ def test_no_file_of_a_kind_is_told_with_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(
         InputError, match=r"no file matches 'obs\*' \(records.events\[0\].files\). It holds: events.txt"
     ):
-        files.find(tmp_path, kind("obs*"))
+        files.find(walk(tmp_path), kind("obs*"))
 
 
 def test_a_header_line_again_is_no_row(tmp_path: Path) -> None:
@@ -185,8 +186,8 @@ def test_utf_16(tmp_path: Path) -> None:
 def test_a_link_to_nowhere_is_told(tmp_path: Path) -> None:
     write(tmp_path, "x")
     (tmp_path / "events_2.txt").symlink_to(tmp_path / "gone.txt")
-    with pytest.raises(InputError, match=r"events_2.txt: the link leads to a file that is not there"):
-        files.find(tmp_path, kind("events*"))
+    with pytest.raises(InputError, match=r"events_2.txt: the link leads to a file or folder that is not there"):
+        files.find(walk(tmp_path), kind("events*"))
 
 
 @pytest.mark.parametrize(

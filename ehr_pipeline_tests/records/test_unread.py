@@ -15,6 +15,7 @@ from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.omop import EVENTS, Omop
+from ehr_pipeline.walk import walk
 from ehr_pipeline_tests.conftest import records_settings
 
 OMOP = {kind.where.split(": ")[1]: kind for kind in Omop().kinds() if kind.where.startswith("records.omop")}
@@ -42,8 +43,8 @@ def put(folder: Path, name: str, text: str = "x") -> Path:
 )
 def test_omop_tables_in_any_case_and_in_folders_of_parts(tmp_path: Path, name: str) -> None:
     path = put(tmp_path, name)
-    assert files.find(tmp_path, OMOP["condition_occurrence"]) == [path]
-    assert not any(files.find(tmp_path, OMOP[table]) for table in EVENTS if table != "condition_occurrence")
+    assert files.find(walk(tmp_path), OMOP["condition_occurrence"]) == [path]
+    assert not any(files.find(walk(tmp_path), OMOP[table]) for table in EVENTS if table != "condition_occurrence")
 
 
 @pytest.mark.parametrize(
@@ -51,8 +52,8 @@ def test_omop_tables_in_any_case_and_in_folders_of_parts(tmp_path: Path, name: s
 )
 def test_hidden_files_are_never_read_nor_mentioned(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
-    assert files.find(tmp_path, OMOP["condition_occurrence"]) == []
-    assert unread.look(tmp_path, []).names == ()
+    assert files.find(walk(tmp_path), OMOP["condition_occurrence"]) == []
+    assert unread.look(walk(tmp_path), []).names == ()
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_file_that_bears_the_name_of_a_missing_table_is_a_problem(
 ) -> None:
     put(tmp_path, name)
     absent = [kind for kind in kinds.values() if not kind.required]
-    problems = list(unread.misnamed(tmp_path, absent, unread.look(tmp_path, [])))
+    problems = list(unread.misnamed(tmp_path, absent, unread.look(walk(tmp_path), [])))
     assert len(problems) == 1
     assert f"nothing there for {kinds[where].where}, but {name} has its name and is not read" in problems[0]
 
@@ -82,8 +83,8 @@ def test_a_file_that_bears_the_name_of_a_missing_table_is_a_problem(
 )
 def test_other_files_are_none(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
-    assert not list(unread.misnamed(tmp_path, OMOP.values(), unread.look(tmp_path, [])))
-    assert unread.look(tmp_path, []).names == (name,)
+    assert not list(unread.misnamed(tmp_path, OMOP.values(), unread.look(walk(tmp_path), [])))
+    assert unread.look(walk(tmp_path), []).names == (name,)
 
 
 @given(st.sampled_from(sorted(EVENTS)), st.randoms())
@@ -122,7 +123,7 @@ def test_no_message_names_a_setting_that_a_known_layout_does_not_have(tmp_path: 
         lambda: header.read(marked, "12345,67890", layout, {"code": "code"}, where),
         lambda: header.read(marked, "code\tcode", layout, {"code": "code"}, where),
         lambda: list(lines.blocks(marked, "utf-8", where, 100)),
-        lambda: files.find(tmp_path, CPRD["records.cprd_aurum.patients"]),
+        lambda: files.find(walk(tmp_path), CPRD["records.cprd_aurum.patients"]),
     ]
     for look in looks:
         with pytest.raises(InputError) as told:

@@ -1,0 +1,226 @@
+"""The files below a folder, links followed: the one walk by which folders of inputs are listed.
+
+`Path.glob` and `os.walk` will not do. Whether `**` enters a linked folder depends on the version of Python, a folder that may not
+be read is left out in silence, and links that go round in circles are followed until the path is too long.
+"""
+
+import fnmatch
+import os
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from ehr_pipeline.errors import InputError, printable
+
+MOST_NAMED = 10
+NOWHERE = "the link leads to a file or folder that is not there, or not to be seen by this user. Put it in place, or remove it."
+MOST_LINKED = 100_000
+"""So many folders may be entered through links. Folders that link each other in all ways would otherwise be walked for ever."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A symbolic link, and where it leads."""
+
+    path: Path
+    target: Path
+    """Absolute, no part of it a link."""
+    leads: bool
+    """Whether there is something."""
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The files below a folder when it was walked."""
+
+    folder: Path
+    files: tuple[Path, ...]
+    """Sorted. Those below a linked folder bear the name of the link."""
+    links: tuple[Link, ...] = ()
+    """All links that were met, sorted by path; the folder itself may be one."""
+    elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
+    """By each file that was reached through a link: the file itself."""
+
+    def matching(self, patterns: Sequence[str]) -> list[Path]:
+        """The files that match one of the globs, sorted: `*` within a name, `**` for any number of folders.
+
+        A file with several names is given once, by its own name if that matches. Raises InputError for a link that leads nowhere
+        where a glob looks for files or folders.
+        """
+        globs = [glob(pattern) for pattern in patterns]
+        self.refuse_dangling(lambda name: any(each.leads_on(name) for each in globs))
+        found = [path for path in self.files if any(each.matches(self._name(path)) for each in globs)]
+        if not self.elsewhere:
+            return found
+        once: dict[Path, Path] = {}
+        for path in sorted(found, key=lambda path: (path in self.elsewhere, path)):
+            once.setdefault(self.itself(path), path)
+        return sorted(once.values())
+
+    def refuse_dangling(self, wanted: Callable[[Sequence[str]], bool]) -> None:
+        """Raise InputError for a link that leads nowhere and may be wanted, by the parts of its name below the folder."""
+        for link in self.links:
+            if not link.leads and wanted(self._name(link.path)):
+                raise InputError(f"{link.path}: {NOWHERE}")
+
+    def itself(self, path: Path) -> Path:
+        """The file that a path leads to: the path, where no link is part of it below the folder."""
+        return self.elsewhere.get(path, path)
+
+    def outside(self, folder: Path) -> dict[str, str]:
+        """The links that lead out of a folder that holds this one: where each leads, by its name relative to that folder."""
+        inside = Path(os.path.realpath(folder))
+        return {
+            link.path.relative_to(folder).as_posix(): str(link.target)
+            for link in self.links
+            if link.leads and not link.target.is_relative_to(inside)
+        }
+
+    def _name(self, path: Path) -> tuple[str, ...]:
+        return path.parts[len(self.folder.parts) :]
+
+
+def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool = True) -> Tree:
+    """List the files below a folder; without `deep` those that lie in itself. Names that begin with a dot count with `hidden` only.
+
+    A linked folder is entered, unless it holds the link (by device and inode); what went meanwhile is left out. With `follow` off,
+    links are only named. Raises InputError for a folder that cannot be read, and for links without end.
+    """
+    root = Path(os.path.realpath(folder))
+    files: list[Path] = []
+    links = [Link(folder, root, _is(root.exists))] if folder.is_symlink() else []
+    elsewhere: dict[Path, Path] = {}
+    waiting: list[tuple[Path, Path | None, frozenset[tuple[int, int]]]] = [(folder, None, frozenset())]
+    linked = 0
+    while waiting:
+        place, real, above = waiting.pop()
+        own, entries = _look(place)
+        if own is None or own in above:
+            continue
+        linked += real is not None
+        if linked > MOST_LINKED:
+            raise InputError(
+                f"{folder}: links lead to more than {MOST_LINKED:,} folders. Remove those that lead to each other."
+            )
+        for entry in entries:
+            if entry.name.startswith(".") and not hidden:
+                continue
+            path = Path(entry.path)
+            itself = real / entry.name if real else None
+            if entry.is_symlink():
+                target = Path(os.path.realpath(entry.path))
+                links.append(Link(path, target, _is(target.exists)))
+                if not follow:
+                    continue
+                itself = folder / target.relative_to(root) if target.is_relative_to(root) else target
+            if _is(entry.is_dir):
+                waiting += [(path, itself, above | {own})] if deep else []
+            elif _is(entry.is_file):
+                files.append(path)
+                if itself:
+                    elsewhere[path] = itself
+    return Tree(folder, tuple(sorted(files)), tuple(sorted(links, key=lambda link: link.path)), elsewhere)
+
+
+def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:
+    """What a folder is to its file system, and what it holds; nothing where it is gone."""
+    try:
+        state = folder.stat()
+        with os.scandir(folder) as entries:
+            return (state.st_dev, state.st_ino), list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return None, []
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the folder cannot be read: {error.strerror or error}. Make it readable for this user, or take it out."
+        ) from None
+
+
+def _is(kind: Callable[[], bool]) -> bool:
+    try:
+        return kind()
+    except OSError:  # a link to itself, or to where this user may not look
+        return False
+
+
+def refuse_links(tree: Tree, setting: str) -> None:
+    """Raise InputError where there are links, for a setting that forbids them."""
+    if tree.links:
+        places = [link.path.relative_to(tree.folder.parent).as_posix() for link in tree.links]
+        raise InputError(
+            f"{tree.folder.parent}: {setting} is false, but {listed(places)} {'is a link' if len(places) == 1 else 'are links'}."
+            " Put the files or folders themselves there, or let links be followed."
+        )
+
+
+def dangling(landing: Path) -> list[str]:
+    """What is wrong with links to nowhere in the place of whole extracts."""
+    tree = walk(landing, deep=False)
+    return [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
+
+
+def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
+    """For people: which links below a folder lead out of it, where there are any. `what` names what is listed."""
+    found = [f"{name} -> {target}" for name, target in tree.outside(folder).items()]
+    if not found:
+        return []
+    return [
+        f"{what}: {len(found):,} {'link leads' if len(found) == 1 else 'links lead'} outside {folder}: {listed(found)}"
+    ]
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first of many names, and how many more there are."""
+    more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(printable(name) for name in names[:MOST_NAMED]) + more
+
+
+@dataclass(frozen=True)
+class Glob:
+    """A glob, part by part; None is `**`, any number of folders."""
+
+    parts: tuple[re.Pattern[str] | None, ...]
+
+    def matches(self, path: Sequence[str]) -> bool:
+        """Whether a path, given in parts, matches."""
+        return len(self.parts) in self._used(path)
+
+    def leads_on(self, path: Sequence[str]) -> bool:
+        """Whether a path matches, or would lead to what matches if it were a folder."""
+        return bool(self._used(path))
+
+    def _used(self, path: Sequence[str]) -> set[int]:
+        """How many parts of the glob the path may have used up: no number where it does not match at all."""
+        at = self._on({0})
+        for name in path:
+            at = self._on({number for number in at if number < len(self.parts) for number in self._step(number, name)})
+        return at
+
+    def _step(self, number: int, name: str) -> tuple[int, ...]:
+        part = self.parts[number]
+        if part is None:
+            return (number,)
+        return (number + 1,) if part.match(name) else ()
+
+    def _on(self, at: set[int]) -> set[int]:
+        """The same, where `**` stands for no folder."""
+        for number, part in enumerate(self.parts):
+            if number in at and part is None:
+                at.add(number + 1)
+        return at
+
+
+@lru_cache(maxsize=256)
+def glob(pattern: str) -> Glob:
+    """A glob relative to a folder, which means the same in each version of Python, unlike `Path.glob`.
+
+    `**` at the end stands for all files below. Raises ValueError for a pattern that is empty, absolute, leads upwards, or has `**`
+    within a name.
+    """
+    parts = PurePosixPath(pattern).parts
+    if not parts or parts[0].startswith("/") or ".." in parts or any("**" in part and part != "**" for part in parts):
+        raise ValueError(f"{pattern!r} is no glob of files below a folder")
+    parts = (*parts, "*") if parts[-1] == "**" else parts
+    return Glob(tuple(None if part == "**" else re.compile(fnmatch.translate(part)) for part in parts))
