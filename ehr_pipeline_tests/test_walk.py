@@ -133,7 +133,7 @@ def test_deep_folders_and_hidden_ones(tmp_path: Path) -> None:
     assert [path.name for path in walk(tmp_path).files] == ["deep.txt"]
     assert len(walk(tmp_path, hidden=True).files) == 3
     assert walk(tmp_path, deep=False).files == ()
-    subprocess.run(["rm", "-rf", tmp_path / "a"], check=True)  # `shutil.rmtree` cannot
+    subprocess.run(["/bin/rm", "-rf", tmp_path / "a"], check=True)  # `shutil.rmtree` cannot
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")

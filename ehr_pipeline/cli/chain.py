@@ -43,6 +43,13 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     ui.add_argument("--settings", type=Path)
     ui.add_argument("--port", type=int, default=3000)
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
+    ui.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="further name under which browsers may ask for it, such as that of a proxy; may be repeated",
+    )
     ui.set_defaults(command=_ui)
 
 
@@ -160,4 +167,4 @@ def _ui(options: argparse.Namespace) -> int:
 
     with dg.DagsterInstance.get() as instance:
         home.register_watched(instance, Pipeline(study))
-    return run.serve(options.port, options.host)
+    return run.serve(options.port, options.host, options.allow_host)

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -18,7 +19,7 @@ from ehr_pipeline import recipes
 from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.definitions import build
-from ehr_pipeline.defs import liveness, servers
+from ehr_pipeline.defs import liveness, servers, webserver
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS
@@ -190,13 +191,17 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
     )
 
 
-def serve(port: int, host: str) -> int:
-    """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code."""
+def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
+    """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code.
+
+    It answers under the names of `webserver.allowed`; `allow` are further ones. Raises UserError for what is no name.
+    """
+    webserver.allowed(host, allow)
     home = ensure_home()
     with liveness.only_server(Path(os.environ["EHR_STATE_DIR"])):
         with dg.DagsterInstance.get() as instance:
             tell(liveness.reap(instance))
-        return _serve(home, port, host)
+        return _serve(home, port, host, allow)
 
 
 def tell(done: list[str]) -> None:
@@ -205,14 +210,15 @@ def tell(done: list[str]) -> None:
         log.warning("%s", line)
 
 
-def _serve(home: Path, port: int, host: str) -> int:
+def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
     workspace = home / "workspace.yaml"
     # Started from a script, Python inherits ignored interrupts, and Dagster would never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Killed, it takes its servers with it: they would go on without the lock that keeps a second daemon away.
-    command = [sys.executable, str(die_with_parent.__file__), str(Path(sys.executable).parent / "dg")]
-    command += ["dev", "-w", str(workspace), "-h", host, "-p", str(port)]
-    process = subprocess.Popen(command, cwd=home, env=os.environ | {servers.VARIABLE: servers.name()})
+    command = [sys.executable, str(die_with_parent.__file__), sys.executable, "-m", "ehr_pipeline.defs.dev"]
+    command += ["-w", str(workspace), "-h", host, "-p", str(port)]
+    own = {servers.VARIABLE: servers.name(), webserver.VARIABLE: ",".join(allow)}
+    process = subprocess.Popen(command, cwd=home, env=os.environ | own)
     try:
         while True:
             try:

@@ -155,7 +155,7 @@ class Server:
 
 
 @contextmanager
-def serving(settings: Path, home: Path, log: Path) -> Iterator[Server]:
+def serving(settings: Path, home: Path, log: Path, *options: str) -> Iterator[Server]:
     port = free_port()
     environment = os.environ | {
         "PYTHONPATH": str(ROOT),
@@ -164,7 +164,17 @@ def serving(settings: Path, home: Path, log: Path) -> Iterator[Server]:
     }
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "ehr_pipeline.cli", "ui", "--settings", str(settings), "--port", str(port)],
+            [
+                sys.executable,
+                "-m",
+                "ehr_pipeline.cli",
+                "ui",
+                "--settings",
+                str(settings),
+                "--port",
+                str(port),
+                *options,
+            ],
             stdout=stream,
             stderr=subprocess.STDOUT,
             env=environment,

@@ -51,7 +51,7 @@ def test_a_server_beside_another_is_not_started(tmp_path: Path, monkeypatch: pyt
         run.serve(1, "127.0.0.1")
     assert not started
     assert run.serve(1, "127.0.0.1") == 0
-    assert started == [(ROOT, 1, "127.0.0.1")]
+    assert started == [(ROOT, 1, "127.0.0.1", ())]
 
 
 def test_a_server_puts_in_order_what_the_last_one_left_before_it_starts(

@@ -45,6 +45,8 @@ class Site:
 
     port: int
     trusted: ssl.SSLContext
+    direct: tuple[str, str]
+    """Where the UI and the readers' server answer without the proxy."""
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
         """Status and text of an answer."""
@@ -75,7 +77,7 @@ def site(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copyfile(ROOT / name, home / name)
     settings = write_settings(folder / "settings.toml", extract, folder / "store")
-    with serving(settings, home, folder / "ui.log") as ui:
+    with serving(settings, home, folder / "ui.log", *service_options()) as ui:
         look, port = free_port(), free_port()
         environment = os.environ | {
             "DAGSTER_HOME": str(home),
@@ -89,7 +91,8 @@ def site(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
             started(readers_command(own), environment, folder / "look.log"),
             started(nginx_command(folder, port, certificate, key, own), environment, folder / "nginx.log"),
         ):
-            found = Site(port, ssl.create_default_context(cafile=str(certificate)))
+            direct = (ui.address, f"http://127.0.0.1:{look}/look")
+            found = Site(port, ssl.create_default_context(cafile=str(certificate)), direct)
             ready = until(lambda: there(found), 120)
             assert ready, (folder / "nginx.log").read_text() + (folder / "look.log").read_text()[-2000:]
             yield found
@@ -119,13 +122,18 @@ class started:
         self._process.wait(60)
 
 
+def service_options() -> list[str]:
+    """What the guide's service says of the names of the site."""
+    (line,) = re.findall(r"^ExecStart=.* ui .*$", GUIDE, re.MULTILINE)
+    return re.findall(r"--allow-host|(?<=--allow-host )\S+", line)
+
+
 def readers_command(own: dict[str, str]) -> list[str]:
     """The guide's line, with this test's places."""
-    (line,) = re.findall(r"^    (dagster-webserver .*)$", GUIDE, re.MULTILINE)
+    (line,) = re.findall(r"^    /srv/ehr/venv/bin/python (-m ehr_pipeline.defs.webserver .*)$", GUIDE, re.MULTILINE)
     for theirs, ours in own.items():
         line = line.replace(theirs, ours)
-    program, *options = shlex.split(line)
-    return [str(Path(sys.executable).parent / program), *options]
+    return [sys.executable, *shlex.split(line)]
 
 
 def certified(folder: Path) -> tuple[Path, Path]:
@@ -225,3 +233,18 @@ def test_readers_see_and_start_nothing(site: Site) -> None:
     assert answer["data"]["launchPipelineExecution"]["__typename"] == "UnauthorizedError"
     through = json.loads(site.ask("/graphql", LAUNCH, **LOGIN)[1])
     assert through["data"]["launchPipelineExecution"]["__typename"] != "UnauthorizedError", "the other one may"
+
+
+def test_only_the_names_of_the_site_and_of_the_machine_are_answered(site: Site) -> None:
+    for path in ("/", "/graphql?query={version}", "/look/server_info", "/look/graphql?query={version}"):
+        assert site.ask(path, **LOGIN, Host="pipeline.example.org")[0] == 200
+        assert site.ask(path, **LOGIN, Host="evil.example")[0] == 400
+    for address in site.direct:
+        for host, expected in (("pipeline.example.org", 200), ("localhost:3000", 200), ("evil.example:3000", 400)):
+            request = urllib.request.Request(f"{address}/server_info", headers={"Host": host})  # noqa: S310
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+                    status = answer.status
+            except urllib.error.HTTPError as error:
+                status = error.code
+            assert status == expected, (address, host)

@@ -1,0 +1,34 @@
+"""`dg dev` (code server, web server, daemon) with `webserver` in place of Dagster's: `python -m ehr_pipeline.defs.dev OPTIONS`."""
+
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from dagster_dg_cli.cli.dev import dev_command
+
+from ehr_pipeline.defs import webserver
+
+THEIRS = "dagster_webserver"
+
+
+def main() -> None:
+    """Start all three. Raises RuntimeError where Dagster's own web server would be started, as a later version might."""
+    dev: Any = importlib.import_module("dagster._cli.dev")
+    start = dev.open_ipc_subprocess
+    guarded: list[bool] = []
+
+    def ours(command: Sequence[str], **options: Any) -> Any:
+        if THEIRS in command:
+            guarded.append(True)
+        elif not guarded:  # the web server is the first to be started
+            raise RuntimeError(
+                "This version of Dagster starts its web server in another way, without a look at the host."
+            )
+        return start([webserver.__name__ if part == THEIRS else part for part in command], **options)
+
+    dev.open_ipc_subprocess = ours
+    dev_command.main(prog_name="dg dev")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,71 @@
+"""Dagster's web server, which answers only under the names by which it is meant to be reached.
+
+    python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
+
+A page of another site can have its own name resolve to this machine (DNS rebinding). To a browser the UI is then part of that site,
+which may read all that it shows. The browser still says the name of the site (`Host`), and that is refused here.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from ehr_pipeline.errors import UserError
+
+VARIABLE = "EHR_PIPELINE_ALLOWED_HOSTS"
+"""Names beside those of this machine, separated by commas: how `ehr-pipeline ui` hands them on."""
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (compared, not listened on)
+_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
+"""A name, or an address; one of IPv6 has two colons at least."""
+
+
+def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
+    """The names under which a server that listens on `host` answers: loopback's, its own, and those that are `named`.
+
+    A server that listens everywhere has the names of the machine. Raises UserError for what is no name of a host.
+    """
+    own = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else [host]
+    for name in named:
+        if not _NAME.fullmatch(name):
+            raise UserError(
+                f"{name!r} is no name of a host. Name it as it stands in the address of the browser, without a port, such as"
+                " pipeline.example.org, or *.example.org for all below it."
+            )
+    names = [f"[{name}]" if ":" in name and not name.startswith("[") else name for name in (*own, *named)]
+    return list(dict.fromkeys([*LOOPBACK, *(name.lower() for name in names)]))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve until the process is ended. Raises UserError as `allowed` does."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    cli: Any = importlib.import_module("dagster_webserver.cli")
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--allow-host", action="append", default=[])
+    parser.add_argument("--host", "-h", default=cli.DEFAULT_WEBSERVER_HOST)
+    own, others = parser.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    named = [*own.allow_host, *filter(None, os.environ.get(VARIABLE, "").split(","))]
+    hosts = allowed(own.host, named)
+    create = cli.create_app_from_workspace_process_context
+
+    def guarded(*about: Any, **options: Any) -> Any:
+        app = create(*about, **options)
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
+        return app
+
+    cli.create_app_from_workspace_process_context = guarded
+    sys.argv[1:] = ["--host", own.host, *others]
+    cli.main()
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except UserError as error:
+        sys.exit(str(error))
