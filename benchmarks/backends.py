@@ -23,11 +23,11 @@ from typing import Any
 
 import results
 
-from ehr_pipeline import settings
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import places
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.engines import slurm_site
 from ehr_pipeline_tests.engines.work import nothing
 

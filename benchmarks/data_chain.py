@@ -23,15 +23,16 @@ import pyarrow as pa
 import results
 from watch import watched
 
-from ehr_pipeline import schemas, settings
-from ehr_pipeline.artifacts import Store
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study import settings
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.terminology.shipped import shipped
 
 EXTRACT = "2020-01-01"
 OURS = """
 import sys
-from ehr_pipeline import settings
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.study import settings
+from ehr_pipeline.chain.pipeline import Pipeline
 if __name__ == "__main__":
     Pipeline(settings.load(__import__("pathlib").Path(sys.argv[1]))).make(sys.argv[2], until="patient_dataset")
 """

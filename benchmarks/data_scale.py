@@ -17,7 +17,7 @@ from pathlib import Path
 import results
 from data_chain import EXTRACT, prepare, run_ours
 
-from ehr_pipeline.artifacts import Store
+from ehr_pipeline.store.artifacts import Store
 
 Run = dict[str, float]
 

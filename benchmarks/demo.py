@@ -16,7 +16,7 @@ import results
 from watch import watched
 
 from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.terminology.shipped import shipped
 
 
 def main() -> None:

@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 from training_ours import matrix_rate
 from watch import watched
 
-from ehr_pipeline import schemas
 from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import keep_freed_memory
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 CONCEPTS, BATCH_TOKENS, CPU = 36_058, 16_384, torch.device("cpu")

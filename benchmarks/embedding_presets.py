@@ -32,18 +32,18 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.identity import ENCODER_SHAPE
+from ehr_pipeline.chain.pipeline import Pipeline, launch_inprocess
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.methods import cluster, unit_length
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.embeddings import build, quality
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
-from ehr_pipeline.pipeline import Pipeline, launch_inprocess
-from ehr_pipeline.recipes import ENCODER_SHAPE
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.subtle import KINDS
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 PUBLISHED = EmbeddingsSettings.PRESETS["published"]["vectors"]

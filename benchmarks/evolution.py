@@ -17,13 +17,14 @@ import numpy as np
 import pyarrow as pa
 import results
 
-from ehr_pipeline import schemas, settings
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.change import CHANGES
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.trajectories import truth
 from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
 

@@ -14,8 +14,8 @@ import results
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from ehr_pipeline.artifacts import Store
 from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 AGE = 50

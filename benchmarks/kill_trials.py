@@ -23,13 +23,14 @@ from pathlib import Path
 
 import results
 
-from ehr_pipeline import fields, settings
-from ehr_pipeline.artifacts import Store
+from ehr_pipeline import fields
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import MissingArtifact
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import places
+from ehr_pipeline.terminology.shipped import shipped
 
 ASSETS = ("raw_records", "extract_catalog", "mapped_events", "vocabulary", "patient_dataset")
 WORKERS = (1, 2, 5)  # inline, on threads, on processes

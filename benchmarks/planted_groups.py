@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 import results
 
-from ehr_pipeline import settings
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.concepts.neighbours import nearest
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import agreement as agreements
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.study import places
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 VARIANTS = (

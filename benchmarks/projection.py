@@ -7,9 +7,9 @@ Usage: python benchmarks/projection.py
 
 import results
 
-from ehr_pipeline import settings
 from ehr_pipeline.planning import Machines, plan
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 
 ROWS, MACHINES, ASSUMED = 3e9, "8x32x256x1", 1e6
 

@@ -9,9 +9,9 @@ from typing import Literal
 
 import polars as pl
 
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import text
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.work.progress import Progress
 
 COLUMNS = ("patid", "obsdate", "code", "note")
 CHARACTERS = 'abc é1,;|\t\'""\n\n'

@@ -23,15 +23,15 @@ import results
 import torch
 from watch import watched
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Store
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups, agreement
-from ehr_pipeline.embeddings.members import rows_of_shard
+from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder import checkpoint, evaluate, machine
 from ehr_pipeline.encoder.sequences import Sequences, Shard
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 MASKS = range(100, 110)

@@ -17,12 +17,12 @@ import planted_groups
 import pyarrow as pa
 import results
 
-from ehr_pipeline import schemas
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.events.build import concept_of_code
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 HABITS = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.0)

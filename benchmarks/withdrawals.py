@@ -30,13 +30,15 @@ import numpy as np
 import polars as pl
 import results
 
-from ehr_pipeline import release, schemas, settings
-from ehr_pipeline.guard import Naming
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.export import release
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import rrf, snomed
+from ehr_pipeline.terminology.shipped import shipped
 
 BELOW, TO = 10, 10
 DAYS = 30

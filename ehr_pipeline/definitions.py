@@ -5,8 +5,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from ehr_pipeline import settings
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.automation import build_automation, follows_its_inputs
 from ehr_pipeline.defs.checks import build_checks
@@ -14,9 +13,10 @@ from ehr_pipeline.defs.columns import column_metadata
 from ehr_pipeline.defs.failures import build_failure_hook
 from ehr_pipeline.defs.launchers import launcher
 from ehr_pipeline.defs.study import build_study
-from ehr_pipeline.governance import GovernanceSettings, label, private_files
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.state import refuse_network_disk
+from ehr_pipeline.disclosure.governance import GovernanceSettings, label, private_files
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.dagster_home import refuse_network_disk
 
 SECTIONS = {
     "raw_records": "[records]",

@@ -1,6 +1,6 @@
 """Typed settings, one documented field at a time.
 
-Standard library only: GPU workers read their settings without pydantic. `ehr_pipeline.settings` turns these dataclasses
+Standard library only: GPU workers read their settings without pydantic. `ehr_pipeline.study.settings` turns these dataclasses
 into pydantic models when a file is read, so that every problem in it is told at once.
 """
 

@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import drawing, settings
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.drawing import plots
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.terminology.shipped import shipped
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -84,7 +85,7 @@ def steady(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFacto
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """The axes of every picture that is drawn."""
     found: list[Any] = []
-    figure = drawing.figure
+    figure = plots.figure
 
     @contextmanager
     def kept(*arguments: Any, **named: Any) -> Iterator[Any]:
@@ -92,7 +93,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
             yield one
             found.extend(one.axes)
 
-    monkeypatch.setattr(drawing, "figure", kept)
+    monkeypatch.setattr(plots, "figure", kept)
     return found
 
 

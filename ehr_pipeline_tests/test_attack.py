@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import checks
-from ehr_pipeline.artifacts import STAGES
-from ehr_pipeline.guard import OF_CONCEPTS, Guard, People, Share
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import OF_CONCEPTS, Guard, People, Share
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import flow
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests.reports.test_flow import COUNTS
 
 BELOW, TO = 10, 10

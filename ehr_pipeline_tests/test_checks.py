@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import encoder, patients
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Artifact
 
 
 @pytest.mark.parametrize(

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import cli, settings
+from ehr_pipeline import cli
 from ehr_pipeline.cli import chain
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.defs.test_run import write_settings
 
 
@@ -178,7 +179,7 @@ def test_synth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_demo_settings_hold_when_their_extract_is_there() -> None:
-    from ehr_pipeline import settings
+    from ehr_pipeline.study import settings
 
     study = settings.load(shipped("demo/settings.toml"))
     assert study.encoder.preset == "demo"
@@ -191,7 +192,7 @@ def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
     installed = tmp_path / "site-packages" / "ehr_pipeline" / "data"
     for folder in ("demo", "lists"):
         shutil.copytree(shipped(folder), installed / folder)
-    monkeypatch.setattr("ehr_pipeline.shipped.shipped", lambda name: installed / name)
+    monkeypatch.setattr("ehr_pipeline.terminology.shipped.shipped", lambda name: installed / name)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     path = chain._demo_settings()

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import settings
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import parser
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.settings import merged
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import merged
 
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]

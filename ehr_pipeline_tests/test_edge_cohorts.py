@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.errors import GateFailed, UserError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.terminology import snomed
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 
 SIZES = {"lonely": 1, "nineteen": 19, "identical": 40}

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import STAGES, Artifact, unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import assign
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import removals
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import STAGES, Artifact, unbalanced
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
 

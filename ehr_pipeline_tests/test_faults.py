@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.artifacts import Recipe, Store
-from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Recipe, Store
+from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline.watched import Watched
+from ehr_pipeline.work.buckets import map_buckets
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import write_settings
 
@@ -25,9 +25,9 @@ CHAIN = """
 import resource
 import sys
 from pathlib import Path
-from ehr_pipeline import settings
+from ehr_pipeline.study import settings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
 if __name__ == "__main__":
     resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
     pipeline = Pipeline(settings.load(Path(sys.argv[1])))
@@ -80,9 +80,9 @@ def test_a_store_whose_key_cannot_be_written(extract: Path, tmp_path: Path) -> N
 FULL_DISK = """
 import json, subprocess, sys
 from pathlib import Path
-from ehr_pipeline import settings
+from ehr_pipeline.study import settings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
 if __name__ == "__main__":
     disk, ballast = Path(sys.argv[2]), Path(sys.argv[2]) / "ballast"
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(disk)], check=True)
@@ -158,7 +158,7 @@ def test_a_full_disk_leaves_what_was_current(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ehr_pipeline.schemas.write", full)
+    monkeypatch.setattr("ehr_pipeline.tables.schemas.write", full)
     other = Pipeline(tiny_settings(extract, study={"store": str(tmp_path)}, records={"buckets": 8}))
     with pytest.raises(
         UserError, match=r"No space left on device. Make room there, or set study.store to another disk"

@@ -9,15 +9,20 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import cells, cli, drawing, extracts, preflight, settings
-from ehr_pipeline.artifacts import Recipe, Store
+from ehr_pipeline import cli
+from ehr_pipeline.chain import extracts
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.drawing import plots
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError, printable, unseen
-from ehr_pipeline.operation import OperationSettings
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build
 from ehr_pipeline.records.landing import look
+from ehr_pipeline.records.operation import OperationSettings
+from ehr_pipeline.store.artifacts import Recipe, Store
+from ehr_pipeline.study import settings
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
-from ehr_pipeline_tests.test_settings import changed, problems_of
+from ehr_pipeline_tests.study.test_settings import changed, problems_of
 
 Landing = Callable[..., Path]
 
@@ -234,12 +239,12 @@ def test_a_terminal_sees_no_escapes(tmp_path: Path, capsys: pytest.CaptureFixtur
     ],
 )
 def test_a_text_is_no_formula(name: str, told: str) -> None:
-    assert cells.text(name) == told
-    assert cells.text(told) == told, "once is enough"
+    assert spreadsheet.text(name) == told
+    assert spreadsheet.text(told) == told, "once is enough"
 
 
 def test_names_are_no_formulas_of_a_picture(tmp_path: Path) -> None:
-    with drawing.figure(tmp_path / "picture.png", 9, 4) as figure:
+    with plots.figure(tmp_path / "picture.png", 9, 4) as figure:
         axes = figure.add_subplot()
         axes.text(0, 0, r"$\frac{$ costs $5 or $\input{/etc/passwd}$")
         axes.set_title("$_^$ 皮膚炎")

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import extracts, settings
-from ehr_pipeline.artifacts import Store
+from ehr_pipeline.chain import extracts
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import build, withdrawals
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 

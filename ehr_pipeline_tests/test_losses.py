@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import checks, settings
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline import checks
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import losses
 from ehr_pipeline.defs.checks import _gravity
+from ehr_pipeline.disclosure.figures import Share
 from ehr_pipeline.errors import SettingsError, UserError
-from ehr_pipeline.guard import Share
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reasons import CURES, IN_WORDS, NOT_LOST
-from ehr_pipeline.settings import Study
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.drop_reasons import CURES, IN_WORDS, NOT_LOST
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 
 NOTHING = {"rows_in": 0, "kept": 0, "dropped": {}}

@@ -10,14 +10,14 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import People
 from ehr_pipeline.errors import GateFailed, InputError
-from ehr_pipeline.guard import People
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import removals, withdrawals
-from ehr_pipeline.records.hashing import bucket_of, hash_of
+from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.hashing import bucket_of, hash_of
 from ehr_pipeline_tests.conftest import tiny_settings
 
 LATER = "2030-01-01"
@@ -236,8 +236,8 @@ def test_nothing_is_built_on_those_who_left_and_checkpoints_are_flagged(
 
 
 def test_a_union_counts_an_event_as_often_as_the_extract_that_has_it_most_often() -> None:
-    from ehr_pipeline import rows
+    from ehr_pipeline.tables import row_keys
 
     parts = [np.array(part, np.uint64) for part in ([1, 1, 4], [1, 2, 2, 2], [], [2, 4, 4])]
-    assert rows.union(parts).tolist() == [1, 1, 2, 2, 2, 4, 4]
-    assert rows.union([parts[2], parts[2]]).tolist() == []
+    assert row_keys.union(parts).tolist() == [1, 1, 2, 2, 2, 4, 4]
+    assert row_keys.union([parts[2], parts[2]]).tolist() == []

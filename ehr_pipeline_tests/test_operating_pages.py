@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from ehr_pipeline import settings
 from ehr_pipeline.defs.study import overridden
-from ehr_pipeline.settings import Study
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.terminology.shipped import shipped
 
 TOP = Path(__file__).parents[1]
 DEPLOYMENT, OPERATING = ((TOP / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("deployment", "operating"))

@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehr_pipeline import schemas, settings
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import merged
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import merged
 from ehr_pipeline.synthetic.study import SMALL
+from ehr_pipeline.tables import schemas
 
 EMPTY_LIST = "code,cui,name,source\n"
 

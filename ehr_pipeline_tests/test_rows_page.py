@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import reasons, records, schemas
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline import records
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.records import build, chunks, events, finish, patients, text
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import drop_reasons, schemas
 
 PAGE = (Path(__file__).parents[1] / "docs/rows.md").read_text(encoding="utf-8")
 NAMED = {
@@ -70,21 +71,25 @@ def test_the_reasons_of_the_reader_are_found() -> None:
 
 @pytest.mark.parametrize("reason", sorted(used()))
 def test_every_reason_has_words_and_a_cure(reason: str) -> None:
-    assert reason in reasons.IN_WORDS, f"add {reason!r} to IN_WORDS in ehr_pipeline/reasons.py: 'rows …'"
-    assert reason in reasons.CURES, f"add {reason!r} to CURES in ehr_pipeline/reasons.py: what to do about such rows"
+    assert reason in drop_reasons.IN_WORDS, (
+        f"add {reason!r} to IN_WORDS in tables/drop_reasons.py: 'rows …'"
+    )
+    assert reason in drop_reasons.CURES, (
+        f"add {reason!r} to CURES in tables/drop_reasons.py: what to do about such rows"
+    )
 
 
 def test_every_cure_is_of_a_reason_that_there_is() -> None:
-    assert set(reasons.CURES) - used() - {"withdrawn"} == set()
+    assert set(drop_reasons.CURES) - used() - {"withdrawn"} == set()
 
 
 def test_the_table_of_reasons_is_complete_and_true() -> None:
     lines = PAGE.splitlines()
-    lacking = [line for line in reasons.table() if line not in lines]
+    lacking = [line for line in drop_reasons.table() if line not in lines]
     assert not lacking, "\n".join(["docs/rows.md lacks these lines in its table of reasons:", *lacking])
     begin = lines.index("| Reason | Which rows | What to do |") + 2
     shown = lines[begin : lines.index("", begin)]
-    too_many = [line for line in shown if line not in reasons.table()]
+    too_many = [line for line in shown if line not in drop_reasons.table()]
     assert not too_many, "\n".join(
         ["docs/rows.md has lines for reasons that are not in the code, or read otherwise:", *too_many]
     )
@@ -92,7 +97,7 @@ def test_the_table_of_reasons_is_complete_and_true() -> None:
 
 def test_every_setting_that_a_cure_names_is_one() -> None:
     settings = (Path(__file__).parents[1] / "docs/settings.md").read_text(encoding="utf-8")
-    names = {name for cure in reasons.CURES.values() for name in re.findall(r"`([a-z_.]+)`", cure)}
+    names = {name for cure in drop_reasons.CURES.values() for name in re.findall(r"`([a-z_.]+)`", cure)}
     assert len(names) > 10
     last = {name.rpartition(".")[2] for name in names}
     assert [

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import recipes
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain import identity
+from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests import versions
 from ehr_pipeline_tests.versions import CARRIERS, MADE_BY, PACKAGE, Record, digest, imports
 
@@ -47,13 +47,13 @@ OTHER = {
     "name": ("most: int = LIMIT", "most: int = None"),
     "statement": ("    return", "    rows = rows[1:]\n    return"),
 }
-NOW = {"vocabulary/filters.py": "aaaa", "rows.py": "bbbb"}
+NOW = {"vocabulary/filters.py": "aaaa", "tables/row_keys.py": "bbbb"}
 TODAY = dict.fromkeys(MADE_BY, "1")
 
 
 def test_every_change_of_a_stage_raised_its_version_or_says_why_results_stay_the_same() -> None:
     record = Record.of(versions.RECORD.read_text(encoding="utf-8").splitlines())
-    problem = versions.problem(record, versions.digests(), recipes.VERSIONS)
+    problem = versions.problem(record, versions.digests(), identity.VERSIONS)
     assert not problem, problem
 
 
@@ -64,10 +64,10 @@ def test_every_asset_is_made_by_modules_that_there_are() -> None:
 
 
 def test_shared_modules_count_for_the_stages_that_use_them() -> None:
-    assert {"raw_records", "mapped_events", "patient_dataset"} <= set(versions.assets_of("rows.py"))
+    assert {"raw_records", "mapped_events", "patient_dataset"} <= set(versions.assets_of("tables/row_keys.py"))
     assert {"encoder_checkpoint", "patient_embeddings"} <= set(versions.assets_of("encoder/model.py"))
     assert "encoder_checkpoint" not in versions.assets_of("clusters/scores.py")
-    assert set(versions.assets_of("schemas.py")) == set(MADE_BY)
+    assert set(versions.assets_of("tables/schemas.py")) == set(MADE_BY)
 
 
 @pytest.mark.parametrize("change", SAME)
@@ -113,37 +113,37 @@ def test_lines_of_two_branches_stand_beside_each_other() -> None:
     lines = [
         "<<<<<<< ours",
         "vocabulary 2",
-        "rows.py bbbb one",
+        "tables/row_keys.py bbbb one",
         "=======",
         "vocabulary 3",
-        "rows.py eeee two",
+        "tables/row_keys.py eeee two",
         ">>>>>>> theirs",
     ]
     record = Record.of(lines)
     assert record.versions == {"vocabulary": 3}
-    assert record.changed({"rows.py": "bbbb"}) == record.changed({"rows.py": "eeee"}) == []
-    assert record.changed({"rows.py": "ffff", "new.py": "0000"}) == ["rows.py", "new.py"]
+    assert record.changed({"tables/row_keys.py": "bbbb"}) == record.changed({"tables/row_keys.py": "eeee"}) == []
+    assert record.changed({"tables/row_keys.py": "ffff", "new.py": "0000"}) == ["tables/row_keys.py", "new.py"]
 
 
 def test_the_version_of_the_reports_follows_from_their_sources(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "ehr_pipeline", ignore=shutil.ignore_patterns("__pycache__")))
-    assert recipes.version_of_sources(copy, recipes.REPORT_SOURCES) == recipes.VERSIONS["cluster_reports"]
-    found = {recipes.VERSIONS["cluster_reports"]}
-    for name in ("reports/report.html.j2", "reports/audit.py", "drawing.py"):
+    assert identity.version_of_sources(copy, identity.REPORT_SOURCES) == identity.VERSIONS["cluster_reports"]
+    found = {identity.VERSIONS["cluster_reports"]}
+    for name in ("reports/report.html.j2", "reports/audit.py", "drawing/plots.py"):
         (copy / name).write_text((copy / name).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
-        found.add(recipes.version_of_sources(copy, recipes.REPORT_SOURCES))
+        found.add(identity.version_of_sources(copy, identity.REPORT_SOURCES))
     assert len(found) == 4
     (copy / "records" / "text.py").write_text("")
     (copy / "reports" / "__pycache__").mkdir()
     (copy / "reports" / "__pycache__" / "audit.cpython-311.pyc").write_bytes(b"")
-    assert recipes.version_of_sources(copy, recipes.REPORT_SOURCES) in found
+    assert identity.version_of_sources(copy, identity.REPORT_SOURCES) in found
 
 
 def test_what_the_reports_import_is_among_their_sources() -> None:
-    carried = {*CARRIERS, "continuing.py", "embeddings/settings.py", "patients/settings.py"} - {
-        "drawing.py",
-        "overview.py",
+    carried = {*CARRIERS, "chain/incremental.py", "embeddings/settings.py", "patients/settings.py"} - {
+        "drawing/plots.py",
+        "drawing/data_stages.py",
     }
     used = {name for path in (PACKAGE / "reports").glob("*.py") for name in imports(path, PACKAGE)}
     outside = {name for name in used if not name.startswith("reports/")} - carried
-    assert outside == {name for name in recipes.REPORT_SOURCES if name != "reports"}
+    assert outside == {name for name in identity.REPORT_SOURCES if name != "reports"}

@@ -1,6 +1,6 @@
 """What each stage's code was when its version was last thought about; `python -m ehr_pipeline_tests.versions` renews the record.
 
-    python -m ehr_pipeline_tests.versions                       after a version in `recipes.VERSIONS` was raised
+    python -m ehr_pipeline_tests.versions                       after a version in `identity.VERSIONS` was raised
     python -m ehr_pipeline_tests.versions --same "why"          where the results stay the same
 
 `versions.txt` has one line for each module that a stage is made of: its hash, and what was said when it last changed. A module
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import ehr_pipeline
-from ehr_pipeline.recipes import VERSIONS
+from ehr_pipeline.chain.identity import VERSIONS
 
 PACKAGE = Path(ehr_pipeline.__file__).parent
 RECORD = Path(__file__).with_name("versions.txt")
@@ -35,31 +35,31 @@ MADE_BY = {
     "data_split": ("patients/split.py",),
     "encoder_checkpoint": ("encoder/build.py", "encoder/train.py"),
     "concept_embeddings": ("concepts/build.py",),
-    "cohort": ("embeddings/cohort.py",),
+    "cohort": ("cohort/build.py",),
     "patient_embeddings": ("embeddings/build.py", "embeddings/embed.py"),
     "clusters": ("clusters/build.py",),
     "patient_trajectories": ("trajectories/build.py",),
 }
-"""The modules that make each asset. The version of `cluster_reports` follows from its sources (`recipes.REPORT_SOURCES`)."""
+"""The modules that make each asset. The version of `cluster_reports` follows from its sources (`identity.REPORT_SOURCES`)."""
 CARRIERS = frozenset(
     {
         "__init__.py",
-        "artifacts.py",
-        "buckets.py",
-        "disk.py",
-        "drawing.py",
+        "store/artifacts.py",
+        "work/buckets.py",
+        "store/durable.py",
+        "drawing/plots.py",
         "errors.py",
         "fields.py",
-        "integrity.py",
-        "jobs.py",
-        "keys.py",
-        "overview.py",
-        "passed.py",
-        "progress.py",
-        "publishing.py",
-        "waiting.py",
-        "watched.py",
-        "workspace.py",
+        "store/integrity.py",
+        "work/jobs.py",
+        "store/secret_key.py",
+        "drawing/data_stages.py",
+        "chain/passed_checks.py",
+        "work/progress.py",
+        "store/publishing.py",
+        "work/threads.py",
+        "store/watched_inputs.py",
+        "store/build_lock.py",
     }
 )
 """Modules at the root of the package that carry results, and decide none."""
@@ -187,7 +187,7 @@ def problem(record: Record, now: Mapping[str, str], versions: Mapping[str, str])
     return (
         "Code changed that these assets are made with:\n"
         + "\n".join(lines or [f"  none; raised: {', '.join(raised)}"])
-        + "\nWhere the same settings and inputs now give another result, raise the asset's number in ehr_pipeline/recipes.py"
+        + "\nWhere the same settings and inputs now give another result, raise the asset's number in ehr_pipeline/chain/identity.py"
         " (VERSIONS)."
         f" Then renew the record:\n    {COMMAND}\n(without --same when the versions of all these assets were raised), and commit"
         f" {RECORD.parent.name}/{RECORD.name}."

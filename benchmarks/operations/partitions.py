@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 import dagster as dg  # noqa: TID251
 import results
 
-from ehr_pipeline import settings
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation
 from ehr_pipeline.defs.assets import EXTRACTS
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline_tests.defs.browser import Server
 from operations.site import Site

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import fields, settings
-from ehr_pipeline.artifacts import STAGES, Store
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline import fields
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Server, serving
 from ehr_pipeline_tests.defs.test_run import write_settings

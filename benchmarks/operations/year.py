@@ -7,12 +7,12 @@ from pathlib import Path
 import dagster as dg  # noqa: TID251
 import results
 
-from ehr_pipeline import settings
-from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.defs.run import run
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from operations.site import Site, contents, different, parts
 

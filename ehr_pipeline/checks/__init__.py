@@ -6,11 +6,11 @@ ruin what follows: nothing is built on an artifact that failed one.
 
 from dataclasses import replace
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import STAGES, Artifact, Store
 from ehr_pipeline.checks import data, drift, encoder, losses, patients, presence, rows
 from ehr_pipeline.checks.model import Check, Outcome
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import STAGES, Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
 
 __all__ = ["CHECKS", "ORDER", "Check", "Outcome", "evaluate", "passes"]
 

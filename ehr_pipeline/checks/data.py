@@ -5,12 +5,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import Figure, People, Score, Share, Things, told
 from ehr_pipeline.events.coverage import are_snomed
-from ehr_pipeline.guard import Figure, People, Score, Share, Things, told
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 CUI = re.compile(r"C\d{7}")

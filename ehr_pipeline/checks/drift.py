@@ -5,11 +5,11 @@ import json
 from functools import cache
 from pathlib import Path
 
-from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found, Test
-from ehr_pipeline.guard import Score
+from ehr_pipeline.disclosure.figures import Score
 from ehr_pipeline.records import drift
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
 
 
 def beside_the_one_before(kind: str, told: str) -> Test:

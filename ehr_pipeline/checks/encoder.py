@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import People, Score, Things, told
 from ehr_pipeline.encoder import configuration
-from ehr_pipeline.guard import People, Score, Things, told
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 

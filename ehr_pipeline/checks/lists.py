@@ -4,7 +4,7 @@ from pathlib import Path
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import listed
-from ehr_pipeline.settings import Study
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists
 
 

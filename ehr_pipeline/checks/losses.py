@@ -5,14 +5,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.guard import FEWEST, Figure, Share, told
-from ehr_pipeline.reasons import cure, in_words, lost_of
+from ehr_pipeline.disclosure.figures import FEWEST, Figure, Share, told
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.drop_reasons import cure, in_words, lost_of
 
 MOST_NAMED = 10
 """How many values are named in a message."""

@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ehr_pipeline.artifacts import Artifact, Store
-from ehr_pipeline.guard import Figure
-from ehr_pipeline.settings import Study
+from ehr_pipeline.disclosure.figures import Figure
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
 
 Found = tuple[bool, str, dict[str, Figure]]
-"""Whether it passed, what to say, and figures, which are rendered by `guard.Guard` before anyone sees them."""
+"""Whether it passed, what to say, and figures, which are rendered by `figures.Guard` before anyone sees them."""
 Test = Callable[[Artifact, Store, Study], Found]
 
 

@@ -2,11 +2,11 @@
 
 import json
 
-from ehr_pipeline.artifacts import Artifact, Store
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.checks.rows import rows_taken_up
-from ehr_pipeline.guard import Figure, Score, Share, Things
-from ehr_pipeline.settings import Study
+from ehr_pipeline.disclosure.figures import Figure, Score, Share, Things
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
 
 EVIDENCE = {
     "clear": "clear evidence of subgroups",

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ehr_pipeline import keys
-from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import People
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.guard import People
 from ehr_pipeline.records import catalog, removals
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
+from ehr_pipeline.study.settings import Study
 
 
 def population(asset: str, store: Store, study: Study) -> str:
@@ -42,7 +42,7 @@ def list_of_withdrawals(study: Study) -> str:
     It is hashed with the store's key: from an ordinary hash of a list of one patient, the patient is found by trying all ids.
     """
     listed = study.records.withdrawals
-    return keys.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
+    return secret_key.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
 
 
 def _is_list(state: str, study: Study) -> bool:

@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.checks.model import Found, Test
-from ehr_pipeline.guard import People, Things
-from ehr_pipeline.settings import Study
+from ehr_pipeline.disclosure.figures import People, Things
+from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
 
 
 def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:

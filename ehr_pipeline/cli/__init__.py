@@ -10,8 +10,8 @@ import sys
 from ehr_pipeline import __version__
 from ehr_pipeline.cli import chain, keys, preparing, results
 from ehr_pipeline.cli.common import FAILED, USER_ERROR, tell
+from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.governance import private_files
 
 __all__ = ["FAILED", "USER_ERROR", "main", "parser"]
 

@@ -4,11 +4,11 @@ import argparse
 import os
 from pathlib import Path
 
-from ehr_pipeline import settings
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
 from ehr_pipeline.cli.summary import print_table, report_of, write_summary
+from ehr_pipeline.disclosure.figures import FEWEST, Guard
 from ehr_pipeline.errors import SettingsError, printable
-from ehr_pipeline.guard import FEWEST, Guard
+from ehr_pipeline.study import settings
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
 
@@ -61,7 +61,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _demo_settings() -> Path:
     """The embedded demo's settings. Outside a checkout they are copied to a folder that can be written to."""
-    from ehr_pipeline.shipped import shipped
+    from ehr_pipeline.terminology.shipped import shipped
 
     path = shipped("demo/settings.toml")
     if (path.parents[2] / "pyproject.toml").is_file():
@@ -85,8 +85,8 @@ def _ensure_demo_extract(study: settings.Study) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline import preflight
     from ehr_pipeline.defs import run
+    from ehr_pipeline.planning import preflight
 
     found = preflight.inspect(study)
     for warning in found.warnings:
@@ -109,7 +109,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline import preflight
+    from ehr_pipeline.planning import preflight
 
     found = preflight.inspect(study)
     for fact in found.facts:
@@ -126,7 +126,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from ehr_pipeline import verification
+    from ehr_pipeline.store import verification
 
     counts = verification.Counts()
     for problem in verification.everything(Path(study_of(options).study.store), counts):
@@ -159,8 +159,8 @@ def _ui(options: argparse.Namespace) -> int:
         options.settings = _demo_settings()
         _ensure_demo_extract(settings.load(options.settings))
     study = study_of(options)
+    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.defs import home, run
-    from ehr_pipeline.pipeline import Pipeline
 
     home.ensure_home()
     import dagster as dg

@@ -5,8 +5,8 @@ import os
 import sys
 from pathlib import Path
 
-from ehr_pipeline import settings
 from ehr_pipeline.errors import printable
+from ehr_pipeline.study import settings
 
 Commands = argparse._SubParsersAction  # argparse has no public name for it
 FAILED, USER_ERROR = 1, 2

@@ -25,27 +25,27 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ehr_pipeline import keys
+    from ehr_pipeline.store import secret_key
 
-    key = keys.export(_store(options), options.file)
+    key = secret_key.export(_store(options), options.file)
     print(f"wrote the key {key.name} to {options.file}: carry it as safely as the records, then remove the file")
     return 0
 
 
 def _import(options: argparse.Namespace) -> int:
-    from ehr_pipeline import keys
+    from ehr_pipeline.store import secret_key
 
     store = _store(options)
-    print(f"{store} has the key {keys.bring(store, options.file).name}")
+    print(f"{store} has the key {secret_key.bring(store, options.file).name}")
     return 0
 
 
 def _new(options: argparse.Namespace) -> int:
-    from ehr_pipeline import keys
+    from ehr_pipeline.store import secret_key
 
     store = _store(options)
     print(
-        f"{store} has the new key {keys.draw_anew(store).name}; what was hashed with another one can no longer be compared"
+        f"{store} has the new key {secret_key.draw_anew(store).name}; what was hashed with another one can no longer be compared"
     )
     return 0
 

@@ -89,7 +89,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace) -> int:
-    from ehr_pipeline import reference
+    from ehr_pipeline.study import reference
 
     print(reference.markdown(), end="")
     return 0

@@ -52,9 +52,10 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ehr_pipeline import checks, keys
+    from ehr_pipeline import checks
+    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import meds, model, results
-    from ehr_pipeline.pipeline import Pipeline
+    from ehr_pipeline.store import secret_key
 
     study = study_of(options)
     pipeline = Pipeline(study)
@@ -73,7 +74,7 @@ def _export(options: argparse.Namespace) -> int:
             )
         return 0
     made = pipeline.require("mapped_events"), pipeline.require("patient_dataset"), pipeline.require("data_split")
-    key = keys.of(pipeline.store.root)
+    key = secret_key.of(pipeline.store.root)
     counts = meds.export(made, study.study.name, key, options.out, options.crosswalk)
     print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
     return 0
@@ -81,8 +82,8 @@ def _export(options: argparse.Namespace) -> int:
 
 def _explore(options: argparse.Namespace) -> int:
     study = study_of(options)
+    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import explorer, results
-    from ehr_pipeline.pipeline import Pipeline
 
     return explorer.explore(
         results.Found.of(Pipeline(study).require), Path(study.study.store), study.study.seed, options.port
@@ -91,8 +92,8 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _embed(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline import apply
-    from ehr_pipeline.guard import told
+    from ehr_pipeline.disclosure.figures import told
+    from ehr_pipeline.export import apply
 
     counts = apply.embed(study, options.model, options.vectors, options.extract, options.out)
     unknown, bare = counts["not_in_vocabulary"], counts["dropped"]["no_chosen_concept"]
@@ -105,9 +106,9 @@ def _embed(options: argparse.Namespace) -> int:
 
 def _assign(options: argparse.Namespace) -> int:
     study = study_of(options)
+    from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.clusters import assign
-    from ehr_pipeline.guard import told
-    from ehr_pipeline.pipeline import Pipeline
+    from ehr_pipeline.disclosure.figures import told
 
     counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
@@ -121,8 +122,8 @@ def _assign(options: argparse.Namespace) -> int:
 
 
 def _release(options: argparse.Namespace) -> int:
-    from ehr_pipeline import release
-    from ehr_pipeline.pipeline import Pipeline
+    from ehr_pipeline.chain.pipeline import Pipeline
+    from ehr_pipeline.export import release
 
     for path in release.release(Pipeline(study_of(options)), options.out):
         print(path)
@@ -145,8 +146,8 @@ def _push(options: argparse.Namespace) -> int:
 
 def _pull(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline import keys
     from ehr_pipeline.mirror import pull
+    from ehr_pipeline.store import secret_key
 
     counts = pull.pull(study)
     print(
@@ -155,7 +156,7 @@ def _pull(options: argparse.Namespace) -> int:
     )
     for reason, number in counts["left_out"].items():
         tell("warning", f"{number:,} artifacts were left in the mirror: {reason}.")
-    if problem := keys.foreign(Path(study.study.store)):
+    if problem := secret_key.foreign(Path(study.study.store)):
         tell("warning", problem)
     if counts["unfinished"]:
         tell("error", f"{counts['unfinished']:,} artifacts were not pushed to their end. Push again, then pull.")

@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import settings
-from ehr_pipeline.guard import Guard
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.study import settings
 
 
 def report_of(study: settings.Study) -> str | None:
     """Where the report lies, if there is one."""
-    from ehr_pipeline.artifacts import Store
+    from ehr_pipeline.store.artifacts import Store
 
     store = Store(study.study.store)
     report = store.usable("cluster_reports")
@@ -46,7 +46,7 @@ def _shown(row: Any, guard: Guard) -> dict[str, int | None]:
 
 def write_summary(study: settings.Study, outcome: Any, report: str | None, guard: Guard) -> None:
     """`summary.json` beside the artifacts: the same table for machines."""
-    from ehr_pipeline.disk import write_atomically
+    from ehr_pipeline.store.durable import write_atomically
 
     stages = [vars(row) | _shown(row, guard) for row in outcome.rows]
     summary = {

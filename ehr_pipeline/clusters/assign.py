@@ -16,11 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
 from ehr_pipeline.clusters.neighbours import nearest_of
 from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 
 MODEL = "model/clustered.arrow"
 VOTERS = "voters.arrow"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 from sklearn.decomposition import TruncatedSVD
 
-from ehr_pipeline.embeddings.members import rows_of_shard
+from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.encoder.sequences import Shard
 
 

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters import numbering
 from ehr_pipeline.clusters.assign import Model, vote
 from ehr_pipeline.clusters.divide import Division
 from ehr_pipeline.clusters.methods import Vectors, unit_length
 from ehr_pipeline.clusters.neighbours import nearest_of
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 
 TAKEN_OVER = ("trust.json", "choice.csv", "comparison.csv")
 OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, beside agreement_with_<method>

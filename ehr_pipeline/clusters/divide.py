@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters import comparison, numbering, trust
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
+from ehr_pipeline.store.artifacts import Artifact, Counts
 
 _log = logging.getLogger("ehr_pipeline")
 

@@ -13,8 +13,8 @@ from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
+from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.guard import FEWEST, told
 
 DECIMALS = 5
 """Of vectors of length 1: what is beyond is rounding, and makes no two patients different."""

@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters.methods import Labels
 from ehr_pipeline.clusters.trust import jaccard
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 
 FILE = "numbers.json"
 SAME = 0.5

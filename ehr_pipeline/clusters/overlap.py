@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 
 FILE = "overlap.json"
 

@@ -2,7 +2,7 @@
 
 The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among each
 other and in the whole vocabulary), `ontology.json` (neighbours in the groups of a disease ontology, where one is set), `projector/`
-(for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, from which a picture is drawn (`overview.concepts`).
+(for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, from which a picture is drawn (`data_stages.concepts`).
 """
 
 import csv
@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ehr_pipeline.artifacts import Counts
 from ehr_pipeline.concepts import ontology, picture, projector
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
@@ -22,6 +21,7 @@ from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 MOST_FREQUENT = 100

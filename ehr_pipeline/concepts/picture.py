@@ -1,4 +1,4 @@
-"""Where the concepts of interest lie in three dimensions: what `overview.concepts` draws."""
+"""Where the concepts of interest lie in three dimensions: what `data_stages.concepts` draws."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.overview import CONCEPTS
-from ehr_pipeline.projection import project
+from ehr_pipeline.drawing.data_stages import CONCEPTS
+from ehr_pipeline.drawing.umap import project
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 

@@ -24,10 +24,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from ehr_pipeline import schemas
 from ehr_pipeline.encoder.sequences import Shard
-from ehr_pipeline.progress import Progress
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.work.progress import Progress
 
 SAMPLED_PATIENTS = 50_000
 """At most, drawn at random from the whole extract: a cohort's own records may hold nothing that shows what a code means."""

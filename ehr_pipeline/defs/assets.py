@@ -4,9 +4,9 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.launchers import Launcher
 from ehr_pipeline.defs.metadata import published, published_together
-from ehr_pipeline.pipeline import Pipeline
 
 EXTRACTS = dg.DynamicPartitionsDefinition(name="extract")
 OWNERS = ["team:ehr-pipeline"]

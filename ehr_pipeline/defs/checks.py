@@ -5,11 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import CHECKS, Outcome
 from ehr_pipeline.defs.metadata import guard_of
-from ehr_pipeline.guard import Figure, Guard
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study
+from ehr_pipeline.disclosure.figures import Figure, Guard
+from ehr_pipeline.study.settings import Study
 
 PARTITION_TAG = "dagster/partition"
 

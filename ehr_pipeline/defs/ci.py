@@ -12,13 +12,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import settings
 from ehr_pipeline.defs.home import default_home
 from ehr_pipeline.defs.run import Outcome, run
-from ehr_pipeline.shipped import shipped
-from ehr_pipeline.state import CONFIGURATION
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.dagster_home import CONFIGURATION
 from ehr_pipeline.synthetic.generate import generate
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.terminology.shipped import shipped
 
 PATIENTS, SEED = 400, 7
 # Whether groups mean anything, and are found again, is asked of a study; of so few patients and so small a model it cannot be.

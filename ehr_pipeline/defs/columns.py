@@ -5,8 +5,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from ehr_pipeline import schemas
-from ehr_pipeline.settings import Study
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
 
 MEANING = {
     "patient_id": "Whose row it is, as the source names the patient.",

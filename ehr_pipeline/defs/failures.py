@@ -12,7 +12,7 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.settings import Study
+from ehr_pipeline.study.settings import Study
 
 log = logging.getLogger(__name__)
 TIMEOUT = 10.0  # seconds

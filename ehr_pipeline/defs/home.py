@@ -7,12 +7,12 @@ from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline import state
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.landing import look
-from ehr_pipeline.state import CONFIGURATION
+from ehr_pipeline.study import dagster_home
+from ehr_pipeline.study.dagster_home import CONFIGURATION
 
 
 def ensure_home() -> Path:
@@ -30,14 +30,14 @@ def ensure_home() -> Path:
         )
     os.environ["DAGSTER_HOME"] = str(home)
     folder = Path(os.environ.setdefault("EHR_STATE_DIR", str(home / "data" / "dagster")))
-    state.refuse_network_disk()
+    dagster_home.refuse_network_disk()
     folder.mkdir(parents=True, exist_ok=True)
     return home
 
 
 def default_home() -> Path:
     """Where our dagster.yaml lies: the top of a checkout, elsewhere a folder in the working directory, made when missing."""
-    home = state.our_home()
+    home = dagster_home.our_home()
     home.mkdir(exist_ok=True)
     for name in (CONFIGURATION, "workspace.yaml"):
         if not (home / name).is_file():

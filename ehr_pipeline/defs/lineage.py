@@ -7,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.settings import Study
+from ehr_pipeline.study.settings import Study
 
 Sources = tuple[tuple[str, str], ...]
 """Asset and column of each column that decides one."""

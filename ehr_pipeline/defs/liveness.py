@@ -16,7 +16,7 @@ import dagster as dg
 
 from ehr_pipeline.defs import servers
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.workspace import try_lock
+from ehr_pipeline.store.build_lock import try_lock
 
 log = logging.getLogger(__name__)
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)

@@ -8,12 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline import drawing, overview
-from ehr_pipeline.artifacts import Artifact, hash_of
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.lineage import lineage_metadata
-from ehr_pipeline.guard import Guard, Naming
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study
+from ehr_pipeline.disclosure.figures import Guard, Naming
+from ehr_pipeline.drawing import data_stages, plots
+from ehr_pipeline.store.artifacts import Artifact, hash_of
+from ehr_pipeline.study.settings import Study
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 NO_TABLES = ("extract_catalog", "encoder_checkpoint", "cluster_reports")
@@ -112,10 +112,10 @@ def _pictures(artifact: Artifact, naming: Naming) -> Iterator[tuple[str, dg.Meta
         path = Path(folder) / "picture.png"
         lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in drawn.items()]
         found = [(name, place) for name, place in lying if place]
-        if name := overview.draw(artifact, naming, path):
+        if name := data_stages.draw(artifact, naming, path):
             found.append((name, path))
         for name, picture in found:
-            yield name, dg.MetadataValue.md(_image(drawing.within(picture, LARGEST_PICTURE)))
+            yield name, dg.MetadataValue.md(_image(plots.within(picture, LARGEST_PICTURE)))
 
 
 def _image(content: bytes) -> str:

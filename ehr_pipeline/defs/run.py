@@ -15,8 +15,8 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline import recipes
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain import identity
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import ORDER
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import liveness, servers, webserver
@@ -26,8 +26,8 @@ from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
 from ehr_pipeline.defs.launchers import die_with_parent
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study.settings import Study
 
 log = logging.getLogger(__name__)
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
@@ -95,7 +95,7 @@ def run(study: Study, select: str | None) -> Outcome:
 
 def _selected(select: str | None, study: Study) -> set[str]:
     if select is None:
-        return set(recipes.assets(study))
+        return set(identity.assets(study))
     try:
         parts = [dg.AssetSelection.from_string(_as_in_the_ui(part.strip())) for part in select.split(",")]
         keys = reduce(operator.or_, parts).resolve(list(ASSETS))

@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline import settings
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness
 from ehr_pipeline.errors import SettingsError, UserError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study
 
 RESOURCE = "pipeline"
 TAG = "ehr_pipeline/settings"

@@ -18,22 +18,23 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import jobs, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.laying import lay_out
-from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.guard import told
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.work import jobs
 
 FOLDERS = {"whole": "embeddings", "half_a": "half_a", "half_b": "half_b"}
 LEARNED = ("aggregator", "reliable", "substitutes")

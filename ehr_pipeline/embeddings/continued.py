@@ -14,10 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 
 SEEN = "seen"
 SUBSTITUTES = "substitutes.csv"

@@ -20,17 +20,18 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import jobs, schemas
+from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.halves import first_half
-from ehr_pipeline.embeddings.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, pool_chunks
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.progress import Progress
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.progress import Progress
 
 PARTS = ("whole", "half_a", "half_b")
 WINDOWS = "windows"

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
 from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.tables import schemas
 
 
 def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:

@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import jobs, schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.work import jobs
 
 
 def lay_out(

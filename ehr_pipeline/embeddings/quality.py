@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
-from ehr_pipeline.embeddings.members import rows_of_shard
+from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Vectors = NDArray[np.float32]

@@ -4,9 +4,9 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from ehr_pipeline import jobs
-from ehr_pipeline.artifacts import Counts
-from ehr_pipeline.drawing import learning_curves
+from ehr_pipeline.drawing.plots import learning_curves
+from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.work import jobs
 
 
 def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> Counts:

@@ -8,10 +8,10 @@ import torch
 import transformers
 
 from ehr_pipeline import __version__
+from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
 from ehr_pipeline.encoder.evaluate import Tally
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.fields import identity
-from ehr_pipeline.guard import FEWEST as FEWEST_PATIENTS
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import Vocabulary
 

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from ehr_pipeline import jobs
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4

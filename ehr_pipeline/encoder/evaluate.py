@@ -11,13 +11,13 @@ import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
 
-from ehr_pipeline import jobs
 from ehr_pipeline.encoder import masking, packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+from ehr_pipeline.work import jobs
 
 ROWS = 16
 TOP = 10

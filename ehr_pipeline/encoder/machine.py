@@ -11,8 +11,9 @@ from typing import Any
 
 import torch
 
-from ehr_pipeline import disk, jobs
 from ehr_pipeline.encoder.devices import fast_bfloat16, from_first
+from ehr_pipeline.store import durable
+from ehr_pipeline.work import jobs
 
 FILE = "machine.json"
 PRECISIONS = ("float32", "bfloat16")
@@ -35,7 +36,7 @@ def of_training(wish: str, compiled: bool, device: torch.device, folder: Path) -
     here = {"device": device.type, "precision": precision, "compiled": "yes" if compiled else "no"}
     machine = _joined(before, here)
     if jobs.rank() == 0:
-        disk.write_atomically(folder / FILE, json.dumps(machine) + "\n")
+        durable.write_atomically(folder / FILE, json.dumps(machine) + "\n")
     return machine
 
 

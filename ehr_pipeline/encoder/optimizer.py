@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ehr_pipeline import jobs
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.loader import Part, Update
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.work import jobs
 
 
 def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:

@@ -5,10 +5,10 @@ import logging
 import time
 from pathlib import Path
 
-from ehr_pipeline import jobs
 from ehr_pipeline.encoder.resume import Position
 from ehr_pipeline.encoder.tensorboard import EventFile
-from ehr_pipeline.progress import duration
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.progress import duration
 
 _log = logging.getLogger("ehr_pipeline")
 REPORT_SECONDS = 10.0

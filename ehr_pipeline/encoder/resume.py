@@ -26,11 +26,11 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from ehr_pipeline import jobs
 from ehr_pipeline.encoder.devices import from_first
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
+from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
 STATE, MODEL, OPTIMIZER, BEST = "state.json", "model.safetensors", "optimizer.safetensors", "best"

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
+from ehr_pipeline.tables import schemas
 
 DAYS_IN_YEAR = 365.2425
 UNITS_IN_YEAR = {"year": 1, "quarter": 4}

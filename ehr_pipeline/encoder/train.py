@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
-from ehr_pipeline import fields, jobs
+from ehr_pipeline import fields
 from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
@@ -36,6 +36,7 @@ from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
 MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}

@@ -4,8 +4,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from ehr_pipeline import jobs
-from ehr_pipeline.buckets import map_buckets
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.buckets import map_buckets
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

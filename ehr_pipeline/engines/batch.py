@@ -19,10 +19,10 @@ from typing import Any, get_type_hints
 
 from pydantic import TypeAdapter
 
-from ehr_pipeline.buckets import let_go_of_all
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.jobs import USER_ERROR_CODE
-from ehr_pipeline.progress import Progress
+from ehr_pipeline.work.buckets import let_go_of_all
+from ehr_pipeline.work.jobs import USER_ERROR_CODE
+from ehr_pipeline.work.progress import Progress
 
 WORK = "work.json"
 DECIDING = ("ehr-pipeline", "numpy", "polars", "pyarrow")

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from ehr_pipeline import jobs
 from ehr_pipeline.engines import batch, heartbeat, manifest, post
 from ehr_pipeline.engines.kubernetes_api import Cluster, Silence, State
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.work import jobs
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

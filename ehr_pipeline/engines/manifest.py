@@ -12,7 +12,7 @@ from ehr_pipeline.engines import templates
 from ehr_pipeline.engines.pod import LAPSED_CODE
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.jobs import USER_ERROR_CODE
+from ehr_pipeline.work.jobs import USER_ERROR_CODE
 
 OURS = Path(__file__).with_name("job.yaml.j2")
 NODE = "ehr_pipeline.engines.node"

@@ -12,9 +12,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.engines.heartbeat import Watch
-from ehr_pipeline.governance import private_files
-from ehr_pipeline.jobs import USER_ERROR_CODE
+from ehr_pipeline.work.jobs import USER_ERROR_CODE
 
 LAPSED_CODE = 75  # EX_TEMPFAIL of sysexits.h
 ENDING = 20.0  # seconds for a command to end by itself; Kubernetes gives pods 30

@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ehr_pipeline import jobs
-from ehr_pipeline.workspace import try_lock
+from ehr_pipeline.store.build_lock import try_lock
+from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
 CLIENT, DONE = "client", "done"

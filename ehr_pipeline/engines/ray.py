@@ -19,12 +19,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ehr_pipeline import jobs
-from ehr_pipeline.buckets import let_go_of_all
 from ehr_pipeline.engines import batch, post
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.progress import Progress
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.buckets import let_go_of_all
+from ehr_pipeline.work.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ehr_pipeline import jobs
 from ehr_pipeline.engines import batch, commands, heartbeat, post, script
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.work import jobs
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

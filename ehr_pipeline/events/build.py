@@ -21,19 +21,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import rows, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import Spread, map_buckets
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.guard import told
 from ehr_pipeline.records.codes import distinct
-from ehr_pipeline.records.hashing import hash_of
-from ehr_pipeline.reuse import Done, Memory, key_of, remember, total
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.bucket_cache import Done, Memory, key_of, remember, total
+from ehr_pipeline.store.watched_inputs import Watched
+from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.terminology import omop, rrf
-from ehr_pipeline.watched import Watched
+from ehr_pipeline.work.buckets import Spread, map_buckets
 
 FILE = "file "
 """What the inputs of the artifact begin with that are files of terminology."""
@@ -201,7 +201,7 @@ def _load_mapping(path: Path) -> _Lookup:
 def map_bucket(job: BucketJob) -> Done:
     """Write the mapped events of one bucket and how many events and patients of each code it has."""
     lookup = _load_mapping(job.mapping)
-    parts = [rows.from_table(schemas.read(path), "code") for path in job.shards]
+    parts = [row_keys.from_table(schemas.read(path), "code") for path in job.shards]
     places = [lookup.places.of(own_codes) for *_, own_codes in parts]
     meanings = [lookup.hashes[lookup.concept_of_code[place]] for place in places]
     told = zip(parts, job.digests, meanings, strict=True)
@@ -213,9 +213,9 @@ def map_bucket(job: BucketJob) -> Done:
         np.save(job.counted, np.stack([place, *(again.column(name).to_numpy() for name in ("events", "patients"))]))
         return Done(job.name, key, files, recalled, recalled=True)
     ids, patient, day, code, place_of_code = _together(parts, places)
-    keys = rows.translated(patient, day, code, lookup.concept_of_code[place_of_code])
+    keys = row_keys.translated(patient, day, code, lookup.concept_of_code[place_of_code])
     keys.sort()
-    schemas.write(job.out / "events" / job.name, rows.to_table(keys, ids, lookup.concepts, "concept"))
+    schemas.write(job.out / "events" / job.name, row_keys.to_table(keys, ids, lookup.concepts, "concept"))
     schemas.write(job.out / "concepts" / job.name, counts.of_concepts(keys, lookup.concepts))
     counted = counts.of_codes(patient, code, len(place_of_code))
     present = np.flatnonzero(counted[0])
@@ -245,6 +245,6 @@ def _together(
     keys = []
     for (patient, day, code, own_ids, _), place in zip(parts, places, strict=True):
         place_of_patient = pc.index_in(own_ids.cast(pa.string()), value_set=ids).to_numpy()
-        keys.append(rows.pack(place_of_patient[patient], day, np.searchsorted(every, place)[code]))
-    events = rows.union(keys)
-    return ids, rows.patients(events), rows.days(events), rows.items(events), every
+        keys.append(row_keys.pack(place_of_patient[patient], day, np.searchsorted(every, place)[code]))
+    events = row_keys.union(keys)
+    return ids, row_keys.patients(events), row_keys.days(events), row_keys.items(events), every

@@ -5,7 +5,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain
+from ehr_pipeline.tables import plain_numbers
 
 
 class Places:
@@ -13,7 +13,7 @@ class Places:
 
     def __init__(self, codes: pa.Array):
         series = pl.Series(codes.cast(pa.string()))
-        number, is_plain = plain.numbers(series)
+        number, is_plain = plain_numbers.numbers(series)
         order = np.argsort(number[is_plain])
         self._numbers, self._places = number[is_plain][order], np.flatnonzero(is_plain)[order]
         others = np.flatnonzero(~is_plain).tolist()
@@ -22,7 +22,7 @@ class Places:
     def of(self, codes: pa.Array) -> NDArray[np.int64]:
         """The places (n,) of codes (n,), all of which are in the list."""
         series = pl.Series(codes.cast(pa.string()))
-        number, is_plain = plain.numbers(series)
+        number, is_plain = plain_numbers.numbers(series)
         found = np.empty(len(series), np.int64)
         found[is_plain] = self._places[np.searchsorted(self._numbers, number[is_plain])]
         for place in np.flatnonzero(~is_plain).tolist():

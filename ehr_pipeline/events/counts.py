@@ -7,19 +7,25 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import rows, schemas
-from ehr_pipeline.compiled import compiled
+from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tables.jit import compiled
 
 TOGETHER = 1 << 18  # rows of tables that are added up at once, so that memory does not follow the number of buckets
 
 
-def of_concepts(keys: rows.Keys, concepts: pa.Array) -> pa.Table:
+def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
     """Counts of the concepts that occur: concept, events, appearances (visits with it), patients (int64 each).
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
     counts = np.zeros((3, len(concepts)), np.int64)
-    _count(rows.patients(keys), rows.items(keys), rows.starts(keys), counts, np.full(len(concepts), -1, np.int32))
+    _count(
+        row_keys.patients(keys),
+        row_keys.items(keys),
+        row_keys.starts(keys),
+        counts,
+        np.full(len(concepts), -1, np.int32),
+    )
     occur = np.flatnonzero(counts[0])
     columns = dict(zip(("events", "appearances", "patients"), counts[:, occur], strict=True))
     return pa.table({"concept": concepts.take(pa.array(occur)), **columns})

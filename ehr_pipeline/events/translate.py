@@ -6,12 +6,12 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
-from ehr_pipeline.progress import Progress
-from ehr_pipeline.reasons import in_words
 from ehr_pipeline.records import text
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline.terminology import omop, reading, snomed
 from ehr_pipeline.terminology.reading import named
+from ehr_pipeline.work.progress import Progress
 
 BLOCK_BYTES = 16 << 20
 READ_BYTES = 5

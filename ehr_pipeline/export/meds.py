@@ -24,12 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline import __version__, rows, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline import __version__
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.build import read_mapping
-from ehr_pipeline.keys import Key
 from ehr_pipeline.patients.split import TRAIN, VALIDATION
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import row_keys, schemas
 
 VERSION = "0.4"
 SPLITS = {TRAIN: "train", VALIDATION: "tuning"}
@@ -145,7 +146,7 @@ def _write(
 
 def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) -> pl.DataFrame:
     """The mapped events of the patients of one bucket (subject_id, time, code)."""
-    patient, day, concept, ids, names = rows.from_table(schemas.read(path), "concept")
+    patient, day, concept, ids, names = row_keys.from_table(schemas.read(path), "concept")
     place_of = dict(zip(patient_ids, subject.tolist(), strict=True))
     found = np.array([place_of.get(patient_id, -1) for patient_id in ids.to_pylist()], np.int64)
     owner = found[patient] if len(found) else np.empty(0, np.int64)
@@ -193,7 +194,7 @@ def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArra
     subject = np.concatenate(parts)
     order = np.argsort(subject)
     subject = subject[order]
-    if not rows.starts(subject).all():
+    if not row_keys.starts(subject).all():
         raise UserError(
             "Two patients have the same subject id by chance, so that nothing can be exported. Please report this."
         )

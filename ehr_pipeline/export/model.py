@@ -7,8 +7,8 @@ that says so openly: the name of a concept that hardly any patient has tells of 
 import shutil
 from pathlib import Path
 
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 

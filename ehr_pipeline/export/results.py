@@ -21,13 +21,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Counts
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.graph import approximate_neighbours
 from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.neighbours import exact_neighbours
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 
 NEIGHBOURS = 15
 EXACT_UP_TO = 300_000  # patients

@@ -10,15 +10,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import keys, workspace
-from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store
 from ehr_pipeline.checks import presence
-from ehr_pipeline.disk import write_atomically
+from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
-from ehr_pipeline.governance import refuse_if_expired
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.records import catalog
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store import build_lock, secret_key
+from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store
+from ehr_pipeline.store.durable import write_atomically
+from ehr_pipeline.study.settings import Study
 
 MARK = "mirror.json"  # in the mirror
 OWN_MARK = ".mirror.json"  # in the store
@@ -31,7 +31,7 @@ EXPIRED = "the licence in its manifest has expired, and governance.expires names
 def alone(store: Store) -> Iterator[None]:
     """One push or pull of a store at a time. Raises UserError when there is another."""
     store.root.mkdir(parents=True, exist_ok=True)
-    lock = workspace.try_lock(store.root / ".mirror.lock")
+    lock = build_lock.try_lock(store.root / ".mirror.lock")
     if lock is None:
         raise UserError(f"Another push or pull of {store.root} is under way. Wait for its end.")
     try:
@@ -153,7 +153,7 @@ class Terms:
         told = str(manifest["settings"].get("withdrawals", "")) if manifest["asset"] == "raw_records" else ""
         if not self.study.records.withdrawals or ":" not in told:
             return
-        name, own = told.partition(":")[0], keys.of(self.store.root).name
+        name, own = told.partition(":")[0], secret_key.of(self.store.root).name
         if name != own:
             raise UserError(
                 f"{self.store.root} (study.store) has the key {own}, but the records in the mirror were hashed with {name}: who"

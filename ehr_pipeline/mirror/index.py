@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ehr_pipeline import integrity
-from ehr_pipeline.artifacts import FINGERPRINT, MANIFEST, STAGES, Artifact
 from ehr_pipeline.errors import UserError, unseen
 from ehr_pipeline.fields import file_hash
+from ehr_pipeline.store import integrity
+from ehr_pipeline.store.artifacts import FINGERPRINT, MANIFEST, STAGES, Artifact
 
 INDEX = "index.json"
 PARTITIONED = ("raw_records",)

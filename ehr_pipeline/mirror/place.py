@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from ehr_pipeline.disk import flush
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.mirror.address import Address, parse
+from ehr_pipeline.store.durable import flush
+from ehr_pipeline.study.mirror_address import Address, parse
 
 T = TypeVar("T")
 R = TypeVar("R")

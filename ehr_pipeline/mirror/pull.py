@@ -9,15 +9,15 @@ import logging
 import shutil
 from pathlib import Path
 
-from ehr_pipeline import disk
-from ehr_pipeline.artifacts import STAGES, Counts, Store
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.mirror import belonging, index
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index
 from ehr_pipeline.mirror.place import Mirror
-from ehr_pipeline.progress import Progress
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store import durable
+from ehr_pipeline.store.artifacts import STAGES, Counts, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.work.progress import Progress
 
 log = logging.getLogger(__name__)
 WORK = ".pulling"
@@ -42,7 +42,7 @@ def pull(study: Study) -> Counts:
             shutil.rmtree(store.root / WORK, ignore_errors=True)
         except OSError as error:
             raise UserError(
-                f"{store.root} (study.store): {disk.what_to_do(error)}. What was fetched whole stays; pull again to go on."
+                f"{store.root} (study.store): {durable.what_to_do(error)}. What was fetched whole stays; pull again to go on."
             ) from error
         if not counts["unfinished"] and counts["left_out"].keys() <= {belonging.REPLACED}:
             belonging.end_pull(mirror, store, name)

@@ -8,14 +8,14 @@ import json
 import logging
 from collections.abc import Iterator
 
-from ehr_pipeline.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, STAGES, Artifact, Counts, Store
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.mirror import belonging
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index, folder_of, grouped, partition_of
 from ehr_pipeline.mirror.place import Mirror
-from ehr_pipeline.progress import Progress
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, STAGES, Artifact, Counts, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.work.progress import Progress
 
 log = logging.getLogger(__name__)
 

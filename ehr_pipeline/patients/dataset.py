@@ -14,17 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import fields, overview, rows, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import Spread, map_buckets
+from ehr_pipeline import fields
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.guard import told
 from ehr_pipeline.patients import derived, windows
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records import deltas
-from ehr_pipeline.reuse import Done, Memory, content_hash, key_of, remember
-from ehr_pipeline.reuse import total as summed
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.bucket_cache import Done, Memory, content_hash, key_of, remember
+from ehr_pipeline.store.bucket_cache import total as summed
+from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work.buckets import Spread, map_buckets
 
 FOLLOWED, LONGEST = "followed_for_", 120
 """Counts of patients by whole years from their first visit to their last; the last one counts all that were longer."""
@@ -82,8 +84,8 @@ def build(
     remember(out, finished)
     total = summed(finished)
     followed = [total.get(f"{FOLLOWED}{years}", 0) for years in range(LONGEST + 1)]
-    (out / overview.FOLLOW_UP).parent.mkdir(exist_ok=True)
-    (out / overview.FOLLOW_UP).write_text(json.dumps(followed) + "\n", encoding="utf-8")
+    (out / data_stages.FOLLOW_UP).parent.mkdir(exist_ok=True)
+    (out / data_stages.FOLLOW_UP).write_text(json.dumps(followed) + "\n", encoding="utf-8")
     if not total["patients"]:
         raise InputError(
             f"No patient is left: {told(total['patients_in'])} have events of the vocabulary,"
@@ -131,7 +133,7 @@ def _tokens(folder: Path) -> tuple[pa.Array, NDArray[np.int32]]:
 def build_bucket(job: BucketJob) -> Done:
     """Write the patients of one bucket, and count what was kept, collapsed and dropped."""
     concepts, token_ids = _tokens(job.vocabulary)
-    patient, day, concept, ids, names = rows.from_table(schemas.read(job.events), "concept")
+    patient, day, concept, ids, names = row_keys.from_table(schemas.read(job.events), "concept")
     place = pc.index_in(names.cast(pa.string()), value_set=concepts).fill_null(-1).to_numpy()
     token_of = np.where(place >= 0, token_ids[place], -1) if len(token_ids) else np.full(len(names), -1)
     people = derived.fill(_people(job.patients), job.records, job.settings.derived)
@@ -140,12 +142,12 @@ def build_bucket(job: BucketJob) -> Done:
     key = key_of(*parts, FOLLOWED)
     if recalled := job.memory.recall(job.name, key, job.out):
         return Done(job.name, key, (file,), recalled, recalled=True)
-    keys = rows.translated(patient, day, concept, token_of)
+    keys = row_keys.translated(patient, day, concept, token_of)
     keys.sort()
-    distinct = keys[rows.starts(keys)]
+    distinct = keys[row_keys.starts(keys)]
     if job.settings.visit_window_days:
         distinct = windows.joined(distinct, job.settings.visit_window_days)
-        distinct = distinct[rows.starts(distinct)]
+        distinct = distinct[row_keys.starts(distinct)]
     counts = {
         "rows_in": len(patient),
         "not_in_vocabulary": len(patient) - len(keys),
@@ -165,11 +167,11 @@ def build_bucket(job: BucketJob) -> Done:
     return Done(job.name, key, (file,), counts, recalled=False)
 
 
-def _followed(keys: rows.Keys) -> dict[str, int]:
+def _followed(keys: row_keys.Keys) -> dict[str, int]:
     """How many patients there are, by whole years (of 365.25 days) from the first visit to the last."""
-    first = np.flatnonzero(rows.starts(rows.patients(keys)))
+    first = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
     last = np.append(first[1:], len(keys)) - 1 if len(first) else first
-    years = np.minimum((rows.days(keys[last]) - rows.days(keys[first])) / 365.25, LONGEST).astype(np.int64)
+    years = np.minimum((row_keys.days(keys[last]) - row_keys.days(keys[first])) / 365.25, LONGEST).astype(np.int64)
     counts = np.bincount(years, minlength=1)
     return {f"{FOLLOWED}{year}": int(count) for year, count in enumerate(counts) if count}
 
@@ -181,16 +183,16 @@ def _people(shards: tuple[Path, ...]) -> pa.Table:
     return deltas.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
 
 
-def _nest(keys: rows.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
+def _nest(keys: row_keys.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
     """Sorted keys as one row for each patient. The list offsets are written directly: nothing is grouped."""
-    patient_start = np.flatnonzero(rows.starts(rows.patients(keys)))
-    visit_start = np.flatnonzero(rows.starts(rows.visits(keys)))
+    patient_start = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
+    visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
     first_visit = np.searchsorted(visit_start, patient_start)
-    concepts = pa.ListArray.from_arrays(_offsets(visit_start, len(keys)), pa.array(rows.items(keys)))
-    dates = pa.array(rows.days(keys[visit_start])).cast(pa.date32())
+    concepts = pa.ListArray.from_arrays(_offsets(visit_start, len(keys)), pa.array(row_keys.items(keys)))
+    dates = pa.array(row_keys.days(keys[visit_start])).cast(pa.date32())
     visit = pa.StructArray.from_arrays([dates, concepts], fields=list(schemas.VISITS.value_type))
     visits = pa.ListArray.from_arrays(_offsets(first_visit, len(visit_start)), visit)
-    owners = ids.take(pa.array(rows.patients(keys[patient_start]))).cast(pa.string())
+    owners = ids.take(pa.array(row_keys.patients(keys[patient_start]))).cast(pa.string())
     person = people.take(pc.index_in(owners, value_set=people.column("patient_id").combine_chunks()))
     return person.append_column(pa.field("visits", schemas.VISITS), visits.cast(schemas.VISITS))
 
@@ -199,16 +201,16 @@ def _offsets(starts: NDArray[np.int64], end: int) -> pa.Array:
     return pa.array(np.append(starts, end).astype(np.int32))
 
 
-def _drop(keys: rows.Keys, job: BucketJob) -> tuple[rows.Keys, dict[str, int]]:
+def _drop(keys: row_keys.Keys, job: BucketJob) -> tuple[row_keys.Keys, dict[str, int]]:
     """Remove large visits, then patients with few visits."""
-    visit_start = np.flatnonzero(rows.starts(rows.visits(keys)))
+    visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
     visit_size = np.diff(visit_start, append=len(keys))
     large = visit_size > job.settings.max_concepts_per_visit
-    visit_patient = rows.patients(keys[visit_start])
+    visit_patient = row_keys.patients(keys[visit_start])
     visits_left = np.bincount(visit_patient[~large], minlength=int(visit_patient.max(initial=-1)) + 1)
     few = (visits_left < job.settings.min_visits)[visit_patient] & ~large
     stays = ~large & ~few
-    seen = visit_patient[rows.starts(visit_patient)]
+    seen = visit_patient[row_keys.starts(visit_patient)]
     fate = {
         "visits_in": len(visit_start),
         "visits": int(stays.sum()),

@@ -8,9 +8,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehr_pipeline import rows, schemas
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import DerivedAttribute
+from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.terminology.reading import named, read_rows, why
 
 COLUMNS = ("code", "value")
@@ -73,7 +73,7 @@ def _values(records: tuple[Path, ...], attribute: DerivedAttribute, where: str) 
     values = read(attribute.codes, where)
     parts = []
     for path in records:
-        patient, day, code, ids, names = rows.from_table(schemas.read(path), "code")
+        patient, day, code, ids, names = row_keys.from_table(schemas.read(path), "code")
         value_of = np.array([values.get(name, "") for name in names.to_pylist()], dtype=object)
         told = np.flatnonzero(np.isin(code, np.flatnonzero(value_of != "")))
         parts.append(

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.guard import told
 from ehr_pipeline.patients.settings import SplitSettings
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 
 TRAIN, VALIDATION = "train", "validation"
 
 
 def side(patient_id: str, settings: SplitSettings) -> str:
-    """'train' or 'validation'. The settings must have a key: see `recipes.split_settings`."""
+    """'train' or 'validation'. The settings must have a key: see `identity.split_settings`."""
     assert settings.key, "a split without a key would be the same for everybody"
     digest = hashlib.blake2b(patient_id.encode(), digest_size=8, key=settings.key.encode()[:64]).digest()
     return VALIDATION if int.from_bytes(digest, "big") < settings.validation_share * 2**64 else TRAIN

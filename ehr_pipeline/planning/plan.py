@@ -8,9 +8,9 @@ from pathlib import Path
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.planning import rates
 from ehr_pipeline.planning.machines import Machines
-from ehr_pipeline.progress import duration
 from ehr_pipeline.records import sizing
-from ehr_pipeline.settings import Study
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.work.progress import duration
 
 BACKENDS = ("inline", "processes", "ray", "slurm")
 ROWS_PER_PATIENT = 1115

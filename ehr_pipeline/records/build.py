@@ -13,20 +13,20 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import Spread, let_go_of_all, map_buckets
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.guard import told
-from ehr_pipeline.keys import Key
-from ehr_pipeline.progress import Progress
-from ehr_pipeline.reasons import in_words
 from ehr_pipeline.records import codes, dates, deltas, patients, sizing, values, withdrawals
 from ehr_pipeline.records.finish import DIFFERING, ORPHAN, OTHER_SEX, BucketJob, finish_bucket
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.drop_reasons import in_words
+from ehr_pipeline.work.buckets import Spread, let_go_of_all, map_buckets
+from ehr_pipeline.work.progress import Progress
 
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")

@@ -8,11 +8,11 @@ import json
 from collections import Counter
 from pathlib import Path
 
-from ehr_pipeline.artifacts import Artifact, Counts, Store
-from ehr_pipeline.buckets import Spread, map_buckets
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.records import deltas, removals
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.store.artifacts import Artifact, Counts, Store
+from ehr_pipeline.work.buckets import Spread, map_buckets
 
 WAITING = "notes/waiting.json"
 """By extract: how many events that it set aside were kept, and dropped, by reason."""

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 
 FILE = "codes/codes.arrow"
 TOGETHER = 64  # shards of which the codes are looked at at once

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.compiled import compiled
+from ehr_pipeline.tables.jit import compiled
 
 FIRST_YEAR, YEARS = 1800, 700
 LAST_YEAR = FIRST_YEAR + YEARS - 1  # the days of `rows` reach further

@@ -16,13 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import rows, schemas
-from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.buckets import Spread
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import codes, patients
 from ehr_pipeline.records.bulk import entered_in_bulk
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.work.buckets import Spread
 
 WAITING = "waiting"
 """Where events lie whose patient the extract has no row of, and how many there are; they are in its quarantine too."""
@@ -50,14 +50,14 @@ def write(path: Path, parts: list[Aside], names: pa.Array, rank: NDArray[np.int3
     who = pa.concat_arrays([part[0].cast(pa.string()) for part in parts])
     ids = pc.unique(who)
     ids = ids.take(pc.sort_indices(ids))
-    if len(ids) >= 2**rows.PATIENT_BITS:
+    if len(ids) >= 2**row_keys.PATIENT_BITS:
         raise UserError(
             f"A bucket holds events of {len(ids):,} patients without a row, more than it can number. Raise records.buckets."
         )
     day, code = (np.concatenate([part[place] for part in parts]) for place in (1, 2))
-    keys = rows.translated(pc.index_in(who, value_set=ids).to_numpy(), day, code, rank)
+    keys = row_keys.translated(pc.index_in(who, value_set=ids).to_numpy(), day, code, rank)
     keys.sort()
-    schemas.write(path, rows.to_table(keys, ids, names, "code"))
+    schemas.write(path, row_keys.to_table(keys, ids, names, "code"))
     return len(keys)
 
 
@@ -108,7 +108,7 @@ def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spr
 
 def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
     """Write the events of one bucket whose patients are known. Returns the counts of each extract, and of all together under ''."""
-    shards = [(extract, *rows.from_table(schemas.read(path), "code")) for extract, path in job.waiting]
+    shards = [(extract, *row_keys.from_table(schemas.read(path), "code")) for extract, path in job.waiting]
     ids = pa.concat_arrays([pa.array([], pa.string()), *(shard[4].cast(pa.string()) for shard in shards)])
     people = newest(job.patients if shards else job.patients[:1])
     people = people.filter(pl.col("patient_id").is_in(pl.Series(ids.unique()).implode()))
@@ -123,9 +123,9 @@ def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
         there = fate == KEPT
         counts[extract] = dict(zip(*(part.tolist() for part in np.unique(fate, return_counts=True)), strict=True))
         own_codes = pc.index_in(own_names.cast(pa.string()), value_set=names).to_numpy()
-        kept.append(rows.pack(place[there], day[there], own_codes[code[there]]))
-    keys = rows.union(kept) if kept else np.empty(0, np.uint64)
-    schemas.write(job.out / "events" / job.name, rows.to_table(keys, known, names, "code"))
+        kept.append(row_keys.pack(place[there], day[there], own_codes[code[there]]))
+    keys = row_keys.union(kept) if kept else np.empty(0, np.uint64)
+    schemas.write(job.out / "events" / job.name, row_keys.to_table(keys, known, names, "code"))
     return counts | {"": {KEPT: len(keys)}}
 
 

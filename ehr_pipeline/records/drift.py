@@ -11,9 +11,9 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline import schemas
-from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.records.deltas import WAITING
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.work.buckets import shard_name
 
 # What is told as a drift. Chosen to be quiet on the increments of the synthetic study, and to catch a file that was left out, a
 # code system that was exchanged, a population that was cut, and a terminology that does not fit.

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ehr_pipeline.errors import InputError, unseen
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import parquet, text, values
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.records.kinds import Kind
 from ehr_pipeline.records.layouts import DelimitedText, setting
-from ehr_pipeline.walk import Tree
+from ehr_pipeline.store.walk import Tree
+from ehr_pipeline.work.progress import Progress
 
 AS_WRITTEN = "%Y-%m-%d"
 Layout = TypeVar("Layout", bound=DelimitedText)

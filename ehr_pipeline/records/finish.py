@@ -10,15 +10,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain, rows, schemas
-from ehr_pipeline.buckets import at_end, shard_name
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import deltas, patients, values
 from ehr_pipeline.records.bulk import entered_in_bulk
-from ehr_pipeline.records.hashing import hash_of, hash_of_numbers
 from ehr_pipeline.records.read import NAMED, NUMBERED
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import read_bucket
+from ehr_pipeline.tables import plain_numbers, row_keys, schemas
+from ehr_pipeline.tables.hashing import hash_of, hash_of_numbers
+from ehr_pipeline.work.buckets import at_end, shard_name
 
 BULK = "bulk_entered"
 """Where events lie that were entered in bulk; they lie in `events` too."""
@@ -52,7 +52,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
     people, counts, rejected = _finish_patients(job)
     names, rank = _codes(job.shuffled / "codes")
     first = patients.earliest_day(people["birth_date"], people["birth_precision"])
-    bulk: list[rows.Keys] = []
+    bulk: list[row_keys.Keys] = []
     waiting: list[deltas.Aside] = []
     keys, outside = [np.empty(0, np.uint64)], {"kept_before_observation": 0, "kept_after_observation": 0}
     for name in (NUMBERED, NAMED):
@@ -80,7 +80,7 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             if job.settings.entered_in_bulk == "reject":
                 alive = alive & ~in_bulk
             else:
-                bulk.append(rows.translated(patient[in_bulk], day[in_bulk], code[in_bulk], rank))
+                bulk.append(row_keys.translated(patient[in_bulk], day[in_bulk], code[in_bulk], rank))
         if not alive.all():
             tests = {deltas.UNKNOWN: ~known, "before_birth": unfit}
             if job.settings.outside_observation == "reject":
@@ -90,17 +90,17 @@ def finish_bucket(job: BucketJob) -> dict[str, int]:
             who = _hash(table.column("patient").combine_chunks().filter(pa.array(~alive)))
             rejected.append((file[~alive], line[~alive], reason, who))
             patient, day, code = patient[alive], day[alive], code[alive]
-        keys.append(rows.translated(patient, day, code, rank))
+        keys.append(row_keys.translated(patient, day, code, rank))
     key = np.concatenate(keys)
     key.sort()
     ids = people["patient_id"].to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
-    schemas.write(job.out / "events" / shard_name(job.bucket), rows.to_table(key, ids, names, "code"))
+    schemas.write(job.out / "events" / shard_name(job.bucket), row_keys.to_table(key, ids, names, "code"))
     used = np.zeros(len(names), bool)
-    used[rows.items(key)] = True
+    used[row_keys.items(key)] = True
     np.save(job.used, np.packbits(used))
     if bulk:
         flagged = np.sort(np.concatenate(bulk))
-        schemas.write(job.out / BULK / shard_name(job.bucket), rows.to_table(flagged, ids, names, "code"))
+        schemas.write(job.out / BULK / shard_name(job.bucket), row_keys.to_table(flagged, ids, names, "code"))
         outside["kept_entered_in_bulk"] = len(flagged)
     if waiting:
         path = job.out / deltas.WAITING / shard_name(job.bucket)
@@ -123,7 +123,7 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
     frame = pl.DataFrame(bucket.rows.drop_columns(["line"]))
-    if frame.height >= 2**rows.PATIENT_BITS:
+    if frame.height >= 2**row_keys.PATIENT_BITS:
         raise UserError(
             f"A bucket holds {frame.height:,} rows of patients, more than it can number. Raise records.buckets."
         )
@@ -151,7 +151,7 @@ def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
     names = people["patient_id"]
     known = names.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     if pa.types.is_integer(ids.type):
-        numbers, is_plain = plain.numbers(names)
+        numbers, is_plain = plain_numbers.numbers(names)
         known = pa.array(numbers, mask=~is_plain)  # no plain number equals another id
     place: NDArray[np.int32] = pc.index_in(ids, value_set=known).fill_null(-1).to_numpy()
     return place

@@ -6,10 +6,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain
-from ehr_pipeline.compiled import compiled
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.rows import ITEM_BITS
+from ehr_pipeline.tables import plain_numbers
+from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tables.row_keys import ITEM_BITS
 
 FEWEST_SLOTS = 1 << 12
 
@@ -30,7 +30,7 @@ class Interned:
 
     def of_texts(self, codes: pl.Series, prefix: str = "") -> NDArray[np.uint32]:
         """The numbers (n,) of codes (n,) as text, each with the prefix before it."""
-        number, is_plain = plain.numbers(codes.str.slice(len(prefix)))
+        number, is_plain = plain_numbers.numbers(codes.str.slice(len(prefix)))
         result = np.empty(len(codes), np.uint32)
         result[is_plain] = self.of_numbers(number[is_plain], prefix)
         if not is_plain.all():

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehr_pipeline.artifacts import hash_of, partition_problem
-from ehr_pipeline.operation import OperationSettings
 from ehr_pipeline.records.catalog import extracts_in
-from ehr_pipeline.walk import walk
+from ehr_pipeline.records.operation import OperationSettings
+from ehr_pipeline.store.artifacts import hash_of, partition_problem
+from ehr_pipeline.store.walk import walk
 
 
 @dataclass(frozen=True)

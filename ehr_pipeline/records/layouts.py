@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from ehr_pipeline.fields import option
 from ehr_pipeline.records.dates import ISO
-from ehr_pipeline.schemas import OBSERVATION
-from ehr_pipeline.walk import glob
+from ehr_pipeline.store.walk import glob
+from ehr_pipeline.tables.schemas import OBSERVATION
 
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
 CODE_PATTERNS = {"snomed": r"^(?:\d{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:\d{2})?)$"}

@@ -10,8 +10,8 @@ from ehr_pipeline.records import files, unread
 from ehr_pipeline.records.kinds import Kind, Kinds
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.unread import MOST_WRITTEN, NONE, Unread
-from ehr_pipeline.walk import Tree, refuse_links, walk
-from ehr_pipeline.watched import Watched
+from ehr_pipeline.store.walk import Tree, refuse_links, walk
+from ehr_pipeline.store.watched_inputs import Watched
 
 Key = tuple[str, str]
 """What decides which files a kind has: the section of the settings, and its patterns of names."""

@@ -8,15 +8,15 @@ from typing import Literal
 
 import polars as pl
 
-from ehr_pipeline.guard import FEWEST
-from ehr_pipeline.progress import Progress
-from ehr_pipeline.reasons import in_words
+from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.records import dates, files, patients, sample
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
 from ehr_pipeline.records.layouts import setting as setting_of
 from ehr_pipeline.records.sample import Sample
 from ehr_pipeline.records.settings import Limits, RecordsSettings
+from ehr_pipeline.tables.drop_reasons import in_words
+from ehr_pipeline.work.progress import Progress
 
 ANY_DATE = DateRules()
 HEAD_BYTES, BLOCKS = 1 << 17, 2

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import ids
 from ehr_pipeline.records.text import Block
+from ehr_pipeline.tables import plain_numbers
+from ehr_pipeline.work.progress import Progress
 
 SUFFIX = ".parquet"
 FIRST_LINE = 1
@@ -91,7 +91,7 @@ def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, .
     good = np.ones(frame.height, bool)
     for role in numbers:
         values = frame[role].fill_null(0).to_numpy()
-        good &= (values > 0) & (values < plain.LIMIT)
+        good &= (values > 0) & (values < plain_numbers.LIMIT)
     others = [role for role in columns if role not in numbers and frame[role].dtype not in (pl.Date, pl.String)]
     numeric = frame.filter(pl.Series(good)).with_columns(pl.col(role).cast(pl.String) for role in others)
     return Block(_texts(frame.filter(pl.Series(~good))), rejected, batch.num_rows, numeric)

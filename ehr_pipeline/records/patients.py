@@ -13,7 +13,7 @@ from ehr_pipeline.records import dates, ids, values
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import LONGEST_ID, DelimitedText, LinkedFiles, PatientFiles
 from ehr_pipeline.records.text import REPLACEMENT
-from ehr_pipeline.schemas import OBSERVATION
+from ehr_pipeline.tables.schemas import OBSERVATION
 
 REASONS = (
     "missing_patient",

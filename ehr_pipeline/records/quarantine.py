@@ -12,12 +12,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline import disk, keys, schemas, workspace
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.keys import Key
-from ehr_pipeline.records.hashing import hash_of
 from ehr_pipeline.records.text import CHANGED_HEADER
+from ehr_pipeline.store import build_lock, durable, secret_key
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.hashing import hash_of
 
 MOST_LISTED = 1_000_000
 
@@ -80,18 +81,18 @@ def with_key(folder: Path, key: Key, work: Path | None = None) -> None:
     No file is written through a link. `work` is where to write, if not in the folder itself.
     """
     for path in sorted(folder.iterdir()):
-        if not keys.name_in(path):
-            rewrite(path, lambda batch: _keyed(batch, key), keys.marked(schemas.QUARANTINE, key), work)
+        if not secret_key.name_in(path):
+            rewrite(path, lambda batch: _keyed(batch, key), secret_key.marked(schemas.QUARANTINE, key), work)
 
 
 def bring_up_to_date(artifact: Artifact, store: Path) -> None:
     """Do so for the quarantine of an artifact that an earlier version published: it is no part of the data version."""
     folder = artifact.file("quarantine")
-    if all(keys.name_in(path) for path in folder.iterdir()):
+    if all(secret_key.name_in(path) for path in folder.iterdir()):
         return
-    with workspace.locked(artifact.path.parent, artifact.path.name):
-        work = workspace.new(artifact.path.parent, artifact.path.name)
-        with_key(folder, keys.of(store), work)
+    with build_lock.locked(artifact.path.parent, artifact.path.name):
+        work = build_lock.new(artifact.path.parent, artifact.path.name)
+        with_key(folder, secret_key.of(store), work)
         work.rmdir()
 
 
@@ -103,7 +104,7 @@ def rewrite(
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as old, pa.ipc.new_file(part, schema) as new:
         for number in range(old.num_record_batches):
             new.write_batch(change(old.get_batch(number)).replace_schema_metadata(schema.metadata))
-    disk.flush(part)
+    durable.flush(part)
     part.replace(path)
 
 

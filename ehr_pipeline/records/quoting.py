@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.compiled import compiled
+from ehr_pipeline.tables.jit import compiled
 
 ROW, FIELD, PLAIN, OPEN, CLOSED = 0, 1, 2, 3, 4
 """What comes before a byte: the beginning of a row, of a field, a field without quotes, open quotes, a quote inside them."""

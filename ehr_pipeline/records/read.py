@@ -12,18 +12,18 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import plain, schemas
-from ehr_pipeline.buckets import ahead
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import events, files, patients, text, values
 from ehr_pipeline.records.dates import NEVER, DateRules
-from ehr_pipeline.records.hashing import bucket_of, bucket_of_numbers
 from ehr_pipeline.records.interned import Interned
 from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, LinkedKind
 from ehr_pipeline.records.listing import Listing
 from ehr_pipeline.records.quarantine import Quarantine
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.shuffle import Run, Shuffle, by_bucket
+from ehr_pipeline.tables import plain_numbers, schemas
+from ehr_pipeline.tables.hashing import bucket_of, bucket_of_numbers
+from ehr_pipeline.work.buckets import ahead
+from ehr_pipeline.work.progress import Progress
 
 NUMBERED, NAMED = "events_numbered", "events_named"
 """Shuffled events, by whether their patient id is a plain number."""
@@ -219,7 +219,7 @@ def _others(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entere
     """Rows that were read as text as two runs: of patient ids that are plain numbers, and of the others."""
     told = [others.get_column("entered", default=pl.lit(int(NEVER), pl.Int32).alias("entered"))] if entered else []
     table = others.select("patient", "day", pl.Series("code", code), pl.col("line").cast(pl.UInt32), *told)
-    _, is_plain = plain.numbers(table["patient"])
+    _, is_plain = plain_numbers.numbers(table["patient"])
     parts = table.filter(pl.Series(is_plain)), table.filter(pl.Series(~is_plain))
     runs = [
         by_bucket(_batch(part, _schema(kind, entered)), bucket_of(part["patient"], buckets), buckets)

@@ -11,8 +11,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, Store
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.tables import schemas
 
 FILE = "notes/removals.json"
 WITHDREW, ABSENT = "withdrew", "absent from the newer snapshot"

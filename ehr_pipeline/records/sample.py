@@ -11,12 +11,12 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.guard import told
-from ehr_pipeline.reasons import NOT_LOST, cure, in_words
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.records import dates, events, files, ids, patients, ragged, values
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
 from ehr_pipeline.records.layouts import has_setting, setting
+from ehr_pipeline.tables.drop_reasons import NOT_LOST, cure, in_words
 
 LONGEST, MOST_REASONS = 24, 3
 """Characters of a shape, and how many reasons of a file, that a message names."""

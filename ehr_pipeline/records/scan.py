@@ -11,11 +11,11 @@ import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.compiled import compiled
 from ehr_pipeline.records import quoting
 from ehr_pipeline.records.header import Shape
 from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.records.quoting import Quoting, Rows
+from ehr_pipeline.tables.jit import compiled
 
 SKIPPED, NUMBER, TEXT = 0, 1, 2
 MOST_DIGITS, LONGEST = 18, 12

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.buckets import at_end
-from ehr_pipeline.compiled import compiled
+from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.work.buckets import at_end
 
 RUNS, INDEX = "runs.arrow", "index.npy"
 TOGETHER = 1 << 16  # rows that are copied out of the file at once

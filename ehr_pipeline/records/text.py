@@ -11,12 +11,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import header, lines, quoting
 from ehr_pipeline.records.chunks import AFTER_UNCLOSED, LINE_LIMIT, UNCLOSED, Unread
 from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.records.quoting import Quoting, Rows
 from ehr_pipeline.records.scan import scan
+from ehr_pipeline.work.progress import Progress
 
 REPLACEMENT = "\ufffd"  # what an undecodable byte becomes; such ids are rejected, never guessed
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"

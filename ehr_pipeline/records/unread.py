@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ehr_pipeline.records import files
 from ehr_pipeline.records.kinds import Kind
-from ehr_pipeline.walk import Tree, listed
+from ehr_pipeline.store.walk import Tree, listed
 
 NOTE = "notes/unread.json"
 MOST_WRITTEN = 10_000

@@ -15,17 +15,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import keys, rows, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
-from ehr_pipeline.buckets import shard_name
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.keys import Key
 from ehr_pipeline.records import codes, quarantine
 from ehr_pipeline.records.deltas import WAITING
 from ehr_pipeline.records.finish import BULK
-from ehr_pipeline.records.hashing import bucket_of, hash_of
 from ehr_pipeline.records.ids import is_inexact, whole
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tables.hashing import bucket_of, hash_of
 from ehr_pipeline.terminology.reading import named, why
+from ehr_pipeline.work.buckets import shard_name
 
 APPLIED = "notes/withdrawn.arrow"
 """Keyed hashes of the patients who were removed, sorted: a shorter list asks for patients who are no longer there."""
@@ -68,7 +69,7 @@ def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
         return False
     applied = previous.file(APPLIED)
     files = [*previous.files("quarantine"), *([applied] if applied.is_file() else [])]
-    if {keys.name_in(path) for path in files} - {"", key.name if key else ""}:
+    if {secret_key.name_in(path) for path in files} - {"", key.name if key else ""}:
         return False
     return not applied.is_file() or bool(np.isin(_hashes_in(applied), _hashes(plain, key)).all())
 
@@ -111,7 +112,7 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | No
         if (out / BULK / name).is_file():
             _filter_events(out / BULK / name, listed, flagged)
     for path in sorted((out / "quarantine").iterdir()):
-        _filter_quarantine(path, _hashes(hashes, key if keys.name_in(path) else None), events, people)
+        _filter_quarantine(path, _hashes(hashes, key if secret_key.name_in(path) else None), events, people)
     if events["kept"]:
         codes.write_again(out)
     _write_applied(out / APPLIED, np.sort(_hashes(hashes, key)), key)
@@ -128,7 +129,7 @@ def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | No
 def _write_applied(path: Path, hashes: NDArray[np.uint64], key: Key | None) -> None:
     path.unlink(missing_ok=True)  # it may be linked from an artifact that others read
     schema = pa.schema([("patient_hash", pa.uint64())])
-    schemas.write(path, pa.table([hashes], schema=keys.marked(schema, key) if key else schema))
+    schemas.write(path, pa.table([hashes], schema=secret_key.marked(schema, key) if key else schema))
 
 
 def _filter_patients(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
@@ -139,11 +140,11 @@ def _filter_patients(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
 
 
 def _filter_events(path: Path, ids: pa.Array, removed: Counter[str]) -> None:
-    patient, day, code, own_ids, names = rows.from_table(schemas.read(path), "code")
+    patient, day, code, own_ids, names = row_keys.from_table(schemas.read(path), "code")
     leaves = pc.is_in(own_ids.cast(pa.string()), value_set=ids).to_numpy(zero_copy_only=False)[patient]
     removed["kept"] += int(leaves.sum())
-    keys = rows.pack(patient[~leaves], day[~leaves], code[~leaves])
-    _replace(path, rows.to_table(keys, own_ids, names, "code"))
+    keys = row_keys.pack(patient[~leaves], day[~leaves], code[~leaves])
+    _replace(path, row_keys.to_table(keys, own_ids, names, "code"))
 
 
 def _filter_quarantine(path: Path, hashes: NDArray[np.uint64], events: Counter[str], people: Counter[str]) -> None:

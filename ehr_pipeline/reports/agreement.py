@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.reports import enrichment
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 

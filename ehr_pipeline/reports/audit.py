@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.guard import FEWEST
+from ehr_pipeline.disclosure.figures import FEWEST
 
 BANDS = {"η²": (0.01, 0.06, 0.14), "Cramér's V": (0.1, 0.3, 0.5)}
 RESAMPLES = 200

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline import __version__, schemas
-from ehr_pipeline.artifacts import Artifact, Counts
+from ehr_pipeline import __version__
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import numeric
 from ehr_pipeline.reports import (
@@ -44,9 +44,10 @@ from ehr_pipeline.reports import (
     tables,
     upstream,
 )
-from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 AUDITED = ("age", "concepts", "sex", "disease")

@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.reports import suppression
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.disclosure import by_subtraction
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -68,7 +68,7 @@ def concept_tables(
             and (disclosure.named(int(found.patients[cluster, t])) or not found.over[cluster, t])
         ]
         listed[cluster, named] = True
-    hidden = suppression.hidden(found.patients, found.cluster_patients, listed, disclosure)
+    hidden = by_subtraction.hidden(found.patients, found.cluster_patients, listed, disclosure)
     return [
         [
             _concept_row(found, cluster, token, bool(hidden[cluster, token]), vocabulary, disclosure)

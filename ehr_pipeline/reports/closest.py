@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment, benjamini_hochberg, between
 from ehr_pipeline.vocabulary.table import Vocabulary
 

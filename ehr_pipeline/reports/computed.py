@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.encoder.sequences import Shard
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
 
 LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "umap-learn", "pyarrow", "polars")
 

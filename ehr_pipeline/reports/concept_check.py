@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Z95 = 1.959963984540054

@@ -9,11 +9,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reports import maps, pictures, tabulate
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.disclosure import tabulate
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.reports import maps, pictures
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories.build import FOLDER
 from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
 

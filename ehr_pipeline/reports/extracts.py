@@ -13,10 +13,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.incremental import CONTINUES
 from ehr_pipeline.clusters import overlap
-from ehr_pipeline.continuing import CONTINUES
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
 
 Overlap = dict[str, Any]
 Cells = NDArray[np.int64]

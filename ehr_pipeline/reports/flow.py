@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.reasons import OF_STEPS, in_words
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.records import deltas
 from ehr_pipeline.reports.diagram import Step
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.drop_reasons import OF_STEPS, in_words
 
 Kind = Literal["patients", "events", "other"]
 # What is counted at each stage: (asset, key of the counts or '' for the top, words, what it is).

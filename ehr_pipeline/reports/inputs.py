@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.guard import Naming
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.store.artifacts import Artifact
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ehr_pipeline.embeddings.cohort import LISTS
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.cohort.build import LISTS
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 

@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.cards import AGE_BANDS, band_name
-from ehr_pipeline.reports.disclosure import OTHERS, Disclosure
 from ehr_pipeline.reports.settings import ReportsSettings
 
 TITLES = {

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline import drawing
-from ehr_pipeline.reports.disclosure import OTHERS, Marks
+from ehr_pipeline.disclosure.suppression import OTHERS, Marks
+from ehr_pipeline.drawing import plots
 
 Points = NDArray[np.float64]
 Colours = NDArray[np.float64]
@@ -28,9 +28,9 @@ PALE = (0.78, 0.78, 0.78)
 
 def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clusters: int) -> None:
     """The map of patients coloured by cluster, with the numbers of those whose centre is told. The marks' groups count from 0."""
-    with drawing.figure(path, width=7.5, height=6) as figure:
+    with plots.figure(path, width=7.5, height=6) as figure:
         axes = _map_axes(figure, "Clusters")
-        _scatter(axes, marks, _rgb(drawing.colours(clusters)))
+        _scatter(axes, marks, _rgb(plots.colours(clusters)))
         _name(axes, centres, fontsize=10, fontweight="bold")
 
 
@@ -57,10 +57,10 @@ def beside(anchors: Points) -> Points:
 
 def map_of_density(path: Path, points: Points, fewest: int) -> None:
     """How many patients (n, 2) lie where; cells with fewer than `fewest` are left white."""
-    with drawing.figure(path, width=5.6, height=4.4) as figure:
+    with plots.figure(path, width=5.6, height=4.4) as figure:
         axes = _map_axes(figure, "Patients per cell")
         cells = axes.hexbin(*points.T, gridsize=70, bins="log", mincnt=fewest, cmap="magma_r", linewidths=0)
-        # the formatter of a logarithmic scale writes formulas, which texts here are not (`drawing.STYLE`)
+        # the formatter of a logarithmic scale writes formulas, which texts here are not (`plots.STYLE`)
         figure.colorbar(cells, ax=axes, shrink=0.8, format=lambda count, _: f"{count:,.0f}")
 
 
@@ -78,7 +78,7 @@ def map_in_bands(path: Path, marks: Marks, names: list[str], title: str, bands: 
 
 def map_of_categories(path: Path, marks: Marks, names: list[str], title: str) -> None:
     """The map coloured by categories; the marks' groups are places in `names`."""
-    _map_with_legend(path, marks, names, _rgb(drawing.colours(len(names))), title)
+    _map_with_legend(path, marks, names, _rgb(plots.colours(len(names))), title)
 
 
 def map_of_courses(
@@ -94,9 +94,9 @@ def map_of_courses(
     Once only where there are no moves. The marks' groups are places in `numbers` (K,); `moves` are of those numbers. What has no
     centre gets no arrow.
     """
-    colours = _rgb(drawing.colours(len(numbers)))
+    colours = _rgb(plots.colours(len(numbers)))
     titles = ("Mean place, window after window", "More patients this way than back")[: 2 if moves else 1]
-    with drawing.figure(path, width=5.5 * len(titles), height=4.8) as figure:
+    with plots.figure(path, width=5.5 * len(titles), height=4.8) as figure:
         for side, title in enumerate(titles):
             axes = _map_axes(figure, title, place=(1, len(titles), side + 1))
             _scatter(axes, marks, colours, pale=True)
@@ -108,7 +108,7 @@ def map_of_courses(
             else:
                 for left, entered in moves:
                     if left in centres and entered in centres:
-                        _arrow(axes, centres[left], centres[entered], drawing.OVER, bent=0.15)
+                        _arrow(axes, centres[left], centres[entered], plots.OVER, bent=0.15)
             _name(axes, centres, fontsize=8, color="#444")
 
 
@@ -116,10 +116,10 @@ def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]]
     """How far halves of the patients agree (mean and standard deviation) by the number of clusters; the `chosen` one is marked."""
     numbers = sorted(agreement)
     mean, spread = np.array([agreement[n] for n in numbers]).T
-    with drawing.figure(path, width=6.2, height=2.8) as figure:
+    with plots.figure(path, width=6.2, height=2.8) as figure:
         axes = figure.add_subplot()
-        axes.errorbar(numbers, mean, spread, color=drawing.UNDER, marker="o", ms=3, lw=1, elinewidth=0.6, capsize=2)
-        axes.axvline(chosen, color=drawing.OVER, linestyle="--", lw=1, label=f"{chosen} clusters, as on this page")
+        axes.errorbar(numbers, mean, spread, color=plots.UNDER, marker="o", ms=3, lw=1, elinewidth=0.6, capsize=2)
+        axes.axvline(chosen, color=plots.OVER, linestyle="--", lw=1, label=f"{chosen} clusters, as on this page")
         axes.set(xlabel="number of clusters", ylabel="adjusted Rand index", title="Do halves of the patients agree?")
         axes.set_ylim(min(0.0, float(mean.min())), 1.05)
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -152,7 +152,7 @@ def _map_with_legend(path: Path, marks: Marks, names: list[str], colours: Colour
     legend = [(names[number], colours[number]) for number in there if number != OTHERS]
     if OTHERS in there:
         legend.append(("others", np.array(REST)))
-    with drawing.figure(path, width=5.6, height=4.4) as figure:
+    with plots.figure(path, width=5.6, height=4.4) as figure:
         axes = _map_axes(figure, title)
         _scatter(axes, marks, colours)
         handles = [Line2D([], [], marker="o", ls="", color=colour, markersize=5, label=name) for name, colour in legend]
@@ -200,7 +200,7 @@ def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> N
     over = {name for name, _, more in words if more}
 
     def colour(word: str, **_: Any) -> str:
-        return drawing.OVER if word in over else drawing.UNDER
+        return plots.OVER if word in over else plots.UNDER
 
     weights = {name: max(importance, 1e-6) for name, importance, _ in words}
     cloud = WordCloud(

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.clusters.trust import STABLE
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
 
 STABILITY = {
     "stable": "other samples of patients find it again",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline import cells
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.reports.enrichment import Enrichment
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
@@ -51,9 +51,9 @@ def write_enrichment(
                     (
                         numbers[cluster],
                         rank,
-                        cells.text(concept.concept),
-                        cells.text(concept.name),
-                        cells.text("; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)),
+                        spreadsheet.text(concept.concept),
+                        spreadsheet.text(concept.name),
+                        spreadsheet.text("; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)),
                         bool(found.over[cluster, token]),
                         found.occurrences[cluster, token],
                         found.patients[cluster, token],

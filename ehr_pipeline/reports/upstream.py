@@ -5,13 +5,13 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import drawing, overview
-from ehr_pipeline.artifacts import Artifact
-from ehr_pipeline.guard import Naming
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.drawing import data_stages, plots
 from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.chosen import changed
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.substituted import SHOWN, substituted
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 EQUAL = 1e-3
@@ -54,8 +54,8 @@ def describe(
     coverage = read_json(artifacts["mapped_events"], "coverage.json")
     curve = len(metrics["epochs"]) >= COURSE
     if curve:
-        drawing.learning_curves(drawn / "learning_curve.png", metrics)
-    overview.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
+        plots.learning_curves(drawn / "learning_curve.png", metrics)
+    data_stages.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
     concepts, concepts_3d = artifacts["concept_embeddings"], drawn / "concepts_3d.png"
     naming = inputs.naming(disclosure.below)
     return {
@@ -73,7 +73,7 @@ def describe(
         "ladder": list(flow.ladder(coverage, counted)),
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
-        "concepts_picture": embedded(concepts_3d) if overview.draw(concepts, naming, concepts_3d) else "",
+        "concepts_picture": embedded(concepts_3d) if data_stages.draw(concepts, naming, concepts_3d) else "",
         "neighbours": _neighbours(concepts, first, named),
         "substituted": substituted(inputs, named),
         "substituted_shown": SHOWN,

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.shipped import shipped
 from ehr_pipeline.terminology import snomed
+from ehr_pipeline.terminology.shipped import shipped
 
 LABORATORY_OR_OBSERVABLE = ("T034", "T059", "T201")
 

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from ehr_pipeline.disk import write_atomically
-from ehr_pipeline.progress import Progress
+from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.synthetic import change, dirt, people, subtle, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS, SECOND_GROUP_SHARE, PlantedGroup
+from ehr_pipeline.work.progress import Progress
 
 VERSION = "2"
 EXTRACT = "2019-04-01"

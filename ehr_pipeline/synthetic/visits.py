@@ -13,12 +13,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from ehr_pipeline.shipped import shipped
 from ehr_pipeline.synthetic import change, subtle
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, COMPANIONS, DISEASE_RATE, DISEASES, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.synthetic.people import END_YEAR
 from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.terminology.shipped import shipped
 
 AGE_BANDS = (18, 40, 60, 75)
 FEMALE_ONLY = re.compile(

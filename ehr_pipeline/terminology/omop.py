@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.store.walk import walk
 from ehr_pipeline.terminology.reading import named, reading
-from ehr_pipeline.walk import walk
 
 CODE_SYSTEM = "omop"
 SETTING = "events.omop_vocabulary"

@@ -12,8 +12,8 @@ from typing import BinaryIO, TextIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.compiled import compiled
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.tables.jit import compiled
 
 HEAD_BYTES, TAIL_BYTES = 8 << 20, 1 << 20
 GZIP = b"\x1f\x8b"

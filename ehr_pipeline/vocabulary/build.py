@@ -12,11 +12,11 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.artifacts import Counts, hash_of
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import summed
 from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.store.artifacts import Counts, hash_of
 from ehr_pipeline.terminology import rrf, snomed
 from ehr_pipeline.vocabulary.filters import FILTERS
 from ehr_pipeline.vocabulary.settings import VocabularySettings

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from ehr_pipeline.artifacts import hash_of
+from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.guard import Naming
+from ehr_pipeline.store.artifacts import hash_of
 
 # Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
 SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")

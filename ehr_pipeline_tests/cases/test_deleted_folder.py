@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import settings
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.study import settings
 
 EXTRACT = "2020-01-01"
 

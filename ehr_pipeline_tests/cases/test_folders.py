@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import preflight, settings
+from ehr_pipeline.planning import preflight
+from ehr_pipeline.study import settings
 from ehr_pipeline_tests.cases.test_ids_and_dates import EXTRACT, events, read
 
 

@@ -6,10 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline import preflight, schemas, settings
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import GateFailed
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study import settings
+from ehr_pipeline.tables import schemas
 
 Case = Callable[[str], Path]
 EXTRACT = "2020-01-01"

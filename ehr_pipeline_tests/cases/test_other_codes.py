@@ -10,16 +10,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline import checks, preflight, recipes, settings
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline import checks
+from ehr_pipeline.chain import identity
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import run
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import coverage
 from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
 from ehr_pipeline.records.sources.meds import Meds, _event_code
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.study import SMALL
 
 EXTRACT = "2020-01-01"
@@ -113,7 +116,7 @@ def test_a_cohort_by_a_list_of_icd_codes(made: tuple[Pipeline, dict[str, Artifac
 def test_a_study_without_a_cohort_ends_with_the_encoder(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
     pipeline, _ = made
     own = settings.with_overrides(pipeline.study, {"embeddings": {"cohort": []}})
-    assert recipes.assets(own)[-1] == "concept_embeddings"
+    assert identity.assets(own)[-1] == "concept_embeddings"
     assert list(Pipeline(own).make())[-1] == "concept_embeddings"
     assert "cohort" not in run._selected(None, own)
     with pytest.raises(InputError, match=r"This study has no cohort.*\[\[embeddings.cohort\]\]"):

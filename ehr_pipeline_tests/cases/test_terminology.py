@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import preflight, settings
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.build import read_mapping
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
+from ehr_pipeline.study import settings
 from ehr_pipeline_tests.cases.test_ids_and_dates import EXTRACT
 
 LAX = {"records": {"limits": {"rejected_error": 1.0}}}

@@ -7,11 +7,11 @@ import polars as pl
 import pytest
 from scipy.sparse import csr_array
 
-from ehr_pipeline import schemas
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline, build
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups, agreement
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.clusters.test_methods import blobs
 from ehr_pipeline_tests.encoder.data import write_shard
 

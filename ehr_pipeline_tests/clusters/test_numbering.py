@@ -5,10 +5,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import numbering
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings
 
 IDS = [str(number) for number in range(90)]

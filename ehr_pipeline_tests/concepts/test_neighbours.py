@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ehr_pipeline import overview
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import build
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import listed
-from ehr_pipeline.guard import Naming
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 VECTORS = np.array([[1, 0], [2, 0.1], [0, 1], [-1, 0], [0.1, 3], [5, 5]], np.float32)
@@ -65,17 +65,17 @@ def test_projector_files_fit_each_other(tiny: Pipeline) -> None:
 
 def test_the_picture_shows_what_enough_patients_have(tiny: Pipeline, tmp_path: Path, drawn: list[Any]) -> None:
     artifact = tiny.store.current("concept_embeddings")
-    rows = json.loads(artifact.file(overview.CONCEPTS).read_text(encoding="utf-8"))
+    rows = json.loads(artifact.file(data_stages.CONCEPTS).read_text(encoding="utf-8"))
     patients = {row["name"]: row["patients"] for row in rows}
     naming = Naming(sorted(patients.values())[len(patients) // 2] // 2, "key")
     shown = {row["name"] for row in rows if naming.shows(row["concept"], row["patients"])}
-    assert overview.draw(artifact, naming, tmp_path / "picture.png")
+    assert data_stages.draw(artifact, naming, tmp_path / "picture.png")
     (axes,) = drawn
     names = {text.get_text() for text in axes.texts if text.get_text()}
     assert names
-    assert names <= {name[: overview.LETTERS] for name in shown}
+    assert names <= {name[: data_stages.LETTERS] for name in shown}
     assert sum(len(marks.get_offsets()) for marks in axes.collections) == len(shown) < len(rows)
-    assert not overview.draw(artifact, Naming(max(patients.values()), "key"), tmp_path / "none.png")
+    assert not data_stages.draw(artifact, Naming(max(patients.values()), "key"), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ehr_pipeline import preflight
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import ontology
+from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.guard import Naming
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
 from ehr_pipeline.reports import upstream
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.terminology import obo, rf2
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings

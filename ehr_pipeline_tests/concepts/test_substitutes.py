@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import schemas
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import profile
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.events.build import concept_of_code
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.encoder.data import write_vocabulary

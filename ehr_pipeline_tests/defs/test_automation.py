@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 import yaml
 
-from ehr_pipeline.artifacts import Store
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation, home
 from ehr_pipeline.defs.assets import raw_records
 from ehr_pipeline.defs.study import build_study
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ehr_pipeline.artifacts import STAGES, Store
 from ehr_pipeline.defs import servers
+from ehr_pipeline.store.artifacts import STAGES, Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
 from ehr_pipeline_tests.defs.test_launchers import alive

@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import Outcome
 from ehr_pipeline.defs import checks
-from ehr_pipeline.guard import Figure, Guard, People, Score, Share, Things
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import Figure, Guard, People, Score, Share, Things
 
 
 def outcome(name: str, passed: bool, blocking: bool = True, **figures: Figure) -> Outcome:

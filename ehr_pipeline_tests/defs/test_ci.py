@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.defs import ci
 from ehr_pipeline.defs.run import Outcome
+from ehr_pipeline.store.artifacts import STAGES
 
 
 def test_it_makes_everything_and_leaves_nothing(

@@ -7,15 +7,16 @@ import re
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import schemas, settings
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs.columns import ATTRIBUTE, MEANING, column_metadata, tables
 from ehr_pipeline.defs.lineage import lineage
 from ehr_pipeline.patients.settings import DerivedAttribute
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.terminology.shipped import shipped
 
 NO_TABLE = {"encoder_checkpoint", "cluster_reports"}
 FOLDERS = {

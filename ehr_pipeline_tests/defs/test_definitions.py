@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from ehr_pipeline import settings
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study, merged
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study, merged
+from ehr_pipeline.terminology.shipped import shipped
 
 GRAPH = {
     "raw_records": set(),

@@ -6,9 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ehr_pipeline.artifacts import STAGES
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.definitions import build
+from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 
 

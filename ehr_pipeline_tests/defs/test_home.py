@@ -7,12 +7,13 @@ import dagster as dg
 import pytest
 import yaml
 
-from ehr_pipeline import definitions, settings
+from ehr_pipeline import definitions
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import home, run
 from ehr_pipeline.defs.liveness import only_server
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import ROOT
 
@@ -26,7 +27,7 @@ def test_a_home_without_our_settings_is_refused(tmp_path: Path, monkeypatch: pyt
 def test_outside_a_checkout_a_home_is_made_that_tells_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DAGSTER_HOME", "EHR_STATE_DIR"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(home.state, "our_home", lambda: tmp_path / "ehr_pipeline_home")
+    monkeypatch.setattr(home.dagster_home, "our_home", lambda: tmp_path / "ehr_pipeline_home")
     folder = tmp_path / "package" / "data"
     folder.mkdir(parents=True)
     for name in ("dagster.yaml", "workspace.yaml"):

@@ -17,11 +17,12 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from ehr_pipeline import cli, settings
-from ehr_pipeline.artifacts import Store
+from ehr_pipeline import cli
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE
 from ehr_pipeline.errors import unseen
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 

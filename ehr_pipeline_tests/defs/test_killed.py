@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.run import run
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import STAGES, Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ehr_pipeline.artifacts import STAGES, Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE, NO_TABLES, guard_of, published, published_together
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import STAGES, Artifact
 from ehr_pipeline.synthetic.generate import EXTRACT
 
 

@@ -8,10 +8,10 @@ import pytest
 from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.definitions import build
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.growing import LATER, Grown, grow
 

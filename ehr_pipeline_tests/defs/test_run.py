@@ -14,13 +14,14 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ehr_pipeline import cli, settings
-from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline import cli
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import USER_ERROR
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import merged
+from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import merged
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline_tests.conftest import tiny_settings
@@ -51,7 +52,7 @@ def write_settings(path: Path, folder: Path, store: Path, **overrides: dict[str,
     """A settings file of the tiny study: the demo's, with other values."""
     import tomllib
 
-    from ehr_pipeline.shipped import shipped
+    from ehr_pipeline.terminology.shipped import shipped
 
     base = tomllib.loads(shipped("demo/settings.toml").read_text())
     lists = shipped("lists")

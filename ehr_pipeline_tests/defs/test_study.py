@@ -13,15 +13,15 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
-from ehr_pipeline import settings
-from ehr_pipeline.artifacts import STAGES
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import study as studies
 from ehr_pipeline.errors import SettingsError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.settings import Study, merged
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_definitions import CHANGES
 

@@ -5,7 +5,7 @@ import signal
 import time
 from pathlib import Path
 
-from ehr_pipeline import jobs
+from ehr_pipeline.work import jobs
 
 
 def run(job: jobs.Job) -> None:

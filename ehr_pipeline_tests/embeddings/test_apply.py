@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehr_pipeline import cli, schemas
-from ehr_pipeline.apply import embed
+from ehr_pipeline import cli
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.export.apply import embed
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import schemas
 
 
 def test_the_same_patients_get_the_same_vectors(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

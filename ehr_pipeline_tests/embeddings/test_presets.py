@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline import jobs, schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.identity import ENCODER_SHAPE
+from ehr_pipeline.chain.pipeline import Pipeline, launch_inprocess
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.embeddings import build
 from ehr_pipeline.embeddings.embed import part_of
@@ -21,9 +21,10 @@ from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline, launch_inprocess
-from ehr_pipeline.recipes import ENCODER_SHAPE
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.conftest import tiny_settings
 
 NEEDED = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import hash_of
+from ehr_pipeline.store.artifacts import hash_of
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
 
 Visits = list[tuple[str, list[int]]]  # (date, tokens)

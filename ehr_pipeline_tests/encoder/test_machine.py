@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.artifacts import MANIFEST, Recipe, Store
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.encoder import devices, machine, train
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import MANIFEST, Recipe, Store
 from ehr_pipeline_tests.encoder.data import learnable
 from ehr_pipeline_tests.encoder.test_resume import break_at
 from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
@@ -179,9 +179,9 @@ def test_the_model_of_a_study_is_not_made_again_on_another_machine(
 
 def test_vectors_are_computed_as_the_encoder_was_trained(tiny: Pipeline, processor: Any, tmp_path: Path) -> None:
     """Whatever the machine that computes them does fast, so that vectors of other patients may be compared with them."""
-    from ehr_pipeline import schemas
     from ehr_pipeline.embeddings import embed
     from ehr_pipeline.embeddings.laying import lay_out
+    from ehr_pipeline.tables import schemas
 
     artifacts = {name: tiny.store.current(name) for name in ("encoder_checkpoint", "vocabulary", "patient_dataset")}
     members = schemas.read(tiny.store.current("cohort").file("cohort.arrow")).slice(0, 20)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.artifacts import hash_of
 from ehr_pipeline.encoder import checkpoint, start, train
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary
 from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.encoder.devices import cores
 from ehr_pipeline.engines import engine_for, kubernetes
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import kubernetes_site

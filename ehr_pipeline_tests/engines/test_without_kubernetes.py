@@ -13,12 +13,13 @@ from typing import Any
 import pytest
 import yaml
 
-from ehr_pipeline import cli, settings
+from ehr_pipeline import cli
 from ehr_pipeline.engines import engine_for, heartbeat, manifest
 from ehr_pipeline.engines.kubernetes import preview
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import SettingsError, UserError
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.defs.test_run import write_settings
 from ehr_pipeline_tests.engines import kubernetes_image
 from ehr_pipeline_tests.engines.disturbing import alive, until
@@ -181,7 +182,7 @@ import json, sys
 import ehr_pipeline.engines.pod, ehr_pipeline.engines.batch, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
 import ehr_pipeline.records.finish, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
 import torch.distributed.run
-from ehr_pipeline.records.hashing import bucket_of_numbers
+from ehr_pipeline.tables.hashing import bucket_of_numbers
 import numpy
 bucket_of_numbers(numpy.arange(3), 2)  # the first compiled loop brings its compiler
 print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))

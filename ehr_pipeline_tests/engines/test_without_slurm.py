@@ -13,15 +13,16 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import cli, settings
+from ehr_pipeline import cli
 from ehr_pipeline.engines import batch, commands, engine_for, heartbeat, node, script, slurm
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events import build as events
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.records import finish
-from ehr_pipeline.reuse import Memory
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.store.bucket_cache import Memory
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.engines.disturbing import until
 from ehr_pipeline_tests.engines.work import Bucket, square
 

@@ -6,9 +6,9 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehr_pipeline import jobs
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.progress import Progress
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.progress import Progress
 
 
 @dataclass(frozen=True)

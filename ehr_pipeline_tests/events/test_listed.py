@@ -11,13 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_pipeline import preflight, settings
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import listed
 from ehr_pipeline.events.listed import Ladder
 from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
+from ehr_pipeline.study import settings
 from ehr_pipeline.terminology import rf2
 from ehr_pipeline_tests.events.test_mapping import (
     ASTHMA,

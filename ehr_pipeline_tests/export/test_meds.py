@@ -8,12 +8,14 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from ehr_pipeline import cli, keys, schemas
-from ehr_pipeline.artifacts import Artifact, unbalanced
+from ehr_pipeline import cli
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import meds
-from ehr_pipeline.keys import Key
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.artifacts import Artifact, unbalanced
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.defs.test_run import write_settings
 
 
@@ -25,7 +27,7 @@ def artifacts(pipeline: Pipeline) -> tuple[Artifact, Artifact, Artifact]:
 @pytest.fixture(scope="module")
 def exported(tiny: Pipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("export") / "meds"
-    counts = meds.export(artifacts(tiny), "Tiny", keys.of(tiny.store.root), out, crosswalk=True)
+    counts = meds.export(artifacts(tiny), "Tiny", secret_key.of(tiny.store.root), out, crosswalk=True)
     assert unbalanced(counts) == 0
     return out
 
@@ -91,7 +93,7 @@ def test_it_holds_exactly_the_mapped_events_of_the_data_set(exported: Path, tiny
 
 
 def test_the_same_artifacts_give_the_same_bytes(exported: Path, tiny: Pipeline, tmp_path: Path) -> None:
-    meds.export(artifacts(tiny), "Tiny", keys.of(tiny.store.root), tmp_path / "again")
+    meds.export(artifacts(tiny), "Tiny", secret_key.of(tiny.store.root), tmp_path / "again")
     for path in exported.rglob("*"):
         if path.is_file():
             assert (tmp_path / "again" / path.relative_to(exported)).read_bytes() == path.read_bytes()

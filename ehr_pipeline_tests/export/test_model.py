@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import checks, cli
-from ehr_pipeline.artifacts import Artifact, hash_of
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import write_settings

@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from ehr_pipeline import schemas
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import explorer, results
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.tables import schemas
 
 
 @pytest.fixture(scope="module")

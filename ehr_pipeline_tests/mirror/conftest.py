@@ -16,13 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import recipes
-from ehr_pipeline.artifacts import Recipe, Store
+from ehr_pipeline.chain import identity
 from ehr_pipeline.checks import presence
 from ehr_pipeline.mirror.index import INDEX, grouped
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.records import catalog
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Recipe, Store
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline_tests.conftest import tiny_settings
 
 ALL = 6
@@ -31,7 +31,7 @@ ALL = 6
 KILLED = """
 import sys, time
 from pathlib import Path
-from ehr_pipeline import settings
+from ehr_pipeline.study import settings
 from ehr_pipeline.mirror import place, pull, push
 study = settings.validate(__import__("json").loads(sys.argv[1]), base=Path("/"))
 place.TOGETHER = 1
@@ -143,7 +143,7 @@ def put(
         (out / "notes" / "removals.json").write_text("[]")
         return {"rows_in": 1, "kept": 1}
 
-    settings = recipes.own_settings(asset, study) if asset == "raw_records" else {"n": n}
+    settings = identity.own_settings(asset, study) if asset == "raw_records" else {"n": n}
     population = presence.population(asset, store, study)
     store.make(Recipe(asset, "1", settings | {"n": n}, inputs, partition, population), build)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.artifacts import Store
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror.index import INDEX
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline_tests.mirror.conftest import content, indexed, kill, objects, put, study_at
 
 

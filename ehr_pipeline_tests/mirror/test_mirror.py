@@ -9,15 +9,16 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import cli, integrity, keys
-from ehr_pipeline.artifacts import STAGES, Store
+from ehr_pipeline import cli
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import catalog
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store import integrity, secret_key
+from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.mirror.conftest import ALL, content, fill, indexed, kill, objects, put, study_at
 
@@ -136,9 +137,9 @@ def test_withdrawn_patients_are_not_pushed_and_not_brought_back(tmp_path: Path, 
     push(here)
     with pytest.raises(UserError, match=r"who withdrew cannot be told.*`ehr-pipeline key export FILE`"):
         pull(early)
-    keys.export(Path(here.study.store), tmp_path / "key")
+    secret_key.export(Path(here.study.store), tmp_path / "key")
     for study in (early, there):
-        keys.bring(Path(study.study.store), tmp_path / "key")
+        secret_key.bring(Path(study.study.store), tmp_path / "key")
     pull(early)
     listed.write_text("patient_id\n7\n")
     # Fetched after the withdrawal from a mirror of before: only the checkpoint, which holds no patient.

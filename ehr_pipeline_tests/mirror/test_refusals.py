@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.artifacts import Store
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.mirror.index import INDEX
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
-from ehr_pipeline.settings import Study
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline_tests.mirror.conftest import asked, fill, in_folder, objects, put, study_at
 
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline import rows, schemas
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import derived
 from ehr_pipeline.patients.settings import DerivedAttribute
+from ehr_pipeline.tables import row_keys, schemas
 
 CODES = {"92461000000108": "White", "92391000000108": "White", "92581000000107": "Asian", "92661000000105": "Black"}
 OTHER = "24079001"
@@ -26,8 +26,8 @@ def table_of_codes(tmp_path: Path) -> str:
 def records(path: Path, events: list[Event]) -> Path:
     ids, codes = sorted({event[0] for event in events}), sorted({event[2] for event in events})
     columns = zip(*((ids.index(who), day, codes.index(code)) for who, day, code in events), strict=True)
-    keys = np.sort(rows.pack(*(np.array(column, np.int64) for column in columns)))
-    schemas.write(path, rows.to_table(keys, pa.array(ids), pa.array(codes), "code"))
+    keys = np.sort(row_keys.pack(*(np.array(column, np.int64) for column in columns)))
+    schemas.write(path, row_keys.to_table(keys, pa.array(ids), pa.array(codes), "code"))
     return path
 
 

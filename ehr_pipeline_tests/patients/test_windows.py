@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline import rows
 from ehr_pipeline.patients import windows
+from ehr_pipeline.tables import row_keys
 
 Events = list[tuple[int, int, int]]  # patient, day, token
 
@@ -21,13 +21,13 @@ def by_hand(events: Events, days: int) -> Events:
     return sorted(moved)
 
 
-def packed(events: Events) -> rows.Keys:
+def packed(events: Events) -> row_keys.Keys:
     columns = np.array(sorted(set(events)), np.int64).reshape(-1, 3).T
-    return np.sort(rows.pack(*columns))
+    return np.sort(row_keys.pack(*columns))
 
 
-def unpacked(keys: rows.Keys) -> Events:
-    return list(zip(*(part(keys).tolist() for part in (rows.patients, rows.days, rows.items)), strict=True))
+def unpacked(keys: row_keys.Keys) -> Events:
+    return list(zip(*(part(keys).tolist() for part in (row_keys.patients, row_keys.days, row_keys.items)), strict=True))
 
 
 @settings(max_examples=300, deadline=None)
@@ -47,5 +47,5 @@ def test_many_visits_one_after_the_other() -> None:
 
 @pytest.mark.parametrize("days", [1, 366])
 def test_the_last_days_of_the_calendar_do_not_reach_the_next_patient(days: int) -> None:
-    events = [(0, rows.LAST_DAY, 1), (1, rows.FIRST_DAY, 1), (1, rows.FIRST_DAY + 1, 2)]
+    events = [(0, row_keys.LAST_DAY, 1), (1, row_keys.FIRST_DAY, 1), (1, row_keys.FIRST_DAY + 1, 2)]
     assert unpacked(windows.joined(packed(events), days)) == by_hand(events, days)

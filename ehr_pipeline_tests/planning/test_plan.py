@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import cli, settings
+from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import Machines, plan, rates
 from ehr_pipeline.planning.plan import mflop
-from ehr_pipeline.shipped import shipped
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 
 RESULTS = (Path(__file__).parents[2] / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
 

@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline import schemas, settings
-from ehr_pipeline.artifacts import Artifact, unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import GateFailed, UserError
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.reasons import CURES, NOT_LOST
+from ehr_pipeline.store.artifacts import Artifact, unbalanced
+from ehr_pipeline.study import settings
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.drop_reasons import CURES, NOT_LOST
 from ehr_pipeline_tests.records.damages import DAMAGES
 
 EXTRACT = "2020-01-01"
@@ -238,7 +239,9 @@ def losses_are_reported(pipeline: Pipeline, records: Artifact) -> None:
     """From one row in a hundred on that is lost, a check warns."""
     warned = {outcome.name for outcome in pipeline.check("raw_records", EXTRACT) if not outcome.passed}
     for counts in (records.counts, records.counts["patients"]):
-        assert set(counts["dropped"]) <= set(CURES), "docs/rows.md and ehr_pipeline/reasons.py lack a reason"
+        assert set(counts["dropped"]) <= set(CURES), (
+            "docs/rows.md and ehr_pipeline/tables/drop_reasons.py lack a reason"
+        )
         nothing = sum(number for reason, number in counts["dropped"].items() if reason in NOT_LOST)
         lost, rows = sum(counts["dropped"].values()) - nothing, counts["rows_in"] - nothing
         assert not lost or lost < 0.01 * rows or "rejected_rows" in warned, counts

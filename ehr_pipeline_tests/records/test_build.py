@@ -8,15 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact, unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import data
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import build
 from ehr_pipeline.records.layouts import PatientColumns, PatientFiles
+from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.synthetic.dirt import REJECTED
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
 
 Landing = Callable[..., Path]

@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.artifacts import Recipe, Store
 from ehr_pipeline.errors import MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog
+from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline_tests.conftest import records_settings
 
 ROWS = "id\tdate\tcode\n1\t05/03/2001\t9014002\n"

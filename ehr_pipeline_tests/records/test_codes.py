@@ -3,8 +3,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from ehr_pipeline import schemas
 from ehr_pipeline.records import codes
+from ehr_pipeline.tables import schemas
 
 
 def listed(out: Path) -> list[str]:

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ehr_pipeline import rows
 from ehr_pipeline.records import dates
 from ehr_pipeline.records.dates import DateRules
+from ehr_pipeline.tables import row_keys
 
 LATEST = datetime.date(2020, 6, 30)
 SENTINELS = ("1900-01-01", "2020-01-05")
@@ -223,4 +223,4 @@ def test_the_years_to_2499_are_days() -> None:
     rules = DateRules((), datetime.date(2499, 12, 31))
     days = dates.days_at_once(pl.Series(["2262-04-11", "2499-12-31"]), ("iso",), rules)
     assert days.astype("datetime64[D]").astype(str).tolist() == ["2262-04-11", "2499-12-31"]
-    assert days.max() <= rows.LAST_DAY
+    assert days.max() <= row_keys.LAST_DAY

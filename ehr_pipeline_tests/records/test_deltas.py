@@ -12,17 +12,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline import preflight, schemas
-from ehr_pipeline.artifacts import Artifact, Recipe, Store, unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import losses
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build, catalog, deltas
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports import flow
+from ehr_pipeline.store.artifacts import Artifact, Recipe, Store, unbalanced
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
 
 Event = tuple[str, int, str]

@@ -8,9 +8,9 @@ import polars as pl
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import chunks, text
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.work.progress import Progress
 
 COLUMNS = {"patient": "p", "date": "d", "code": "c"}
 HEADER = b"p\td\tc\n"

@@ -6,16 +6,19 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import extracts, fields, preflight, recipes, settings
-from ehr_pipeline.artifacts import MANIFEST, Store
+from ehr_pipeline import fields
+from ehr_pipeline.chain import extracts, identity
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import landing as landed
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.sources.meds import Meds
+from ehr_pipeline.store.artifacts import MANIFEST, Store
+from ehr_pipeline.store.walk import NOWHERE
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.terminology import omop
-from ehr_pipeline.walk import NOWHERE
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
 
 
@@ -63,7 +66,7 @@ def test_forbidden_links_are_named_by_check_and_by_the_run(study: settings.Study
 def test_the_setting_decides_no_result(study: settings.Study) -> None:
     strict = settings.with_overrides(study, {"records": {"follow_links": False}})
     assert fields.identity(strict.records) == fields.identity(study.records)
-    assert recipes.code_version("raw_records", strict) == recipes.code_version("raw_records", study)
+    assert identity.code_version("raw_records", strict) == identity.code_version("raw_records", study)
 
 
 def test_an_extract_that_is_a_link_to_nowhere_is_a_problem(study: settings.Study) -> None:

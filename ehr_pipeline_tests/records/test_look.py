@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline import preflight
+from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import sample
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import Limits

@@ -8,9 +8,9 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import parquet
 from ehr_pipeline.records.text import Block
+from ehr_pipeline.work.progress import Progress
 from ehr_pipeline_tests.records.sources.reading import folder, read, rows
 from ehr_pipeline_tests.records.sources.reading import parquet as write
 

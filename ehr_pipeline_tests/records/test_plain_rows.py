@@ -7,9 +7,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import text
 from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.work.progress import Progress
 
 COLUMNS = {"patient": "p", "date": "d", "code": "c"}
 KIND = DelimitedText(files="*")

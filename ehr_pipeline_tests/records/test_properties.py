@@ -17,12 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline import schemas
-from ehr_pipeline import settings as study_settings
-from ehr_pipeline.artifacts import unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records import build, lines
+from ehr_pipeline.store.artifacts import unbalanced
+from ehr_pipeline.study import settings as study_settings
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.records.malformed import CODES, EXTRACT, MRCONSO, MRSTY, STAGES, valid_settings
 
 Row = tuple[str, str, str]

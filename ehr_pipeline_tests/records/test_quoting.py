@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.progress import Progress
 from ehr_pipeline.records import chunks, files, text
 from ehr_pipeline.records.chunks import Unread
 from ehr_pipeline.records.kinds import EventKind
 from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
 from ehr_pipeline.records.quoting import Quoting
+from ehr_pipeline.work.progress import Progress
 
 COLUMNS = {"patient": "p", "note": "no\nte", "code": "c"}
 Found = tuple[list[tuple[int, ...]], list[tuple[int, str]]]

@@ -15,7 +15,7 @@ from ehr_pipeline.records.layouts import DelimitedText
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.omop import EVENTS, Omop
-from ehr_pipeline.walk import walk
+from ehr_pipeline.store.walk import walk
 from ehr_pipeline_tests.conftest import records_settings
 
 OMOP = {kind.where.split(": ")[1]: kind for kind in Omop().kinds() if kind.where.startswith("records.omop")}

@@ -9,10 +9,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehr_pipeline import checks, schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline import checks
 from ehr_pipeline.records import build, values
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import rrf
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings, unpublished
 from ehr_pipeline_tests.records.sources.reading import folder as write_folder

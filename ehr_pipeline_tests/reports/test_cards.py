@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import cards
-from ehr_pipeline.reports.disclosure import Disclosure
 
 
 def test_a_sex_that_nobody_gave_is_not_male() -> None:

@@ -1,9 +1,9 @@
 import numpy as np
 from scipy.sparse import csr_array
 
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import enrichment
 from ehr_pipeline.reports.closest import closest
-from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.vocabulary.table import Concept, Vocabulary
 
 LABELS = np.repeat([0, 1, 2], [60, 60, 5])

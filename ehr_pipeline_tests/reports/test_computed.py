@@ -6,11 +6,11 @@ from importlib import metadata
 
 import numpy as np
 
-from ehr_pipeline import schemas
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import chosen, computed, upstream
-from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.tables import schemas
 
 
 def test_versions_are_those_that_are_installed() -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.guard import Naming
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports import concept_check, upstream
 from ehr_pipeline.reports.concept_check import Found
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary

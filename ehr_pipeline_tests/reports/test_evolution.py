@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import evolution
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import unpublished
 
 RULE = Disclosure(10)

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from ehr_pipeline.artifacts import Artifact
 from ehr_pipeline.clusters import overlap
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import extracts
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
 
 
 def overlaps(folder: Path, table: list[list[int]], below: int = 10) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.reasons import IN_WORDS, in_words
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.records.events import REASONS
 from ehr_pipeline.reports import diagram, flow
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.tables.drop_reasons import IN_WORDS, in_words
 
 COUNTS: dict[str, Any] = {
     "raw_records": {

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.guard import Naming
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import lists
-from ehr_pipeline.reports.disclosure import Disclosure
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.vocabulary.table import Vocabulary
 

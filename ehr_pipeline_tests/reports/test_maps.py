@@ -11,11 +11,12 @@ import pytest
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from ehr_pipeline import drawing, schemas
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure, Marks
+from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import maps, pictures
-from ehr_pipeline.reports.disclosure import OTHERS, Disclosure, Marks
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.tables import schemas
 
 RULE = Disclosure(10)
 MANY = 60_000
@@ -115,14 +116,14 @@ def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
     files = maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
     assert [name for name, path in files.items() if path is None] == ["year", "sex"], "they would have one colour"
     clusters, regions, ages = drawn
-    palette = [rgb(colour) for colour in drawing.colours(4)]
+    palette = [rgb(colour) for colour in plots.colours(4)]
     shown = marks_by_colour(clusters)
     assert set(shown) == {*palette[:2], pictures.REST}
     assert 200 / 19 <= shown[palette[0]] <= 20
     assert shown[pictures.REST] == 1
     assert [text.get_text() for text in clusters.texts] == ["1", "2"]
     assert [text.get_text() for text in regions.get_legend().get_texts()] == ["North", "South"]
-    assert set(marks_by_colour(regions)) == {rgb(colour) for colour in np.array(drawing.colours(3))[1:]}
+    assert set(marks_by_colour(regions)) == {rgb(colour) for colour in np.array(plots.colours(3))[1:]}
     assert [text.get_text() for text in ages.get_legend().get_texts()] == ["18–39", "60–79"]
 
 
@@ -194,7 +195,7 @@ def test_the_numbers_of_clusters_do_not_overlap_on_any_map(drawn: list[Any], tmp
 
 def test_the_numbers_of_the_density_map_are_no_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    real = drawing.figure
+    real = plots.figure
 
     @contextmanager
     def watched(*args: Any, **sizes: Any) -> Iterator[Any]:
@@ -203,7 +204,7 @@ def test_the_numbers_of_the_density_map_are_no_formulas(tmp_path: Path, monkeypa
             figure.canvas.draw()
             told.extend(label.get_text() for axes in figure.axes for label in axes.get_yticklabels())
 
-    monkeypatch.setattr(drawing, "figure", watched)
+    monkeypatch.setattr(plots, "figure", watched)
     pictures.map_of_density(tmp_path / "density.png", islands([3000, 400])[0], 10)
     assert "10" in told
     assert not [label for label in told if "$" in label]

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import schemas
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import build, cards, page
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings
 
 

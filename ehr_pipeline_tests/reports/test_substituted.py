@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts.substitutes import COLUMNS
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.reports import upstream
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.substituted import Substituted, substituted
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 PAIRS = (("A", "B"), ("C", "D"), ("E", "B"))

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.artifacts import Artifact
+from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import sureness
-from ehr_pipeline.reports.disclosure import Disclosure
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline_tests.conftest import unpublished
 
 RULE = Disclosure(10)

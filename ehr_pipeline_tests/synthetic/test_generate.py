@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.synthetic import dirt, groups, people, visits
 from ehr_pipeline.synthetic.codes import LABORATORY_OR_OBSERVABLE, CodeTable
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import snomed
 
 
@@ -168,7 +168,7 @@ def test_the_terminology_is_labelled_and_of_the_right_layout(extract: Path) -> N
 
 
 def test_what_ships_is_small() -> None:
-    from ehr_pipeline.shipped import shipped
+    from ehr_pipeline.terminology.shipped import shipped
 
     assert sum(path.stat().st_size for folder in ("demo", "lists") for path in shipped(folder).rglob("*")) < 2_000_000
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.shipped import shipped
 from ehr_pipeline.terminology import code_lists, snomed
+from ehr_pipeline.terminology.shipped import shipped
 
 
 def test_a_missing_list_is_told_with_the_setting_that_names_it(tmp_path: Path) -> None:

@@ -8,11 +8,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import checks, schemas
+from ehr_pipeline import checks
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.guard import Share
-from ehr_pipeline.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import Share
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories import build
 from ehr_pipeline_tests.conftest import tiny_settings
 

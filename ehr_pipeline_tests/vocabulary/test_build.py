@@ -4,13 +4,13 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import unbalanced
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import of_concepts, summed
 from ehr_pipeline.events.listed import Resolved
-from ehr_pipeline.pipeline import Pipeline
-from ehr_pipeline.rows import from_table, pack
+from ehr_pipeline.store.artifacts import unbalanced
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.row_keys import from_table, pack
 from ehr_pipeline.terminology.code_lists import ListedConcept
 from ehr_pipeline.vocabulary import build
 from ehr_pipeline.vocabulary.settings import VocabularySettings

@@ -4,8 +4,8 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline import jobs
-from ehr_pipeline.pipeline import Launch, Pipeline
+from ehr_pipeline.chain.pipeline import Launch, Pipeline
+from ehr_pipeline.work import jobs
 
 
 class Launcher(dg.ConfigurableResource[Any]):

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from ehr_pipeline.chain.pipeline import Launch, Pipeline
 from ehr_pipeline.defs.launchers.base import Launcher
-from ehr_pipeline.pipeline import Launch, Pipeline
 
 
 class ClusterLauncher(Launcher):

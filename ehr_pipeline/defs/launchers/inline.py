@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from ehr_pipeline import jobs
+from ehr_pipeline.chain.pipeline import launch_inprocess
 from ehr_pipeline.defs.launchers.base import Launcher
-from ehr_pipeline.pipeline import launch_inprocess
+from ehr_pipeline.work import jobs
 
 
 class InlineLauncher(Launcher):

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline import jobs
 from ehr_pipeline.defs.launchers import die_with_parent
 from ehr_pipeline.defs.launchers.base import Launcher
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.work import jobs
 
 
 class TorchrunLauncher(Launcher):

@@ -7,10 +7,10 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ehr_pipeline import schemas
-from ehr_pipeline.artifacts import unbalanced
 from ehr_pipeline.records import build
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.store.artifacts import unbalanced
+from ehr_pipeline.tables import schemas
 
 EXTRACT = "2020-01-01"
 

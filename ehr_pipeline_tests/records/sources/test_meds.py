@@ -7,8 +7,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.pipeline import Pipeline
 from ehr_pipeline.records.sources.meds import Meds
 from ehr_pipeline_tests.records.sources.reading import folder, parquet, read, rows
 
@@ -98,7 +98,7 @@ def test_the_size_of_blocks_changes_nothing(meds_set: Path, tmp_path: Path, monk
 
 def test_what_was_exported_can_be_read_again(tiny: Pipeline, tmp_path: Path) -> None:
     from ehr_pipeline.export import meds
-    from ehr_pipeline.keys import Key
+    from ehr_pipeline.store.secret_key import Key
 
     out = folder(tmp_path) / "set"
     current = tiny.store.current

@@ -1,0 +1,180 @@
+"""What decides an asset's result apart from its inputs: the version of its stage, and its own settings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import fields
+from ehr_pipeline.chain.incremental import SOUND
+from ehr_pipeline.checks import presence
+from ehr_pipeline.errors import Damaged, MissingArtifact
+from ehr_pipeline.patients.settings import SplitSettings
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.artifacts import STAGES, Artifact, Store, hash_of
+from ehr_pipeline.study.settings import Study
+
+REPORT_SOURCES = (
+    "reports",
+    "disclosure/spreadsheet.py",
+    "disclosure/suppression.py",
+    "disclosure/by_subtraction.py",
+    "disclosure/tabulate.py",
+    "clusters/baseline.py",
+    "clusters/build.py",
+    "clusters/evidence.py",
+    "clusters/overlap.py",
+    "clusters/trust.py",
+    "concepts/substitutes.py",
+    "drawing/plots.py",
+    "cohort/build.py",
+    "encoder/sequences.py",
+    "disclosure/figures.py",
+    "drawing/data_stages.py",
+    "tables/drop_reasons.py",
+    "records/deltas.py",
+    "records/numeric.py",
+    "tables/schemas.py",
+    "terminology/semantic_types.py",
+    "trajectories/build.py",
+    "trajectories/transitions.py",
+    "vocabulary/table.py",
+)
+"""What the page is made of: modules and folders of this package. A page is quickly made, so any change of them makes it anew."""
+
+
+def version_of_sources(root: Path, sources: Sequence[str]) -> str:
+    """A version that follows from the bytes of Python modules and templates, by their places below `root`."""
+    found = [path for name in sources for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*"))]
+    kept = sorted(path for path in found if path.suffix in (".py", ".j2"))
+    return hash_of([(path.relative_to(root).as_posix(), fields.file_hash(path)) for path in kept])
+
+
+# Raised when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it.
+VERSIONS = dict.fromkeys(STAGES, "1") | {
+    "raw_records": "5",
+    "extract_catalog": "3",
+    "mapped_events": "7",
+    "vocabulary": "2",
+    "patient_dataset": "2",
+    "encoder_checkpoint": "2",
+    "concept_embeddings": "3",
+    "cohort": "2",
+    "patient_embeddings": "6",
+    "clusters": "4",
+    "cluster_reports": version_of_sources(Path(__file__).parents[1], REPORT_SOURCES),
+}
+# What the embedding job has to know of the encoder.
+ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
+
+
+def assets(study: Study) -> tuple[str, ...]:
+    """The assets that a study comes to, in the order of the chain: without a cohort, those before it."""
+    every = tuple(STAGES)
+    return every if study.embeddings.cohort else every[: every.index("cohort")]
+
+
+def own_settings(asset: str, study: Study) -> dict[str, Any]:
+    """The settings that decide an asset's result, apart from its inputs: their change makes it stale, and no other."""
+    identity = fields.identity
+    seed = {"seed": study.study.seed}
+    own: dict[str, Any]
+    match asset:  # lists that another asset's settings name are not read
+        case "raw_records":
+            own = _without("mode", identity(study.records)) | {"withdrawals": presence.list_of_withdrawals(study)}
+        case "extract_catalog":
+            own = {"mode": study.records.mode}
+            if (
+                study.records.outside_observation != "keep"
+            ):  # of events that were set aside; the default changes nothing
+                own |= {"outside_observation": study.records.outside_observation}
+        case "mapped_events":
+            own = identity(study.events)
+        case "vocabulary":
+            own = identity(study.vocabulary)
+        case "patient_dataset":
+            own = _without("split", identity(study.patients))
+        case "data_split":
+            own = identity(split_settings(study))
+        case "encoder_checkpoint":
+            own = identity(study.encoder) | seed
+        case "concept_embeddings":
+            own = identity(study.concepts) | seed
+        case "cohort":
+            own = {"cohort": identity(study.embeddings.cohort)}
+        case "patient_embeddings":
+            own = _without("cohort", identity(study.embeddings)) | _shape(study) | seed
+        case "clusters":
+            own = identity(study.clusters) | seed
+        case "patient_trajectories":
+            own = identity(study.trajectories) | _shape(study) | seed
+        case "cluster_reports":
+            own = identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed
+        case _:
+            raise AssertionError(asset)
+    return own
+
+
+def lists(asset: str, study: Study) -> list[Path]:
+    """The small files whose content is among an asset's settings, those that are there."""
+    of: Any = {
+        "raw_records": study.records,
+        "mapped_events": study.events,
+        "vocabulary": study.vocabulary,
+        "patient_dataset": study.patients,
+        "concept_embeddings": study.concepts,
+        "cohort": study.embeddings.cohort,
+        "patient_embeddings": replace(study.embeddings, cohort=()),
+        "clusters": study.clusters,
+        "patient_trajectories": study.trajectories,
+        "cluster_reports": study.reports,
+    }.get(asset, ())
+    return [path for path in fields.lists(of) if path.is_file()]
+
+
+def split_settings(study: Study) -> SplitSettings:
+    """The settings of the split with its key: the one of the settings file, else that of the store's split, else the store's own.
+
+    So a new study never gets a key that others know, and a split that was made keeps its key whatever becomes of the store's.
+    """
+    split, store = study.patients.split, Store(study.study.store)
+    if split.key:
+        return split
+    current, made = store.fingerprint("data_split"), store.published("data_split")
+    made.sort(key=lambda artifact: artifact.manifest["fingerprint"] == current)  # the current one last, else the newest
+    return replace(split, key=made[-1].manifest["settings"]["key"] if made else secret_key.of(store.root).text("split"))
+
+
+def _shape(study: Study) -> dict[str, Any]:
+    return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+
+
+def _without(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != name}
+
+
+def code_version(asset: str, study: Study) -> str:
+    """What Dagster compares to say that an asset is stale: the version of the stage and its own settings.
+
+    What new extracts do is one of them for the model and what is made with it. It is no part of the fingerprint, which names
+    what was gone on from instead.
+    """
+    own = own_settings(asset, study)
+    if asset in SOUND:
+        own |= {"on_new_extract": study.encoder.on_new_extract}
+    return f"{VERSIONS[asset]}-{hash_of(own)}"
+
+
+def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
+    """The artifact that is current, if it was made by the same version of the stage; its files are not looked at."""
+    try:
+        found = store.current(asset, partition)
+    except (MissingArtifact, Damaged):
+        return None
+    return found if found.manifest["version"] == VERSIONS[asset] else None
+
+
+def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
+    """The same, if it is intact as well: unchanged buckets are taken from it, and damage must not be handed on as new work."""
+    found = previous(asset, store, partition)
+    return store.usable(asset, partition) if found else None

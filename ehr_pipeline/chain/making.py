@@ -1,0 +1,127 @@
+"""How any asset of a study is made: the gate before what it reads, its recipe, and what becomes of the settings meanwhile.
+
+`Pipeline` (pipeline.py) says for each asset what it reads and which function makes it; this is what they share.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import checks
+from ehr_pipeline.chain import identity, incremental
+from ehr_pipeline.chain.identity import VERSIONS
+from ehr_pipeline.chain.passed_checks import Passed
+from ehr_pipeline.checks import presence
+from ehr_pipeline.disclosure import governance
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.engines import engine_for
+from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.store.artifacts import Artifact, Decided, Recipe, Store
+from ehr_pipeline.store.watched_inputs import Watched
+from ehr_pipeline.study.settings import Study
+
+
+class Maker:
+    """Makes the artifacts of one study, and lets nothing be built on one that failed a blocking check.
+
+    `versions` are the code versions that the assets must have when they are made: where a list that the settings name was edited
+    since, nothing is made. `overrides` says in which values the study is not that of the settings file.
+    """
+
+    def __init__(
+        self, study: Study, versions: Mapping[str, str] | None = None, overrides: Mapping[str, Any] | None = None
+    ):
+        self.study = study
+        self.overrides = dict(overrides or {})
+        self._versions_meant = versions or {}
+        self.store = Store(study.study.store)
+        self.engine = engine_for(study.launcher, self.store.root)
+        self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
+
+    @property
+    def naming(self) -> Naming:
+        """Which names that come from the data are shown, by the key of the study's split."""
+        split = self.store.current("data_split") if self.store.has("data_split") else None
+        return Naming(self.study.reports.suppress_below, split.manifest["settings"]["key"] if split else "")
+
+    def code_version(self, asset: str) -> str:
+        """What Dagster compares to say that an asset is stale."""
+        return identity.code_version(asset, self.study)
+
+    def require(self, asset: str, partition: str | None = None) -> Artifact:
+        """An artifact that is intact and passed its blocking checks.
+
+        Raises MissingArtifact, Damaged, GateFailed, and UserError after expiry.
+        """
+        governance.refuse_if_expired(self.study.governance)
+        artifact = self.store.intact(asset, partition)
+        failed = [outcome for outcome in self._outcomes(artifact) if outcome.blocking and not outcome.passed]
+        if failed:
+            told = "; ".join(f"{outcome.name}: {outcome.message}" for outcome in failed)
+            raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
+        return artifact
+
+    def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
+        """The outcomes of an asset's checks. Raises Damaged for an artifact that cannot be checked."""
+        return self._outcomes(self.store.intact(asset, partition))
+
+    def _outcomes(self, artifact: Artifact) -> list[checks.Outcome]:
+        asset = artifact.manifest["asset"]
+        # The manifest of the catalog names every extract: it is not read again for each of them.
+        key = (
+            str(artifact.path),
+            f"{self.store.fingerprint('extract_catalog')}/{presence.list_of_withdrawals(self.study)}",
+        )
+        if key not in self._gates:
+            passed = Passed(self.study) if asset == "raw_records" else None
+            state = passed.state(artifact) if passed else ""
+            self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
+            if passed and all(outcome.passed for outcome in self._gates[key]):
+                passed.note(artifact, state)
+        return self._gates[key]
+
+    def _make(
+        self,
+        asset: str,
+        inputs: Mapping[str, str],
+        build: Callable[[Path], dict[str, Any]],
+        partition: str | None = None,
+        own: str = "",
+        machine: Decided | None = None,
+        *,
+        links: Mapping[str, str] | None = None,
+    ) -> Artifact:
+        governance.refuse_if_expired(self.study.governance)
+        lists = Watched.of(identity.lists(asset, self.study), lambda: identity.lists(asset, self.study))
+        if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
+            raise UserError(
+                f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
+                " Start the run again."
+            )
+        recipe = replace(self._recipe(asset, inputs, partition, own), links=dict(links or {}))
+        return self.store.make(recipe, lists.guard(build), machine)
+
+    def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
+        """The recipe of an asset with these inputs; `own` is its origin."""
+        settings, population = (
+            identity.own_settings(asset, self.study),
+            presence.population_made(asset, self.store, self.study),
+        )
+        governed = governance.label(asset, self.study.governance)
+        return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
+
+    def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
+        """Where a job leaves what the next one of the same recipe goes on from."""
+        return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
+
+    def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
+        """How an asset is made, whatever it is made of."""
+        own = identity.own_settings(asset, self.study)
+        return VERSIONS[asset], incremental.method_of(own) if asset == "raw_records" else own
+
+    def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
+        """An asset that is about to be made, to be asked what it goes on from."""
+        return incremental.Case(
+            self.store, self.study, asset, VERSIONS[asset], identity.own_settings(asset, self.study), inputs, own
+        )

@@ -1,0 +1,420 @@
+"""The chain in one place, without Dagster: what each asset reads, which settings decide it, and which function makes it.
+
+    pipeline = Pipeline(settings.load(path))
+    pipeline.make("2019-04-01")                    # everything; or asset by asset:
+    pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
+
+Every method publishes one artifact, or finds that it is there already (`Artifact.skipped`). An artifact that failed a blocking
+check is not read by anything (`GateFailed`).
+"""
+
+import importlib
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+from ehr_pipeline import checks, fields
+from ehr_pipeline.chain import identity, incremental
+from ehr_pipeline.chain.identity import ENCODER_SHAPE
+from ehr_pipeline.chain.incremental import origin
+from ehr_pipeline.chain.making import Maker
+from ehr_pipeline.chain.passed_checks import Passed
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
+from ehr_pipeline.store.watched_inputs import Watched
+from ehr_pipeline.work import jobs
+
+Launch = Callable[[str, jobs.Job], None]
+"""Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
+
+
+def launch_inprocess(module: str, job: jobs.Job) -> None:
+    """A plain call: for notebooks, tests and tiny jobs."""
+    importlib.import_module(module).run(job)
+
+
+class Pipeline(Maker):
+    """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments."""
+
+    def raw_records(self, extract: str) -> Artifact:
+        """Read one extract into typed, hash-bucketed shards."""
+        from ehr_pipeline.chain import extracts
+        from ehr_pipeline.records import build, quarantine
+        from ehr_pipeline.store import secret_key
+
+        folder = Path(self.study.records.landing) / extract
+        inputs, listing = extracts.text_of(extract, self.store, self.study)
+        # Text that was archived is not there: that it is brought back meanwhile changes what is read, too.
+        watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
+        previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
+        settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
+
+        def read(out: Path) -> Counts:
+            key = secret_key.of(self.store.root)
+            return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
+
+        links = listing.links if listing else previous.manifest.get("links") if previous else None
+        made = self._make("raw_records", inputs, watched.guard(read), extract, links=links)
+        quarantine.bring_up_to_date(made, self.store.root)
+        self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
+        return made
+
+    def extract_catalog(self) -> Artifact:
+        """List the extracts that were read, each with its data version."""
+        from ehr_pipeline.records import catalog
+
+        # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
+        withdrawals = Watched.of(identity.lists("raw_records", self.study))
+        passed, found = Passed(self.study), dict[str, Artifact]()
+        for extract in catalog.counting(self.store, self.study.records.mode):
+            artifact = self.store.intact("raw_records", extract)
+            found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
+        versions = {extract: artifact.data_version for extract, artifact in found.items()}
+        settings, spread = self.study.records, self.engine.spread
+        make = withdrawals.guard(lambda out: catalog.build(self.store, found, settings, out, spread))
+        made = self._make("extract_catalog", versions, make)
+        for extract in set(self.store.partitions("raw_records")) - set(found):
+            self.store.retire("raw_records", extract)
+        return made
+
+    def mapped_events(self) -> Artifact:
+        """Map codes to concepts."""
+        from ehr_pipeline.events import build
+
+        settings = self.study.events
+        files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
+        catalog, previous = self.require("extract_catalog"), identity.reusable("mapped_events", self.store)
+        records = self._events(catalog)
+        make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
+        before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
+        own = origin(before, files.sizes)
+        return self._make("mapped_events", _versions(extract_catalog=catalog) | build.states(files), make, own=own)
+
+    def vocabulary(self) -> Artifact:
+        """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
+        from ehr_pipeline.events import build as events
+        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.vocabulary import build
+
+        settings, mapped = self.study.vocabulary, self.require("mapped_events")
+        mrsty = _watched([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
+        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
+        inputs = _versions(mapped_events=mapped) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
+        ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
+        name = "vocabulary.administrative_concepts"
+        inputs |= ladder.inputs() if path else {}
+        inputs, earlier = incremental.vocabulary(self._case("vocabulary", inputs, own))
+        folder = earlier.path if earlier else None
+
+        def make(out: Path) -> Counts:
+            listed = ladder.resolve({name: path} if path else {}).get(name, ())
+            mapping = events.read_mapping(mapped)
+            return build.build(mapped.files("concepts"), mapping, settings, out, folder, administrative=listed)
+
+        return self._make("vocabulary", inputs, mrsty.guard(make), own=own)
+
+    def patient_dataset(self) -> Artifact:
+        """One row for each patient."""
+        from ehr_pipeline.patients import dataset
+
+        settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
+        catalog, previous = self.require("extract_catalog"), identity.reusable("patient_dataset", self.store)
+        records = self._events(catalog)
+        inputs = _versions(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
+        return self._make(
+            "patient_dataset",
+            inputs,
+            lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous, self.engine.spread),
+        )
+
+    def data_split(self) -> Artifact:
+        """Training and validation patients."""
+        from ehr_pipeline.patients import split
+
+        settings, dataset = identity.split_settings(self.study), self.require("patient_dataset")
+        return self._make(
+            "data_split", _versions(patient_dataset=dataset), lambda out: split.build(dataset, settings, out)
+        )
+
+    def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
+        """Train the encoder, or keep it, as `encoder.on_new_extract` says."""
+        from ehr_pipeline.encoder import build
+
+        dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
+        before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
+        own = origin(vocabulary.manifest.get("origin"), before)
+        inputs = _versions(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
+        inputs, start = incremental.encoder(self._case("encoder_checkpoint", inputs, own))
+        # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
+        resume = self._work(".training", "encoder_checkpoint", inputs)
+        job = {
+            "dataset": str(dataset.file("patients")),
+            "split": str(split.file("split")),
+            "vocabulary": str(vocabulary.path),
+            "settings": asdict(self.study.encoder),
+            "seed": self.study.study.seed,
+            "threads": self.study.launcher.threads,
+            "resume": str(resume),
+            "start": str(start.file("checkpoint")) if start else "",
+        }
+        make = partial(build.build, job, launch)
+        artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
+        shutil.rmtree(resume, ignore_errors=True)
+        return artifact
+
+    def concept_embeddings(self) -> Artifact:
+        """Concept vectors and their neighbours."""
+        from ehr_pipeline.concepts import build
+        from ehr_pipeline.encoder import configuration
+        from ehr_pipeline.events import build as events
+        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
+        config = configuration.read(checkpoint.file("checkpoint"))
+        # What the encoder knows of the vocabulary, with the counts of today.
+        listed, mapped = self.require("vocabulary"), self.require("mapped_events")
+        vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
+        seed = self.study.study.seed
+        inputs = _versions(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
+        files = _watched([Path(path) for path in settings.ontology], "in concepts.ontology")
+        inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
+        ladder, path = Ladder(self.study.events, mapped), settings.concepts_of_interest
+        name = "concepts.concepts_of_interest"
+        inputs |= ladder.inputs() if path else {}
+
+        def make(out: Path) -> Counts:
+            interest = ladder.resolve({name: path} if path else {}).get(name, ())
+            known = events.concept_of_code(mapped) if settings.ontology else {}
+            return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
+
+        return self._make("concept_embeddings", inputs, files.guard(make))
+
+    def cohort(self) -> Artifact:
+        """Patients with one of the diseases. Raises InputError for a study without a cohort."""
+        from ehr_pipeline.cohort import build
+        from ehr_pipeline.events.listed import Ladder
+
+        diseases, mapped, dataset = (
+            self.study.embeddings.cohort,
+            self.require("mapped_events"),
+            self.require("patient_dataset"),
+        )
+        if not diseases:
+            raise InputError(
+                "This study has no cohort: it ends with the encoder and its concept vectors. Add [[embeddings.cohort]] tables, or"
+                ' one with a name alone (name = "Everybody") for a cohort of all patients.'
+            )
+        ladder = Ladder(self.study.events, mapped)
+        listed = ladder.inputs() if any(disease.concepts for disease in diseases) else {}
+        inputs = _versions(mapped_events=mapped, patient_dataset=dataset) | listed
+
+        def make(out: Path) -> Counts:
+            names = [f"embeddings.cohort[{number}].concepts" for number in range(len(diseases))]
+            lists = {name: each.concepts for name, each in zip(names, diseases, strict=True) if each.concepts}
+            rows = ladder.resolve(lists)
+            return build.build(mapped, dataset, diseases, tuple(rows.get(name, ()) for name in names), out)
+
+        return self._make("cohort", inputs, make)
+
+    def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
+        """One vector for each patient of the cohort."""
+        from ehr_pipeline.embeddings import build
+        from ehr_pipeline.encoder import machine
+        from ehr_pipeline.events.listed import Ladder
+
+        settings = self.study.embeddings
+        artifacts = {
+            name: self.require(name)
+            for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
+        }
+        mapped = self.require("mapped_events")
+        method = self._method("cohort"), self._method("patient_embeddings")
+        own = origin(artifacts["encoder_checkpoint"].data_version, method)
+        inputs = _versions(**artifacts, mapped_events=mapped)
+        inputs |= Ladder(self.study.events, mapped).inputs() if settings.pooling.select == "list" else {}
+        inputs, earlier = incremental.space(self._case("patient_embeddings", inputs, own))
+        # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
+        work = self._work(".embedding", "patient_embeddings", inputs)
+        artifact = self._make(
+            "patient_embeddings",
+            inputs,
+            lambda out: build.build(
+                artifacts, self.pooled_concepts, settings, self._embedding_job(), launch, work, out, earlier
+            ),
+            own=own,
+            machine=lambda _: machine.noted(work),
+        )
+        shutil.rmtree(work, ignore_errors=True)
+        return artifact
+
+    def clusters(self) -> Artifact:
+        """Divide the cohort, and test whether the division means anything."""
+        from ehr_pipeline.clusters import build
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings, seed = self.study.clusters, self.study.study.seed
+        dataset, cohort, embeddings = (
+            self.require(name) for name in ("patient_dataset", "cohort", "patient_embeddings")
+        )
+        vocabulary = self.require("vocabulary")
+        size = Vocabulary.read(vocabulary.path).size
+        inputs = _versions(patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary)
+        truth = Watched.of(_truth(settings.truth))
+        if settings.truth:
+            inputs["truth"] = fields.file_hash(*truth.files)
+        space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
+        encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
+        own = origin(encoder, space, self._method("cohort"), method)
+        inputs, clustered, earlier = incremental.clusters(self._case("clusters", inputs, own))
+        return self._make(
+            "clusters",
+            inputs,
+            truth.guard(
+                lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered)
+            ),
+            own=own,
+            machine=build.machine,
+        )
+
+    def patient_trajectories(self, launch: Launch = launch_inprocess) -> Artifact:
+        """Vectors, clusters and places of the patients' records in windows of time."""
+        from ehr_pipeline.encoder import machine
+        from ehr_pipeline.trajectories import build, truth
+
+        settings = self.study.trajectories
+        artifacts = {
+            name: self.require(name)
+            for name in (
+                "patient_dataset",
+                "cohort",
+                "encoder_checkpoint",
+                "patient_embeddings",
+                "clusters",
+                "vocabulary",
+            )
+        }
+        inputs, planted, files = _versions(**artifacts), None, Watched.of([])
+        if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
+            planted = Path(self.study.clusters.truth)
+            files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
+            inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
+        work = self._work(".embedding", "patient_trajectories", inputs)
+        artifact = self._make(
+            "patient_trajectories",
+            inputs,
+            files.guard(
+                lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out)
+            ),
+            machine=lambda _: machine.noted(work),
+        )
+        shutil.rmtree(work, ignore_errors=True)
+        return artifact
+
+    def cluster_reports(self) -> Artifact:
+        """Write the page."""
+        from ehr_pipeline.cohort.build import LISTS
+        from ehr_pipeline.reports import build
+        from ehr_pipeline.reports.inputs import Inputs
+
+        upstream = [name for name in checks.ORDER if name not in ("raw_records", "cluster_reports")]
+        artifacts = {name: self.require(name) for name in upstream}
+        seed = self.study.study.seed
+        settings_used = {
+            name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
+        }
+        terms = self.study.governance.terms
+        records = self._records(artifacts["extract_catalog"])
+        inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
+        versions = _versions(**artifacts) | {"lists": fields.file_hash(artifacts["cohort"].file(LISTS))}
+        return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
+
+    def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
+        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts: jobs run here."""
+        made = {}
+        for extract in extracts:
+            made["raw_records"] = self.raw_records(extract)
+        wanted = identity.assets(self.study)
+        for asset in checks.ORDER[1 : checks.ORDER.index(until) + 1]:
+            if asset not in wanted:
+                break
+            made[asset] = getattr(self, asset)()
+        return made
+
+    # What they ask each other.
+
+    def _embedding_job(self) -> jobs.Job:
+        """What every job that embeds has to know of the encoder and of the machine."""
+        study = self.study
+        shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+        return {
+            "settings": shape | {"batch_tokens": study.embeddings.batch_tokens},
+            "seed": study.study.seed,
+            "threads": study.launcher.threads,
+        }
+
+    def trained_on_current_data(self) -> bool:
+        """Whether the encoder was trained on the data set that there is now."""
+        inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
+        return bool(inputs["patient_dataset"] == self.store.current("patient_dataset").data_version)
+
+    def pooled_concepts(self) -> frozenset[str]:
+        """The concepts of the list of pooled concepts; none where the settings choose by no list."""
+        from ehr_pipeline.events.listed import Ladder, concepts
+
+        pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
+        ladder = Ladder(self.study.events, self.store.intact("mapped_events"))
+        return concepts(ladder.resolve({where: pooling.concepts})[where] if pooling.select == "list" else ())
+
+    def extracts(self) -> list[str]:
+        """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
+        from ehr_pipeline.chain import extracts
+
+        return extracts.names(self.store, self.study)
+
+    def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
+        """Whether the text that an extract has now is what its records were read from.
+
+        `read` are the extracts that were read: who asks for thousands of extracts lists them once.
+        """
+        from ehr_pipeline.chain import extracts
+
+        return extracts.is_read(extract, self.store, self.study, read)
+
+    def _records(self, listed: Artifact) -> list[Artifact]:
+        """The records that a catalog lists."""
+        from ehr_pipeline.records import catalog
+
+        return catalog.records(self.store, listed)
+
+    def _events(self, listed: Artifact) -> list[Artifact]:
+        """Those records, and the catalog itself where it holds events that they set aside."""
+        from ehr_pipeline.records import deltas
+
+        return deltas.with_joined(self._records(listed), listed)
+
+
+def _versions(**artifacts: Artifact) -> dict[str, str]:
+    """Data versions of the artifacts that are read: these very ones, whatever has become current since."""
+    return {asset: artifact.data_version for asset, artifact in artifacts.items()}
+
+
+def _truth(folder: str) -> list[Path]:
+    """The file with the planted groups in a truth folder; none where no folder is named. Raises InputError when it is not there."""
+    path = Path(folder) / "patients.csv"
+    if folder and not path.is_file():
+        raise InputError(
+            f"{folder}: no patients.csv. clusters.truth names the truth folder of a synthetic extract;"
+            " leave it empty for real data."
+        )
+    return [path] if folder else []
+
+
+def _watched(files: list[Path], where: str, find: Callable[[], list[Path]] | None = None) -> Watched:
+    """Files that the settings name, from now on. Raises InputError when one is not there."""
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file. It is named {where}.")
+    return Watched.of(files, find)

@@ -1,0 +1,1 @@
+"""Stage `cohort`: the patients whose vectors are computed."""

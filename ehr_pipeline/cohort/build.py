@@ -1,0 +1,138 @@
+"""`cohort`: who has one of the diseases, by concept lists; one row for each such patient of the data set.
+
+A patient is a case of a disease when concepts of its list were recorded on enough different days. `disease` is the one
+recorded on most days (the earlier in the settings where equal), `diseases` all of them.
+"""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.embeddings.settings import Disease
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.events.listed import Rows, facts
+from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import row_keys, schemas
+
+LISTS = "notes/lists.csv"
+"""The rows of the lists with what each stands for. It decides no patient, so that another name in a list makes nothing stale."""
+
+
+def build(
+    events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], lists: tuple[Rows, ...], out: Path
+) -> Counts:
+    """Write `cohort.arrow`, and what the rows of the diseases' lists stand for. Raises InputError when nobody is in the cohort.
+
+    Returns counts of patients, and of each list how many concepts it stands for, and how much of them the extract holds.
+    """
+    mapping = read_mapping(events)
+    concepts = [
+        sorted(concepts_of(rows)) if disease.concepts else None for disease, rows in zip(diseases, lists, strict=True)
+    ]
+    parts, cases, outside = [], 0, 0
+    for shard in dataset.files("patients"):
+        found = _cases(events.file(f"events/{shard.name}"), concepts, diseases)
+        ids = schemas.read(shard, ["patient_id"]).column("patient_id").combine_chunks()
+        place = pc.index_in(found.column("patient_id").combine_chunks(), value_set=ids)
+        inside = place.is_valid()
+        cases += found.num_rows
+        outside += found.num_rows - pc.sum(inside).as_py() if found.num_rows else 0
+        found = found.append_column("shard", pa.array([shard.name] * found.num_rows, pa.string())).append_column(
+            "row", place
+        )
+        parts.append(found.filter(inside).select(schemas.COHORT.names).cast(schemas.COHORT))
+    cohort = pa.concat_tables(parts)
+    found_of = {
+        disease.name: _list_facts(rows, mapping)
+        for disease, rows in zip(diseases, lists, strict=True)
+        if disease.concepts
+    }
+    if not cohort.num_rows:
+        there = ", ".join(f"{name} {told(each['events'])}" for name, each in found_of.items())
+        asked = "a concept of the lists on as many days as min_visits asks"
+        raise InputError(
+            "The cohort is empty: "
+            + (f"who has {asked} is not in the patient data set." if cases else f"nobody has {asked}.")
+            + f" Events of the listed concepts in the extract: {there}."
+            " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
+        )
+    schemas.write(out / "cohort.arrow", cohort)
+    _write_lists(out / LISTS, diseases, lists)
+    by_disease = cohort.column("disease").to_pylist()
+    return {
+        "rows_in": cases,
+        "kept": cohort.num_rows,
+        "dropped": {"not_in_patient_dataset": outside},
+        "by_disease": {disease.name: by_disease.count(disease.name) for disease in diseases},
+        "lists": found_of,
+    }
+
+
+def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
+    """What a list stands for, how much of it the extract holds, and how many events of its codes have no concept."""
+    present = mapping.filter(pl.col("concept").is_in(sorted(concepts_of(rows))))
+    codes = sorted({resolved.row.code for resolved in rows} - {""})
+    lost = mapping.filter(pl.col("concept").is_null() & (pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)))
+    return facts(rows) | {
+        "concepts_in_extract": present["concept"].n_unique(),
+        "events": int(present["events"].sum()),
+        "unmapped_events": int(lost["events"].sum()),
+    }
+
+
+def _write_lists(path: Path, diseases: tuple[Disease, ...], lists: tuple[Rows, ...]) -> None:
+    """Write what each row of the lists stands for: disease, line, code, cui, name, concept (several separated by blanks)."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("disease", "line", "code", "cui", "name", "concept"))
+        for disease, rows in zip(diseases, lists, strict=True):
+            for resolved in rows:
+                row = resolved.row
+                concept = " ".join(sorted(resolved.concepts))
+                writer.writerow((disease.name, row.line, row.code, row.cui, row.name, concept))
+
+
+def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
+    """Which concepts are among the wanted ones; all of them where there is no list."""
+    if wanted is None:
+        return np.ones(len(names), bool)
+    found: NDArray[np.bool_] = pc.is_in(names.cast(pa.string()), value_set=pa.array(wanted, pa.string())).to_numpy(
+        zero_copy_only=False
+    )
+    return found
+
+
+def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disease, ...]) -> pa.Table:
+    """Cases among the mapped events of one shard: patient_id, disease, diseases, first_date."""
+    patient, day, concept, ids, names = row_keys.from_table(schemas.read(events), "concept")
+    days = np.zeros((len(diseases), len(ids)), np.int64)
+    first = np.full(len(ids), np.iinfo(np.int32).max, np.int32)
+    for number, (disease, wanted) in enumerate(zip(diseases, concepts, strict=True)):
+        here = _of(names, wanted)[concept] if len(names) else np.zeros(0, bool)
+        visits = np.unique(np.stack([patient[here], day[here]]), axis=1)
+        counted = np.bincount(visits[0], minlength=len(ids))
+        days[number] = np.where(counted >= disease.min_visits, counted, 0)
+        case = days[number] > 0
+        np.minimum.at(first, visits[0][case[visits[0]]], visits[1][case[visits[0]]].astype(np.int32))
+    cases = np.flatnonzero(days.any(0))
+    named = np.array([disease.name for disease in diseases])
+    return pa.table(
+        {
+            "patient_id": ids.take(pa.array(cases)).cast(pa.string()),
+            "disease": pa.array(named[days[:, cases].argmax(0)], pa.string()),
+            "diseases": pa.array(
+                [named[column > 0].tolist() for column in days[:, cases].T], schemas.COHORT.field("diseases").type
+            ),
+            "first_date": pa.array(first[cases]).cast(pa.date32()),
+        }
+    )

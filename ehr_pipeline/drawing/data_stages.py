@@ -1,0 +1,181 @@
+"""Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark stands for fewer patients than may be told of."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.drawing import plots
+from ehr_pipeline.store.artifacts import Artifact
+
+FOLLOW_UP = "notes/follow_up.json"
+"""In a patient data set: how many patients there are by whole years from their first visit to their last."""
+
+CONCEPTS = "notes/concepts_3d.json"
+"""In concept embeddings: where the concepts of interest lie. A note, since no later stage reads where UMAP puts them."""
+LABELLED = 40
+LETTERS = 28
+IN_FRONT = 1000
+"""Of every mark, which in three dimensions are ordered by their depth."""
+
+
+def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: int) -> None:
+    """Draw events that were mapped, kept and lost, by kind of code; a bar of fewer than `below` events is left out."""
+
+    def shown(count: int) -> int:
+        return count if count >= below else 0
+
+    parts = {
+        "mapped": {name: shown(found["mapped_events"]) for name, found in by_namespace.items()},
+        "kept as they are": {name: shown(found["kept_events"]) for name, found in by_namespace.items()},
+        "lost": {
+            name: shown(found["events"] - found["mapped_events"] - found["kept_events"])
+            for name, found in by_namespace.items()
+        },
+    }
+    names = [name for name in by_namespace if any(part[name] for part in parts.values())][::-1]
+    looks = {"mapped": (plots.UNDER, 1.0), "kept as they are": (plots.UNDER, 0.4), "lost": (plots.NEUTRAL, 0.5)}
+    with plots.figure(path, width=5.2, height=0.6 + 0.38 * max(len(names), 1)) as figure:
+        axes = figure.add_subplot()
+        labels, left = [name.replace("_", " ") for name in names], np.zeros(len(names))
+        for what, part in parts.items():
+            if what == "kept as they are" and not any(part.values()):
+                continue
+            lengths = np.array([part[name] for name in names]) / 1e3
+            colour, alpha = looks[what]
+            axes.barh(labels, lengths, left=left, color=colour, alpha=alpha, label=what)
+            left = left + lengths
+        axes.set_xlabel("events (thousands)")
+        for place, length in enumerate(left.tolist()):
+            axes.annotate(
+                f"{1e3 * length:,.0f}",
+                (length, place),
+                (3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=7,
+            )
+        axes.margins(x=0.14)
+        axes.legend()
+        axes.set_title("Events by kind of code")
+
+
+def vocabulary(path: Path, kept: list[int], rare: list[int], threshold: int) -> None:
+    """Draw how often concepts appear, the most frequent first: those that are kept, those that are too rare, and the threshold.
+
+    `kept` and `rare` are appearances (patient, day) of concepts of which enough patients have each.
+    """
+    counts = np.sort(np.array(kept + rare, np.int64))[::-1]
+    ranks = np.arange(1, len(counts) + 1)
+    stays = counts >= threshold
+    with plots.figure(path, width=5.2, height=3.2) as figure:
+        axes = figure.add_subplot()
+        axes.plot(ranks[stays], counts[stays], color=plots.UNDER, label=f"{len(kept):,} concepts kept")
+        if rare:
+            axes.plot(ranks[~stays], counts[~stays], color=plots.NEUTRAL, label=f"{len(rare):,} too rare")
+        axes.axhline(threshold, color=plots.OVER, linestyle="--", label=f"at least {threshold:,}")
+        axes.set(title="Appearances of concepts", xlabel="rank", ylabel="patients and days", xscale="log", yscale="log")
+        axes.legend()
+
+
+def follow_up(path: Path, patients: list[int], below: int) -> None:
+    """Draw how many patients (by whole years, from 0) were followed for how long; bars of fewer than `below` are left out."""
+    counts = np.array(patients)
+    shown = np.where(counts >= below, counts, 0)
+    with plots.figure(path, width=5.2, height=3) as figure:
+        axes = figure.add_subplot()
+        axes.bar(np.arange(len(shown)) + 0.5, shown, width=0.9, color=plots.UNDER)
+        axes.set(title="Follow-up", xlabel="years from the first visit to the last", ylabel="patients")
+        if (shown != counts).any():
+            axes.annotate(
+                f"years with fewer than {below} patients are left out", (1, 1), xycoords="axes fraction", ha="right"
+            )
+
+
+def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Draw concepts in three dimensions by semantic type; the most frequent ones that have room carry their names.
+
+    Each of the `rows` has name, type, appearances (patient, day) and point (3,).
+    """
+    from matplotlib import patheffects
+    from mpl_toolkits.mplot3d import proj3d
+
+    points = np.array([row["point"] for row in rows])
+    types = [row["type"] for row in rows]
+    with plots.figure(path, width=9, height=7) as figure:
+        axes = figure.add_subplot(projection="3d")
+        for colour, name in zip(plots.colours(len(set(types))), sorted(set(types)), strict=True):
+            here = [index for index, own in enumerate(types) if own == name]
+            axes.scatter(*points[here].T, s=18, color=colour, label=name, depthshade=False)
+        axes.set_xticklabels([])
+        axes.set_yticklabels([])
+        axes.set_zticklabels([])
+        legend = axes.legend(fontsize=7, loc="upper left")
+        axes.set_title(f"{len(rows)} concepts of interest (UMAP of their input vectors)")
+
+        figure.draw_without_rendering()  # from here on the layout is known, and with it the room that a name takes
+        plane = np.stack(proj3d.proj_transform(*points.T, axes.get_proj())[:2], axis=1)
+        halo = [patheffects.withStroke(linewidth=2, foreground="white")]
+        beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7, "path_effects": halo}
+        taken = [legend.get_window_extent()]
+        for index in np.argsort([-row["appearances"] for row in rows], kind="stable").tolist():
+            name = axes.annotate(rows[index]["name"][:LETTERS], plane[index], zorder=IN_FRONT, **beside)
+            name.set_in_layout(False)
+            room = name.get_window_extent()
+            if len(taken) > LABELLED or room.count_overlaps(taken):
+                name.remove()
+            else:
+                taken.append(room)
+
+
+def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
+    """Draw the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none."""
+    drawer = _DRAWERS.get(artifact.manifest["asset"])
+    return drawer(artifact, naming, path) if drawer else ""
+
+
+def _coverage(artifact: Artifact, naming: Naming, path: Path) -> str:
+    found = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
+    coverage(path, found["by_namespace"], naming.below)
+    return "code coverage"
+
+
+def _vocabulary(artifact: Artifact, naming: Naming, path: Path) -> str:
+    counts: dict[str, list[int]] = {}
+    for name, wanted in (("vocabulary.csv", None), ("dropped.csv", "rare")):
+        with artifact.file(name).open(encoding="utf-8", newline="") as stream:
+            told = [row for row in csv.DictReader(stream) if row.get("reason") == wanted]
+        counts[name] = [int(row["appearances"]) for row in told if int(row["patients"]) >= naming.below]
+    if not counts["vocabulary.csv"]:
+        return ""
+    vocabulary(path, counts["vocabulary.csv"], counts["dropped.csv"], artifact.manifest["settings"]["min_appearances"])
+    return "vocabulary curve"
+
+
+def _follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
+    if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
+        return ""
+    follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), naming.below)
+    return "follow-up"
+
+
+def _concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
+    if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
+        return ""
+    found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))
+    told = [row for row in found if naming.shows(row["concept"], row["patients"])]
+    if told:
+        concepts(path, told)
+    return "concepts of interest" if told else ""
+
+
+_DRAWERS: dict[str, Callable[[Artifact, Naming, Path], str]] = {
+    "mapped_events": _coverage,
+    "vocabulary": _vocabulary,
+    "patient_dataset": _follow_up,
+    "concept_embeddings": _concepts,
+}

@@ -1,0 +1,90 @@
+"""Apply a trained encoder to new patients: from a raw extract to one vector for each, with the model's own vocabulary.
+
+    ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow
+
+The extract is read, mapped and laid out as the settings say, in a temporary store; nothing of it stays but the vectors. Concepts
+that the model does not know are left out and counted: a vocabulary is never extended, since token ids would change their meaning.
+The vectors are made as those of the patient_embeddings artifact that `--vectors` names, so they can be compared with them.
+"""
+
+import dataclasses
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.embeddings.embed import table_of
+from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
+from ehr_pipeline.embeddings.transform import Part, Transform
+from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder.devices import process_group
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients import dataset
+from ehr_pipeline.store import integrity
+from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) -> Counts:
+    """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`). Returns the counts.
+
+    Context, age unit and positions are those that the checkpoint carries; so is the precision, where it is 'auto'. Raises
+    InputError when a folder is not what it should be.
+    """
+    if not (model / "vocabulary.csv").is_file():
+        raise InputError(
+            f"{model}: no vocabulary.csv. --model names the folder `checkpoint` of an encoder_checkpoint artifact,"
+            " or a copy of it."
+        )
+    if not extract.is_dir():
+        raise InputError(f"{extract}: there is no such folder. --extract names the folder of one extract.")
+    for folder in (model, vectors):
+        integrity.verify_copy(folder)
+    vocabulary, transform = Vocabulary.read(model), Transform.read(vectors)
+    if len(transform.weights) != vocabulary.size:
+        raise InputError(
+            f"{vectors} was made with another vocabulary than {model}. Name the embeddings of this very model."
+        )
+    with tempfile.TemporaryDirectory(prefix="ehr-embed-") as scratch, process_group(study.launcher.threads) as device:
+        landing = Path(scratch) / "landing"
+        landing.mkdir()
+        (landing / extract.resolve().name).symlink_to(extract.resolve())
+        pipeline = Pipeline(
+            dataclasses.replace(
+                study,
+                study=dataclasses.replace(study.study, store=str(Path(scratch) / "store")),
+                records=dataclasses.replace(study.records, landing=str(landing)),
+            )
+        )
+        records = pipeline.raw_records(extract.resolve().name)
+        pipeline.extract_catalog()
+        events = pipeline.mapped_events()
+        counts = dataset.build([records], events, model, study.patients, Path(scratch) / "patients")
+        encoder = checkpoint.load(model, vocabulary, device)
+        config = encoder.stock.config
+        how = Inference(
+            context=config.context,
+            age_unit=config.age_unit,
+            max_positions=config.max_position_embeddings,
+            batch_tokens=study.embeddings.batch_tokens,
+            precision=machine.precision_of(study.encoder.precision, config),
+        )
+        tables = []
+        for path in sorted((Path(scratch) / "patients" / "patients").glob("*.arrow")):
+            ids, shard = schemas.read(path, ["patient_id"]).column("patient_id"), Shard.read(path)
+            everybody = np.arange(len(ids))
+            chunks = pool_chunks(encoder, shard, everybody, transform.weights, how, device)
+            tables.append(table_of(ids, transform.apply(Part(shard, everybody, chunks))))
+    table = pa.concat_tables(tables)
+    schemas.write(out, table)
+    return {
+        "rows_in": counts["patients"]["kept"],
+        "kept": table.num_rows,
+        "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
+        "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
+    }

@@ -1,0 +1,145 @@
+"""`ehr-pipeline release`: what may leave the place where the data lie, and nothing else, in a folder with a manifest.
+
+It holds the report as it is (small counts are suppressed in it already), and three tables made for this purpose: which codes were
+mapped to which concepts, the vocabulary, and the counts of all stages. A row leaves only while enough patients bear its code or
+concept, and where a terminology knows it; counts are rounded. Nothing at patient level, no vector and no weight is written.
+"""
+
+import csv
+import datetime
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline import __version__
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.disclosure.figures import Guard, Naming
+from ehr_pipeline.disclosure.governance import RELEASABLE, RELEASED_FILES
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.fields import file_hash
+from ehr_pipeline.store.artifacts import STAGES, Artifact
+from ehr_pipeline.study import settings
+
+MANIFEST = "manifest.json"
+RELEASES = "releases.jsonl"
+"""In the store: which reports were released, and when."""
+_log = logging.getLogger(__name__)
+MAPPING = ("snomed", "concept", "name", "step", "events")
+VOCABULARY = ("concept", "name", "semantic_types", "events", "patients")
+COUNTED = ("events", "patients")
+Row = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a row of a table is shown, and which are."""
+
+    guard: Guard
+    naming: Naming
+
+
+def release(pipeline: Pipeline, out: Path) -> list[Path]:
+    """Write the folder, which must not be there yet. Returns its files. Raises UserError after the expiry of the data."""
+    if out.exists():
+        raise UserError(f"{out} exists already. Name a new folder: what was released stays as it was.")
+    report, mapped, vocabulary = (
+        pipeline.require(asset) for asset in ("cluster_reports", "mapped_events", "vocabulary")
+    )
+    _refuse_uncounted(mapped)
+    guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
+    shown = Shown(guard, pipeline.naming)
+    out.mkdir(parents=True)
+    for name in RELEASED_FILES["cluster_reports"]:
+        (out / name).write_bytes(report.file(name).read_bytes())
+    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
+    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, shown)
+    counts = {
+        asset: guard.artifact(asset, pipeline.store.current(asset).counts)
+        for asset in STAGES
+        if asset != "raw_records" and pipeline.store.has(asset)
+    }
+    (out / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+    files = sorted(out.iterdir())
+    _manifest(pipeline, out, files)
+    _remember(pipeline.store.root, report)
+    return [*files, out / MANIFEST]
+
+
+def _refuse_uncounted(mapped: Artifact) -> None:
+    """Raise UserError where nobody knows how many patients have a code."""
+    with mapped.file("mapping.csv").open(encoding="utf-8", newline="") as stream:
+        if "patients" not in next(csv.reader(stream)):
+            raise UserError(
+                "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
+                " again, with all that follows (ehr-pipeline run), then release."
+            )
+
+
+def _remember(store: Path, report: Artifact) -> None:
+    """Write down that a report was released, and warn where another one was: counts of two pages can be subtracted."""
+    path = store / RELEASES
+    before = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    others = sorted({told["released_at"] for told in before if told["report"] != report.data_version})
+    if others:
+        _log.warning(
+            "Another report of this store was released %s. Who has both can subtract the counts of one from those of the other, and"
+            " so tell of patients who came, left or moved between clusters: have the two checked together before this one leaves.",
+            f"on {others[0]}" if len(others) == 1 else f"{len(others)} times, last on {others[-1]}",
+        )
+    today = datetime.datetime.now(datetime.UTC).date().isoformat()
+    with path.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"released_at": today, "report": report.data_version}) + "\n")
+
+
+def _code_is_known(row: Row) -> bool:
+    """Whether a terminology knows the code of a row of `mapping.csv`: what was only typed in may be anything, an id as well.
+
+    A code that was kept as its own concept is known by the name that a terminology gives it.
+    """
+    return bool(row["concept"]) and row["kind"] != "bad_check_digit" and (row["step"] != "kept" or bool(row["name"]))
+
+
+def _concept_is_known(row: Row) -> bool:
+    """Whether a terminology knows the concept of a row of `vocabulary.csv`; one that none names stands there by its code."""
+    return row["name"] != row["concept"]
+
+
+def _table(out: Path, source: Path, columns: tuple[str, ...], known: Callable[[Row], bool], shown: Shown) -> None:
+    """Some columns of a table: the rows that are known, and that enough patients bear, with as many events."""
+    with source.open(encoding="utf-8", newline="") as read, out.open("w", encoding="utf-8", newline="") as written:
+        writer = csv.DictWriter(written, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(_guarded(filter(known, csv.DictReader(read)), columns, shown))
+
+
+def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> Iterator[dict[str, Any]]:
+    for row in rows:
+        name = row.get("code") or row["concept"]
+        if shown.naming.shows(name, min(int(row[count]) for count in COUNTED)):
+            counted = {count: shown.guard.count(int(row[count])) for count in COUNTED if count in columns}
+            yield {column: spreadsheet.text(row[column]) for column in columns} | counted
+
+
+def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
+    study = pipeline.study
+    manifest = {
+        "study": study.study.name,
+        "class": RELEASABLE,
+        **study.governance.terms,
+        "counts_below_left_out": study.reports.suppress_below,
+        "patients_that_a_name_needs": "above that, and up to twice as many: of each name another number, by a keyed hash",
+        "counts_rounded_to": study.governance.round_to,
+        "settings": settings.digest(study),
+        "package": __version__,
+        "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "made_of": {
+            asset: pipeline.store.current(asset).data_version
+            for asset in ("cluster_reports", "mapped_events", "vocabulary")
+        },
+        "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in files},
+    }
+    (out / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Artifacts on the disk: made once, published whole, found again, checked."""

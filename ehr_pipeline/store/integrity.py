@@ -1,0 +1,265 @@
+"""A file is what its manifest says: the look that every reader of an artifact takes first, and what it costs.
+
+    <store>/<stage>/<asset>/[<partition>/]<fingerprint>.verified     the states of the files when their content was compared
+
+Names and sizes are compared each time, and the content of a file once, and again when it has changed. Whether it has is told by a
+note of size, times of modification and of change (which nobody sets back) and inode. The note lies beside the artifact, which is
+never changed; it is no part of mirrors. A note that is missing, torn or of other files only costs the comparison, so it needs
+no lock: whoever verifies the same artifact at the same time writes the same. What rots below the file system changes no such
+state: `ehr-pipeline verify` reads everything again.
+"""
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.fields import file_hash, hash_of
+from ehr_pipeline.store import durable
+
+MANIFEST = "manifest.json"
+NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
+CHECKSUM = "checksum"
+"""Of the manifest: the hash of all else that stands in it. Manifests that are older than it have none, and list no notes."""
+_NEEDED = {
+    "asset": str,
+    "fingerprint": str,
+    "version": str,
+    "data_version": str,
+    "made_at": str,
+    "inputs": dict,
+    "counts": dict,
+    "files": dict,
+}
+log = logging.getLogger(__name__)
+Listed = dict[str, dict[str, Any]]
+"""Size in bytes and SHA-256 of files, by name relative to the artifact."""
+State = list[int]
+_SAID: set[str] = set()
+_UNCHANGED: dict[Path, dict[str, State]] = {}
+"""The notes that could not be written, by artifact: a store that is only read from is hashed once in a process."""
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """A manifest with its own checksum, which is that of what JSON gives back."""
+    return {**manifest, CHECKSUM: hash_of(json.loads(json.dumps(manifest)))}
+
+
+def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dict[str, Any]:
+    """The manifest of an artifact. Raises FileNotFoundError where there is none, and Damaged where it is not as it was written."""
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        why = _why_not(manifest, folder.name, asset, partition)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        why = durable.why(error)
+    if why:
+        raise Damaged(message(asset, partition, path, why))
+    return dict(manifest)
+
+
+def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None) -> str:
+    """Why something is not the manifest of an artifact; empty when it is."""
+    if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), of) for key, of in _NEEDED.items()):
+        return "it is no manifest"
+    rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
+    if (CHECKSUM in manifest) != ("notes" in manifest) or manifest.get(CHECKSUM, hash_of(rest)) != hash_of(rest):
+        return "it is not as it was written"
+    if (manifest["asset"], manifest.get("partition"), manifest["fingerprint"]) != (asset, partition, fingerprint):
+        return "it is that of another artifact"
+    try:
+        digests = {name: str(each["sha256"]) for name, each in manifest["files"].items()}
+        sizes = [each["bytes"] for each in manifest["files"].values()]
+    except (KeyError, TypeError):
+        return "it is no manifest"
+    if not all(isinstance(size, int) for size in sizes):
+        return "it is no manifest"
+    return "" if hash_of(digests) == manifest["data_version"] else "it is not as it was written"
+
+
+def message(asset: str, partition: str | None, path: Path, why: str) -> str:
+    """What to say of a damaged file: which, what is wrong with it, and what to do."""
+    of = f"{asset} of extract {partition}" if partition else asset
+    return (
+        f"{path}: the file is not what was published ({why}), so {of} is not used. To make it again:"
+        f" ehr-pipeline run --settings FILE --select {asset}; to copy it back out of a mirror: ehr-pipeline pull --settings FILE"
+    )
+
+
+def listed(manifest: Mapping[str, Any]) -> Listed:
+    """Every file that a manifest lists: data, and the notes beside them (manifests that are older than those have none)."""
+    return {**manifest.get("files", {}), **manifest.get("notes", {})}
+
+
+def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
+    """The data files in a folder, those beside them that are not hashed into the data version, and the states of all."""
+    found = _found(folder)
+    names = sorted(name for name in found if name != MANIFEST)
+    with ThreadPoolExecutor() as pool:
+        digests = dict(zip(names, pool.map(lambda name: file_hash(folder / name), names), strict=True))
+    told = {name: {"bytes": found[name].st_size, "sha256": digests[name]} for name in names}
+    data = {name: told[name] for name in names if name.split("/")[0] not in NOT_HASHED}
+    notes = {name: told[name] for name in names if name not in data}
+    return data, notes, {name: _state(found[name]) for name in names}
+
+
+def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, everything: bool = False) -> None:
+    """Raise Damaged unless every file of an artifact is what its manifest says; files that did not change are not read again.
+
+    With `strays`, files that the manifest does not list are damage too: who reads a folder would read them. With `everything`, no
+    note is believed.
+    """
+    damage = damages(folder, manifest, everything)
+    if damage:
+        (name, why), more = damage[0], len(damage) - 1
+        also = f"; {more} more of its files too" if more else ""
+        raise Damaged(message(manifest["asset"], manifest.get("partition"), folder / name, why + also))
+    if strays and (unlisted := unlisted_files(folder, manifest)):
+        raise Damaged(
+            f"{folder / unlisted[0]}: this file was not published: the manifest of {manifest['asset']} does not list it. Remove it."
+        )
+
+
+def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, str]:
+    """Whether an artifact is there with every file that its manifest lists; and what is wrong with it, if it is damaged."""
+    try:
+        verify(target, read_manifest(target, asset, partition), strays=False)
+    except FileNotFoundError:
+        return False, ""
+    except Damaged as damage:
+        warn(damage)
+        return False, str(damage)
+    return True, ""
+
+
+def verify_copy(folder: Path) -> None:
+    """Raise Damaged where a folder is an artifact or lies in one, perhaps a copy, of which a file is not what the manifest says."""
+    root = next((root for root in (folder, folder.parent) if (root / MANIFEST).is_file()), None)
+    if root is None:
+        return  # a copy without its manifest
+    try:
+        named = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        asset, partition, name = str(named["asset"]), named.get("partition"), str(named["fingerprint"])
+        why = _why_not(named, name, asset, partition)
+    except (OSError, ValueError, RecursionError, KeyError, TypeError) as error:
+        asset, partition, why = folder.name, None, durable.why(error)
+    if why:
+        raise Damaged(message(asset, partition, root / MANIFEST, why))
+    wanted = listed(named)
+    found = _found(root)
+    wrong = dict(_by_size(wanted, found))
+    wrong |= {
+        name: why
+        for name in wanted.keys() - wrong.keys()
+        if (why := _content(root / name, wanted[name]["sha256"], False))
+    }
+    for name, reason in sorted(wrong.items())[:1]:
+        raise Damaged(message(asset, partition, root / name, reason))
+
+
+def warn(damage: Damaged) -> None:
+    """Say once in a process that something is damaged that can be done without, or is made again."""
+    if str(damage) not in _SAID:
+        _SAID.add(str(damage))
+        log.warning("%s", damage)
+
+
+def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str]]:
+    """Names of the files that are not what a manifest says, and why. `everything`: no note is believed, and the disk is asked."""
+    wanted = listed(manifest)
+    try:
+        found = _found(folder)
+    except OSError as error:
+        return [("", durable.why(error))]
+    wrong = dict(_by_size(wanted, found))
+    states = {name: _state(found[name]) for name in wanted if name in found}
+    known = {} if everything else _known(folder)
+    suspects = [name for name in wanted if name not in wrong and known.get(name) != states[name]]
+    if suspects:
+        with ThreadPoolExecutor() as pool:
+            read = pool.map(lambda name: _content(folder / name, wanted[name]["sha256"], everything), suspects)
+            wrong |= {name: why for name, why in zip(suspects, read, strict=True) if why}
+        remember(folder, {name: state for name, state in states.items() if name not in wrong})
+    return sorted(wrong.items())
+
+
+def unlisted_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Files beside the data that the manifest does not list. Hidden ones do no harm: desktops leave them anywhere."""
+    extra = _found(folder).keys() - listed(manifest).keys() - {MANIFEST}
+    return sorted(
+        name for name in extra if name.split("/")[0] not in NOT_HASHED and not name.split("/")[-1].startswith(".")
+    )
+
+
+def _by_size(wanted: Listed, found: Mapping[str, os.stat_result]) -> Iterator[tuple[str, str]]:
+    for name, each in wanted.items():
+        if name not in found:
+            yield name, "it is missing"
+        elif found[name].st_size != each["bytes"]:
+            yield name, f"it has {found[name].st_size:,} bytes for {each['bytes']:,}"
+
+
+def _content(path: Path, digest: str, from_disk: bool) -> str:
+    """Why the content of a file is not the one with a hash; empty when it is."""
+    try:
+        if from_disk:  # what is in memory is most likely right; what is on the disk is the question
+            with path.open("rb") as stream:
+                os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        return "" if file_hash(path) == digest else "its content is another one"
+    except OSError as error:
+        return durable.why(error)
+
+
+def _found(folder: Path, below: str = "") -> dict[str, os.stat_result]:
+    """Every file in a folder, by its name relative to it."""
+    found: dict[str, os.stat_result] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = f"{below}{entry.name}"
+            if entry.is_dir():
+                found |= _found(Path(entry.path), f"{name}/")
+            else:
+                with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere is a file that is missing
+                    found[name] = entry.stat()
+    return found
+
+
+def _state(found: os.stat_result) -> State:
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
+
+
+def note_of(folder: Path) -> Path:
+    """Where the note of an artifact lies."""
+    return folder.with_name(f"{folder.name}.verified")
+
+
+def remember(folder: Path, states: dict[str, State]) -> None:
+    """Note in which states files were what they should be; where the store cannot be written to, for this process alone."""
+    try:
+        note_of(folder).write_text(json.dumps(states), encoding="utf-8")
+    except OSError:
+        _UNCHANGED[folder] = states
+
+
+def forget(folder: Path) -> None:
+    """Remove the note of an artifact that goes."""
+    _UNCHANGED.pop(folder, None)
+    with contextlib.suppress(OSError):
+        note_of(folder).unlink()
+
+
+def _known(folder: Path) -> dict[str, State]:
+    try:
+        known = json.loads(note_of(folder).read_text(encoding="utf-8"))
+        if isinstance(known, dict):
+            return known
+    except (OSError, ValueError, RecursionError):
+        pass
+    return _UNCHANGED.get(folder, {})

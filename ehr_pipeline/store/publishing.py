@@ -1,0 +1,84 @@
+"""How an artifact gets to where readers look for it: built apart, hashed, flushed to the disk, and shown by one rename."""
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.fields import hash_of
+from ehr_pipeline.store import build_lock, durable, integrity
+from ehr_pipeline.store.integrity import MANIFEST
+
+FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the time of a few
+
+
+def publish(
+    recipe: str, told: Callable[[Path], dict[str, Any]], folder: Path, build: Callable[[Path], dict[str, Any]]
+) -> str:
+    """Build the artifact of a recipe (its fingerprint) in a folder of its own, and reveal it with its manifest.
+
+    `told` looks at what was built, and says what stands in the manifest beside what is measured here. Returns the fingerprint.
+    """
+    work = build_lock.new(folder, recipe)
+    try:
+        start = time.perf_counter()
+        counts = build(work)
+        seconds = time.perf_counter() - start
+        decided = told(work)
+        with ThreadPoolExecutor(
+            FLUSHED_TOGETHER
+        ) as pool:  # so that a published artifact survives a crash of the machine
+            flushed = [pool.submit(durable.flush, path) for path in work.rglob("*")]
+            files, notes, states = integrity.measured(work)  # hashes while the disk is busy
+            for each in flushed:
+                each.result()
+        manifest = integrity.sealed(
+            {
+                **decided,
+                "data_version": hash_of({path: each["sha256"] for path, each in files.items()}),
+                "counts": counts,
+                "files": files,
+                "notes": notes,
+                "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "seconds": round(seconds, 3),
+            }
+        )
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        durable.flush(work / MANIFEST)
+        target = folder / str(manifest["fingerprint"])
+        reveal(work, target)
+        integrity.remember(target, states)
+        return target.name
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def reveal(work: Path, target: Path) -> None:
+    """Rename a whole folder to where readers look for it: the one moment at which they see the artifact."""
+    durable.flush(work)
+    integrity.forget(target)
+    if target.is_dir():  # a removal that was cut short, or a damaged artifact
+        shutil.rmtree(target)
+    work.rename(target)
+    durable.flush(target.parent)
+
+
+def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
+    """Remove the artifacts beside one whose data are of other patients, and those of which nobody can tell."""
+    for path in made.parent.glob(f"*/{MANIFEST}"):
+        if path.parent == made:
+            continue
+        try:
+            other = integrity.read_manifest(path.parent, manifest["asset"], manifest.get("partition"))
+            same = other.get("population", "") == manifest.get("population", "")
+        except Damaged:
+            same = False
+        if not same:
+            path.unlink()  # first: without it, the rest is no artifact
+            shutil.rmtree(path.parent)
+            integrity.forget(path.parent)

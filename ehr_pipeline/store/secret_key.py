@@ -1,0 +1,240 @@
+"""The key of a store: random bytes with which everything that is kept about people is hashed.
+
+    <store>/.key     64 hex digits, mode 0600
+
+It lies in no artifact: no mirror, no release and no content hash holds it, and data files are the same bytes with any key. Whoever
+has a store without its key gets no patient id back from a hash. Whoever moves a store takes the key along (`ehr-pipeline key`):
+what was hashed with another key can never be compared, so a store whose artifacts name a key that is not there draws none itself.
+"""
+
+import hashlib
+import logging
+import os
+import secrets
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.store import durable
+from ehr_pipeline.tables.jit import compiled
+
+FILE = ".key"
+METADATA = b"patient_hash_key"
+"""In the metadata of an Arrow schema: the name of the key with which its column `patient_hash` was hashed."""
+_BYTES = 32
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key. What it is used for has a `purpose`, so that no two uses give hashes that can be compared."""
+
+    secret: bytes = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Eight hex digits by which two keys are told apart; they say nothing of the key."""
+        return self._blake("name", 4).hexdigest()
+
+    def hashes(self, plain: NDArray[np.uint64]) -> NDArray[np.uint64]:
+        """The keyed hashes (n,) of hashes without a key (n,), `records.hashing.hash_of`."""
+        low, high = np.frombuffer(self._blake("patient", 16).digest(), "<u8")
+        return siphash(plain, low, high)
+
+    def number(self, purpose: str, text: str) -> int:
+        """64 bits of a text."""
+        digest = self._blake(purpose, 8)
+        digest.update(text.encode())
+        return int.from_bytes(digest.digest(), "big")
+
+    def text(self, purpose: str) -> str:
+        """32 hex digits that follow from the key alone."""
+        return self._blake(purpose, 16).hexdigest()
+
+    def file_state(self, path: Path) -> str:
+        """The name of the key and a hash of a file's bytes; 'missing' when there is no such file."""
+        if not path.is_file():
+            return "missing"
+        with path.open("rb") as stream:
+            return f"{self.name}:{hashlib.file_digest(stream, lambda: self._blake('file', 16)).hexdigest()}"
+
+    def _blake(self, purpose: str, size: int) -> "hashlib.blake2b":
+        return hashlib.blake2b(key=self.secret, person=purpose.encode(), digest_size=size)
+
+
+@compiled
+def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArray[np.uint64]:
+    """SipHash-2-4 (Aumasson and Bernstein 2012) of messages of eight bytes each (n,), with a key of two words.
+
+    A keyed function for short messages: a quarantine may have a row for each of a billion events, and BLAKE2b takes a microsecond.
+    """
+    hashes = np.empty_like(words)
+    for place in range(len(words)):
+        word, length = words[place], np.uint64(8 << 56)
+        v0, v1 = low ^ np.uint64(0x736F6D6570736575), high ^ np.uint64(0x646F72616E646F6D)
+        v2, v3 = low ^ np.uint64(0x6C7967656E657261), high ^ np.uint64(0x7465646279746573) ^ word
+        for turn in range(8):
+            v0 += v1
+            v1 = ((v1 << np.uint64(13)) | (v1 >> np.uint64(51))) ^ v0
+            v0 = (v0 << np.uint64(32)) | (v0 >> np.uint64(32))
+            v2 += v3
+            v3 = ((v3 << np.uint64(16)) | (v3 >> np.uint64(48))) ^ v2
+            v0 += v3
+            v3 = ((v3 << np.uint64(21)) | (v3 >> np.uint64(43))) ^ v0
+            v2 += v1
+            v1 = ((v1 << np.uint64(17)) | (v1 >> np.uint64(47))) ^ v2
+            v2 = (v2 << np.uint64(32)) | (v2 >> np.uint64(32))
+            if turn == 1:
+                v0 ^= word
+                v3 ^= length
+            elif turn == 3:
+                v0 ^= length
+                v2 ^= np.uint64(0xFF)
+        hashes[place] = v0 ^ v1 ^ v2 ^ v3
+    return hashes
+
+
+def of(store: Path) -> Key:
+    """The key of a store, drawn when it needs one for the first time.
+
+    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that is not there.
+    """
+    found = read(store)
+    if found is not None:
+        return found
+    if problem := foreign(store):
+        raise UserError(problem)
+    return _write(store / FILE, Key(secrets.token_bytes(_BYTES)))
+
+
+def foreign(store: Path) -> str:
+    """What to do in a store whose records were hashed with a key that it has not, in words; empty when there is none.
+
+    Raises UserError when its own key cannot be read.
+    """
+    own = read(store)
+    others = [name for name in names_in(store) if own is None or own.name != name]
+    if not others:
+        return ""
+    told = f"is missing, with which its records were hashed ({others[0]})"
+    if own is not None:
+        told = f"is {own.name}, but records in it were hashed with {others[0]}"
+    return (
+        f"{store}: the key of the store {told}. Where they were read, run `ehr-pipeline key export FILE`; here,"
+        " `ehr-pipeline key import FILE`. A mirror never holds a key. If it is lost for good, `ehr-pipeline key new` draws another:"
+        " then patients who withdraw can be removed only by reading the text of the extracts again, and `export meds` gives other"
+        " subject ids than before."
+    )
+
+
+def read(store: Path) -> Key | None:
+    """The key of a store; None when there is none. Raises UserError when it cannot be read."""
+    path = store / FILE
+    try:
+        key = _parsed(path)
+        if path.stat().st_mode & 0o077:
+            _log.warning("%s could be read by others: it is closed to them now (mode 0600)", path)
+            path.chmod(0o600)
+    except FileNotFoundError:
+        return None
+    except PermissionError:
+        raise UserError(
+            f"{path} can be read by the user alone who made the store. Run this as that user, or import the key with them."
+        ) from None
+    return key
+
+
+def names_in(store: Path) -> list[str]:
+    """The names of the keys with which the records of a store were hashed, sorted: one, unless artifacts came from elsewhere."""
+    paths = store.glob("records/raw_records/*/*/quarantine/text.arrow")
+    return sorted({name_in(path) for path in paths} - {""})
+
+
+def name_in(path: Path) -> str:
+    """The name of the key with which the hashes of an Arrow file were made; empty for those without a key, of earlier versions.
+
+    Raises UserError when the file is damaged.
+    """
+    try:
+        with pa.memory_map(str(path)) as source:
+            metadata = pa.ipc.open_file(source).schema.metadata or {}
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{path} is damaged ({error}). Remove the folder of the artifact, and make it again.") from None
+    return str(metadata.get(METADATA, b"").decode())
+
+
+def marked(schema: pa.Schema, key: Key) -> pa.Schema:
+    """A schema that names the key with which its column `patient_hash` was made."""
+    return schema.with_metadata({METADATA: key.name.encode()})
+
+
+def export(store: Path, file: Path) -> Key:
+    """Write the key of a store into a new file (mode 0600). Raises UserError."""
+    if file.exists():
+        raise UserError(f"{file} is there already. Name a new file.")
+    if (key := read(store)) is None:
+        raise UserError(f"{store} (study.store) has no key yet: it is drawn when the first extract is read.")
+    return _write(file, key)
+
+
+def bring(store: Path, file: Path) -> Key:
+    """Give a store the key of another one, from the file that `export` wrote. Raises UserError."""
+    try:
+        key = _parsed(file)
+    except OSError as error:
+        raise UserError(f"{file}: {error.strerror or error}.") from None
+    own = read(store)
+    if own == key:
+        return own
+    if own is not None and own.name in names_in(store):
+        raise UserError(
+            f"{store} (study.store) has a key of its own ({own.name}), with which its records were hashed. Importing another one"
+            f" ({key.name}) would make them unreadable for withdrawals. Nothing was changed."
+        )
+    (store / FILE).unlink(missing_ok=True)
+    return _write(store / FILE, key)
+
+
+def draw_anew(store: Path) -> Key:
+    """Draw another key for a store whose own is lost. Raises UserError when it is there."""
+    if (own := read(store)) is not None:
+        raise UserError(f"{store} (study.store) has its key ({own.name}). Nothing was changed.")
+    return _write(store / FILE, Key(secrets.token_bytes(_BYTES)))
+
+
+def _parsed(path: Path) -> Key:
+    text = path.read_text(encoding="ascii", errors="replace").strip()
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != _BYTES:
+        raise UserError(f"{path} is no key of a store: {2 * _BYTES} hex digits. Restore it from a copy.")
+    return Key(secret)
+
+
+def _write(path: Path, key: Key) -> Key:
+    """Write a key where there is none, whole or not at all. Returns the key that is there: another process may have been first."""
+    part = path.with_name(f".{path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+                stream.write(f"{key.secret.hex()}\n")
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.link(part, path)
+        except FileExistsError:
+            return _parsed(path)
+        finally:
+            part.unlink(missing_ok=True)
+        durable.flush(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: the key of the store cannot be written: {durable.what_to_do(error)}.") from None
+    return key

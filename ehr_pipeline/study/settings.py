@@ -1,0 +1,319 @@
+"""One TOML file describes a whole study. This module reads it, and says every problem in it at once."""
+
+import dataclasses
+import difflib
+import json
+import logging
+import os
+import tomllib
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pydantic
+
+from ehr_pipeline import fields
+from ehr_pipeline.clusters.settings import ClustersSettings
+from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.disclosure.governance import GovernanceSettings
+from ehr_pipeline.embeddings.settings import EmbeddingsSettings
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.errors import SettingsError, unseen
+from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.fields import option
+from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.records.operation import OperationSettings
+from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.store.artifacts import hash_of
+from ehr_pipeline.study import mirror_address as mirror
+from ehr_pipeline.terminology.shipped import shipped
+from ehr_pipeline.trajectories.settings import TrajectoriesSettings
+from ehr_pipeline.vocabulary.settings import VocabularySettings
+
+_log = logging.getLogger("ehr_pipeline")
+ENVIRONMENT_VARIABLE = "EHR_PIPELINE_SETTINGS"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudySettings:
+    """The study as a whole."""
+
+    name: str = option("Name of the study, as it stands in the report.")
+    store: str = option("Folder of the artifacts.", role="input")
+    mirror: str = option(
+        "Where `ehr-pipeline push` copies the current artifacts, and `pull` fetches them from: `s3://BUCKET/PREFIX`, or"
+        " `file:///FOLDER` on another disk. Options stand in its query: `region`, `endpoint_override` (HOST:PORT of a server that"
+        " is not Amazon's), `scheme`, `tls_ca_file_path`. Credentials come from the environment, never from here. Empty: none.",
+        "",
+        role="operation",
+    )
+    seed: int = option("Seed of everything random.", 0, ge=0)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Study:
+    """Everything that one settings file says. Relative paths in it are relative to the file."""
+
+    study: StudySettings = option("The study as a whole.")
+    records: RecordsSettings = option("The raw extract.")
+    events: EventsSettings = option("The mapping to UMLS concepts.", EventsSettings())
+    vocabulary: VocabularySettings = option("The vocabulary.", VocabularySettings())
+    patients: PatientsSettings = option("The patient data set and its split.", PatientsSettings())
+    encoder: EncoderSettings = option("The encoder and its training.", EncoderSettings())
+    launcher: LauncherSettings = option("Where the work runs.", LauncherSettings())
+    concepts: ConceptsSettings = option("The concept check.", ConceptsSettings())
+    embeddings: EmbeddingsSettings = option("The cohort and its embeddings.", EmbeddingsSettings())
+    clusters: ClustersSettings = option("The clusters.", ClustersSettings())
+    trajectories: TrajectoriesSettings = option("How patients change.", TrajectoriesSettings())
+    reports: ReportsSettings = option("The reports.", ReportsSettings())
+    governance: GovernanceSettings = option("The terms under which the data are used.", GovernanceSettings())
+    operation: OperationSettings = option("Runs that start by themselves, and failures.", OperationSettings())
+
+    @property
+    def attributes(self) -> tuple[str, ...]:
+        """Names of the attribute columns of the patient data set, sorted: from patient files, and derived from codes."""
+        return tuple(sorted({*self.records.attributes, *self.patients.derived}))
+
+
+def settings_path() -> Path:
+    """The file that `EHR_PIPELINE_SETTINGS` names, or the embedded demo's."""
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named) if named else shipped("demo/settings.toml")
+
+
+def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read and validate a settings file.
+
+    `overrides` is a nested mapping of the same shape that replaces single values. Raises SettingsError with all problems.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(str(path), [f"the file cannot be read: {error}"]) from None
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), [f"this is not valid TOML: {error}"]) from None
+    named, other = _with_names_of_today(values, str(path)), _with_names_of_today(overrides or {}, "overrides")
+    return validate(merged(named, other), where=str(path), base=path.resolve().parent)
+
+
+def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
+    """Turn plain values into a Study. Relative paths are taken from `base`. Raises SettingsError with all problems."""
+    problems = list(_unseen(values, ""))
+    if problems:  # no path, no name and no message is made of them
+        raise SettingsError(where, problems)
+    values = _with_presets(_with_names_of_today(values, where), problems)
+    try:
+        model = _model(Study).model_validate_json(json.dumps(values, default=str), strict=True)
+    except pydantic.ValidationError as error:
+        raise SettingsError(
+            where, problems + [_explain(detail) for detail in error.errors(include_url=False)]
+        ) from None
+    study: Study = _dataclass(Study, model, base)
+    problems += [*_cross_checks(study, ""), *_roots(study)]
+    if problems:
+        raise SettingsError(where, problems)
+    return study
+
+
+def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
+    """A study with some values replaced. Relative paths are relative to the working directory. Raises SettingsError."""
+    if "preset" in overrides.get("encoder", {}):
+        raise SettingsError("overrides", ["encoder.preset: name the settings that differ themselves."])
+    other = _with_names_of_today(overrides, "overrides")
+    return validate(merged(dataclasses.asdict(study), other), where="overrides")
+
+
+def digest(study: Study) -> str:
+    """Sixteen hex digits over all settings, and the content of the small lists that they name."""
+    return hash_of([dataclasses.asdict(study), fields.identity(study)])
+
+
+def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested mappings laid over each other, the last on top."""
+    result: dict[str, Any] = {}
+    for part in parts:
+        for key, value in part.items():
+            inner = result.get(key)
+            result[key] = merged(inner, value) if isinstance(inner, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
+RENAMED = {("reports", "colour_by"): "audited"}
+"""Settings that have another name now, by section and name: the old one is still read."""
+
+
+def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """Values under the names that settings have now. Raises SettingsError where one stands under both of its names."""
+    for (section, old), new in RENAMED.items():
+        own = values.get(section)
+        if not isinstance(own, Mapping) or old not in own:
+            continue
+        if new in own:
+            raise SettingsError(where, [f"{section}.{old} is the old name of {section}.{new}: remove {section}.{old}."])
+        _log.warning(
+            "%s: %s.%s is called %s.%s now; the old name will not be read for ever", where, section, old, section, new
+        )
+        values = {**values, section: {new if name == old else name: value for name, value in own.items()}}
+    return values
+
+
+BETWEEN_FIELDS = ("delimiter", "quote")
+"""Settings that may hold characters that are not to be seen."""
+
+
+def _unseen(values: Any, place: str) -> Iterator[str]:
+    """Where a text of the settings holds a character that is not to be seen: it would end a line of a log, a path or a script."""
+    if isinstance(values, Mapping):
+        for key, value in values.items():
+            if character := unseen(str(key)):
+                yield f"{place or 'the file'}: the name of a setting holds {character}."
+            else:
+                yield from _unseen(value, f"{place}.{key}" if place else str(key))
+    elif isinstance(values, list | tuple):
+        for index, value in enumerate(values):
+            yield from _unseen(value, f"{place}[{index}]")
+    elif isinstance(values, str) and place.rpartition(".")[2] not in BETWEEN_FIELDS and (character := unseen(values)):
+        yield f"{place} holds {character}, which is not to be seen. Write it without."
+
+
+def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Lay the values of named presets under those of the file."""
+    filled = dict(values)
+    for section, cls in (("encoder", EncoderSettings), ("embeddings", EmbeddingsSettings)):
+        own = values.get(section)
+        if isinstance(own, Mapping):
+            presets: dict[str, dict[str, Any]] = cls.PRESETS
+            name = own.get("preset", next(iter(presets)))
+            filled[section] = merged(presets.get(name, {}) if isinstance(name, str) else {}, own)
+    return filled
+
+
+@cache
+def _model(cls: type) -> type[pydantic.BaseModel]:
+    """The pydantic model of a settings dataclass, with its bounds, choices and documentation."""
+    hints = typing.get_type_hints(cls)
+    definitions: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        arguments: dict[str, Any] = {"description": field.metadata["doc"], **field.metadata["bounds"]}
+        if not required:
+            arguments["default"] = None  # the dataclass supplies the real one
+        annotation = _bridge(hints[field.name])
+        definitions[field.name] = (annotation if required else annotation | None, pydantic.Field(**arguments))
+    config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
+    return pydantic.create_model(cls.__name__, __config__=config, **definitions)
+
+
+def _bridge(hint: Any) -> Any:
+    """A type in which every settings dataclass is replaced by its model."""
+    if dataclasses.is_dataclass(hint):
+        return _model(typing.cast(type, hint))
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (tuple, dict):
+        return types.GenericAlias(origin, tuple(part if part is Ellipsis else _bridge(part) for part in arguments))
+    return hint
+
+
+def _dataclass(cls: type, model: pydantic.BaseModel, base: Path) -> Any:
+    values = {}
+    for field in dataclasses.fields(cls):
+        value = getattr(model, field.name)
+        if field.name not in model.model_fields_set or value is None:
+            continue
+        hint = typing.get_type_hints(cls)[field.name]
+        value = _unbridge(hint, value, base)
+        if fields.role(field) in ("list", "input") and value:
+            value = _placed(value, base)
+        values[field.name] = value
+    return cls(**values)
+
+
+def _placed(value: Any, base: Path) -> Any:
+    """A path, or several, as they are seen from the settings file."""
+    return tuple(_placed(part, base) for part in value) if isinstance(value, tuple) else str((base / value).resolve())
+
+
+def _unbridge(hint: Any, value: Any, base: Path) -> Any:
+    if isinstance(value, pydantic.BaseModel):
+        return _dataclass(hint, value, base)
+    arguments = typing.get_args(hint)
+    if isinstance(value, tuple):
+        return tuple(_unbridge(arguments[0], part, base) for part in value)
+    if isinstance(value, dict):
+        return {key: _unbridge(arguments[1], part, base) for key, part in value.items()}
+    return value
+
+
+def _cross_checks(settings: Any, where: str) -> list[str]:
+    """What the dataclasses themselves find wrong, from the outside in."""
+    own = getattr(settings, "problems", None)
+    found = [f"{where}: {problem}" for problem in own()] if own else []
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        parts = value if isinstance(value, tuple) else [value]
+        for index, part in enumerate(parts):
+            if dataclasses.is_dataclass(part):
+                place = f"{where}.{field.name}" if where else field.name
+                found += _cross_checks(part, f"{place}[{index}]" if isinstance(value, tuple) else place)
+    return found
+
+
+def _roots(study: Study) -> Iterator[str]:
+    """What is wrong with where the folders lie that are the study's own, and their mirror."""
+    landing, store = Path(study.records.landing), Path(study.study.store)
+    if landing == store or landing in store.parents:
+        yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Name a folder beside it."
+    elif store in landing.parents:
+        yield f"records.landing lies in study.store ({store}), which holds artifacts alone. Name a folder beside it."
+    if study.study.mirror and (problem := mirror.problem(study.study.mirror, str(store), str(landing))):
+        yield f"study.mirror: {problem}."
+
+
+def _explain(detail: Any) -> str:
+    """One pydantic error in words: where, what is wrong, what was given, what would do."""
+    place = ""
+    for part in detail["loc"]:
+        place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
+    match detail["type"]:
+        case "missing":
+            return f"{place} is missing. {_documentation(detail['loc'])}".rstrip()
+        case "extra_forbidden":
+            siblings = _siblings(detail["loc"])
+            nearest = difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.5)
+            hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys: {', '.join(siblings)}."
+            return f"{place} is not a setting. {hint}"
+        case "int_type" | "int_parsing" | "int_from_float":
+            return f"{place} must be a whole number. Got {json.dumps(detail['input'])[:80]}."
+        case _:
+            return f"{place}: {detail['msg']}. Got {json.dumps(detail['input'])[:80]}."
+
+
+def _siblings(location: tuple[int | str, ...]) -> list[str]:
+    parent = _class_at(location[:-1])
+    return [field.name for field in dataclasses.fields(parent)] if parent else []
+
+
+def _documentation(location: tuple[int | str, ...]) -> str:
+    parent = _class_at(location[:-1])
+    found = [f for f in dataclasses.fields(parent) if f.name == location[-1]] if parent else []
+    return str(found[0].metadata["doc"]) if found else ""
+
+
+def _class_at(location: tuple[int | str, ...]) -> Any:
+    """The settings dataclass that a pydantic error location points into."""
+    hint: Any = Study
+    for part in location:
+        if dataclasses.is_dataclass(hint):
+            hint = typing.get_type_hints(hint).get(str(part))
+        elif typing.get_origin(hint) in (tuple, dict):
+            hint = typing.get_args(hint)[0 if typing.get_origin(hint) is tuple else 1]
+        else:
+            return None
+    return hint if dataclasses.is_dataclass(hint) else None

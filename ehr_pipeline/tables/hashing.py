@@ -1,0 +1,75 @@
+"""Which bucket a patient belongs to: a hash of our own, since a library's hash is stable only within a version."""
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ehr_pipeline.tables import plain_numbers
+from ehr_pipeline.tables.jit import compiled
+
+WIDEST = 64  # bytes of an id that are hashed for all ids at once; the rest of longer ones, which are faults, follows one by one
+_FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+
+
+def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
+    """A hash (n,) of each patient id (n,) of strings. Ids that are no plain numbers become numbers by FNV-1a: '007' is not 7."""
+    numbers, numeric = plain_numbers.numbers(patient_ids)
+    if not numeric.all():
+        numbers = numbers.copy()
+        numbers[~numeric] = _fnv1a(patient_ids.filter(pl.Series(~numeric)))
+    return hash_of_numbers(numbers)
+
+
+def hash_of_numbers(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """The hash (n,) of ids (n,) that are plain numbers: SplitMix64 (Steele 2014)."""
+    return _split_mix(numbers.astype(np.uint64, copy=False))
+
+
+@compiled
+def _split_mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    mixed = np.empty_like(numbers)
+    for place in range(len(numbers)):
+        value = numbers[place] + np.uint64(0x9E3779B97F4A7C15)
+        value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        value = (value ^ (value >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        mixed[place] = value ^ (value >> np.uint64(31))
+    return mixed
+
+
+def bucket_of(patient_ids: pl.Series, buckets: int) -> NDArray[np.int32]:
+    """The bucket (n,) of each patient id (n,) of strings.
+
+    `buckets` is a power of two; the buckets of a smaller number are unions of those of a larger one.
+    """
+    return _top_bits(hash_of(patient_ids), buckets)
+
+
+def bucket_of_numbers(numbers: NDArray[np.integer], buckets: int) -> NDArray[np.int32]:
+    """The bucket (n,) of ids (n,) that are plain numbers."""
+    return _top_bits(hash_of_numbers(numbers), buckets)
+
+
+def _top_bits(hashes: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
+    if buckets == 1:
+        return np.zeros(len(hashes), np.int32)
+    return (hashes >> np.uint64(64 - (buckets.bit_length() - 1))).astype(np.int32)
+
+
+def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:
+    """FNV-1a (Fowler, Noll, Vo) over the UTF-8 bytes of each text, one byte position of all texts at a time."""
+    encoded = [text.encode() for text in texts.to_list()]
+    lengths = np.array([len(text) for text in encoded])
+    width = min(int(lengths.max()), WIDEST)
+    characters = np.array([text[:WIDEST] for text in encoded], dtype=f"S{width or 1}")
+    table = characters.view(np.uint8).reshape(len(encoded), width or 1).astype(np.uint64)
+    digest = np.full(len(encoded), _FNV_OFFSET, np.uint64)
+    with np.errstate(over="ignore"):
+        for position in range(width):
+            step = (digest ^ table[:, position]) * _FNV_PRIME
+            digest = np.where(position < lengths, step, digest)
+    for place in np.flatnonzero(lengths > WIDEST).tolist():
+        value = int(digest[place])
+        for byte in encoded[place][WIDEST:]:
+            value = ((value ^ byte) * int(_FNV_PRIME)) % 2**64
+        digest[place] = value
+    return digest

@@ -1,0 +1,141 @@
+"""Rows of (patient, day, item) as single 64-bit keys, so that the total order of a shard is one sort of integers."""
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.tables.jit import compiled
+
+ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
+FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
+LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
+
+Keys = NDArray[np.uint64]
+
+
+def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[np.integer]) -> Keys:
+    """Keys (n,) that sort by patient, then day, then item.
+
+    `patient` and `item` are indices into sorted tables of a shard, `day` is in days from 1970-01-01.
+    """
+    _refuse_too_large(patient, day, item)
+    keys = patient.astype(np.int64)  # in place from here on: each further array of 64 bits costs as much as the sums
+    keys <<= DAY_BITS
+    keys += day
+    keys -= FIRST_DAY
+    keys <<= ITEM_BITS
+    keys |= item
+    return keys.view(np.uint64)
+
+
+def translated(
+    patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
+) -> Keys:
+    """Keys of those rows (n,) whose item has another name in `of_item`, with that in its place; -1 there means that it has none."""
+    _refuse_too_large(patient, day, of_item)
+    return _translated(patient, day, item, of_item)
+
+
+def _refuse_too_large(patient: NDArray[np.integer], day: NDArray[np.integer], items: NDArray[np.integer]) -> None:
+    assert not len(patient) or patient.max() < 2**PATIENT_BITS
+    assert not len(day) or (day.min() >= FIRST_DAY and day.max() <= LAST_DAY)
+    assert not len(items) or items.max() < 2**ITEM_BITS
+
+
+@compiled
+def _translated(
+    patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
+) -> Keys:
+    keys, count = np.empty(len(patient), np.uint64), 0
+    for row in range(len(patient)):
+        other = np.int64(of_item[item[row]])
+        if other >= 0:
+            visit = (np.int64(patient[row]) << DAY_BITS) + (np.int64(day[row]) - FIRST_DAY)
+            keys[count] = (visit << ITEM_BITS) | other
+            count += 1
+    return keys[:count]
+
+
+def patients(keys: Keys) -> NDArray[np.int32]:
+    """The patient indices of keys."""
+    return (keys >> np.uint64(DAY_BITS + ITEM_BITS)).astype(np.int32)
+
+
+def days(keys: Keys) -> NDArray[np.int32]:
+    """The days of keys, from 1970-01-01."""
+    return ((keys >> np.uint64(ITEM_BITS)) & np.uint64(2**DAY_BITS - 1)).astype(np.int32) + np.int32(FIRST_DAY)
+
+
+def items(keys: Keys) -> NDArray[np.int32]:
+    """The item indices of keys."""
+    return (keys & np.uint64(2**ITEM_BITS - 1)).astype(np.int32)
+
+
+def visits(keys: Keys) -> Keys:
+    """The part of keys that names patient and day, which is what a visit is."""
+    named: Keys = keys >> np.uint64(ITEM_BITS)
+    return named
+
+
+def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Where a new value begins in a sorted array."""
+    first = np.ones(len(values), bool)
+    first[1:] = values[1:] != values[:-1]
+    return first
+
+
+def union(parts: list[Keys]) -> Keys:
+    """All keys of several lists, sorted; one that stands in several of them counts as often as where it stands most often."""
+    counted = [np.unique(part, return_counts=True) for part in parts]
+    keys = np.concatenate([distinct for distinct, _ in counted])
+    order = np.argsort(keys, kind="stable")
+    keys, often = keys[order], np.concatenate([count for _, count in counted])[order]
+    first = np.flatnonzero(starts(keys))
+    return np.repeat(keys[first], np.maximum.reduceat(often, first)) if len(first) else keys
+
+
+def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
+    """Keys as columns patient_id, date and `item_column`; the dictionaries hold only what occurs, in sorted order."""
+    patient, day, item = (np.empty(len(keys), np.int32) for _ in range(3))
+    is_patient, is_item = np.zeros(len(patient_ids), np.bool_), np.zeros(len(item_names), np.bool_)
+    _unpack(keys, patient, day, item, is_patient, is_item)
+    columns = {
+        "patient_id": _dictionary(patient, is_patient, patient_ids),
+        "date": pa.array(day).cast(pa.date32()),
+        item_column: _dictionary(item, is_item, item_names),
+    }
+    return pa.table(columns)
+
+
+@compiled
+def _unpack(
+    keys: Keys,
+    patient: NDArray[np.int32],
+    day: NDArray[np.int32],
+    item: NDArray[np.int32],
+    is_patient: NDArray[np.bool_],
+    is_item: NDArray[np.bool_],
+) -> None:
+    for row in range(len(keys)):
+        key = np.int64(keys[row])
+        patient[row] = key >> (DAY_BITS + ITEM_BITS)
+        day[row] = ((key >> ITEM_BITS) & (2**DAY_BITS - 1)) + FIRST_DAY
+        item[row] = key & (2**ITEM_BITS - 1)
+        is_patient[patient[row]] = True
+        is_item[item[row]] = True
+
+
+def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
+    """Indices (n,) into sorted names with a dictionary of only those names that occur."""
+    place = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
+    return pa.DictionaryArray.from_arrays(place.take(indices), names.filter(pa.array(occurs)).cast(pa.string()))
+
+
+def from_table(
+    table: pa.Table, item_column: str
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]:
+    """The columns of a shard as (patient index, day, item index, patient ids, item names)."""
+    patient = table.column("patient_id").combine_chunks()
+    item = table.column(item_column).combine_chunks()
+    day = table.column("date").cast(pa.int32()).to_numpy()
+    return patient.indices.to_numpy(), day, item.indices.to_numpy(), patient.dictionary, item.dictionary

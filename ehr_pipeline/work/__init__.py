@@ -1,0 +1,1 @@
+"""Work in pieces: jobs, buckets of patients, progress."""

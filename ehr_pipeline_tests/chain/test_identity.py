@@ -1,0 +1,132 @@
+"""Every setting of every section decides just the assets that it should: the code version that Dagster compares says so."""
+
+import dataclasses
+import json
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline import fields
+from ehr_pipeline.chain import identity
+from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.terminology.shipped import shipped
+from ehr_pipeline_tests.defs.test_run import to_toml
+
+STORE = tempfile.TemporaryDirectory()
+OWN = {"study": {"store": str(Path(STORE.name).resolve())}}
+DEMO = settings.load(shipped("demo/settings.toml"), OWN)
+SECTIONS = [field.name for field in dataclasses.fields(Study)]
+MODEL = {"encoder_checkpoint", "patient_embeddings", "clusters"}
+SEEDED = {*MODEL, "concept_embeddings", "patient_trajectories", "cluster_reports"}
+DECIDES: dict[str, set[str]] = {
+    "study.name": {"cluster_reports"},
+    "study.seed": SEEDED,
+    "records": {"raw_records"},
+    "records.mode": {"extract_catalog"},
+    "records.outside_observation": {"raw_records", "extract_catalog"},
+    "events": {"mapped_events"},
+    "vocabulary": {"vocabulary"},
+    "patients": {"patient_dataset"},
+    "patients.split": {"data_split"},
+    "encoder": {"encoder_checkpoint"},
+    "encoder.on_new_extract": MODEL,
+    **{
+        f"encoder.{name}": {"encoder_checkpoint", "patient_embeddings", "patient_trajectories"}
+        for name in identity.ENCODER_SHAPE
+    },
+    "concepts": {"concept_embeddings"},
+    "embeddings": {"patient_embeddings"},
+    "embeddings.cohort": {"cohort"},
+    "clusters": {"clusters"},
+    "trajectories": {"patient_trajectories"},
+    "reports": {"cluster_reports"},
+    "governance": {"cluster_reports"},
+}
+"""By place, the longest that fits. Of the others in a section, roles say which decide nothing (`fields.Role`)."""
+
+
+def every_setting(section: Any, place: str) -> Iterator[tuple[str, fields.Role]]:
+    """The place and the role of every setting."""
+    for field in dataclasses.fields(section):
+        value, own = getattr(section, field.name), f"{place}.{field.name}"
+        if dataclasses.is_dataclass(value):
+            yield from every_setting(value, own)
+        else:
+            yield own, fields.role(field)
+
+
+SETTINGS = [found for name in SECTIONS for found in every_setting(getattr(DEMO, name), name)]
+
+
+def with_other(section: Any, path: list[str], empty: Path) -> Any:
+    """A section in which one setting has another value. It need not be a sensible one."""
+    name, *rest = path
+    value = getattr(section, name)
+    if rest:
+        return dataclasses.replace(section, **{name: with_other(value, rest, empty)})
+    role = next(fields.role(field) for field in dataclasses.fields(section) if field.name == name)
+    return dataclasses.replace(section, **{name: str(empty) if role == "list" else other(value)})
+
+
+def other(value: Any) -> Any:
+    match value:
+        case bool():
+            return not value
+        case int() | float():
+            return value + 1
+        case str():
+            return f"{value} other"
+        case dict():
+            return {} if value else {"other": "other"}
+        case tuple():
+            return value[:-1] if value else ("other",)
+        case _:
+            return 1
+
+
+def changed_by(study: Study) -> set[str]:
+    return {asset for asset in STAGES if identity.code_version(asset, study) != identity.code_version(asset, DEMO)}
+
+
+@pytest.mark.parametrize(("place", "role"), SETTINGS, ids=[place for place, _ in SETTINGS])
+def test_a_setting_marks_what_depends_on_it_and_nothing_else(place: str, role: fields.Role, tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    study = with_other(DEMO, place.split("."), tmp_path / "empty.csv")
+    assert study != DEMO
+    decided = max((known for known in DECIDES if f"{place}.".startswith(f"{known}.")), key=len, default=None)
+    if role in ("result", "list") or decided == place:
+        assert decided, "a section that decides a result stands in the table"
+        assert changed_by(study) == DECIDES[decided]
+    else:
+        assert changed_by(study) == set()
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_section_that_is_written_out_as_it_is_marks_nothing(section: str) -> None:
+    """Each value that was a default, or a preset's, stands in the file afterwards."""
+    written = settings.load(
+        shipped("demo/settings.toml"), settings.merged(OWN, {section: dataclasses.asdict(DEMO)[section]})
+    )
+    assert written == DEMO
+    assert settings.digest(written) == settings.digest(DEMO)
+    assert changed_by(written) == set()
+
+
+def test_a_file_in_another_order_with_comments_marks_nothing(tmp_path: Path) -> None:
+    text = shipped("demo/settings.toml").read_text(encoding="utf-8").replace("../lists", str(shipped("lists")))
+    values = tomllib.loads(text)
+    turned = {name: dict(reversed(values[name].items())) for name in reversed(values)}
+    files = {"as it was": text, "turned": "# a comment\n" + to_toml(json.loads(json.dumps(turned)))}
+    studies = []
+    for name, content in files.items():
+        path = tmp_path / f"{name}.toml"
+        path.write_text(content, encoding="utf-8")
+        studies.append(settings.load(path))
+    assert studies[0] == studies[1]
+    assert settings.digest(studies[0]) == settings.digest(studies[1])

@@ -1,0 +1,55 @@
+import numpy as np
+import pyarrow as pa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ehr_pipeline.tables import row_keys
+
+ROW = st.tuples(
+    st.integers(0, 2**row_keys.PATIENT_BITS - 1),
+    st.integers(row_keys.FIRST_DAY, row_keys.LAST_DAY),
+    st.integers(0, 2**row_keys.ITEM_BITS - 1),
+)
+
+
+@given(st.lists(ROW, min_size=1, max_size=50))
+def test_keys_unpack_to_their_parts_and_sort_like_rows(table: list[tuple[int, int, int]]) -> None:
+    keys = row_keys.pack(*(np.array(column, np.int64) for column in zip(*table, strict=True)))
+    unpacked = list(
+        zip(row_keys.patients(keys).tolist(), row_keys.days(keys).tolist(), row_keys.items(keys).tolist(), strict=True)
+    )
+    assert unpacked == table
+    ordered = np.sort(keys)
+    assert list(
+        zip(
+            row_keys.patients(ordered).tolist(),
+            row_keys.days(ordered).tolist(),
+            row_keys.items(ordered).tolist(),
+            strict=True,
+        )
+    ) == sorted(table)
+
+
+def test_a_table_names_only_what_occurs() -> None:
+    keys = row_keys.pack(np.array([2, 0]), np.array([10, 11]), np.array([1, 3]))
+    table = row_keys.to_table(np.sort(keys), pa.array(["a", "b", "c"]), pa.array(["w", "x", "y", "z"]), "code")
+    assert table.to_pydict()["patient_id"] == ["a", "c"]
+    assert table.to_pydict()["code"] == ["z", "x"]
+    assert table.column("code").chunk(0).dictionary.to_pylist() == ["x", "z"]
+
+
+def test_starts_of_runs() -> None:
+    assert row_keys.starts(np.array([3, 3, 4, 4, 5])).tolist() == [True, False, True, False, True]
+    assert row_keys.starts(np.array([], np.uint64)).tolist() == []
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(ROW, max_size=50), st.integers(0, 2**32))
+def test_items_that_have_no_other_name_are_left_out(table: list[tuple[int, int, int]], seed: int) -> None:
+    patient, day, item = (
+        np.array([row[part] % 1000 if part == 2 else row[part] for row in table], np.int32) for part in range(3)
+    )
+    of_item = np.random.default_rng(seed).integers(-1, 5, 1000)
+    stays = of_item[item] >= 0
+    wanted = row_keys.pack(patient[stays], day[stays], of_item[item][stays])
+    assert row_keys.translated(patient, day, item, of_item).tolist() == wanted.tolist()
