@@ -1,70 +1,13 @@
 """Dagster's entry point: the assets, checks and resources of the study that EHR_PIPELINE_SETTINGS names."""
 
 import os
-from collections.abc import Mapping
 
 import dagster as dg
 
-from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.assets import ASSETS
-from ehr_pipeline.defs.automation import build_automation, follows_its_inputs
-from ehr_pipeline.defs.checks import build_checks
-from ehr_pipeline.defs.columns import column_metadata
-from ehr_pipeline.defs.failures import build_failure_hook
-from ehr_pipeline.defs.launchers import launcher
-from ehr_pipeline.defs.study import build_study
-from ehr_pipeline.disclosure.governance import GovernanceSettings, label, private_files
-from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.dagster_home import refuse_network_disk
-
-SECTIONS = {
-    "raw_records": "[records]",
-    "extract_catalog": "[records] mode",
-    "mapped_events": "[events]",
-    "vocabulary": "[vocabulary]",
-    "patient_dataset": "[patients]",
-    "data_split": "[patients.split]",
-    "encoder_checkpoint": "[encoder]",
-    "concept_embeddings": "[concepts]",
-    "cohort": "[embeddings.cohort]",
-    "patient_embeddings": "[embeddings]",
-    "clusters": "[clusters]",
-    "patient_trajectories": "[trajectories]",
-    "cluster_reports": "[reports]",
-}
-"""The part of the settings file that decides each asset, as its description tells."""
-
-
-def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
-    """The definitions of a study. The settings of each asset are part of its code version: a change of them makes it stale.
-
-    `loggers` replace Dagster's own console output.
-    """
-    pipeline = Pipeline(study)
-
-    def with_version(spec: dg.AssetSpec) -> dg.AssetSpec:
-        asset = spec.key.to_user_string()
-        return spec.replace_attributes(
-            code_version=pipeline.code_version(asset),
-            description=f"{spec.description}\n\nSettings: `{SECTIONS[asset]}`. Code: `ehr_pipeline.{STAGES[asset]}`.",
-            automation_condition=None if asset == "raw_records" else follows_its_inputs(asset),
-            metadata={**spec.metadata, **column_metadata(asset, study)},
-            tags={
-                **spec.tags,
-                **{f"ehr_pipeline/{name}": text for name, text in label(asset, GovernanceSettings()).items()},
-            },
-        )
-
-    own = dg.Definitions(
-        assets=[asset.map_asset_specs(with_version) for asset in ASSETS],
-        asset_checks=build_checks(study),
-        resources={"pipeline": build_study(study), "launcher": launcher},
-        # One process for all steps of a run: a step costs 0.1 s in place of 4 s, and a killed run leaves no orphans behind.
-        executor=dg.in_process_executor,
-        loggers=loggers,
-    )
-    return dg.Definitions.merge(own, build_automation(study), dg.Definitions(sensors=[build_failure_hook(study)]))
 
 
 @dg.definitions

@@ -71,9 +71,7 @@ def test_the_reasons_of_the_reader_are_found() -> None:
 
 @pytest.mark.parametrize("reason", sorted(used()))
 def test_every_reason_has_words_and_a_cure(reason: str) -> None:
-    assert reason in drop_reasons.IN_WORDS, (
-        f"add {reason!r} to IN_WORDS in tables/drop_reasons.py: 'rows …'"
-    )
+    assert reason in drop_reasons.IN_WORDS, f"add {reason!r} to IN_WORDS in tables/drop_reasons.py: 'rows …'"
     assert reason in drop_reasons.CURES, (
         f"add {reason!r} to CURES in tables/drop_reasons.py: what to do about such rows"
     )

@@ -12,8 +12,8 @@ import dagster as dg  # noqa: TID251
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings

@@ -7,8 +7,8 @@ from pathlib import Path
 import dagster as dg  # noqa: TID251
 import results
 
-from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.store.artifacts import STAGES

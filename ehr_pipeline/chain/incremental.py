@@ -15,10 +15,9 @@ from typing import Any
 from ehr_pipeline import checks
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.store import integrity
-from ehr_pipeline.store.artifacts import Artifact, Store, hash_of
+from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
 
-CONTINUES = "continues"
 EARLIER = "earlier"
 """Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
 SOUND = {

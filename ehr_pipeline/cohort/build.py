@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.embeddings.settings import Disease
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.events.listed import Rows, facts

@@ -18,8 +18,8 @@ import dagster as dg
 from ehr_pipeline.chain import identity
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import ORDER
-from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import liveness, servers, webserver
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS

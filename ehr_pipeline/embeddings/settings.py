@@ -1,24 +1,14 @@
-"""Settings of the cohort and of the patient embeddings. Plain dataclasses: GPU workers read them without pydantic."""
+"""Settings of the patient embeddings. Plain dataclasses: GPU workers read them without pydantic."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
+from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.fields import option
 
 # Disease or syndrome, mental dysfunction, pathologic function, sign or symptom, neoplastic process, finding.
 SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Disease:
-    """One disease of the cohort."""
-
-    name: str = option("Name, as it stands in the report.")
-    concepts: str = option(
-        "Concept list (CSV) of the disease. Empty: every patient of the data set is a case.", "", role="list"
-    )
-    min_visits: int = option("Days with a concept of the list that make a patient a case.", 1, ge=1)
 
 
 @dataclass(frozen=True, kw_only=True)

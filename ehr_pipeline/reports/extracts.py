@@ -13,10 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from ehr_pipeline.chain.incremental import CONTINUES
 from ehr_pipeline.clusters import overlap
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.artifacts import CONTINUES, Artifact
 
 Overlap = dict[str, Any]
 Cells = NDArray[np.int64]

@@ -41,6 +41,8 @@ STAGES = {
 }
 KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)
 """Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
+CONTINUES = "continues"
+"""Input of what learnt from earlier work: the data version of the artifact that it began from."""
 FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.

@@ -7,7 +7,7 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort import build
-from ehr_pipeline.embeddings.settings import Disease
+from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Resolved, Rows
 from ehr_pipeline.tables import schemas

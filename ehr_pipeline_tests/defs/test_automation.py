@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import automation, home
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import raw_records
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.store.artifacts import Store

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.definitions import build
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.columns import ATTRIBUTE, MEANING, column_metadata, tables
 from ehr_pipeline.defs.lineage import lineage
 from ehr_pipeline.patients.settings import DerivedAttribute

@@ -10,8 +10,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import failures
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.errors import InputError
 from ehr_pipeline_tests.conftest import tiny_settings
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline.checks import CHECKS
-from ehr_pipeline.definitions import build
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 

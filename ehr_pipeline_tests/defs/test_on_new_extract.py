@@ -9,7 +9,7 @@ from dagster._core.asset_graph_view.asset_graph_view import AssetGraphView
 from dagster._core.definitions.data_version import CachingStaleStatusResolver, StaleStatus
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.definitions import build
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT

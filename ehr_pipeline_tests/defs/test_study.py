@@ -14,8 +14,8 @@ from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.execution.api import execute_run
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.definitions import build
 from ehr_pipeline.defs import study as studies
+from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings

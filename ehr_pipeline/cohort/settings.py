@@ -1,0 +1,16 @@
+"""Settings of the cohort."""
+
+from dataclasses import dataclass
+
+from ehr_pipeline.fields import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class Disease:
+    """One disease of the cohort."""
+
+    name: str = option("Name, as it stands in the report.")
+    concepts: str = option(
+        "Concept list (CSV) of the disease. Empty: every patient of the data set is a case.", "", role="list"
+    )
+    min_visits: int = option("Days with a concept of the list that make a patient a case.", 1, ge=1)
