@@ -81,6 +81,23 @@ def lists(settings: Any) -> Iterator[Path]:
             yield from lists(value)
 
 
+def paths(settings: Any, place: str = "") -> Iterator[tuple[str, Path]]:
+    """The files and folders that settings name, each with the full name of its setting, such as `events.dictionaries.dmd.file`."""
+    if dataclasses.is_dataclass(settings):
+        for field in dataclasses.fields(settings):
+            value, name = getattr(settings, field.name), f"{place}.{field.name}" if place else field.name
+            if role(field) not in ("list", "input"):
+                yield from paths(value, name)
+            else:
+                yield from ((name, Path(one)) for one in (value if isinstance(value, tuple) else (value,)) if one)
+    elif isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from paths(value, f"{place}.{key}")
+    elif isinstance(settings, (tuple, list)):
+        for index, value in enumerate(settings):
+            yield from paths(value, f"{place}[{index}]")
+
+
 def hash_of(value: Any) -> str:
     """Sixteen hex digits of the BLAKE2b of a JSON-ready value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), default=str)

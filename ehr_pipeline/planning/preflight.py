@@ -23,7 +23,7 @@ from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, tells
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.store import secret_key
+from ehr_pipeline.store import durable, secret_key
 from ehr_pipeline.store.artifacts import Store, partition_problem
 from ehr_pipeline.store.walk import Tree, dangling, links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
@@ -331,9 +331,9 @@ def _consistency(study: Study, found: Preflight) -> None:
         )
     truth = Path(study.clusters.truth) / "patients.csv"
     if study.clusters.truth and not truth.is_file():
-        found.problems.append(
-            f"{truth} (clusters.truth): there is no such file. Leave clusters.truth empty for real data."
-        )
+        kind = durable.special(truth)
+        wrong = f"this is {kind}, where a file should be" if kind else "there is no such file"
+        found.problems.append(f"{truth} (clusters.truth): {wrong}. Leave clusters.truth empty for real data.")
 
 
 def _store(study: Study, found: Preflight) -> None:

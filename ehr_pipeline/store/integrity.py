@@ -53,6 +53,8 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dict[str, Any]:
     """The manifest of an artifact. Raises FileNotFoundError where there is none, and Damaged where it is not as it was written."""
     path = folder / MANIFEST
+    if kind := durable.special(path):
+        raise Damaged(message(asset, partition, path, f"it is {kind}"))
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         why = _why_not(manifest, folder.name, asset, partition)

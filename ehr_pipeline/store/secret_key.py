@@ -135,6 +135,8 @@ def foreign(store: Path) -> str:
 def read(store: Path) -> Key | None:
     """The key of a store; None when there is none. Raises UserError when it cannot be read."""
     path = store / FILE
+    if kind := durable.special(path):
+        raise UserError(f"{path} is {kind}, and no key of a store. Restore it from a copy.")
     try:
         key = _parsed(path)
         if path.stat().st_mode & 0o077:

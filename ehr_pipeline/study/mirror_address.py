@@ -3,7 +3,7 @@
 import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 S3_OPTIONS = ("region", "endpoint_override", "scheme", "tls_ca_file_path")
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
@@ -45,6 +45,16 @@ def parse(uri: str) -> Address:
         raise ValueError("it is no URI such as s3://BUCKET/PREFIX or file:///FOLDER")
     _check_s3(options, len(given))
     return Address("s3", f"{parts.netloc}/{path}".rstrip("/"), told, options)
+
+
+def paths(uri: str) -> list[Path]:
+    """The files and folders of this machine that a URI names; none where it cannot be read (`problem` says why)."""
+    try:
+        address = parse(uri)
+    except ValueError:
+        return []
+    named = address.root if address.scheme == "file" else address.options.get("tls_ca_file_path")
+    return [Path(named)] if named else []
 
 
 def _check_s3(options: Mapping[str, str], given: int) -> None:

@@ -29,6 +29,7 @@ from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.operation import OperationSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.store import durable
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.study import mirror_address as mirror
 from ehr_pipeline.terminology.shipped import shipped
@@ -91,6 +92,8 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 
     `overrides` is a nested mapping of the same shape that replaces single values. Raises SettingsError with all problems.
     """
+    if kind := durable.special(path):
+        raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and name that."])
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -116,7 +119,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
             where, problems + [_explain(detail) for detail in error.errors(include_url=False)]
         ) from None
     study: Study = _dataclass(Study, model, base)
-    problems += [*_cross_checks(study, ""), *_roots(study)]
+    problems += [*_cross_checks(study, ""), *_roots(study), *_special(study)]
     if problems:
         raise SettingsError(where, problems)
     return study
@@ -274,6 +277,14 @@ def _roots(study: Study) -> Iterator[str]:
         yield f"records.landing lies in study.store ({store}), which holds artifacts alone. Name a folder beside it."
     if study.study.mirror and (problem := mirror.problem(study.study.mirror, str(store), str(landing))):
         yield f"study.mirror: {problem}."
+
+
+def _special(study: Study) -> Iterator[str]:
+    """Which paths are neither files nor folders: whoever opens a named pipe waits for ever, and some devices have no end."""
+    named = [*fields.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
+    for place, path in named:
+        if kind := durable.special(path):
+            yield f"{place}: {path} is {kind}. Name a file or a folder."
 
 
 def _explain(detail: Any) -> str:
