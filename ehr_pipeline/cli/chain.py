@@ -161,7 +161,9 @@ def _ui(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.defs import home, run
+    from ehr_pipeline.store import build_lock
 
+    build_lock.sweep(Path(study.study.store))
     home.ensure_home()
     import dagster as dg
 

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
 from ehr_pipeline.clusters.neighbours import nearest_of
 from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 
@@ -112,8 +113,9 @@ def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neig
 def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts:
     """Write patient_id, cluster and support (share of neighbours that agree) of embedded patients. Returns the counts.
 
-    Raises InputError for vectors that cannot be compared with those that were clustered.
+    Raises InputError for vectors that cannot be compared with those that were clustered, and UserError where `out` is no file.
     """
+    publishing.refuse_taken(out, replace=True)
     if not vectors.is_file():
         raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
     model = schemas.read(clusters.file(MODEL))
@@ -127,7 +129,8 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
     finite = np.isfinite(new).all(axis=1)
     chosen, support = assign(new[finite], known, model.column("cluster").to_numpy().astype(np.int64), neighbours)
     ids = table.column("patient_id").combine_chunks().filter(pa.array(finite))
-    schemas.write(out, pa.table({"patient_id": ids, "cluster": pa.array(chosen, pa.int32()), "support": support}))
+    with publishing.whole(out, replace=True) as part:
+        schemas.write(part, pa.table({"patient_id": ids, "cluster": pa.array(chosen, pa.int32()), "support": support}))
     return {"rows_in": len(new), "kept": len(chosen), "dropped": {"not_finite": len(new) - len(chosen)}}
 
 

@@ -1,7 +1,6 @@
 """Where Dagster keeps its state, and which extracts it knows."""
 
 import os
-import shutil
 import time
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records.landing import look
+from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home
 from ehr_pipeline.study.dagster_home import CONFIGURATION
 
@@ -41,7 +41,8 @@ def default_home() -> Path:
     home.mkdir(exist_ok=True)
     for name in (CONFIGURATION, "workspace.yaml"):
         if not (home / name).is_file():
-            shutil.copyfile(Path(__file__).parents[1] / "data" / name, home / name)
+            ours = Path(__file__).parents[1] / "data" / name
+            write_atomically(home / name, ours.read_text(encoding="utf-8"))
     return home
 
 

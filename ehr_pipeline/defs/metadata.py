@@ -1,17 +1,16 @@
 """What Dagster is told of an artifact: numbers that it plots over time, and pictures. Counts are guarded."""
 
 import base64
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.lineage import lineage_metadata
-from ehr_pipeline.disclosure.figures import Guard, Naming
+from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.drawing import data_stages, plots
+from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.study.settings import Study
 
@@ -46,7 +45,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == "cluster_reports":
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
-    metadata |= dict(_pictures(artifact, pipeline.naming))
+    metadata |= dict(_pictures(artifact, pipeline))
     return _result(pipeline, asset, artifact.data_version, metadata)
 
 
@@ -105,14 +104,14 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
             yield f"{prefix}{name}", value
 
 
-def _pictures(artifact: Artifact, naming: Naming) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
+def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """The pictures of an artifact by name: those that lie in it, and the one that is drawn of its counts."""
     drawn = PICTURES.get(artifact.manifest["asset"], {})
-    with tempfile.TemporaryDirectory(prefix="ehr-picture-") as folder:
-        path = Path(folder) / "picture.png"
+    with build_lock.scratch(pipeline.store.root) as folder:
+        path = folder / "picture.png"
         lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in drawn.items()]
         found = [(name, place) for name, place in lying if place]
-        if name := data_stages.draw(artifact, naming, path):
+        if name := data_stages.draw(artifact, pipeline.naming, path):
             found.append((name, path))
         for name, picture in found:
             yield name, dg.MetadataValue.md(_image(plots.within(picture, LARGEST_PICTURE)))

@@ -24,7 +24,7 @@ from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
-from ehr_pipeline.defs.launchers import die_with_parent
+from ehr_pipeline.engines import die_with_parent
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study

@@ -2,13 +2,13 @@
 
     ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow
 
-The extract is read, mapped and laid out as the settings say, in a temporary store; nothing of it stays but the vectors. Concepts
-that the model does not know are left out and counted: a vocabulary is never extended, since token ids would change their meaning.
+The extract is read, mapped and laid out as the settings say, in a scratch folder of the study's store, which goes at the end (after
+a kill with the next run): nothing of it stays but the vectors. Concepts that the model does not know are left out and counted: a
+vocabulary is never extended, since token ids would change their meaning.
 The vectors are made as those of the patient_embeddings artifact that `--vectors` names, so they can be compared with them.
 """
 
 import dataclasses
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +23,22 @@ from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset
-from ehr_pipeline.store import integrity
+from ehr_pipeline.store import build_lock, integrity, publishing
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
+PATIENTS = "patients"
+
 
 def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) -> Counts:
-    """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`). Returns the counts.
+    """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`), whole. Returns the counts.
 
     Context, age unit and positions are those that the checkpoint carries; so is the precision, where it is 'auto'. Raises
-    InputError when a folder is not what it should be.
+    InputError when a folder is not what it should be, and UserError where `out` is no file.
     """
+    publishing.refuse_taken(out, replace=True)
     if not (model / "vocabulary.csv").is_file():
         raise InputError(
             f"{model}: no vocabulary.csv. --model names the folder `checkpoint` of an encoder_checkpoint artifact,"
@@ -50,21 +53,40 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
         raise InputError(
             f"{vectors} was made with another vocabulary than {model}. Name the embeddings of this very model."
         )
-    with tempfile.TemporaryDirectory(prefix="ehr-embed-") as scratch, process_group(study.launcher.threads) as device:
-        landing = Path(scratch) / "landing"
-        landing.mkdir()
-        (landing / extract.resolve().name).symlink_to(extract.resolve())
-        pipeline = Pipeline(
-            dataclasses.replace(
-                study,
-                study=dataclasses.replace(study.study, store=str(Path(scratch) / "store")),
-                records=dataclasses.replace(study.records, landing=str(landing)),
-            )
+    with build_lock.scratch(Path(study.study.store)) as folder:
+        counts = _patients(study, model, extract, folder)
+        table = _vectors(study, model, vocabulary, transform, folder)
+    with publishing.whole(out, replace=True) as part:
+        schemas.write(part, table)
+    return {
+        "rows_in": counts["patients"]["kept"],
+        "kept": table.num_rows,
+        "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
+        "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
+    }
+
+
+def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
+    """Lay the patients of an extract out below a folder as the model reads them (`PATIENTS`). Returns the counts."""
+    landing, extract = work / "landing", extract.resolve()
+    landing.mkdir()
+    (landing / extract.name).symlink_to(extract)
+    pipeline = Pipeline(
+        dataclasses.replace(
+            study,
+            study=dataclasses.replace(study.study, store=str(work / "store")),
+            records=dataclasses.replace(study.records, landing=str(landing)),
         )
-        records = pipeline.raw_records(extract.resolve().name)
-        pipeline.extract_catalog()
-        events = pipeline.mapped_events()
-        counts = dataset.build([records], events, model, study.patients, Path(scratch) / "patients")
+    )
+    records = pipeline.raw_records(extract.name)
+    pipeline.extract_catalog()
+    return dataset.build([records], pipeline.mapped_events(), model, study.patients, work / PATIENTS)
+
+
+def _vectors(study: Study, model: Path, vocabulary: Vocabulary, transform: Transform, work: Path) -> pa.Table:
+    """The vectors (`schemas.embeddings`) of the patients below a folder."""
+    tables = []
+    with process_group(study.launcher.threads) as device:
         encoder = checkpoint.load(model, vocabulary, device)
         config = encoder.stock.config
         how = Inference(
@@ -74,17 +96,9 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
             batch_tokens=study.embeddings.batch_tokens,
             precision=machine.precision_of(study.encoder.precision, config),
         )
-        tables = []
-        for path in sorted((Path(scratch) / "patients" / "patients").glob("*.arrow")):
+        for path in sorted((work / PATIENTS / "patients").glob("*.arrow")):
             ids, shard = schemas.read(path, ["patient_id"]).column("patient_id"), Shard.read(path)
             everybody = np.arange(len(ids))
             chunks = pool_chunks(encoder, shard, everybody, transform.weights, how, device)
             tables.append(table_of(ids, transform.apply(Part(shard, everybody, chunks))))
-    table = pa.concat_tables(tables)
-    schemas.write(out, table)
-    return {
-        "rows_in": counts["patients"]["kept"],
-        "kept": table.num_rows,
-        "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
-        "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
-    }
+    return pa.concat_tables(tables)

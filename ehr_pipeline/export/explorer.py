@@ -7,11 +7,12 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
+from ehr_pipeline.engines import die_with_parent
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import results
+from ehr_pipeline.store import build_lock
 
 PROGRAM = "embedding-atlas"
 
@@ -33,18 +34,21 @@ def command(patients: Path, port: int) -> list[str]:
 
 
 def explore(found: results.Found, store: Path, seed: int, port: int) -> int:
-    """Write the results into a temporary folder of the store and serve them until the user ends it.
+    """Write the results into a scratch folder of the store and serve them until the user ends it.
 
     What the explorer prints is kept from the terminal, since it prints rows of the table. Raises UserError when it fails.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else the tables would stay behind
-    with tempfile.TemporaryDirectory(prefix=".explore-", dir=store) as scratch:
-        out = Path(scratch) / "results"
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the tables go at once, not with the next run
+    with build_lock.scratch(store) as folder:
+        out = folder / "results"
         started = command(out / "patients.parquet", port)
         results.export(found, out, seed)
         print(f"http://127.0.0.1:{port}  (Ctrl-C ends it; the tables are removed then)", flush=True)
         try:
-            done = subprocess.run(started, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            ends_too = [sys.executable, str(die_with_parent.__file__)]  # else it would go on serving after a kill
+            done = subprocess.run(
+                [*ends_too, *started], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            )
         except KeyboardInterrupt:
             return 0
     if done.returncode:

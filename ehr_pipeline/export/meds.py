@@ -12,8 +12,6 @@ none are read.
 
 import csv
 import json
-import shutil
-import uuid
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -28,6 +26,7 @@ from ehr_pipeline import __version__
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.patients.split import TRAIN, VALIDATION
+from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import row_keys, schemas
@@ -75,8 +74,7 @@ def export(
     events, dataset, split = made
     other = out.with_name(f"{out.name}_crosswalk.csv")
     for path in (out, *([other] if crosswalk else [])):
-        if path.exists():
-            raise UserError(f"{path} is there already. Name another folder, or remove it first.")
+        publishing.refuse_taken(path)
     for what, upstream, artifact in (
         ("patient_dataset", "mapped_events", events),
         ("data_split", "patient_dataset", dataset),
@@ -84,20 +82,16 @@ def export(
         made_from = (dataset if what == "patient_dataset" else split).manifest["inputs"].get(upstream)
         if made_from != artifact.data_version:
             raise UserError(f"{what} was made from another version of {upstream}. Materialise {what} again first.")
-    work = out.with_name(f".making-{out.name}-{uuid.uuid4().hex[:8]}")
+    subject_of = partial(subject_id, key=key)
     try:
-        (work / "metadata").mkdir(parents=True)
-        subject_of = partial(subject_id, key=key)
-        counts = _write(made, name, subject_of, work)
-        if crosswalk:
-            part = work / "crosswalk.csv"
-            _crosswalk(dataset, subject_of, part)
-            part.replace(other)
-        work.rename(out)
+        with publishing.whole(out) as work:
+            (work / "metadata").mkdir(parents=True)
+            counts = _write(made, name, subject_of, work)
+            if crosswalk:
+                with publishing.whole(other) as part:
+                    _crosswalk(dataset, subject_of, part)
     except OSError as error:
-        raise UserError(f"{out} could not be written: {error.strerror or error}. Nothing was published.") from error
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+        raise UserError(f"{out} could not be written: {durable.what_to_do(error)}. Nothing was published.") from error
     return counts
 
 

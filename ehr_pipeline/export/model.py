@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -18,10 +19,7 @@ def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path) -
     `vocabulary` is the current one, which counts the patients of today. Raises UserError where the folder exists, and where a
     concept of the checkpoint has fewer than `fewest` patients.
     """
-    if out.exists():
-        raise UserError(
-            f"{out}: this folder exists already. Name a new one with --out, so that nothing is overwritten."
-        )
+    publishing.refuse_taken(out)
     concepts = {concept.concept for concept in Vocabulary.read(checkpoint.file("checkpoint")).concepts}
     few = len(concepts - Vocabulary.read(vocabulary.path).of_patients(fewest))
     if few:
@@ -30,11 +28,6 @@ def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path) -
             f" (reports.suppress_below), which tells of them. Set vocabulary.min_patients to {fewest} or more, another value than"
             " before, and train it again: materialise vocabulary and all that follows."
         )
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with publishing.whole(out) as part:
         shutil.copytree(checkpoint.file("checkpoint"), part)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return len(concepts)

@@ -21,7 +21,9 @@ from ehr_pipeline.disclosure.figures import Guard, Naming
 from ehr_pipeline.disclosure.governance import RELEASABLE, RELEASED_FILES
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.store.artifacts import STAGES, Artifact
+from ehr_pipeline.store import build_lock, publishing
+from ehr_pipeline.store.artifacts import STAGES, Artifact, hash_of
+from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
 
 MANIFEST = "manifest.json"
@@ -43,30 +45,33 @@ class Shown:
 
 
 def release(pipeline: Pipeline, out: Path) -> list[Path]:
-    """Write the folder, which must not be there yet. Returns its files. Raises UserError after the expiry of the data."""
-    if out.exists():
-        raise UserError(f"{out} exists already. Name a new folder: what was released stays as it was.")
+    """Write the folder, which must not be there yet, whole or not at all. Returns its files.
+
+    Raises UserError after the expiry of the data.
+    """
+    publishing.refuse_taken(out)
     report, mapped, vocabulary = (
         pipeline.require(asset) for asset in ("cluster_reports", "mapped_events", "vocabulary")
     )
     _refuse_uncounted(mapped)
     guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
     shown = Shown(guard, pipeline.naming)
-    out.mkdir(parents=True)
-    for name in RELEASED_FILES["cluster_reports"]:
-        (out / name).write_bytes(report.file(name).read_bytes())
-    _table(out / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
-    _table(out / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, shown)
-    counts = {
-        asset: guard.artifact(asset, pipeline.store.current(asset).counts)
-        for asset in STAGES
-        if asset != "raw_records" and pipeline.store.has(asset)
-    }
-    (out / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
-    files = sorted(out.iterdir())
-    _manifest(pipeline, out, files)
-    _remember(pipeline.store.root, report)
-    return [*files, out / MANIFEST]
+    with publishing.whole(out) as part:
+        part.mkdir()
+        for name in RELEASED_FILES["cluster_reports"]:
+            (part / name).write_bytes(report.file(name).read_bytes())
+        _table(part / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
+        _table(part / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, shown)
+        counts = {
+            asset: guard.artifact(asset, pipeline.store.current(asset).counts)
+            for asset in STAGES
+            if asset != "raw_records" and pipeline.store.has(asset)
+        }
+        (part / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
+        files = sorted(part.iterdir())
+        _manifest(pipeline, part, files)
+        _remember(pipeline.store.root, report)  # before anybody can have it
+    return [*(out / path.name for path in files), out / MANIFEST]
 
 
 def _refuse_uncounted(mapped: Artifact) -> None:
@@ -81,18 +86,19 @@ def _refuse_uncounted(mapped: Artifact) -> None:
 
 def _remember(store: Path, report: Artifact) -> None:
     """Write down that a report was released, and warn where another one was: counts of two pages can be subtracted."""
-    path = store / RELEASES
-    before = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
-    others = sorted({told["released_at"] for told in before if told["report"] != report.data_version})
+    path, today = store / RELEASES, datetime.datetime.now(datetime.UTC).date().isoformat()
+    with build_lock.locked(store, hash_of(RELEASES)):
+        before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+        now = json.dumps({"released_at": today, "report": report.data_version})
+        write_atomically(path, "".join(f"{line}\n" for line in [*before, now]))
+    releases = [json.loads(line) for line in before]
+    others = sorted({each["released_at"] for each in releases if each["report"] != report.data_version})
     if others:
         _log.warning(
             "Another report of this store was released %s. Who has both can subtract the counts of one from those of the other, and"
             " so tell of patients who came, left or moved between clusters: have the two checked together before this one leaves.",
             f"on {others[0]}" if len(others) == 1 else f"{len(others)} times, last on {others[-1]}",
         )
-    today = datetime.datetime.now(datetime.UTC).date().isoformat()
-    with path.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"released_at": today, "report": report.data_version}) + "\n")
 
 
 def _code_is_known(row: Row) -> bool:

@@ -25,7 +25,7 @@ from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.graph import approximate_neighbours
 from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.neighbours import exact_neighbours
-from ehr_pipeline.errors import UserError
+from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 
@@ -49,14 +49,8 @@ class Found:
 
 def export(found: Found, out: Path, seed: int) -> Counts:
     """Write the tables into a new folder. Raises UserError when it exists; nothing is left behind by a failure."""
-    if out.exists():
-        raise UserError(
-            f"{out}: this folder exists already. Name a new one with --out, so that nothing is overwritten."
-        )
-    part = out.with_name(f".{out.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
+    with publishing.whole(out) as part:
+        part.mkdir()
         people = schemas.read(found.clusters.file("clusters.arrow")).drop_columns(["vector_hash"])
         ids, vectors = read_vectors(found.embeddings, "embeddings")
         place = pc.index_in(people.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
@@ -72,9 +66,6 @@ def export(found: Found, out: Path, seed: int) -> Counts:
         shutil.copyfile(found.reports.file("enrichment.csv"), part / "enrichment.csv")
         with (part / "columns.csv").open("w", encoding="utf-8", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([("file", "column", "type"), *columns])
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return {"kept": people.num_rows}
 
 

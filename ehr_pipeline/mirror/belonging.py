@@ -48,7 +48,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
             "The last pull did not end, or left artifacts in the mirror that were not made here since: pushing would remove them."
             " Pull again, then push; or name an empty place in study.mirror."
         )
-    if not any(store.root.glob("*/**/current")):
+    if not any(store.root.glob("[!.]*/**/current")):
         raise UserError(f"{store.root} (study.store) holds no artifact: there is nothing to push. Nothing was removed.")
     if theirs is None:
         if own and own["place"] == mirror.told:
@@ -74,7 +74,7 @@ def begin_pull(mirror: Mirror, store: Store) -> str:
     own, theirs = _own(store), _theirs(mirror)
     if theirs is None:
         raise UserError(f"{mirror.told} (study.mirror) holds no mirror: nothing was ever pushed there.")
-    if own is None and any(store.root.glob("*/**/current")):
+    if own is None and any(store.root.glob("[!.]*/**/current")):
         raise UserError(
             f"{store.root} was made apart from {mirror.told} (study.mirror): the two would be mixed. Set study.store to an empty"
             " folder, then pull."

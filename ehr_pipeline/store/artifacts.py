@@ -241,6 +241,7 @@ class Store:
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
+            build_lock.sweep(self.root)  # what commands that were killed left there
             with build_lock.locked(folder, recipe.fingerprint):
                 fingerprint, damage = self._made(recipe, folder, machine is not None)
                 skipped = bool(fingerprint)

@@ -1,11 +1,12 @@
-"""Where an artifact is made before it is published: one maker at a time, and nothing left of makers that were killed.
+"""Where something is made before it is published: one maker at a time, and nothing left of makers that were killed.
 
     .making-<fingerprint>.lock         held (flock) by the process that makes this artifact; the lock dies with the process
     .making-<fingerprint>-<random>/    what it makes
     .making-<fingerprint>.part         the next content of `current`
 
 Folders have random names, since workers of a killed process may write into theirs for a moment longer. Whoever gets a lock may
-remove everything of its fingerprint.
+remove everything of its fingerprint. What is no artifact is made the same way, under a random number in place of a fingerprint
+(`scratch`): in the root of a store what leaves no trace there, beside its target what is written for use elsewhere.
 """
 
 import errno
@@ -16,7 +17,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 log = logging.getLogger(__name__)
@@ -35,14 +36,33 @@ def new(folder: Path, fingerprint: str) -> Path:
     return work
 
 
+def sweep(folder: Path, but: str = "") -> None:
+    """Remove what killed makers left in a folder. What is being made stays, and so does what has the fingerprint `but`."""
+    for other in sorted(_fingerprints(folder) - {but}) if folder.is_dir() else ():
+        with suppress(PermissionError):  # of another user, who will remove it
+            lock = _lock(folder, other, wait=False)
+            if lock is not None:
+                _clear(folder, other)
+                _unlock(folder, other, lock)
+
+
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """A new folder inside another one (made where missing), removed at the end; after a kill by the next `sweep` there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    number = uuid.uuid4().hex[:16]
+    with locked(folder, number):
+        work = new(folder, number)
+        try:
+            yield work
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
 @contextmanager
 def locked(folder: Path, fingerprint: str) -> Iterator[None]:
     """Make one artifact alone; who asks for the same one waits. First removes what killed makers left in the folder."""
-    for other in sorted(_fingerprints(folder) - {fingerprint}):
-        lock = _lock(folder, other, wait=False)
-        if lock is not None:
-            _clear(folder, other)
-            _unlock(folder, other, lock)
+    sweep(folder, but=fingerprint)
     lock = _lock(folder, fingerprint, wait=True)
     try:
         if lock is not None:

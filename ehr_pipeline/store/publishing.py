@@ -1,15 +1,19 @@
-"""How an artifact gets to where readers look for it: built apart, hashed, flushed to the disk, and shown by one rename."""
+"""How something gets to where readers look for it: built apart, flushed to the disk, and shown by one rename.
+
+`publish` does so with artifacts, which are hashed as well; `whole` with what a command writes for use elsewhere (`--out`).
+"""
 
 import datetime
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.errors import Damaged
+from ehr_pipeline.errors import Damaged, UserError
 from ehr_pipeline.fields import hash_of
 from ehr_pipeline.store import build_lock, durable, integrity
 from ehr_pipeline.store.integrity import MANIFEST
@@ -56,6 +60,35 @@ def publish(
         return target.name
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def refuse_taken(out: Path, *, replace: bool = False) -> None:
+    """Raise UserError where something is already that a command is about to write; a file may be there to `replace` it."""
+    if kind := durable.special(out):
+        raise UserError(f"{out} is {kind}. Name a file or folder that is written.")
+    if replace and out.is_dir():
+        raise UserError(f"{out} is a folder. Name a file to write.")
+    if not replace and (out.exists() or out.is_symlink()):
+        raise UserError(f"{out} exists already. Name a new one, so that nothing is overwritten.")
+
+
+@contextmanager
+def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Where to write a file or a folder outside the store: it becomes `out` in one step at the end, or never.
+
+    It lies in a hidden folder beside `out`, so on the same disk. A kill leaves that folder; the next command that writes there
+    removes it. Raises UserError where `out` is there already, unless it is a file to `replace`.
+    """
+    refuse_taken(out, replace=replace)
+    out = out.resolve()  # where it is a link, what it leads to is replaced
+    with build_lock.scratch(out.parent) as work:
+        part = work / out.name
+        yield part
+        for path in (part, *part.rglob("*")):
+            durable.flush(path)
+        refuse_taken(out, replace=replace)  # another command may have been faster
+        part.rename(out)
+        durable.flush(out.parent)
 
 
 def reveal(work: Path, target: Path) -> None:

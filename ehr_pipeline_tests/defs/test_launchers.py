@@ -9,8 +9,10 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from ehr_pipeline.defs.launchers import LAUNCHERS, TorchrunLauncher, die_with_parent, launcher_for
+from ehr_pipeline.defs.launchers import LAUNCHERS, TorchrunLauncher, launcher_for
+from ehr_pipeline.engines import die_with_parent
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.store import build_lock
 
 ROOT = Path(__file__).parents[2]
 JOB = "ehr_pipeline_tests.defs.waiting_job"
@@ -26,7 +28,8 @@ from ehr_pipeline.errors import UserError
 
 @dg.asset
 def waiting(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    TorchrunLauncher(processes=2, restarts=1).launch(context, {JOB!r}, {{"folder": sys.argv[1], "then": sys.argv[2], "threads": 1}})
+    job = {{"folder": sys.argv[1], "then": sys.argv[2], "threads": 1}}
+    TorchrunLauncher(store=sys.argv[1], processes=2, restarts=1).launch(context, {JOB!r}, job)
     return dg.MaterializeResult()
 
 result = dg.materialize([waiting], raise_on_error=False)
@@ -77,9 +80,9 @@ def ranks(folder: Path, attempt: int = 0) -> list[int]:
 
 @pytest.mark.parametrize("backend", LAUNCHERS)
 def test_the_settings_choose_the_launcher(backend: str) -> None:
-    launcher = launcher_for(LauncherSettings(backend=backend, processes=3, restarts=7))  # type: ignore[arg-type]
+    launcher = launcher_for(LauncherSettings(backend=backend, processes=3, restarts=7), "/store")  # type: ignore[arg-type]
     assert type(launcher) is LAUNCHERS[backend]
-    assert (launcher.processes, launcher.restarts) == (3, 7)
+    assert (launcher.processes, launcher.restarts, launcher.store) == (3, 7, "/store")
 
 
 @linux
@@ -111,6 +114,10 @@ def test_no_process_outlives_a_job_that_was_ended(tmp_path: Path, victim: str) -
     os.kill(pid, sign)
     step.communicate(timeout=60)
     assert until(lambda: not any(map(alive, [torchrun, *children])))
+    left = list((tmp_path / "notes").glob(".making-*"))
+    assert bool(left) == (victim == "step"), "a step that is killed cannot clear up"
+    build_lock.sweep(tmp_path / "notes")
+    assert not list((tmp_path / "notes").glob(".making-*"))
 
 
 @linux
@@ -137,4 +144,4 @@ def test_trainings_wait_for_each_other() -> None:
     assert {asset.op.pool for asset in (encoder_checkpoint, patient_embeddings)} == {"training"}
     configured = (ROOT / "dagster.yaml").read_text()
     assert "default_limit: 1" in configured
-    assert isinstance(TorchrunLauncher(), dg.ConfigurableResource)
+    assert isinstance(TorchrunLauncher(store=""), dg.ConfigurableResource)

@@ -1,5 +1,8 @@
 """A checkpoint applied to an extract gives the vectors that the study itself gave its cohort."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +12,10 @@ from ehr_pipeline import cli
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export.apply import embed
+from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
+from ehr_pipeline_tests.defs.test_run import write_settings
 
 
 def test_the_same_patients_get_the_same_vectors(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
@@ -32,6 +37,45 @@ def test_the_same_patients_get_the_same_vectors(tiny: Pipeline, extract: Path, t
             assert np.allclose(found[patient], vector, atol=1e-4)
             compared += 1
     assert compared == tiny.store.current("patient_embeddings").counts["kept"]
+
+
+# `ehr-pipeline embed`, killed when it is about to make vectors: the extract has been read, mapped and laid out.
+KILLED = """
+import os, signal, sys
+from ehr_pipeline.export import apply; from ehr_pipeline import cli
+apply.pool_chunks = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+cli.main(["embed", *sys.argv[1:]])
+"""
+
+
+def test_a_kill_leaves_nothing_outside_the_store_and_nothing_after_the_next_run(
+    tiny: Pipeline, extract: Path, tmp_path: Path
+) -> None:
+    store, temporary, out = (tmp_path / name for name in ("store", "temporary", "out"))
+    for folder in (temporary, out):
+        folder.mkdir()
+    arguments = {
+        "--settings": write_settings(tmp_path / "settings.toml", extract, store),
+        "--model": tiny.store.current("encoder_checkpoint").file("checkpoint"),
+        "--vectors": tiny.store.current("patient_embeddings").path,
+        "--extract": extract / "landing" / EXTRACT,
+        "--out": out / "vectors.arrow",
+    }
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, *(str(part) for pair in arguments.items() for part in pair)],
+        env=os.environ | {"TMPDIR": str(temporary), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert killed.returncode == -9, killed.stderr
+    assert list(store.glob(".making-*/store/records/raw_records/*/*/events/*")), "it was in the middle"
+    assert [*temporary.iterdir(), *out.iterdir()] == []
+    assert {path.name for path in tmp_path.iterdir()} == {"store", "temporary", "out", "settings.toml"}
+
+    Store(store).make(Recipe("vocabulary", "1", {}, {}), lambda _: {"rows_in": 0, "kept": 0})
+    assert [path.name for path in store.iterdir()] == ["vocabulary"]
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from ehr_pipeline.defs.launchers import TorchrunLauncher
 @dg.asset
 def training(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     job = json.load(open(sys.argv[1]))
-    TorchrunLauncher(processes=2, restarts=1).launch(context, "ehr_pipeline.encoder.train", job)
+    TorchrunLauncher(store=sys.argv[2], processes=2, restarts=1).launch(context, "ehr_pipeline.encoder.train", job)
     return dg.MaterializeResult()
 
 dg.materialize([training])
@@ -37,7 +37,7 @@ def step(folder: Path, data: dict[str, Path]) -> tuple[subprocess.Popen[str], Pa
     """Start a step that trains. Also returns the folder that it will fill."""
     described = started(folder, data, SETTINGS)
     (folder / "job.json").write_text(json.dumps(described))
-    command = [sys.executable, "-c", STEP, str(folder / "job.json")]
+    command = [sys.executable, "-c", STEP, str(folder / "job.json"), str(folder / "store")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     run = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)

@@ -2,6 +2,8 @@
 
 import csv
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +14,9 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import explorer, results
+from ehr_pipeline.store import build_lock
 from ehr_pipeline.tables import schemas
+from ehr_pipeline_tests.defs.test_launchers import alive, until
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +89,35 @@ def test_what_the_explorer_prints_of_patients_is_not_passed_on_and_nothing_stays
         explorer.explore(results.Found.of(tiny.store.current), store, 0, 5055)
     told = capfd.readouterr()
     assert "100207" not in told.out + told.err
+    assert list(store.iterdir()) == []
+
+
+EXPLORES = """
+import sys
+from pathlib import Path
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.export import explorer, results
+explorer.explore(results.Found.of(Store(sys.argv[1]).current), Path(sys.argv[2]), 0, 5055)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a child that ends with its parent is known to Linux alone")
+def test_a_kill_takes_the_explorer_along_and_the_next_run_its_tables(tiny: Pipeline, tmp_path: Path) -> None:
+    program, note, store = tmp_path / explorer.PROGRAM, tmp_path / "pid", tmp_path / "store"
+    program.write_text(f"#!/bin/sh\necho $$ > {note}\nexec sleep 60\n", encoding="utf-8")
+    program.chmod(0o755)
+    exploring = subprocess.Popen(
+        [sys.executable, "-c", EXPLORES, str(tiny.store.root), str(store)],
+        env=os.environ | {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"},
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.DEVNULL,
+    )
+    assert until(lambda: note.is_file() and note.read_text() != "")
+    exploring.kill()
+    exploring.wait()
+    assert until(lambda: not alive(int(note.read_text())))
+    assert list(store.rglob("patients.parquet"))
+    build_lock.sweep(store)
     assert list(store.iterdir()) == []
 
 

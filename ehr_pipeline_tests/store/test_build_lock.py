@@ -73,6 +73,49 @@ def test_the_next_run_removes_what_a_killed_one_left(tmp_path: Path, other: bool
     assert hidden(tmp_path) == []
 
 
+SCRATCH = """
+import sys, time
+from pathlib import Path
+from ehr_pipeline.store import build_lock as workspace
+with workspace.scratch(Path(sys.argv[1])) as folder:
+    (folder / "half.txt").write_text("half")
+    print("making", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_scratch_goes_at_the_end_and_after_a_kill_with_the_next_artifact(tmp_path: Path) -> None:
+    with build_lock.scratch(tmp_path / "new") as folder:
+        (folder / "half.txt").write_text("half")
+        build_lock.sweep(tmp_path / "new")
+        assert folder.is_dir(), "it is in use"
+    assert list((tmp_path / "new").iterdir()) == []
+
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRATCH, str(tmp_path / "store")], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    assert process.stdout.readline() == "making\n"
+    store = Store(tmp_path / "store")
+    store.make(recipe(1), build)
+    assert list(store.root.glob(".making-*/half.txt")), "its process lives"
+    end(process)
+    assert store.make(recipe(1), build).skipped
+    assert [path.name for path in store.root.iterdir()] == ["vocabulary"]
+
+
+def test_what_another_user_left_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    left = tmp_path / ".making-ab.lock"
+    left.touch()
+
+    def closed(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(build_lock, "_lock", closed)
+    build_lock.sweep(tmp_path)
+    assert left.is_file()
+
+
 def test_what_a_running_process_makes_is_left_alone(tmp_path: Path) -> None:
     process = maker(tmp_path, 1)
     try:

@@ -19,9 +19,9 @@ LAUNCHERS: dict[str, type[Launcher]] = {
 }
 
 
-def launcher_for(settings: LauncherSettings) -> Launcher:
-    """The launcher that the settings name."""
-    return LAUNCHERS[settings.backend](processes=settings.processes, restarts=settings.restarts)
+def launcher_for(settings: LauncherSettings, store: str) -> Launcher:
+    """The launcher that the settings name, for the artifacts in a folder."""
+    return LAUNCHERS[settings.backend](store=store, processes=settings.processes, restarts=settings.restarts)
 
 
 @dg.resource(
@@ -30,4 +30,5 @@ def launcher_for(settings: LauncherSettings) -> Launcher:
 )
 def launcher(context: dg.InitResourceContext) -> Launcher:
     """The resource `launcher`. It has no field of its own in the launchpad: what a run overrides is in the run's settings."""
-    return launcher_for(context.resources.pipeline.study.launcher)
+    study = context.resources.pipeline.study
+    return launcher_for(study.launcher, study.study.store)

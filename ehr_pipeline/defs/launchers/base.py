@@ -11,6 +11,8 @@ from ehr_pipeline.work import jobs
 class Launcher(dg.ConfigurableResource[Any]):
     """A place where jobs run. `launch` returns when the job is done."""
 
+    store: str
+    """Folder of the artifacts, where jobs that need one get a scratch folder."""
     processes: int = 1
     restarts: int = 2
 

@@ -3,14 +3,14 @@
 import json
 import os
 import sys
-import tempfile
 from pathlib import Path
 
 import dagster as dg
 
-from ehr_pipeline.defs.launchers import die_with_parent
 from ehr_pipeline.defs.launchers.base import Launcher
+from ehr_pipeline.engines import die_with_parent
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.store import build_lock
 from ehr_pipeline.work import jobs
 
 
@@ -22,8 +22,8 @@ class TorchrunLauncher(Launcher):
 
     def launch(self, context: dg.AssetExecutionContext, module: str, job: jobs.Job) -> None:
         """Run the job. Raises UserError with the message of the first process that ended with one."""
-        with tempfile.TemporaryDirectory(prefix="ehr-job-") as folder:
-            described, told, logs = (Path(folder) / name for name in ("job.json", "error.txt", "logs"))
+        with build_lock.scratch(Path(self.store)) as folder:
+            described, told, logs = (folder / name for name in ("job.json", "error.txt", "logs"))
             described.write_text(json.dumps(job | {"error_file": str(told)}), encoding="utf-8")
             torchrun = [
                 "-m",
