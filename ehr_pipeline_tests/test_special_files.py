@@ -3,10 +3,11 @@
 import argparse
 import dataclasses
 import os
+import re
 import signal
 import socket
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ import pytest
 from ehr_pipeline import cli, fields
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, InputError, SettingsError, UserError
+from ehr_pipeline.records import listing
 from ehr_pipeline.store import durable, integrity, secret_key
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline_tests.conftest import records_settings
 from ehr_pipeline_tests.defs.test_run import write_settings
 from ehr_pipeline_tests.study.test_settings import MINIMAL
 
@@ -163,6 +166,36 @@ def test_a_command_names_the_setting(
     file = write_settings(tmp_path / "settings.toml", extract, tmp_path / "store", records=withdrawals)
     assert cli.main([command, "--settings", str(file)]) == cli.USER_ERROR
     assert f"records.withdrawals: {pipe} is a named pipe (FIFO)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["events.txt", "other", "nested/events2.txt"])
+def test_an_extract_that_holds_one_is_not_read(landing: Callable[..., Path], name: str) -> None:
+    folder = landing("id\tdate\tcode\n1\t2000-01-01\t73211009\n")
+    read = records_settings(folder.parent)
+    listing.list_extract(folder, read)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).unlink(missing_ok=True)
+    os.mkfifo(folder / name)
+    with pytest.raises(InputError, match=f"{name}: this is a named pipe"):
+        listing.list_extract(folder, read)
+
+
+@pytest.mark.parametrize(
+    "place", ["landing/pipe", "landing/2019-04-01/events_9.txt", "omop/CONCEPT.csv", "truth/patients.csv"]
+)
+def test_check_names_one_in_a_folder_that_the_settings_name(
+    place: str, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / place).parent.mkdir(parents=True)
+    os.mkfifo(tmp_path / place)
+    folders = {
+        "landing": {"records": {"landing": str(tmp_path / "landing")}},
+        "omop": {"events": {"omop_vocabulary": str(tmp_path / "omop")}},
+        "truth": {"clusters": {"truth": str(tmp_path / "truth")}},
+    }[place.split("/")[0]]
+    file = write_settings(tmp_path / "settings.toml", extract, tmp_path / "store", **folders)
+    assert cli.main(["check", "--settings", str(file)]) == cli.USER_ERROR
+    assert re.search(rf"{place}\b.*: this is a named pipe \(FIFO\)", capsys.readouterr().err)
 
 
 def test_an_input_that_becomes_one_later_is_not_opened(pipe: Path) -> None:

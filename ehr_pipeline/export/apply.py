@@ -23,6 +23,7 @@ from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset
+from ehr_pipeline.records.listing import tree_of
 from ehr_pipeline.store import build_lock, integrity, publishing
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
@@ -69,13 +70,14 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
 def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
     """Lay the patients of an extract out below a folder as the model reads them (`PATIENTS`). Returns the counts."""
     landing, extract = work / "landing", extract.resolve()
+    tree_of(extract, study.records)  # whether it may have links; that which leads to it here is none of the study's
     landing.mkdir()
     (landing / extract.name).symlink_to(extract)
     pipeline = Pipeline(
         dataclasses.replace(
             study,
             study=dataclasses.replace(study.study, store=str(work / "store")),
-            records=dataclasses.replace(study.records, landing=str(landing)),
+            records=dataclasses.replace(study.records, landing=str(landing), follow_links=True),
         )
     )
     records = pipeline.raw_records(extract.name)

@@ -25,7 +25,7 @@ from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import durable, secret_key
 from ehr_pipeline.store.artifacts import Store, partition_problem
-from ehr_pipeline.store.walk import Tree, dangling, links_outside, walk
+from ehr_pipeline.store.walk import Tree, links_outside, misplaced, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
@@ -100,7 +100,7 @@ def _extracts(study: Study, found: Preflight) -> None:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
         )
-    found.problems += found.look(dangling, landing) or []
+    found.problems += found.look(misplaced, landing) or []
     store = Store(study.study.store)
     read, trees = store.partitions("raw_records"), list[Tree]()
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:

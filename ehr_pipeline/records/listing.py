@@ -10,7 +10,7 @@ from ehr_pipeline.records import files, unread
 from ehr_pipeline.records.kinds import Kind, Kinds
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.records.unread import MOST_WRITTEN, NONE, Unread
-from ehr_pipeline.store.walk import Tree, refuse_links, walk
+from ehr_pipeline.store.walk import Tree, refuse_links, refuse_special, walk
 from ehr_pipeline.store.watched_inputs import Watched
 
 Key = tuple[str, str]
@@ -92,8 +92,12 @@ def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = Fa
 
 
 def tree_of(folder: Path, settings: RecordsSettings) -> Tree:
-    """All files of an extract, links followed. Raises InputError where the settings forbid links and there are some."""
+    """All files of an extract, links followed.
+
+    Raises InputError where the settings forbid links and there are some, and for named pipes and devices.
+    """
     tree = walk(folder, follow=settings.follow_links)
+    refuse_special(tree)
     if not settings.follow_links:
         refuse_links(tree, "records.follow_links")
     return tree

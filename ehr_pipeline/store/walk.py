@@ -7,12 +7,13 @@ be read is left out in silence, and links that go round in circles are followed 
 import fnmatch
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ehr_pipeline.errors import InputError, printable
+from ehr_pipeline.store import durable
 
 MOST_NAMED = 10
 NOWHERE = "the link leads to a file or folder that is not there, or not to be seen by this user. Put it in place, or remove it."
@@ -42,6 +43,9 @@ class Tree:
     """All links that were met, sorted by path; the folder itself may be one."""
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
     """By each file that was reached through a link: the file itself."""
+
+    special: dict[Path, str] = field(default_factory=dict, repr=False)
+    """What is neither a file nor a folder, and what it is (`disk.special`)."""
 
     def matching(self, patterns: Sequence[str]) -> list[Path]:
         """The files that match one of the globs, sorted: `*` within a name, `**` for any number of folders.
@@ -92,6 +96,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
     files: list[Path] = []
     links = [Link(folder, root, _is(root.exists))] if folder.is_symlink() else []
     elsewhere: dict[Path, Path] = {}
+    special: dict[Path, str] = {}
     waiting: list[tuple[Path, Path | None, frozenset[tuple[int, int]]]] = [(folder, None, frozenset())]
     linked = 0
     while waiting:
@@ -121,7 +126,9 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
                 files.append(path)
                 if itself:
                     elsewhere[path] = itself
-    return Tree(folder, tuple(sorted(files)), tuple(sorted(links, key=lambda link: link.path)), elsewhere)
+            elif kind := durable.special(path):
+                special[path] = kind
+    return Tree(folder, tuple(sorted(files)), tuple(sorted(links, key=lambda link: link.path)), elsewhere, special)
 
 
 def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:
@@ -155,10 +162,22 @@ def refuse_links(tree: Tree, setting: str) -> None:
         )
 
 
-def dangling(landing: Path) -> list[str]:
-    """What is wrong with links to nowhere in the place of whole extracts."""
+def refuse_special(tree: Tree) -> None:
+    """Raise InputError for named pipes, sockets and devices, which whoever opens them may wait at for ever."""
+    if problem := next(_special(tree), ""):
+        raise InputError(problem)
+
+
+def misplaced(landing: Path) -> list[str]:
+    """What is wrong with what lies beside whole extracts: links to nowhere, named pipes, sockets, devices."""
     tree = walk(landing, deep=False)
-    return [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
+    dangling = [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
+    return [*dangling, *_special(tree)]
+
+
+def _special(tree: Tree) -> Iterator[str]:
+    for path, kind in sorted(tree.special.items()):
+        yield f"{path}: this is {kind}, where files are read. Take it out of the folder, or put a file in its place."
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:

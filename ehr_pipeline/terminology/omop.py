@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.store.walk import walk
+from ehr_pipeline.store.walk import refuse_special, walk
 from ehr_pipeline.terminology.reading import named, reading
 
 CODE_SYSTEM = "omop"
@@ -31,6 +31,7 @@ def files(folder: Path) -> dict[str, Path]:
     found = {}
     tables = {table: [f"{table}{ending}" for ending in (".csv", ".csv.gz", ".parquet")] for table in TABLES}
     tree = walk(folder, deep=False)
+    refuse_special(tree)
     tree.refuse_dangling(lambda name: any("/".join(name).lower() in names for names in tables.values()))
     for table, names in tables.items():
         present = sorted(

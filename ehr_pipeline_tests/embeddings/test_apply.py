@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.export import apply
 from ehr_pipeline.export.apply import embed
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -76,6 +78,20 @@ def test_a_kill_leaves_nothing_outside_the_store_and_nothing_after_the_next_run(
 
     Store(store).make(Recipe("vocabulary", "1", {}, {}), lambda _: {"rows_in": 0, "kept": 0})
     assert [path.name for path in store.iterdir()] == ["vocabulary"]
+
+
+def test_an_extract_is_read_where_links_are_forbidden_unless_it_has_some(
+    tiny: Pipeline, extract: Path, tmp_path: Path
+) -> None:
+    study = replace(tiny.study, records=replace(tiny.study.records, follow_links=False))
+    model = tiny.store.current("encoder_checkpoint").file("checkpoint")
+    linked = tmp_path / EXTRACT
+    linked.mkdir()
+    for path in (extract / "landing" / EXTRACT).iterdir():
+        (linked / path.name).symlink_to(path)
+    with pytest.raises(InputError, match=r"records.follow_links is false"):
+        apply._patients(study, model, linked, tmp_path)
+    assert apply._patients(study, model, extract / "landing" / EXTRACT, tmp_path)["patients"]["kept"]
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
