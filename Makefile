@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 export EHR_STATE_DIR ?= $(CURDIR)/data/dagster
 
-.PHONY: demo test ui lint audit format clean
+.PHONY: demo test test-all ui lint audit format clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, as PYTHON=python3.11 for example")'
@@ -21,7 +21,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## the whole chain on the embedded demo; the last line says where the report is
 	$(BIN)/ehr-pipeline demo
 
-test: $(READY)  ## every test; EHR_BFLOAT16=on or off has precision = "auto" come to bfloat16 or float32
+test: $(READY)  ## the tests that are quick, in minutes; EHR_BFLOAT16=on or off has precision = "auto" come to bfloat16 or float32
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+test-all: $(READY)  ## every test, those that start servers, kill processes or run whole chains again as well: what CI runs
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000

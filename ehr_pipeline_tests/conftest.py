@@ -1,5 +1,6 @@
 """Fixtures: one small synthetic study, run once for all tests that read artifacts."""
 
+import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -56,29 +57,43 @@ def tiny_settings(folder: Path, **overrides: dict[str, Any]) -> settings.Study:
     return settings.load(shipped("demo/settings.toml"), settings.merged(SMALL, places(folder), overrides))
 
 
-@pytest.fixture(scope="session")
-def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A synthetic extract of 400 patients: landing, terminology, truth."""
-    folder = tmp_path_factory.mktemp("extract")
-    generate(folder, patients=400, seed=7)
+def once(temporary: pytest.TempPathFactory, name: str, fill: Callable[[Path], Any]) -> Path:
+    """A folder that one test process fills, while those beside it wait: all read the same one."""
+    root = temporary.getbasetemp()
+    root = root.parent if "PYTEST_XDIST_WORKER" in os.environ else root
+    folder, filled = root / name, root / f"{name}.filled"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not filled.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # of a process that failed
+            folder.mkdir()
+            fill(folder)
+            filled.touch()
     return folder
 
 
 @pytest.fixture(scope="session")
+def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A synthetic extract of 400 patients: landing, terminology, truth."""
+    return once(tmp_path_factory, "extract", lambda folder: generate(folder, patients=400, seed=7))
+
+
+@pytest.fixture(scope="session")
 def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """The tiny study with every asset made."""
-    study = tiny_settings(extract, study={"store": str(tmp_path_factory.mktemp("store"))})
-    pipeline = Pipeline(study)
-    pipeline.make(EXTRACT)
-    return pipeline
+    """The tiny study with every asset made. Other test processes read it too: tests that change a store copy it."""
+
+    def study_in(folder: Path) -> settings.Study:
+        return tiny_settings(extract, study={"store": str(folder)})
+
+    return Pipeline(study_in(once(tmp_path_factory, "store", lambda folder: Pipeline(study_in(folder)).make(EXTRACT))))
 
 
 @pytest.fixture(scope="session")
 def steady(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     """The tiny study with a longer training: what tests of new extracts begin with."""
-    from ehr_pipeline_tests.growing import base
+    from ehr_pipeline_tests.growing import base, steady_in
 
-    return base(tiny, extract, tmp_path_factory.mktemp("steady"))
+    return steady_in(once(tmp_path_factory, "steady", lambda folder: base(tiny, extract, folder)), extract)
 
 
 @pytest.fixture

@@ -43,12 +43,15 @@ class Grown:
         return tiny_settings(self.extract, **merged(own, overrides))
 
 
-def base(tiny: Pipeline, extract: Path, folder: Path) -> Pipeline:
+def base(tiny: Pipeline, extract: Path, folder: Path) -> None:
     """The tiny study, trained for longer, in a store of its own: what a second extract comes to."""
     shutil.copytree(tiny.store.root, folder / "store")
-    study = tiny_settings(extract, study={"store": str(folder / "store")}, encoder=LONGER)
-    run(study)
-    return Pipeline(study)
+    run(steady_in(folder, extract).study)
+
+
+def steady_in(folder: Path, extract: Path) -> Pipeline:
+    """The study that `base` made in a folder."""
+    return Pipeline(tiny_settings(extract, study={"store": str(folder / "store")}, encoder=LONGER))
 
 
 def grow(tiny: Pipeline, extract: Path, folder: Path) -> Grown:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).parents[1]
 SCRIPT = TOP / ".ci/audit"
 SOUND = {"name": "polars", "version": "2.1.0", "vulns": []}

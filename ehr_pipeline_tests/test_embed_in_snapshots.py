@@ -18,6 +18,8 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
 
+pytestmark = pytest.mark.slow
+
 GONE = 6
 SNAPSHOT = {"mode": "snapshot"}
 

@@ -21,6 +21,8 @@ from ehr_pipeline.work.buckets import map_buckets
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import write_settings
 
+pytestmark = pytest.mark.slow
+
 CHAIN = """
 import resource
 import sys

@@ -20,6 +20,8 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import bucket_of, hash_of
 from ehr_pipeline_tests.conftest import tiny_settings
 
+pytestmark = pytest.mark.slow
+
 LATER = "2030-01-01"
 CHAIN = ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split")
 

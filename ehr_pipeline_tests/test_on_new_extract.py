@@ -24,6 +24,8 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.growing import LATER, LONGER, Grown, clusters_of, grow, run, vectors
 
+pytestmark = pytest.mark.slow
+
 VALUES = ("embed", "warm_start", "retrain")
 DATA = {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"}
 

@@ -16,6 +16,8 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology.shipped import shipped
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).parents[1]
 DEPLOYMENT, OPERATING = ((TOP / f"docs/{name}.md").read_text(encoding="utf-8") for name in ("deployment", "operating"))
 

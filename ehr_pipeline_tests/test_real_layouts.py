@@ -15,6 +15,8 @@ from ehr_pipeline.study.settings import merged
 from ehr_pipeline.synthetic.study import SMALL
 from ehr_pipeline.tables import schemas
 
+pytestmark = pytest.mark.slow
+
 EMPTY_LIST = "code,cui,name,source\n"
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TOP = Path(__file__).parents[1]
 GUIDE = (TOP / "docs/deployment.md").read_text(encoding="utf-8")
 

@@ -14,9 +14,12 @@ from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, unt
 from ehr_pipeline_tests.defs.test_launchers import alive
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("chromium") is None, reason="there is no chromium (Debian: apt-get install chromium)"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        shutil.which("chromium") is None, reason="there is no chromium (Debian: apt-get install chromium)"
+    ),
+]
 MINUTES = 60.0
 RELOAD = "mutation {reloadWorkspace {__typename}}"
 STALE = "{assetNodes {assetKey {path} staleStatus staleCauses {reason}}}"

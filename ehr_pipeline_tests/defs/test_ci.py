@@ -11,6 +11,8 @@ from ehr_pipeline.defs import ci
 from ehr_pipeline.defs.run import Outcome
 from ehr_pipeline.store.artifacts import STAGES
 
+pytestmark = pytest.mark.slow
+
 
 def test_it_makes_everything_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

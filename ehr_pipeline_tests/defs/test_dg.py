@@ -11,6 +11,8 @@ import pytest
 from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests.defs.test_run import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 def dg(tmp_path: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     """A command of dg in the checkout, with the embedded demo."""

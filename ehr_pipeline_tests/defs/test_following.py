@@ -11,6 +11,8 @@ from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 
+pytestmark = pytest.mark.slow
+
 
 class Evaluated:
     """The definitions and their conditions, evaluated tick after tick, with materialisations that are only told of."""

@@ -26,6 +26,8 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 
+pytestmark = pytest.mark.slow
+
 FORMULA = "=cmd!A1 <script>alert(1)</script>"
 CONCEPTS = (
     FORMULA,

@@ -16,6 +16,8 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 
+pytestmark = pytest.mark.slow
+
 # `ehr-pipeline run`, whose whole process group dies when it comes to a function for the nth time.
 KILLED = """
 import importlib, os, signal, sys

@@ -15,6 +15,8 @@ from ehr_pipeline.defs import liveness, run
 from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.defs.test_launchers import alive, until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # The process of a run, which a test can kill.
 PROCESS = """

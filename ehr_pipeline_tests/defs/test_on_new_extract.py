@@ -15,6 +15,8 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.growing import LATER, Grown, grow
 
+pytestmark = pytest.mark.slow
+
 AFTER = [asset for asset in STAGES if asset != "raw_records"]
 MODEL = ["encoder_checkpoint", "concept_embeddings", "cohort", "patient_embeddings", "clusters", "cluster_reports"]
 

@@ -43,6 +43,7 @@ def binaries() -> Path | None:
 
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(binaries() is None, reason="there is no PostgreSQL (Debian: apt-get install postgresql)"),
     pytest.mark.skipif(
         importlib.util.find_spec("dagster_postgres") is None, reason="the extra 'postgres' is not installed"

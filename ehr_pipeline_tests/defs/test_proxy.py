@@ -25,6 +25,7 @@ from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(NGINX is None, reason="there is no nginx (Debian: apt-get install nginx-light)"),
     pytest.mark.skipif(shutil.which("openssl") is None, reason="there is no openssl (Debian: apt-get install openssl)"),
 ]

@@ -14,6 +14,8 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 from ehr_pipeline.defs import liveness, servers
 from ehr_pipeline_tests.defs.test_liveness import ROOT, started, status, training
 
+pytestmark = pytest.mark.slow
+
 # Runs in a new process, as a process of a server: it listens, and goes on until its input ends.
 LISTENING = """
 import socket, sys

@@ -14,7 +14,7 @@ import pytest
 from ehr_pipeline_tests.encoder.data import learnable
 from ehr_pipeline_tests.encoder.test_resume import DROPPING, same, started
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(sys.platform != "linux", reason="processes are looked up in /proc")]
 ROOT = Path(__file__).parents[2]
 # Long enough for the kill to fall between the first checkpoint and the end; with dropout, so that a wrong seed would show.
 SETTINGS = replace(DROPPING, max_epochs=10, patience=10)

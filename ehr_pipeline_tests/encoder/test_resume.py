@@ -22,6 +22,8 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary
 from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 
+pytestmark = pytest.mark.slow
+
 # With dropout, so that a random state that is not restored would show.
 DROPPING = replace(SETTINGS, dropout=0.1, attention_dropout=0.1, max_epochs=2, checkpoint_updates=4)
 

@@ -21,6 +21,8 @@ from ehr_pipeline_tests.defs.test_run import write_settings
 from ehr_pipeline_tests.engines import kubernetes_site, slurm_site
 from ehr_pipeline_tests.engines.disturbing import until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
 

@@ -26,9 +26,10 @@ from ehr_pipeline_tests.engines.work import Bucket, square
 
 ROOT = Path(__file__).parents[2]
 WORK = "ehr_pipeline_tests.engines.work"
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed"),
+]
 CLIENT = """
 import logging, sys
 from pathlib import Path

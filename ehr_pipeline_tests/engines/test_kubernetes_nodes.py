@@ -17,9 +17,10 @@ from ehr_pipeline_tests.engines.kubernetes_site import Site
 from ehr_pipeline_tests.engines.test_kubernetes import WORK, assert_nothing_left, launcher, site
 
 __all__ = ["site"]
-pytestmark = pytest.mark.skipif(
-    importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed"),
+]
 
 
 def count(folder: Path, restarts: int = 1, **described: object) -> None:

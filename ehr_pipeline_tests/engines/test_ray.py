@@ -26,6 +26,7 @@ from ehr_pipeline_tests.engines.work import Bucket, square
 ROOT = Path(__file__).parents[2]
 WORK = "ehr_pipeline_tests.engines.work"
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra 'ray' is not installed"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray"),

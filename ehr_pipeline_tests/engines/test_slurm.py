@@ -19,6 +19,8 @@ from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, mean
 from ehr_pipeline_tests.engines.slurm_site import Site
 from ehr_pipeline_tests.engines.work import Bucket, square
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WORK = "ehr_pipeline_tests.engines.work"
 CLIENT = """

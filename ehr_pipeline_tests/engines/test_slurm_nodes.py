@@ -18,6 +18,8 @@ from ehr_pipeline_tests.engines.disturbing import alive, meanwhile, pids, until
 from ehr_pipeline_tests.engines.slurm_site import Site
 from ehr_pipeline_tests.engines.test_slurm import WORK, launcher
 
+pytestmark = pytest.mark.slow
+
 NODES = ("ehr-n1", "ehr-n2")
 
 

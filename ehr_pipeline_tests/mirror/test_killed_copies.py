@@ -13,6 +13,8 @@ from ehr_pipeline.mirror.push import push
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline_tests.mirror.conftest import content, indexed, kill, objects, put, study_at
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_killed_push_leaves_no_artifact_and_goes_on(tmp_path: Path, uri: str) -> None:
     here, there = study_at(tmp_path, "here", uri), study_at(tmp_path, "there", uri)

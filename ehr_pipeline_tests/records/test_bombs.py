@@ -12,6 +12,8 @@ import pytest
 from ehr_pipeline.records.quarantine import MOST_LISTED
 from ehr_pipeline.tables import schemas
 
+pytestmark = pytest.mark.slow
+
 HEADER, GOOD = b"id\tdate\tcode\n", b"1\t05/03/2001\t9014002\n"
 ROOM = 400  # megabytes of memory beyond what a small extract takes: its libraries, and the loops that are compiled at first use
 READ = """
