@@ -63,7 +63,7 @@ class Pipeline(Maker):
 
     def extract_catalog(self) -> Artifact:
         """List the extracts that were read, each with its data version."""
-        from ehr_pipeline.records import catalog
+        from ehr_pipeline.records import catalog, quarantine
 
         # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
         withdrawals = Watched.of(identity.lists("raw_records", self.study))
@@ -71,6 +71,8 @@ class Pipeline(Maker):
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.intact("raw_records", extract)
             found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
+            # Of those, too, whose text is not read any more.
+            quarantine.bring_up_to_date(found[extract], self.store.root)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
         settings, spread = self.study.records, self.engine.spread
         make = withdrawals.guard(lambda out: catalog.build(self.store, found, settings, out, spread))

@@ -5,6 +5,7 @@ where it is: in the extract. A hash of the patient with the store's key (`keys`)
 withdraws can be removed. While an extract is read it is a hash without a key, which gives ids back; `with_key` ends that.
 """
 
+import logging
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,18 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.records.text import CHANGED_HEADER
-from ehr_pipeline.store import build_lock, durable, secret_key
-from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store import build_lock, durable, publishing, secret_key
+from ehr_pipeline.store.artifacts import MANIFEST, Artifact, Store
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of
 
 MOST_LISTED = 1_000_000
+WITHOUT_KEY = "withdrawn.npy"
+"""In records of earlier versions: hashes, without a key, of the patients who were removed."""
+_log = logging.getLogger("ehr_pipeline")
 
 
 class Quarantine:
@@ -86,14 +90,36 @@ def with_key(folder: Path, key: Key, work: Path | None = None) -> None:
 
 
 def bring_up_to_date(artifact: Artifact, store: Path) -> None:
-    """Do so for the quarantine of an artifact that an earlier version published: it is no part of the data version."""
-    folder = artifact.file("quarantine")
-    if all(secret_key.name_in(path) for path in folder.iterdir()):
-        return
-    with build_lock.locked(artifact.path.parent, artifact.path.name):
-        work = build_lock.new(artifact.path.parent, artifact.path.name)
-        with_key(folder, secret_key.of(store), work)
-        work.rmdir()
+    """Leave no hash without a key beside the current records of an extract, if an earlier version of this package made some.
+
+    The quarantine of the artifact is keyed, which is no part of its data version; superseded versions without a key are removed.
+    """
+    folder, root = artifact.file("quarantine"), artifact.path.parent
+    if not all(secret_key.name_in(path) for path in folder.iterdir()):
+        with build_lock.locked(root, artifact.path.name):
+            work = build_lock.new(root, artifact.path.name)
+            with_key(folder, secret_key.of(store), work)
+            work.rmdir()
+    for manifest in sorted(root.glob(f"*/{MANIFEST}")):
+        if manifest.parent != artifact.path and is_without_key(manifest.parent):
+            _remove_superseded(manifest.parent, Store(store), artifact.manifest["partition"])
+
+
+def is_without_key(records: Path) -> bool:
+    """Whether a folder of records holds hashes of patients without a key, or a quarantine that cannot be read."""
+    try:
+        named = [secret_key.name_in(path) for path in records.glob("quarantine/*.arrow")]
+    except (UserError, OSError):
+        return True
+    return not all(named) or (records / WITHOUT_KEY).exists()
+
+
+def _remove_superseded(records: Path, store: Store, extract: str) -> None:
+    with build_lock.locked(records.parent, records.name):
+        if store.fingerprint("raw_records", extract) == records.name or not (records / MANIFEST).is_file():
+            return  # another process made it current, or removed it
+        publishing.remove(records)
+    _log.info("removed %s: superseded records, with hashes of patients that no key protects", records)
 
 
 def rewrite(

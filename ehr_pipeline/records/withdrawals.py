@@ -30,8 +30,6 @@ from ehr_pipeline.work.buckets import shard_name
 
 APPLIED = "notes/withdrawn.arrow"
 """Keyed hashes of the patients who were removed, sorted: a shorter list asks for patients who are no longer there."""
-WITHOUT_KEY = "withdrawn.npy"
-"""The same without a key, of earlier versions."""
 REMOVED = "withdrawn.json"
 """How many rows were removed: of the data, so that a removal from the quarantine alone makes anew what tells of it, too."""
 
@@ -64,7 +62,7 @@ def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
     Everybody who was removed must be on the list still, and all hashes be made with this key, or without one.
     """
     plain = hash_of(ids)
-    old = previous.file(WITHOUT_KEY)
+    old = previous.file(quarantine.WITHOUT_KEY)
     if old.is_file() and not np.isin(np.load(old), plain).all():
         return False
     applied = previous.file(APPLIED)

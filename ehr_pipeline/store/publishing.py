@@ -112,6 +112,11 @@ def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
         except Damaged:
             same = False
         if not same:
-            path.unlink()  # first: without it, the rest is no artifact
-            shutil.rmtree(path.parent)
-            integrity.forget(path.parent)
+            remove(path.parent)
+
+
+def remove(artifact: Path) -> None:
+    """Remove the folder of an artifact for good. What readers have mapped stays with them until they end."""
+    (artifact / MANIFEST).unlink()  # first: without it, the rest is no artifact
+    shutil.rmtree(artifact)
+    integrity.forget(artifact)

@@ -19,6 +19,7 @@ from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.records import quarantine as quarantine_file
 from ehr_pipeline.records import withdrawals
 from ehr_pipeline.store import integrity, secret_key
 from ehr_pipeline.store.artifacts import Artifact
@@ -142,7 +143,7 @@ def test_who_withdrew_cannot_be_found_from_what_is_kept(tiny: Pipeline, extract:
     pipeline = copied(tiny, extract, tmp_path, [gone])
     made = pipeline.raw_records(EXTRACT)
     plain = hash_of(pl.Series([gone]))
-    assert not made.file(withdrawals.WITHOUT_KEY).exists()
+    assert not made.file(quarantine_file.WITHOUT_KEY).exists()
     kept = schemas.read(made.file(withdrawals.APPLIED))["patient_hash"].to_numpy()
     assert kept.tolist() == secret_key.of(pipeline.store.root).hashes(plain).tolist()
     told = json.dumps(made.manifest)
@@ -190,7 +191,7 @@ def as_before(artifact: Artifact, gone: list[str], listed: Path) -> None:
     manifest = {key: value for key, value in artifact.manifest.items() if key not in ("notes", "checksum")}
     if gone:
         artifact.file(withdrawals.APPLIED).unlink()
-        np.save(artifact.file(withdrawals.WITHOUT_KEY), np.sort(hash_of(pl.Series(gone))))
+        np.save(artifact.file(quarantine_file.WITHOUT_KEY), np.sort(hash_of(pl.Series(gone))))
         manifest["settings"]["withdrawals"] = file_hash(listed)
     files = integrity.measured(artifact.path)[0]
     manifest |= {"files": files, "data_version": digest_of({name: each["sha256"] for name, each in files.items()})}
@@ -214,6 +215,63 @@ def test_records_of_before_are_keyed_when_they_are_asked_for(tiny: Pipeline, ext
     assert not [path for path in artifact.path.parent.iterdir() if path.name.startswith(".making")]
 
 
+def superseded(artifact: Artifact, name: str, keyed: bool) -> Path:
+    """A copy of an artifact beside it, as another version of this package left it."""
+    older = artifact.path.parent / name
+    shutil.copytree(artifact.path, older)
+    manifest = {key: value for key, value in artifact.manifest.items() if key != "checksum"} | {"fingerprint": name}
+    (older / "manifest.json").write_text(json.dumps(integrity.sealed(manifest)))
+    if not keyed:
+        as_before(Artifact(older, manifest), [], older)
+    return older
+
+
+@pytest.mark.parametrize("asked", ["raw_records", "extract_catalog"])
+def test_superseded_records_without_a_key_are_removed_by_the_next_run(
+    tiny: Pipeline, extract: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, asked: str
+) -> None:
+    pipeline = copied(tiny, extract, tmp_path)
+    current = pipeline.store.current("raw_records", EXTRACT)
+    plain, keyed = superseded(current, "0" * 16, keyed=False), superseded(current, "1" * 16, keyed=True)
+    cut = superseded(current, "2" * 16, keyed=True)
+    (cut / "quarantine/text.arrow").write_bytes(b"ARROW1 and no more")
+    with caplog.at_level("INFO", "ehr_pipeline"):
+        made = pipeline.raw_records(EXTRACT) if asked == "raw_records" else pipeline.extract_catalog()
+    assert [plain.exists(), keyed.exists(), cut.exists(), current.path.exists()] == [False, True, False, True]
+    assert f"removed {plain}: superseded records" in caplog.text
+    assert made.skipped == (asked == "raw_records")
+
+
+def test_the_current_records_stay_until_their_successor_is_published(
+    tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline = copied(tiny, extract, tmp_path)
+    before = pipeline.store.current("raw_records", EXTRACT)
+    as_before(before, [], tmp_path)
+    monkeypatch.setitem(identity.VERSIONS, "raw_records", "next")
+    broken = dataclasses.replace(pipeline.study.records, landing=str(tmp_path / "landing"))
+    shutil.copytree(extract / "landing", tmp_path / "landing")
+    for path in (tmp_path / "landing" / EXTRACT).glob("patients*"):
+        path.unlink()
+    with pytest.raises(InputError):
+        Pipeline(dataclasses.replace(pipeline.study, records=broken)).raw_records(EXTRACT)
+    assert quarantine(pipeline.store.current("raw_records", EXTRACT)).height, "what is current can still be read"
+    made = pipeline.raw_records(EXTRACT)
+    assert not made.skipped
+    assert not before.path.exists()
+    assert made.data_version == before.data_version
+
+
+def test_the_hash_of_all_settings_says_nothing_of_who_withdrew(tmp_path: Path) -> None:
+    study = tiny_settings(tmp_path, records={"withdrawals": str(tmp_path / "withdrawn.txt")})
+    found = set()
+    for patient in ("105754853", "105754854", ""):
+        (tmp_path / "withdrawn.txt").write_text(f"{patient}\n")
+        found.add(settings.digest(study))
+    assert len(found) == 1
+    assert found != {settings.digest(tiny_settings(tmp_path))}, "that there is a list is a setting"
+
+
 def test_withdrawals_of_before_are_followed_and_keyed(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
     first, second = ids_in(extract)[5], ids_in(extract)[9]
     pipeline = copied(tiny, extract, tmp_path, [first])
@@ -226,7 +284,7 @@ def test_withdrawals_of_before_are_followed_and_keyed(tiny: Pipeline, extract: P
     archived = Pipeline(dataclasses.replace(pipeline.study, records=study))
     made = archived.raw_records(EXTRACT)
     assert not made.skipped
-    assert not made.file(withdrawals.WITHOUT_KEY).exists()
+    assert not made.file(quarantine_file.WITHOUT_KEY).exists()
     copied(tiny, extract, tmp_path, [first, second])
     more = archived.raw_records(EXTRACT)
     assert more.counts["patients"]["dropped"]["withdrawn"] == 2
