@@ -12,7 +12,6 @@ import importlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from functools import partial
 from pathlib import Path
 
 from ehr_pipeline import checks, fields
@@ -141,7 +140,8 @@ class Pipeline(Maker):
         )
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
-        """Train the encoder, or keep it, as `encoder.on_new_extract` says."""
+        """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
+        from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
         dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
@@ -161,7 +161,12 @@ class Pipeline(Maker):
             "resume": str(resume),
             "start": str(start.file("checkpoint")) if start else "",
         }
-        make = partial(build.build, job, launch)
+
+        def make(out: Path) -> Counts:
+            if self.store.has("mapped_events"):
+                lists.refuse_empty_cohort(self.store.intact("mapped_events"), self.study)
+            return build.build(job, launch, out)
+
         artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact

@@ -6,7 +6,7 @@ ruin what follows: nothing is built on an artifact that failed one.
 
 from dataclasses import replace
 
-from ehr_pipeline.checks import data, drift, encoder, losses, patients, presence, rows
+from ehr_pipeline.checks import data, drift, encoder, lists, losses, patients, presence, rows
 from ehr_pipeline.checks.model import Check, Outcome
 from ehr_pipeline.store.artifacts import STAGES, Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -94,6 +94,13 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "mapping_coverage",
             "Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.",
             data.coverage,
+        ),
+        Check(
+            "cohort_recorded",
+            "Each concept list of the cohort finds events.",
+            lists.recorded,
+            blocking=False,
+            applies=lambda study: bool(lists.cohort(study)),
         ),
         Check(
             "snomed_recognised",

@@ -1,11 +1,23 @@
-"""What can be said of concept lists before anything is made: whether they can be read, and whether their rows can find anything."""
+"""What can be said of concept lists before the work that depends on them: whether their rows can find anybody.
+
+An empty cohort shows as early as it can be known: in the files that map codes, else in the mapped events, before the training.
+"""
 
 from pathlib import Path
 
-from ehr_pipeline.errors import UserError
-from ehr_pipeline.events import listed
+import polars as pl
+
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import People, told
+from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.events import build, listed
+from ehr_pipeline.events.listed import Ladder
+from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists
+
+LARGEST = 1 << 28
+"""Bytes of the files that map codes, up to which `check` reads them: it takes seconds."""
 
 
 def named(study: Study) -> dict[str, str]:
@@ -34,4 +46,84 @@ def look(study: Study) -> tuple[list[str], list[str]]:
             continue
         facts.append(f"concept list {Path(path).name}: {len(rows)} rows")
         problems += [f"{path} ({where}), {problem}." for problem in wrong]
-    return problems, facts
+    return problems + _unknown(study), facts
+
+
+def cohort(study: Study) -> dict[str, str]:
+    """The lists of the diseases of the cohort, by the settings that name them."""
+    return {where: path for where, path in named(study).items() if where.startswith("embeddings.cohort")}
+
+
+def takes_everybody(study: Study) -> bool:
+    """Whether the cohort does not depend on lists alone: a disease without one takes every patient, and none is no cohort."""
+    return len(cohort(study)) < max(len(study.embeddings.cohort), 1)
+
+
+def _unknown(study: Study) -> list[str]:
+    """The lists of which the files that map codes know no row. Nothing is said where these are large, or cannot be read."""
+    lists = {where: Path(path) for where, path in cohort(study).items()}
+    try:
+        if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
+            return []
+        rows = listed.resolve(lists, study.events)
+    except (UserError, OSError):
+        return []  # which is said elsewhere
+    return [
+        f"{lists[where]} ({where}): none of its {len(found):,} rows stands for a concept, so nobody is in the cohort by it. Its"
+        " codes are not in events.mrconso, nor does any other file of [events] lead from them to a concept."
+        for where, found in rows.items()
+        if not listed.concepts(found)
+    ]
+
+
+def events_of(mapped: Artifact, study: Study) -> dict[str, int]:
+    """How many mapped events each list of the cohort finds, by disease. Raises InputError where the lists cannot be read.
+
+    The files that map codes are read only for lists of which no row was recorded as it is written.
+    """
+    mapping = build.read_mapping(mapped).filter(pl.col("concept").is_not_null())
+    lists = cohort(study)
+    recorded = set(mapping["concept"])
+    rows = {where: code_lists.read(Path(path), where) for where, path in lists.items()}
+    concepts = {
+        where: {row.cui for row in each} - {""} | set(mapping.filter(_is_of([row.code for row in each]))["concept"])
+        for where, each in rows.items()
+    }
+    absent = {where: lists[where] for where, names in concepts.items() if not names & recorded}
+    for where, resolved in Ladder(study.events, mapped).resolve(absent).items():
+        concepts[where] |= listed.concepts(resolved)
+    names = {f"embeddings.cohort[{number}].concepts": each.name for number, each in enumerate(study.embeddings.cohort)}
+    return {
+        names[where]: int(mapping.filter(pl.col("concept").is_in(sorted(found)))["events"].sum())
+        for where, found in concepts.items()
+    }
+
+
+def _is_of(codes: list[str]) -> pl.Expr:
+    return pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)
+
+
+def recorded(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Each list of the cohort finds events."""
+    try:
+        events = events_of(artifact, study)
+    except InputError as error:
+        return False, f"what the lists of the cohort find cannot be said: {error}", {}
+    without = ", ".join(name for name, number in events.items() if not number)
+    message = (
+        f"no event of the lists of {without}: nobody is in the cohort by them" if without else "each list finds events"
+    )
+    return not without, message, {f"events {name}": People(number) for name, number in events.items()}
+
+
+def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:
+    """Raise InputError where nobody can be in the cohort, before anything long is done for it."""
+    if takes_everybody(study):
+        return
+    events = events_of(mapped, study)
+    if not any(events.values()):
+        found = ", ".join(f"{name} {told(number, study.reports.suppress_below)}" for name, number in events.items())
+        raise InputError(
+            f"The cohort would be empty, so no encoder was trained. Mapped events of its lists: {found}. Check the lists under"
+            " [[embeddings.cohort]] and the mapping's coverage. For an encoder without a cohort, leave these tables out."
+        )

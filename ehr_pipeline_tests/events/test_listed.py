@@ -1,5 +1,6 @@
 """A concept list means what it says, whatever the extract holds."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.checks import lists
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import listed
 from ehr_pipeline.events.listed import Ladder
@@ -174,3 +176,52 @@ def test_mangled_lists_are_told_by_line(case: Callable[[str], Path]) -> None:
     for line in (3, 5, 6, 7, 8):
         assert all(f"line {line}: " in problem for problem in problems)
     assert "spreadsheet rounded" in problems[0]
+
+
+def test_an_empty_cohort_is_said_before_anything_is_read(
+    study: Callable[..., Pipeline], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mrconso(tmp_path / "MRCONSO", **{f"_{CURRENT}": "C0030805"})
+    unknown = (
+        "(embeddings.cohort[0].concepts): none of its 1 rows stands for a concept, so nobody is in the cohort by it"
+    )
+    assert not any(unknown in text for text in preflight.inspect(study(CURRENT, CURRENT).study).problems)
+    wrong = study(CURRENT, OLD).study
+    assert sum(unknown in text for text in preflight.inspect(wrong).problems) == 1
+    monkeypatch.setattr(lists, "LARGEST", 10)
+    assert not any(unknown in text for text in preflight.inspect(wrong).problems), "too large to be read by a check"
+
+
+def test_an_empty_cohort_stops_the_training_and_nothing_before_it(
+    study: Callable[..., Pipeline], tmp_path: Path
+) -> None:
+    """The code of the list is known, but nobody has it."""
+    mrconso(tmp_path / "MRCONSO", **{f"_{CURRENT}": "C0030805", f"_{ASTHMA}": "C0004096"})
+    pipeline = study(CURRENT, ASTHMA)
+    made = pipeline.make(EXTRACT, until="patient_dataset")
+    (check,) = (one for one in pipeline.check("mapped_events") if one.name == "cohort_recorded")
+    assert (check.passed, check.blocking) == (False, False)
+    assert check.message == "no event of the lists of Pemphigoid: nobody is in the cohort by them"
+    with pytest.raises(InputError, match=r"The cohort would be empty, so no encoder was trained\..*Pemphigoid"):
+        lists.refuse_empty_cohort(made["mapped_events"], pipeline.study)
+    everybody = settings.validate(
+        settings.merged(dataclasses.asdict(pipeline.study), {"embeddings": {"cohort": [{"name": "Everybody"}]}})
+    )
+    lists.refuse_empty_cohort(made["mapped_events"], everybody)
+    halves = {"patients": {"split": {"validation_share": 0.4, "key": "halves"}}}
+    pipeline = Pipeline(settings.validate(settings.merged(dataclasses.asdict(pipeline.study), halves)))
+    pipeline.data_split()
+    with pytest.raises(InputError, match="The cohort would be empty"):
+        pipeline.encoder_checkpoint(lambda module, job: pytest.fail("it was trained"))
+
+
+@pytest.mark.parametrize(("recorded", "wanted"), [(CURRENT, CURRENT), (OLD, CURRENT), (CURRENT, OLD)])
+def test_events_of_a_list_are_counted_whichever_code_was_recorded(
+    study: Callable[..., Pipeline], tmp_path: Path, recorded: str, wanted: str
+) -> None:
+    mrconso(tmp_path / "MRCONSO", **{f"_{CURRENT}": "C0030805"})
+    row = {"referencedComponentId": OLD, "targetComponentId": CURRENT, "refsetId": rf2.ASSOCIATIONS["replaced_by"]}
+    pipeline = study(recorded, wanted, associations=rf2_file(tmp_path / "a", rf2.ASSOCIATION, row))
+    mapped = pipeline.make(EXTRACT, until="mapped_events")["mapped_events"]
+    assert lists.events_of(mapped, pipeline.study) == {"Pemphigoid": 100}
+    lists.refuse_empty_cohort(mapped, pipeline.study)
