@@ -34,8 +34,8 @@ def named(study: Study) -> dict[str, str]:
     return {where: path for where, path in lists.items() if path}
 
 
-def look(study: Study) -> tuple[list[str], list[str]]:
-    """Problems with the concept lists of a study, and facts about them."""
+def look(study: Study) -> tuple[list[str], list[str], list[str]]:
+    """Problems with the concept lists of a study, warnings, and facts about them."""
     problems, facts = [], []
     for where, path in named(study).items():
         try:
@@ -46,7 +46,10 @@ def look(study: Study) -> tuple[list[str], list[str]]:
             continue
         facts.append(f"concept list {Path(path).name}: {len(rows)} rows")
         problems += [f"{path} ({where}), {problem}." for problem in wrong]
-    return problems + _unknown(study), facts
+    unknown = _unknown(study)
+    if takes_everybody(study) or len(unknown) < len(cohort(study)):
+        return problems, unknown, facts
+    return problems + unknown, [], facts
 
 
 def cohort(study: Study) -> dict[str, str]:
@@ -66,7 +69,7 @@ def _unknown(study: Study) -> list[str]:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
             return []
         rows = listed.resolve(lists, study.events)
-    except (UserError, OSError):
+    except (UserError, OSError, pl.exceptions.PolarsError):
         return []  # which is said elsewhere
     return [
         f"{lists[where]} ({where}): none of its {len(found):,} rows stands for a concept, so nobody is in the cohort by it. Its"

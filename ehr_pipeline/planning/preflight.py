@@ -275,8 +275,9 @@ def _lists(study: Study, found: Preflight) -> None:
         found.facts.append(f"withdrawals: {len(withdrawn) if withdrawn is not None else 0:,} patients are listed")
     if study.events.overrides:
         found.look(code_lists.read_overrides, Path(study.events.overrides))
-    problems, facts = lists.look(study)
+    problems, warnings, facts = lists.look(study)
     found.problems += problems
+    found.warnings += warnings
     found.facts += facts
 
 
