@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store import walk as module
-from ehr_pipeline.store.walk import dangling, glob, links_outside, refuse_links, walk
+from ehr_pipeline.store.walk import glob, links_outside, misplaced, refuse_links, walk
 
 
 def put(folder: Path, *names: str) -> None:
@@ -120,7 +120,7 @@ def test_a_folder_that_leads_nowhere_is_named_where_files_are_looked_for(tmp_pat
     with pytest.raises(InputError, match="data: the link leads to a file or folder that is not there"):
         matching(tmp_path, pattern)
     assert matching(tmp_path, "events*.txt", "other/**") == []
-    assert dangling(tmp_path) == [f"{tmp_path}/data: {module.NOWHERE}"]
+    assert misplaced(tmp_path) == [f"{tmp_path}/data: {module.NOWHERE}"]
 
 
 def test_deep_folders_and_hidden_ones(tmp_path: Path) -> None:
