@@ -6,11 +6,17 @@ patients, visits and concepts: every patient's dates and the token ids of every 
 The extract comes from `make_extract.py` of the folder given with --baseline, DuckDB's chain from `duckdb_chain_baseline.py` there.
 Birth years are capped at 1999, before the first event: DuckDB's SQL knows of no births, and ours rejects what lies before them.
 
+With --beside CHECKOUT, another checkout of this project (with its own .venv, such as one of an earlier commit) takes its turns too.
+Processor seconds beside those of the clock, since other work may run on the machine.
+
 Usage: python benchmarks/data_chain.py --baseline FOLDER [--rows 3e7] [--buckets 32] [--repeats 2] [--keep FOLDER]
+    [--beside CHECKOUT]
 """
 
 import argparse
 import json
+import resource
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -86,17 +92,50 @@ columns = {{ patient = "patient_id", birth_year = "year_of_birth", sex = "sex" }
 
 
 def run_ours(path: Path) -> dict[str, float]:
-    """Seconds and peak memory of our chain, from nothing; and seconds by asset."""
-    store = path.parent / "store"
-    subprocess.run(["/bin/rm", "-rf", str(store)], check=True)
-    seconds, peak = watched([sys.executable, "-c", OURS, str(path), EXTRACT])
-    made = Store(str(store))
+    """What our chain takes from nothing (`measured`); and seconds by asset."""
+    taken = measured([sys.executable, "-P", "-c", OURS, str(path), EXTRACT], path.parent / "store")
+    made = Store(str(path.parent / "store"))
     stages = {"raw_records": made.current("raw_records", EXTRACT)} | {
         name: made.current(name) for name in ("mapped_events", "vocabulary", "patient_dataset")
     }
-    return {"seconds": seconds, "peak": peak} | {
-        name: artifact.manifest["seconds"] for name, artifact in stages.items()
-    }
+    return taken | {name: artifact.manifest["seconds"] for name, artifact in stages.items()}
+
+
+def run_beside(checkout: Path, path: Path) -> dict[str, float]:
+    """What the chain of another checkout takes (`measured`)."""
+    # -P: the package is that of the checkout's environment, not one in the current folder.
+    return measured([str(checkout / ".venv/bin/python"), "-P", "-c", OURS, str(path), EXTRACT], path.parent / "store")
+
+
+def measured(command: list[str], store: Path) -> dict[str, float]:
+    """Run a chain with an empty store. Returns seconds, processor seconds and peak memory of all its processes."""
+    subprocess.run(["/bin/rm", "-rf", str(store)], check=True)
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    seconds, peak = watched(command)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"seconds": seconds, "processor": processor, "peak": peak}
+
+
+def beside(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> str:
+    """Ours and another checkout's runs in a table, and how they differ."""
+    columns = (("seconds", 1, 1), ("processor", 1, 1), ("peak", 1e9, 2))
+
+    def row(name: str, runs: list[dict[str, float]]) -> tuple[str, ...]:
+        each = ([run[key] / unit for run in runs] for key, unit, _ in columns)
+        spans = zip(each, columns, strict=True)
+        return name, *(f"{statistics.median(x):.{d}f} ({min(x):.{d}f} to {max(x):.{d}f})" for x, (_, _, d) in spans)
+
+    changes = [
+        f"{name} {statistics.median(run[key] for run in ours) / statistics.median(run[key] for run in theirs) - 1:+.1%}"
+        for key, name in (("seconds", "time"), ("processor", "processor seconds"), ("peak", "memory"))
+    ]
+    header = ("checkout", "seconds", "processor seconds", "GB")
+    return (
+        f"Two checkouts of this project in turn, {len(ours)} runs each, the median (least to most):\n\n"
+        + results.table(header, [row("the other one", theirs), row("this one", ours)])
+        + f"\n\nThis one beside the other: **{', '.join(changes)}**."
+    )
 
 
 def run_duckdb(baseline: Path, extract: Path, out: Path) -> dict[str, float]:
@@ -137,6 +176,7 @@ def main() -> None:
     parser.add_argument("--buckets", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--keep", type=Path, help="folder to keep extract and artifacts in")
+    parser.add_argument("--beside", type=Path, help="another checkout of this project, to run in turn")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.keep or Path(scratch)
@@ -152,11 +192,13 @@ def main() -> None:
             subprocess.run(make, check=True)
         path = prepare(extract, folder / f"study_{options.rows:.0e}", options.buckets)
         settings.load(path)
-        ours, theirs = [], []
+        ours, theirs, others = [], [], []
         for _ in range(options.repeats):
             theirs.append(run_duckdb(options.baseline, extract, folder / "duckdb.parquet"))
+            if options.beside:  # before ours, whose store is looked at afterwards
+                others.append(run_beside(options.beside.resolve(), path))
             ours.append(run_ours(path))
-            print(json.dumps({"duckdb": theirs[-1], "ours": ours[-1]}), flush=True)
+            print(json.dumps({"duckdb": theirs[-1], "beside": others[-1:], "ours": ours[-1]}), flush=True)
             time.sleep(1)
         found = differences(path.parent, folder / "duckdb.parquet")
         size = Store(str(path.parent / "store")).current("patient_dataset").counts
@@ -164,7 +206,7 @@ def main() -> None:
     rows = [
         ("DuckDB SQL", f"{other['seconds']:.1f}", f"{other['peak'] / 1e9:.2f}"),
         ("ours", f"{best['seconds']:.1f}", f"{best['peak'] / 1e9:.2f}"),
-        *((f"of it {name}", f"{best[name]:.1f}", "") for name in list(best)[2:]),
+        *((f"of it {name}", f"{best[name]:.1f}", "") for name in list(best)[3:]),
     ]
     per_20_million = best["seconds"] / options.rows * 2e7
     text = (
@@ -176,6 +218,8 @@ def main() -> None:
         f" where the MEDS chain was measured at 257.7 s ({257.7 / per_20_million:.0f} times as long)."
         f" Same patients, dates and concepts in every visit: **{'NO: ' + ', '.join(found) if found else 'yes'}**."
     )
+    if others:
+        text += f"\n\n{beside(ours, others)}"
     results.write("data_chain.py", "The data chain", text)
 
 

@@ -85,6 +85,45 @@ def test_few_rows_are_not_counted_in_the_message(study: Study) -> None:
     assert found.figures == {"rejected_linked": Share(0.0, 0)}, "shares tell how many"
 
 
+def test_lines_longer_than_rows_count_as_the_rows_that_they_may_hold(study: Study) -> None:
+    few = artifact({"nul_byte": 1}, {}, rows=1000)
+    assert outcome(few, study).passed
+    few.manifest["counts"]["like_rows"] = 100
+    warning = outcome(few, study)
+    assert _gravity(warning) == 1
+    assert "rows are rejected, in lines as long as 100 rows, above all rows with NUL bytes" in warning.message
+    few.manifest["counts"]["like_rows"] = 400
+    assert _gravity(outcome(few, study)) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "of_patients", "message"),
+    [
+        ("files_ended", {"unended_files": 2, "files": 9}, {}, "2 of 9 files end within a line"),
+        ("tables_joined", {}, {"with_table": 900, "not_in_table": 9}, "9 rows of patients"),
+        (
+            "tables_joined",
+            {},
+            {"with_table": 900, "not_in_table": 90},
+            "90 of 900 rows (10.0%) of patients have no row",
+        ),
+        ("columns_filled", {}, {"without_values": ["region", "sex"]}, "no patient has a value of region, sex"),
+    ],
+)
+def test_other_losses_warn(
+    study: Study, name: str, counts: dict[str, Any], of_patients: dict[str, Any], message: str
+) -> None:
+    (check,) = (check for check in checks.CHECKS["raw_records"] if check.name == name)
+    found = artifact({}, {})
+    assert check.test(found, None, study)[0]  # type: ignore[arg-type]
+    assert not check.blocking
+    found.manifest["counts"].update(counts)
+    found.manifest["counts"]["patients"].update(of_patients)
+    passed, told, _ = check.test(found, None, study)  # type: ignore[arg-type]
+    assert not passed
+    assert message.replace("9 rows", "fewer than 10 rows") in told or message in told
+
+
 def test_limits_are_settings(study: Study) -> None:
     found = artifact({"missing_date": 50}, {})
     strict = settings.with_overrides(study, {"records": {"limits": {"rejected_error": 0.05}}})

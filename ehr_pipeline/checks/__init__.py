@@ -71,6 +71,24 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             losses.values_understood,
             only_warns=losses.few_not_understood,
         ),
+        Check(
+            "files_ended",
+            "Every text file ends with a line end, so that none seems to be cut off.",
+            losses.files_ended,
+            blocking=False,
+        ),
+        Check(
+            "tables_joined",
+            "Patients have their row in the joined tables, against records.limits.",
+            losses.tables_joined,
+            blocking=False,
+        ),
+        Check(
+            "columns_filled",
+            "Each column that patients carry is known of somebody.",
+            losses.columns_filled,
+            blocking=False,
+        ),
     ),
     "extract_catalog": (
         _CONSERVED,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import FEWEST, Figure, Share, told
+from ehr_pipeline.disclosure.figures import FEWEST, Figure, Share, Things, told
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
@@ -28,6 +28,8 @@ class Loss:
     """Rows that were read, without lines that hold none."""
     rejected: dict[str, int]
     """How many were rejected, by reason."""
+    like_rows: int = 0
+    """How many rows would fill the lines that are none, where they are longer: rows whose line ends are lost, or zeros."""
 
     @property
     def total(self) -> int:
@@ -35,9 +37,14 @@ class Loss:
         return sum(self.rejected.values())
 
     @property
+    def lost(self) -> int:
+        """How many rows are lost: those that were rejected, or more where their lines are longer than rows."""
+        return max(self.total, self.like_rows)
+
+    @property
     def share(self) -> float:
-        """Which share of the rows was rejected, from 0 to 1."""
-        return self.total / self.rows if self.rows else 0.0
+        """Which share of the rows is lost, from 0 to 1."""
+        return self.lost / (self.rows - self.total + self.lost) if self.rows else 0.0
 
 
 def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
@@ -52,7 +59,7 @@ def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
         no_rows = sum(dropped.values()) - sum(rejected.values())
         if kind == "events" and counts.get(WAITING) and _beside_others(study):
             rejected = Counter(rejected) - Counter({UNKNOWN: counts[WAITING]})
-        yield Loss(kind, counts.get("rows_in", 0) - no_rows, dict(rejected))
+        yield Loss(kind, counts.get("rows_in", 0) - no_rows, dict(rejected), counts.get("like_rows", 0))
 
 
 def _beside_others(study: Study) -> bool:
@@ -80,7 +87,7 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
     """Whether no kind of file lost as much as records.limits.rejected_error. Fewer than FEWEST rows are no share to judge by."""
     limit = study.records.limits.rejected_error
-    return not any(loss.total >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
+    return not any(loss.lost >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
@@ -128,8 +135,49 @@ def _told(loss: Loss, below: int) -> str:
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
     share = f" of {loss.rows:,} rows ({loss.share:.1%})" if loss.total >= below else " rows"
+    long = f", in lines as long as {told(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
+    return f"{name}: {told(loss.total, below)}{share} are rejected{long}, above all rows {in_words(largest)} ({cure(largest)})"
+
+
+def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every text file ends with a line end."""
+    number = artifact.counts.get("unended_files", 0)
+    if not number:
+        return True, "every text file ends with a line end", {}
     return (
-        f"{name}: {told(loss.total, below)}{share} are rejected, above all rows {in_words(largest)} ({cure(largest)})"
+        False,
+        f"{number:,} of {artifact.counts['files']:,} files end within a line, as a copy does that was cut off. Compare their sizes,"
+        " or numbers of rows, with those where they come from",
+        {"unended_files": Things(number)},
+    )
+
+
+def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Patients have their row in the joined tables."""
+    counts = artifact.counts["patients"]
+    of, number = counts.get("with_table", 0), counts.get("not_in_table", 0)
+    share, below = number / max(of, 1), study.reports.suppress_below
+    if not number or share < study.records.limits.rejected_warning:
+        return True, "patients have their row in each joined table", {}
+    shown = f" of {of:,} rows ({share:.1%})" if number >= below else " rows"
+    return (
+        False,
+        f"{told(number, below)}{shown} of patients have no row in a joined table, and what it tells is not known of them. See"
+        " whether its `key` and `patient_key` are written alike, and whether all of its rows are there",
+        {"not_in_table": Share(share, of)} if number >= below else {},
+    )
+
+
+def columns_filled(artifact: Artifact, store: Store, study: Study) -> Found:
+    """What patients carry is known of somebody."""
+    empty = artifact.counts["patients"].get("without_values", [])
+    if not empty or artifact.counts["patients"]["kept"] < FEWEST:
+        return True, "each column that patients carry has values", {}
+    return (
+        False,
+        f"no patient has a value of {', '.join(empty)}: see whether the settings name the right columns, and whether they were"
+        " exported",
+        {},
     )
 
 

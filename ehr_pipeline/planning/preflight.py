@@ -161,6 +161,7 @@ def _extract(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: 
             for one in filter(None, seen[-1][1]):
                 for name, values in one.attributes.items():
                     found.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
+            found.warnings += look.headers_alone(kind, [one for one in seen[-1][1] if one])
         else:
             for path in paths or []:
                 found.look(files.read_header, path, kind)
@@ -176,6 +177,8 @@ def _extract(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: 
     if others.names:
         found.facts.append(f"extract {folder.name}: {others}")
     found.facts += links_outside(tree, folder.parent, f"extract {folder.name}")
+    found.warnings += unread.left_out(folder, [kind for kind in kinds if kind not in absent], others)
+    found.warnings += unread.unfinished(sizes)
     _without_rows(folder, seen, found, alone)
     for level, text in look.losses(
         [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, found.below

@@ -16,11 +16,12 @@ from pathlib import Path
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.records import codes, dates, deltas, patients, sizing, values, withdrawals
-from ehr_pipeline.records.finish import DIFFERING, ORPHAN, OTHER_SEX, BucketJob, finish_bucket
+from ehr_pipeline.records.finish import DIFFERING, KNOWN, ORPHAN, OTHER_SEX, BucketJob, finish_bucket
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.records.text import Extent
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
@@ -139,24 +140,45 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
             "unusable_observation_dates": found["unusable_observation_dates"],
             "unusable_birth_parts": found["unusable_birth_parts"],
             "sex_not_understood": total["sex_not_understood"],
+            **_without_values(total, settings),
+            **_like_rows(reading, "patients"),
+            **({"with_table": found["with_table"]} if found["with_table"] else {}),
+            **({"not_in_table": found["not_in_table"]} if found["not_in_table"] else {}),
         },
         "linked": {
             "rows_in": found["linked_rows"],
             "kept": found["linked_kept"],
             "collapsed": found["linked_rows"] - found["linked_kept"] - quarantine.reasons["linked"].total(),
             "dropped": dict(sorted(quarantine.reasons["linked"].items())),
+            **_like_rows(reading, "linked"),
         },
         "outside_observation": {name: total[f"kept_{name}"] for name in ("before_observation", "after_observation")},
         "entered_in_bulk": total["kept_entered_in_bulk"],
         **({"partial_dates": dict(sorted(reading.partial_dates.items()))} if reading.partial_dates else {}),
         **({deltas.WAITING: total[deltas.WAITING]} if total[deltas.WAITING] else {}),
+        **_like_rows(reading, "events"),
         "files": len(quarantine.files),
+        **({"unended_files": len(reading.unended)} if reading.unended else {}),
         **({"unread": listing.unread.counts} if listing.unread.names else {}),
         "buckets": settings.buckets,
         "latest_date": latest.isoformat(),
         **({"undecodable_values": dict(sorted(reading.undecodable.items()))} if reading.undecodable else {}),
         **({"rejected_not_listed": quarantine.not_listed} if quarantine.not_listed else {}),
     }
+
+
+def _like_rows(reading: Reading, what: str) -> dict[str, int]:
+    """How many rows the lines that are no rows would fill, where they are longer than rows."""
+    number = reading.extents.get(what, Extent()).like_rows
+    return {"like_rows": number} if number else {}
+
+
+def _without_values(total: Counter[str], settings: RecordsSettings) -> dict[str, list[str]]:
+    """The columns that the settings name and of which no patient has a value."""
+    has_sex = settings.source != "delimited" or any(kind.columns.sex for kind in settings.patients)
+    names = [*settings.attributes, *(["sex"] if has_sex else [])]
+    empty = [name for name in names if not total[f"{KNOWN}{name}"]]
+    return {"without_values": empty} if empty and total["patients"] else {}
 
 
 def _nothing_usable(folder: Path, settings: RecordsSettings, rows: int, dropped: Counter[str]) -> str:

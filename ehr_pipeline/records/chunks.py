@@ -5,7 +5,7 @@ Memory is bounded by the block and `LINE_LIMIT`, not by a line without an end or
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,13 @@ TOO_LONG, UNCLOSED, AFTER_UNCLOSED = "line_too_long", "unclosed_quote", "after_u
 line from there to the end of that row."""
 
 
+class Readable(Protocol):
+    """A stream, as far as it is used here."""
+
+    def read(self, size: int, /) -> bytes: ...  # noqa: D102
+    def readline(self, size: int, /) -> bytes: ...  # noqa: D102
+
+
 @dataclass(frozen=True)
 class Unread:
     """Lines of a row that is longer than `LINE_LIMIT`."""
@@ -30,9 +37,11 @@ class Unread:
     lines: int
     first: str
     """Why the first of them is rejected; the others are `AFTER_UNCLOSED`."""
+    size: int
+    """How many bytes of text they are."""
 
 
-def whole_rows(stream: BinaryIO, block_bytes: int, quoted: Quoting | None = None) -> Iterator[bytes | Unread]:
+def whole_rows(stream: Readable, block_bytes: int, quoted: Quoting | None = None) -> Iterator[bytes | Unread]:
     """Blocks of about so many bytes, of few rows each; `quoted` says how fields are quoted, where they are.
 
     Every line of a block ends in a newline, and none of its rows is longer than `LINE_LIMIT`.
@@ -48,7 +57,7 @@ def whole_rows(stream: BinaryIO, block_bytes: int, quoted: Quoting | None = None
         yield from [whole] if isinstance(whole, Unread) else _of_few_lines(whole, most)
 
 
-def _whole_lines(stream: BinaryIO, block_bytes: int) -> Iterator[bytes | Unread]:
+def _whole_lines(stream: Readable, block_bytes: int) -> Iterator[bytes | Unread]:
     while block := stream.read(block_bytes):
         if not block.endswith(b"\n"):
             block += stream.readline(LINE_LIMIT + 1)
@@ -57,11 +66,13 @@ def _whole_lines(stream: BinaryIO, block_bytes: int) -> Iterator[bytes | Unread]
             if long > begin:
                 yield block[begin:long]
             begin = block.find(b"\n", long + LINE_LIMIT) + 1
+            size = (begin or len(block)) - long
             if not begin:
-                while (more := stream.readline(CHUNK_BYTES)) and not more.endswith(b"\n"):
-                    pass
+                more = b""
+                while not more.endswith(b"\n") and (more := stream.readline(CHUNK_BYTES)):
+                    size += len(more)
                 begin = len(block)
-            yield Unread(1, TOO_LONG)
+            yield Unread(1, TOO_LONG, size)
         if begin:
             block = block[begin:]
         if block:
@@ -104,6 +115,7 @@ class _Rows:
             False,
             False,
         )  # whether its first line is, and whether the last one has not ended
+        self._size = 0  # bytes of its text that are not reported yet
 
     def add(self, more: bytes) -> Iterator[bytes | Unread]:
         """What ends in `more`."""
@@ -130,7 +142,7 @@ class _Rows:
             yield self._rest if self._rest.endswith(b"\n") else self._rest + b"\n"
         if self._is_long and self._is_cut:
             first = UNCLOSED if self._state == quoting.OPEN else TOO_LONG
-            yield Unread(1, AFTER_UNCLOSED if self._is_reported else first)
+            yield Unread(1, AFTER_UNCLOSED if self._is_reported else first, self._size)
 
     def _ended(self, block: bytes, ends: NDArray[np.int64]) -> Iterator[bytes | Unread]:
         is_long = np.diff(ends, prepend=0) > LINE_LIMIT + 1
@@ -152,6 +164,7 @@ class _Rows:
         first = AFTER_UNCLOSED if self._is_reported else first
         self._is_long, self._is_reported = not has_ended, not has_ended and (self._is_reported or count > 0)
         self._is_cut = not text.endswith(b"\n") if text else self._is_cut
+        self._size += len(text)
         while count:
-            yield Unread(min(count, self._most), first)
-            count, first = count - min(count, self._most), AFTER_UNCLOSED
+            yield Unread(min(count, self._most), first, self._size)  # all of it with the first lines of the text
+            count, first, self._size = count - min(count, self._most), AFTER_UNCLOSED, 0

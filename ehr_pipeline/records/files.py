@@ -74,14 +74,19 @@ def as_read(path: Path, layout: Layout) -> Layout:
 
 
 def read(
-    path: Path, kind: Kind, block_bytes: int, progress: Progress, numbers: tuple[str, ...] = ()
+    path: Path,
+    kind: Kind,
+    block_bytes: int,
+    progress: Progress,
+    numbers: tuple[str, ...] = (),
+    unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], text.Block]]:
     """Yield the rows of a file, block by block (see `text.read`). In `Block.plain` words for 'no value' stand as they are."""
     columns = spelled(path, kind)
     if is_parquet(path):
         blocks = parquet.read(path, columns, kind.where, block_bytes, progress, numbers)
     else:
-        blocks = text.read(path, kind.layout, columns, kind.where, block_bytes, progress, numbers)
+        blocks = text.read(path, kind.layout, columns, kind.where, block_bytes, progress, numbers, unended)
     for split in blocks:
         yield partial(_with_values, split, kind.no_value)
 

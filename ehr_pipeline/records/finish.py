@@ -24,6 +24,8 @@ BULK = "bulk_entered"
 """Where events lie that were entered in bulk; they lie in `events` too."""
 ORPHAN = "adds_to_no_patient"
 """Why a row of a patient file is rejected that tells no birth, when no other row does."""
+KNOWN = "known:"
+"""Before the name of a column, counts of patients who have a value there."""
 DIFFERING = "differing:"
 """Before the name of a column, counts of patients whose rows have several values there."""
 OTHER_SEX = "sex:"
@@ -135,6 +137,7 @@ def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list
         "patients": people.height,
         "repeated_patients": merged.repeated,
         **{f"{DIFFERING}{name}": number for name, number in merged.differing.items()},
+        **{f"{KNOWN}{name}": number for name, number in patients.known(people).items()},
         "sex_not_understood": with_others,
         **{f"{OTHER_SEX}{value}": number for value, number in others.items()},
     }

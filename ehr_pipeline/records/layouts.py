@@ -11,7 +11,8 @@ from ehr_pipeline.store.walk import glob
 from ehr_pipeline.tables.schemas import OBSERVATION
 
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
-CODE_PATTERNS = {"snomed": r"^(?:\d{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:\d{2})?)$"}
+# [0-9] and not \d, which is any digit of Unicode, Arabic ones among them.
+CODE_PATTERNS = {"snomed": r"^(?:[0-9]{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?)$"}
 ANY_CODE = r"^\S{1,40}$"
 ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
 LONGEST_ID = 100  # bytes of a patient id: what is longer is another column, or text that lost its delimiters

@@ -51,10 +51,12 @@ def blocks(
     advance: Callable[[int], None] = lambda _: None,
     *,
     quoted: Quoting | None = None,
+    unended: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes | Unread]:
     """Blocks of whole rows, each line with its newline, and lines of rows that are too long (see `chunks.whole_rows`).
 
-    Plain and gzip files (also of several members) look the same. `advance` is told how many bytes of the file were read.
+    Plain and gzip files (also of several members) look the same. `advance` is told how many bytes of the file were read;
+    `unended` is called where the last line has no end.
     Raises InputError for other formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes
     meanwhile.
     """
@@ -62,10 +64,13 @@ def blocks(
         with path.open("rb") as raw:
             before, position = _state(os.fstat(raw.fileno())), 0
             try:
-                for block in whole_rows(_stream(path, raw, encoding, where), block_bytes, quoted):
+                stream = _Ending(_stream(path, raw, encoding, where))
+                for block in whole_rows(stream, block_bytes, quoted):
                     yield block
                     advance(raw.tell() - position)
                     position = raw.tell()
+                if stream.last not in (b"", b"\n"):
+                    unended()
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
                 _check_unchanged(path, before)
                 raise InputError(
@@ -121,6 +126,23 @@ def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
         return chunk.replace(b"\r", b"\n") if only_returns else chunk
 
     return io.BufferedReader(_Recoded(stream, recode), CHUNK_BYTES)  # type: ignore[type-var]
+
+
+class _Ending:
+    """A stream that remembers the last byte that was read."""
+
+    def __init__(self, stream: BinaryIO):
+        self._stream, self.last = stream, b""
+
+    def read(self, size: int) -> bytes:
+        return self._noted(self._stream.read(size))
+
+    def readline(self, size: int) -> bytes:
+        return self._noted(self._stream.readline(size))
+
+    def _noted(self, text: bytes) -> bytes:
+        self.last = text[-1:] or self.last
+        return text
 
 
 class _Recoded(io.RawIOBase):

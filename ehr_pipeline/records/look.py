@@ -104,6 +104,16 @@ def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
             yield f"{one.path}: none of its first rows has {_wanted(one.path, kind)}.{f' Found: {found}.' if found else ''}"
 
 
+def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
+    """Which files have no row, while others of their kind have some: perhaps the export of those ended early."""
+    if isinstance(kind, EventKind | PatientKind) and kind.adapt:  # rows may be of another kind that reads the same file
+        return
+    if any(not one.is_empty for one in seen):
+        for one in seen:
+            if one.is_empty:
+                yield f"{one.path}: no row below the header, though other files of {kind.where} have rows. Is it complete?"
+
+
 def is_bad(seen: Seen, kind: Kind) -> bool:
     """Whether no row can be used. Rows without any date may stand before those with one."""
     if not seen.rows or seen.readable:

@@ -24,6 +24,7 @@ REASONS = (
     "ambiguous_birth",
     "partial_birth",
     "unparsable_birth",
+    "sentinel_birth",
     "future_birth",
 )
 START, END = OBSERVATION
@@ -69,6 +70,7 @@ def parse(
         "ambiguous_birth": dates.ambiguous(told, files.date_formats) if files.columns.birth_date else pl.lit(False),
         "partial_birth": pl.col("birth").is_null() & no_day.is_not_null(),
         "unparsable_birth": pl.col("birth").is_null() & (told != ""),
+        "sentinel_birth": pl.col("birth").is_in(rules.no_dates) & (pl.col("birth_precision") == "day"),
         "future_birth": _earliest_birth() > pl.lit(rules.latest, pl.Date),
     }
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
@@ -109,6 +111,13 @@ def _whole_numbers(rows: pl.DataFrame) -> pl.DataFrame:
     """Rows whose ids are written without a fraction of zeros."""
     names = [name for name in rows.columns if name == "patient" or name.startswith("linked:")]
     return rows.with_columns(ids.whole(pl.col(name)) for name in names)
+
+
+def not_in_table(rows: pl.DataFrame, linked: tuple[pl.DataFrame, ...]) -> int:
+    """How many rows have no row in one of the joined tables, or no key: what the table tells of them is lost."""
+    rows = _whole_numbers(rows)
+    missing = [~pl.col(f"linked:{number}").is_in(table["key"].implode()) for number, table in enumerate(linked)]
+    return int(rows.select(pl.any_horizontal(missing).sum()).item())
 
 
 def unusable_birth_parts(rows: pl.DataFrame) -> int:
@@ -269,6 +278,11 @@ def _carried(columns: Iterable[str]) -> list[str]:
 
 def _known(name: str) -> pl.Expr:
     return pl.col(name).is_not_null() if name in OBSERVATION else pl.col(name) != ""
+
+
+def known(people: pl.DataFrame) -> dict[str, int]:
+    """How many patients have a value, by column."""
+    return people.select(_known(name).sum().alias(name) for name in _carried(people.columns)).row(0, named=True)
 
 
 def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end: bool) -> pl.DataFrame:

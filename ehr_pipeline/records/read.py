@@ -42,6 +42,10 @@ class Reading:
     """How many values of patients that are carried hold bytes that are no text, by kind of file and column."""
     partial_dates: Counter[str] = field(default_factory=Counter)
     """How many dates without a day were read as the middle of their month or year: of events and of births."""
+    extents: dict[str, text.Extent] = field(default_factory=dict)
+    """How much text was read: of 'events', 'patients' and 'linked' tables."""
+    unended: set[str] = field(default_factory=set)
+    """Names of text files whose last line has no end."""
 
     @property
     def rules(self) -> DateRules:
@@ -63,13 +67,18 @@ class Reading:
         if number := int(is_partial.sum()):
             self.partial_dates[what] += number
 
+    def note_extent(self, what: str, extent: text.Extent) -> None:
+        """Add how much text a block was."""
+        self.extents[what] = self.extents.get(what, text.Extent()) + extent
+
     def blocks(
         self, kind: Kind, numbers: tuple[str, ...] = ()
     ) -> Iterator[tuple[Path, str, Iterator[Callable[[], text.Block]]]]:
         """The files of a kind: path, name, and blocks."""
         for path in self.listing.of(kind):
-            size = self.settings.block_megabytes << 20
-            yield path, self.listing.name(path), files.read(path, kind, size, self.progress, numbers)
+            size, name = self.settings.block_megabytes << 20, self.listing.name(path)
+            note = partial(self.unended.add, name)
+            yield path, name, files.read(path, kind, size, self.progress, numbers, note)
 
 
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
@@ -85,12 +94,16 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
                 layout = files.as_read(path, kind.files)
                 for split in blocks:
                     block = split()
+                    reading.note_extent("patients", block.extent)
                     rows, unusable = kind.adapted(block.rows)
                     good, rejected = patients.parse(
                         rows, layout, attributes, linked, reading.rules, partial=kind.partial
                     )
                     count["unusable_observation_dates"] += patients.unusable_dates(rows, layout)
                     count["unusable_birth_parts"] += patients.unusable_birth_parts(rows)
+                    if linked:
+                        count["with_table"] += rows.height
+                        count["not_in_table"] += patients.not_in_table(rows, linked)
                     if layout.columns.birth_date:  # with precision 'day' unless the text told less
                         reading.note_partial("births", good["birth_precision"].is_in(["month", "year"]))
                     reading.note_undecodable(kind, rows)
@@ -118,6 +131,7 @@ def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataF
             good, rejected = patients.parse_linked(block.rows, layout, reading.rules)
             count["unusable_observation_dates"] += patients.unusable_dates(block.rows, layout)
             reading.note_undecodable(kind, block.rows)
+            reading.note_extent("linked", block.extent)
             reading.quarantine.add("linked", name, pl.concat([block.rejected, rejected]), line)
             count["linked_rows"] += block.count
             parts.append(good)
@@ -143,6 +157,7 @@ def shuffle_events(reading: Reading, into: Path) -> int:
                 own = replace(kind, files=files.as_read(path, kind.files))
                 for block in ahead(partial(_parse, kind=own, reading=reading, entered=entered), blocks):
                     reading.quarantine.add("events", name, block.rejected, line)
+                    reading.note_extent("events", block.extent)
                     if block.plain is not None:
                         numbered.add(_numbered(block.plain, codes, prefix), file, line)
                     if block.others.height:
@@ -171,6 +186,7 @@ class _Parsed:
     lines: int
     rows: int
     """How many rows are of this kind: all, unless another kind reads the same file."""
+    extent: text.Extent
 
 
 def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
@@ -200,7 +216,7 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
         rows = pa.record_batch(columns, schema=_schema(pa.int64(), entered, code=pa.int64()))
         run = by_bucket(rows, bucket_of_numbers(patient, settings.buckets), settings.buckets)
     others, rejected = events.parse(rest, kind.files, reading.rules)
-    return _Parsed(run, others, _all(unusable, rejected), block.lines, rows_met)
+    return _Parsed(run, others, _all(unusable, rejected), block.lines, rows_met, block.extent)
 
 
 def _all(*rejected: pl.DataFrame) -> pl.DataFrame:

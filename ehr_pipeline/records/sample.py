@@ -37,6 +37,8 @@ FORMATS = (
     "iso",
 )
 """Formats that are tried where no date of a file can be read."""
+MOST_ROUNDED = 0.5
+"""The share of long numbers from which on it is reported that they end in zeros."""
 SERIALS = (20_000, 60_000)
 """Day numbers of a spreadsheet, from 1954 to 2064."""
 
@@ -114,7 +116,7 @@ def of_rows(path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, 
     for reason, number in lost["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         lines = lost.filter(pl.col("reason") == reason)["line"].sort()
         found.append(Rejects(reason, number, int(lines[0]), _found(path, kind, rows, reason, lines, rules)))
-    unread, sex, notes = 0, "", list(_quoted(path, kind, rows))
+    unread, sex, notes = 0, "", [*_quoted(path, kind, rows), *_ending_in_zeros(kind, rows)]
     if isinstance(kind, PatientKind):
         unread, sex = _unread_sex(kind, rows, below)
         notes += _unread_dates(path, kind, rows, below)
@@ -198,6 +200,17 @@ def _quoted(path: Path, kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
             if len(given) and 2 * int(given.str.contains(r'^".*"$').sum()) > len(given):
                 yield f"values of column {name!r} stand in quotes: set {setting(kind.where, 'quote')} to '\"'."
                 return
+
+
+def _ending_in_zeros(kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
+    """That long ids or codes are what a spreadsheet keeps of them: several may have become one."""
+    for role in ("patient", "code", "key"):
+        if role in rows.columns and ids.share_rounded(rows[role]) >= MOST_ROUNDED:
+            column = kind.wanted.get(role, role)
+            yield (
+                f"numbers of {ids.ROUND_DIGITS + 1} digits and more in column {column!r} end in zeros from there"
+                " on, as a spreadsheet leaves them: have the column exported as text, never through a spreadsheet."
+            )
 
 
 def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int, str]:

@@ -104,7 +104,7 @@ class RecordsSettings:
         NO_VALUE,
     )
     sentinel_dates: tuple[str, ...] = option(
-        "Dates (YYYY-MM-DD) that mean 'no date': their rows are rejected.", SENTINEL_DATES
+        "Dates (YYYY-MM-DD) that mean 'no date': events and births on them are rejected.", SENTINEL_DATES
     )
     partial_dates: Partial = option(
         "What becomes of dates of events and of births without a day, such as 03/2001 or 2001: 'reject', or 'middle', which"

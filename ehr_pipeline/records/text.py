@@ -27,6 +27,28 @@ ODD = {NUL: "nul_byte", RETURN: "stray_carriage_return"}
 
 
 @dataclass(frozen=True)
+class Extent:
+    """How much text was read: a line that is no row may hold as much as many rows, where their line ends are lost."""
+
+    rows: int = 0
+    size: int = 0
+    """Bytes of the rows."""
+    lines: int = 0
+    """Lines that are no rows, empty ones and headers left out."""
+    lost: int = 0
+    """Their bytes."""
+
+    def __add__(self, other: "Extent") -> "Extent":
+        return Extent(self.rows + other.rows, self.size + other.size, self.lines + other.lines, self.lost + other.lost)
+
+    @property
+    def like_rows(self) -> int:
+        """How many rows of usual length the lines that are no rows come to; 0 where they are not much longer than rows."""
+        rows = self.lost * self.rows // max(self.size, 1)
+        return rows if rows >= 2 * self.lines else 0
+
+
+@dataclass(frozen=True)
 class Block:
     """Some rows of one file."""
 
@@ -39,6 +61,8 @@ class Block:
     """How many lines the block had. A row may have several."""
     plain: pl.DataFrame | None = None
     """Further rows, whose numbers are plain: `line`, the numbers as int64, the other columns as they stand (not stripped)."""
+    extent: Extent = Extent()
+    """How much text it was; nothing of Parquet."""
 
     @property
     def count(self) -> int:
@@ -51,7 +75,7 @@ class Block:
             return self
         rows, rejected = (part.with_columns(pl.col("line") + lines) for part in (self.rows, self.rejected))
         plain = self.plain.with_columns(pl.col("line") + lines) if self.plain is not None else None
-        return Block(rows, rejected, self.lines + lines, plain)
+        return Block(rows, rejected, self.lines + lines, plain, self.extent)
 
 
 def read(
@@ -62,17 +86,21 @@ def read(
     block_bytes: int,
     progress: Progress,
     numbers: tuple[str, ...] = (),
+    unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Block]]:
     """Yield the rows of a file, block by block, each as a function that splits it: they may be called on several threads.
 
     `columns` maps the names that the rows get to the file's own; `where` is the settings section to name in messages. Columns named
     in `numbers` mostly hold plain numbers; rows in which they do go a faster way (`Block.plain`) with the same result.
+    `unended` is called where the last line has no end, as in a file that was cut off.
     Raises InputError for a missing column, and for a file that is no text, is damaged, or changes meanwhile (`lines.blocks`).
     """
     shape = header.given(path, layout, columns, where)
     encoding, more = lines.encoding_of_blocks(layout.encoding), 0
     quoted = _quoting(layout)
-    for block in lines.blocks(path, layout.encoding, where, block_bytes, progress.advance, quoted=quoted):
+    for block in lines.blocks(
+        path, layout.encoding, where, block_bytes, progress.advance, quoted=quoted, unended=unended
+    ):
         if shape is None:
             first, block = _first(path, block, layout)
             shape = header.read(path, first, layout, columns, where)
@@ -163,7 +191,8 @@ def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
     """The block of lines that nobody has read, with so many lines of the header before it."""
     rows, _ = _nothing(shape.places)
     first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
-    return Block(rows, pl.concat([first, _rejects(others, AFTER_UNCLOSED)]), unread.lines).after(more)
+    extent = Extent(lines=unread.lines, lost=unread.size)
+    return Block(rows, pl.concat([first, _rejects(others, AFTER_UNCLOSED)]), unread.lines, extent=extent).after(more)
 
 
 def _split(
@@ -178,12 +207,16 @@ def _split(
     found = scan(block, shape, layout, numbers)
     lines = block.count(b"\n")
     if found.plain.all():
-        return Block(*_nothing(shape.places), lines, found.rows).after(more)
+        extent = Extent(found.rows.height, len(block))
+        return Block(*_nothing(shape.places), lines, found.rows, extent).after(more)
     rest = np.flatnonzero(~found.plain)
     if 2 * len(rest) > len(found.plain):
         return _split_with_care(block, found.where, shape, layout).after(more)
-    others = _split_with_care(*found.where.chosen(rest, block), shape, layout)
-    return Block(others.rows, others.rejected, lines, found.rows.filter(pl.Series(found.plain))).after(more)
+    text, where = found.where.chosen(rest, block)
+    others = _split_with_care(text, where, shape, layout)
+    plain = found.rows.filter(pl.Series(found.plain))
+    extent = others.extent + Extent(plain.height, len(block) - len(text))
+    return Block(others.rows, others.rejected, lines, plain, extent).after(more)
 
 
 def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -205,10 +238,12 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
     if layout.quote and layout.quote.encode() in block:
         quoted = holding(ord(layout.quote))
     rejected, usable = [], np.ones(len(lengths), bool)
+    extent = Extent()
     for mark, reason in ODD.items():
         if mark in block:
             bad = holding(mark) & usable & (~quoted | (mark == NUL))
             rejected.append(_rejects(where.lines[bad], reason))
+            extent += _extent_lost(lengths[bad])
             usable &= ~bad
     quoted &= usable
     separators = np.flatnonzero(characters == ord(layout.delimiter))
@@ -219,6 +254,7 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
         bare = usable & ~plain & ~quoted
         rejected.append(_rejects(where.lines[bare & (lengths == 1)], "empty_line"))
         rejected.append(_rejects(where.lines[bare & (lengths > 1)], "wrong_number_of_fields"))
+        extent += _extent_lost(lengths[bare & (lengths > 1)])
     else:
         text = block
     rows = _columns(text, where.lines[plain], shape.places, layout.delimiter)
@@ -226,8 +262,15 @@ def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: Del
         more, bad_quotes = _quoted_rows(block, where, np.flatnonzero(quoted), shape, layout)
         rows = pl.concat([rows, more]).sort("line")
         rejected.append(bad_quotes)
+        bad = np.isin(where.lines, bad_quotes["line"].to_numpy())
+        extent += _extent_lost(lengths[bad & quoted])
+    extent += Extent(rows.height, len(block) - extent.lost)
     rows, headers = _without_headers(rows, shape)
-    return Block(rows, pl.concat([*rejected, headers]), block.count(b"\n"))
+    return Block(rows, pl.concat([*rejected, headers]), block.count(b"\n"), extent=extent)
+
+
+def _extent_lost(lengths: NDArray[np.int64]) -> Extent:
+    return Extent(lines=len(lengths), lost=int(lengths.sum()))
 
 
 def _columns(text: bytes, numbers: NDArray[np.int64], places: dict[str, int], delimiter: str) -> pl.DataFrame:

@@ -1,4 +1,7 @@
-"""Files in the folder of an extract that no kind reads: they are mentioned; one named like a table that is missing is a problem."""
+"""Files in the folder of an extract that no kind reads: they are mentioned; one named like a table that is missing is a problem.
+
+One named like a table that is there, an archive and a database deserve a warning: a part of the table may be in them.
+"""
 
 import json
 import re
@@ -13,6 +16,58 @@ from ehr_pipeline.store.walk import Tree, listed
 
 NOTE = "notes/unread.json"
 MOST_WRITTEN = 10_000
+PACKED = (".zip", ".7z", ".rar", ".tar", ".tgz", ".bz2", ".xz", ".zst", ".gpg", ".pgp")
+DATA = (
+    ".xlsx",
+    ".xls",
+    ".mdb",
+    ".accdb",
+    ".sqlite",
+    ".db",
+    ".sav",
+    ".dta",
+    ".sas7bdat",
+    ".rds",
+    ".rdata",
+    ".feather",
+    ".orc",
+    ".avro",
+)
+"""Endings of files that hold other files or tables, in forms that nothing here reads."""
+NO_TABLES = (
+    ".md5",
+    ".sha1",
+    ".sha256",
+    ".sha512",
+    ".sig",
+    ".asc",
+    ".ctl",
+    ".log",
+    ".pdf",
+    ".docx",
+    ".md",
+    ".html",
+    ".json",
+    ".xml",
+    ".sql",
+)
+"""Endings of files that stand beside tables and bear their names."""
+UNFINISHED = (
+    ".part",
+    ".partial",
+    ".filepart",
+    ".crdownload",
+    ".download",
+    ".tmp",
+    ".temp",
+    ".bak",
+    ".old",
+    ".orig",
+    ".swp",
+    "~",
+)
+"""Endings of copies: such as are not finished yet, and such as were kept of a former state."""
+_COPY = re.compile(r"^(copyof|kopievon|copiede|copiade)")
 
 
 @dataclass(frozen=True)
@@ -23,6 +78,8 @@ class Unread:
     """Relative to the folder of the extract, sorted."""
     bytes: int
     """Their sizes together."""
+    hidden: tuple[str, ...] = ()
+    """Hidden files and folders whose names are those of files but for a dot, of which none is there. They are not counted."""
 
     def __str__(self) -> str:
         return f"{len(self.names):,} files that nothing reads ({self.bytes / 1e6:,.1f} MB): {listed(self.names)}"
@@ -54,18 +111,14 @@ def look(tree: Tree, read: Iterable[Path]) -> Unread:
         if own:
             names.append(path.relative_to(tree.folder).as_posix())
             size += own
-    return Unread(tuple(sorted(names)), size)
+    hidden = (path for path in tree.hidden if not path.with_name(path.name[1:]).exists())
+    return Unread(tuple(sorted(names)), size, tuple(path.relative_to(tree.folder).as_posix() for path in hidden))
 
 
 def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[str]:
     """What is wrong with files that are not read, but bear the name of a kind that has none: another spelling, a zip, a folder."""
     for kind in absent:
-        named_like = [pattern for glob in files.patterns(kind) if (pattern := _name(glob))]
-        alike = [
-            name
-            for name in unread.names
-            if any(fnmatchcase(_plain(part), pattern) for part in Path(name).parts for pattern in named_like)
-        ]
+        alike = _alike(kind, unread.names)
         if alike:
             yield (
                 f"{folder}: nothing there for {kind.where}, but {listed(alike)} {'has' if len(alike) == 1 else 'have'} its name and"
@@ -74,9 +127,41 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
             )
 
 
+def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[str]:
+    """What may be a part of the extract and is not read: files named like those of a kind, hidden ones too, archives, databases."""
+    tables = [name for name in unread.names if not name.lower().endswith(NO_TABLES)]
+    alike = {name for kind in kinds for name in _alike(kind, (*tables, *unread.hidden))}
+    others = sorted(alike.union(name for name in tables if name.lower().endswith(PACKED + DATA)))
+    if others:
+        yield (
+            f"{folder}: not read, though rows of the extract may be in it: {listed(others)}. Unpack or export it, and name it as"
+            " `files` of its kind says; or move it out of the folder."
+        )
+
+
+def unfinished(read: Iterable[Path]) -> Iterator[str]:
+    """What is wrong with the names of files that are read."""
+    for path in read:
+        if path.name.lower().endswith(UNFINISHED):
+            yield (
+                f"{path}: this file is read, but its name says that it is no finished copy, or one of a former state. Rename it, or"
+                " move it out of the folder."
+            )
+
+
+def _alike(kind: Kind, names: Iterable[str]) -> list[str]:
+    """Those of the names that are like the names of the kind's files, or lie in a folder with such a name."""
+    named_like = [pattern for glob in files.patterns(kind) if (pattern := _name(glob))]
+    return [
+        name
+        for name in names
+        if any(fnmatchcase(_plain(part), pattern) for part in Path(name).parts for pattern in named_like)
+    ]
+
+
 def _plain(name: str) -> str:
     """A name without its endings, in small letters and digits alone: 'Drug_Exposure.csv.zip' is 'drugexposure'."""
-    return re.sub(r"[^a-z0-9]", "", name.split(".")[0].lower())
+    return _COPY.sub("", re.sub(r"[^a-z0-9]", "", name.lstrip(".").split(".")[0].lower()))
 
 
 def _name(glob: str) -> str:

@@ -43,9 +43,10 @@ class Tree:
     """All links that were met, sorted by path; the folder itself may be one."""
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
     """By each file that was reached through a link: the file itself."""
-
     special: dict[Path, str] = field(default_factory=dict, repr=False)
     """What is neither a file nor a folder, and what it is (`disk.special`)."""
+    hidden: tuple[Path, ...] = ()
+    """Files and folders that were left out since a dot stands before their names, sorted; not those of systems, such as '._a'."""
 
     def matching(self, patterns: Sequence[str]) -> list[Path]:
         """The files that match one of the globs, sorted: `*` within a name, `**` for any number of folders.
@@ -98,7 +99,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
     elsewhere: dict[Path, Path] = {}
     special: dict[Path, str] = {}
     waiting: list[tuple[Path, Path | None, frozenset[tuple[int, int]]]] = [(folder, None, frozenset())]
-    linked = 0
+    linked, left_out = 0, list[Path]()
     while waiting:
         place, real, above = waiting.pop()
         own, entries = _look(place)
@@ -111,6 +112,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
             )
         for entry in entries:
             if entry.name.startswith(".") and not hidden:
+                left_out += [Path(entry.path)] if entry.name[1:2].isalnum() else []
                 continue
             path = Path(entry.path)
             itself = real / entry.name if real else None
@@ -128,7 +130,8 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
                     elsewhere[path] = itself
             elif kind := durable.special(path):
                 special[path] = kind
-    return Tree(folder, tuple(sorted(files)), tuple(sorted(links, key=lambda link: link.path)), elsewhere, special)
+    by_path = sorted(links, key=lambda link: link.path)
+    return Tree(folder, tuple(sorted(files)), tuple(by_path), elsewhere, special, tuple(sorted(left_out)))
 
 
 def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:

@@ -85,6 +85,22 @@ def test_lines_that_are_no_rows_are_told_with_the_reason(landing: Landing) -> No
     assert problems(landing(EVENTS + "x" * 200_000 + "\n" + rows(9))) == []
 
 
+def test_a_header_alone_beside_files_with_rows_is_a_warning(landing: Landing) -> None:
+    folder = landing(EVENTS + rows(3))
+    (folder / "events_2.txt").write_text(EVENTS)
+    own = EventFiles(files="events*", columns=EventColumns(patient="id", date="date", code="code"))
+    (warning,) = look(folder, events=(own,)).warnings
+    assert "events_2.txt: no row below the header, though other files of records.events[0] have rows" in warning
+
+
+@pytest.mark.parametrize(("digits", "told"), [(15, False), (16, True), (19, True)])
+def test_long_numbers_that_end_in_zeros_are_a_warning(landing: Landing, digits: int, told: bool) -> None:
+    ids = [str(n).ljust(15, "7").ljust(digits, "0") for n in range(1, 40)]
+    events = EVENTS + "".join(f"{one}\t05/03/2001\t9014002\n" for one in ids)
+    found = look(landing(events, "id\tyear\n" + "".join(f"{one}\t1950\n" for one in ids))).warnings
+    assert len([warning for warning in found if "end in zeros from there on" in warning]) == 2 * told
+
+
 def test_files_without_a_row_are_told_where_nothing_else_tells_of_events_or_patients(landing: Landing) -> None:
     folder = landing(EVENTS, "id\tyear\n")
     assert [told.partition(": ")[2] for told in problems(folder)] == [

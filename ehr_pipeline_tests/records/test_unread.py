@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records import build, files, header, lines, unread
 from ehr_pipeline.records.kinds import EventKind
-from ehr_pipeline.records.layouts import DelimitedText
+from ehr_pipeline.records.layouts import DelimitedText, EventColumns, EventFiles
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
 from ehr_pipeline.records.sources.omop import EVENTS, Omop
@@ -19,6 +19,10 @@ from ehr_pipeline.store.walk import walk
 from ehr_pipeline_tests.conftest import records_settings
 
 OMOP = {kind.where.split(": ")[1]: kind for kind in Omop().kinds() if kind.where.startswith("records.omop")}
+DELIMITED = EventKind(
+    where="records.events[0]",
+    files=EventFiles(files="events*.csv*", columns=EventColumns(patient="p", date="d", code="c")),
+)
 CPRD = {kind.where: kind for kind in CprdAurum().kinds()}
 
 
@@ -85,6 +89,56 @@ def test_other_files_are_none(tmp_path: Path, name: str) -> None:
     put(tmp_path, name)
     assert not list(unread.misnamed(tmp_path, OMOP.values(), unread.look(walk(tmp_path), [])))
     assert unread.look(walk(tmp_path), []).names == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Events_2.CSV",
+            "events_2",
+            "events_2.dat",
+            "Copy of events_2.csv",
+            "events_2.csv/part-0.csv",
+            "events/x.csv",
+        ),
+        *("events_2.zip", "Extract.zip", "everything.xlsx", ".events_2.csv", ".events/2.csv", ".events_2.csv.Qx71bA"),
+    ],
+)
+def test_what_may_be_a_part_of_a_table_that_is_there_is_a_warning(tmp_path: Path, name: str) -> None:
+    read = [put(tmp_path, "events_1.csv")]
+    put(tmp_path, name)
+    (warning,) = unread.left_out(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read))
+    assert f"rows of the extract may be in it: {'.events' if name.startswith('.events/') else name}." in warning
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "README.txt",
+        "events_1.csv.md5",
+        "events.pdf",
+        "codebook.csv",
+        "._events_1.csv",
+        ".events_1.csv",
+        ".~lock.events#",
+    ],
+)
+def test_what_stands_beside_tables_is_none(tmp_path: Path, name: str) -> None:
+    read = [put(tmp_path, "events_1.csv")]
+    put(tmp_path, name)
+    assert not list(unread.left_out(tmp_path, [DELIMITED], unread.look(walk(tmp_path), read)))
+
+
+def test_names_of_unfinished_and_former_copies_are_a_warning() -> None:
+    names = ["events.csv", "events.csv.part", "events.csv.TMP", "events.csv~", "events.csv.gz", "events.bak"]
+    found = list(unread.unfinished(map(Path, names)))
+    assert [warning.split(":")[0] for warning in found] == [
+        "events.csv.part",
+        "events.csv.TMP",
+        "events.csv~",
+        "events.bak",
+    ]
 
 
 @given(st.sampled_from(sorted(EVENTS)), st.randoms())

@@ -17,11 +17,11 @@ from ehr_pipeline.records.sources import omop
 WHERE = "records.meds"
 COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}
 # A SNOMED id; some programs write it with a fraction of zeros, or append modifiers such as '//_Q_3'.
-ID = r"^(\d{6,18})(?:\.0+)?(?://.*)?$"
+ID = r"^([0-9]{6,18})(?:\.0+)?(?://.*)?$"
 # The names of SNOMED CT in FHIR, the UMLS, OMOP and local exports, with what separates them from the id.
 USUAL = (
     r"(?i)^(?:snomed(?:[-_ ]?ct)?(?:[-_](?:us|uk|core|int|intl|international))?|sct(?:id)?|http://snomed\.info/(?:sct|id))"
-    r"(?://?|:|\||\^)(\d{6,18})(?:\.0+)?(?://.*)?$"
+    r"(?://?|:|\||\^)([0-9]{6,18})(?:\.0+)?(?://.*)?$"
 )
 # A code that names its system already, as in 'ICD10CM:E11.9'.
 NAMED = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s/:]+$"
