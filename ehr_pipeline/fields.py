@@ -55,13 +55,17 @@ def identity(settings: Any) -> Any:
             for field in dataclasses.fields(settings)
             if role(field) not in ("tuning", "input", "check", "operation")
             for value in [getattr(settings, field.name)]
-            if not (field.metadata.get("later") and value == field.default)
+            if not (field.metadata.get("later") and value == _default(field))
         }
     if isinstance(settings, Mapping):
         return {key: identity(value) for key, value in settings.items()}
     if isinstance(settings, (tuple, list)):
         return [identity(value) for value in settings]
     return settings
+
+
+def _default(field: "dataclasses.Field[Any]") -> Any:
+    return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
 def lists(settings: Any) -> Iterator[Path]:

@@ -9,7 +9,7 @@ from ehr_pipeline import fields
 from ehr_pipeline.chain.incremental import SOUND
 from ehr_pipeline.checks import presence
 from ehr_pipeline.errors import Damaged, MissingArtifact
-from ehr_pipeline.patients.settings import SplitSettings
+from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import STAGES, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
@@ -88,10 +88,11 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
                 study.records.outside_observation != "keep"
             ):  # of events that were set aside; the default changes nothing
                 own |= {"outside_observation": study.records.outside_observation}
+            own |= _sides(study)
         case "mapped_events":
             own = identity(study.events)
         case "vocabulary":
-            own = identity(study.vocabulary)
+            own = identity(study.vocabulary) | _sides(study)
         case "patient_dataset":
             own = _without("split", identity(study.patients))
         case "data_split":
@@ -103,7 +104,7 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
         case "cohort":
             own = {"cohort": identity(study.embeddings.cohort)}
         case "patient_embeddings":
-            own = _without("cohort", identity(study.embeddings)) | _shape(study) | seed
+            own = _without("cohort", identity(study.embeddings)) | _shape(study) | seed | _sides(study)
         case "clusters":
             own = identity(study.clusters) | seed
         case "patient_trajectories":
@@ -143,6 +144,11 @@ def split_settings(study: Study) -> SplitSettings:
     current, made = store.fingerprint("data_split"), store.published("data_split")
     made.sort(key=lambda artifact: artifact.manifest["fingerprint"] == current)  # the current one last, else the newest
     return replace(split, key=made[-1].manifest["settings"]["key"] if made else secret_key.of(store.root).text("split"))
+
+
+def _sides(study: Study) -> dict[str, Any]:
+    """What decides from whom is learned, as a hash since it has the key in it; nothing where everybody is learned from."""
+    return {SIDES: hash_of(fields.identity(split_settings(study)))} if study.patients.split.leaves_out else {}
 
 
 def _shape(study: Study) -> dict[str, Any]:

@@ -3,10 +3,13 @@
 `Pipeline` (pipeline.py) says for each asset what it reads and which function makes it; this is what they share.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ehr_pipeline import checks
 from ehr_pipeline.chain import identity, incremental
@@ -17,6 +20,8 @@ from ehr_pipeline.disclosure import governance
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.patients import learned
+from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Decided, Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study.settings import Study
@@ -110,6 +115,14 @@ class Maker:
         )
         governed = governance.label(asset, self.study.governance)
         return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
+
+    def _with_sides(self) -> dict[str, Artifact]:
+        """The catalog, which knows the side of each patient, where there may be patients that nothing is learned from."""
+        return {"extract_catalog": self.require("extract_catalog")} if self.study.patients.split.leaves_out else {}
+
+    def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
+        """Write down whom an artifact learned from, by plain hashes, and whom the `earlier` one did that it begins with."""
+        learned.write(out, secret_key.of(self.store.root), patients, earlier)
 
     def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
         """Where a job leaves what the next one of the same recipe goes on from."""

@@ -61,7 +61,8 @@ class Pipeline(Maker):
         return made
 
     def extract_catalog(self) -> Artifact:
-        """List the extracts that were read, each with its data version."""
+        """List the extracts that were read, each with its data version; and the side of each patient, where one is left out."""
+        from ehr_pipeline.patients import sides
         from ehr_pipeline.records import catalog, quarantine
 
         # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
@@ -74,7 +75,17 @@ class Pipeline(Maker):
             quarantine.bring_up_to_date(found[extract], self.store.root)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
         settings, spread = self.study.records, self.engine.spread
-        make = withdrawals.guard(lambda out: catalog.build(self.store, found, settings, out, spread))
+
+        def build(out: Path) -> Counts:
+            counts = catalog.build(self.store, found, settings, out, spread)
+            if not self.study.patients.split.leaves_out:
+                return counts
+            own = [artifact for _, artifact in sorted(found.items())]
+            return counts | {
+                "split": sides.build(own, identity.split_settings(self.study), out, settings.workers, spread)
+            }
+
+        make = withdrawals.guard(build)
         made = self._make("extract_catalog", versions, make)
         for extract in set(self.store.partitions("raw_records")) - set(found):
             self.store.retire("raw_records", extract)
@@ -97,12 +108,15 @@ class Pipeline(Maker):
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
         from ehr_pipeline.events import build as events
         from ehr_pipeline.events.listed import Ladder
-        from ehr_pipeline.vocabulary import build
+        from ehr_pipeline.patients.settings import LEARNED_FROM
+        from ehr_pipeline.patients.sides import FOLDER
+        from ehr_pipeline.vocabulary import build, learners
 
         settings, mapped = self.study.vocabulary, self.require("mapped_events")
         mrsty = _watched([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
         own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
-        inputs = _versions(mapped_events=mapped) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
+        catalog = self._with_sides()
+        inputs = _versions(mapped_events=mapped, **catalog) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
@@ -111,8 +125,16 @@ class Pipeline(Maker):
 
         def make(out: Path) -> Counts:
             listed = ladder.resolve({name: path} if path else {}).get(name, ())
-            mapping = events.read_mapping(mapped)
-            return build.build(mapped.files("concepts"), mapping, settings, out, folder, administrative=listed)
+            mapping, workers = events.read_mapping(mapped), self.study.events.workers
+            build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
+            if not catalog:
+                return build_from(administrative=listed)
+            places = catalog["extract_catalog"].file(FOLDER)
+            counted = learners.count(mapped, places, LEARNED_FROM, out, workers, self.engine.spread)
+            counts = build_from(administrative=listed, learned=counted.tables)
+            self._note_learned(out, counted.patients())
+            counted.remove()
+            return counts
 
         return self._make("vocabulary", inputs, mrsty.guard(make), own=own)
 
@@ -131,13 +153,15 @@ class Pipeline(Maker):
         )
 
     def data_split(self) -> Artifact:
-        """Training and validation patients."""
+        """Training and validation patients, and those that nothing is learned from."""
         from ehr_pipeline.patients import split
+        from ehr_pipeline.patients.sides import FOLDER
 
         settings, dataset = identity.split_settings(self.study), self.require("patient_dataset")
-        return self._make(
-            "data_split", _versions(patient_dataset=dataset), lambda out: split.build(dataset, settings, out)
-        )
+        catalog = self._with_sides()
+        known = catalog["extract_catalog"].file(FOLDER) if catalog else None
+        inputs = _versions(patient_dataset=dataset, **catalog)
+        return self._make("data_split", inputs, lambda out: split.build(dataset, settings, out, known))
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
         """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
@@ -161,11 +185,16 @@ class Pipeline(Maker):
             "resume": str(resume),
             "start": str(start.file("checkpoint")) if start else "",
         }
+        leaves_out = self.study.patients.split.leaves_out
 
         def make(out: Path) -> Counts:
             if self.store.has("mapped_events"):
                 lists.refuse_empty_cohort(self.store.intact("mapped_events"), self.study)
-            return build.build(job, launch, out)
+            if not leaves_out:
+                return build.build(job, launch, out)
+            counts = build.build(job | {"note_patients": build.PATIENTS}, launch, out)
+            self._note_learned(out, build.patients(dataset, out), start.path if start else None)
+            return counts
 
         artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
@@ -237,6 +266,8 @@ class Pipeline(Maker):
             name: self.require(name)
             for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
         }
+        if self.study.patients.split.leaves_out:
+            artifacts["data_split"] = self.require("data_split")
         mapped = self.require("mapped_events")
         method = self._method("cohort"), self._method("patient_embeddings")
         own = origin(artifacts["encoder_checkpoint"].data_version, method)
@@ -245,12 +276,19 @@ class Pipeline(Maker):
         inputs, earlier = incremental.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = self._work(".embedding", "patient_embeddings", inputs)
+
+        def make(out: Path) -> Counts:
+            job = self._embedding_job()
+            counts = build.build(artifacts, self.pooled_concepts, settings, job, launch, work, out, earlier)
+            if "data_split" in artifacts:
+                plain = [] if earlier else build.learned_from(artifacts)
+                self._note_learned(out, plain, earlier.path if earlier else None)
+            return counts
+
         artifact = self._make(
             "patient_embeddings",
             inputs,
-            lambda out: build.build(
-                artifacts, self.pooled_concepts, settings, self._embedding_job(), launch, work, out, earlier
-            ),
+            make,
             own=own,
             machine=lambda _: machine.noted(work),
         )

@@ -6,7 +6,7 @@ ruin what follows: nothing is built on an artifact that failed one.
 
 from dataclasses import replace
 
-from ehr_pipeline.checks import data, drift, encoder, lists, losses, patients, presence, rows
+from ehr_pipeline.checks import data, drift, encoder, lists, losses, patients, presence, rows, sides
 from ehr_pipeline.checks.model import Check, Outcome
 from ehr_pipeline.store.artifacts import STAGES, Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -29,6 +29,14 @@ _LISTS = Check(
     "Every row of the concept lists stands for a concept.",
     data.lists_understood,
     blocking=False,
+)
+
+_UNSEEN = Check(
+    "test_side_unseen",
+    "Nothing was learned from patients of the test side, by hashes of whom it learned from.",
+    sides.unseen,
+    only_warns=sides.cannot_be_checked,
+    applies=sides.leaves_out,
 )
 
 CHECKS: dict[str, tuple[Check, ...]] = {
@@ -98,6 +106,13 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             losses.patients_known,
             only_warns=losses.known_above_the_limit,
         ),
+        Check(
+            "sides_understood",
+            "The column that tells the sides of patients is understood, and extracts agree on it, against records.limits.",
+            sides.understood,
+            only_warns=sides.few_misunderstood,
+            applies=lambda study: bool(study.patients.split.column),
+        ),
     ),
     "mapped_events": (
         _CONSERVED,
@@ -164,6 +179,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             applies=lambda study: study.vocabulary.min_patients > 0,
         ),
         _LISTS,
+        _UNSEEN,
     ),
     "patient_dataset": (
         _CONSERVED,
@@ -187,7 +203,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         Check("schema", "Columns of the shards.", rows.schema("split", lambda artifact, study: schemas.SPLIT)),
         Check(
             "no_patient_on_both_sides",
-            "Each patient is on one side, and both sides have patients.",
+            "Each patient is on one side, and those that are learned from have patients.",
             data.no_patient_on_both_sides,
         ),
     ),
@@ -202,6 +218,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "The checkpoint was trained with the current vocabulary, or with one that grew into it.",
             encoder.checkpoint_fits,
         ),
+        _UNSEEN,
     ),
     "concept_embeddings": (
         _CONSERVED,
@@ -217,6 +234,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             patients.everybody_accounted_for,
         ),
         Check("embeddings_sound", "Vectors are finite, and do not all point the same way.", encoder.embeddings_sound),
+        _UNSEEN,
     ),
     "clusters": (
         _CONSERVED,

@@ -8,6 +8,7 @@ from typing import Any
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.disclosure.figures import Figure, People, Score, Share, Things, told
 from ehr_pipeline.events.coverage import are_snomed
+from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, UNASSIGNED
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -179,9 +180,9 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
 
 
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each patient is on one side, and both sides have patients."""
+    """Each patient is on one side, and the two sides that are learned from have patients."""
     dataset = store.intact("patient_dataset")
-    seen, twice, misplaced = {"train": 0, "validation": 0}, 0, 0
+    seen, twice, misplaced = {side: 0 for side in (*LEARNED_FROM, TEST, UNASSIGNED) if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):
         table = schemas.read(path)
         ids, sides = table.column("patient_id").to_pylist(), table.column("side").to_pylist()
@@ -191,7 +192,8 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
         )
         for side in seen:
             seen[side] += sides.count(side)
-    passed = not twice and not misplaced and all(seen.values())
+    learned_from = all(seen.get(side) for side in LEARNED_FROM)
+    passed = not twice and not misplaced and learned_from and sum(seen.values()) == artifact.counts["kept"]
     return (
         passed,
         f"{twice} patients stand on both sides; {misplaced} shards do not fit the data set",

@@ -101,6 +101,8 @@ def _embed(options: argparse.Namespace) -> int:
     print(
         f"left out: {told(bare)} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
     )
+    if "training" in counts:
+        print(counts["training"])
     return 0
 
 

@@ -15,7 +15,7 @@ by region avoid each other, and stand in other contexts. Axes: V token ids, H ha
 
 import csv
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,16 +84,26 @@ class Substitutes:
                 writer.writerow((*names[0], *names[1], f"{together:.3f}", f"{alike:.3f}"))
 
 
-def find(dataset: list[Path], attribute: str, size: int, seed: int) -> Substitutes | None:
+Learns = Callable[[Path], NDArray[np.bool_]]
+"""Which patients of a shard (one flag for each row) are learned from."""
+
+
+def everybody(path: Path) -> NDArray[np.bool_]:
+    """All patients of a shard."""
+    return np.ones(schemas.read(path, ["patient_id"]).num_rows, bool)
+
+
+def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Learns = everybody) -> Substitutes | None:
     """The substitutes among token ids below `size` in the shards of a patient data set.
 
-    `attribute` is the column of the patients whose values have habits, such as the practice. None where it is missing, holds no
+    `attribute` is the column of the patients whose values have habits, such as the practice; `learns` says who is looked at. None
+    where it is missing, holds no
     text or no two values of several patients, or where no two concepts are frequent enough: then nobody can tell.
     """
-    habits = _habits(dataset, attribute)
+    habits = _habits(dataset, attribute, learns)
     if len(habits) < 2:
         return None
-    rows, progress = list(_sampled(dataset, seed)), Progress("looking for substitutes", 2 * len(dataset))
+    rows, progress = list(_sampled(dataset, seed, learns)), Progress("looking for substitutes", 2 * len(dataset))
     patients = np.zeros(size, np.int64)
     for path, own in zip(dataset, rows, strict=True):
         patients += np.bincount(_tokens(_part(path, own, size))[1], minlength=size)
@@ -111,24 +121,28 @@ def find(dataset: list[Path], attribute: str, size: int, seed: int) -> Substitut
     return _pairs(candidates, together, alike)
 
 
-def _habits(dataset: list[Path], attribute: str) -> list[str]:
+def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
     """The values of a column of text that several patients have, the most frequent first."""
     patients = Counter[str]()
     for path in dataset:
         table = schemas.read(path)
         if attribute not in table.schema.names or table.schema.field(attribute).type != pa.string():
             return []
-        patients.update(name for name in table.column(attribute).to_pylist() if name is not None)
+        own = table.column(attribute).filter(pa.array(learns(path)))
+        patients.update(name for name in own.to_pylist() if name is not None)
     return [name for name, count in patients.most_common(MOST_HABITS) if count > 1]
 
 
-def _sampled(dataset: list[Path], seed: int) -> Iterator[NDArray[np.bool_]]:
+def _sampled(dataset: list[Path], seed: int, learns: Learns) -> Iterator[NDArray[np.bool_]]:
     """Which patients of each shard are looked at."""
-    counts = [schemas.read(path).num_rows for path in dataset]
+    flags = [learns(path) for path in dataset]
+    counts = [int(own.sum()) for own in flags]
     share = min(SAMPLED_PATIENTS / max(sum(counts), 1), 1.0)
     rng = np.random.default_rng([seed, 0x5B5])
-    for count in counts:
-        yield rng.permutation(count) < np.ceil(share * count)
+    for own, count in zip(flags, counts, strict=True):
+        looked_at = np.zeros(len(own), bool)
+        looked_at[own] = rng.permutation(count) < np.ceil(share * count)
+        yield looked_at
 
 
 def _part(path: Path, patients: NDArray[np.bool_], size: int) -> Shard:

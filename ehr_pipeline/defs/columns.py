@@ -17,7 +17,7 @@ MEANING = {
     "birth_date": "Known to the month: the 15th; to the year: 1 July.",
     "birth_precision": "How far the birth date is known: day, month or year.",
     "sex": "M or F, or what the settings say of a value (sex_values); empty: not known.",
-    "side": "train or validation.",
+    "side": "train, validation, test, or unassigned: nothing is learned from the last two.",
     "shard": "File of the patient data set in which the patient is.",
     "row": "Row in that file.",
     "disease": "The disease of interest that was recorded on most days.",

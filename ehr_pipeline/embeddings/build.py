@@ -8,19 +8,20 @@ encoder read of whom, as hashes: see `embeddings.continued`), `transform.safeten
 
 import csv
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.concepts import substitutes
-from ehr_pipeline.concepts.substitutes import Substitutes
+from ehr_pipeline.concepts.substitutes import Learns, Substitutes
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
@@ -31,8 +32,10 @@ from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work import jobs
 
@@ -64,6 +67,7 @@ def build(
     vocabulary = Vocabulary.read(artifacts["vocabulary"].path).first(len(vectors))
     members = schemas.read(artifacts["cohort"].file("cohort.arrow"))
     dataset = artifacts["patient_dataset"].files("patients")
+    learns = learners(artifacts)
     learned, found = Transform.read(earlier.path) if earlier else None, None
     same = Substitutes.none()
     if earlier and learned:
@@ -71,7 +75,7 @@ def build(
         own = learned.weights
     else:
         chosen = selection.select(settings.pooling, vocabulary, vectors, listed())
-        found = substitutes.find(dataset, settings.vectors.habits, vocabulary.size, job["seed"])
+        found = substitutes.find(dataset, settings.vectors.habits, vocabulary.size, job["seed"], learns)
         same = found or Substitutes.none()
         chosen = same.extend(chosen)
         _write_selected(out, vocabulary, chosen)
@@ -79,7 +83,7 @@ def build(
         own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
     for part in PARTS:
         (work / part).mkdir(parents=True, exist_ok=True)
-    everybody = _Cohort(dataset, members, work, job["seed"], len(own))
+    everybody = _Cohort(dataset, members, work, job["seed"], len(own), learns)
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
     if cohort.members.num_rows or not earlier:
@@ -88,6 +92,11 @@ def build(
     if learned is None:
         if not cohort.anybody():
             raise _nobody(members.num_rows)
+        if not cohort.learning:
+            raise InputError(
+                "No patient of the cohort is on the training or the validation side, so that no transform can be learned. See"
+                " patients.split, and the lists under [[embeddings.cohort]]."
+            )
         occurrences, samples = cohort.occurrences(vocabulary.size), list(cohort.samples())
         learned, told = transform.fit(settings.vectors, own, vectors, same, occurrences, samples, job["seed"])
         told |= {"substitutes": len(same.pairs)} if found else {}
@@ -113,6 +122,28 @@ def build(
         **told,
         "quality": measured,
     }
+
+
+def learners(artifacts: Mapping[str, Artifact]) -> Learns:
+    """Whom the transform is learned from: everybody, but for the patients that the split leaves out, where it is given."""
+    if "data_split" not in artifacts:
+        return substitutes.everybody
+    folder = artifacts["data_split"].file("split")
+
+    def learns(path: Path) -> NDArray[np.bool_]:
+        sides = schemas.read(folder / path.name, ["side"]).column("side")
+        flags: NDArray[np.bool_] = pc.is_in(sides, value_set=pa.array(LEARNED_FROM)).to_numpy()
+        return flags
+
+    return learns
+
+
+def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint64]]:
+    """Hashes of the patients that the transform may be learned from, by shard."""
+    learns = learners(artifacts)
+    for path in artifacts["patient_dataset"].files("patients"):
+        ids = schemas.read(path, ["patient_id"]).column("patient_id").filter(pa.array(learns(path)))
+        yield hash_of(pl.Series(ids.to_pylist(), dtype=pl.String))
 
 
 def read_width(out: Path) -> int:
@@ -182,6 +213,13 @@ class _Cohort:
     seed: int
     size: int
     """Token ids that the encoder knows."""
+    learns: Learns
+    """Whom the transform is learned from."""
+
+    @property
+    def learning(self) -> int:
+        """How many of these patients the transform is learned from."""
+        return sum(int(self.learns(path)[self.rows(path)].sum()) for path in self.dataset)
 
     def rows(self, path: Path) -> NDArray[np.int64]:
         return rows_of_shard(self.members, path.name)
@@ -210,22 +248,24 @@ class _Cohort:
         return any(schemas.read(path, ["patient"]).num_rows for path in sorted((self.work / "whole").iterdir()))
 
     def occurrences(self, size: int) -> NDArray[np.int64]:
-        """Tokens (V,) of the cohort."""
+        """Tokens (V,) of those who are learned from."""
         counts = np.zeros(size, np.int64)
         for path in self.dataset:
             shard, own = self.shard(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
             own[self.rows(path)] = True
+            own &= self.learns(path)
             counts += np.bincount(shard.tokens[np.repeat(own, np.diff(shard.patient_tokens))], minlength=size)
         return counts
 
     def samples(self) -> Iterator[transform.Sample]:
         """At most FITTED_PATIENTS, from every shard its share."""
         rng = np.random.default_rng([self.seed, 0x5A3])
-        share = min(FITTED_PATIENTS / max(self.members.num_rows, 1), 1.0)
-        for number in range(len(self.dataset)):
+        share = min(FITTED_PATIENTS / max(self.learning, 1), 1.0)
+        for number, path in enumerate(self.dataset):
             parts = [self.part(name, number) for name in PARTS]
-            count = len(parts[0].patients)
-            own = np.sort(rng.permutation(count)[: int(np.ceil(share * count))])
+            learning = np.flatnonzero(self.learns(path)[parts[0].patients])
+            count = len(learning)
+            own = np.sort(learning[rng.permutation(count)[: int(np.ceil(share * count))]])
             whole, one, other = (transform.some_of(part, own) for part in parts)
             # Each shard's division is drawn for the sampled patients' visits alone.
             half = half_to_learn_from(len(whole.shard.visit_day), number, self.seed)

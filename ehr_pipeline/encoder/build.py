@@ -1,12 +1,22 @@
 """`encoder_checkpoint`: launch the training, and count what it made."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
 from ehr_pipeline.drawing.plots import learning_curves
-from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.work import jobs
+
+PATIENTS = ".patients.npy"
+"""Where the job leaves whom it read (see `encoder.train`)."""
 
 
 def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> Counts:
@@ -27,6 +37,15 @@ def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> 
         "clipped_ages": metrics["clipped_ages"],
         "padding_share": metrics["padding_share"],
     }
+
+
+def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
+    """Hashes of the patients that the training read, by shard: what the job left of them in `out` is removed."""
+    shard, row = np.load(out / PATIENTS)
+    (out / PATIENTS).unlink()
+    for number, path in enumerate(dataset.files("patients")):
+        ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(row[shard == number]))
+        yield hash_of(pl.Series(ids.to_pylist(), dtype=pl.String))
 
 
 def machine(out: Path) -> Mapping[str, str]:

@@ -212,6 +212,13 @@ class Sequences:
         changes = (np.diff(shard) != 0) | (np.diff(patient) != 0)  # chunks lie in order of shards and patients
         return int(changes.sum()) + int(len(shard) > 0)
 
+    def patients(self) -> NDArray[np.int64]:
+        """Numbers of the shard and of the row in it (2, n) of the patients that have a chunk."""
+        found: NDArray[np.int64] = np.unique(
+            np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1
+        )
+        return found
+
     def select(self, chunks: Chunks) -> Selection:
         """Tokens and positions of some chunks, in their order."""
         order = np.argsort(chunks.shard, kind="stable")

@@ -92,6 +92,8 @@ def _train(job: jobs.Job, wished: EncoderSettings, device: torch.device) -> None
     checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
     flatness = Flatness(settings.min_improvement, settings.patience)
     first = jobs.rank() == 0
+    if first and job.get("note_patients"):
+        np.save(out / job["note_patients"], np.concatenate([training.patients(), validation.patients()], axis=1))
     with checkpoints.lock() if first else nullcontext():
         position = checkpoints.restore(flatness, model, updater, device)
         baseline = evaluate.frequency_baseline(counts, validation, settings, vocabulary.size, seed)

@@ -12,9 +12,11 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings.embed import table_of
 from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
@@ -22,9 +24,10 @@ from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.patients import dataset
+from ehr_pipeline.patients import dataset, learned
+from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.records.listing import tree_of
-from ehr_pipeline.store import build_lock, integrity, publishing
+from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -64,7 +67,18 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
         "kept": table.num_rows,
         "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
         "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
+        **({"training": whom_it_knows(study, model, table)} if study.patients.split.leaves_out else {}),
     }
+
+
+def whom_it_knows(study: Study, model: Path, embedded: pa.Table) -> str:
+    """On how many of the embedded patients a model was trained; or why that cannot be checked, and which file would allow it."""
+    artifact, key = model.resolve().parent, secret_key.read(Path(study.study.store))
+    if why := learned.cannot_be_checked(artifact, key):
+        return f"{model}: {why}."
+    assert key is not None
+    seen = learned.overlap(artifact, key, pl.Series(embedded.column("patient_id").to_pylist(), dtype=pl.String))
+    return f"the model was trained, or validated, on {told(seen, study.reports.suppress_below)} of these patients"
 
 
 def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
@@ -78,6 +92,7 @@ def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
             study,
             study=dataclasses.replace(study.study, store=str(work / "store")),
             records=dataclasses.replace(study.records, landing=str(landing), follow_links=True),
+            patients=dataclasses.replace(study.patients, split=SplitSettings()),  # nothing is learned here
         )
     )
     records = pipeline.raw_records(extract.name)

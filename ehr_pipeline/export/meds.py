@@ -1,8 +1,9 @@
 """Events and split as a data set in MEDS 0.4 (Medical Event Data Standard, github.com/Medical-Event-Data-Standard/meds).
 
-    OUT/data/{train,tuning}/<bucket>.parquet    subject_id, time, code, numeric_value; sorted by subject and time
+    OUT/data/<split>/<bucket>.parquet           subject_id, time, code, numeric_value; sorted by subject and time
     OUT/metadata/codes.parquet                  every code with its name
-    OUT/metadata/subject_splits.parquet         'train', and 'tuning' for validation patients
+    OUT/metadata/subject_splits.parquet         'train', 'tuning' for validation patients, 'held_out' for the test side; patients
+                                                without a side have no row there
     OUT/metadata/dataset.json
 
 Subjects are the patients of the data set, and their events are all mapped ones: UMLS//<CUI>, SNOMED//<id> for codes that were
@@ -25,14 +26,14 @@ from numpy.typing import NDArray
 from ehr_pipeline import __version__
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.build import read_mapping
-from ehr_pipeline.patients.split import TRAIN, VALIDATION
+from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import row_keys, schemas
 
 VERSION = "0.4"
-SPLITS = {TRAIN: "train", VALIDATION: "tuning"}
+SPLITS = {TRAIN: "train", VALIDATION: "tuning", TEST: "held_out"}
 BIRTH = "MEDS_BIRTH"
 DATA = pa.schema(
     [
@@ -109,7 +110,7 @@ def _write(
         subject = np.array([subject_of(patient) for patient in people["patient_id"]], np.int64)
         recorded = _recorded(events.file(f"events/{shard.name}"), people["patient_id"], subject)
         known = _known(people, subject)
-        for which, folder in SPLITS.items():
+        for which, folder in (SPLITS | {UNASSIGNED: UNASSIGNED}).items():
             chosen = pl.Series(subject[side == which], dtype=pl.Int64).implode()
             part = pl.concat([known, recorded]).filter(pl.col("subject_id").is_in(chosen))
             if part.height:
@@ -121,8 +122,8 @@ def _write(
         kept += recorded.height
         told += known.height
     subject, order = _distinct(subjects)
-    names = pl.Series([SPLITS[each] for each in np.concatenate(sides)[order]], dtype=pl.String)
-    splits = pl.DataFrame({"subject_id": subject, "split": names})
+    names = pl.Series([SPLITS.get(each) for each in np.concatenate(sides)[order]], dtype=pl.String)
+    splits = pl.DataFrame({"subject_id": subject, "split": names}).drop_nulls("split")
     _write_table(work / "metadata" / "subject_splits.parquet", splits, SUBJECT_SPLITS)
     _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), read_mapping(events)), CODES)
     about = {"dataset_name": name, "etl_name": "ehr-pipeline", "etl_version": __version__, "meds_version": VERSION}

@@ -1,17 +1,31 @@
 """Settings of the patient data set and of its split."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from ehr_pipeline.fields import option
+from ehr_pipeline.records.values import plainly
 
+TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
+"""The sides. Nothing is learned from patients of the last two; UNASSIGNED are those of whom the column of sides tells none."""
+LEARNED_FROM = (TRAIN, VALIDATION)
+USUAL_SIDES = {
+    **dict.fromkeys(("train", "training", "training set", "train set"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "tuning", "tune", "validation set", "dev set"), VALIDATION),
+    **dict.fromkeys(("held out", "heldout", "hold out", "holdout", "test", "testing", "test set"), TEST),
+    **dict.fromkeys(("", "none", "null", "na", "n/a", "nan", "unassigned"), UNASSIGNED),
+}
+"""How sides are written, in lower case with blanks between words. 'Development' and 'evaluation' may mean two."""
+SIDES = "sides"
+"""Under which name a hash of the split stands among the settings of what learns from a part of the patients."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
 """The key of the demo, and of studies that set none before stores had keys of their own: it is no secret."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSettings:
-    """Which patients are held out. A patient keeps its side when new extracts land."""
+    """Which patients are held out: by a keyed hash of the id, or as a column of the patients says. A patient keeps its side."""
 
     validation_share: float = option(
         "Share of the patients held out. Source: 0.02 in the published run.", 0.02, gt=0, lt=0.5
@@ -21,6 +35,55 @@ class SplitSettings:
         " store; a new store gets a random one. Set it to have the same split in another store.",
         "",
     )
+    test_share: float = option(
+        "Share of the patients on the test side, by the same hash: no vocabulary, encoder, transform or probe learns from them."
+        " 0: there is no test side.",
+        0.0,
+        ge=0,
+        lt=0.5,
+        later=True,
+    )
+    column: str = option(
+        "Attribute of the patients (such as those of records.patients.attributes, or the one that records.meds.splits names) that"
+        " says each patient's side: train; tuning or validation; held_out or test. Who has no value is on no side, and nothing is"
+        " learned from them. Empty: the hash decides.",
+        "",
+        later=True,
+    )
+    values: dict[str, str] = option(
+        "How values of the column are to be read, such as {A = 'train', B = 'test'}. The usual words need not be named.",
+        {},
+        later=True,
+    )
+    draw_validation: bool = option(
+        "Draw validation patients from those whom the column puts on the training side, by the hash and validation_share: for data"
+        " sets that tell only train and test.",
+        False,
+        later=True,
+    )
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether there may be patients that nothing is learned from: their side is known before the vocabulary."""
+        return bool(self.column or self.test_share)
+
+    @property
+    def meanings(self) -> dict[str, str]:
+        """The side that each named value means."""
+        return {value: USUAL_SIDES.get(plainly(meant), "") for value, meant in self.values.items()}
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with these values beyond their types."""
+        for value, side in self.meanings.items():
+            if not side:
+                yield (
+                    f"values: {value!r} is to be read as {self.values[value]!r}, which is no side. Use 'train', 'validation',"
+                    " 'test' or 'unassigned'."
+                )
+        if self.column and self.test_share:
+            yield "give either column or test_share, not both: the column says who is on the test side."
+        if not self.column and (self.values or self.draw_validation):
+            yield "values and draw_validation belong to column, which is empty: name it, or remove them."
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,46 +1,78 @@
 """`data_split`: which patients are held out, by a keyed hash of the patient id. A patient keeps its side for ever.
 
-The side is a function of the id, the key and the share alone: new extracts, other vocabularies and other machines give the
-same one (BLAKE2b, RFC 7693; keyed as in its section 2.5).
+The side is a function of the id, the key and the shares alone: new extracts, other vocabularies and other machines give the
+same one (BLAKE2b, RFC 7693; keyed as in its section 2.5). Where there may be a test side, sides are known since the catalog was
+made (`sides`), and are written down here.
 """
 
 import hashlib
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
 
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.errors import InputError
-from ehr_pipeline.patients.settings import SplitSettings
+from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION, SplitSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 
-TRAIN, VALIDATION = "train", "validation"
-
 
 def side(patient_id: str, settings: SplitSettings) -> str:
-    """'train' or 'validation'. The settings must have a key: see `identity.split_settings`."""
+    """'train', 'validation' or 'test', by the hash. The settings must have a key: see `identity.split_settings`.
+
+    Validation patients are the lowest hashes, and test patients the highest: neither share moves a patient between these two.
+    """
+    number = _hash(patient_id, settings)
+    if settings.test_share and number >= (1 - settings.test_share) * 2**64:
+        return TEST
+    return VALIDATION if number < settings.validation_share * 2**64 else TRAIN
+
+
+def drawn(patient_id: str, settings: SplitSettings) -> str:
+    """'train' or 'validation', by the hash, for a patient that a column puts on the training side."""
+    return VALIDATION if _hash(patient_id, settings) < settings.validation_share * 2**64 else TRAIN
+
+
+def _hash(patient_id: str, settings: SplitSettings) -> int:
     assert settings.key, "a split without a key would be the same for everybody"
     digest = hashlib.blake2b(patient_id.encode(), digest_size=8, key=settings.key.encode()[:64]).digest()
-    return VALIDATION if int.from_bytes(digest, "big") < settings.validation_share * 2**64 else TRAIN
+    return int.from_bytes(digest, "big")
 
 
-def build(dataset: Artifact, settings: SplitSettings, out: Path) -> Counts:
-    """Write the side of every patient into `out/split`, one shard for each of the data set, in the same order of rows."""
-    counted = {TRAIN: 0, VALIDATION: 0}
+def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | None = None) -> Counts:
+    """Write the side of every patient into `out/split`, one shard for each of the data set, in the same order of rows.
+
+    `known` is the folder of the sides that were made with the catalog; without it the hash decides. Raises InputError where nobody
+    is on the training or the validation side.
+    """
+    counted = dict.fromkeys(LEARNED_FROM if known is None else (TRAIN, VALIDATION, TEST, UNASSIGNED), 0)
     for shard in dataset.files("patients"):
         ids = schemas.read(shard, ["patient_id"]).column("patient_id").to_pylist()
-        sides = [side(patient_id, settings) for patient_id in ids]
+        sides = _looked_up(ids, known / shard.name) if known else [side(patient_id, settings) for patient_id in ids]
         for name in counted:
             counted[name] += sides.count(name)
         schemas.write(
             out / "split" / shard.name,
             pa.table([pa.array(ids, pa.string()), pa.array(sides, pa.string())], schema=schemas.SPLIT),
         )
-    if not all(counted.values()):
+    if not all(counted[name] for name in LEARNED_FROM):
         held = f"{told(counted[TRAIN])} training and {told(counted[VALIDATION])} validation patients"
         raise InputError(
             f"The split leaves {held}; both need at least one."
             " Raise patients.split.validation_share for so small a data set."
         )
     return {"rows_in": sum(counted.values()), "kept": sum(counted.values()), **counted}
+
+
+def _looked_up(ids: list[str], sides: Path) -> list[str]:
+    """The sides of patients. Raises UserError for a patient that has none."""
+    known = pl.DataFrame(schemas.read(sides))
+    found: list[str] = (
+        pl.DataFrame({"patient_id": pl.Series(ids, dtype=pl.String)})
+        .join(known, on="patient_id", how="left", maintain_order="left")["side"]
+        .to_list()
+    )
+    if None in found:
+        raise UserError("patient_dataset was made of another extract_catalog than there is now. Make it again first.")
+    return found

@@ -15,7 +15,7 @@ from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import place, read_dictionary
-from ehr_pipeline.patients import derived
+from ehr_pipeline.patients import derived, preview
 from ehr_pipeline.patients.settings import PUBLIC_KEY
 from ehr_pipeline.records import build as records
 from ehr_pipeline.records import catalog, files, layouts, listing, look, numeric, unread, withdrawals
@@ -313,6 +313,8 @@ def _systems(study: Study, found: Preflight) -> None:
 def _consistency(study: Study, found: Preflight) -> None:
     """Settings of different sections that have to fit each other."""
     _systems(study, found)
+    for level, text in preview.notes(study.records, study.patients.split, found.below):
+        getattr(found, level).append(text)
     habits, usual = study.embeddings.vectors.habits, VectorSettings().habits
     if habits == usual and usual not in study.attributes:
         found.facts.append(f"patients carry no {usual!r}: codes that it records instead of one another stay apart")

@@ -28,7 +28,7 @@ NO_VALUE = (
     ".",
 )
 MALE, FEMALE, UNKNOWN = "M", "F", ""
-# In lower case, with blanks between words (`_plainly`).
+# In lower case, with blanks between words (`plainly`).
 _MEANT = {
     **dict.fromkeys(("m", "male", "man", "boy"), MALE),
     **dict.fromkeys(("f", "female", "w", "woman", "girl"), FEMALE),
@@ -88,25 +88,29 @@ def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
 
 
 def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
-    """The sex by what the settings say of each value, or else by the usual words: 'M', 'F', '', or what the settings say.
+    """The sex by what the settings say of each value, or else by the usual words: 'M', 'F', '', or what the settings say."""
+    return understood(column, {value: _MEANT.get(plainly(meant), meant) for value, meant in values.items()}, USUAL)
+
+
+def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, str]) -> pl.Expr:
+    """What the values of a column with few known ones mean: by what the settings name, or else by the usual words.
 
     Upper and lower case, marks between words and a fraction of zeros are the same. What nobody can read is `NOT_UNDERSTOOD` and the
     value.
     """
-    named = {value: _MEANT.get(_plainly(meant), meant) for value, meant in values.items()}
-    known = USUAL | {_plainly(value): meant for value, meant in named.items()}
+    known = {**usual, **{plainly(value): meant for value, meant in named.items()}}
     exact = column.replace_strict(named, default=None, return_dtype=pl.String) if named else pl.lit(None, pl.String)
-    plainly = column.str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
-    plainly = plainly.str.replace(_FRACTION, "$1")
-    usual = plainly.replace_strict(known, default=None, return_dtype=pl.String)
-    return pl.coalesce(exact, usual, pl.lit(NOT_UNDERSTOOD) + column.str.slice(0, LONGEST))
+    compared = column.str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
+    compared = compared.str.replace(_FRACTION, "$1")
+    meant = compared.replace_strict(known, default=None, return_dtype=pl.String)
+    return pl.coalesce(exact, meant, pl.lit(NOT_UNDERSTOOD) + column.str.slice(0, LONGEST))
 
 
 _BETWEEN = r"[\s_\-]+"
 _FRACTION = r"^0*(\d+)\.0*$"
 
 
-def _plainly(value: str) -> str:
+def plainly(value: str) -> str:
     """A value as it is compared."""
     series = pl.Series([value]).str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
     return str(series.str.replace(_FRACTION, "$1")[0])

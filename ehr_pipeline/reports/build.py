@@ -19,7 +19,7 @@ from ehr_pipeline import __version__
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.patients.settings import PUBLIC_KEY
+from ehr_pipeline.patients.settings import PUBLIC_KEY, SIDES
 from ehr_pipeline.records import numeric
 from ehr_pipeline.reports import (
     agreement,
@@ -97,6 +97,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "limits": sureness.limits(inputs.settings["clusters"]["unstable_below"]),
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": [f"{effect.name} ({effect.words} effect)" for effect in audit.strong(effects)],
+        "sides": flow.sides_in_words(counted),
         "patients_lost": flow.summary_of_patients(counted),
         "lists": lists.listed(inputs, disclosure),
         "own_diseases": own_diseases,
@@ -135,6 +136,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         {
             "extracts": f"{len(inputs.records)} extract{'s' if len(inputs.records) > 1 else ''}",
             "attributes": ", ".join(effect.name for effect in effects),
+            "sides": content["sides"],
         }
     )
     (out / "report.html").write_text(page.render(content), encoding="utf-8")
@@ -157,6 +159,8 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The settings without the key of the split: with it and the ids, sides can be computed. The public one is shown as it is."""
     split = settings["data_split"]
+    # Of what learns from a part of the patients, the settings have a hash with the key in it.
+    settings = {name: {key: value for key, value in own.items() if key != SIDES} for name, own in settings.items()}
     return settings | {"data_split": split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
 
 

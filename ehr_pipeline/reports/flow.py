@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
 from ehr_pipeline.records import deltas
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.store.artifacts import Artifact
@@ -62,7 +63,7 @@ class Counted:
         steps = [first["rows_in"], first["kept"], people["rows_in"], people["kept"], cohort["kept"]]
         steps += [counts["patient_embeddings"]["kept"], counts["clusters"]["kept"]]
         lost = [*_lost(first), *_lost(people), *_lost(cohort), *cohort["by_disease"].values(), *cluster_sizes]
-        person, rounded = _shown(steps, [*lost, *_lost(counts["data_split"])], disclosure)
+        person, rounded = _shown(steps, [*lost, *_lost(counts["data_split"]), *on_sides(counts).values()], disclosure)
         events = [raw, counts["mapped_events"], counts["vocabulary"]["events"], dataset]
         # Reasons with few rows are joined with others, so that only what a whole step lost can be small.
         event, rounded_events = _shown([raw["rows_in"], *(stage["kept"] for stage in events)], [], disclosure)
@@ -88,6 +89,24 @@ class Counted:
         show = self.shown(kind)
         told = {in_words(reason, kind == "patients"): number for reason, number in dropped.items()}
         return tuple((reason, show(number)) for reason, number in self.disclosure.breakdown(told).items())
+
+
+def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+    """How many patients are on each side, where there may be some that nothing is learned from; else nothing."""
+    split = counts["data_split"]
+    return {side: split[side] for side in (*LEARNED_FROM, TEST, UNASSIGNED)} if TEST in split else {}
+
+
+def sides_in_words(counted: Counted) -> str:
+    """How many patients of the data set something was learned from, and how many are left out; empty where all are learned from."""
+    sides, person = on_sides(counted.counts), counted.person
+    if not sides:
+        return ""
+    told = (
+        f"the network learned from {person(sides[TRAIN])}, and was validated on {person(sides[VALIDATION])};"
+        f" {person(sides[TEST])} are on the test side"
+    )
+    return f"{told}, {person(sides[UNASSIGNED])} on none" if sides[UNASSIGNED] else told
 
 
 def _lost(counts: Mapping[str, Any]) -> list[int]:
@@ -133,7 +152,7 @@ def patients(counted: Counted) -> list[Step]:
     embedded = counts["patient_embeddings"]
     others = dataset["kept"] - cohort["kept"]
     repeats = (("repeats", show(raw["collapsed"])),) if raw.get("collapsed") else ()
-    without = counts["patient_dataset"]["patients_without_events"]
+    without, sides = counts["patient_dataset"]["patients_without_events"], sides_in_words(counted)
     return [
         Step("rows of patients read", show(raw["rows_in"]), (*repeats, *counted.lost(raw["dropped"], "patients"))),
         Step(
@@ -141,7 +160,9 @@ def patients(counted: Counted) -> list[Step]:
         ),
         Step("patients with events", show(dataset["rows_in"]), counted.lost(dataset["dropped"], "patients")),
         Step(
-            "patients in the data set, from whose records the network learned",
+            f"patients in the data set: {sides}"
+            if sides
+            else "patients in the data set, from whose records the network learned",
             show(dataset["kept"]),
             (("who have none of the diseases", show(others)),) if others else (),
         ),
@@ -299,6 +320,11 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
             "validation patients",
             "about 50,000 (2 %)",
             f"{person(split['validation'])} ({share(split['validation'], split['kept'], 'patients')})",
+        ),
+        *(
+            (f"patients that nothing is learned from ({side})", "–", person(number))
+            for side, number in on_sides(counts).items()
+            if side not in LEARNED_FROM and number
         ),
         ("parameters of the encoder", "12.6 million", f"{metrics['parameters'] / 1e6:.2f} million"),
         ("epochs", "18", str(len(metrics["epochs"]))),

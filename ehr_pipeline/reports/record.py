@@ -19,7 +19,7 @@ class Item:
 
 
 def checklist(facts: Mapping[str, str]) -> list[Item]:
-    """The items that RECORD adds to STROBE. `facts` has `extracts` and `attributes` (all str)."""
+    """The items that RECORD adds to STROBE. `facts` has `extracts`, `attributes` and `sides` (all str)."""
     told = [
         (
             "RECORD 1.1",
@@ -66,7 +66,8 @@ def checklist(facts: Mapping[str, str]) -> list[Item]:
         (
             "RECORD 13.1",
             "Selection of persons, with a flow diagram",
-            "“From raw rows to clusters”: the flow of patients and of events.",
+            "“From raw rows to clusters”: the flow of patients and of events."
+            + (f" Of the patients in the data set {facts['sides']}." if facts["sides"] else ""),
             False,
         ),
         (

@@ -52,6 +52,7 @@ IN_WORDS = {
     "administrative": "of administrative concepts",
     "rare": "of concepts that are too rare",
     "few_patients": "of concepts that too few patients have",
+    "not_learned_from": "of concepts that only patients have from whom nothing is learned",
     "semantic_type": "of semantic types that are left out",
     "semantic_group": "of semantic groups that are left out",
     "few_visits": "of patients with too few visits",

@@ -33,6 +33,9 @@ TABLE = {
     "patients": pl.Int64,
 }
 
+UNSEEN_CONCEPT = "not_learned_from"
+"""Why events are lost whose concept only patients have that nothing is learned from."""
+
 # Characters of a name that no page, picture or terminal should be given: see `errors.unseen`.
 UNSEEN = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
 
@@ -45,13 +48,17 @@ def build(
     earlier: Path | None = None,
     *,
     administrative: Rows = (),
+    learned: list[Path] | None = None,
 ) -> Counts:
     """Filter the concepts of the mapped events into `out`. Returns the number of concepts and events by fate.
 
     `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`; `earlier` is the folder of the
-    vocabulary that is appended to; `administrative` is the list of administrative concepts. Raises InputError without any concept.
+    vocabulary that is appended to; `administrative` is the list of administrative concepts; `learned` are the
+    counts of concepts of the patients that are learned from, where that is a part of them: concepts are chosen by these alone.
+    Events are counted by fate for everybody. Raises InputError without any concept.
     """
-    concepts = summed(buckets, "concept")
+    everybody = summed(buckets, "concept")
+    concepts = everybody if learned is None else summed(learned, "concept")
     concepts = _with_names_and_types(concepts, mapping, _types(concepts["concept"], settings.mrsty))
     before = _earlier(earlier)
     concepts = _with_absent(concepts, before)
@@ -82,19 +89,28 @@ def build(
     (out / "hash.txt").write_text(hash_of(kept["concept"].to_list()) + "\n", encoding="ascii")
     by_reason = dropped.group_by("reason").agg(concepts=pl.len(), events=pl.col("events").sum())
     counted = {row["reason"]: row for row in by_reason.iter_rows(named=True)}
+    events = _events(kept, dropped, everybody)
     return {
         "rows_in": concepts.height,
         "kept": kept.height,
         "dropped": {name: counted[name]["concepts"] for name in FILTERS if name in counted},
-        "events": {
-            "rows_in": int(concepts["events"].sum()),
-            "kept": int(kept["events"].sum()),
-            "dropped": {name: int(counted[name]["events"]) for name in FILTERS if name in counted},
-        },
+        "events": events,
         "untyped": int(kept["untyped"].sum()),
         "appended": kept.height - len(known) if known else 0,
         **({"lists": {"administrative_concepts": facts(administrative)}} if administrative else {}),
         "kept_though_rarer": int((kept.head(len(known))["appearances"] < settings.min_appearances).sum()),
+    }
+
+
+def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
+    """Events of all patients by the fate of their concept; those of concepts that none has who is learned from are unseen."""
+    fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
+    judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(UNSEEN_CONCEPT))
+    summed_up = dict(judged.group_by("reason").agg(pl.col("events").sum()).iter_rows())
+    return {
+        "rows_in": int(everybody["events"].sum()),
+        "kept": int(summed_up.get("", 0)),
+        "dropped": {name: int(summed_up[name]) for name in (*FILTERS, UNSEEN_CONCEPT) if name in summed_up},
     }
 
 

@@ -43,7 +43,7 @@ def test_the_meds_package_accepts_every_file(exported: Path) -> None:
     about = json.loads((exported / standard.dataset_metadata_filepath).read_text())
     standard.DatasetMetadataSchema.validate(about)
     assert standard.birth_code == meds.BIRTH
-    assert {standard.train_split, standard.tuning_split} == set(meds.SPLITS.values())
+    assert {standard.train_split, standard.tuning_split, standard.held_out_split} == set(meds.SPLITS.values())
 
 
 def test_a_subject_stands_in_one_file_contiguous_and_sorted_by_time(exported: Path) -> None:

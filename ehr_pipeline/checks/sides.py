@@ -1,0 +1,89 @@
+"""Checks of the sides of patients: their column is understood, and nothing was learned from those that are left out."""
+
+import json
+
+from ehr_pipeline.checks.losses import MOST_NAMED
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import FEWEST, Figure, People, told
+from ehr_pipeline.patients import learned, sides
+from ehr_pipeline.patients.settings import UNASSIGNED
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+
+
+def leaves_out(study: Study) -> bool:
+    """Whether there may be patients that nothing is learned from."""
+    return study.patients.split.leaves_out
+
+
+def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
+    """How many patients have no side although something is told of it, or have several, and of how many patients."""
+    counts = artifact.counts.get("split", {})
+    return {name: counts.get(name, 0) for name in ("not_understood", "differing")}, sum(
+        counts.get("sides", {}).values()
+    )
+
+
+def understood(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every value of the column of sides is understood, and the extracts agree on the side of each patient."""
+    below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
+    found, of = _problems(artifact)
+    none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
+
+    def share(number: int) -> str:
+        return told(number, below) + ("" if number < below else f" ({number / max(of, 1):.1%})")
+
+    if found["not_understood"]:
+        path = artifact.file(sides.VALUES)
+        values = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        often = [value for value, number in values.items() if number >= below]
+        named = f"({', '.join(map(repr, often[:MOST_NAMED]))}) " if often else ""
+        parts.append(
+            f"of {share(found['not_understood'])} patients a value of the column of sides is not understood; say what it means"
+            f" {named}in patients.split.values"
+        )
+    if found["differing"]:
+        parts.append(
+            f"of {share(found['differing'])} patients extracts tell different sides; the oldest that tells one decides, so that"
+            " nobody whom something was learned from comes to the test side"
+        )
+    if parts:
+        parts.append(f"From {limit:.1%} nothing is built on it (records.limits)")
+    if none and (parts or none >= limit * of):
+        parts.append(f"{share(none)} patients are on no side, and nothing is learned from them")
+    figures: dict[str, Figure] = {
+        name: People(number) for name, number in artifact.counts["split"]["sides"].items() if number >= below
+    }
+    return not parts, ". ".join(parts) or "every side that is told is understood, and extracts agree on it", figures
+
+
+def few_misunderstood(artifact: Artifact, study: Study) -> bool:
+    """Whether fewer sides are in doubt than records.limits.not_understood_error. Fewer than FEWEST are no share to judge by."""
+    found, of = _problems(artifact)
+    limit = study.records.limits.not_understood_error
+    return not any(number >= FEWEST and number >= limit * of for number in found.values())
+
+
+def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Nothing was learned from patients of the test side, or from those on no side: their hashes are compared."""
+    key = secret_key.read(store.root)
+    if why := learned.cannot_be_checked(artifact.path, key):
+        return False, why, {}
+    assert key is not None
+    catalog = store.intact("extract_catalog")
+    seen = learned.overlap(artifact.path, key, sides.left_out(catalog))
+    if not seen:
+        return True, "nothing was learned from any patient who is left out", {}
+    asset = artifact.manifest["asset"]
+    return (
+        False,
+        f"{asset} learned from {told(seen, study.reports.suppress_below)} patients who are on the test side, or on none. Make it"
+        " again.",
+        {"seen": People(seen)},
+    )
+
+
+def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
+    """Whether nobody can tell from whom an artifact learned: that is a warning."""
+    return bool(learned.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))

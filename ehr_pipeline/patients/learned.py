@@ -1,0 +1,59 @@
+"""Whom an artifact learned from, as keyed hashes: what shows that it has not seen the test side.
+
+    notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`keys.marked`)
+
+It is written only where there may be a test side. Only hashes of one key can be compared; a checkpoint that was made in another
+store is compared after that store's key was imported, and with this file, which does not go with a model that is handed on.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.store import secret_key
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.hashing import hash_of
+
+FILE = "notes/learned_from.arrow"
+_SCHEMA = pa.schema([("patient_hash", pa.uint64())])
+
+
+def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
+    """Write the hashes of the patients with the hashes `plain` (`hash_of`), and those of the `earlier` artifact it begins with."""
+    hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
+    if earlier is not None:
+        hashes = np.concatenate([hashes, read(earlier)])
+    (out / FILE).parent.mkdir(parents=True, exist_ok=True)
+    schemas.write(out / FILE, pa.table([np.unique(hashes)], schema=secret_key.marked(_SCHEMA, key)))
+
+
+def read(artifact: Path) -> NDArray[np.uint64]:
+    """The hashes of the patients that an artifact learned from."""
+    found: NDArray[np.uint64] = schemas.read(artifact / FILE).column("patient_hash").to_numpy()
+    return found
+
+
+def cannot_be_checked(artifact: Path, key: Key | None) -> str:
+    """Why it cannot be checked whom an artifact learned from, and which file would allow it; empty where it can."""
+    if not (artifact / FILE).is_file():
+        return (
+            f"it cannot be checked whom it learned from: {FILE} of the artifact would allow it, which is written where"
+            " patients.split has a test side. Copy it from the store where it was trained, or train it again"
+        )
+    if key is None or (name := secret_key.name_in(artifact / FILE)) != key.name:
+        name = secret_key.name_in(artifact / FILE)
+        return (
+            f"it cannot be checked whom it learned from: {FILE} was hashed with the key {name} of another store. The file that"
+            " `ehr-pipeline key export` writes there would allow it (`ehr-pipeline key import` here)"
+        )
+    return ""
+
+
+def overlap(artifact: Path, key: Key, patient_ids: pl.Series) -> int:
+    """How many of some patients an artifact learned from."""
+    return int(np.isin(key.hashes(hash_of(patient_ids)), read(artifact)).sum())

@@ -1,0 +1,79 @@
+"""What can be said of the sides of patients before anything is read: whether their column is there, and its first values."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.patients.settings import USUAL_SIDES, SplitSettings
+from ehr_pipeline.records import catalog, files, look, sample, values
+from ehr_pipeline.records.kinds import PatientKind
+from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.work.progress import Progress
+
+SPLITS = Path("metadata/subject_splits.parquet")
+MOST_NAMED = 3
+
+
+def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
+    """What is wrong, or worth a word, beside the level of each. Values that fewer than `below` patients have are not shown."""
+    newest = [Path(records.landing) / name for name in catalog.extracts_in(Path(records.landing))[-1:]]
+    if not settings.column:
+        if records.source == "meds" and any((folder / SPLITS).is_file() for folder in newest):
+            yield (
+                "facts",
+                f"{newest[0] / SPLITS}: the data set tells a side of each subject, which is not followed: its held-out subjects"
+                " train the encoder. To follow it, set records.meds.splits and patients.split.column to one name, such as"
+                " 'meds_split'",
+            )
+        return
+    if settings.column not in records.attributes:
+        where = "records.meds.splits" if records.source == "meds" else "`attributes` of the patient files"
+        yield (
+            "problems",
+            f"patients.split.column names {settings.column!r}, but the patient files carry no such attribute: name it in {where}"
+            f" (there are: {', '.join(records.attributes) or 'none'}).",
+        )
+        return
+    for folder in newest:
+        for kind in records.kinds.patients:
+            if settings.column in kind.files.attributes and kind.adapt is None:
+                yield from _of_files(folder, kind, settings, below)
+
+
+def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
+    """What the first values of the files of a kind are like. Files that cannot be read are another one's to tell."""
+    try:
+        for path in files.find(folder, kind):
+            yield from _of_values(path, _first_values(path, kind, settings.column), settings, below)
+    except (UserError, OSError):
+        return
+
+
+def _first_values(path: Path, kind: PatientKind, column: str) -> pl.Series:
+    blocks = islice(files.read(path, kind, look.HEAD_BYTES, Progress(path.name, 1)), look.BLOCKS)
+    return pl.concat([split().rows.select(value=f"attribute:{column}") for split in blocks])["value"]
+
+
+def _of_values(path: Path, found: pl.Series, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
+    meant = values.understood(pl.col("value"), settings.meanings, USUAL_SIDES)
+    read = found.to_frame().with_columns(side=meant)
+    other = read.filter(pl.col("side").str.starts_with(values.NOT_UNDERSTOOD))["value"]
+    if len(found) and not (found != "").any():
+        yield "warnings", f"{path}: its first rows tell no side ({settings.column}, patients.split.column)."
+    if len(other):
+        counted = other.value_counts().sort(["count", "value"], descending=[True, False])
+        often = counted.filter(pl.col("count") >= below)["value"].head(MOST_NAMED).to_list()
+        shapes = pl.DataFrame({"value": counted.filter(pl.col("count") < below)["value"]}).select(
+            sample.shape(pl.col("value"))
+        )["value"]
+        shown = ", ".join([*map(repr, often), *(f"such as {each}" for each in shapes.unique().sort().head(MOST_NAMED))])
+        most = len(found) >= look.ENOUGH and len(other) >= look.MOST * len(found)
+        yield (
+            "problems" if most else "warnings",
+            f"{path}: of {told(len(other), below)} of its first rows the side is not understood ({shown}): say what it means in"
+            " patients.split.values, such as {A = 'train', B = 'test'}.",
+        )

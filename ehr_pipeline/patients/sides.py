@@ -1,0 +1,152 @@
+"""The side of every patient where there may be a test side: made with the catalog, so that it is known before the vocabulary.
+
+A side is a function of the patient's id and the key (`split.side`), or of a column of the patients. A column may tell different
+sides in different extracts: the oldest extract that tells one decides, since what was learned from a patient cannot be taken back.
+Patients of whom no extract tells a side are UNASSIGNED; they get one with the first extract that does.
+
+`sides/` has one row (patient_id, side) for each patient of any extract, by bucket.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients import split
+from ehr_pipeline.patients.settings import (
+    LEARNED_FROM,
+    TEST,
+    TRAIN,
+    UNASSIGNED,
+    USUAL_SIDES,
+    VALIDATION,
+    SplitSettings,
+)
+from ehr_pipeline.records import values
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.work.buckets import Spread, map_buckets
+
+FOLDER = "sides"
+VALUES = "notes/split_values.json"
+"""The values of the column that nobody can read, and how many patients have each."""
+_VALUE = "value:"
+
+
+@dataclass(frozen=True)
+class SideJob:
+    """What the work on one bucket needs."""
+
+    name: str
+    patients: tuple[Path, ...]
+    """Patient shards of all extracts, the oldest first."""
+    settings: SplitSettings
+    out: Path
+
+
+def build(
+    records: Sequence[Artifact], settings: SplitSettings, out: Path, workers: int = 1, spread: Spread = map_buckets
+) -> Counts:
+    """Write `sides/` into `out`; `records` are those of all extracts, the oldest first.
+
+    Returns how many patients are on each side (`sides`), how many have a value that nobody can read (`not_understood`), and of how
+    many extracts tell different sides (`differing`). Raises InputError where nobody is on the training or the validation side.
+    """
+    with_patients = [record for record in records if record.files("patients")]
+    jobs = [
+        SideJob(shard.name, tuple(record.file(f"patients/{shard.name}") for record in with_patients), settings, out)
+        for shard in with_patients[0].files("patients")
+    ]
+    if settings.column and settings.column not in schemas.read(jobs[0].patients[0]).column_names:
+        raise InputError(
+            f"patients.split.column names {settings.column!r}, but the patient files carry no such attribute: name its column in"
+            " `attributes` of the patient files (for MEDS in records.meds.splits)."
+        )
+    total = Counter[str]()
+    for counts in spread(build_bucket, jobs, workers, "looking up sides"):
+        total.update(counts)
+    unread = {name.removeprefix(_VALUE): number for name, number in total.items() if name.startswith(_VALUE)}
+    if unread:
+        ordered = dict(sorted(unread.items(), key=lambda pair: (-pair[1], pair[0])))
+        (out / VALUES).parent.mkdir(exist_ok=True)
+        (out / VALUES).write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
+    sides = {side: total[side] for side in (TRAIN, VALIDATION, TEST, UNASSIGNED)}
+    if not all(sides[side] for side in LEARNED_FROM):
+        raise InputError(_nobody(sides, total["not_understood"], settings))
+    return {"sides": sides, "not_understood": total["not_understood"], "differing": total["differing"]}
+
+
+def _nobody(sides: dict[str, int], unread: int, settings: SplitSettings) -> str:
+    """Why there is no split to learn with, and what to do."""
+    counted = ", ".join(f"{side} {told(number)}" for side, number in sides.items())
+    if not settings.column:
+        return f"The split leaves nobody on one side ({counted}). Raise patients.split.validation_share, or lower test_share."
+    advice = (
+        f"; of {told(unread)} the value cannot be read: say what it means in patients.split.values" if unread else ""
+    )
+    if sides[TRAIN] and not settings.draw_validation:
+        advice += (
+            ". Where the data set tells only train and test, patients.split.draw_validation = true draws the validation patients"
+            " from those to train on"
+        )
+    return (
+        f"The column {settings.column!r} (patients.split.column) puts nobody on the training or on the validation side: {counted}"
+        f"{advice}."
+    )
+
+
+def build_bucket(job: SideJob) -> dict[str, int]:
+    """Write the sides of one bucket, and count them."""
+    settings, counts = job.settings, Counter[str]()
+    if settings.column:
+        people, counts = _by_column(job)
+    else:
+        ids = pl.concat([pl.Series("patient_id", schemas.read(path, ["patient_id"])[0]) for path in job.patients])
+        ids = ids.unique().sort()
+        sides = [split.side(patient_id, settings) for patient_id in ids]
+        people = pl.DataFrame({"patient_id": ids, "side": pl.Series(sides, dtype=pl.String)})
+    counts.update(dict(people["side"].value_counts().iter_rows()))
+    arrow = people.to_arrow(compat_level=pl.CompatLevel.oldest())
+    schemas.write(job.out / FOLDER / job.name, arrow.cast(schemas.SPLIT))
+    return dict(counts)
+
+
+def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
+    """The side of each patient by the oldest extract that tells one, sorted by id; and what else was counted."""
+    settings = job.settings
+    rows = pl.concat(
+        [
+            pl.DataFrame(schemas.read(path, ["patient_id", settings.column])).with_columns(extract=pl.lit(number))
+            for number, path in enumerate(job.patients)
+        ]
+    )
+    meant = values.understood(pl.col(settings.column).fill_null(""), settings.meanings, USUAL_SIDES)
+    rows = rows.select("patient_id", "extract", side=meant)
+    unread = pl.col("side").str.starts_with(values.NOT_UNDERSTOOD)
+    other, known = rows.filter(unread), rows.filter(~unread & (pl.col("side") != UNASSIGNED))
+    by_value = other.group_by(value=pl.col("side").str.strip_prefix(values.NOT_UNDERSTOOD))
+    most = by_value.agg(pl.col("patient_id").n_unique()).sort("patient_id", "value", descending=[True, False])
+    counts = Counter({f"{_VALUE}{value}": number for value, number in most.head(values.MOST_VALUES).iter_rows()})
+    counts["not_understood"] = other["patient_id"].n_unique()
+    counts["differing"] = int(known.group_by("patient_id").agg(pl.col("side").n_unique() > 1)["side"].sum())
+    first = known.sort("extract", maintain_order=True).unique("patient_id", keep="first", maintain_order=True)
+    everybody = rows.select(pl.col("patient_id").unique()).sort("patient_id")
+    people = everybody.join(first.select("patient_id", "side"), on="patient_id", how="left", maintain_order="left")
+    people = people.with_columns(pl.col("side").fill_null(UNASSIGNED))
+    if settings.draw_validation:
+        drawn = [
+            split.drawn(patient_id, settings) if side == TRAIN else side for patient_id, side in people.iter_rows()
+        ]
+        people = people.with_columns(side=pl.Series(drawn, dtype=pl.String))
+    return people, counts
+
+
+def left_out(catalog: Artifact) -> pl.Series:
+    """The ids of the patients that nothing may be learned from."""
+    shards = [pl.DataFrame(schemas.read(path)) for path in catalog.files(FOLDER)]
+    return pl.concat(shards).filter(~pl.col("side").is_in(LEARNED_FROM))["patient_id"]
