@@ -12,6 +12,7 @@ from ehr_pipeline.patients.settings import USUAL_SIDES, SplitSettings
 from ehr_pipeline.records import catalog, files, look, sample, values
 from ehr_pipeline.records.kinds import PatientKind
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.store.walk import walk
 from ehr_pipeline.work.progress import Progress
 
 SPLITS = Path("metadata/subject_splits.parquet")
@@ -47,7 +48,7 @@ def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iter
 def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
     """What the first values of the files of a kind are like. Files that cannot be read are another one's to tell."""
     try:
-        for path in files.find(folder, kind):
+        for path in files.find(walk(folder), kind):
             yield from _of_values(path, _first_values(path, kind, settings.column), settings, below)
     except (UserError, OSError):
         return
