@@ -26,6 +26,7 @@ from ehr_pipeline.terminology.snomed import with_check_digit
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 
+pytestmark = pytest.mark.slow
 CODE, CONCEPT = str(with_check_digit(np.array([998877600]))[0]), "C9999999"
 TIMES = 40  # a patient and day each: far above vocabulary.min_appearances
 LEARN = ("vocabulary", "encoder_checkpoint", "patient_embeddings")

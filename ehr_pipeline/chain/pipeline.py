@@ -12,6 +12,7 @@ import importlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 from ehr_pipeline import checks, fields
