@@ -37,7 +37,13 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "--cohort-share",
         type=_share,
         default=0.5,
-        help="share of patients with one of the five diseases (default: 0.5)",
+        help="share of patients who are chosen for one of the five diseases (default: 0.5)",
+    )
+    synth.add_argument(
+        "--plan",
+        action="append",
+        help="what is planted; several add up (docs/worlds.md). 'first', the default, is the first generator, which combines with"
+        " no other and takes --null and --plant",
     )
     kind = synth.add_mutually_exclusive_group()
     kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
@@ -96,8 +102,20 @@ def _settings(options: argparse.Namespace) -> int:
 
 
 def _synth(options: argparse.Namespace) -> int:
-    from ehr_pipeline.synthetic import generate
+    plans = options.plan or ["first"]
+    if "first" in plans:
+        if set(plans) != {"first"}:
+            raise UserError("--plan first combines with no other plan")
+        from ehr_pipeline.synthetic import generate
 
-    generate.generate(options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant)
+        generate.generate(
+            options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant
+        )
+    else:
+        if options.null or options.plant != "counts":
+            raise UserError("--null and --plant are for --plan first; other plans say themselves what they plant")
+        from ehr_pipeline.synthetic.worlds.write import write
+
+        write(options.out, plans, options.patients, options.seed, options.cohort_share)
     print(f"wrote {options.patients:,} patients to {options.out}")
     return 0

@@ -6,7 +6,6 @@ OUT/truth/patients.csv, groups.csv, dirt.json; changes.csv where patients change
 """
 
 import csv
-import gzip
 import json
 from collections import Counter
 from contextlib import ExitStack
@@ -18,13 +17,13 @@ import polars as pl
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.synthetic import change, dirt, people, subtle, terminology_files, visits
 from ehr_pipeline.synthetic.codes import CodeTable
+from ehr_pipeline.synthetic.extract import DELIMITER, write_events
+from ehr_pipeline.synthetic.extract import EXTRACT as EXTRACT
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS, SECOND_GROUP_SHARE, PlantedGroup
 from ehr_pipeline.work.progress import Progress
 
 VERSION = "2"
-EXTRACT = "2019-04-01"
 BLOCK = 1000  # patients; a block makes one event file
-DELIMITER = "\t"
 # Which groups are planted, and the share of the cohort that has two of them.
 PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
     "counts": (GROUPS, SECOND_GROUP_SHARE),
@@ -122,18 +121,7 @@ def _write_events(
         }
     )
     lines, counted = dirt.soil(rng, rows, block["year_of_birth"].to_numpy()[drawn["person"].to_numpy()], DELIMITER)
-    text = (
-        DELIMITER.join(("patient_id", "event_date", "snomed_code")) + "\n" + lines["line"].str.join("\n").item() + "\n"
-    )
-    name = f"events_{number:03d}.txt"
-    if number % 3 == 1:
-        with (
-            (landing / (name + ".gz")).open("wb") as raw,
-            gzip.GzipFile(fileobj=raw, mode="wb", mtime=0, filename="", compresslevel=3) as stream,
-        ):
-            stream.write(text.encode("latin-1"))
-    else:
-        (landing / name).write_bytes(text.encode("latin-1"))
+    write_events(lines, landing, number)
     return counted + Counter({"rows": lines.height})
 
 

@@ -1,0 +1,71 @@
+"""Plans: named sets of mechanisms. Several plans give their mechanisms together, each once, in the order of `make`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.synthetic.codes import CodeTable
+from ehr_pipeline.synthetic.worlds.block import Mechanism
+from ehr_pipeline.synthetic.worlds.care import Care
+from ehr_pipeline.synthetic.worlds.codebook import Codebook
+from ehr_pipeline.synthetic.worlds.consultations import Consultations
+from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
+from ehr_pipeline.synthetic.worlds.laboratory import Laboratory
+from ehr_pipeline.synthetic.worlds.onsets import Onsets
+from ehr_pipeline.synthetic.worlds.population import Population
+from ehr_pipeline.synthetic.worlds.skin import SkinGroups, mean_ratios
+
+
+@dataclass(frozen=True)
+class World:
+    """What all mechanisms of an extract share."""
+
+    seed: int
+    cohort_share: float
+    diagnoses: Diagnoses
+    book: Codebook
+
+    @classmethod
+    def of(cls, seed: int, cohort_share: float) -> "World":
+        """With the shipped tables."""
+        return cls(seed, cohort_share, Diagnoses.read(), Codebook(CodeTable.read()))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a plan adds to patients, their diagnoses and their care. `groups`: whether the skin diseases have subgroups."""
+
+    about: str
+    groups: bool = False
+    adds: tuple[Callable[[World], Mechanism], ...] = ()
+
+
+PLANS: dict[str, Plan] = {
+    "base": Plan("diagnoses with onsets as in English primary care; ten subgroups of five skin diseases", groups=True),
+    "null": Plan("the base world without subgroups"),
+}
+
+
+def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
+    """The mechanisms of some plans together. Raises UserError for a name that is no plan."""
+    unknown = sorted(set(plans) - set(PLANS))
+    if unknown or not plans:
+        raise UserError(f"no plan {', '.join(unknown) or 'was named'}; plans are {', '.join(PLANS)}")
+    chosen = [plan for name, plan in PLANS.items() if name in plans]
+    diagnoses, book = world.diagnoses, world.book
+    added = [build(world) for build in dict.fromkeys(build for plan in chosen for build in plan.adds)]
+    groups = any(plan.groups for plan in chosen)
+    care, laboratory = Care(diagnoses, book), Laboratory(diagnoses, book)
+    elsewhere = np.concatenate([care.codes, laboratory.codes, *(mechanism.codes for mechanism in added)])
+    return [
+        Population(diagnoses, world.cohort_share, world.seed),
+        Onsets("onsets of skin diseases", diagnoses, skin=True),
+        SkinGroups(diagnoses, planted=groups),
+        Onsets("onsets", diagnoses, skin=False, mean_ratio=mean_ratios(diagnoses) if groups else None),
+        care,
+        laboratory,
+        Consultations(diagnoses, book, elsewhere),
+        *added,
+    ]

@@ -1,0 +1,207 @@
+"""Subgroups of five skin diseases: which other diagnoses are more likely, by hazard ratios of 2 to 6 on their onset.
+
+They follow what is known of these diseases, so that a clinician recognises them; ratios, shares and ages are assumed. A group's
+ages say among which patients it is more common. A patient without any of these diseases belongs to no group.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ehr_pipeline.synthetic.groups import TREATMENTS
+from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Mechanism
+from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
+from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
+
+NO_GROUP_WEIGHT = 0.5
+"""Beside the weights of a disease's two groups, about one each: patients with the disease and nothing special."""
+SECOND_GROUP_SHARE = 0.15
+
+
+@dataclass(frozen=True)
+class Group:
+    """One subgroup. `ages` are mean and spread in years at the end of the record."""
+
+    name: str
+    disease: str
+    hazard_ratios: dict[str, float]
+    ages: tuple[float, float]
+    weight: float = 1.0
+
+
+GROUPS = (
+    Group("atopic march", "atopic dermatitis", {"asthma": 4, "food allergy": 6, "allergic rhinitis": 4}, (18, 14), 1.3),
+    Group(
+        "atopic, anxious adult",
+        "atopic dermatitis",
+        {"anxiety": 4, "insomnia": 4, "migraine": 3, "depression": 2, "irritable bowel syndrome": 3},
+        (38, 16),
+        1.1,
+    ),
+    Group(
+        "psoriatic arthritis",
+        "psoriasis",
+        {"psoriatic arthropathy": 6, "anterior uveitis": 6, "plantar fasciitis": 5, "gout": 3, "osteoarthritis": 2},
+        (54, 16),
+    ),
+    Group(
+        "metabolic psoriasis",
+        "psoriasis",
+        {"obesity": 4, "type 2 diabetes": 5, "steatosis of liver": 6, "hypertension": 3, "hyperlipidaemia": 3},
+        (58, 15),
+        1.2,
+    ),
+    Group(
+        "psoriasis with low mood",
+        "psoriasis",
+        {"depression": 4, "alcohol dependence": 6, "gastro-oesophageal reflux": 3, "insomnia": 3, "smoker": 3},
+        (46, 15),
+        0.9,
+    ),
+    Group(
+        "hidradenitis, smoker",
+        "hidradenitis suppurativa",
+        {"smoker": 5, "pilonidal disease": 6, "obesity": 4, "acne": 3, "type 2 diabetes": 3},
+        (38, 13),
+    ),
+    Group(
+        "hidradenitis, bowel disease",
+        "hidradenitis suppurativa",
+        {"crohn's disease": 6, "ulcerative colitis": 6, "iron deficiency anaemia": 5, "irritable bowel syndrome": 4},
+        (42, 14),
+        0.8,
+    ),
+    Group(
+        "prurigo, kidney disease",
+        "prurigo nodularis",
+        {"itch of skin": 6, "anxiety": 4, "chronic kidney disease 3": 5, "depression": 3, "insomnia": 3},
+        (66, 15),
+        0.9,
+    ),
+    Group(
+        "pemphigoid, neurological",
+        "bullous pemphigoid",
+        {"dementia": 5, "stroke": 5, "parkinson's disease": 6, "transient ischaemic attack": 4, "epilepsy": 4},
+        (83, 8),
+    ),
+    Group(
+        "pemphigoid, cardiac",
+        "bullous pemphigoid",
+        {"atrial fibrillation": 5, "heart failure": 5, "type 2 diabetes": 4, "coronary heart disease": 3},
+        (80, 9),
+        0.8,
+    ),
+)
+
+
+def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
+    """Mean hazard ratio of each diagnosis in the whole population, by which its hazard is divided to keep its prevalence.
+
+    Where the disease of the group is itself a factor of the diagnosis, its patients count by that factor's ratio.
+    """
+    ratios: dict[str, float] = {}
+    ages = np.arange(100, dtype=np.float64) + 0.5
+    for disease in SKIN_DISEASES:
+        row = diagnoses.rows[diagnoses.index(disease)]
+        having = np.mean(
+            [population(sex) * np.interp(ages, AGES, row.prevalence_by_age(sex)) for sex in (True, False)], 0
+        )
+        numbers, shares = group_shares(disease, ages)
+        for number, share in zip(numbers, having @ shares / having.sum(), strict=True):
+            for name, ratio in GROUPS[number].hazard_ratios.items():
+                own = [f.hazard_ratio for f in diagnoses.factors_of(name) if f.factor == disease]
+                factor = own[0] if own else 1.0
+                among = row.overall * factor / (1 + row.overall * (factor - 1))
+                ratios[name] = ratios.get(name, 1.0) + among * float(share) * (ratio - 1)
+    return ratios
+
+
+def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The groups of a disease, and the share of each among its patients of some ages (people, groups)."""
+    numbers = np.array([number for number, group in enumerate(GROUPS) if group.disease == disease])
+    groups = [GROUPS[number] for number in numbers]
+    weights = np.stack([g.weight * np.exp(-(((age - g.ages[0]) / g.ages[1]) ** 2) / 2) for g in groups], axis=1)
+    total = sum(group.weight for group in groups)
+    shares = weights / np.maximum(weights.sum(axis=1, keepdims=True), 1e-9) * total / (total + NO_GROUP_WEIGHT)
+    return numbers, shares
+
+
+class SkinGroups(Mechanism):
+    """Groups of the patients with a skin disease, and treatments of the disease."""
+
+    name = "skin groups"
+
+    def __init__(self, diagnoses: Diagnoses, planted: bool) -> None:
+        self.diagnoses, self.planted = diagnoses, planted
+
+    @property
+    def truth(self) -> Mapping[str, Mapping[str, str]]:
+        """Who belongs to which group."""
+        meaning = "planted subgroup; empty for none" if self.planted else "a label drawn at random, without any effect"
+        return {
+            "patients": {
+                "patient_id": "patient",
+                "disease": "skin disease by which the patient belongs to the cohort; empty outside it",
+                "group": meaning,
+                "second_group": "another one of the same patient; empty for none",
+            }
+        }
+
+    def onsets(self, block: Block) -> None:
+        """Choose groups, and raise the hazards of what goes with them."""
+        rng = block.rng(self.name)
+        disease = self._disease(block)
+        group, second = np.full(BLOCK, NOBODY), np.full(BLOCK, NOBODY)
+        age = (block.days("end") - block.days("birth")) / YEAR
+        unit, other = rng.random(BLOCK), rng.integers(1, len(GROUPS), BLOCK)
+        two = rng.random(BLOCK) < SECOND_GROUP_SHARE
+        for number, name in enumerate(SKIN_DISEASES):
+            here = np.flatnonzero(disease == number)
+            group[here] = _choose(name, age[here], unit[here])
+        if not self.planted:  # labels that mean nothing
+            group = np.where(disease != NOBODY, (unit * len(GROUPS)).astype(np.int64), NOBODY)
+        second = np.where((group != NOBODY) & two, (group + other) % len(GROUPS), NOBODY)
+        for number, planted in enumerate(GROUPS if self.planted else ()):
+            members = (group == number) | (second == number)
+            for name, ratio in planted.hazard_ratios.items():
+                block.hazard_ratio[name] = block.hazard_ratio.get(name, np.ones(BLOCK)) * np.where(members, ratio, 1.0)
+        block.people |= {"disease": disease, "group": group, "second_group": second}
+        block.people["treatment"] = _treatments(rng, disease)
+        names = np.array([planted.name for planted in GROUPS] + [""])
+        block.truth["patients"] = pl.DataFrame(
+            {
+                "person": np.arange(BLOCK),
+                "disease": np.array([*SKIN_DISEASES.values(), ""])[disease],
+                "group": names[group],
+                "second_group": names[second],
+            }
+        )
+
+    def _disease(self, block: Block) -> NDArray[np.int64]:
+        """The disease that a patient was chosen for, or else the first of the five that is recorded."""
+        columns = [self.diagnoses.index(name) for name in SKIN_DISEASES]
+        known = block.known[:, columns]
+        first = np.where(np.isfinite(known).any(axis=1), known.argmin(axis=1), NOBODY)
+        chosen = block.days("disease")
+        return np.where(chosen != NOBODY, chosen, first)
+
+
+def _choose(disease: str, age: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.int64]:
+    numbers, shares = group_shares(disease, age)
+    place = (unit[:, None] >= np.cumsum(shares, axis=1)).sum(axis=1)
+    chosen: NDArray[np.int64] = np.where(place < len(numbers), numbers[np.minimum(place, len(numbers) - 1)], NOBODY)
+    return chosen
+
+
+def _treatments(rng: np.random.Generator, disease: NDArray[np.int64]) -> NDArray[np.str_]:
+    """A treatment depends on the disease alone, never on the group."""
+    unit, drawn = rng.random(len(disease)), np.full(len(disease), "", dtype="U8")
+    for number, name in enumerate((*SKIN_DISEASES.values(), "")):
+        here = disease == (number if name else NOBODY)
+        shares = np.cumsum(list(TREATMENTS[name].values()))
+        kinds = np.array(list(TREATMENTS[name]))
+        drawn[here] = kinds[np.minimum(np.searchsorted(shares, unit[here] * shares[-1]), len(kinds) - 1)]
+    return drawn

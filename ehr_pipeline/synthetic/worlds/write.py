@@ -1,0 +1,233 @@
+"""Write a world: landing folder, terminology and truth, block by block, so that memory does not grow with the number of patients.
+
+OUT/landing/2019-04-01/events_000.txt, events_001.txt.gz, …, patients.txt
+OUT/terminology/MRCONSO.RRF, MRSTY.RRF
+OUT/truth/README.md, patients.csv, groups.csv, people.parquet, onsets.parquet, …, dirt.json (written last)
+"""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow.parquet as pq
+
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.store.durable import write_atomically
+from ehr_pipeline.synthetic import dirt, terminology_files
+from ehr_pipeline.synthetic.extract import DELIMITER, EXTRACT, write_events
+from ehr_pipeline.synthetic.people import ETHNICITIES, PRACTICES, REGIONS, patient_ids
+from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Events, Mechanism
+from ehr_pipeline.synthetic.worlds.plan import World, make
+from ehr_pipeline.synthetic.worlds.population import STATUS
+from ehr_pipeline.synthetic.worlds.skin import GROUPS
+from ehr_pipeline.work.progress import Progress
+
+VERSION = "worlds 1"
+PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
+AS_CSV = ("patients",)
+"""Tables of the truth that are written as CSV; all others are Parquet."""
+PEOPLE = {
+    "patient_id": "patient",
+    "birth": "day of birth",
+    "female": "whether the patient is a woman",
+    "registered": "first day of the record",
+    "until": "last day of the record",
+    "status": "registered, left or died: on that last day",
+    "practice": "practice",
+    "frailty": "factor of the hazards of many diagnoses; mean 1",
+    "access": "factor of how often the patient comes; mean 1",
+}
+
+
+def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Block, Events]:
+    """One block, and the events that are recorded in it."""
+    block = Block(world.seed, number, world.diagnoses)
+    for mechanism in mechanisms:
+        mechanism.people(block)
+    for mechanism in mechanisms:
+        mechanism.onsets(block)
+    for mechanism in mechanisms:
+        mechanism.events(block)
+    events = Events.joined(block.parts)
+    events = events.where(block.registered(events.person, events.day))
+    for mechanism in mechanisms:
+        events = mechanism.recording(block, events)
+    return block, events
+
+
+def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_share: float = 0.5) -> None:
+    """Write an extract of some patients. The same arguments give the same bytes; more patients leave the first ones as they are."""
+    world = World.of(seed, cohort_share)
+    mechanisms = make(world, plans)
+    landing, truth = out / "landing" / EXTRACT, out / "truth"
+    _clear(landing, truth)
+    terminology_files.write(out / "terminology", world.book.table)
+    (truth / "README.md").write_text(readme(plans, mechanisms), encoding="utf-8")
+    _write_groups(truth / "groups.csv", world)
+    counted: Counter[str] = Counter()
+    progress = Progress("generating patients", patients)
+    codes = world.book.table.codes["code"]
+    with ExitStack() as stack:
+        patient_file = stack.enter_context((landing / "patients.txt").open("w", encoding="latin-1", newline=""))
+        patient_file.write(DELIMITER.join(PATIENT_COLUMNS) + "\n")
+        tables = stack.enter_context(Tables(truth))
+        for number in range(-(-patients // BLOCK)):
+            kept = min(BLOCK, patients - number * BLOCK)
+            block, events = draw(mechanisms, world, number)
+            events = events.where(events.person < kept)
+            ids = pl.Series("patient_id", patient_ids(block.numbers))
+            patient_file.write(_patients(block, ids)[:kept].write_csv(include_header=False, separator=DELIMITER))
+            tables.add("people", _people(block, ids)[:kept])
+            for name, table in block.truth.items():
+                here = table.filter(pl.col("person") < kept)
+                tables.add(name, here.select(ids.gather(here["person"]), pl.exclude("person")))
+            counted += _events(block, events, ids, codes, landing)
+            progress.advance(kept)
+    told = facts(plans, patients, seed, cohort_share) | {"rows": dict(sorted(counted.items()))}
+    write_atomically(truth / "dirt.json", json.dumps(told, indent=1) + "\n")
+
+
+def _clear(landing: Path, truth: Path) -> None:
+    """Make the folders, without the files of another synthetic extract. Raises UserError for files that are of something else."""
+    ours = any((truth / name).is_file() for name in ("README.md", "dirt.json"))
+    for folder in (landing, truth):
+        folder.mkdir(parents=True, exist_ok=True)
+        files = [path for path in sorted(folder.iterdir()) if path.is_file()]
+        if files and not ours:
+            raise UserError(
+                f"{folder}: holds files that are of no synthetic extract; name another folder, or remove them"
+            )
+        for path in files:
+            path.unlink()
+
+
+def facts(plans: Sequence[str], patients: int, seed: int, cohort_share: float) -> dict[str, object]:
+    """What an extract was made of."""
+    return {
+        "version": VERSION,
+        "plans": sorted(set(plans)),
+        "patients": patients,
+        "seed": seed,
+        "cohort_share": cohort_share,
+    }
+
+
+def is_there(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_share: float = 0.5) -> bool:
+    """Whether this very extract was written already; the facts are written last, so it is whole."""
+    path = out / "truth" / "dirt.json"
+    if not path.is_file():
+        return False
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return {name: value for name, value in told.items() if name != "rows"} == facts(plans, patients, seed, cohort_share)
+
+
+class Tables:
+    """The tables of the truth, to which blocks are added."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.open: dict[str, pq.ParquetWriter] = {}
+        self.begun: set[str] = set()
+
+    def __enter__(self) -> "Tables":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for writer in self.open.values():
+            writer.close()
+
+    def add(self, name: str, table: pl.DataFrame) -> None:
+        """Add rows to a table."""
+        if name in AS_CSV:
+            mode = "a" if name in self.begun else "w"
+            with (self.folder / f"{name}.csv").open(mode, encoding="utf-8", newline="") as stream:
+                stream.write(table.write_csv(include_header=name not in self.begun))
+            self.begun.add(name)
+            return
+        rows = table.to_arrow(compat_level=pl.CompatLevel.oldest())
+        if name not in self.open:
+            self.open[name] = pq.ParquetWriter(self.folder / f"{name}.parquet", rows.schema)
+        self.open[name].write_table(rows)
+
+
+def readme(plans: Sequence[str], mechanisms: Sequence[Mechanism]) -> str:
+    """What the truth folder holds, column by column."""
+    tables = {"people": PEOPLE}
+    for mechanism in mechanisms:
+        tables |= {name: dict(columns) for name, columns in mechanism.truth.items()}
+    text = f"# Truth of a synthetic extract\n\nPlans: {', '.join(sorted(set(plans)))}. Every patient is made up.\n"
+    for name, columns in tables.items():
+        text += f"\n## {name}.{'csv' if name in AS_CSV else 'parquet'}\n\n| Column | Meaning |\n|---|---|\n"
+        text += "".join(f"| {column} | {meaning} |\n" for column, meaning in columns.items())
+    text += "\n`groups.csv` has the diagnoses that are more likely in each subgroup; `dirt.json` what dirt was put into the rows.\n"
+    return text
+
+
+def _patients(block: Block, ids: pl.Series) -> pl.DataFrame:
+    def named(column: str, names: Sequence[str]) -> "np.ndarray[tuple[int], np.dtype[np.str_]]":
+        return np.array(names)[block.days(column)]
+
+    births = pl.Series(block.days("birth").astype(np.int32)).cast(pl.Date)
+    return pl.DataFrame(
+        {
+            "patient_id": ids,
+            "year_of_birth": births.dt.year(),
+            "sex": np.where(block.people["female"], "F", "M"),
+            "region": named("region", list(REGIONS)),
+            "ethnicity": named("ethnicity", list(ETHNICITIES)),
+            "practice": named("practice", PRACTICES),
+            "treatment": block.people["treatment"],
+        }
+    )
+
+
+def _people(block: Block, ids: pl.Series) -> pl.DataFrame:
+    def dates(name: str) -> pl.Series:
+        return pl.Series(block.days(name).astype(np.int32)).cast(pl.Date)
+
+    return pl.DataFrame(
+        {
+            "patient_id": ids,
+            "birth": dates("birth"),
+            "female": block.people["female"].astype(bool),
+            "registered": dates("start"),
+            "until": dates("end"),
+            "status": np.array(STATUS)[block.days("status")],
+            "practice": np.array(PRACTICES)[block.days("practice")],
+            "frailty": block.floats("frailty"),
+            "access": block.floats("access"),
+        }
+    )
+
+
+def _events(block: Block, events: Events, ids: pl.Series, codes: pl.Series, landing: Path) -> Counter[str]:
+    rng = block.rng("rows")
+    order = rng.permutation(len(events.person))
+    person = events.person[order]
+    rows = pl.DataFrame(
+        {
+            "patient": ids.gather(person),
+            "date": pl.Series(events.day[order]).cast(pl.Date).dt.strftime("%d/%m/%Y"),
+            "code": codes.gather(events.code[order]),
+        }
+    )
+    births = 1970 + np.floor(block.days("birth") / 365.2425).astype(np.int64)
+    lines, counted = dirt.soil(rng, rows, births[person], DELIMITER)
+    write_events(lines, landing, block.number)
+    return counted + Counter({"rows": lines.height})
+
+
+def _write_groups(path: Path, world: World) -> None:
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(("group", "disease", "diagnosis", "code", "cui", "hazard_ratio"))
+        for group in GROUPS:
+            for name, ratio in group.hazard_ratios.items():
+                code = world.diagnoses.rows[world.diagnoses.index(name)].codes[0]
+                cui = world.book.table.concept_of(code)
+                writer.writerow((group.name, group.disease, name, code, cui, ratio))
