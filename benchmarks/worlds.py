@@ -25,6 +25,7 @@ from ehr_pipeline.synthetic.worlds.plan import World, make
 DOCS = Path(__file__).parents[1] / "docs/worlds.md"
 BEGIN, END = "<!-- table of diagnoses: benchmarks/worlds.py --table -->", "<!-- end of the table -->"
 SEED = 0
+TITLE = "Synthetic worlds"
 ROWS_A_PATIENT = {"first": 535, "base": 515}
 
 
@@ -152,7 +153,7 @@ def speed(rows: float, plans: list[str]) -> None:
                 )
             )
     header = ("Plan", "Patients", "Rows", "Processor time", "A row", "Most memory")
-    results.write("worlds.py", "Synthetic worlds: speed and memory", results.table(header, lines))
+    results.write_part("worlds.py", TITLE, "Speed and memory", results.table(header, lines))
 
 
 def main() -> None:
