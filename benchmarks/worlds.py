@@ -3,6 +3,7 @@
 .venv/bin/python benchmarks/worlds.py --table            # docs/worlds.md, 100,000 patients without events: about half a minute
 .venv/bin/python benchmarks/worlds.py --speed            # RESULTS.md: the first generator and the base world, each in a process
 .venv/bin/python benchmarks/worlds.py --speed --rows 3e7 # the same with 30 million rows: some minutes
+.venv/bin/python benchmarks/worlds.py --outcomes         # RESULTS.md: AUROC of the true risk, and of counts; a few minutes
 """
 
 import argparse
@@ -18,9 +19,13 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import results
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingClassifier
 
-from ehr_pipeline.synthetic.worlds.block import YEAR, Block
+from ehr_pipeline.synthetic.worlds import drivers, outcomes
+from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, day
 from ehr_pipeline.synthetic.worlds.plan import World, make
+from ehr_pipeline.synthetic.worlds.write import draw
 
 DOCS = Path(__file__).parents[1] / "docs/worlds.md"
 BEGIN, END = "<!-- table of diagnoses: benchmarks/worlds.py --table -->", "<!-- end of the table -->"
@@ -156,6 +161,114 @@ def speed(rows: float, plans: list[str]) -> None:
     results.write_part("worlds.py", TITLE, "Speed and memory", results.table(header, lines))
 
 
+Scored = list[tuple[NDArray[np.float64], NDArray[np.bool_]]]
+
+
+def bayes(blocks: int) -> dict[str, tuple[int, float]]:
+    """By Monte Carlo over many patients: outcomes, and the AUROC of the true risk, of each of OUTCOMES."""
+    mechanisms = make(World.of(SEED + 1, 0.5), ["outcomes"])
+    planted = next(one for one in mechanisms if isinstance(one, outcomes.Outcomes))
+    scores: dict[str, Scored] = {one.name: [] for one in drivers.OUTCOMES}
+    for number in range(blocks):
+        block = Block(SEED + 1, number, planted.population.diagnoses)
+        planted.population.people(block)
+        planted.people(block)
+        driven = drivers.draw_drivers(block)
+        for one in drivers.OUTCOMES:
+            rows = planted.simulate(block, driven, one)[0]
+            rows = rows.filter("both") if one.among_both else rows
+            scores[one.name].append((rows["risk"].to_numpy(), rows["happened"].to_numpy()))
+    found = {}
+    for name, parts in scores.items():
+        risk, happened = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+        found[name] = int(happened.sum()), outcomes.auroc(risk, happened)
+    return found
+
+
+def by_counts(blocks: int, codes: int = 300) -> dict[str, list[float]]:
+    """AUROC of gradient boosting on counts of codes before one index day a patient; half of the patients are held out.
+
+    Two figures: counts of the last two years, and of the whole record before the day. Both know age, sex and years of record.
+    """
+    world = World.of(SEED + 2, 0.5)
+    mechanisms = make(world, ["outcomes"])
+    planted = next(one for one in mechanisms if isinstance(one, outcomes.Outcomes))
+    columns = np.unique(np.concatenate([planted.codes, np.arange(codes)]))
+    place = np.full(len(world.book.codes), -1)
+    place[columns] = np.arange(len(columns))
+    features: dict[str, list[NDArray[np.float32]]] = {one.name: [] for one in drivers.OUTCOMES}
+    happened: dict[str, list[NDArray[np.bool_]]] = {one.name: [] for one in drivers.OUTCOMES}
+    index = day("2012-01-01")
+    for number in range(blocks):
+        block, events = draw(mechanisms, world, number)
+        events = events.where(place[events.code] >= 0)
+        ages, years = (index - block.days("birth")) / YEAR, (index - block.days("start")) / YEAR
+        counted: list[NDArray[np.generic]] = [
+            np.stack([ages, block.people["female"].astype(np.float64), years], axis=1)
+        ]
+        for days in (drivers.COUNTED_DAYS, 10**6):
+            here = (events.day < index) & (events.day >= index - days)
+            flat = events.person[here].astype(np.int64) * len(columns) + place[events.code[here]]
+            counted.append(np.bincount(flat, minlength=BLOCK * len(columns)).reshape(BLOCK, -1))
+        table = np.concatenate(counted, axis=1).astype(np.float32)
+        risk = block.truth["risk"].filter(pl.col("index").cast(pl.Int32) == index)
+        for one in drivers.OUTCOMES:
+            mine = risk.filter(pl.col("outcome") == one.name)
+            mine = mine.filter("both") if one.among_both else mine
+            features[one.name].append(table[mine["person"].to_numpy()])
+            happened[one.name].append(mine["happened"].to_numpy())
+    return {
+        name: _boosted(np.concatenate(features[name]), np.concatenate(happened[name]), len(columns))
+        for name in features
+    }
+
+
+def _boosted(features: NDArray[np.float32], happened: NDArray[np.bool_], columns: int) -> list[float]:
+    """AUROC by the counts of two years and by those of all years, each with the three features before them."""
+    half = np.arange(len(happened)) % 2 == 0
+    reached = []
+    for first in (3, 3 + columns):
+        chosen = [0, 1, 2, *range(first, first + columns)]
+        model = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.05, max_leaf_nodes=8, random_state=0)
+        model.fit(features[half][:, chosen], happened[half])
+        reached.append(outcomes.auroc(model.predict_proba(features[~half][:, chosen])[:, 1], happened[~half]))
+    return reached
+
+
+def risks(blocks: int, counted: int) -> None:
+    """Compare the plan of the outcomes with what is drawn."""
+    drawn, counts = bayes(blocks), by_counts(counted)
+    lines = [
+        (
+            one.name,
+            one.driver,
+            "with A and B" if one.among_both else "all",
+            f"{one.auroc:.2f}",
+            f"{drawn[one.name][1]:.3f} ± {1.96 * 0.29 / drawn[one.name][0] ** 0.5:.3f}",
+            f"{drawn[one.name][0]:,}",
+            f"{counts[one.name][0]:.2f}",
+            f"{counts[one.name][1]:.2f}",
+        )
+        for one in drivers.OUTCOMES
+    ]
+    header = (
+        "Outcome",
+        "Driver",
+        "Among",
+        "AUROC by plan",
+        "Of the true risk",
+        "Outcomes",
+        "Counts of two years",
+        "Of all years",
+    )
+    text = (
+        f"True risk: {blocks * BLOCK:,} patients, every 1 January on which they are at risk. Counts: gradient boosting on counts of"
+        f" codes, {counted * BLOCK:,} patients, 1 January 2012, half of them held out. The driver of the outcomes by counts is a"
+        " count of two years. Counts of two years know a little of an order: which of the two is still among them."
+    )
+    results.write_part("worlds.py", TITLE, "Outcomes of known risk", f"{text}\n\n{results.table(header, lines)}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", action="store_true")
@@ -163,6 +276,8 @@ def main() -> None:
     parser.add_argument("--speed", action="store_true")
     parser.add_argument("--rows", type=float, default=3e6)
     parser.add_argument("--plans", nargs="+", default=["first", "base"], help="several in one: base+practices")
+    parser.add_argument("--outcomes", action="store_true")
+    parser.add_argument("--counted", type=int, default=40, help="thousands of patients of the counts")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     parser.add_argument("--patients", type=int, default=1000, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -170,6 +285,8 @@ def main() -> None:
         one(options.one, options.patients)
     if options.table:
         write_table(options.blocks)
+    if options.outcomes:
+        risks(2 * options.blocks, options.counted)
     if options.speed:
         speed(options.rows, options.plans)
 

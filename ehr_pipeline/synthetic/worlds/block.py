@@ -123,6 +123,11 @@ class Mechanism:
         return {}
 
     @property
+    def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
+        """Tables of the truth that are the same for all patients, with the meaning of each column."""
+        return {}
+
+    @property
     def codes(self) -> NDArray[np.int64]:
         """Rows of the codes that it alone records."""
         return np.empty(0, np.int64)

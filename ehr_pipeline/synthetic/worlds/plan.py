@@ -13,7 +13,9 @@ from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.consultations import Consultations
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
 from ehr_pipeline.synthetic.worlds.laboratory import Laboratory
+from ehr_pipeline.synthetic.worlds.nuisance import Access, Calendar, Practices, Referral, Traits
 from ehr_pipeline.synthetic.worlds.onsets import Onsets
+from ehr_pipeline.synthetic.worlds.outcomes import Outcomes
 from ehr_pipeline.synthetic.worlds.population import Population
 from ehr_pipeline.synthetic.worlds.skin import SkinGroups, mean_ratios
 
@@ -42,9 +44,44 @@ class Plan:
     adds: tuple[Callable[[World], Mechanism], ...] = ()
 
 
+def _outcomes(world: World) -> Mechanism:
+    return Outcomes(Population(world.diagnoses, world.cohort_share, world.seed), world.book)
+
+
+def _traits(world: World) -> Mechanism:
+    return Traits(world.book)
+
+
+def _practices(world: World) -> Mechanism:
+    return Practices(world.diagnoses, world.book, world.seed, spread=0.5)
+
+
+def _strong_practices(world: World) -> Mechanism:
+    return Practices(world.diagnoses, world.book, world.seed, spread=1.0)
+
+
+def _calendar(world: World) -> Mechanism:
+    return Calendar(world.book)
+
+
+def _access(world: World) -> Mechanism:
+    return Access()
+
+
+def _referral(world: World) -> Mechanism:
+    return Referral(world.book, world.seed)
+
+
 PLANS: dict[str, Plan] = {
     "base": Plan("diagnoses with onsets as in English primary care; ten subgroups of five skin diseases", groups=True),
     "null": Plan("the base world without subgroups"),
+    "outcomes": Plan("eight outcomes whose risk on each day is known", adds=(_outcomes,)),
+    "traits": Plan("27 findings that patients have again and again, independent of each other", adds=(_traits,)),
+    "practices": Plan("practices differ in completeness (log-sd 0.5), templates and synonyms", adds=(_practices,)),
+    "practices-strong": Plan("the same with completeness of log-sd 1.0", adds=(_strong_practices,)),
+    "calendar": Plan("codes stop in 2004 and 2018, their successors begin", adds=(_calendar,)),
+    "access": Plan("the amount of record differs much more, by access to care", adds=(_access,)),
+    "referral": Plan("two centres to which mostly the practices near them refer", adds=(_referral,)),
 }
 
 

@@ -68,6 +68,9 @@ def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_shar
     _clear(landing, truth)
     terminology_files.write(out / "terminology", world.book.table)
     (truth / "README.md").write_text(readme(plans, mechanisms), encoding="utf-8")
+    for mechanism in mechanisms:
+        for name, (table, _) in mechanism.shared_truth.items():
+            table.write_csv(truth / f"{name}.csv")
     _write_groups(truth / "groups.csv", world)
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
@@ -157,12 +160,15 @@ class Tables:
 
 def readme(plans: Sequence[str], mechanisms: Sequence[Mechanism]) -> str:
     """What the truth folder holds, column by column."""
-    tables = {"people": PEOPLE}
+    tables = {"people.parquet": PEOPLE}
     for mechanism in mechanisms:
-        tables |= {name: dict(columns) for name, columns in mechanism.truth.items()}
+        for name, columns in mechanism.truth.items():
+            tables[f"{name}.{'csv' if name in AS_CSV else 'parquet'}"] = dict(columns)
+        for name, (_, columns) in mechanism.shared_truth.items():
+            tables[f"{name}.csv"] = dict(columns)
     text = f"# Truth of a synthetic extract\n\nPlans: {', '.join(sorted(set(plans)))}. Every patient is made up.\n"
     for name, columns in tables.items():
-        text += f"\n## {name}.{'csv' if name in AS_CSV else 'parquet'}\n\n| Column | Meaning |\n|---|---|\n"
+        text += f"\n## {name}\n\n| Column | Meaning |\n|---|---|\n"
         text += "".join(f"| {column} | {meaning} |\n" for column, meaning in columns.items())
     text += "\n`groups.csv` has the diagnoses that are more likely in each subgroup; `dirt.json` what dirt was put into the rows.\n"
     return text
