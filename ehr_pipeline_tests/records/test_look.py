@@ -14,6 +14,7 @@ from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import sample
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import Limits
+from ehr_pipeline.store.walk import walk
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
 from ehr_pipeline_tests.records.sources.reading import folder as write_folder
 from ehr_pipeline_tests.records.sources.reading import parquet
@@ -26,7 +27,7 @@ EVENTS = "id\tdate\tcode\n"
 def look(folder: Path, **changes: object) -> preflight.Preflight:
     """What is found in the files of an extract."""
     found = preflight.Preflight()
-    preflight._extract(folder, records_settings(folder.parent, **changes), found, into_rows=True)
+    preflight._extract(walk(folder), records_settings(folder.parent, **changes), found, into_rows=True)
     return found
 
 
