@@ -133,7 +133,7 @@ def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
     return [name for name, count in patients.most_common(MOST_HABITS) if count > 1]
 
 
-def _sampled(dataset: list[Path], seed: int, learns: Learns) -> Iterator[NDArray[np.bool_]]:
+def _sampled(dataset: list[Path], seed: int, learns: Learns = everybody) -> Iterator[NDArray[np.bool_]]:
     """Which patients of each shard are looked at."""
     flags = [learns(path) for path in dataset]
     counts = [int(own.sum()) for own in flags]
