@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.disclosure.figures import People
+from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.errors import GateFailed, InputError
 from ehr_pipeline.records import removals, withdrawals
 from ehr_pipeline.store.artifacts import Artifact, unbalanced

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import Figure, People, Score, Share, Things, told
+from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
 from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, UNASSIGNED
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -29,7 +30,7 @@ def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
         False,
         f"values hold bytes that are no text in the encoding that the settings name, and are carried with '\ufffd' in their place:"
         f" {listed}. Set `encoding` of these files to what they are written in, such as 'latin-1', or write them anew as UTF-8.",
-        {"undecodable_values": People(sum(found.values()))},
+        {"undecodable_values": Events(sum(found.values()))},
     )
 
 
@@ -65,17 +66,23 @@ def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
     share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)
     floor, worst = study.events.coverage_floor, report["by_namespace"]
     events = report["events"]
+    whole, guard = Events(events), Guard(study.reports.suppress_below)
+
+    def text(part: int) -> str:
+        return guard.percent(Share(Events(part), whole))
+
     lost = ", ".join(
-        f"{name} {(row['events'] - row['mapped_events'] - row['kept_events']) / max(events, 1):.0%}"
+        f"{name} {text(row['events'] - row['mapped_events'] - row['kept_events'])}"
         for name, row in list(worst.items())[:3]
     )
     message = (
-        f"{share:.1%} of events are mapped, {kept:.1%} kept (events.coverage_floor = {floor:.1%});"
+        f"{guard.percent(Share.of(share, whole))} of events are mapped, {text(report['kept_events'])} kept"
+        f" (events.coverage_floor = {floor:.1%});"
         f" most lost, of all events: {lost}"
     )
     problems = list(_hidden(report, study)) if kept else []
     figures: dict[str, Figure] = {
-        "coverage_of_events": Share(share, events),
+        "coverage_of_events": Share.of(share, whole),
         "coverage_of_codes": Score(artifact.counts["coverage_of_codes"]),
     }
     return share + kept >= floor and not problems, "; ".join([message, *problems]), figures
@@ -87,8 +94,10 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
     if study.events.mrconso and international and international["events"]:
         share = international["mapped_events"] / international["events"]
         if share < study.events.coverage_floor:
+            mapped = Share(Events(international["mapped_events"]), Events(international["events"]))
             yield (
-                f"of events with international SNOMED codes, which events.mrconso should know, {share:.1%} are mapped: is it"
+                f"of events with international SNOMED codes, which events.mrconso should know,"
+                f" {Guard(study.reports.suppress_below).percent(mapped)} are mapped: is it"
                 " the file of another source, or cut off?"
             )
     for system in study.events.dictionaries:
@@ -112,7 +121,7 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
             " right check digits, and are not mapped as such: `systems` in coverage.json counts them. If they are SNOMED's,"
             " name what stands before them in records.meds.snomed_prefixes"
         )
-    return not alike, message, {"events_like_snomed": People(events)}
+    return not alike, message, {"events_like_snomed": Events(events)}
 
 
 def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -176,7 +185,11 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
             .to_numpy()
         )
         outside += int(((tokens < 5) | (tokens >= 5 + size)).sum())
-    return not outside, f"{outside:,} token ids lie outside the vocabulary", {"outside": People(outside)}
+    return (
+        not outside,
+        f"{told(outside, study.reports.suppress_below)} token ids lie outside the vocabulary",
+        {"outside": Events(outside)},
+    )
 
 
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -196,6 +209,6 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
     passed = not twice and not misplaced and learned_from and sum(seen.values()) == artifact.counts["kept"]
     return (
         passed,
-        f"{twice} patients stand on both sides; {misplaced} shards do not fit the data set",
+        f"{told(twice, study.reports.suppress_below)} patients stand on both sides; {misplaced} shards do not fit the data set",
         {side: People(number) for side, number in seen.items()},
     )

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found, Test
-from ehr_pipeline.disclosure.figures import Score
+from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.records import drift
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import People, Score, Things, told
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.kinds import People, Score, Things
 from ehr_pipeline.encoder import configuration
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import FEWEST, Figure, Share, Things, told
+from ehr_pipeline.disclosure.figures import FEWEST, Guard, told
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things
 from ehr_pipeline.records import values
 from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
@@ -72,7 +73,7 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
     found = list(losses(artifact, study))
     many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
     figures: dict[str, Figure] = {
-        f"rejected_{loss.kind}": Share(loss.share, loss.rows) for loss in found if not 0 < loss.total < below
+        f"rejected_{loss.kind}": Share(Events(loss.total), Events(loss.rows)) for loss in found
     }
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
@@ -134,7 +135,8 @@ def _told(loss: Loss, below: int) -> str:
     """How much was lost of one kind of file, why above all, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
-    share = f" of {loss.rows:,} rows ({loss.share:.1%})" if loss.total >= below else " rows"
+    percent = Guard(below).percent(Share(Events(loss.total), Events(loss.rows)))
+    share = f" of {told(loss.rows, below)} rows ({percent})" if loss.total >= below else " rows"
     long = f", in lines as long as {told(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
     return f"{name}: {told(loss.total, below)}{share} are rejected{long}, above all rows {in_words(largest)} ({cure(largest)})"
 
@@ -159,12 +161,13 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
     share, below = number / max(of, 1), study.reports.suppress_below
     if not number or share < study.records.limits.rejected_warning:
         return True, "patients have their row in each joined table", {}
-    shown = f" of {of:,} rows ({share:.1%})" if number >= below else " rows"
+    figure = Share(People(number), People(of))
+    shown = f" of {told(of, below)} rows ({Guard(below).percent(figure)})" if number >= below else " rows"
     return (
         False,
         f"{told(number, below)}{shown} of patients have no row in a joined table, and what it tells is not known of them. See"
         " whether its `key` and `patient_key` are written alike, and whether all of its rows are there",
-        {"not_in_table": Share(share, of)} if number >= below else {},
+        {"not_in_table": figure},
     )
 
 
@@ -198,7 +201,7 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         return True, "every sex and every date of observation is understood, or empty", {}
     parts = []
     for name, (number, of) in found.items():
-        share = "" if number < below else f" ({number / max(of, 1):.1%})"
+        share = "" if number < below else f" ({Guard(below).percent(Share(People(number), People(of)))})"
         parts.append(f"{name}: {told(number, below)}{share} are not understood, and count as not known")
     if "sex" in found:
         often = [value for value, number in values.written(artifact.path).items() if number >= below]
@@ -207,9 +210,8 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
     if "dates of observation" in found:
         parts[-1] += "; set `date_formats`, or add what stands there to `records.no_value`"
     figures: dict[str, Figure] = {
-        f"not_understood_{name.replace(' ', '_')}": Share(number / max(of, 1), of)
+        f"not_understood_{name.replace(' ', '_')}": Share(People(number), People(of))
         for name, (number, of) in found.items()
-        if number >= below
     }
     return False, f"{'. '.join(parts)}. From {limit:.1%} nothing is built on them (records.limits)", figures
 

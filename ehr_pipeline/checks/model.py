@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ehr_pipeline.disclosure.figures import Figure
+from ehr_pipeline.disclosure.kinds import Figure
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 

@@ -4,8 +4,10 @@ import json
 
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.checks.rows import rows_taken_up
-from ehr_pipeline.disclosure.figures import Figure, Score, Share, Things
+from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
 from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.store.declared import declared
 from ehr_pipeline.study.settings import Study
 
 EVIDENCE = {
@@ -21,12 +23,8 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> F
     """Every cohort patient has a vector, or is counted."""
     passed = artifact.counts["rows_in"] == store.current("cohort").counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
-    told = (
-        f"{dropped:,}"
-        if dropped >= study.reports.suppress_below or not dropped
-        else f"fewer than {study.reports.suppress_below}"
-    )
-    return passed, f"{told} cohort patients have no chosen concept, and so no vector", {}
+    number = told(dropped, study.reports.suppress_below)
+    return passed, f"{number} cohort patients have no chosen concept, and so no vector", {}
 
 
 def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -48,10 +46,10 @@ def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Fo
 def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
     """Random halves of the patients give the same clusters."""
     found = artifact.counts["stability"]
-    told = ", ".join(f"{number} {word}" for word, number in found.items() if number)
+    counted = ", ".join(f"{number} {word}" for word, number in found.items() if number)
     return (
         not found["unstable"],
-        f"clusters: {told} (trust.json)",
+        f"clusters: {counted} (trust.json)",
         {word: Things(number) for word, number in found.items()},
     )
 
@@ -59,10 +57,9 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
 def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
-    of = artifact.counts.get("kept", 0)
-    names = [name for name in ("recognised", "expected", "excess") if test[name] is not None]
-    figures: dict[str, Figure] = {name: Share(test[name], of) for name in names}
-    return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", figures
+    found = figures(artifact.counts, declared("clusters"))["split_half"]
+    numbers: dict[str, Figure] = {name: found[name] for name in ("recognised", "expected") if name in found}
+    return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", numbers
 
 
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -97,16 +94,14 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
     if found is None or not found["changed"]:
         return True, "no change that can be seen was planted", {}
     share, chance, same = (found[name] for name in ("changed_found", "changed_found_by_chance", "unchanged_found"))
+    changed, unchanged = Share.of(share, People(found["changed"])), Share.of(same, People(found["unchanged"]))
+    guard = Guard(study.reports.suppress_below)
     message = (
-        f"{share:.1%} of planted changes were found with both groups right (by chance {chance:.1%});"
-        f" {same:.1%} of the other patients keep their group"
+        f"{guard.percent(changed)} of planted changes were found with both groups right (by chance {chance:.0%});"
+        f" {guard.percent(unchanged)} of the other patients keep their group"
     )
-    figures: dict[str, Figure] = {
-        "changed_found": Share(share, found["changed"]),
-        "by_chance": Share(chance, found["changed"]),
-        "unchanged_found": Share(same, artifact.counts["kept"]),
-    }
-    return share >= 0.5 and same >= 0.7, message, figures
+    numbers: dict[str, Figure] = {"changed_found": changed, "by_chance": Score(chance), "unchanged_found": unchanged}
+    return share >= 0.5 and same >= 0.7, message, numbers
 
 
 def page_whole(artifact: Artifact, store: Store, study: Study) -> Found:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import People
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.records import catalog, removals
 from ehr_pipeline.store import secret_key
@@ -70,11 +71,10 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found
             "no patient has left since",
             {},
         )  # there is a newer snapshot, or another list, that nobody is missing from
-    smallest = study.reports.suppress_below
-    told = f"{left:,} patients have" if left >= smallest else f"some patients (fewer than {smallest}) have"
     return (
         False,
-        f"{told} left since {asset} was made ({made_at}). Materialise it again.",
+        f"{told(left, study.reports.suppress_below).capitalize()} patients have left since"
+        f" {asset} was made ({made_at}). Materialise it again.",
         {"removed_since": People(left)},
     )
 

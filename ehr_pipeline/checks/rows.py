@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ehr_pipeline.checks.model import Found, Test
-from ehr_pipeline.disclosure.figures import People, Things
+from ehr_pipeline.disclosure.kinds import Events, Things
 from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -17,7 +17,7 @@ def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
     return (
         not wrong,
         f"unaccounted for: {wrong}" if wrong else "in = kept + collapsed + dropped",
-        {"unaccounted": People(sum(map(abs, lost.values())))},
+        {"unaccounted": Events(sum(map(abs, lost.values())))},
     )
 
 
@@ -54,9 +54,9 @@ def rows_as_counted(folder: str, count: Callable[[Artifact], int]) -> Test:
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
         told = count(artifact)
-        if rows == told:  # exact counts of successive stages would tell of the few between them
-            return True, "the shards hold as many rows as the manifest says", {"rows": People(rows)}
-        return False, f"the shards hold {rows:,} rows, the manifest says {told:,}", {"rows": People(rows)}
+        if rows == told:  # how many these are, the counts of the artifact say as far as they may be shown
+            return True, "the shards hold as many rows as the manifest says", {}
+        return False, f"the shards hold {'more' if rows > told else 'fewer'} rows than the manifest says", {}
 
     return test
 
@@ -69,7 +69,7 @@ def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
         out = (before[upstream_key] if upstream_key else before)["kept"]
         taken = (artifact.counts[key] if key else artifact.counts)["rows_in"]
         if taken == out:
-            return True, f"all that {upstream} put out was taken in", {"rows_in": People(taken)}
-        return False, f"{upstream} put out {out:,}, {taken:,} were taken in", {"rows_in": People(taken)}
+            return True, f"all that {upstream} put out was taken in", {}
+        return False, f"{'more' if taken > out else 'fewer'} were taken in than {upstream} put out", {}
 
     return test

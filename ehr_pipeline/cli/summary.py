@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Events, Things, figures
+from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.study import settings
 
 
@@ -26,29 +28,38 @@ def print_table(rows: list[Any], guard: Guard) -> None:
     heads = "".join(f"{name:>14}" for name in COLUMNS)
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
-        counts = {
-            name: _text(count, guard) for name, count in _shown(row, guard).items() if getattr(row, name) is not None
-        }
-        told = "".join(f"{counts.get(name, ''):>14}" for name in COLUMNS)
+        counts = _shown(row, guard)
+        told = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
         print(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}")
 
 
-def _text(count: int | None, guard: Guard) -> str:
-    return f"<{guard.below}" if count is None else f"{count:,}"
+def _text(count: int | None, told: float | None, guard: Guard) -> str:
+    """A count in the table: empty where there is none, a bound where it is small, '–' where it must not be shown otherwise."""
+    if count is None:
+        return ""
+    return f"{told:,}" if told is not None else f"<{guard.below}" if count < guard.below else "–"
 
 
-def _shown(row: Any, guard: Guard) -> dict[str, int | None]:
-    """The counts of an asset as they may be shown; None for what an asset has none of, and for what is too small."""
-    counts = {name: getattr(row, name) for name in COLUMNS}
-    return guard.artifact(row.asset, counts)
+def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
+    """The counts of a stage as they may be shown; None for what it has none of, and for what must not be shown."""
+    counts = shown(row.asset, row.counts, guard)
+    lost = figures(row.counts, declared(row.asset)).get("dropped")
+    if lost is None or counts.get("collapsed", 0) is None:  # all reasons together would tell what was collapsed
+        rejected = None
+    else:
+        things = bool(lost) and all(isinstance(figure, Things) for figure in lost.values())
+        rejected = guard.number((Things if things else Events)(row.rejected or 0))
+    return {"read": counts.get("rows_in"), "kept": counts.get("kept"), "rejected": rejected}
 
 
 def write_summary(study: settings.Study, outcome: Any, report: str | None, guard: Guard) -> None:
     """`summary.json` beside the artifacts: the same table for machines."""
     from ehr_pipeline.store.durable import write_atomically
 
-    stages = [vars(row) | _shown(row, guard) for row in outcome.rows]
+    stages = [
+        {n: value for n, value in vars(row).items() if n != "counts"} | _shown(row, guard) for row in outcome.rows
+    ]
     summary = {
         "study": study.study.name,
         "ok": not outcome.problems,

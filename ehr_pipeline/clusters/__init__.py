@@ -1,1 +1,21 @@
 """Clusters of the cohort's patients, their map, and how far they can be trusted."""
+
+from ehr_pipeline.disclosure.kinds import Declared, People, Score, ShareOf, SumOf, Things
+
+ALL = SumOf("smallest")
+"""The patients in clusters, whose sizes the page shows exactly."""
+COUNTED: dict[str, Declared] = {
+    "clusters": {
+        "rows_in": ALL,
+        "kept": ALL,
+        "clusters": Things,
+        "numbers_kept": Things,
+        "stability": Things,
+        "eigenvectors": Things,
+        "graph": Things,
+        "agreement_with_*": Score,
+        # The excess over what is expected by chance would tell all digits of the share.
+        "split_half": {"recognised": ShareOf("kept", ALL), "expected": Score, "excess": None, "verdict": Things},
+        "*": People,
+    }
+}

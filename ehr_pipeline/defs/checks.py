@@ -8,7 +8,8 @@ import dagster as dg
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import CHECKS, Outcome
 from ehr_pipeline.defs.metadata import guard_of
-from ehr_pipeline.disclosure.figures import Figure, Guard
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Figure
 from ehr_pipeline.study.settings import Study
 
 PARTITION_TAG = "dagster/partition"
@@ -65,5 +66,5 @@ def _gravity(outcome: Outcome) -> int:
 
 def _shown(figures: dict[str, Figure], guard: Guard) -> dict[str, Any]:
     """Figures that may be shown; small counts are left out."""
-    shown = {name: guard.figure(figure) for name, figure in figures.items()}
+    shown = {name: guard.number(figure) for name, figure in figures.items()}
     return {name: float(value) for name, value in shown.items() if value is not None}

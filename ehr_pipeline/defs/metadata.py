@@ -9,9 +9,11 @@ import dagster as dg
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.lineage import lineage_metadata
 from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import size
 from ehr_pipeline.drawing import data_stages, plots
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
+from ehr_pipeline.store.declared import shown
 from ehr_pipeline.study.settings import Study
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
@@ -30,14 +32,14 @@ PICTURES = {
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
     """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and a picture where one helps."""
     asset = artifact.manifest["asset"]
-    counts = guard_of(pipeline.study).artifact(asset, artifact.counts)
+    counts = shown(asset, artifact.counts, guard_of(pipeline.study))
     metadata: dict[str, Any] = dict(_flat(counts))
-    if counts.get("kept") is not None and asset not in NO_TABLES:
+    if counts.get("kept") is not None and asset not in NO_TABLES:  # of the cohort they are not shown here
         metadata["dagster/row_count"] = counts["kept"]
     metadata |= {
         "skipped": artifact.skipped,
         "path": dg.MetadataValue.path(str(artifact.path)),
-        "bytes": sum(file["bytes"] for file in artifact.manifest["files"].values()),
+        "bytes": _bytes(artifact),
         "seconds": artifact.manifest["seconds"],
     }
     if asset == "encoder_checkpoint":
@@ -60,13 +62,18 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
     metadata: dict[str, Any] = {
         "extracts_in_this_run": len(artifacts),
         "skipped": all(artifact.skipped for artifact in artifacts),
-        "bytes": sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values()),
+        "bytes": _bytes(*artifacts),
         "seconds": sum(artifact.manifest["seconds"] for artifact in artifacts),
     }
     summed = _summed([artifact.counts for artifact in artifacts])
-    metadata |= dict(_flat(guard_of(pipeline.study).artifact(asset, summed)))
+    metadata |= dict(_flat(shown(asset, summed, guard_of(pipeline.study))))
     version = hash_of([artifact.data_version for artifact in artifacts])
     return _result(pipeline, asset, version, metadata)
+
+
+def _bytes(*artifacts: Artifact) -> float:
+    """How large the files of artifacts are together, as far as that may be shown."""
+    return size(sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values())).number
 
 
 def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, Any]) -> dg.MaterializeResult[Any]:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,8 @@ class Row:
     seconds: float | None
     version: str
     note: str = ""
+    counts: dict[str, Any] = field(default_factory=dict)
+    """All that its manifest counts."""
 
 
 @dataclass
@@ -188,6 +190,7 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
         sum(dropped.values()) if (dropped := artifact.counts.get("dropped")) is not None else None,
         seconds,
         artifact.data_version,
+        counts=artifact.counts,
     )
 
 

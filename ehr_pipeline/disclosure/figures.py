@@ -1,102 +1,29 @@
-"""Figures as they may be shown outside the data: in Dagster, in `summary.json`, in released files.
+"""Figures as they may be shown outside the data: in Dagster, in `summary.json`, in messages, in released files.
 
-A figure says what it counts where it is made, and is rendered here alone. Counts of patients, and of their rows, from 1 to
-`below` - 1 are left out, others rounded to a multiple of `to`: otherwise what came in less what was kept would tell the few that
-were left out, here or at the next stage. A share of people is rounded until each of its values stands for `below` of them: all
-digits of 0.9123376623376623 are those of 281/308 alone. How many codes, concepts or clusters there are tells of nobody.
+A figure says what it counts where it is made (`kinds`), and is rendered here alone. Counts of patients, and of their rows, from 1
+to `below` - 1 are left out, others rounded: otherwise what came in less what was kept would tell the few that were left out, here
+or at the next stage. How many codes, concepts or clusters there are tells of nobody.
 """
 
 import hashlib
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
+
 FEWEST = 10
-"""From how many on rows and patients are told where no setting reaches: in messages, and in what is made before the report."""
+"""From how many on rows and patients are shown where no setting reaches: in messages, and in what is made before the report."""
 DIGITS = 3
-"""So many decimals scores have, and shares at most."""
-
-
-@dataclass(frozen=True)
-class People:
-    """A number of patients, or of rows and events, which are theirs."""
-
-    count: int
-
-
-@dataclass(frozen=True)
-class Things:
-    """A number of codes, concepts, clusters, files, or another one that says nothing of anybody."""
-
-    count: float
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share (0 to 1) of so many patients, rows or events, or a difference of two such shares."""
-
-    value: float
-    of: int
-
-
-@dataclass(frozen=True)
-class Score:
-    """A loss, a correlation, an agreement: no ratio of two counts of people."""
-
-    value: float
-
-
-Figure = People | Things | Share | Score
-
-# What the counts in manifests are of, by name; every other whole number is of people, every other fraction a share of them.
-THINGS = frozenset(
-    {
-        "bytes",
-        "clusters",
-        "codes",
-        "concepts",
-        "concepts_of_few",
-        "concepts_shown",
-        "concepts_tested",
-        "converged",
-        "dimensions",
-        "epochs",
-        "numbers_kept",
-        "megabytes",
-        "parameters",
-        "parts",
-        "selected_concepts",
-        "shards",
-        "substitutes",
-        "tokens_added",
-        "vectors",
-        "wanted",
-    }
-)
-OF_CLUSTERS = frozenset({"stability"})
-"""Counts by name that are of clusters."""
-SCORES = frozenset(
-    {
-        "age",
-        "alignment",
-        "baseline_loss",
-        "concepts",
-        "coverage_of_codes",
-        "inverse_frequency",
-        "largest_residual",
-        "spread",
-        "uniformity",
-        "validation_loss",
-        "years",
-    }
-)
-OF_CONCEPTS = ("vocabulary", "concept_embeddings")
-"""Assets whose rows are concepts."""
+"""So many decimals scores and shares have at most."""
 
 
 def told(count: int, below: int = FEWEST) -> str:
-    """A count of rows or patients in a message, since logs get about more easily than reports: '1,234', or 'fewer than 10'."""
-    return f"fewer than {below}" if 0 < count < below else f"{count:,}"
+    """A count of rows or patients in a message, since logs get about more easily than reports: 'about 1,230', 'fewer than 10'."""
+    shown = Guard(below).count(count)
+    if shown is None:
+        return f"fewer than {below}"
+    return f"{'about ' if count and below > 1 else ''}{shown:,}"
 
 
 @dataclass(frozen=True)
@@ -126,60 +53,103 @@ class Naming:
         return patients >= self.needed(name)
 
 
+@dataclass(frozen=True)
 class Guard:
-    """Renders figures: leaves out small counts, and rounds the others, and shares and scores."""
+    """Renders figures: leaves out small counts, and rounds the others, shares and scores."""
 
-    def __init__(self, below: int, to: int):
-        self.below, self.to = below, to
+    below: int
+    """Counts of people and events from 1 to `below` - 1 are left out."""
+    to: int = 1
+    """Others are rounded to a multiple of this at least (`step`)."""
+
+    @property
+    def step(self) -> int:
+        """What counts are rounded to a multiple of: the first multiple of `below` that is `to` or more.
+
+        The page rounds to multiples of `below`. Other steps, such as 7 beside 10, would cut its numbers into pieces, and one that
+        is smaller tells the difference of two numbers closer than a small count may be told.
+        """
+        return -(-self.to // self.below) * self.below
 
     def count(self, value: int) -> int | None:
-        """A count of people that may be shown, or None."""
-        if 0 < abs(value) < self.below:
+        """A count of people or events that may be shown, or None. Half is rounded up, as on the page; only nobody becomes zero."""
+        size = abs(value)
+        if 0 < size < self.below:
             return None
-        return self.to * math.floor(
-            value / self.to + 0.5
-        )  # half up, as on the page: two rules together would tell some counts
+        rounded = max((size + self.step // 2) // self.step, 1) * self.step if size else 0
+        return rounded if value > 0 else -rounded
 
-    def figure(self, figure: Figure) -> float | None:
-        """A figure as it may be shown, or None."""
+    def number(self, figure: Figure) -> float | None:
+        """A figure as a number that may be shown, or None.
+
+        A share is that of the two rounded counts, and so tells no more than these: one rounded by itself narrows the count beside
+        it. Where the part or the rest is left out, so is the share.
+        """
         match figure:
-            case People(count):
-                return self.count(count)
-            case Things(count):
-                return count
-            case Share(value, of):
-                return round(value, self.decimals(of))
+            case People(number) | Events(number):
+                return None if self.hidden(figure) else self.count(number)
+            case Things(value):
+                return value if isinstance(value, int) else float(f"{value:.4g}")
             case Score(value):
                 return round(value, DIGITS)
+            case Share(part, whole):
+                return self._share(part, whole)
 
-    def decimals(self, of: int) -> int:
-        """How many decimals a share of so many people may have: so few that one step of it is `below` of them or more."""
-        steps = of / max(self.below, 1)
-        return min(max(math.floor(math.log10(steps)), 0), DIGITS) if steps >= 1 else 0
+    def _share(self, part: People | Events, whole: People | Events) -> float | None:
+        shown, of = self.number(part), self.number(whole)
+        rest = self.number(replace(part, number=whole.number - part.number))
+        return None if shown is None or rest is None or not of else round(min(shown / of, 1.0), DIGITS)
 
-    def numbers(self, counts: Any, of: int, name: str = "", parent: str = "") -> Any:
-        """Nested counts as they may be shown, texts as they are; shares are of `of` people."""
-        if isinstance(counts, dict):
-            return {key: self.numbers(value, of, key, name) for key, value in counts.items()}
+    def percent(self, share: Share) -> str:
+        """A share in a message: '45.3%', or '–' where it must not be shown."""
+        shown = self.number(share)
+        return "–" if shown is None else f"{shown:.1%}"
+
+    def hidden(self, figure: People | Events) -> bool:
+        """Whether a count must not be shown: one of few, of what few patients have, or a sum that would tell of few."""
+        other = figure.people if isinstance(figure, Events) else figure.smallest
+        return any(0 < number < self.below for number in (abs(figure.number), other if figure.number and other else 0))
+
+    def joined(self, counts: Mapping[Any, Figure]) -> list[tuple[tuple[Any, ...], People | Events]]:
+        """Counts by category, in their order, of which none is hidden: where a total is known, the others would tell it.
+
+        Hidden ones join the smallest others until none is hidden, or one is all there is. Zeros are left out, and things.
+        """
+        groups: list[tuple[tuple[Any, ...], People | Events]] = [
+            ((name,), value) for name, value in counts.items() if isinstance(value, People | Events) and value.number
+        ]
+        while len(groups) > 1 and any(self.hidden(value) for _, value in groups):
+            ordered = sorted(range(len(groups)), key=lambda place: (groups[place][1].number, place))
+            small = next(place for place in ordered if self.hidden(groups[place][1]))
+            first, second = sorted((small, next(place for place in ordered if place != small)))
+            (names, one), (others, other) = groups[first], groups[second]
+            groups[first] = (names + others, _together(one, other))
+            del groups[second]
+        return groups
+
+    def nested(self, counts: Any) -> Any:
+        """Figures in mappings and lists as numbers, None where they must not be shown; texts and truth values as they are.
+
+        Reasons that the page joins are left out as well as small ones: one of the two would tell the other.
+        """
+        if isinstance(counts, Mapping):
+            shown = {name: self.nested(value) for name, value in counts.items()}
+            if isinstance(counts.get("dropped"), Mapping):
+                lost: dict[tuple[str, ...], Figure] = {("collapsed",): counts.get("collapsed", Things(0))}
+                lost |= {("dropped", name): figure for name, figure in counts["dropped"].items()}
+                for group, _ in self.joined(lost):
+                    for place in group if len(group) > 1 else ():
+                        (shown["dropped"] if len(place) > 1 else shown)[place[-1]] = None
+            return shown
         if isinstance(counts, list):
-            return [self.numbers(value, of) for value in counts]
-        if isinstance(counts, bool) or not isinstance(counts, int | float):
-            return counts
-        return self.figure(_of_name(counts, of, name, parent))
-
-    def artifact(self, asset: str, counts: dict[str, Any]) -> dict[str, Any]:
-        """The counts of an artifact. Those of concepts stay as they are, those of events with them do not."""
-        of = counts.get("kept")
-        if asset not in OF_CONCEPTS:
-            return dict(self.numbers(counts, of if isinstance(of, int) else 0))
-        return {
-            name: self.numbers(value, value["kept"], name) if name == "events" else value
-            for name, value in counts.items()
-        }
+            return [self.nested(value) for value in counts]
+        return counts if isinstance(counts, bool | str) else self.number(counts)
 
 
-def _of_name(value: float, of: int, name: str, parent: str) -> Figure:
-    """What a number in a manifest is of. Agreements of two divisions of patients are scores."""
-    if isinstance(value, float):
-        return Score(value) if name in SCORES or "agreement" in name or "rand_index" in name else Share(value, of)
-    return Things(value) if name in THINGS or parent in OF_CLUSTERS else People(value)
+def _together(one: People | Events, other: People | Events) -> People | Events:
+    """Two counts as one: of how many patients, is known only where it is of both."""
+    number = one.number + other.number
+    if isinstance(one, People):
+        return People(number)
+    people = [value.people if isinstance(value, Events) else value.number for value in (one, other)]
+    return Events(number, None if None in people else sum(value or 0 for value in people))

@@ -26,7 +26,7 @@ class GovernanceSettings:
     )
     round_to: int = option(
         "Counts in released files, in Dagster and in summary.json are rounded to a multiple of this, after small ones were left out"
-        " (reports.suppress_below).",
+        " (reports.suppress_below), and of that threshold: another value is taken as the next multiple of it.",
         10,
         role="operation",
         ge=1,

@@ -69,10 +69,15 @@ class Disclosure:
             return f">{math.floor(100 * (of - self.below) / of)} %" if of > self.below else "–"
         return f"{100 * count / of:.1f} %"
 
-    def about(self, count: int) -> str:
-        """A count rounded to a multiple of the threshold, so that no difference from another one tells of a few patients."""
+    def about(self, count: int, of: int | None = None) -> str:
+        """A count rounded to a multiple of the threshold, so that no difference from another one tells of a few patients.
+
+        A bound where fewer than ten of a total `of` are left over, nobody or some: 'about 20' of 16 would tell which.
+        """
         if self.small(count):
             return f"<{self.below}"
+        if of is not None and self.below > 1 and of - count < self.below:
+            return f">{max(of - self.below, 0):,}"
         return f"about {self.rounded(count):,}" if count and self.below > 1 else f"{count:,}"
 
     def around(self, count: int) -> tuple[int, int]:

@@ -2,3 +2,22 @@
 
 Needs torch, transformers, numpy and pyarrow only: this is what runs on GPU workers.
 """
+
+from ehr_pipeline.disclosure.kinds import Declared, Events, People, Score, Things
+
+COUNTED: dict[str, Declared] = {
+    "patient_embeddings": {
+        "dropped": People,
+        "tokens": Events,
+        "dimensions": Things,
+        "preset": Things,
+        "pooling": Things,
+        "selected_concepts": Things,
+        "substitutes": Things,
+        "reliable": {"directions": Things, "*": Score},
+        "quality": {"patients": None, "graph_components": Things, "*": Score},
+        "rows_in": None,
+        "kept": None,
+        "*": People,
+    },
+}

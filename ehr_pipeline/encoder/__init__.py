@@ -2,3 +2,17 @@
 
 Needs torch, transformers, numpy and pyarrow only: this is what runs on GPU workers.
 """
+
+from ehr_pipeline.disclosure.kinds import Declared, Events, Score, Things
+
+COUNTED: dict[str, Declared] = {
+    "encoder_checkpoint": {
+        "parameters": Things,
+        "epochs": Things,
+        "tokens_added": Things,
+        "validation_*": Score,
+        "baseline_*": Score,
+        "padding_share": Score,
+        "*": Events,
+    }
+}

@@ -9,6 +9,8 @@ import transformers
 
 from ehr_pipeline import __version__
 from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
+from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.encoder.evaluate import Tally
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.fields import identity
@@ -43,6 +45,7 @@ def by_semantic_type(vocabulary: Vocabulary, model: Tally, baseline: Tally) -> l
 def text(settings: EncoderSettings, vocabulary: Vocabulary, metrics: dict[str, Any]) -> str:
     """The card, as Markdown with the head that the Hugging Face hub reads."""
     best, baseline = metrics["best"], metrics["baseline"]
+    masked = int(best["validation_masked_tokens"])
     return f"""---
 library_name: transformers
 pipeline_tag: fill-mask
@@ -91,24 +94,24 @@ Hidden states, to make patient vectors of: `AutoModel.from_pretrained(".", add_p
 
 | | Patients | Tokens |
 |---|---|---|
-| training | {metrics["training_patients"]:,} | {metrics["training_tokens"]:,} |
-| validation | {metrics["validation_patients"]:,} | {metrics["validation_tokens"]:,} |
+| training | {told(metrics["training_patients"])} | {told(metrics["training_tokens"])} |
+| validation | {told(metrics["validation_patients"])} | {told(metrics["validation_tokens"])} |
 
 {_began(metrics)}Vocabulary: {len(vocabulary.concepts):,} concepts, hash `{vocabulary.hash}`. Token ids mean nothing under another
-vocabulary. {_names(vocabulary)} Ages outside the position table, moved to its ends: {metrics["clipped_ages"]:,}.
+vocabulary. {_names(vocabulary)} Ages outside the position table, moved to its ends: {told(metrics["clipped_ages"])}.
 Share of padding among the computed slots: {metrics["padding_share"]:.2%}.
 
 ## Results on the validation patients
 
 Patients whom the training never saw; the best epoch was chosen on them, which flatters it a little. Every evaluation hides the same
-{best["validation_masked_tokens"]:,} tokens ({settings.mask_share:.0%}). Loss: mean cross-entropy in nats, less is better.
+{told(best["validation_masked_tokens"])} tokens ({settings.mask_share:.0%}). Loss: mean cross-entropy in nats, less is better.
 Found: the hidden concept was the model's first guess, or among its first ten. The baseline predicts by frequency among the training
 patients alone.
 
 | | Loss | Found first | Among the first ten |
 |---|---|---|---|
-{_scores(f"this model (epoch {best['epoch']})", {k.removeprefix("validation_"): v for k, v in best.items()})}
-{_scores("frequency baseline", baseline)}
+{_scores(f"this model (epoch {best['epoch']})", {k.removeprefix("validation_"): v for k, v in best.items()}, masked)}
+{_scores("frequency baseline", baseline, masked)}
 
 By semantic type, where at least {FEWEST} tokens were hidden (a concept counts in each of its types):
 
@@ -144,8 +147,14 @@ def _machine(machine: dict[str, str]) -> str:
     )
 
 
-def _scores(name: str, scores: dict[str, float]) -> str:
-    return f"| {name} | {scores['loss']:.4f} | {scores['top1']:.1%} | {scores['top10']:.1%} |"
+def _share(value: float, masked: int) -> str:
+    """A share of hidden tokens, as far as it may be shown: with all digits it would tell their number, and so those of patients."""
+    return Guard(FEWEST_PATIENTS).percent(Share.of(value, Events(masked)))
+
+
+def _scores(name: str, scores: dict[str, float], masked: int) -> str:
+    first, ten = (_share(scores[rank], masked) for rank in ("top1", "top10"))
+    return f"| {name} | {scores['loss']:.4f} | {first} | {ten} |"
 
 
 def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
@@ -162,11 +171,11 @@ def _types(rows: list[dict[str, Any]]) -> str:
         [
             (
                 f"{row['name']} ({row['type']})",
-                f"{row['masked_tokens']:,}",
+                told(row["masked_tokens"]),
                 f"{row['loss']:.3f}",
                 f"{row['baseline_loss']:.3f}",
-                f"{row['top10']:.1%}",
-                f"{row['baseline_top10']:.1%}",
+                _share(row["top10"], row["masked_tokens"]),
+                _share(row["baseline_top10"], row["masked_tokens"]),
             )
             for row in rows
         ],
@@ -180,7 +189,7 @@ def _curves(metrics: dict[str, Any]) -> str:
             f"{row['updates']:,}",
             f"{row['training_loss']:.4f}",
             f"{row['validation_loss']:.4f}",
-            f"{row['validation_top10']:.1%}",
+            _share(row["validation_top10"], int(metrics["best"]["validation_masked_tokens"])),
         )
         for row in metrics["epochs"]
     ]

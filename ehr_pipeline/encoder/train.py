@@ -25,6 +25,7 @@ import torch
 from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline import fields
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
@@ -100,7 +101,7 @@ def _train(job: jobs.Job, wished: EncoderSettings, device: torch.device) -> None
         _log.info(
             "training %s parameters on %s tokens, %d updates an epoch",
             f"{facts['parameters']:,}",
-            f"{facts['training_tokens']:,}",
+            told(training.token_count),
             steps_per_epoch,
         )
         reporter = Reporter(folder, steps, position)

@@ -21,7 +21,7 @@ from ehr_pipeline.disclosure.figures import Guard, Naming
 from ehr_pipeline.disclosure.governance import RELEASABLE, RELEASED_FILES
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.store import build_lock, publishing
+from ehr_pipeline.store import build_lock, declared, publishing
 from ehr_pipeline.store.artifacts import STAGES, Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
@@ -63,7 +63,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
         _table(part / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
         _table(part / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, shown)
         counts = {
-            asset: guard.artifact(asset, pipeline.store.current(asset).counts)
+            asset: declared.shown(asset, pipeline.store.current(asset).counts, guard)
             for asset in STAGES
             if asset != "raw_records" and pipeline.store.has(asset)
         }
@@ -138,7 +138,7 @@ def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
         **study.governance.terms,
         "counts_below_left_out": study.reports.suppress_below,
         "patients_that_a_name_needs": "above that, and up to twice as many: of each name another number, by a keyed hash",
-        "counts_rounded_to": study.governance.round_to,
+        "counts_rounded_to": Guard(study.reports.suppress_below, study.governance.round_to).step,
         "settings": settings.digest(study),
         "package": __version__,
         "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

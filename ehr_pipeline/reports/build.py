@@ -44,6 +44,7 @@ from ehr_pipeline.reports import (
     tables,
     upstream,
 )
+from ehr_pipeline.reports.counted import Counted, totals
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -216,10 +217,10 @@ def _vectors(inputs: Inputs, clustered: pa.Table) -> NDArray[np.float32]:
     return ordered
 
 
-def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> flow.Counted:
+def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> Counted:
     counts = {name: artifact.counts for name, artifact in inputs.artifacts.items()}
-    return flow.Counted.of(
-        counts | {"raw_records": flow.totals(inputs.records, inputs.artifacts["extract_catalog"].counts)},
+    return Counted.of(
+        counts | {"raw_records": totals(inputs.records, inputs.artifacts["extract_catalog"].counts)},
         sizes,
         disclosure,
     )

@@ -114,7 +114,7 @@ def _concept_row(
         row,
         share=row.share if guarded or not inside else disclosure.coarse(inside, size),
         elsewhere=disclosure.coarse(outside, everyone - size),
-        patients=row.patients if guarded else disclosure.about(inside),
+        patients=row.patients if guarded else disclosure.about(inside, size),
         ratio="–" if disclosure.small(inside) or disclosure.small(outside) else row.ratio,
         lift="–",
         interval="",

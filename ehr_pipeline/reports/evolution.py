@@ -80,8 +80,7 @@ def describe(
         "drawn": disclosure.about(patients["kept"] + patients["dropped"]["fewer_than_two_windows"])
         if patients["dropped"]["not_drawn"]
         else "",
-        "patients": disclosure.about(patients["kept"]),
-        "too_few": disclosure.about(patients["dropped"]["fewer_than_two_windows"]),
+        **_counts(patients["kept"], patients["dropped"]["fewer_than_two_windows"], cluster, disclosure),
         "windows": disclosure.about(counts["kept"]),
         "dropped": disclosure.about(counts["dropped"]["few_concepts"]),
         "stayed": disclosure.coarse(int(np.trace(flows)), int(flows.sum())),
@@ -92,6 +91,19 @@ def describe(
         "picture": picture,
         "agreement": counts.get("agreement"),
     }
+
+
+def _counts(kept: int, lost: int, cluster: NDArray[np.integer], disclosure: Disclosure) -> dict[str, str]:
+    """How many patients have two windows or more, and how many have not, as text.
+
+    Together, they are the patients in clusters (n,), whose sizes the page tells exactly: where few have not, the others are told by
+    a bound that follows from these sizes; and where a size is hidden, those who have not are not told, since the sum would tell it.
+    """
+    sizes = np.unique(cluster, return_counts=True)[1]
+    shown = sizes[disclosure.told(sizes)]
+    few = f">{max(int(shown.sum()) - disclosure.below, 0):,}" if disclosure.small(lost) else ""
+    too_few = disclosure.about(lost) if len(shown) == len(sizes) or not lost else "…"
+    return {"patients": few or disclosure.about(kept), "too_few": too_few}
 
 
 def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[dict[str, Any]]:

@@ -1,100 +1,96 @@
 """What became of every row, from the raw table to the clusters; and this run beside the published one.
 
-Numbers at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the difference would
-tell of a few patients: then all of them are rounded, and those that are hardly more than the last one, which the sizes of clusters
-add up to, are told as it is (`Counted.person`). Numbers of events are rounded alike.
+How numbers are shown, `counted.Counted` decides for all of them.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Events, Figure, People
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
-from ehr_pipeline.records import deltas
+from ehr_pipeline.reports.counted import HIDDEN, REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.diagram import Step
-from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.drop_reasons import OF_STEPS, in_words
 
-Kind = Literal["patients", "events", "other"]
-# What is counted at each stage: (asset, key of the counts or '' for the top, words, what it is).
-STAGES: tuple[tuple[str, str, str, Kind], ...] = (
-    ("raw_records", "", "event rows read", "events"),
-    ("raw_records", "patients", "patient rows read", "patients"),
-    ("mapped_events", "", "events mapped", "events"),
-    ("vocabulary", "", "concepts kept", "other"),
-    ("vocabulary", "events", "events of kept concepts", "events"),
-    ("patient_dataset", "", "events in the patient data set", "events"),
-    ("patient_dataset", "visits", "visits in the patient data set", "other"),
-    ("patient_dataset", "patients", "patients in the patient data set", "patients"),
-    ("cohort", "", "patients in the cohort", "patients"),
-    ("patient_embeddings", "", "patients embedded", "patients"),
-    ("clusters", "", "patients in clusters", "patients"),
-)
-FEW, HIDDEN = "few_visits", "–"
 MOST_NAMED = 5
 """How many of the largest losses are named in a sentence."""
-Lost = tuple[tuple[str, str], ...]
-Shown = Callable[[int], str]
+WIDER = (1, 2, 3, 5, 10)
+"""Steps that are tried for numbers whose sum is shown, in multiples of the threshold."""
+OUTSIDE = "not_in_vocabulary"
+"""Why events are left out of the data set that the vocabulary has left out already, by reason."""
 
 
-@dataclass(frozen=True)
-class Counted:
-    """The counts of all stages, and how numbers of patients are shown."""
-
-    counts: Mapping[str, dict[str, Any]]
-    """By asset."""
-    disclosure: Disclosure
-    person: Shown
-    """How a number of patients is shown."""
-    event: Shown
-    """How a number of events is shown."""
-    rounded: bool
-    """Whether numbers of patients are rounded."""
-    rounded_events: bool
-    """Whether numbers of events are rounded."""
-
-    @staticmethod
-    def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
-        """The counts, and how they must be shown."""
-        raw, dataset, cohort = counts["raw_records"], counts["patient_dataset"], counts["cohort"]
-        people, first = dataset["patients"], raw["patients"]
-        steps = [first["rows_in"], first["kept"], people["rows_in"], people["kept"], cohort["kept"]]
-        steps += [counts["patient_embeddings"]["kept"], counts["clusters"]["kept"]]
-        lost = [*_lost(first), *_lost(people), *_lost(cohort), *cohort["by_disease"].values(), *cluster_sizes]
-        person, rounded = _shown(steps, [*lost, *_lost(counts["data_split"]), *on_sides(counts).values()], disclosure)
-        events = [raw, counts["mapped_events"], counts["vocabulary"]["events"], dataset]
-        # Reasons with few rows are joined with others, so that only what a whole step lost can be small.
-        event, rounded_events = _shown([raw["rows_in"], *(stage["kept"] for stage in events)], [], disclosure)
-        return Counted(counts, disclosure, person, event, rounded, rounded_events)
-
-    def shown(self, kind: Kind) -> Shown:
-        """How numbers of a kind are shown."""
-        return {"patients": self.person, "events": self.event, "other": self.disclosure.show}[kind]
-
-    def share(self, number: int, of: int, kind: Kind) -> str:
-        """A share that says no more than the two numbers beside it: where they are rounded, it is theirs."""
-        if (self.rounded, self.rounded_events)[kind == "events"] and not self.disclosure.small(number):
-            number, of = self.disclosure.rounded(number), self.disclosure.rounded(of)
-        return self.disclosure.share(number, of)
-
-    @property
-    def few_have_few_visits(self) -> bool:
-        """Whether so few patients have too few visits that their visits and events would say how few."""
-        return self.disclosure.small(self.counts["patient_dataset"]["patients"]["dropped"]["few_visits"])
-
-    def lost(self, dropped: Mapping[str, int], kind: Kind) -> Lost:
-        """What was dropped, by reason in words; reasons with few rows are joined."""
-        show = self.shown(kind)
-        told = {in_words(reason, kind == "patients"): number for reason, number in dropped.items()}
-        return tuple((reason, show(number)) for reason, number in self.disclosure.breakdown(told).items())
+def by_disease(counted: Counted) -> list[tuple[str, str]]:
+    """The cohort's patients by disease. They sum to the cohort: their steps are so wide that the sum says no more than it does."""
+    cohort, disclosure = counted.counts["cohort"], counted.disclosure
+    if not counted.rounded or len(cohort["by_disease"]) == 1:
+        return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
+    fewest, most = counted.person.ends(cohort["kept"])
+    for step in WIDER:
+        rule = Disclosure(step * disclosure.below)
+        ends = [rule.around(number) for number in cohort["by_disease"].values()]
+        if _stay_wide(ends, fewest, most, disclosure.below):
+            if step == 1:
+                return [(name, rule.about(number)) for name, number in cohort["by_disease"].items()]
+            texts = [f"{low:,}–{high:,}" if low >= rule.below or not high else f"<{high + 1:,}" for low, high in ends]
+            return list(zip(cohort["by_disease"], texts, strict=True))
+    return [(name, HIDDEN) for name in cohort["by_disease"]]
 
 
-def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
-    """How many patients are on each side, where there may be some that nothing is learned from; else nothing."""
-    split = counts["data_split"]
-    return {side: split[side] for side in (*LEARNED_FROM, TEST, UNASSIGNED)} if TEST in split else {}
+def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: int) -> bool:
+    """Whether parts that lie between two ends leave their sum, from `fewest` to `most`, as open as it is, and it them as well."""
+    least, largest = sum(low for low, _ in ends), sum(high for _, high in ends)
+    if least > fewest or largest < most:
+        return False
+    narrowed = [(max(low, fewest - (largest - high)), min(high, most - (least - low))) for low, high in ends]
+    return all(
+        high - low >= below // 2 and (own_low >= below or (low <= own_low and high >= below - 1))
+        for (low, high), (own_low, _) in zip(narrowed, ends, strict=True)
+        if own_low
+    )
+
+
+def rows(counted: Counted) -> Iterator[dict[str, Any]]:
+    """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
+    for asset, key, words in STAGES:
+        found = counted.figures[asset][key] if key else counted.figures[asset]
+        counts = counted.counts[asset][key] if key else counted.counts[asset]
+        read, kept, dropped = counts["rows_in"], counts["kept"], found.get("dropped", {})
+        if words.startswith("patient"):
+            show, collapsed = counted.person, counts.get("collapsed", 0)
+            cells = show(read), show(kept), ""
+            repeats, lost = _apart(_people_lost({REPEATS: collapsed} | counts.get("dropped", {}), read, kept, counted))
+            cells = (*cells[:2], repeats)
+        else:
+            cells = (counted.shown(found["rows_in"]), counted.shown(found["kept"]), "")
+            repeats, lost = _apart(_events_lost(counts.get("collapsed", 0), _within(dropped), counted))
+            cells = (*cells[:2], repeats)
+            lost += counted.lost({name: dropped[name] for name in (OUTSIDE,) if name in dropped})
+        yield {
+            "asset": asset,
+            "words": words,
+            "rows_in": cells[0],
+            "kept": cells[1],
+            "collapsed": cells[2],
+            "dropped": dict(lost),
+        }
+
+
+def _people_lost(dropped: Mapping[str, int], more: int, less: int, counted: Counted) -> Lost:
+    """Patients who were lost between two numbers, by reason; where they are told with a range, or not, as these two are."""
+    joined = Guard(counted.disclosure.below).joined({in_words(n, True): People(lost) for n, lost in dropped.items()})
+    if len(joined) == 1:
+        return ((" or ".join(joined[0][0]), counted.person.difference(more, less)),)
+    # Several reasons sum to the difference, so that beside few who are lost before or after, they would narrow these.
+    return tuple((" or ".join(names), HIDDEN if counted.rounded else counted.shown(lost)) for names, lost in joined)
+
+
+def _events_lost(collapsed: int, dropped: Mapping[str, Figure], counted: Counted) -> Lost:
+    """Events that were lost, by reason, what was collapsed among them. Table and diagram tell the same parts."""
+    return counted.lost(dropped, REPEATS, collapsed)
 
 
 def sides_in_words(counted: Counted) -> str:
@@ -109,85 +105,78 @@ def sides_in_words(counted: Counted) -> str:
     return f"{told}, {person(sides[UNASSIGNED])} on none" if sides[UNASSIGNED] else told
 
 
-def _lost(counts: Mapping[str, Any]) -> list[int]:
-    """What a stage dropped, by reason, and what it collapsed."""
-    return [*counts.get("dropped", {}).values(), counts.get("collapsed", 0)]
+def _within(dropped: Mapping[str, Figure]) -> dict[str, Figure]:
+    return {name: figure for name, figure in dropped.items() if name != OUTSIDE}
 
 
-def _shown(steps: list[int], others: list[int], disclosure: Disclosure) -> tuple[Shown, bool]:
-    """How successive numbers are shown, each a part of the one before, beside `others`; and whether that is rounded.
-
-    Who knows the last one exactly learns no more of those just above it than that few were lost.
-    """
-    if not any(disclosure.small(number) for number in others) and not disclosure.nested_need_rounding(steps):
-        return disclosure.show, False
-    last = steps[-1]
-    return lambda number: disclosure.about(last if last < number < last + disclosure.below else number), True
-
-
-def rows(counted: Counted) -> Iterator[dict[str, Any]]:
-    """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
-    for asset, key, words, kind in STAGES:
-        counts = counted.counts[asset][key] if key else counted.counts[asset]
-        show, dropped = counted.shown(kind), counts.get("dropped", {})
-        hidden = key == "visits" and counted.few_have_few_visits
-        yield {
-            "asset": asset,
-            "words": words,
-            "rows_in": HIDDEN if hidden else show(counts["rows_in"]),
-            "kept": show(counts["kept"]),
-            "collapsed": show(counts["collapsed"]) if counts.get("collapsed") else "",
-            "dropped": dict(counted.lost(_without(dropped, FEW) if hidden else dropped, kind)),
-        }
-
-
-def _without(dropped: Mapping[str, int], reason: str) -> dict[str, int]:
-    return {name: number for name, number in dropped.items() if name != reason}
+def _apart(lost: Lost) -> tuple[str, Lost]:
+    """What was collapsed, where it is told by itself, and the rest."""
+    repeats = next((number for words, number in lost if words == REPEATS), "")
+    return repeats, tuple(one for one in lost if one[0] != REPEATS)
 
 
 def patients(counted: Counted) -> list[Step]:
     """The flow of patients, from the rows of the patient files to the clusters."""
     counts, show = counted.counts, counted.person
     raw, dataset, cohort = counts["raw_records"]["patients"], counts["patient_dataset"]["patients"], counts["cohort"]
-    embedded = counts["patient_embeddings"]
-    others = dataset["kept"] - cohort["kept"]
-    repeats = (("repeats", show(raw["collapsed"])),) if raw.get("collapsed") else ()
-    without, sides = counts["patient_dataset"]["patients_without_events"], sides_in_words(counted)
+    embedded, last = counts["patient_embeddings"], counts["clusters"]["kept"]
+    read, sides = {REPEATS: raw.get("collapsed", 0)} | raw["dropped"], sides_in_words(counted)
     return [
-        Step("rows of patients read", show(raw["rows_in"]), (*repeats, *counted.lost(raw["dropped"], "patients"))),
         Step(
-            "patients", show(raw["kept"]), (("without an event of the vocabulary", show(without)),) if without else ()
+            "rows of patients read",
+            show(raw["rows_in"]),
+            tuple(
+                (reason.replace(REPEATS, "repeats"), number)
+                for reason, number in _people_lost(read, raw["rows_in"], raw["kept"], counted)
+            ),
         ),
-        Step("patients with events", show(dataset["rows_in"]), counted.lost(dataset["dropped"], "patients")),
+        Step(
+            "patients",
+            show(raw["kept"]),
+            _between("without an event of the vocabulary", raw["kept"], dataset["rows_in"], counted),
+        ),
+        Step(
+            "patients with events",
+            show(dataset["rows_in"]),
+            _people_lost(dataset["dropped"], dataset["rows_in"], dataset["kept"], counted),
+        ),
         Step(
             f"patients in the data set: {sides}"
             if sides
             else "patients in the data set, from whose records the network learned",
             show(dataset["kept"]),
-            (("who have none of the diseases", show(others)),) if others else (),
+            _between("who have none of the diseases", dataset["kept"], cohort["kept"], counted),
         ),
-        Step("patients in the cohort", show(cohort["kept"]), counted.lost(embedded["dropped"], "patients")),
-        Step("patients in clusters", show(counts["clusters"]["kept"])),
+        Step(
+            "patients in the cohort",
+            show(cohort["kept"]),
+            _people_lost(embedded["dropped"], cohort["kept"], last, counted),
+        ),
+        Step("patients in clusters", show(last)),
     ]
+
+
+def _between(words: str, more: int, less: int, counted: Counted) -> Lost:
+    """Who was left out between two numbers of patients, where there is anybody."""
+    return ((words, counted.person.difference(more, less)),) if more != less else ()
 
 
 def events(counted: Counted) -> list[Step]:
     """The flow of events, from the rows of the event files to the data set."""
     counts, show = counted.counts, counted.event
     raw, mapped, vocabulary = counts["raw_records"], counts["mapped_events"], counts["vocabulary"]["events"]
-    dataset, lost = counts["patient_dataset"], _lost_events(counted)
-    delivered_twice = (("in several extracts", show(mapped["collapsed"])),) if mapped.get("collapsed") else ()
-    within = (("repeated within a visit", show(dataset["collapsed"])),) if dataset["collapsed"] else ()
+    lost = {asset: _events_lost(*of, counted) for asset, of in _lost_events(counted).items()}
+    words = {REPEATS: "in several extracts"}
+    delivered = tuple((words.get(reason, reason), number) for reason, number in lost["mapped_events"])
+    within = tuple(
+        (reason.replace(REPEATS, "repeated within a visit"), number) for reason, number in lost["patient_dataset"]
+    )
     return [
-        Step("rows of events read", show(raw["rows_in"]), counted.lost(lost["raw_records"], "events")),
-        Step("usable events", show(raw["kept"]), (*delivered_twice, *counted.lost(lost["mapped_events"], "events"))),
-        Step("events mapped to concepts", show(mapped["kept"]), counted.lost(lost["vocabulary"], "events")),
-        Step(
-            "events of the vocabulary",
-            show(vocabulary["kept"]),
-            (*within, *counted.lost(lost["patient_dataset"], "events")),
-        ),
-        Step("events in the data set", show(dataset["kept"])),
+        Step("rows of events read", show(raw["rows_in"]), lost["raw_records"]),
+        Step("usable events", show(raw["kept"]), delivered),
+        Step("events mapped to concepts", show(mapped["kept"]), lost["vocabulary"]),
+        Step("events of the vocabulary", show(vocabulary["kept"]), within),
+        Step("events in the data set", show(counts["patient_dataset"]["kept"])),
     ]
 
 
@@ -203,11 +192,9 @@ def summary(counted: Counted) -> str:
     """How much of the event rows reaches the data set, and the largest losses on the way, whatever step they belong to."""
     read, kept = counted.counts["raw_records"]["rows_in"], counted.counts["patient_dataset"]["kept"]
     event = counted.event
-    share = counted.share(kept, read, "events")
+    share = event.share(kept, read)
     told = f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
-    largest = [
-        f"{event(number)} ({counted.share(number, read, 'events')}) {reason}" for reason, number in _largest(counted)
-    ]
+    largest = [f"{event(number)} ({event.share(number, read)}) {reason}" for reason, number in _largest(counted)]
     if not largest:
         return told
     return f"{told} The largest loss{'es' if len(largest) > 1 else ''}: {'; '.join(largest)}."
@@ -219,41 +206,42 @@ def _largest(counted: Counted) -> list[tuple[str, int]]:
     Reasons with few rows are joined within their step, as in the diagram.
     """
     lost: Counter[str] = Counter()
-    for dropped in _lost_events(counted).values():
-        words = Counter[str]()
-        for reason, number in dropped.items():
-            words[in_words(reason)] += number
-        lost.update(counted.disclosure.breakdown(words))
-    named = [
-        (reason, number) for reason, number in lost.most_common(MOST_NAMED) if not counted.disclosure.small(number)
-    ]
-    return [(reason, number) for reason, number in named if number]
+    guard = Guard(counted.disclosure.below)
+    for collapsed, dropped in _lost_events(counted).values():
+        words: dict[str, int] = Counter()
+        named: dict[str, Figure] = {REPEATS: Events(collapsed)} if collapsed else {}
+        named |= {in_words(reason): figure for reason, figure in dropped.items()}
+        for names, figure in guard.joined(named):
+            if REPEATS not in names and not guard.hidden(figure):
+                words[" or ".join(names)] += figure.number
+        lost.update(words)
+    return lost.most_common(MOST_NAMED)
 
 
-def _lost_events(counted: Counted) -> dict[str, Mapping[str, int]]:
-    """Events that each step lost, by reason. Those that are outside the vocabulary are counted where it drops their concepts."""
-    counts = counted.counts
-    dataset = counts["patient_dataset"]["dropped"]
-    return {
-        "raw_records": counts["raw_records"]["dropped"],
-        "mapped_events": counts["mapped_events"]["dropped"],
-        "vocabulary": counts["vocabulary"]["events"]["dropped"],
-        "patient_dataset": {reason: number for reason, number in dataset.items() if reason != "not_in_vocabulary"},
-    }
+def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]]:
+    """Events that each step lost: collapsed ones, and others by reason. Those outside the vocabulary count where it drops them."""
+    places = {"raw_records": "", "mapped_events": "", "vocabulary": "events", "patient_dataset": ""}
+    found: dict[str, tuple[int, Mapping[str, Figure]]] = {}
+    for asset, key in places.items():
+        counts, kinds = counted.counts[asset], counted.figures[asset]
+        if key:
+            counts, kinds = counts[key], kinds[key]
+        found[asset] = (0 if asset == "raw_records" else counts.get("collapsed", 0), _within(kinds["dropped"]))
+    return found
 
 
 def reconciled(counted: Counted) -> str:
     """Why the diagram and the table of the stages tell different losses on the way to the cohort, which agree nevertheless."""
     dataset, cohort, show = counted.counts["patient_dataset"]["patients"], counted.counts["cohort"], counted.person
-    outside = cohort["dropped"]["not_in_patient_dataset"]
     ends = "Events are followed to the data set; after it, patients are chosen, not events."
-    if not outside:
+    if not cohort["dropped"]["not_in_patient_dataset"]:
         return ends
-    without = dataset["kept"] - cohort["kept"]
+    outside = counted.person.difference(cohort["rows_in"], cohort["kept"])
+    without = counted.person.difference(dataset["kept"], cohort["kept"])
     return (
         f"{ends} The table begins the cohort with everybody who has a code of the diseases ({show(cohort['rows_in'])}), of whom"
-        f" {show(outside)} are not in the data set; the diagram begins it with the data set ({show(dataset['kept'])}), of whom"
-        f" {show(without)} have no such code: both ways {show(cohort['kept'])} are left."
+        f" {outside} are not in the data set; the diagram begins it with the data set ({show(dataset['kept'])}), of whom"
+        f" {without} have no such code: both ways {show(cohort['kept'])} are left."
     )
 
 
@@ -266,36 +254,13 @@ def summary_of_codes(counted: Counted) -> str:
         return ""
     told = (
         f"{counted.event(total)} of {counted.event(mapped['rows_in'])} usable rows of events"
-        f" ({counted.share(total, mapped['rows_in'], 'events')}) have a code without a UMLS concept, and were left out"
+        f" ({counted.event.share(total, mapped['rows_in'])}) have a code without a UMLS concept, and were left out"
     )
     most = max(lost, key=lambda reason: lost[reason])
     if disclosure.small(lost[most]) or disclosure.small(total - lost[most]) or lost[most] == total:
         return f"{told}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
-    return f"{told}; above all {kind} ({counted.share(lost[most], mapped['rows_in'], 'events')} of the rows)."
-
-
-def totals(records: list[Artifact], catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts of raw records over all extracts, and of what they set aside by what became of it (`catalog`: its counts)."""
-    total: dict[str, Any] = {
-        "rows_in": 0,
-        "kept": 0,
-        "dropped": {},
-        "patients": {"rows_in": 0, "kept": 0, "collapsed": 0, "dropped": {}},
-    }
-    for record in records:
-        for into, counts in ((total, record.counts), (total["patients"], record.counts["patients"])):
-            for name in ("rows_in", "kept", "collapsed"):
-                into[name] = into.get(name, 0) + counts.get(name, 0)
-            for reason, number in counts["dropped"].items():
-                into["dropped"][reason] = into["dropped"].get(reason, 0) + number
-    if catalog.get("taken_up"):
-        dropped = Counter(total["dropped"])
-        dropped.subtract({deltas.UNKNOWN: catalog["taken_up"]})
-        dropped.update(catalog["dropped"])
-        total |= {"kept": catalog["kept"], "dropped": {reason: n for reason, n in dropped.items() if n}}
-        total["collapsed"] += catalog["collapsed"]
-    return total
+    return f"{told}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the rows)."
 
 
 def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -303,23 +268,29 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
     counts, person, show = counted.counts, counted.person, counted.disclosure.show
     dataset, split = counts["patient_dataset"], counts["data_split"]
     visits, patients = dataset["visits"], dataset["patients"]
-    few, large, share = patients["dropped"][FEW], visits["dropped"]["large"], counted.share
-    of_visits = counted.disclosure.share(large, visits["rows_in"])
+    few, large = patients["dropped"]["few_visits"], visits["dropped"]["large"]
+    by_reason = dict(_people_lost(patients["dropped"], patients["rows_in"], patients["kept"], counted))
+    removed = by_reason.get(in_words("few_visits", patients=True), "0" if not few else HIDDEN)
+    if few and removed == person(few):
+        removed += f" ({person.share(few, patients['rows_in'])})"
+    # Beside the visits that are left, those that came in would tell those of the patients who are left out.
+    few_out = counted.disclosure.small(few)
+    of_visits = "" if few_out else f" ({counted.event.share(large, visits['rows_in'])})"
     return [
         ("rows of the raw table", "more than 3 billion", counted.event(counts["raw_records"]["rows_in"])),
         ("codes in the records", "270,000", show(counts["mapped_events"]["codes"])),
         ("concepts kept", "36,058", show(counts["vocabulary"]["kept"])),
-        ("visits removed for their size", "0.00005 %", f"{show(large)} ({of_visits})"),
+        ("visits removed for their size", "0.00005 %", f"{counted.event(large)}{of_visits}"),
         (
             "patients removed for few visits",
             "about 6,000 (0.2 %)",
-            f"{person(few)} ({share(few, patients['rows_in'], 'patients')})",
+            removed,
         ),
         ("patients in the data set", "2,685,031", person(patients["kept"])),
         (
             "validation patients",
             "about 50,000 (2 %)",
-            f"{person(split['validation'])} ({share(split['validation'], split['kept'], 'patients')})",
+            f"{person(split['validation'])} ({person.share(split['validation'], split['kept'])})",
         ),
         *(
             (f"patients that nothing is learned from ({side})", "–", person(number))
@@ -340,5 +311,7 @@ def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str
             "step": OF_STEPS.get(row["step"], row["step"]),
             "codes": counted.disclosure.show(row["codes"]),
             "events": counted.event(row["events"]),
-            "share": "–" if counted.disclosure.small(row["events"]) else f"{100 * row['events_share_after']:.1f} %",
+            "share": "–"
+            if counted.disclosure.small(row["events"])
+            else counted.event.share(round(row["events_share_after"] * coverage["events"]), coverage["events"]),
         }

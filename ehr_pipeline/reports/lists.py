@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from ehr_pipeline.cohort.build import LISTS
 from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.reports.counted import HIDDEN
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -50,7 +51,7 @@ class Own:
 
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
     """The list of each disease."""
-    facts = inputs.artifacts["cohort"].counts["lists"]
+    facts, patients = (inputs.artifacts["cohort"].counts[name] for name in ("lists", "by_disease"))
     rows = _rows(inputs)
     found = []
     for disease in inputs.settings["cohort"]["cohort"]:
@@ -59,6 +60,7 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
             continue
         own = facts[disease["name"]]
         mine = [row for row in rows if row["disease"] == disease["name"]]
+        few = disclosure.small(patients.get(disease["name"], 0))  # whose events would tell how few they are
         found.append(
             Listed(
                 disease["name"],
@@ -66,9 +68,9 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
                 f"{own['codes']:,}",
                 f"{own['concepts']:,}",
                 f"{own['concepts_in_extract']:,}",
-                disclosure.show(own["events"]),
+                HIDDEN if few and own["events"] else disclosure.show(own["events"]),
                 f"{own['rows_without_concept']:,}",
-                disclosure.show(own["unmapped_events"], own["events"]),
+                HIDDEN if few and own["unmapped_events"] else disclosure.show(own["unmapped_events"], own["events"]),
                 disease["concepts"][:16],
                 tuple(f"{row['code'] or row['cui']} {row['name']}" for row in mine[:SHOWN]),
             )

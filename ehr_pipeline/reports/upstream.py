@@ -9,6 +9,7 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages, plots
 from ehr_pipeline.reports import diagram, flow
 from ehr_pipeline.reports.chosen import changed
+from ehr_pipeline.reports.counted import Counted
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.substituted import SHOWN, substituted
 from ehr_pipeline.store.artifacts import Artifact
@@ -20,7 +21,7 @@ COURSE = 3
 """Epochs, from which on a curve shows how the training went."""
 
 
-def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> list[tuple[str, str]]:
+def key_figures(inputs: Inputs, counted: Counted, usable: int | None) -> list[tuple[str, str]]:
     """The numbers at the head of the page; `usable` clusters can be relied on (None where it says nothing of single ones)."""
     metrics = read_json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
     best, base = metrics["best"], metrics["baseline"]
@@ -43,7 +44,7 @@ def key_figures(inputs: Inputs, counted: flow.Counted, usable: int | None) -> li
 
 
 def describe(
-    inputs: Inputs, counted: flow.Counted, drawn: Path, named: Collection[str], first: Collection[str] = frozenset()
+    inputs: Inputs, counted: Counted, drawn: Path, named: Collection[str], first: Collection[str] = frozenset()
 ) -> dict[str, Any]:
     """Flow, coverage, training, concept check, versions; pictures are drawn into the folder `drawn`.
 
@@ -78,8 +79,10 @@ def describe(
         "substituted": substituted(inputs, named),
         "substituted_shown": SHOWN,
         "ontology": _ontology(concepts, naming),
-        "cohort": [(name, counted.person(number)) for name, number in artifacts["cohort"].counts["by_disease"].items()],
-        "not_embedded": counted.person(sum(artifacts["patient_embeddings"].counts["dropped"].values())),
+        "cohort": flow.by_disease(counted),
+        "not_embedded": counted.person.difference(
+            artifacts["cohort"].counts["kept"], artifacts["patient_embeddings"].counts["kept"]
+        ),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
     }
 

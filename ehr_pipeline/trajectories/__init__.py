@@ -1,1 +1,21 @@
 """How patients change: their records in windows of time, each with a vector, a cluster and a place on the map."""
+
+from ehr_pipeline.disclosure.kinds import Declared, Events, People, Score, ShareOf, Things
+
+COUNTED: dict[str, Declared] = {
+    "patient_trajectories": {
+        # Those who came in are the patients in clusters, whose number the page tells exactly: less those kept, it tells the others.
+        "patients": {"rows_in": None, "kept": None, "dropped": People},
+        "windows": Things,
+        "years": Things,
+        "agreement": {
+            "changed_found": ShareOf("agreement/changed", People),
+            "unchanged_found": ShareOf("agreement/unchanged", People),
+            "windows_right": ShareOf("agreement/windows", Events),
+            "windows": Events,
+            "*chance*": Score,
+            "*": People,
+        },
+        "*": Events,
+    }
+}

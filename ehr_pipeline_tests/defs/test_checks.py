@@ -9,7 +9,8 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import Outcome
 from ehr_pipeline.defs import checks
-from ehr_pipeline.disclosure.figures import Figure, Guard, People, Score, Share, Things
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things
 
 
 def outcome(name: str, passed: bool, blocking: bool = True, **figures: Figure) -> Outcome:
@@ -51,11 +52,11 @@ def test_figures_are_shown_by_what_they_count() -> None:
         "events": People(1234),
         "none": People(0),
         "stable": Things(15),
-        "recognised": Share(281 / 308, 308),
+        "recognised": Share(People(281), People(308)),
         "loss": Score(4.56789),
     }
     shown = checks._shown(figures, Guard(10, 10))
-    assert shown == {"events": 1230.0, "none": 0.0, "stable": 15.0, "recognised": 0.9, "loss": 4.568}
+    assert shown == {"events": 1230.0, "none": 0.0, "stable": 15.0, "recognised": 0.903, "loss": 4.568}
 
 
 @pytest.mark.parametrize(("blocking", "severity"), [(True, "ERROR"), (False, "WARN")])

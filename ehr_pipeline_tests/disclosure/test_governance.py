@@ -15,13 +15,15 @@ from hypothesis import strategies as st
 
 from ehr_pipeline import cli
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.disclosure import figures, governance
+from ehr_pipeline.disclosure import figures, governance, kinds
 from ehr_pipeline.disclosure.governance import GovernanceSettings
+from ehr_pipeline.disclosure.kinds import Events, People
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.export import release
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.store.artifacts import STAGES, Artifact
+from ehr_pipeline.store.declared import declared
 from ehr_pipeline.terminology import snomed
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -144,19 +146,20 @@ def test_released_counts_are_neither_small_nor_exact(released: Path, tiny: Pipel
     with (released / "mapping.csv").open(newline="") as stream:
         assert not rare & {row["snomed"] for row in csv.DictReader(stream)}
 
-    def whole(found: object, name: str = "") -> list[int]:
-        if isinstance(found, dict):
-            return [
-                number for key, part in found.items() if key not in figures.OF_CLUSTERS for number in whole(part, key)
-            ]
-        return [found] if isinstance(found, int) and not isinstance(found, bool) and name not in figures.THINGS else []
+    def pairs(shown: object, figure: object) -> list[tuple[object, object]]:
+        if isinstance(shown, dict) and isinstance(figure, dict):
+            return [pair for key, part in shown.items() for pair in pairs(part, figure[key])]
+        return [(shown, figure)]
 
     told = json.loads((released / "counts.json").read_text())
-    counts = whole(
-        {asset: part.get("events") if asset in figures.OF_CONCEPTS else part for asset, part in told.items()}
-    )
-    assert counts
-    assert all(number % to == 0 for number in counts)
+    counts = [
+        shown
+        for asset, part in told.items()
+        for shown, figure in pairs(part, kinds.figures(tiny.store.current(asset).counts, declared(asset)))
+        if isinstance(figure, People | Events) and shown is not None
+    ]
+    assert len(counts) > 20
+    assert all(isinstance(number, int) and number % to == 0 for number in counts)
 
 
 MAPPED = {"code": "9014002", "kind": "concept", "concept": "C1", "step": "current", "name": "Psoriasis"}

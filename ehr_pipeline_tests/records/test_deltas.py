@@ -20,7 +20,7 @@ from ehr_pipeline.records import build, catalog, deltas
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.listing import list_extract
 from ehr_pipeline.records.settings import RecordsSettings
-from ehr_pipeline.reports import flow
+from ehr_pipeline.reports.counted import totals
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store, unbalanced
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
@@ -118,7 +118,7 @@ def test_events_meet_their_patients_wherever_these_are(
         store, listed = put_together(tmp_path_factory.mktemp("deltas"), deliveries, list(order))
         assert events_of(store, listed) == expected(deliveries)
         records = catalog.records(store, listed)
-        total = flow.totals(records, listed.counts)
+        total = totals(records, listed.counts)
         assert not any(unbalanced(counts) for counts in (total, listed.counts, *(one.counts for one in records)))
         assert total["kept"] == listed.counts["kept"]
         versions.add(listed.data_version)

@@ -7,7 +7,7 @@ import pytest
 
 from ehr_pipeline import checks
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.disclosure.figures import Score
+from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.records import drift
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline_tests.conftest import tiny_settings

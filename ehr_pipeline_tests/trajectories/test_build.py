@@ -11,7 +11,7 @@ import pytest
 from ehr_pipeline import checks
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.disclosure.figures import Share
+from ehr_pipeline.disclosure.kinds import People, Share
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories import build
@@ -119,7 +119,7 @@ def test_planted_changes_are_found(changing: Pipeline) -> None:
     assert found["windows_right"] > 0.9
     outcome = {outcome.name: outcome for outcome in changing.check("patient_trajectories")}["planted_changes"]
     assert outcome.passed
-    assert outcome.figures["changed_found"] == Share(found["changed_found"], found["changed"])
+    assert outcome.figures["changed_found"] == Share.of(found["changed_found"], People(found["changed"]))
 
 
 def test_the_changes_are_one_way(changing: Pipeline) -> None:

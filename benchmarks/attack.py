@@ -1,0 +1,100 @@
+"""Do small counts follow from all that a study shows? The page, a release, summary.json, Dagster's metadata, the log.
+
+Three studies are made: the demo, one of 600 patients, and one whose clusters are so many that some are smaller than the threshold.
+Of each, `ehr_pipeline_tests/attacking.py` reads every text that tells of a count as the integers that it is consistent with, and
+narrows all counts by all texts at once, with what adds up and the threshold; see there for what counts as found.
+
+Usage: python benchmarks/attack.py [--keep FOLDER] [--studies demo,small,tiny_clusters]
+"""
+
+import argparse
+import io
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import results
+
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.export import release
+from ehr_pipeline.study import settings
+from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.terminology.shipped import shipped
+from ehr_pipeline_tests import attacking
+
+STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
+    "demo": (5_000, 0, ()),
+    "small": (600, 11, (SMALL,)),
+    "tiny_clusters": (400, 7, (SMALL, {"clusters": {"n": 24}})),
+}
+"""Patients, seed, and settings over the demo's."""
+
+
+def attack(folder: Path, name: str) -> tuple[attacking.Attack, list[str], int]:
+    """Make a study in a folder, release it, and attack it: what was read, what was found, and how many clusters are small."""
+    patients, seed, more = STUDIES[name]
+    if not is_there(folder / "extract", patients, seed):
+        generate(folder / "extract", patients, seed)
+    own = {"study": {"store": str(folder / "store")}}
+    study = settings.load(shipped("demo/settings.toml"), settings.merged(*more, places(folder / "extract"), own))
+    log = io.StringIO()
+    handler = logging.StreamHandler(log)
+    logging.getLogger("ehr_pipeline").addHandler(handler)
+    logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
+    pipeline = Pipeline(study)
+    pipeline.make(EXTRACT)
+    logging.getLogger("ehr_pipeline").removeHandler(handler)
+    with tempfile.TemporaryDirectory() as scratch:
+        out = Path(scratch) / "release"
+        release.release(pipeline, out)
+        read = attacking.read(pipeline, out, log.getvalue())
+    sizes = [count for place, count in read.secrets.counts.items() if place.startswith("size/")]
+    small = sum(size < study.reports.suppress_below for size in sizes)
+    return read, [*read.found(), *attacking.cells(pipeline)], small
+
+
+def main() -> None:
+    """Attack the studies, and write the section."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", type=Path, help="folder to keep the studies in")
+    parser.add_argument("--studies", default=",".join(STUDIES))
+    options = parser.parse_args()
+    rows, found = [], []
+    with tempfile.TemporaryDirectory() as scratch:
+        for name in options.studies.split(","):
+            read, problems, small = attack((options.keep or Path(scratch)) / name, name)
+            hidden = sum(0 < count < read.below for count in read.secrets.counts.values())
+            rows.append(
+                (
+                    name.replace("_", " "),
+                    STUDIES[name][0],
+                    small,
+                    len(read.secrets.counts),
+                    hidden,
+                    len(read.shown),
+                    f"{read.pairs:,}",
+                    len(read.texts),
+                    len(problems) or "nothing",
+                )
+            )
+            found += [f"- {name}: {problem}" for problem in problems]
+    header = (
+        "study",
+        "patients",
+        "clusters below the threshold",
+        "counts attacked",
+        "of them below the threshold",
+        "texts that tell of them",
+        "pairs of texts",
+        "texts read digit by digit",
+        "found",
+    )
+    results.write(
+        "attack.py", "An attack on all that a study shows", "\n\n".join([results.table(header, rows), *found])
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,210 @@
+"""How the page shows the counts of all stages: numbers of patients, and of events, each all exactly or all rounded.
+
+Numbers at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the difference would tell
+of a few patients: then all of them are rounded. The sizes of clusters stay exact, and so does their sum: numbers that are hardly
+more are shown alike, since the edge of a step beside an exact number would tell how few lie between the two (`Scale`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things, figures
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
+from ehr_pipeline.records import deltas
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.declared import declared
+from ehr_pipeline.tables.drop_reasons import in_words
+
+# What is counted at each stage: (asset, key of the counts or '' for the top, words).
+STAGES: tuple[tuple[str, str, str], ...] = (
+    ("raw_records", "", "event rows read"),
+    ("raw_records", "patients", "patient rows read"),
+    ("mapped_events", "", "events mapped"),
+    ("vocabulary", "", "concepts kept"),
+    ("vocabulary", "events", "events of kept concepts"),
+    ("patient_dataset", "", "events in the patient data set"),
+    ("patient_dataset", "visits", "visits in the patient data set"),
+    ("patient_dataset", "patients", "patients in the patient data set"),
+    ("cohort", "", "patients in the cohort"),
+    ("patient_embeddings", "", "patients embedded"),
+    ("clusters", "", "patients in clusters"),
+)
+HIDDEN = "–"
+REPEATS = "collapsed as repeats"
+Lost = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How numbers of one kind are shown on the page: all of them exactly, or all of them rounded."""
+
+    disclosure: Disclosure
+    rounded: bool
+    exact: int | None = None
+    """The sum of the sizes of clusters that are shown exactly, where numbers are of patients."""
+    hidden: int = 0
+    """How many clusters have a size that is not shown."""
+    tight: frozenset[tuple[int, int]] = frozenset()
+    """Successive numbers whose difference is not even shown as a bound (`_tight`)."""
+
+    def __call__(self, number: int) -> str:
+        """A number as text: '1,234', 'about 1,230', '<10'; '>1,233' where it is hardly more than an exact 1,234."""
+        if not self.rounded or self.disclosure.below == 1 or self.disclosure.small(number):
+            return self.disclosure.show(number)
+        if not self.near(number):
+            return self.disclosure.about(number)
+        exact = self.exact or 0
+        if self.hidden:
+            return f">{exact:,}"
+        return f"{exact:,}" if number == exact else f">{exact - 1:,}"
+
+    def near(self, number: int) -> bool:
+        """Whether a number is hardly more than what is shown exactly, so that only few patients lie between the two."""
+        return self.rounded and self.exact is not None and self.exact <= number <= self.end
+
+    @property
+    def end(self) -> int:
+        """The largest number that is shown like the exact one: each hidden cluster, and each of two steps, may have lost few."""
+        return self.disclosure.around((self.exact or 0) + (self.hidden + 2) * self.disclosure.below)[1]
+
+    def ends(self, number: int) -> tuple[int, int]:
+        """The fewest and the most that a number can be by its text."""
+        if not self.rounded:
+            return number, number
+        if not self.near(number):
+            return self.disclosure.around(number)
+        exact = self.exact or 0
+        return (exact, exact) if number == exact and not self.hidden else (exact, self.end)
+
+    def difference(self, more: int, less: int) -> str:
+        """By how much two numbers differ. Of rounded ones a range that follows from the two texts, and so tells nothing new."""
+        lost = more - less
+        if (more, less) in self.tight:
+            return HIDDEN
+        if not self.rounded or not lost or (self.disclosure.small(lost) and self.near(more) == self.near(less)):
+            return self(lost)
+        low, high = self.ends(more)[0] - self._most(less), self._most(more) - self.ends(less)[0]
+        return f"{low:,}–{high:,}" if low > self.disclosure.below else f"<{high + 1:,}"
+
+    def _most(self, number: int) -> int:
+        return self.end if self.near(number) else self.ends(number)[1]
+
+    def share(self, part: int, of: int) -> str:
+        """A share as text: of the numbers as they are shown, so that it tells no more than they do."""
+        if not self.rounded:
+            return self.disclosure.share(part, of)
+        shown = Guard(self.disclosure.below).number(Share(Events(part), Events(of)))
+        return HIDDEN if shown is None or self.near(part) else f"{100 * shown:.1f} %"
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The counts of all stages, and how they are shown."""
+
+    counts: Mapping[str, dict[str, Any]]
+    """By asset."""
+    figures: Mapping[str, dict[str, Any]]
+    """The same, each as what it counts."""
+    disclosure: Disclosure
+    person: Scale
+    """How a number of patients is shown."""
+    event: Scale
+    """How a number of events is shown."""
+
+    @staticmethod
+    def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
+        """The counts, and how they must be shown."""
+        assets = {*(stage[0] for stage in STAGES), "data_split"}
+        found = {asset: figures(counts[asset], declared(asset)) for asset in assets}
+        raw, dataset, cohort = counts["raw_records"], counts["patient_dataset"], counts["cohort"]
+        people, first = dataset["patients"], raw["patients"]
+        steps = [first["rows_in"], first["kept"], people["rows_in"], people["kept"], cohort["kept"]]
+        steps += [counts["patient_embeddings"]["kept"], counts["clusters"]["kept"]]
+        lost = [*_lost(first), *_lost(people), *_lost(cohort), *cohort["by_disease"].values(), *cluster_sizes]
+        split = counts["data_split"]
+        lost += [*_lost(split), split[TRAIN], split[VALIDATION], *on_sides(counts).values()]
+        rounded = any(map(disclosure.small, lost)) or disclosure.nested_need_rounding(steps)
+        small = [size for size in cluster_sizes if disclosure.small(size)]
+        exact = counts["clusters"]["kept"] - sum(small)
+        person = Scale(disclosure, rounded, exact, len(small), _tight(steps, disclosure) if rounded else frozenset())
+        events = [raw, counts["mapped_events"], counts["vocabulary"]["events"], dataset]
+        # Reasons with few rows are joined with others, so that only what a whole step lost can be small; but of the data set's
+        # events the table and the diagram tell other parts.
+        few = disclosure.nested_need_rounding([raw["rows_in"], *(stage["kept"] for stage in events)])
+        parts = [*found["patient_dataset"]["dropped"].values(), Events(dataset.get("collapsed", 0))]
+        of_few = any(Guard(disclosure.below).hidden(part) for part in parts)
+        return Counted(counts, found, disclosure, person, Scale(disclosure, few or of_few))
+
+    @property
+    def rounded(self) -> bool:
+        """Whether numbers of patients are rounded."""
+        return self.person.rounded
+
+    def shown(self, figure: Figure) -> str:
+        """A figure as text."""
+        if isinstance(figure, People):
+            return self.person(figure.number)
+        if isinstance(figure, Events):
+            people = figure.people or 0
+            return HIDDEN if figure.number and self.disclosure.small(people) else self.event(figure.number)
+        assert isinstance(figure, Things)
+        return f"{figure.number:,}"
+
+    def lost(self, dropped: Mapping[str, Figure], repeats: str = "", collapsed: int = 0) -> Lost:
+        """What was dropped, by reason in words; reasons that must not be shown alone are joined.
+
+        What was `collapsed` is one of them, in the words `repeats`.
+        """
+        if dropped and all(isinstance(figure, Things) for figure in dropped.values()):
+            return tuple((in_words(reason), self.shown(figure)) for reason, figure in dropped.items())
+        kind = Events if any(isinstance(figure, Events) for figure in dropped.values()) else People
+        named: dict[str, Figure] = {repeats: kind(collapsed)} if collapsed else {}
+        named |= {in_words(reason, isinstance(figure, People)): figure for reason, figure in dropped.items()}
+        joined = Guard(self.disclosure.below).joined(named)
+        return tuple((" or ".join(names), self.shown(figure)) for names, figure in joined)
+
+
+def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
+    """How many patients are on each side, where there may be some that nothing is learned from; else nothing."""
+    split = counts["data_split"]
+    return {side: split[side] for side in (*LEARNED_FROM, TEST, UNASSIGNED)} if TEST in split else {}
+
+
+def _tight(steps: list[int], disclosure: Disclosure) -> frozenset[tuple[int, int]]:
+    """Successive numbers that differ by few, where the next that differ do so as well: their bounds would narrow each other."""
+    differing = [pair for pair in pairwise(steps) if pair[0] != pair[1]]
+    few = [pair for pair in differing if disclosure.small(pair[0] - pair[1])]
+    return frozenset(pair for two in pairwise(differing) if {*two} <= {*few} for pair in two)
+
+
+def _lost(counts: Mapping[str, Any]) -> list[int]:
+    """What a stage dropped, by reason, and what it collapsed."""
+    return [*counts.get("dropped", {}).values(), counts.get("collapsed", 0)]
+
+
+def totals(records: list[Artifact], catalog: Mapping[str, Any]) -> dict[str, Any]:
+    """The counts of raw records over all extracts, and of what they set aside by what became of it (`catalog`: its counts)."""
+    total: dict[str, Any] = {
+        "rows_in": 0,
+        "kept": 0,
+        "dropped": {},
+        "patients": {"rows_in": 0, "kept": 0, "collapsed": 0, "dropped": {}},
+    }
+    for record in records:
+        for into, counts in ((total, record.counts), (total["patients"], record.counts["patients"])):
+            for name in ("rows_in", "kept", "collapsed"):
+                into[name] = into.get(name, 0) + counts.get(name, 0)
+            for reason, number in counts["dropped"].items():
+                into["dropped"][reason] = into["dropped"].get(reason, 0) + number
+    if catalog.get("taken_up"):
+        dropped = Counter(total["dropped"])
+        dropped.subtract({deltas.UNKNOWN: catalog["taken_up"]})
+        dropped.update(catalog["dropped"])
+        total |= {"kept": catalog["kept"], "dropped": {reason: n for reason, n in dropped.items() if n}}
+        total["collapsed"] += catalog["collapsed"]
+    return total

@@ -1,0 +1,23 @@
+"""What the counts of each asset are, as the package of its stage declares them (`COUNTED`), and how they are shown."""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Declared, figures
+from ehr_pipeline.store.artifacts import STAGES
+
+PACKAGES = STAGES | {"cohort": "cohort"}
+"""By asset: its artifacts may lie in the folder of another stage."""
+
+
+def declared(asset: str) -> Declared:
+    """What the counts of an asset are."""
+    kinds: Declared = importlib.import_module(f"ehr_pipeline.{PACKAGES[asset]}").COUNTED[asset]
+    return kinds
+
+
+def shown(asset: str, counts: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
+    """The counts of an artifact as they may be shown."""
+    return dict(guard.nested(figures(counts, declared(asset))))
