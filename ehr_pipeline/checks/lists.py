@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import People, told
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import build, listed
 from ehr_pipeline.events.listed import Ladder

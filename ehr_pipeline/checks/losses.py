@@ -47,6 +47,11 @@ class Loss:
         """Which share of the rows is lost, from 0 to 1."""
         return self.lost / (self.rows - self.total + self.lost) if self.rows else 0.0
 
+    @property
+    def figure(self) -> Share:
+        """The same, to be shown."""
+        return Share(Events(self.lost), Events(self.rows - self.total + self.lost))
+
 
 def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
     """What was rejected of each kind of file of an extract.
@@ -72,9 +77,7 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
     limits, below = study.records.limits, study.reports.suppress_below
     found = list(losses(artifact, study))
     many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
-    figures: dict[str, Figure] = {
-        f"rejected_{loss.kind}": Share(Events(loss.total), Events(loss.rows)) for loss in found
-    }
+    figures: dict[str, Figure] = {f"rejected_{loss.kind}": loss.figure for loss in found}
     if not many:
         return True, f"fewer than {limits.rejected_warning:.1%} of the rows are rejected", figures
     message = "; ".join(_told(loss, below) for loss in many)
@@ -135,7 +138,7 @@ def _told(loss: Loss, below: int) -> str:
     """How much was lost of one kind of file, why above all, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
-    percent = Guard(below).percent(Share(Events(loss.total), Events(loss.rows)))
+    percent = Guard(below).percent(loss.figure)
     share = f" of {told(loss.rows, below)} rows ({percent})" if loss.total >= below else " rows"
     long = f", in lines as long as {told(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
     return f"{name}: {told(loss.total, below)}{share} are rejected{long}, above all rows {in_words(largest)} ({cure(largest)})"
