@@ -4,7 +4,8 @@ import json
 
 from ehr_pipeline.checks.losses import MOST_NAMED
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import FEWEST, Figure, People, told
+from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.disclosure.kinds import Figure, People
 from ehr_pipeline.patients import learned, sides
 from ehr_pipeline.patients.settings import UNASSIGNED
 from ehr_pipeline.store import secret_key
