@@ -116,7 +116,7 @@ def test_nineteen_patients_for_twenty_clusters(trained: Path, preset: str) -> No
     pipeline = of(trained, "nineteen", embeddings={"preset": preset}, clusters={"truth": "", "n": 20})
     assert embedded(pipeline) == 19
     with pytest.raises(
-        UserError, match=r"19 patients cannot be divided into 20 clusters\. Set clusters\.n to at most 6"
+        UserError, match=r"About 20 patients cannot be divided into 20 clusters\. Set clusters\.n to at most 6"
     ):
         pipeline.clusters()
 

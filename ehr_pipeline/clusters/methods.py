@@ -103,7 +103,7 @@ def checked(vectors: Vectors, n: int) -> Vectors:
     bad = int((~np.isfinite(vectors)).any(axis=1).sum())
     if bad:
         raise UserError(
-            f"{told(bad).capitalize()} of {len(vectors):,} patient vectors hold NaN or infinity."
+            f"{told(bad).capitalize()} of {told(len(vectors))} patient vectors hold NaN or infinity."
             " Look at the checks of encoder_checkpoint and patient_embeddings: the encoder may have diverged (lower"
             " encoder.learning_rate)."
         )
@@ -112,7 +112,7 @@ def checked(vectors: Vectors, n: int) -> Vectors:
     kinds = kinds if kinds >= n else len(np.unique(np.round(unit, DECIMALS), axis=0))
     if kinds < n:
         raise UserError(
-            f"The {len(vectors)} patients have only {kinds} different vectors, which cannot be divided into {n} clusters."
+            f"The {told(len(vectors))} patients have only {kinds} different vectors, which cannot be divided into {n} clusters."
             " Lower clusters.n, or look at what is pooled (embeddings.pooling): all records may have the same one concept."
         )
     return unit

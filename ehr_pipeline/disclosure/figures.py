@@ -14,6 +14,8 @@ from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, 
 
 FEWEST = 10
 """From how many on rows and patients are shown where no setting reaches: in messages, and in what is made before the report."""
+HIDDEN = "–"
+"""What stands for a figure that must not be shown."""
 DIGITS = 3
 """So many decimals scores and shares have at most."""
 
@@ -103,7 +105,7 @@ class Guard:
     def percent(self, share: Share) -> str:
         """A share in a message: '45.3%', or '–' where it must not be shown."""
         shown = self.number(share)
-        return "–" if shown is None else f"{shown:.1%}"
+        return HIDDEN if shown is None else f"{shown:.1%}"
 
     def hidden(self, figure: People | Events) -> bool:
         """Whether a count must not be shown: one of few, of what few patients have, or a sum that would tell of few."""

@@ -154,7 +154,7 @@ def read_width(out: Path) -> int:
 
 def _nobody(count: int) -> InputError:
     return InputError(
-        f"None of the {told(count)} cohort patients has a chosen concept. Choose other concepts under [embeddings.pooling]."
+        f"Of {told(count)} cohort patients none has a chosen concept. Choose other concepts under [embeddings.pooling]."
     )
 
 

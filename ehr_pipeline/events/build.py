@@ -126,12 +126,10 @@ def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
     kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
     listed = ", ".join(f"{name} {told(events)}" for name, events in kinds.items())
     if settings.mrconso:
-        told_of = (
-            f"{settings.mrconso} (events.mrconso): none of the {told(report['events'])} events has a code of source"
-        )
+        told_of = f"{settings.mrconso} (events.mrconso): of {told(report['events'])} events none has a code of source"
         told_of += f" {settings.source!r} (events.source) in this file."
     else:
-        told_of = f"None of the {told(report['events'])} events has a concept: events.mrconso names no file."
+        told_of = f"Of {told(report['events'])} events none has a concept: events.mrconso names no file."
     advice, systems = [], report["systems"]
     if systems:
         advice.append('keep codes of other systems as concepts of their own (events.unmapped = "keep")')

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import polars as pl
 
-from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.records import dates, events, files, ids, patients, ragged, values
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.kinds import EventKind, Kind, LinkedKind, PatientKind
@@ -41,6 +40,11 @@ MOST_ROUNDED = 0.5
 """The share of long numbers from which on it is reported that they end in zeros."""
 SERIALS = (20_000, 60_000)
 """Day numbers of a spreadsheet, from 1954 to 2064."""
+
+
+def _few(count: int, below: int) -> str:
+    """A count of the first rows of a file, exactly unless it is small: nothing else that is shown counts these rows."""
+    return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Sample:
         share = f" ({self.lost / self.rows:.0%})" if self.lost >= below else ""
         of = f"{self.rows:,} " if self.rows >= below else ""
         parts = [self._part(one) for one in self.rejects[:MOST_REASONS]]
-        return f"{self.path}: {told(self.lost, below)} of its first {of}rows are rejected{share}: {'; '.join(parts)}."
+        return f"{self.path}: {_few(self.lost, below)} of its first {of}rows are rejected{share}: {'; '.join(parts)}."
 
     def _part(self, one: Rejects) -> str:
         found = f", {one.found}" if one.found else ""
@@ -222,7 +226,7 @@ def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int,
     if not other.height:
         return 0, ""
     told_of = (
-        f"{told(other.height, below)} of its first rows have a sex that is not understood, and counts as not known"
+        f"{_few(other.height, below)} of its first rows have a sex that is not understood, and counts as not known"
     )
     name = setting(kind.where, "sex_values")
     named = f"say what it means in {name}, such as {{1 = 'M', 2 = 'F'}}"
@@ -233,7 +237,7 @@ def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int)
     """What to say of dates of observation that nobody can read."""
     if wrong := patients.unusable_dates(rows, files.as_read(path, kind.files)):
         yield (
-            f"{told(wrong, below)} dates of observation in its first rows cannot be read, and count as not known: set"
+            f"{_few(wrong, below)} dates of observation in its first rows cannot be read, and count as not known: set"
             f" {setting(kind.where, 'date_formats')}, or add what stands there to records.no_value."
         )
 

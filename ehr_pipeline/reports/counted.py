@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things, figures
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
@@ -34,7 +34,6 @@ STAGES: tuple[tuple[str, str, str], ...] = (
     ("patient_embeddings", "", "patients embedded"),
     ("clusters", "", "patients in clusters"),
 )
-HIDDEN = "–"
 REPEATS = "collapsed as repeats"
 Lost = tuple[tuple[str, str], ...]
 

@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
-from ehr_pipeline.reports.counted import HIDDEN, REPEATS, STAGES, Counted, Lost, on_sides
+from ehr_pipeline.reports.counted import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.tables.drop_reasons import OF_STEPS, in_words
 

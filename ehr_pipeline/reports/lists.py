@@ -5,8 +5,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from ehr_pipeline.cohort.build import LISTS
+from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports.counted import HIDDEN
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 

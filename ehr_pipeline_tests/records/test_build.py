@@ -127,7 +127,7 @@ def test_no_usable_row_is_told_with_the_reasons(landing: Landing, tmp_path: Path
     with pytest.raises(InputError, match="none of the event rows can be used") as error:
         build.build(folder, records_settings(folder.parent), tmp_path)
     assert (
-        "Rejected: 1,200 with an unreadable date, fewer than 10 of patients without a usable patient row. Check"
+        "Rejected: about 1,200 with an unreadable date, fewer than 10 of patients without a usable patient row. Check"
         in str(error.value)
     )
 
@@ -155,7 +155,7 @@ def test_values_of_patients_in_another_encoding_are_counted_and_told(
     assert "undecodable_values" not in read["latin-1"]
     passed, told, _ = data.decodable(Artifact(folder, {"counts": read["utf-8"]}), tiny.store, tiny.study)
     assert not passed
-    assert "records.patients[0]: area (fewer than 10), records.patients[0]: region (12). Set `encoding`" in told
+    assert "records.patients[0]: area (fewer than 10), records.patients[0]: region (about 10). Set `encoding`" in told
     assert data.decodable(Artifact(folder, {"counts": read["latin-1"]}), tiny.store, tiny.study)[0]
 
 
