@@ -12,6 +12,8 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 
+from ehr_pipeline.disclosure.figures import Guard, told
+from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.encoder import checkpoint, optimizer, train
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -157,10 +159,16 @@ def test_the_card_says_what_a_stranger_needs_and_its_code_runs(
     card = (trained / "checkpoint" / "README.md").read_text()
     metrics = json.loads((trained / "metrics.json").read_text())
     best, baseline = metrics["best"], metrics["baseline"]
+    masked = Events(int(best["validation_masked_tokens"]))
+
+    def share(value: float) -> str:
+        """As far as it may be shown: of hundreds of tokens, a tenth of a percent tells how many."""
+        return Guard(10).percent(Share.of(value, masked))
+
     for figure in (
-        f"| training | {metrics['training_patients']:,} | {metrics['training_tokens']:,} |",
-        f"| this model (epoch {best['epoch']}) | {best['validation_loss']:.4f} | {best['validation_top1']:.1%} |",
-        f"| frequency baseline | {baseline['loss']:.4f} | {baseline['top1']:.1%} |",
+        f"| training | {told(metrics['training_patients'])} | {told(metrics['training_tokens'])} |",
+        f"| this model (epoch {best['epoch']}) | {best['validation_loss']:.4f} | {share(best['validation_top1'])} |",
+        f"| frequency baseline | {baseline['loss']:.4f} | {share(baseline['top1'])} |",
         f"hash `{Vocabulary.read(trained / 'checkpoint').hash}`",
         f"At most {SETTINGS.context} tokens at once",
         "seed 0",
