@@ -81,7 +81,7 @@ def _whole_lines(stream: Readable, block_bytes: int) -> Iterator[bytes | Unread]
 
 def _of_few_lines(block: bytes, most: int) -> Iterator[bytes]:
     """A block, or parts of it of about `most` lines each."""
-    if block.count(b"\n") <= most:
+    if quoting.count_lines(block) <= most:
         yield block
         return
     begin = 0

@@ -14,6 +14,15 @@ from ehr_pipeline.tables.jit import compiled
 ROW, FIELD, PLAIN, OPEN, CLOSED = 0, 1, 2, 3, 4
 """What comes before a byte: the beginning of a row, of a field, a field without quotes, open quotes, a quote inside them."""
 NEWLINE = 10
+AT_ONCE = 1 << 16
+"""Bytes in which newlines are counted at once."""
+
+
+def count_lines(block: bytes) -> int:
+    """How many newlines there are: faster than `bytes.count`, which looks for each anew, where lines are short."""
+    characters = np.frombuffer(block, np.uint8)
+    parts = (characters[begin : begin + AT_ONCE] for begin in range(0, len(block), AT_ONCE))  # each fits a cache
+    return sum(int(np.count_nonzero(part == NEWLINE)) for part in parts)
 
 
 @dataclass(frozen=True)

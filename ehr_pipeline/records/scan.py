@@ -47,7 +47,7 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
         rows = quoting.rows(block, Quoting(layout.delimiter.encode(), quote))
         count = len(rows.ends)
     else:
-        count = block.count(b"\n")
+        count = quoting.count_lines(block)
         rows = Rows(np.empty(count, np.int64), np.arange(count, dtype=np.int64))
     values, views = np.empty((len(numbers), count), np.int64), np.zeros((len(texts), count, 2), np.uint64)
     plain = np.empty(count, np.bool_)

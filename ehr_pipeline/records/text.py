@@ -205,7 +205,8 @@ def _split(
         where = quoting.rows(block, quoted) if quoted and quoted.quote in block else Rows.of_lines(block)
         return _split_with_care(block, where, shape, layout).after(more)
     found = scan(block, shape, layout, numbers)
-    lines = block.count(b"\n")
+    has_quotes = layout.quote != "" and layout.quote.encode() in block
+    lines = quoting.count_lines(block) if has_quotes else len(found.plain)  # else each row is a line
     if found.plain.all():
         extent = Extent(found.rows.height, len(block))
         return Block(*_nothing(shape.places), lines, found.rows, extent).after(more)
