@@ -37,8 +37,12 @@ from ehr_pipeline.terminology.shipped import shipped
 EXTRACT = "2020-01-01"
 OURS = """
 import sys
-from ehr_pipeline.study import settings
-from ehr_pipeline.chain.pipeline import Pipeline
+try:
+    from ehr_pipeline.study import settings
+    from ehr_pipeline.chain.pipeline import Pipeline
+except ImportError:  # a checkout of before the modules lay in folders
+    from ehr_pipeline import settings
+    from ehr_pipeline.pipeline import Pipeline
 if __name__ == "__main__":
     Pipeline(settings.load(__import__("pathlib").Path(sys.argv[1]))).make(sys.argv[2], until="patient_dataset")
 """
