@@ -18,6 +18,8 @@ from ehr_pipeline.work.progress import Progress
 
 SUFFIX = ".parquet"
 FIRST_LINE = 1
+EXACT_SHORT = 2**24
+"""From here on, whole numbers as float32 may be others than were meant."""
 ROW_BYTES = 32  # of patient, date and code in memory, by which a block's size in bytes becomes one in rows
 
 
@@ -108,7 +110,15 @@ def _value(column: pl.Series) -> pl.Series:
     if isinstance(kind, pl.Decimal):  # as Oracle and Spark write whole numbers
         numbers = column.cast(pl.Int64, strict=False)
         return numbers if (numbers.cast(kind) == column).all() else column.cast(pl.String)
+    if kind == pl.Float32 and (column.fill_nan(None).abs() >= EXACT_SHORT).any():
+        return _rounded(column.fill_nan(None))
     return column if kind == pl.Date or kind.is_float() else column.cast(pl.String)
+
+
+def _rounded(column: pl.Series) -> pl.Series:
+    """Short floating-point numbers as texts, those that may be others than were meant in exponent form: no id is read of them."""
+    texts = (None if x is None else f"{x:.7E}" if abs(x) >= EXACT_SHORT else str(x) for x in column.to_list())
+    return pl.Series(column.name, texts, pl.String)
 
 
 def _inexact(column: pl.Series) -> NDArray[np.bool_]:

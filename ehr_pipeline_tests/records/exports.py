@@ -147,7 +147,7 @@ def write(exported: Tables, folder: Path) -> dict[str, Any]:
         ],
     } | exported.people_settings
     values["records"]["limits"] = {}
-    values["reports"] = {"colour_by": []}
+    values["reports"] = {"audited": []}
     return values
 
 

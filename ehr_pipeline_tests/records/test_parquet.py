@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline.records import parquet
+from ehr_pipeline.records import ids, parquet
 from ehr_pipeline.records.text import Block
 from ehr_pipeline.work.progress import Progress
 from ehr_pipeline_tests.records.sources.reading import folder, read, rows
@@ -47,6 +47,19 @@ def test_numbers_that_floats_cannot_hold_are_rejected_and_others_are_read(tmp_pa
     assert found.plain is not None
     assert found.plain["code"].to_list() == [7]
     assert texts(found) == [(3, "", "2001-02-03", "10"), (4, "", "2001-02-03", "11")]
+
+
+def test_short_floats_that_may_be_others_are_in_exponent_form(tmp_path: Path) -> None:
+    people, codes = pa.array([7, 2**24, None, float("nan")], pa.float32()), pa.array([1, 2, 3, 4], pa.float32())
+    found = block(tmp_path / "x.parquet", p=people, d=[DAY] * 4, c=codes)
+    assert found.rows["patient"].to_list() == ["7.0", "1.6777216E+07", "", ""]
+    assert parse_ids(found) == [False, True, False, False]
+    assert block(tmp_path / "y.parquet", p=codes, d=[DAY] * 4, c=codes).plain is not None
+
+
+def parse_ids(found: Block) -> list[bool]:
+    """Whether the ids of patients are rejected as rounded."""
+    return found.rows.select(ids.inexact(pl.col("patient"))).to_series().to_list()
 
 
 def test_texts_moments_and_large_unsigned_numbers(tmp_path: Path) -> None:

@@ -446,6 +446,9 @@ PARQUET: dict[str, Way] = {
     "short floats of Parquet": _parquet(*EVENTS, *PEOPLE, id=_number(pl.Float32)),
     "short floats of Parquet in patients": _parquet(*PEOPLE, id=_number(pl.Float32)),
     "codes as short floats of Parquet": _parquet(*EVENTS, code=_number(pl.Float32)),
+    "short codes as short floats of Parquet": _both(
+        _all("events", CODE, lambda text: text[:9]), _parquet(*EVENTS, code=_number(pl.Float32))
+    ),
     "categories of Parquet": _parquet(
         *EVENTS, *PEOPLE, **dict.fromkeys(("id", "code", "sex", "date"), lambda column: column.cast(pl.Categorical))
     ),
