@@ -7,6 +7,7 @@ be read is left out in silence, and links that go round in circles are followed 
 import fnmatch
 import os
 import re
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -18,7 +19,7 @@ from ehr_pipeline.store import durable
 MOST_NAMED = 10
 NOWHERE = "the link leads to a file or folder that is not there, or not to be seen by this user. Put it in place, or remove it."
 MOST_LINKED = 100_000
-"""So many folders may be entered through links. Folders that link each other in all ways would otherwise be walked for ever."""
+"""So many folders may be entered through links."""
 
 
 @dataclass(frozen=True)
@@ -90,48 +91,65 @@ class Tree:
 def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool = True) -> Tree:
     """List the files below a folder; without `deep` those that lie in itself. Names that begin with a dot count with `hidden` only.
 
-    A linked folder is entered, unless it holds the link (by device and inode); what went meanwhile is left out. With `follow` off,
-    links are only named. Raises InputError for a folder that cannot be read, and for links without end.
+    A linked folder is entered, unless it holds the link (by device and inode); below one link, each folder once, by its nearest
+    name. What went meanwhile is left out. With `follow` off, links are only named. Raises InputError for a folder that cannot be
+    read, and for links without end.
     """
-    root = Path(os.path.realpath(folder))
+    root, linked = Path(os.path.realpath(folder)), 0
     files: list[Path] = []
-    links = [Link(folder, root, _is(root.exists))] if folder.is_symlink() else []
     elsewhere: dict[Path, Path] = {}
     special: dict[Path, str] = {}
-    waiting: list[tuple[Path, Path | None, frozenset[tuple[int, int]]]] = [(folder, None, frozenset())]
-    linked, left_out = 0, list[Path]()
+    left_out: list[Path] = []
+    # By its own place each link, which many names may lead to.
+    links = {folder: Link(folder, root, _is(root.exists))} if folder.is_symlink() else {}
+    # Below links a set grows while the folder that is linked is walked; elsewhere it holds the folders above.
+    waiting = deque([_Waiting(folder, None, set())])
     while waiting:
-        place, real, above = waiting.pop()
-        own, entries = _look(place)
-        if own is None or own in above:
+        here = waiting.popleft()
+        own, entries = _look(here.path)
+        if own is None or own in here.seen:
             continue
-        linked += real is not None
+        linked += here.itself is not None
         if linked > MOST_LINKED:
             raise InputError(
                 f"{folder}: links lead to more than {MOST_LINKED:,} folders. Remove those that lead to each other."
             )
+        if here.itself:
+            here.seen.add(own)
         for entry in entries:
             if entry.name.startswith(".") and not hidden:
                 left_out += [Path(entry.path)] if entry.name[1:2].isalnum() else []
                 continue
-            path = Path(entry.path)
-            itself = real / entry.name if real else None
+            path, itself, seen = Path(entry.path), here.itself and here.itself / entry.name, here.seen
             if entry.is_symlink():
-                target = Path(os.path.realpath(entry.path))
-                links.append(Link(path, target, _is(target.exists)))
+                place = itself or path
+                if place not in links:
+                    target = Path(os.path.realpath(entry.path))
+                    links[place] = Link(path, target, _is(target.exists))
                 if not follow:
                     continue
+                target = links[place].target
                 itself = folder / target.relative_to(root) if target.is_relative_to(root) else target
             if _is(entry.is_dir):
-                waiting += [(path, itself, above | {own})] if deep else []
+                waiting += [_Waiting(path, itself, seen if here.itself else {*seen, own})] if deep else []
             elif _is(entry.is_file):
                 files.append(path)
                 if itself:
                     elsewhere[path] = itself
             elif kind := durable.special(path):
                 special[path] = kind
-    by_path = sorted(links, key=lambda link: link.path)
-    return Tree(folder, tuple(sorted(files)), tuple(by_path), elsewhere, special, tuple(sorted(left_out)))
+    ordered = sorted(links.values(), key=lambda link: link.path)
+    return Tree(folder, tuple(sorted(files)), tuple(ordered), elsewhere, special, tuple(sorted(left_out)))
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A folder that is to be walked."""
+
+    path: Path
+    itself: Path | None
+    """What it is, where a link led to it."""
+    seen: set[tuple[int, int]]
 
 
 def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:
@@ -139,7 +157,7 @@ def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"
     try:
         state = folder.stat()
         with os.scandir(folder) as entries:
-            return (state.st_dev, state.st_ino), list(entries)
+            return (state.st_dev, state.st_ino), sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
         return None, []
     except OSError as error:
