@@ -2,9 +2,18 @@
 
 import re
 
-# Control characters, separators of lines that no editor shows, marks that turn the direction of text, and halves of surrogates
-# (bytes of a file name that are no UTF-8): what can rewrite a terminal, forge a line of a log, or cannot be written down at all.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Control characters, and separators of lines that no editor shows, for a set in a regular expression."""
+OVERRIDES = "\u202a-\u202e\u2066-\u2069"
+"""Marks that turn the direction of the text after them."""
+DIRECTIONS = f"{OVERRIDES}\u061c\u200e\u200f"
+"""These, and the marks of one place, which writers of Arabic and Hebrew need."""
+SURROGATES = "\ud800-\udfff"
+"""Halves of characters: bytes of a file name that are no UTF-8."""
+# What can rewrite a terminal, forge a line of a log, or cannot be written down at all.
+_UNSEEN = re.compile(f"[{CONTROLS}{OVERRIDES}{SURROGATES}]")
+_UNPRINTED = re.compile(f"[{CONTROLS}{DIRECTIONS}{SURROGATES}]")
+_DIRECTIONS = re.compile(f"[{DIRECTIONS}]")
 
 
 def unseen(text: str) -> str:
@@ -15,7 +24,12 @@ def unseen(text: str) -> str:
 
 def printable(text: str) -> str:
     """A text for a terminal or a log: characters that are not to be seen are spelled, but for the newlines between lines."""
-    return _UNSEEN.sub(lambda found: found[0] if found[0] == "\n" else _spelled(found), text)
+    return _UNPRINTED.sub(lambda found: found[0] if found[0] == "\n" else _spelled(found), text)
+
+
+def undirected(text: str) -> str:
+    """A text for a page: marks of direction are spelled, since they turn round what stands beside a name."""
+    return _DIRECTIONS.sub(_spelled, text)
 
 
 def _spelled(found: "re.Match[str]") -> str:

@@ -1,26 +1,38 @@
 """Names, paths and texts that somebody chose to do harm with: refused in words, or made harmless."""
 
+import csv
+import io
+import logging
 import os
+import re
 import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ehr_pipeline import cli
 from ehr_pipeline.chain import extracts
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.cli.common import Printable
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.errors import InputError, MissingArtifact, UserError, printable, unseen
+from ehr_pipeline.errors import InputError, MissingArtifact, UserError, printable, undirected, unseen
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build
 from ehr_pipeline.records.landing import look
 from ehr_pipeline.records.operation import OperationSettings
+from ehr_pipeline.reports import page
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.study import settings
+from ehr_pipeline.vocabulary import table as vocabulary
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 from ehr_pipeline_tests.conftest import records_settings, tiny_settings
 from ehr_pipeline_tests.study.test_settings import changed, problems_of
 
@@ -229,8 +241,19 @@ def test_a_terminal_sees_no_escapes(tmp_path: Path, capsys: pytest.CaptureFixtur
         ("-2+3", "'-2+3"),
         ("@SUM(A1)", "'@SUM(A1)"),
         ("  =1+1", "  '=1+1"),
-        ("\t=1+1", "\t'=1+1"),
-        ("\r\n=1+1", " '=1+1"),
+        ("'=1+1", "''=1+1"),
+        ("\t=1+1", "\\u{9}=1+1"),
+        ("\r\n=1+1", "\\u{d}\\u{a}=1+1"),
+        ("\u202egnp.exe", "\\u{202e}gnp.exe"),
+        ("\u061c\u200e\u200f\u2066=1", "\\u{61c}\\u{200e}\\u{200f}\\u{2066}=1"),
+        ("\x1b[2J", "\\u{1b}[2J"),
+        (r"\u{202e}", r"\\u{202e}"),
+        (r"C:\users", r"C:\users"),
+        ("-3.2", "-3.2"),
+        ("+4.5e-03", "+4.5e-03"),
+        ("-3,2", "-3,2"),
+        ("-3.2+cmd", "'-3.2+cmd"),
+        ("O'Brien", "O'Brien"),
         ("asthma;=1+1", "asthma;'=1+1"),
         ("\uff1d1+1", "'\uff1d1+1"),
         ("Type 2 diabetes - controlled; diet = none", "Type 2 diabetes - controlled; diet = none"),
@@ -240,7 +263,86 @@ def test_a_terminal_sees_no_escapes(tmp_path: Path, capsys: pytest.CaptureFixtur
 )
 def test_a_text_is_no_formula(name: str, told: str) -> None:
     assert spreadsheet.text(name) == told
-    assert spreadsheet.text(told) == told, "once is enough"
+    assert spreadsheet.plain(told) == name
+    assert spreadsheet.table(pl.DataFrame({"name": [name, None], "n": [-1, 2]})).rows() == [(told, -1), (None, 2)]
+
+
+AWKWARD = st.text(st.sampled_from("=+-@'; \\u{}2e09.,\t\n\u202e\u200f\u061c\x1b\uff1d\xa0a"), max_size=12)
+HARMFUL = re.compile(r"(^|;)\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
+
+
+@given(st.lists(st.one_of(AWKWARD, st.text(st.characters(exclude_categories=["Cs"])), AWKWARD), min_size=1, max_size=5))
+def test_cells_are_harmless_and_read_back_as_they_were(names: list[str]) -> None:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(("name", "n"))
+    writer.writerows((spreadsheet.text(name), "-3.2") for name in names)
+    stream.seek(0)
+    assert [row["name"] for row in spreadsheet.rows(stream)] == names
+    told = spreadsheet.table(pl.DataFrame({"name": names}))
+    assert told["name"].to_list() == [spreadsheet.text(name) for name in names], "columns and cells are alike"
+    assert spreadsheet.plain_table(told)["name"].to_list() == names
+    for cell in told["name"]:
+        assert not unseen(cell)
+        assert undirected(cell) == cell
+        assert not HARMFUL.search(cell) or re.fullmatch("[-+][0-9.,]+([eE][-+]?[0-9]+)?", cell)
+
+
+def test_one_character_after_another_reads_back() -> None:
+    for code in (*range(0x3100), *range(0xD700, 0xE000), 0xFEFF, 0xFF1D, 0x10FFFF):
+        for name in (chr(code), f"\\{chr(code)}={chr(code)}"):
+            assert spreadsheet.plain(spreadsheet.text(name)) == name
+
+
+OWN_WORDS = ("clusters/comparison.py", "clusters/divide.py", "synthetic/generate.py", "trajectories/transitions.py")
+"""Their tables hold numbers and words of this package."""
+OTHERS_TABLES = {
+    "clusters/truth.py",  # of `synth`
+    "encoder/card.py",  # an example, for people without this package
+    "overview.py",  # counts alone
+    "reports/build.py",  # of clusters/comparison.py
+    "reports/sureness.py",  # of clusters/divide.py
+    "synthetic/codes.py",
+    "terminology/rrf.py",
+    "trajectories/truth.py",
+    "records/text.py",
+}
+"""What they read was not written by a stage that makes names harmless, or no text of it is used."""
+
+
+def test_every_table_is_written_and_read_as_cells() -> None:
+    package = Path(spreadsheet.__file__).parent
+    sources = {path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    writers = {name for name, text in sources.items() if re.search(r"csv\.writer\(|DictWriter\(|write_csv\(", text)}
+    assert {name for name in writers if not re.search(r"cells\.(text|table)\b", sources[name])} == {*OWN_WORDS}
+    readers = {name for name, text in sources.items() if re.search(r"csv\.DictReader\(|read_csv\(", text)} - {
+        "cells.py"
+    }
+    assert {name for name in readers if "cells.plain_table(" not in sources[name]} == OTHERS_TABLES
+
+
+def test_names_of_a_vocabulary_come_back_from_harmless_cells(tmp_path: Path) -> None:
+    names = ("=cmd|'/c calc'!A1", "'=1", "\u202egnp\r\nx", r"\u{41}", "-3.2", "Asthma")
+    concepts = tuple(Concept(FIRST_CONCEPT + at, name, f"@{name}", ("T047",), 0, 0) for at, name in enumerate(names))
+    known = Vocabulary(concepts, vocabulary.hash_of(list(names)))
+    known.write(tmp_path)
+    text = (tmp_path / "vocabulary.csv").read_text(encoding="utf-8")
+    assert "=cmd|'/c calc'!A1,'@=cmd" in text
+    assert not unseen(text.replace("\n", ""))
+    assert not re.search("(^|,)[=@]", text, re.MULTILINE)
+    assert [(one.concept, one.name) for one in Vocabulary.read(tmp_path).concepts] == [(n, f"@{n}") for n in names]
+
+
+def test_lines_of_the_log_show_no_marks(capsys: pytest.CaptureFixture[str]) -> None:
+    record = logging.LogRecord("x", logging.INFO, "", 0, f"read %s{UP}", ("a\u202eb\u200f",), None)
+    assert Printable("%(message)s").format(record) == r"read a\u202eb\u200f\x1b[1A"
+
+
+def test_a_page_spells_marks_of_direction() -> None:
+    assert page._shown("a\u202eb\u200f\tc") == "a\\u202eb\\u200f\tc"
+    markup = jinja2.utils.markupsafe.Markup("<b>\u200f</b>")
+    assert page._shown(markup) is markup
+    assert page._shown(3) == 3
 
 
 def test_names_are_no_formulas_of_a_picture(tmp_path: Path) -> None:

@@ -1,11 +1,11 @@
 """Checks of the newest extract beside the one before it."""
 
-import csv
 import json
 from functools import cache
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.records import drift
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -37,4 +37,4 @@ def beside_the_one_before(kind: str, told: str) -> Test:
 def _mapped_codes(path: Path) -> frozenset[str]:
     """The codes that have a concept, as they are recorded."""
     with path.open(encoding="utf-8", newline="") as stream:
-        return frozenset(row["code"] for row in csv.DictReader(stream) if row["concept"])
+        return frozenset(row["code"] for row in spreadsheet.rows(stream) if row["concept"])

@@ -9,7 +9,7 @@ import sys
 
 from ehr_pipeline import __version__
 from ehr_pipeline.cli import chain, keys, preparing, results
-from ehr_pipeline.cli.common import FAILED, USER_ERROR, tell
+from ehr_pipeline.cli.common import FAILED, USER_ERROR, Printable, tell
 from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.errors import UserError
 
@@ -20,7 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns 0, 1 for a failed stage or blocking check, 2 for something that the user can mend."""
     options = parser().parse_args(arguments)
     private_files()
-    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(Printable("%(asctime)s %(message)s", "%H:%M:%S"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
     try:
         return int(options.command(options))

@@ -1,6 +1,7 @@
 """What the commands share: which study they are about, how they tell what is wrong, how they end."""
 
 import argparse
+import logging
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,14 @@ FAILED, USER_ERROR = 1, 2
 def tell(kind: str, text: str) -> None:
     """Say what is wrong. Names of files and folders stand in it, which others may have chosen."""
     print(f"{kind}: {printable(text)}", file=sys.stderr)
+
+
+class Printable(logging.Formatter):
+    """Lines of the log for a terminal: names stand in them, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, with what is not to be seen spelled."""
+        return printable(super().format(record))
 
 
 def about_a_study(command: argparse.ArgumentParser) -> None:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
+from ehr_pipeline.errors import printable
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -115,7 +116,7 @@ def _assign(options: argparse.Namespace) -> int:
     counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(f"left out: {told(counts['dropped']['not_finite'])} patients whose vector is not finite")
-    diseases = ", ".join(disease.name for disease in study.embeddings.cohort)
+    diseases = printable(", ".join(disease.name for disease in study.embeddings.cohort))
     print(
         f"The clusters are of patients with {diseases}. Whoever has a vector gets one of them, also who has none of these diseases:"
         " keep those who are cases by your lists."

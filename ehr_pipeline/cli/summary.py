@@ -6,6 +6,7 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, Things, figures
+from ehr_pipeline.errors import printable
 from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.study import settings
 
@@ -31,7 +32,7 @@ def print_table(rows: list[Any], guard: Guard) -> None:
         counts = _shown(row, guard)
         told = "".join(f"{_text(getattr(row, name), counts[name], guard):>14}" for name in COLUMNS)
         seconds = "" if row.seconds is None else f"{row.seconds:.1f}"
-        print(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}")
+        print(printable(f"{row.asset:<22}{row.partition:<11} {row.state:<13}{told}{seconds:>10}  {row.version}"))
 
 
 def _text(count: int | None, told: float | None, guard: Guard) -> str:

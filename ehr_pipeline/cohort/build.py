@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.cohort.settings import Disease
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.build import read_mapping
@@ -99,7 +100,13 @@ def _write_lists(path: Path, diseases: tuple[Disease, ...], lists: tuple[Rows, .
             for resolved in rows:
                 row = resolved.row
                 concept = " ".join(sorted(resolved.concepts))
-                writer.writerow((disease.name, row.line, row.code, row.cui, row.name, concept))
+                writer.writerow(
+                    (
+                        spreadsheet.text(disease.name),
+                        row.line,
+                        *map(spreadsheet.text, (row.code, row.cui, row.name, concept)),
+                    )
+                )
 
 
 def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.concepts import ontology, picture, projector
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Rows, facts
@@ -75,9 +76,8 @@ def build(
                 concept = vocabulary.concepts[token - FIRST_CONCEPT]
                 for rank, (neighbour, cosine) in enumerate(zip(row, row_cosines, strict=True), start=1):
                     other = vocabulary.concepts[neighbour - FIRST_CONCEPT]
-                    writer.writerow(
-                        (concept.concept, concept.name, scope, rank, other.concept, other.name, f"{cosine:.4f}")
-                    )
+                    one, two = (map(spreadsheet.text, (each.concept, each.name)) for each in (concept, other))
+                    writer.writerow((*one, scope, rank, *two, f"{cosine:.4f}"))
     projector.write(out / "projector", vocabulary, vectors, {"concepts_of_interest": known, "vocabulary": everything})
     grouped = _grouped(vocabulary, vectors, concept_of_code, settings, seed)
     if grouped is not None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -24,7 +25,7 @@ def write(
             for token in tokens.tolist():
                 concept = vocabulary.concepts[token - FIRST_CONCEPT]
                 types = "; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)
-                writer.writerow((concept.name, concept.concept, types or "untyped"))
+                writer.writerow((spreadsheet.text(concept.name), spreadsheet.text(concept.concept), types or "untyped"))
         configuration.append(
             f'embeddings {{\n  tensor_name: "{name}"\n  tensor_path: "{name}.tsv"\n  metadata_path: "{name}_labels.tsv"\n}}\n'
         )

@@ -24,6 +24,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -80,7 +81,8 @@ class Substitutes:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(COLUMNS)
             for pair, together, alike in zip(self.pairs.tolist(), self.together, self.alike, strict=True):
-                names = [(vocabulary.concepts[token - FIRST_CONCEPT].concept, vocabulary.name(token)) for token in pair]
+                known = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pair]
+                names = [(spreadsheet.text(one.concept), spreadsheet.text(one.name)) for one in known]
                 writer.writerow((*names[0], *names[1], f"{together:.3f}", f"{alike:.3f}"))
 
 

@@ -5,6 +5,8 @@ import sys
 
 import dagster as dg
 
+from ehr_pipeline.errors import printable
+
 
 class _OwnLinesOnly(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
@@ -30,4 +32,4 @@ class _Plain(logging.Formatter):
             record.__dict__
             | {"msg": getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()), "args": None}
         )
-        return super().format(plain)
+        return printable(super().format(plain))

@@ -1,16 +1,80 @@
-"""Texts as cells of tables that people open in a spreadsheet: what begins with '=', '+', '-' or '@' is a formula to it.
+r"""Texts as cells of CSV tables, which people open in a spreadsheet: harmless there, and the same text when they are read back.
 
-Names of concepts come from files of others. See OWASP, 'CSV injection': an apostrophe before it makes it a text. The tables that
-stages hand to each other stay as they are.
+To a spreadsheet a cell is a formula that begins with '=', '+', '-' or '@' (OWASP, "CSV injection"); an apostrophe before it makes
+it a text. Control characters and marks of direction, which can hide what a cell holds, are spelled: `\u{202e}`. Both are undone by
+`plain`, so no name changes on its way from stage to stage. What is a number altogether stays one.
 """
 
+import csv
 import re
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TextIO
 
-# A spreadsheet may divide a line at semicolons and tabs too, whatever the comma says.
-_FORMULA = re.compile(r"(^|[;\t])(\s*)(?=[=+\-@\uff1d\uff0b\uff0d\uff20])")
-_BREAK = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]+")
+import polars as pl
+
+from ehr_pipeline.errors import CONTROLS, DIRECTIONS, SURROGATES
+
+_BEGINS = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
+_NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
+# A spreadsheet may divide a line at semicolons too, whatever the comma says.
+_FORMULA = re.compile(rf"(^|;)(\s*'*)(?={_BEGINS})")
+_NO_FORMULA = re.compile(rf"(^|;)(\s*)'('*)(?={_BEGINS})")
+# A character that is spelled, or what looks as if one were: backslashes before either are doubled.
+_UNSEEN = re.compile(rf"(?<!\\)(\\*)(?:([{CONTROLS}{DIRECTIONS}{SURROGATES}])|(?=u\{{))")
+_SPELLED = re.compile(r"(?<!\\)(\\+)u\{(?:([0-9a-f]{1,6})\})?")
+# The same for whole columns, in the syntax of polars: what may have to be changed.
+_HARMFUL = rf"(?:^|;)\s*'*{_BEGINS}|[{CONTROLS}{DIRECTIONS}]|\\u\{{"
+_CHANGED = rf"(?:^|;)\s*'+{_BEGINS}|\\u\{{"
 
 
 def text(value: str) -> str:
-    """A text that no spreadsheet calculates, in one line."""
-    return _FORMULA.sub(r"\1\2'", _BREAK.sub(" ", value))
+    """A text that no spreadsheet calculates, in one line, with nothing in it that cannot be seen."""
+    if _NUMBER.fullmatch(value):
+        return value
+    return _FORMULA.sub(r"\1\2'", _UNSEEN.sub(_spell, value))
+
+
+def plain(value: str) -> str:
+    """The text of which `text` made a cell."""
+    if "'" not in value and "\\" not in value:
+        return value
+    return _SPELLED.sub(_meant, _NO_FORMULA.sub(r"\1\2\3", value))
+
+
+def rows(stream: TextIO) -> Iterator[dict[str, Any]]:
+    """The rows of a CSV table with a header, by column; texts are plain again."""
+    for row in csv.DictReader(stream):
+        yield {name: plain(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def table(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table whose texts are cells."""
+    return _with(frame, _HARMFUL, text)
+
+
+def plain_table(frame: pl.DataFrame) -> pl.DataFrame:
+    """A table that was read from cells, with plain texts."""
+    return _with(frame, _CHANGED, plain)
+
+
+def _with(frame: pl.DataFrame, pattern: str, change: Callable[[str], str]) -> pl.DataFrame:
+    """Change what matches, in the columns of texts in which anything does: most tables have none."""
+    texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+    return frame.with_columns(
+        frame[name].map_elements(change, return_dtype=pl.String)
+        for name in texts
+        if frame[name].str.contains(pattern).any()
+    )
+
+
+def _spell(found: "re.Match[str]") -> str:
+    return found[1] * 2 + (f"\\u{{{ord(found[2]):x}}}" if found[2] else "")
+
+
+def _meant(found: "re.Match[str]") -> str:
+    half, spells = divmod(len(found[1]), 2)
+    if not spells:
+        return "\\" * half + found[0][2 * half :]
+    code = int(found[2], 16) if found[2] else sys.maxunicode + 1
+    return "\\" * half + chr(code) if code <= sys.maxunicode else found[0]

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Learns, Substitutes
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
@@ -286,6 +287,5 @@ def _write_selected(out: Path, vocabulary: Vocabulary, chosen: NDArray[np.bool_]
     with (out / "selected_concepts.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("token_id", "concept", "name"))
-        writer.writerows(
-            (token, vocabulary.concepts[token - FIRST_CONCEPT].concept, vocabulary.name(token)) for token in tokens
-        )
+        known = [(token, vocabulary.concepts[token - FIRST_CONCEPT]) for token in tokens]
+        writer.writerows((token, spreadsheet.text(one.concept), spreadsheet.text(one.name)) for token, one in known)

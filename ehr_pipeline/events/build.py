@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
@@ -103,8 +104,8 @@ def build(
     if not stays:
         raise InputError(_nothing_maps(report, settings))
     tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
-    mapping.write_csv(out / "mapping.csv")
-    coverage.most_frequent_lost(mapping, settings.report_codes).write_csv(out / "unmapped.csv")
+    spreadsheet.table(mapping).write_csv(out / "mapping.csv")
+    spreadsheet.table(coverage.most_frequent_lost(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
     (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
         "rows_in": report["events"] + (repeated := total(finished)["repeated"]),
@@ -161,7 +162,7 @@ def _summed(jobs: list[BucketJob], size: int) -> NDArray[np.int64]:
 
 def read_mapping(artifact: Artifact) -> pl.DataFrame:
     """The mapping table of a `mapped_events` artifact; codes are strings."""
-    table = pl.read_csv(artifact.file("mapping.csv"), infer_schema=False)
+    table = spreadsheet.plain_table(pl.read_csv(artifact.file("mapping.csv"), infer_schema=False))
     return table.with_columns(pl.col("^(events|patients)$").cast(pl.Int64))  # without patients: an earlier version's
 
 

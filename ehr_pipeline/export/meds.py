@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ehr_pipeline import __version__
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
@@ -222,4 +223,4 @@ def _crosswalk(dataset: Artifact, subject_of: Callable[[str], int], path: Path) 
         writer.writerow(["subject_id", "patient_id"])
         for shard in dataset.files("patients"):
             for patient in schemas.read(shard, ["patient_id"]).column("patient_id").to_pylist():
-                writer.writerow([subject_of(patient), patient])
+                writer.writerow([subject_of(patient), spreadsheet.text(patient)])

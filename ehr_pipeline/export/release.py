@@ -119,7 +119,7 @@ def _table(out: Path, source: Path, columns: tuple[str, ...], known: Callable[[R
     with source.open(encoding="utf-8", newline="") as read, out.open("w", encoding="utf-8", newline="") as written:
         writer = csv.DictWriter(written, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(_guarded(filter(known, csv.DictReader(read)), columns, shown))
+        writer.writerows(_guarded(filter(known, spreadsheet.rows(read)), columns, shown))
 
 
 def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> Iterator[dict[str, Any]]:

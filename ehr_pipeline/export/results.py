@@ -25,6 +25,7 @@ from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.graph import approximate_neighbours
 from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.neighbours import exact_neighbours
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
@@ -65,7 +66,10 @@ def export(found: Found, out: Path, seed: int) -> Counts:
             columns += [(f"{name}.parquet", field.name, str(field.type)) for field in rows.schema]
         shutil.copyfile(found.reports.file("enrichment.csv"), part / "enrichment.csv")
         with (part / "columns.csv").open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows([("file", "column", "type"), *columns])
+            csv.writer(stream, lineterminator="
+").writerows(
+                [("file", "column", "type"), *(map(spreadsheet.text, row) for row in columns)]
+            )
     return {"kept": people.num_rows}
 
 

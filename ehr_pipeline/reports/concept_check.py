@@ -1,12 +1,12 @@
 """Whether the nearest neighbours of concepts make sense, summed up: are they of one semantic type more often than by chance?"""
 
-import csv
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -37,7 +37,7 @@ def found(concepts: Artifact, vocabulary: Vocabulary, only: Collection[str] | No
     }
     neighbours: dict[str, list[str]] = defaultdict(list)
     with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
+        for row in spreadsheet.rows(stream):
             wanted = row["scope"] == SCOPE and (only is None or row["concept"] in only)
             if wanted and row["concept"] in types and row["neighbour"] in types:
                 neighbours[row["concept"]].append(row["neighbour"])

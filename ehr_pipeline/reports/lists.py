@@ -1,10 +1,10 @@
 """The cohort's lists of codes: what they stand for, and how many of their concepts have a part in the patients' vectors."""
 
-import csv
 from collections.abc import Collection
 from dataclasses import dataclass
 
 from ehr_pipeline.cohort.build import LISTS
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, read_json
@@ -93,4 +93,4 @@ def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own |
 def _rows(inputs: Inputs) -> list[dict[str, str]]:
     """The rows of all lists, with what each stands for."""
     with inputs.artifacts["cohort"].file(LISTS).open(encoding="utf-8", newline="") as stream:
-        return list(csv.DictReader(stream))
+        return list(spreadsheet.rows(stream))

@@ -5,6 +5,13 @@ from typing import Any
 
 import jinja2
 
+from ehr_pipeline.errors import undirected
+
+
+def _shown(value: Any) -> Any:
+    """A value as the page has it: names come from the data. What is markup already is ours."""
+    return undirected(value) if type(value) is str else value
+
 
 @cache
 def _template() -> jinja2.Template:
@@ -12,6 +19,7 @@ def _template() -> jinja2.Template:
         loader=jinja2.PackageLoader("ehr_pipeline.reports", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )

@@ -1,6 +1,5 @@
 """Which concepts count as one, because practices record one instead of another: for people who check it."""
 
-import csv
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -9,6 +8,7 @@ from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
 from ehr_pipeline.concepts.substitutes import ALIKE, BOUND, DEVIATIONS, TOGETHER
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.reports.inputs import Inputs
 
 SHOWN = 30
@@ -65,7 +65,7 @@ def substituted(inputs: Inputs, named: Collection[str]) -> Substituted:
     if "substitutes" not in artifact.counts:
         return Substituted(column, None)
     with artifact.file("substitutes.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if {row["concept"], row["substitute"]} <= {*named}]
+        rows = [row for row in spreadsheet.rows(stream) if {row["concept"], row["substitute"]} <= {*named}]
     names = {row["concept"]: row["name"] for row in rows} | {row["substitute"]: row["substitute_name"] for row in rows}
     place = {concept: number for number, concept in enumerate(names)}
     ends = [(place[row["concept"]], place[row["substitute"]]) for row in rows]

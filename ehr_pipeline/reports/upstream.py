@@ -1,10 +1,10 @@
 """What the page tells of the stages before the clusters."""
 
-import csv
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages, plots
 from ehr_pipeline.reports import diagram, flow
@@ -159,7 +159,7 @@ def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[st
     """
     found: dict[str, dict[str, Any]] = {}
     with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
-        for row in csv.DictReader(stream):
+        for row in spreadsheet.rows(stream):
             if row["concept"] not in named or row["neighbour"] not in named:
                 continue
             entry = found.setdefault(

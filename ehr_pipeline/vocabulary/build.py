@@ -12,6 +12,7 @@ from pathlib import Path
 
 import polars as pl
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.counts import summed
 from ehr_pipeline.events.listed import Rows, facts
@@ -84,8 +85,8 @@ def build(
     kept = kept.select(
         pl.int_range(FIRST_CONCEPT, FIRST_CONCEPT + pl.len(), dtype=pl.Int64).alias("token_id"), pl.all()
     )
-    kept.write_csv(out / "vocabulary.csv")
-    dropped.write_csv(out / "dropped.csv")
+    spreadsheet.table(kept).write_csv(out / "vocabulary.csv")
+    spreadsheet.table(dropped).write_csv(out / "dropped.csv")
     (out / "hash.txt").write_text(hash_of(kept["concept"].to_list()) + "\n", encoding="ascii")
     by_reason = dropped.group_by("reason").agg(concepts=pl.len(), events=pl.col("events").sum())
     counted = {row["reason"]: row for row in by_reason.iter_rows(named=True)}
@@ -124,7 +125,8 @@ def _earlier(folder: Path | None) -> pl.DataFrame:
     """The table of the vocabulary that is appended to; empty without one."""
     if folder is None:
         return pl.DataFrame(schema=TABLE)
-    return pl.read_csv(folder / "vocabulary.csv", schema=TABLE).with_columns(pl.col("semantic_types").fill_null(""))
+    table = spreadsheet.plain_table(pl.read_csv(folder / "vocabulary.csv", schema=TABLE))
+    return table.with_columns(pl.col("semantic_types").fill_null(""))
 
 
 def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import hash_of
@@ -44,7 +45,7 @@ class Vocabulary:
         """
         try:
             with (folder / "vocabulary.csv").open(encoding="utf-8", newline="") as stream:
-                concepts = tuple(map(_concept, csv.DictReader(stream)))
+                concepts = tuple(map(_concept, spreadsheet.rows(stream)))
             made = cls(concepts, (folder / "hash.txt").read_text(encoding="ascii").strip())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             raise _damaged(folder, "it cannot be read") from error
@@ -60,7 +61,9 @@ class Vocabulary:
             writer.writerow(("token_id", "concept", "name", "semantic_types"))
             for concept in self.concepts:
                 types = " ".join(concept.semantic_types)
-                writer.writerow((concept.token_id, concept.concept, concept.name, types))
+                writer.writerow(
+                    (concept.token_id, spreadsheet.text(concept.concept), spreadsheet.text(concept.name), types)
+                )
         (folder / "hash.txt").write_text(self.hash + "\n", encoding="ascii")
 
     def first(self, size: int) -> "Vocabulary":
