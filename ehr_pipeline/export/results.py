@@ -66,8 +66,7 @@ def export(found: Found, out: Path, seed: int) -> Counts:
             columns += [(f"{name}.parquet", field.name, str(field.type)) for field in rows.schema]
         shutil.copyfile(found.reports.file("enrichment.csv"), part / "enrichment.csv")
         with (part / "columns.csv").open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, lineterminator="
-").writerows(
+            csv.writer(stream, lineterminator="\n").writerows(
                 [("file", "column", "type"), *(map(spreadsheet.text, row) for row in columns)]
             )
     return {"kept": people.num_rows}
