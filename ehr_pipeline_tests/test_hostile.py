@@ -294,30 +294,29 @@ def test_one_character_after_another_reads_back() -> None:
             assert spreadsheet.plain(spreadsheet.text(name)) == name
 
 
-OWN_WORDS = ("clusters/comparison.py", "clusters/divide.py", "synthetic/generate.py", "trajectories/transitions.py")
+OWN_WORDS = {"clusters/comparison.py", "clusters/divide.py", "trajectories/transitions.py"}
 """Their tables hold numbers and words of this package."""
 OTHERS_TABLES = {
-    "clusters/truth.py",  # of `synth`
-    "encoder/card.py",  # an example, for people without this package
+    "clusters/truth.py",  # of synthetic extracts
     "drawing/data_stages.py",  # counts alone
+    "encoder/card.py",  # an example, for people without this package
+    "records/text.py",
     "reports/build.py",  # of clusters/comparison.py
     "reports/sureness.py",  # of clusters/divide.py
-    "synthetic/codes.py",
     "terminology/rrf.py",
-    "trajectories/truth.py",
-    "records/text.py",
+    "trajectories/truth.py",  # of synthetic extracts
 }
 """What they read was not written by a stage that makes names harmless, or no text of it is used."""
 
 
 def test_every_table_is_written_and_read_as_cells() -> None:
+    """But for synthetic extracts, whose tables hold words of this package, and those that are read as they were handed over."""
     package = Path(errors.__file__).parent
     sources = {path.relative_to(package).as_posix(): path.read_text(encoding="utf-8") for path in package.rglob("*.py")}
+    sources = {name: text for name, text in sources.items() if not name.startswith(("synthetic/", "disclosure/"))}
     writers = {name for name, text in sources.items() if re.search(r"csv\.writer\(|DictWriter\(|write_csv\(", text)}
-    assert {name for name in writers if not re.search(r"spreadsheet\.(text|table)\b", sources[name])} == {*OWN_WORDS}
-    readers = {name for name, text in sources.items() if re.search(r"csv\.DictReader\(|read_csv\(", text)} - {
-        "disclosure/spreadsheet.py"
-    }
+    assert {name for name in writers if not re.search(r"spreadsheet\.(text|table)\b", sources[name])} == OWN_WORDS
+    readers = {name for name, text in sources.items() if re.search(r"csv\.DictReader\(|read_csv\(", text)}
     assert {name for name in readers if "spreadsheet.plain_table(" not in sources[name]} == OTHERS_TABLES
 
 
