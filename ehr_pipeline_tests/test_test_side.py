@@ -1,6 +1,7 @@
 """Nothing that is learned has seen a patient of the test side: a code that only they have changes no byte of what is learned."""
 
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from ehr_pipeline.chain.identity import split_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import sides as checks
+from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.export.apply import whom_it_knows
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.patients import learned, sides, split
@@ -28,7 +30,7 @@ from ehr_pipeline_tests.conftest import tiny_settings
 
 pytestmark = pytest.mark.slow
 CODE, CONCEPT = str(with_check_digit(np.array([998877600]))[0]), "C9999999"
-TIMES = 40  # a patient and day each: far above vocabulary.min_appearances
+DAYS = 20  # of each patient: far above vocabulary.min_appearances
 LEARN = ("vocabulary", "encoder_checkpoint", "patient_embeddings")
 
 
@@ -41,16 +43,18 @@ def study_of(folder: Path, **split_by: Any) -> Study:
     )
 
 
-def with_code(source: Path, folder: Path, patients: list[str]) -> Path:
-    """A copy of an extract whose terminology has one more concept, which only some patients have, on many days."""
+def with_code(source: Path, folder: Path, patients: list[str], *others: str) -> Path:
+    """A copy of an extract whose terminology has one more concept, which some patients have on many days, and `others` with it."""
     shutil.copytree(source, folder, ignore=shutil.ignore_patterns("store"))
     row = f"{CONCEPT}|ENG|P|L1|PF|S1|Y|A1||{CODE}||SNOMEDCT_US|PT|{CODE}|Planted disorder|9|N||\n"
     with (folder / "terminology/MRCONSO.RRF").open("a", encoding="utf-8") as stream:
         stream.write(row)
     with (folder / "terminology/MRSTY.RRF").open("a", encoding="utf-8") as stream:
         stream.write(f"{CONCEPT}|T047|B2.2.1.2.1|Disease or Syndrome|AT1||\n")
-    with (folder / "landing" / EXTRACT / "events_000.txt").open("a", encoding="latin-1") as stream:
-        stream.writelines(f"{one}\t{day:02d}/03/2016\t{CODE}\n" for one in patients for day in range(1, TIMES // 2))
+    events = folder / "landing" / EXTRACT / "events_000.txt"
+    with events.open("a", encoding="latin-1") as stream:
+        for code in (CODE, *others):
+            stream.writelines(f"{one}\t{day:02d}/03/2016\t{code}\n" for one in patients for day in range(1, DAYS))
     return folder
 
 
@@ -65,15 +69,28 @@ def people(source: Path, settings: Study, side: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def both(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, Pipeline]:
-    """The tiny study with a test side, up to the vectors; and again where patients of the test side have one more code."""
-    root, made = tmp_path_factory.mktemp("sides"), []
+    """The tiny study with a test side, up to the vectors; and again where patients of the test side have other records.
+
+    They have a code more that nobody else has, and on the same days one that is a pooled token.
+    """
+    root = tmp_path_factory.mktemp("sides")
     own = people(extract, study_of(root, test_share=0.1), "test")
     assert len(own) > 10
-    for name, planted in (("plain", []), ("planted", own)):
-        pipeline = Pipeline(study_of(with_code(extract, root / name, planted), test_share=0.1))
-        pipeline.make(EXTRACT, until="patient_embeddings")
-        made.append(pipeline)
-    return made[0], made[1]
+    plain = Pipeline(study_of(with_code(extract, root / "plain", []), test_share=0.1))
+    plain.make(EXTRACT, until="patient_embeddings")
+    planted = Pipeline(study_of(with_code(extract, root / "planted", own, pooled_code(plain)), test_share=0.1))
+    planted.make(EXTRACT, until="patient_embeddings")
+    return plain, planted
+
+
+def pooled_code(pipeline: Pipeline) -> str:
+    """The most frequent code of a pooled concept: more of it changes no concept's name."""
+    store = pipeline.store.current
+    chosen = json.loads(store("patient_embeddings").file("selected.json").read_text(encoding="utf-8"))
+    concepts = Vocabulary.read(store("vocabulary").path).concepts
+    names = [one.concept for one in concepts if one.token_id in chosen]
+    mapping = read_mapping(store("mapped_events")).filter(pl.col("concept").is_in(names))
+    return str(mapping.sort("events", "code", descending=True)["code"][0])
 
 
 def test_a_code_that_only_test_patients_have_is_in_no_vocabulary_and_moves_no_weight(
