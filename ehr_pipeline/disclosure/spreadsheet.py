@@ -9,11 +9,12 @@ import csv
 import re
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TextIO
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, TextIO
 
 from ehr_pipeline.errors import CONTROLS, DIRECTIONS, SURROGATES
+
+if TYPE_CHECKING:
+    import polars as pl
 
 _BEGINS = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
@@ -48,18 +49,20 @@ def rows(stream: TextIO) -> Iterator[dict[str, Any]]:
         yield {name: plain(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
-def table(frame: pl.DataFrame) -> pl.DataFrame:
+def table(frame: "pl.DataFrame") -> "pl.DataFrame":
     """A table whose texts are cells."""
     return _with(frame, _HARMFUL, text)
 
 
-def plain_table(frame: pl.DataFrame) -> pl.DataFrame:
+def plain_table(frame: "pl.DataFrame") -> "pl.DataFrame":
     """A table that was read from cells, with plain texts."""
     return _with(frame, _CHANGED, plain)
 
 
-def _with(frame: pl.DataFrame, pattern: str, change: Callable[[str], str]) -> pl.DataFrame:
+def _with(frame: "pl.DataFrame", pattern: str, change: Callable[[str], str]) -> "pl.DataFrame":
     """Change what matches, in the columns of texts in which anything does: most tables have none."""
+    import polars as pl  # GPU workers read cells, and have none
+
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(
         frame[name].map_elements(change, return_dtype=pl.String)
