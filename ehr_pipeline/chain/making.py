@@ -1,6 +1,6 @@
 """How any asset of a study is made: the gate before what it reads, its recipe, and what becomes of the settings meanwhile.
 
-`Pipeline` (pipeline.py) says for each asset what it reads and which function makes it; this is what they share.
+`DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) say of each asset what it reads and what makes it; this they share.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,7 @@ from ehr_pipeline.checks import presence
 from ehr_pipeline.disclosure import governance
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.engines import engine_for
-from ehr_pipeline.errors import GateFailed, UserError
+from ehr_pipeline.errors import GateFailed, InputError, UserError
 from ehr_pipeline.patients import learned
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Decided, Recipe, Store
@@ -138,3 +138,16 @@ class Maker:
         return incremental.Case(
             self.store, self.study, asset, VERSIONS[asset], identity.own_settings(asset, self.study), inputs, own
         )
+
+
+def versions_of(**artifacts: Artifact) -> dict[str, str]:
+    """Data versions of the artifacts that are read: these very ones, whatever has become current since."""
+    return {asset: artifact.data_version for asset, artifact in artifacts.items()}
+
+
+def watched_files(files: list[Path], where: str, find: Callable[[], list[Path]] | None = None) -> Watched:
+    """Files that the settings name, from now on. Raises InputError when one is not there."""
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file. It is named {where}.")
+    return Watched.of(files, find)

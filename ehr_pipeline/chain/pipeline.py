@@ -5,22 +5,21 @@
     pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
 
 Every method publishes one artifact, or finds that it is there already (`Artifact.skipped`). An artifact that failed a blocking
-check is not read by anything (`GateFailed`).
+check is not read by anything (`GateFailed`). The assets up to the data set and its split are in data_assets.py.
 """
 
 import importlib
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 from ehr_pipeline import checks, fields
 from ehr_pipeline.chain import identity, incremental
+from ehr_pipeline.chain.data_assets import DataAssets
 from ehr_pipeline.chain.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.incremental import origin
-from ehr_pipeline.chain.making import Maker
-from ehr_pipeline.chain.passed_checks import Passed
+from ehr_pipeline.chain.making import versions_of, watched_files
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
@@ -35,134 +34,8 @@ def launch_inprocess(module: str, job: jobs.Job) -> None:
     importlib.import_module(module).run(job)
 
 
-class Pipeline(Maker):
+class Pipeline(DataAssets):
     """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments."""
-
-    def raw_records(self, extract: str) -> Artifact:
-        """Read one extract into typed, hash-bucketed shards."""
-        from ehr_pipeline.chain import extracts
-        from ehr_pipeline.records import build, quarantine
-        from ehr_pipeline.store import secret_key
-
-        folder = Path(self.study.records.landing) / extract
-        inputs, listing = extracts.text_of(extract, self.store, self.study)
-        # Text that was archived is not there: that it is brought back meanwhile changes what is read, too.
-        watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
-        previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
-        settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
-
-        def read(out: Path) -> Counts:
-            key = secret_key.of(self.store.root)
-            return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
-
-        links = listing.links if listing else previous.manifest.get("links") if previous else None
-        made = self._make("raw_records", inputs, watched.guard(read), extract, links=links)
-        quarantine.bring_up_to_date(made, self.store.root)
-        self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
-        return made
-
-    def extract_catalog(self) -> Artifact:
-        """List the extracts that were read, each with its data version; and the side of each patient, where one is left out."""
-        from ehr_pipeline.patients import sides
-        from ehr_pipeline.records import catalog, quarantine
-
-        # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
-        withdrawals = Watched.of(identity.lists("raw_records", self.study))
-        passed, found = Passed(self.study), dict[str, Artifact]()
-        for extract in catalog.counting(self.store, self.study.records.mode):
-            artifact = self.store.intact("raw_records", extract)
-            found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
-            # Of those, too, whose text is not read any more.
-            quarantine.bring_up_to_date(found[extract], self.store.root)
-        versions = {extract: artifact.data_version for extract, artifact in found.items()}
-        settings, spread = self.study.records, self.engine.spread
-
-        def build(out: Path) -> Counts:
-            counts = catalog.build(self.store, found, settings, out, spread)
-            if not self.study.patients.split.leaves_out:
-                return counts
-            own = [artifact for _, artifact in sorted(found.items())]
-            return counts | {
-                "split": sides.build(own, identity.split_settings(self.study), out, settings.workers, spread)
-            }
-
-        make = withdrawals.guard(build)
-        made = self._make("extract_catalog", versions, make)
-        for extract in set(self.store.partitions("raw_records")) - set(found):
-            self.store.retire("raw_records", extract)
-        return made
-
-    def mapped_events(self) -> Artifact:
-        """Map codes to concepts."""
-        from ehr_pipeline.events import build
-
-        settings = self.study.events
-        files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        catalog, previous = self.require("extract_catalog"), identity.reusable("mapped_events", self.store)
-        records = self._events(catalog)
-        make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
-        before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
-        own = origin(before, files.sizes)
-        return self._make("mapped_events", _versions(extract_catalog=catalog) | build.states(files), make, own=own)
-
-    def vocabulary(self) -> Artifact:
-        """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
-        from ehr_pipeline.events import build as events
-        from ehr_pipeline.events.listed import Ladder
-        from ehr_pipeline.patients.settings import LEARNED_FROM
-        from ehr_pipeline.patients.sides import FOLDER
-        from ehr_pipeline.vocabulary import build, learners
-
-        settings, mapped = self.study.vocabulary, self.require("mapped_events")
-        mrsty = _watched([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
-        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
-        catalog = self._with_sides()
-        inputs = _versions(mapped_events=mapped, **catalog) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
-        ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
-        name = "vocabulary.administrative_concepts"
-        inputs |= ladder.inputs() if path else {}
-        inputs, earlier = incremental.vocabulary(self._case("vocabulary", inputs, own))
-        folder = earlier.path if earlier else None
-
-        def make(out: Path) -> Counts:
-            listed = ladder.resolve({name: path} if path else {}).get(name, ())
-            mapping, workers = events.read_mapping(mapped), self.study.events.workers
-            build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
-            if not catalog:
-                return build_from(administrative=listed)
-            places = catalog["extract_catalog"].file(FOLDER)
-            counted = learners.count(mapped, places, LEARNED_FROM, out, workers, self.engine.spread)
-            counts = build_from(administrative=listed, learned=counted.tables)
-            self._note_learned(out, counted.patients())
-            counted.remove()
-            return counts
-
-        return self._make("vocabulary", inputs, mrsty.guard(make), own=own)
-
-    def patient_dataset(self) -> Artifact:
-        """One row for each patient."""
-        from ehr_pipeline.patients import dataset
-
-        settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        catalog, previous = self.require("extract_catalog"), identity.reusable("patient_dataset", self.store)
-        records = self._events(catalog)
-        inputs = _versions(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
-        return self._make(
-            "patient_dataset",
-            inputs,
-            lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous, self.engine.spread),
-        )
-
-    def data_split(self) -> Artifact:
-        """Training and validation patients, and those that nothing is learned from."""
-        from ehr_pipeline.patients import split
-        from ehr_pipeline.patients.sides import FOLDER
-
-        settings, dataset = identity.split_settings(self.study), self.require("patient_dataset")
-        catalog = self._with_sides()
-        known = catalog["extract_catalog"].file(FOLDER) if catalog else None
-        inputs = _versions(patient_dataset=dataset, **catalog)
-        return self._make("data_split", inputs, lambda out: split.build(dataset, settings, out, known))
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
         """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
@@ -172,7 +45,7 @@ class Pipeline(Maker):
         dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
         before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
         own = origin(vocabulary.manifest.get("origin"), before)
-        inputs = _versions(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
+        inputs = versions_of(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
         inputs, start = incremental.encoder(self._case("encoder_checkpoint", inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = self._work(".training", "encoder_checkpoint", inputs)
@@ -215,8 +88,8 @@ class Pipeline(Maker):
         listed, mapped = self.require("vocabulary"), self.require("mapped_events")
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
-        inputs = _versions(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
-        files = _watched([Path(path) for path in settings.ontology], "in concepts.ontology")
+        inputs = versions_of(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
+        files = watched_files([Path(path) for path in settings.ontology], "in concepts.ontology")
         inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
         ladder, path = Ladder(self.study.events, mapped), settings.concepts_of_interest
         name = "concepts.concepts_of_interest"
@@ -246,7 +119,7 @@ class Pipeline(Maker):
             )
         ladder = Ladder(self.study.events, mapped)
         listed = ladder.inputs() if any(disease.concepts for disease in diseases) else {}
-        inputs = _versions(mapped_events=mapped, patient_dataset=dataset) | listed
+        inputs = versions_of(mapped_events=mapped, patient_dataset=dataset) | listed
 
         def make(out: Path) -> Counts:
             names = [f"embeddings.cohort[{number}].concepts" for number in range(len(diseases))]
@@ -272,7 +145,7 @@ class Pipeline(Maker):
         mapped = self.require("mapped_events")
         method = self._method("cohort"), self._method("patient_embeddings")
         own = origin(artifacts["encoder_checkpoint"].data_version, method)
-        inputs = _versions(**artifacts, mapped_events=mapped)
+        inputs = versions_of(**artifacts, mapped_events=mapped)
         inputs |= Ladder(self.study.events, mapped).inputs() if settings.pooling.select == "list" else {}
         inputs, earlier = incremental.space(self._case("patient_embeddings", inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
@@ -307,7 +180,9 @@ class Pipeline(Maker):
         )
         vocabulary = self.require("vocabulary")
         size = Vocabulary.read(vocabulary.path).size
-        inputs = _versions(patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary)
+        inputs = versions_of(
+            patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary
+        )
         truth = Watched.of(_truth(settings.truth))
         if settings.truth:
             inputs["truth"] = fields.file_hash(*truth.files)
@@ -342,7 +217,7 @@ class Pipeline(Maker):
                 "vocabulary",
             )
         }
-        inputs, planted, files = _versions(**artifacts), None, Watched.of([])
+        inputs, planted, files = versions_of(**artifacts), None, Watched.of([])
         if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
             planted = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
@@ -374,7 +249,7 @@ class Pipeline(Maker):
         terms = self.study.governance.terms
         records = self._records(artifacts["extract_catalog"])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
-        versions = _versions(**artifacts) | {"lists": fields.file_hash(artifacts["cohort"].file(LISTS))}
+        versions = versions_of(**artifacts) | {"lists": fields.file_hash(artifacts["cohort"].file(LISTS))}
         return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
 
     def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
@@ -414,38 +289,6 @@ class Pipeline(Maker):
         ladder = Ladder(self.study.events, self.store.intact("mapped_events"))
         return concepts(ladder.resolve({where: pooling.concepts})[where] if pooling.select == "list" else ())
 
-    def extracts(self) -> list[str]:
-        """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
-        from ehr_pipeline.chain import extracts
-
-        return extracts.names(self.store, self.study)
-
-    def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
-        """Whether the text that an extract has now is what its records were read from.
-
-        `read` are the extracts that were read: who asks for thousands of extracts lists them once.
-        """
-        from ehr_pipeline.chain import extracts
-
-        return extracts.is_read(extract, self.store, self.study, read)
-
-    def _records(self, listed: Artifact) -> list[Artifact]:
-        """The records that a catalog lists."""
-        from ehr_pipeline.records import catalog
-
-        return catalog.records(self.store, listed)
-
-    def _events(self, listed: Artifact) -> list[Artifact]:
-        """Those records, and the catalog itself where it holds events that they set aside."""
-        from ehr_pipeline.records import deltas
-
-        return deltas.with_joined(self._records(listed), listed)
-
-
-def _versions(**artifacts: Artifact) -> dict[str, str]:
-    """Data versions of the artifacts that are read: these very ones, whatever has become current since."""
-    return {asset: artifact.data_version for asset, artifact in artifacts.items()}
-
 
 def _truth(folder: str) -> list[Path]:
     """The file with the planted groups in a truth folder; none where no folder is named. Raises InputError when it is not there."""
@@ -456,11 +299,3 @@ def _truth(folder: str) -> list[Path]:
             " leave it empty for real data."
         )
     return [path] if folder else []
-
-
-def _watched(files: list[Path], where: str, find: Callable[[], list[Path]] | None = None) -> Watched:
-    """Files that the settings name, from now on. Raises InputError when one is not there."""
-    for path in files:
-        if not path.is_file():
-            raise InputError(f"{path}: there is no such file. It is named {where}.")
-    return Watched.of(files, find)
