@@ -1,31 +1,22 @@
 """Everything that can be known before anything long starts: the settings, and the inputs that they name. All problems at once."""
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
-from ehr_pipeline.chain.extracts import adds_to_others
 from ehr_pipeline.checks import lists, presence
 from ehr_pipeline.concepts import ontology
-from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.engines import engine_for
-from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.patients import derived, preview
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.records import build as records
-from ehr_pipeline.records import catalog, files, layouts, listing, look, numeric, unread, withdrawals
-from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
-from ehr_pipeline.records.look import Seen, tells
-from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.planning import extracts
+from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import durable, secret_key
-from ehr_pipeline.store.artifacts import Store, partition_problem
-from ehr_pipeline.store.walk import Tree, links_outside, misplaced, walk
+from ehr_pipeline.store.walk import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
@@ -35,46 +26,12 @@ WITHOUT = {
     rrf.MRSTY: "concepts have no semantic types, so that none is dropped or pooled by its type",
 }
 """What it means that there is no such file."""
-LOOKED_INTO = 100
-"""Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
-ATTRIBUTE_VALUES = 20_000
-"""Values of an attribute, of each kind of file and extract, by which it is judged."""
-Arguments = ParamSpec("Arguments")
-Result = TypeVar("Result")
-
-
-@dataclass
-class Preflight:
-    """What was found."""
-
-    problems: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    """What can be read, but not as it is probably meant."""
-    facts: list[str] = field(default_factory=list)
-    read: set[str] = field(default_factory=set)
-    """The kinds of files, by the section of the settings, that an extract has."""
-    below: int = FEWEST
-    """How many patients must have a value before it is shown."""
-    attributes: dict[str, list[str]] = field(default_factory=dict, repr=False)
-    """The values of the patients' attributes in the first rows of files."""
-
-    def look(
-        self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
-    ) -> Result | None:
-        """Note the problem that a look at an input meets, if it meets one."""
-        try:
-            return at(*arguments, **named)
-        except UserError as error:
-            self.problems.append(str(error))
-        except OSError as error:
-            self.problems.append(f"{error.filename}: {error.strerror or error}")
-        return None
 
 
 def inspect(study: Study) -> Preflight:
     """Look at every input that the settings name, without reading any large one whole."""
     found = Preflight(below=study.reports.suppress_below)
-    _extracts(study, found)
+    extracts.look_at_all(study, found)
     _terminology(study, found)
     _lists(study, found)
     _consistency(study, found)
@@ -86,139 +43,6 @@ def inspect(study: Study) -> Preflight:
     for texts in (found.problems, found.facts):  # one file may be of several kinds
         texts[:] = dict.fromkeys(texts)
     return found
-
-
-def _extracts(study: Study, found: Preflight) -> None:
-    landing = Path(study.records.landing)
-    extracts = catalog.extracts_in(landing)
-    if not landing.is_dir():
-        found.problems.append(
-            f"{landing} (records.landing): there is no such folder. Correct the setting, or make the folder: each extract"
-            " is a folder of its own in it."
-        )
-    elif not extracts:
-        found.problems.append(
-            f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
-        )
-    found.problems += found.look(misplaced, landing) or []
-    store = Store(study.study.store)
-    read, trees = store.partitions("raw_records"), list[Tree]()
-    for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
-        if problem := partition_problem(extract):
-            found.problems.append(
-                f"{landing}: the folder {extract!r} cannot be an extract, since {problem}. Rename it."
-            )
-            continue
-        found.look(records.latest_date, extract, study.records)
-        alone = not adds_to_others(extract, store, study, [*extracts, *read])
-        if tree := found.look(listing.tree_of, landing / extract, study.records):
-            trees.append(tree)
-            _extract(tree, study.records, found, extract in extracts[-LOOKED_INTO:], alone=alone)
-    _attributes(study, found)
-    if not read and study.records.mode == "increment":
-        _missing_everywhere(landing, trees, study.records.kinds, found)
-
-
-def _attributes(study: Study, found: Preflight) -> None:
-    """What audited attributes are taken for."""
-    for name in study.reports.audited:
-        if values := found.attributes.get(name):
-            doubtful, text = numeric.in_words(name, values, study.reports.attribute_types.get(name))
-            (found.warnings if doubtful else found.facts).append(text)
-
-
-def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
-    """One extract may hold events only, another one patients only; not all of them the same."""
-    lacking = [set(found.look(listing.absent, tree, kinds) or ()) for tree in trees]
-    if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
-        found.problems.append(
-            f"{landing} (records.landing): no extract has a file for {', '.join(sorted(nowhere))}. One of them has to."
-        )
-
-
-def _extract(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
-    """Look at the files of one extract: at their first rows, or at their columns alone.
-
-    One that is not `alone` may hold events only, or patients only.
-    """
-    folder, kinds, rules = tree.folder, records.kinds, look.rules(tree.folder.name, records)
-    sizes: dict[Path, int] = {}
-    seen: list[tuple[Kind, list[Seen | None]]] = []
-    absent: list[Kind] = []
-    events = 0
-    lacking = [] if alone else found.look(listing.absent, tree, kinds) or []
-    for kind in kinds:
-        paths = [] if kind.where in lacking else found.look(files.find, tree, kind)
-        sizes |= {path: path.stat().st_size for path in paths or []}
-        if paths == []:
-            absent.append(kind)
-        elif paths:
-            found.read.add(kind.where)
-        events += kind in kinds.events and paths != []
-        if into_rows:
-            seen.append((kind, [found.look(look.first_rows, path, kind, rules, found.below) for path in paths or []]))
-            found.problems += look.problems(kind, [one for one in seen[-1][1] if one])
-            for one in filter(None, seen[-1][1]):
-                for name, values in one.attributes.items():
-                    found.attributes.setdefault(name, []).extend(values[: ATTRIBUTE_VALUES // len(paths or [])])
-            found.warnings += look.headers_alone(kind, [one for one in seen[-1][1] if one])
-        else:
-            for path in paths or []:
-                found.look(files.read_header, path, kind)
-    if not events and not lacking:
-        looked_for = ", ".join(kind.where for kind in kinds.events)
-        found.problems.append(f"{folder}: no file of events ({looked_for}).")
-    found.facts.append(f"extract {folder.name}: {len(sizes)} files, {sum(sizes.values()) / 1e6:,.1f} MB")
-    if absent:
-        nothing = ", ".join(kind.where for kind in absent)
-        found.facts.append(f"extract {folder.name}: nothing there for {nothing}")
-    others = unread.look(tree, sizes)
-    found.problems += unread.misnamed(folder, absent, others)
-    if others.names:
-        found.facts.append(f"extract {folder.name}: {others}")
-    found.facts += links_outside(tree, folder.parent, f"extract {folder.name}")
-    found.warnings += unread.left_out(folder, [kind for kind in kinds if kind not in absent], others)
-    found.warnings += unread.unfinished(sizes)
-    _without_rows(folder, seen, found, alone)
-    for level, text in look.losses(
-        [(kind, [one for one in looks if one]) for kind, looks in seen], records.limits, found.below
-    ):
-        getattr(found, level).append(text)
-
-
-def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight, alone: bool) -> None:
-    """Without an event, or without a patient, nothing can be made; of other kinds it is only told that there is no row.
-
-    An extract that is not `alone` may have the one without the other.
-    """
-    # One file may hold rows of both: kinds are told apart by themselves, not by the section that describes them.
-    empty = [kind for kind, looks in seen if looks and all(one and _tells_nothing(kind, one) for one in looks)]
-    needed = {
-        what: [kind for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
-        for what, of in (("events", EventKind), ("patients", PatientKind))
-    }
-    without = {what: there for what, there in needed.items() if there and all(kind in empty for kind in there)}
-    if alone or not any(there for what, there in needed.items() if what not in without):
-        for what, there in without.items():
-            found.problems.append(f"{folder}: {_lacks(what, there)}")
-            empty = [kind for kind in empty if kind not in there]
-    if empty:
-        where = ", ".join(dict.fromkeys(kind.where for kind in empty))
-        found.facts.append(f"extract {folder.name}: no row in the files of {where}")
-
-
-def _tells_nothing(kind: Kind, seen: Seen) -> bool:
-    """Whether a file has no row of a kind; or none with a birth, where certain rows tell it."""
-    return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
-
-
-def _lacks(what: str, kinds: Sequence[Kind]) -> str:
-    """That no row is an event, or tells of a patient, and what to do."""
-    where = ", ".join(kind.where for kind in kinds)
-    births = [kind.births for kind in kinds if isinstance(kind, PatientKind) and kind.births]
-    if births:
-        return f"no row of the files ({where}) tells a birth, without which nobody is a patient: {' '.join(births)}"
-    return f"the files of {what} ({where}) hold no row. Copy them again."
 
 
 def _terminology(study: Study, found: Preflight) -> None:

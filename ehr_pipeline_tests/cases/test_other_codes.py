@@ -20,6 +20,7 @@ from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.planning import preflight
+from ehr_pipeline.planning.found import Preflight
 from ehr_pipeline.records.sources.meds import Meds, _event_code
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings
@@ -247,7 +248,7 @@ def test_selections_mean_what_they_mean_in_the_ui(selection: str) -> None:
 
 def test_a_dictionary_is_asked_for_only_where_its_files_are(tmp_path: Path) -> None:
     """CPRD Aurum without issues of drugs needs no dictionary of products."""
-    found = preflight.Preflight()
+    found = Preflight()
     values = {
         "records": {"landing": str(tmp_path), "source": "cprd_aurum", "buckets": 2},
         "study": {"name": "x", "store": "s"},

@@ -10,7 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline.planning import preflight
+from ehr_pipeline.planning import extracts, preflight
+from ehr_pipeline.planning.found import Preflight
 from ehr_pipeline.records import sample
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.settings import Limits
@@ -24,10 +25,10 @@ Landing = Callable[..., Path]
 EVENTS = "id\tdate\tcode\n"
 
 
-def look(folder: Path, **changes: object) -> preflight.Preflight:
+def look(folder: Path, **changes: object) -> Preflight:
     """What is found in the files of an extract."""
-    found = preflight.Preflight()
-    preflight._extract(walk(folder), records_settings(folder.parent, **changes), found, into_rows=True)
+    found = Preflight()
+    extracts.look_at(walk(folder), records_settings(folder.parent, **changes), found, into_rows=True)
     return found
 
 
@@ -170,7 +171,7 @@ def test_of_many_extracts_the_newest_are_looked_into(
         return [problem for problem in preflight.inspect(study).problems if "a date that can be read" in problem]
 
     assert len(told()) == 2
-    monkeypatch.setattr(preflight, "LOOKED_INTO", 1)
+    monkeypatch.setattr(extracts, "LOOKED_INTO", 1)
     (problem,) = told()
     assert "2020-01-01" in problem
 
