@@ -62,7 +62,7 @@ CARRIERS = frozenset(
         "store/build_lock.py",
     }
 )
-"""Modules at the root of the package that carry results, and decide none."""
+"""Modules that carry results, and decide none."""
 
 
 @cache

@@ -1,6 +1,6 @@
 """How clusters overlap with those of the artifact before, over the patients whom both know: contingency and adjusted Rand index.
 
-`overlap.json` holds exact numbers of patients, as the artifact does; the report rounds them (`reports.disclosure`).
+`overlap.json` holds exact numbers of patients, as the artifact does; the report rounds them (`disclosure.suppression`).
 """
 
 from typing import Any

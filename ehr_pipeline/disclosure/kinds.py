@@ -2,7 +2,7 @@
 
 A figure says so where it is made: a check makes it as one of these types, and the package of a stage declares the counts of its
 artifacts beside the code that counts (`COUNTED`), so that manifests stay plain JSON and those made before stay readable.
-`guard.Guard` renders figures. Imports nothing, so that every stage can declare.
+`figures.Guard` renders figures. Imports nothing, so that every stage can declare.
 """
 
 import fnmatch

@@ -1,6 +1,6 @@
 """Whom an artifact learned from, as keyed hashes: what shows that it has not seen the test side.
 
-    notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`keys.marked`)
+    notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`secret_key.marked`)
 
 It is written only where there may be a test side. Only hashes of one key can be compared; a checkpoint that was made in another
 store is compared after that store's key was imported, and with this file, which does not go with a model that is handed on.
@@ -45,8 +45,8 @@ def cannot_be_checked(artifact: Path, key: Key | None) -> str:
             f"it cannot be checked whom it learned from: {FILE} of the artifact would allow it, which is written where"
             " patients.split has a test side. Copy it from the store where it was trained, or train it again"
         )
-    if key is None or (name := secret_key.name_in(artifact / FILE)) != key.name:
-        name = secret_key.name_in(artifact / FILE)
+    name = secret_key.name_in(artifact / FILE)
+    if key is None or name != key.name:
         return (
             f"it cannot be checked whom it learned from: {FILE} was hashed with the key {name} of another store. The file that"
             " `ehr-pipeline key export` writes there would allow it (`ehr-pipeline key import` here)"

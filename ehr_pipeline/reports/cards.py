@@ -55,8 +55,8 @@ def concept_tables(
 ) -> list[list[ConceptRow]]:
     """The marking concepts of every cluster, most important first.
 
-    Where a count is small, the figures that betray it are rounded or left out (`suppression.hidden`); a concept that few patients
-    have, or that marks a cluster through a few of its patients, is left out altogether, since its very name would tell of them.
+    Where a count is small, the figures that betray it are rounded or left out (`by_subtraction.hidden`); a concept that few
+    patients have, or that marks a cluster through a few of its patients, is left out altogether: its very name would tell of them.
     """
     tops = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
     listed, everywhere = np.zeros_like(found.over), found.patients.sum(0)

@@ -45,7 +45,7 @@ class Tree:
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
     """By each file that was reached through a link: the file itself."""
     special: dict[Path, str] = field(default_factory=dict, repr=False)
-    """What is neither a file nor a folder, and what it is (`disk.special`)."""
+    """What is neither a file nor a folder, and what it is (`durable.special`)."""
     hidden: tuple[Path, ...] = ()
     """Files and folders that were left out since a dot stands before their names, sorted; not those of systems, such as '._a'."""
 
