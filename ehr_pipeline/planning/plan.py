@@ -89,9 +89,7 @@ def plan(
     disk = {"raw_records": rows * BYTES_PER_ROW_IN_STORE / 2, "mapped_events": rows * BYTES_PER_ROW_IN_STORE / 2}
     disk["patient_dataset"] = tokens * rates.BYTES_PER_EVENT
     for stage, rate in rates.STAGES.items():
-        seconds = {
-            name: _spread(rate, rows, count, speed) + _overhead(name, count, stage) for name, count in workers.items()
-        }
+        seconds = {name: _spread(rate, rows, count, speed) + _overhead(name, stage) for name, count in workers.items()}
         needs.append(
             Need(stage, dict(seconds), disk.get(stage, 0) / 1e9, per_bucket if stage in rates.OUTSIDE else 0.5)
         )
@@ -123,7 +121,7 @@ def plan(
     clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
     needs.append(Need("clusters", dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
     made = Plan(needs, list(_assumptions(study, rows, machines, gpu_tokens, speed, kept, workers, buckets, per_bucket)))
-    made.problems.extend(_problems(study, rows, machines, made, workers, per_bucket))
+    made.problems.extend(_problems(study, machines, made, workers, per_bucket))
     return made
 
 
@@ -145,7 +143,7 @@ def _spread(rate: rates.Rate, stage_rows: float, workers: int, speed: float) -> 
     return measured * (outside + (1 - outside) * rate.workers / workers)
 
 
-def _overhead(backend: str, workers: int, stage: str) -> float:
+def _overhead(backend: str, stage: str) -> float:
     """Seconds to send work and to start its processes, once for each piece of work; the queue of a site is not in it."""
     return rates.OVERHEAD.get(backend, 0.0) if stage in rates.OUTSIDE else 0.0
 
@@ -212,7 +210,7 @@ def _assumptions(
 
 
 def _problems(
-    study: Study, rows: float, machines: Machines, made: Plan, workers: dict[str, int], per_bucket: float
+    study: Study, machines: Machines, made: Plan, workers: dict[str, int], per_bucket: float
 ) -> Iterator[str]:
     backend, first = study.launcher.backend, machines.first
     together = per_bucket * workers["processes"] + rates.RUN_GIGABYTES
