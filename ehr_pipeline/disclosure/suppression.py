@@ -144,19 +144,6 @@ class Disclosure:
             return f">{math.floor(100 * (of - self.below) / of)} %" if of > self.below else "–"
         return self.coarse(count, of)
 
-    def breakdown(self, counts: Mapping[str, int]) -> dict[str, int]:
-        """Counts by category, in their order, in which no single one is small: where a total is known, the rest would tell it.
-
-        Small categories join the smallest others until none is small, or one is all there is. Zeros are left out.
-        """
-        groups: list[tuple[tuple[str, ...], int]] = [((name,), count) for name, count in counts.items() if count]
-        while len(groups) > 1 and any(self.small(count) for _, count in groups):
-            ordered = sorted(range(len(groups)), key=lambda place: (groups[place][1], place))
-            first, second = sorted(ordered[:2])
-            groups[first] = (groups[first][0] + groups[second][0], groups[first][1] + groups[second][1])
-            del groups[second]
-        return {" or ".join(names): count for names, count in groups}
-
     def nested_need_rounding(self, counts: Sequence[int]) -> bool:
         """Whether numbers of patients, each a part of the one before, differ by so few that exact ones would tell of them."""
         return any(self.small(more - less) for more, less in pairwise(counts))

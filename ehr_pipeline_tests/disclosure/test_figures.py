@@ -215,3 +215,14 @@ def test_a_name_needs_more_than_the_threshold_and_each_another_number() -> None:
     assert needed != [Naming(10, "another").needed(f"concept {number}") for number in range(2000)]
     assert Naming(1, "secret").needed("any") == 1
     assert not Naming(1, "secret").shows("any", 0)
+
+
+def test_categories_join_until_none_is_small() -> None:
+    def joined(counts: dict[str, int]) -> dict[str, int]:
+        groups = Guard(10).joined({name: People(count) for name, count in counts.items()})
+        return {" or ".join(names): figure.number for names, figure in groups}
+
+    assert joined({"a": 500, "b": 3, "c": 40, "d": 0}) == {"a": 500, "b or c": 43}
+    assert joined({"a": 4, "b": 3, "c": 2, "d": 70}) == {"a or b or c or d": 79}
+    assert joined({"a": 4, "b": 3}) == {"a or b": 7}
+    assert joined({"a": 40, "b": 30}) == {"a": 40, "b": 30}

@@ -30,13 +30,6 @@ def test_what_is_left_of_a_total_is_guarded_too() -> None:
     assert RULE.share(10, 11) == ">9 %"
 
 
-def test_categories_join_until_none_is_small() -> None:
-    assert RULE.breakdown({"a": 500, "b": 3, "c": 40, "d": 0}) == {"a": 500, "b or c": 43}
-    assert RULE.breakdown({"a": 4, "b": 3, "c": 2, "d": 70}) == {"a or b or c or d": 79}
-    assert RULE.breakdown({"a": 4, "b": 3}) == {"a or b": 7}
-    assert RULE.breakdown({"a": 40, "b": 30}) == {"a": 40, "b": 30}
-
-
 def test_nested_numbers_of_patients_that_differ_by_few_are_rounded() -> None:
     assert not RULE.nested_need_rounding([5000, 2000, 2000, 1980])
     assert RULE.nested_need_rounding([5000, 2003, 2000])
