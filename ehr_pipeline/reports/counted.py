@@ -154,15 +154,15 @@ class Counted:
         assert isinstance(figure, Things)
         return f"{figure.number:,}"
 
-    def lost(self, dropped: Mapping[str, Figure], repeats: str = "", collapsed: int = 0) -> Lost:
+    def lost(self, dropped: Mapping[str, Figure], collapsed: int = 0) -> Lost:
         """What was dropped, by reason in words; reasons that must not be shown alone are joined.
 
-        What was `collapsed` is one of them, in the words `repeats`.
+        What was `collapsed` is one of them. Table and diagram tell the same parts.
         """
         if dropped and all(isinstance(figure, Things) for figure in dropped.values()):
             return tuple((in_words(reason), self.shown(figure)) for reason, figure in dropped.items())
         kind = Events if any(isinstance(figure, Events) for figure in dropped.values()) else People
-        named: dict[str, Figure] = {repeats: kind(collapsed)} if collapsed else {}
+        named: dict[str, Figure] = {REPEATS: kind(collapsed)} if collapsed else {}
         named |= {in_words(reason, isinstance(figure, People)): figure for reason, figure in dropped.items()}
         joined = Guard(self.disclosure.below).joined(named)
         return tuple((" or ".join(names), self.shown(figure)) for names, figure in joined)

@@ -60,21 +60,21 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
         counts = counted.counts[asset][key] if key else counted.counts[asset]
         read, kept, dropped = counts["rows_in"], counts["kept"], found.get("dropped", {})
         if words.startswith("patient"):
-            show, collapsed = counted.person, counts.get("collapsed", 0)
-            cells = show(read), show(kept), ""
-            repeats, lost = _apart(_people_lost({REPEATS: collapsed} | counts.get("dropped", {}), read, kept, counted))
-            cells = (*cells[:2], repeats)
+            shown = counted.person(read), counted.person(kept)
+            all_lost = _people_lost(
+                {REPEATS: counts.get("collapsed", 0)} | counts.get("dropped", {}), read, kept, counted
+            )
         else:
-            cells = (counted.shown(found["rows_in"]), counted.shown(found["kept"]), "")
-            repeats, lost = _apart(_events_lost(counts.get("collapsed", 0), _within(dropped), counted))
-            cells = (*cells[:2], repeats)
-            lost += counted.lost({name: dropped[name] for name in (OUTSIDE,) if name in dropped})
+            shown = counted.shown(found["rows_in"]), counted.shown(found["kept"])
+            all_lost = counted.lost(_within(dropped), counts.get("collapsed", 0))
+            all_lost += counted.lost({OUTSIDE: dropped[OUTSIDE]}) if OUTSIDE in dropped else ()
+        repeats, lost = _apart(all_lost)
         yield {
             "asset": asset,
             "words": words,
-            "rows_in": cells[0],
-            "kept": cells[1],
-            "collapsed": cells[2],
+            "rows_in": shown[0],
+            "kept": shown[1],
+            "collapsed": repeats,
             "dropped": dict(lost),
         }
 
@@ -86,11 +86,6 @@ def _people_lost(dropped: Mapping[str, int], more: int, less: int, counted: Coun
         return ((" or ".join(joined[0][0]), counted.person.difference(more, less)),)
     # Several reasons sum to the difference, so that beside few who are lost before or after, they would narrow these.
     return tuple((" or ".join(names), HIDDEN if counted.rounded else counted.shown(lost)) for names, lost in joined)
-
-
-def _events_lost(collapsed: int, dropped: Mapping[str, Figure], counted: Counted) -> Lost:
-    """Events that were lost, by reason, what was collapsed among them. Table and diagram tell the same parts."""
-    return counted.lost(dropped, REPEATS, collapsed)
 
 
 def sides_in_words(counted: Counted) -> str:
@@ -165,7 +160,7 @@ def events(counted: Counted) -> list[Step]:
     """The flow of events, from the rows of the event files to the data set."""
     counts, show = counted.counts, counted.event
     raw, mapped, vocabulary = counts["raw_records"], counts["mapped_events"], counts["vocabulary"]["events"]
-    lost = {asset: _events_lost(*of, counted) for asset, of in _lost_events(counted).items()}
+    lost = {asset: counted.lost(dropped, collapsed) for asset, (collapsed, dropped) in _lost_events(counted).items()}
     words = {REPEATS: "in several extracts"}
     delivered = tuple((words.get(reason, reason), number) for reason, number in lost["mapped_events"])
     within = tuple(
