@@ -8,8 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.checks.model import Found
-from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.disclosure.kinds import People
+from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import build, listed
 from ehr_pipeline.events.listed import Ladder
@@ -80,9 +79,10 @@ def _unknown(study: Study) -> list[str]:
     ]
 
 
-def events_of(mapped: Artifact, study: Study) -> dict[str, int]:
-    """How many mapped events each list of the cohort finds, by disease. Raises InputError where the lists cannot be read.
+def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
+    """The mapped events that each list of the cohort finds, by disease. Raises InputError where the lists cannot be read.
 
+    Of how many patients they are is told by the code that most have: there are no fewer.
     The files that map codes are read only for lists of which no row was recorded as it is written.
     """
     mapping = build.read_mapping(mapped).filter(pl.col("concept").is_not_null())
@@ -97,10 +97,13 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, int]:
     for where, resolved in Ladder(study.events, mapped).resolve(absent).items():
         concepts[where] |= listed.concepts(resolved)
     names = {f"embeddings.cohort[{number}].concepts": each.name for number, each in enumerate(study.embeddings.cohort)}
-    return {
-        names[where]: int(mapping.filter(pl.col("concept").is_in(sorted(found)))["events"].sum())
-        for where, found in concepts.items()
-    }
+    counted = {where: mapping.filter(pl.col("concept").is_in(sorted(found))) for where, found in concepts.items()}
+    return {names[where]: Events(int(rows["events"].sum()), _patients(rows)) for where, rows in counted.items()}
+
+
+def _patients(mapping: pl.DataFrame) -> int | None:
+    """How many patients have the code that most of them have; None where an earlier version did not count them."""
+    return max(mapping["patients"], default=0) if "patients" in mapping.columns else None
 
 
 def _is_of(codes: list[str]) -> pl.Expr:
@@ -113,11 +116,11 @@ def recorded(artifact: Artifact, store: Store, study: Study) -> Found:
         events = events_of(artifact, study)
     except InputError as error:
         return False, f"what the lists of the cohort find cannot be said: {error}", {}
-    without = ", ".join(name for name, number in events.items() if not number)
+    without = ", ".join(name for name, found in events.items() if not found.number)
     message = (
         f"no event of the lists of {without}: nobody is in the cohort by them" if without else "each list finds events"
     )
-    return not without, message, {f"events {name}": People(number) for name, number in events.items()}
+    return not without, message, {f"events {name}": found for name, found in events.items()}
 
 
 def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:
@@ -125,9 +128,9 @@ def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:
     if takes_everybody(study):
         return
     events = events_of(mapped, study)
-    if not any(events.values()):
-        found = ", ".join(f"{name} {told(number, study.reports.suppress_below)}" for name, number in events.items())
+    if not any(found.number for found in events.values()):
         raise InputError(
-            f"The cohort would be empty, so no encoder was trained. Mapped events of its lists: {found}. Check the lists under"
+            "The cohort would be empty, so no encoder was trained. No event was mapped to a concept of its lists"
+            f" ({', '.join(events)}). Check the lists under"
             " [[embeddings.cohort]] and the mapping's coverage. For an encoder without a cohort, leave these tables out."
         )

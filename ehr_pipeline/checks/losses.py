@@ -134,7 +134,7 @@ def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
     return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
 
 
-def _percent(share: Share, below: int) -> str:
+def percent(share: Share, below: int) -> str:
     """A share in brackets; empty where it must not be shown."""
     shown = Guard(below).percent(share)
     return "" if shown == HIDDEN else f" ({shown})"
@@ -144,7 +144,7 @@ def _told(loss: Loss, below: int) -> str:
     """How much was lost of one kind of file, why above all, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
-    share = f" of {told(loss.rows, below)} rows{_percent(loss.figure, below)}" if loss.total >= below else " rows"
+    share = f" of {told(loss.rows, below)} rows{percent(loss.figure, below)}" if loss.total >= below else " rows"
     long = f", in lines as long as {told(loss.like_rows, below)} rows" if loss.lost > loss.total else ""
     return f"{name}: {told(loss.total, below)}{share} are rejected{long}, above all rows {in_words(largest)} ({cure(largest)})"
 
@@ -170,7 +170,7 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
     if not number or share < study.records.limits.rejected_warning:
         return True, "patients have their row in each joined table", {}
     figure = Share(People(number), People(of))
-    shown = f" of {told(of, below)} rows{_percent(figure, below)}" if number >= below else " rows"
+    shown = f" of {told(of, below)} rows{percent(figure, below)}" if number >= below else " rows"
     return (
         False,
         f"{told(number, below)}{shown} of patients have no row in a joined table, and what it tells is not known of them. See"
@@ -209,7 +209,7 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
         return True, "every sex and every date of observation is understood, or empty", {}
     parts = []
     for name, (number, of) in found.items():
-        share = _percent(Share(People(number), People(of)), below)
+        share = percent(Share(People(number), People(of)), below)
         parts.append(f"{name}: {told(number, below)}{share} are not understood, and count as not known")
     if "sex" in found:
         often = [value for value, number in values.written(artifact.path).items() if number >= below]

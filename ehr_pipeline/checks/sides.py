@@ -2,10 +2,10 @@
 
 import json
 
-from ehr_pipeline.checks.losses import MOST_NAMED
+from ehr_pipeline.checks.losses import MOST_NAMED, percent
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.disclosure.figures import FEWEST, told
-from ehr_pipeline.disclosure.kinds import Figure, People
+from ehr_pipeline.disclosure.kinds import Figure, People, Share
 from ehr_pipeline.patients import learned, sides
 from ehr_pipeline.patients.settings import UNASSIGNED
 from ehr_pipeline.store import secret_key
@@ -33,7 +33,7 @@ def understood(artifact: Artifact, store: Store, study: Study) -> Found:
     none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
 
     def share(number: int) -> str:
-        return told(number, below) + ("" if number < below else f" ({number / max(of, 1):.1%})")
+        return told(number, below) + percent(Share(People(number), People(of)), below)
 
     if found["not_understood"]:
         path = artifact.file(sides.VALUES)
@@ -53,9 +53,7 @@ def understood(artifact: Artifact, store: Store, study: Study) -> Found:
         parts.append(f"From {limit:.1%} nothing is built on it (records.limits)")
     if none and (parts or none >= limit * of):
         parts.append(f"{share(none)} patients are on no side, and nothing is learned from them")
-    figures: dict[str, Figure] = {
-        name: People(number) for name, number in artifact.counts["split"]["sides"].items() if number >= below
-    }
+    figures: dict[str, Figure] = {name: People(number) for name, number in artifact.counts["split"]["sides"].items()}
     return not parts, ". ".join(parts) or "every side that is told is understood, and extracts agree on it", figures
 
 

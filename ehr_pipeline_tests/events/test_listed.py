@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import lists
+from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import listed
 from ehr_pipeline.events.listed import Ladder
@@ -223,5 +224,5 @@ def test_events_of_a_list_are_counted_whichever_code_was_recorded(
     row = {"referencedComponentId": OLD, "targetComponentId": CURRENT, "refsetId": rf2.ASSOCIATIONS["replaced_by"]}
     pipeline = study(recorded, wanted, associations=rf2_file(tmp_path / "a", rf2.ASSOCIATION, row))
     mapped = pipeline.make(EXTRACT, until="mapped_events")["mapped_events"]
-    assert lists.events_of(mapped, pipeline.study) == {"Pemphigoid": 100}
+    assert lists.events_of(mapped, pipeline.study) == {"Pemphigoid": Events(100, people=20)}
     lists.refuse_empty_cohort(mapped, pipeline.study)
