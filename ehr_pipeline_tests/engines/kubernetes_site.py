@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from ehr_pipeline.encoder import devices
 from ehr_pipeline_tests.engines.kubernetes_image import ROOT, slim
 from ehr_pipeline_tests.engines.kubernetes_objects import IMAGE, Job, Pod
 
@@ -46,6 +47,8 @@ def asked(host, *arguments, found=socket.getaddrinfo, **named):
         return found(dict(map(str.split, lines)).get(host, host), *arguments, **named)
 socket.getaddrinfo = asked
 """
+# A processor's matrix units are those of this machine: what the tests are told of them, pods are told too.
+FORCED = {name: value for name, value in os.environ.items() if name == devices.BFLOAT16_VARIABLE}
 
 
 class Refused(Exception):
@@ -307,7 +310,7 @@ class Site:
         with pod.log.open("wb") as log:
             pod.process = subprocess.Popen(
                 command,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": self._path} | values,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": self._path} | FORCED | values,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=self.folder,
