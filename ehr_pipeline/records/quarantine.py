@@ -1,8 +1,8 @@
 """File, line and reason of rejected rows: all are counted, and the first million of a reason in a file are listed.
 
 So a file of nothing but empty lines, which gzip packs a thousandfold, does not fill the disk. The content of rejected rows stays
-where it is: in the extract. A hash of the patient with the store's key (`keys`) lies beside them, so that the lines of one who
-withdraws can be removed. While an extract is read it is a hash without a key, which gives ids back; `with_key` ends that.
+where it is: in the extract. A hash of the patient with the store's key (`secret_key`) lies beside them, so that the lines of one
+who withdraws can be removed. While an extract is read it is a hash without a key, which gives ids back; `with_key` ends that.
 """
 
 import logging

@@ -42,7 +42,7 @@ class Key:
         return self._blake("name", 4).hexdigest()
 
     def hashes(self, plain: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The keyed hashes (n,) of hashes without a key (n,), `records.hashing.hash_of`."""
+        """The keyed hashes (n,) of hashes without a key (n,), `tables.hashing.hash_of`."""
         low, high = np.frombuffer(self._blake("patient", 16).digest(), "<u8")
         return siphash(plain, low, high)
 
