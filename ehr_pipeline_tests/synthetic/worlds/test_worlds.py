@@ -257,5 +257,5 @@ def test_children_have_no_codes_of_adults(drawn: tuple[Block, Events], world: Wo
 
 
 def test_every_plan_is_described_in_the_docs() -> None:
-    text = (Path(__file__).parents[2] / "docs/worlds.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs/worlds.md").read_text(encoding="utf-8")
     assert [name for name in PLANS if f"`{name}`" not in text] == []
