@@ -21,6 +21,7 @@ import polars as pl
 import results
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.metrics import roc_auc_score
 
 from ehr_pipeline.synthetic.worlds import drivers, outcomes
 from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, day
@@ -181,7 +182,7 @@ def bayes(blocks: int) -> dict[str, tuple[int, float]]:
     found = {}
     for name, parts in scores.items():
         risk, happened = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
-        found[name] = int(happened.sum()), outcomes.auroc(risk, happened)
+        found[name] = int(happened.sum()), float(roc_auc_score(happened, risk))
     return found
 
 
@@ -231,7 +232,8 @@ def _boosted(features: NDArray[np.float32], happened: NDArray[np.bool_], columns
         chosen = [0, 1, 2, *range(first, first + columns)]
         model = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.05, max_leaf_nodes=8, random_state=0)
         model.fit(features[half][:, chosen], happened[half])
-        reached.append(outcomes.auroc(model.predict_proba(features[~half][:, chosen])[:, 1], happened[~half]))
+        score = model.predict_proba(features[~half][:, chosen])[:, 1]
+        reached.append(float(roc_auc_score(happened[~half], score)))
     return reached
 
 

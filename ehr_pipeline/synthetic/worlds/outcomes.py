@@ -13,7 +13,6 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from ehr_pipeline.synthetic.worlds import drivers as driving
 from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Mechanism, day
@@ -46,13 +45,6 @@ def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
     case, control = (np.bincount(place, weight, len(values)) for weight in (cases, controls))
     below = np.cumsum(control) - control
     return float((case * (below + control / 2)).sum() / (case.sum() * control.sum()))
-
-
-def auroc(score: Floats, happened: NDArray[np.bool_]) -> float:
-    """As weighted_auroc, of what happened."""
-    ranks = rankdata(score)
-    cases = int(happened.sum())
-    return float((ranks[happened].sum() - cases * (cases + 1) / 2) / (cases * (len(score) - cases)))
 
 
 def yearly(monthly: Floats) -> Floats:

@@ -3,6 +3,7 @@
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from ehr_pipeline.synthetic.worlds import drivers, outcomes
 from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events
@@ -38,7 +39,7 @@ def drawn() -> tuple[World, Block, Events]:
 
 
 def auroc(rows: pl.DataFrame, score: str) -> float:
-    return outcomes.auroc(rows[score].cast(pl.Float64).to_numpy(), rows["happened"].to_numpy())
+    return float(roc_auc_score(rows["happened"].to_numpy(), rows[score].cast(pl.Float64).to_numpy()))
 
 
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=lambda outcome: outcome.name)
