@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 
@@ -86,7 +87,7 @@ PLANS: dict[str, Plan] = {
 
 
 def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
-    """The mechanisms of some plans together. Raises UserError for a name that is no plan."""
+    """The mechanisms of some plans together. Raises UserError for a name that is no plan, and for plans that record one code."""
     unknown = sorted(set(plans) - set(PLANS))
     if unknown or not plans:
         raise UserError(f"no plan {', '.join(unknown) or 'was named'}; plans are {', '.join(PLANS)}")
@@ -95,6 +96,7 @@ def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
     added = [build(world) for build in dict.fromkeys(build for plan in chosen for build in plan.adds)]
     groups = any(plan.groups for plan in chosen)
     care, laboratory = Care(diagnoses, book), Laboratory(diagnoses, book)
+    _refuse_shared([care, laboratory, *added], book)
     elsewhere = np.concatenate([care.codes, laboratory.codes, *(mechanism.codes for mechanism in added)])
     return [
         Population(diagnoses, world.cohort_share, world.seed),
@@ -106,3 +108,11 @@ def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
         Consultations(diagnoses, book, elsewhere),
         *added,
     ]
+
+
+def _refuse_shared(mechanisms: Sequence[Mechanism], book: Codebook) -> None:
+    """Raise UserError where two mechanisms record one code: the truth of each holds only where no other records it."""
+    for one, other in combinations(mechanisms, 2):
+        if shared := np.intersect1d(one.codes, other.codes).tolist():
+            names = ", ".join(f"{book.codes[row]} {book.names[row]}" for row in shared)
+            raise UserError(f"{one.name} and {other.name} do not go together: both record {names}. Leave one plan out.")

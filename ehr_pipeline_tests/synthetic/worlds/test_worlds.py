@@ -256,6 +256,13 @@ def test_children_have_no_codes_of_adults(drawn: tuple[Block, Events], world: Wo
     assert not [name for name in names if "Smoker" in name or "dementia" in name.lower() or "Pregnan" in name]
 
 
+def test_plans_that_record_one_code_do_not_go_together(world: World) -> None:
+    with pytest.raises(UserError, match=r"outcomes and calendar do not go together.* \d+ Stye and chalazion"):
+        make(world, ["base", "calendar", "outcomes"])
+    make(world, [name for name in PLANS if name != "calendar"])
+    make(world, [name for name in PLANS if name != "outcomes"])
+
+
 def test_every_plan_is_described_in_the_docs() -> None:
     text = (Path(__file__).parents[3] / "docs/worlds.md").read_text(encoding="utf-8")
     assert [name for name in PLANS if f"`{name}`" not in text] == []
