@@ -23,6 +23,7 @@ from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests import attacking
+from ehr_pipeline_tests.deducing import Attack
 
 STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
     "demo": (5_000, 0, ()),
@@ -32,7 +33,7 @@ STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
 """Patients, seed, and settings over the demo's."""
 
 
-def attack(folder: Path, name: str) -> tuple[attacking.Attack, list[str], int]:
+def attack(folder: Path, name: str) -> tuple[Attack, list[str], int]:
     """Make a study in a folder, release it, and attack it: what was read, what was found, and how many clusters are small."""
     patients, seed, more = STUDIES[name]
     if not is_there(folder / "extract", patients, seed):

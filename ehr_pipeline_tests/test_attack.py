@@ -20,7 +20,8 @@ from ehr_pipeline.reports import flow
 from ehr_pipeline.reports.counted import Counted, Scale
 from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline_tests import attacking
-from ehr_pipeline_tests.attacking import Attack, Shown, meant
+from ehr_pipeline_tests.attacking import meant
+from ehr_pipeline_tests.deducing import MOST, Attack, Shown, secrets
 from ehr_pipeline_tests.reports.test_flow import COUNTS
 
 BELOW, TO = 10, 10
@@ -130,7 +131,7 @@ def test_nothing_follows_from_the_flow_whatever_was_lost(
 def attacked(counts: dict[str, Any], sizes: list[int]) -> Attack:
     """What the page shows of some counts, read as the page is."""
     counted = Counted.of(counts, sizes, Disclosure(BELOW))
-    attack = Attack(attacking.secrets(counts, dict(enumerate(sizes))), BELOW)
+    attack = Attack(secrets(counts, dict(enumerate(sizes))), BELOW)
     for number, size in enumerate(sizes):
         attacking._add(attack, "list of clusters", (f"size/{number}",), Disclosure(BELOW).show(size))
     for row in flow.rows(counted):
@@ -161,7 +162,7 @@ def test_numbers_near_the_exact_one_have_one_text() -> None:
         ("about 20", (15, 24)),
         ("about 10", (10, 14)),
         ("<10", (1, 9)),
-        (">24", (25, attacking.MOST)),
+        (">24", (25, MOST)),
         ("190–219", (190, 219)),
         ("1,234", (1234, 1234)),
         ("–", None),
