@@ -26,7 +26,7 @@ from sklearn.metrics import roc_auc_score
 from ehr_pipeline.synthetic.worlds import drivers, outcomes
 from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, day
 from ehr_pipeline.synthetic.worlds.plan import World, make
-from ehr_pipeline.synthetic.worlds.write import draw
+from ehr_pipeline.synthetic.worlds.write import begun, draw
 
 DOCS = Path(__file__).parents[1] / "docs/worlds.md"
 BEGIN, END = "<!-- table of diagnoses: benchmarks/worlds.py --table -->", "<!-- end of the table -->"
@@ -41,11 +41,7 @@ def drawn(blocks: int) -> pl.DataFrame:
     mechanisms = make(world, ["base"])
     parts = []
     for number in range(blocks):
-        block = Block(world.seed, number, world.diagnoses)
-        for mechanism in mechanisms:
-            mechanism.people(block)
-        for mechanism in mechanisms:
-            mechanism.onsets(block)
+        block = begun(mechanisms, world, number)
         there = block.days("status") == 0
         age = (block.days("end") - block.days("birth")) / YEAR
         onset = (block.onset - block.days("birth")[:, None]) / YEAR

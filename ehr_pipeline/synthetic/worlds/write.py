@@ -44,13 +44,19 @@ PEOPLE = {
 }
 
 
-def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Block, Events]:
-    """One block, and the events that are recorded in it."""
+def begun(mechanisms: Sequence[Mechanism], world: World, number: int) -> Block:
+    """One block: its patients, and when their diagnoses begin, without any event."""
     block = Block(world.seed, number, world.diagnoses)
     for mechanism in mechanisms:
         mechanism.people(block)
     for mechanism in mechanisms:
         mechanism.onsets(block)
+    return block
+
+
+def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Block, Events]:
+    """One block, and the events that are recorded in it."""
+    block = begun(mechanisms, world, number)
     for mechanism in mechanisms:
         mechanism.events(block)
     events = Events.joined(block.parts)

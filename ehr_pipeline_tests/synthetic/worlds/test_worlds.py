@@ -17,7 +17,7 @@ from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
 from ehr_pipeline.synthetic.worlds.onsets import onset_age
 from ehr_pipeline.synthetic.worlds.plan import PLANS, World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
-from ehr_pipeline.synthetic.worlds.write import draw, is_there, write
+from ehr_pipeline.synthetic.worlds.write import begun, draw, is_there, write
 
 
 @pytest.fixture(scope="module")
@@ -28,14 +28,8 @@ def world() -> World:
 @pytest.fixture(scope="module")
 def onsets(world: World) -> list[Block]:
     """Twelve blocks without events."""
-    blocks = [Block(world.seed, number, world.diagnoses) for number in range(12)]
     mechanisms = make(world, ["base"])
-    for block in blocks:
-        for mechanism in mechanisms:
-            mechanism.people(block)
-        for mechanism in mechanisms:
-            mechanism.onsets(block)
-    return blocks
+    return [begun(mechanisms, world, number) for number in range(12)]
 
 
 @pytest.fixture(scope="module")
@@ -175,11 +169,7 @@ def test_groups_raise_hazards_and_null_labels_do_not() -> None:
         mechanisms = make(world, [plan])
         found, members = [], 0
         for number in range(6):
-            block = Block(world.seed, number, world.diagnoses)
-            for mechanism in mechanisms:
-                mechanism.people(block)
-            for mechanism in mechanisms:
-                mechanism.onsets(block)
+            block = begun(mechanisms, world, number)
             group = [one.name for one in skin.GROUPS].index("metabolic psoriasis")
             psoriasis = block.days("disease") == list(SKIN_DISEASES).index("psoriasis")
             has = block.onset[:, world.diagnoses.index("type 2 diabetes")] <= block.days("end")
