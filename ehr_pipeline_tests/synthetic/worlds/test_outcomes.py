@@ -92,6 +92,7 @@ def test_codes_drift_and_leak(drawn: tuple[World, Block, Events]) -> None:
     before, after = (events.day[events.code == world.book.row(code)] for code in outcomes.DRIFTED)
     assert before.max() < outcomes.DRIFT <= after.min()
     leak = events.where(events.code == world.book.row(outcomes.LEAK[1]))
+    assert len(leak.person) > 50
     days = block.truth["outcomes"].filter(outcome=outcomes.LEAK[0]).select("person", pl.col("date").cast(pl.Int32))
     assert set(zip(leak.person.tolist(), leak.day.tolist(), strict=True)) <= set(days.iter_rows())
     codes = world.book.rows(OUTCOMES[0].codes)
