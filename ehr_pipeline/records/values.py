@@ -100,9 +100,7 @@ def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, st
     """
     known = {**usual, **{plainly(value): meant for value, meant in named.items()}}
     exact = column.replace_strict(named, default=None, return_dtype=pl.String) if named else pl.lit(None, pl.String)
-    compared = column.str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
-    compared = compared.str.replace(_FRACTION, "$1")
-    meant = compared.replace_strict(known, default=None, return_dtype=pl.String)
+    meant = _compared(column).replace_strict(known, default=None, return_dtype=pl.String)
     return pl.coalesce(exact, meant, pl.lit(NOT_UNDERSTOOD) + column.str.slice(0, LONGEST))
 
 
@@ -112,8 +110,11 @@ _FRACTION = r"^0*(\d+)\.0*$"
 
 def plainly(value: str) -> str:
     """A value as it is compared."""
-    series = pl.Series([value]).str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars()
-    return str(series.str.replace(_FRACTION, "$1")[0])
+    return str(pl.select(_compared(pl.lit(value))).item())
+
+
+def _compared(column: pl.Expr) -> pl.Expr:
+    return column.str.to_lowercase().str.replace_all(_BETWEEN, " ").str.strip_chars().str.replace(_FRACTION, "$1")
 
 
 def not_understood(patients: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str], int]:
