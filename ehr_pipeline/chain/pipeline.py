@@ -8,7 +8,6 @@ Every method publishes one artifact, or finds that it is there already (`Artifac
 check is not read by anything (`GateFailed`).
 """
 
-import importlib
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
@@ -29,13 +28,11 @@ Launch = Callable[[str, jobs.Job], None]
 """Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
 
 
-def launch_inprocess(module: str, job: jobs.Job) -> None:
-    """A plain call: for notebooks, tests and tiny jobs."""
-    importlib.import_module(module).run(job)
-
-
 class Pipeline(Maker):
-    """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments."""
+    """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments.
+
+    Methods that start a heavy job take `launch`, which runs it; without, the engine of the settings does.
+    """
 
     def raw_records(self, extract: str) -> Artifact:
         """Read one extract into typed, hash-bucketed shards."""
@@ -139,7 +136,7 @@ class Pipeline(Maker):
             "data_split", _versions(patient_dataset=dataset), lambda out: split.build(dataset, settings, out)
         )
 
-    def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
+    def encoder_checkpoint(self, launch: Launch | None = None) -> Artifact:
         """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
@@ -165,7 +162,7 @@ class Pipeline(Maker):
         def make(out: Path) -> Counts:
             if self.store.has("mapped_events"):
                 lists.refuse_empty_cohort(self.store.intact("mapped_events"), self.study)
-            return build.build(job, launch, out)
+            return build.build(job, launch or self.engine.launch, out)
 
         artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
@@ -226,7 +223,7 @@ class Pipeline(Maker):
 
         return self._make("cohort", inputs, make)
 
-    def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
+    def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
         """One vector for each patient of the cohort."""
         from ehr_pipeline.embeddings import build
         from ehr_pipeline.encoder import machine
@@ -249,7 +246,14 @@ class Pipeline(Maker):
             "patient_embeddings",
             inputs,
             lambda out: build.build(
-                artifacts, self.pooled_concepts, settings, self._embedding_job(), launch, work, out, earlier
+                artifacts,
+                self.pooled_concepts,
+                settings,
+                self._embedding_job(),
+                launch or self.engine.launch,
+                work,
+                out,
+                earlier,
             ),
             own=own,
             machine=lambda _: machine.noted(work),
@@ -286,7 +290,7 @@ class Pipeline(Maker):
             machine=build.machine,
         )
 
-    def patient_trajectories(self, launch: Launch = launch_inprocess) -> Artifact:
+    def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
         """Vectors, clusters and places of the patients' records in windows of time."""
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.trajectories import build, truth
@@ -308,7 +312,7 @@ class Pipeline(Maker):
             planted = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
-        work = self._work(".embedding", "patient_trajectories", inputs)
+        work, launch = self._work(".embedding", "patient_trajectories", inputs), launch or self.engine.launch
         artifact = self._make(
             "patient_trajectories",
             inputs,
@@ -339,7 +343,8 @@ class Pipeline(Maker):
         return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
 
     def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
-        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts: jobs run here."""
+        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts. Work runs where
+        `launcher.backend` says."""
         made = {}
         for extract in extracts:
             made["raw_records"] = self.raw_records(extract)

@@ -189,7 +189,7 @@ def test_work_is_refused_where_versions_differ(tmp_path: Path) -> None:
     sent_by = batch.software() | {"polars": "0.1"}
     with pytest.raises(UserError, match=r"has other versions .*: polars [\d.]+ here and 0\.1 there"):
         batch.refuse_other(sent_by)
-    assert isinstance(slurm.preview(LauncherSettings(), tmp_path), dict)
+    assert isinstance(slurm.Slurm(LauncherSettings(), tmp_path).preview(), dict)
 
 
 def test_a_heart_that_stands_still_cancels_the_job(tmp_path: Path) -> None:
