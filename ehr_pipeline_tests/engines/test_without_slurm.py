@@ -213,11 +213,11 @@ def test_jobs_of_every_stage_are_the_same_after_they_were_written_down(tmp_path:
     study, place = settings.load(shipped("demo/settings.toml")), Path("/a b/ü")
     known = Memory(place, {"00001.arrow": {"key": "k", "files": ["events/00001.arrow"], "counts": {"repeated": 3}}})
     work: list[tuple[Any, list[Any]]] = [
-        (finish.finish_bucket, [finish.BucketJob(3, place, place, study.records)]),
-        (events.map_bucket, [events.BucketJob("x", (place,), ("d",), place, place, of) for of in (known, Memory())]),
+        (finish.finish_bucket, [finish.FinishingJob(3, place, place, study.records)]),
+        (events.map_bucket, [events.MappingJob("x", (place,), ("d",), place, place, of) for of in (known, Memory())]),
         (
             dataset.build_bucket,
-            [dataset.BucketJob("x", place, "d", (place,), (place,), place, study.patients, place, known)],
+            [dataset.DatasetJob("x", place, "d", (place,), (place,), place, study.patients, place, known)],
         ),
     ]
     for number, (function, jobs) in enumerate(work):
