@@ -6,12 +6,12 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from ehr_pipeline.engines import die_with_parent, post
+from ehr_pipeline.engines import post
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import build_lock
-from ehr_pipeline.work import jobs
+from ehr_pipeline.work import die_with_parent, jobs
 
 LOOK = 0.5  # seconds between two looks at the log
 ENDING = 60.0  # seconds for torchrun to end after a cancellation; it gives its own processes 30 before it kills them

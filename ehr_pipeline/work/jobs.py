@@ -15,8 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.engines.die_with_parent import die_with_parent
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.work.die_with_parent import die_with_parent
 
 Job = dict[str, Any]
 USER_ERROR_CODE = 2

@@ -11,11 +11,11 @@ from typing import get_args, get_type_hints
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.engines import ENGINES, die_with_parent, engine_for, post
+from ehr_pipeline.engines import ENGINES, engine_for, post
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.store import build_lock
-from ehr_pipeline.work import jobs
+from ehr_pipeline.work import die_with_parent, jobs
 from ehr_pipeline_tests.conftest import tiny_settings
 
 ROOT = Path(__file__).parents[2]
