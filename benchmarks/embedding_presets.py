@@ -33,7 +33,7 @@ from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
 from ehr_pipeline.chain.identity import ENCODER_SHAPE
-from ehr_pipeline.chain.pipeline import Pipeline, launch_inprocess
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.methods import cluster, unit_length
@@ -100,7 +100,7 @@ def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path, kept: P
     out = Path(tempfile.mkdtemp(dir=scratch))
     names = (artifacts["encoder_checkpoint"].path.name, artifacts["cohort"].path.name, own.vectors.weighting)
     work = kept / "-".join((*names, own.vectors.habits or "apart"))
-    counts = build.build(artifacts, pipeline.pooled_concepts, own, job, launch_inprocess, work, out)
+    counts = build.build(artifacts, pipeline.pooled_concepts, own, job, pipeline.engine.launch, work, out)
     return Artifact(out, {}), counts
 
 

@@ -8,7 +8,6 @@ Every method publishes one artifact, or finds that it is there already (`Artifac
 check is not read by anything (`GateFailed`). The assets up to the data set and its split are in data_assets.py.
 """
 
-import importlib
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict
@@ -29,15 +28,13 @@ Launch = Callable[[str, jobs.Job], None]
 """Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
 
 
-def launch_inprocess(module: str, job: jobs.Job) -> None:
-    """A plain call: for notebooks, tests and tiny jobs."""
-    importlib.import_module(module).run(job)
-
-
 class Pipeline(DataAssets):
-    """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments."""
+    """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments.
 
-    def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
+    Methods that start a heavy job take `launch`, which runs it; without, the engine of the settings does.
+    """
+
+    def encoder_checkpoint(self, launch: Launch | None = None) -> Artifact:
         """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
@@ -64,9 +61,10 @@ class Pipeline(DataAssets):
         def make(out: Path) -> Counts:
             if self.store.has("mapped_events"):
                 lists.refuse_empty_cohort(self.store.intact("mapped_events"), self.study)
+            run = launch or self.engine.launch
             if not leaves_out:
-                return build.build(job, launch, out)
-            counts = build.build(job | {"note_patients": build.PATIENTS}, launch, out)
+                return build.build(job, run, out)
+            counts = build.build(job | {"note_patients": build.PATIENTS}, run, out)
             self._note_learned(out, build.patients(dataset, out), start.path if start else None)
             return counts
 
@@ -129,7 +127,7 @@ class Pipeline(DataAssets):
 
         return self._make("cohort", inputs, make)
 
-    def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
+    def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
         """One vector for each patient of the cohort."""
         from ehr_pipeline.embeddings import build
         from ehr_pipeline.encoder import machine
@@ -152,8 +150,8 @@ class Pipeline(DataAssets):
         work = self._work(".embedding", "patient_embeddings", inputs)
 
         def make(out: Path) -> Counts:
-            job = self._embedding_job()
-            counts = build.build(artifacts, self.pooled_concepts, settings, job, launch, work, out, earlier)
+            job, run = self._embedding_job(), launch or self.engine.launch
+            counts = build.build(artifacts, self.pooled_concepts, settings, job, run, work, out, earlier)
             if "data_split" in artifacts:
                 plain = [] if earlier else build.learned_from(artifacts)
                 self._note_learned(out, plain, earlier.path if earlier else None)
@@ -200,7 +198,7 @@ class Pipeline(DataAssets):
             machine=build.machine,
         )
 
-    def patient_trajectories(self, launch: Launch = launch_inprocess) -> Artifact:
+    def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
         """Vectors, clusters and places of the patients' records in windows of time."""
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.trajectories import build, truth
@@ -222,7 +220,7 @@ class Pipeline(DataAssets):
             planted = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
-        work = self._work(".embedding", "patient_trajectories", inputs)
+        work, launch = self._work(".embedding", "patient_trajectories", inputs), launch or self.engine.launch
         artifact = self._make(
             "patient_trajectories",
             inputs,
@@ -253,7 +251,8 @@ class Pipeline(DataAssets):
         return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
 
     def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
-        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts: jobs run here."""
+        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts. Work runs where
+        `launcher.backend` says."""
         made = {}
         for extract in extracts:
             made["raw_records"] = self.raw_records(extract)

@@ -1,10 +1,12 @@
 """Commands that help to prepare a study: synth, settings, plan, job-scripts."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of
+from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 
 
@@ -73,12 +75,10 @@ def _share(text: str) -> float:
 
 def _job_scripts(options: argparse.Namespace) -> int:
     study = study_of(options)
-    if study.launcher.backend == "kubernetes":
-        from ehr_pipeline.engines.kubernetes import preview
-    else:
-        from ehr_pipeline.engines.slurm import preview
-
-    for what, script in preview(study.launcher, Path(study.study.store)).items():
+    launcher, store = study.launcher, Path(study.study.store)
+    # Whoever works on this machine, or on Ray, is shown what Slurm would get.
+    shown = engine_for(launcher, store).preview() or engine_for(replace(launcher, backend="slurm"), store).preview()
+    for what, script in shown.items():
         print(f"==> {what}\n{script}")
     return 0
 

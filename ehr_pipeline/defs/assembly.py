@@ -10,7 +10,7 @@ from ehr_pipeline.defs.automation import build_automation, follows_its_inputs
 from ehr_pipeline.defs.checks import build_checks
 from ehr_pipeline.defs.columns import column_metadata
 from ehr_pipeline.defs.failures import build_failure_hook
-from ehr_pipeline.defs.launchers import launcher
+from ehr_pipeline.defs.launcher import launcher
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.disclosure.governance import GovernanceSettings, label
 from ehr_pipeline.store.artifacts import STAGES

@@ -5,14 +5,15 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.launchers import Launcher
 from ehr_pipeline.defs.metadata import published, published_together
+from ehr_pipeline.engines.base import Engine
 
 EXTRACTS = dg.DynamicPartitionsDefinition(name="extract")
 OWNERS = ["team:ehr-pipeline"]
 
 Result = dg.MaterializeResult[Any]
 PipelineParam = dg.ResourceParam[Pipeline]
+LauncherParam = dg.ResourceParam[Engine]
 
 
 @dg.asset(
@@ -72,9 +73,9 @@ def data_split(pipeline: PipelineParam) -> Result:
     owners=OWNERS,
     pool="training",
 )
-def encoder_checkpoint(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
+def encoder_checkpoint(pipeline: PipelineParam, launcher: LauncherParam) -> Result:
     """The encoder, trained from scratch by masked language modelling: a folder that `AutoModel` loads."""
-    return published(pipeline, pipeline.encoder_checkpoint(launcher.for_run(context, pipeline)))
+    return published(pipeline, pipeline.encoder_checkpoint(launcher.launch))
 
 
 @dg.asset(
@@ -98,9 +99,9 @@ def cohort(pipeline: PipelineParam) -> Result:
     owners=OWNERS,
     pool="training",
 )
-def patient_embeddings(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
+def patient_embeddings(pipeline: PipelineParam, launcher: LauncherParam) -> Result:
     """One vector for each patient of the cohort."""
-    return published(pipeline, pipeline.patient_embeddings(launcher.for_run(context, pipeline)))
+    return published(pipeline, pipeline.patient_embeddings(launcher.launch))
 
 
 @dg.asset(
@@ -121,9 +122,9 @@ def clusters(pipeline: PipelineParam) -> Result:
     owners=OWNERS,
     pool="training",
 )
-def patient_trajectories(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: Launcher) -> Result:
+def patient_trajectories(pipeline: PipelineParam, launcher: LauncherParam) -> Result:
     """Each patient's record in windows of time: a vector, a cluster and a place on the map for each; transitions."""
-    return published(pipeline, pipeline.patient_trajectories(launcher.for_run(context, pipeline)))
+    return published(pipeline, pipeline.patient_trajectories(launcher.launch))
 
 
 @dg.asset(

@@ -24,10 +24,10 @@ from ehr_pipeline.defs.assets import ASSETS
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
-from ehr_pipeline.engines import die_with_parent
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.work import die_with_parent
 
 log = logging.getLogger(__name__)
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")

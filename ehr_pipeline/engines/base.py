@@ -2,8 +2,11 @@
 
 import importlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.buckets import map_buckets
 
@@ -17,6 +20,9 @@ class Engine(Protocol):
     def check(self) -> None:
         """Look whether work could be sent. Raises UserError with what is missing; starts nothing."""
 
+    def preview(self) -> dict[str, str]:
+        """What would be sent to a scheduler, by what it is for; empty where there is none."""
+
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function of files and settings to every job; results in order of the jobs. Raises UserError."""
 
@@ -24,16 +30,24 @@ class Engine(Protocol):
         """Run `module.run(job)` on `launcher.processes` processes. Raises UserError."""
 
 
+@dataclass(frozen=True)
 class ThisMachine:
     """Buckets on `workers` threads or processes, one after the other when that is 1; heavy jobs as a plain call."""
 
+    settings: LauncherSettings
+    store: Path
+
     def check(self) -> None:
         """The machine is there."""
+
+    def preview(self) -> dict[str, str]:
+        """Nothing is sent."""
+        return {}
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply the function here."""
         return map_buckets(function, jobs, workers, what)
 
     def launch(self, module: str, job: jobs.Job) -> None:
-        """Run the job here. Under Dagster, the backend 'processes' starts it with torchrun in place of this."""
+        """Run the job in this process; `processes` and `restarts` have no effect."""
         importlib.import_module(module).run(job)

@@ -38,8 +38,17 @@ class Kubernetes:
     def check(self) -> None:
         """Have the cluster look at the Jobs that would be sent; nothing is made."""
         manifest.refuse_other_place(self.settings, self.store)
-        manifests = [manifest.parsed(text, self.settings) for text in preview(self.settings, self.store).values()]
+        manifests = [manifest.parsed(text, self.settings) for text in self.preview().values()]
         Cluster(self.settings.kubernetes).try_out(manifests)
+
+    def preview(self) -> dict[str, str]:
+        """The manifests that would be sent, by what they are for; the folder in them is made when they are sent."""
+        folder, tasks = self.store / ".work" / "RANDOM", self.settings.kubernetes.tasks
+        return {
+            "work on buckets": manifest.for_buckets(self.settings, folder, "ehr-buckets-random", tasks),
+            "training": manifest.for_job(self.settings, folder, "ehr-train-random", "ehr_pipeline.encoder.train"),
+            "embedding": manifest.for_job(self.settings, folder, "ehr-embed-random", "ehr_pipeline.embeddings.embed"),
+        }
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function to every job, in pods. `workers` are those of one machine, and have no effect here."""
@@ -173,13 +182,3 @@ class Kubernetes:
         until = time.monotonic() + SETTLING
         while cluster.is_there(sent[-1]) and time.monotonic() < until:
             time.sleep(min(self.settings.kubernetes.poll_seconds, 1.0))
-
-
-def preview(settings: LauncherSettings, store: Path) -> dict[str, str]:
-    """The manifests that would be sent, by what they are for; the folder in them is made when they are sent."""
-    folder, tasks = store / ".work" / "RANDOM", settings.kubernetes.tasks
-    return {
-        "work on buckets": manifest.for_buckets(settings, folder, "ehr-buckets-random", tasks),
-        "training": manifest.for_job(settings, folder, "ehr-train-random", "ehr_pipeline.encoder.train"),
-        "embedding": manifest.for_job(settings, folder, "ehr-embed-random", "ehr_pipeline.embeddings.embed"),
-    }

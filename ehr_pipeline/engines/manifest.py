@@ -11,6 +11,7 @@ import yaml
 from ehr_pipeline.engines import templates
 from ehr_pipeline.engines.pod import LAPSED_CODE
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.engines.torchrun import ENVIRONMENT
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.jobs import USER_ERROR_CODE
 
@@ -73,12 +74,7 @@ def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) ->
         # A pod that dies may take the others with it.
         restarts=settings.restarts * nodes,
         command=["python", "-m", *torchrun, *options, "-m", module, "--job", _word(folder / "job.json")],
-        # As torchrun on one machine: see ehr_pipeline.defs.launchers.torchrun.
-        environment={
-            "OMP_NUM_THREADS": str(threads(settings)),
-            "TOKENIZERS_PARALLELISM": "false",
-            "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1",
-        },
+        environment={"OMP_NUM_THREADS": str(threads(settings)), **ENVIRONMENT},
         resources=resources,
     )
 

@@ -13,9 +13,10 @@ import socket
 import sys
 import time
 
+from ehr_pipeline.engines.telling import TOLD_EVERY
+
 # Seconds for which a node waits for others that are still to be started: a full cluster may have room for one of two.
 JOINING = 86400
-TOLD_EVERY = 60.0
 
 
 def listening(head: str, port: int) -> str:

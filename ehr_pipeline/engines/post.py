@@ -19,7 +19,7 @@ from ehr_pipeline.store.build_lock import try_lock
 from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
-CLIENT, DONE = "client", "done"
+CLIENT, DONE, ERROR, LOG = "client", "done", "error", "progress.txt"
 
 
 @contextmanager
@@ -54,16 +54,16 @@ def left_behind(store: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def put_job(folder: Path, job: jobs.Job) -> "Follower":
+def put_job(folder: Path, job: jobs.Job, logs_to_stderr: bool = True) -> "Follower":
     """Write a heavy job into a folder, which gets its log, its error, and a file `done`. Returns who follows the log."""
-    log_file = folder / "progress.txt"
     described = job | {
-        "log_file": str(log_file),
-        "error_file": str(folder / "error"),
+        "log_file": str(folder / LOG),
+        "error_file": str(folder / ERROR),
         "done_file": str(folder / DONE),
+        "logs_to_stderr": logs_to_stderr,
     }
     (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
-    return Follower(log_file)
+    return Follower(folder / LOG)
 
 
 def put_script(folder: Path, name: str, text: str) -> Path:
@@ -88,10 +88,10 @@ def sent(folder: Path, scheduler: str) -> list[str]:
 
 
 class Follower:
-    """Logs the lines that others add to a file."""
+    """Logs the lines that others add to a file, each with the level it had there."""
 
     def __init__(self, path: Path):
-        self._path, self._read, self._rest = path, 0, ""
+        self._path, self._read, self._rest, self._level = path, 0, "", logging.INFO
 
     def look(self) -> None:
         """Log the lines that are new, and whole."""
@@ -103,7 +103,10 @@ class Follower:
         self._read += len(new)
         *lines, self._rest = (self._rest + new.decode("utf-8", errors="replace")).split("\n")
         for line in lines:
-            _log.info("%s", line)
+            level, mark, text = line.partition(jobs.LEVEL_ENDS)
+            if mark and level.isdigit():
+                self._level, line = int(level), text  # else the line goes on with the message before it
+            _log.log(self._level, "%s", line)
 
 
 def tail(paths: list[Path], lines: int = 15) -> str:

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 
 from ehr_pipeline.engines import batch, post
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.buckets import let_go_of_all
@@ -31,7 +32,6 @@ Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
 TASKS_PER_PLACE = 4  # so many tasks for each that runs at once: the last to end is not waited for long
 LOOK = 1.0  # seconds between two looks
-TOLD_EVERY = 60.0  # seconds between two lines that say the same
 Resources = dict[str, float]
 
 
@@ -47,6 +47,10 @@ class Ray:
         with _connected(self.settings) as ray:
             _refuse_infeasible(ray, [_task_needs(self.settings)], "work on buckets")
             _refuse_infeasible(ray, _job_needs(self.settings), "training and embedding")
+
+    def preview(self) -> dict[str, str]:
+        """Nothing is sent to a scheduler."""
+        return {}
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function to every job, as Ray tasks. `workers` are those of one machine, and have no effect here."""
@@ -91,12 +95,11 @@ class Ray:
         what = module.rsplit(".", 1)[-1]
         bundles = _job_needs(self.settings)
         with _connected(self.settings) as ray, post.folder(self.store, what) as folder:
-            log_file, error_file = folder / "progress.txt", folder / "error"
-            described = job | {"log_file": str(log_file), "error_file": str(error_file)}
-            follower = post.Follower(log_file)
+            follower, error_file = post.put_job(folder, job), folder / post.ERROR
+            described = (folder / "job.json").read_text(encoding="utf-8")
             for attempt in range(self.settings.restarts + 1):
                 _refuse_infeasible(ray, bundles, what)
-                told = self._attempt(ray, module, json.dumps(described), bundles, what, follower)
+                told = self._attempt(ray, module, described, bundles, what, follower)
                 follower.look()
                 if told is None:
                     return
@@ -155,12 +158,10 @@ class Ray:
 
     def _wait_for_places(self, ray: Any, group: Any, bundles: list[Resources], what: str) -> None:
         """Wait until the cluster has room. Raises UserError once it could not have it even when empty."""
-        told = -TOLD_EVERY
+        telling = Telling(f"{what}: waiting for {len(bundles)} x {bundles[0]}; free now")
         while not group.wait(timeout_seconds=LOOK):
             _refuse_infeasible(ray, bundles, what)
-            if time.monotonic() - told > TOLD_EVERY:
-                told = time.monotonic()
-                _log.info("%s: waiting for %d x %s; free now: %s", what, len(bundles), bundles[0], _free(ray))
+            telling.tell(str(_free(ray)), waiting=True)
 
     def _result(self, ray: Any, reference: Any, what: str) -> list[Any]:
         try:

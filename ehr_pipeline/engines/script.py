@@ -6,6 +6,7 @@ from typing import Any
 
 from ehr_pipeline.engines import templates
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.engines.torchrun import ENVIRONMENT
 from ehr_pipeline.errors import UserError
 
 OURS = Path(__file__).with_name("job.sh.j2")
@@ -29,10 +30,7 @@ def for_buckets(settings: LauncherSettings, folder: Path, name: str, tasks: int,
 
 def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) -> str:
     """The script of a heavy job under torchrun."""
-    # As torchrun on one machine: see ehr_pipeline.defs.launchers.torchrun.
-    environment = {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-    if settings.threads:
-        environment["OMP_NUM_THREADS"] = str(settings.threads)
+    threads = {"OMP_NUM_THREADS": str(settings.threads)} if settings.threads else {}
     return _render(
         settings,
         folder,
@@ -45,7 +43,7 @@ def for_job(settings: LauncherSettings, folder: Path, name: str, module: str) ->
         restarts=settings.restarts,
         module=module,
         array="",
-        environment=environment,
+        environment=ENVIRONMENT | threads,
     )
 
 

@@ -39,7 +39,17 @@ class Slurm:
     def check(self) -> None:
         """Look whether Slurm answers, and whether the template can be filled in."""
         commands.refuse_silence()
-        preview(self.settings, self.store)
+        self.preview()
+
+    def preview(self) -> dict[str, str]:
+        """The scripts that would be sent, by what they are for; the folder in them is made when they are sent."""
+        folder: Any = self.store / ".work" / "RANDOM"
+        tasks = self.settings.slurm.array_tasks
+        return {
+            "work on buckets": script.for_buckets(self.settings, folder, "buckets", tasks, list(range(tasks))),
+            "training": script.for_job(self.settings, folder, "train", "ehr_pipeline.encoder.train"),
+            "embedding": script.for_job(self.settings, folder, "embed", "ehr_pipeline.embeddings.embed"),
+        }
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function to every job, as an array job. `workers` are those of one machine, and have no effect here."""
@@ -189,14 +199,3 @@ def _tell(telling: Telling, found: "Counter[tuple[str, str]] | None") -> None:
         counted[f"{state.lower()} ({reason})" if waits else state.lower()] += number
     text = ", ".join(f"{number} {state}" for state, number in sorted(counted.items()))
     telling.tell(text, waiting=any(state == "PENDING" for state, _ in found))
-
-
-def preview(settings: LauncherSettings, store: Path) -> dict[str, str]:
-    """The scripts that would be sent, by what they are for; the folder in them is made when they are sent."""
-    folder: Any = store / ".work" / "RANDOM"
-    tasks = settings.slurm.array_tasks
-    return {
-        "work on buckets": script.for_buckets(settings, folder, "buckets", tasks, list(range(tasks))),
-        "training": script.for_job(settings, folder, "train", "ehr_pipeline.encoder.train"),
-        "embedding": script.for_job(settings, folder, "embed", "ehr_pipeline.embeddings.embed"),
-    }

@@ -41,7 +41,7 @@ FILE = "file "
 
 
 @dataclass(frozen=True)
-class BucketJob:
+class MappingJob:
     """What the work on one bucket needs: its shards of all extracts with the hashes of their bytes, and the mapping."""
 
     name: str
@@ -88,7 +88,7 @@ def build(
     lookup, memory = out / ".mapping", Memory.of(previous)
     schemas.write(lookup, mapping.select("code", "concept").to_arrow(compat_level=pl.CompatLevel.oldest()))
     jobs = [
-        BucketJob(
+        MappingJob(
             name, group, tuple(record.digest(f"events/{name}") for record in records), lookup, out, memory.about(name)
         )
         for name, group in zip(names, shards, strict=True)
@@ -150,7 +150,7 @@ def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
     return f"{told_of} Events by kind of code: {listed}. To mend it: {'; or '.join(advice)}."
 
 
-def _summed(jobs: list[BucketJob], size: int) -> NDArray[np.int64]:
+def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
     """How many events and how many patients (2, size) each code of the mapping has in all buckets."""
     total = np.zeros((2, size), np.int64)
     for job in jobs:
@@ -197,7 +197,7 @@ def _load_mapping(path: Path) -> _Lookup:
     return _Lookup(own_codes, codes.Places(own_codes), place.astype(np.int32), names, hashes)
 
 
-def map_bucket(job: BucketJob) -> Done:
+def map_bucket(job: MappingJob) -> Done:
     """Write the mapped events of one bucket and how many events and patients of each code it has."""
     lookup = _load_mapping(job.mapping)
     parts = [row_keys.from_table(schemas.read(path), "code") for path in job.shards]

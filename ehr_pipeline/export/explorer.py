@@ -9,10 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ehr_pipeline.engines import die_with_parent
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import results
 from ehr_pipeline.store import build_lock
+from ehr_pipeline.work import die_with_parent
 
 PROGRAM = "embedding-atlas"
 

@@ -33,7 +33,7 @@ FOLLOWED, LONGEST = "followed_for_", 120
 
 
 @dataclass(frozen=True)
-class BucketJob:
+class DatasetJob:
     """What the work on one bucket needs."""
 
     name: str
@@ -67,7 +67,7 @@ def build(
     with_patients = [record for record in records if (record.path / "patients").is_dir()]
     memory = Memory.of(previous)
     jobs = [
-        BucketJob(
+        DatasetJob(
             shard.name,
             shard,
             events.digest(f"events/{shard.name}"),
@@ -130,7 +130,7 @@ def _tokens(folder: Path) -> tuple[pa.Array, NDArray[np.int32]]:
     )
 
 
-def build_bucket(job: BucketJob) -> Done:
+def build_bucket(job: DatasetJob) -> Done:
     """Write the patients of one bucket, and count what was kept, collapsed and dropped."""
     concepts, token_ids = _tokens(job.vocabulary)
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(job.events), "concept")
@@ -201,7 +201,7 @@ def _offsets(starts: NDArray[np.int64], end: int) -> pa.Array:
     return pa.array(np.append(starts, end).astype(np.int32))
 
 
-def _drop(keys: row_keys.Keys, job: BucketJob) -> tuple[row_keys.Keys, dict[str, int]]:
+def _drop(keys: row_keys.Keys, job: DatasetJob) -> tuple[row_keys.Keys, dict[str, int]]:
     """Remove large visits, then patients with few visits."""
     visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
     visit_size = np.diff(visit_start, append=len(keys))

@@ -16,7 +16,7 @@ from pathlib import Path
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.records import codes, dates, deltas, patients, sizing, values, withdrawals
-from ehr_pipeline.records.finish import DIFFERING, KNOWN, ORPHAN, OTHER_SEX, BucketJob, finish_bucket
+from ehr_pipeline.records.finish import DIFFERING, KNOWN, ORPHAN, OTHER_SEX, FinishingJob, finish_bucket
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.records.quarantine import Quarantine, with_key
 from ehr_pipeline.records.read import Reading, shuffle_events, shuffle_patients
@@ -109,7 +109,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     reading = Reading(listing, settings, latest, quarantine, progress)
     found = shuffle_patients(reading, shuffled / "patients")
     event_rows = shuffle_events(reading, shuffled)
-    jobs = [BucketJob(bucket, shuffled, out, settings) for bucket in range(settings.buckets)]
+    jobs = [FinishingJob(bucket, shuffled, out, settings) for bucket in range(settings.buckets)]
     try:
         results = spread(finish_bucket, jobs, settings.workers, f"sorting extract {folder.name}")
     finally:

@@ -35,7 +35,7 @@ Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray
 
 
 @dataclass(frozen=True)
-class BucketJob:
+class FinishingJob:
     """What the work on one bucket needs."""
 
     bucket: int
@@ -49,7 +49,7 @@ class BucketJob:
         return self.shuffled / f"used_{self.bucket}.npy"
 
 
-def finish_bucket(job: BucketJob) -> dict[str, int]:
+def finish_bucket(job: FinishingJob) -> dict[str, int]:
     """Write the patients, events and rejected rows of one bucket. Returns their counts."""
     people, counts, rejected = _finish_patients(job)
     names, rank = _codes(job.shuffled / "codes")
@@ -120,7 +120,7 @@ def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
 at_end(_codes.cache_clear)
 
 
-def _finish_patients(job: BucketJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
+def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
     """Write the patients of a bucket. Returns them, what was counted, and rows that add to nobody."""
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
@@ -164,7 +164,7 @@ def _hash(ids: pa.Array) -> NDArray[np.uint64]:
     return hash_of_numbers(ids.to_numpy()) if pa.types.is_integer(ids.type) else hash_of(pl.Series(ids))
 
 
-def _quarantine(job: BucketJob, rejected: list[Rejected]) -> dict[str, int]:
+def _quarantine(job: FinishingJob, rejected: list[Rejected]) -> dict[str, int]:
     """Write down the rejected rows of a bucket, in order of file and line. Returns how many there are by reason."""
     if not rejected:
         return {}

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from ehr_pipeline.chain.identity import ENCODER_SHAPE
-from ehr_pipeline.chain.pipeline import Pipeline, launch_inprocess
+from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.embeddings import build
 from ehr_pipeline.embeddings.embed import part_of
@@ -30,15 +30,15 @@ from ehr_pipeline_tests.conftest import tiny_settings
 NEEDED = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
 
 
-def embedded(
-    tiny: Pipeline, settings: EmbeddingsSettings, folder: Path, launch: Any = launch_inprocess
-) -> dict[str, Any]:
+def embedded(tiny: Pipeline, settings: EmbeddingsSettings, folder: Path, launch: Any = None) -> dict[str, Any]:
     """The cohort of the tiny study, embedded with other settings into `folder/out`."""
     (folder / "out").mkdir(parents=True, exist_ok=True)
     artifacts = {name: tiny.store.current(name) for name in NEEDED}
     shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
     job = {"settings": shape | {"batch_tokens": 4096}, "seed": 0, "threads": 0}
-    return build.build(artifacts, tiny.pooled_concepts, settings, job, launch, folder / "work", folder / "out")
+    return build.build(
+        artifacts, tiny.pooled_concepts, settings, job, launch or tiny.engine.launch, folder / "work", folder / "out"
+    )
 
 
 def with_vectors(tiny: Pipeline, preset: str = "recommended", **changes: Any) -> EmbeddingsSettings:
@@ -108,7 +108,7 @@ def test_a_killed_job_goes_on_with_the_missing_shards(tiny: Pipeline, tmp_path: 
     embedded(tiny, settings, tmp_path / "whole")
 
     def killed(module: str, job: jobs.Job) -> None:
-        launch_inprocess(module, job)
+        tiny.engine.launch(module, job)
         for path in sorted(Path(job["work"]).glob("*/00002.arrow")):
             path.unlink()
         raise UserError("killed")

@@ -19,14 +19,19 @@ ROOT = Path(__file__).parents[2]
 # Long enough for the kill to fall between the first checkpoint and the end; with dropout, so that a wrong seed would show.
 SETTINGS = replace(DROPPING, max_epochs=10, patience=10)
 STEP = """
-import json, sys
+import json, logging, sys
+from pathlib import Path
 import dagster as dg
-from ehr_pipeline.defs.launchers import TorchrunLauncher
+from ehr_pipeline.engines import engine_for
+from ehr_pipeline.engines.settings import LauncherSettings
+
+logging.basicConfig(level="INFO", format="%(message)s")
 
 @dg.asset
 def training(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
     job = json.load(open(sys.argv[1]))
-    TorchrunLauncher(store=sys.argv[2], processes=2, restarts=1).launch(context, "ehr_pipeline.encoder.train", job)
+    engine = engine_for(LauncherSettings(processes=2, restarts=1), Path(sys.argv[1]).parent)
+    engine.launch("ehr_pipeline.encoder.train", job)
     return dg.MaterializeResult()
 
 dg.materialize([training])
@@ -37,7 +42,7 @@ def step(folder: Path, data: dict[str, Path]) -> tuple[subprocess.Popen[str], Pa
     """Start a step that trains. Also returns the folder that it will fill."""
     described = started(folder, data, SETTINGS)
     (folder / "job.json").write_text(json.dumps(described))
-    command = [sys.executable, "-c", STEP, str(folder / "job.json"), str(folder / "store")]
+    command = [sys.executable, "-c", STEP, str(folder / "job.json")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     run = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)

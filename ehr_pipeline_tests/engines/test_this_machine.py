@@ -12,11 +12,12 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are l
 CLIENT = """
 import sys
 from pathlib import Path
-from ehr_pipeline.engines.base import ThisMachine
+from ehr_pipeline.engines import engine_for
+from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline_tests.engines.work import Bucket, square
 if __name__ == "__main__":
     buckets = [Bucket(Path(sys.argv[1]), number, waits=True) for number in range(6)]
-    ThisMachine().spread(square, buckets, 5, "squares")
+    engine_for(LauncherSettings(), Path(sys.argv[1])).spread(square, buckets, 5, "squares")
 """
 
 

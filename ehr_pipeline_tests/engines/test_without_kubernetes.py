@@ -15,7 +15,7 @@ import yaml
 
 from ehr_pipeline import cli
 from ehr_pipeline.engines import engine_for, heartbeat, manifest
-from ehr_pipeline.engines.kubernetes import preview
+from ehr_pipeline.engines.kubernetes import Kubernetes
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.study import settings
@@ -52,7 +52,7 @@ def test_manifests_fit_the_published_schema(version: str) -> None:
     )
     kinds: list[str] = []
     for each in (launcher(), odd, replace(odd, nodes=2)):
-        for text in preview(each, Path("/data/store")).values():
+        for text in Kubernetes(each, Path("/data/store")).preview().values():
             found = manifest.parsed(text, each)
             for body in (found.job, *found.services):
                 kubernetes_validate.validate(body, version, strict=True)

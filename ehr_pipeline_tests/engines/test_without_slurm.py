@@ -189,7 +189,7 @@ def test_work_is_refused_where_versions_differ(tmp_path: Path) -> None:
     sent_by = batch.software() | {"polars": "0.1"}
     with pytest.raises(UserError, match=r"has other versions .*: polars [\d.]+ here and 0\.1 there"):
         batch.refuse_other(sent_by)
-    assert isinstance(slurm.preview(LauncherSettings(), tmp_path), dict)
+    assert isinstance(slurm.Slurm(LauncherSettings(), tmp_path).preview(), dict)
 
 
 def test_a_heart_that_stands_still_cancels_the_job(tmp_path: Path) -> None:
@@ -213,11 +213,11 @@ def test_jobs_of_every_stage_are_the_same_after_they_were_written_down(tmp_path:
     study, place = settings.load(shipped("demo/settings.toml")), Path("/a b/ü")
     known = Memory(place, {"00001.arrow": {"key": "k", "files": ["events/00001.arrow"], "counts": {"repeated": 3}}})
     work: list[tuple[Any, list[Any]]] = [
-        (finish.finish_bucket, [finish.BucketJob(3, place, place, study.records)]),
-        (events.map_bucket, [events.BucketJob("x", (place,), ("d",), place, place, of) for of in (known, Memory())]),
+        (finish.finish_bucket, [finish.FinishingJob(3, place, place, study.records)]),
+        (events.map_bucket, [events.MappingJob("x", (place,), ("d",), place, place, of) for of in (known, Memory())]),
         (
             dataset.build_bucket,
-            [dataset.BucketJob("x", place, "d", (place,), (place,), place, study.patients, place, known)],
+            [dataset.DatasetJob("x", place, "d", (place,), (place,), place, study.patients, place, known)],
         ),
     ]
     for number, (function, jobs) in enumerate(work):

@@ -12,13 +12,18 @@ import sys
 PR_SET_PDEATHSIG = 1
 
 
-def main() -> None:
-    """Ask the kernel for SIGTERM at the parent's death, undo inherited signal handling, and become the command."""
+def die_with_parent(by: signal.Signals) -> None:
+    """Ask the kernel for this signal at the parent's death."""
     if sys.platform == "linux":
         parent = os.getppid()
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, by)
         if os.getppid() != parent:  # the parent died before the kernel knew of the wish
             sys.exit(1)
+
+
+def main() -> None:
+    """Die with the parent, undo inherited signal handling, and become the command."""
+    die_with_parent(signal.SIGTERM)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -4,32 +4,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args, get_type_hints
 
-import dagster as dg
 import pytest
 
-from ehr_pipeline.defs.launchers import LAUNCHERS, TorchrunLauncher, launcher_for
-from ehr_pipeline.engines import die_with_parent
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.engines import ENGINES, engine_for, post
+from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.store import build_lock
+from ehr_pipeline.work import die_with_parent, jobs
+from ehr_pipeline_tests.conftest import tiny_settings
 
 ROOT = Path(__file__).parents[2]
-JOB = "ehr_pipeline_tests.defs.waiting_job"
+JOB = "ehr_pipeline_tests.engines.waiting_job"
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="the kernel of this system does not tell a child of its parent's death"
 )
 # A step that launches a job, as Dagster runs it, in a process that a test can kill.
 STEP = f"""
 import sys
+from pathlib import Path
 import dagster as dg
-from ehr_pipeline.defs.launchers import TorchrunLauncher
-from ehr_pipeline.errors import UserError
+from ehr_pipeline.engines import engine_for
+from ehr_pipeline.engines.settings import LauncherSettings
+
+engine = engine_for(LauncherSettings(processes=2, restarts=1, threads=1), Path(sys.argv[1]))
 
 @dg.asset
 def waiting(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    job = {{"folder": sys.argv[1], "then": sys.argv[2], "threads": 1}}
-    TorchrunLauncher(store=sys.argv[1], processes=2, restarts=1).launch(context, {JOB!r}, job)
+    engine.launch({JOB!r}, {{"folder": sys.argv[1], "then": sys.argv[2]}})
     return dg.MaterializeResult()
 
 result = dg.materialize([waiting], raise_on_error=False)
@@ -78,11 +84,53 @@ def ranks(folder: Path, attempt: int = 0) -> list[int]:
     return [int(note.read_text()) for note in notes]
 
 
-@pytest.mark.parametrize("backend", LAUNCHERS)
-def test_the_settings_choose_the_launcher(backend: str) -> None:
-    launcher = launcher_for(LauncherSettings(backend=backend, processes=3, restarts=7), "/store")  # type: ignore[arg-type]
-    assert type(launcher) is LAUNCHERS[backend]
-    assert (launcher.processes, launcher.restarts, launcher.store) == (3, 7, "/store")
+@pytest.mark.parametrize("backend", ENGINES)
+def test_the_settings_choose_the_engine(backend: str, tmp_path: Path) -> None:
+    settings = LauncherSettings(backend=backend, processes=3, restarts=7)  # type: ignore[arg-type]
+    engine = engine_for(settings, tmp_path)
+    module, name = ENGINES[backend].split(":")
+    assert (type(engine).__module__, type(engine).__name__) == (module, name)
+    assert engine.settings is settings  # type: ignore[attr-defined]
+
+
+def test_the_table_has_every_engine_that_the_settings_know() -> None:
+    assert tuple(ENGINES) == ("inline", "processes", "ray", "slurm", "kubernetes")
+    assert set(get_args(get_type_hints(LauncherSettings)["backend"])) == set(ENGINES)
+
+
+SENT: list[str] = []
+
+
+class Elsewhere(ThisMachine):
+    """A throw-away engine: all that a new one needs beside its settings is a class as this one and a line in the table."""
+
+    def launch(self, module: str, job: jobs.Job) -> None:
+        SENT.append(module)
+        super().launch(module, job)
+
+
+def test_a_study_of_a_new_engine_trains_and_embeds_on_it(
+    extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENGINES, "elsewhere", f"{__name__}:Elsewhere")
+    study = tiny_settings(extract, study={"store": str(tmp_path)})
+    launcher = replace(study.launcher, backend="elsewhere")  # type: ignore[arg-type]
+    pipeline = Pipeline(replace(study, launcher=launcher))
+    pipeline.make(*pipeline.extracts(), until="patient_embeddings")
+    assert SENT == ["ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed"]
+
+
+def test_what_a_job_logs_keeps_its_level(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    file = tmp_path / post.LOG
+    file.write_text("20\tepoch 1\n30\tthe disk is slow:\nlook at it\n20\tepoch 2\twith a tab\n")
+    with caplog.at_level("INFO", "ehr_pipeline"):
+        post.Follower(file).look()
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", "epoch 1"),
+        ("WARNING", "the disk is slow:"),
+        ("WARNING", "look at it"),
+        ("INFO", "epoch 2\twith a tab"),
+    ]
 
 
 @linux
@@ -144,4 +192,3 @@ def test_trainings_wait_for_each_other() -> None:
     assert {asset.op.pool for asset in (encoder_checkpoint, patient_embeddings)} == {"training"}
     configured = (ROOT / "dagster.yaml").read_text()
     assert "default_limit: 1" in configured
-    assert isinstance(TorchrunLauncher(store=""), dg.ConfigurableResource)
