@@ -27,9 +27,9 @@ from ehr_pipeline.defs.metadata import guard_of, published
 from ehr_pipeline.defs.run import Row
 from ehr_pipeline.disclosure.kinds import Score, Share, Things, figures
 from ehr_pipeline.reports.counted import REPEATS, STAGES
-from ehr_pipeline.store.artifacts import STAGES as ASSETS
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 from ehr_pipeline.tables.drop_reasons import in_words
 
 MOST = 10**12

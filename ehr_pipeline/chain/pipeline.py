@@ -24,6 +24,21 @@ from ehr_pipeline.chain.passed_checks import Passed
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
+from ehr_pipeline.tables.asset_names import (
+    CLUSTER_REPORTS,
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 from ehr_pipeline.work import jobs
 
 Launch = Callable[[str, jobs.Job], None]
@@ -56,7 +71,7 @@ class Pipeline(Maker):
             return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
 
         links = listing.links if listing else previous.manifest.get("links") if previous else None
-        made = self._make("raw_records", inputs, watched.guard(read), extract, links=links)
+        made = self._make(RAW_RECORDS, inputs, watched.guard(read), extract, links=links)
         quarantine.bring_up_to_date(made, self.store.root)
         self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
         return made
@@ -67,11 +82,11 @@ class Pipeline(Maker):
         from ehr_pipeline.records import catalog, quarantine
 
         # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
-        withdrawals = Watched.of(identity.lists("raw_records", self.study))
+        withdrawals = Watched.of(identity.lists(RAW_RECORDS, self.study))
         passed, found = Passed(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
-            artifact = self.store.intact("raw_records", extract)
-            found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
+            artifact = self.store.intact(RAW_RECORDS, extract)
+            found[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
             # Of those, too, whose text is not read any more.
             quarantine.bring_up_to_date(found[extract], self.store.root)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
@@ -87,9 +102,9 @@ class Pipeline(Maker):
             }
 
         make = withdrawals.guard(build)
-        made = self._make("extract_catalog", versions, make)
-        for extract in set(self.store.partitions("raw_records")) - set(found):
-            self.store.retire("raw_records", extract)
+        made = self._make(EXTRACT_CATALOG, versions, make)
+        for extract in set(self.store.partitions(RAW_RECORDS)) - set(found):
+            self.store.retire(RAW_RECORDS, extract)
         return made
 
     def mapped_events(self) -> Artifact:
@@ -98,12 +113,12 @@ class Pipeline(Maker):
 
         settings = self.study.events
         files = _watched(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        catalog, previous = self.require("extract_catalog"), identity.reusable("mapped_events", self.store)
+        catalog, previous = self.require(EXTRACT_CATALOG), identity.reusable(MAPPED_EVENTS, self.store)
         records = self._events(catalog)
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
-        before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
+        before = [self._method(asset) for asset in (RAW_RECORDS, EXTRACT_CATALOG, MAPPED_EVENTS)]
         own = origin(before, files.sizes)
-        return self._make("mapped_events", _versions(extract_catalog=catalog) | build.states(files), make, own=own)
+        return self._make(MAPPED_EVENTS, _versions(extract_catalog=catalog) | build.states(files), make, own=own)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
@@ -113,15 +128,15 @@ class Pipeline(Maker):
         from ehr_pipeline.patients.sides import FOLDER
         from ehr_pipeline.vocabulary import build, learners
 
-        settings, mapped = self.study.vocabulary, self.require("mapped_events")
+        settings, mapped = self.study.vocabulary, self.require(MAPPED_EVENTS)
         mrsty = _watched([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
-        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
+        own = origin(mapped.manifest.get("origin"), self._method(VOCABULARY), mrsty.sizes)
         catalog = self._with_sides()
         inputs = _versions(mapped_events=mapped, **catalog) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
-        inputs, earlier = incremental.vocabulary(self._case("vocabulary", inputs, own))
+        inputs, earlier = incremental.vocabulary(self._case(VOCABULARY, inputs, own))
         folder = earlier.path if earlier else None
 
         def make(out: Path) -> Counts:
@@ -130,25 +145,25 @@ class Pipeline(Maker):
             build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
             if not catalog:
                 return build_from(administrative=listed)
-            places = catalog["extract_catalog"].file(FOLDER)
+            places = catalog[EXTRACT_CATALOG].file(FOLDER)
             counted = learners.count(mapped, places, LEARNED_FROM, out, workers, self.engine.spread)
             counts = build_from(administrative=listed, learned=counted.tables)
             self._note_learned(out, counted.patients())
             counted.remove()
             return counts
 
-        return self._make("vocabulary", inputs, mrsty.guard(make), own=own)
+        return self._make(VOCABULARY, inputs, mrsty.guard(make), own=own)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""
         from ehr_pipeline.patients import dataset
 
-        settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        catalog, previous = self.require("extract_catalog"), identity.reusable("patient_dataset", self.store)
+        settings, mapped, vocabulary = self.study.patients, self.require(MAPPED_EVENTS), self.require(VOCABULARY)
+        catalog, previous = self.require(EXTRACT_CATALOG), identity.reusable(PATIENT_DATASET, self.store)
         records = self._events(catalog)
         inputs = _versions(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
         return self._make(
-            "patient_dataset",
+            PATIENT_DATASET,
             inputs,
             lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous, self.engine.spread),
         )
@@ -158,24 +173,24 @@ class Pipeline(Maker):
         from ehr_pipeline.patients import split
         from ehr_pipeline.patients.sides import FOLDER
 
-        settings, dataset = identity.split_settings(self.study), self.require("patient_dataset")
+        settings, dataset = identity.split_settings(self.study), self.require(PATIENT_DATASET)
         catalog = self._with_sides()
-        known = catalog["extract_catalog"].file(FOLDER) if catalog else None
+        known = catalog[EXTRACT_CATALOG].file(FOLDER) if catalog else None
         inputs = _versions(patient_dataset=dataset, **catalog)
-        return self._make("data_split", inputs, lambda out: split.build(dataset, settings, out, known))
+        return self._make(DATA_SPLIT, inputs, lambda out: split.build(dataset, settings, out, known))
 
     def encoder_checkpoint(self, launch: Launch = launch_inprocess) -> Artifact:
         """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
-        dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
-        before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
+        dataset, split, vocabulary = (self.require(name) for name in (PATIENT_DATASET, DATA_SPLIT, VOCABULARY))
+        before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
         own = origin(vocabulary.manifest.get("origin"), before)
         inputs = _versions(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
-        inputs, start = incremental.encoder(self._case("encoder_checkpoint", inputs, own))
+        inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
-        resume = self._work(".training", "encoder_checkpoint", inputs)
+        resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
         job = {
             "dataset": str(dataset.file("patients")),
             "split": str(split.file("split")),
@@ -189,15 +204,15 @@ class Pipeline(Maker):
         leaves_out = self.study.patients.split.leaves_out
 
         def make(out: Path) -> Counts:
-            if self.store.has("mapped_events"):
-                lists.refuse_empty_cohort(self.store.intact("mapped_events"), self.study)
+            if self.store.has(MAPPED_EVENTS):
+                lists.refuse_empty_cohort(self.store.intact(MAPPED_EVENTS), self.study)
             if not leaves_out:
                 return build.build(job, launch, out)
             counts = build.build(job | {"note_patients": build.PATIENTS}, launch, out)
             self._note_learned(out, build.patients(dataset, out), start.path if start else None)
             return counts
 
-        artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
+        artifact = self._make(ENCODER_CHECKPOINT, inputs, make, own=own, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -209,10 +224,10 @@ class Pipeline(Maker):
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.vocabulary.table import Vocabulary
 
-        settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
+        settings, checkpoint = self.study.concepts, self.require(ENCODER_CHECKPOINT)
         config = configuration.read(checkpoint.file("checkpoint"))
         # What the encoder knows of the vocabulary, with the counts of today.
-        listed, mapped = self.require("vocabulary"), self.require("mapped_events")
+        listed, mapped = self.require(VOCABULARY), self.require(MAPPED_EVENTS)
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
         inputs = _versions(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
@@ -227,7 +242,7 @@ class Pipeline(Maker):
             known = events.concept_of_code(mapped) if settings.ontology else {}
             return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
 
-        return self._make("concept_embeddings", inputs, files.guard(make))
+        return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
 
     def cohort(self) -> Artifact:
         """Patients with one of the diseases. Raises InputError for a study without a cohort."""
@@ -236,8 +251,8 @@ class Pipeline(Maker):
 
         diseases, mapped, dataset = (
             self.study.embeddings.cohort,
-            self.require("mapped_events"),
-            self.require("patient_dataset"),
+            self.require(MAPPED_EVENTS),
+            self.require(PATIENT_DATASET),
         )
         if not diseases:
             raise InputError(
@@ -254,7 +269,7 @@ class Pipeline(Maker):
             rows = ladder.resolve(lists)
             return build.build(mapped, dataset, diseases, tuple(rows.get(name, ()) for name in names), out)
 
-        return self._make("cohort", inputs, make)
+        return self._make(COHORT, inputs, make)
 
     def patient_embeddings(self, launch: Launch = launch_inprocess) -> Artifact:
         """One vector for each patient of the cohort."""
@@ -265,29 +280,29 @@ class Pipeline(Maker):
         settings = self.study.embeddings
         artifacts = {
             name: self.require(name)
-            for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
+            for name in (PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, CONCEPT_EMBEDDINGS, VOCABULARY)
         }
         if self.study.patients.split.leaves_out:
-            artifacts["data_split"] = self.require("data_split")
-        mapped = self.require("mapped_events")
-        method = self._method("cohort"), self._method("patient_embeddings")
-        own = origin(artifacts["encoder_checkpoint"].data_version, method)
+            artifacts[DATA_SPLIT] = self.require(DATA_SPLIT)
+        mapped = self.require(MAPPED_EVENTS)
+        method = self._method(COHORT), self._method(PATIENT_EMBEDDINGS)
+        own = origin(artifacts[ENCODER_CHECKPOINT].data_version, method)
         inputs = _versions(**artifacts, mapped_events=mapped)
         inputs |= Ladder(self.study.events, mapped).inputs() if settings.pooling.select == "list" else {}
-        inputs, earlier = incremental.space(self._case("patient_embeddings", inputs, own))
+        inputs, earlier = incremental.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
-        work = self._work(".embedding", "patient_embeddings", inputs)
+        work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:
             job = self._embedding_job()
             counts = build.build(artifacts, self.pooled_concepts, settings, job, launch, work, out, earlier)
-            if "data_split" in artifacts:
+            if DATA_SPLIT in artifacts:
                 plain = [] if earlier else build.learned_from(artifacts)
                 self._note_learned(out, plain, earlier.path if earlier else None)
             return counts
 
         artifact = self._make(
-            "patient_embeddings",
+            PATIENT_EMBEDDINGS,
             inputs,
             make,
             own=own,
@@ -302,21 +317,19 @@ class Pipeline(Maker):
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, seed = self.study.clusters, self.study.study.seed
-        dataset, cohort, embeddings = (
-            self.require(name) for name in ("patient_dataset", "cohort", "patient_embeddings")
-        )
-        vocabulary = self.require("vocabulary")
+        dataset, cohort, embeddings = (self.require(name) for name in (PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS))
+        vocabulary = self.require(VOCABULARY)
         size = Vocabulary.read(vocabulary.path).size
         inputs = _versions(patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary)
         truth = Watched.of(_truth(settings.truth))
         if settings.truth:
             inputs["truth"] = fields.file_hash(*truth.files)
         space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
-        encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
-        own = origin(encoder, space, self._method("cohort"), method)
-        inputs, clustered, earlier = incremental.clusters(self._case("clusters", inputs, own))
+        encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
+        own = origin(encoder, space, self._method(COHORT), method)
+        inputs, clustered, earlier = incremental.clusters(self._case(CLUSTERS, inputs, own))
         return self._make(
-            "clusters",
+            CLUSTERS,
             inputs,
             truth.guard(
                 lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered)
@@ -334,12 +347,12 @@ class Pipeline(Maker):
         artifacts = {
             name: self.require(name)
             for name in (
-                "patient_dataset",
-                "cohort",
-                "encoder_checkpoint",
-                "patient_embeddings",
-                "clusters",
-                "vocabulary",
+                PATIENT_DATASET,
+                COHORT,
+                ENCODER_CHECKPOINT,
+                PATIENT_EMBEDDINGS,
+                CLUSTERS,
+                VOCABULARY,
             )
         }
         inputs, planted, files = _versions(**artifacts), None, Watched.of([])
@@ -347,9 +360,9 @@ class Pipeline(Maker):
             planted = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
-        work = self._work(".embedding", "patient_trajectories", inputs)
+        work = self._work(".embedding", PATIENT_TRAJECTORIES, inputs)
         artifact = self._make(
-            "patient_trajectories",
+            PATIENT_TRAJECTORIES,
             inputs,
             files.guard(
                 lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out)
@@ -365,23 +378,23 @@ class Pipeline(Maker):
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 
-        upstream = [name for name in checks.ORDER if name not in ("raw_records", "cluster_reports")]
+        upstream = [name for name in checks.ORDER if name not in (RAW_RECORDS, CLUSTER_REPORTS)]
         artifacts = {name: self.require(name) for name in upstream}
         seed = self.study.study.seed
         settings_used = {
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
         terms = self.study.governance.terms
-        records = self._records(artifacts["extract_catalog"])
+        records = self._records(artifacts[EXTRACT_CATALOG])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
-        versions = _versions(**artifacts) | {"lists": fields.file_hash(artifacts["cohort"].file(LISTS))}
-        return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
+        versions = _versions(**artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
+        return self._make(CLUSTER_REPORTS, versions, lambda out: build.build(inputs, self.study.reports, out))
 
-    def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
+    def make(self, *extracts: str, until: str = CLUSTER_REPORTS) -> dict[str, Artifact]:
         """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts: jobs run here."""
         made = {}
         for extract in extracts:
-            made["raw_records"] = self.raw_records(extract)
+            made[RAW_RECORDS] = self.raw_records(extract)
         wanted = identity.assets(self.study)
         for asset in checks.ORDER[1 : checks.ORDER.index(until) + 1]:
             if asset not in wanted:
@@ -403,15 +416,15 @@ class Pipeline(Maker):
 
     def trained_on_current_data(self) -> bool:
         """Whether the encoder was trained on the data set that there is now."""
-        inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
-        return bool(inputs["patient_dataset"] == self.store.current("patient_dataset").data_version)
+        inputs = self.store.current(ENCODER_CHECKPOINT).manifest["inputs"]
+        return bool(inputs[PATIENT_DATASET] == self.store.current(PATIENT_DATASET).data_version)
 
     def pooled_concepts(self) -> frozenset[str]:
         """The concepts of the list of pooled concepts; none where the settings choose by no list."""
         from ehr_pipeline.events.listed import Ladder, concepts
 
         pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
-        ladder = Ladder(self.study.events, self.store.intact("mapped_events"))
+        ladder = Ladder(self.study.events, self.store.intact(MAPPED_EVENTS))
         return concepts(ladder.resolve({where: pooling.concepts})[where] if pooling.select == "list" else ())
 
     def extracts(self) -> list[str]:

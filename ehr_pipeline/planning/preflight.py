@@ -28,6 +28,7 @@ from ehr_pipeline.store.artifacts import Store, partition_problem
 from ehr_pipeline.store.walk import Tree, links_outside, misplaced, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
 WITHOUT = {
@@ -102,7 +103,7 @@ def _extracts(study: Study, found: Preflight) -> None:
         )
     found.problems += found.look(misplaced, landing) or []
     store = Store(study.study.store)
-    read, trees = store.partitions("raw_records"), list[Tree]()
+    read, trees = store.partitions(RAW_RECORDS), list[Tree]()
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         if problem := partition_problem(extract):
             found.problems.append(
