@@ -28,10 +28,11 @@ from ehr_pipeline.chain import making
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.store import integrity
-from ehr_pipeline.store.artifacts import STAGES, Artifact, Store
+from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
 
 SCRIPT, TITLE = "damage_trials.py", "Damaged artifacts"

@@ -8,10 +8,11 @@ from typing import Any
 import polars as pl
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.store.artifacts import STAGES, Artifact
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 
 LATER = "2019-05-01"

@@ -18,7 +18,7 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.export import release
 from ehr_pipeline.reports import flow
 from ehr_pipeline.reports.counted import Counted, Scale
-from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import attacking
 from ehr_pipeline_tests.attacking import meant
 from ehr_pipeline_tests.deducing import MOST, Attack, Shown, secrets

@@ -11,10 +11,11 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import assign
 from ehr_pipeline.records import removals
-from ehr_pipeline.store.artifacts import STAGES, Artifact, unbalanced
+from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.growing import LATER, Grown, clusters_of, grow, run, vectors
 

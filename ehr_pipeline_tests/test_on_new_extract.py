@@ -16,10 +16,11 @@ from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.clusters import assign, overlap
 from ehr_pipeline.embeddings import embed
 from ehr_pipeline.encoder.start import TOKENS
-from ehr_pipeline.store.artifacts import STAGES, Artifact, unbalanced
+from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.growing import LATER, LONGER, Grown, clusters_of, grow, run, vectors

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.chain import identity
-from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import versions
 from ehr_pipeline_tests.versions import CARRIERS, MADE_BY, PACKAGE, Record, digest, imports
 

@@ -8,8 +8,8 @@ import results
 import watch
 
 from ehr_pipeline.defs.automation import READING
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.defs.browser import Server, until
 from operations.site import ENDED, Site, launch, runs
 

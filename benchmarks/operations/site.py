@@ -12,9 +12,10 @@ from typing import Any
 
 from ehr_pipeline import fields
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.defs.browser import Server, serving
 from ehr_pipeline_tests.defs.test_run import write_settings
 

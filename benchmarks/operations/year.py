@@ -11,9 +11,9 @@ from ehr_pipeline.defs import automation
 from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.defs.run import run
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from operations.site import Site, contents, different, parts
 
 MONTH = 30  # days

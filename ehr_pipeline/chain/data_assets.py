@@ -11,6 +11,14 @@ from ehr_pipeline.chain.making import Maker, versions_of, watched_files
 from ehr_pipeline.chain.passed_checks import Passed
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.watched_inputs import Watched
+from ehr_pipeline.tables.asset_names import (
+    DATA_SPLIT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 
 
 class DataAssets(Maker):
@@ -34,7 +42,7 @@ class DataAssets(Maker):
             return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
 
         links = listing.links if listing else previous.manifest.get("links") if previous else None
-        made = self._make("raw_records", inputs, watched.guard(read), extract, links=links)
+        made = self._make(RAW_RECORDS, inputs, watched.guard(read), extract, links=links)
         quarantine.bring_up_to_date(made, self.store.root)
         self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
         return made
@@ -45,11 +53,11 @@ class DataAssets(Maker):
         from ehr_pipeline.records import catalog, quarantine
 
         # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
-        withdrawals = Watched.of(identity.lists("raw_records", self.study))
+        withdrawals = Watched.of(identity.lists(RAW_RECORDS, self.study))
         passed, found = Passed(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
-            artifact = self.store.intact("raw_records", extract)
-            found[extract] = artifact if passed.holds(artifact) else self.require("raw_records", extract)
+            artifact = self.store.intact(RAW_RECORDS, extract)
+            found[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
             # Of those, too, whose text is not read any more.
             quarantine.bring_up_to_date(found[extract], self.store.root)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
@@ -65,9 +73,9 @@ class DataAssets(Maker):
             }
 
         make = withdrawals.guard(build)
-        made = self._make("extract_catalog", versions, make)
-        for extract in set(self.store.partitions("raw_records")) - set(found):
-            self.store.retire("raw_records", extract)
+        made = self._make(EXTRACT_CATALOG, versions, make)
+        for extract in set(self.store.partitions(RAW_RECORDS)) - set(found):
+            self.store.retire(RAW_RECORDS, extract)
         return made
 
     def mapped_events(self) -> Artifact:
@@ -76,12 +84,12 @@ class DataAssets(Maker):
 
         settings = self.study.events
         files = watched_files(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        catalog, previous = self.require("extract_catalog"), identity.reusable("mapped_events", self.store)
+        catalog, previous = self.require(EXTRACT_CATALOG), identity.reusable(MAPPED_EVENTS, self.store)
         records = self._events(catalog)
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
-        before = [self._method(asset) for asset in ("raw_records", "extract_catalog", "mapped_events")]
+        before = [self._method(asset) for asset in (RAW_RECORDS, EXTRACT_CATALOG, MAPPED_EVENTS)]
         own = origin(before, files.sizes)
-        return self._make("mapped_events", versions_of(extract_catalog=catalog) | build.states(files), make, own=own)
+        return self._make(MAPPED_EVENTS, versions_of(extract_catalog=catalog) | build.states(files), make, own=own)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
@@ -91,15 +99,15 @@ class DataAssets(Maker):
         from ehr_pipeline.patients.sides import FOLDER
         from ehr_pipeline.vocabulary import build, learners
 
-        settings, mapped = self.study.vocabulary, self.require("mapped_events")
+        settings, mapped = self.study.vocabulary, self.require(MAPPED_EVENTS)
         mrsty = watched_files([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
-        own = origin(mapped.manifest.get("origin"), self._method("vocabulary"), mrsty.sizes)
+        own = origin(mapped.manifest.get("origin"), self._method(VOCABULARY), mrsty.sizes)
         catalog = self._with_sides()
         inputs = versions_of(mapped_events=mapped, **catalog) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
-        inputs, earlier = incremental.vocabulary(self._case("vocabulary", inputs, own))
+        inputs, earlier = incremental.vocabulary(self._case(VOCABULARY, inputs, own))
         folder = earlier.path if earlier else None
 
         def make(out: Path) -> Counts:
@@ -108,25 +116,25 @@ class DataAssets(Maker):
             build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
             if not catalog:
                 return build_from(administrative=listed)
-            places = catalog["extract_catalog"].file(FOLDER)
+            places = catalog[EXTRACT_CATALOG].file(FOLDER)
             counted = learners.count(mapped, places, LEARNED_FROM, out, workers, self.engine.spread)
             counts = build_from(administrative=listed, learned=counted.tables)
             self._note_learned(out, counted.patients())
             counted.remove()
             return counts
 
-        return self._make("vocabulary", inputs, mrsty.guard(make), own=own)
+        return self._make(VOCABULARY, inputs, mrsty.guard(make), own=own)
 
     def patient_dataset(self) -> Artifact:
         """One row for each patient."""
         from ehr_pipeline.patients import dataset
 
-        settings, mapped, vocabulary = self.study.patients, self.require("mapped_events"), self.require("vocabulary")
-        catalog, previous = self.require("extract_catalog"), identity.reusable("patient_dataset", self.store)
+        settings, mapped, vocabulary = self.study.patients, self.require(MAPPED_EVENTS), self.require(VOCABULARY)
+        catalog, previous = self.require(EXTRACT_CATALOG), identity.reusable(PATIENT_DATASET, self.store)
         records = self._events(catalog)
         inputs = versions_of(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
         return self._make(
-            "patient_dataset",
+            PATIENT_DATASET,
             inputs,
             lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous, self.engine.spread),
         )
@@ -136,11 +144,11 @@ class DataAssets(Maker):
         from ehr_pipeline.patients import split
         from ehr_pipeline.patients.sides import FOLDER
 
-        settings, dataset = identity.split_settings(self.study), self.require("patient_dataset")
+        settings, dataset = identity.split_settings(self.study), self.require(PATIENT_DATASET)
         catalog = self._with_sides()
-        known = catalog["extract_catalog"].file(FOLDER) if catalog else None
+        known = catalog[EXTRACT_CATALOG].file(FOLDER) if catalog else None
         inputs = versions_of(patient_dataset=dataset, **catalog)
-        return self._make("data_split", inputs, lambda out: split.build(dataset, settings, out, known))
+        return self._make(DATA_SPLIT, inputs, lambda out: split.build(dataset, settings, out, known))
 
     # What is asked of the records.
 

@@ -10,8 +10,7 @@ from ehr_pipeline.records import build, catalog, sizing
 from ehr_pipeline.records.listing import Listing, list_extract
 from ehr_pipeline.store.artifacts import Artifact, Store, partition_problem
 from ehr_pipeline.study.settings import Study
-
-RECORDS = "raw_records"
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 def names(store: Store, study: Study) -> list[str]:
@@ -25,7 +24,7 @@ def names(store: Store, study: Study) -> list[str]:
             raise InputError(
                 f"{study.records.landing}: the folder {name!r} cannot be an extract, since {problem}. Rename it, or take it out."
             )
-    found = sorted({*landed, *store.partitions(RECORDS)})
+    found = sorted({*landed, *store.partitions(RAW_RECORDS)})
     if not found:
         what = "no extract" if Path(study.records.landing).is_dir() else "there is no such folder"
         raise MissingArtifact(
@@ -42,7 +41,7 @@ def text_of(
 
     `read` are the extracts that were read, where the caller knows them already.
     """
-    folder, known = Path(study.records.landing) / extract, identity.previous(RECORDS, store, extract)
+    folder, known = Path(study.records.landing) / extract, identity.previous(RAW_RECORDS, store, extract)
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], None
     listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read))
@@ -55,7 +54,7 @@ def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str]
     """Whether an extract is read beside others, which may have the patients of its events, or the events of its patients."""
     if study.records.mode == "snapshot":
         return False
-    known = store.partitions(RECORDS) if read is None else read
+    known = store.partitions(RAW_RECORDS) if read is None else read
     if any(name != extract for name in known):  # else the landing folder would be listed once for each of thousands
         return True
     return any(name != extract for name in catalog.extracts_in(Path(study.records.landing)))
@@ -67,24 +66,24 @@ def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None
         state, listing = text_of(extract, store, study, read)
     except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
         return False
-    known = identity.previous(RECORDS, store, extract)
+    known = identity.previous(RAW_RECORDS, store, extract)
     return listing is not None and known is not None and known.manifest["inputs"] == state
 
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
     """The current records of an extract, if nothing but the list of withdrawals has changed since."""
-    found = identity.reusable(RECORDS, store, extract)
+    found = identity.reusable(RAW_RECORDS, store, extract)
     if found is None or found.manifest["inputs"] != state:
         return None
-    own, then = identity.own_settings(RECORDS, study), found.manifest["settings"]
+    own, then = identity.own_settings(RAW_RECORDS, study), found.manifest["settings"]
     return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 
 def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:
     """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
-    known = store.partitions(RECORDS) if read is None else read
+    known = store.partitions(RAW_RECORDS) if read is None else read
     for other in reversed(known):
         if other != extract:
             with contextlib.suppress(MissingArtifact, Damaged):  # its own reading mends it
-                return int(store.current(RECORDS, other).counts["buckets"])
+                return int(store.current(RAW_RECORDS, other).counts["buckets"])
     return 0

@@ -11,8 +11,25 @@ from ehr_pipeline.checks import presence
 from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
-from ehr_pipeline.store.artifacts import STAGES, Artifact, Store, hash_of
+from ehr_pipeline.store.artifacts import Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import asset_names
+from ehr_pipeline.tables.asset_names import (
+    CLUSTER_REPORTS,
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    STAGES,
+    VOCABULARY,
+)
 
 REPORT_SOURCES = (
     "reports",
@@ -34,6 +51,7 @@ REPORT_SOURCES = (
     "store/declared.py",
     *(f"{stage}/__init__.py" for stage in dict.fromkeys((*STAGES.values(), "cohort"))),
     "drawing/data_stages.py",
+    "tables/asset_names.py",
     "tables/drop_reasons.py",
     "records/deltas.py",
     "records/numeric.py",
@@ -55,17 +73,17 @@ def version_of_sources(root: Path, sources: Sequence[str]) -> str:
 
 # Raised when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it.
 VERSIONS = dict.fromkeys(STAGES, "1") | {
-    "raw_records": "7",
-    "extract_catalog": "3",
-    "mapped_events": "7",
-    "vocabulary": "2",
-    "patient_dataset": "2",
-    "encoder_checkpoint": "2",
-    "concept_embeddings": "3",
-    "cohort": "2",
-    "patient_embeddings": "6",
-    "clusters": "4",
-    "cluster_reports": version_of_sources(Path(__file__).parents[1], REPORT_SOURCES),
+    RAW_RECORDS: "7",
+    EXTRACT_CATALOG: "3",
+    MAPPED_EVENTS: "7",
+    VOCABULARY: "2",
+    PATIENT_DATASET: "2",
+    ENCODER_CHECKPOINT: "2",
+    CONCEPT_EMBEDDINGS: "3",
+    COHORT: "2",
+    PATIENT_EMBEDDINGS: "6",
+    CLUSTERS: "4",
+    CLUSTER_REPORTS: version_of_sources(Path(__file__).parents[1], REPORT_SOURCES),
 }
 # What the embedding job has to know of the encoder.
 ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
@@ -74,7 +92,7 @@ ENCODER_SHAPE = ("context", "age_unit", "max_positions", "precision")
 def assets(study: Study) -> tuple[str, ...]:
     """The assets that a study comes to, in the order of the chain: without a cohort, those before it."""
     every = tuple(STAGES)
-    return every if study.embeddings.cohort else every[: every.index("cohort")]
+    return every if study.embeddings.cohort else every[: every.index(COHORT)]
 
 
 def own_settings(asset: str, study: Study) -> dict[str, Any]:
@@ -83,36 +101,36 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
     seed = {"seed": study.study.seed}
     own: dict[str, Any]
     match asset:  # lists that another asset's settings name are not read
-        case "raw_records":
+        case asset_names.RAW_RECORDS:
             own = _without("mode", identity(study.records)) | {"withdrawals": presence.list_of_withdrawals(study)}
-        case "extract_catalog":
+        case asset_names.EXTRACT_CATALOG:
             own = {"mode": study.records.mode}
             if (
                 study.records.outside_observation != "keep"
             ):  # of events that were set aside; the default changes nothing
                 own |= {"outside_observation": study.records.outside_observation}
             own |= _sides(study)
-        case "mapped_events":
+        case asset_names.MAPPED_EVENTS:
             own = identity(study.events)
-        case "vocabulary":
+        case asset_names.VOCABULARY:
             own = identity(study.vocabulary) | _sides(study)
-        case "patient_dataset":
+        case asset_names.PATIENT_DATASET:
             own = _without("split", identity(study.patients))
-        case "data_split":
+        case asset_names.DATA_SPLIT:
             own = identity(split_settings(study))
-        case "encoder_checkpoint":
+        case asset_names.ENCODER_CHECKPOINT:
             own = identity(study.encoder) | seed
-        case "concept_embeddings":
+        case asset_names.CONCEPT_EMBEDDINGS:
             own = identity(study.concepts) | seed
-        case "cohort":
+        case asset_names.COHORT:
             own = {"cohort": identity(study.embeddings.cohort)}
-        case "patient_embeddings":
+        case asset_names.PATIENT_EMBEDDINGS:
             own = _without("cohort", identity(study.embeddings)) | _shape(study) | seed | _sides(study)
-        case "clusters":
+        case asset_names.CLUSTERS:
             own = identity(study.clusters) | seed
-        case "patient_trajectories":
+        case asset_names.PATIENT_TRAJECTORIES:
             own = identity(study.trajectories) | _shape(study) | seed
-        case "cluster_reports":
+        case asset_names.CLUSTER_REPORTS:
             own = identity(study.reports) | {"study": study.study.name, "terms": study.governance.terms} | seed
         case _:
             raise AssertionError(asset)
@@ -122,16 +140,16 @@ def own_settings(asset: str, study: Study) -> dict[str, Any]:
 def lists(asset: str, study: Study) -> list[Path]:
     """The small files whose content is among an asset's settings, those that are there."""
     of: Any = {
-        "raw_records": study.records,
-        "mapped_events": study.events,
-        "vocabulary": study.vocabulary,
-        "patient_dataset": study.patients,
-        "concept_embeddings": study.concepts,
-        "cohort": study.embeddings.cohort,
-        "patient_embeddings": replace(study.embeddings, cohort=()),
-        "clusters": study.clusters,
-        "patient_trajectories": study.trajectories,
-        "cluster_reports": study.reports,
+        RAW_RECORDS: study.records,
+        MAPPED_EVENTS: study.events,
+        VOCABULARY: study.vocabulary,
+        PATIENT_DATASET: study.patients,
+        CONCEPT_EMBEDDINGS: study.concepts,
+        COHORT: study.embeddings.cohort,
+        PATIENT_EMBEDDINGS: replace(study.embeddings, cohort=()),
+        CLUSTERS: study.clusters,
+        PATIENT_TRAJECTORIES: study.trajectories,
+        CLUSTER_REPORTS: study.reports,
     }.get(asset, ())
     return [path for path in fields.lists(of) if path.is_file()]
 
@@ -144,7 +162,7 @@ def split_settings(study: Study) -> SplitSettings:
     split, store = study.patients.split, Store(study.study.store)
     if split.key:
         return split
-    current, made = store.fingerprint("data_split"), store.published("data_split")
+    current, made = store.fingerprint(DATA_SPLIT), store.published(DATA_SPLIT)
     made.sort(key=lambda artifact: artifact.manifest["fingerprint"] == current)  # the current one last, else the newest
     return replace(split, key=made[-1].manifest["settings"]["key"] if made else secret_key.of(store.root).text("split"))
 

@@ -17,13 +17,14 @@ from ehr_pipeline.errors import Damaged
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS
 
 EARLIER = "earlier"
 """Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
 SOUND = {
-    "encoder_checkpoint": ("better_than_frequency", "vocabulary_fits"),
-    "patient_embeddings": ("embeddings_sound",),
-    "clusters": ("no_empty_cluster",),
+    ENCODER_CHECKPOINT: ("better_than_frequency", "vocabulary_fits"),
+    PATIENT_EMBEDDINGS: ("embeddings_sound",),
+    CLUSTERS: ("no_empty_cluster",),
 }
 """The checks that an artifact passed which another goes on from."""
 NOT_OF_THE_METHOD = ("withdrawals", "latest_date")

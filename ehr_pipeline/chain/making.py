@@ -25,6 +25,7 @@ from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Decided, Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, EXTRACT_CATALOG, RAW_RECORDS
 
 
 class Maker:
@@ -47,7 +48,7 @@ class Maker:
     @property
     def naming(self) -> Naming:
         """Which names that come from the data are shown, by the key of the study's split."""
-        split = self.store.current("data_split") if self.store.has("data_split") else None
+        split = self.store.current(DATA_SPLIT) if self.store.has(DATA_SPLIT) else None
         return Naming(self.study.reports.suppress_below, split.manifest["settings"]["key"] if split else "")
 
     def code_version(self, asset: str) -> str:
@@ -76,10 +77,10 @@ class Maker:
         # The manifest of the catalog names every extract: it is not read again for each of them.
         key = (
             str(artifact.path),
-            f"{self.store.fingerprint('extract_catalog')}/{presence.list_of_withdrawals(self.study)}",
+            f"{self.store.fingerprint(EXTRACT_CATALOG)}/{presence.list_of_withdrawals(self.study)}",
         )
         if key not in self._gates:
-            passed = Passed(self.study) if asset == "raw_records" else None
+            passed = Passed(self.study) if asset == RAW_RECORDS else None
             state = passed.state(artifact) if passed else ""
             self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
             if passed and all(outcome.passed for outcome in self._gates[key]):
@@ -118,7 +119,7 @@ class Maker:
 
     def _with_sides(self) -> dict[str, Artifact]:
         """The catalog, which knows the side of each patient, where there may be patients that nothing is learned from."""
-        return {"extract_catalog": self.require("extract_catalog")} if self.study.patients.split.leaves_out else {}
+        return {EXTRACT_CATALOG: self.require(EXTRACT_CATALOG)} if self.study.patients.split.leaves_out else {}
 
     def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
         """Write down whom an artifact learned from, by plain hashes, and whom the `earlier` one did that it begins with."""
@@ -131,7 +132,7 @@ class Maker:
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
         """How an asset is made, whatever it is made of."""
         own = identity.own_settings(asset, self.study)
-        return VERSIONS[asset], incremental.method_of(own) if asset == "raw_records" else own
+        return VERSIONS[asset], incremental.method_of(own) if asset == RAW_RECORDS else own
 
     def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
         """An asset that is about to be made, to be asked what it goes on from."""

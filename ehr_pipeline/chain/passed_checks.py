@@ -16,8 +16,8 @@ from ehr_pipeline import __version__
 from ehr_pipeline.chain import identity
 from ehr_pipeline.store.artifacts import MANIFEST, Artifact, hash_of
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
-RECORDS = "raw_records"
 NOTE = "passed"
 CHECKED = ("events", "patients")
 """Folders of an extract's records whose files its checks open."""
@@ -27,9 +27,15 @@ class Passed:
     """What was noted of the extracts of a study, with its settings of now. Lists that they name are read once, here."""
 
     def __init__(self, study: Study):
-        own = identity.own_settings(RECORDS, study)
+        own = identity.own_settings(RAW_RECORDS, study)
         self._terms = hash_of(
-            [__version__, identity.VERSIONS[RECORDS], own, dataclasses.asdict(study.records.limits), study.records.mode]
+            [
+                __version__,
+                identity.VERSIONS[RAW_RECORDS],
+                own,
+                dataclasses.asdict(study.records.limits),
+                study.records.mode,
+            ]
         )
 
     def state(self, artifact: Artifact) -> str:

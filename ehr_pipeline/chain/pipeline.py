@@ -22,6 +22,21 @@ from ehr_pipeline.chain.making import versions_of, watched_files
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
+from ehr_pipeline.tables.asset_names import (
+    CLUSTER_REPORTS,
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 from ehr_pipeline.work import jobs
 
 Launch = Callable[[str, jobs.Job], None]
@@ -39,13 +54,13 @@ class Pipeline(DataAssets):
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
-        dataset, split, vocabulary = (self.require(name) for name in ("patient_dataset", "data_split", "vocabulary"))
-        before = [self._method(asset) for asset in ("patient_dataset", "data_split", "encoder_checkpoint")]
+        dataset, split, vocabulary = (self.require(name) for name in (PATIENT_DATASET, DATA_SPLIT, VOCABULARY))
+        before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
         own = origin(vocabulary.manifest.get("origin"), before)
         inputs = versions_of(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
-        inputs, start = incremental.encoder(self._case("encoder_checkpoint", inputs, own))
+        inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
-        resume = self._work(".training", "encoder_checkpoint", inputs)
+        resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
         job = {
             "dataset": str(dataset.file("patients")),
             "split": str(split.file("split")),
@@ -59,8 +74,8 @@ class Pipeline(DataAssets):
         leaves_out = self.study.patients.split.leaves_out
 
         def make(out: Path) -> Counts:
-            if self.store.has("mapped_events"):
-                lists.refuse_empty_cohort(self.store.intact("mapped_events"), self.study)
+            if self.store.has(MAPPED_EVENTS):
+                lists.refuse_empty_cohort(self.store.intact(MAPPED_EVENTS), self.study)
             run = launch or self.engine.launch
             if not leaves_out:
                 return build.build(job, run, out)
@@ -68,7 +83,7 @@ class Pipeline(DataAssets):
             self._note_learned(out, build.patients(dataset, out), start.path if start else None)
             return counts
 
-        artifact = self._make("encoder_checkpoint", inputs, make, own=own, machine=build.machine)
+        artifact = self._make(ENCODER_CHECKPOINT, inputs, make, own=own, machine=build.machine)
         shutil.rmtree(resume, ignore_errors=True)
         return artifact
 
@@ -80,10 +95,10 @@ class Pipeline(DataAssets):
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.vocabulary.table import Vocabulary
 
-        settings, checkpoint = self.study.concepts, self.require("encoder_checkpoint")
+        settings, checkpoint = self.study.concepts, self.require(ENCODER_CHECKPOINT)
         config = configuration.read(checkpoint.file("checkpoint"))
         # What the encoder knows of the vocabulary, with the counts of today.
-        listed, mapped = self.require("vocabulary"), self.require("mapped_events")
+        listed, mapped = self.require(VOCABULARY), self.require(MAPPED_EVENTS)
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
         inputs = versions_of(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
@@ -98,7 +113,7 @@ class Pipeline(DataAssets):
             known = events.concept_of_code(mapped) if settings.ontology else {}
             return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
 
-        return self._make("concept_embeddings", inputs, files.guard(make))
+        return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
 
     def cohort(self) -> Artifact:
         """Patients with one of the diseases. Raises InputError for a study without a cohort."""
@@ -107,8 +122,8 @@ class Pipeline(DataAssets):
 
         diseases, mapped, dataset = (
             self.study.embeddings.cohort,
-            self.require("mapped_events"),
-            self.require("patient_dataset"),
+            self.require(MAPPED_EVENTS),
+            self.require(PATIENT_DATASET),
         )
         if not diseases:
             raise InputError(
@@ -125,7 +140,7 @@ class Pipeline(DataAssets):
             rows = ladder.resolve(lists)
             return build.build(mapped, dataset, diseases, tuple(rows.get(name, ()) for name in names), out)
 
-        return self._make("cohort", inputs, make)
+        return self._make(COHORT, inputs, make)
 
     def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
         """One vector for each patient of the cohort."""
@@ -136,29 +151,29 @@ class Pipeline(DataAssets):
         settings = self.study.embeddings
         artifacts = {
             name: self.require(name)
-            for name in ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
+            for name in (PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, CONCEPT_EMBEDDINGS, VOCABULARY)
         }
         if self.study.patients.split.leaves_out:
-            artifacts["data_split"] = self.require("data_split")
-        mapped = self.require("mapped_events")
-        method = self._method("cohort"), self._method("patient_embeddings")
-        own = origin(artifacts["encoder_checkpoint"].data_version, method)
+            artifacts[DATA_SPLIT] = self.require(DATA_SPLIT)
+        mapped = self.require(MAPPED_EVENTS)
+        method = self._method(COHORT), self._method(PATIENT_EMBEDDINGS)
+        own = origin(artifacts[ENCODER_CHECKPOINT].data_version, method)
         inputs = versions_of(**artifacts, mapped_events=mapped)
         inputs |= Ladder(self.study.events, mapped).inputs() if settings.pooling.select == "list" else {}
-        inputs, earlier = incremental.space(self._case("patient_embeddings", inputs, own))
+        inputs, earlier = incremental.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
-        work = self._work(".embedding", "patient_embeddings", inputs)
+        work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:
             job, run = self._embedding_job(), launch or self.engine.launch
             counts = build.build(artifacts, self.pooled_concepts, settings, job, run, work, out, earlier)
-            if "data_split" in artifacts:
+            if DATA_SPLIT in artifacts:
                 plain = [] if earlier else build.learned_from(artifacts)
                 self._note_learned(out, plain, earlier.path if earlier else None)
             return counts
 
         artifact = self._make(
-            "patient_embeddings",
+            PATIENT_EMBEDDINGS,
             inputs,
             make,
             own=own,
@@ -173,10 +188,8 @@ class Pipeline(DataAssets):
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, seed = self.study.clusters, self.study.study.seed
-        dataset, cohort, embeddings = (
-            self.require(name) for name in ("patient_dataset", "cohort", "patient_embeddings")
-        )
-        vocabulary = self.require("vocabulary")
+        dataset, cohort, embeddings = (self.require(name) for name in (PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS))
+        vocabulary = self.require(VOCABULARY)
         size = Vocabulary.read(vocabulary.path).size
         inputs = versions_of(
             patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary
@@ -185,11 +198,11 @@ class Pipeline(DataAssets):
         if settings.truth:
             inputs["truth"] = fields.file_hash(*truth.files)
         space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
-        encoder, method = embeddings.manifest["inputs"]["encoder_checkpoint"], self._method("clusters")
-        own = origin(encoder, space, self._method("cohort"), method)
-        inputs, clustered, earlier = incremental.clusters(self._case("clusters", inputs, own))
+        encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
+        own = origin(encoder, space, self._method(COHORT), method)
+        inputs, clustered, earlier = incremental.clusters(self._case(CLUSTERS, inputs, own))
         return self._make(
-            "clusters",
+            CLUSTERS,
             inputs,
             truth.guard(
                 lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered)
@@ -207,12 +220,12 @@ class Pipeline(DataAssets):
         artifacts = {
             name: self.require(name)
             for name in (
-                "patient_dataset",
-                "cohort",
-                "encoder_checkpoint",
-                "patient_embeddings",
-                "clusters",
-                "vocabulary",
+                PATIENT_DATASET,
+                COHORT,
+                ENCODER_CHECKPOINT,
+                PATIENT_EMBEDDINGS,
+                CLUSTERS,
+                VOCABULARY,
             )
         }
         inputs, planted, files = versions_of(**artifacts), None, Watched.of([])
@@ -220,9 +233,9 @@ class Pipeline(DataAssets):
             planted = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
-        work, launch = self._work(".embedding", "patient_trajectories", inputs), launch or self.engine.launch
+        work, launch = self._work(".embedding", PATIENT_TRAJECTORIES, inputs), launch or self.engine.launch
         artifact = self._make(
-            "patient_trajectories",
+            PATIENT_TRAJECTORIES,
             inputs,
             files.guard(
                 lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out)
@@ -238,24 +251,24 @@ class Pipeline(DataAssets):
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 
-        upstream = [name for name in checks.ORDER if name not in ("raw_records", "cluster_reports")]
+        upstream = [name for name in checks.ORDER if name not in (RAW_RECORDS, CLUSTER_REPORTS)]
         artifacts = {name: self.require(name) for name in upstream}
         seed = self.study.study.seed
         settings_used = {
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
         }
         terms = self.study.governance.terms
-        records = self._records(artifacts["extract_catalog"])
+        records = self._records(artifacts[EXTRACT_CATALOG])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
-        versions = versions_of(**artifacts) | {"lists": fields.file_hash(artifacts["cohort"].file(LISTS))}
-        return self._make("cluster_reports", versions, lambda out: build.build(inputs, self.study.reports, out))
+        versions = versions_of(**artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
+        return self._make(CLUSTER_REPORTS, versions, lambda out: build.build(inputs, self.study.reports, out))
 
-    def make(self, *extracts: str, until: str = "cluster_reports") -> dict[str, Artifact]:
+    def make(self, *extracts: str, until: str = CLUSTER_REPORTS) -> dict[str, Artifact]:
         """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts. Work runs where
         `launcher.backend` says."""
         made = {}
         for extract in extracts:
-            made["raw_records"] = self.raw_records(extract)
+            made[RAW_RECORDS] = self.raw_records(extract)
         wanted = identity.assets(self.study)
         for asset in checks.ORDER[1 : checks.ORDER.index(until) + 1]:
             if asset not in wanted:
@@ -277,15 +290,15 @@ class Pipeline(DataAssets):
 
     def trained_on_current_data(self) -> bool:
         """Whether the encoder was trained on the data set that there is now."""
-        inputs = self.store.current("encoder_checkpoint").manifest["inputs"]
-        return bool(inputs["patient_dataset"] == self.store.current("patient_dataset").data_version)
+        inputs = self.store.current(ENCODER_CHECKPOINT).manifest["inputs"]
+        return bool(inputs[PATIENT_DATASET] == self.store.current(PATIENT_DATASET).data_version)
 
     def pooled_concepts(self) -> frozenset[str]:
         """The concepts of the list of pooled concepts; none where the settings choose by no list."""
         from ehr_pipeline.events.listed import Ladder, concepts
 
         pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
-        ladder = Ladder(self.study.events, self.store.intact("mapped_events"))
+        ladder = Ladder(self.study.events, self.store.intact(MAPPED_EVENTS))
         return concepts(ladder.resolve({where: pooling.concepts})[where] if pooling.select == "list" else ())
 
 

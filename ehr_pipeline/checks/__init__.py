@@ -8,9 +8,25 @@ from dataclasses import replace
 
 from ehr_pipeline.checks import data, drift, encoder, lists, losses, patients, presence, rows, sides
 from ehr_pipeline.checks.model import Check, Outcome
-from ehr_pipeline.store.artifacts import STAGES, Artifact, Store
+from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import (
+    CLUSTER_REPORTS,
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    STAGES,
+    VOCABULARY,
+)
 
 __all__ = ["CHECKS", "ORDER", "Check", "Outcome", "evaluate", "passes"]
 
@@ -40,7 +56,7 @@ _UNSEEN = Check(
 )
 
 CHECKS: dict[str, tuple[Check, ...]] = {
-    "raw_records": (
+    RAW_RECORDS: (
         _CONSERVED,
         Check(
             "schema", "Columns of the event shards.", rows.schema("events", lambda artifact, study: schemas.RAW_EVENTS)
@@ -98,7 +114,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             blocking=False,
         ),
     ),
-    "extract_catalog": (
+    EXTRACT_CATALOG: (
         _CONSERVED,
         Check(
             "patients_known",
@@ -114,7 +130,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             applies=lambda study: bool(study.patients.split.column),
         ),
     ),
-    "mapped_events": (
+    MAPPED_EVENTS: (
         _CONSERVED,
         Check("schema", "Columns of the shards.", rows.schema("events", lambda artifact, study: schemas.MAPPED_EVENTS)),
         Check(
@@ -122,7 +138,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "The shards hold as many events as were counted.",
             rows.rows_as_counted("events", lambda a: int(a.counts["kept"])),
         ),
-        Check("rows_taken_up", "Every raw event was taken up.", rows.rows_taken_up("extract_catalog", "")),
+        Check("rows_taken_up", "Every raw event was taken up.", rows.rows_taken_up(EXTRACT_CATALOG, "")),
         Check(
             "mapping_coverage",
             "Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.",
@@ -157,12 +173,12 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             )
         ),
     ),
-    "vocabulary": (
+    VOCABULARY: (
         _CONSERVED,
         Check(
             "rows_taken_up",
             "The concepts of every mapped event were counted.",
-            rows.rows_taken_up("mapped_events", "events"),
+            rows.rows_taken_up(MAPPED_EVENTS, "events"),
         ),
         Check(
             "semantic_types_known",
@@ -181,14 +197,14 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         _LISTS,
         _UNSEEN,
     ),
-    "patient_dataset": (
+    PATIENT_DATASET: (
         _CONSERVED,
         Check(
             "schema",
             "Columns of the shards.",
             rows.schema("patients", lambda artifact, study: schemas.patient_dataset(study.attributes)),
         ),
-        Check("rows_taken_up", "Every mapped event was taken up.", rows.rows_taken_up("mapped_events", "")),
+        Check("rows_taken_up", "Every mapped event was taken up.", rows.rows_taken_up(MAPPED_EVENTS, "")),
         Check(
             "rows_as_counted",
             "The shards hold as many patients as were counted.",
@@ -198,7 +214,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             "tokens_in_vocabulary", "Every token id belongs to a concept of the vocabulary.", data.tokens_in_vocabulary
         ),
     ),
-    "data_split": (
+    DATA_SPLIT: (
         _CONSERVED,
         Check("schema", "Columns of the shards.", rows.schema("split", lambda artifact, study: schemas.SPLIT)),
         Check(
@@ -207,7 +223,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             data.no_patient_on_both_sides,
         ),
     ),
-    "encoder_checkpoint": (
+    ENCODER_CHECKPOINT: (
         Check(
             "better_than_frequency",
             "The validation loss is finite, and better than guessing by frequency.",
@@ -220,13 +236,13 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         ),
         _UNSEEN,
     ),
-    "concept_embeddings": (
+    CONCEPT_EMBEDDINGS: (
         _CONSERVED,
         Check("vectors_finite", "No concept vector holds NaN or infinity.", encoder.vectors_finite),
         _LISTS,
     ),
-    "cohort": (_CONSERVED, _LISTS),
-    "patient_embeddings": (
+    COHORT: (_CONSERVED, _LISTS),
+    PATIENT_EMBEDDINGS: (
         _CONSERVED,
         Check(
             "everybody_accounted_for",
@@ -236,7 +252,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
         Check("embeddings_sound", "Vectors are finite, and do not all point the same way.", encoder.embeddings_sound),
         _UNSEEN,
     ),
-    "clusters": (
+    CLUSTERS: (
         _CONSERVED,
         Check("no_empty_cluster", "As many clusters as asked for.", patients.no_empty_cluster),
         Check(
@@ -266,7 +282,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             applies=lambda study: bool(study.clusters.truth),
         ),
     ),
-    "patient_trajectories": (
+    PATIENT_TRAJECTORIES: (
         _CONSERVED,
         Check(
             "clustered_taken_up", "Every clustered patient was taken up, or is counted.", patients.clustered_taken_up
@@ -279,7 +295,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
             applies=lambda study: bool(study.clusters.truth),
         ),
     ),
-    "cluster_reports": (
+    CLUSTER_REPORTS: (
         _CONSERVED,
         Check("page_whole", "The page is complete, and links to nothing outside.", patients.page_whole),
     ),
@@ -288,7 +304,7 @@ CHECKS: dict[str, tuple[Check, ...]] = {
 
 CHECKS = {name: (_PRESENT, *checks) for name, checks in CHECKS.items()} | {
     # A checkpoint holds no patient, but it has learnt from those who left: it is flagged, and used until it is trained again.
-    "encoder_checkpoint": (replace(_PRESENT, blocking=False), *CHECKS["encoder_checkpoint"]),
+    ENCODER_CHECKPOINT: (replace(_PRESENT, blocking=False), *CHECKS[ENCODER_CHECKPOINT]),
 }
 
 

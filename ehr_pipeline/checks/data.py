@@ -13,6 +13,7 @@ from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, UNASSIGNED
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 CUI = re.compile(r"C\d{7}")
@@ -172,7 +173,7 @@ def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
 
 def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Found:
     """Every token id belongs to a concept."""
-    size = store.current("vocabulary").counts["kept"]
+    size = store.current(VOCABULARY).counts["kept"]
     outside = 0
     for path in artifact.files("patients"):
         tokens = (
@@ -194,7 +195,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
 
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
     """Each patient is on one side, and the two sides that are learned from have patients."""
-    dataset = store.intact("patient_dataset")
+    dataset = store.intact(PATIENT_DATASET)
     seen, twice, misplaced = {side: 0 for side in (*LEARNED_FROM, TEST, UNASSIGNED) if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):
         table = schemas.read(path)

@@ -10,17 +10,18 @@ from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.records import drift
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
 def beside_the_one_before(kind: str, told: str) -> Test:
     """The newest extract of the catalog beside the one before it."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        listed = json.loads(store.intact("extract_catalog").file("catalog.json").read_text(encoding="utf-8"))
+        listed = json.loads(store.intact(EXTRACT_CATALOG).file("catalog.json").read_text(encoding="utf-8"))
         if len(listed) < 2:
             return True, "there is no extract before this one", {}
         before, newest = sorted(listed)[-2:]
-        old, new = (drift.profile(store.intact("raw_records", name).path) for name in (before, newest))
+        old, new = (drift.profile(store.intact(RAW_RECORDS, name).path) for name in (before, newest))
         if min(old.patients, new.patients) < max(drift.SMALLEST, study.reports.suppress_below):
             return True, f"too few patients in the bucket to compare {newest} with {before}", {}
         found = drift.differences(new, old, _mapped_codes(artifact.file("mapping.csv"))).get(kind)

@@ -12,6 +12,7 @@ from ehr_pipeline.encoder import configuration
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import VOCABULARY
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
@@ -43,7 +44,7 @@ def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
 
 def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
     """The checkpoint was trained with the vocabulary, or with one that grew into it."""
-    vocabulary = Vocabulary.read(store.intact("vocabulary").path)
+    vocabulary = Vocabulary.read(store.intact(VOCABULARY).path)
     config = configuration.read(artifact.file("checkpoint"))
     found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
     message = f"trained with vocabulary {found}; the current one is {vocabulary.hash}"

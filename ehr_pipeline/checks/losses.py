@@ -13,6 +13,7 @@ from ehr_pipeline.records.catalog import WAITING as FATE
 from ehr_pipeline.records.deltas import KEPT, UNKNOWN, WAITING
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.tables.drop_reasons import cure, in_words, lost_of
 
 MOST_NAMED = 10
@@ -69,7 +70,7 @@ def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
 
 
 def _beside_others(study: Study) -> bool:
-    return study.records.mode == "increment" and len(Store(study.study.store).partitions("raw_records")) > 1
+    return study.records.mode == "increment" and len(Store(study.study.store).partitions(RAW_RECORDS)) > 1
 
 
 def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -102,7 +103,7 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
     return {
         extract: Loss(
             extract,
-            store.current("raw_records", extract).counts["rows_in"],
+            store.current(RAW_RECORDS, extract).counts["rows_in"],
             {reason: number for reason, number in own.items() if reason != KEPT},
         )
         for extract, own in fate.items()

@@ -9,6 +9,7 @@ from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, 
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT
 
 EVIDENCE = {
     "clear": "clear evidence of subgroups",
@@ -21,7 +22,7 @@ EVIDENCE = {
 
 def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
     """Every cohort patient has a vector, or is counted."""
-    passed = artifact.counts["rows_in"] == store.current("cohort").counts["kept"]
+    passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
     number = told(dropped, study.reports.suppress_below)
     return passed, f"{number} cohort patients have no chosen concept, and so no vector", {}
@@ -57,7 +58,7 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
 def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
     """The split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
-    found = figures(artifact.counts, declared("clusters"))["split_half"]
+    found = figures(artifact.counts, declared(CLUSTERS))["split_half"]
     numbers: dict[str, Figure] = {name: found[name] for name in ("recognised", "expected") if name in found}
     return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", numbers
 
@@ -85,7 +86,7 @@ def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
     """The clustered patients were taken up."""
     if artifact.counts["windows"] == "off":
         return True, "trajectories.windows = 'off'", {}
-    return rows_taken_up("clusters", "patients")(artifact, store, study)
+    return rows_taken_up(CLUSTERS, "patients")(artifact, store, study)
 
 
 def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:

@@ -8,8 +8,9 @@ from ehr_pipeline.disclosure.kinds import People
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.records import catalog, removals
 from ehr_pipeline.store import secret_key
-from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, STAGES, Artifact, Store, hash_of
+from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, STAGES
 
 
 def population(asset: str, store: Store, study: Study) -> str:
@@ -22,17 +23,17 @@ def population(asset: str, store: Store, study: Study) -> str:
 
 def population_made(asset: str, store: Store, study: Study) -> str:
     """Whose data an artifact that is made now holds: that of the records that it comes from, whatever the list says by now."""
-    if asset in ("raw_records", "extract_catalog"):
+    if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
-    listed = store.current("extract_catalog")
-    newest = store.current("raw_records", max(listed.manifest["inputs"]))
+    listed = store.current(EXTRACT_CATALOG)
+    newest = store.current(RAW_RECORDS, max(listed.manifest["inputs"]))
     if newest.data_version != listed.manifest["inputs"][newest.manifest["partition"]]:
         return str(listed.manifest["population"])  # read anew since, and not taken up yet
     return _population(asset, newest.manifest["settings"].get("withdrawals", ""), store, study)
 
 
 def _population(asset: str, listed: str, store: Store, study: Study) -> str:
-    snapshot = study.records.mode == "snapshot" and asset != "raw_records"
+    snapshot = study.records.mode == "snapshot" and asset != RAW_RECORDS
     extracts = list(catalog.versions(store, "snapshot")) if snapshot else []
     return hash_of([listed, extracts]) if listed or extracts else ""
 
@@ -55,7 +56,7 @@ def _is_list(state: str, study: Study) -> bool:
 def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found:
     """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
     asset = artifact.manifest["asset"]
-    if asset == "raw_records":
+    if asset == RAW_RECORDS:
         passed = _is_list(artifact.manifest["settings"].get("withdrawals", ""), study)
     else:
         inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
@@ -81,5 +82,5 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found
 
 def _removals_are_recorded(store: Store, study: Study) -> bool:
     """Whether the current catalog was made with the extracts and the list of withdrawals that there are."""
-    catalog = store.current("extract_catalog")
-    return bool(catalog.manifest["population"] == population("extract_catalog", store, study))
+    catalog = store.current(EXTRACT_CATALOG)
+    return bool(catalog.manifest["population"] == population(EXTRACT_CATALOG, store, study))

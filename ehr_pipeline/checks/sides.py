@@ -11,6 +11,7 @@ from ehr_pipeline.patients.settings import UNASSIGNED
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
 def leaves_out(study: Study) -> bool:
@@ -70,7 +71,7 @@ def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
     if why := learned.cannot_be_checked(artifact.path, key):
         return False, why, {}
     assert key is not None
-    catalog = store.intact("extract_catalog")
+    catalog = store.intact(EXTRACT_CATALOG)
     seen = learned.overlap(artifact.path, key, sides.left_out(catalog))
     if not seen:
         return True, "nothing was learned from any patient who is left out", {}

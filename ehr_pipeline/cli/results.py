@@ -5,6 +5,14 @@ from pathlib import Path
 
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
 from ehr_pipeline.errors import printable
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    VOCABULARY,
+)
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -65,16 +73,16 @@ def _export(options: argparse.Namespace) -> int:
         print(f"wrote {counts['kept']:,} patients to {options.out}")
         return 0
     if options.format == "model":
-        checkpoint, vocabulary = pipeline.require("encoder_checkpoint"), pipeline.require("vocabulary")
+        checkpoint, vocabulary = pipeline.require(ENCODER_CHECKPOINT), pipeline.require(VOCABULARY)
         concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out)
         print(f"wrote a model of {concepts:,} concepts to {options.out}")
-        if not checks.passes("patients_present", "encoder_checkpoint", checkpoint, pipeline.store, study):
+        if not checks.passes("patients_present", ENCODER_CHECKPOINT, checkpoint, pipeline.store, study):
             tell(
                 "warning",
                 "The model has learnt from patients who have left since. Train it again before you hand it on.",
             )
         return 0
-    made = pipeline.require("mapped_events"), pipeline.require("patient_dataset"), pipeline.require("data_split")
+    made = pipeline.require(MAPPED_EVENTS), pipeline.require(PATIENT_DATASET), pipeline.require(DATA_SPLIT)
     key = secret_key.of(pipeline.store.root)
     counts = meds.export(made, study.study.name, key, options.out, options.crosswalk)
     print(f"wrote {counts['kept']:,} events of {counts['subjects']:,} subjects to {options.out}")
@@ -113,7 +121,7 @@ def _assign(options: argparse.Namespace) -> int:
     from ehr_pipeline.clusters import assign
     from ehr_pipeline.disclosure.figures import told
 
-    counts = assign.run(Pipeline(study).require("clusters"), options.vectors, study.clusters.neighbours, options.out)
+    counts = assign.run(Pipeline(study).require(CLUSTERS), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(f"left out: {told(counts['dropped']['not_finite'])} patients whose vector is not finite")
     diseases = printable(", ".join(disease.name for disease in study.embeddings.cohort))

@@ -9,6 +9,7 @@ from ehr_pipeline.disclosure.kinds import Events, Things, figures
 from ehr_pipeline.errors import printable
 from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.study import settings
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
 
 def report_of(study: settings.Study) -> str | None:
@@ -16,7 +17,7 @@ def report_of(study: settings.Study) -> str | None:
     from ehr_pipeline.store.artifacts import Store
 
     store = Store(study.study.store)
-    report = store.usable("cluster_reports")
+    report = store.usable(CLUSTER_REPORTS)
     return str(report.file("report.html")) if report else None
 
 

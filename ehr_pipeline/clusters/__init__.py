@@ -1,11 +1,12 @@
 """Clusters of the cohort's patients, their map, and how far they can be trusted."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Score, ShareOf, SumOf, Things
+from ehr_pipeline.tables.asset_names import CLUSTERS
 
 ALL = SumOf("smallest")
 """The patients in clusters, whose sizes the page shows exactly."""
 COUNTED: dict[str, Declared] = {
-    "clusters": {
+    CLUSTERS: {
         "rows_in": ALL,
         "kept": ALL,
         "clusters": Things,

@@ -1,9 +1,10 @@
 """Concept vectors of the encoder: nearest neighbours, projector files, a picture."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Score, Things
+from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS
 
 COUNTED: dict[str, Declared] = {
-    "concept_embeddings": {
+    CONCEPT_EMBEDDINGS: {
         "ontology": {"share*": Score, "chance*": Score, "excess*": Score, "by_group": None, "*": Things},
         "*": Things,
     }

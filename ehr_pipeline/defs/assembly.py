@@ -13,23 +13,38 @@ from ehr_pipeline.defs.failures import build_failure_hook
 from ehr_pipeline.defs.launcher import launcher
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.disclosure.governance import GovernanceSettings, label
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
+from ehr_pipeline.tables.asset_names import (
+    CLUSTER_REPORTS,
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    STAGES,
+    VOCABULARY,
+)
 
 SECTIONS = {
-    "raw_records": "[records]",
-    "extract_catalog": "[records] mode",
-    "mapped_events": "[events]",
-    "vocabulary": "[vocabulary]",
-    "patient_dataset": "[patients]",
-    "data_split": "[patients.split]",
-    "encoder_checkpoint": "[encoder]",
-    "concept_embeddings": "[concepts]",
-    "cohort": "[embeddings.cohort]",
-    "patient_embeddings": "[embeddings]",
-    "clusters": "[clusters]",
-    "patient_trajectories": "[trajectories]",
-    "cluster_reports": "[reports]",
+    RAW_RECORDS: "[records]",
+    EXTRACT_CATALOG: "[records] mode",
+    MAPPED_EVENTS: "[events]",
+    VOCABULARY: "[vocabulary]",
+    PATIENT_DATASET: "[patients]",
+    DATA_SPLIT: "[patients.split]",
+    ENCODER_CHECKPOINT: "[encoder]",
+    CONCEPT_EMBEDDINGS: "[concepts]",
+    COHORT: "[embeddings.cohort]",
+    PATIENT_EMBEDDINGS: "[embeddings]",
+    CLUSTERS: "[clusters]",
+    PATIENT_TRAJECTORIES: "[trajectories]",
+    CLUSTER_REPORTS: "[reports]",
 }
 """The part of the settings file that decides each asset, as its description tells."""
 
@@ -46,7 +61,7 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
         return spec.replace_attributes(
             code_version=pipeline.code_version(asset),
             description=f"{spec.description}\n\nSettings: `{SECTIONS[asset]}`. Code: `ehr_pipeline.{STAGES[asset]}`.",
-            automation_condition=None if asset == "raw_records" else follows_its_inputs(asset),
+            automation_condition=None if asset == RAW_RECORDS else follows_its_inputs(asset),
             metadata={**spec.metadata, **column_metadata(asset, study)},
             tags={
                 **spec.tags,

@@ -15,6 +15,7 @@ from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import printable
 from ehr_pipeline.records.landing import Landed, look
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 READING = "read_extract"
 MOST_RUNS = 50  # requested by one look: Dagster allows a look 60 s, and each request takes some 0.1 s
@@ -35,7 +36,7 @@ def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[ty
         & ~dg.AutomationCondition.any_deps_missing()
         & ~dg.AutomationCondition.any_deps_in_progress()
     )
-    if asset == "extract_catalog":
+    if asset == EXTRACT_CATALOG:
         condition &= dg.AutomationCondition.all_deps_blocking_checks_passed()
     return condition.with_label(CONDITION)
 
@@ -48,8 +49,7 @@ def build_automation(study: Study) -> dg.Definitions:
     settings = study.operation
     job = dg.define_asset_job(
         READING,
-        selection=dg.AssetSelection.assets("raw_records")
-        | dg.AssetSelection.checks_for_assets(dg.AssetKey("raw_records")),
+        selection=dg.AssetSelection.assets(RAW_RECORDS) | dg.AssetSelection.checks_for_assets(dg.AssetKey(RAW_RECORDS)),
         description="Reads one extract (raw_records, one partition), and checks what was read.",
         tags=run_tags(study),
     )
@@ -141,7 +141,7 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
     there = {found.extract for found in landed}
     after: Requested = {name: seen for name, seen in before.items() if name in there}
     requests: list[dg.RunRequest] = []
-    read = pipeline.store.partitions("raw_records")  # once, for a look at thousands of extracts
+    read = pipeline.store.partitions(RAW_RECORDS)  # once, for a look at thousands of extracts
     for found in counting:
         state, number = before.get(found.extract, ("", 0))
         if state == found.state or len(requests) == MOST_RUNS:

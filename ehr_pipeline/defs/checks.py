@@ -11,6 +11,7 @@ from ehr_pipeline.defs.metadata import guard_of
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 PARTITION_TAG = "dagster/partition"
 
@@ -46,7 +47,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
 
 def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outcome]:
     """The outcomes of an asset; of raw_records those of the run's extract, or the worst over all extracts."""
-    if asset != "raw_records":
+    if asset != RAW_RECORDS:
         return pipeline.check(asset)
     worst: dict[str, Outcome] = {}
     for partition in [extract] if extract else pipeline.store.partitions(asset):

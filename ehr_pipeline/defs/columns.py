@@ -7,6 +7,19 @@ import pyarrow as pa
 
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 
 MEANING = {
     "patient_id": "Whose row it is, as the source names the patient.",
@@ -67,17 +80,17 @@ def tables(study: Study) -> dict[str, pa.Schema]:
     """The columns of every asset that has a table. Raw records have two: events, and patients."""
     own = study.attributes
     return {
-        "raw_records": pa.schema([*schemas.RAW_EVENTS, *_told_of_patients(study)]),
-        "extract_catalog": schemas.CATALOG,
-        "mapped_events": schemas.MAPPED_EVENTS,
-        "vocabulary": schemas.VOCABULARY,
-        "patient_dataset": schemas.patient_dataset(own),
-        "data_split": schemas.SPLIT,
-        "concept_embeddings": schemas.NEIGHBOURS,
-        "cohort": schemas.COHORT,
-        "patient_embeddings": schemas.embeddings(_WIDTH),
-        "clusters": schemas.clusters(own, (*study.clusters.others, "baseline")),
-        "patient_trajectories": schemas.trajectories(_WIDTH),
+        RAW_RECORDS: pa.schema([*schemas.RAW_EVENTS, *_told_of_patients(study)]),
+        EXTRACT_CATALOG: schemas.CATALOG,
+        MAPPED_EVENTS: schemas.MAPPED_EVENTS,
+        VOCABULARY: schemas.VOCABULARY,
+        PATIENT_DATASET: schemas.patient_dataset(own),
+        DATA_SPLIT: schemas.SPLIT,
+        CONCEPT_EMBEDDINGS: schemas.NEIGHBOURS,
+        COHORT: schemas.COHORT,
+        PATIENT_EMBEDDINGS: schemas.embeddings(_WIDTH),
+        CLUSTERS: schemas.clusters(own, (*study.clusters.others, "baseline")),
+        PATIENT_TRAJECTORIES: schemas.trajectories(_WIDTH),
     }
 
 
@@ -87,7 +100,7 @@ def column_metadata(asset: str, study: Study) -> dict[str, Any]:
     if table is None:
         return {}
     meanings = MEANING | {f"cluster_{method}": _METHOD for method in study.clusters.others}
-    second = {field.name for field in _told_of_patients(study)} if asset == "raw_records" else set()
+    second = {field.name for field in _told_of_patients(study)} if asset == RAW_RECORDS else set()
     columns = [
         dg.TableColumn(
             field.name,

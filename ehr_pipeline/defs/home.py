@@ -13,6 +13,7 @@ from ehr_pipeline.records.landing import look
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home
 from ehr_pipeline.study.dagster_home import CONFIGURATION
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 def ensure_home() -> Path:
@@ -53,7 +54,7 @@ def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
         return
     landed = look(Path(pipeline.study.records.landing), pipeline.study.operation, time.time())
     complete = {found.extract for found in landed if not found.waits_for}
-    extracts = sorted(complete | set(pipeline.store.partitions("raw_records")))
+    extracts = sorted(complete | set(pipeline.store.partitions(RAW_RECORDS)))
     counting = extracts[-1:] if pipeline.study.records.mode == "snapshot" else extracts
     instance.add_dynamic_partitions(str(EXTRACTS.name), counting)
 

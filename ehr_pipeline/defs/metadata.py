@@ -15,13 +15,14 @@ from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT, EXTRACT_CATALOG
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
-NO_TABLES = ("extract_catalog", "encoder_checkpoint", "cluster_reports")
+NO_TABLES = (EXTRACT_CATALOG, ENCODER_CHECKPOINT, CLUSTER_REPORTS)
 """Assets whose `kept` counts what went into them, and no rows of their own."""
 PICTURES = {
-    "encoder_checkpoint": {"learning curves": "notes/curves.png"},
-    "cluster_reports": {
+    ENCODER_CHECKPOINT: {"learning curves": "notes/curves.png"},
+    CLUSTER_REPORTS: {
         "map of clusters": "notes/map_cluster.png",
         "first cluster": "notes/cloud_*.png",
     },
@@ -42,10 +43,10 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "bytes": _bytes(artifact),
         "seconds": artifact.manifest["seconds"],
     }
-    if asset == "encoder_checkpoint":
+    if asset == ENCODER_CHECKPOINT:
         # Where new extracts are only embedded, the encoder stays on purpose: Dagster shows it as fresh, and this says so.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
-    if asset == "cluster_reports":
+    if asset == CLUSTER_REPORTS:
         metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
     metadata |= dict(_pictures(artifact, pipeline))
     return _result(pipeline, asset, artifact.data_version, metadata)

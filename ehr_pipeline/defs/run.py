@@ -27,6 +27,7 @@ from ehr_pipeline.defs.home import ensure_home, register_extracts
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work import die_with_parent
 
 log = logging.getLogger(__name__)
@@ -80,9 +81,9 @@ def run(study: Study, select: str | None) -> Outcome:
         tell(liveness.reap(instance))
         extracts = register_extracts(instance, pipeline)
         steps: list[tuple[list[str], str | None]] = (
-            [(["raw_records"], extract) for extract in extracts] if "raw_records" in wanted else []
+            [([RAW_RECORDS], extract) for extract in extracts] if RAW_RECORDS in wanted else []
         )
-        steps.append(([asset for asset in ORDER if asset in wanted and asset != "raw_records"], None))
+        steps.append(([asset for asset in ORDER if asset in wanted and asset != RAW_RECORDS], None))
         for assets, extract in steps:
             if assets and not outcome.problems:
                 _materialise(definitions, instance, pipeline, assets, extract, outcome)

@@ -13,9 +13,9 @@ import dagster as dg
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness
 from ehr_pipeline.errors import SettingsError, UserError
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import STAGES
 
 RESOURCE = "pipeline"
 TAG = "ehr_pipeline/settings"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import option
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
 RESTRICTED, RELEASABLE = "restricted", "releasable"
-RELEASED_FILES = {"cluster_reports": ("report.html",)}
+RELEASED_FILES = {CLUSTER_REPORTS: ("report.html",)}
 """The files of assets in which small counts are suppressed. All else is restricted: what is at patient level, embeddings and
 checkpoints included, since they have learnt from single patients, and tables with exact counts, those beside the report too."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS, MAPPED_EVENTS, PATIENT_DATASET, VOCABULARY
 
 FOLLOW_UP = "notes/follow_up.json"
 """In a patient data set: how many patients there are by whole years from their first visit to their last."""
@@ -174,8 +175,8 @@ def _concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
 
 
 _DRAWERS: dict[str, Callable[[Artifact, Naming, Path], str]] = {
-    "mapped_events": _coverage,
-    "vocabulary": _vocabulary,
-    "patient_dataset": _follow_up,
-    "concept_embeddings": _concepts,
+    MAPPED_EVENTS: _coverage,
+    VOCABULARY: _vocabulary,
+    PATIENT_DATASET: _follow_up,
+    CONCEPT_EMBEDDINGS: _concepts,
 }

@@ -4,9 +4,10 @@ Needs torch, transformers, numpy and pyarrow only: this is what runs on GPU work
 """
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, People, Score, Things
+from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 COUNTED: dict[str, Declared] = {
-    "patient_embeddings": {
+    PATIENT_EMBEDDINGS: {
         "dropped": People,
         "tokens": Events,
         "dimensions": Things,

@@ -36,6 +36,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import COHORT, CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work import jobs
@@ -64,10 +65,10 @@ def build(
     Concepts that the encoder does not know are left out and counted. Chunk vectors are kept in `work` until all are there, so that
     a job which was killed goes on; the caller removes it.
     """
-    vectors = np.load(artifacts["concept_embeddings"].file("vectors.npy"))
-    vocabulary = Vocabulary.read(artifacts["vocabulary"].path).first(len(vectors))
-    members = schemas.read(artifacts["cohort"].file("cohort.arrow"))
-    dataset = artifacts["patient_dataset"].files("patients")
+    vectors = np.load(artifacts[CONCEPT_EMBEDDINGS].file("vectors.npy"))
+    vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
+    members = schemas.read(artifacts[COHORT].file("cohort.arrow"))
+    dataset = artifacts[PATIENT_DATASET].files("patients")
     learns = learners(artifacts)
     learned, found = Transform.read(earlier.path) if earlier else None, None
     same = Substitutes.none()
@@ -127,9 +128,9 @@ def build(
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
     """Whom the transform is learned from: everybody, but for the patients that the split leaves out, where it is given."""
-    if "data_split" not in artifacts:
+    if DATA_SPLIT not in artifacts:
         return substitutes.everybody
-    folder = artifacts["data_split"].file("split")
+    folder = artifacts[DATA_SPLIT].file("split")
 
     def learns(path: Path) -> NDArray[np.bool_]:
         sides = schemas.read(folder / path.name, ["side"]).column("side")
@@ -142,7 +143,7 @@ def learners(artifacts: Mapping[str, Artifact]) -> Learns:
 def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint64]]:
     """Hashes of the patients that the transform may be learned from, by shard."""
     learns = learners(artifacts)
-    for path in artifacts["patient_dataset"].files("patients"):
+    for path in artifacts[PATIENT_DATASET].files("patients"):
         ids = schemas.read(path, ["patient_id"]).column("patient_id").filter(pa.array(learns(path)))
         yield hash_of(pl.Series(ids.to_pylist(), dtype=pl.String))
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.work import jobs
 
 
@@ -20,9 +21,9 @@ def lay_out(
     schemas.write(work / "cohort.arrow", members)
     np.save(work / "weights.npy", weights)
     return {
-        "checkpoint": str(artifacts["encoder_checkpoint"].file("checkpoint")),
-        "vocabulary": str(artifacts["vocabulary"].path),
-        "dataset": str(artifacts["patient_dataset"].file("patients")),
+        "checkpoint": str(artifacts[ENCODER_CHECKPOINT].file("checkpoint")),
+        "vocabulary": str(artifacts[VOCABULARY].path),
+        "dataset": str(artifacts[PATIENT_DATASET].file("patients")),
         "cohort": str(work / "cohort.arrow"),
         "weights": str(work / "weights.npy"),
         "work": str(work),

@@ -4,9 +4,10 @@ Needs torch, transformers, numpy and pyarrow only: this is what runs on GPU work
 """
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Score, Things
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 
 COUNTED: dict[str, Declared] = {
-    "encoder_checkpoint": {
+    ENCODER_CHECKPOINT: {
         "parameters": Things,
         "epochs": Things,
         "tokens_added": Things,

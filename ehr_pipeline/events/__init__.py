@@ -1,9 +1,10 @@
 """Typed records to mapped events: every code becomes a UMLS concept, its own token, or a counted loss."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Score, ShareOf, Things
+from ehr_pipeline.tables.asset_names import MAPPED_EVENTS
 
 COUNTED: dict[str, Declared] = {
-    "mapped_events": {
+    MAPPED_EVENTS: {
         "coverage_of_events": ShareOf("rows_in", Events),
         "coverage_of_codes": Score,
         "codes": Things,

@@ -22,16 +22,17 @@ from ehr_pipeline.disclosure.governance import RELEASABLE, RELEASED_FILES
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import build_lock, declared, publishing
-from ehr_pipeline.store.artifacts import STAGES, Artifact, hash_of
+from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, RAW_RECORDS, STAGES, VOCABULARY
 
 MANIFEST = "manifest.json"
 RELEASES = "releases.jsonl"
 """In the store: which reports were released, and when."""
 _log = logging.getLogger(__name__)
 MAPPING = ("snomed", "concept", "name", "step", "events")
-VOCABULARY = ("concept", "name", "semantic_types", "events", "patients")
+VOCABULARY_COLUMNS = ("concept", "name", "semantic_types", "events", "patients")
 COUNTED = ("events", "patients")
 Row = dict[str, str]
 
@@ -50,22 +51,20 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     Raises UserError after the expiry of the data.
     """
     publishing.refuse_taken(out)
-    report, mapped, vocabulary = (
-        pipeline.require(asset) for asset in ("cluster_reports", "mapped_events", "vocabulary")
-    )
+    report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))
     _refuse_uncounted(mapped)
     guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
     shown = Shown(guard, pipeline.naming)
     with publishing.whole(out) as part:
         part.mkdir()
-        for name in RELEASED_FILES["cluster_reports"]:
+        for name in RELEASED_FILES[CLUSTER_REPORTS]:
             (part / name).write_bytes(report.file(name).read_bytes())
         _table(part / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
-        _table(part / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY, _concept_is_known, shown)
+        _table(part / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY_COLUMNS, _concept_is_known, shown)
         counts = {
             asset: declared.shown(asset, pipeline.store.current(asset).counts, guard)
             for asset in STAGES
-            if asset != "raw_records" and pipeline.store.has(asset)
+            if asset != RAW_RECORDS and pipeline.store.has(asset)
         }
         (part / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
         files = sorted(part.iterdir())
@@ -143,8 +142,7 @@ def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
         "package": __version__,
         "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "made_of": {
-            asset: pipeline.store.current(asset).data_version
-            for asset in ("cluster_reports", "mapped_events", "vocabulary")
+            asset: pipeline.store.current(asset).data_version for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY)
         },
         "files": {path.name: {"bytes": path.stat().st_size, "sha256": file_hash(path)} for path in files},
     }

@@ -29,6 +29,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, CLUSTERS, PATIENT_EMBEDDINGS
 
 NEIGHBOURS = 15
 EXACT_UP_TO = 300_000  # patients
@@ -45,7 +46,7 @@ class Found:
     @staticmethod
     def of(current: Callable[[str], Artifact]) -> "Found":
         """The current ones, by what finds an asset's artifact."""
-        return Found(current("clusters"), current("patient_embeddings"), current("cluster_reports"))
+        return Found(current(CLUSTERS), current(PATIENT_EMBEDDINGS), current(CLUSTER_REPORTS))
 
 
 def export(found: Found, out: Path, seed: int) -> Counts:

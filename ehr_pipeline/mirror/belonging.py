@@ -19,6 +19,7 @@ from ehr_pipeline.store import build_lock, secret_key
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Store
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 MARK = "mirror.json"  # in the mirror
 OWN_MARK = ".mirror.json"  # in the store
@@ -135,7 +136,7 @@ class Terms:
                 f"{withdrawals} (records.withdrawals) is not there: who withdrew is unknown. Nothing was copied."
             )
         self.study, self.store = study, store
-        self.newest = max(store.partitions("raw_records"), default="")
+        self.newest = max(store.partitions(RAW_RECORDS), default="")
         self._left: set[tuple[str, str]] = set()
 
     def why_not(self, manifest: Mapping[str, Any]) -> str:
@@ -150,7 +151,7 @@ class Terms:
         return reason
 
     def _refuse_another_key(self, manifest: Mapping[str, Any]) -> None:
-        told = str(manifest["settings"].get("withdrawals", "")) if manifest["asset"] == "raw_records" else ""
+        told = str(manifest["settings"].get("withdrawals", "")) if manifest["asset"] == RAW_RECORDS else ""
         if not self.study.records.withdrawals or ":" not in told:
             return
         name, own = told.partition(":")[0], secret_key.of(self.store.root).name
@@ -162,7 +163,7 @@ class Terms:
             )
 
     def _who_left(self, manifest: Mapping[str, Any]) -> str:
-        snapshot = manifest["asset"] == "raw_records" and self.study.records.mode == "snapshot"
+        snapshot = manifest["asset"] == RAW_RECORDS and self.study.records.mode == "snapshot"
         if snapshot and manifest["partition"] < self.newest:
             return REPLACED
         return "" if self._are_present(manifest) else LEFT
@@ -173,11 +174,9 @@ class Terms:
         if asset in KEPT_WITHOUT_CONSENT:
             return True
         try:
-            if asset == "extract_catalog":
+            if asset == EXTRACT_CATALOG:
                 found = catalog.versions(self.store, self.study.records.mode)
-                return all(
-                    found.get(name) == inputs[name] and ("raw_records", name) not in self._left for name in inputs
-                )
+                return all(found.get(name) == inputs[name] and (RAW_RECORDS, name) not in self._left for name in inputs)
             if any((name, "") in self._left for name in inputs):
                 return bool(manifest["population"] == presence.population(asset, self.store, self.study))
             artifact = Artifact(self.store.root, dict(manifest))

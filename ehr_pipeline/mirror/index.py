@@ -9,10 +9,11 @@ from typing import Any
 from ehr_pipeline.errors import UserError, unseen
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import integrity
-from ehr_pipeline.store.artifacts import FINGERPRINT, MANIFEST, STAGES, Artifact
+from ehr_pipeline.store.artifacts import FINGERPRINT, MANIFEST, Artifact
+from ehr_pipeline.tables.asset_names import RAW_RECORDS, STAGES
 
 INDEX = "index.json"
-PARTITIONED = ("raw_records",)
+PARTITIONED = (RAW_RECORDS,)
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 

@@ -15,8 +15,9 @@ from ehr_pipeline.mirror import belonging, index
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.store import durable
-from ehr_pipeline.store.artifacts import STAGES, Counts, Store
+from ehr_pipeline.store.artifacts import Counts, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.work.progress import Progress
 
 log = logging.getLogger(__name__)

@@ -13,8 +13,9 @@ from ehr_pipeline.fields import file_hash
 from ehr_pipeline.mirror import belonging
 from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index, folder_of, grouped, partition_of
 from ehr_pipeline.mirror.place import Mirror
-from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, STAGES, Artifact, Counts, Store
+from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, Artifact, Counts, Store
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.work.progress import Progress
 
 log = logging.getLogger(__name__)

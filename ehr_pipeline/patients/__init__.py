@@ -1,11 +1,12 @@
 """Mapped events to one row for each patient, in Arrow; and the split into training and validation patients."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, EventsOf, People, Things, size
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
 
 OF_FEW = EventsOf("patients/dropped/few_visits")
 """Who is left out for few visits had fewer than `min_visits` each: their visits and events would tell how few they are."""
 COUNTED: dict[str, Declared] = {
-    "patient_dataset": {
+    PATIENT_DATASET: {
         "dropped": {"few_visits": OF_FEW, "*": Events},
         "visits": {"rows_in": OF_FEW, "dropped": {"few_visits": OF_FEW, "*": Events}, "*": Events},
         "patients": People,
@@ -15,5 +16,5 @@ COUNTED: dict[str, Declared] = {
         "bytes": size,
         "*": Events,
     },
-    "data_split": {"*": People},
+    DATA_SPLIT: {"*": People},
 }

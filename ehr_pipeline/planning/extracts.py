@@ -13,6 +13,7 @@ from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Store, partition_problem
 from ehr_pipeline.store.walk import Tree, links_outside, misplaced
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 LOOKED_INTO = 100
 """Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
@@ -35,7 +36,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
         )
     found.problems += found.look(misplaced, landing) or []
     store = Store(study.study.store)
-    read, trees = store.partitions("raw_records"), list[Tree]()
+    read, trees = store.partitions(RAW_RECORDS), list[Tree]()
     for extract in extracts[-1:] if study.records.mode == "snapshot" else extracts:
         if problem := partition_problem(extract):
             found.problems.append(

@@ -10,6 +10,14 @@ from ehr_pipeline.planning import rates
 from ehr_pipeline.planning.machines import Machines
 from ehr_pipeline.records import sizing
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    ENCODER_CHECKPOINT,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    RAW_RECORDS,
+)
 from ehr_pipeline.work.progress import duration
 
 BACKENDS = ("inline", "processes", "ray", "slurm")
@@ -86,8 +94,8 @@ def plan(
     workers = {name: min(count, buckets) for name, count in workers.items()}
     per_bucket = GIGABYTES_PER_BUCKET * max(rows / buckets / ROWS_PER_BUCKET, 0.1)
     needs = []
-    disk = {"raw_records": rows * BYTES_PER_ROW_IN_STORE / 2, "mapped_events": rows * BYTES_PER_ROW_IN_STORE / 2}
-    disk["patient_dataset"] = tokens * rates.BYTES_PER_EVENT
+    disk = {RAW_RECORDS: rows * BYTES_PER_ROW_IN_STORE / 2, MAPPED_EVENTS: rows * BYTES_PER_ROW_IN_STORE / 2}
+    disk[PATIENT_DATASET] = tokens * rates.BYTES_PER_EVENT
     for stage, rate in rates.STAGES.items():
         seconds = {name: _spread(rate, rows, count, speed) + _overhead(name, stage) for name, count in workers.items()}
         needs.append(
@@ -113,13 +121,13 @@ def plan(
         else:
             training[name] = passes * shape / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
             embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES * cores * speed)
-    needs.append(Need("encoder_checkpoint", training, 1, rates.TRAINING_GIGABYTES, used))
+    needs.append(Need(ENCODER_CHECKPOINT, training, 1, rates.TRAINING_GIGABYTES, used))
     members = COHORT_SHARE * patients
     vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
-    needs.append(Need("patient_embeddings", embedding, vectors, rates.TRAINING_GIGABYTES, used))
+    needs.append(Need(PATIENT_EMBEDDINGS, embedding, vectors, rates.TRAINING_GIGABYTES, used))
     growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
     clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
-    needs.append(Need("clusters", dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
+    needs.append(Need(CLUSTERS, dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
     made = Plan(needs, list(_assumptions(study, rows, machines, gpu_tokens, speed, kept, workers, buckets, per_bucket)))
     made.problems.extend(_problems(study, machines, made, workers, per_bucket))
     return made

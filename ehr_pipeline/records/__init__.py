@@ -1,9 +1,10 @@
 """Raw delimited text to typed columns, hash-bucketed by patient; what cannot be used goes to a quarantine with a reason."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, People, Things, size
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 COUNTED: dict[str, Declared] = {
-    "raw_records": {
+    RAW_RECORDS: {
         "patients": People,
         "files": Things,
         "unended_files": Things,
@@ -12,5 +13,5 @@ COUNTED: dict[str, Declared] = {
         "latest_date": Things,
         "*": Events,
     },
-    "extract_catalog": {"extracts": Things, "patient_rows": People, "patients_removed": People, "*": Events},
+    EXTRACT_CATALOG: {"extracts": Things, "patient_rows": People, "patients_removed": People, "*": Events},
 }

@@ -12,6 +12,7 @@ from ehr_pipeline.errors import InputError, MissingArtifact, UserError
 from ehr_pipeline.records import deltas, removals
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts, Store
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 WAITING = "notes/waiting.json"
@@ -27,7 +28,7 @@ def extracts_in(landing: Path) -> list[str]:
 
 def counting(store: Store, mode: str) -> list[str]:
     """The extracts that count: all that were read, or the newest. Raises MissingArtifact when there is none."""
-    extracts = store.partitions("raw_records")
+    extracts = store.partitions(RAW_RECORDS)
     if not extracts:
         raise MissingArtifact(
             "raw_records has not been made yet for any extract. Make it first:"
@@ -38,7 +39,7 @@ def counting(store: Store, mode: str) -> list[str]:
 
 def versions(store: Store, mode: str = "increment") -> dict[str, str]:
     """Data version of every extract that counts. Raises MissingArtifact when there is none."""
-    return {extract: store.current("raw_records", extract).data_version for extract in counting(store, mode)}
+    return {extract: store.current(RAW_RECORDS, extract).data_version for extract in counting(store, mode)}
 
 
 def build(
@@ -82,7 +83,7 @@ def records(store: Store, catalog: Artifact) -> list[Artifact]:
     listed: dict[str, str] = json.loads(catalog.file("catalog.json").read_text(encoding="utf-8"))
     artifacts = []
     for extract, version in sorted(listed.items()):
-        artifact = store.intact("raw_records", extract)
+        artifact = store.intact(RAW_RECORDS, extract)
         if artifact.data_version != version:
             raise UserError(
                 f"raw_records of extract {extract} was made anew after extract_catalog. Materialise extract_catalog again."

@@ -19,6 +19,7 @@ from ehr_pipeline.store import build_lock, durable, publishing, secret_key
 from ehr_pipeline.store.artifacts import MANIFEST, Artifact, Store
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.tables.hashing import hash_of
 
 MOST_LISTED = 1_000_000
@@ -116,7 +117,7 @@ def is_without_key(records: Path) -> bool:
 
 def _remove_superseded(records: Path, store: Store, extract: str) -> None:
     with build_lock.locked(records.parent, records.name):
-        if store.fingerprint("raw_records", extract) == records.name or not (records / MANIFEST).is_file():
+        if store.fingerprint(RAW_RECORDS, extract) == records.name or not (records / MANIFEST).is_file():
             return  # another process made it current, or removed it
         publishing.remove(records)
     _log.info("removed %s: superseded records, with hashes of patients that no key protects", records)

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 FILE = "notes/removals.json"
 WITHDREW, ABSENT = "withdrew", "absent from the newer snapshot"
@@ -23,7 +24,7 @@ Removal = dict[str, Any]
 
 def recorded(store: Store) -> list[Removal]:
     """What the current catalog has on record."""
-    known = store.usable("extract_catalog")
+    known = store.usable(EXTRACT_CATALOG)
     if known is None or not known.file(FILE).is_file():
         return []
     listed: list[Removal] = json.loads(known.file(FILE).read_text(encoding="utf-8"))
@@ -44,9 +45,9 @@ def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
         new = {name: number - sum(removal[name] for removal in before) for name, number in told.items()}
         if any(new.values()):
             removals.append({"at": now, "extract": extract, "reason": WITHDREW, **new})
-    replaced = [extract for extract in store.partitions("raw_records") if extract not in found]
+    replaced = [extract for extract in store.partitions(RAW_RECORDS) if extract not in found]
     if replaced:
-        newest, older = found[max(found)], store.intact("raw_records", replaced[-1])
+        newest, older = found[max(found)], store.intact(RAW_RECORDS, replaced[-1])
         absent = _absent(older, newest)
         if absent["patients"]:
             removals.append({"at": now, "extract": max(found), "reason": ABSENT, **absent})

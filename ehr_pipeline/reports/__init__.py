@@ -1,7 +1,8 @@
 """What a clinician reads: enriched concepts of each cluster, pictures, the bias audit, one HTML page."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Things
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
 COUNTED: dict[str, Declared] = {
-    "cluster_reports": {"clusters": Things, "concepts*": Things, "rows_in": None, "kept": None, "*": People}
+    CLUSTER_REPORTS: {"clusters": Things, "concepts*": Things, "rows_in": None, "kept": None, "*": People}
 }

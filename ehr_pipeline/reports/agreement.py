@@ -10,6 +10,7 @@ from ehr_pipeline.reports import enrichment
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import CLUSTERS
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
@@ -21,7 +22,7 @@ def describe(
     settings: ReportsSettings,
 ) -> dict[str, Any] | None:
     """Agreement with the planted groups, and which companions mark their group's main cluster; None without truth."""
-    path = inputs.artifacts["clusters"].file("agreement.json")
+    path = inputs.artifacts[CLUSTERS].file("agreement.json")
     if not path.is_file():
         return None
     agreement: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

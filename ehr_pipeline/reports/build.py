@@ -49,6 +49,18 @@ from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    EXTRACT_CATALOG,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 AUDITED = ("age", "concepts", "sex", "disease")
@@ -57,8 +69,8 @@ AUDITED = ("age", "concepts", "sex", "disease")
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     """Write the report. Returns how much was tested and shown."""
     disclosure = Disclosure(settings.suppress_below)
-    vocabulary = Vocabulary.read(inputs.artifacts["vocabulary"].path)
-    clustered = schemas.read(inputs.artifacts["clusters"].file("clusters.arrow"))
+    vocabulary = Vocabulary.read(inputs.artifacts[VOCABULARY].path)
+    clustered = schemas.read(inputs.artifacts[CLUSTERS].file("clusters.arrow"))
     numbers, labels = np.unique(clustered.column("cluster").to_numpy(), return_inverse=True)
     counts, sizes = _counts(inputs, clustered, vocabulary), np.bincount(labels)
     found = enrichment.test(counts, labels, len(numbers))
@@ -66,7 +78,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     # The page compares described clusters with each other: with all patients, totals would tell how many are in the hidden ones.
     own = found if told.all() else enrichment.test(counts[told[labels]], labels[told[labels]], len(numbers))
     rows = cards.concept_tables(own, vocabulary, settings.top_concepts, settings.max_p, disclosure)
-    evidence = read_json(inputs.artifacts["clusters"], "evidence.json")
+    evidence = read_json(inputs.artifacts[CLUSTERS], "evidence.json")
     attributes = _attributes(inputs, clustered, settings)
     points = maps.places(clustered)
     effects = [
@@ -95,7 +107,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         "alike": likeness.alike_of_one_disease(described),
         "sure": [card["number"] for card in described if sureness.usable(card)],
         "standing": (standing := sureness.standing(described, sizes.tolist(), disclosure)),
-        "limits": sureness.limits(inputs.settings["clusters"]["unstable_below"]),
+        "limits": sureness.limits(inputs.settings[CLUSTERS]["unstable_below"]),
         "steady": sureness.counted(card["stability"]["words"] for card in described),
         "strong": [f"{effect.name} ({effect.words} effect)" for effect in audit.strong(effects)],
         "sides": flow.sides_in_words(counted),
@@ -116,21 +128,21 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
         **upstream.describe(inputs, counted, drawn, named, own_diseases.listed if own_diseases else frozenset()),
         "agreement": agreement.describe(inputs, numbers, found, vocabulary, settings),
         "extracts": extracts.told(inputs.artifacts, clustered, disclosure),
-        "overlap": extracts.shown(inputs.artifacts["clusters"], disclosure),
-        "comparison": (comparison := _comparison(inputs.artifacts["clusters"], disclosure)),
-        "steadier": sureness.steadier(comparison, inputs.settings["clusters"]["method"]),
-        "how_many": sureness.how_many(inputs.artifacts["clusters"], len(numbers)),
-        "tried": _tried(inputs.artifacts["clusters"], len(numbers), drawn),
+        "overlap": extracts.shown(inputs.artifacts[CLUSTERS], disclosure),
+        "comparison": (comparison := _comparison(inputs.artifacts[CLUSTERS], disclosure)),
+        "steadier": sureness.steadier(comparison, inputs.settings[CLUSTERS]["method"]),
+        "how_many": sureness.how_many(inputs.artifacts[CLUSTERS], len(numbers)),
+        "tried": _tried(inputs.artifacts[CLUSTERS], len(numbers), drawn),
         "computed": computed.versions(),
         "machines": computed.machines(inputs.artifacts),
-        "years": computed.years(inputs.artifacts["patient_dataset"], disclosure),
+        "years": computed.years(inputs.artifacts[PATIENT_DATASET], disclosure),
         "chosen": chosen.chosen(inputs, settings),
         "settings": json.dumps(_public(inputs.settings), indent=1, default=str),
         "reports": settings,
         "seed": inputs.seed,
         "pooling": upstream.pooling(inputs, vocabulary),
         "collapse": upstream.collapse(inputs),
-        "vectors": inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"],
+        "vectors": inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]["vectors"],
         "confirmed": upstream.confirmed(inputs),
     }
     content["checklist"] = record.checklist(
@@ -159,10 +171,10 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
 
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The settings without the key of the split: with it and the ids, sides can be computed. The public one is shown as it is."""
-    split = settings["data_split"]
+    split = settings[DATA_SPLIT]
     # Of what learns from a part of the patients, the settings have a hash with the key in it.
     settings = {name: {key: value for key, value in own.items() if key != SIDES} for name, own in settings.items()}
-    return settings | {"data_split": split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
+    return settings | {DATA_SPLIT: split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
 
 
 def _told(effect: audit.Effect) -> dict[str, Any]:
@@ -173,8 +185,8 @@ def _told(effect: audit.Effect) -> dict[str, Any]:
 
 def _counts(inputs: Inputs, clustered: pa.Table, vocabulary: Vocabulary) -> Any:
     """Visits with each concept (n, V) of the clustered patients, in their order."""
-    cohort = schemas.read(inputs.artifacts["cohort"].file("cohort.arrow"))
-    counts = baseline.concept_counts(inputs.artifacts["patient_dataset"].files("patients"), cohort, vocabulary.size)
+    cohort = schemas.read(inputs.artifacts[COHORT].file("cohort.arrow"))
+    counts = baseline.concept_counts(inputs.artifacts[PATIENT_DATASET].files("patients"), cohort, vocabulary.size)
     ordered = cohort.sort_by([("shard", "ascending"), ("row", "ascending")]).column("patient_id").to_pylist()
     row_of = {patient_id: row for row, patient_id in enumerate(ordered)}
     return counts[np.array([row_of[patient_id] for patient_id in clustered.column("patient_id").to_pylist()])]
@@ -203,7 +215,7 @@ def _attributes(inputs: Inputs, clustered: pa.Table, settings: ReportsSettings) 
     attributes = {name: _column(clustered, name) for name in AUDITED}
     kinds = _kinds(clustered, settings)
     attributes |= {name: _column(clustered, name, kind == "number") for name, kind in kinds.items()}
-    cohort = schemas.read(inputs.artifacts["cohort"].file("cohort.arrow"))
+    cohort = schemas.read(inputs.artifacts[COHORT].file("cohort.arrow"))
     place = pc.index_in(clustered.column("patient_id"), value_set=cohort.column("patient_id").combine_chunks())
     first = cohort.column("first_date").take(place)
     return attributes | {"year": pc.year(first).to_numpy()}
@@ -211,7 +223,7 @@ def _attributes(inputs: Inputs, clustered: pa.Table, settings: ReportsSettings) 
 
 def _vectors(inputs: Inputs, clustered: pa.Table) -> NDArray[np.float32]:
     """The vectors (n, d) of the clustered patients, in their order."""
-    ids, vectors = read_vectors(inputs.artifacts["patient_embeddings"], "embeddings")
+    ids, vectors = read_vectors(inputs.artifacts[PATIENT_EMBEDDINGS], "embeddings")
     place = pc.index_in(clustered.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
     ordered: NDArray[np.float32] = vectors[place.to_numpy()]
     return ordered
@@ -220,7 +232,7 @@ def _vectors(inputs: Inputs, clustered: pa.Table) -> NDArray[np.float32]:
 def _counted(inputs: Inputs, sizes: list[int], disclosure: Disclosure) -> Counted:
     counts = {name: artifact.counts for name, artifact in inputs.artifacts.items()}
     return Counted.of(
-        counts | {"raw_records": totals(inputs.records, inputs.artifacts["extract_catalog"].counts)},
+        counts | {RAW_RECORDS: totals(inputs.records, inputs.artifacts[EXTRACT_CATALOG].counts)},
         sizes,
         disclosure,
     )
@@ -243,7 +255,7 @@ def _cards(
 ) -> list[dict[str, Any]]:
     sizes = np.bincount(labels)
     told = int(sizes[disclosure.told(sizes)].sum())
-    evidence, trust = (read_json(inputs.artifacts["clusters"], f"{name}.json") for name in ("evidence", "trust"))
+    evidence, trust = (read_json(inputs.artifacts[CLUSTERS], f"{name}.json") for name in ("evidence", "trust"))
     shown = []
     for label, (number, table) in enumerate(zip(numbers.tolist(), rows, strict=True)):
         card = cards.describe(clustered, labels == label, told, table, disclosure)
@@ -282,14 +294,14 @@ def _evolution(
     most_marks: int,
 ) -> dict[str, Any] | None:
     """The trajectories, with their picture."""
-    trajectories = inputs.artifacts["patient_trajectories"]
+    trajectories = inputs.artifacts[PATIENT_TRAJECTORIES]
     told = evolution.describe(trajectories, clustered, numbers, disclosure, drawn, most_marks)
     return told and told | {"picture": told["picture"] and embedded(told["picture"])}
 
 
 def _checked(inputs: Inputs, vocabulary: Vocabulary, own: lists.Own | None) -> str:
     """What the concept check comes to."""
-    concepts = inputs.artifacts["concept_embeddings"]
+    concepts = inputs.artifacts[CONCEPT_EMBEDDINGS]
     mine = concept_check.found(concepts, vocabulary, own.listed) if own else None
     return concept_check.sentence(concept_check.found(concepts, vocabulary), mine)
 

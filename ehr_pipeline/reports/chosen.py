@@ -6,6 +6,15 @@ from dataclasses import asdict
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.reports.inputs import Inputs, read_json
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    COHORT,
+    ENCODER_CHECKPOINT,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    VOCABULARY,
+)
 
 POOLED = {
     "all": "all concepts",
@@ -16,11 +25,11 @@ POOLED = {
 
 def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
     """What was set, and to what."""
-    vocabulary, dataset, clusters = (inputs.settings[name] for name in ("vocabulary", "patient_dataset", "clusters"))
-    encoder, vectors = inputs.settings["encoder_checkpoint"], inputs.settings["patient_embeddings"]
+    vocabulary, dataset, clusters = (inputs.settings[name] for name in (VOCABULARY, PATIENT_DATASET, CLUSTERS))
+    encoder, vectors = inputs.settings[ENCODER_CHECKPOINT], inputs.settings[PATIENT_EMBEDDINGS]
     cohort = [
         disease["name"] + (f" (on {disease['min_visits']} days or more)" if disease["min_visits"] > 1 else "")
-        for disease in inputs.settings["cohort"]["cohort"]
+        for disease in inputs.settings[COHORT]["cohort"]
     ]
     return [
         ("Cohort: patients with a code of", ", ".join(cohort)),
@@ -51,7 +60,7 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
 
 def changed(inputs: Inputs) -> list[str]:
     """What of the vectors' preset was set otherwise, as in a settings file: 'profile = 0', 'habits = ""'."""
-    own = inputs.artifacts["patient_embeddings"].manifest["settings"]
+    own = inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]
     preset = VectorSettings(**EmbeddingsSettings.PRESETS[own["preset"]].get("vectors", {}))
     return [
         f"{name} = {json.dumps(own['vectors'][name])}"
@@ -62,7 +71,7 @@ def changed(inputs: Inputs) -> list[str]:
 
 def _source(inputs: Inputs) -> str:
     """From which vocabulary codes were mapped, with its release where the mapping knows it (MRSAB of the UMLS)."""
-    source: str = read_json(inputs.artifacts["mapped_events"], "coverage.json")["source"]
-    if source != inputs.settings["mapped_events"]["source"]:
+    source: str = read_json(inputs.artifacts[MAPPED_EVENTS], "coverage.json")["source"]
+    if source != inputs.settings[MAPPED_EVENTS]["source"]:
         return source
     return f"{source}; its release is not told by the mapping table (events.mrsab names the file that does)"

@@ -18,21 +18,31 @@ from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED
 from ehr_pipeline.records import deltas
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import declared
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    COHORT,
+    DATA_SPLIT,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 from ehr_pipeline.tables.drop_reasons import in_words
 
 # What is counted at each stage: (asset, key of the counts or '' for the top, words).
 STAGES: tuple[tuple[str, str, str], ...] = (
-    ("raw_records", "", "event rows read"),
-    ("raw_records", "patients", "patient rows read"),
-    ("mapped_events", "", "events mapped"),
-    ("vocabulary", "", "concepts kept"),
-    ("vocabulary", "events", "events of kept concepts"),
-    ("patient_dataset", "", "events in the patient data set"),
-    ("patient_dataset", "visits", "visits in the patient data set"),
-    ("patient_dataset", "patients", "patients in the patient data set"),
-    ("cohort", "", "patients in the cohort"),
-    ("patient_embeddings", "", "patients embedded"),
-    ("clusters", "", "patients in clusters"),
+    (RAW_RECORDS, "", "event rows read"),
+    (RAW_RECORDS, "patients", "patient rows read"),
+    (MAPPED_EVENTS, "", "events mapped"),
+    (VOCABULARY, "", "concepts kept"),
+    (VOCABULARY, "events", "events of kept concepts"),
+    (PATIENT_DATASET, "", "events in the patient data set"),
+    (PATIENT_DATASET, "visits", "visits in the patient data set"),
+    (PATIENT_DATASET, "patients", "patients in the patient data set"),
+    (COHORT, "", "patients in the cohort"),
+    (PATIENT_EMBEDDINGS, "", "patients embedded"),
+    (CLUSTERS, "", "patients in clusters"),
 )
 REPEATS = "collapsed as repeats"
 Lost = tuple[tuple[str, str], ...]
@@ -118,24 +128,24 @@ class Counted:
     @staticmethod
     def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
         """The counts, and how they must be shown."""
-        assets = {*(stage[0] for stage in STAGES), "data_split"}
+        assets = {*(stage[0] for stage in STAGES), DATA_SPLIT}
         found = {asset: figures(counts[asset], declared(asset)) for asset in assets}
-        raw, dataset, cohort = counts["raw_records"], counts["patient_dataset"], counts["cohort"]
+        raw, dataset, cohort = counts[RAW_RECORDS], counts[PATIENT_DATASET], counts[COHORT]
         people, first = dataset["patients"], raw["patients"]
         steps = [first["rows_in"], first["kept"], people["rows_in"], people["kept"], cohort["kept"]]
-        steps += [counts["patient_embeddings"]["kept"], counts["clusters"]["kept"]]
+        steps += [counts[PATIENT_EMBEDDINGS]["kept"], counts[CLUSTERS]["kept"]]
         lost = [*_lost(first), *_lost(people), *_lost(cohort), *cohort["by_disease"].values(), *cluster_sizes]
-        split = counts["data_split"]
+        split = counts[DATA_SPLIT]
         lost += [*_lost(split), split[TRAIN], split[VALIDATION], *on_sides(counts).values()]
         rounded = any(map(disclosure.small, lost)) or disclosure.nested_need_rounding(steps)
         small = [size for size in cluster_sizes if disclosure.small(size)]
-        exact = counts["clusters"]["kept"] - sum(small)
+        exact = counts[CLUSTERS]["kept"] - sum(small)
         person = Scale(disclosure, rounded, exact, len(small), _tight(steps, disclosure) if rounded else frozenset())
-        events = [raw, counts["mapped_events"], counts["vocabulary"]["events"], dataset]
+        events = [raw, counts[MAPPED_EVENTS], counts[VOCABULARY]["events"], dataset]
         # Reasons with few rows are joined with others, so that only what a whole step lost can be small; but of the data set's
         # events the table and the diagram tell other parts.
         few = disclosure.nested_need_rounding([raw["rows_in"], *(stage["kept"] for stage in events)])
-        parts = [*found["patient_dataset"]["dropped"].values(), Events(dataset.get("collapsed", 0))]
+        parts = [*found[PATIENT_DATASET]["dropped"].values(), Events(dataset.get("collapsed", 0))]
         of_few = any(Guard(disclosure.below).hidden(part) for part in parts)
         return Counted(counts, found, disclosure, person, Scale(disclosure, few or of_few))
 
@@ -170,7 +180,7 @@ class Counted:
 
 def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
     """How many patients are on each side, where there may be some that nothing is learned from; else nothing."""
-    split = counts["data_split"]
+    split = counts[DATA_SPLIT]
     return {side: split[side] for side in (*LEARNED_FROM, TEST, UNASSIGNED)} if TEST in split else {}
 
 

@@ -16,6 +16,7 @@ from scipy.optimize import linprog
 from ehr_pipeline.clusters import overlap
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact
+from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 
 Overlap = dict[str, Any]
 Cells = NDArray[np.int64]
@@ -25,11 +26,9 @@ STEPS = (1, 2, 3, 5, 10)
 
 def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[str]:
     """Sentences on what the model and the clusters went on from; none for a study that was made at once."""
-    encoder, embeddings, clusters = (
-        artifacts[name] for name in ("encoder_checkpoint", "patient_embeddings", "clusters")
-    )
+    encoder, embeddings, clusters = (artifacts[name] for name in (ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS))
     trained_on, words = encoder.manifest["inputs"], []
-    if trained_on["patient_dataset"] != artifacts["patient_dataset"].data_version:
+    if trained_on[PATIENT_DATASET] != artifacts[PATIENT_DATASET].data_version:
         words.append(
             "The encoder was trained on earlier extracts, and stayed as it was. Tokens of the cohort that it does not know,"
             f" and that have no part in the vectors: {_share(embeddings.counts['tokens'])}."

@@ -13,6 +13,16 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
 from ehr_pipeline.reports.counted import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.diagram import Step
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    COHORT,
+    DATA_SPLIT,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    RAW_RECORDS,
+    VOCABULARY,
+)
 from ehr_pipeline.tables.drop_reasons import OF_STEPS, in_words
 
 MOST_NAMED = 5
@@ -25,7 +35,7 @@ OUTSIDE = "not_in_vocabulary"
 
 def by_disease(counted: Counted) -> list[tuple[str, str]]:
     """The cohort's patients by disease. They sum to the cohort: their steps are so wide that the sum says no more than it does."""
-    cohort, disclosure = counted.counts["cohort"], counted.disclosure
+    cohort, disclosure = counted.counts[COHORT], counted.disclosure
     if not counted.rounded or len(cohort["by_disease"]) == 1:
         return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
     fewest, most = counted.person.ends(cohort["kept"])
@@ -113,8 +123,8 @@ def _apart(lost: Lost) -> tuple[str, Lost]:
 def patients(counted: Counted) -> list[Step]:
     """The flow of patients, from the rows of the patient files to the clusters."""
     counts, show = counted.counts, counted.person
-    raw, dataset, cohort = counts["raw_records"]["patients"], counts["patient_dataset"]["patients"], counts["cohort"]
-    embedded, last = counts["patient_embeddings"], counts["clusters"]["kept"]
+    raw, dataset, cohort = counts[RAW_RECORDS]["patients"], counts[PATIENT_DATASET]["patients"], counts[COHORT]
+    embedded, last = counts[PATIENT_EMBEDDINGS], counts[CLUSTERS]["kept"]
     read, sides = {REPEATS: raw.get("collapsed", 0)} | raw["dropped"], sides_in_words(counted)
     return [
         Step(
@@ -159,19 +169,19 @@ def _between(words: str, more: int, less: int, counted: Counted) -> Lost:
 def events(counted: Counted) -> list[Step]:
     """The flow of events, from the rows of the event files to the data set."""
     counts, show = counted.counts, counted.event
-    raw, mapped, vocabulary = counts["raw_records"], counts["mapped_events"], counts["vocabulary"]["events"]
+    raw, mapped, vocabulary = counts[RAW_RECORDS], counts[MAPPED_EVENTS], counts[VOCABULARY]["events"]
     lost = {asset: counted.lost(dropped, collapsed) for asset, (collapsed, dropped) in _lost_events(counted).items()}
     words = {REPEATS: "in several extracts"}
-    delivered = tuple((words.get(reason, reason), number) for reason, number in lost["mapped_events"])
+    delivered = tuple((words.get(reason, reason), number) for reason, number in lost[MAPPED_EVENTS])
     within = tuple(
-        (reason.replace(REPEATS, "repeated within a visit"), number) for reason, number in lost["patient_dataset"]
+        (reason.replace(REPEATS, "repeated within a visit"), number) for reason, number in lost[PATIENT_DATASET]
     )
     return [
-        Step("rows of events read", show(raw["rows_in"]), lost["raw_records"]),
+        Step("rows of events read", show(raw["rows_in"]), lost[RAW_RECORDS]),
         Step("usable events", show(raw["kept"]), delivered),
-        Step("events mapped to concepts", show(mapped["kept"]), lost["vocabulary"]),
+        Step("events mapped to concepts", show(mapped["kept"]), lost[VOCABULARY]),
         Step("events of the vocabulary", show(vocabulary["kept"]), within),
-        Step("events in the data set", show(counts["patient_dataset"]["kept"])),
+        Step("events in the data set", show(counts[PATIENT_DATASET]["kept"])),
     ]
 
 
@@ -185,7 +195,7 @@ def summary_of_patients(counted: Counted) -> str:
 
 def summary(counted: Counted) -> str:
     """How much of the event rows reaches the data set, and the largest losses on the way, whatever step they belong to."""
-    read, kept = counted.counts["raw_records"]["rows_in"], counted.counts["patient_dataset"]["kept"]
+    read, kept = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"]
     event = counted.event
     share = event.share(kept, read)
     told = f"Of {event(read)} rows of events, {event(kept)} ({share}) are in the patient data set."
@@ -215,19 +225,19 @@ def _largest(counted: Counted) -> list[tuple[str, int]]:
 
 def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]]:
     """Events that each step lost: collapsed ones, and others by reason. Those outside the vocabulary count where it drops them."""
-    places = {"raw_records": "", "mapped_events": "", "vocabulary": "events", "patient_dataset": ""}
+    places = {RAW_RECORDS: "", MAPPED_EVENTS: "", VOCABULARY: "events", PATIENT_DATASET: ""}
     found: dict[str, tuple[int, Mapping[str, Figure]]] = {}
     for asset, key in places.items():
         counts, kinds = counted.counts[asset], counted.figures[asset]
         if key:
             counts, kinds = counts[key], kinds[key]
-        found[asset] = (0 if asset == "raw_records" else counts.get("collapsed", 0), _within(kinds["dropped"]))
+        found[asset] = (0 if asset == RAW_RECORDS else counts.get("collapsed", 0), _within(kinds["dropped"]))
     return found
 
 
 def reconciled(counted: Counted) -> str:
     """Why the diagram and the table of the stages tell different losses on the way to the cohort, which agree nevertheless."""
-    dataset, cohort, show = counted.counts["patient_dataset"]["patients"], counted.counts["cohort"], counted.person
+    dataset, cohort, show = counted.counts[PATIENT_DATASET]["patients"], counted.counts[COHORT], counted.person
     ends = "Events are followed to the data set; after it, patients are chosen, not events."
     if not cohort["dropped"]["not_in_patient_dataset"]:
         return ends
@@ -242,7 +252,7 @@ def reconciled(counted: Counted) -> str:
 
 def summary_of_codes(counted: Counted) -> str:
     """Which share of the usable rows has a code without a UMLS concept, and above all of which kind; empty where there is none."""
-    mapped, disclosure = counted.counts["mapped_events"], counted.disclosure
+    mapped, disclosure = counted.counts[MAPPED_EVENTS], counted.disclosure
     lost = {reason: number for reason, number in mapped["dropped"].items() if reason.startswith("unmapped")}
     total = sum(lost.values())
     if not total or disclosure.small(total):
@@ -261,7 +271,7 @@ def summary_of_codes(counted: Counted) -> str:
 def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Rows of (quantity, published, this run). Source: Scienta Lab, January 2026."""
     counts, person, show = counted.counts, counted.person, counted.disclosure.show
-    dataset, split = counts["patient_dataset"], counts["data_split"]
+    dataset, split = counts[PATIENT_DATASET], counts[DATA_SPLIT]
     visits, patients = dataset["visits"], dataset["patients"]
     few, large = patients["dropped"]["few_visits"], visits["dropped"]["large"]
     by_reason = dict(_people_lost(patients["dropped"], patients["rows_in"], patients["kept"], counted))
@@ -272,9 +282,9 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
     few_out = counted.disclosure.small(few)
     of_visits = "" if few_out else f" ({counted.event.share(large, visits['rows_in'])})"
     return [
-        ("rows of the raw table", "more than 3 billion", counted.event(counts["raw_records"]["rows_in"])),
-        ("codes in the records", "270,000", show(counts["mapped_events"]["codes"])),
-        ("concepts kept", "36,058", show(counts["vocabulary"]["kept"])),
+        ("rows of the raw table", "more than 3 billion", counted.event(counts[RAW_RECORDS]["rows_in"])),
+        ("codes in the records", "270,000", show(counts[MAPPED_EVENTS]["codes"])),
+        ("concepts kept", "36,058", show(counts[VOCABULARY]["kept"])),
         ("visits removed for their size", "0.00005 %", f"{counted.event(large)}{of_visits}"),
         (
             "patients removed for few visits",
@@ -294,8 +304,8 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
         ),
         ("parameters of the encoder", "12.6 million", f"{metrics['parameters'] / 1e6:.2f} million"),
         ("epochs", "18", str(len(metrics["epochs"]))),
-        ("cohort patients", "53,228", person(counts["cohort"]["kept"])),
-        ("clusters", "20", str(counts["clusters"]["clusters"])),
+        ("cohort patients", "53,228", person(counts[COHORT]["kept"])),
+        ("clusters", "20", str(counts[CLUSTERS]["clusters"])),
     ]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import DATA_SPLIT
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Inputs:
 
     def naming(self, below: int) -> Naming:
         """Which names that come from the data are shown, where `below` is the threshold."""
-        return Naming(below, self.settings["data_split"]["key"])
+        return Naming(below, self.settings[DATA_SPLIT]["key"])
 
 
 def read_json(artifact: Artifact, name: str) -> Any:

@@ -8,6 +8,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.inputs import Inputs, read_json
+from ehr_pipeline.tables.asset_names import COHORT, PATIENT_EMBEDDINGS
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 SHOWN = 200
@@ -51,10 +52,10 @@ class Own:
 
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
     """The list of each disease."""
-    facts, patients = (inputs.artifacts["cohort"].counts[name] for name in ("lists", "by_disease"))
+    facts, patients = (inputs.artifacts[COHORT].counts[name] for name in ("lists", "by_disease"))
     rows = _rows(inputs)
     found = []
-    for disease in inputs.settings["cohort"]["cohort"]:
+    for disease in inputs.settings[COHORT]["cohort"]:
         if not disease["concepts"]:  # every patient is a case
             found.append(Listed(disease["name"], disease["min_visits"], "–", "–", "–", "–", "–", "–", "", ()))
             continue
@@ -84,7 +85,7 @@ def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own |
     if not rows:
         return None
     concepts = frozenset(concept for row in rows for concept in row["concept"].split())
-    pooled = read_json(inputs.artifacts["patient_embeddings"], "selected.json")
+    pooled = read_json(inputs.artifacts[PATIENT_EMBEDDINGS], "selected.json")
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
     shown = (concept.name for concept in mine if concept.concept in concepts and concept.concept in named)
     return Own(tuple(shown), len(pooled), concepts)
@@ -92,5 +93,5 @@ def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own |
 
 def _rows(inputs: Inputs) -> list[dict[str, str]]:
     """The rows of all lists, with what each stands for."""
-    with inputs.artifacts["cohort"].file(LISTS).open(encoding="utf-8", newline="") as stream:
+    with inputs.artifacts[COHORT].file(LISTS).open(encoding="utf-8", newline="") as stream:
         return list(spreadsheet.rows(stream))

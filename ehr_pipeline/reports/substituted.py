@@ -10,6 +10,7 @@ from scipy.sparse.csgraph import connected_components
 from ehr_pipeline.concepts.substitutes import ALIKE, BOUND, DEVIATIONS, TOGETHER
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 SHOWN = 30
 """Sets of concepts that the page shows."""
@@ -60,7 +61,7 @@ class Substituted:
 
 def substituted(inputs: Inputs, named: Collection[str]) -> Substituted:
     """Sets of concepts that hang together by pairs of substitutes, as far as both are among the concepts `named`."""
-    artifact = inputs.artifacts["patient_embeddings"]
+    artifact = inputs.artifacts[PATIENT_EMBEDDINGS]
     column = artifact.manifest["settings"]["vectors"]["habits"].replace("_", " ")
     if "substitutes" not in artifact.counts:
         return Substituted(column, None)

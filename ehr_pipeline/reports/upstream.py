@@ -13,6 +13,15 @@ from ehr_pipeline.reports.counted import Counted
 from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
 from ehr_pipeline.reports.substituted import SHOWN, substituted
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import (
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    ENCODER_CHECKPOINT,
+    MAPPED_EVENTS,
+    PATIENT_EMBEDDINGS,
+    VOCABULARY,
+)
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 EQUAL = 1e-3
@@ -23,19 +32,19 @@ COURSE = 3
 
 def key_figures(inputs: Inputs, counted: Counted, usable: int | None) -> list[tuple[str, str]]:
     """The numbers at the head of the page; `usable` clusters can be relied on (None where it says nothing of single ones)."""
-    metrics = read_json(inputs.artifacts["encoder_checkpoint"], "metrics.json")
+    metrics = read_json(inputs.artifacts[ENCODER_CHECKPOINT], "metrics.json")
     best, base = metrics["best"], metrics["baseline"]
     return [
-        ("patients in clusters", counted.person(counted.counts["clusters"]["kept"])),
+        ("patients in clusters", counted.person(counted.counts[CLUSTERS]["kept"])),
         (
             "clusters" if usable is None else f"clusters, of which {usable} can be relied on alone",
-            str(inputs.artifacts["clusters"].counts["clusters"]),
+            str(inputs.artifacts[CLUSTERS].counts["clusters"]),
         ),
         (
             "of events have a UMLS concept",
-            f"{100 * inputs.artifacts['mapped_events'].counts['coverage_of_events']:.1f} %",
+            f"{100 * inputs.artifacts[MAPPED_EVENTS].counts['coverage_of_events']:.1f} %",
         ),
-        ("concepts in the vocabulary", f"{inputs.artifacts['vocabulary'].counts['kept']:,}"),
+        ("concepts in the vocabulary", f"{inputs.artifacts[VOCABULARY].counts['kept']:,}"),
         (
             f"of hidden concepts are among the network's ten guesses ({100 * base['top10']:.0f} % by frequency alone)",
             f"{100 * best['validation_top10']:.0f} %",
@@ -51,13 +60,13 @@ def describe(
     Only concepts `named` are; those of them that come `first` head the table of neighbours.
     """
     artifacts, disclosure = inputs.artifacts, counted.disclosure
-    metrics = read_json(artifacts["encoder_checkpoint"], "metrics.json")
-    coverage = read_json(artifacts["mapped_events"], "coverage.json")
+    metrics = read_json(artifacts[ENCODER_CHECKPOINT], "metrics.json")
+    coverage = read_json(artifacts[MAPPED_EVENTS], "coverage.json")
     curve = len(metrics["epochs"]) >= COURSE
     if curve:
         plots.learning_curves(drawn / "learning_curve.png", metrics)
     data_stages.coverage(drawn / "coverage.png", coverage["by_namespace"], disclosure.below)
-    concepts, concepts_3d = artifacts["concept_embeddings"], drawn / "concepts_3d.png"
+    concepts, concepts_3d = artifacts[CONCEPT_EMBEDDINGS], drawn / "concepts_3d.png"
     naming = inputs.naming(disclosure.below)
     return {
         "flow": list(flow.rows(counted)),
@@ -81,7 +90,7 @@ def describe(
         "ontology": _ontology(concepts, naming),
         "cohort": flow.by_disease(counted),
         "not_embedded": counted.person.difference(
-            artifacts["cohort"].counts["kept"], artifacts["patient_embeddings"].counts["kept"]
+            artifacts[COHORT].counts["kept"], artifacts[PATIENT_EMBEDDINGS].counts["kept"]
         ),
         "versions": [(name, artifact.data_version) for name, artifact in artifacts.items()],
     }
@@ -89,7 +98,7 @@ def describe(
 
 def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     """What the patient vectors were made of, in words."""
-    counts = inputs.artifacts["patient_embeddings"].counts
+    counts = inputs.artifacts[PATIENT_EMBEDDINGS].counts
     chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
     over = {
         "all": "all recorded concepts",
@@ -98,7 +107,7 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
     }[counts["pooling"]]
     if counts.get("substitutes"):
         over += ", those that count as one with any of them included"
-    vectors = inputs.artifacts["patient_embeddings"].manifest["settings"]["vectors"]
+    vectors = inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
     told = f"the mean of what the network makes of {over}"
     if vectors["profile"]:
         ages = ", and the age at which they were recorded" if vectors["ages"] else ""
@@ -115,12 +124,12 @@ def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
 
 def confirmed(inputs: Inputs) -> bool:
     """Whether the concept profile holds only what halves of the visits confirm: too few patients leave it as it is."""
-    return bool(inputs.artifacts["patient_embeddings"].counts.get("reliable", {}).get("directions"))
+    return bool(inputs.artifacts[PATIENT_EMBEDDINGS].counts.get("reliable", {}).get("directions"))
 
 
 def collapse(inputs: Inputs) -> str:
     """How far a patient's place tells only of age and of the length of the record, beside the published vectors."""
-    quality = inputs.artifacts["patient_embeddings"].counts["quality"]
+    quality = inputs.artifacts[PATIENT_EMBEDDINGS].counts["quality"]
     now, published = quality["collapse"], quality["collapse_published"]
     if now["spread"] < EQUAL:
         return (

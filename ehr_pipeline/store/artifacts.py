@@ -22,24 +22,9 @@ from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
 from ehr_pipeline.fields import hash_of as hash_of  # who asks for artifacts hashes what they are made of
 from ehr_pipeline.store import build_lock, durable, integrity, publishing
 from ehr_pipeline.store.integrity import MANIFEST as MANIFEST
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, STAGES
 
-# The stage (package folder) of every asset, in the order of the chain.
-STAGES = {
-    "raw_records": "records",
-    "extract_catalog": "records",
-    "mapped_events": "events",
-    "vocabulary": "vocabulary",
-    "patient_dataset": "patients",
-    "data_split": "patients",
-    "encoder_checkpoint": "encoder",
-    "concept_embeddings": "concepts",
-    "cohort": "embeddings",
-    "patient_embeddings": "embeddings",
-    "clusters": "clusters",
-    "patient_trajectories": "trajectories",
-    "cluster_reports": "reports",
-}
-KEPT_WITHOUT_CONSENT = ("encoder_checkpoint",)
+KEPT_WITHOUT_CONSENT = (ENCODER_CHECKPOINT,)
 """Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
 CONTINUES = "continues"
 """Input of what learnt from earlier work: the data version of the artifact that it began from."""

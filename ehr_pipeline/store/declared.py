@@ -6,9 +6,9 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Declared, figures
-from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.tables.asset_names import COHORT, STAGES
 
-PACKAGES = STAGES | {"cohort": "cohort"}
+PACKAGES = STAGES | {COHORT: "cohort"}
 """By asset: its artifacts may lie in the folder of another stage."""
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ehr_pipeline.errors import Damaged, MissingArtifact, UserError
 from ehr_pipeline.store import integrity
-from ehr_pipeline.store.artifacts import FINGERPRINT, STAGES, Store
+from ehr_pipeline.store.artifacts import FINGERPRINT, Store
+from ehr_pipeline.tables.asset_names import RAW_RECORDS, STAGES
 
 
 @dataclass
@@ -46,7 +47,7 @@ def everything(root: Path, counts: Counts) -> Iterator[str]:
 def _partitions(store: Store, asset: str) -> list[str | None]:
     """The partitions of an asset, whole or not; None stands for one without."""
     folder = store.folder(asset)
-    if asset != "raw_records" or not folder.is_dir():
+    if asset != RAW_RECORDS or not folder.is_dir():
         return [None]
     return [*sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))]
 

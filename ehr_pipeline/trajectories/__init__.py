@@ -1,9 +1,10 @@
 """How patients change: their records in windows of time, each with a vector, a cluster and a place on the map."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, People, Score, ShareOf, Things
+from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 
 COUNTED: dict[str, Declared] = {
-    "patient_trajectories": {
+    PATIENT_TRAJECTORIES: {
         # Those who came in are the patients in clusters, whose number the page tells exactly: less those kept, it tells the others.
         "patients": {"rows_in": None, "kept": None, "dropped": People},
         "windows": Things,

@@ -30,6 +30,7 @@ from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 from ehr_pipeline.trajectories import transitions, truth
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
 from ehr_pipeline.work import jobs
@@ -53,16 +54,16 @@ def build(
     """
     if settings.windows == "off":
         return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
-    clustered = schemas.read(artifacts["clusters"].file("clusters.arrow"))
-    members = _drawn(schemas.read(artifacts["cohort"].file("cohort.arrow")), clustered, settings.patients, job["seed"])
-    transform = Transform.read(artifacts["patient_embeddings"].path)
+    clustered = schemas.read(artifacts[CLUSTERS].file("clusters.arrow"))
+    members = _drawn(schemas.read(artifacts[COHORT].file("cohort.arrow")), clustered, settings.patients, job["seed"])
+    transform = Transform.read(artifacts[PATIENT_EMBEDDINGS].path)
     (work / WINDOWS).mkdir(parents=True, exist_ok=True)
     divided: dict[str, Any] = {"divided": settings.windows, "years": settings.years}
     places = lay_out(artifacts, members, transform.weights, work)
     launch("ehr_pipeline.embeddings.embed", job | places | {WINDOWS: divided})
     known = _Known.read(artifacts, clustered, job["seed"])
     found, few, parts = 0, 0, []
-    for path in artifacts["patient_dataset"].files("patients"):
+    for path in artifacts[PATIENT_DATASET].files("patients"):
         rows = rows_of_shard(members, path.name)
         windowed = windows.split(Shard.read(path), rows, **divided)
         pooled = transform.apply(Part(windowed.shard, windowed.rows, read_chunks(work / WINDOWS / path.name)))
@@ -113,7 +114,7 @@ class _Known:
     @classmethod
     def read(cls, artifacts: dict[str, Artifact], clustered: pa.Table, seed: int) -> "_Known":
         """The clustered patients, or a part of them drawn at random."""
-        ids, vectors = read_vectors(artifacts["patient_embeddings"], "embeddings")
+        ids, vectors = read_vectors(artifacts[PATIENT_EMBEDDINGS], "embeddings")
         kept = np.arange(len(ids))
         if len(kept) > MOST:
             kept = np.sort(np.random.default_rng([seed, 0x7A1]).choice(len(ids), MOST, replace=False))
@@ -121,7 +122,7 @@ class _Known:
         table = clustered.take(pc.index_in(names, value_set=clustered.column("patient_id").combine_chunks()))
         points = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float32)
         cluster = table.column("cluster").to_numpy().astype(np.int64)
-        neighbours = int(artifacts["clusters"].manifest["settings"]["neighbours"])
+        neighbours = int(artifacts[CLUSTERS].manifest["settings"]["neighbours"])
         return cls(names, unit_length(vectors[kept]), cluster, points, neighbours)
 
     def place(

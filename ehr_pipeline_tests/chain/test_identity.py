@@ -12,9 +12,9 @@ import pytest
 
 from ehr_pipeline import fields
 from ehr_pipeline.chain import identity
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.defs.test_run import to_toml
 

@@ -9,7 +9,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.defs import ci
 from ehr_pipeline.defs.run import Outcome
-from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.tables.asset_names import STAGES
 
 pytestmark = pytest.mark.slow
 

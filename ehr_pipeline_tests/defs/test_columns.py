@@ -12,10 +12,10 @@ from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.columns import ATTRIBUTE, MEANING, column_metadata, tables
 from ehr_pipeline.defs.lineage import lineage
 from ehr_pipeline.patients.settings import DerivedAttribute
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
 
 NO_TABLE = {"encoder_checkpoint", "cluster_reports"}

@@ -8,9 +8,9 @@ from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study, merged
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
 
 GRAPH = {

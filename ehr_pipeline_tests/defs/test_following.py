@@ -8,7 +8,7 @@ import pytest
 
 from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.store.artifacts import STAGES
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,9 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.run import run
-from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 

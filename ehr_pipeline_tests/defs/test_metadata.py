@@ -14,9 +14,10 @@ from PIL import Image
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.metadata import LARGEST_PICTURE, NO_TABLES, guard_of, published, published_together
-from ehr_pipeline.store.artifacts import STAGES, Artifact
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 
 
 def artifact_of(pipeline: Pipeline, asset: str) -> Artifact:

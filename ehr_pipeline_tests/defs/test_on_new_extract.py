@@ -10,9 +10,9 @@ from dagster._core.definitions.data_version import CachingStaleStatusResolver, S
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.growing import LATER, Grown, grow
 
 pytestmark = pytest.mark.slow

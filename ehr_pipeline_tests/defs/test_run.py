@@ -19,11 +19,12 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import USER_ERROR
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
 
 ROOT = Path(__file__).parents[2]

@@ -17,10 +17,10 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import study as studies
 from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.errors import SettingsError
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.defs.test_definitions import CHANGES

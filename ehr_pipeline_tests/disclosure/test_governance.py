@@ -22,8 +22,9 @@ from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.export import release
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.planning import preflight
-from ehr_pipeline.store.artifacts import STAGES, Artifact
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import declared
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology import snomed
 from ehr_pipeline_tests.conftest import tiny_settings
 

@@ -13,8 +13,8 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.patients import dataset
-from ehr_pipeline.store.artifacts import STAGES
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES
 
 BELOW = 10
 

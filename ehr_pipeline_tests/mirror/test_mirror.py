@@ -17,9 +17,10 @@ from ehr_pipeline.mirror.pull import pull
 from ehr_pipeline.mirror.push import push
 from ehr_pipeline.records import catalog
 from ehr_pipeline.store import integrity, secret_key
-from ehr_pipeline.store.artifacts import STAGES, Store
+from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.mirror.conftest import ALL, content, fill, indexed, kill, objects, put, study_at
 
 

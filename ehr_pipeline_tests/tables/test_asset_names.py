@@ -1,0 +1,59 @@
+"""Names of assets are written once: everything else calls them by the constants of `tables/asset_names.py`."""
+
+import ast
+from collections import Counter
+from pathlib import Path
+
+import ehr_pipeline
+from ehr_pipeline.tables import asset_names
+from ehr_pipeline.tables.asset_names import STAGES
+
+PACKAGE = Path(ehr_pipeline.__file__).parent
+LEAF = PACKAGE / "tables/asset_names.py"
+WORDS = {
+    "chain/identity.py": {"cohort": 3},  # the setting, and the package
+    "chain/pipeline.py": {"vocabulary": 1},  # of a job
+    "checks/patients.py": {"clusters": 2},  # a count
+    "checks/data.py": {"mapped_events": 3},  # a count
+    "clusters/__init__.py": {"clusters": 1},  # a count
+    "clusters/build.py": {"clusters": 1},  # a count
+    "clusters/divide.py": {"clusters": 1},  # of a file
+    "concepts/build.py": {"vocabulary": 1},  # of a file
+    "defs/assets.py": {"cohort": 4},  # a group in Dagster
+    "defs/ci.py": {"clusters": 1},  # a section of the settings
+    "embeddings/embed.py": {"cohort": 1, "vocabulary": 1},  # of a job
+    "embeddings/laying.py": {"cohort": 1, "vocabulary": 1},  # of a job
+    "encoder/train.py": {"vocabulary": 2},  # of a job, and of a checkpoint
+    "drawing/data_stages.py": {"mapped_events": 2},  # a count
+    "events/build.py": {"mapped_events": 1},  # a count
+    "events/coverage.py": {"mapped_events": 1},  # a count
+    "reports/__init__.py": {"clusters": 1},  # a count
+    "reports/build.py": {"clusters": 4},  # of the page, and of a file
+    "reports/chosen.py": {"cohort": 1},  # a setting
+    "reports/flow.py": {"clusters": 2},  # of the page, and a count
+    "reports/lists.py": {"cohort": 1},  # a setting
+    "reports/upstream.py": {"clusters": 2, "cohort": 1},  # of the page, and a count
+    "store/declared.py": {"cohort": 1},  # a package
+    "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
+}
+"""How often words that are names of assets too stand for something else, by module."""
+
+
+def names_in(source: str) -> Counter[str]:
+    """How often each asset's name stands in a module as a text of its own."""
+    values = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return Counter(value for value in values if isinstance(value, str) and value in STAGES)
+
+
+def test_names_of_assets_are_written_in_one_place() -> None:
+    modules = [path for path in sorted(PACKAGE.rglob("*.py")) if path != LEAF]
+    found = {path.relative_to(PACKAGE).as_posix(): dict(names_in(path.read_text(encoding="utf-8"))) for path in modules}
+    assert {path: names for path, names in found.items() if names} == WORDS
+
+
+def test_each_asset_has_its_constant() -> None:
+    assert [getattr(asset_names, asset.upper()) for asset in STAGES] == list(STAGES)
+
+
+def test_a_name_that_is_written_out_is_seen() -> None:
+    assert names_in('store.current("clusters"); f"{counts[\'cohort\']}"; "clusters of"') == {"clusters": 1, "cohort": 1}
