@@ -36,9 +36,10 @@ from ehr_pipeline.chain.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.clusters.methods import cluster, unit_length
+from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups
 from ehr_pipeline.embeddings import build, quality
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there

@@ -16,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
+from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.neighbours import nearest_of
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts

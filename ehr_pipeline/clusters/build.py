@@ -22,10 +22,10 @@ from scipy.sparse import csr_array
 from ehr_pipeline.clusters import baseline, continued, evidence, overlap, scores, truth
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import divide
-from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.drawing.umap import project
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts

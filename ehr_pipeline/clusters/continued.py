@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from ehr_pipeline.clusters import numbering
 from ehr_pipeline.clusters.assign import Model, vote
 from ehr_pipeline.clusters.divide import Division
-from ehr_pipeline.clusters.methods import Vectors, unit_length
+from ehr_pipeline.clusters.methods import Vectors
 from ehr_pipeline.clusters.neighbours import nearest_of
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 

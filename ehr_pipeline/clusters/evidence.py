@@ -17,7 +17,8 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
 from ehr_pipeline.clusters.assign import nearest_others, vote
-from ehr_pipeline.clusters.methods import Labels, Vectors, unit_length
+from ehr_pipeline.clusters.methods import Labels, Vectors
+from ehr_pipeline.embeddings.geometry import unit_length
 
 # Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.
 NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05

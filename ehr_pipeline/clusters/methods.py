@@ -14,6 +14,7 @@ from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.spectral import spectrum
 from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import UserError
 
 DECIMALS = 5
@@ -77,13 +78,6 @@ METHODS: dict[str, Callable[[Vectors, Graph, int, int], Labels]] = {
     "leiden": leiden,
     "hdbscan": hdbscan,
 }
-
-
-def unit_length(vectors: Vectors) -> Vectors:
-    """Vectors (n, D) scaled to length 1, so that distances order as cosines do."""
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = (vectors / np.maximum(lengths, 1e-12)).astype(np.float32)
-    return scaled
 
 
 def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -> Labels:

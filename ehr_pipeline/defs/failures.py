@@ -14,7 +14,7 @@ import dagster as dg
 
 from ehr_pipeline.study.settings import Study
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 TIMEOUT = 10.0  # seconds
 USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "Damaged", "GateFailed")
 
@@ -75,4 +75,4 @@ def tell(study: Study, report: dict[str, Any]) -> None:
             with urllib.request.urlopen(request, timeout=TIMEOUT):  # noqa: S310
                 pass
         except OSError as error:
-            log.warning("operation.webhook cannot be reached: %s", type(error).__name__)
+            _log.warning("operation.webhook cannot be reached: %s", type(error).__name__)

@@ -15,10 +15,9 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.defs import servers
-from ehr_pipeline.errors import UserError
-from ehr_pipeline.store.build_lock import try_lock
+from ehr_pipeline.store.build_lock import alone, try_lock
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 GRACE = 60.0  # seconds in which a run that was started must have its lock, where nothing tells of its server
@@ -122,18 +121,12 @@ def _end_processes(instance: dg.DagsterInstance) -> list[str]:
 def only_server(state: Path) -> Iterator[None]:
     """Be the one server of a Dagster home. Raises UserError when there is another: two daemons would start everything twice."""
     path = state / SERVER
-    descriptor = try_lock(path)
-    if descriptor is None:
-        raise UserError(
-            f"Another server runs on {state} (process {path.read_text() or '?'}). Use it, or end it, or set DAGSTER_HOME and"
-            " EHR_STATE_DIR to other folders."
-        )
-    try:
+    other = path.read_text() if path.is_file() else ""
+    busy = f"Another server runs on {state} (process {other or '?'}). Use it, or end it, or set DAGSTER_HOME and EHR_STATE_DIR to"
+    with alone(path, f"{busy} other folders.") as descriptor:
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _folder(instance: dg.DagsterInstance) -> Path | None:

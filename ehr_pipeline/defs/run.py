@@ -30,7 +30,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work import die_with_parent
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
 """The bare name of an asset, with what comes before and after it."""
 LOOK_SECONDS = 30.0  # between two looks of the server at the runs that should be alive
@@ -211,7 +211,7 @@ def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
 def tell(done: list[str]) -> None:
     """Say what was put in order."""
     for line in done:
-        log.warning("%s", line)
+        _log.warning("%s", line)
 
 
 def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
@@ -240,4 +240,4 @@ def look_for_ghosts() -> None:
         with dg.DagsterInstance.get() as instance:
             tell(liveness.end_ghosts(instance))
     except Exception as error:  # a full disk, a database that is away: the server goes on, and so does this
-        log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)
+        _log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)

@@ -11,7 +11,6 @@ patients in place of a patient. A file appears whole or not at all, and is not m
 missing shards.
 """
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,8 +35,6 @@ from ehr_pipeline.work.progress import Progress
 PARTS = ("whole", "half_a", "half_b")
 WINDOWS = "windows"
 DIGESTS = "digests"
-
-_log = logging.getLogger("ehr_pipeline")
 
 
 def run(job: jobs.Job) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.concepts.neighbours import nearest
+from ehr_pipeline.embeddings.geometry import leading_axes
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
@@ -147,7 +148,6 @@ class Gram:
 
         Each is turned so that its largest entry is positive, which makes the result the same on every machine.
         """
-        values, vectors = np.linalg.eigh(self._sum)
-        some = vectors[:, np.argsort(-values, kind="stable")[:count]]
+        some = leading_axes(self._sum, count)
         largest = some[np.abs(some).argmax(0), np.arange(some.shape[1])]
         return (some * np.where(largest < 0, -1, 1)).astype(np.float32)

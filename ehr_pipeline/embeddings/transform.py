@@ -25,7 +25,7 @@ from safetensors.numpy import load_file, save_file
 
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import aggregator, canonical, profile
-from ehr_pipeline.embeddings.median import spatial_median
+from ehr_pipeline.embeddings.geometry import leading_axes, spatial_median, unit_length
 from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.encoder.sequences import Shard
@@ -34,8 +34,6 @@ from ehr_pipeline.errors import InputError
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20
 """At least, so that halves of few patients do not agree by chance in some of many directions."""
-SHORTEST = 1e-5
-"""A patient who differs less from the mean of unit vectors has no direction: what is left is rounding, and would be scaled up."""
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 
 
@@ -172,7 +170,8 @@ def fit(
         pooled = [over_chunks(s.whole.chunks, len(s.whole.patients), transform.attention()) for s in samples]
         unit = np.concatenate([unit_length(p.vectors_PD)[p.tokens > 0] for p in pooled])
         arrays["centre"] = spatial_median(unit)
-        arrays["common"] = _principal(unit - arrays["centre"], settings.common_components - 1)
+        centred = unit - arrays["centre"]
+        arrays["common"] = leading_axes(centred.T @ centred, settings.common_components - 1)
     if settings.profile:
         arrays["concepts"] = profile.profiled(occurrences, weights > 0)
         kin = profile.kinship(arrays["concepts"], vectors, settings.kinship)
@@ -223,17 +222,3 @@ def _reliability(found: canonical.Canonical | None) -> dict[str, object]:
         "correlations": [round(float(value), 3) for value in found.reliabilities],
         "chance": round(found.chance, 3),
     }
-
-
-def unit_length(vectors: Vectors) -> Vectors:
-    """Vectors (P, D) scaled to length 1. What is shorter than `SHORTEST` becomes zero."""
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = np.where(length < SHORTEST, np.float32(0), vectors / np.maximum(length, SHORTEST))
-    return scaled
-
-
-def _principal(centred: Vectors, count: int) -> Vectors:
-    """The leading principal axes (D, count) of centred vectors (P, D)."""
-    values, axes = np.linalg.eigh(centred.T @ centred)
-    found: Vectors = axes[:, np.argsort(-values, kind="stable")[:count]].astype(np.float32)
-    return found

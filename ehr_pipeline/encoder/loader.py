@@ -4,12 +4,9 @@ However an update is shared out over processes and micro-batches, every token ge
 row, M chosen tokens.
 """
 
-import queue
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
+from itertools import islice, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +14,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.encoder import masking, packing
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.work.buckets import ahead
 
-Item = TypeVar("Item")
 AHEAD = 4  # updates that are ready before they are asked for
 
 
@@ -77,7 +74,11 @@ def updates(
             draws = masking.Draws.draw(shape, settings.mask_share, vocabulary_size, rng)
             yield _update(sequences, group, draws, settings.context, plan)
 
-    return ahead(made(), AHEAD)
+    stream = made()
+    for update in ahead(lambda _: next(stream, None), repeat(None), threads=1, depth=AHEAD):
+        if update is None:
+            return
+        yield update
 
 
 def _update(
@@ -99,42 +100,3 @@ def _nothing(context: int) -> Part:
     """A row of padding, for a process that an update has no row for: the others wait for its gradients."""
     row, none = np.zeros((1, context), np.int64), np.zeros(0, np.int64)
     return Part(row, row, row, none, none)
-
-
-def ahead(items: Iterator[Item], depth: int) -> Iterator[Item]:
-    """The same items, up to `depth` of them made ready by a thread. An exception of theirs is raised where it would have been."""
-    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(item: Item | None, error: BaseException | None) -> bool:
-        while not stopped.is_set():
-            try:
-                ready.put((item, error), timeout=0.1)
-                return True
-            except queue.Full:
-                continue
-        return False
-
-    def work() -> None:
-        try:
-            for item in items:
-                if not put(item, None):
-                    return
-        except BaseException as error:  # it is raised again in the thread that waits
-            put(None, error)
-        else:
-            put(None, None)
-
-    thread = threading.Thread(target=work, name="loader", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = ready.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()

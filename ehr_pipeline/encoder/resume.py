@@ -10,15 +10,14 @@ out. Only safetensors and JSON are read: nothing is unpickled. No random state i
 dropout are functions of the seed and the number of the update.
 """
 
-import fcntl
 import json
 import logging
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from ehr_pipeline.encoder.devices import from_first
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
+from ehr_pipeline.store.build_lock import alone
 from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
@@ -63,15 +63,12 @@ class Checkpoints:
         self.folder, self.identity, self.keep = folder, json.loads(json.dumps(identity)), keep
         folder.mkdir(parents=True, exist_ok=True)
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[int]:
         """Hold the folder. Raises UserError when another training holds it; the kernel lets go when a process dies."""
-        with (self.folder / "lock").open("a") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise UserError(f"Another training writes to {self.folder}. Wait for it, or end it.") from None
-            yield
+        busy = f"Another training writes to {self.folder}. Wait for it, or end it."
+        return alone(
+            self.folder / "lock", busy, mode=0o666
+        )  # for colleagues of the same group, as far as the umask lets them
 
     def save(
         self, position: Position, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer

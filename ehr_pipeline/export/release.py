@@ -30,7 +30,7 @@ from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, RAW_
 MANIFEST = "manifest.json"
 RELEASES = "releases.jsonl"
 """In the store: which reports were released, and when."""
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 MAPPING = ("snomed", "concept", "name", "step", "events")
 VOCABULARY_COLUMNS = ("concept", "name", "semantic_types", "events", "patients")
 COUNTED = ("events", "patients")

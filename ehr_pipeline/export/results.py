@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.graph import approximate_neighbours
-from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.clusters.neighbours import exact_neighbours
 from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas

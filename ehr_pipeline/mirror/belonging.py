@@ -2,11 +2,10 @@
 
 import datetime
 import json
-import os
 import re
 import uuid
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +27,11 @@ REPLACED = "there is a newer snapshot"
 EXPIRED = "the licence in its manifest has expired, and governance.expires names no later day"
 
 
-@contextmanager
-def alone(store: Store) -> Iterator[None]:
+def alone(store: Store) -> AbstractContextManager[int]:
     """One push or pull of a store at a time. Raises UserError when there is another."""
     store.root.mkdir(parents=True, exist_ok=True)
-    lock = build_lock.try_lock(store.root / ".mirror.lock")
-    if lock is None:
-        raise UserError(f"Another push or pull of {store.root} is under way. Wait for its end.")
-    try:
-        yield
-    finally:
-        os.close(lock)
+    busy = f"Another push or pull of {store.root} is under way. Wait for its end."
+    return build_lock.alone(store.root / ".mirror.lock", busy)
 
 
 def begin_push(mirror: Mirror, store: Store, study: Study) -> None:

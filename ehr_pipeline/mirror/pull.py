@@ -20,7 +20,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.work.progress import Progress
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 WORK = ".pulling"
 
 
@@ -59,7 +59,7 @@ def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, coun
         newest[index.partition_of(folder)] = folder
     unfinished = {index.partition_of(folder) for folder in there} - newest.keys()
     if unfinished:
-        log.warning("%s of %d extracts or stages was not pushed to its end: push again", asset, len(unfinished))
+        _log.warning("%s of %d extracts or stages was not pushed to its end: push again", asset, len(unfinished))
         counts["unfinished"] += len(unfinished)
     if asset in PARTITIONED:
         terms.newest = max(terms.newest, *newest, "")
@@ -102,7 +102,7 @@ def _fetch(mirror: Mirror, folder: str, listed: Index, work: Path) -> int:
         (work / name).mkdir(parents=True, exist_ok=True)
     missing = sorted(name for name, (_, digest) in listed.files.items() if file_hash(work / name) != digest)
     total = sum(listed.files[name][0] for name in missing)
-    log.info("%s: %d of %d files to fetch, %.1f MB", folder, len(missing), len(listed.files), total / 1e6)
+    _log.info("%s: %d of %d files to fetch, %.1f MB", folder, len(missing), len(listed.files), total / 1e6)
     progress = Progress(f"fetching {folder}", total)
 
     def get(name: str) -> int:

@@ -18,7 +18,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.work.progress import Progress
 
-log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 
 
 def push(study: Study) -> Counts:
@@ -84,7 +84,7 @@ def _told(mirror: Mirror, folder: str) -> tuple[str, str]:
 
 
 def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
-    log.info("%s: removing %s", mirror.told, folder)
+    _log.info("%s: removing %s", mirror.told, folder)
     mirror.remove_folder(folder, INDEX)
     counts["removed"] += 1
 
@@ -102,7 +102,7 @@ def _copy(artifact: Artifact, folder: str, there: dict[str, int], indexed: str, 
         mirror.remove([f"{folder}/{INDEX}"])
     mirror.remove(f"{folder}/{name}" for name in there if name != INDEX and name not in objects)
     total = sum(objects[digest][0] for digest in missing)
-    log.info("%s: %d of %d files to copy, %.1f MB", folder, len(missing), len(objects), total / 1e6)
+    _log.info("%s: %d of %d files to copy, %.1f MB", folder, len(missing), len(objects), total / 1e6)
     progress = Progress(f"copying {folder}", total)
 
     def put(digest: str) -> int:

@@ -32,7 +32,7 @@ from ehr_pipeline.work.progress import Progress
 # Why events are rejected that can be read, but do not fit their patients.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 
 
 def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:

@@ -20,7 +20,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-log = logging.getLogger(__name__)
+from ehr_pipeline.errors import UserError
+
+_log = logging.getLogger("ehr_pipeline")
 _OURS = re.compile(r"\.making-(?P<fingerprint>[0-9a-f]+)(?P<rest>\.lock|\.part|-[0-9a-f]+)")
 
 
@@ -80,7 +82,7 @@ def _fingerprints(folder: Path) -> set[str]:
 def _clear(folder: Path, fingerprint: str) -> None:
     for path in folder.glob(f".making-{fingerprint}*"):
         if path.is_dir():
-            log.warning("removing what a killed run left: %s", path)
+            _log.warning("removing what a killed run left: %s", path)
             shutil.rmtree(path, ignore_errors=True)
         elif path.suffix == ".part":
             path.unlink(missing_ok=True)
@@ -97,25 +99,37 @@ def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
             if error.errno not in (errno.EWOULDBLOCK, errno.EACCES) or not wait:
                 os.close(lock)
                 return None
-            log.warning("another run is making %s; waiting for its end", folder.name)
+            _log.warning("another run is making %s; waiting for its end", folder.name)
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_at(lock, path):
             return lock
         os.close(lock)  # its holder removed the file when it was done: ours is not the one that others see
 
 
-def try_lock(path: Path, make: bool = True) -> int | None:
+def try_lock(path: Path, make: bool = True, mode: int = 0o600) -> int | None:
     """An open file with a lock on it, which dies with the process; None when another process has the lock.
 
     Raises FileNotFoundError when there is no such file and none is to be made.
     """
-    descriptor = os.open(path, (os.O_CREAT if make else 0) | os.O_RDWR | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, (os.O_CREAT if make else 0) | os.O_RDWR | os.O_CLOEXEC, mode)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         return None
     return descriptor
+
+
+@contextmanager
+def alone(path: Path, otherwise: str, mode: int = 0o600) -> Iterator[int]:
+    """Hold the lock of a file, an open one. Raises UserError, saying `otherwise`, when another process holds it."""
+    lock = try_lock(path, mode=mode)
+    if lock is None:
+        raise UserError(otherwise)
+    try:
+        yield lock
+    finally:
+        os.close(lock)
 
 
 def _is_at(lock: int, path: Path) -> bool:

@@ -36,7 +36,7 @@ _NEEDED = {
     "counts": dict,
     "files": dict,
 }
-log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 Listed = dict[str, dict[str, Any]]
 """Size in bytes and SHA-256 of files, by name relative to the artifact."""
 State = list[int]
@@ -170,7 +170,7 @@ def warn(damage: Damaged) -> None:
     """Say once in a process that something is damaged that can be done without, or is made again."""
     if str(damage) not in _SAID:
         _SAID.add(str(damage))
-        log.warning("%s", damage)
+        _log.warning("%s", damage)
 
 
 def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str]]:

@@ -27,7 +27,7 @@ FILE = ".key"
 METADATA = b"patient_hash_key"
 """In the metadata of an Arrow schema: the name of the key with which its column `patient_hash` was hashed."""
 _BYTES = 32
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("ehr_pipeline")
 
 
 @dataclass(frozen=True)

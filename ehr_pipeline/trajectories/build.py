@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.assign import MOST, nearest_others, vote
 from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.clusters.methods import unit_length
 from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.embed import WINDOWS, read_chunks
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.laying import lay_out
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder.sequences import Shard

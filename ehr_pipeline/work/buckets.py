@@ -91,16 +91,23 @@ def _end_with_parent() -> None:
     threading.Thread(target=wait, daemon=True).start()
 
 
-def ahead(function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2) -> Iterator[Result]:
-    """Apply a function to items on a few threads, a few items ahead of who asks. Results come in order of the items."""
-    with ThreadPoolExecutor(threads) as pool:
-        waiting: deque[Future[Result]] = deque()
+def ahead(
+    function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2, depth: int | None = None
+) -> Iterator[Result]:
+    """Apply a function to items on a few threads, up to `depth` items (as many as threads) ahead of who asks.
+
+    Results come in order of the items. An exception is raised where its result would have come.
+    """
+    pool, waiting = ThreadPoolExecutor(threads, thread_name_prefix="ahead"), deque[Future[Result]]()
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
-            if len(waiting) > threads:
+            if len(waiting) > (depth or threads):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def shard_name(bucket: int) -> str:

@@ -3,7 +3,7 @@ import pytest
 
 from ehr_pipeline.clusters import neighbours, scores
 from ehr_pipeline.clusters.graph import approximate_neighbours, neighbour_graph
-from ehr_pipeline.clusters.methods import unit_length
+from ehr_pipeline.embeddings.geometry import unit_length
 
 
 @pytest.fixture(autouse=True)

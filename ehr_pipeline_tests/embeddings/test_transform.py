@@ -8,6 +8,7 @@ import pytest
 
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import transform
+from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.pooling import ChunkVectors
 from ehr_pipeline.embeddings.settings import VectorSettings
 from ehr_pipeline.encoder.sequences import Shard
@@ -68,7 +69,7 @@ def test_the_cosine_of_two_patients_is_the_weighted_mean_of_two_cosines(tmp_path
     vectors = learned.apply(whole).vectors_PD
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert np.allclose(np.linalg.norm(vectors[:, :2], axis=1) ** 2, 0.25, atol=1e-5)
-    assert np.allclose(vectors[:, :2], 0.5 * transform.unit_length(learned.without_common(_means(whole))), atol=1e-5)
+    assert np.allclose(vectors[:, :2], 0.5 * unit_length(learned.without_common(_means(whole))), atol=1e-5)
 
 
 def _means(whole: transform.Part) -> np.ndarray:

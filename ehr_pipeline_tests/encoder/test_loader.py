@@ -1,6 +1,4 @@
-from collections.abc import Iterator
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -99,26 +97,3 @@ def test_the_loss_is_a_mean_over_tokens_and_not_over_parts(sequences: Sequences)
     losses = [model(*optimizer.tensors(part, torch.device("cpu"))) for part in update.parts]
     expected = torch.autograd.grad(torch.stack(losses).sum() / sum(counts), list(model.parameters()))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(seen, expected, strict=True))
-
-
-def test_what_goes_wrong_in_the_thread_is_raised_where_it_is_waited_for() -> None:
-    def broken() -> Iterator[int]:
-        yield 1
-        raise OSError("the disk is gone")
-
-    items = loader.ahead(broken(), 2)
-    assert next(items) == 1
-    with pytest.raises(OSError, match="the disk is gone"):
-        next(items)
-
-
-def test_the_thread_ends_when_nobody_asks_any_more() -> None:
-    import threading
-
-    def endless() -> Iterator[int]:
-        yield from range(10**9)
-
-    items = loader.ahead(endless(), 2)
-    assert list(islice(items, 3)) == [0, 1, 2]
-    items.close()  # type: ignore[attr-defined]
-    assert not [thread for thread in threading.enumerate() if thread.name == "loader"]

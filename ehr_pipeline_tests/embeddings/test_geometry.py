@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ehr_pipeline.embeddings.median import spatial_median
+from ehr_pipeline.embeddings.geometry import spatial_median
 
 
 def directions(points: np.ndarray, centre: np.ndarray) -> np.ndarray:

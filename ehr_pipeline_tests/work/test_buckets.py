@@ -1,0 +1,52 @@
+import threading
+from collections.abc import Iterator
+from itertools import count, islice
+
+import pytest
+
+from ehr_pipeline.work.buckets import ahead
+
+
+@pytest.mark.parametrize(("threads", "depth"), [(1, None), (1, 4), (2, None), (3, 8)])
+def test_results_come_in_order_and_no_more_is_begun_than_was_asked_for(threads: int, depth: int | None) -> None:
+    begun: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            begun.append(number)
+            yield number
+
+    results = ahead(lambda number: number * number, items(), threads, depth)
+    assert list(islice(results, 3)) == [0, 1, 4]
+    assert len(begun) == 3 + (depth or threads)
+    assert list(results) == [number * number for number in range(3, 20)]
+
+
+def test_what_goes_wrong_in_a_thread_is_raised_where_its_result_would_have_come() -> None:
+    def broken(number: int) -> int:
+        if number == 1:
+            raise OSError("the disk is gone")
+        return number
+
+    results = ahead(broken, count())
+    assert next(results) == 0
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(results)
+
+
+def test_the_threads_end_when_nobody_asks_any_more_without_what_was_not_begun() -> None:
+    done: list[int] = []
+    released = threading.Event()
+
+    def slow(number: int) -> int:
+        if number:
+            released.wait(10)
+        done.append(number)
+        return number
+
+    results = ahead(slow, count(), threads=1, depth=50)
+    assert next(results) == 0
+    threading.Timer(0.2, released.set).start()
+    results.close()  # type: ignore[attr-defined]
+    assert len(done) < 50
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
