@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
-from ehr_pipeline.chain.identity import ENCODER_SHAPE
+from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.build import read_vectors

@@ -7,7 +7,7 @@ into pydantic models when a file is read, so that every problem in it is told at
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -68,11 +68,11 @@ def _default(field: "dataclasses.Field[Any]") -> Any:
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def lists(settings: Any) -> Iterator[Path]:
-    """The small files whose content `identity` takes into account."""
+def lists(settings: Any, without: Collection[str] = ()) -> Iterator[Path]:
+    """The small files whose content `identity` takes into account, those of the values named `without` apart."""
     if dataclasses.is_dataclass(settings):
         for field in dataclasses.fields(settings):
-            value = getattr(settings, field.name)
+            value = () if field.name in without else getattr(settings, field.name)
             if role(field) != "list":
                 yield from lists(value)
             elif value:

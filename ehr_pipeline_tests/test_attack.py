@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline import checks
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, People, Share
@@ -80,7 +80,7 @@ def test_the_attack_sees_a_hidden_number_in_any_text(attack: Attack, text: str) 
 @pytest.mark.parametrize("asset", STAGES)
 def test_figures_of_checks_are_rounded_counts_or_made_of_them(tiny: Pipeline, asset: str) -> None:
     partition = tiny.store.partitions(asset)[0] if asset == "raw_records" else None
-    for outcome in checks.evaluate(asset, tiny.store.current(asset, partition), tiny.store, tiny.study):
+    for outcome in ASSETS[asset].evaluate(tiny.store.current(asset, partition), tiny.store, tiny.study):
         for name, figure in outcome.figures.items():
             shown = GUARD.number(figure)
             if isinstance(figure, People | Events):

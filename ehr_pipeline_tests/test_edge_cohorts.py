@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import ORDER
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
@@ -18,7 +18,7 @@ from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 
 SIZES = {"lonely": 1, "nineteen": 19, "identical": 40}
-BEFORE = ORDER[1 : ORDER.index("cohort")]
+BEFORE = list(ASSETS)[1 : list(ASSETS).index("cohort")]
 
 
 def add_codes(terminology: Path) -> dict[str, str]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline import checks
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import losses
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.defs.checks import _gravity
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, Share
@@ -34,10 +35,10 @@ def artifact(events: dict[str, int], patients: dict[str, int], rows: int = 1000)
     return Artifact(Path(), {"counts": counts | {"patients": people, "linked": NOTHING}})
 
 
-def outcome(found: Artifact, study: Study) -> checks.Outcome:
-    (check,) = (check for check in checks.CHECKS["raw_records"] if check.name == "rejected_rows")
+def outcome(found: Artifact, study: Study) -> Outcome:
+    (check,) = (check for check in ASSETS["raw_records"].all_checks if check.name == "rejected_rows")
     passed, message, figures = check.test(found, None, study)  # type: ignore[arg-type]
-    return checks.Outcome(check.name, passed, message, not check.only_warns(found, study), figures)
+    return Outcome(check.name, passed, message, not check.only_warns(found, study), figures)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +115,7 @@ def test_lines_longer_than_rows_count_as_the_rows_that_they_may_hold(study: Stud
 def test_other_losses_warn(
     study: Study, name: str, counts: dict[str, Any], of_patients: dict[str, Any], message: str
 ) -> None:
-    (check,) = (check for check in checks.CHECKS["raw_records"] if check.name == name)
+    (check,) = (check for check in ASSETS["raw_records"].all_checks if check.name == name)
     found = artifact({}, {})
     assert check.test(found, None, study)[0]  # type: ignore[arg-type]
     assert not check.blocking

@@ -11,8 +11,8 @@ import polars as pl
 import pytest
 from safetensors.numpy import load_file
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.clusters import assign, overlap
 from ehr_pipeline.embeddings import embed
 from ehr_pipeline.encoder.start import TOKENS
@@ -337,5 +337,5 @@ def copied(made: Made, folder: Path) -> tuple[Grown, dict[str, Artifact]]:
 
 def test_every_asset_says_in_its_code_version_what_new_extracts_do_where_it_matters(made: Made) -> None:
     one, other = (Pipeline(made["embed"][0].study(does)) for does in ("embed", "retrain"))
-    differ = {asset for asset in CHECKS if one.code_version(asset) != other.code_version(asset)}
+    differ = {asset for asset in ASSETS if one.code_version(asset) != other.code_version(asset)}
     assert differ == {"encoder_checkpoint", "patient_embeddings", "clusters"}

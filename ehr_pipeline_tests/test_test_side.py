@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ehr_pipeline.chain.identity import split_settings
+from ehr_pipeline.assets.identity import split_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import sides as checks
 from ehr_pipeline.events.build import read_mapping

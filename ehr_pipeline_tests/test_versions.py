@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS, identity
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import versions
 from ehr_pipeline_tests.versions import CARRIERS, MADE_BY, PACKAGE, Record, digest, imports
@@ -53,7 +53,7 @@ TODAY = dict.fromkeys(MADE_BY, "1")
 
 def test_every_change_of_a_stage_raised_its_version_or_says_why_results_stay_the_same() -> None:
     record = Record.of(versions.RECORD.read_text(encoding="utf-8").splitlines())
-    problem = versions.problem(record, versions.digests(), identity.VERSIONS)
+    problem = versions.problem(record, versions.digests(), versions.VERSIONS)
     assert not problem, problem
 
 
@@ -127,8 +127,8 @@ def test_lines_of_two_branches_stand_beside_each_other() -> None:
 
 def test_the_version_of_the_reports_follows_from_their_sources(tmp_path: Path) -> None:
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "ehr_pipeline", ignore=shutil.ignore_patterns("__pycache__")))
-    assert identity.version_of_sources(copy, identity.REPORT_SOURCES) == identity.VERSIONS["cluster_reports"]
-    found = {identity.VERSIONS["cluster_reports"]}
+    assert identity.version_of_sources(copy, identity.REPORT_SOURCES) == ASSETS["cluster_reports"].version
+    found = {ASSETS["cluster_reports"].version}
     for name in ("reports/report.html.j2", "reports/audit.py", "drawing/plots.py"):
         (copy / name).write_text((copy / name).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
         found.add(identity.version_of_sources(copy, identity.REPORT_SOURCES))

@@ -1,6 +1,6 @@
 """What each stage's code was when its version was last thought about; `python -m ehr_pipeline_tests.versions` renews the record.
 
-    python -m ehr_pipeline_tests.versions                       after a version in `identity.VERSIONS` was raised
+    python -m ehr_pipeline_tests.versions                       after a version in a declaration was raised
     python -m ehr_pipeline_tests.versions --same "why"          where the results stay the same
 
 `versions.txt` has one line for each module that a stage is made of: its hash, and what was said when it last changed. A module
@@ -21,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 import ehr_pipeline
-from ehr_pipeline.chain.identity import VERSIONS
+from ehr_pipeline.assets import ASSETS
 
 PACKAGE = Path(ehr_pipeline.__file__).parent
+VERSIONS = {name: asset.version for name, asset in ASSETS.items()}
 RECORD = Path(__file__).with_name("versions.txt")
 COMMAND = 'python -m ehr_pipeline_tests.versions --same "why the results stay the same"'
 MADE_BY = {
@@ -187,8 +188,7 @@ def problem(record: Record, now: Mapping[str, str], versions: Mapping[str, str])
     return (
         "Code changed that these assets are made with:\n"
         + "\n".join(lines or [f"  none; raised: {', '.join(raised)}"])
-        + "\nWhere the same settings and inputs now give another result, raise the asset's number in ehr_pipeline/chain/identity.py"
-        " (VERSIONS)."
+        + "\nWhere the same settings and inputs now give another result, raise the asset's version in ehr_pipeline/assets."
         f" Then renew the record:\n    {COMMAND}\n(without --same when the versions of all these assets were raised), and commit"
         f" {RECORD.parent.name}/{RECORD.name}."
     )

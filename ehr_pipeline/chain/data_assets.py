@@ -5,7 +5,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ehr_pipeline.chain import identity, incremental
+from ehr_pipeline.assets import ASSETS, identity
+from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.incremental import origin
 from ehr_pipeline.chain.making import Maker, versions_of, watched_files
 from ehr_pipeline.chain.passed_checks import Passed
@@ -53,7 +54,7 @@ class DataAssets(Maker):
         from ehr_pipeline.records import catalog, quarantine
 
         # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
-        withdrawals = Watched.of(identity.lists(RAW_RECORDS, self.study))
+        withdrawals = Watched.of(ASSETS[RAW_RECORDS].list_files(self.study))
         passed, found = Passed(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.intact(RAW_RECORDS, extract)
@@ -84,7 +85,7 @@ class DataAssets(Maker):
 
         settings = self.study.events
         files = watched_files(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        catalog, previous = self.require(EXTRACT_CATALOG), identity.reusable(MAPPED_EVENTS, self.store)
+        catalog, previous = self.require(EXTRACT_CATALOG), incremental.reusable(MAPPED_EVENTS, self.store)
         records = self._events(catalog)
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in (RAW_RECORDS, EXTRACT_CATALOG, MAPPED_EVENTS)]
@@ -130,7 +131,7 @@ class DataAssets(Maker):
         from ehr_pipeline.patients import dataset
 
         settings, mapped, vocabulary = self.study.patients, self.require(MAPPED_EVENTS), self.require(VOCABULARY)
-        catalog, previous = self.require(EXTRACT_CATALOG), identity.reusable(PATIENT_DATASET, self.store)
+        catalog, previous = self.require(EXTRACT_CATALOG), incremental.reusable(PATIENT_DATASET, self.store)
         records = self._events(catalog)
         inputs = versions_of(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
         return self._make(

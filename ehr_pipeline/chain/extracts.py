@@ -4,7 +4,8 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.chain import incremental
 from ehr_pipeline.errors import Damaged, InputError, MissingArtifact, UserError
 from ehr_pipeline.records import build, catalog, sizing
 from ehr_pipeline.records.listing import Listing, list_extract
@@ -41,7 +42,7 @@ def text_of(
 
     `read` are the extracts that were read, where the caller knows them already.
     """
-    folder, known = Path(study.records.landing) / extract, identity.previous(RAW_RECORDS, store, extract)
+    folder, known = Path(study.records.landing) / extract, incremental.previous(RAW_RECORDS, store, extract)
     if known is not None and not folder.is_dir():
         return known.manifest["inputs"], None
     listing = list_extract(folder, study.records, may_lack=adds_to_others(extract, store, study, read))
@@ -66,16 +67,16 @@ def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None
         state, listing = text_of(extract, store, study, read)
     except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
         return False
-    known = identity.previous(RAW_RECORDS, store, extract)
+    known = incremental.previous(RAW_RECORDS, store, extract)
     return listing is not None and known is not None and known.manifest["inputs"] == state
 
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
     """The current records of an extract, if nothing but the list of withdrawals has changed since."""
-    found = identity.reusable(RAW_RECORDS, store, extract)
+    found = incremental.reusable(RAW_RECORDS, store, extract)
     if found is None or found.manifest["inputs"] != state:
         return None
-    own, then = identity.own_settings(RAW_RECORDS, study), found.manifest["settings"]
+    own, then = ASSETS[RAW_RECORDS].own_settings(study), found.manifest["settings"]
     return found if own | {"withdrawals": ""} == then | {"withdrawals": ""} else None
 
 

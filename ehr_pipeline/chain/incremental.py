@@ -12,21 +12,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline import checks
-from ehr_pipeline.errors import Damaged
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS
 
 EARLIER = "earlier"
 """Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
-SOUND = {
-    ENCODER_CHECKPOINT: ("better_than_frequency", "vocabulary_fits"),
-    PATIENT_EMBEDDINGS: ("embeddings_sound",),
-    CLUSTERS: ("no_empty_cluster",),
-}
-"""The checks that an artifact passed which another goes on from."""
 NOT_OF_THE_METHOD = ("withdrawals", "latest_date")
 """Settings of `raw_records` that say whose data there are, and until when, not how they are read."""
 
@@ -60,11 +53,11 @@ class Case:
 
     def sound(self, found: Artifact) -> bool:
         """Whether an artifact may be gone on from."""
-        return all(self.passes(name, found) for name in SOUND.get(self.asset, ()))
+        return all(self.passes(name, found) for name in ASSETS[self.asset].sound)
 
     def passes(self, check: str, found: Artifact) -> bool:
         """Whether an artifact passes a check."""
-        return checks.passes(check, self.asset, found, self.store, self.study)
+        return ASSETS[self.asset].passes(check, found, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
         """An intact artifact of the same version, settings and inputs, whatever it has under the inputs named `apart`."""
@@ -144,6 +137,20 @@ def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | No
     if current.manifest["version"] != case.version:  # it may not tell its numbers in this version's way
         return inputs, None, None
     return inputs | {EARLIER: current.data_version}, None, current
+
+
+def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
+    """The artifact that is current, if it was made by the same version of the stage; its files are not looked at."""
+    try:
+        found = store.current(asset, partition)
+    except (MissingArtifact, Damaged):
+        return None
+    return found if found.manifest["version"] == ASSETS[asset].version else None
+
+
+def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
+    """The same, if it is intact as well: unchanged buckets are taken from it, and damage must not be handed on as new work."""
+    return store.usable(asset, partition) if previous(asset, store, partition) else None
 
 
 def _intact(found: Artifact) -> bool:

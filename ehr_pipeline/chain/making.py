@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline import checks
-from ehr_pipeline.chain import identity, incremental
-from ehr_pipeline.chain.identity import VERSIONS
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.passed_checks import Passed
 from ehr_pipeline.checks import presence
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure import governance
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.engines import engine_for
@@ -43,7 +43,7 @@ class Maker:
         self._versions_meant = versions or {}
         self.store = Store(study.study.store)
         self.engine = engine_for(study.launcher, self.store.root)
-        self._gates: dict[tuple[str, str], list[checks.Outcome]] = {}
+        self._gates: dict[tuple[str, str], list[Outcome]] = {}
 
     @property
     def naming(self) -> Naming:
@@ -53,7 +53,7 @@ class Maker:
 
     def code_version(self, asset: str) -> str:
         """What Dagster compares to say that an asset is stale."""
-        return identity.code_version(asset, self.study)
+        return ASSETS[asset].code_version(self.study)
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
         """An artifact that is intact and passed its blocking checks.
@@ -68,11 +68,11 @@ class Maker:
             raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
         return artifact
 
-    def check(self, asset: str, partition: str | None = None) -> list[checks.Outcome]:
+    def check(self, asset: str, partition: str | None = None) -> list[Outcome]:
         """The outcomes of an asset's checks. Raises Damaged for an artifact that cannot be checked."""
         return self._outcomes(self.store.intact(asset, partition))
 
-    def _outcomes(self, artifact: Artifact) -> list[checks.Outcome]:
+    def _outcomes(self, artifact: Artifact) -> list[Outcome]:
         asset = artifact.manifest["asset"]
         # The manifest of the catalog names every extract: it is not read again for each of them.
         key = (
@@ -82,7 +82,7 @@ class Maker:
         if key not in self._gates:
             passed = Passed(self.study) if asset == RAW_RECORDS else None
             state = passed.state(artifact) if passed else ""
-            self._gates[key] = checks.evaluate(asset, artifact, self.store, self.study)
+            self._gates[key] = ASSETS[asset].evaluate(artifact, self.store, self.study)
             if passed and all(outcome.passed for outcome in self._gates[key]):
                 passed.note(artifact, state)
         return self._gates[key]
@@ -99,7 +99,7 @@ class Maker:
         links: Mapping[str, str] | None = None,
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
-        lists = Watched.of(identity.lists(asset, self.study), lambda: identity.lists(asset, self.study))
+        lists = Watched.of(ASSETS[asset].list_files(self.study), lambda: ASSETS[asset].list_files(self.study))
         if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
             raise UserError(
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
@@ -110,12 +110,12 @@ class Maker:
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""
-        settings, population = (
-            identity.own_settings(asset, self.study),
-            presence.population_made(asset, self.store, self.study),
+        declared, population = ASSETS[asset], presence.population_made(asset, self.store, self.study)
+        settings, governed = (
+            declared.own_settings(self.study),
+            governance.label(declared.released, self.study.governance),
         )
-        governed = governance.label(asset, self.study.governance)
-        return Recipe(asset, VERSIONS[asset], settings, dict(inputs), partition, population, own, governed)
+        return Recipe(asset, declared.version, settings, dict(inputs), partition, population, own, governed)
 
     def _with_sides(self) -> dict[str, Artifact]:
         """The catalog, which knows the side of each patient, where there may be patients that nothing is learned from."""
@@ -131,13 +131,14 @@ class Maker:
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
         """How an asset is made, whatever it is made of."""
-        own = identity.own_settings(asset, self.study)
-        return VERSIONS[asset], incremental.method_of(own) if asset == RAW_RECORDS else own
+        own = ASSETS[asset].own_settings(self.study)
+        return ASSETS[asset].version, incremental.method_of(own) if asset == RAW_RECORDS else own
 
     def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
         """An asset that is about to be made, to be asked what it goes on from."""
+        declared = ASSETS[asset]
         return incremental.Case(
-            self.store, self.study, asset, VERSIONS[asset], identity.own_settings(asset, self.study), inputs, own
+            self.store, self.study, asset, declared.version, declared.own_settings(self.study), inputs, own
         )
 
 

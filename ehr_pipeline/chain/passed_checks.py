@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ehr_pipeline import __version__
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.store.artifacts import MANIFEST, Artifact, hash_of
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -27,11 +27,11 @@ class Passed:
     """What was noted of the extracts of a study, with its settings of now. Lists that they name are read once, here."""
 
     def __init__(self, study: Study):
-        own = identity.own_settings(RAW_RECORDS, study)
+        own = ASSETS[RAW_RECORDS].own_settings(study)
         self._terms = hash_of(
             [
                 __version__,
-                identity.VERSIONS[RAW_RECORDS],
+                ASSETS[RAW_RECORDS].version,
                 own,
                 dataclasses.asdict(study.records.limits),
                 study.records.mode,

@@ -9,14 +9,14 @@ check is not read by anything (`GateFailed`). The assets up to the data set and 
 """
 
 import shutil
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from ehr_pipeline import checks, fields
-from ehr_pipeline.chain import identity, incremental
+from ehr_pipeline import fields
+from ehr_pipeline.assets import ASSETS, identity, of_study
+from ehr_pipeline.assets.asset import Launch
+from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.data_assets import DataAssets
-from ehr_pipeline.chain.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.incremental import origin
 from ehr_pipeline.chain.making import versions_of, watched_files
 from ehr_pipeline.errors import InputError
@@ -38,9 +38,6 @@ from ehr_pipeline.tables.asset_names import (
     VOCABULARY,
 )
 from ehr_pipeline.work import jobs
-
-Launch = Callable[[str, jobs.Job], None]
-"""Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
 
 
 class Pipeline(DataAssets):
@@ -251,8 +248,7 @@ class Pipeline(DataAssets):
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 
-        upstream = [name for name in checks.ORDER if name not in (RAW_RECORDS, CLUSTER_REPORTS)]
-        artifacts = {name: self.require(name) for name in upstream}
+        artifacts = {name: self.require(name) for name in ASSETS[CLUSTER_REPORTS].reads}
         seed = self.study.study.seed
         settings_used = {
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
@@ -263,27 +259,38 @@ class Pipeline(DataAssets):
         versions = versions_of(**artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
         return self._make(CLUSTER_REPORTS, versions, lambda out: build.build(inputs, self.study.reports, out))
 
-    def make(self, *extracts: str, until: str = CLUSTER_REPORTS) -> dict[str, Artifact]:
-        """Read the extracts, and make every asset after them up to one, in order. For notebooks and scripts. Work runs where
-        `launcher.backend` says."""
+    def make(self, *extracts: str, until: str = "") -> dict[str, Artifact]:
+        """Read the extracts, and make every asset after them, or those up to one, in order. For notebooks and scripts.
+
+        Work runs where `launcher.backend` says.
+        """
         made = {}
         for extract in extracts:
             made[RAW_RECORDS] = self.raw_records(extract)
-        wanted = identity.assets(self.study)
-        for asset in checks.ORDER[1 : checks.ORDER.index(until) + 1]:
-            if asset not in wanted:
-                break
-            made[asset] = getattr(self, asset)()
+        names, wanted = list(ASSETS), of_study(self.study)
+        for asset in names[1 : names.index(until) + 1 if until else None]:
+            if asset in wanted:
+                made[asset] = self.asset(asset)
         return made
+
+    def asset(self, name: str, launch: Launch | None = None) -> Artifact:
+        """Make one asset, whatever it is called; raw records have extracts, and are made by `raw_records`."""
+        declared, launch = ASSETS[name], launch or self.engine.launch
+        build = declared.build
+        if build is None:
+            method = getattr(self, name)
+            made: Artifact = method(launch) if declared.heavy else method()
+            return made
+        read = {each: self.require(each) for each in declared.reads}
+        return self._make(name, versions_of(**read), lambda out: build(self.study, read, launch, out))
 
     # What they ask each other.
 
     def _embedding_job(self) -> jobs.Job:
         """What every job that embeds has to know of the encoder and of the machine."""
         study = self.study
-        shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
         return {
-            "settings": shape | {"batch_tokens": study.embeddings.batch_tokens},
+            "settings": identity.encoder_shape(study) | {"batch_tokens": study.embeddings.batch_tokens},
             "seed": study.study.seed,
             "threads": study.launcher.threads,
         }

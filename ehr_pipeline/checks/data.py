@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
@@ -213,3 +213,8 @@ def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> 
         f"{told(twice, study.reports.suppress_below)} patients stand on both sides; {misplaced} shards do not fit the data set",
         {side: People(number) for side, number in seen.items()},
     )
+
+
+UNDERSTOOD = Check(
+    "lists_understood", "Every row of the concept lists stands for a concept.", lists_understood, blocking=False
+)

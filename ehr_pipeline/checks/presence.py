@@ -1,5 +1,6 @@
 """Whose data an artifact may hold: nobody who withdrew, or is absent from the newest snapshot, is in it."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found
@@ -53,13 +54,15 @@ def _is_list(state: str, study: Study) -> bool:
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
-def of_present_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = STAGES) -> Found:
     """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
     asset = artifact.manifest["asset"]
     if asset == RAW_RECORDS:
         passed = _is_list(artifact.manifest["settings"].get("withdrawals", ""), study)
     else:
-        inputs = {name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES}
+        inputs = {
+            name: version for name, version in artifact.manifest["inputs"].items() if name in STAGES or name in reads
+        }
         same = all(store.has(name) and store.current(name).data_version == inputs[name] for name in inputs)
         passed = same or artifact.manifest["population"] == population(asset, store, study)
     if passed:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ehr_pipeline.checks.model import Found, Test
+from ehr_pipeline.checks.model import Check, Found, Test
 from ehr_pipeline.disclosure.kinds import Events, Things
 from ehr_pipeline.store.artifacts import Artifact, Store, unbalanced
 from ehr_pipeline.study.settings import Study
@@ -30,35 +30,29 @@ def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict
             yield from _counted(inner, key)
 
 
-def schema(folder: str, expected: Callable[[Artifact, Study], Any]) -> Test:
+def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", of: str = "") -> Check:
     """The shards of a folder have the columns they should have."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        problems = [
-            problem
-            for path in artifact.files(folder)
-            for problem in schemas.differences(path, expected(artifact, study))
-        ]
-        return (
-            not problems,
-            "; ".join(problems[:5]) or "every shard has the columns it should have",
-            {"shards": Things(len(artifact.files(folder)))},
-        )
+        paths, columns = artifact.files(folder), expected(study)
+        problems = [problem for path in paths for problem in schemas.differences(path, columns)]
+        message = "; ".join(problems[:5]) or "every shard has the columns it should have"
+        return not problems, message, {"shards": Things(len(paths))}
 
-    return test
+    return Check(name, f"Columns of the {of}shards.", test)
 
 
-def rows_as_counted(folder: str, count: Callable[[Artifact], int]) -> Test:
-    """The shards of a folder hold as many rows as the manifest says."""
+def rows_as_counted(folder: str, part: str = "") -> Check:
+    """The shards of a folder hold as many rows as the manifest says, in a part of its counts."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
-        told = count(artifact)
-        if rows == told:  # how many these are, the counts of the artifact say as far as they may be shown
+        counted = int((artifact.counts[part] if part else artifact.counts)["kept"])
+        if rows == counted:  # how many these are, the counts of the artifact say as far as they may be shown
             return True, "the shards hold as many rows as the manifest says", {}
-        return False, f"the shards hold {'more' if rows > told else 'fewer'} rows than the manifest says", {}
+        return False, f"the shards hold {'more' if rows > counted else 'fewer'} rows than the manifest says", {}
 
-    return test
+    return Check("rows_as_counted", f"The shards hold as many {folder} as were counted.", test)
 
 
 def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
@@ -73,3 +67,8 @@ def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
         return False, f"{'more' if taken > out else 'fewer'} were taken in than {upstream} put out", {}
 
     return test
+
+
+CONSERVED = Check(
+    "rows_conserved", "Every row that came in was kept, collapsed, or dropped with a reason.", rows_conserved
+)

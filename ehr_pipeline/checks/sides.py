@@ -3,7 +3,7 @@
 import json
 
 from ehr_pipeline.checks.losses import MOST_NAMED, percent
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.figures import FEWEST, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Share
 from ehr_pipeline.patients import learned, sides
@@ -87,3 +87,12 @@ def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
     """Whether nobody can tell from whom an artifact learned: that is a warning."""
     return bool(learned.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
+
+
+UNSEEN = Check(
+    "test_side_unseen",
+    "Nothing was learned from patients of the test side, by hashes of whom it learned from.",
+    unseen,
+    only_warns=cannot_be_checked,
+    applies=leaves_out,
+)

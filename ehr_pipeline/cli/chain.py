@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
 from ehr_pipeline.cli.summary import print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
@@ -129,7 +130,7 @@ def _verify(options: argparse.Namespace) -> int:
     from ehr_pipeline.store import verification
 
     counts = verification.Counts()
-    for problem in verification.everything(Path(study_of(options).study.store), counts):
+    for problem in verification.everything(Path(study_of(options).study.store), ASSETS, counts):
         tell("error", problem)
     print(
         f"compared {counts.files:,} files ({counts.bytes / 1e6:,.1f} MB) of {counts.artifacts:,} artifacts:"

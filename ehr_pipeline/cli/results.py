@@ -61,7 +61,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _export(options: argparse.Namespace) -> int:
-    from ehr_pipeline import checks
+    from ehr_pipeline.assets import ASSETS
     from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import meds, model, results
     from ehr_pipeline.store import secret_key
@@ -76,7 +76,7 @@ def _export(options: argparse.Namespace) -> int:
         checkpoint, vocabulary = pipeline.require(ENCODER_CHECKPOINT), pipeline.require(VOCABULARY)
         concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out)
         print(f"wrote a model of {concepts:,} concepts to {options.out}")
-        if not checks.passes("patients_present", ENCODER_CHECKPOINT, checkpoint, pipeline.store, study):
+        if not ASSETS[ENCODER_CHECKPOINT].passes("patients_present", checkpoint, pipeline.store, study):
             tell(
                 "warning",
                 "The model has learnt from patients who have left since. Train it again before you hand it on.",

@@ -11,12 +11,12 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.assets import EXTRACTS
 from ehr_pipeline.errors import printable
 from ehr_pipeline.records.landing import Landed, look
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
+EXTRACTS = dg.DynamicPartitionsDefinition(name="extract")
 READING = "read_extract"
 MOST_RUNS = 50  # requested by one look: Dagster allows a look 60 s, and each request takes some 0.1 s
 CONDITION = "some input has other data, and all have been made"

@@ -5,8 +5,9 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import CHECKS, Outcome
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.defs.metadata import guard_of
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure
@@ -18,13 +19,13 @@ PARTITION_TAG = "dagster/partition"
 
 def build_checks(study: Study) -> list[dg.AssetChecksDefinition]:
     """All checks that apply to a study."""
-    return [_checks_of(asset, study) for asset in CHECKS]
+    return [_checks_of(asset, study) for asset in ASSETS]
 
 
 def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
     specs = [
         dg.AssetCheckSpec(check.name, asset=asset, description=check.description, blocking=check.blocking)
-        for check in CHECKS[asset]
+        for check in ASSETS[asset].all_checks
         if check.applies(study)
     ]
 

@@ -1,25 +1,14 @@
-"""Columns of the tables, as Dagster shows them. From the same schemas that the checks enforce."""
+"""Columns of the tables, as Dagster shows them: what they hold, from the schemas that the checks enforce, and what decides them."""
 
 from typing import Any
 
 import dagster as dg
-import pyarrow as pa
 
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.assets.results import WIDTH
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tables.asset_names import (
-    CLUSTERS,
-    COHORT,
-    CONCEPT_EMBEDDINGS,
-    DATA_SPLIT,
-    EXTRACT_CATALOG,
-    MAPPED_EVENTS,
-    PATIENT_DATASET,
-    PATIENT_EMBEDDINGS,
-    PATIENT_TRAJECTORIES,
-    RAW_RECORDS,
-    VOCABULARY,
-)
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 MEANING = {
     "patient_id": "Whose row it is, as the source names the patient.",
@@ -71,48 +60,33 @@ MEANING = {
 }
 """What a column holds, wherever it occurs. Attributes that a study carries have names of their own, and are told as such."""
 ATTRIBUTE = "An attribute that the settings carry along."
-_WIDTH = 1  # of vectors: it follows from the data, so that none is shown
 _METHOD = "The cluster by another method."
 _SECOND = "In the table of patients: "
 
 
-def tables(study: Study) -> dict[str, pa.Schema]:
-    """The columns of every asset that has a table. Raw records have two: events, and patients."""
-    own = study.attributes
-    return {
-        RAW_RECORDS: pa.schema([*schemas.RAW_EVENTS, *_told_of_patients(study)]),
-        EXTRACT_CATALOG: schemas.CATALOG,
-        MAPPED_EVENTS: schemas.MAPPED_EVENTS,
-        VOCABULARY: schemas.VOCABULARY,
-        PATIENT_DATASET: schemas.patient_dataset(own),
-        DATA_SPLIT: schemas.SPLIT,
-        CONCEPT_EMBEDDINGS: schemas.NEIGHBOURS,
-        COHORT: schemas.COHORT,
-        PATIENT_EMBEDDINGS: schemas.embeddings(_WIDTH),
-        CLUSTERS: schemas.clusters(own, (*study.clusters.others, "baseline")),
-        PATIENT_TRAJECTORIES: schemas.trajectories(_WIDTH),
-    }
-
-
 def column_metadata(asset: str, study: Study) -> dict[str, Any]:
     """`dagster/column_schema` of an asset; nothing for assets that have no table."""
-    table = tables(study).get(asset)
-    if table is None:
+    declared = ASSETS[asset]
+    if declared.columns is None:
         return {}
-    meanings = MEANING | {f"cluster_{method}": _METHOD for method in study.clusters.others}
-    second = {field.name for field in _told_of_patients(study)} if asset == RAW_RECORDS else set()
+    meanings = {**MEANING, **declared.meanings, **{f"cluster_{method}": _METHOD for method in study.clusters.others}}
+    second = asset == RAW_RECORDS
     columns = [
         dg.TableColumn(
             field.name,
-            str(field.type).removesuffix(f"[{_WIDTH}]"),
-            (_SECOND if field.name in second else "") + meanings.get(field.name, ATTRIBUTE),
+            str(field.type).removesuffix(f"[{WIDTH}]"),
+            (_SECOND if second and field.name not in schemas.RAW_EVENTS.names else "")
+            + meanings.get(field.name, ATTRIBUTE),
         )
-        for field in table
+        for field in declared.columns(study)
     ]
     return {"dagster/column_schema": dg.TableSchema(columns)}
 
 
-def _told_of_patients(study: Study) -> list[pa.Field]:
-    """The columns of the patients of an extract that its events do not have."""
-    own = schemas.RAW_EVENTS.names
-    return [field for field in schemas.patients(study.records.attributes) if field.name not in own]
+def lineage_metadata(asset: str, study: Study) -> dict[str, Any]:
+    """`dagster/column_lineage` of an asset; nothing where it has no table."""
+    deps = {
+        column: [dg.TableColumnDep(dg.AssetKey(source), name) for source, name in sources]
+        for column, sources in ASSETS[asset].lineage(study).items()
+    }
+    return {"dagster/column_lineage": dg.TableColumnLineage(deps)} if deps else {}

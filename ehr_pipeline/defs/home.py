@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.assets import EXTRACTS
+from ehr_pipeline.defs.automation import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records.landing import look
 from ehr_pipeline.store.durable import write_atomically

@@ -6,28 +6,19 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.lineage import lineage_metadata
+from ehr_pipeline.defs.columns import lineage_metadata
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import size
-from ehr_pipeline.drawing import data_stages, plots
+from ehr_pipeline.drawing import plots
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT, EXTRACT_CATALOG
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
-NO_TABLES = (EXTRACT_CATALOG, ENCODER_CHECKPOINT, CLUSTER_REPORTS)
-"""Assets whose `kept` counts what went into them, and no rows of their own."""
-PICTURES = {
-    ENCODER_CHECKPOINT: {"learning curves": "notes/curves.png"},
-    CLUSTER_REPORTS: {
-        "map of clusters": "notes/map_cluster.png",
-        "first cluster": "notes/cloud_*.png",
-    },
-}
-"""By name: where it lies in the artifact; of several files, the first."""
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
@@ -35,7 +26,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     asset = artifact.manifest["asset"]
     counts = shown(asset, artifact.counts, guard_of(pipeline.study))
     metadata: dict[str, Any] = dict(_flat(counts))
-    if counts.get("kept") is not None and asset not in NO_TABLES:  # of the cohort they are not shown here
+    if counts.get("kept") is not None and ASSETS[asset].counts_rows:  # of the cohort they are not shown here
         metadata["dagster/row_count"] = counts["kept"]
     metadata |= {
         "skipped": artifact.skipped,
@@ -114,12 +105,12 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
     """The pictures of an artifact by name: those that lie in it, and the one that is drawn of its counts."""
-    drawn = PICTURES.get(artifact.manifest["asset"], {})
+    asset = ASSETS[artifact.manifest["asset"]]
     with build_lock.scratch(pipeline.store.root) as folder:
         path = folder / "picture.png"
-        lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in drawn.items()]
+        lying = [(name, min(artifact.path.glob(place), default=None)) for name, place in asset.pictures.items()]
         found = [(name, place) for name, place in lying if place]
-        if name := data_stages.draw(artifact, pipeline.naming, path):
+        if asset.draw and (name := asset.draw(artifact, pipeline.naming, path)):
             found.append((name, path))
         for name, picture in found:
             yield name, dg.MetadataValue.md(_image(plots.within(picture, LARGEST_PICTURE)))

@@ -15,12 +15,11 @@ from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import ORDER
 from ehr_pipeline.defs import liveness, servers, webserver
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.assets import ASSETS
+from ehr_pipeline.defs.assets import build_assets
 from ehr_pipeline.defs.console import quiet_console
 from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
@@ -83,14 +82,14 @@ def run(study: Study, select: str | None) -> Outcome:
         steps: list[tuple[list[str], str | None]] = (
             [([RAW_RECORDS], extract) for extract in extracts] if RAW_RECORDS in wanted else []
         )
-        steps.append(([asset for asset in ORDER if asset in wanted and asset != RAW_RECORDS], None))
+        steps.append(([asset for asset in ASSETS if asset in wanted and asset != RAW_RECORDS], None))
         for assets, extract in steps:
             if assets and not outcome.problems:
                 _materialise(definitions, instance, pipeline, assets, extract, outcome)
     reached = {row.asset for row in outcome.rows}
     outcome.rows += [
         Row(asset, "", "not reached", None, None, None, None, "")
-        for asset in ORDER
+        for asset in ASSETS
         if asset in wanted and asset not in reached
     ]
     return outcome
@@ -98,17 +97,17 @@ def run(study: Study, select: str | None) -> Outcome:
 
 def _selected(select: str | None, study: Study) -> set[str]:
     if select is None:
-        return set(identity.assets(study))
+        return set(of_study(study))
     try:
         parts = [dg.AssetSelection.from_string(_as_in_the_ui(part.strip())) for part in select.split(",")]
-        keys = reduce(operator.or_, parts).resolve(list(ASSETS))
+        keys = reduce(operator.or_, parts).resolve(build_assets(study))
     except Exception as error:
         raise UserError(
-            f"--select {select!r} is not a selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ORDER)}."
+            f"--select {select!r} is not a selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ASSETS)}."
         ) from None
     if not keys:
         raise UserError(
-            f"--select {select!r} selects no asset. Assets: {', '.join(ORDER)}."
+            f"--select {select!r} selects no asset. Assets: {', '.join(ASSETS)}."
             " With all that comes before: '+clusters'; after: 'clusters+'; with one layer before: '1+clusters'."
         )
     return {key.to_user_string() for key in keys}

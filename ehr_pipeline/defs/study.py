@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import STAGES
 
 RESOURCE = "pipeline"
 TAG = "ehr_pipeline/settings"
@@ -53,7 +53,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
                 instance.add_run_tags(run.run_id, {TAG: loaded} | ({OVERRIDDEN: "true"} if overrides else {}))
             own = overridden(study, overrides) if overrides else study
             made = Pipeline(own, overrides=overrides)
-            yield Pipeline(own, {asset: made.code_version(asset) for asset in STAGES}, overrides)
+            yield Pipeline(own, {asset: made.code_version(asset) for asset in ASSETS}, overrides)
 
     return pipeline
 

@@ -2,17 +2,13 @@
 
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import option
-from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
 RESTRICTED, RELEASABLE = "restricted", "releasable"
-RELEASED_FILES = {CLUSTER_REPORTS: ("report.html",)}
-"""The files of assets in which small counts are suppressed. All else is restricted: what is at patient level, embeddings and
-checkpoints included, since they have learnt from single patients, and tables with exact counts, those beside the report too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,9 +52,9 @@ def refuse_if_expired(settings: GovernanceSettings, today: datetime.date | None 
         )
 
 
-def label(asset: str, settings: GovernanceSettings) -> dict[str, str]:
+def label(released: Sequence[str], settings: GovernanceSettings) -> dict[str, str]:
     """What a manifest says of an asset: its class, which of its files are in another one, and the terms."""
-    files = {RELEASABLE: " ".join(RELEASED_FILES[asset])} if asset in RELEASED_FILES else {}
+    files = {RELEASABLE: " ".join(released)} if released else {}
     return {"class": RESTRICTED, **files, **settings.terms}
 
 

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS, MAPPED_EVENTS, PATIENT_DATASET, VOCABULARY
 
 FOLLOW_UP = "notes/follow_up.json"
 """In a patient data set: how many patients there are by whole years from their first visit to their last."""
@@ -133,19 +132,18 @@ def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
                 taken.append(room)
 
 
-def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none."""
-    drawer = _DRAWERS.get(artifact.manifest["asset"])
-    return drawer(artifact, naming, path) if drawer else ""
+# Each draws the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none.
 
 
-def _coverage(artifact: Artifact, naming: Naming, path: Path) -> str:
+def draw_coverage(artifact: Artifact, naming: Naming, path: Path) -> str:
+    """The picture of mapped events."""
     found = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
     coverage(path, found["by_namespace"], naming.below)
     return "code coverage"
 
 
-def _vocabulary(artifact: Artifact, naming: Naming, path: Path) -> str:
+def draw_vocabulary(artifact: Artifact, naming: Naming, path: Path) -> str:
+    """The picture of a vocabulary."""
     counts: dict[str, list[int]] = {}
     for name, wanted in (("vocabulary.csv", None), ("dropped.csv", "rare")):
         with artifact.file(name).open(encoding="utf-8", newline="") as stream:
@@ -157,14 +155,16 @@ def _vocabulary(artifact: Artifact, naming: Naming, path: Path) -> str:
     return "vocabulary curve"
 
 
-def _follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
+def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
+    """The picture of a patient data set."""
     if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
         return ""
     follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), naming.below)
     return "follow-up"
 
 
-def _concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
+def draw_concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
+    """The picture of concept embeddings."""
     if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
         return ""
     found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))
@@ -172,11 +172,3 @@ def _concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
     if told:
         concepts(path, told)
     return "concepts of interest" if told else ""
-
-
-_DRAWERS: dict[str, Callable[[Artifact, Naming, Path], str]] = {
-    MAPPED_EVENTS: _coverage,
-    VOCABULARY: _vocabulary,
-    PATIENT_DATASET: _follow_up,
-    CONCEPT_EMBEDDINGS: _concepts,
-}

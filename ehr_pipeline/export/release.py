@@ -15,17 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline import __version__
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Guard, Naming
-from ehr_pipeline.disclosure.governance import RELEASABLE, RELEASED_FILES
+from ehr_pipeline.disclosure.governance import RELEASABLE
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import build_lock, declared, publishing
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
-from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, RAW_RECORDS, STAGES, VOCABULARY
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, RAW_RECORDS, VOCABULARY
 
 MANIFEST = "manifest.json"
 RELEASES = "releases.jsonl"
@@ -57,13 +58,13 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     shown = Shown(guard, pipeline.naming)
     with publishing.whole(out) as part:
         part.mkdir()
-        for name in RELEASED_FILES[CLUSTER_REPORTS]:
+        for name in ASSETS[CLUSTER_REPORTS].released:
             (part / name).write_bytes(report.file(name).read_bytes())
         _table(part / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
         _table(part / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY_COLUMNS, _concept_is_known, shown)
         counts = {
             asset: declared.shown(asset, pipeline.store.current(asset).counts, guard)
-            for asset in STAGES
+            for asset in ASSETS
             if asset != RAW_RECORDS and pipeline.store.has(asset)
         }
         (part / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.checks import presence
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.errors import InputError, MissingArtifact, UserError
@@ -173,7 +174,7 @@ class Terms:
             if any((name, "") in self._left for name in inputs):
                 return bool(manifest["population"] == presence.population(asset, self.store, self.study))
             artifact = Artifact(self.store.root, dict(manifest))
-            return presence.of_present_patients(artifact, self.store, self.study)[0]
+            return ASSETS[asset].passes("patients_present", artifact, self.store, self.study)
         except MissingArtifact:
             return False
 

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import UserError, unseen
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import FINGERPRINT, MANIFEST, Artifact
-from ehr_pipeline.tables.asset_names import RAW_RECORDS, STAGES
+from ehr_pipeline.tables.asset_names import RAW_RECORDS, stage_of
 
 INDEX = "index.json"
 PARTITIONED = (RAW_RECORDS,)
@@ -97,7 +98,12 @@ def _is_below(name: str) -> bool:
 def place_of(path: str) -> tuple[str, str] | None:
     """The folder of an artifact that an object is in, and its partition or ''; None when it is in none."""
     parts = path.split("/")
-    if len(parts) < 4 or STAGES.get(parts[1]) != parts[0] or not FINGERPRINT.fullmatch(parts[-2]):
+    if (
+        len(parts) < 4
+        or parts[1] not in ASSETS
+        or stage_of(parts[1]) != parts[0]
+        or not FINGERPRINT.fullmatch(parts[-2])
+    ):
         return None
     if len(parts) != (5 if parts[1] in PARTITIONED else 4):
         return None

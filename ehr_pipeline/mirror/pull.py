@@ -9,6 +9,7 @@ import logging
 import shutil
 from pathlib import Path
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.mirror import belonging, index
@@ -17,7 +18,7 @@ from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.store import durable
 from ehr_pipeline.store.artifacts import Counts, Store
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import STAGES
+from ehr_pipeline.tables.asset_names import stage_of
 from ehr_pipeline.work.progress import Progress
 
 _log = logging.getLogger("ehr_pipeline")
@@ -38,7 +39,7 @@ def pull(study: Study) -> Counts:
     with belonging.alone(store):
         name = belonging.begin_pull(mirror, store)
         try:
-            for asset in STAGES:
+            for asset in ASSETS:
                 _pull(asset, store, mirror, terms, counts)
             shutil.rmtree(store.root / WORK, ignore_errors=True)
         except OSError as error:
@@ -51,7 +52,7 @@ def pull(study: Study) -> Counts:
 
 
 def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, counts: Counts) -> None:
-    there = index.grouped(mirror.files(f"{STAGES[asset]}/{asset}"))
+    there = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     whole = [folder for folder, objects in there.items() if INDEX in objects]
     made_at = dict(zip(whole, mirror.together(lambda folder: _made_at(mirror, folder), whole), strict=True))
     newest: dict[str, str] = {}  # folder by partition: an artifact that is replaced stays until the new one is there

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import Iterator
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.mirror import belonging
@@ -15,7 +16,7 @@ from ehr_pipeline.mirror.index import INDEX, PARTITIONED, Index, folder_of, grou
 from ehr_pipeline.mirror.place import Mirror
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, MANIFEST, Artifact, Counts, Store
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import STAGES
+from ehr_pipeline.tables.asset_names import stage_of
 from ehr_pipeline.work.progress import Progress
 
 _log = logging.getLogger("ehr_pipeline")
@@ -33,13 +34,13 @@ def push(study: Study) -> Counts:
     counts: Counts = {"copied": 0, "kept": 0, "removed": 0, "left_out": {}, "bytes": 0}
     with belonging.alone(store):
         belonging.begin_push(mirror, store, study)
-        for asset in STAGES:
+        for asset in ASSETS:
             _push(asset, store, mirror, terms, counts)
     return counts
 
 
 def _push(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, counts: Counts) -> None:
-    there = grouped(mirror.files(f"{STAGES[asset]}/{asset}"))
+    there = grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     folders = [folder for folder, objects in there.items() if INDEX in objects]
     indexed = dict(zip(folders, mirror.together(lambda folder: _told(mirror, folder), folders), strict=True))
     own = {}  # population by folder

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.assets.asset import Rate
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.planning import rates
 from ehr_pipeline.planning.machines import Machines
@@ -96,11 +98,9 @@ def plan(
     needs = []
     disk = {RAW_RECORDS: rows * BYTES_PER_ROW_IN_STORE / 2, MAPPED_EVENTS: rows * BYTES_PER_ROW_IN_STORE / 2}
     disk[PATIENT_DATASET] = tokens * rates.BYTES_PER_EVENT
-    for stage, rate in rates.STAGES.items():
-        seconds = {name: _spread(rate, rows, count, speed) + _overhead(name, stage) for name, count in workers.items()}
-        needs.append(
-            Need(stage, dict(seconds), disk.get(stage, 0) / 1e9, per_bucket if stage in rates.OUTSIDE else 0.5)
-        )
+    for asset, rate in measured():
+        seconds = {name: _seconds(rate, name, rows, count, speed) for name, count in workers.items()}
+        needs.append(Need(asset, seconds, disk.get(asset, 0) / 1e9, per_bucket if rate.alone < 1 else 0.5))
     shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, own.processes
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
@@ -144,16 +144,18 @@ def _buckets(rows: float) -> int:
     return min(max(1 << (wanted - 1).bit_length(), sizing.SMALLEST), sizing.LARGEST)
 
 
-def _spread(rate: rates.Rate, stage_rows: float, workers: int, speed: float) -> float:
-    """Seconds of a stage: what one process does alone, and what is spread over workers."""
-    measured = rate.seconds * stage_rows / rate.rows / speed
-    outside = rates.OUTSIDE.get(rate.stage, 1.0)
-    return measured * (outside + (1 - outside) * rate.workers / workers)
+def measured() -> Iterator[tuple[str, Rate]]:
+    """The assets whose time was measured by rows, in the order of the chain."""
+    return ((asset.name, asset.rate) for asset in ASSETS.values() if asset.rate)
 
 
-def _overhead(backend: str, stage: str) -> float:
-    """Seconds to send work and to start its processes, once for each piece of work; the queue of a site is not in it."""
-    return rates.OVERHEAD.get(backend, 0.0) if stage in rates.OUTSIDE else 0.0
+def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float | None:
+    """Seconds of an asset: what one process does alone, what is spread over workers, and sending that, if there is any.
+
+    Sending is starting processes as well, once for each piece of work; the queue of a site is not in it.
+    """
+    sending = rates.OVERHEAD.get(backend, 0.0) if rate.alone < 1 else 0.0
+    return rate.seconds * rows / rate.rows / speed * (rate.alone + (1 - rate.alone) * rate.workers / workers) + sending
 
 
 def _assumptions(
@@ -174,11 +176,10 @@ def _assumptions(
         f" {kept:.0%} of the rows become tokens (--kept)"
     )
     yield f"rates grow in proportion to rows; a core is {speed:g} times as fast as those of benchmarks/RESULTS.md (--speed)"
-    for stage, rate in rates.STAGES.items():
-        alone = rates.OUTSIDE.get(stage, 1.0)
+    for asset, rate in measured():
         yield (
-            f"{stage}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source}); {alone:.0%} of that"
-            " (backends.py) in one process whatever the backend"
+            f"{asset}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source});"
+            f" {rate.alone:.0%} of that (backends.py) in one process whatever the backend"
         )
     yield "workers on buckets: " + ", ".join(f"{count} with {name}" for name, count in workers.items())
     yield (f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {per_bucket:.2f} GB each in work; the disk keeps up")

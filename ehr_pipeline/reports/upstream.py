@@ -83,7 +83,7 @@ def describe(
         "ladder": list(flow.ladder(coverage, counted)),
         "learning_curve": embedded(drawn / "learning_curve.png") if curve else "",
         "coverage_picture": embedded(drawn / "coverage.png"),
-        "concepts_picture": embedded(concepts_3d) if data_stages.draw(concepts, naming, concepts_3d) else "",
+        "concepts_picture": embedded(concepts_3d) if data_stages.draw_concepts(concepts, naming, concepts_3d) else "",
         "neighbours": _neighbours(concepts, first, named),
         "substituted": substituted(inputs, named),
         "substituted_shown": SHOWN,

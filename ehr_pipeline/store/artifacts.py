@@ -22,7 +22,7 @@ from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
 from ehr_pipeline.fields import hash_of as hash_of  # who asks for artifacts hashes what they are made of
 from ehr_pipeline.store import build_lock, durable, integrity, publishing
 from ehr_pipeline.store.integrity import MANIFEST as MANIFEST
-from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, STAGES
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, stage_of
 
 KEPT_WITHOUT_CONSENT = (ENCODER_CHECKPOINT,)
 """Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
@@ -73,7 +73,7 @@ class Recipe:
             **{name: value for name, value in asdict(self).items() if name != "links" or value},
             "inputs": dict(self.inputs),
             "governance": dict(self.governance),
-            "stage": STAGES[self.asset],
+            "stage": stage_of(self.asset),
             "fingerprint": self.fingerprint,
             "package": __version__,
         }
@@ -129,7 +129,7 @@ class Store:
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
         """Where the versions of an asset lie. Raises UserError for a partition that would lie anywhere else."""
-        folder = self.root / STAGES[asset] / asset
+        folder = self.root / stage_of(asset) / asset
         if partition is None:
             return folder
         if problem := partition_problem(partition):

@@ -6,15 +6,13 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Declared, figures
-from ehr_pipeline.tables.asset_names import COHORT, STAGES
-
-PACKAGES = STAGES | {COHORT: "cohort"}
-"""By asset: its artifacts may lie in the folder of another stage."""
+from ehr_pipeline.tables.asset_names import COHORT, stage_of
 
 
 def declared(asset: str) -> Declared:
     """What the counts of an asset are."""
-    kinds: Declared = importlib.import_module(f"ehr_pipeline.{PACKAGES[asset]}").COUNTED[asset]
+    package = asset if asset == COHORT else stage_of(asset)  # whose artifacts lie in the folder of another stage
+    kinds: Declared = importlib.import_module(f"ehr_pipeline.{package}").COUNTED[asset]
     return kinds
 
 

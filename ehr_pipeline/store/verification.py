@@ -3,14 +3,14 @@
 Older versions are compared as well: a study goes on from them, and settings that are set back find them again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.errors import Damaged, MissingArtifact, UserError
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import FINGERPRINT, Store
-from ehr_pipeline.tables.asset_names import RAW_RECORDS, STAGES
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 @dataclass
@@ -23,10 +23,10 @@ class Counts:
     damaged: int = 0
 
 
-def everything(root: Path, counts: Counts) -> Iterator[str]:
+def everything(root: Path, assets: Iterable[str], counts: Counts) -> Iterator[str]:
     """What is wrong with the artifacts of a store, one message for each that is damaged; counts what is looked at."""
     store = Store(root)
-    for asset in STAGES:
+    for asset in assets:
         for partition in _partitions(store, asset):
             folder = store.folder(asset, partition)
             if (folder / "current").is_file():

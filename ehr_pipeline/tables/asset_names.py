@@ -1,4 +1,7 @@
-"""The names of the assets, and the stage in whose folder of the store each lies. Everything else calls them by these constants."""
+"""Names of assets that several rooms call, as constants, and the stage in whose folder of the store each lies.
+
+What an asset is stands in its declaration (`assets/`), far above the rooms that need its name.
+"""
 
 RAW_RECORDS = "raw_records"
 EXTRACT_CATALOG = "extract_catalog"
@@ -29,4 +32,9 @@ STAGES = {
     PATIENT_TRAJECTORIES: "trajectories",
     CLUSTER_REPORTS: "reports",
 }
-"""The stage of every asset, in the order of the chain: its folder in the store, `<store>/<stage>/<asset>`."""
+"""The stage of each of these assets, in the order of the chain: its folder in the store, `<store>/<stage>/<asset>`."""
+
+
+def stage_of(asset: str) -> str:
+    """The stage of an asset; that of one which is declared in `assets/` alone has its name."""
+    return STAGES.get(asset, asset)

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 
 from ehr_pipeline import checks
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import run
 from ehr_pipeline.errors import InputError, UserError
@@ -93,7 +93,7 @@ def test_a_study_of_icd_codes_without_the_umls_goes_to_the_report(made: tuple[Pi
     assert "Everybody" in artifacts["cluster_reports"].file("report.html").read_text(encoding="utf-8")
     failed = [
         f"{asset}: {one.name}: {one.message}"
-        for asset in checks.ORDER[2:]
+        for asset in list(ASSETS)[2:]
         for one in pipeline.check(asset)
         if one.blocking and not one.passed
     ]
@@ -117,7 +117,7 @@ def test_a_cohort_by_a_list_of_icd_codes(made: tuple[Pipeline, dict[str, Artifac
 def test_a_study_without_a_cohort_ends_with_the_encoder(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
     pipeline, _ = made
     own = settings.with_overrides(pipeline.study, {"embeddings": {"cohort": []}})
-    assert identity.assets(own)[-1] == "concept_embeddings"
+    assert of_study(own)[-1] == "concept_embeddings"
     assert list(Pipeline(own).make())[-1] == "concept_embeddings"
     assert "cohort" not in run._selected(None, own)
     with pytest.raises(InputError, match=r"This study has no cohort.*\[\[embeddings.cohort\]\]"):
@@ -226,7 +226,7 @@ def test_a_mangled_dictionary(case: Callable[[str], Path]) -> None:
 
 def test_a_selection_with_plus_takes_all_that_is_needed(case: Callable[[str], Path]) -> None:
     own = settings.load(case("select_plus") / "settings.toml")
-    assert run._selected("+patient_dataset", own) == set(checks.ORDER[: checks.ORDER.index("patient_dataset") + 1])
+    assert run._selected("+patient_dataset", own) == set(list(ASSETS)[: list(ASSETS).index("patient_dataset") + 1])
 
 
 SELECTIONS = {

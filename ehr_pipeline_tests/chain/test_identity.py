@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import fields
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS, identity
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import STAGES
@@ -96,7 +96,7 @@ def other(value: Any) -> Any:
 
 
 def changed_by(study: Study) -> set[str]:
-    return {asset for asset in STAGES if identity.code_version(asset, study) != identity.code_version(asset, DEMO)}
+    return {asset for asset in STAGES if ASSETS[asset].code_version(study) != ASSETS[asset].code_version(DEMO)}
 
 
 @pytest.mark.parametrize(("place", "role"), SETTINGS, ids=[place for place, _ in SETTINGS])

@@ -8,9 +8,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import checks
+from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.chain.passed_checks import NOTE
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.errors import Damaged, GateFailed
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.study.settings import Study
@@ -33,13 +34,13 @@ def study(tiny: Pipeline, extract: Path, tmp_path: Path) -> Study:
 def checked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The assets whose checks were run."""
     asked: list[str] = []
-    evaluate = checks.evaluate
+    evaluate = Asset.evaluate
 
-    def told(asset: str, *arguments: object) -> list[checks.Outcome]:
-        asked.append(asset)
+    def told(asset: Asset, *arguments: object) -> list[Outcome]:
+        asked.append(asset.name)
         return evaluate(asset, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(checks, "evaluate", told)
+    monkeypatch.setattr(Asset, "evaluate", told)
     return asked
 
 
@@ -85,8 +86,8 @@ def test_what_changed_since_it_passed_is_refused_as_before(
 
 
 def test_what_fails_is_checked_each_time(study: Study, checked: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    failed = [checks.Outcome("rows_as_counted", False, "of a test", True, {})]
-    monkeypatch.setattr(checks, "evaluate", lambda asset, *arguments: checked.append(asset) or failed)
+    failed = [Outcome("rows_as_counted", False, "of a test", True, {})]
+    monkeypatch.setattr(Asset, "evaluate", lambda asset, *arguments: checked.append(asset.name) or failed)
     for _ in range(2):
         with pytest.raises(GateFailed, match="rows_as_counted"):
             Pipeline(study).extract_catalog()

@@ -69,13 +69,13 @@ def test_the_picture_shows_what_enough_patients_have(tiny: Pipeline, tmp_path: P
     patients = {row["name"]: row["patients"] for row in rows}
     naming = Naming(sorted(patients.values())[len(patients) // 2] // 2, "key")
     shown = {row["name"] for row in rows if naming.shows(row["concept"], row["patients"])}
-    assert data_stages.draw(artifact, naming, tmp_path / "picture.png")
+    assert data_stages.draw_concepts(artifact, naming, tmp_path / "picture.png")
     (axes,) = drawn
     names = {text.get_text() for text in axes.texts if text.get_text()}
     assert names
     assert names <= {name[: data_stages.LETTERS] for name in shown}
     assert sum(len(marks.get_offsets()) for marks in axes.collections) == len(shown) < len(rows)
-    assert not data_stages.draw(artifact, Naming(max(patients.values()), "key"), tmp_path / "none.png")
+    assert not data_stages.draw_concepts(artifact, Naming(max(patients.values()), "key"), tmp_path / "none.png")
     assert not (tmp_path / "none.png").exists()
 
 

@@ -14,10 +14,12 @@ import yaml
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import automation, home
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.assets import raw_records
+from ehr_pipeline.defs.assets import build_assets
 from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 
 NOW = 2e9
@@ -306,5 +308,6 @@ def test_a_run_that_starts_by_itself_has_limits_and_is_tried_again_where_its_pro
 
 
 def test_a_backfill_of_extracts_is_one_run() -> None:
+    raw_records = build_assets(settings.load(shipped("demo/settings.toml")))[0]
     assert raw_records.backfill_policy == dg.BackfillPolicy.single_run()
     assert raw_records.op.pool == "reading"

@@ -6,8 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import Outcome
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.defs import checks
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things
@@ -63,7 +64,7 @@ def test_figures_are_shown_by_what_they_count() -> None:
 def test_a_check_that_blocks_is_an_error_and_another_a_warning(
     tiny: Pipeline, monkeypatch: pytest.MonkeyPatch, blocking: bool, severity: str
 ) -> None:
-    names = [check.name for check in checks.CHECKS["data_split"]]
+    names = [check.name for check in ASSETS["data_split"].all_checks]
     monkeypatch.setattr(Pipeline, "check", lambda *_: [outcome(name, False, blocking) for name in names])
     checked = checks._checks_of("data_split", tiny.study)
     result = dg.materialize(

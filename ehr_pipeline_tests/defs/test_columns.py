@@ -7,10 +7,10 @@ import re
 import pyarrow as pa
 import pytest
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.columns import ATTRIBUTE, MEANING, column_metadata, tables
-from ehr_pipeline.defs.lineage import lineage
+from ehr_pipeline.defs.columns import ATTRIBUTE, MEANING, column_metadata
 from ehr_pipeline.patients.settings import DerivedAttribute
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -30,6 +30,11 @@ FOLDERS = {
 FILES = {"cohort": "cohort.arrow", "clusters": "clusters.arrow"}
 OF_NO_COLUMN = {"extract_catalog": {"extract"}, "concept_embeddings": {"scope"}}
 """Names of folders, and of settings."""
+
+
+def tables(study: settings.Study) -> dict[str, pa.Schema]:
+    """The columns of every asset that has a table."""
+    return {name: asset.columns(study) for name, asset in ASSETS.items() if asset.columns}
 
 
 def shown(study: settings.Study) -> dict[str, dict[str, str]]:
@@ -74,7 +79,7 @@ def test_every_column_says_what_it_holds(tiny: Pipeline) -> None:
 @pytest.mark.parametrize("asset", sorted(set(STAGES) - NO_TABLE - {"raw_records"}))
 def test_every_column_says_where_it_comes_from(tiny: Pipeline, asset: str) -> None:
     told = tables(tiny.study)
-    found = lineage(asset, tiny.study)
+    found = ASSETS[asset].lineage(tiny.study)
     assert set(found) == set(told[asset].names) - OF_NO_COLUMN.get(asset, set())
     for column, sources in found.items():
         assert sources, column
@@ -88,7 +93,7 @@ def test_an_attribute_that_is_read_off_codes_says_so() -> None:
     derived = {name: DerivedAttribute(codes="x.csv") for name in ("ethnicity", "smoking")}
     study = dataclasses.replace(study, patients=dataclasses.replace(study.patients, derived=derived))
     assert "ethnicity" in study.records.attributes
-    found = lineage("patient_dataset", study)
+    found = ASSETS["patient_dataset"].lineage(study)
     assert found["smoking"] == (("raw_records", "code"), ("raw_records", "date"))
     assert found["ethnicity"] == (("raw_records", "ethnicity"), *found["smoking"])
-    assert lineage("clusters", study)["smoking"] == (("patient_dataset", "smoking"),)
+    assert ASSETS["clusters"].lineage(study)["smoking"] == (("patient_dataset", "smoking"),)

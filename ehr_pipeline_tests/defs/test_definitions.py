@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks import CHECKS
 from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study, merged
@@ -95,7 +95,8 @@ def test_every_asset_has_its_checks(graph: AssetGraph) -> None:
         found.setdefault(key.asset_key.to_user_string(), set()).add(key.name)
     study = settings.load(shipped("demo/settings.toml"))
     assert found == {
-        asset: {check.name for check in checks if check.applies(study)} for asset, checks in CHECKS.items()
+        asset: {check.name for check in declared.all_checks if check.applies(study)}
+        for asset, declared in ASSETS.items()
     }
 
 

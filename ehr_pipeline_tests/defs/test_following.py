@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from ehr_pipeline.checks import CHECKS
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.conftest import tiny_settings
@@ -31,7 +31,7 @@ class Evaluated:
                 self.made(asset, version)
 
     def checked(self, asset: str, passed: bool = True) -> None:
-        for check in CHECKS[asset]:
+        for check in ASSETS[asset].all_checks:
             self.instance.report_runless_asset_event(
                 dg.AssetCheckEvaluation(
                     asset_key=dg.AssetKey(asset),

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.metadata import LARGEST_PICTURE, NO_TABLES, guard_of, published, published_together
+from ehr_pipeline.defs.metadata import LARGEST_PICTURE, guard_of, published, published_together
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -48,7 +49,7 @@ def test_every_asset_tells_its_numbers(tiny: Pipeline, asset: str) -> None:
     assert metadata["skipped"] is False
     guarded = shown(asset, artifact.counts, guard_of(tiny.study))
     assert metadata.get("rows_in") == guarded.get("rows_in")
-    assert ("dagster/row_count" in metadata) == (asset not in NO_TABLES and "kept" in guarded)
+    assert ("dagster/row_count" in metadata) == (ASSETS[asset].counts_rows and "kept" in guarded)
     assert metadata.get("dagster/row_count", guarded.get("kept")) == guarded.get("kept")
     for reason, number in guarded.get("dropped", {}).items():
         assert (f"dropped/{reason}" in metadata) == (number is not None), reason

@@ -52,7 +52,7 @@ def test_everything_is_restricted_but_the_page(tiny: Pipeline) -> None:
     assert {asset: found["releasable"] for asset, found in told.items() if "releasable" in found} == {
         "cluster_reports": "report.html"
     }
-    assert governance.label("raw_records", GovernanceSettings())["class"] == "restricted"
+    assert governance.label((), GovernanceSettings())["class"] == "restricted"
 
 
 def test_the_terms_stand_in_the_manifest_and_the_report(tiny: Pipeline, extract: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
@@ -43,7 +44,7 @@ def test_no_bar_of_the_coverage_stands_for_few(drawn: list[Any], tmp_path: Path)
 
 def test_the_vocabulary_curve_is_that_of_the_tables(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
     artifact = tiny.store.current("vocabulary")
-    assert data_stages.draw(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "vocabulary curve"
+    assert data_stages.draw_vocabulary(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "vocabulary curve"
     kept, *_, threshold = drawn[0].lines
     with artifact.file("vocabulary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
@@ -73,7 +74,7 @@ def test_the_follow_up_is_counted_as_it_is(tiny: Pipeline, drawn: list[Any], tmp
     assert {year: number for year, number in enumerate(counted) if number} == expected
     assert sum(counted) == artifact.counts["patients"]["kept"]
     assert not any(name.startswith(dataset.FOLLOWED) for name in artifact.counts)
-    assert data_stages.draw(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "follow-up"
+    assert data_stages.draw_follow_up(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "follow-up"
     heights = np.array([bar.get_height() for bar in drawn[0].patches])
     assert ((heights == 0) | (heights >= BELOW)).all()
     assert heights.sum() > 0
@@ -83,4 +84,5 @@ def test_what_has_no_picture_has_no_file(tiny: Pipeline, tmp_path: Path) -> None
     for asset in STAGES:
         if asset != "raw_records":
             path = tmp_path / f"{asset}.png"
-            assert bool(data_stages.draw(tiny.store.current(asset), Naming(BELOW, ""), path)) == path.is_file()
+            draw = ASSETS[asset].draw
+            assert bool(draw and draw(tiny.store.current(asset), Naming(BELOW, ""), path)) == path.is_file()

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.chain.identity import ENCODER_SHAPE
+from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.embeddings import build

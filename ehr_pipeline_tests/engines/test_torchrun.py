@@ -15,6 +15,8 @@ from ehr_pipeline.engines import ENGINES, engine_for, post
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.store import build_lock
+from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.work import die_with_parent, jobs
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -187,8 +189,10 @@ def test_a_failure_shows_the_end_of_the_failing_process_log(tmp_path: Path) -> N
 
 
 def test_trainings_wait_for_each_other() -> None:
-    from ehr_pipeline.defs.assets import encoder_checkpoint, patient_embeddings
+    from ehr_pipeline.defs.assets import build_assets
 
-    assert {asset.op.pool for asset in (encoder_checkpoint, patient_embeddings)} == {"training"}
+    definitions = build_assets(settings.load(shipped("demo/settings.toml")))
+    trained = {definition.op.name for definition in definitions if definition.op.pool == "training"}
+    assert trained == {"encoder_checkpoint", "patient_embeddings", "patient_trajectories"}
     configured = (ROOT / "dagster.yaml").read_text()
     assert "default_limit: 1" in configured

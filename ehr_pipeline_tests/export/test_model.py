@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ehr_pipeline import checks, cli
+from ehr_pipeline import cli
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
@@ -77,7 +78,7 @@ def test_the_card_and_the_check_say_it(tiny: Pipeline, tmp_path: Path) -> None:
         study = tiny_settings(tmp_path, vocabulary={"min_patients": 10})
         (outcome,) = (
             one
-            for one in checks.evaluate("vocabulary", artifact, tiny.store, study)
+            for one in ASSETS["vocabulary"].evaluate(artifact, tiny.store, study)
             if one.name == "concepts_of_many_patients"
         )
         assert (outcome.passed, outcome.blocking) == (patients == 50, False)

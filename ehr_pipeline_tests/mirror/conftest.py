@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.checks import presence
 from ehr_pipeline.mirror.index import INDEX, grouped
 from ehr_pipeline.mirror.place import Mirror
@@ -143,7 +143,7 @@ def put(
         (out / "notes" / "removals.json").write_text("[]")
         return {"rows_in": 1, "kept": 1}
 
-    settings = identity.own_settings(asset, study) if asset == "raw_records" else {"n": n}
+    settings = ASSETS[asset].own_settings(study) if asset == "raw_records" else {"n": n}
     population = presence.population(asset, store, study)
     store.make(Recipe(asset, "1", settings | {"n": n}, inputs, partition, population), build)
 

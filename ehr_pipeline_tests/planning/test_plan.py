@@ -7,7 +7,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import Machines, plan, rates
-from ehr_pipeline.planning.plan import mflop
+from ehr_pipeline.planning.plan import measured, mflop
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 
@@ -36,9 +36,9 @@ def row(script: str, *begins: str) -> list[str]:
 def test_rates_are_those_that_were_measured() -> None:
     _, _, _, _, *stages, memory = row("data_scale.py", "10 times the rows")
     assert memory == f"{rates.RUN_GIGABYTES}"
-    assert [f"{rate.seconds:.1f}" for rate in rates.STAGES.values()] == stages
+    assert [f"{rate.seconds:.1f}" for _, rate in measured()] == stages
     assert "30,000,000 rows, two workers" in section("data_scale.py")
-    assert {(rate.rows, rate.workers) for rate in rates.STAGES.values()} == {(3e8, 2)}
+    assert {(rate.rows, rate.workers) for _, rate in measured()} == {(3e8, 2)}
     assert f"{rates.BYTES_PER_EVENT} bytes an event" in section("data_scale.py")
     assert row("training.py", "ours")[1] == f"{rates.CPU_TOKENS:,.0f}"
     assert f"A real token needs {rates.CPU_TOKEN_MFLOP:.0f} MFLOP" in section("training.py")
@@ -52,7 +52,7 @@ def test_shares_and_overheads_are_those_that_were_measured() -> None:
     two = row("backends.py", "processes", "2")
     for place, stage in enumerate(("raw_records", "mapped_events", "patient_dataset")):
         outside, inside = (float(cell) for cell in two[2 + 2 * place : 4 + 2 * place])
-        assert rates.OUTSIDE[stage] == pytest.approx(outside / (outside + inside), abs=0.01)
+        assert dict(measured())[stage].alone == pytest.approx(outside / (outside + inside), abs=0.01)
     for backend, seconds in rates.OVERHEAD.items():
         assert seconds == pytest.approx(float(row("backends.py", backend, "2")[8]), abs=0.06)
 
@@ -65,7 +65,7 @@ def test_the_measured_run_is_reckoned_right() -> None:
     own = study(records={"workers": 2}, events={"workers": 2}, patients={"workers": 2})
     made = plan(own, 3e8, Machines.read(["1x2x24"]))
     for need in made.needs[:4]:
-        assert need.seconds["processes"] == pytest.approx(rates.STAGES[need.stage].seconds)
+        assert need.seconds["processes"] == pytest.approx(dict(measured())[need.stage].seconds)
 
 
 def test_more_machines_and_faster_cores_take_less_time() -> None:
@@ -137,7 +137,7 @@ def test_the_command_prints_every_stage_and_assumption(capsys: pytest.CaptureFix
     path = str(shipped("demo/settings.toml"))
     assert cli.main(["plan", "--settings", path, "--rows", "1e6", "--machines", "1x2x16"]) == 0
     printed = capsys.readouterr().out
-    for stage in (*rates.STAGES, "encoder_checkpoint", "patient_embeddings", "clusters", "together"):
+    for stage in (*dict(measured()), "encoder_checkpoint", "patient_embeddings", "clusters", "together"):
         assert re.search(rf"^{stage} ", printed, re.MULTILINE)
     assert "It rests on:" in printed
     assert cli.main(["plan", "--settings", path, "--rows", "3e9", "--machines", "1x2x16"]) == 1

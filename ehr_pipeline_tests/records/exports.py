@@ -15,7 +15,7 @@ from typing import Any
 
 import polars as pl
 
-from ehr_pipeline import checks
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.planning import preflight
@@ -196,7 +196,7 @@ def run(ways: dict[str, Callable[[Tables], None]], rng: random.Random, folder: P
         raise
     except UserError as error:
         return Ending(tuple(ways), (*said, str(error)), lost=1.0)
-    outcomes = checks.evaluate("raw_records", records, pipeline.store, study)
+    outcomes = ASSETS["raw_records"].evaluate(records, pipeline.store, study)
     said += [f"{outcome.name}: {outcome.message}" for outcome in outcomes if not outcome.passed]
     return Ending(tuple(ways), tuple(said), *_compare(records, truth))
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from ehr_pipeline import checks
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.records import drift
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
@@ -15,7 +15,7 @@ from ehr_pipeline_tests.conftest import tiny_settings
 LATER = "2030-01-01"
 
 
-def outcomes(extract: Path, folder: Path) -> dict[str, checks.Outcome]:
+def outcomes(extract: Path, folder: Path) -> dict[str, Outcome]:
     """The drift checks after the extracts of a landing folder were read and mapped."""
     study = tiny_settings(
         extract,

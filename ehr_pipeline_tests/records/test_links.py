@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import fields
-from ehr_pipeline.chain import extracts, identity
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.chain import extracts
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
@@ -66,7 +67,7 @@ def test_forbidden_links_are_named_by_check_and_by_the_run(study: settings.Study
 def test_the_setting_decides_no_result(study: settings.Study) -> None:
     strict = settings.with_overrides(study, {"records": {"follow_links": False}})
     assert fields.identity(strict.records) == fields.identity(study.records)
-    assert identity.code_version("raw_records", strict) == identity.code_version("raw_records", study)
+    assert ASSETS["raw_records"].code_version(strict) == ASSETS["raw_records"].code_version(study)
 
 
 def test_an_extract_that_is_a_link_to_nowhere_is_a_problem(study: settings.Study) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from ehr_pipeline import checks
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.records import build, values
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
@@ -64,11 +65,11 @@ def extract(landing: Landing, tmp_path: Path, sex: list[str], **files: Any) -> t
     return counts, Artifact(out, unpublished(out).manifest | {"counts": counts})
 
 
-def outcome(artifact: Artifact, folder: Path) -> tuple[checks.Outcome, bool]:
+def outcome(artifact: Artifact, folder: Path) -> tuple[Outcome, bool]:
     study = tiny_settings(folder)
-    (check,) = (check for check in checks.CHECKS["raw_records"] if check.name == "values_understood")
+    (check,) = (check for check in ASSETS["raw_records"].all_checks if check.name == "values_understood")
     passed, message, figures = check.test(artifact, None, study)  # type: ignore[arg-type]
-    return checks.Outcome(check.name, passed, message, True, figures), check.only_warns(artifact, study)
+    return Outcome(check.name, passed, message, True, figures), check.only_warns(artifact, study)
 
 
 def test_values_that_nobody_can_read_are_counted_over_all_buckets(landing: Landing, tmp_path: Path) -> None:

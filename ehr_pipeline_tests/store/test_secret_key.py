@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.chain import identity
+from ehr_pipeline.assets import ASSETS, identity
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import presence
 from ehr_pipeline.errors import InputError, UserError
@@ -248,7 +248,7 @@ def test_the_current_records_stay_until_their_successor_is_published(
     pipeline = copied(tiny, extract, tmp_path)
     before = pipeline.store.current("raw_records", EXTRACT)
     as_before(before, [], tmp_path)
-    monkeypatch.setitem(identity.VERSIONS, "raw_records", "next")
+    monkeypatch.setitem(ASSETS, "raw_records", dataclasses.replace(ASSETS["raw_records"], version="next"))
     broken = dataclasses.replace(pipeline.study.records, landing=str(tmp_path / "landing"))
     shutil.copytree(extract / "landing", tmp_path / "landing")
     for path in (tmp_path / "landing" / EXTRACT).glob("patients*"):
@@ -363,7 +363,7 @@ def test_a_new_study_gets_a_split_of_its_own_and_an_old_one_keeps_its_key(
     old = without_key(tiny.study)
     assert identity.split_settings(old).key == PUBLIC_KEY
     for asset in ("data_split", "encoder_checkpoint"):
-        assert identity.code_version(asset, old) == identity.code_version(asset, tiny.study)
+        assert ASSETS[asset].code_version(old) == ASSETS[asset].code_version(tiny.study)
     assert Pipeline(old).data_split().skipped
     # The same where the store's key is another one, as after a pull.
     (tmp_path / "c").mkdir()

@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from ehr_pipeline import checks
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.disclosure.kinds import People, Share
@@ -104,7 +104,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     clusters = {"n": 10, "resamples": 2, "compare": [], "permutations": 20}
     pipeline = Pipeline(tiny_settings(folder, clusters=clusters))
     pipeline.raw_records(EXTRACT)
-    for asset in checks.ORDER[1:-1]:
+    for asset in list(ASSETS)[1:-1]:
         getattr(pipeline, asset)()
     return pipeline
 

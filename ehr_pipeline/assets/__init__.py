@@ -1,0 +1,21 @@
+"""The chain, declared: one entry for each asset, in the order in which they are made.
+
+Adding an asset takes a folder for its stage (code, settings class, `COUNTED`), a section in `study.settings.Study`, and an entry in
+data.py or results.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and plan follow from the entry.
+"""
+
+from ehr_pipeline.assets.data import DATA
+from ehr_pipeline.assets.results import RESULTS
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import COHORT
+
+ASSETS = {asset.name: asset for asset in (*DATA, *RESULTS)}
+
+
+def of_study(study: Study) -> tuple[str, ...]:
+    """The assets that a study comes to: without a cohort, those that do not depend on it."""
+    left_out: set[str] = set()
+    for name, asset in ASSETS.items():
+        if not study.embeddings.cohort and (name == COHORT or left_out & {*asset.reads}):
+            left_out.add(name)
+    return tuple(name for name in ASSETS if name not in left_out)

@@ -1,0 +1,299 @@
+"""The declarations of the data's assets: from the extracts to the data set of patients and its split."""
+
+from typing import Any
+
+import pyarrow as pa
+
+from ehr_pipeline.assets import identity
+from ehr_pipeline.assets.asset import Asset, Rate, Sources
+from ehr_pipeline.checks import data, drift, lists, losses, presence, rows, sides
+from ehr_pipeline.checks.model import Check
+from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import (
+    DATA_SPLIT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    RAW_RECORDS,
+    VOCABULARY,
+)
+
+EVENT: Sources = ((MAPPED_EVENTS, "patient_id"), (MAPPED_EVENTS, "date"), (MAPPED_EVENTS, "concept"))
+PATIENT: Sources = ((PATIENT_DATASET, "patient_id"),)
+_SCALE = "data_scale.py, 10 times the rows"
+
+
+def _raw_columns(study: Study) -> pa.Schema:
+    """Those of the two tables: events, and of patients what their events do not have."""
+    patients = schemas.patients(study.records.attributes)
+    return pa.schema(
+        [*schemas.RAW_EVENTS, *(field for field in patients if field.name not in schemas.RAW_EVENTS.names)]
+    )
+
+
+def _outside_observation(study: Study) -> dict[str, Any]:
+    """What becomes of events that were set aside; the default changes nothing."""
+    chosen = study.records.outside_observation
+    return {} if chosen == "keep" else {"outside_observation": chosen}
+
+
+def _dataset_lineage(study: Study) -> dict[str, Sources]:
+    """A derived attribute fills the gaps of one of that name in the patient files."""
+    found: dict[str, Sources] = {
+        "patient_id": EVENT[:1],
+        **{name: ((RAW_RECORDS, name),) for name in ("birth_date", "birth_precision", "sex")},
+        "visits": (*EVENT[1:], (VOCABULARY, "token_id")),
+    }
+    for name in study.attributes:
+        carried = [name] if name in study.records.attributes else []
+        derived = ["code", "date"] if name in study.patients.derived else []
+        found[name] = tuple((RAW_RECORDS, column) for column in (*carried, *derived))
+    return found
+
+
+DATA = (
+    Asset(
+        name=RAW_RECORDS,
+        description="One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with "
+        "file, line, reason.\n\n"
+        "An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, "
+        "registered when the server starts or by the sensor `new_extracts`.",
+        reads=(),
+        version="7",
+        section="records",
+        without=("mode",),
+        also=(lambda study: {"withdrawals": presence.list_of_withdrawals(study)},),
+        checks=(
+            rows.CONSERVED,
+            rows.schema("events", lambda study: schemas.RAW_EVENTS, of="event "),
+            rows.schema(
+                "patients", lambda study: schemas.patients(study.records.attributes), "patient_schema", "patient "
+            ),
+            rows.rows_as_counted("events"),
+            Check(
+                "patients_decodable",
+                "The values that patients carry are text in the encoding that the settings name.",
+                data.decodable,
+                blocking=False,
+            ),
+            Check(
+                "patients_consistent",
+                "Rows of one patient agree, and months and days of birth can be read.",
+                data.consistent,
+                blocking=False,
+            ),
+            Check(
+                "rejected_rows",
+                "Few of the rows of events and of patients are rejected, against records.limits.",
+                losses.rejected_rows,
+                only_warns=losses.below_the_limit,
+            ),
+            Check(
+                "values_understood",
+                "Sex, and dates of observation, are understood, against records.limits.",
+                losses.values_understood,
+                only_warns=losses.few_not_understood,
+            ),
+            Check(
+                "files_ended",
+                "Every text file ends with a line end, so that none seems to be cut off.",
+                losses.files_ended,
+                blocking=False,
+            ),
+            Check(
+                "tables_joined",
+                "Patients have their row in the joined tables, against records.limits.",
+                losses.tables_joined,
+                blocking=False,
+            ),
+            Check(
+                "columns_filled",
+                "Each column that patients carry is known of somebody.",
+                losses.columns_filled,
+                blocking=False,
+            ),
+        ),
+        columns=_raw_columns,
+        group="data",
+        kinds=("polars", "arrow"),
+        rate=Rate(70.1, 3e8, 2, _SCALE, alone=0.64),
+    ),
+    Asset(
+        name=EXTRACT_CATALOG,
+        description="All extracts that were read and passed their checks, each with its data version.\n\n"
+        "Everything downstream depends on this one asset: Dagster ignores a dependence on a hundred partitions "
+        "or more.",
+        reads=(RAW_RECORDS,),
+        version="3",
+        section="records.mode",
+        also=(_outside_observation, identity.sides),
+        checks=(
+            rows.CONSERVED,
+            Check(
+                "patients_known",
+                "Of each extract, few of the events are of patients whom no extract has a row of, against records.limits.",
+                losses.patients_known,
+                only_warns=losses.known_above_the_limit,
+            ),
+            Check(
+                "sides_understood",
+                "The column that tells the sides of patients is understood, and extracts agree on it, against records.limits.",
+                sides.understood,
+                only_warns=sides.few_misunderstood,
+                applies=lambda study: bool(study.patients.split.column),
+            ),
+        ),
+        columns=lambda study: schemas.CATALOG,
+        lineage=lambda study: {"data_version": tuple((RAW_RECORDS, name) for name in ("patient_id", "date", "code"))},
+        counts_rows=False,
+        group="data",
+        kinds=("json",),
+    ),
+    Asset(
+        name=MAPPED_EVENTS,
+        description="Patient, date, UMLS concept: every code mapped, kept as its own token, or counted as lost.",
+        reads=(EXTRACT_CATALOG,),
+        version="7",
+        section="events",
+        checks=(
+            rows.CONSERVED,
+            rows.schema("events", lambda study: schemas.MAPPED_EVENTS),
+            rows.rows_as_counted("events"),
+            Check("rows_taken_up", "Every raw event was taken up.", rows.rows_taken_up(EXTRACT_CATALOG, "")),
+            Check(
+                "mapping_coverage",
+                "Share of events that are mapped, or kept as concepts of their own, against events.coverage_floor.",
+                data.coverage,
+            ),
+            Check(
+                "cohort_recorded",
+                "Each concept list of the cohort finds events.",
+                lists.recorded,
+                blocking=False,
+                applies=lambda study: bool(lists.cohort(study)),
+            ),
+            Check(
+                "snomed_recognised",
+                "Codes of other systems do not look like SNOMED's.",
+                data.snomed_recognised,
+                blocking=False,
+                applies=lambda study: study.records.source == "meds",
+            ),
+            *(
+                Check(
+                    f"drift_{kind}",
+                    f"The newest extract beside the one before: {told}.",
+                    drift.beside_the_one_before(kind, told),
+                    blocking=False,
+                )
+                for kind, told in (
+                    ("volume", "events per patient, relative difference"),
+                    ("codes", "difference of the code mix (0 to 1)"),
+                    ("ages", "years between the mean years of birth"),
+                    ("coverage", "difference of the share of events with a concept"),
+                )
+            ),
+        ),
+        columns=lambda study: schemas.MAPPED_EVENTS,
+        lineage=lambda study: {
+            "patient_id": ((RAW_RECORDS, "patient_id"),),
+            "date": ((RAW_RECORDS, "date"),),
+            "concept": ((RAW_RECORDS, "code"),),
+        },
+        group="data",
+        kinds=("arrow",),
+        draw=data_stages.draw_coverage,
+        rate=Rate(13.3, 3e8, 2, _SCALE, alone=0.44),
+    ),
+    Asset(
+        name=VOCABULARY,
+        description="Concept to token id, with name, semantic types and counts; what was dropped, and why.",
+        reads=(MAPPED_EVENTS,),
+        version="2",
+        section="vocabulary",
+        also=(identity.sides,),
+        checks=(
+            rows.CONSERVED,
+            Check(
+                "rows_taken_up",
+                "The concepts of every mapped event were counted.",
+                rows.rows_taken_up(MAPPED_EVENTS, "events"),
+            ),
+            Check(
+                "semantic_types_known",
+                "Few of the concepts of the UMLS lack a semantic type.",
+                data.typed,
+                blocking=False,
+            ),
+            Check("vocabulary_size", "Enough concepts to train on, against vocabulary.min_size.", data.size),
+            Check(
+                "concepts_of_many_patients",
+                "Each concept is of reports.suppress_below patients or more, so that a model with this vocabulary may be"
+                " handed on.",
+                data.named_of_many,
+                blocking=False,
+                applies=lambda study: study.vocabulary.min_patients > 0,
+            ),
+            data.UNDERSTOOD,
+            sides.UNSEEN,
+        ),
+        columns=lambda study: schemas.VOCABULARY,
+        lineage=lambda study: {
+            **dict.fromkeys(("token_id", "concept", "name", "semantic_types", "untyped", "events"), EVENT[2:]),
+            "appearances": EVENT,
+            "patients": (EVENT[0], EVENT[2]),
+        },
+        group="data",
+        kinds=("csv",),
+        draw=data_stages.draw_vocabulary,
+        rate=Rate(1.7, 3e8, 2, _SCALE),
+    ),
+    Asset(
+        name=PATIENT_DATASET,
+        description="One row for each patient: visits as lists of concepts, in Arrow.",
+        reads=(EXTRACT_CATALOG, MAPPED_EVENTS, VOCABULARY),
+        version="2",
+        section="patients",
+        without=("split",),
+        checks=(
+            rows.CONSERVED,
+            rows.schema("patients", lambda study: schemas.patient_dataset(study.attributes)),
+            Check("rows_taken_up", "Every mapped event was taken up.", rows.rows_taken_up(MAPPED_EVENTS, "")),
+            rows.rows_as_counted("patients", "patients"),
+            Check(
+                "tokens_in_vocabulary",
+                "Every token id belongs to a concept of the vocabulary.",
+                data.tokens_in_vocabulary,
+            ),
+        ),
+        columns=lambda study: schemas.patient_dataset(study.attributes),
+        lineage=_dataset_lineage,
+        group="data",
+        kinds=("arrow",),
+        draw=data_stages.draw_follow_up,
+        rate=Rate(9.9, 3e8, 2, _SCALE, alone=0.22),
+    ),
+    Asset(
+        name=DATA_SPLIT,
+        description="Training and validation patients, by a keyed hash of the patient id: a patient keeps its side for "
+        "ever.",
+        reads=(PATIENT_DATASET,),
+        section="patients.split",
+        also=(lambda study: {"key": identity.split_settings(study).key},),
+        checks=(
+            rows.CONSERVED,
+            rows.schema("split", lambda study: schemas.SPLIT),
+            Check(
+                "no_patient_on_both_sides",
+                "Each patient is on one side, and those that are learned from have patients.",
+                data.no_patient_on_both_sides,
+            ),
+        ),
+        columns=lambda study: schemas.SPLIT,
+        lineage=lambda study: {"patient_id": PATIENT, "side": PATIENT},
+        group="data",
+        kinds=("arrow",),
+    ),
+)

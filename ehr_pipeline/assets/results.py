@@ -1,0 +1,262 @@
+"""The declarations of the assets from the encoder to the report."""
+
+from pathlib import Path
+
+from ehr_pipeline.assets import identity
+from ehr_pipeline.assets.asset import Asset, Sources
+from ehr_pipeline.assets.data import EVENT, PATIENT
+from ehr_pipeline.checks import data, encoder, patients, rows, sides
+from ehr_pipeline.checks.model import Check
+from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import (
+    CLUSTER_REPORTS,
+    CLUSTERS,
+    COHORT,
+    CONCEPT_EMBEDDINGS,
+    DATA_SPLIT,
+    ENCODER_CHECKPOINT,
+    EXTRACT_CATALOG,
+    MAPPED_EVENTS,
+    PATIENT_DATASET,
+    PATIENT_EMBEDDINGS,
+    PATIENT_TRAJECTORIES,
+    VOCABULARY,
+)
+
+WIDTH = 1
+"""Of vectors, where no data say it."""
+VISITS: Sources = ((PATIENT_DATASET, "visits"),)
+RECORD: Sources = (*VISITS, (PATIENT_DATASET, "birth_date"))
+CHOSEN: Sources = ((VOCABULARY, "concept"), (CONCEPT_EMBEDDINGS, "neighbour"))
+VECTOR: Sources = ((PATIENT_EMBEDDINGS, "vector"),)
+
+
+def _clusters_lineage(study: Study) -> dict[str, Sources]:
+    return {
+        "patient_id": ((PATIENT_EMBEDDINGS, "patient_id"),),
+        "sex": ((PATIENT_DATASET, "sex"),),
+        **dict.fromkeys(("age", "mean_age"), RECORD),
+        **dict.fromkeys(("concepts", "visits"), VISITS),
+        "disease": ((COHORT, "disease"),),
+        **dict.fromkeys(("cluster", "stability", "x", "y", "assigned", "vector_hash"), VECTOR),
+        "cluster_baseline": VISITS,
+        **{name: ((PATIENT_DATASET, name),) for name in study.attributes},
+        **{f"cluster_{method}": VECTOR for method in study.clusters.others},
+    }
+
+
+RESULTS = (
+    Asset(
+        name=ENCODER_CHECKPOINT,
+        description="The encoder, trained from scratch by masked language modelling: a folder that `AutoModel` loads.",
+        reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
+        version="2",
+        heavy=True,
+        section="encoder",
+        also=(identity.seed,),
+        checks=(
+            Check(
+                "better_than_frequency",
+                "The validation loss is finite, and better than guessing by frequency.",
+                encoder.better_than_frequency,
+            ),
+            Check(
+                "vocabulary_fits",
+                "The checkpoint was trained with the current vocabulary, or with one that grew into it.",
+                encoder.checkpoint_fits,
+            ),
+            sides.UNSEEN,
+        ),
+        sound=("better_than_frequency", "vocabulary_fits"),
+        counts_rows=False,
+        group="encoder",
+        kinds=("torch", "huggingface"),
+        pictures={"learning curves": "notes/curves.png"},
+    ),
+    Asset(
+        name=CONCEPT_EMBEDDINGS,
+        description="Concept vectors, the ten nearest neighbours of the concepts of interest, and projector files.",
+        reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS),
+        version="3",
+        section="concepts",
+        also=(identity.seed,),
+        checks=(
+            rows.CONSERVED,
+            Check("vectors_finite", "No concept vector holds NaN or infinity.", encoder.vectors_finite),
+            data.UNDERSTOOD,
+        ),
+        columns=lambda study: schemas.NEIGHBOURS,
+        lineage=lambda study: {
+            "concept": ((VOCABULARY, "concept"),),
+            "name": ((VOCABULARY, "name"),),
+            "neighbour": (*VISITS, (VOCABULARY, "concept")),
+            "neighbour_name": (*VISITS, (VOCABULARY, "name")),
+            **dict.fromkeys(("rank", "cosine"), (*VISITS, (VOCABULARY, "token_id"))),
+        },
+        group="encoder",
+        kinds=("numpy", "umap"),
+        draw=data_stages.draw_concepts,
+    ),
+    Asset(
+        name=COHORT,
+        description="Who has one of the diseases of interest, by lists of concepts: the patients who are embedded and "
+        "clustered.",
+        reads=(MAPPED_EVENTS, PATIENT_DATASET),
+        version="2",
+        section="embeddings.cohort",
+        checks=(
+            rows.CONSERVED,
+            data.UNDERSTOOD,
+        ),
+        columns=lambda study: schemas.COHORT,
+        lineage=lambda study: {
+            **dict.fromkeys(("patient_id", "shard", "row"), PATIENT),
+            **dict.fromkeys(("disease", "diseases", "first_date"), EVENT),
+        },
+        group="cohort",
+        kinds=("arrow",),
+    ),
+    Asset(
+        name=PATIENT_EMBEDDINGS,
+        description="One vector for each patient of the cohort.",
+        reads=(PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, CONCEPT_EMBEDDINGS, VOCABULARY, MAPPED_EVENTS),
+        version="6",
+        heavy=True,
+        section="embeddings",
+        without=("cohort",),
+        also=(identity.encoder_shape, identity.seed, identity.sides),
+        checks=(
+            rows.CONSERVED,
+            Check(
+                "everybody_accounted_for",
+                "Every cohort patient has a vector, or is counted.",
+                patients.everybody_accounted_for,
+            ),
+            Check(
+                "embeddings_sound", "Vectors are finite, and do not all point the same way.", encoder.embeddings_sound
+            ),
+            sides.UNSEEN,
+        ),
+        sound=("embeddings_sound",),
+        columns=lambda study: schemas.embeddings(WIDTH),
+        lineage=lambda study: {
+            "patient_id": ((COHORT, "patient_id"),),
+            "vector": (*RECORD, *CHOSEN),
+            "chunks": VISITS,
+            "tokens": (*VISITS, *CHOSEN),
+        },
+        group="cohort",
+        kinds=("torch", "arrow"),
+    ),
+    Asset(
+        name=CLUSTERS,
+        description="A cluster and a place on the map for every patient of the cohort, and how far the division can be "
+        "trusted.",
+        reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
+        version="4",
+        section="clusters",
+        also=(identity.seed,),
+        checks=(
+            rows.CONSERVED,
+            Check("no_empty_cluster", "As many clusters as asked for.", patients.no_empty_cluster),
+            Check(
+                "eigenvectors_converged",
+                "The eigenvectors that spectral clusters are made of are exact.",
+                patients.eigenvectors_converged,
+                blocking=False,
+                applies=lambda study: study.clusters.method == "spectral",
+            ),
+            Check(
+                "clusters_stable",
+                "Random halves of the patients give the same clusters, against clusters.unstable_below.",
+                patients.clusters_stable,
+                blocking=False,
+            ),
+            Check(
+                "evidence_of_subgroups",
+                "The split-half test finds more agreement than chance.",
+                patients.evidence,
+                blocking=False,
+            ),
+            Check(
+                "planted_groups",
+                "On synthetic extracts: clusters agree with what was planted.",
+                patients.planted_groups,
+                blocking=False,
+                applies=lambda study: bool(study.clusters.truth),
+            ),
+        ),
+        sound=("no_empty_cluster",),
+        columns=lambda study: schemas.clusters(study.attributes, (*study.clusters.others, "baseline")),
+        lineage=_clusters_lineage,
+        group="cohort",
+        kinds=("scikitlearn", "umap"),
+    ),
+    Asset(
+        name=PATIENT_TRAJECTORIES,
+        description="Each patient's record in windows of time: a vector, a cluster and a place on the map for each; "
+        "transitions.",
+        reads=(PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS, VOCABULARY),
+        heavy=True,
+        section="trajectories",
+        also=(identity.encoder_shape, identity.seed),
+        checks=(
+            rows.CONSERVED,
+            Check(
+                "clustered_taken_up",
+                "Every clustered patient was taken up, or is counted.",
+                patients.clustered_taken_up,
+            ),
+            Check(
+                "planted_changes",
+                "On synthetic extracts where patients change: the transitions are those that were planted.",
+                patients.planted_changes,
+                blocking=False,
+                applies=lambda study: bool(study.clusters.truth),
+            ),
+        ),
+        columns=lambda study: schemas.trajectories(WIDTH),
+        lineage=lambda study: {
+            "patient_id": ((COHORT, "patient_id"),),
+            **dict.fromkeys(("window", "first_date", "last_date"), VISITS),
+            "tokens": (*VISITS, *CHOSEN),
+            "vector": (*RECORD, *CHOSEN),
+            **dict.fromkeys(("cluster", "support"), (*RECORD, *VECTOR, (CLUSTERS, "cluster"))),
+            **{axis: (*RECORD, *VECTOR, (CLUSTERS, axis)) for axis in "xy"},
+        },
+        group="cohort",
+        kinds=("torch", "arrow"),
+    ),
+    Asset(
+        name=CLUSTER_REPORTS,
+        description="One self-contained page for a clinician: clusters, their marking concepts, the bias audit, and every "
+        "count on the way.",
+        reads=(
+            EXTRACT_CATALOG,
+            MAPPED_EVENTS,
+            VOCABULARY,
+            PATIENT_DATASET,
+            DATA_SPLIT,
+            ENCODER_CHECKPOINT,
+            CONCEPT_EMBEDDINGS,
+            COHORT,
+            PATIENT_EMBEDDINGS,
+            CLUSTERS,
+            PATIENT_TRAJECTORIES,
+        ),
+        version=identity.version_of_sources(Path(__file__).parents[1], identity.REPORT_SOURCES),
+        section="reports",
+        also=(lambda study: {"study": study.study.name, "terms": study.governance.terms}, identity.seed),
+        checks=(
+            rows.CONSERVED,
+            Check("page_whole", "The page is complete, and links to nothing outside.", patients.page_whole),
+        ),
+        counts_rows=False,
+        group="reports",
+        kinds=("html",),
+        pictures={"map of clusters": "notes/map_cluster.png", "first cluster": "notes/cloud_*.png"},
+        released=("report.html",),
+    ),
+)
