@@ -16,7 +16,6 @@ Usage: python benchmarks/embedding_presets.py [--counts 0 1] [--subtle 0 1] [--p
 """
 
 import argparse
-import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,7 +25,6 @@ from typing import Any
 import numpy as np
 import planted_groups
 import pyarrow as pa
-import pyarrow.compute as pc
 import results
 from numpy.typing import NDArray
 from sklearn.cluster import KMeans
@@ -35,16 +33,16 @@ from sklearn.metrics import adjusted_rand_score, homogeneity_score
 from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
-from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import build, quality
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
+from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.subtle import KINDS
-from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 PUBLISHED = EmbeddingsSettings.PRESETS["published"]["vectors"]
@@ -107,14 +105,12 @@ def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path, kept: P
 
 def plain(pipeline: Pipeline, ids: list[str], selected: Path) -> NDArray[np.float32]:
     """The baseline's vectors of some patients."""
-    members = schemas.read(pipeline.store.current("cohort").file("cohort.arrow"))
-    members = members.sort_by([("shard", "ascending"), ("row", "ascending")])
+    members = Cohort.read(pipeline.store.current("cohort").path).of(pa.array(ids))
     width = Vocabulary.read(pipeline.store.current("vocabulary").path).size
-    counts = baseline.concept_counts(pipeline.store.current("patient_dataset").files("patients"), members, width)
+    counts = baseline.visits(pipeline.store.current("patient_dataset").files("patients"), members, width)
     chosen = np.zeros(width, np.float32)
-    chosen[json.loads(selected.read_text(encoding="utf-8"))] = 1
-    row = pc.index_in(pa.array(ids), value_set=members.column("patient_id").combine_chunks()).to_numpy()
-    return baseline.vectors(counts[row].multiply(chosen).tocsr(), 64, pipeline.study.study.seed)
+    chosen[pooled_tokens(selected)] = 1
+    return baseline.vectors(counts.multiply(chosen).tocsr(), 64, pipeline.study.study.seed)
 
 
 def parts(truth: PlantedGroups, ids: list[str]) -> Iterator[tuple[str, NDArray[np.int64], NDArray[np.int64]]]:
@@ -137,16 +133,16 @@ def divide(vectors: NDArray[np.float32], n: int, seed: int, spectral: bool) -> N
 def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path, kept: Path) -> Iterator[Figures]:
     """All variants on the cohorts of one extract, and the baseline."""
     truth, seed = PlantedGroups.read(Path(pipeline.study.clusters.truth)), pipeline.study.study.seed
-    made: dict[str, tuple[list[str], NDArray[np.float32], dict[str, float]]] = {}
+    made: dict[str, tuple[Vectors, dict[str, float]]] = {}
     chosen: dict[Path, int] = {}
     for variant in variants:
         artifact, counts = embedded(pipeline, VARIANTS[variant], scratch, kept)
-        made[variant] = (*read_vectors(artifact, "embeddings"), counts["quality"]["collapse"])
-        chosen[artifact.file("selected.json")] = counts["selected_concepts"]
+        made[variant] = Vectors.read(artifact), counts["quality"]["collapse"]
+        chosen[artifact.path] = counts["selected_concepts"]
         told = [counts.get(fact) for fact in ("selected_concepts", "substitutes", "reliable", "aggregator")]
         print(name, variant, counts["quality"], *told, flush=True)
-    ids = sorted(set.intersection(*(set(own) for own, _, _ in made.values())))
-    found = {variant: (vectors[_places(own, ids)], collapse) for variant, (own, vectors, collapse) in made.items()}
+    ids = sorted(set.intersection(*(set(vectors.ids.to_pylist()) for vectors, _ in made.values())))
+    found = {variant: (vectors.of(pa.array(ids)), collapse) for variant, (vectors, collapse) in made.items()}
     found["baseline"] = (plain(pipeline, ids, max(chosen, key=chosen.__getitem__)), {})
     rng = np.random.default_rng(0)
     for kind, rows, groups in parts(truth, ids):
@@ -167,12 +163,6 @@ def measure(pipeline: Pipeline, name: str, variants: list[str], scratch: Path, k
             figures = Figures(f"{name}: {kind}", variant, index, purity, float(many), (apart, low, high), collapse)
             print(figures, flush=True)
             yield figures
-
-
-def _places(own: list[str], ids: list[str]) -> NDArray[np.int64]:
-    """Where each of `ids` stands in `own`."""
-    place = {patient: number for number, patient in enumerate(own)}
-    return np.array([place[patient] for patient in ids], np.int64)
 
 
 def section(all_figures: list[Figures], trained: dict[str, int], options: argparse.Namespace) -> str:

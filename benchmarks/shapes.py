@@ -116,7 +116,9 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
         vectors.append(pooled.vectors_PD[some])
     together = np.concatenate(vectors)
     labels = cluster(together, "spectral", 20, NEIGHBOURS, 0)
-    found = agreement(truth, ids, labels, {"encoder": together}, "spectral", NEIGHBOURS, 0)["vectors"]["encoder"]
+    found = agreement(truth, ids, labels, {"encoder": together}, method="spectral", neighbours=NEIGHBOURS, seed=0)[
+        "vectors"
+    ]["encoder"]
     return {
         "loss": float(np.average([score.loss for score in scores], weights=weights)),
         "top10": float(np.average([score.top10 for score in scores], weights=weights)),

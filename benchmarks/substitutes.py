@@ -19,7 +19,7 @@ import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import substitutes
-from ehr_pipeline.events.build import concept_of_code
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
 from ehr_pipeline.tables import schemas
@@ -54,7 +54,7 @@ def found(patients: int, seed: int) -> list[tuple[object, ...]]:
         pipeline = Pipeline(planted_groups.study_in(folder, seed))
         pipeline.make(EXTRACT, until="patient_dataset")
         vocabulary = Vocabulary.read(pipeline.store.current("vocabulary").path)
-        concept_of = concept_of_code(pipeline.store.current("mapped_events"))
+        concept_of = Mapping.read(pipeline.store.current("mapped_events").path).concept_of_code()
         families = [
             np.array(
                 [

@@ -10,7 +10,7 @@ import pytest
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.errors import GateFailed, UserError
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.terminology import snomed
@@ -146,7 +146,7 @@ def test_identical_patients_have_no_direction(trained: Path) -> None:
     """Centred, nothing is left of them; rounding must not be scaled up to vectors that look different."""
     pipeline = of(trained, "identical")
     embedded(pipeline)
-    _, vectors = read_vectors(pipeline.store.current("patient_embeddings"), "embeddings")
+    vectors = Vectors.read(pipeline.store.current("patient_embeddings")).all()
     assert np.array_equal(vectors, np.zeros_like(vectors))
 
 

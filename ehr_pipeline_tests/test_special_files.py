@@ -17,7 +17,7 @@ from ehr_pipeline import cli, fields
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import Damaged, InputError, SettingsError, UserError
 from ehr_pipeline.records import listing
-from ehr_pipeline.store import durable, integrity, secret_key
+from ehr_pipeline.store import integrity, secret_key, special_files
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
@@ -56,7 +56,9 @@ def test_what_a_path_is_is_said_without_opening_it(pipe: Path, tmp_path: Path, m
     with socket.socket(socket.AF_UNIX) as listening:
         monkeypatch.chdir(tmp_path)  # the name of a socket is short
         listening.bind("socket")
-        told = {name: durable.special(tmp_path / name) for name in ("pipe", "link", "socket", "file", "nothing", "")}
+        told = {
+            name: special_files.special(tmp_path / name) for name in ("pipe", "link", "socket", "file", "nothing", "")
+        }
     assert told == {
         "pipe": "a named pipe (FIFO)",
         "link": "a named pipe (FIFO)",
@@ -65,7 +67,7 @@ def test_what_a_path_is_is_said_without_opening_it(pipe: Path, tmp_path: Path, m
         "nothing": "",
         "": "",
     }
-    assert durable.special(Path("/dev/zero")) == "a device"
+    assert special_files.special(Path("/dev/zero")) == "a device"
 
 
 def with_paths(hint: Any, value: str) -> Iterator[tuple[str, Any]]:

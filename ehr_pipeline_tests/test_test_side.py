@@ -14,7 +14,7 @@ import pytest
 from ehr_pipeline.assets.identity import split_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import sides as checks
-from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export.apply import whom_it_knows
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.patients import learned, sides, split
@@ -89,7 +89,7 @@ def pooled_code(pipeline: Pipeline) -> str:
     chosen = json.loads(store("patient_embeddings").file("selected.json").read_text(encoding="utf-8"))
     concepts = Vocabulary.read(store("vocabulary").path).concepts
     names = [one.concept for one in concepts if one.token_id in chosen]
-    mapping = read_mapping(store("mapped_events")).filter(pl.col("concept").is_in(names))
+    mapping = Mapping.read(store("mapped_events").path).table.filter(pl.col("concept").is_in(names))
     return str(mapping.sort("events", "code", descending=True)["code"][0])
 
 

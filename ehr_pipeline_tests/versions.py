@@ -48,6 +48,7 @@ CARRIERS = frozenset(
         "store/artifacts.py",
         "work/buckets.py",
         "store/durable.py",
+        "store/special_files.py",
         "drawing/plots.py",
         "errors.py",
         "fields.py",

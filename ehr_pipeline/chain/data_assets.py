@@ -94,8 +94,8 @@ class DataAssets(Maker):
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
-        from ehr_pipeline.events import build as events
         from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.patients.settings import LEARNED_FROM
         from ehr_pipeline.patients.sides import FOLDER
         from ehr_pipeline.vocabulary import build, learners
@@ -113,7 +113,7 @@ class DataAssets(Maker):
 
         def make(out: Path) -> Counts:
             listed = ladder.resolve({name: path} if path else {}).get(name, ())
-            mapping, workers = events.read_mapping(mapped), self.study.events.workers
+            mapping, workers = Mapping.read(mapped.path).table, self.study.events.workers
             build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
             if not catalog:
                 return build_from(administrative=listed)

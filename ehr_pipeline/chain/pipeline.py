@@ -88,8 +88,8 @@ class Pipeline(DataAssets):
         """Concept vectors and their neighbours."""
         from ehr_pipeline.concepts import build
         from ehr_pipeline.encoder import configuration
-        from ehr_pipeline.events import build as events
         from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, checkpoint = self.study.concepts, self.require(ENCODER_CHECKPOINT)
@@ -107,7 +107,7 @@ class Pipeline(DataAssets):
 
         def make(out: Path) -> Counts:
             interest = ladder.resolve({name: path} if path else {}).get(name, ())
-            known = events.concept_of_code(mapped) if settings.ontology else {}
+            known = Mapping.read(mapped.path).concept_of_code() if settings.ontology else {}
             return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
 
         return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
@@ -115,6 +115,7 @@ class Pipeline(DataAssets):
     def cohort(self) -> Artifact:
         """Patients with one of the diseases. Raises InputError for a study without a cohort."""
         from ehr_pipeline.cohort import build
+        from ehr_pipeline.cohort.settings import list_of
         from ehr_pipeline.events.listed import Ladder
 
         diseases, mapped, dataset = (
@@ -132,7 +133,7 @@ class Pipeline(DataAssets):
         inputs = versions_of(mapped_events=mapped, patient_dataset=dataset) | listed
 
         def make(out: Path) -> Counts:
-            names = [f"embeddings.cohort[{number}].concepts" for number in range(len(diseases))]
+            names = [list_of(number) for number in range(len(diseases))]
             lists = {name: each.concepts for name, each in zip(names, diseases, strict=True) if each.concepts}
             rows = ladder.resolve(lists)
             return build.build(mapped, dataset, diseases, tuple(rows.get(name, ()) for name in names), out)
@@ -182,15 +183,10 @@ class Pipeline(DataAssets):
     def clusters(self) -> Artifact:
         """Divide the cohort, and test whether the division means anything."""
         from ehr_pipeline.clusters import build
-        from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, seed = self.study.clusters, self.study.study.seed
-        dataset, cohort, embeddings = (self.require(name) for name in (PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS))
-        vocabulary = self.require(VOCABULARY)
-        size = Vocabulary.read(vocabulary.path).size
-        inputs = versions_of(
-            patient_dataset=dataset, cohort=cohort, patient_embeddings=embeddings, vocabulary=vocabulary
-        )
+        artifacts = {name: self.require(name) for name in (PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY)}
+        inputs, embeddings = versions_of(**artifacts), artifacts[PATIENT_EMBEDDINGS]
         truth = Watched.of(_truth(settings.truth))
         if settings.truth:
             inputs["truth"] = fields.file_hash(*truth.files)
@@ -201,9 +197,7 @@ class Pipeline(DataAssets):
         return self._make(
             CLUSTERS,
             inputs,
-            truth.guard(
-                lambda out: build.build(dataset, cohort, embeddings, size, settings, seed, out, earlier, clustered)
-            ),
+            truth.guard(lambda out: build.build(artifacts, settings, seed, out, earlier=earlier, clustered=clustered)),
             own=own,
             machine=build.machine,
         )
@@ -244,7 +238,7 @@ class Pipeline(DataAssets):
 
     def cluster_reports(self) -> Artifact:
         """Write the page."""
-        from ehr_pipeline.cohort.build import LISTS
+        from ehr_pipeline.cohort.members import LISTS
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 

@@ -9,7 +9,7 @@ from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
-from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, UNASSIGNED
+from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -196,7 +196,7 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
     """Each patient is on one side, and the two sides that are learned from have patients."""
     dataset = store.intact(PATIENT_DATASET)
-    seen, twice, misplaced = {side: 0 for side in (*LEARNED_FROM, TEST, UNASSIGNED) if side in artifact.counts}, 0, 0
+    seen, twice, misplaced = {side: 0 for side in EVERY_SIDE if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):
         table = schemas.read(path)
         ids, sides = table.column("patient_id").to_pylist(), table.column("side").to_pylist()

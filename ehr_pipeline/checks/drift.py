@@ -5,8 +5,8 @@ from functools import cache
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found, Test
-from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.kinds import Score
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records import drift
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -24,7 +24,7 @@ def beside_the_one_before(kind: str, told: str) -> Test:
         old, new = (drift.profile(store.intact(RAW_RECORDS, name).path) for name in (before, newest))
         if min(old.patients, new.patients) < max(drift.SMALLEST, study.reports.suppress_below):
             return True, f"too few patients in the bucket to compare {newest} with {before}", {}
-        found = drift.differences(new, old, _mapped_codes(artifact.file("mapping.csv"))).get(kind)
+        found = drift.differences(new, old, _mapped_codes(artifact.path)).get(kind)
         if found is None:
             return True, f"{newest} or {before} does not tell it", {}
         limit = drift.LIMITS[kind]
@@ -35,7 +35,6 @@ def beside_the_one_before(kind: str, told: str) -> Test:
 
 
 @cache
-def _mapped_codes(path: Path) -> frozenset[str]:
+def _mapped_codes(mapped: Path) -> frozenset[str]:
     """The codes that have a concept, as they are recorded."""
-    with path.open(encoding="utf-8", newline="") as stream:
-        return frozenset(row["code"] for row in spreadsheet.rows(stream) if row["concept"])
+    return frozenset(Mapping.read(mapped).mapped["code"])

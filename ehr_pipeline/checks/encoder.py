@@ -68,14 +68,7 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
     """Patient vectors are finite, and do not all point the same way."""
     count, bad, zero, direction = 0, 0, 0, np.zeros(artifact.counts["dimensions"])
     for path in artifact.files("embeddings"):
-        vectors = (
-            schemas.read(path, ["vector"])
-            .column("vector")
-            .combine_chunks()
-            .flatten()
-            .to_numpy()
-            .reshape(-1, len(direction))
-        )
+        vectors = schemas.matrix(schemas.read(path))
         finite = np.isfinite(vectors).all(1)
         count, bad = count + len(vectors), bad + int((~finite).sum())
         zero += int((~vectors.any(1)).sum())

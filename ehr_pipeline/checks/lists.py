@@ -8,10 +8,12 @@ from pathlib import Path
 import polars as pl
 
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import build, listed
 from ehr_pipeline.events.listed import Ladder
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists
@@ -27,10 +29,7 @@ def named(study: Study) -> dict[str, str]:
         "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
         "embeddings.pooling.concepts": study.embeddings.pooling.concepts,
     }
-    lists |= {
-        f"embeddings.cohort[{number}].concepts": disease.concepts
-        for number, disease in enumerate(study.embeddings.cohort)
-    }
+    lists |= {list_of(number): disease.concepts for number, disease in enumerate(study.embeddings.cohort)}
     return {where: path for where, path in lists.items() if path}
 
 
@@ -85,7 +84,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     Of how many patients they are is told by the code that most have: there are no fewer.
     The files that map codes are read only for lists of which no row was recorded as it is written.
     """
-    mapping = build.read_mapping(mapped).filter(pl.col("concept").is_not_null())
+    mapping = Mapping.read(mapped.path).mapped
     lists = cohort(study)
     recorded = set(mapping["concept"])
     rows = {where: code_lists.read(Path(path), where) for where, path in lists.items()}
@@ -96,7 +95,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     absent = {where: lists[where] for where, names in concepts.items() if not names & recorded}
     for where, resolved in Ladder(study.events, mapped).resolve(absent).items():
         concepts[where] |= listed.concepts(resolved)
-    names = {f"embeddings.cohort[{number}].concepts": each.name for number, each in enumerate(study.embeddings.cohort)}
+    names = {list_of(number): each.name for number, each in enumerate(study.embeddings.cohort)}
     counted = {where: mapping.filter(pl.col("concept").is_in(sorted(found))) for where, found in concepts.items()}
     return {names[where]: Events(int(rows["events"].sum()), _patients(rows)) for where, rows in counted.items()}
 

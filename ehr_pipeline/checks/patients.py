@@ -1,9 +1,8 @@
 """Checks of the cohort's vectors, clusters, trajectories, and of the page."""
 
-import json
-
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.checks.rows import rows_taken_up
+from ehr_pipeline.clusters import truth
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
 from ehr_pipeline.store.artifacts import Artifact, Store
@@ -65,7 +64,10 @@ def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
 
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     """On synthetic extracts: clusters agree with what was planted."""
-    found = json.loads(artifact.file("agreement.json").read_text(encoding="utf-8"))["vectors"]
+    agreement = truth.read_agreement(artifact.path)
+    if agreement is None:
+        return False, "the clusters were made without clusters.truth: materialise them again", {}
+    found = agreement["vectors"]
     index, homogeneity = found["encoder"]["adjusted_rand_index"], found["encoder"]["homogeneity"]
     baseline = found["baseline"]["adjusted_rand_index"]
     message = (

@@ -42,19 +42,24 @@ class Model:
     ids: pa.Array
 
     @classmethod
-    def of(cls, unit: Vectors, numbers: Labels, points: Vectors, ids: list[str], seed: int) -> "Model":
+    def of(cls, unit: Vectors, numbers: Labels, points: Vectors, ids: pa.Array, seed: int) -> "Model":
         """At most MOST of the clustered patients, drawn at random."""
         kept = np.arange(len(unit))
         if len(unit) > MOST:
             kept = np.sort(np.random.default_rng([seed, 0xA551]).choice(len(unit), MOST, replace=False))
-        return cls(unit[kept], numbers[kept], points[kept], pa.array(ids, pa.string()).take(pa.array(kept)))
+        return cls(unit[kept], numbers[kept], points[kept], ids.take(pa.array(kept)))
 
     @classmethod
     def read(cls, folder: Path) -> "Model":
         """Read what `write` wrote."""
         table, ids = schemas.read(folder / MODEL), schemas.read(folder / VOTERS).column("patient_id")
         points = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1)
-        return cls(_matrix(table), table.column("cluster").to_numpy().astype(np.int64), points, ids.combine_chunks())
+        return cls(
+            schemas.matrix(table).copy(),
+            table.column("cluster").to_numpy().astype(np.int64),
+            points,
+            ids.combine_chunks(),
+        )
 
     def only(self, present: pa.Array) -> "Model":
         """Without the patients who are not `present` any more. Raises UserError when nobody is left."""
@@ -73,7 +78,7 @@ class Model:
             "cluster": pa.array(self.numbers, pa.int32()),
             "x": pa.array(self.points[:, 0], pa.float32()),
             "y": pa.array(self.points[:, 1], pa.float32()),
-            "vector": pa.FixedSizeListArray.from_arrays(pa.array(self.unit.ravel()), self.unit.shape[1]),
+            "vector": schemas.vectors(self.unit),
         }
         schemas.write(out / MODEL, pa.table(columns))
         schemas.write(out / VOTERS, pa.table({"patient_id": self.ids}))
@@ -120,8 +125,9 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
     if not vectors.is_file():
         raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
     model = schemas.read(clusters.file(MODEL))
-    known, table = _matrix(model), _embedded(vectors)
-    new = _matrix(table)
+    # Copied, since torch takes no arrays that cannot be written to.
+    known, table = schemas.matrix(model).copy(), _embedded(vectors)
+    new = schemas.matrix(table).copy()
     if new.shape[1] != known.shape[1]:
         raise InputError(
             f"{vectors}: vectors of {new.shape[1]} numbers, but the clusters were made of {known.shape[1]}."
@@ -151,11 +157,3 @@ def _embedded(path: Path) -> pa.Table:
             f"{path}: column vector holds no vectors of one size. --vectors names what `ehr-pipeline embed` wrote."
         )
     return table
-
-
-def _matrix(table: pa.Table) -> Vectors:
-    column = table.column("vector").combine_chunks()
-    flat: Vectors = (
-        column.values.to_numpy().reshape(table.num_rows, column.type.list_size).copy()
-    )  # torch wants to own it
-    return flat

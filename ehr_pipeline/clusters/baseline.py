@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 from sklearn.decomposition import TruncatedSVD
 
-from ehr_pipeline.cohort.members import rows_of_shard
+from ehr_pipeline.cohort.members import Cohort, rows_of_shard
 from ehr_pipeline.encoder.sequences import Shard
 
 
@@ -35,6 +35,27 @@ def concept_counts(
     joined = csr_array(vstack(counts, format="csr"))
     joined.sum_duplicates()
     return joined
+
+
+def visits(
+    dataset: list[Path],
+    cohort: Cohort,
+    vocabulary_size: int,
+    part: Callable[[Path, Shard], Shard] = lambda path, shard: shard,
+) -> csr_array:
+    """Visits of each patient with each concept (n, V), in the cohort's order. `part` may replace each shard with a part of it."""
+    counts = []
+    for path in dataset:
+        shard, patients = part(path, Shard.read(path)), cohort.rows(path.name)
+        starts = shard.patient_tokens
+        length = starts[patients + 1] - starts[patients]
+        place = np.repeat(starts[patients] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
+        owner = np.repeat(np.arange(len(patients)), length)
+        ones = np.ones(len(owner), np.float32)
+        counts.append(csr_array((ones, (owner, shard.tokens[place])), shape=(len(patients), vocabulary_size)))
+    joined = csr_array(vstack(counts, format="csr"))
+    joined.sum_duplicates()
+    return joined[np.argsort(cohort.order)]
 
 
 def vectors(counts: csr_array, components: int, seed: int) -> NDArray[np.float32]:

@@ -1,7 +1,6 @@
 """The same patients divided by other methods, beside each other in one table."""
 
-import csv
-from dataclasses import asdict, dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,10 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 from ehr_pipeline.clusters.graph import neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
 from ehr_pipeline.clusters.trust import FEWEST, Sampling, jaccard, subsets
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.tables import schemas
 
+FILE = "comparison.csv"
 SILHOUETTE_OF = 5000
 SUBSETS = 3
 
@@ -32,7 +34,7 @@ class Row:
     """Mean silhouette by cosine, of at most 5,000 patients."""
 
 
-def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sampling, n: int, again: str) -> Row:
+def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sampling, *, n: int, again: str) -> Row:
     """The row of labels (patients,) beside the chosen ones; `again` names the method that divides subsets into n."""
     sizes = np.bincount(labels[labels >= 0])
     return Row(
@@ -47,12 +49,14 @@ def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sa
     )
 
 
-def write(path: Path, rows: list[Row]) -> None:
-    """The table as CSV."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.DictWriter(stream, list(asdict(rows[0])), lineterminator="\n")
-        table.writeheader()
-        table.writerows({name: _text(value) for name, value in asdict(one).items()} for one in rows)
+def write(folder: Path, rows: list[Row]) -> None:
+    """Write the table into a folder."""
+    spreadsheet.write(folder / FILE, schemas.COMPARISON, (map(_text, astuple(one)) for one in rows))
+
+
+def read(folder: Path) -> list[Row]:
+    """The rows of the folder of a `clusters` artifact. Raises Damaged where its table is not what it should be."""
+    return [Row(**row) for row in spreadsheet.read(folder / FILE, schemas.COMPARISON)]
 
 
 def _text(value: str | float | None) -> str:

@@ -13,19 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import numbering
+from ehr_pipeline.clusters import comparison, numbering
 from ehr_pipeline.clusters.assign import Model, vote
-from ehr_pipeline.clusters.divide import Division
+from ehr_pipeline.clusters.divide import CHOICE, TRUST, Division
 from ehr_pipeline.clusters.methods import Vectors
 from ehr_pipeline.clusters.neighbours import nearest_of
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align
 
-TAKEN_OVER = ("trust.json", "choice.csv", "comparison.csv")
+TAKEN_OVER = (TRUST, CHOICE, comparison.FILE)
 OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, beside agreement_with_<method>
 OTHER = "cluster_"
 
@@ -37,21 +37,21 @@ def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
 
 
 def divide(
-    vectors: Vectors, ids: list[str], present: pa.Array, neighbours: int, earlier: Artifact, out: Path
+    vectors: Vectors, ids: pa.Array, present: pa.Array, earlier: Artifact, out: Path, *, neighbours: int
 ) -> tuple[Division, Vectors]:
     """The clusters and the places on the map (n, 2) of patients with `vectors` (n, D), as the earlier artifact has them.
 
     `present` are the ids of the whole data set. Writes what `clusters.divide` writes.
     """
-    before = schemas.read(earlier.file("clusters.arrow")).combine_chunks()
+    before = Clusters.read(earlier.path)
+    table = before.table.combine_chunks()
     model = Model.read(earlier.path).only(present)
-    numbers = np.array(sorted({*before.column("cluster").to_pylist(), *model.numbers.tolist()}), np.int64)
-    place = pc.index_in(pa.array(ids, pa.string()), value_set=before.column("patient_id").combine_chunks())
-    row = place.fill_null(-1).to_numpy()
-    hashes = before.column("vector_hash").to_numpy()
+    numbers = np.array(sorted({*before.numbers.tolist(), *model.numbers.tolist()}), np.int64)
+    row = align.rows(ids, before.ids)
+    hashes = table.column("vector_hash").to_numpy()
     kept = (row >= 0) & (hashes[row] == vector_hashes(vectors))
-    labels = np.searchsorted(numbers, before.column("cluster").to_numpy()[row])
-    points = np.stack([before.column(name).to_numpy() for name in "xy"], axis=1)[row]
+    labels = np.searchsorted(numbers, before.numbers[row])
+    points = before.points[row]
     new = np.flatnonzero(~kept)
     if len(new):
         found = nearest_of(unit_length(vectors[new]), model.unit, min(neighbours, len(model.unit)))
@@ -65,12 +65,10 @@ def divide(
     told |= {"after": earlier.data_version, "kept": {str(number): 1.0 for number in numbers.tolist()}}
     (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     model.write(out)
-    stability = np.where(
-        kept, before.column("stability").cast(pa.float64()).to_numpy(zero_copy_only=False)[row], np.nan
-    )
+    stability = np.where(kept, table.column("stability").cast(pa.float64()).to_numpy(zero_copy_only=False)[row], np.nan)
     others = {
-        name.removeprefix(OTHER): np.where(kept, before.column(name).to_numpy()[row] - 1, -1)
-        for name in before.column_names
+        name.removeprefix(OTHER): np.where(kept, table.column(name).to_numpy()[row] - 1, -1)
+        for name in table.column_names
         if name.startswith(OTHER)
     }
     counts = {

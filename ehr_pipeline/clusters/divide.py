@@ -3,14 +3,15 @@
 Writes `trust.json`, `choice.csv`, `comparison.csv` and `numbers.json` into the artifact.
 """
 
-import csv
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import comparison, numbering, trust
@@ -18,8 +19,11 @@ from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 
+TRUST, CHOICE = "trust.json", "choice.csv"
 _log = logging.getLogger("ehr_pipeline")
 
 
@@ -42,12 +46,13 @@ class Division:
 
 def divide(
     vectors: Vectors,
-    ids: list[str],
     plain: Vectors,
     settings: ClustersSettings,
     seed: int,
-    earlier: Artifact | None,
     out: Path,
+    *,
+    ids: pa.Array,
+    earlier: Artifact | None,
 ) -> Division:
     """Divide patients by their vectors (n, D), and by those of the baseline without a model, `plain` (n, B).
 
@@ -62,19 +67,19 @@ def divide(
     (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     sampling = trust.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = trust.examine(unit, labels, settings.method, _without_last(whole), sampling)
-    _write_trust(out / "trust.json", tested, labels, numbers, settings)
-    _write_choice(out / "choice.csv", whole, tested)
+    _write_trust(out / TRUST, tested, labels, numbers, settings)
+    spreadsheet.write(out / CHOICE, schemas.CHOICE, _choice(whole, tested))
     others: dict[str, Labels] = {
         name: by_size(METHODS[name](unit, graph, settings.n, seed)) for name in settings.others
     }
     bare = checked(plain, 1)
     bare_graph = neighbour_graph(bare, settings.neighbours, seed, settings.index)
     others["baseline"] = by_size(METHODS[settings.method](bare, bare_graph, settings.n, seed))
-    rows = [comparison.row(settings.method, unit, labels, labels, sampling, settings.n, again=settings.method)]
+    rows = [comparison.row(settings.method, unit, labels, labels, sampling, n=settings.n, again=settings.method)]
     for name, other in others.items():
         space, again = (bare, settings.method) if name == "baseline" else (unit, name)
-        rows.append(comparison.row(name, space, other, labels, sampling, settings.n, again=again))
-    comparison.write(out / "comparison.csv", rows)
+        rows.append(comparison.row(name, space, other, labels, sampling, n=settings.n, again=again))
+    comparison.write(out, rows)
     words = [trust.words(value, settings.unstable_below) for value in tested.clusters]
     counts = {
         "graph": {"parts": graph.parts, "exact": graph.exact},
@@ -87,7 +92,7 @@ def divide(
 
 
 def _numbered(
-    labels: Labels, ids: list[str], earlier: Artifact | None
+    labels: Labels, ids: pa.Array, earlier: Artifact | None
 ) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
     """Labels in order of their numbers, the numbers, and what is written down about them."""
     given, told = numbering.numbers(labels, ids, earlier)
@@ -132,17 +137,26 @@ def _write_trust(
     path.write_text(json.dumps(text, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_choice(path: Path, whole: Spectrum, tested: trust.Trust) -> None:
+def _choice(whole: Spectrum, tested: trust.Trust) -> Iterator[tuple[object, ...]]:
     """What helps to choose the number of clusters: eigenvalue, gap after it, and agreement between subsets and the whole."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(("n", "eigenvalue", "gap", "residual", "converged", "agreement", "agreement_sd"))
-        for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
-            seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
-            agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")
-            found = whole.leading
-            values = (f"{found.values[n - 1]:.6f}", f"{whole.gap(n):.6f}", f"{found.residuals[n - 1]:.1e}")
-            table.writerow((n, *values, str(bool(found.converged[n - 1])).lower(), *agreement))
+    for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
+        seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
+        agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")
+        found = whole.leading
+        values = (f"{found.values[n - 1]:.6f}", f"{whole.gap(n):.6f}", f"{found.residuals[n - 1]:.1e}")
+        yield (n, *values, str(bool(found.converged[n - 1])).lower(), *agreement)
+
+
+def read_trust(folder: Path) -> dict[str, Any]:
+    """How stable each cluster is, by its number (`clusters`), of the folder of a `clusters` artifact."""
+    found: dict[str, Any] = json.loads((folder / TRUST).read_text(encoding="utf-8"))
+    return found
+
+
+def read_choice(folder: Path) -> list[dict[str, Any]]:
+    """The numbers of clusters that were tried, `schemas.CHOICE`; none where an artifact has no such table."""
+    path = folder / CHOICE
+    return list(spreadsheet.read(path, schemas.CHOICE)) if path.is_file() else []
 
 
 def _known(value: float) -> float | None:

@@ -7,7 +7,9 @@ alike in disease, sex, age and amount of record: so what these explain is not co
 can be reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics 25(1).)
 """
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 # Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.
 NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
 FEWEST_PATIENTS = 50
+FILE = "evidence.json"
 FOLDS = 5
 ALIKE = 20  # patients in a block of similar ones, at most
 
@@ -58,9 +61,18 @@ class Evidence:
     expected_per_cluster: dict[int, float | None]
     """The same for the records of different but similar patients, mean over permutations: a cluster's own chance."""
 
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+    def as_dict(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
+        """For JSON, with clusters called by their numbers (clusters,)."""
+        found = asdict(self)
+        for name in ("per_cluster", "expected_per_cluster"):
+            found[name] = {str(numbers[label]): share for label, share in found[name].items()}
+        return found
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The result of the test (`Evidence.as_dict`) of the folder of a `clusters` artifact."""
+    found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return found
 
 
 def split_half(
@@ -68,6 +80,7 @@ def split_half(
     labels: Labels,
     halves: tuple[Half, Half],
     similar: Labels,
+    *,
     neighbours: int,
     permutations: int,
     seed: int,

@@ -10,32 +10,32 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from ehr_pipeline.clusters.methods import Labels
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.clusters.trust import jaccard
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align
 
 FILE = "numbers.json"
 SAME = 0.5
 
 
-def numbers(labels: Labels, ids: list[str], earlier: Artifact | None) -> tuple[NDArray[np.int64], dict[str, Any]]:
+def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[NDArray[np.int64], dict[str, Any]]:
     """The number of each cluster (clusters,), from 1, and what is written down about it. `labels` (n,) go by falling size."""
     count = int(labels.max()) + 1
     if earlier is None:
         return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}
     told = json.loads(earlier.file(FILE).read_text(encoding="utf-8"))
-    before = schemas.read(earlier.file("clusters.arrow"), ["patient_id", "cluster"])
-    row = pc.index_in(pa.array(ids, pa.string()), value_set=before.column("patient_id").combine_chunks())
-    known = pc.is_valid(row).to_numpy(zero_copy_only=False)
-    names, old = np.unique(before.column("cluster").to_numpy(), return_inverse=True)
+    before = Clusters.read(earlier.path)
+    row = align.rows(ids, before.ids)
+    known = row >= 0
+    names, old = np.unique(before.numbers, return_inverse=True)
     overlap = np.zeros((count, len(names)))
     if known.any():
-        theirs = old[row.drop_null().to_numpy()]
+        theirs = old[row[known]]
         part = jaccard(labels[known], theirs, count)
         overlap[:, : part.shape[1]] = part
     given = np.zeros(count, np.int64)

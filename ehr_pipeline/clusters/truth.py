@@ -1,6 +1,7 @@
 """On synthetic extracts: how well clusters agree with the planted groups, beside the honest baseline."""
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,14 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
 from ehr_pipeline.clusters.methods import Labels, cluster
+
+AGREEMENT = "agreement.json"
+
+
+def read_agreement(folder: Path) -> dict[str, Any] | None:
+    """How well the clusters of a `clusters` artifact agree with what was planted; None where nothing was."""
+    path = folder / AGREEMENT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,7 @@ def agreement(
     patient_ids: list[str],
     labels: Labels,
     vectors: dict[str, NDArray[np.float32]],
+    *,
     method: str,
     neighbours: int,
     seed: int,

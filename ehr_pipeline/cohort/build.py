@@ -4,7 +4,6 @@ A patient is a case of a disease when concepts of its list were recorded on enou
 recorded on most days (the earlier in the settings where equal), `diseases` all of them.
 """
 
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +13,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_pipeline.cohort.members import LISTS, Cohort
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import row_keys, schemas
-
-LISTS = "notes/lists.csv"
-"""The rows of the lists with what each stands for. It decides no patient, so that another name in a list makes nothing stale."""
 
 
 def build(
@@ -35,7 +32,7 @@ def build(
 
     Returns counts of patients, and of each list how many concepts it stands for, and how much of them the extract holds.
     """
-    mapping = read_mapping(events)
+    mapping = Mapping.read(events.path).table
     concepts = [
         sorted(concepts_of(rows)) if disease.concepts else None for disease, rows in zip(diseases, lists, strict=True)
     ]
@@ -66,8 +63,13 @@ def build(
             + f" Events of the listed concepts in the extract: {there}."
             " Check the lists under [[embeddings.cohort]], the mapping's coverage, and min_visits."
         )
-    schemas.write(out / "cohort.arrow", cohort)
-    _write_lists(out / LISTS, diseases, lists)
+    Cohort(cohort).write(out)
+    listed = (
+        (disease.name, each.row.line, each.row.code, each.row.cui, each.row.name, " ".join(sorted(each.concepts)))
+        for disease, rows in zip(diseases, lists, strict=True)
+        for each in rows
+    )
+    spreadsheet.write(out / LISTS, schemas.LISTS, listed)
     by_disease = cohort.column("disease").to_pylist()
     return {
         "rows_in": cases,
@@ -88,25 +90,6 @@ def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
         "events": int(present["events"].sum()),
         "unmapped_events": int(lost["events"].sum()),
     }
-
-
-def _write_lists(path: Path, diseases: tuple[Disease, ...], lists: tuple[Rows, ...]) -> None:
-    """Write what each row of the lists stands for: disease, line, code, cui, name, concept (several separated by blanks)."""
-    path.parent.mkdir(exist_ok=True)
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("disease", "line", "code", "cui", "name", "concept"))
-        for disease, rows in zip(diseases, lists, strict=True):
-            for resolved in rows:
-                row = resolved.row
-                concept = " ".join(sorted(resolved.concepts))
-                writer.writerow(
-                    (
-                        spreadsheet.text(disease.name),
-                        row.line,
-                        *map(spreadsheet.text, (row.code, row.cui, row.name, concept)),
-                    )
-                )
 
 
 def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:

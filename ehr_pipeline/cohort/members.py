@@ -1,12 +1,81 @@
-"""Where the patients of the cohort lie in the data set. GPU workers ask it, too: no polars here."""
+"""The cohort as later stages read it. GPU workers read it, too: no polars here."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.tables import align, schemas
+
+LISTS = "notes/lists.csv"
+"""The rows of the lists with what each stands for. It decides no patient, so that another name in a list makes nothing stale."""
+_FILE = "cohort.arrow"
+_NOBODY = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Some patients, and where each lies in the data set: `schemas.COHORT`, mapped into memory."""
+
+    table: pa.Table
+
+    @classmethod
+    def read(cls, folder: Path) -> "Cohort":
+        """Read the folder of a `cohort` artifact, or what `write` left. Raises Damaged for anything else."""
+        return cls(schemas.read_as(folder / _FILE, schemas.COHORT))
+
+    def write(self, folder: Path) -> None:
+        """Write what `read` reads."""
+        schemas.write(folder / _FILE, self.table)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def ids(self) -> pa.Array:
+        """Patient ids (n,)."""
+        return align.one_chunk(self.table.column("patient_id"))
+
+    def rows(self, shard: str) -> NDArray[np.int64]:
+        """Rows of one shard of the data set, by its file name, that belong to the cohort, in order."""
+        return self._rows.get(shard, _NOBODY)
+
+    @cached_property
+    def order(self) -> NDArray[np.int64]:
+        """Numbers (n,) of the patients in order of shard and row, as the data set holds them."""
+        keys = [("shard", "ascending"), ("row", "ascending")]
+        order: NDArray[np.int64] = pc.sort_indices(self.table, sort_keys=keys).to_numpy().astype(np.int64)
+        return order
+
+    @cached_property
+    def _rows(self) -> dict[str, NDArray[np.int64]]:
+        ordered = self.table.select(["shard", "row"]).take(pa.array(self.order))
+        shards = align.one_chunk(ordered.column("shard")).dictionary_encode()
+        rows, names = ordered.column("row").to_numpy().astype(np.int64), shards.dictionary.to_pylist()
+        ends = np.cumsum(np.bincount(shards.indices.to_numpy(), minlength=len(names)))
+        return dict(zip(names, np.split(rows, ends)[: len(names)], strict=True))
+
+    def of(self, ids: pa.Array) -> "Cohort":
+        """These patients, in their order. Raises UserError for one who is not in the cohort."""
+        return Cohort(self.table.take(pa.array(align.every_row(ids, self.ids))))
+
+    def among(self, ids: pa.Array) -> "Cohort":
+        """Those of the patients who are among `ids`, in the order of the cohort."""
+        return Cohort(self.table.filter(pc.is_in(self.ids, value_set=align.one_chunk(ids))).combine_chunks())
+
 
 def rows_of_shard(cohort: pa.Table, shard: str) -> NDArray[np.int64]:
     """Rows of one shard of the data set that belong to the cohort, in order."""
     mine = cohort.filter(pc.equal(cohort.column("shard"), shard))
     return np.sort(mine.column("row").to_numpy().astype(np.int64))
+
+
+def read_lists(folder: Path) -> list[dict[str, Any]]:
+    """The rows of all concept lists of a `cohort` artifact, `schemas.LISTS`."""
+    return list(spreadsheet.read(folder / LISTS, schemas.LISTS))

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from ehr_pipeline.fields import option
 
 
+def list_of(number: int) -> str:
+    """The setting that names the concept list of a disease, by its number in the cohort."""
+    return f"embeddings.cohort[{number}].concepts"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Disease:
     """One disease of the cohort."""

@@ -13,7 +13,6 @@ Relatives that one practice records side by side stand in the same contexts too,
 by region avoid each other, and stand in other contexts. Axes: V token ids, H habits (practices), N candidates.
 """
 
-import csv
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ BOUND = 3
 MOST_HABITS = 4096
 """Of more practices, those with the most patients are looked at; one with a single patient has no habit."""
 BLOCK, HELD = 1024, 1 << 22
-COLUMNS = ("concept", "name", "substitute", "substitute_name", "same_habit_ratio", "context_cosine")
+FILE = "substitutes.csv"
 """Of `substitutes.csv`."""
 
 
@@ -75,15 +74,14 @@ class Substitutes:
         kept: NDArray[np.float32] = links / links.sum(1, keepdims=True)
         return kept
 
-    def write(self, path: Path, vocabulary: Vocabulary) -> None:
+    def write(self, folder: Path, vocabulary: Vocabulary) -> None:
         """Write a CSV file for people: the two concepts and their names, and what speaks for each pair."""
-        with path.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for pair, together, alike in zip(self.pairs.tolist(), self.together, self.alike, strict=True):
-                known = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pair]
-                names = [(spreadsheet.text(one.concept), spreadsheet.text(one.name)) for one in known]
-                writer.writerow((*names[0], *names[1], f"{together:.3f}", f"{alike:.3f}"))
+        pairs = ([vocabulary.concepts[token - FIRST_CONCEPT] for token in pair] for pair in self.pairs.tolist())
+        rows = (
+            (one.concept, one.name, other.concept, other.name, f"{together:.3f}", f"{alike:.3f}")
+            for (one, other), together, alike in zip(pairs, self.together, self.alike, strict=True)
+        )
+        spreadsheet.write(folder / FILE, schemas.SUBSTITUTES, rows)
 
 
 Learns = Callable[[Path], NDArray[np.bool_]]

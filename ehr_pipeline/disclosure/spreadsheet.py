@@ -8,10 +8,13 @@ it a text. Control characters and marks of direction, which can hide what a cell
 import csv
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from ehr_pipeline.errors import CONTROLS, DIRECTIONS, SURROGATES
+import pyarrow as pa
+
+from ehr_pipeline.errors import CONTROLS, DIRECTIONS, SURROGATES, Damaged
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,6 +50,44 @@ def rows(stream: TextIO) -> Iterator[dict[str, Any]]:
     """The rows of a CSV table with a header, by column; texts are plain again."""
     for row in csv.DictReader(stream):
         yield {name: plain(value) if isinstance(value, str) else value for name, value in row.items()}
+
+
+def write(path: Path, schema: pa.Schema, lines: Iterable[Iterable[object]]) -> None:
+    """Write a table with a header. Texts become cells; a number may be given as the text that shows as many digits as it should."""
+    texts = [pa.types.is_string(field.type) for field in schema]
+    path.parent.mkdir(exist_ok=True)
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(schema.names)
+        for row in lines:
+            writer.writerow([text(str(cell)) if of else cell for of, cell in zip(texts, row, strict=True)])
+
+
+def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
+    """The rows of a table that `write` wrote: texts plain, other values of their types; None where a cell is empty.
+
+    Columns beyond the schema are left out. Raises Damaged where the file is not such a table.
+    """
+    kinds = {field.name: _value_of(field.type) for field in schema}
+    try:
+        with path.open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                yield {name: of(row[name]) for name, of in kinds.items()}
+    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+        why = f"it has no column {error}" if isinstance(error, KeyError) else "it cannot be read"
+        raise Damaged(
+            f"{path}: {why}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it was made."
+        ) from error
+
+
+def _value_of(kind: pa.DataType) -> Callable[[str], Any]:
+    """What makes a value of a column of the text of a cell."""
+    if pa.types.is_string(kind):
+        return plain
+    if pa.types.is_boolean(kind):
+        return lambda cell: cell.lower() == "true" if cell else None
+    number = int if pa.types.is_integer(kind) else float
+    return lambda cell: number(cell) if cell else None
 
 
 def table(frame: "pl.DataFrame") -> "pl.DataFrame":

@@ -81,7 +81,7 @@ def build(
         same = found or Substitutes.none()
         chosen = same.extend(chosen)
         _write_selected(out, vocabulary, chosen)
-        same.write(out / continued.SUBSTITUTES, vocabulary)
+        same.write(out, vocabulary)
         own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
     for part in PARTS:
         (work / part).mkdir(parents=True, exist_ok=True)

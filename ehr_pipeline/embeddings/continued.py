@@ -14,14 +14,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ehr_pipeline.concepts import substitutes
+from ehr_pipeline.embeddings import vectors
 from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 
 SEEN = "seen"
-SUBSTITUTES = "substitutes.csv"
-TAKEN_OVER = (ARRAYS, FACTS, "selected.json", "selected_concepts.csv", SUBSTITUTES)
+TAKEN_OVER = (ARRAYS, FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
 """Files that are the same for everybody."""
 
 

@@ -13,12 +13,13 @@ from ehr_pipeline.encoder import configuration
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import UserError, printable
 from ehr_pipeline.fields import file_hash
-from ehr_pipeline.vocabulary.table import SPECIAL_TOKENS, Vocabulary
+from ehr_pipeline.vocabulary.table import FILE as VOCABULARY
+from ehr_pipeline.vocabulary.table import HASH, SPECIAL_TOKENS, Vocabulary
 
 transformers_logging.disable_progress_bar()  # a bar for one small file says nothing, and fills logs
 
 WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
-HASHED = (configuration.FILE, WEIGHTS, "vocabulary.csv", "hash.txt", "tokenizer.json", "tokenizer_config.json")
+HASHED = (configuration.FILE, WEIGHTS, VOCABULARY, HASH, "tokenizer.json", "tokenizer_config.json")
 """The files that are listed with their hashes: `sha256sum -c SHA256SUMS` compares them as well."""
 _LAYER = "roberta_prelayernorm.encoder.layer."
 

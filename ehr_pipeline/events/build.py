@@ -27,6 +27,7 @@ from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import codes, counts, coverage
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records.codes import distinct
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.bucket_cache import Done, Memory, key_of, remember, total
@@ -104,7 +105,7 @@ def build(
     if not stays:
         raise InputError(_nothing_maps(report, settings))
     tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
-    spreadsheet.table(mapping).write_csv(out / "mapping.csv")
+    Mapping(mapping).write(out)
     spreadsheet.table(coverage.most_frequent_lost(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
     (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
@@ -158,18 +159,6 @@ def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
         total[:, counted[0]] += counted[1:]
         job.counted.unlink()
     return total
-
-
-def read_mapping(artifact: Artifact) -> pl.DataFrame:
-    """The mapping table of a `mapped_events` artifact; codes are strings."""
-    table = spreadsheet.plain_table(pl.read_csv(artifact.file("mapping.csv"), infer_schema=False))
-    return table.with_columns(pl.col("^(events|patients)$").cast(pl.Int64))  # without patients: an earlier version's
-
-
-def concept_of_code(artifact: Artifact) -> dict[str, str]:
-    """The concept that each SNOMED code of the extract was mapped to. What a list stands for is another thing: `listed`."""
-    mapped = read_mapping(artifact).filter(pl.col("concept").is_not_null())
-    return dict(mapped.select("snomed", "concept").iter_rows())
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from ehr_pipeline import __version__
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -127,7 +127,7 @@ def _write(
     names = pl.Series([SPLITS.get(each) for each in np.concatenate(sides)[order]], dtype=pl.String)
     splits = pl.DataFrame({"subject_id": subject, "split": names}).drop_nulls("split")
     _write_table(work / "metadata" / "subject_splits.parquet", splits, SUBJECT_SPLITS)
-    _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), read_mapping(events)), CODES)
+    _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), Mapping.read(events.path)), CODES)
     about = {"dataset_name": name, "etl_name": "ehr-pipeline", "etl_version": __version__, "meds_version": VERSION}
     (work / "metadata" / "dataset.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     rows_in = int(events.counts["kept"])
@@ -198,8 +198,8 @@ def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArra
     return subject, order
 
 
-def _described(codes: list[str], mapping: pl.DataFrame) -> pl.DataFrame:
-    named = mapping.filter(pl.col("concept").is_not_null(), pl.col("name").fill_null("") != "").sort("concept", "name")
+def _described(codes: list[str], mapping: Mapping) -> pl.DataFrame:
+    named = mapping.mapped.filter(pl.col("name").fill_null("") != "").sort("concept", "name")
     name_of = dict(named.unique("concept", keep="first", maintain_order=True).select("concept", "name").iter_rows())
     by_code = {_code(concept): name for concept, name in name_of.items()}
     return pl.DataFrame(

@@ -5,14 +5,15 @@ mapped to which concepts, the vocabulary, and the counts of all stages. A row le
 concept, and where a terminology knows it; counts are rounded. Nothing at patient level, no vector and no weight is written.
 """
 
-import csv
 import datetime
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
 
 from ehr_pipeline import __version__
 from ehr_pipeline.assets import ASSETS
@@ -21,12 +22,16 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Guard, Naming
 from ehr_pipeline.disclosure.governance import RELEASABLE
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.events.table import FILE as MAPPING_FILE
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.store import build_lock, declared, publishing
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, RAW_RECORDS, VOCABULARY
+from ehr_pipeline.vocabulary import table
 
 MANIFEST = "manifest.json"
 RELEASES = "releases.jsonl"
@@ -35,7 +40,7 @@ _log = logging.getLogger("ehr_pipeline")
 MAPPING = ("snomed", "concept", "name", "step", "events")
 VOCABULARY_COLUMNS = ("concept", "name", "semantic_types", "events", "patients")
 COUNTED = ("events", "patients")
-Row = dict[str, str]
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,15 +58,18 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     """
     publishing.refuse_taken(out)
     report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))
-    _refuse_uncounted(mapped)
+    mapping = Mapping.read(mapped.path)
+    _refuse_uncounted(mapping)
     guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
     shown = Shown(guard, pipeline.naming)
     with publishing.whole(out) as part:
         part.mkdir()
         for name in ASSETS[CLUSTER_REPORTS].released:
             (part / name).write_bytes(report.file(name).read_bytes())
-        _table(part / "mapping.csv", mapped.file("mapping.csv"), MAPPING, _code_is_known, shown)
-        _table(part / "vocabulary.csv", vocabulary.file("vocabulary.csv"), VOCABULARY_COLUMNS, _concept_is_known, shown)
+        codes = mapping.table.fill_null("").iter_rows(named=True)
+        _table(part / MAPPING_FILE, filter(_code_is_known, codes), MAPPING, shown)
+        concepts = spreadsheet.read(vocabulary.file(table.FILE), schemas.VOCABULARY)
+        _table(part / table.FILE, filter(_concept_is_known, concepts), VOCABULARY_COLUMNS, shown)
         counts = {
             asset: declared.shown(asset, pipeline.store.current(asset).counts, guard)
             for asset in ASSETS
@@ -74,14 +82,13 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     return [*(out / path.name for path in files), out / MANIFEST]
 
 
-def _refuse_uncounted(mapped: Artifact) -> None:
+def _refuse_uncounted(mapping: Mapping) -> None:
     """Raise UserError where nobody knows how many patients have a code."""
-    with mapped.file("mapping.csv").open(encoding="utf-8", newline="") as stream:
-        if "patients" not in next(csv.reader(stream)):
-            raise UserError(
-                "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
-                " again, with all that follows (ehr-pipeline run), then release."
-            )
+    if not mapping.counts_patients:
+        raise UserError(
+            "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
+            " again, with all that follows (ehr-pipeline run), then release."
+        )
 
 
 def _remember(store: Path, report: Artifact) -> None:
@@ -111,23 +118,20 @@ def _code_is_known(row: Row) -> bool:
 
 def _concept_is_known(row: Row) -> bool:
     """Whether a terminology knows the concept of a row of `vocabulary.csv`; one that none names stands there by its code."""
-    return row["name"] != row["concept"]
+    return bool(row["name"] != row["concept"])
 
 
-def _table(out: Path, source: Path, columns: tuple[str, ...], known: Callable[[Row], bool], shown: Shown) -> None:
-    """Some columns of a table: the rows that are known, and that enough patients bear, with as many events."""
-    with source.open(encoding="utf-8", newline="") as read, out.open("w", encoding="utf-8", newline="") as written:
-        writer = csv.DictWriter(written, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(_guarded(filter(known, spreadsheet.rows(read)), columns, shown))
+def _table(out: Path, rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> None:
+    """Some columns of a table: the rows that enough patients bear, with as many events."""
+    schema = pa.schema([(name, pa.int64() if name in COUNTED else pa.string()) for name in columns])
+    spreadsheet.write(out, schema, _guarded(rows, columns, shown))
 
 
-def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> Iterator[dict[str, Any]]:
+def _guarded(rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> Iterator[list[object]]:
     for row in rows:
         name = row.get("code") or row["concept"]
-        if shown.naming.shows(name, min(int(row[count]) for count in COUNTED)):
-            counted = {count: shown.guard.count(int(row[count])) for count in COUNTED if count in columns}
-            yield {column: spreadsheet.text(row[column]) for column in columns} | counted
+        if shown.naming.shows(name, min(row[count] for count in COUNTED)):
+            yield [shown.guard.count(row[column]) if column in COUNTED else row[column] for column in columns]
 
 
 def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:

@@ -9,7 +9,6 @@ Nothing in them is suppressed: they are as restricted as the records. `neighbour
 (github.com/apple/embedding-atlas): row numbers of the file, and cosine distances.
 """
 
-import csv
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,20 +16,21 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.clusters.graph import approximate_neighbours
 from ehr_pipeline.clusters.neighbours import exact_neighbours
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, CLUSTERS, PATIENT_EMBEDDINGS
 
+COLUMNS = pa.schema([(name, pa.string()) for name in ("file", "column", "type")])
 NEIGHBOURS = 15
 EXACT_UP_TO = 300_000  # patients
 
@@ -53,23 +53,17 @@ def export(found: Found, out: Path, seed: int) -> Counts:
     """Write the tables into a new folder. Raises UserError when it exists; nothing is left behind by a failure."""
     with publishing.whole(out) as part:
         part.mkdir()
-        people = schemas.read(found.clusters.file("clusters.arrow")).drop_columns(["vector_hash"])
-        ids, vectors = read_vectors(found.embeddings, "embeddings")
-        place = pc.index_in(people.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
-        vectors = vectors[place.to_numpy()]
+        clusters = Clusters.read(found.clusters.path)
+        vectors = Vectors.read(found.embeddings).of(clusters.ids)
+        people = clusters.table.drop_columns(["vector_hash"])
         people = people.append_column("neighbours", _neighbours(vectors, seed))
-        width = vectors.shape[1]
-        values = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), width)
-        table = pa.table({"patient_id": people.column("patient_id"), "vector": values})
+        table = pa.table({"patient_id": clusters.ids, "vector": schemas.vectors(vectors)})
         columns = []
         for name, rows in (("patients", people), ("embeddings", table)):
             pq.write_table(rows, part / f"{name}.parquet", compression="zstd")
             columns += [(f"{name}.parquet", field.name, str(field.type)) for field in rows.schema]
         shutil.copyfile(found.reports.file("enrichment.csv"), part / "enrichment.csv")
-        with (part / "columns.csv").open("w", encoding="utf-8", newline="") as stream:
-            csv.writer(stream, lineterminator="\n").writerows(
-                [("file", "column", "type"), *(map(spreadsheet.text, row) for row in columns)]
-            )
+        spreadsheet.write(part / "columns.csv", COLUMNS, columns)
     return {"kept": people.num_rows}
 
 

@@ -10,6 +10,7 @@ from ehr_pipeline.records.values import plainly
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
 """The sides. Nothing is learned from patients of the last two; UNASSIGNED are those of whom the column of sides tells none."""
 LEARNED_FROM = (TRAIN, VALIDATION)
+EVERY_SIDE = (*LEARNED_FROM, TEST, UNASSIGNED)
 USUAL_SIDES = {
     **dict.fromkeys(("train", "training", "training set", "train set"), TRAIN),
     **dict.fromkeys(("validation", "valid", "val", "dev", "tuning", "tune", "validation set", "dev set"), VALIDATION),

@@ -19,12 +19,11 @@ from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import split
 from ehr_pipeline.patients.settings import (
+    EVERY_SIDE,
     LEARNED_FROM,
-    TEST,
     TRAIN,
     UNASSIGNED,
     USUAL_SIDES,
-    VALIDATION,
     SplitSettings,
 )
 from ehr_pipeline.records import values
@@ -75,7 +74,7 @@ def build(
         ordered = dict(sorted(unread.items(), key=lambda pair: (-pair[1], pair[0])))
         (out / VALUES).parent.mkdir(exist_ok=True)
         (out / VALUES).write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
-    sides = {side: total[side] for side in (TRAIN, VALIDATION, TEST, UNASSIGNED)}
+    sides = {side: total[side] for side in EVERY_SIDE}
     if not all(sides[side] for side in LEARNED_FROM):
         raise InputError(_nobody(sides, total["not_understood"], settings))
     return {"sides": sides, "not_understood": total["not_understood"], "differing": total["differing"]}

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import InputError, UserError
-from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION, SplitSettings
+from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM, TEST, TRAIN, VALIDATION, SplitSettings
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 
@@ -46,7 +46,7 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | N
     `known` is the folder of the sides that were made with the catalog; without it the hash decides. Raises InputError where nobody
     is on the training or the validation side.
     """
-    counted = dict.fromkeys(LEARNED_FROM if known is None else (TRAIN, VALIDATION, TEST, UNASSIGNED), 0)
+    counted = dict.fromkeys(LEARNED_FROM if known is None else EVERY_SIDE, 0)
     for shard in dataset.files("patients"):
         ids = schemas.read(shard, ["patient_id"]).column("patient_id").to_pylist()
         sides = _looked_up(ids, known / shard.name) if known else [side(patient_id, settings) for patient_id in ids]

@@ -15,7 +15,7 @@ from ehr_pipeline.planning import extracts
 from ehr_pipeline.planning.found import Preflight
 from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.store import durable, secret_key
+from ehr_pipeline.store import secret_key, special_files
 from ehr_pipeline.store.walk import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
@@ -161,7 +161,7 @@ def _consistency(study: Study, found: Preflight) -> None:
         )
     truth = Path(study.clusters.truth) / "patients.csv"
     if study.clusters.truth and not truth.is_file():
-        kind = durable.special(truth)
+        kind = special_files.special(truth)
         wrong = f"this is {kind}, where a file should be" if kind else "there is no such file"
         found.problems.append(f"{truth} (clusters.truth): {wrong}. Leave clusters.truth empty for real data.")
 

@@ -14,7 +14,7 @@ from typing import Any
 from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things, figures
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
+from ehr_pipeline.patients.settings import EVERY_SIDE, TEST, TRAIN, VALIDATION
 from ehr_pipeline.records import deltas
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import declared
@@ -181,7 +181,7 @@ class Counted:
 def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
     """How many patients are on each side, where there may be some that nothing is learned from; else nothing."""
     split = counts[DATA_SPLIT]
-    return {side: split[side] for side in (*LEARNED_FROM, TEST, UNASSIGNED)} if TEST in split else {}
+    return {side: split[side] for side in EVERY_SIDE} if TEST in split else {}
 
 
 def _tight(steps: list[int], disclosure: Disclosure) -> frozenset[tuple[int, int]]:

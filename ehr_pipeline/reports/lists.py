@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from ehr_pipeline.cohort.build import LISTS
+from ehr_pipeline.cohort.members import LISTS
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.disclosure.suppression import Disclosure

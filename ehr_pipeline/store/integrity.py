@@ -20,7 +20,7 @@ from typing import Any
 
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.fields import file_hash, hash_of
-from ehr_pipeline.store import durable
+from ehr_pipeline.store import durable, special_files
 
 MANIFEST = "manifest.json"
 NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
@@ -53,7 +53,7 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dict[str, Any]:
     """The manifest of an artifact. Raises FileNotFoundError where there is none, and Damaged where it is not as it was written."""
     path = folder / MANIFEST
-    if kind := durable.special(path):
+    if kind := special_files.special(path):
         raise Damaged(message(asset, partition, path, f"it is {kind}"))
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))

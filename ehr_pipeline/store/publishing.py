@@ -15,7 +15,7 @@ from typing import Any
 
 from ehr_pipeline.errors import Damaged, UserError
 from ehr_pipeline.fields import hash_of
-from ehr_pipeline.store import build_lock, durable, integrity
+from ehr_pipeline.store import build_lock, durable, integrity, special_files
 from ehr_pipeline.store.integrity import MANIFEST
 
 FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the time of a few
@@ -64,7 +64,7 @@ def publish(
 
 def refuse_taken(out: Path, *, replace: bool = False) -> None:
     """Raise UserError where something is already that a command is about to write; a file may be there to `replace` it."""
-    if kind := durable.special(out):
+    if kind := special_files.special(out):
         raise UserError(f"{out} is {kind}. Name a file or folder that is written.")
     if replace and out.is_dir():
         raise UserError(f"{out} is a folder. Name a file to write.")

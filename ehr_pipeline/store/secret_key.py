@@ -20,7 +20,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.store import durable
+from ehr_pipeline.store import durable, special_files
 from ehr_pipeline.tables.jit import compiled
 
 FILE = ".key"
@@ -135,7 +135,7 @@ def foreign(store: Path) -> str:
 def read(store: Path) -> Key | None:
     """The key of a store; None when there is none. Raises UserError when it cannot be read."""
     path = store / FILE
-    if kind := durable.special(path):
+    if kind := special_files.special(path):
         raise UserError(f"{path} is {kind}, and no key of a store. Restore it from a copy.")
     try:
         key = _parsed(path)

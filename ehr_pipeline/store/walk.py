@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from ehr_pipeline.errors import InputError, printable
-from ehr_pipeline.store import durable
+from ehr_pipeline.store import special_files
 
 MOST_NAMED = 10
 NOWHERE = "the link leads to a file or folder that is not there, or not to be seen by this user. Put it in place, or remove it."
@@ -45,7 +45,7 @@ class Tree:
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
     """By each file that was reached through a link: the file itself."""
     special: dict[Path, str] = field(default_factory=dict, repr=False)
-    """What is neither a file nor a folder, and what it is (`durable.special`)."""
+    """What is neither a file nor a folder, and what it is (`special_files.special`)."""
     hidden: tuple[Path, ...] = ()
     """Files and folders that were left out since a dot stands before their names, sorted; not those of systems, such as '._a'."""
 
@@ -136,7 +136,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
                 files.append(path)
                 if itself:
                     elsewhere[path] = itself
-            elif kind := durable.special(path):
+            elif kind := special_files.special(path):
                 special[path] = kind
     ordered = sorted(links.values(), key=lambda link: link.path)
     return Tree(folder, tuple(sorted(files)), tuple(ordered), elsewhere, special, tuple(sorted(left_out)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.store import durable
+from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
 
 Result = TypeVar("Result")
@@ -87,6 +87,6 @@ def _state(path: Path) -> State:
         raise InputError(
             f"{path}: {error.strerror or error}. Put the file in place, readable for this user, then run again."
         ) from None
-    if kind := durable.kind(stat.st_mode):
+    if kind := special_files.kind(stat.st_mode):
         raise InputError(f"{path}: this is {kind}. Put a file there, then run again.")
     return stat.st_size, stat.st_mtime_ns

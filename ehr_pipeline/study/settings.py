@@ -29,7 +29,7 @@ from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.operation import OperationSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.store import durable
+from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.study import mirror_address as mirror
 from ehr_pipeline.terminology.shipped import shipped
@@ -92,7 +92,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 
     `overrides` is a nested mapping of the same shape that replaces single values. Raises SettingsError with all problems.
     """
-    if kind := durable.special(path):
+    if kind := special_files.special(path):
         raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and name that."])
     try:
         text = path.read_text(encoding="utf-8")
@@ -287,7 +287,7 @@ def _special(study: Study) -> Iterator[str]:
     """Which paths are neither files nor folders: whoever opens a named pipe waits for ever, and some devices have no end."""
     named = [*fields.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
     for place, path in named:
-        if kind := durable.special(path):
+        if kind := special_files.special(path):
             yield f"{place}: {path} is {kind}. Name a file or a folder."
 
 

@@ -5,7 +5,12 @@ Ids and codes are strings at every border. In large tables they are dictionary-e
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.tables.align import one_chunk
 
 _IDS = pa.dictionary(pa.int32(), pa.string())
 
@@ -60,6 +65,60 @@ NEIGHBOURS = pa.schema(
 """Of the neighbours of the concepts of interest, `neighbours.csv`."""
 CATALOG = pa.schema([("extract", pa.string()), ("data_version", pa.string())])
 """Of the extracts, in JSON: data version by name."""
+MAPPING = pa.schema(
+    [
+        *((name, pa.string()) for name in ("code", "snomed", "kind", "namespace", "target", "concept", "name", "step")),
+        ("distance", pa.int64()),
+        ("runners_up", pa.string()),
+        ("events", pa.int64()),
+        ("patients", pa.int64()),
+    ]
+)
+"""Of every distinct code of the extracts, `mapping.csv`."""
+LISTS = pa.schema(
+    [
+        ("disease", pa.string()),
+        ("line", pa.int64()),
+        *((name, pa.string()) for name in ("code", "cui", "name", "concept")),
+    ]
+)
+"""Of the rows of the cohort's concept lists, with what each stands for (several concepts separated by blanks)."""
+SUBSTITUTES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("concept", "name", "substitute", "substitute_name")),
+        ("same_habit_ratio", pa.float64()),
+        ("context_cosine", pa.float64()),
+    ]
+)
+"""Of pairs of concepts that count as one, `substitutes.csv`."""
+POOLED = pa.schema([("token_id", pa.int64()), ("concept", pa.string()), ("name", pa.string())])
+"""Of the concepts that patients' vectors are made of, for people: `selected_concepts.csv`."""
+CHOICE = pa.schema(
+    [
+        ("n", pa.int64()),
+        *((name, pa.float64()) for name in ("eigenvalue", "gap", "residual")),
+        ("converged", pa.bool_()),
+        ("agreement", pa.float64()),
+        ("agreement_sd", pa.float64()),
+    ]
+)
+"""Of numbers of clusters that were tried, `choice.csv`."""
+COMPARISON = pa.schema(
+    [
+        ("method", pa.string()),
+        *((name, pa.int64()) for name in ("clusters", "smallest", "largest", "unassigned")),
+        *((name, pa.float64()) for name in ("agreement", "stability", "silhouette")),
+    ]
+)
+"""Of methods of clustering beside each other, `comparison.csv`."""
+TRANSITIONS = pa.schema(
+    [
+        ("step", pa.string()),
+        *((name, pa.int64()) for name in ("from_cluster", "to_cluster", "patients", "patients_back")),
+        ("ln_p", pa.float64()),
+    ]
+)
+"""Of pairs of clusters that patients went between, `transitions.csv`."""
 VISITS = pa.list_(
     pa.field("item", pa.struct([("date", pa.date32()), ("concepts", pa.list_(pa.field("item", pa.int32())))]))
 )
@@ -157,18 +216,50 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     return table.select(columns) if columns else table
 
 
+def read_as(path: Path, expected: pa.Schema) -> pa.Table:
+    """Map a table that has the expected columns, and perhaps more. Raises Damaged where it has not, or cannot be read."""
+    try:
+        table = read(path)
+        problems = _problems(table.schema, expected)
+    except (OSError, pa.ArrowException) as error:
+        problems = ["there is no such file" if isinstance(error, FileNotFoundError) else "it is no Arrow file"]
+    if problems:
+        raise Damaged(
+            f"{path}: {'; '.join(problems)}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it"
+            " was made."
+        )
+    return table
+
+
 def differences(path: Path, expected: pa.Schema) -> list[str]:
     """How the columns of a file differ from what they should be; empty when they do not."""
     with pa.memory_map(str(path)) as source:
         found = pa.ipc.open_file(source).schema
+    problems = _problems(found, expected) + [
+        f"unexpected column {name}" for name in found.names if name not in expected.names
+    ]
+    return [f"{path.name}: {problem}" for problem in problems]
+
+
+def _problems(found: pa.Schema, expected: pa.Schema) -> list[str]:
+    """Expected columns that are missing, or of another type."""
     problems = []
     for field in expected:
         index = found.get_field_index(field.name)
         if index < 0:
-            problems.append(f"{path.name}: column {field.name} is missing")
+            problems.append(f"column {field.name} is missing")
         elif found.field(index).type != field.type:
-            problems.append(
-                f"{path.name}: column {field.name} is {found.field(index).type}, but should be {field.type}"
-            )
-    problems += [f"{path.name}: unexpected column {name}" for name in found.names if name not in expected.names]
+            problems.append(f"column {field.name} is {found.field(index).type}, but should be {field.type}")
     return problems
+
+
+def vectors(matrix: NDArray[np.float32]) -> pa.FixedSizeListArray:
+    """A matrix (n, D) as a column of vectors, which shares its memory."""
+    return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
+
+
+def matrix(table: pa.Table, name: str = "vector") -> NDArray[np.float32]:
+    """A column of vectors as a matrix (n, D): a view of a table of one batch, which cannot be written to."""
+    column = one_chunk(table.column(name))
+    found: NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
+    return found

@@ -76,7 +76,7 @@ def build(
     table = pa.concat_tables(parts).combine_chunks()
     course = transitions.Course.of(table)
     clusters = np.unique(clustered.column("cluster").to_numpy())
-    transitions.write(out / transitions.FILE, course, clusters)
+    transitions.write(out, course, clusters)
     told: Counts = {}
     if planted is not None:
         told["agreement"] = truth.agreement(planted, table, clustered)

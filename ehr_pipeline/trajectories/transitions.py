@@ -8,9 +8,9 @@ last, where each patient counts once. Changes that are equally frequent both way
 `transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing is suppressed in it.
 """
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import binom
 
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.tables import schemas
+
 FILE = "transitions.csv"
-COLUMNS = ("step", "from_cluster", "to_cluster", "patients", "patients_back", "ln_p")
 Integers = NDArray[np.int64]
 Steps = tuple[Integers, Integers, Integers]
 """Patient, row of the window that is left, row of the one that is entered."""
@@ -73,18 +75,16 @@ def log_p_one_way(counts: Integers) -> NDArray[np.float64]:
     return found
 
 
-def write(path: Path, course: Course, clusters: Integers) -> None:
+def write(folder: Path, course: Course, clusters: Integers) -> None:
     """Write the transitions, by first and last window, and by consecutive windows."""
-    with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(_rows("first to last", course.table(course.first_and_last(), clusters), clusters, True))
-        consecutive = course.consecutive()
-        leaving = course.number[consecutive[1]]
-        for number in np.unique(leaving).tolist():
-            own = leaving == number
-            steps = (consecutive[0][own], consecutive[1][own], consecutive[2][own])
-            writer.writerows(_rows(f"{number} to {number + 1}", course.table(steps, clusters), clusters, False))
+    consecutive = course.consecutive()
+    leaving = course.number[consecutive[1]]
+    tables = [_rows("first to last", course.table(course.first_and_last(), clusters), clusters, True)]
+    for number in np.unique(leaving).tolist():
+        patient, left, entered = (column[leaving == number] for column in consecutive)
+        table = course.table((patient, left, entered), clusters)
+        tables.append(_rows(f"{number} to {number + 1}", table, clusters, False))
+    spreadsheet.write(folder / FILE, schemas.TRANSITIONS, chain.from_iterable(tables))
 
 
 def _rows(step: str, counts: Integers, clusters: Integers, tested: bool) -> Iterator[tuple[object, ...]]:

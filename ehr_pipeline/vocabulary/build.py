@@ -18,21 +18,13 @@ from ehr_pipeline.events.counts import summed
 from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.store.artifacts import Counts, hash_of
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import rrf, snomed
 from ehr_pipeline.vocabulary.filters import FILTERS
 from ehr_pipeline.vocabulary.settings import VocabularySettings
-from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+from ehr_pipeline.vocabulary.table import FILE, FIRST_CONCEPT, HASH
 
-TABLE = {
-    "token_id": pl.Int64,
-    "concept": pl.String,
-    "name": pl.String,
-    "semantic_types": pl.String,
-    "untyped": pl.Boolean,
-    "events": pl.Int64,
-    "appearances": pl.Int64,
-    "patients": pl.Int64,
-}
+TABLE = pl.DataFrame(schemas.VOCABULARY.empty_table()).schema
 
 UNSEEN_CONCEPT = "not_learned_from"
 """Why events are lost whose concept only patients have that nothing is learned from."""
@@ -85,9 +77,9 @@ def build(
     kept = kept.select(
         pl.int_range(FIRST_CONCEPT, FIRST_CONCEPT + pl.len(), dtype=pl.Int64).alias("token_id"), pl.all()
     )
-    spreadsheet.table(kept).write_csv(out / "vocabulary.csv")
+    spreadsheet.table(kept).write_csv(out / FILE)
     spreadsheet.table(dropped).write_csv(out / "dropped.csv")
-    (out / "hash.txt").write_text(hash_of(kept["concept"].to_list()) + "\n", encoding="ascii")
+    (out / HASH).write_text(hash_of(kept["concept"].to_list()) + "\n", encoding="ascii")
     by_reason = dropped.group_by("reason").agg(concepts=pl.len(), events=pl.col("events").sum())
     counted = {row["reason"]: row for row in by_reason.iter_rows(named=True)}
     events = _events(kept, dropped, everybody)
@@ -125,7 +117,7 @@ def _earlier(folder: Path | None) -> pl.DataFrame:
     """The table of the vocabulary that is appended to; empty without one."""
     if folder is None:
         return pl.DataFrame(schema=TABLE)
-    table = spreadsheet.plain_table(pl.read_csv(folder / "vocabulary.csv", schema=TABLE))
+    table = spreadsheet.plain_table(pl.read_csv(folder / FILE, schema=TABLE))
     return table.with_columns(pl.col("semantic_types").fill_null(""))
 
 

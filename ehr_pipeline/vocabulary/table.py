@@ -1,15 +1,19 @@
-"""The vocabulary as later stages read it. Standard library only: GPU workers read it too."""
+"""The vocabulary as later stages read it. GPU workers read it too: no polars here."""
 
 import csv
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import pyarrow as pa
+
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import hash_of
+from ehr_pipeline.tables import schemas
 
+FILE, HASH = "vocabulary.csv", "hash.txt"
 # Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
 SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")
 PAD, MASK, UNKNOWN = 0, 1, 2
@@ -44,9 +48,9 @@ class Vocabulary:
         Raises UserError when its concepts are not those of its hash: token ids would mean other concepts.
         """
         try:
-            with (folder / "vocabulary.csv").open(encoding="utf-8", newline="") as stream:
-                concepts = tuple(map(_concept, spreadsheet.rows(stream)))
-            made = cls(concepts, (folder / "hash.txt").read_text(encoding="ascii").strip())
+            with (folder / FILE).open(encoding="utf-8", newline="") as stream:
+                concepts = tuple(map(_concept, csv.DictReader(stream)))
+            made = cls(concepts, (folder / HASH).read_text(encoding="ascii").strip())
         except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             raise _damaged(folder, "it cannot be read") from error
         in_order = all(concept.token_id == FIRST_CONCEPT + number for number, concept in enumerate(concepts))
@@ -56,15 +60,9 @@ class Vocabulary:
 
     def write(self, folder: Path) -> None:
         """Write what `read` reads, without the counts: what goes with a model to strangers."""
-        with (folder / "vocabulary.csv").open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(("token_id", "concept", "name", "semantic_types"))
-            for concept in self.concepts:
-                types = " ".join(concept.semantic_types)
-                writer.writerow(
-                    (concept.token_id, spreadsheet.text(concept.concept), spreadsheet.text(concept.name), types)
-                )
-        (folder / "hash.txt").write_text(self.hash + "\n", encoding="ascii")
+        rows = ((one.token_id, one.concept, one.name, " ".join(one.semantic_types)) for one in self.concepts)
+        spreadsheet.write(folder / FILE, pa.schema(list(schemas.VOCABULARY)[:4]), rows)
+        (folder / HASH).write_text(self.hash + "\n", encoding="ascii")
 
     def first(self, size: int) -> "Vocabulary":
         """The concepts below a number of token ids: those that a checkpoint knows which was trained with `size` of them.
@@ -102,8 +100,8 @@ class Vocabulary:
 def _concept(row: dict[str, str]) -> Concept:
     return Concept(
         int(row["token_id"]),
-        row["concept"],
-        row["name"],
+        spreadsheet.plain(row["concept"]),
+        spreadsheet.plain(row["name"]),
         tuple(row["semantic_types"].split()),
         int(row.get("appearances", 0)),
         int(row.get("patients", 0)),

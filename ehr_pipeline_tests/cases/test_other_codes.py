@@ -16,9 +16,9 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import run
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events import coverage
-from ehr_pipeline.events.build import read_mapping
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.planning.found import Preflight
 from ehr_pipeline.records.sources.meds import Meds, _event_code
@@ -149,7 +149,7 @@ def test_what_is_kept_counts_but_hides_no_wrong_terminology(made: tuple[Pipeline
     (passed,) = (one for one in pipeline.check("mapped_events") if one.name == "mapping_coverage")
     assert passed.passed
     assert "0.0% of events are mapped, 100.0% kept" in passed.message
-    report = coverage.report(read_mapping(artifacts["mapped_events"]))
+    report = coverage.report(Mapping.read(artifacts["mapped_events"].path).table)
     international = {"events": 100, "mapped_events": 1, "kept_events": 99}
     wrong = {"kept_events": 99, "by_namespace": {"international": international}}
     own = settings.with_overrides(pipeline.study, {"events": {"mrconso": "M"}, "vocabulary": {"mrsty": "S"}})
@@ -193,7 +193,7 @@ def test_codes_that_look_like_snomed_are_told() -> None:
 def test_meds_codes(case: Callable[[str], Path]) -> None:
     own = settings.load(case("meds_codes") / "settings.toml", {"reports": {"audited": []}})
     mapped = Pipeline(own).make(EXTRACT, until="mapped_events")["mapped_events"]
-    codes = read_mapping(mapped)["code"].to_list()
+    codes = Mapping.read(mapped.path).table["code"].to_list()
     assert {"168537006", "73211009", "38341003", "24079001"} <= set(codes)
     assert not {"ill_formed_code"} & set(Pipeline(own).store.current("raw_records", EXTRACT).counts["dropped"])
 

@@ -8,7 +8,7 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.build import read_mapping
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.study import settings
 from ehr_pipeline_tests.cases.test_ids_and_dates import EXTRACT
@@ -20,7 +20,7 @@ def mapping(folder: Path, until: str = "mapped_events", **overrides: Any) -> dic
     """The mapping of a case, by code."""
     pipeline = Pipeline(settings.load(folder / "settings.toml", LAX | overrides))
     pipeline.make(EXTRACT, until=until)
-    return {row["code"]: row for row in read_mapping(pipeline.store.current("mapped_events")).to_dicts()}
+    return {row["code"]: row for row in Mapping.read(pipeline.store.current("mapped_events").path).table.to_dicts()}
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def written(path: Path, vectors: np.ndarray) -> Path:
 
 
 def write_model(folder: Path, unit: np.ndarray, numbers: np.ndarray) -> None:
-    ids, points = [f"p{number}" for number in range(len(unit))], np.zeros((len(unit), 2), np.float32)
+    ids, points = pa.array(f"p{number}" for number in range(len(unit))), np.zeros((len(unit), 2), np.float32)
     assign.Model.of(unit, numbers, points, ids, seed=0).write(folder)
 
 

@@ -11,24 +11,27 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline, build
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.truth import PlantedGroups, agreement
+from ehr_pipeline.cohort.members import Cohort
+from ehr_pipeline.embeddings.vectors import HALVES, Vectors
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests.clusters.test_methods import blobs
 from ehr_pipeline_tests.encoder.data import write_shard
 
 
-def test_counts_of_cohort_patients_in_order_of_shard_and_row(tmp_path: Path) -> None:
+def test_visits_of_cohort_patients_in_the_order_of_the_cohort(tmp_path: Path) -> None:
     patients = [
         ("1950-07-01", "year", [("2000-01-01", [5, 6]), ("2001-01-01", [5])]),
         ("1950-07-01", "year", [("2000-01-01", [7])]),
     ]
     paths = [write_shard(tmp_path / f"0000{n}.arrow", patients) for n in range(2)]
-    rows = [("x", "00001.arrow", 1), ("y", "00000.arrow", 0)]
-    cohort = pl.DataFrame(rows, schema=["patient_id", "shard", "row"], orient="row").cast({"row": pl.Int32}).to_arrow()
-    assert baseline.concept_counts(paths, cohort, 8).toarray()[:, 5:].tolist() == [[2, 1, 0], [0, 0, 1]]
-    halves = baseline.concept_counts(
-        paths, cohort, 8, lambda shard, number: shard.keep_visits(np.array([False, True, True]))
+    rows = [("x", "00001.arrow", 1), ("y", "00000.arrow", 0), ("z", "00001.arrow", 0)]
+    cohort = Cohort(
+        pl.DataFrame(rows, schema=["patient_id", "shard", "row"], orient="row").cast({"row": pl.Int32}).to_arrow()
     )
-    assert halves.toarray()[:, 5:].tolist() == [[1, 0, 0], [0, 0, 1]]
+    assert baseline.visits(paths, cohort, 8).toarray()[:, 5:].tolist() == [[0, 0, 1], [2, 1, 0], [2, 1, 0]]
+    halves = baseline.visits(paths, cohort, 8, lambda path, shard: shard.keep_visits(np.array([False, True, True])))
+    assert halves.toarray()[:, 5:].tolist() == [[0, 0, 1], [1, 0, 0], [1, 0, 0]]
 
 
 def test_the_baseline_separates_what_counts_separate() -> None:
@@ -49,7 +52,9 @@ def test_agreement_with_planted_groups() -> None:
     )
     noise = np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
     labels = cluster(vectors, "spectral", 6, 10, 0)
-    found = agreement(planted, ids, labels, {"encoder": vectors, "baseline": noise}, "spectral", 10, 0)
+    found = agreement(
+        planted, ids, labels, {"encoder": vectors, "baseline": noise}, method="spectral", neighbours=10, seed=0
+    )
     assert found["vectors"]["encoder"] == pytest.approx({"adjusted_rand_index": 1.0, "homogeneity": 1.0})
     assert found["vectors"]["baseline"]["adjusted_rand_index"] < 0.1
     assert set(found["main_cluster"]) == {"a", "b", "c"}
@@ -107,14 +112,9 @@ def test_trust_and_the_other_methods_are_in_the_artifact(tiny: Pipeline) -> None
 
 def test_halves_are_of_the_same_visits_in_vectors_and_counts(tiny: Pipeline) -> None:
     """The counts of both halves add up to the whole; and a patient has a half vector just when the half has a chosen concept."""
-    store = tiny.store
-    artifacts = (store.current("patient_dataset"), store.current("cohort"), store.current("patient_embeddings"))
-    ids, _ = build.read_vectors(artifacts[2], "embeddings")
-    counter = build._Counter(*artifacts, vocabulary_size=store.current("vocabulary").counts["kept"] + 5, ids=ids)
-    halves = [
-        build._half(artifacts[2], folder, ids, counter, first, tiny.study.study.seed)
-        for folder, first in (("half_a", True), ("half_b", False))
-    ]
-    assert (halves[0].counts + halves[1].counts - counter.count()).nnz == 0
+    artifacts = {asset: tiny.store.current(asset) for asset in STAGES if asset != "raw_records"}
+    patients = build.Patients.of(artifacts, Vectors.read(artifacts["patient_embeddings"]).ids)
+    halves = [patients.half(folder, tiny.study.study.seed) for folder in HALVES]
+    assert (halves[0].counts + halves[1].counts - patients.visits()).nnz == 0
     for half in halves:
         assert np.array_equal(half.there, np.asarray(half.counts.sum(1)).ravel() > 0)

@@ -75,7 +75,7 @@ def test_too_few_patients_are_not_tested() -> None:
     few = np.zeros(len(labels), bool)
     few[:49] = True
     cut = tuple(Half(half.vectors, half.counts, few) for half in halves)
-    found = split_half(vectors, labels, (cut[0], cut[1]), blocks, 15, 60, 0)
+    found = split_half(vectors, labels, (cut[0], cut[1]), blocks, neighbours=15, permutations=60, seed=0)
     assert (found.verdict, found.recognised, found.patients) == ("untested", None, 49)
     assert set(found.per_cluster.values()) == set(found.expected_per_cluster.values()) == {None}
 

@@ -11,10 +11,10 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings
 
-IDS = [str(number) for number in range(90)]
+IDS = pa.array([str(number) for number in range(90)])
 
 
-def earlier(folder: Path, clusters: list[int], highest: int = 9, ids: list[str] = IDS) -> Artifact:
+def earlier(folder: Path, clusters: list[int], highest: int = 9, ids: pa.Array = IDS) -> Artifact:
     schemas.write(folder / "clusters.arrow", pa.table({"patient_id": ids, "cluster": pa.array(clusters, pa.int32())}))
     (folder / numbering.FILE).write_text(json.dumps({"after": "", "kept": {}, "highest": highest}))
     return Artifact(folder, {"data_version": "v1"})
@@ -53,7 +53,9 @@ def test_a_cluster_that_shares_less_than_half_is_another_one(tmp_path: Path) -> 
 
 
 def test_only_patients_of_both_runs_count(tmp_path: Path) -> None:
-    before = earlier(tmp_path, [3] * 20 + [4] * 20, ids=[*IDS[:20], *(f"left {n}" for n in range(20))])
+    before = earlier(
+        tmp_path, [3] * 20 + [4] * 20, ids=pa.array([*IDS[:20].to_pylist(), *(f"left {n}" for n in range(20))])
+    )
     given, _ = numbering.numbers(np.array([0] * 20 + [1] * 70), IDS, before)
     assert given.tolist() == [3, 10]
 

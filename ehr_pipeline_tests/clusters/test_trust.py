@@ -74,24 +74,24 @@ def test_subsets_smaller_than_the_number_of_clusters(method: str) -> None:
     found = trust.examine(unit, by_size(whole.labels(20)), method, whole, sampling())
     assert np.isfinite(found.patients).all()
     assert found.over_n.shape[0] == 6
-    row = comparison.row(method, unit, whole.labels(20), whole.labels(20), sampling(), 20, again=method)
+    row = comparison.row(method, unit, whole.labels(20), whole.labels(20), sampling(), n=20, again=method)
     assert row.stability is not None
 
 
 def test_methods_beside_each_other() -> None:
     vectors, truth = blobs((150, 120, 90), 0.1)
     unit, labels = unit_length(vectors), by_size(truth)
-    same = comparison.row("kmeans", unit, labels, labels, sampling(), 3, again="kmeans")
+    same = comparison.row("kmeans", unit, labels, labels, sampling(), n=3, again="kmeans")
     assert (same.clusters, same.smallest, same.largest, same.unassigned) == (3, 90, 150, 0)
     assert same.agreement == 1
     assert same.stability is not None
     assert same.silhouette is not None
     assert min(same.stability, same.silhouette) > 0.7
     noise = np.random.default_rng(0).integers(3, size=len(labels))
-    chance = comparison.row("kmeans", unit, noise, labels, sampling(), 3, again="kmeans")
+    chance = comparison.row("kmeans", unit, noise, labels, sampling(), n=3, again="kmeans")
     assert chance.stability is not None
     assert chance.silhouette is not None
     assert max(abs(chance.agreement), chance.silhouette) < 0.05
     assert chance.stability < 0.6
-    nobody = comparison.row("hdbscan", unit, np.full(len(labels), -1), labels, sampling(), 3, again="kmeans")
+    nobody = comparison.row("hdbscan", unit, np.full(len(labels), -1), labels, sampling(), n=3, again="kmeans")
     assert (nobody.clusters, nobody.unassigned, nobody.stability, nobody.silhouette) == (0, 360, None, None)

@@ -15,7 +15,7 @@ from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Substitutes
 from ehr_pipeline.embeddings import profile
 from ehr_pipeline.encoder.sequences import Shard
-from ehr_pipeline.events.build import concept_of_code
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.subtle import FAMILIES
 from ehr_pipeline.tables import schemas
@@ -218,7 +218,7 @@ def test_shares_are_passed_on_so_that_substitutes_count_as_one(tmp_path: Path) -
 
 def test_the_pairs_are_written_for_people(tmp_path: Path) -> None:
     found = Substitutes(np.array([[5, 6]]), np.array([0.0123]), np.array([0.98765]))
-    found.write(tmp_path / "substitutes.csv", Vocabulary.read(write_vocabulary(tmp_path, 4)))
+    found.write(tmp_path, Vocabulary.read(write_vocabulary(tmp_path, 4)))
     with (tmp_path / "substitutes.csv").open() as stream:
         (row,) = csv.DictReader(stream)
     assert list(row.values()) == ["C5", "concept 5", "C6", "concept 6", "0.012", "0.988"]
@@ -232,7 +232,7 @@ def test_planted_synonyms_are_found_in_an_extract(tmp_path: Path) -> None:
     shards = pipeline.store.current("patient_dataset").files("patients")
     found = substitutes.find(shards, "practice", vocabulary.size, seed=0)
     assert found is not None
-    known = concept_of_code(pipeline.store.current("mapped_events"))
+    known = Mapping.read(pipeline.store.current("mapped_events").path).concept_of_code()
     planted = {
         frozenset(vocabulary.token_of[known[code]] for code in pair)
         for family in FAMILIES.values()

@@ -19,10 +19,10 @@ from ehr_pipeline.disclosure import figures, governance, kinds
 from ehr_pipeline.disclosure.governance import GovernanceSettings
 from ehr_pipeline.disclosure.kinds import Events, People
 from ehr_pipeline.errors import SettingsError, UserError
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.export import release
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.planning import preflight
-from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology import snomed
@@ -209,9 +209,9 @@ def test_codes_in_the_release_are_known(released: Path, tiny: Pipeline) -> None:
 
 
 def test_a_mapping_without_patients_is_not_released(tmp_path: Path) -> None:
-    (tmp_path / "mapping.csv").write_text("code,events\n1,30\n")
+    (tmp_path / "mapping.csv").write_text("code,snomed,concept,events\n1,1,C1,30\n")
     with pytest.raises(UserError, match="earlier version of this package, which counted no patients by code"):
-        release._refuse_uncounted(Artifact(tmp_path, {}))
+        release._refuse_uncounted(Mapping.read(tmp_path))
 
 
 def test_what_is_written_is_closed_to_others(umask: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

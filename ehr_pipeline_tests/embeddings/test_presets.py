@@ -12,12 +12,12 @@ import torch
 
 from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.embeddings import build
 from ehr_pipeline.embeddings.embed import part_of
 from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform
+from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import UserError
@@ -90,8 +90,8 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
 )
 def test_every_choice_gives_sound_vectors(tiny: Pipeline, tmp_path: Path, changes: dict[str, Any]) -> None:
     counts = embedded(tiny, with_vectors(tiny, **changes), tmp_path)
-    ids, vectors = read_vectors(Artifact(tmp_path / "out", {}), "embeddings")
-    assert len(ids) == counts["kept"] == counts["rows_in"] - counts["dropped"]["no_chosen_concept"]
+    vectors = Vectors.read(Artifact(tmp_path / "out", {})).all()
+    assert len(vectors) == counts["kept"] == counts["rows_in"] - counts["dropped"]["no_chosen_concept"]
     assert vectors.shape[1] == counts["dimensions"]
     assert np.isfinite(vectors).all()
     assert np.linalg.norm(vectors, axis=1).min() > 0

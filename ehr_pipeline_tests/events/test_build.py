@@ -8,6 +8,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import build
 from ehr_pipeline.events.settings import EventsSettings
+from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.records import build as records
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store, unbalanced
 from ehr_pipeline.tables import schemas
@@ -77,14 +78,14 @@ def test_patients_are_counted_by_code_over_buckets_and_extracts(landing: Callabl
     newer = read(landing, store, "2021-01-01", "1\t04/03/2001\t9014002\n2\t05/03/2001\t9014002\n")
     for out, previous in ((tmp_path / "out", None), (tmp_path / "again", Artifact(tmp_path / "out", {}))):
         counts = build.build([older, newer], settings_in(tmp_path), out, previous)
-        table = build.read_mapping(Artifact(out, {}))
+        table = Mapping.read(out).table
         assert dict(table.select("code", "patients").iter_rows()) == {"9014002": 2, "24079001": 1, "195967001": 1}
         assert dict(table.select("code", "events").iter_rows())["9014002"] == 29
     assert counts["buckets_unchanged"] == counts["buckets"] == 2, "what is linked is counted as well"
 
 
 def test_the_mapping_table_can_be_reviewed(tiny: Pipeline) -> None:
-    table = build.read_mapping(tiny.store.current("mapped_events"))
+    table = Mapping.read(tiny.store.current("mapped_events").path).table
     assert table["events"].sum() == tiny.store.current("mapped_events").counts["rows_in"]
     assert table.filter(pl.col("code") == "9014002").select("concept", "name", "step").row(0) == (
         "C0033860",

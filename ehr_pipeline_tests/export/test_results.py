@@ -16,7 +16,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import explorer, results
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.tables import schemas
-from ehr_pipeline_tests.defs.test_launchers import alive, until
+from ehr_pipeline_tests.engines.test_torchrun import alive, until
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.clusters.build import read_vectors
 from ehr_pipeline.disclosure.kinds import People, Share
+from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories import build
@@ -55,10 +55,9 @@ def test_a_window_that_holds_everything_is_the_whole_record(tiny: Pipeline, extr
     """The transform is not learned anew, the window is embedded as a record is, and it lies where the record lies on the map."""
     made = beside(tiny, extract, tmp_path, years=200.0, min_concepts=1)
     table = table_of(made)
-    ids, vectors = read_vectors(tiny.store.current("patient_embeddings"), "embeddings")
-    assert table.column("patient_id").to_pylist() == ids
-    own = table.column("vector").combine_chunks().flatten().to_numpy().reshape(len(ids), -1)
-    np.testing.assert_allclose(own, vectors, atol=2e-3)
+    vectors = Vectors.read(tiny.store.current("patient_embeddings"))
+    assert table.column("patient_id").to_pylist() == vectors.ids.to_pylist()
+    np.testing.assert_allclose(schemas.matrix(table), vectors.all(), atol=2e-3)
     clustered = schemas.read(tiny.store.current("clusters").file("clusters.arrow"))
     assert np.mean(table.column("cluster").to_numpy() == clustered.column("cluster").to_numpy()) > 0.75
     for axis in "xy":

@@ -52,8 +52,8 @@ def test_nobody_changes_by_chance_alone() -> None:
 
 def test_the_table_for_notebooks(tmp_path: Path) -> None:
     found = course(("b", 0, 2), ("b", 1, 5), ("c", 0, 2), ("c", 1, 5), ("c", 2, 2))
-    transitions.write(tmp_path / "t.csv", found, CLUSTERS)
-    with (tmp_path / "t.csv").open() as stream:
+    transitions.write(tmp_path, found, CLUSTERS)
+    with (tmp_path / transitions.FILE).open() as stream:
         rows = list(csv.DictReader(stream))
     told = [(r["step"], r["from_cluster"], r["to_cluster"], r["patients"], r["patients_back"]) for r in rows]
     assert told == [

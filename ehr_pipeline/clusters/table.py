@@ -1,0 +1,51 @@
+"""The clusters as later stages read them."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.tables import align, schemas
+
+_FILE = "clusters.arrow"
+_COLUMNS = pa.schema([("patient_id", pa.string()), ("cluster", pa.int32())])
+"""What artifacts of all versions have. Others: `schemas.clusters`."""
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """One row for each clustered patient, `schemas.clusters`, mapped into memory. Axis: n patients."""
+
+    table: pa.Table
+
+    @classmethod
+    def read(cls, folder: Path) -> "Clusters":
+        """Read the folder of a `clusters` artifact. Raises Damaged where the table is not what it should be."""
+        return cls(schemas.read_as(folder / _FILE, _COLUMNS))
+
+    def write(self, folder: Path) -> None:
+        """Write what `read` reads."""
+        schemas.write(folder / _FILE, self.table)
+
+    @property
+    def ids(self) -> pa.Array:
+        """Patient ids (n,)."""
+        return align.one_chunk(self.table.column("patient_id"))
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """The cluster of each patient by its number (n,), from 1."""
+        found: NDArray[np.int64] = self.table.column("cluster").to_numpy().astype(np.int64)
+        return found
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """Places on the map (n, 2)."""
+        return np.stack([self.table.column(name).to_numpy() for name in "xy"], axis=1)
+
+    def of(self, ids: pa.Array) -> "Clusters":
+        """These patients, in their order. Raises UserError for one who is not clustered."""
+        return Clusters(self.table.take(pa.array(align.every_row(ids, self.ids))))

@@ -1,0 +1,63 @@
+"""The patients' vectors as later stages read them."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import align, schemas
+
+WHOLE, HALVES = "embeddings", ("half_a", "half_b")
+"""Folders of the artifact: vectors of whole records, and of the two halves of the split-half test."""
+SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
+"""The token ids that vectors are made of; and the same for people."""
+_COLUMNS = pa.schema([("patient_id", pa.string())])
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """One vector for each patient, in order of shard and row. Shards are mapped: what is asked for is copied, and no more."""
+
+    shards: tuple[pa.Table, ...]
+
+    @classmethod
+    def read(cls, embeddings: Artifact, folder: str = WHOLE) -> "Vectors":
+        """Map a folder of a `patient_embeddings` artifact. Raises Damaged where a shard is not what it should be."""
+        return cls(tuple(schemas.read_as(path, _COLUMNS) for path in embeddings.files(folder)))
+
+    @cached_property
+    def ids(self) -> pa.Array:
+        """Patient ids (n,)."""
+        return pa.concat_arrays([align.one_chunk(shard.column("patient_id")) for shard in self.shards])
+
+    def all(self) -> NDArray[np.float32]:
+        """All vectors (n, D), in the order of `ids`."""
+        return np.concatenate([schemas.matrix(shard) for shard in self.shards])
+
+    def of(self, ids: pa.Array) -> NDArray[np.float32]:
+        """The vectors (m, D) of some patients, in their order. Raises UserError for one who has none."""
+        row = align.every_row(ids, self.ids)
+        order = np.argsort(row, kind="stable")
+        starts = np.cumsum([0, *(shard.num_rows for shard in self.shards)])
+        bounds = np.searchsorted(row[order], starts)
+        found = np.empty((len(row), self.width), np.float32)
+        for shard, start, begin, end in zip(self.shards, starts[:-1], bounds[:-1], bounds[1:], strict=True):
+            mine = order[begin:end]
+            found[mine] = schemas.matrix(shard)[row[mine] - start]
+        return found
+
+    @property
+    def width(self) -> int:
+        """Numbers in each vector."""
+        return int(self.shards[0].schema.field("vector").type.list_size)
+
+
+def pooled_tokens(folder: Path) -> list[int]:
+    """The token ids that the vectors of an artifact are made of, rising."""
+    found: list[int] = json.loads((folder / SELECTED).read_text(encoding="utf-8"))
+    return found

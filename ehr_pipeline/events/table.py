@@ -1,0 +1,59 @@
+"""The mapping as later stages read it."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.errors import Damaged
+
+FILE = "mapping.csv"
+_COUNTS = ("events", "patients")
+_COLUMNS = {"code", "snomed", "concept", "events"}
+"""What artifacts of all versions have; older ones do not count patients."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Every distinct code of the extracts, with its concept (null where it has none), `schemas.MAPPING`."""
+
+    table: pl.DataFrame
+
+    @classmethod
+    def read(cls, folder: Path) -> "Mapping":
+        """Read the folder of a `mapped_events` artifact. Raises Damaged where its table is not what it should be."""
+        try:
+            table = spreadsheet.plain_table(pl.read_csv(folder / FILE, infer_schema=False))
+            missing = _COLUMNS - set(table.columns)
+            table = table.with_columns(pl.col(name).cast(pl.Int64) for name in _COUNTS if name in table.columns)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise Damaged(_damaged(folder, "it cannot be read")) from error
+        if missing:
+            raise Damaged(_damaged(folder, f"it has no column {', '.join(sorted(missing))}"))
+        return cls(table)
+
+    def write(self, folder: Path) -> None:
+        """Write what `read` reads."""
+        spreadsheet.table(self.table).write_csv(folder / FILE)
+
+    @property
+    def counts_patients(self) -> bool:
+        """Whether it is known how many patients have each code."""
+        return "patients" in self.table.columns
+
+    @cached_property
+    def mapped(self) -> pl.DataFrame:
+        """The codes that have a concept."""
+        return self.table.filter(pl.col("concept").is_not_null())
+
+    def concept_of_code(self) -> dict[str, str]:
+        """The concept that each SNOMED code of the extract was mapped to. What a list stands for is another thing: `listed`."""
+        return dict(self.mapped.select("snomed", "concept").iter_rows())
+
+
+def _damaged(folder: Path, problem: str) -> str:
+    return (
+        f"{folder / FILE}: {problem}. Make mapped_events again, or copy its whole folder again from where it was made."
+    )
