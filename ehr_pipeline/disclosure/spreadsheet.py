@@ -68,15 +68,18 @@ def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
 
     Columns beyond the schema are left out. Raises Damaged where the file is not such a table.
     """
-    kinds = {field.name: _value_of(field.type) for field in schema}
+    kinds, problem = {field.name: _value_of(field.type) for field in schema}, "it cannot be read"
     try:
         with path.open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
+            table = csv.DictReader(stream)
+            if missing := [name for name in kinds if name not in (table.fieldnames or ())]:
+                problem = f"it has no column {', '.join(missing)}"
+                raise ValueError(problem)
+            for row in table:
                 yield {name: of(row[name]) for name, of in kinds.items()}
-    except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-        why = f"it has no column {error}" if isinstance(error, KeyError) else "it cannot be read"
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         raise Damaged(
-            f"{path}: {why}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it was made."
+            f"{path}: {problem}. Make the asset again (ehr-pipeline run), or copy its whole folder again from where it was made."
         ) from error
 
 
