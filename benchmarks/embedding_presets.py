@@ -34,7 +34,7 @@ from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.methods import cluster
-from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import build, quality
 from ehr_pipeline.embeddings.geometry import unit_length

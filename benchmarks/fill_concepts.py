@@ -14,7 +14,7 @@ import results
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.vocabulary.table import Vocabulary
 

@@ -15,7 +15,7 @@ import numpy as np
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.clusters.truth import PlantedGroups
+from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.reports import agreement as agreements
 from ehr_pipeline.study import settings

@@ -24,7 +24,8 @@ import torch
 from watch import watched
 
 from ehr_pipeline.clusters.methods import cluster
-from ehr_pipeline.clusters.truth import PlantedGroups, agreement
+from ehr_pipeline.clusters.planted import PlantedGroups
+from ehr_pipeline.clusters.truth import agreement
 from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder import checkpoint, evaluate, machine

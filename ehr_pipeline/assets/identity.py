@@ -25,7 +25,7 @@ REPORT_SOURCES = (
     "clusters/trust.py",
     "concepts/substitutes.py",
     "drawing/plots.py",
-    "cohort/build.py",
+    "cohort/members.py",
     "encoder/sequences.py",
     "disclosure/figures.py",
     "disclosure/kinds.py",

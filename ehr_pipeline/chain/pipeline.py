@@ -19,6 +19,7 @@ from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.data_assets import DataAssets
 from ehr_pipeline.chain.incremental import origin
 from ehr_pipeline.chain.making import versions_of, watched_files
+from ehr_pipeline.clusters import planted
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
@@ -183,6 +184,7 @@ class Pipeline(DataAssets):
     def clusters(self) -> Artifact:
         """Divide the cohort, and test whether the division means anything."""
         from ehr_pipeline.clusters import build
+        from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 
         settings, seed = self.study.clusters, self.study.study.seed
         artifacts = {name: self.require(name) for name in (PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY)}
@@ -190,7 +192,7 @@ class Pipeline(DataAssets):
         truth = Watched.of(_truth(settings.truth))
         if settings.truth:
             inputs["truth"] = fields.file_hash(*truth.files)
-        space = embeddings.digest("transform.safetensors"), embeddings.digest("transform.json")
+        space = embeddings.digest(ARRAYS), embeddings.digest(FACTS)
         encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
         own = origin(encoder, space, self._method(COHORT), method)
         inputs, clustered, earlier = incremental.clusters(self._case(CLUSTERS, inputs, own))
@@ -219,17 +221,17 @@ class Pipeline(DataAssets):
                 VOCABULARY,
             )
         }
-        inputs, planted, files = versions_of(**artifacts), None, Watched.of([])
+        inputs, changes, files = versions_of(**artifacts), None, Watched.of([])
         if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
-            planted = Path(self.study.clusters.truth)
-            files = Watched.of([*_truth(self.study.clusters.truth), planted / truth.CHANGES])
+            changes = Path(self.study.clusters.truth)
+            files = Watched.of([*_truth(self.study.clusters.truth), changes / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
         work, launch = self._work(".embedding", PATIENT_TRAJECTORIES, inputs), launch or self.engine.launch
         artifact = self._make(
             PATIENT_TRAJECTORIES,
             inputs,
             files.guard(
-                lambda out: build.build(artifacts, settings, self._embedding_job(), launch, planted, work, out)
+                lambda out: build.build(artifacts, settings, self._embedding_job(), launch, changes, work, out)
             ),
             machine=lambda _: machine.noted(work),
         )
@@ -305,10 +307,6 @@ class Pipeline(DataAssets):
 
 def _truth(folder: str) -> list[Path]:
     """The file with the planted groups in a truth folder; none where no folder is named. Raises InputError when it is not there."""
-    path = Path(folder) / "patients.csv"
-    if folder and not path.is_file():
-        raise InputError(
-            f"{folder}: no patients.csv. clusters.truth names the truth folder of a synthetic extract;"
-            " leave it empty for real data."
-        )
-    return [path] if folder else []
+    if folder and (problem := planted.problem(Path(folder))):
+        raise InputError(problem)
+    return [Path(folder) / planted.PATIENTS] if folder else []

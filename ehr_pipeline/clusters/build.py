@@ -19,7 +19,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import baseline, continued, evidence, overlap, scores, truth
+from ehr_pipeline.clusters import baseline, continued, evidence, overlap, planted, scores, truth
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import Division, divide
 from ehr_pipeline.clusters.settings import ClustersSettings
@@ -76,7 +76,7 @@ def build(
     _write_json(out / evidence.FILE, tested.as_dict(numbers))
     if settings.truth:
         spaces = {"encoder": vectors, "baseline": plain}
-        _write_json(out / truth.AGREEMENT, _agreement(settings, ids, divided, spaces, seed))
+        _write_json(out / planted.AGREEMENT, _agreement(settings, ids, divided, spaces, seed))
     sizes = np.bincount(labels, minlength=settings.n)
     return {
         "rows_in": len(ids),
@@ -114,9 +114,9 @@ def _agreement(
     settings: ClustersSettings, ids: pa.Array, divided: Division, spaces: dict[str, NDArray[np.float32]], seed: int
 ) -> dict[str, Any]:
     """How well the clusters agree with the planted groups; clusters are called by their numbers."""
-    planted = truth.PlantedGroups.read(Path(settings.truth))
+    groups = planted.PlantedGroups.read(Path(settings.truth))
     found = truth.agreement(
-        planted,
+        groups,
         ids.to_pylist(),
         divided.labels,
         spaces,

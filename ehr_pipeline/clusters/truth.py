@@ -1,9 +1,5 @@
 """On synthetic extracts: how well clusters agree with the planted groups, beside the honest baseline."""
 
-import csv
-import json
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,35 +7,7 @@ from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
 from ehr_pipeline.clusters.methods import Labels, cluster
-
-AGREEMENT = "agreement.json"
-
-
-def read_agreement(folder: Path) -> dict[str, Any] | None:
-    """How well the clusters of a `clusters` artifact agree with what was planted; None where nothing was."""
-    path = folder / AGREEMENT
-    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
-
-
-@dataclass(frozen=True)
-class PlantedGroups:
-    """What `ehr-pipeline synth` planted."""
-
-    group_of: dict[str, str]
-    """Group by patient id, for the cohort."""
-    companions: dict[str, list[str]]
-    """Concepts by group."""
-
-    @classmethod
-    def read(cls, folder: Path) -> "PlantedGroups":
-        """Read the truth folder of a synthetic extract."""
-        with (folder / "patients.csv").open(encoding="utf-8", newline="") as stream:
-            group_of = {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
-        companions: dict[str, list[str]] = {}
-        with (folder / "groups.csv").open(encoding="utf-8", newline="") as stream:
-            for row in csv.DictReader(stream):
-                companions.setdefault(row["group"], []).append(row["cui"])
-        return cls(group_of, companions)
+from ehr_pipeline.clusters.planted import PlantedGroups
 
 
 def agreement(

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from ehr_pipeline.checks import lists, presence
+from ehr_pipeline.clusters import planted
 from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.governance import refuse_if_expired
 from ehr_pipeline.embeddings.settings import VectorSettings
@@ -15,7 +16,7 @@ from ehr_pipeline.planning import extracts
 from ehr_pipeline.planning.found import Preflight
 from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.store import secret_key, special_files
+from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.walk import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
@@ -159,11 +160,8 @@ def _consistency(study: Study, found: Preflight) -> None:
             f"vocabulary.min_patients is {study.vocabulary.min_patients}: the model will name concepts of fewer than"
             f" {study.reports.suppress_below} patients, if there are any, and then cannot be handed on (`export model`)"
         )
-    truth = Path(study.clusters.truth) / "patients.csv"
-    if study.clusters.truth and not truth.is_file():
-        kind = special_files.special(truth)
-        wrong = f"this is {kind}, where a file should be" if kind else "there is no such file"
-        found.problems.append(f"{truth} (clusters.truth): {wrong}. Leave clusters.truth empty for real data.")
+    if study.clusters.truth and (problem := planted.problem(Path(study.clusters.truth))):
+        found.problems.append(problem)
 
 
 def _store(study: Study, found: Preflight) -> None:

@@ -14,6 +14,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters.planted import read_groups
+
 CHANGES = "changes.csv"
 
 
@@ -44,12 +46,6 @@ class PlantedChanges:
                 for row in csv.DictReader(stream)
             }
         return cls(read_groups(folder), changes)
-
-
-def read_groups(folder: Path) -> dict[str, str]:
-    """The group of each cohort patient, at the beginning, by patient id."""
-    with (folder / "patients.csv").open(encoding="utf-8", newline="") as stream:
-        return {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
 
 
 def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str, Any]:

@@ -10,7 +10,8 @@ from scipy.sparse import csr_array
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline, build
 from ehr_pipeline.clusters.methods import cluster
-from ehr_pipeline.clusters.truth import PlantedGroups, agreement
+from ehr_pipeline.clusters.planted import PlantedGroups
+from ehr_pipeline.clusters.truth import agreement
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.vectors import HALVES, Vectors
 from ehr_pipeline.tables import schemas

@@ -1,0 +1,53 @@
+"""What `ehr-pipeline synth` planted: groups of the cohort's patients, in the truth folder that `clusters.truth` names."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.store import special_files
+
+PATIENTS, GROUPS = "patients.csv", "groups.csv"
+AGREEMENT = "agreement.json"
+
+
+def problem(folder: Path) -> str:
+    """Why a folder holds no planted groups; empty where it does."""
+    path = folder / PATIENTS
+    if path.is_file():
+        return ""
+    kind = special_files.special(path)
+    wrong = f"this is {kind}, where a file should be" if kind else "there is no such file"
+    return f"{path} (clusters.truth): {wrong}. Leave clusters.truth empty for real data."
+
+
+def read_groups(folder: Path) -> dict[str, str]:
+    """The group of each cohort patient, at the beginning, by patient id."""
+    with (folder / PATIENTS).open(encoding="utf-8", newline="") as stream:
+        return {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
+
+
+@dataclass(frozen=True)
+class PlantedGroups:
+    """The groups of a truth folder."""
+
+    group_of: dict[str, str]
+    """Group by patient id, for the cohort."""
+    companions: dict[str, list[str]]
+    """Concepts by group."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "PlantedGroups":
+        """Read the truth folder of a synthetic extract."""
+        companions: dict[str, list[str]] = {}
+        with (folder / GROUPS).open(encoding="utf-8", newline="") as stream:
+            for row in csv.DictReader(stream):
+                companions.setdefault(row["group"], []).append(row["cui"])
+        return cls(read_groups(folder), companions)
+
+
+def read_agreement(clusters: Path) -> dict[str, Any] | None:
+    """How well the clusters of a `clusters` artifact agree with what was planted; None where nothing was."""
+    path = clusters / AGREEMENT
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
