@@ -18,6 +18,7 @@ import pyarrow as pa
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.clusters.planted import read_groups
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.change import CHANGES
@@ -45,7 +46,7 @@ def one_way(pipeline: Pipeline, folder: Path) -> tuple[list[tuple[str, str]], in
     planted = (
         truth.PlantedChanges.read(folder)
         if (folder / truth.CHANGES).is_file()
-        else truth.PlantedChanges(truth.read_groups(folder), {})
+        else truth.PlantedChanges(read_groups(folder), {})
     )
     clustered = schemas.read(pipeline.store.current("clusters").file("clusters.arrow"))
     meaning = truth.meanings(planted, clustered)
