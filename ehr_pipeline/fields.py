@@ -1,38 +1,51 @@
-"""Typed settings, one documented field at a time.
-
-Standard library only: GPU workers read their settings without pydantic. `ehr_pipeline.study.settings` turns these dataclasses
-into pydantic models when a file is read, so that every problem in it is told at once.
-"""
+"""Typed settings, one documented field at a time: what a setting is, and what of the settings decides a result."""
 
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar, dataclass_transform
+
+import pydantic
+from pydantic.dataclasses import dataclass
 
 # result: the value is part of the fingerprint.      tuning: speed only, the same result whatever it is.
 # list:   a small file, whose content is part of it. input:  a large file or folder, identified when it is read.
 # check:  what a check compares with: it decides what is built on a result, not the result.
 # operation: when and how the study is run.
 Role = Literal["result", "tuning", "list", "input", "check", "operation"]
+FILES: tuple[Role, ...] = ("list", "input")
+"""The roles of settings that name files and folders."""
+
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def settings(cls: type[_T]) -> type[_T]:
+    """Make a class one table of the settings file: a frozen pydantic dataclass, whose fields are `option`s.
+
+    Whoever makes one gets pydantic.ValidationError where a value does not fit, or a name is no setting.
+    """
+    return dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))(cls)  # type: ignore[return-value]
 
 
 def option(
-    doc: str,
+    description: str,
     default: Any = dataclasses.MISSING,
     *,
     role: Role = "result",
-    choices: tuple[str, ...] = (),
     later: bool = False,
     **bounds: float,
 ) -> Any:
     """One field of a settings dataclass.
 
-    `doc` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt. A setting that came
-    `later` has a default with which everything is as it was before: see `identity`.
+    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt, as pydantic
+    reads them. A setting that came `later` has a default with which everything is as it was before: see `identity`.
     """
-    metadata = {"doc": doc, "role": role, "choices": choices, "later": later, "bounds": bounds}
+    metadata = {"description": description, "role": role, "later": later, **bounds}
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=lambda: default, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -55,7 +68,7 @@ def identity(settings: Any) -> Any:
             for field in dataclasses.fields(settings)
             if role(field) not in ("tuning", "input", "check", "operation")
             for value in [getattr(settings, field.name)]
-            if not (field.metadata.get("later") and value == _default(field))
+            if not (field.metadata.get("later") and value == default(field))
         }
     if isinstance(settings, Mapping):
         return {key: identity(value) for key, value in settings.items()}
@@ -64,42 +77,45 @@ def identity(settings: Any) -> Any:
     return settings
 
 
-def _default(field: "dataclasses.Field[Any]") -> Any:
+def default(field: "dataclasses.Field[Any]") -> Any:
+    """The default of a field; `dataclasses.MISSING` where a value must be given."""
     return field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def lists(settings: Any, without: Collection[str] = ()) -> Iterator[Path]:
-    """The small files whose content `identity` takes into account, those of the values named `without` apart."""
-    if dataclasses.is_dataclass(settings):
-        for field in dataclasses.fields(settings):
-            value = () if field.name in without else getattr(settings, field.name)
-            if role(field) != "list":
-                yield from lists(value)
-            elif value:
-                yield Path(value)
-    elif isinstance(settings, Mapping):
-        for value in settings.values():
-            yield from lists(value)
-    elif isinstance(settings, (tuple, list)):
-        for value in settings:
-            yield from lists(value)
-
-
-def paths(settings: Any, place: str = "") -> Iterator[tuple[str, Path]]:
+def paths(settings: Any, place: str = "", roles: tuple[Role, ...] = FILES) -> Iterator[tuple[str, Path]]:
     """The files and folders that settings name, each with the full name of its setting, such as `events.dictionaries.dmd.file`."""
     if dataclasses.is_dataclass(settings):
         for field in dataclasses.fields(settings):
             value, name = getattr(settings, field.name), f"{place}.{field.name}" if place else field.name
-            if role(field) not in ("list", "input"):
-                yield from paths(value, name)
+            if role(field) not in roles:
+                yield from paths(value, name, roles)
             else:
                 yield from ((name, Path(one)) for one in (value if isinstance(value, tuple) else (value,)) if one)
     elif isinstance(settings, Mapping):
         for key, value in settings.items():
-            yield from paths(value, f"{place}.{key}")
+            yield from paths(value, f"{place}.{key}", roles)
     elif isinstance(settings, (tuple, list)):
         for index, value in enumerate(settings):
-            yield from paths(value, f"{place}[{index}]")
+            yield from paths(value, f"{place}[{index}]", roles)
+
+
+def lists(settings: Any, without: Collection[str] = ()) -> list[Path]:
+    """The small files whose content `identity` takes into account, those of the values named `without` apart."""
+    named = paths(settings, roles=("list",))
+    return [path for place, path in named if re.split(r"[.\[]", place)[0] not in without]
+
+
+def placed(settings: Any, base: Path, is_path: bool = False) -> Any:
+    """The same settings, with the paths in them taken from the folder `base`, and absolute."""
+    if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
+        named = [(field.name, role(field) in FILES) for field in dataclasses.fields(settings)]
+        values = {name: placed(getattr(settings, name), base, is_file) for name, is_file in named}
+        return dataclasses.replace(settings, **values)
+    if isinstance(settings, Mapping):
+        return {key: placed(value, base, is_path) for key, value in settings.items()}
+    if isinstance(settings, tuple):
+        return tuple(placed(value, base, is_path) for value in settings)
+    return str((base / settings).resolve()) if is_path and settings else settings
 
 
 def hash_of(value: Any) -> str:

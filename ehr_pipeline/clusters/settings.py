@@ -1,14 +1,13 @@
 """Settings of the clusters."""
 
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ClustersSettings:
     """How the cohort is divided."""
 

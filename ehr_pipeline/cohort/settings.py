@@ -1,8 +1,6 @@
 """Settings of the cohort."""
 
-from dataclasses import dataclass
-
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
 def list_of(number: int) -> str:
@@ -10,7 +8,7 @@ def list_of(number: int) -> str:
     return f"embeddings.cohort[{number}].concepts"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Disease:
     """One disease of the cohort."""
 

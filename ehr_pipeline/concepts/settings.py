@@ -1,11 +1,9 @@
 """Settings of the concept check."""
 
-from dataclasses import dataclass
-
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ConceptsSettings:
     """The sanity check on concept vectors."""
 

@@ -3,15 +3,14 @@
 import datetime
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 RESTRICTED, RELEASABLE = "restricted", "releasable"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class GovernanceSettings:
     """The terms under which the data are used. They stand in every manifest, in the report, and in what is released."""
 

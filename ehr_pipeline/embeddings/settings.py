@@ -1,17 +1,16 @@
-"""Settings of the patient embeddings. Plain dataclasses: GPU workers read them without pydantic."""
+"""Settings of the patient embeddings."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 from ehr_pipeline.cohort.settings import Disease
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 # Disease or syndrome, mental dysfunction, pathologic function, sign or symptom, neoplastic process, finding.
 SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PoolingSettings:
     """Which tokens are averaged. All tokens always attend to each other."""
 
@@ -29,7 +28,7 @@ class PoolingSettings:
             yield "concepts must name a concept list when select = 'list'."
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class VectorSettings:
     """How a patient's vector is made of those of the chosen tokens. A preset of [embeddings] fills what the file leaves out."""
 
@@ -98,7 +97,7 @@ class VectorSettings:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class EmbeddingsSettings:
     """The cohort and its vectors. A preset fills what the file does not set under [embeddings.vectors]."""
 

@@ -1,13 +1,12 @@
-"""Settings of the encoder and of its training. Plain dataclasses: GPU workers read them without pydantic."""
+"""Settings of the encoder and of its training."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class EncoderSettings:
     """Shape of the model and how it is trained. A preset fills what the file does not set."""
 

@@ -1,13 +1,12 @@
-"""Settings of the launcher: where the work of the chain runs. Plain dataclasses; nothing here changes a result."""
+"""Settings of the launcher: where the work of the chain runs. Nothing here changes a result."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RaySettings:
     """A Ray cluster that runs already (extra `ray`), with the same folders and the same packages on all of its machines."""
 
@@ -24,7 +23,7 @@ class RaySettings:
     job_gpus: int = option("GPUs of each process of a job: 1, or 0 on CPUs.", 0, role="tuning", ge=0, le=1)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SlurmSettings:
     """A site's Slurm, reached by `sbatch`, `squeue` and `scancel`; all nodes see the same folders."""
 
@@ -73,7 +72,7 @@ class SlurmSettings:
                     yield f"{name}: {each!r} is not an option of sbatch, such as '--partition=main'"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class KubernetesSettings:
     """A Kubernetes cluster from 1.31 on (extra `k8s`). Its pods see the same folders as this machine, through volumes."""
 
@@ -135,7 +134,7 @@ class KubernetesSettings:
                 yield f"volumes: {folder!r} is not the whole path of a folder, such as '/data'"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LauncherSettings:
     """Where the work of the chain runs. The data files are the same everywhere."""
 

@@ -1,13 +1,12 @@
 """Settings of the mapping from codes to UMLS concepts."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class CodeDictionary:
     """A table from a local code system to SNOMED, such as CPRD's medical dictionary."""
 
@@ -33,7 +32,7 @@ class CodeDictionary:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class EventsSettings:
     """How codes become concepts."""
 

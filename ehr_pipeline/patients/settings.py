@@ -1,10 +1,9 @@
 """Settings of the patient data set and of its split."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.values import plainly
 
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
@@ -24,7 +23,7 @@ PUBLIC_KEY = "ehr-pipeline-split-1"
 """The key of the demo, and of studies that set none before stores had keys of their own: it is no secret."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class SplitSettings:
     """Which patients are held out: by a keyed hash of the id, or as a column of the patients says. A patient keeps its side."""
 
@@ -87,7 +86,7 @@ class SplitSettings:
             yield "values and draw_validation belong to column, which is empty: name it, or remove them."
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class DerivedAttribute:
     """An attribute that is read off a patient's recorded codes, such as ethnicity. What a patient file says comes first."""
 
@@ -99,7 +98,7 @@ class DerivedAttribute:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PatientsSettings:
     """Which visits and patients stay."""
 

@@ -3,16 +3,14 @@
 Their dates are those that somebody remembered or copied. Only files that tell when a row was entered can show it.
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.dates import NEVER
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class BulkEntry:
     """Which events count as entered in bulk. Source: ours; no published rule is in general use."""
 

@@ -3,9 +3,8 @@
 import codecs
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.store.walk import glob
 from ehr_pipeline.tables.schemas import OBSERVATION
@@ -39,7 +38,7 @@ def has_setting(where: str, name: str) -> bool:
     return setting(where, name) != where
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class DelimitedText:
     """How a group of files is written. Plain, gzip and Parquet files (by their ending .parquet) may be mixed."""
 
@@ -103,7 +102,7 @@ def _is_mark(character: str) -> bool:
     return character.isascii() and not character.isalnum() and character not in "\n\r\0"
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class EventColumns:
     """Names of the columns of an event file, as its header has them."""
 
@@ -114,7 +113,7 @@ class EventColumns:
     entered: str = option("Column of the date on which the event was entered: shows which were entered in bulk.", "")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class EventFiles(DelimitedText):
     """One kind of event file: rows of patient, date, code."""
 
@@ -127,7 +126,7 @@ class EventFiles(DelimitedText):
     no_code: tuple[str, ...] = option("Values of the code column that mean 'no code', such as '0' in OMOP.", ())
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PatientColumns:
     """Names of the columns of a patient file. Give birth_date, or birth_year with or without month and day.
 
@@ -158,7 +157,7 @@ class PatientColumns:
         return bool(self.birth_date or self.birth_year)
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LinkedFiles(DelimitedText):
     """A small table whose rows many patients share, such as practices; it is held in memory."""
 
@@ -170,7 +169,7 @@ class LinkedFiles(DelimitedText):
     )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PatientFiles(DelimitedText):
     """One kind of patient file: a row for each patient."""
 

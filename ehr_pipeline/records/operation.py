@@ -1,13 +1,12 @@
 """How a study is operated: when the landing folder is looked at, how long runs may take, who is told of failures."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class OperationSettings:
     """Runs that start by themselves. Nothing here changes a result."""
 

@@ -2,10 +2,10 @@
 
 import datetime
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.bulk import BulkEntry
 from ehr_pipeline.records.dates import Partial
 from ehr_pipeline.records.kinds import Kinds
@@ -20,7 +20,7 @@ from ehr_pipeline.records.values import NO_VALUE
 SENTINEL_DATES = ("1900-01-01", "1901-01-01", "1902-02-02", "2037-07-07", "9999-12-31")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Limits:
     """How much of an extract may be lost before a check warns, and before nothing is built on it."""
 
@@ -57,7 +57,7 @@ class Limits:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RecordsSettings:
     """The raw extract. Each folder inside `landing` is one extract, and one Dagster partition of `raw_records`."""
 

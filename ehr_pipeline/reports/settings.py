@@ -1,12 +1,11 @@
 """Settings of the reports."""
 
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ReportsSettings:
     """What the page shows."""
 

@@ -74,13 +74,19 @@ def _table(place: str, hint: Any) -> tuple[str, Any] | None:
 
 
 def _row(field: "dataclasses.Field[Any]", hint: Any) -> str:
-    cells = (f"`{field.name}`", _type(field, hint), _default(field), DECIDES[fields.role(field)], field.metadata["doc"])
+    cells = (
+        f"`{field.name}`",
+        _type(field, hint),
+        _default(field),
+        DECIDES[fields.role(field)],
+        field.metadata["description"],
+    )
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def _type(field: "dataclasses.Field[Any]", hint: Any) -> str:
     signs = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
-    limits = ", ".join(f"{signs[name]} {value:g}" for name, value in field.metadata["bounds"].items())
+    limits = ", ".join(f"{sign} {field.metadata[name]:g}" for name, sign in signs.items() if name in field.metadata)
     return _name(hint) + (f" {limits}" if limits else "")
 
 
@@ -98,9 +104,9 @@ def _name(hint: Any) -> str:
 
 
 def _default(field: "dataclasses.Field[Any]") -> str:
-    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+    value = fields.default(field)
+    if value is dataclasses.MISSING:
         return "**must be given**"
-    value = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
     return f"`{json.dumps(value, ensure_ascii=False)}`" if value not in ("", (), {}, None) else ""
 
 

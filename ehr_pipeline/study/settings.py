@@ -6,10 +6,8 @@ import json
 import logging
 import os
 import tomllib
-import types
 import typing
 from collections.abc import Iterator, Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import SettingsError, unseen
 from ehr_pipeline.events.settings import EventsSettings
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.records.operation import OperationSettings
 from ehr_pipeline.records.settings import RecordsSettings
@@ -40,7 +38,7 @@ _log = logging.getLogger("ehr_pipeline")
 ENVIRONMENT_VARIABLE = "EHR_PIPELINE_SETTINGS"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings
 class StudySettings:
     """The study as a whole."""
 
@@ -56,7 +54,7 @@ class StudySettings:
     seed: int = option("Seed of everything random.", 0, ge=0)
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@settings
 class Study:
     """Everything that one settings file says. Relative paths in it are relative to the file."""
 
@@ -113,12 +111,12 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
         raise SettingsError(where, problems)
     values = _with_presets(_with_names_of_today(values, where), problems)
     try:
-        model = _model(Study).model_validate_json(json.dumps(values, default=str), strict=True)
+        read = pydantic.TypeAdapter(Study).validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:
         raise SettingsError(
             where, problems + [_explain(detail) for detail in error.errors(include_url=False)]
         ) from None
-    study: Study = _dataclass(Study, model, base)
+    study: Study = fields.placed(read, base)
     problems += [*_cross_checks(study, ""), *_roots(study), *_special(study)]
     if problems:
         raise SettingsError(where, problems)
@@ -202,62 +200,6 @@ def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, A
     return filled
 
 
-@cache
-def _model(cls: type) -> type[pydantic.BaseModel]:
-    """The pydantic model of a settings dataclass, with its bounds, choices and documentation."""
-    hints = typing.get_type_hints(cls)
-    definitions: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        arguments: dict[str, Any] = {"description": field.metadata["doc"], **field.metadata["bounds"]}
-        if not required:
-            arguments["default"] = None  # the dataclass supplies the real one
-        annotation = _bridge(hints[field.name])
-        definitions[field.name] = (annotation if required else annotation | None, pydantic.Field(**arguments))
-    config = pydantic.ConfigDict(extra="forbid", protected_namespaces=())
-    return pydantic.create_model(cls.__name__, __config__=config, **definitions)
-
-
-def _bridge(hint: Any) -> Any:
-    """A type in which every settings dataclass is replaced by its model."""
-    if dataclasses.is_dataclass(hint):
-        return _model(typing.cast(type, hint))
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (tuple, dict):
-        return types.GenericAlias(origin, tuple(part if part is Ellipsis else _bridge(part) for part in arguments))
-    return hint
-
-
-def _dataclass(cls: type, model: pydantic.BaseModel, base: Path) -> Any:
-    values = {}
-    for field in dataclasses.fields(cls):
-        value = getattr(model, field.name)
-        if field.name not in model.model_fields_set or value is None:
-            continue
-        hint = typing.get_type_hints(cls)[field.name]
-        value = _unbridge(hint, value, base)
-        if fields.role(field) in ("list", "input") and value:
-            value = _placed(value, base)
-        values[field.name] = value
-    return cls(**values)
-
-
-def _placed(value: Any, base: Path) -> Any:
-    """A path, or several, as they are seen from the settings file."""
-    return tuple(_placed(part, base) for part in value) if isinstance(value, tuple) else str((base / value).resolve())
-
-
-def _unbridge(hint: Any, value: Any, base: Path) -> Any:
-    if isinstance(value, pydantic.BaseModel):
-        return _dataclass(hint, value, base)
-    arguments = typing.get_args(hint)
-    if isinstance(value, tuple):
-        return tuple(_unbridge(arguments[0], part, base) for part in value)
-    if isinstance(value, dict):
-        return {key: _unbridge(arguments[1], part, base) for key, part in value.items()}
-    return value
-
-
 def _cross_checks(settings: Any, where: str) -> list[str]:
     """What the dataclasses themselves find wrong, from the outside in."""
     own = getattr(settings, "problems", None)
@@ -299,7 +241,7 @@ def _explain(detail: Any) -> str:
     match detail["type"]:
         case "missing":
             return f"{place} is missing. {_documentation(detail['loc'])}".rstrip()
-        case "extra_forbidden":
+        case "unexpected_keyword_argument":
             siblings = _siblings(detail["loc"])
             nearest = difflib.get_close_matches(str(detail["loc"][-1]), siblings, n=1, cutoff=0.5)
             hint = f"Did you mean {nearest[0]!r}?" if nearest else f"Valid keys: {', '.join(siblings)}."
@@ -318,7 +260,7 @@ def _siblings(location: tuple[int | str, ...]) -> list[str]:
 def _documentation(location: tuple[int | str, ...]) -> str:
     parent = _class_at(location[:-1])
     found = [f for f in dataclasses.fields(parent) if f.name == location[-1]] if parent else []
-    return str(found[0].metadata["doc"]) if found else ""
+    return str(found[0].metadata["description"]) if found else ""
 
 
 def _class_at(location: tuple[int | str, ...]) -> Any:

@@ -1,12 +1,11 @@
 """Settings of the trajectories."""
 
-from dataclasses import dataclass
 from typing import Literal
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class TrajectoriesSettings:
     """How a patient's record is divided in time, to see how patients change."""
 

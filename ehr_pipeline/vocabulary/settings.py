@@ -1,8 +1,6 @@
 """Settings of the vocabulary."""
 
-from dataclasses import dataclass
-
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 
 # Types of concepts that describe how care is organised and recorded rather than the patient (UMLS Semantic Network).
 ADMINISTRATIVE_TYPES = (
@@ -23,7 +21,7 @@ ADMINISTRATIVE_TYPES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class VocabularySettings:
     """Which concepts stay. The drops happen in the order of these settings."""
 

@@ -1,13 +1,15 @@
 """Every setting of every section decides just the assets that it should: the code version that Dagster compares says so."""
 
+import contextlib
 import dataclasses
 import json
 import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+import pydantic
 import pytest
 
 from ehr_pipeline import fields
@@ -70,29 +72,45 @@ SETTINGS = [found for name in SECTIONS for found in every_setting(getattr(DEMO, 
 
 
 def with_other(section: Any, path: list[str], empty: Path) -> Any:
-    """A section in which one setting has another value. It need not be a sensible one."""
+    """A section in which one setting has another value, the first that the setting may have."""
     name, *rest = path
     value = getattr(section, name)
     if rest:
         return dataclasses.replace(section, **{name: with_other(value, rest, empty)})
     role = next(fields.role(field) for field in dataclasses.fields(section) if field.name == name)
-    return dataclasses.replace(section, **{name: str(empty) if role == "list" else other(value)})
+    for other in [str(empty)] if role == "list" else others(value, get_type_hints(type(section))[name]):
+        with contextlib.suppress(pydantic.ValidationError):
+            return dataclasses.replace(section, **{name: other})
+    raise AssertionError(f"no other value of {name} is tried that it may have")
 
 
-def other(value: Any) -> Any:
+def others(value: Any, hint: Any) -> list[Any]:
+    """Values that a setting of some type may have in place of the one that it has."""
+    if get_origin(hint) is Literal:
+        return [choice for choice in get_args(hint) if choice != value]
     match value:
         case bool():
-            return not value
+            return [not value]
         case int() | float():
-            return value + 1
+            return [value + 1, value - 1, value / 2 + 0.125]
         case str():
-            return f"{value} other"
+            return [f"{value} other"]
         case dict():
-            return {} if value else {"other": "other"}
-        case tuple():
-            return value[:-1] if value else ("other",)
+            return (
+                [{}]
+                if value
+                else [{"other": each} for each in ("other", *get_args(get_args(hint)[1]), smallest(get_args(hint)[1]))]
+            )
+        case tuple() if value:
+            return [value[:-1]]
         case _:
-            return 1
+            return [("other",)]
+
+
+def smallest(cls: Any) -> dict[str, str]:
+    """What must be given of a table."""
+    every = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return {field.name: "other" for field in every if fields.default(field) is dataclasses.MISSING}
 
 
 def changed_by(study: Study) -> set[str]:

@@ -12,9 +12,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.encoder.data import write_shard
 
-SETTINGS = EncoderSettings(
-    hidden_size=16, layers=1, heads=2, feed_forward=32, context=4, dropout=0.0, attention_dropout=0.0
-)
+SETTINGS = EncoderSettings(hidden_size=16, layers=1, heads=2, feed_forward=32, dropout=0.0, attention_dropout=0.0)
 HOW = Inference(context=4, age_unit="year", max_positions=514, batch_tokens=256, precision="float32")
 PATIENTS = [
     (

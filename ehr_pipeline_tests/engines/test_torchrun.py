@@ -4,6 +4,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args, get_type_hints
@@ -116,7 +117,8 @@ def test_a_study_of_a_new_engine_trains_and_embeds_on_it(
 ) -> None:
     monkeypatch.setitem(ENGINES, "elsewhere", f"{__name__}:Elsewhere")
     study = tiny_settings(extract, study={"store": str(tmp_path)})
-    launcher = replace(study.launcher, backend="elsewhere")  # type: ignore[arg-type]
+    launcher = copy(study.launcher)
+    object.__setattr__(launcher, "backend", "elsewhere")  # settings know no such engine
     pipeline = Pipeline(replace(study, launcher=launcher))
     pipeline.make(*pipeline.extracts(), until="patient_embeddings")
     assert SENT == ["ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed"]

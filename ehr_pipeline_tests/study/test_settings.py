@@ -2,6 +2,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+import pydantic
 import pytest
 
 from ehr_pipeline import fields
@@ -105,8 +106,13 @@ def test_a_file_that_is_no_toml_or_is_missing(tmp_path: Path) -> None:
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    study = settings.validate(MINIMAL, base=tmp_path)
+    dictionary = {"file": "table.txt", "code_column": "c", "snomed_column": "s"}
+    terminology = changed(events={"descriptions": ["a", "/b"], "dictionaries": {"local": dictionary}})
+    study = settings.validate(terminology, base=tmp_path)
     assert study.study.store == str(tmp_path / "store")
+    assert study.events.descriptions == (str(tmp_path / "a"), "/b")
+    assert study.events.dictionaries["local"].file == str(tmp_path / "table.txt")
+    assert study.events.dictionaries["local"].code_column == "c"
     assert study.embeddings.cohort[0].concepts == str(tmp_path / "list.csv")
     assert study.vocabulary.administrative_concepts == ""
 
@@ -151,10 +157,29 @@ def test_a_setting_that_came_later_changes_nothing_until_it_is_set() -> None:
     }
 
 
+WRONG_BY = {"ge": -1, "gt": 0, "le": 1, "lt": 0}
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "bound", "limit"),
+    [
+        (cls, field.name, bound, field.metadata[bound])
+        for cls in dict.fromkeys(settings_classes(settings.Study))
+        for field in dataclasses.fields(cls)
+        for bound in WRONG_BY
+        if bound in field.metadata
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_wherever_it_is_set(cls: Any, name: str, bound: str, limit: float) -> None:
+    with pytest.raises(pydantic.ValidationError) as error:
+        cls(**{name: limit + WRONG_BY[bound]})
+    assert [one["ctx"] for one in error.value.errors() if one["loc"] == (name,)] == [{bound: limit}]
+
+
 def test_every_setting_is_documented() -> None:
     for cls in settings_classes(settings.Study):
         for field in dataclasses.fields(cls):
-            assert field.metadata["doc"].endswith("."), f"{cls.__name__}.{field.name}"
+            assert field.metadata["description"].endswith("."), f"{cls.__name__}.{field.name}"
 
 
 def test_the_published_preset_has_12_6_million_parameters() -> None:

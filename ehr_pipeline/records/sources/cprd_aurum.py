@@ -4,9 +4,7 @@ Source: CPRD Aurum Data Specification. Dates are dd/mm/yyyy; ids have up to 19 d
 for children. `medcodeid` and `prodcodeid` are codes of CPRD's own: its dictionaries under [events.dictionaries] translate them.
 """
 
-from dataclasses import dataclass
-
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, LinkedFiles, PatientColumns, PatientFiles
 
@@ -15,7 +13,7 @@ SEX = {"1": "M", "2": "F", "0": "", "3": "", "4": ""}  # not entered, indetermin
 DATES = ("%d/%m/%Y", "iso")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class CprdAurum:
     """CPRD Aurum. The medical and the product dictionary stand under [events.dictionaries] as `medcodeid` and `prodcodeid`.
 

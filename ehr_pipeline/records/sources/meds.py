@@ -4,12 +4,11 @@ A row is an event; or it tells of the patient: the birth, the death, and codes o
 may stand without a time. Any other row without a time is rejected as `no_time`.
 """
 
-from dataclasses import dataclass
 from functools import partial
 
 import polars as pl
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, PatientColumns, PatientFiles
 from ehr_pipeline.records.sources import omop
@@ -28,7 +27,7 @@ NAMED = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s/:]+$"
 NOTHING = ("GENDER//", "SEX//")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Meds:
     """MEDS 0.4. Codes say their system before '//' or '/': SNOMED's are mapped, others stay local systems, 'LOINC:8331-1'."""
 

@@ -4,12 +4,12 @@ An event's code is its standard concept, or its source concept where that is 0 (
 concept ids through the vocabulary tables that events.omop_vocabulary names.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import polars as pl
 
-from ehr_pipeline.fields import option
+from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records import dates
 from ehr_pipeline.records.ids import whole
 from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
@@ -34,7 +34,7 @@ EVENTS = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Omop:
     """OMOP CDM 5.4. A table is TABLE.csv, TABLE.csv.gz, TABLE.parquet, numbered parts TABLE_1.csv, or a folder TABLE,
     TABLE.csv or TABLE.parquet of parts. Upper and lower case are the same.
