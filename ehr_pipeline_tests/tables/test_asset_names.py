@@ -34,6 +34,7 @@ WORDS = {
     "reports/flow.py": {"clusters": 2},  # of the page, and a count
     "reports/lists.py": {"cohort": 1},  # a setting
     "reports/upstream.py": {"clusters": 2, "cohort": 1},  # of the page, and a count
+    "tables/schemas.py": {"clusters": 1},  # a column
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }
 """How often words that are names of assets too stand for something else, by module."""
