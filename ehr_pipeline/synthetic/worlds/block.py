@@ -1,13 +1,14 @@
 """A block of patients while their records are made, and what mechanisms have in common."""
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
 
 Days = NDArray[np.int64]
@@ -112,6 +113,24 @@ class Block:
         return inside
 
 
+@dataclass(frozen=True)
+class GroupRow:
+    """A row of groups.csv: what is recorded more, or in another way, in a group. The names of the fields are its columns."""
+
+    group: str
+    disease: str
+    diagnosis: str
+    code: str
+    cui: str
+    hazard_ratio: float | None
+
+    @classmethod
+    def of_code(cls, group: str, code: str, book: Codebook) -> "GroupRow":
+        """A finding that the groups of a mechanism have."""
+        row = book.row(code)
+        return cls(group, "", book.names[row], code, book.concept(row), None)
+
+
 class Mechanism:
     """One thing that makes records what they are. Each hook is called once a block, in this order over all mechanisms of a plan."""
 
@@ -126,6 +145,11 @@ class Mechanism:
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
         """Tables of the truth that are the same for all patients, with the meaning of each column."""
         return {}
+
+    @property
+    def groups(self) -> Sequence[GroupRow]:
+        """What the groups are made of that it sorts patients into; nothing for no groups."""
+        return ()
 
     @property
     def codes(self) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from ehr_pipeline.synthetic.worlds.onsets import Onsets
 from ehr_pipeline.synthetic.worlds.outcomes import Outcomes
 from ehr_pipeline.synthetic.worlds.population import Population
 from ehr_pipeline.synthetic.worlds.skin import SkinGroups, mean_ratios
+from ehr_pipeline.synthetic.worlds.subtle import KINDS, SubtleGroups
 
 
 @dataclass(frozen=True)
@@ -38,11 +39,15 @@ class World:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a plan adds to patients, their diagnoses and their care. `groups`: whether the skin diseases have subgroups."""
+    """What a plan adds to patients, their diagnoses and their care.
+
+    `groups`: what sorts the patients with a skin disease into groups, if anything. `kinds`: of the subtle groups.
+    """
 
     about: str
-    groups: bool = False
+    groups: str = ""
     adds: tuple[Callable[[World], Mechanism], ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 def _outcomes(world: World) -> Mechanism:
@@ -74,7 +79,9 @@ def _referral(world: World) -> Mechanism:
 
 
 PLANS: dict[str, Plan] = {
-    "base": Plan("diagnoses with onsets as in English primary care; ten subgroups of five skin diseases", groups=True),
+    "base": Plan(
+        "diagnoses with onsets as in English primary care; ten subgroups of five skin diseases", groups="skin"
+    ),
     "null": Plan("the base world without subgroups"),
     "outcomes": Plan("eight outcomes whose risk on each day is known", adds=(_outcomes,)),
     "traits": Plan("27 findings that patients have again and again, independent of each other", adds=(_traits,)),
@@ -83,25 +90,35 @@ PLANS: dict[str, Plan] = {
     "calendar": Plan("codes stop in 2004 and 2018, their successors begin", adds=(_calendar,)),
     "access": Plan("the amount of record differs much more, by access to care", adds=(_access,)),
     "referral": Plan("two centres to which mostly the practices near them refer", adds=(_referral,)),
+    "subtle": Plan("groups by nine mechanisms, in one world", groups="subtle", kinds=tuple(KINDS)),
+    **{f"subtle-{name}": Plan(f"groups by {name} alone", groups="subtle", kinds=(name,)) for name in KINDS},
 }
 
 
 def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
-    """The mechanisms of some plans together. Raises UserError for a name that is no plan, and for plans that record one code."""
+    """The mechanisms of some plans together.
+
+    Raises UserError for a name that is no plan, and for plans that record one code, or sort the same patients into groups.
+    """
     unknown = sorted(set(plans) - set(PLANS))
     if unknown or not plans:
         raise UserError(f"no plan {', '.join(unknown) or 'was named'}; plans are {', '.join(PLANS)}")
     chosen = [plan for name, plan in PLANS.items() if name in plans]
     diagnoses, book = world.diagnoses, world.book
     added = [build(world) for build in dict.fromkeys(build for plan in chosen for build in plan.adds)]
-    groups = any(plan.groups for plan in chosen)
+    sorting = {plan.groups for plan in chosen if plan.groups}
+    if len(sorting) > 1:
+        raise UserError(f"the groups {' and '.join(sorted(sorting))} are of the same patients: leave one plan out")
+    if kinds := [kind for plan in chosen for kind in plan.kinds]:
+        added.append(SubtleGroups(book, world.seed, kinds))
+    groups = "skin" in sorting
     care, laboratory = Care(diagnoses, book), Laboratory(diagnoses, book)
     _refuse_shared([care, laboratory, *added], book)
     elsewhere = np.concatenate([care.codes, laboratory.codes, *(mechanism.codes for mechanism in added)])
     return [
         Population(diagnoses, world.cohort_share, world.seed),
         Onsets("onsets of skin diseases", diagnoses, skin=True),
-        SkinGroups(diagnoses, planted=groups),
+        SkinGroups(diagnoses, book, planted=groups),
         Onsets("onsets", diagnoses, skin=False, mean_ratio=mean_ratios(diagnoses) if groups else None),
         care,
         laboratory,

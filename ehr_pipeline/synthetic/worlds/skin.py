@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from ehr_pipeline.synthetic.groups import TREATMENTS
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Mechanism
+from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, GroupRow, Mechanism
+from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
 
@@ -129,26 +130,40 @@ def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int
     return numbers, shares
 
 
+def patients_truth(meaning: str) -> dict[str, str]:
+    """The columns of the truth of the patients, for groups of this meaning."""
+    return {
+        "patient_id": "patient",
+        "disease": "skin disease by which the patient belongs to the cohort; empty outside it",
+        "group": meaning,
+        "second_group": "another one of the same patient; empty for none",
+    }
+
+
 class SkinGroups(Mechanism):
     """Groups of the patients with a skin disease, and treatments of the disease."""
 
     name = "skin groups"
 
-    def __init__(self, diagnoses: Diagnoses, planted: bool) -> None:
-        self.diagnoses, self.planted = diagnoses, planted
+    def __init__(self, diagnoses: Diagnoses, book: Codebook, planted: bool) -> None:
+        self.diagnoses, self.book, self.planted = diagnoses, book, planted
+
+    @property
+    def groups(self) -> list[GroupRow]:
+        """The diagnoses that are more likely in each group; where none is planted, those of the names that are dealt out."""
+        rows = []
+        for group in GROUPS:
+            for name, ratio in group.hazard_ratios.items():
+                code = self.diagnoses.rows[self.diagnoses.index(name)].codes[0]
+                cui = self.book.table.concept_of(code)
+                rows.append(GroupRow(group.name, group.disease, name, code, cui, ratio))
+        return rows
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
         """Who belongs to which group."""
         meaning = "planted subgroup; empty for none" if self.planted else "a label drawn at random, without any effect"
-        return {
-            "patients": {
-                "patient_id": "patient",
-                "disease": "skin disease by which the patient belongs to the cohort; empty outside it",
-                "group": meaning,
-                "second_group": "another one of the same patient; empty for none",
-            }
-        }
+        return {"patients": patients_truth(meaning)}
 
     def onsets(self, block: Block) -> None:
         """Choose groups, and raise the hazards of what goes with them."""

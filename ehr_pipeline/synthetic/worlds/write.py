@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +22,9 @@ from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.synthetic import dirt, terminology_files
 from ehr_pipeline.synthetic.extract import DELIMITER, EXTRACT, write_events
 from ehr_pipeline.synthetic.people import ETHNICITIES, PRACTICES, REGIONS, patient_ids
-from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Events, Mechanism
+from ehr_pipeline.synthetic.worlds.block import BLOCK, Block, Events, GroupRow, Mechanism
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import STATUS
-from ehr_pipeline.synthetic.worlds.skin import GROUPS
 from ehr_pipeline.work.progress import Progress
 
 VERSION = "worlds 1"
@@ -77,7 +77,7 @@ def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_shar
     for mechanism in mechanisms:
         for name, (table, _) in mechanism.shared_truth.items():
             table.write_csv(truth / f"{name}.csv")
-    _write_groups(truth / "groups.csv", world)
+    _write_groups(truth / "groups.csv", mechanisms)
     counted: Counter[str] = Counter()
     progress = Progress("generating patients", patients)
     codes = world.book.table.codes["code"]
@@ -176,7 +176,10 @@ def readme(plans: Sequence[str], mechanisms: Sequence[Mechanism]) -> str:
     for name, columns in tables.items():
         text += f"\n## {name}\n\n| Column | Meaning |\n|---|---|\n"
         text += "".join(f"| {column} | {meaning} |\n" for column, meaning in columns.items())
-    text += "\n`groups.csv` has the diagnoses that are more likely in each subgroup; `dirt.json` what dirt was put into the rows.\n"
+    text += (
+        "\n`groups.csv` has the diagnoses that are more likely in each group, or its findings (without a hazard ratio);"
+        " `dirt.json` what dirt was put into the rows.\n"
+    )
     return text
 
 
@@ -234,12 +237,9 @@ def _events(block: Block, events: Events, ids: pl.Series, codes: pl.Series, land
     return counted + Counter({"rows": lines.height})
 
 
-def _write_groups(path: Path, world: World) -> None:
+def _write_groups(path: Path, mechanisms: Sequence[Mechanism]) -> None:
+    rows = [mechanism.groups for mechanism in mechanisms if mechanism.groups][-1]  # a later mechanism sorts anew
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("group", "disease", "diagnosis", "code", "cui", "hazard_ratio"))
-        for group in GROUPS:
-            for name, ratio in group.hazard_ratios.items():
-                code = world.diagnoses.rows[world.diagnoses.index(name)].codes[0]
-                cui = world.book.table.concept_of(code)
-                writer.writerow((group.name, group.disease, name, code, cui, ratio))
+        writer.writerow(field.name for field in fields(GroupRow))
+        writer.writerows(astuple(row) for row in rows)
