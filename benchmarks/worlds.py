@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from ehr_pipeline.synthetic.worlds import drivers, outcomes
-from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, day
+from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events, day
 from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.write import begun, draw
 
@@ -158,6 +159,8 @@ def speed(rows: float, plans: list[str]) -> None:
     results.write_part("worlds.py", TITLE, "Speed and memory", results.table(header, lines))
 
 
+YEARS = (2006, 2009, 2012, 2015, 2018)
+"""Of the counts: at one day, too few have an outcome to learn from a hundred counts."""
 Scored = list[tuple[NDArray[np.float64], NDArray[np.bool_]]]
 
 
@@ -182,8 +185,8 @@ def bayes(blocks: int) -> dict[str, tuple[int, float]]:
     return found
 
 
-def by_counts(blocks: int, codes: int = 300) -> dict[str, list[float]]:
-    """AUROC of gradient boosting on counts of codes before one index day a patient; half of the patients are held out.
+def by_counts(blocks: int, codes: int = 150) -> dict[str, list[float]]:
+    """AUROC of gradient boosting on counts of codes before each of YEARS; half of the patients are held out.
 
     Two figures: counts of the last two years, and of the whole record before the day. Both know age, sex and years of record.
     """
@@ -195,38 +198,60 @@ def by_counts(blocks: int, codes: int = 300) -> dict[str, list[float]]:
     place[columns] = np.arange(len(columns))
     features: dict[str, list[NDArray[np.float32]]] = {one.name: [] for one in drivers.OUTCOMES}
     happened: dict[str, list[NDArray[np.bool_]]] = {one.name: [] for one in drivers.OUTCOMES}
-    index = day("2012-01-01")
+    held: dict[str, list[NDArray[np.bool_]]] = {one.name: [] for one in drivers.OUTCOMES}
     for number in range(blocks):
         block, events = draw(mechanisms, world, number)
-        events = events.where(place[events.code] >= 0)
-        ages, years = (index - block.days("birth")) / YEAR, (index - block.days("start")) / YEAR
-        counted: list[NDArray[np.generic]] = [
-            np.stack([ages, block.people["female"].astype(np.float64), years], axis=1)
-        ]
-        for days in (drivers.COUNTED_DAYS, 10**6):
-            here = (events.day < index) & (events.day >= index - days)
-            flat = events.person[here].astype(np.int64) * len(columns) + place[events.code[here]]
-            counted.append(np.bincount(flat, minlength=BLOCK * len(columns)).reshape(BLOCK, -1))
-        table = np.concatenate(counted, axis=1).astype(np.float32)
-        risk = block.truth["risk"].filter(pl.col("index").cast(pl.Int32) == index)
-        for one in drivers.OUTCOMES:
-            mine = risk.filter(pl.col("outcome") == one.name)
-            mine = mine.filter("both") if one.among_both else mine
-            features[one.name].append(table[mine["person"].to_numpy()])
-            happened[one.name].append(mine["happened"].to_numpy())
+        flat = _Flat(block, events.where(place[events.code] >= 0), place, len(columns))
+        for year in YEARS:
+            index = day(f"{year}-01-01")
+            table = flat.counts(index)
+            risk = block.truth["risk"].filter(pl.col("index").cast(pl.Int32) == index)
+            for one in drivers.OUTCOMES:
+                mine = risk.filter(pl.col("outcome") == one.name)
+                mine = mine.filter("both") if one.among_both else mine
+                features[one.name].append(table[mine["person"].to_numpy()])
+                happened[one.name].append(mine["happened"].to_numpy())
+                held[one.name].append(mine["person"].to_numpy() % 2 == 1)
     return {
-        name: _boosted(np.concatenate(features[name]), np.concatenate(happened[name]), len(columns))
+        name: _boosted(
+            np.concatenate(features[name]), np.concatenate(happened[name]), np.concatenate(held[name]), len(columns)
+        )
         for name in features
     }
 
 
-def _boosted(features: NDArray[np.float32], happened: NDArray[np.bool_], columns: int) -> list[float]:
+@dataclass(frozen=True)
+class _Flat:
+    """A block's events of some codes."""
+
+    block: Block
+    events: Events
+    place: NDArray[np.int64]
+    columns: int
+
+    def counts(self, index: int) -> NDArray[np.float32]:
+        """Age, sex, years of record; counts of two years; counts of all years: before a day (BLOCK, 3 + 2 columns)."""
+        block, events = self.block, self.events
+        ages, years = (index - block.days("birth")) / YEAR, (index - block.days("start")) / YEAR
+        parts: list[NDArray[np.generic]] = [np.stack([ages, block.people["female"].astype(np.float64), years], axis=1)]
+        for days in (drivers.COUNTED_DAYS, 10**6):
+            here = (events.day < index) & (events.day >= index - days)
+            flat = events.person[here].astype(np.int64) * self.columns + self.place[events.code[here]]
+            parts.append(np.bincount(flat, minlength=BLOCK * self.columns).reshape(BLOCK, -1))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def _boosted(
+    features: NDArray[np.float32], happened: NDArray[np.bool_], held: NDArray[np.bool_], columns: int
+) -> list[float]:
     """AUROC by the counts of two years and by those of all years, each with the three features before them."""
-    half = np.arange(len(happened)) % 2 == 0
+    half = ~held
     reached = []
     for first in (3, 3 + columns):
         chosen = [0, 1, 2, *range(first, first + columns)]
-        model = HistGradientBoostingClassifier(max_iter=80, learning_rate=0.05, max_leaf_nodes=8, random_state=0)
+        model = HistGradientBoostingClassifier(
+            max_iter=120, learning_rate=0.05, max_leaf_nodes=8, min_samples_leaf=50, random_state=0
+        )
         model.fit(features[half][:, chosen], happened[half])
         score = model.predict_proba(features[~half][:, chosen])[:, 1]
         reached.append(float(roc_auc_score(happened[~half], score)))
@@ -261,8 +286,9 @@ def risks(blocks: int, counted: int) -> None:
     )
     text = (
         f"True risk: {blocks * BLOCK:,} patients, every 1 January on which they are at risk. Counts: gradient boosting on counts of"
-        f" codes, {counted * BLOCK:,} patients, 1 January 2012, half of them held out. The driver of the outcomes by counts is a"
-        " count of two years. Counts of two years know a little of an order: which of the two is still among them."
+        f" codes before 1 January of {', '.join(map(str, YEARS))}, {counted * BLOCK:,} patients, half of them held out. The driver"
+        " of the outcomes by counts is a count of two years. Counts of two years know a little of an order: which of the two is"
+        " still among them."
     )
     results.write_part("worlds.py", TITLE, "Outcomes of known risk", f"{text}\n\n{results.table(header, lines)}")
 
