@@ -62,6 +62,21 @@ LIFELONG = re.compile(
     r"|failure|insufficiency|palsy|dystroph|insulin|senile|gastroesophageal|hiatal|diverticul|anemia|deficiency",
     re.IGNORECASE,
 )
+SPECIAL = re.compile(
+    r"abort|female|papilloma|uteri\b|delivery|genital|fet(us|al)|birth|lochia|gravida|fundus \d|weeks?\b|orchi|epididym|hydrocele"
+    r"|phimosis|elderly|enuresis|able to eat|asperger|myeloma|graves|end stage|palliative|terminal"
+    r"|registered|deregist|notes on|did not attend|new patient|follow-up|solicitor|doctor left",
+    re.IGNORECASE,
+)
+"""What else does not fit everybody, or not again and again: of one sex or age, a matter of the practice, a mortal illness."""
+
+
+def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some codes that fit patients of any sex and age, and do not stand for a lifelong disease, by their names."""
+    names = book.names
+    unfit = (LIFELONG, SPECIAL, *(rule[0] for rule in RULES))
+    fits = np.array([not any(pattern.search(names[row]) for pattern in unfit) for row in rows], bool)
+    return np.asarray(rows[fits], np.int64)
 
 
 class Consultations(Mechanism):

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.synthetic.people import PRACTICES
 from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events, Mechanism, day, keyed
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
+from ehr_pipeline.synthetic.worlds.consultations import for_everybody
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
 
 Floats = NDArray[np.float64]
@@ -46,7 +47,7 @@ class Traits(Mechanism):
     name = "traits"
 
     def __init__(self, book: Codebook) -> None:
-        kinds = codes_of_kind(book, ("(finding)",), range(1500, 6000))
+        kinds = for_everybody(book, codes_of_kind(book, ("(finding)",), range(1500, 6000)))
         self.chosen = np.sort(keyed(0, self.name).choice(kinds, TRAITS, replace=False))
         self.book = book
 
@@ -143,13 +144,8 @@ class Practices(Mechanism):
             here = np.flatnonzero(np.isin(code, rows))
             here = here[rng.random(len(here)) < HABIT]
             code[here] = preferred[practice[events.person[here]]]
-        factor = own.factor[practice[events.person], code]
-        copies = np.floor(factor + rng.random(len(code))).astype(np.int64)
-        kept = np.repeat(np.arange(len(code)), copies)
-        again = np.concatenate([[False], kept[1:] == kept[:-1]]) if len(kept) else np.empty(0, bool)
-        person, when = events.person[kept], events.day[kept].copy()
-        when[again] = _another_day(rng, events, person[again])
-        made = Events.of(person, when, code[kept])
+        named = Events.of(events.person, events.day, code)
+        made = recorded_as_often(rng, named, own.factor[practice[events.person], code])
         return Events.joined([made, self._templates(rng, made, practice)])
 
     def _templates(self, rng: np.random.Generator, events: Events, practice: Numbers) -> Events:
@@ -161,6 +157,16 @@ class Practices(Mechanism):
         return Events.of(
             np.repeat(events.person[here], TEMPLATE_CODES), np.repeat(events.day[here], TEMPLATE_CODES), codes.ravel()
         )
+
+
+def recorded_as_often(rng: np.random.Generator, events: Events, factor: Floats) -> Events:
+    """Each event as often as its factor says (events,): left out, or again on the day of another event of the same patient."""
+    copies = np.floor(factor + rng.random(len(factor))).astype(np.int64)
+    kept = np.repeat(np.arange(len(factor)), copies)
+    again = np.concatenate([[False], kept[1:] == kept[:-1]]) if len(kept) else np.empty(0, bool)
+    person, when = events.person[kept], events.day[kept].copy()
+    when[again] = _another_day(rng, events, person[again])
+    return Events.of(person, when, events.code[kept])
 
 
 def _another_day(rng: np.random.Generator, events: Events, person: NDArray[np.integer]) -> NDArray[np.int32]:
@@ -230,6 +236,7 @@ class Referral(Mechanism):
     def __init__(self, book: Codebook, seed: int) -> None:
         self.book = book
         kinds = codes_of_kind(book, ("(finding)", "(procedure)", "(regime/therapy)"), range(1500, 8000))
+        kinds = np.setdiff1d(for_everybody(book, kinds), Traits(book).codes)
         self.chosen = keyed(0, self.name).choice(kinds, (CENTRES, CENTRE_CODES), replace=False)
         practices = keyed(seed, self.name).permutation(len(PRACTICES))
         self.centre_of = np.full(len(PRACTICES), -1)

@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.synthetic.codes import CodeTable
 from ehr_pipeline.synthetic.worlds.block import Mechanism
 from ehr_pipeline.synthetic.worlds.care import Care
+from ehr_pipeline.synthetic.worlds.change import Ageing, Change
 from ehr_pipeline.synthetic.worlds.codebook import Codebook
 from ehr_pipeline.synthetic.worlds.consultations import Consultations
 from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses
@@ -18,6 +20,7 @@ from ehr_pipeline.synthetic.worlds.nuisance import Access, Calendar, Practices, 
 from ehr_pipeline.synthetic.worlds.onsets import Onsets
 from ehr_pipeline.synthetic.worlds.outcomes import Outcomes
 from ehr_pipeline.synthetic.worlds.population import Population
+from ehr_pipeline.synthetic.worlds.relations import Relations, Sites
 from ehr_pipeline.synthetic.worlds.skin import SkinGroups, mean_ratios
 from ehr_pipeline.synthetic.worlds.subtle import KINDS, SubtleGroups
 
@@ -78,6 +81,31 @@ def _referral(world: World) -> Mechanism:
     return Referral(world.book, world.seed)
 
 
+def _change(world: World) -> Mechanism:
+    return Change(world.book)
+
+
+def _ageing(world: World) -> Mechanism:
+    return Ageing(world.book)
+
+
+def _relations(world: World) -> Mechanism:
+    return Relations(world.book, _of_others(world, {_relations, _sites}))
+
+
+def _sites(world: World) -> Mechanism:
+    return Sites(world.book, _of_others(world, {_sites}))
+
+
+def _of_others(world: World, but: set[Callable[[World], Mechanism]]) -> NDArray[np.int64]:
+    """Rows of the codes that other mechanisms record, in whichever plan: what is drawn from the rest goes with all plans."""
+    diagnoses, book = world.diagnoses, world.book
+    usual = [Care(diagnoses, book), Laboratory(diagnoses, book), SubtleGroups(book, world.seed, tuple(KINDS))]
+    builds = dict.fromkeys(build for plan in PLANS.values() for build in plan.adds)
+    added = [build(world) for build in builds if build not in but]
+    return np.concatenate([mechanism.codes for mechanism in (*usual, *added)])
+
+
 PLANS: dict[str, Plan] = {
     "base": Plan(
         "diagnoses with onsets as in English primary care; ten subgroups of five skin diseases", groups="skin"
@@ -90,6 +118,10 @@ PLANS: dict[str, Plan] = {
     "calendar": Plan("codes stop in 2004 and 2018, their successors begin", adds=(_calendar,)),
     "access": Plan("the amount of record differs much more, by access to care", adds=(_access,)),
     "referral": Plan("two centres to which mostly the practices near them refer", adds=(_referral,)),
+    "relations": Plan("pairs related within visits, with a lag, or through age alone", adds=(_relations,)),
+    "sites": Plan("half of the practices write 30 % of the codes as synonyms of their own", adds=(_sites,)),
+    "change": Plan("four groups, and patients who change from one to another", groups="change", adds=(_change,)),
+    "ageing": Plan("two groups of one disease that differ by age; nobody changes", groups="ageing", adds=(_ageing,)),
     "subtle": Plan("groups by nine mechanisms, in one world", groups="subtle", kinds=tuple(KINDS)),
     **{f"subtle-{name}": Plan(f"groups by {name} alone", groups="subtle", kinds=(name,)) for name in KINDS},
 }

@@ -55,7 +55,7 @@ FAMILIES = {
     "otitis": Family(
         0.75,
         ("78868004", "359609001", "194281003", "194289001", "194288009", "3110003", "39288006", "129127001"),
-        ("16001004", "103281005"),  # otalgia, blocked ears
+        ("16001004", "315217005"),  # otalgia, symptom of ears
     ),
     # cough: chesty, complaining of it, dry, with green, clear or yellow sputum, productive, persistent
     "cough": Family(

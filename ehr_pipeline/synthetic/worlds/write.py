@@ -27,9 +27,9 @@ from ehr_pipeline.synthetic.worlds.plan import World, make
 from ehr_pipeline.synthetic.worlds.population import STATUS
 from ehr_pipeline.work.progress import Progress
 
-VERSION = "worlds 1"
+VERSION = "worlds 2"
 PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
-AS_CSV = ("patients",)
+AS_CSV = ("patients", "changes")
 """Tables of the truth that are written as CSV; all others are Parquet."""
 PEOPLE = {
     "patient_id": "patient",

@@ -1,0 +1,151 @@
+"""Patients who change from one group to another on a day; and a world with two groups that differ by age, where nobody changes.
+
+Groups have findings that their patients have again and again, at visits that are there anyway. Findings and rates are invented.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, GroupRow, Mechanism
+from ehr_pipeline.synthetic.worlds.codebook import Codebook
+from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
+from ehr_pipeline.synthetic.worlds.skin import patients_truth
+from ehr_pipeline.synthetic.worlds.visits import Visits, label
+
+Numbers = NDArray[np.int64]
+
+STATES = {
+    "restless": ("399153001", "225624000", "314938000"),  # vertigo, panic attack, poor sleep pattern
+    "heavy": ("248480008", "10601006", "139394000"),  # swelling of legs, pain in a lower limb, nocturia
+    "sore": ("81680005", "82991003", "35678005"),  # neck pain, generalized aches, pain in several joints
+    "weak": ("64379006", "84229001", "40739000"),  # less appetite, fatigue, dysphagia
+}
+"""Groups, and the findings that their patients have again and again."""
+CHANGES = {"restless": "heavy", "sore": "weak"}
+"""From which group to which; one way only, so that no change is hidden by another one back."""
+CHANGING, MIDDLE = 0.4, (0.35, 0.65)
+"""Share of a group's patients who change; where in the record."""
+AT_A_VISIT, ELSEWHERE = 0.12, 0.01
+"""The chance of each finding at a visit: of the group's patients, and of everybody else."""
+AGEING_DISEASE, AGEING_GROUPS = "psoriasis", {"younger": STATES["restless"], "older": STATES["heavy"]}
+TURN, WIDTH = 50.0, 6.0
+"""The age in the middle of the record at which both groups are as common, and the scale in years of the logistic curve."""
+
+
+def _record(rng: np.random.Generator, block: Block, visits: Visits, state: Numbers, codes: Sequence[Numbers]) -> None:
+    """The findings of the group that the patient is in at each visit (visits,), or NOBODY."""
+    for number, own in enumerate(codes):
+        for code in own:
+            hit = np.flatnonzero(rng.random(len(state)) < np.where(state == number, AT_A_VISIT, ELSEWHERE))
+            visits.record(block, hit, code)
+
+
+def _rows(states: Mapping[str, Sequence[str]], book: Codebook) -> list[GroupRow]:
+    return [GroupRow.of_code(name, code, book) for name, codes in states.items() for code in codes]
+
+
+def _changes(person: Numbers, left: Sequence[str], joined: Sequence[str], on: Numbers, age: Numbers) -> pl.DataFrame:
+    """The table of the changes; empty where nobody changes."""
+    return pl.DataFrame(
+        {
+            "person": person,
+            "from_group": pl.Series(left, dtype=pl.String),
+            "to_group": pl.Series(joined, dtype=pl.String),
+            "date": pl.Series(on.astype(np.int32)).cast(pl.Date),
+            "age": age,
+        }
+    )
+
+
+CHANGE_COLUMNS = {
+    "patient_id": "patient",
+    "from_group": "group before the day, as in patients.csv",
+    "to_group": "group from the day on",
+    "date": "day of the change",
+    "age": "age in whole years on that day",
+}
+
+
+class Change(Mechanism):
+    """Groups of the patients with a skin disease, which some leave for another one."""
+
+    name = "change"
+
+    def __init__(self, book: Codebook) -> None:
+        self.book, self.names = book, list(STATES)
+
+    @property
+    def codes(self) -> Numbers:
+        """The findings."""
+        return self.book.rows(code for codes in STATES.values() for code in codes)
+
+    @property
+    def groups(self) -> list[GroupRow]:
+        """The findings of each group."""
+        return _rows(STATES, self.book)
+
+    @property
+    def truth(self) -> Mapping[str, Mapping[str, str]]:
+        """Who is in which group at first, and who changes when."""
+        return {"patients": patients_truth("group at the beginning; empty for none"), "changes": CHANGE_COLUMNS}
+
+    def events(self, block: Block) -> None:
+        """Choose groups and changes, and record the findings."""
+        rng = block.rng(self.name)
+        visits = Visits.of(block)
+        group = np.where(block.days("disease") != NOBODY, rng.integers(0, len(STATES), BLOCK), NOBODY)
+        joins = np.array([*(self.names.index(CHANGES[name]) if name in CHANGES else NOBODY for name in STATES), NOBODY])
+        changes = (joins[group] != NOBODY) & (rng.random(BLOCK) < CHANGING)
+        start, end = block.days("start"), block.days("end")
+        on = start + np.ceil(rng.uniform(*MIDDLE, BLOCK) * (end - start)).astype(np.int64)
+        after = changes[visits.person] & (visits.day >= on[visits.person])
+        state = np.where(after, joins[group][visits.person], group[visits.person])
+        _record(rng, block, visits, state, [self.book.rows(codes) for codes in STATES.values()])
+        label(block, group, self.names)
+        who = np.flatnonzero(changes)
+        names = np.array(self.names)
+        age = np.floor((on - block.days("birth"))[who] / YEAR).astype(np.int64)
+        left, joined = names[group[who]].tolist(), names[joins[group[who]]].tolist()
+        block.truth["changes"] = _changes(who, left, joined, on[who], age)
+
+
+class Ageing(Mechanism):
+    """Two groups of one disease, of other ages. Each has its findings throughout; everybody grows older, and nobody changes."""
+
+    name = "ageing"
+
+    def __init__(self, book: Codebook) -> None:
+        self.book = book
+
+    @property
+    def codes(self) -> Numbers:
+        """The findings."""
+        return self.book.rows(code for codes in AGEING_GROUPS.values() for code in codes)
+
+    @property
+    def groups(self) -> list[GroupRow]:
+        """The findings of each group."""
+        return _rows(AGEING_GROUPS, self.book)
+
+    @property
+    def truth(self) -> Mapping[str, Mapping[str, str]]:
+        """Who is in which group for good; the table of the changes is empty."""
+        meaning = f"group of those with {AGEING_DISEASE}, for good; empty for everybody else"
+        return {"patients": patients_truth(meaning), "changes": CHANGE_COLUMNS}
+
+    def events(self, block: Block) -> None:
+        """Choose the groups, and record their findings."""
+        rng = block.rng(self.name)
+        visits = Visits.of(block)
+        middle = ((block.days("start") + block.days("end")) / 2 - block.days("birth")) / YEAR
+        older = rng.random(BLOCK) < 1 / (1 + np.exp(-(middle - TURN) / WIDTH))
+        has = block.days("disease") == list(SKIN_DISEASES).index(AGEING_DISEASE)
+        group = np.where(has, older.astype(np.int64), NOBODY)
+        codes = [self.book.rows(own) for own in AGEING_GROUPS.values()]
+        _record(rng, block, visits, group[visits.person], codes)
+        label(block, group, list(AGEING_GROUPS))
+        none = np.empty(0, np.int64)
+        block.truth["changes"] = _changes(none, [], [], none, none)

@@ -1,0 +1,179 @@
+"""Pairs of diagnoses: related within visits, in one direction with a lag, or through age alone; and two sites. Rates are assumed.
+
+Which codes make pairs, and how strongly, is invented.
+"""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from ehr_pipeline.synthetic.people import PRACTICES
+from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events, Mechanism, keyed
+from ehr_pipeline.synthetic.worlds.codebook import Codebook
+from ehr_pipeline.synthetic.worlds.consultations import for_everybody
+from ehr_pipeline.synthetic.worlds.nuisance import codes_of_kind, recorded_as_often
+from ehr_pipeline.synthetic.worlds.visits import Visits
+
+Numbers = NDArray[np.int64]
+
+KINDS = ("within visits", "lag", "age alone")
+PAIRS = 20
+"""Of each kind."""
+WITHIN_SHARE, WITHIN_RECORDS, WITHIN_TOGETHER = 0.25, 4, 0.6
+"""Within visits: share of patients who have the two, records of each, and the share of the second at visits of the first."""
+LAG_SHARE, LAG_FOLLOWS, LAG_ELSEWHERE, LAG_DAYS = 0.25, 0.5, 0.08, (182, 730)
+"""With a lag: share of patients with the first, the chance that the second follows, that it comes anyhow, and after how long."""
+AGE_EVER, AGE_STEEPNESS = 0.7, 12.0
+"""Through age: the cumulative hazard at the age of 100, and over how many years the hazard grows by a factor of e."""
+OWN_SHARE, SITE_SPREAD, COMMON, MOST = 0.3, 0.5, 7000, 8.0
+"""Sites: share of the codes that the second writes as synonyms of its own, among so many; log-sd of how often it records each code,
+and at most so often."""
+
+
+class Relations(Mechanism):
+    """Sixty pairs of diagnoses."""
+
+    name = "relations"
+
+    def __init__(self, book: Codebook, taken: Numbers) -> None:
+        """`taken`: rows of codes that others record."""
+        self.book = book
+        kinds = for_everybody(book, np.setdiff1d(codes_of_kind(book, ("(disorder)",), range(1500, 6000)), taken))
+        self.pairs = keyed(0, self.name).choice(kinds, (len(KINDS), PAIRS, 2), replace=False)
+
+    @property
+    def codes(self) -> Numbers:
+        """The codes of the pairs."""
+        return self.pairs.ravel()
+
+    @property
+    def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
+        """The pairs."""
+        codes, concept = np.array(self.book.codes), self.book.concept
+        rows = [
+            (kind, codes[a], codes[b], concept(a), concept(b))
+            for kind, pairs in zip(KINDS, self.pairs, strict=True)
+            for a, b in pairs
+        ]
+        meaning = {
+            "relation": "'within visits'; 'lag': the second follows in 6 to 24 months; 'age alone': unrelated at one age",
+            "first": "code",
+            "second": "code",
+            "first_cui": "concept of the first",
+            "second_cui": "concept of the second",
+        }
+        return {"relations": (pl.DataFrame(rows, schema=list(meaning), orient="row"), meaning)}
+
+    def events(self, block: Block) -> None:
+        """Record the pairs."""
+        rng = block.rng(self.name)
+        visits = Visits.of(block)
+        within, lagged, aged = self.pairs
+        for first, second in within:
+            self._within(rng, block, visits, (first, second))
+        for first, second in lagged:
+            self._lagged(rng, block, (first, second))
+        for code in aged.ravel():
+            self._aged(rng, block, visits, code)
+
+    def _within(
+        self, rng: np.random.Generator, block: Block, visits: Visits, pair: tuple[np.integer, np.integer]
+    ) -> None:
+        wanted = np.where(rng.random(BLOCK) < WITHIN_SHARE, WITHIN_RECORDS, 0)
+        rows = visits.pick(rng, wanted)
+        together = rows[rng.random(len(rows)) < WITHIN_TOGETHER]
+        apart = visits.pick(rng, wanted - np.bincount(visits.person[together], minlength=BLOCK))
+        visits.record(block, rows, pair[0])
+        visits.record(block, np.concatenate([together, apart]), pair[1])
+
+    def _lagged(self, rng: np.random.Generator, block: Block, pair: tuple[np.integer, np.integer]) -> None:
+        start, end = block.days("start"), block.days("end")
+        when = start + np.floor(rng.random((2, BLOCK)) * (end - start + 1)).astype(np.int64)
+        has, follows, anyhow = rng.random((3, BLOCK)) < np.array([[LAG_SHARE], [LAG_FOLLOWS], [LAG_ELSEWHERE]])
+        later = when[0] + rng.integers(*LAG_DAYS, BLOCK)
+        for code, who, days in ((pair[0], has, when[0]), (pair[1], has & follows, later), (pair[1], anyhow, when[1])):
+            person = np.flatnonzero(who)
+            block.record(person, days[person], np.full(len(person), code))
+
+    def _aged(self, rng: np.random.Generator, block: Block, visits: Visits, code: np.integer) -> None:
+        """An onset whose hazard depends on age alone: at the first visit from it on, and at one or two later ones."""
+        age = 100 + AGE_STEEPNESS * np.log(rng.exponential(size=BLOCK) / AGE_EVER)
+        onset = block.days("birth") + age * YEAR
+        later = visits.day >= onset[visits.person]
+        before = np.bincount(visits.person, ~later, BLOCK)
+        first = np.flatnonzero(later & (visits.rank == before[visits.person]))
+        again = visits.pick(rng, rng.poisson(1.5, BLOCK), later & (visits.rank > before[visits.person]))
+        visits.record(block, np.concatenate([first, again]), code)
+
+
+class Sites(Mechanism):
+    """Two sites: half of the practices write 30 % of the codes as synonyms of their own, and record each more or less often."""
+
+    name = "sites"
+
+    def __init__(self, book: Codebook, taken: Numbers) -> None:
+        """`taken`: rows of codes that mean something in some plan, and so cannot be synonyms of others."""
+        self.book, self.taken = book, taken
+        self.second = np.arange(len(PRACTICES)) >= len(PRACTICES) // 2
+
+    @cached_property
+    def synonym(self) -> Numbers:
+        """What the second site writes for each code (codes,)."""
+        rng = keyed(0, self.name)
+        rare = codes_of_kind(self.book, ("(finding)", "(procedure)", "(disorder)"), range(COMMON, len(self.book.codes)))
+        own = np.flatnonzero(rng.random(COMMON) < OWN_SHARE)
+        written = np.arange(len(self.book.codes))
+        written[own] = rng.choice(np.setdiff1d(rare, self.taken), len(own), replace=False)
+        return written
+
+    @cached_property
+    def factor(self) -> NDArray[np.float64]:
+        """How much more or less the second site records of each code (codes,)."""
+        rng = keyed(0, f"{self.name}: rates")
+        drawn = np.exp(rng.normal(-(SITE_SPREAD**2) / 2, SITE_SPREAD, len(self.book.codes)))
+        return np.minimum(drawn, MOST)
+
+    @property
+    def codes(self) -> Numbers:
+        """Codes that only the second site uses."""
+        return self.synonym[self._own]
+
+    @property
+    def _own(self) -> Numbers:
+        return np.flatnonzero(self.synonym != np.arange(len(self.synonym)))
+
+    @property
+    def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
+        """Which practice belongs to which site, and the synonyms."""
+        codes = np.array(self.book.codes)
+        written = self.synonym[self._own]
+        sites = pl.DataFrame({"practice": PRACTICES, "site": np.where(self.second, 2, 1)})
+        synonyms = pl.DataFrame(
+            {
+                "first_site": codes[self._own],
+                "second_site": codes[written],
+                "first_cui": [self.book.concept(row) for row in self._own],
+                "second_cui": [self.book.concept(row) for row in written],
+            }
+        )
+        meaning = {
+            "first_site": "code",
+            "second_site": "code that the second site writes for it",
+            "first_cui": "concept of the one",
+            "second_cui": "concept of the other",
+        }
+        return {
+            "sites": (sites, {"practice": "practice", "site": "1 or 2"}),
+            "site_synonyms": (synonyms, meaning),
+        }
+
+    def recording(self, block: Block, events: Events) -> Events:
+        """The second site's ways."""
+        there = self.second[block.days("practice")][events.person]
+        factor = np.where(there, self.factor[events.code], 1.0)
+        made = recorded_as_often(block.rng(self.name), events, factor)
+        there = self.second[block.days("practice")][made.person]
+        return Events.of(made.person, made.day, np.where(there, self.synonym[made.code], made.code))
