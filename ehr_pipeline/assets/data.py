@@ -9,6 +9,7 @@ from ehr_pipeline.assets.asset import Asset, Rate, Sources
 from ehr_pipeline.checks import data, drift, lists, losses, presence, rows, sides
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.events import picture as coverage_picture
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import (
@@ -19,6 +20,7 @@ from ehr_pipeline.tables.asset_names import (
     RAW_RECORDS,
     VOCABULARY,
 )
+from ehr_pipeline.vocabulary import picture as vocabulary_picture
 
 EVENT: Sources = ((MAPPED_EVENTS, "patient_id"), (MAPPED_EVENTS, "date"), (MAPPED_EVENTS, "concept"))
 PATIENT: Sources = ((PATIENT_DATASET, "patient_id"),)
@@ -204,7 +206,7 @@ DATA = (
         },
         group="data",
         kinds=("arrow",),
-        draw=data_stages.draw_coverage,
+        draw=coverage_picture.draw,
         rate=Rate(13.3, 3e8, 2, _SCALE, alone=0.44),
     ),
     Asset(
@@ -247,7 +249,7 @@ DATA = (
         },
         group="data",
         kinds=("csv",),
-        draw=data_stages.draw_vocabulary,
+        draw=vocabulary_picture.draw,
         rate=Rate(1.7, 3e8, 2, _SCALE),
     ),
     Asset(

@@ -17,6 +17,7 @@ from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Store, hash_of
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.vocabulary.table import read_hash
 
 EARLIER = "earlier"
 """Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
@@ -165,4 +166,4 @@ def _intact(found: Artifact) -> bool:
 
 def _ids_of(vocabulary: Artifact) -> str:
     """The hash of a vocabulary's concepts in the order of their token ids."""
-    return vocabulary.file("hash.txt").read_text(encoding="ascii").strip()
+    return read_hash(vocabulary.path)

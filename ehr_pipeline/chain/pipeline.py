@@ -109,7 +109,9 @@ class Pipeline(DataAssets):
         def make(out: Path) -> Counts:
             interest = ladder.resolve({name: path} if path else {}).get(name, ())
             known = Mapping.read(mapped.path).concept_of_code() if settings.ontology else {}
-            return build.build(checkpoint.file("checkpoint"), vocabulary, interest, known, settings, seed, out)
+            return build.build(
+                checkpoint.file("checkpoint"), vocabulary, settings, seed, out, interest=interest, concept_of_code=known
+            )
 
         return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
 

@@ -1,6 +1,5 @@
 """Checks of what the data hold: coverage, vocabulary, token ids, split."""
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +8,7 @@ from ehr_pipeline.checks.model import Check, Found
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 from ehr_pipeline.events.coverage import are_snomed
+from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.settings import EVERY_SIDE, LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -63,7 +63,7 @@ def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
     What is kept could hide a wrong terminology. So the share that is mapped is looked at where the UMLS, or a dictionary, should
     know the codes.
     """
-    report = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
+    report = read_coverage(artifact.path)
     share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)
     floor, worst = study.events.coverage_floor, report["by_namespace"]
     events = report["events"]
@@ -112,7 +112,7 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
 
 def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
     """Codes of other systems do not look like SNOMED's."""
-    systems = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8")).get("systems", {})
+    systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
     message = "codes of other systems do not look like SNOMED's"

@@ -1,13 +1,12 @@
 """Checks of the newest extract beside the one before it."""
 
-import json
 from functools import cache
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found, Test
 from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.events.table import Mapping
-from ehr_pipeline.records import drift
+from ehr_pipeline.records import catalog, drift
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
@@ -17,7 +16,7 @@ def beside_the_one_before(kind: str, told: str) -> Test:
     """The newest extract of the catalog beside the one before it."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
-        listed = json.loads(store.intact(EXTRACT_CATALOG).file("catalog.json").read_text(encoding="utf-8"))
+        listed = catalog.read(store.intact(EXTRACT_CATALOG).path)
         if len(listed) < 2:
             return True, "there is no extract before this one", {}
         before, newest = sorted(listed)[-2:]

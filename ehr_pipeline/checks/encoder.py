@@ -1,14 +1,15 @@
 """Checks of the encoder and of its vectors."""
 
-import json
 from typing import Any
 
 import numpy as np
 
 from ehr_pipeline.checks.model import Found
+from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import People, Score, Things
 from ehr_pipeline.encoder import configuration
+from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
@@ -18,7 +19,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
     """The validation loss is finite, and better than guessing by frequency."""
-    metrics = json.loads(artifact.file("metrics.json").read_text(encoding="utf-8"))
+    metrics = read_metrics(artifact.path)
     loss, baseline = metrics["best"]["validation_loss"], metrics["baseline"]["loss"]
     passed = bool(np.isfinite(loss) and loss < baseline)
     message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
@@ -56,7 +57,7 @@ def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
 
 def vectors_finite(artifact: Artifact, store: Store, study: Study) -> Found:
     """No concept vector holds NaN or infinity."""
-    vectors = np.load(artifact.file("vectors.npy"), mmap_mode="r")
+    vectors = read_vectors(artifact.path)
     bad = int((~np.isfinite(vectors)).any(1).sum())
     return not bad, f"{bad} of {len(vectors):,} concept vectors are not finite", {"not_finite": Things(bad)}
 

@@ -5,8 +5,8 @@ other and in the whole vocabulary), `ontology.json` (neighbours in the groups of
 (for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, from which a picture is drawn (`data_stages.concepts`).
 """
 
-import csv
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,17 +17,18 @@ from numpy.typing import NDArray
 from ehr_pipeline.concepts import ontology, picture, projector
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.concepts.table import NEIGHBOURS, ONTOLOGY, SCOPES, VECTORS
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 MOST_FREQUENT = 100
 """How many concepts are shown with their neighbours where no list names any."""
-SCOPES = ("concepts of interest", "whole vocabulary")
 
 
 def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
@@ -41,11 +42,12 @@ def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
 def build(
     encoder: Path,
     vocabulary: Vocabulary,
-    interest: Rows,
-    concept_of_code: dict[str, str],
     settings: ConceptsSettings,
     seed: int,
     out: Path,
+    *,
+    interest: Rows,
+    concept_of_code: dict[str, str],
 ) -> Counts:
     """Write vectors, neighbours, projector files and the picture.
 
@@ -53,7 +55,7 @@ def build(
     concept the nodes of an ontology stand for. Raises InputError when too few concepts of interest are known.
     """
     vectors = input_vectors(encoder, vocabulary)
-    np.save(out / "vectors.npy", vectors)
+    np.save(out / VECTORS, vectors)
     frequent = sorted(vocabulary.concepts, key=lambda concept: (-concept.patients, concept.token_id))
     # Without a list of the study's own, the concepts that most patients have.
     listed = concepts_of(interest) or frozenset(concept.concept for concept in frequent[:MOST_FREQUENT])
@@ -67,21 +69,15 @@ def build(
             " Name another list in concepts.concepts_of_interest, or lower vocabulary.min_appearances."
         )
     everything = np.arange(FIRST_CONCEPT, vocabulary.size)
-    with (out / "neighbours.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("concept", "name", "scope", "rank", "neighbour", "neighbour_name", "cosine"))
-        for scope, candidates in zip(SCOPES, (known, everything), strict=True):
-            found, cosines = nearest(known, candidates, vectors, settings.neighbours)
-            for token, row, row_cosines in zip(known.tolist(), found.tolist(), cosines.tolist(), strict=True):
-                concept = vocabulary.concepts[token - FIRST_CONCEPT]
-                for rank, (neighbour, cosine) in enumerate(zip(row, row_cosines, strict=True), start=1):
-                    other = vocabulary.concepts[neighbour - FIRST_CONCEPT]
-                    one, two = (map(spreadsheet.text, (each.concept, each.name)) for each in (concept, other))
-                    writer.writerow((*one, scope, rank, *two, f"{cosine:.4f}"))
+    near = [
+        (scope, *nearest(known, among, vectors, settings.neighbours))
+        for scope, among in zip(SCOPES, (known, everything), strict=True)
+    ]
+    spreadsheet.write(out / NEIGHBOURS, schemas.NEIGHBOURS, _neighbours(vocabulary, known, near))
     projector.write(out / "projector", vocabulary, vectors, {"concepts_of_interest": known, "vocabulary": everything})
     grouped = _grouped(vocabulary, vectors, concept_of_code, settings, seed)
     if grouped is not None:
-        (out / "ontology.json").write_text(json.dumps(grouped, indent=1) + "\n", encoding="utf-8")
+        (out / ONTOLOGY).write_text(json.dumps(grouped, indent=1) + "\n", encoding="utf-8")
     picture.write(out, vocabulary, vectors, known, seed)
     return {
         "rows_in": len(listed),
@@ -93,6 +89,18 @@ def build(
         # Names of groups come from the data: they stand in the file alone, with the patients that decide who may see them.
         **({"ontology": {k: v for k, v in grouped.items() if k != "by_group"}} if grouped is not None else {}),
     }
+
+
+def _neighbours(
+    vocabulary: Vocabulary, known: NDArray[np.int64], near: list[tuple[str, NDArray[np.int64], NDArray[np.float32]]]
+) -> Iterator[tuple[object, ...]]:
+    """The rows of the neighbours of known tokens, from scopes with the tokens and cosines of these (known, k)."""
+    for scope, found, cosines in near:
+        for token, row, row_cosines in zip(known.tolist(), found.tolist(), cosines.tolist(), strict=True):
+            one = vocabulary.concepts[token - FIRST_CONCEPT]
+            for rank, (neighbour, cosine) in enumerate(zip(row, row_cosines, strict=True), start=1):
+                other = vocabulary.concepts[neighbour - FIRST_CONCEPT]
+                yield (one.concept, one.name, scope, rank, other.concept, other.name, f"{cosine:.4f}")
 
 
 def _grouped(

@@ -1,6 +1,5 @@
 """Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark stands for fewer patients than may be told of."""
 
-import csv
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -133,26 +132,6 @@ def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 # Each draws the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none.
-
-
-def draw_coverage(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """The picture of mapped events."""
-    found = json.loads(artifact.file("coverage.json").read_text(encoding="utf-8"))
-    coverage(path, found["by_namespace"], naming.below)
-    return "code coverage"
-
-
-def draw_vocabulary(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """The picture of a vocabulary."""
-    counts: dict[str, list[int]] = {}
-    for name, wanted in (("vocabulary.csv", None), ("dropped.csv", "rare")):
-        with artifact.file(name).open(encoding="utf-8", newline="") as stream:
-            told = [row for row in csv.DictReader(stream) if row.get("reason") == wanted]
-        counts[name] = [int(row["appearances"]) for row in told if int(row["patients"]) >= naming.below]
-    if not counts["vocabulary.csv"]:
-        return ""
-    vocabulary(path, counts["vocabulary.csv"], counts["dropped.csv"], artifact.manifest["settings"]["min_appearances"])
-    return "vocabulary curve"
 
 
 def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:

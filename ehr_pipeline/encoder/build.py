@@ -1,18 +1,17 @@
 """`encoder_checkpoint`: launch the training, and count what it made."""
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.drawing.plots import learning_curves
+from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tables.hashing import hash_of
+from ehr_pipeline.tables.hashing import hash_of_column
 from ehr_pipeline.work import jobs
 
 PATIENTS = ".patients.npy"
@@ -22,7 +21,7 @@ PATIENTS = ".patients.npy"
 def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> Counts:
     """Train into `out`, and draw the curves; `job` is that of `encoder.train`, without its place."""
     launch("ehr_pipeline.encoder.train", job | {"out": str(out)})
-    metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
+    metrics = read_metrics(out)
     learning_curves(out / "notes" / "curves.png", metrics)
     tokens = metrics["training_tokens"] + metrics["validation_tokens"]
     figures = {name: metrics["best"][f"validation_{name}"] for name in ("loss", "top1", "top10")}
@@ -45,10 +44,10 @@ def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
     (out / PATIENTS).unlink()
     for number, path in enumerate(dataset.files("patients")):
         ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(row[shard == number]))
-        yield hash_of(pl.Series(ids.to_pylist(), dtype=pl.String))
+        yield hash_of_column(ids)
 
 
 def machine(out: Path) -> Mapping[str, str]:
     """What the machine that trained into `out` decided (`encoder.machine`)."""
-    decided: Mapping[str, str] = json.loads((out / "metrics.json").read_text(encoding="utf-8"))["machine"]
+    decided: Mapping[str, str] = read_metrics(out)["machine"]
     return decided

@@ -107,7 +107,7 @@ def build(
     tied_codes = mapping["runners_up"].str.contains("SCT:", literal=True).sum()
     Mapping(mapping).write(out)
     spreadsheet.table(coverage.most_frequent_lost(mapping, settings.report_codes)).write_csv(out / "unmapped.csv")
-    (out / "coverage.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    (out / coverage.FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     return {
         "rows_in": report["events"] + (repeated := total(finished)["repeated"]),
         "kept": stays,

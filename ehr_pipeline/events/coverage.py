@@ -1,6 +1,8 @@
 """How much of the record the mapping keeps: by events and by codes, and for each namespace and step."""
 
+import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -8,8 +10,15 @@ import polars as pl
 from ehr_pipeline.events.mapping import LADDER
 from ehr_pipeline.terminology import snomed
 
+FILE = "coverage.json"
 FEWEST_ALIKE = 2
 """Codes of a system that have the form of SNOMED's, below which it is taken for chance."""
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The report (`report`) of the folder of a `mapped_events` artifact, with the `source` of the concepts."""
+    found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return found
 
 
 def report(mapping: pl.DataFrame) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.vocabulary.table import FILE, Vocabulary
 
 PATIENTS = "patients"
 
@@ -43,7 +43,7 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
     InputError when a folder is not what it should be, and UserError where `out` is no file.
     """
     publishing.refuse_taken(out, replace=True)
-    if not (model / "vocabulary.csv").is_file():
+    if not (model / FILE).is_file():
         raise InputError(
             f"{model}: no vocabulary.csv. --model names the folder `checkpoint` of an encoder_checkpoint artifact,"
             " or a copy of it."

@@ -17,6 +17,7 @@ from ehr_pipeline.work.buckets import Spread, map_buckets
 
 WAITING = "notes/waiting.json"
 """By extract: how many events that it set aside were kept, and dropped, by reason."""
+FILE = "catalog.json"
 
 
 def extracts_in(landing: Path) -> list[str]:
@@ -52,7 +53,7 @@ def build(
     InputError where no extract has an event of a patient whom any of them has a row of.
     """
     listed = {extract: artifact.data_version for extract, artifact in found.items()}
-    (out / "catalog.json").write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (out / FILE).write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     counts = [artifact.counts for artifact in found.values()]
     left = removals.recorded(store) + removals.since(store, found)
     (out / removals.FILE).parent.mkdir()
@@ -78,11 +79,16 @@ def build(
     }
 
 
+def read(folder: Path) -> dict[str, str]:
+    """The data version of each extract by its name, of the folder of an `extract_catalog` artifact."""
+    listed: dict[str, str] = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    return listed
+
+
 def records(store: Store, catalog: Artifact) -> list[Artifact]:
     """The raw records of the catalog's extracts, oldest name first. Raises UserError when one has changed since."""
-    listed: dict[str, str] = json.loads(catalog.file("catalog.json").read_text(encoding="utf-8"))
     artifacts = []
-    for extract, version in sorted(listed.items()):
+    for extract, version in sorted(read(catalog.path).items()):
         artifact = store.intact(RAW_RECORDS, extract)
         if artifact.data_version != version:
             raise UserError(

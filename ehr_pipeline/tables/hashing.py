@@ -2,6 +2,7 @@
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.tables import plain_numbers
@@ -18,6 +19,11 @@ def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
         numbers = numbers.copy()
         numbers[~numeric] = _fnv1a(patient_ids.filter(pl.Series(~numeric)))
     return hash_of_numbers(numbers)
+
+
+def hash_of_column(patient_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
+    """The same of an Arrow column."""
+    return hash_of(pl.Series(patient_ids.cast(pa.string())))
 
 
 def hash_of_numbers(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:

@@ -22,7 +22,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.terminology import rrf, snomed
 from ehr_pipeline.vocabulary.filters import FILTERS
 from ehr_pipeline.vocabulary.settings import VocabularySettings
-from ehr_pipeline.vocabulary.table import FILE, FIRST_CONCEPT, HASH
+from ehr_pipeline.vocabulary.table import DROPPED, FILE, FIRST_CONCEPT, HASH
 
 TABLE = pl.DataFrame(schemas.VOCABULARY.empty_table()).schema
 
@@ -78,7 +78,7 @@ def build(
         pl.int_range(FIRST_CONCEPT, FIRST_CONCEPT + pl.len(), dtype=pl.Int64).alias("token_id"), pl.all()
     )
     spreadsheet.table(kept).write_csv(out / FILE)
-    spreadsheet.table(dropped).write_csv(out / "dropped.csv")
+    spreadsheet.table(dropped).write_csv(out / DROPPED)
     (out / HASH).write_text(hash_of(kept["concept"].to_list()) + "\n", encoding="ascii")
     by_reason = dropped.group_by("reason").agg(concepts=pl.len(), events=pl.col("events").sum())
     counted = {row["reason"]: row for row in by_reason.iter_rows(named=True)}

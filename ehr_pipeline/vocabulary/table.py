@@ -13,7 +13,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.tables import schemas
 
-FILE, HASH = "vocabulary.csv", "hash.txt"
+FILE, DROPPED, HASH = "vocabulary.csv", "dropped.csv", "hash.txt"
 # Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
 SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")
 PAD, MASK, UNKNOWN = 0, 1, 2
@@ -50,7 +50,7 @@ class Vocabulary:
         try:
             with (folder / FILE).open(encoding="utf-8", newline="") as stream:
                 concepts = tuple(map(_concept, csv.DictReader(stream)))
-            made = cls(concepts, (folder / HASH).read_text(encoding="ascii").strip())
+            made = cls(concepts, read_hash(folder))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, csv.Error) as error:
             raise _damaged(folder, "it cannot be read") from error
         in_order = all(concept.token_id == FIRST_CONCEPT + number for number, concept in enumerate(concepts))
@@ -95,6 +95,11 @@ class Vocabulary:
     def name(self, token_id: int) -> str:
         """What a token is called."""
         return SPECIAL_TOKENS[token_id] if token_id < FIRST_CONCEPT else self.concepts[token_id - FIRST_CONCEPT].name
+
+
+def read_hash(folder: Path) -> str:
+    """The hash of a vocabulary's concepts in the order of their token ids, without the concepts."""
+    return (folder / HASH).read_text(encoding="ascii").strip()
 
 
 def _concept(row: dict[str, str]) -> Concept:

@@ -86,4 +86,12 @@ def test_too_few_known_concepts_are_told(tiny: Pipeline, tmp_path: Path) -> None
     folder = tiny.store.current("encoder_checkpoint").file("checkpoint")
     rows = listed.resolve({"concepts.concepts_of_interest": path}, tiny.study.events)["concepts.concepts_of_interest"]
     with pytest.raises(InputError, match="1 of the 2 concepts of interest are in the vocabulary"):
-        build.build(folder, vocabulary, rows, {}, ConceptsSettings(concepts_of_interest=str(path)), 0, tmp_path)
+        build.build(
+            folder,
+            vocabulary,
+            ConceptsSettings(concepts_of_interest=str(path)),
+            0,
+            tmp_path,
+            interest=rows,
+            concept_of_code={},
+        )

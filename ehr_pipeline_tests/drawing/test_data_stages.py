@@ -16,6 +16,7 @@ from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.patients import dataset
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES
+from ehr_pipeline.vocabulary import picture
 
 BELOW = 10
 
@@ -44,7 +45,7 @@ def test_no_bar_of_the_coverage_stands_for_few(drawn: list[Any], tmp_path: Path)
 
 def test_the_vocabulary_curve_is_that_of_the_tables(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
     artifact = tiny.store.current("vocabulary")
-    assert data_stages.draw_vocabulary(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "vocabulary curve"
+    assert picture.draw(artifact, Naming(BELOW, ""), tmp_path / "picture.png") == "vocabulary curve"
     kept, *_, threshold = drawn[0].lines
     with artifact.file("vocabulary.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
