@@ -17,7 +17,7 @@ import results
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.concepts.neighbours import nearest
-from ehr_pipeline.reports import agreement as agreements
+from ehr_pipeline.reports.inputs import read_json
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.study import places
@@ -80,7 +80,7 @@ def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[st
         clusters = own.clusters()
         own.patient_trajectories()
         report = own.cluster_reports()
-        recovered = agreements.read(report)
+        recovered = read_json(report, "agreement.json")
         agreement = recovered["vectors"]
         companions = [there for _, _, found in recovered["recovered"] for _, there in found]
         figures[variant] = {

@@ -16,13 +16,13 @@ from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, People, Share
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.export import release
-from ehr_pipeline.reports import flow
 from ehr_pipeline.reports.counted import Counted, Scale
+from ehr_pipeline.reports.sections import flow
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline_tests import attacking
 from ehr_pipeline_tests.attacking import meant
 from ehr_pipeline_tests.deducing import MOST, Attack, Shown, secrets
-from ehr_pipeline_tests.reports.test_flow import COUNTS
+from ehr_pipeline_tests.reports.sections.test_flow import COUNTS
 
 BELOW, TO = 10, 10
 GUARD = Guard(BELOW, TO)

@@ -301,8 +301,7 @@ OTHERS_TABLES = {
     "drawing/data_stages.py",  # counts alone
     "encoder/card.py",  # an example, for people without this package
     "records/text.py",
-    "reports/build.py",  # of clusters/comparison.py
-    "reports/sureness.py",  # of clusters/divide.py
+    "reports/sections/alternatives.py",  # of clusters/comparison.py and clusters/divide.py
     "terminology/rrf.py",
     "trajectories/truth.py",  # of synthetic extracts
 }

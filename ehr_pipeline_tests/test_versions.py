@@ -129,7 +129,7 @@ def test_the_version_of_the_reports_follows_from_their_sources(tmp_path: Path) -
     copy = Path(shutil.copytree(PACKAGE, tmp_path / "ehr_pipeline", ignore=shutil.ignore_patterns("__pycache__")))
     assert identity.version_of_sources(copy, identity.REPORT_SOURCES) == ASSETS["cluster_reports"].version
     found = {ASSETS["cluster_reports"].version}
-    for name in ("reports/report.html.j2", "reports/audit.py", "drawing/plots.py"):
+    for name in ("reports/sections/short.html.j2", "reports/effects.py", "drawing/plots.py"):
         (copy / name).write_text((copy / name).read_text(encoding="utf-8") + "\n# changed\n", encoding="utf-8")
         found.add(identity.version_of_sources(copy, identity.REPORT_SOURCES))
     assert len(found) == 4
@@ -144,7 +144,7 @@ def test_what_the_reports_import_is_among_their_sources() -> None:
         "drawing/plots.py",
         "drawing/data_stages.py",
     }
-    used = {name for path in (PACKAGE / "reports").glob("*.py") for name in imports(path, PACKAGE)}
+    used = {name for path in (PACKAGE / "reports").rglob("*.py") for name in imports(path, PACKAGE)}
     outside = {name for name in used if not name.startswith("reports/")} - carried
     declared = {name for name in identity.REPORT_SOURCES if name.endswith("__init__.py")}  # what counts are
     assert outside == {name for name in identity.REPORT_SOURCES if name != "reports"} - declared

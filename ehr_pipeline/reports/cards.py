@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.disclosure import by_subtraction
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
-from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
 SMALLEST_P = -300  # power of ten, below which a p value says no more
@@ -71,7 +71,9 @@ def concept_tables(
     hidden = by_subtraction.hidden(found.patients, found.cluster_patients, listed, disclosure)
     return [
         [
-            _concept_row(found, cluster, token, bool(hidden[cluster, token]), vocabulary, disclosure)
+            _concept_row(
+                found, cluster, vocabulary.concepts[token - FIRST_CONCEPT], bool(hidden[cluster, token]), disclosure
+            )
             for token in tokens
             if listed[cluster, token]
         ]
@@ -79,13 +81,11 @@ def concept_tables(
     ]
 
 
-def _concept_row(
-    found: Enrichment, cluster: int, token: int, hidden: bool, vocabulary: Vocabulary, disclosure: Disclosure
-) -> ConceptRow:
+def _concept_row(found: Enrichment, cluster: int, concept: Concept, hidden: bool, disclosure: Disclosure) -> ConceptRow:
+    token = concept.token_id
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
     inside = int(found.patients[cluster, token])
     outside = int(found.patients[:, token].sum()) - inside
-    concept = vocabulary.concepts[token - FIRST_CONCEPT]
     log_p, log_p_patients = float(found.log_p[cluster, token]), float(found.log_p_patients[cluster, token])
     log_q, ratio = float(found.log_q[cluster, token]), float(found.ratio[cluster, token])
     lift, low, high = found.lift(cluster, token)
@@ -107,9 +107,7 @@ def _concept_row(
     )
     if not hidden:
         return row
-    guarded = disclosure.small(inside) or disclosure.small(
-        size - inside
-    )  # then share and number tell no more than a bound
+    guarded = disclosure.small(inside) or disclosure.small(size - inside)  # then share and number are bounds
     return replace(
         row,
         share=row.share if guarded or not inside else disclosure.coarse(inside, size),

@@ -29,6 +29,7 @@ def closest(
     labels: NDArray[np.int64],
     found: Enrichment,
     vocabulary: Vocabulary,
+    *,
     max_p: float,
     disclosure: Disclosure,
 ) -> list[Closest | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from ehr_pipeline.cohort.members import LISTS
 from ehr_pipeline.disclosure import spreadsheet
@@ -13,29 +14,8 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 SHOWN = 200
 """Codes of a list that the page shows."""
-
-
-@dataclass(frozen=True)
-class Listed:
-    """The list of one disease, as text."""
-
-    name: str
-    days: int
-    """On how many days a code of it is recorded at least."""
-    codes: str
-    concepts: str
-    """How many concepts the list stands for."""
-    in_extract: str
-    """How many of them the extract holds."""
-    events: str
-    without_concept: str
-    """How many rows stand for no concept."""
-    lost: str
-    """Events of listed codes that have no concept."""
-    digest: str
-    """The first letters of the SHA-256 of the file."""
-    rows: tuple[str, ...]
-    """Codes (or CUIs) with their names; the first `SHOWN` of them."""
+FIGURES = ("codes", "concepts", "concepts_in_extract", "events", "rows_without_concept", "unmapped_events")
+"""What is counted of a list."""
 
 
 @dataclass(frozen=True)
@@ -50,33 +30,23 @@ class Own:
     """All concepts of the lists, pooled or not."""
 
 
-def listed(inputs: Inputs, disclosure: Disclosure) -> list[Listed]:
-    """The list of each disease."""
+def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
+    """The list of each disease, as text: what its codes stand for, how many events they are, and the codes with their names."""
     facts, patients = (inputs.artifacts[COHORT].counts[name] for name in ("lists", "by_disease"))
-    rows = _rows(inputs)
-    found = []
+    rows, diseases = _rows(inputs), []
     for disease in inputs.settings[COHORT]["cohort"]:
-        if not disease["concepts"]:  # every patient is a case
-            found.append(Listed(disease["name"], disease["min_visits"], "–", "–", "–", "–", "–", "–", "", ()))
-            continue
-        own = facts[disease["name"]]
-        mine = [row for row in rows if row["disease"] == disease["name"]]
-        few = disclosure.small(patients.get(disease["name"], 0))  # whose events would tell how few they are
-        found.append(
-            Listed(
-                disease["name"],
-                disease["min_visits"],
-                f"{own['codes']:,}",
-                f"{own['concepts']:,}",
-                f"{own['concepts_in_extract']:,}",
-                HIDDEN if few and own["events"] else disclosure.show(own["events"]),
-                f"{own['rows_without_concept']:,}",
-                HIDDEN if few and own["unmapped_events"] else disclosure.show(own["unmapped_events"], own["events"]),
-                disease["concepts"][:16],
-                tuple(f"{row['code'] or row['cui']} {row['name']}" for row in mine[:SHOWN]),
-            )
-        )
-    return found
+        name, figures = disease["name"], dict.fromkeys(FIGURES, "–")
+        if disease["concepts"]:  # without a list every patient is a case
+            counts, few = facts[name], disclosure.small(patients.get(name, 0))
+            figures = {figure: f"{counts[figure]:,}" for figure in FIGURES}
+            # The events of few patients would tell how few they are.
+            events, unmapped = counts["events"], counts["unmapped_events"]
+            figures["events"] = HIDDEN if few and events else disclosure.show(events)
+            figures["unmapped_events"] = HIDDEN if few and unmapped else disclosure.show(unmapped, events)
+        codes = [f"{row['code'] or row['cui']} {row['name']}" for row in rows if row["disease"] == name][:SHOWN]
+        digest = disease["concepts"][:16]  # the first letters of the SHA-256 of the file
+        diseases.append({"name": name, "days": disease["min_visits"], "digest": digest, "rows": codes, **figures})
+    return diseases
 
 
 def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own | None:

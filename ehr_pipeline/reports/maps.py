@@ -107,11 +107,7 @@ def _digits(values: NDArray[np.floating]) -> int:
 def _between(edges: NDArray[np.float64], digits: int) -> list[str]:
     """The bands that edges make, in words."""
     texts = [f"{edge:.{digits}f}" for edge in edges]
-    return [
-        f"under {texts[0]}",
-        *(f"{low} to <{high}" for low, high in pairwise(texts)),
-        f"{texts[-1]} and over",
-    ]
+    return [f"under {texts[0]}", *(f"{low} to <{high}" for low, high in pairwise(texts)), f"{texts[-1]} and over"]
 
 
 def _most_frequent(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:

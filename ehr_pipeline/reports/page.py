@@ -1,21 +1,90 @@
-"""The HTML page: one file, no network, readable and printable."""
+"""The HTML page: its sections in order. One file, no network, readable and printable.
 
+A section is a module in `sections` with a function `content`, a template of its own beside it, and an entry in `SECTIONS`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
+from ehr_pipeline import __version__
 from ehr_pipeline.errors import undirected
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.sections import (
+    alternatives,
+    audit,
+    clusters,
+    concepts,
+    encoder,
+    evolution,
+    flow,
+    methods,
+    new_extracts,
+    patient_map,
+    published,
+    record,
+    settings,
+    short,
+    truth,
+    verdict,
+)
 
 
-def _shown(value: Any) -> Any:
-    """A value as the page has it: names come from the data. What is markup already is ours."""
-    return undirected(value) if type(value) is str else value
+@dataclass(frozen=True)
+class Section:
+    """A part of the page."""
+
+    name: str
+    """Its template is `sections/<name>.html.j2`; where the page has a link to it, its heading has the same id."""
+    content: Callable[[Findings], dict[str, Any] | None] = lambda _: {}
+    """The values that its template shows; None where there is nothing to tell, and the section is left out."""
+    link: str = ""
+    """The words of its link at the head of the page; empty for none."""
+
+
+SECTIONS = (
+    Section("verdict", verdict.content),
+    Section("short", short.content, "In short"),
+    Section("map", patient_map.content, "Map"),
+    Section("clusters", clusters.content, "Clusters"),
+    Section("new_extracts", new_extracts.content),
+    Section("alternatives", alternatives.content),
+    Section("evolution", evolution.content, "Change over time"),
+    Section("audit", audit.content, "Bias audit"),
+    Section("concepts", concepts.content, "Concept check"),
+    Section("encoder", encoder.content, "Encoder"),
+    Section("flow", flow.content, "From raw rows to clusters"),
+    Section("published", published.content, "Published against this run"),
+    Section("truth", truth.content, "Planted groups"),
+    Section("words"),
+    Section("methods", methods.content, "Methods"),
+    Section("record", record.content, "RECORD"),
+    Section("settings", settings.content, "Settings"),
+)
+"""In the order of the page."""
+
+
+def render(findings: Findings) -> str:
+    """The page as HTML. Every value in it is escaped."""
+    contents = [(section, section.content(findings)) for section in SECTIONS]
+    parts = [
+        (section, Markup(_template(f"sections/{section.name}").render(content)))  # noqa: S704  # escaped by its template
+        for section, content in contents
+        if content is not None
+    ]
+    inputs = findings.inputs
+    return _template("page").render(
+        title=findings.settings.title, study=inputs.study, terms=inputs.terms, version=__version__, sections=parts
+    )
 
 
 @cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("ehr_pipeline.reports", "."),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -23,9 +92,12 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2")
 
 
-def render(content: dict[str, Any]) -> str:
-    """The page for some content. Everything in it is escaped."""
-    return _template().render(**content)
+def _template(name: str) -> jinja2.Template:
+    return _environment().get_template(f"{name}.html.j2")
+
+
+def _shown(value: Any) -> Any:
+    """A value as the page has it: names come from the data. What is markup already is ours."""
+    return undirected(value) if type(value) is str else value

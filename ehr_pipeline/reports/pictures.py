@@ -85,23 +85,23 @@ def map_of_courses(
     path: Path,
     marks: Marks,
     centres: Mapping[int, Place],
-    numbers: NDArray[np.integer],
-    courses: list[NDArray[np.float64]],
+    *,
+    courses: Mapping[int, NDArray[np.float64]],
     moves: list[tuple[int, int]],
 ) -> None:
     """The map twice: with the mean course (windows, 2) of each cluster's patients, and with arrows from cluster to cluster.
 
-    Once only where there are no moves. The marks' groups are places in `numbers` (K,); `moves` are of those numbers. What has no
-    centre gets no arrow.
+    Once only where there are no moves. `courses` are of all clusters, by number; the marks' groups are places among them. What has
+    no centre gets no arrow.
     """
-    colours = _rgb(plots.colours(len(numbers)))
+    colours = _rgb(plots.colours(len(courses)))
     titles = ("Mean place, window after window", "More patients this way than back")[: 2 if moves else 1]
     with plots.figure(path, width=5.5 * len(titles), height=4.8) as figure:
         for side, title in enumerate(titles):
             axes = _map_axes(figure, title, place=(1, len(titles), side + 1))
             _scatter(axes, marks, colours, pale=True)
             if side == 0:
-                for course, colour in zip(courses, colours, strict=True):
+                for course, colour in zip(courses.values(), colours, strict=True):
                     axes.plot(*course.T, color=0.7 * colour, lw=1.4, marker="o", ms=2.2)
                     if len(course) > 1:
                         _arrow(axes, course[-2], course[-1], 0.7 * colour)

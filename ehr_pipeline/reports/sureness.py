@@ -1,6 +1,5 @@
-"""How many clusters the records speak for, and how sure each one is, in words."""
+"""How sure each cluster is, in words."""
 
-import csv
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -10,7 +9,6 @@ from typing import Any
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.clusters.trust import STABLE
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.store.artifacts import Artifact
 
 STABILITY = {
     "stable": "other samples of patients find it again",
@@ -19,10 +17,6 @@ STABILITY = {
 }
 IN_PART, FOUND_IN_PART = 0.3, "other samples of patients find only a part of it"
 """The Jaccard coefficient from which on an unstable cluster is not quite lost, and what is said of it then."""
-CLEARLY = 0.1
-"""By so much must another method's stability (mean Jaccard coefficient) be higher to be spoken of."""
-AS_GOOD = 0.01
-"""Adjusted Rand indices that differ by less are about the same."""
 
 
 def stability(found: dict[str, Any]) -> str:
@@ -32,9 +26,7 @@ def stability(found: dict[str, Any]) -> str:
     told = STABILITY[found["words"]]
     if found["words"] == "unstable" and found["jaccard"] >= IN_PART:
         told = FOUND_IN_PART
-    value = (
-        math.floor(100 * found["jaccard"] + 1e-9) / 100
-    )  # 0.7495 is not yet the 0.75 from which on clusters are stable
+    value = math.floor(100 * found["jaccard"] + 1e-9) / 100  # 0.7495 is not yet the 0.75 of a stable cluster
     return f"{found['words'].capitalize()} ({value:.2f}): {told}."
 
 
@@ -105,10 +97,7 @@ SHORT = {
         "say no more of a patient than disease, age, sex and amount of record do",
     ),
     "weak": ("has weak evidence only", "have weak evidence only"),
-    "clear": (
-        "is not the same in other samples of the patients",
-        "are not the same in other samples of the patients",
-    ),
+    "clear": ("is not the same in other samples of the patients", "are not the same in other samples of the patients"),
     "too few": (
         "is left open, since small counts may not be shown",
         "are left open, since small counts may not be shown",
@@ -143,40 +132,3 @@ def counted(words: Iterable[str]) -> str:
     """How many clusters are how stable: '13 stable, 5 doubtful, 2 unstable'; from the words of each."""
     numbers = Counter(words)
     return ", ".join(f"{numbers[word]} {word}" for word in (*STABILITY, "untested") if numbers[word])
-
-
-def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
-    """How far random halves of the patients agree for each number of clusters that was tried: mean and standard deviation of the
-    adjusted Rand index. Empty where it was not examined.
-    """
-    path = clusters.file("choice.csv")
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["agreement"]]
-    return {int(row["n"]): (float(row["agreement"]), float(row["agreement_sd"] or 0)) for row in rows}
-
-
-def how_many(clusters: Artifact, asked: int) -> str:
-    """For which number of clusters random halves of the patients agree best, beside the number that was asked for.
-
-    Empty where it was not examined.
-    """
-    agreement = {n: mean for n, (mean, _) in agreements(clusters).items()}
-    if not agreement:
-        return ""
-    best = max(agreement, key=lambda n: agreement[n])
-    told = f"{asked} clusters were asked for. Among {min(agreement)} to {max(agreement)}, random halves of the patients"
-    if best == asked:
-        return f"{told} agree best on {asked} as well (adjusted Rand index {agreement[best]:.2f})."
-    most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
-    alike = f"; on up to {most} about as well" if most > best else ""
-    own = f"; {agreement[asked]:.2f} with {asked}" if asked in agreement and asked != most else ""
-    return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{alike}{own})."
-
-
-def steadier(comparison: list[dict[str, str]], method: str) -> list[tuple[str, str]]:
-    """Methods whose clusters other samples find again clearly better than those of the page, which `method` made, and how well."""
-    found = {row["method"]: float(row["stability"]) for row in comparison if row["stability"]}
-    own = found.get(method, 1.0)
-    return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]

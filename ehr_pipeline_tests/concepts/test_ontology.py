@@ -13,7 +13,7 @@ from ehr_pipeline.concepts import ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.planning import preflight
-from ehr_pipeline.reports import upstream
+from ehr_pipeline.reports.sections import concepts as section
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.terminology import obo, rf2
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
@@ -169,7 +169,7 @@ def test_a_group_of_few_patients_is_not_named(tmp_path: Path, patients: int, nam
     found = {"concepts": 40, "by_group": [{"group": "rare", "patients": patients}]}
     (tmp_path / "ontology.json").write_text(json.dumps(found))
     artifact = Artifact(tmp_path, {"counts": {"ontology": {"concepts": 40}}})
-    told = upstream._ontology(artifact, Naming(10, "key"))
+    told = section._ontology(artifact, Naming(10, "key"))
     assert told is not None
     assert [row["group"] for row in told["by_group"]] == (["rare"] if named else [])
 

@@ -23,7 +23,7 @@ def counts() -> csr_array:
 
 def test_the_closest_cluster_and_what_tells_the_two_apart() -> None:
     found = enrichment.test(counts(), LABELS, 3)
-    near = closest(CENTRES[LABELS].astype(np.float32), LABELS, found, VOCABULARY, 0.1, Disclosure(10))
+    near = closest(CENTRES[LABELS].astype(np.float32), LABELS, found, VOCABULARY, max_p=0.1, disclosure=Disclosure(10))
     first, second, small = near
     assert first is not None
     assert second is not None
@@ -35,12 +35,19 @@ def test_the_closest_cluster_and_what_tells_the_two_apart() -> None:
 
 def test_concepts_of_a_few_patients_are_not_named_and_one_cluster_has_no_neighbour() -> None:
     found = enrichment.test(counts(), LABELS, 3)
-    open_table = closest(CENTRES[LABELS].astype(np.float32), LABELS, found, VOCABULARY, 1.0, Disclosure(1))
+    open_table = closest(
+        CENTRES[LABELS].astype(np.float32), LABELS, found, VOCABULARY, max_p=1.0, disclosure=Disclosure(1)
+    )
     assert open_table[0] is not None
     assert open_table[0].other == 2
     one = np.zeros(125, np.int64)
     alone = closest(
-        CENTRES[LABELS].astype(np.float32), one, enrichment.test(counts(), one, 1), VOCABULARY, 0.1, Disclosure(10)
+        CENTRES[LABELS].astype(np.float32),
+        one,
+        enrichment.test(counts(), one, 1),
+        VOCABULARY,
+        max_p=0.1,
+        disclosure=Disclosure(10),
     )
     assert alone == [None]
 
@@ -54,7 +61,12 @@ def test_what_differs_by_chance_alone_is_not_named() -> None:
     log_p, _ = enrichment.between(found, 0, 1)
     assert (log_p < np.log(0.05)).sum() > 10
     near, _ = closest(
-        rng.normal(size=(300, 2)).astype(np.float32), labels, found, Vocabulary(concepts, "x"), 0.05, Disclosure(10)
+        rng.normal(size=(300, 2)).astype(np.float32),
+        labels,
+        found,
+        Vocabulary(concepts, "x"),
+        max_p=0.05,
+        disclosure=Disclosure(10),
     )
     assert near is not None
     assert (near.here, near.there) == ((), ())

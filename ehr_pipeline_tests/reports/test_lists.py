@@ -39,10 +39,10 @@ def test_a_concept_that_nobody_has_any_more_is_not_named(inputs: Inputs) -> None
 
 
 def test_each_list_is_told_with_its_file_and_codes(inputs: Inputs) -> None:
-    told = {row.name: row for row in lists.listed(inputs, Disclosure(10))}
+    told = {row["name"]: row for row in lists.listed(inputs, Disclosure(10))}
     (digest,) = (one["concepts"] for one in inputs.settings["cohort"]["cohort"] if one["name"] == "Psoriasis")
     row = told["Psoriasis"]
-    assert (row.days, row.codes, row.digest) == (1, "98", digest[:16])
-    assert 1 <= int(row.in_extract) <= int(row.concepts) <= 98
-    assert "9014002 Psoriasis" in row.rows
-    assert {row.events for row in lists.listed(inputs, Disclosure(10**9))} <= {"–", "0"}, "those of few patients"
+    assert (row["days"], row["codes"], row["digest"]) == (1, "98", digest[:16])
+    assert 1 <= int(row["concepts_in_extract"]) <= int(row["concepts"]) <= 98
+    assert "9014002 Psoriasis" in row["rows"]
+    assert {row["events"] for row in lists.listed(inputs, Disclosure(10**9))} <= {"–", "0"}, "those of few patients"

@@ -148,7 +148,9 @@ def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None
     assert set(centres) == {1, 2}
     marks = RULE.marks(points, group, MANY)
     path = tmp_path / "courses.png"
-    pictures.map_of_courses(path, marks, centres, np.array([1, 2, 3]), [np.empty((0, 2))] * 3, [(1, 2), (2, 3)])
+    pictures.map_of_courses(
+        path, marks, centres, courses=dict.fromkeys((1, 2, 3), np.empty((0, 2))), moves=[(1, 2), (2, 3)]
+    )
     left, right = drawn
     assert [text.get_text() for text in left.texts] == ["1", "2"]
     assert [text.get_text() for text in right.texts] == ["", "1", "2"], "one arrow, and numbers on it"
@@ -183,8 +185,8 @@ def test_the_numbers_of_clusters_do_not_overlap_on_any_map(drawn: list[Any], tmp
     marks = Marks(places, rng.integers(0, 6, 60), np.zeros(60, dtype=bool), 1)
     centres = {number: (float(number) / 10, 0.0) for number in range(1, 7)}
     pictures.map_of_clusters(tmp_path / "one.png", marks, centres, 6)
-    courses = [np.array([[0.0, 0.0], [1.0, 1.0]])] * 6
-    pictures.map_of_courses(tmp_path / "two.png", marks, centres, np.arange(1, 7), courses, [(1, 2)])
+    courses = dict.fromkeys(range(1, 7), np.array([[0.0, 0.0], [1.0, 1.0]]))
+    pictures.map_of_courses(tmp_path / "two.png", marks, centres, courses=courses, moves=[(1, 2)])
     assert len(drawn) == 3
     for axes in drawn:
         numbers = [text for text in axes.texts if text.get_text()]

@@ -4,7 +4,9 @@ import re
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,11 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.reports import build, cards, page
+from ehr_pipeline.reports import cards, page
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.sections import settings, truth
+from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import tiny_settings
 
@@ -128,7 +134,7 @@ def test_no_patient_id_is_on_the_page(html: str, extract: Path) -> None:
 def test_the_key_of_the_split_is_on_the_page_only_where_everybody_knows_it(html: str) -> None:
     assert PUBLIC_KEY in html
     of_a_study = {"data_split": {"validation_share": 0.02, "key": "drawn"}}
-    assert build._public(of_a_study) == {"data_split": {"validation_share": 0.02, "key": "(not shown)"}}
+    assert settings._public(of_a_study) == {"data_split": {"validation_share": 0.02, "key": "(not shown)"}}
 
 
 def test_small_counts_are_not_on_the_page(tiny: Pipeline, text: Text) -> None:
@@ -230,22 +236,18 @@ def test_a_cohort_without_evidence_is_told_as_such(
     tiny: Pipeline, extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The page says so at the top, gives clusters no names, and folds them away."""
-    whole = page.render
-
-    def without_evidence(content: dict[str, object]) -> str:
-        evidence = {
-            "recognised": 0.2,
-            "expected": 0.2,
-            "excess": 0.0,
-            "p": 0.5,
-            "patients": 400,
-            "verdict": "none",
-            "per_cluster": {},
-            "expected_per_cluster": {},
-        }
-        return whole(content | {"evidence": evidence, "agreement": None})
-
-    monkeypatch.setattr(page, "render", without_evidence)
+    evidence = {
+        "recognised": 0.2,
+        "expected": 0.2,
+        "excess": 0.0,
+        "p": 0.5,
+        "patients": 400,
+        "verdict": "none",
+        "per_cluster": {},
+        "expected_per_cluster": {},
+    }
+    monkeypatch.setattr(Findings, "evidence", evidence)
+    monkeypatch.setattr(truth, "agreement", lambda findings: None)
     study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": "Nothing"})
     html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
     assert "No evidence of subgroups in this cohort" in html
@@ -254,35 +256,25 @@ def test_a_cohort_without_evidence_is_told_as_such(
     assert html.index("Show how the cohort was divided nevertheless") < html.index('id="cluster-1"')
 
 
-def rendered(tiny: Pipeline, extract: Path, monkeypatch: pytest.MonkeyPatch, title: str, **changes: object) -> str:
-    """The page of the tiny study with some of its content changed; `changes` are functions of what stood there."""
-    whole = page.render
-
-    def changed(content: dict[str, object]) -> str:
-        return whole(content | {name: change(content[name]) for name, change in changes.items()})  # type: ignore[operator]
-
-    monkeypatch.setattr(page, "render", changed)
-    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": title})
-    return Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
-
-
 def test_cards_without_stability_and_evidence_are_folded(
     tiny: Pipeline, extract: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kinds = {1: ("unstable", "none"), 2: ("unstable", "weak"), 3: ("stable", "none")}
 
-    def doctored(described: object) -> object:
-        assert isinstance(described, list)
-        for card in described:
+    clear = json.loads(tiny.store.current("clusters").file("evidence.json").read_text()) | {"verdict": "clear"}
+    monkeypatch.setattr(Findings, "evidence", clear)
+    described = Findings.cards.func
+
+    def doctored(findings: Findings) -> list[dict[str, Any]]:
+        made = described(findings)
+        for card in made:
             words, evidence = kinds.get(card["number"], ("stable", "clear"))
             card |= {"evidence": evidence, "stability": card["stability"] | {"words": words}}
-        return described
+        return made
 
-    def clear(evidence: object) -> object:
-        assert isinstance(evidence, dict)
-        return evidence | {"verdict": "clear"}
-
-    html = rendered(tiny, extract, monkeypatch, "Folded", clusters=doctored, evidence=clear)
+    monkeypatch.setattr(Findings, "cards", property(doctored))
+    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports={"title": "Folded"})
+    html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
     folded = re.findall(r'<details class="fold">.*?id="cluster-(\d+)"', html, re.DOTALL)
     assert folded == ["1"]
     assert html.count("<details") == html.count("</details>")
@@ -306,11 +298,9 @@ def test_words_are_explained_and_a_short_training_has_no_curve(html: str, text: 
 
 
 def test_texts_are_escaped() -> None:
-    import jinja2
-
     with pytest.raises(jinja2.UndefinedError):
-        page.render({})
-    assert page._template().environment.autoescape
+        page._template("page").render({})
+    assert page._environment().autoescape
 
 
 def test_a_cluster_of_one_disease_is_called_by_it() -> None:
@@ -330,3 +320,26 @@ def test_a_disease_dominates_a_cluster_of_which_it_is_more_than_half(psoriasis: 
     size = len(diseases)
     people = pa.table({"age": [40.0] * size, "concepts": [9] * size, "sex": ["F"] * size, "disease": diseases})
     assert cards.describe(people, np.ones(size, bool), size, [], Disclosure(10))["dominant"] == called
+
+
+def test_a_section_is_a_template_and_an_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may show all that the others do, appears with its link, and is left out where it has nothing to tell."""
+    folder = Path(page.__file__).parent / "sections"
+    names = {path.name.removesuffix(".html.j2") for path in folder.glob("*.j2")}
+    assert names == {section.name for section in page.SECTIONS}
+
+    def content(findings: Findings) -> dict[str, Any]:
+        return {"name": f"<{findings.inputs.study}>"}
+
+    templates = jinja2.DictLoader({"sections/more.html.j2": '<h2 id="more">{{ name }}</h2>'})
+    monkeypatch.setattr(
+        page, "SECTIONS", (page.Section("more", content, "More"), page.Section("less", lambda _: None, "Less"))
+    )
+    monkeypatch.setattr(
+        page._environment(), "loader", jinja2.ChoiceLoader([templates, page._environment().loader or templates])
+    )
+    inputs = Inputs("study", [], {}, {}, 0, {})
+    html = page.render(Findings(inputs, ReportsSettings(), tmp_path))
+    assert '<h2 id="more">&lt;study&gt;</h2>' in html
+    assert '<a href="#more">More</a>' in html
+    assert "less" not in html.lower()

@@ -7,8 +7,8 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts.substitutes import COLUMNS
-from ehr_pipeline.reports import upstream
 from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.substituted import Substituted, substituted
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -61,7 +61,7 @@ def test_what_counts_as_one_is_pooled_with_the_chosen(tiny: Pipeline, tmp_path: 
     for count in (0, 2):
         manifest = {**made.manifest, "counts": {**made.counts, "substitutes": count}}
         artifacts = {"patient_embeddings": Artifact(made.path, manifest)}
-        told = upstream.pooling(Inputs("study", [], artifacts, {}, 0, {}), vocabulary)
+        told = short.pooling(Inputs("study", [], artifacts, {}, 0, {}), vocabulary)
         assert ("count as one with any of them included" in told) == bool(count)
 
 

@@ -1,47 +1,16 @@
 """How sure the clusters are, in words."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import sureness
-from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline_tests.conftest import unpublished
 
 RULE = Disclosure(10)
-HEAD = "n,eigenvalue,gap,residual,converged,agreement,agreement_sd\n"
 
 
-def clusters(folder: Path, agreement: dict[int, str]) -> Artifact:
-    rows = [f"{n},0.9,0.1,1e-7,true,{value},0.1\n" for n, value in agreement.items()]
-    (folder / "choice.csv").write_text(HEAD + "".join(rows))
-    return unpublished(folder)
-
-
-@pytest.mark.parametrize(
-    ("agreement", "told"),
-    [
-        ({2: "0.5", 10: "0.989", 20: "0.845"}, "agree best on 10 (adjusted Rand index 0.99; 0.84 with 20)."),
-        ({2: "0.5", 20: "0.845"}, "agree best on 20 as well (adjusted Rand index 0.84)."),
-        (
-            {3: "0.992", 10: "0.989", 20: "0.75"},
-            "agree best on 3 (adjusted Rand index 0.99; on up to 10 about as well; 0.75 with 20).",
-        ),
-        ({2: "0.5", 3: "0.7"}, "agree best on 3 (adjusted Rand index 0.70)."),
-    ],
-)
-def test_the_number_that_halves_agree_on_stands_beside_the_one_asked_for(
-    tmp_path: Path, agreement: dict[int, str], told: str
-) -> None:
-    words = sureness.how_many(clusters(tmp_path, agreement), 20)
-    assert words.startswith(f"20 clusters were asked for. Among {min(agreement)} to ")
-    assert words.endswith(told)
-
-
-def test_nothing_is_told_of_what_was_not_examined(tmp_path: Path) -> None:
-    assert sureness.how_many(clusters(tmp_path, {2: "", 3: ""}), 3) == ""
+def test_nothing_is_told_of_what_was_not_examined() -> None:
     assert sureness.stability({"jaccard": None, "words": "untested"}) == ""
 
 
@@ -125,10 +94,3 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
 def test_the_limits_of_stability_are_those_of_the_settings() -> None:
     assert sureness.limits(0.6).startswith("stable from 0.75, unstable below 0.60, doubtful between")
     assert sureness.limits(0.8).startswith("stable from 0.80, unstable below 0.80")
-
-
-def test_methods_that_are_clearly_steadier_are_named() -> None:
-    found = {"spectral": "0.48", "kmeans": "0.741", "agglomerative": "0.55", "baseline": "0.67", "hdbscan": ""}
-    rows = [{"method": name, "stability": value} for name, value in found.items()]
-    assert sureness.steadier(rows, "spectral") == [("kmeans", "0.74")]
-    assert sureness.steadier(rows, "kmeans") == []

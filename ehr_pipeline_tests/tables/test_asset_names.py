@@ -29,11 +29,16 @@ WORDS = {
     "events/build.py": {"mapped_events": 1},  # a count
     "events/coverage.py": {"mapped_events": 1},  # a count
     "reports/__init__.py": {"clusters": 1},  # a count
-    "reports/build.py": {"clusters": 4},  # of the page, and of a file
-    "reports/chosen.py": {"cohort": 1},  # a setting
-    "reports/flow.py": {"clusters": 2},  # of the page, and a count
+    "reports/build.py": {"clusters": 1},  # a count
+    "reports/findings.py": {"clusters": 1},  # of a file
     "reports/lists.py": {"cohort": 1},  # a setting
-    "reports/upstream.py": {"clusters": 2, "cohort": 1},  # of the page, and a count
+    "reports/page.py": {"clusters": 1},  # a section of the page
+    "reports/sections/clusters.py": {"clusters": 1},  # a value of a template, as below
+    "reports/sections/evolution.py": {"clusters": 1},
+    "reports/sections/flow.py": {"cohort": 1},
+    "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
+    "reports/sections/settings.py": {"cohort": 1},  # a setting
+    "reports/sections/short.py": {"clusters": 3},  # of the page, and a count
     "tables/schemas.py": {"clusters": 1},  # a column
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }

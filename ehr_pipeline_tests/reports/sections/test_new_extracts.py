@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from ehr_pipeline.clusters import overlap
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports import extracts
+from ehr_pipeline.reports.sections import new_extracts
 from ehr_pipeline.store.artifacts import Artifact
 
 
@@ -19,7 +19,7 @@ def overlaps(folder: Path, table: list[list[int]], below: int = 10) -> dict[str,
     found = {"patients": sum(map(sum, table)), "adjusted_rand_index": 0.876, "table": table}
     found |= {"now": list(range(1, rows + 1)), "before": list(range(1, columns + 1))}
     (folder / overlap.FILE).write_text(json.dumps(found))
-    told = extracts.shown(Artifact(folder, {}), Disclosure(below))
+    told = new_extracts.shown(Artifact(folder, {}), Disclosure(below))
     assert told
     return told
 
@@ -30,7 +30,7 @@ def test_the_overlap_is_rounded_and_small_cells_are_blank(tmp_path: Path) -> Non
     assert told["index"] == "0.88"
     assert told["blank"] == 10
     assert told["rows"] == [(1, ["about 130", "", "about 40"]), (2, ["", "about 60", "about 160"])]
-    assert extracts.shown(Artifact(tmp_path / "nothing", {}), Disclosure(10)) is None
+    assert new_extracts.shown(Artifact(tmp_path / "nothing", {}), Disclosure(10)) is None
     assert overlaps(tmp_path, [[127, 3], [0, 14]], below=1)["rows"] == [(1, ["127", "3"]), (2, ["", "14"])]
 
 
@@ -66,17 +66,17 @@ def test_a_study_that_was_made_at_once_tells_nothing_of_extracts() -> None:
         "clusters": artifact("clusters", {}),
     }
     clustered = pa.table({"assigned": [True] * 3 + [False] * 50})
-    assert extracts.told(made, clustered, Disclosure(10)) == []
+    assert new_extracts.told(made, clustered, Disclosure(10)) == []
     tokens = {"rows_in": 1000, "dropped": {"unknown_to_the_encoder": 12}}
     kept = made | {
         "encoder_checkpoint": artifact("encoder_checkpoint", {"patient_dataset": "older"}),
         "patient_embeddings": artifact("patient_embeddings", {"continues": "older"}, tokens=tokens),
         "clusters": artifact("clusters", {"continues": "older"}),
     }
-    words = " ".join(extracts.told(kept, clustered, Disclosure(10)))
+    words = " ".join(new_extracts.told(kept, clustered, Disclosure(10)))
     assert "no part in the vectors: 1.2 %" in words
     assert "<10 new or changed patients were assigned" in words
     went_on = made | {
         "encoder_checkpoint": artifact("e", {"patient_dataset": "patient_dataset", "continues": "x"}, tokens_added=7)
     }
-    assert "7 concepts were new to it" in " ".join(extracts.told(went_on, clustered, Disclosure(10)))
+    assert "7 concepts were new to it" in " ".join(new_extracts.told(went_on, clustered, Disclosure(10)))

@@ -7,8 +7,8 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import Naming
-from ehr_pipeline.reports import concept_check, upstream
-from ehr_pipeline.reports.concept_check import Found
+from ehr_pipeline.reports.sections import concepts as section
+from ehr_pipeline.reports.sections.concepts import TypeAgreement
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -19,10 +19,10 @@ VOCABULARY = Vocabulary(
 )
 
 
-def check(folder: Path, *pairs: str, only: set[str] | None = None) -> Found | None:
+def check(folder: Path, *pairs: str, only: set[str] | None = None) -> TypeAgreement | None:
     rows = [f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in pairs]
     (folder / "neighbours.csv").write_text(HEAD + "".join(rows) + "A,A,concepts of interest,1,D,D,0.5\n")
-    return concept_check.found(unpublished(folder), VOCABULARY, only)
+    return section.type_agreement(unpublished(folder), VOCABULARY, only)
 
 
 def test_shares_of_one_type_stand_beside_chance(tmp_path: Path) -> None:
@@ -47,13 +47,13 @@ def test_shares_of_one_type_stand_beside_chance(tmp_path: Path) -> None:
     ],
 )
 def test_the_verdict_is_said(share: float, chance: float, low: float, told: str) -> None:
-    words = concept_check.sentence(Found(130, share, chance, low), Found(5, 0.1, 0.15, float("-inf")))
+    words = section.sentence(TypeAgreement(130, share, chance, low), TypeAgreement(5, 0.1, 0.15, float("-inf")))
     assert told in words
     assert "of the cohort's own diseases (5; the first rows below), 10 %, and by chance 15 %" in words
-    assert "own diseases" not in concept_check.sentence(Found(130, share, chance, low), None)
+    assert "own diseases" not in section.sentence(TypeAgreement(130, share, chance, low), None)
     assert ("not even that can be said" in words) == (low > 0), "the few own diseases are no better than chance"
-    assert "not even" not in concept_check.sentence(Found(130, share, chance, low), Found(5, 0.9, 0.1, 0.5))
-    assert concept_check.sentence(None, None) == ""
+    assert "not even" not in section.sentence(TypeAgreement(130, share, chance, low), TypeAgreement(5, 0.9, 0.1, 0.5))
+    assert section.sentence(None, None) == ""
 
 
 def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:
@@ -61,7 +61,7 @@ def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:
     with concepts.file("neighbours.csv").open(newline="") as stream:
         name_of = {row["concept"]: row["name"] for row in csv.DictReader(stream)}
     last = list(name_of)[-2:]
-    rows = upstream._neighbours(concepts, set(last), Vocabulary.read(tiny.store.current("vocabulary").path).token_of)
+    rows = section._neighbours(concepts, set(last), Vocabulary.read(tiny.store.current("vocabulary").path).token_of)
     assert [row["name"] for row in rows[:2]] == [name_of[concept] for concept in last]
     assert len(rows) == len(name_of)
 
@@ -70,7 +70,7 @@ def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) 
     (tmp_path / "neighbours.csv").write_text(
         HEAD + "".join(f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in ("AB", "AC", "CA"))
     )
-    (row,) = upstream._neighbours(unpublished(tmp_path), (), {"A", "B"})
+    (row,) = section._neighbours(unpublished(tmp_path), (), {"A", "B"})
     assert (row["name"], row["whole vocabulary"]) == ("A", ["B"])
 
 

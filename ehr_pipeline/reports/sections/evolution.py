@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,10 @@ from ehr_pipeline.disclosure import tabulate
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import maps, pictures
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
-from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 from ehr_pipeline.trajectories.build import FOLDER
 from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
 
@@ -35,21 +36,22 @@ class Move:
     q: str
 
 
-def describe(
-    trajectories: Artifact,
-    clustered: pa.Table,
-    numbers: NDArray[np.int64],
-    disclosure: Disclosure,
-    drawn: Path,
-    most_marks: int,
-) -> dict[str, Any] | None:
-    """What the page shows of the trajectories; None where there are none. `numbers` (K,) are those of the clusters.
-
-    The picture has about `most_marks` marks at most.
-    """
-    counts = trajectories.counts
-    if counts["windows"] == "off":
+def content(findings: Findings) -> dict[str, Any] | None:
+    """What changed from window to window; None where no windows were cut."""
+    if findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["windows"] == "off":
         return None
+    return {
+        "evolution": describe(findings),
+        "clusters": findings.cards,
+        "evidence": findings.evidence,
+        "reports": findings.settings,
+    }
+
+
+def describe(findings: Findings) -> dict[str, Any]:
+    """The transitions as text, and their picture."""
+    trajectories, disclosure = findings.inputs.artifacts[PATIENT_TRAJECTORIES], findings.disclosure
+    numbers, counts, picture = findings.numbers, trajectories.counts, findings.pictures / "trajectories.png"
     columns = ["patient_id", "window", "cluster", "x", "y"]
     table = pa.concat_tables([schemas.read(path, columns) for path in trajectories.files(FOLDER)]).combine_chunks()
     course = Course.of(table)
@@ -57,22 +59,18 @@ def describe(
     flows = course.table(several, numbers)
     patients = counts["patients"]
     hidden = tabulate.hidden(flows, disclosure)
-    if disclosure.small(
-        sum(patients["dropped"].values())
-    ):  # of a total that is told elsewhere, the few others would be left
+    if disclosure.small(sum(patients["dropped"].values())):  # they would be left of a total that is shown elsewhere
         hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
-    points, cluster = maps.places(clustered), clustered.column("cluster").to_numpy()
-    picture = None
-    if centres := maps.centres(points, cluster, disclosure):
-        picture = drawn / "trajectories.png"
+    points = maps.places(findings.clustered)
+    centres = maps.centres(points, numbers[findings.labels], disclosure)
+    if centres:
         pictures.map_of_courses(
             picture,
-            disclosure.marks(points, np.searchsorted(numbers, cluster), most_marks),
+            disclosure.marks(points, findings.labels, findings.settings.map_points),
             centres,
-            numbers,
-            _mean_courses(table, course, several[0], clustered, disclosure.below),
-            [(move.left, move.entered) for move in moves],
+            courses=_mean_courses(table, course, several[0], findings.clustered, disclosure.below),
+            moves=[(move.left, move.entered) for move in moves],
         )
     return {
         "years": f"{counts['years']:g}",
@@ -80,30 +78,39 @@ def describe(
         "drawn": disclosure.about(patients["kept"] + patients["dropped"]["fewer_than_two_windows"])
         if patients["dropped"]["not_drawn"]
         else "",
-        **_counts(patients["kept"], patients["dropped"]["fewer_than_two_windows"], cluster, disclosure),
-        "windows": disclosure.about(counts["kept"]),
-        "dropped": disclosure.about(counts["dropped"]["few_concepts"]),
+        "patients": _counts(findings)[0],
         "stayed": disclosure.coarse(int(np.trace(flows)), int(flows.sum())),
         "steps": list(_steps(course, disclosure)),
         "numbers": numbers.tolist(),
         "rows": _rows(flows, hidden, numbers),
         "moves": moves,
-        "picture": picture,
+        "picture": embedded(picture) if centres else "",
         "agreement": counts.get("agreement"),
     }
 
 
-def _counts(kept: int, lost: int, cluster: NDArray[np.integer], disclosure: Disclosure) -> dict[str, str]:
+def windows(findings: Findings) -> dict[str, str] | None:
+    """How many windows were kept and dropped, and how many patients have too few of them; None where no windows were cut."""
+    counts, about = findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts, findings.disclosure.about
+    if counts["windows"] == "off":
+        return None
+    dropped = about(counts["dropped"]["few_concepts"])
+    return {"kept": about(counts["kept"]), "dropped": dropped, "too_few": _counts(findings)[1]}
+
+
+def _counts(findings: Findings) -> tuple[str, str]:
     """How many patients have two windows or more, and how many have not, as text.
 
-    Together, they are the patients in clusters (n,), whose sizes the page tells exactly: where few have not, the others are told by
+    Together, they are the patients in clusters, whose sizes the page tells exactly: where few have not, the others are told by
     a bound that follows from these sizes; and where a size is hidden, those who have not are not told, since the sum would tell it.
     """
-    sizes = np.unique(cluster, return_counts=True)[1]
+    patients = findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["patients"]
+    sizes, disclosure = findings.sizes, findings.disclosure
+    lost = patients["dropped"]["fewer_than_two_windows"]
     shown = sizes[disclosure.told(sizes)]
     few = f">{max(int(shown.sum()) - disclosure.below, 0):,}" if disclosure.small(lost) else ""
     too_few = disclosure.about(lost) if len(shown) == len(sizes) or not lost else "…"
-    return {"patients": few or disclosure.about(kept), "too_few": too_few}
+    return few or disclosure.about(patients["kept"]), too_few
 
 
 def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[dict[str, Any]]:
@@ -152,7 +159,7 @@ def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[int, str, s
 
 def _mean_courses(
     table: pa.Table, course: Course, several: NDArray[np.int64], clustered: pa.Table, fewest: int
-) -> list[NDArray[np.float64]]:
+) -> dict[int, NDArray[np.float64]]:
     """For each cluster of whole records the mean places (windows, 2) of its patients, window after window.
 
     Only windows of at least `fewest` of its patients count, and only patients with two windows or more.
@@ -162,10 +169,10 @@ def _mean_courses(
     cluster = np.array([whole[patient] for patient in table.column("patient_id").to_pylist()], np.int64)
     own = np.isin(course.patient, several)
     places = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float64)
-    means = []
+    means = {}
     for number in np.unique(list(whole.values())).tolist():
         mine = own & (cluster == number)
         windows, size = np.unique(course.number[mine], return_counts=True)
         kept = windows[size >= max(fewest, 1)]
-        means.append(np.array([places[mine & (course.number == window)].mean(0) for window in kept]).reshape(-1, 2))
+        means[number] = np.array([places[mine & (course.number == window)].mean(0) for window in kept]).reshape(-1, 2)
     return means

@@ -1,13 +1,20 @@
-"""Whether the nearest neighbours of concepts make sense, summed up: are they of one semantic type more often than by chance?"""
+"""The concept check: do the nearest neighbours of concepts make sense? Are they of one semantic type more often than by chance?"""
 
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded, read_json
+from ehr_pipeline.reports.substituted import SHOWN
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Z95 = 1.959963984540054
@@ -17,7 +24,7 @@ SCOPE = "whole vocabulary"
 
 
 @dataclass(frozen=True)
-class Found:
+class TypeAgreement:
     """Shares of neighbours that have a semantic type of their concept, and what chance gives; over some concepts."""
 
     concepts: int
@@ -27,7 +34,24 @@ class Found:
     """The lower end of the interval of 95 % of what the share is beyond chance, over concepts."""
 
 
-def found(concepts: Artifact, vocabulary: Vocabulary, only: Collection[str] | None = None) -> Found | None:
+def content(findings: Findings) -> dict[str, Any]:
+    """The sentence, the picture and the rows of neighbours; which concepts count as one."""
+    concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.own_diseases
+    picture, naming = findings.pictures / "concepts_3d.png", findings.inputs.naming(findings.disclosure.below)
+    of_own = type_agreement(concepts, findings.vocabulary, own.listed) if own else None
+    return {
+        "checked": sentence(type_agreement(concepts, findings.vocabulary), of_own),
+        "concepts_picture": embedded(picture) if data_stages.draw_concepts(concepts, naming, picture) else "",
+        "ontology": _ontology(concepts, naming),
+        "neighbours": _neighbours(concepts, own.listed if own else (), findings.named),
+        "substituted": findings.substituted,
+        "substituted_shown": SHOWN,
+    }
+
+
+def type_agreement(
+    concepts: Artifact, vocabulary: Vocabulary, only: Collection[str] | None = None
+) -> TypeAgreement | None:
     """Of the concepts of interest, or `only` those of them; None where none has a type and a neighbour.
 
     Chance: the share of all other concepts of the vocabulary with a type, of which one is the concept's.
@@ -48,10 +72,10 @@ def found(concepts: Artifact, vocabulary: Vocabulary, only: Collection[str] | No
     chance = np.array(alike) / max(len(types) - 1, 1)
     beyond = share - chance
     spread = float(beyond.std(ddof=1)) / len(beyond) ** 0.5 if len(beyond) > 1 else float("inf")
-    return Found(len(share), float(share.mean()), float(chance.mean()), float(beyond.mean()) - Z95 * spread)
+    return TypeAgreement(len(share), float(share.mean()), float(chance.mean()), float(beyond.mean()) - Z95 * spread)
 
 
-def sentence(interest: Found | None, own: Found | None) -> str:
+def sentence(interest: TypeAgreement | None, own: TypeAgreement | None) -> str:
     """What the check comes to, in plain words; `own` are the diseases of the cohort. Empty where nothing can be said."""
     if interest is None:
         return ""
@@ -81,3 +105,30 @@ def sentence(interest: Found | None, own: Found | None) -> str:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
+
+
+def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
+    """How far neighbours belong to the same group, without the groups none of whose concepts enough patients have."""
+    if "ontology" not in concepts.counts:
+        return None
+    found: dict[str, Any] = read_json(concepts, "ontology.json")
+    return found | {
+        "by_group": [row for row in found.get("by_group", ()) if naming.shows(row["group"], row["patients"])]
+    }
+
+
+def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
+    """For each concept of interest, the names of its nearest neighbours in both scopes; the concepts `first` stand first.
+
+    Only concepts `named` are, of which enough patients have each: thirty days can be one patient's.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
+        for row in spreadsheet.rows(stream):
+            if row["concept"] not in named or row["neighbour"] not in named:
+                continue
+            entry = found.setdefault(
+                row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}
+            )
+            entry[row["scope"]].append(row["neighbour_name"])
+    return [found[concept] for concept in sorted(found, key=lambda concept: concept not in first)]

@@ -1,7 +1,4 @@
-"""What became of every row, from the raw table to the clusters; and this run beside the published one.
-
-How numbers are shown, `counted.Counted` decides for all of them.
-"""
+"""What became of every row, from the raw table to the clusters. `counted.Counted` decides how all numbers are shown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,13 +7,16 @@ from typing import Any
 from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.patients.settings import LEARNED_FROM, TEST, TRAIN, UNASSIGNED, VALIDATION
+from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
+from ehr_pipeline.reports import diagram, lists
 from ehr_pipeline.reports.counted import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.diagram import Step
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded, read_json
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
-    DATA_SPLIT,
     MAPPED_EVENTS,
     PATIENT_DATASET,
     PATIENT_EMBEDDINGS,
@@ -31,6 +31,31 @@ WIDER = (1, 2, 3, 5, 10)
 """Steps that are tried for numbers whose sum is shown, in multiples of the threshold."""
 OUTSIDE = "not_in_vocabulary"
 """Why events are left out of the data set that the vocabulary has left out already, by reason."""
+
+
+def content(findings: Findings) -> dict[str, Any]:
+    """The flow of patients and of events as diagrams and as a table, the cohort's lists, and the mapping to concepts."""
+    artifacts, counted = findings.inputs.artifacts, findings.counted
+    coverage, picture = read_json(artifacts[MAPPED_EVENTS], "coverage.json"), findings.pictures / "coverage.png"
+    data_stages.coverage(picture, coverage["by_namespace"], findings.disclosure.below)
+    embedded_patients = artifacts[PATIENT_EMBEDDINGS].counts["kept"]
+    return {
+        "events_lost": summary(counted),
+        "reconciled": reconciled(counted),
+        "diagrams": [
+            diagram.draw("Flow of patients", patients(counted)),
+            diagram.draw("Flow of events", events(counted)),
+        ],
+        "rounded": counted.rounded,
+        "reports": findings.settings,
+        "flow": list(rows(counted)),
+        "cohort": by_disease(counted),
+        "not_embedded": counted.person.difference(artifacts[COHORT].counts["kept"], embedded_patients),
+        "lists": lists.listed(findings.inputs, findings.disclosure),
+        "coverage": coverage,
+        "ladder": list(ladder(coverage, counted)),
+        "coverage_picture": embedded(picture),
+    }
 
 
 def by_disease(counted: Counted) -> list[tuple[str, str]]:
@@ -71,7 +96,7 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
         read, kept, dropped = counts["rows_in"], counts["kept"], found.get("dropped", {})
         if words.startswith("patient"):
             shown = counted.person(read), counted.person(kept)
-            all_lost = _people_lost(
+            all_lost = patients_lost(
                 {REPEATS: counts.get("collapsed", 0)} | counts.get("dropped", {}), read, kept, counted
             )
         else:
@@ -89,7 +114,7 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
         }
 
 
-def _people_lost(dropped: Mapping[str, int], more: int, less: int, counted: Counted) -> Lost:
+def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: Counted) -> Lost:
     """Patients who were lost between two numbers, by reason; where they are told with a range, or not, as these two are."""
     joined = Guard(counted.disclosure.below).joined({in_words(n, True): People(lost) for n, lost in dropped.items()})
     if len(joined) == 1:
@@ -132,7 +157,7 @@ def patients(counted: Counted) -> list[Step]:
             show(raw["rows_in"]),
             tuple(
                 (reason.replace(REPEATS, "repeats"), number)
-                for reason, number in _people_lost(read, raw["rows_in"], raw["kept"], counted)
+                for reason, number in patients_lost(read, raw["rows_in"], raw["kept"], counted)
             ),
         ),
         Step(
@@ -143,7 +168,7 @@ def patients(counted: Counted) -> list[Step]:
         Step(
             "patients with events",
             show(dataset["rows_in"]),
-            _people_lost(dataset["dropped"], dataset["rows_in"], dataset["kept"], counted),
+            patients_lost(dataset["dropped"], dataset["rows_in"], dataset["kept"], counted),
         ),
         Step(
             f"patients in the data set: {sides}"
@@ -155,7 +180,7 @@ def patients(counted: Counted) -> list[Step]:
         Step(
             "patients in the cohort",
             show(cohort["kept"]),
-            _people_lost(embedded["dropped"], cohort["kept"], last, counted),
+            patients_lost(embedded["dropped"], cohort["kept"], last, counted),
         ),
         Step("patients in clusters", show(last)),
     ]
@@ -266,47 +291,6 @@ def summary_of_codes(counted: Counted) -> str:
         return f"{told}."
     kind = in_words(most).removesuffix(" without a UMLS concept")
     return f"{told}; above all {kind} ({counted.event.share(lost[most], mapped['rows_in'])} of the rows)."
-
-
-def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of (quantity, published, this run). Source: Scienta Lab, January 2026."""
-    counts, person, show = counted.counts, counted.person, counted.disclosure.show
-    dataset, split = counts[PATIENT_DATASET], counts[DATA_SPLIT]
-    visits, patients = dataset["visits"], dataset["patients"]
-    few, large = patients["dropped"]["few_visits"], visits["dropped"]["large"]
-    by_reason = dict(_people_lost(patients["dropped"], patients["rows_in"], patients["kept"], counted))
-    removed = by_reason.get(in_words("few_visits", patients=True), "0" if not few else HIDDEN)
-    if few and removed == person(few):
-        removed += f" ({person.share(few, patients['rows_in'])})"
-    # Beside the visits that are left, those that came in would tell those of the patients who are left out.
-    few_out = counted.disclosure.small(few)
-    of_visits = "" if few_out else f" ({counted.event.share(large, visits['rows_in'])})"
-    return [
-        ("rows of the raw table", "more than 3 billion", counted.event(counts[RAW_RECORDS]["rows_in"])),
-        ("codes in the records", "270,000", show(counts[MAPPED_EVENTS]["codes"])),
-        ("concepts kept", "36,058", show(counts[VOCABULARY]["kept"])),
-        ("visits removed for their size", "0.00005 %", f"{counted.event(large)}{of_visits}"),
-        (
-            "patients removed for few visits",
-            "about 6,000 (0.2 %)",
-            removed,
-        ),
-        ("patients in the data set", "2,685,031", person(patients["kept"])),
-        (
-            "validation patients",
-            "about 50,000 (2 %)",
-            f"{person(split['validation'])} ({person.share(split['validation'], split['kept'])})",
-        ),
-        *(
-            (f"patients that nothing is learned from ({side})", "–", person(number))
-            for side, number in on_sides(counts).items()
-            if side not in LEARNED_FROM and number
-        ),
-        ("parameters of the encoder", "12.6 million", f"{metrics['parameters'] / 1e6:.2f} million"),
-        ("epochs", "18", str(len(metrics["epochs"]))),
-        ("cohort patients", "53,228", person(counts[COHORT]["kept"])),
-        ("clusters", "20", str(counts[CLUSTERS]["clusters"])),
-    ]
 
 
 def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:

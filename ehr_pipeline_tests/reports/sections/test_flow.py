@@ -9,8 +9,9 @@ import pytest
 
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.records.events import REASONS
-from ehr_pipeline.reports import diagram, flow
+from ehr_pipeline.reports import diagram
 from ehr_pipeline.reports.counted import Counted
+from ehr_pipeline.reports.sections import flow, published
 from ehr_pipeline.tables.drop_reasons import IN_WORDS, in_words
 
 COUNTS: dict[str, Any] = {
@@ -153,7 +154,7 @@ def test_numbers_of_patients_that_differ_by_few_are_rounded_everywhere(changed: 
     shown = [*numbers(flow.patients(found)), *(row["kept"] for row in flow.rows(found) if "patients" in row["words"])]
     for text in shown:
         assert re.fullmatch(r"about [\d,]+0|>1,979|1,997|1,980|>1,996", text), text
-    assert {quantity: own for quantity, _, own in flow.published(found, {"parameters": 1, "epochs": []})}[
+    assert {quantity: own for quantity, _, own in published.published(found, {"parameters": 1, "epochs": []})}[
         "cohort patients"
     ] in (">1,979", ">1,996")
 

@@ -13,8 +13,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.optimize import linprog
 
-from ehr_pipeline.clusters import overlap
+from ehr_pipeline.clusters.overlap import FILE
 from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact
 from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 
@@ -22,6 +23,14 @@ Overlap = dict[str, Any]
 Cells = NDArray[np.int64]
 STEPS = (1, 2, 3, 5, 10)
 """Widths of the steps of the overlaps that are tried, in multiples of the threshold."""
+
+
+def content(findings: Findings) -> dict[str, Any] | None:
+    """Sentences and the table; None for a study that was made at once."""
+    artifacts = findings.inputs.artifacts
+    sentences = told(artifacts, findings.clustered, findings.disclosure)
+    overlap = shown(artifacts[CLUSTERS], findings.disclosure)
+    return {"extracts": sentences, "overlap": overlap} if sentences or overlap else None
 
 
 def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[str]:
@@ -53,7 +62,7 @@ def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclo
 
 def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
     """The overlap with the clusters before, as text; None where there were none, or nobody is in both."""
-    path = clusters.file(overlap.FILE)
+    path = clusters.file(FILE)
     if not path.is_file():
         return None
     found = json.loads(path.read_text(encoding="utf-8"))

@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import chi2_contingency
 
 from ehr_pipeline.records.numeric import guess, numbers
-from ehr_pipeline.reports.audit import cramers_v, effect, eta_squared, on_the_map, warnings, within_strata
+from ehr_pipeline.reports.effects import cramers_v, effect, eta_squared, on_the_map, warnings, within_strata
 
 LABELS = np.repeat([0, 1, 2], 100)
 POINTS = np.random.default_rng(1).normal(0, 1, (300, 2))
@@ -45,19 +45,19 @@ def test_chance_alone_has_no_effect() -> None:
 
 @pytest.mark.parametrize(("value", "word"), [(0.005, "negligible"), (0.05, "small"), (0.1, "medium"), (0.5, "large")])
 def test_words(value: float, word: str) -> None:
-    from ehr_pipeline.reports.audit import Effect
+    from ehr_pipeline.reports.effects import Effect
 
     assert Effect("age", "η²", value).words == word
-    assert effect("age", np.ones(300), LABELS, POINTS, ALL_ALIKE, 0).words == "undefined"
+    assert effect("age", np.ones(300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0).words == "undefined"
 
 
 def test_an_effect_has_an_interval_and_a_permutation_test() -> None:
     rng = np.random.default_rng(2)
-    found = effect("age", LABELS * 3.0 + rng.normal(0, 2, 300), LABELS, POINTS, ALL_ALIKE, 0)
+    found = effect("age", LABELS * 3.0 + rng.normal(0, 2, 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
     interval = found.low or 0.0, found.value or 0.0, found.high or 0.0
     assert sorted({0.0, *interval, 1.0}) == [0.0, *interval, 1.0]
     assert found.p == pytest.approx(1 / 201)
-    by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, ALL_ALIKE, 0)
+    by_chance = effect("region", rng.choice(["a", "b"], 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
     assert by_chance.words == "by chance"
     assert by_chance.sentence == "The clusters tell no more about region than chance would."
 
@@ -75,7 +75,7 @@ def test_few_patients_in_many_clusters_are_not_warned_of() -> None:
     """Nineteen patients in six clusters: the share between clusters is large without any reason."""
     rng = np.random.default_rng(8)
     labels, concepts = np.arange(19) % 6, rng.normal(100, 30, 19)
-    found = effect("concepts", concepts, labels, rng.normal(0, 1, (19, 2)), ALL_ALIKE[:19], 0)
+    found = effect("concepts", concepts, labels, rng.normal(0, 1, (19, 2)), diseases=ALL_ALIKE[:19], seed=0)
     assert (found.value or 0.0) > 0.06
     assert found.words == "by chance"
     assert warnings([found]) == []
@@ -83,8 +83,8 @@ def test_few_patients_in_many_clusters_are_not_warned_of() -> None:
 
 def test_habits_of_recording_are_warned_of() -> None:
     rng = np.random.default_rng(3)
-    mirrored = effect("concepts", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, ALL_ALIKE, 0)
-    expected = effect("disease", np.array(["a", "b", "c"])[LABELS], LABELS, POINTS, ALL_ALIKE, 0)
+    mirrored = effect("concepts", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
+    expected = effect("disease", np.array(["a", "b", "c"])[LABELS], LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
     (warning,) = warnings([mirrored, expected])
     assert "number of concepts" in warning
 
@@ -92,9 +92,9 @@ def test_habits_of_recording_are_warned_of() -> None:
 def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
     """The box named the number of concepts alone, a medium effect, where age had a large one."""
     rng = np.random.default_rng(3)
-    amount = effect("concepts", LABELS * 0.4 + rng.normal(0, 1, 300), LABELS, POINTS, ALL_ALIKE, 0)
-    age = effect("age", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, ALL_ALIKE, 0)
-    none = effect("region", rng.integers(0, 3, 300).astype(str), LABELS, POINTS, ALL_ALIKE, 0)
+    amount = effect("concepts", LABELS * 0.4 + rng.normal(0, 1, 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
+    age = effect("age", LABELS * 5.0 + rng.normal(0, 1, 300), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
+    none = effect("region", rng.integers(0, 3, 300).astype(str), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
     assert (amount.words, age.words) == ("medium", "large")
     first, second = warnings([amount, none, age])
     assert "age at the last visit" in first
@@ -105,7 +105,7 @@ def test_every_strong_effect_is_warned_of_the_large_ones_first() -> None:
 def test_why_nothing_can_be_said() -> None:
     def told(values: list[str], labels: list[int]) -> str:
         return effect(
-            "sex", np.array(values), np.array(labels), POINTS[: len(values)], ALL_ALIKE[: len(values)], 0
+            "sex", np.array(values), np.array(labels), POINTS[: len(values)], diseases=ALL_ALIKE[: len(values)], seed=0
         ).sentence
 
     assert told([""] * 6, [0, 0, 0, 1, 1, 1]).endswith("it is not given.")
@@ -121,7 +121,7 @@ def test_what_comes_with_the_diseases_alone_is_not_left_within_one() -> None:
     sexes = np.where(rng.random(600) < np.repeat([0.05, 0.5, 0.95], 200), "F", "M")
     points = np.zeros((600, 2))
     for values in (ages, sexes):
-        found = effect("age", values, labels, points, diseases, 0)
+        found = effect("age", values, labels, points, diseases=diseases, seed=0)
         assert (found.value or 0) > 0.5
         assert found.within == pytest.approx(0, abs=0.1)
         assert "comes with the diseases." in found.left
@@ -132,10 +132,10 @@ def test_what_divides_one_disease_is_left_within_it() -> None:
     rng = np.random.default_rng(4)
     diseases, labels = np.repeat(["a", "b"], 300), np.tile(np.repeat([0, 1], 150), 2)
     ages = labels * 40.0 + rng.normal(0, 5, 600)
-    found = effect("age", ages, labels, np.zeros((600, 2)), diseases, 0)
+    found = effect("age", ages, labels, np.zeros((600, 2)), diseases=diseases, seed=0)
     assert (found.within or 0) > 0.9
     assert "still large: it does not come with the diseases alone." in found.left
-    assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases, 0).within is None
+    assert effect("disease", diseases, labels, np.zeros((600, 2)), diseases=diseases, seed=0).within is None
 
 
 def test_within_strata_is_the_pooled_textbook_formula() -> None:
@@ -166,8 +166,8 @@ def test_a_number_is_audited_as_a_number() -> None:
     values = np.round(25 + 2.5 * labels + rng.normal(0, 4.7, 2000), 1)
     texts = [f"{value}" for value in values]
     assert guess("bmi", texts) == "number"
-    as_number = effect("bmi", numbers(texts), labels, points, alike, 0)
-    as_categories = effect("bmi", np.array(texts), labels, points, alike, 0)
+    as_number = effect("bmi", numbers(texts), labels, points, diseases=alike, seed=0)
+    as_categories = effect("bmi", np.array(texts), labels, points, diseases=alike, seed=0)
     assert (as_number.measure, as_number.words) == ("η²", "large")
     assert as_categories.words == "small"
 
@@ -176,10 +176,10 @@ def test_patients_without_a_number_are_left_out() -> None:
     rng = np.random.default_rng(4)
     values = LABELS * 3.0 + rng.normal(0, 2, 300)
     some = rng.random(300) < 0.5
-    found = effect("bmi", np.where(some, values, np.nan), LABELS, POINTS, ALL_ALIKE, 0)
-    expected = effect("bmi", values[some], LABELS[some], POINTS[some], ALL_ALIKE[some], 0)
+    found = effect("bmi", np.where(some, values, np.nan), LABELS, POINTS, diseases=ALL_ALIKE, seed=0)
+    expected = effect("bmi", values[some], LABELS[some], POINTS[some], diseases=ALL_ALIKE[some], seed=0)
     assert found == expected
     few = np.where(np.arange(300) < 9, values, np.nan)
-    assert effect("bmi", few, LABELS, POINTS, ALL_ALIKE, 0).sentence == (
+    assert effect("bmi", few, LABELS, POINTS, diseases=ALL_ALIKE, seed=0).sentence == (
         "Nothing can be said of bmi: it is given for too few patients."
     )

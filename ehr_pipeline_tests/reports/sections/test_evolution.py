@@ -8,7 +8,10 @@ import pyarrow as pa
 import pytest
 
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports import evolution
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.sections import evolution
+from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.conftest import unpublished
@@ -39,9 +42,10 @@ def described(tmp_path: Path, flows: list[list[int]], others: int = 50, not_draw
     cluster = [int(NUMBERS[number % 3]) for number in range(len(ids))]
     clustered = pa.table({"patient_id": ids, "cluster": cluster, "x": np.arange(len(ids)), "y": np.ones(len(ids))})
     artifact = Artifact(tmp_path, unpublished(tmp_path).manifest | {"counts": counts})
-    found = evolution.describe(artifact, clustered, NUMBERS, RULE, tmp_path / "drawn", most_marks=60_000)
-    assert found is not None
-    return found
+    inputs = Inputs("", [], {"patient_trajectories": artifact}, {}, 0, {})
+    findings = Findings(inputs, ReportsSettings(suppress_below=RULE.below), tmp_path / "drawn")
+    vars(findings)["clustered"] = clustered
+    return evolution.describe(findings)
 
 
 def cells(found: dict[str, object]) -> list[list[str]]:

@@ -99,9 +99,9 @@ def effect(
     values: NDArray[np.generic],
     labels: Labels,
     points: NDArray[np.float64],
+    *,
     diseases: NDArray[np.generic],
     seed: int,
-    *,
     fewest: int = FEWEST,
 ) -> Effect:
     """Effect of clusters (n,) and places on the map (n, 2) on an attribute (n,): η² if it is numeric, else Cramér's V.
@@ -157,9 +157,7 @@ def cramers_v(coded: NDArray[np.integer], labels: Labels) -> float | None:
         return None
     n = int(table.sum())
     expected = np.outer(table.sum(1), table.sum(0)) / n
-    phi2 = (
-        float(((table - expected) ** 2 / expected).sum()) / n
-    )  # scipy's test also makes much that is not needed 200 times
+    phi2 = float(((table - expected) ** 2 / expected).sum()) / n  # scipy's test computes much more, 200 times
     corrected = max(0.0, phi2 - (columns - 1) * (rows - 1) / (n - 1))
     smaller = min(rows - (rows - 1) ** 2 / (n - 1), columns - (columns - 1) ** 2 / (n - 1)) - 1
     return float(np.sqrt(corrected / smaller)) if smaller > 0 else None

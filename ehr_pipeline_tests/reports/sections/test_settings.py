@@ -8,13 +8,14 @@ import numpy as np
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports import chosen, computed, upstream
 from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.sections import methods
+from ehr_pipeline.reports.sections import settings as section
 from ehr_pipeline.tables import schemas
 
 
 def test_versions_are_those_that_are_installed() -> None:
-    told = dict(computed.versions())
+    told = dict(section.versions())
     assert told["Python"] == platform.python_version()
     assert told["umap-learn"] == metadata.version("umap-learn")
 
@@ -30,34 +31,34 @@ def test_years_with_few_patients_are_not_told(tiny: Pipeline) -> None:
     assert len(sizes) > 2, "otherwise this tests nothing"
     for below in (1, 10, int(np.median(sizes))):
         enough = [year for year, found in patients.items() if len(found) >= below]
-        assert computed.years(dataset, Disclosure(below)) == f"{min(enough)} to {max(enough)}"
-    assert computed.years(dataset, Disclosure(10**6)) == "too few patients to tell"
+        assert section.years(dataset, Disclosure(below)) == f"{min(enough)} to {max(enough)}"
+    assert section.years(dataset, Disclosure(10**6)) == "too few patients to tell"
 
 
 def test_a_release_that_the_mapping_does_not_know_is_told_as_such(tiny: Pipeline) -> None:
     artifact = tiny.store.current("mapped_events")
     settings = {"mapped_events": artifact.manifest["settings"]}
     inputs = Inputs("tiny", [], {"mapped_events": artifact}, settings, 0, {})
-    assert "not told by the mapping table" in chosen._source(inputs)
+    assert "not told by the mapping table" in section._source(inputs)
     other = {"mapped_events": settings["mapped_events"] | {"source": "without a version"}}
-    assert "not told" not in chosen._source(Inputs("tiny", [], {"mapped_events": artifact}, other, 0, {}))
+    assert "not told" not in section._source(Inputs("tiny", [], {"mapped_events": artifact}, other, 0, {}))
 
 
 def test_what_was_changed_of_a_preset_is_told(tiny: Pipeline) -> None:
     embeddings = tiny.store.current("patient_embeddings")
     own = embeddings.manifest["settings"]
-    assert chosen.changed(Inputs("tiny", [], {"patient_embeddings": embeddings}, {}, 0, {})) == []
+    assert section.changed(Inputs("tiny", [], {"patient_embeddings": embeddings}, {}, 0, {})) == []
     manifest = embeddings.manifest | {"settings": own | {"vectors": own["vectors"] | {"profile": 0, "ages": False}}}
     changed = replace(embeddings, manifest=manifest)
     inputs = Inputs("tiny", [], {"patient_embeddings": changed}, {}, 0, {})
-    assert chosen.changed(inputs) == ["profile = 0", "ages = false"]
+    assert section.changed(inputs) == ["profile = 0", "ages = false"]
 
 
 def test_equal_distances_are_no_collapse(tiny: Pipeline) -> None:
     embeddings = tiny.store.current("patient_embeddings")
-    assert "at the same distance" in upstream.collapse(Inputs("", [], {"patient_embeddings": embeddings}, {}, 0, {}))
+    assert "at the same distance" in methods.collapse(Inputs("", [], {"patient_embeddings": embeddings}, {}, 0, {}))
     quality = embeddings.counts["quality"] | {"collapse": embeddings.counts["quality"]["collapse"] | {"spread": 0.1}}
     other = replace(embeddings, manifest=embeddings.manifest | {"counts": embeddings.counts | {"quality": quality}})
-    told = upstream.collapse(Inputs("", [], {"patient_embeddings": other}, {}, 0, {}))
+    told = methods.collapse(Inputs("", [], {"patient_embeddings": other}, {}, 0, {}))
     assert told.startswith("Rank correlation")
     assert "varies by 10.0%" in told

@@ -1,0 +1,226 @@
+"""What several sections of the page speak of. Each is computed once, when a section first asks for it."""
+
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters import baseline
+from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.records import numeric
+from ehr_pipeline.reports import cards, enrichment, likeness, lists, maps, pictures, sureness
+from ehr_pipeline.reports.cards import ConceptRow
+from ehr_pipeline.reports.closest import Closest, closest
+from ehr_pipeline.reports.counted import Counted, totals
+from ehr_pipeline.reports.effects import Effect, effect
+from ehr_pipeline.reports.enrichment import Enrichment
+from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
+from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.reports.substituted import Substituted, substituted
+from ehr_pipeline.tables import asset_names as assets
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+AUDITED = ("age", "concepts", "sex", "disease")
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What the artifacts say of the clusters; arrays (n,) are of the clustered patients, in their order."""
+
+    inputs: Inputs
+    settings: ReportsSettings
+    pictures: Path
+    """The folder that pictures are drawn into."""
+
+    @cached_property
+    def disclosure(self) -> Disclosure:
+        """Which counts are shown."""
+        return Disclosure(self.settings.suppress_below)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The concepts."""
+        return Vocabulary.read(self.inputs.artifacts[assets.VOCABULARY].path)
+
+    @cached_property
+    def named(self) -> frozenset[str]:
+        """The concepts that may be named."""
+        return self.vocabulary.shown_by(self.inputs.naming(self.disclosure.below))
+
+    @cached_property
+    def own_diseases(self) -> lists.Own | None:
+        """The cohort's diseases among the concepts that decide a patient's vector."""
+        return lists.own(self.inputs, self.vocabulary, self.named)
+
+    @cached_property
+    def substituted(self) -> Substituted:
+        """Which concepts count as one."""
+        return substituted(self.inputs, self.named)
+
+    @cached_property
+    def clustered(self) -> pa.Table:
+        """The clustered patients: one row for each."""
+        return schemas.read(self.inputs.artifacts[assets.CLUSTERS].file("clusters.arrow"))
+
+    @cached_property
+    def numbers(self) -> NDArray[np.int64]:
+        """The number of each cluster (K,), ascending."""
+        numbers: NDArray[np.int64] = np.unique(self.clustered.column("cluster").to_numpy())
+        return numbers
+
+    @cached_property
+    def labels(self) -> NDArray[np.int64]:
+        """The place (n,) of each patient's cluster in `numbers`."""
+        labels: NDArray[np.int64] = np.searchsorted(self.numbers, self.clustered.column("cluster").to_numpy())
+        return labels
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Patients (K,) of each cluster."""
+        return np.bincount(self.labels)
+
+    @cached_property
+    def counted(self) -> Counted:
+        """The counts of all stages, and how they are shown."""
+        counts = {name: artifact.counts for name, artifact in self.inputs.artifacts.items()}
+        raw = totals(self.inputs.records, self.inputs.artifacts[assets.EXTRACT_CATALOG].counts)
+        return Counted.of(counts | {assets.RAW_RECORDS: raw}, self.sizes.tolist(), self.disclosure)
+
+    @cached_property
+    def evidence(self) -> dict[str, Any]:
+        """The split-half test."""
+        return dict(read_json(self.inputs.artifacts[assets.CLUSTERS], "evidence.json"))
+
+    # Of concepts, and of each cluster.
+
+    @cached_property
+    def _visits(self) -> Any:
+        """Visits of each patient with each concept (n, V)."""
+        cohort = schemas.read(self.inputs.artifacts[assets.COHORT].file("cohort.arrow"))
+        counts = baseline.concept_counts(
+            self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), cohort, self.vocabulary.size
+        )
+        ordered = cohort.sort_by([("shard", "ascending"), ("row", "ascending")]).column("patient_id").combine_chunks()
+        return counts[pc.index_in(self.clustered.column("patient_id"), value_set=ordered).to_numpy()]
+
+    @cached_property
+    def enrichment(self) -> Enrichment:
+        """Which concepts mark which cluster."""
+        return enrichment.test(self._visits, self.labels, len(self.numbers))
+
+    @cached_property
+    def enrichment_shown(self) -> Enrichment:
+        """The same among the patients of described clusters: with all patients, totals would tell of those in the hidden ones."""
+        shown = self.disclosure.told(self.sizes)[self.labels]
+        if shown.all():
+            return self.enrichment
+        return enrichment.test(self._visits[shown], self.labels[shown], len(self.numbers))
+
+    @cached_property
+    def concept_tables(self) -> list[list[ConceptRow]]:
+        """The marking concepts of each cluster, as text."""
+        rules = self.settings
+        return cards.concept_tables(
+            self.enrichment_shown, self.vocabulary, rules.top_concepts, rules.max_p, self.disclosure
+        )
+
+    @cached_property
+    def cards(self) -> list[dict[str, Any]]:
+        """What the page says of each cluster."""
+        ids, vectors = read_vectors(self.inputs.artifacts[assets.PATIENT_EMBEDDINGS], "embeddings")
+        place = pc.index_in(self.clustered.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
+        nearest = closest(
+            vectors[place.to_numpy()],
+            self.labels,
+            self.enrichment_shown,
+            self.vocabulary,
+            max_p=self.settings.max_p,
+            disclosure=self.disclosure,
+        )
+        trust = read_json(self.inputs.artifacts[assets.CLUSTERS], "trust.json")["clusters"]
+        described = [
+            self._card(label, trust[str(number)], nearest[label]) for label, number in enumerate(self.numbers.tolist())
+        ]
+        known = [card for card in described if sureness.usable(card)]
+        return [card | {"carried": None if card in known else likeness.carried(card, known)} for card in described]
+
+    def _card(self, label: int, stability: dict[str, Any], nearest: Closest | None) -> dict[str, Any]:
+        number, table, size = int(self.numbers[label]), self.concept_tables[label], int(self.sizes[label])
+        shown = int(self.sizes[self.disclosure.told(self.sizes)].sum())
+        card = cards.describe(self.clustered, self.labels == label, shown, table, self.disclosure)
+        recognised, by_chance = (
+            None if card["hidden"] else self.evidence[name].get(str(number))
+            for name in ("per_cluster", "expected_per_cluster")
+        )
+        cloud = ""
+        if table and not card["hidden"]:
+            path = self.pictures / f"cloud_{number:02d}.png"
+            pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], self.inputs.seed)
+            cloud = embedded(path)
+        return card | {
+            "number": number,
+            "stability": stability,
+            "sureness": sureness.stability(stability),
+            "title": cards.title(table, card.get("dominant", "")),
+            "marks": cards.marks(table),
+            "over": [row for row in table if row.over and not card["hidden"]],
+            "under": [row for row in table if not row.over and not card["hidden"]],
+            "nearest": nearest,
+            "nearest_number": self.numbers[nearest.other] if nearest else 0,
+            "cloud": cloud,
+            **asdict(sureness.recognition(recognised, by_chance, size, self.disclosure)),
+        }
+
+    @cached_property
+    def standing(self) -> sureness.Standing:
+        """How many clusters can be relied on."""
+        return sureness.standing(self.cards, self.sizes.tolist(), self.disclosure)
+
+    # Of attributes of the patients.
+
+    @cached_property
+    def kinds(self) -> dict[str, numeric.Kind]:
+        """What the audited attributes that the data have are: as the settings say, else as their values look."""
+        there = [name for name in self.settings.audited if name in self.clustered.column_names]
+        given = self.settings.attribute_types
+        return {name: given.get(name) or numeric.guess(name, self._texts(name)) for name in there}
+
+    @cached_property
+    def attributes(self) -> dict[str, NDArray[Any]]:
+        """What the clusters are held against: each attribute (n,)."""
+        attributes = {name: self._column(name) for name in AUDITED}
+        for name, kind in self.kinds.items():
+            attributes[name] = numeric.numbers(self._texts(name)) if kind == "number" else self._column(name)
+        cohort = schemas.read(self.inputs.artifacts[assets.COHORT].file("cohort.arrow"))
+        place = pc.index_in(self.clustered.column("patient_id"), value_set=cohort.column("patient_id").combine_chunks())
+        return attributes | {"year": pc.year(cohort.column("first_date").take(place)).to_numpy()}
+
+    def _texts(self, name: str) -> list[str]:
+        return ["" if value is None else str(value) for value in self.clustered.column(name).to_pylist()]
+
+    def _column(self, name: str) -> NDArray[Any]:
+        values: NDArray[Any] = np.array(self.clustered.column(name).to_pylist())
+        return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", maps.NOT_KNOWN, values)
+
+    @cached_property
+    def effects(self) -> list[Effect]:
+        """How far clusters and map mirror each attribute."""
+        points, diseases = maps.places(self.clustered), self.attributes["disease"]
+        seed, fewest = self.inputs.seed, self.disclosure.below
+        return [
+            effect(name, values, self.labels, points, diseases=diseases, seed=seed, fewest=fewest)
+            for name, values in self.attributes.items()
+        ]
+
+    @cached_property
+    def maps(self) -> dict[str, str | None]:
+        """The map by cluster, and by each attribute, as pictures; None where it would tell nothing."""
+        drawn = maps.draw(self.attributes, self.clustered, self.settings, self.disclosure, self.pictures)
+        return {name: embedded(path) if path else None for name, path in drawn.items()}

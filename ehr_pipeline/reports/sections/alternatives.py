@@ -1,0 +1,78 @@
+"""What other numbers of clusters and other methods would have given."""
+
+import csv
+from typing import Any
+
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.reports import pictures
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import CLUSTERS
+
+CLEARLY = 0.1
+"""By so much must another method's stability (mean Jaccard coefficient) be higher to be spoken of."""
+AS_GOOD = 0.01
+"""Adjusted Rand indices that differ by less are about the same."""
+
+
+def content(findings: Findings) -> dict[str, Any]:
+    """How far random halves of the patients agree by the number of clusters, and the methods beside each other."""
+    clusters, number = findings.inputs.artifacts[CLUSTERS], len(findings.numbers)
+    comparison = _comparison(clusters, findings.disclosure)
+    agreement, tried = agreements(clusters), None
+    if len(agreement) >= 3:
+        picture = findings.pictures / "agreement_by_number.png"
+        pictures.agreement_by_number(picture, agreement, number)
+        tried = {"picture": embedded(picture), "rows": sorted(agreement.items()), "asked": number}
+    return {
+        "how_many": how_many(clusters, number),
+        "tried": tried,
+        "comparison": comparison,
+        "steadier": steadier(comparison, findings.inputs.settings[CLUSTERS]["method"]),
+    }
+
+
+def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:
+    """The methods beside each other. Counts are rounded: with sizes of the cards they would tell that of a small cluster."""
+    with clusters.file("comparison.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    counted = ("smallest", "largest", "unassigned")
+    return [row | {name: disclosure.about(int(row[name])) for name in counted} for row in rows]
+
+
+def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
+    """How far random halves of the patients agree for each number of clusters that was tried: mean and standard deviation of the
+    adjusted Rand index. Empty where it was not examined.
+    """
+    path = clusters.file("choice.csv")
+    if not path.is_file():
+        return {}
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["agreement"]]
+    return {int(row["n"]): (float(row["agreement"]), float(row["agreement_sd"] or 0)) for row in rows}
+
+
+def how_many(clusters: Artifact, asked: int) -> str:
+    """For which number of clusters random halves of the patients agree best, beside the number that was asked for.
+
+    Empty where it was not examined.
+    """
+    agreement = {n: mean for n, (mean, _) in agreements(clusters).items()}
+    if not agreement:
+        return ""
+    best = max(agreement, key=lambda n: agreement[n])
+    told = f"{asked} clusters were asked for. Among {min(agreement)} to {max(agreement)}, random halves of the patients"
+    if best == asked:
+        return f"{told} agree best on {asked} as well (adjusted Rand index {agreement[best]:.2f})."
+    most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
+    alike = f"; on up to {most} about as well" if most > best else ""
+    own = f"; {agreement[asked]:.2f} with {asked}" if asked in agreement and asked != most else ""
+    return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{alike}{own})."
+
+
+def steadier(comparison: list[dict[str, str]], method: str) -> list[tuple[str, str]]:
+    """Methods whose clusters other samples find again clearly better than those of the page, which `method` made, and how well."""
+    found = {row["method"]: float(row["stability"]) for row in comparison if row["stability"]}
+    own = found.get(method, 1.0)
+    return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]

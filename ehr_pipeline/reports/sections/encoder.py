@@ -1,0 +1,21 @@
+"""How well the network guesses hidden concepts, and how its training went."""
+
+from typing import Any
+
+from ehr_pipeline.drawing import plots
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded, read_json
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
+
+COURSE = 3
+"""Epochs, from which on a curve shows how the training went."""
+
+
+def content(findings: Findings) -> dict[str, Any]:
+    """The scores on held-out patients, and the learning curve."""
+    metrics = read_json(findings.inputs.artifacts[ENCODER_CHECKPOINT], "metrics.json")
+    curve = findings.pictures / "learning_curve.png"
+    drawn = len(metrics["epochs"]) >= COURSE
+    if drawn:
+        plots.learning_curves(curve, metrics)
+    return {"metrics": metrics, "learning_curve": embedded(curve) if drawn else ""}

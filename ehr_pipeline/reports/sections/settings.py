@@ -1,0 +1,143 @@
+"""With which settings and libraries, on which machines and from which data the results were made."""
+
+import json
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline import __version__
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
+from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.settings import PUBLIC_KEY, SIDES
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import Inputs, read_json
+from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import asset_names as assets
+
+LIBRARIES = ("torch", "transformers", "numpy", "scipy", "scikit-learn", "umap-learn", "pyarrow", "polars")
+POOLED = {
+    "all": "all concepts",
+    "types": "concepts of chosen semantic types",
+    "list": "the concepts of a list and their nearest neighbours",
+}
+
+
+def content(findings: Findings) -> dict[str, Any]:
+    """The main settings in words, all of them, and the versions of code and data."""
+    inputs = findings.inputs
+    return {
+        "chosen": chosen(inputs, findings.settings),
+        "settings": json.dumps(_public(inputs.settings), indent=1, default=str),
+        "years": years(inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure),
+        "computed": versions(),
+        "machines": machines(inputs.artifacts),
+        "version": __version__,
+        "versions": [(name, artifact.data_version) for name, artifact in inputs.artifacts.items()],
+    }
+
+
+def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
+    """What was set, and to what."""
+    vocabulary, dataset, clusters = (
+        inputs.settings[name] for name in (assets.VOCABULARY, assets.PATIENT_DATASET, assets.CLUSTERS)
+    )
+    encoder, vectors = inputs.settings[assets.ENCODER_CHECKPOINT], inputs.settings[assets.PATIENT_EMBEDDINGS]
+    cohort = [
+        disease["name"] + (f" (on {disease['min_visits']} days or more)" if disease["min_visits"] > 1 else "")
+        for disease in inputs.settings[assets.COHORT]["cohort"]
+    ]
+    return [
+        ("Cohort: patients with a code of", ", ".join(cohort)),
+        ("Visits that a patient has at least", f"{dataset['min_visits']:,}"),
+        ("Concepts that a visit has at most", f"{dataset['max_concepts_per_visit']:,}"),
+        ("Appearances (patient and day) that a concept has at least", f"{vocabulary['min_appearances']:,}"),
+        (
+            "Encoder",
+            f"preset {encoder['preset']}: {encoder['layers']} layer{'s' if encoder['layers'] > 1 else ''} of width"
+            f" {encoder['hidden_size']}, at most {encoder['max_epochs']} epochs, chunks of {encoder['context']} concepts",
+        ),
+        (
+            "Patient vectors",
+            f"preset {vectors['preset']}{''.join(f', but {change}' for change in changed(inputs))}, over"
+            f" {POOLED[vectors['pooling']['select']]}",
+        ),
+        ("Clusters", f"{clusters['n']}, by the method {clusters['method']}, {clusters['neighbours']} neighbours"),
+        (
+            "Map (UMAP)",
+            f"2 dimensions, by cosine, {clusters['neighbours']} neighbours, least distance 0.1, seed {inputs.seed};"
+            " all else as the library has it",
+        ),
+        ("Source of the concepts", _source(inputs)),
+        ("Counts of patients that are not shown", f"under {reports.suppress_below}"),
+        ("Seed of all that is random", str(inputs.seed)),
+    ]
+
+
+def changed(inputs: Inputs) -> list[str]:
+    """What of the vectors' preset was set otherwise, as in a settings file: 'profile = 0', 'habits = ""'."""
+    own = inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]
+    preset = VectorSettings(**EmbeddingsSettings.PRESETS[own["preset"]].get("vectors", {}))
+    return [
+        f"{name} = {json.dumps(own['vectors'][name])}"
+        for name, value in asdict(preset).items()
+        if own["vectors"][name] != value
+    ]
+
+
+def _source(inputs: Inputs) -> str:
+    """From which vocabulary codes were mapped, with its release where the mapping knows it (MRSAB of the UMLS)."""
+    source: str = read_json(inputs.artifacts[assets.MAPPED_EVENTS], "coverage.json")["source"]
+    if source != inputs.settings[assets.MAPPED_EVENTS]["source"]:
+        return source
+    return f"{source}; its release is not told by the mapping table (events.mrsab names the file that does)"
+
+
+def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The settings without the key of the split: with it and the ids, sides can be computed. The public one is shown as it is."""
+    split = settings[assets.DATA_SPLIT]
+    # Of what learns from a part of the patients, the settings have a hash with the key in it.
+    settings = {name: {key: value for key, value in own.items() if key != SIDES} for name, own in settings.items()}
+    return settings | {assets.DATA_SPLIT: split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
+
+
+def versions() -> list[tuple[str, str]]:
+    """Python and the libraries of which figures are made, as they are installed where the page is written."""
+    return [("Python", platform.python_version()), *((name, metadata.version(name)) for name in LIBRARIES)]
+
+
+def machines(artifacts: Mapping[str, Artifact]) -> list[tuple[str, str]]:
+    """What the machines decided of each asset's result, such as the precision: (asset, 'device cpu, precision float32')."""
+    decided = [(name, artifact.manifest.get("machine", {})) for name, artifact in artifacts.items()]
+    return [(name, ", ".join(f"{key} {value}" for key, value in each.items())) for name, each in decided if each]
+
+
+def years(dataset: Artifact, disclosure: Disclosure) -> str:
+    """The calendar years of the visits of the data set, '1998 to 2019': the first and the last with visits of enough patients."""
+    patients: Counter[int] = Counter()
+    for path in dataset.files("patients"):
+        patients.update(_patients_by_year(path))
+    told = sorted(year for year, count in patients.items() if not disclosure.small(count))
+    return f"{told[0]} to {told[-1]}" if told else "too few patients to tell"
+
+
+def _patients_by_year(path: Path) -> dict[int, int]:
+    """Patients of a shard with a visit in each calendar year."""
+    shard = Shard.read(path)
+    year: NDArray[np.int64] = shard.visit_day.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
+    visits = np.diff(shard.patient_start)
+    patient = np.repeat(np.arange(len(visits)), visits)
+    if not len(year):
+        return {}
+    # the visits of a patient stand in order of date
+    new = np.concatenate([[True], (patient[1:] != patient[:-1]) | (year[1:] != year[:-1])])
+    found, counts = np.unique(year[new], return_counts=True)
+    return dict(zip(found.tolist(), counts.tolist(), strict=True))
