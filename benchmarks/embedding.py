@@ -10,7 +10,6 @@ Usage: python benchmarks/embedding.py [--patients 400] [--repeats 3] [--chosen 0
 """
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -25,7 +24,8 @@ from numpy.typing import NDArray
 from training_ours import matrix_rate
 from watch import watched
 
-from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
+from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
+from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import keep_freed_memory
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
@@ -33,6 +33,7 @@ from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.work import jobs
 
 CONCEPTS, BATCH_TOKENS, CPU = 36_058, 16_384, torch.device("cpu")
 SETTINGS = EncoderSettings()
@@ -70,7 +71,7 @@ def job(folder: Path) -> None:
     """The embedding job as the pipeline runs it, in a process of its own."""
     from ehr_pipeline.embeddings import embed
 
-    embed.run(json.loads((folder / "job.json").read_text(encoding="utf-8")))
+    embed.run(jobs.from_json(embed.run, (folder / "job.json").read_bytes()))
 
 
 def write_job(folder: Path, patients: int, chosen: float) -> int:
@@ -78,7 +79,7 @@ def write_job(folder: Path, patients: int, chosen: float) -> int:
     token_data.SHARD_TOKENS = 100_000
     data = token_data.Tokens.drawn(patients, CONCEPTS)
     paths = token_data.write(data, CONCEPTS + FIRST_CONCEPT, folder, held_out=1)
-    vocabulary = Vocabulary.read(Path(paths["vocabulary"]))
+    vocabulary = Vocabulary.read(paths["vocabulary"])
     small = EncoderSettings(hidden_size=64, layers=2, heads=2, feed_forward=128)
     model = new_model(config_for(small, vocabulary.size, vocabulary.hash), 0)
     checkpoint.save(folder / "checkpoint", model, vocabulary)
@@ -87,27 +88,18 @@ def write_job(folder: Path, patients: int, chosen: float) -> int:
         for row, patient in enumerate(schemas.read(path, ["patient_id"]).column("patient_id").to_pylist()):
             for name, value in zip(rows, (patient, path.name, row, "x", ["x"], None), strict=True):
                 rows[name].append(value)
-    schemas.write(folder / "cohort.arrow", pa.table(rows, schema=schemas.COHORT))
-    np.save(folder / "weights.npy", flags(chosen).astype(np.float32))
     for part in ("whole", "half_a", "half_b"):
         (folder / "work" / part).mkdir(parents=True)
-    described = {
-        "checkpoint": str(folder / "checkpoint"),
-        "vocabulary": paths["vocabulary"],
-        "dataset": paths["dataset"],
-        "cohort": str(folder / "cohort.arrow"),
-        "weights": str(folder / "weights.npy"),
-        "work": str(folder / "work"),
-        "settings": {
-            "context": 256,
-            "age_unit": "year",
-            "max_positions": 514,
-            "batch_tokens": 16384,
-            "precision": "float32",
-        },
-        "seed": 0,
-    }
-    (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
+    described = EmbeddingJob(
+        checkpoint=folder / "checkpoint",
+        vocabulary=paths["vocabulary"],
+        dataset=paths["dataset"],
+        work=folder / "work",
+        settings=Inference(256, "year", 514, batch_tokens=16384, precision="float32"),
+        seed=0,
+    )
+    described.lay_out(pa.table(rows, schema=schemas.COHORT), flags(chosen).astype(np.float32))
+    (folder / "job.json").write_text(jobs.as_json(described), encoding="utf-8")
     return len(data.tokens)
 
 
@@ -157,7 +149,7 @@ def main() -> None:
                 expected = stock(model, shard, patients, chosen)
                 times["stock"].append(time.perf_counter() - start)
                 start = time.perf_counter()
-                found = pool_chunks(model, shard, patients, chosen.astype(np.float32), HOW, CPU)
+                found = pool_chunks(model, shard, patients, chosen.astype(np.float32), HOW)
                 times["ours"].append(time.perf_counter() - start)
             largest = float(np.abs(expected[np.abs(expected).sum(1) > 0] - found.vectors_CD).max())
             one, other = (min(times[side]) for side in ("stock", "ours"))

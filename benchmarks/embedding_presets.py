@@ -30,7 +30,6 @@ from numpy.typing import NDArray
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
-from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.clusters.methods import cluster
@@ -94,12 +93,12 @@ def embedded(pipeline: Pipeline, vectors: dict[str, Any], scratch: Path, kept: P
     study = pipeline.study
     own = replace(study.embeddings, vectors=VectorSettings(**vectors))
     artifacts = {name: pipeline.store.current(name) for name in INPUTS}
-    shape = {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
-    job = {"settings": shape | {"batch_tokens": 16384}, "seed": study.study.seed, "threads": study.launcher.threads}
     out = Path(tempfile.mkdtemp(dir=scratch))
     names = (artifacts["encoder_checkpoint"].path.name, artifacts["cohort"].path.name, own.vectors.weighting)
     work = kept / "-".join((*names, own.vectors.habits or "apart"))
-    counts = build.build(artifacts, pipeline.pooled_concepts, own, job, pipeline.engine.launch, work, out)
+    listed, launch = pipeline.pooled_concepts, pipeline.engine.launch
+    job = pipeline.embedding_job(artifacts, work)
+    counts = build.build(artifacts, own, job, out, listed=listed, launch=launch)
     return Artifact(out, {}), counts
 
 

@@ -7,7 +7,6 @@ Usage: python benchmarks/kill_ranks.py [--trials 10]
 """
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -15,19 +14,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import results
 from kill_resume import Folder, Trials, finished
 from watch import children_of
 
+from ehr_pipeline.encoder.job import TrainingJob
+from ehr_pipeline.work import jobs
 
-def torchrun(job: dict[str, Any], log: Path) -> subprocess.Popen[bytes]:
+
+def torchrun(job: TrainingJob, log: Path) -> subprocess.Popen[bytes]:
     """Start a training on two processes of one thread, as the launcher does; it may start again once by itself."""
-    described = Path(job["out"]).with_name("job.json")
-    described.write_text(json.dumps(job | {"threads": 1}))
+    described = job.out.with_name("job.json")
+    described.write_text(jobs.as_json(replace(job, threads=1)))
     words = (
         "-m torch.distributed.run --standalone --nproc-per-node=2 --max-restarts=1 -m ehr_pipeline.encoder.train --job"
     )

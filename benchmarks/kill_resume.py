@@ -15,7 +15,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ import results
 import token_data
 
 from ehr_pipeline.encoder import train
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.settings import EncoderSettings
 
 CONCEPTS = 200
@@ -43,18 +44,17 @@ SETTINGS = EncoderSettings(
 )
 
 
-def start(job: dict[str, Any]) -> Any:
+def start(job: TrainingJob) -> Any:
     """Start a training in a process of its own. Forked, so that a trial does not pay for imports; nothing has computed yet."""
     process = multiprocessing.get_context("fork").Process(target=train.run, args=(job,))
     process.start()
     return process
 
 
-def finished(job: dict[str, Any]) -> dict[str, bytes]:
+def finished(job: TrainingJob) -> dict[str, bytes]:
     """What a training published, but for times."""
-    out = Path(job["out"])
     return {
-        name: (out / name).read_bytes()
+        name: (job.out / name).read_bytes()
         for name in ("checkpoint/model.safetensors", "checkpoint/README.md", "metrics.json")
     }
 
@@ -76,14 +76,14 @@ class Folder:
     def __init__(self, folder: Path, threads: int):
         self.folder = folder
         paths = token_data.write(token_data.Tokens.drawn(60, CONCEPTS), CONCEPTS + 5, folder / "data", held_out=10)
-        self.job = {**paths, "settings": asdict(SETTINGS), "seed": 0, "threads": threads}
+        self.job = TrainingJob(**paths, settings=SETTINGS, seed=0, threads=threads, out=folder)
 
-    def of(self, name: str) -> dict[str, Any]:
+    def of(self, name: str) -> TrainingJob:
         """A job that goes on where an earlier one of that name was."""
         out = self.folder / name / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)
-        return self.job | {"out": str(out), "resume": str(self.folder / name / "training")}
+        return replace(self.job, out=out, resume=self.folder / name / "training")
 
     def checkpoints(self, name: str) -> bool:
         """Whether there is one to go on from."""

@@ -14,7 +14,7 @@ import json
 import resource
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,16 @@ from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.clusters.truth import agreement
 from ehr_pipeline.cohort.members import rows_of_shard
-from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder import checkpoint, evaluate, machine
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.sequences import Sequences, Shard
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work import jobs
 
 MASKS = range(100, 110)
 CPU = torch.device("cpu")
@@ -70,17 +73,17 @@ def train(store: Store, settings: EncoderSettings, seed: int, folder: Path, thre
     """Train in a process of its own. Returns what it cost."""
     out = folder / "out"
     out.mkdir(parents=True, exist_ok=True)
-    job = {
-        "dataset": str(store.current("patient_dataset").file("patients")),
-        "split": str(store.current("data_split").file("split")),
-        "vocabulary": str(store.current("vocabulary").path),
-        "settings": asdict(settings),
-        "seed": seed,
-        "threads": threads,
-        "out": str(out),
-        "resume": str(folder / "training"),
-    }
-    (folder / "job.json").write_text(json.dumps(job))
+    job = TrainingJob(
+        dataset=store.current("patient_dataset").file("patients"),
+        split=store.current("data_split").file("split"),
+        vocabulary=store.current("vocabulary").path,
+        settings=settings,
+        seed=seed,
+        threads=threads,
+        out=out,
+        resume=folder / "training",
+    )
+    (folder / "job.json").write_text(jobs.as_json(job))
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "ehr_pipeline.encoder.train", "--job", str(folder / "job.json")]
     _, peak = watched(command)
@@ -109,7 +112,7 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
     for path in sorted(dataset.glob("*.arrow")):
         rows = rows_of_shard(cohort, path.name)
         how = Inference(*shape, batch_tokens=4096, precision="float32")
-        chunks = pool_chunks(model, Shard.read(path), rows, chosen, how, CPU)
+        chunks = pool_chunks(model, Shard.read(path), rows, chosen, how)
         pooled = over_chunks(chunks, len(rows), attend)
         some = pooled.tokens > 0
         names = np.array(schemas.read(path, ["patient_id"]).column("patient_id").to_pylist())

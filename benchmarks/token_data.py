@@ -7,6 +7,7 @@ import csv
 import datetime
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -54,7 +55,7 @@ class Tokens:
         return cls((tokens + FIRST_CONCEPT).astype(np.int32), ages.astype(np.int16), offsets)
 
 
-def write(data: Tokens, vocabulary_size: int, folder: Path, held_out: int = HELD_OUT) -> dict[str, str]:
+def write(data: Tokens, vocabulary_size: int, folder: Path, held_out: int = HELD_OUT) -> dict[str, Any]:
     """Lay the data out as artifacts. Concepts of one age make one visit; the last patients are the validation side."""
     patients = len(data.offsets) - 1
     sides = np.where(np.arange(patients) < patients - held_out, "train", "validation")
@@ -76,7 +77,7 @@ def write(data: Tokens, vocabulary_size: int, folder: Path, held_out: int = HELD
             (token, concept, f"concept {token}", "T047") for token, concept in enumerate(concepts, start=FIRST_CONCEPT)
         )
     (vocabulary / "hash.txt").write_text(hash_of(concepts) + "\n")
-    return {"dataset": str(folder / "patients"), "split": str(folder / "split"), "vocabulary": str(vocabulary)}
+    return {"dataset": folder / "patients", "split": folder / "split", "vocabulary": vocabulary}
 
 
 def _shard(data: Tokens, begin: int, end: int) -> pa.Table:
@@ -101,7 +102,7 @@ def _shard(data: Tokens, begin: int, end: int) -> pa.Table:
     return pa.table([columns[name] for name in schema.names], names=schema.names).cast(schema)
 
 
-def opened(paths: dict[str, str], settings: EncoderSettings, side: str) -> Sequences:
+def opened(paths: dict[str, Path], settings: EncoderSettings, side: str) -> Sequences:
     """One side of a data set."""
     shape = (settings.context, settings.age_unit, settings.max_positions)
-    return Sequences.open(Path(paths["dataset"]), *shape, split=Path(paths["split"]), side=side)
+    return Sequences.open(paths["dataset"], *shape, split=paths["split"], side=side)

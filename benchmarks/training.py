@@ -86,7 +86,7 @@ def _run(command: list[str], scratch: Path) -> Run:
     return Run(facts["tokens_per_s"], peak, facts)
 
 
-def score(folder: Path, paths: dict[str, str]) -> float:
+def score(folder: Path, paths: dict[str, Path]) -> float:
     """Float32 loss of saved weights on the held-out patients: the same masks for every model."""
     settings = settings_with(0.0, "float32", "off")
     model = PackedEncoder(RobertaPreLayerNormForMaskedLM.from_pretrained(folder, dtype=torch.float32)).eval()
@@ -149,7 +149,7 @@ def machine_share(runs: dict[str, list[Run]], options: argparse.Namespace) -> st
 
 def losses(scratch: Path, options: argparse.Namespace) -> str:
     """The loss of both sides after the same number of real tokens, by one scoring function."""
-    paths = json.loads((scratch / "data.json").read_text())
+    paths = {name: Path(path) for name, path in json.loads((scratch / "data.json").read_text()).items()}
     data = token_data.Tokens.load(scratch / "sequences.npz")
     lengths = np.diff(data.offsets)[: -token_data.HELD_OUT]
     steps = round(options.tokens / (ROWS * lengths.sum() / -(-lengths // CONTEXT).sum()))
@@ -224,7 +224,7 @@ def main() -> None:
             maker = [sys.executable, str(options.baseline / "make_sequences.py"), str(scratch / "sequences.npz")]
             subprocess.run(maker, check=True)
             paths = token_data.write(token_data.Tokens.load(scratch / "sequences.npz"), VOCABULARY, scratch / "data")
-            (scratch / "data.json").write_text(json.dumps(paths))
+            (scratch / "data.json").write_text(json.dumps(paths, default=str))
         headings = {"speed": f"Speed on {results.machine()}", "losses": "Losses"}
         for name in [options.part] if options.part else PARTS:
             results.write_part("training.py", "Training", headings[name], PARTS[name](scratch, options))

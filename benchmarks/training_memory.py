@@ -7,17 +7,18 @@ Usage: python benchmarks/training_memory.py [--patients 4000] [--updates 3] [--t
 """
 
 import argparse
-import json
 import sys
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import results
 import token_data
 from watch import watched
 
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.work import jobs
 
 VOCABULARY = 36_063
 
@@ -29,8 +30,8 @@ def measure(folder: Path, patients: int, options: argparse.Namespace) -> tuple[o
     out = folder / "out"
     out.mkdir()
     settings = replace(EncoderSettings(), checkpoint_updates=1)
-    job = {**paths, "settings": asdict(settings), "seed": 0, "threads": options.threads, "out": str(out)}
-    (folder / "job.json").write_text(json.dumps(job))
+    job = TrainingJob(**paths, settings=settings, seed=0, threads=options.threads, out=out)
+    (folder / "job.json").write_text(jobs.as_json(job))
     command = [sys.executable, "-m", "ehr_pipeline.encoder.train", "--job", str(folder / "job.json")]
     enough = out / "notes" / "training" / f"update-{options.updates:09d}"
     _, peak = watched(command, until=enough.is_dir)

@@ -67,7 +67,7 @@ def ours(options: argparse.Namespace) -> None:
     torch.set_num_threads(options.threads)
     keep_freed_memory()
     settings = settings_with(options.dropout, precision_for(options.precision, CPU), options.compile)
-    paths = json.loads(Path(options.data).read_text())
+    paths = {name: Path(path) for name, path in json.loads(Path(options.data).read_text()).items()}
     sequences = token_data.opened(paths, settings, "train")
     fresh = new_model(config_for(settings, VOCABULARY, "benchmark"), options.seed)
     if options.output_bias == "frequency":

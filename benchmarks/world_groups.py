@@ -179,7 +179,9 @@ def vectors(people: Members, chosen: NDArray[np.bool_]) -> Iterator[tuple[str, F
     for rows in profile.profiles(people.shard, everybody, concepts, passed, added):
         gram.add(rows)
     basis = gram.components(min(COMPONENTS, len(concepts)))
-    told = profile.features(people.shard, everybody, concepts, passed, added, basis, course=True, ages=False)
+    told = profile.features(
+        people.shard, everybody, concepts=concepts, passed=passed, usual=added, basis=basis, course=True, ages=False
+    )
     yield "profile", told[:, : basis.shape[1]]
     yield "course", told[:, basis.shape[1] :]
 

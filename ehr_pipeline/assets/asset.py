@@ -15,10 +15,8 @@ from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.fields import identity, lists
 from ehr_pipeline.store.artifacts import KEPT_WITHOUT_CONSENT, Artifact, Counts, Store, hash_of
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.work.jobs import Job
+from ehr_pipeline.work.jobs import Launch
 
-Launch = Callable[[str, Job], None]
-"""Runs `module.run(job)` somewhere and returns when it is done: the name of the module, and the job."""
 Build = Callable[[Study, Mapping[str, Artifact], Launch, Path], Counts]
 """Fills the folder of an artifact with what follows from the artifacts that it reads; returns its counts."""
 Sources = tuple[tuple[str, str], ...]

@@ -9,17 +9,18 @@ check is not read by anything (`GateFailed`). The assets up to the data set and 
 """
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 
 from ehr_pipeline import fields
 from ehr_pipeline.assets import ASSETS, identity, of_study
-from ehr_pipeline.assets.asset import Launch
 from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.data_assets import DataAssets
 from ehr_pipeline.chain.incremental import origin
 from ehr_pipeline.chain.making import versions_of, watched_files
 from ehr_pipeline.clusters import planted
+from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts, hash_of
 from ehr_pipeline.store.watched_inputs import Watched
@@ -38,7 +39,7 @@ from ehr_pipeline.tables.asset_names import (
     RAW_RECORDS,
     VOCABULARY,
 )
-from ehr_pipeline.work import jobs
+from ehr_pipeline.work.jobs import Launch
 
 
 class Pipeline(DataAssets):
@@ -59,26 +60,26 @@ class Pipeline(DataAssets):
         inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, inputs, own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
-        job = {
-            "dataset": str(dataset.file("patients")),
-            "split": str(split.file("split")),
-            "vocabulary": str(vocabulary.path),
-            "settings": asdict(self.study.encoder),
-            "seed": self.study.study.seed,
-            "threads": self.study.launcher.threads,
-            "resume": str(resume),
-            "start": str(start.file("checkpoint")) if start else "",
-        }
         leaves_out = self.study.patients.split.leaves_out
 
         def make(out: Path) -> Counts:
             if self.store.has(MAPPED_EVENTS):
                 lists.refuse_empty_cohort(self.store.intact(MAPPED_EVENTS), self.study)
-            run = launch or self.engine.launch
-            if not leaves_out:
-                return build.build(job, run, out)
-            counts = build.build(job | {"note_patients": build.PATIENTS}, run, out)
-            self._note_learned(out, build.patients(dataset, out), start.path if start else None)
+            job = TrainingJob(
+                dataset=dataset.file("patients"),
+                split=split.file("split"),
+                vocabulary=vocabulary.path,
+                settings=self.study.encoder,
+                seed=self.study.study.seed,
+                threads=self.study.launcher.threads,
+                out=out,
+                resume=resume,
+                start=start.file("checkpoint") if start else None,
+                notes_patients=leaves_out,
+            )
+            counts = build.build(job, launch or self.engine.launch)
+            if leaves_out:
+                self._note_learned(out, build.patients(dataset, out), start.path if start else None)
             return counts
 
         artifact = self._make(ENCODER_CHECKPOINT, inputs, make, own=own, machine=build.machine)
@@ -166,8 +167,9 @@ class Pipeline(DataAssets):
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:
-            job, run = self._embedding_job(), launch or self.engine.launch
-            counts = build.build(artifacts, self.pooled_concepts, settings, job, run, work, out, earlier)
+            job, run = self.embedding_job(artifacts, work), launch or self.engine.launch
+            listed = self.pooled_concepts
+            counts = build.build(artifacts, settings, job, out, earlier, listed=listed, launch=run)
             if DATA_SPLIT in artifacts:
                 plain = [] if earlier else build.learned_from(artifacts)
                 self._note_learned(out, plain, earlier.path if earlier else None)
@@ -228,12 +230,14 @@ class Pipeline(DataAssets):
             changes = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), changes / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
-        work, launch = self._work(".embedding", PATIENT_TRAJECTORIES, inputs), launch or self.engine.launch
+        work, run = self._work(".embedding", PATIENT_TRAJECTORIES, inputs), launch or self.engine.launch
         artifact = self._make(
             PATIENT_TRAJECTORIES,
             inputs,
             files.guard(
-                lambda out: build.build(artifacts, settings, self._embedding_job(), launch, changes, work, out)
+                lambda out: build.build(
+                    artifacts, settings, self.embedding_job(artifacts, work), out, launch=run, planted=changes
+                )
             ),
             machine=lambda _: machine.noted(work),
         )
@@ -284,14 +288,18 @@ class Pipeline(DataAssets):
 
     # What they ask each other.
 
-    def _embedding_job(self) -> jobs.Job:
-        """What every job that embeds has to know of the encoder and of the machine."""
+    def embedding_job(self, artifacts: Mapping[str, Artifact], work: Path) -> EmbeddingJob:
+        """A job that embeds, in the folder `work`."""
         study = self.study
-        return {
-            "settings": identity.encoder_shape(study) | {"batch_tokens": study.embeddings.batch_tokens},
-            "seed": study.study.seed,
-            "threads": study.launcher.threads,
-        }
+        return EmbeddingJob(
+            checkpoint=artifacts[ENCODER_CHECKPOINT].file("checkpoint"),
+            vocabulary=artifacts[VOCABULARY].path,
+            dataset=artifacts[PATIENT_DATASET].file("patients"),
+            work=work,
+            settings=Inference(**identity.encoder_shape(study), batch_tokens=study.embeddings.batch_tokens),
+            seed=study.study.seed,
+            threads=study.launcher.threads,
+        )
 
     def trained_on_current_data(self) -> bool:
         """Whether the encoder was trained on the data set that there is now."""

@@ -54,8 +54,7 @@ def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Tr
     order = np.random.default_rng([seed, 0xA66]).permutation(len(sides[0]))
     held = max(len(order) // 5, 1) if len(order) > 1 else 0
     width = samples[0][0].vectors_CD.shape[1]
-    plain = _fit(sides, order, held, width, seed, learn=False)
-    learned = _fit(sides, order, held, width, seed, learn=True)
+    plain, learned = (_fit(sides, order, held=held, width=width, seed=seed, learn=learn) for learn in (False, True))
     better = learned.validation < plain.validation  # else identities stay, which is the parameter-free attention
     kept = learned if better else plain
     facts = {
@@ -79,7 +78,9 @@ class _Fitted:
     updates: int
 
 
-def _fit(sides: list[list[Tensor]], order: NDArray[np.int64], held: int, width: int, seed: int, learn: bool) -> _Fitted:
+def _fit(
+    sides: list[list[Tensor]], order: NDArray[np.int64], *, held: int, width: int, seed: int, learn: bool
+) -> _Fitted:
     """Train the head, and with `learn` Q and K as well. The weights that did best on the held-out patients stay."""
     query, key, head = (torch.eye(width, requires_grad=learn or name == "head") for name in ("query", "key", "head"))
     trained = [parameter for parameter in (query, key, head) if parameter.requires_grad]

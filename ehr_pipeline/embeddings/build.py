@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,7 +26,7 @@ from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
-from ehr_pipeline.embeddings.laying import lay_out
+from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
@@ -39,7 +38,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import COHORT, CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
-from ehr_pipeline.work import jobs
+from ehr_pipeline.work.jobs import Launch
 
 FOLDERS = {"whole": "embeddings", "half_a": "half_a", "half_b": "half_b"}
 LEARNED = ("aggregator", "reliable", "substitutes")
@@ -50,66 +49,52 @@ FITTED_PATIENTS = 50_000
 
 def build(
     artifacts: dict[str, Artifact],
-    listed: Callable[[], frozenset[str]],
     settings: EmbeddingsSettings,
-    job: jobs.Job,
-    launch: Callable[[str, jobs.Job], None],
-    work: Path,
+    job: EmbeddingJob,
     out: Path,
     earlier: Artifact | None = None,
+    *,
+    listed: Callable[[], frozenset[str]],
+    launch: Launch,
 ) -> Counts:
     """Embed the cohort into `out`. Raises InputError when no patient has a chosen concept.
 
     `listed` gives the concepts of the list of pooled concepts; it is asked only where vectors are chosen anew.
     With an `earlier` artifact of the same encoder, vectors lie in its space, and only those who are new or changed are embedded.
-    Concepts that the encoder does not know are left out and counted. Chunk vectors are kept in `work` until all are there, so that
-    a job which was killed goes on; the caller removes it.
+    Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` until all are there, so
+    that a job which was killed goes on; the caller removes it.
     """
     vectors = np.load(artifacts[CONCEPT_EMBEDDINGS].file("vectors.npy"))
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
     members = schemas.read(artifacts[COHORT].file("cohort.arrow"))
     dataset = artifacts[PATIENT_DATASET].files("patients")
-    learns = learners(artifacts)
-    learned, found = Transform.read(earlier.path) if earlier else None, None
-    same = Substitutes.none()
-    if earlier and learned:
+    learns, learned, same = learners(artifacts), None, None
+    if earlier:
+        learned = Transform.read(earlier.path)
         continued.take_over(earlier, out)
-        own = learned.weights
+        token_weights = learned.weights
     else:
         chosen = selection.select(settings.pooling, vocabulary, vectors, listed())
-        found = substitutes.find(dataset, settings.vectors.habits, vocabulary.size, job["seed"], learns)
-        same = found or Substitutes.none()
-        chosen = same.extend(chosen)
-        _write_selected(out, vocabulary, chosen)
-        same.write(out, vocabulary)
-        own = weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
+        same = substitutes.find(dataset, settings.vectors.habits, vocabulary.size, job.seed, learns)
+        token_weights = _choose(chosen, same or Substitutes.none(), vocabulary, settings, out)
     for part in PARTS:
-        (work / part).mkdir(parents=True, exist_ok=True)
-    everybody = _Cohort(dataset, members, work, job["seed"], len(own), learns)
+        (job.work / part).mkdir(parents=True, exist_ok=True)
+    everybody = _Cohort(dataset, members, job.work, job.seed, len(token_weights), learns)
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
     if cohort.members.num_rows or not earlier:
-        launch("ehr_pipeline.embeddings.embed", job | lay_out(artifacts, cohort.members, own, work))
-    told: dict[str, Any] = {}
+        job.lay_out(cohort.members, token_weights)
+        launch(job)
     if learned is None:
-        if not cohort.anybody():
-            raise _nobody(members.num_rows)
-        if not cohort.learning:
-            raise InputError(
-                "No patient of the cohort is on the training or the validation side, so that no transform can be learned. See"
-                " patients.split, and the lists under [[embeddings.cohort]]."
-            )
-        occurrences, samples = cohort.occurrences(vocabulary.size), list(cohort.samples())
-        learned, told = transform.fit(settings.vectors, own, vectors, same, occurrences, samples, job["seed"])
-        told |= {"substitutes": len(same.pairs)} if found else {}
+        learned, figures = _learn(cohort, settings, token_weights, vectors, same)
         learned.write(out)
     embedded = _write_vectors(out, cohort, learned, merged, earlier)
     if not embedded:
         raise _nobody(members.num_rows)
     plain = None if earlier else cohort.plain_vectors()
-    measured = quality.measure(out, dataset, members, plain, own > 0, vocabulary)
+    measured = quality.measure(out, dataset, members, plain=plain, chosen=token_weights > 0, vocabulary=vocabulary)
     if earlier:  # the transform's own figures are those of the patients that it was learned from
-        told = {name: earlier.counts[name] for name in LEARNED if name in earlier.counts}
+        figures = {name: earlier.counts[name] for name in LEARNED if name in earlier.counts}
         measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
     (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     return {
@@ -120,10 +105,47 @@ def build(
         "dimensions": read_width(out),
         "preset": settings.preset,
         "pooling": settings.pooling.select,
-        "selected_concepts": int((own > 0).sum()),
-        **told,
+        "selected_concepts": int((token_weights > 0).sum()),
+        **figures,
         "quality": measured,
     }
+
+
+def _choose(
+    chosen: NDArray[np.bool_], same: Substitutes, vocabulary: Vocabulary, settings: EmbeddingsSettings, out: Path
+) -> NDArray[np.float32]:
+    """Write which concepts are pooled, the chosen ones and their substitutes. Returns the weight (V,) of each token id."""
+    chosen = same.extend(chosen)
+    _write_selected(out, vocabulary, chosen)
+    same.write(out, vocabulary)
+    return weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
+
+
+def _learn(
+    cohort: "_Cohort",
+    settings: EmbeddingsSettings,
+    token_weights: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    same: Substitutes | None,
+) -> tuple[Transform, Counts]:
+    """Learn the transform from the chunk vectors that the job left. Returns it with its figures for the counts."""
+    if not cohort.anybody():
+        raise _nobody(cohort.members.num_rows)
+    if not cohort.learning:
+        raise InputError(
+            "No patient of the cohort is on the training or the validation side, so that no transform can be learned. See"
+            " patients.split, and the lists under [[embeddings.cohort]]."
+        )
+    learned, figures = transform.fit(
+        settings.vectors,
+        token_weights,
+        vectors,
+        substitutes=same or Substitutes.none(),
+        occurrences=cohort.occurrences(len(token_weights)),
+        samples=list(cohort.samples()),
+        seed=cohort.seed,
+    )
+    return learned, {**figures, **({"substitutes": len(same.pairs)} if same else {})}
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:

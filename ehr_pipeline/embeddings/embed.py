@@ -1,18 +1,16 @@
 """Chunk vectors of the cohort: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N processes.
 
-Job: checkpoint, vocabulary, dataset (folders), cohort (Arrow file), weights (file with the weight of each token id, npy), settings
-(context, age_unit, max_positions, batch_tokens, precision; 'auto' is the precision of the encoder's training), seed, threads, work.
 Each process takes every N-th shard, and holds one shard at a time; so memory does not grow with the number of patients. Concepts
 that the encoder does not know are left out.
 
 Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
-their visits. Or, where the job has `windows` (divided, years: see `embeddings.windows`), `work/windows/` alone: each window of the
-patients in place of a patient. A file appears whole or not at all, and is not made again: a job that was killed goes on with the
-missing shards.
+their visits. Or, where the job has `windows`, `work/windows/` alone: each window of the patients in place of a patient. A file
+appears whole or not at all, and is not made again: a job that was killed goes on with the missing shards.
 """
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +20,8 @@ from numpy.typing import NDArray
 from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.halves import first_half
-from ehr_pipeline.embeddings.pooling import ChunkVectors, Inference, Pooled, pool_chunks
+from ehr_pipeline.embeddings.job import EmbeddingJob
+from ehr_pipeline.embeddings.pooling import ChunkVectors, Pooled, pool_chunks
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.sequences import Shard
@@ -37,21 +36,21 @@ WINDOWS = "windows"
 DIGESTS = "digests"
 
 
-def run(job: jobs.Job) -> None:
+def run(job: EmbeddingJob) -> None:
     """Embed the cohort's chunks. Raises UserError when checkpoint and vocabulary do not belong together."""
-    with process_group(job.get("threads", 0)) as device:
-        vocabulary = Vocabulary.read(Path(job["vocabulary"]))
-        model = checkpoint.load(Path(job["checkpoint"]), vocabulary, device)
-        precision = machine.precision_of(job["settings"]["precision"], model.stock.config)
-        machine.note(Path(job["work"]), {"device": device.type, "precision": precision})
-        how = Inference(**job["settings"] | {"precision": precision})
-        weights = np.load(Path(job["weights"]))
-        cohort = schemas.read(Path(job["cohort"]))
-        shards = sorted(Path(job["dataset"]).glob("[!.]*.arrow"))
+    with process_group(job.threads) as device:
+        vocabulary = Vocabulary.read(job.vocabulary)
+        model = checkpoint.load(job.checkpoint, vocabulary, device)
+        precision = machine.precision_of(job.settings.precision, model.stock.config)
+        machine.note(job.work, {"device": device.type, "precision": precision})
+        how = replace(job.settings, precision=precision)
+        weights = np.load(job.weights)
+        cohort = schemas.read(job.cohort)
+        shards = sorted(job.dataset.glob("[!.]*.arrow"))
         progress = Progress("embedding patients", len(shards))
 
         def pool(part: Shard, rows: NDArray[np.int64]) -> ChunkVectors:
-            return pool_chunks(model, part, rows, weights, how, device)
+            return pool_chunks(model, part, rows, weights, how)
 
         for number, path in enumerate(shards):
             if number % jobs.world_size() == jobs.rank():
@@ -60,7 +59,7 @@ def run(job: jobs.Job) -> None:
 
 
 def _embed_shard(
-    job: jobs.Job,
+    job: EmbeddingJob,
     path: Path,
     patients: NDArray[np.int64],
     size: int,
@@ -69,7 +68,7 @@ def _embed_shard(
     """Write the chunk vectors of some patients of a shard; token ids from `size` on are left out."""
     whole = Shard.read(path).below(size)
     for name, part, rows in _parts(job, path, whole, patients):
-        target, digest = (Path(job["work"]) / folder / path.name for folder in (name, f"{DIGESTS}/{name}"))
+        target, digest = (job.work / folder / path.name for folder in (name, f"{DIGESTS}/{name}"))
         # What an earlier run left is taken if it is what that run wrote: machines crash, and disks rot.
         if not (target.is_file() and digest.is_file() and digest.read_text(encoding="ascii") == file_hash(target)):
             write_chunks(target, pool(part, rows))
@@ -78,15 +77,15 @@ def _embed_shard(
 
 
 def _parts(
-    job: jobs.Job, path: Path, whole: Shard, patients: NDArray[np.int64]
+    job: EmbeddingJob, path: Path, whole: Shard, patients: NDArray[np.int64]
 ) -> Iterator[tuple[str, Shard, NDArray[np.int64]]]:
     """What is embedded of a shard (of the file `path`): its name, the shard, and the rows."""
-    if WINDOWS in job:
-        found = windows.split(whole, patients, **job[WINDOWS])
+    if job.windows:
+        found = windows.split(whole, patients, job.windows.divided, job.windows.years)
         yield WINDOWS, found.shard, found.rows
         return
     for name in PARTS:
-        yield name, part_of(path, whole, patients, name, job["seed"]), patients
+        yield name, part_of(path, whole, patients, name, job.seed), patients
 
 
 def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, seed: int) -> Shard:

@@ -6,13 +6,13 @@ other attention, or none, may stand between the chunks. Axes: C chunks, P patien
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ehr_pipeline.embeddings.job import Inference
 from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
@@ -54,17 +54,6 @@ def attend(chunks_CD: Tensor) -> Tensor:
     return torch.softmax(scores_CC, dim=1) @ chunks_CD
 
 
-@dataclass(frozen=True)
-class Inference:
-    """How the encoder is run; the first three are those of its training."""
-
-    context: int
-    age_unit: Literal["year", "quarter"]
-    max_positions: int
-    batch_tokens: int
-    precision: str
-
-
 @torch.no_grad()
 def pool_chunks(
     model: PackedEncoder,
@@ -72,7 +61,6 @@ def pool_chunks(
     patients: NDArray[np.int64],
     weights: NDArray[np.floating],
     how: Inference,
-    device: torch.device,
 ) -> ChunkVectors:
     """Chunk vectors of some patients (rows of a shard, rising). All tokens attend in their chunk; only chosen ones are averaged.
 
@@ -80,7 +68,7 @@ def pool_chunks(
     """
     chunks = cut(shard, 0, patients, how.context)
     sequences = Sequences((shard,), chunks, how.age_unit, how.max_positions)
-    width = model.stock.config.hidden_size
+    width, device = model.stock.config.hidden_size, model.stock.device
     sums_CD, weights_C = torch.zeros(len(chunks), width, device=device), torch.zeros(len(chunks), device=device)
     tokens_C = torch.zeros(len(chunks), dtype=torch.int64, device=device)
     weights_V = torch.from_numpy(weights.astype(np.float32)).to(device)

@@ -108,9 +108,10 @@ def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int
 def features(
     shard: Shard,
     patients: NDArray[np.int64],
+    *,
     concepts: NDArray[np.int64],
     passed: NDArray[np.float32],
-    added: NDArray[np.float32],
+    usual: NDArray[np.float32],
     basis: NDArray[np.float32],
     course: bool,
     ages: bool,
@@ -121,7 +122,7 @@ def features(
     """
 
     def moved(part: Shard) -> NDArray[np.float32]:
-        blocks = [block @ basis for block in profiles(part, patients, concepts, passed, added)]
+        blocks = [block @ basis for block in profiles(part, patients, concepts, passed, usual)]
         return np.concatenate([np.zeros((0, basis.shape[1]), np.float32), *blocks])
 
     told = [moved(shard)]

@@ -31,6 +31,7 @@ def measure(
     out: Path,
     dataset: list[Path],
     cohort: pa.Table,
+    *,
     plain: Iterable[Vectors] | None,
     chosen: NDArray[np.bool_],
     vocabulary: Vocabulary,

@@ -93,9 +93,8 @@ class Transform:
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
         """Concept profiles of some patients (P, K), and their course and mean age behind them."""
-        concepts, passed, added, basis = (self.arrays[name] for name in ("concepts", "passed", "usual", "basis"))
-        course, ages = self.settings.course, self.settings.ages
-        return profile.features(shard, patients, concepts, passed, added, basis, course, ages)
+        arrays = {name: self.arrays[name] for name in ("concepts", "passed", "usual", "basis")}
+        return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 
     def confirmed(self, part: Part) -> Vectors:
         """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
@@ -150,6 +149,7 @@ def fit(
     settings: VectorSettings,
     weights: Vectors,
     vectors: Vectors,
+    *,
     substitutes: Substitutes,
     occurrences: NDArray[np.int64],
     samples: Iterable[Sample],

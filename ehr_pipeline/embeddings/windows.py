@@ -13,6 +13,15 @@ CALENDAR_BEGINS = 1900
 
 
 @dataclass(frozen=True)
+class Division:
+    """How records are divided into windows."""
+
+    divided: Divided
+    years: float
+    """Length of a window."""
+
+
+@dataclass(frozen=True)
 class Windows:
     """The windows of some patients that hold a visit: patient after patient, in order of time. Axis: W windows."""
 

@@ -1,6 +1,6 @@
 """`encoder_checkpoint`: launch the training, and count what it made."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -8,19 +8,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.drawing.plots import learning_curves
+from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of_column
-from ehr_pipeline.work import jobs
-
-PATIENTS = ".patients.npy"
-"""Where the job leaves whom it read (see `encoder.train`)."""
+from ehr_pipeline.work.jobs import Launch
 
 
-def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> Counts:
-    """Train into `out`, and draw the curves; `job` is that of `encoder.train`, without its place."""
-    launch("ehr_pipeline.encoder.train", job | {"out": str(out)})
+def build(job: TrainingJob, launch: Launch) -> Counts:
+    """Train, and draw the curves."""
+    launch(job)
+    out = job.out
     metrics = read_metrics(out)
     learning_curves(out / "notes" / "curves.png", metrics)
     tokens = metrics["training_tokens"] + metrics["validation_tokens"]
@@ -30,7 +29,7 @@ def build(job: jobs.Job, launch: Callable[[str, jobs.Job], None], out: Path) -> 
         "kept": tokens,
         "parameters": metrics["parameters"],
         "epochs": len(metrics["epochs"]),
-        **({"tokens_added": metrics["tokens_added"]} if job["start"] else {}),
+        **({"tokens_added": metrics["tokens_added"]} if job.start else {}),
         **{f"validation_{name}": value for name, value in figures.items()},
         **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
         "clipped_ages": metrics["clipped_ages"],

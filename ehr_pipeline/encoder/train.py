@@ -4,10 +4,8 @@ The story of a run, top to bottom: open the data, make the model, go back to the
 losses are flat: an epoch of updates in an order of its own, then the validation loss; the best epoch is what is kept. The same seed
 gives the same weights on a CPU, however often the training was killed on the way.
 
-Job: dataset, split, vocabulary (folders), settings (of `EncoderSettings`), seed, threads, out (folder to fill), resume (folder of
-the checkpoints; inside `out` when it is not given), start (folder of a checkpoint to begin with, see `encoder.start`; without it
-from random weights). Fills `checkpoint/` (weights, configuration, tokenizer, model card),
-`metrics.json`, and `notes/` (progress with times, curves).
+The job fills `checkpoint/` (weights, configuration, tokenizer, model card), `metrics.json`, and `notes/` (progress with times,
+curves).
 """
 
 import hashlib
@@ -16,18 +14,19 @@ import logging
 import math
 import shutil
 from contextlib import nullcontext
-from dataclasses import replace
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline import fields
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
+from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.report import Reporter
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
@@ -43,91 +42,147 @@ _log = logging.getLogger("ehr_pipeline")
 MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
-def run(job: jobs.Job) -> None:
+def run(job: TrainingJob) -> None:
     """Train as the job says. Raises UserError when a loss is not finite, or a checkpoint belongs to another training."""
-    with process_group(job.get("threads", 0)) as device, repeatable(device):
-        _train(job, EncoderSettings(**job["settings"]), device)
+    with process_group(job.threads) as device, repeatable(device):
+        training = _Training.begin(job, device)
+        with training.checkpoints.lock() if jobs.rank() == 0 else nullcontext():
+            training.run()
 
 
-def _train(job: jobs.Job, wished: EncoderSettings, device: torch.device) -> None:
-    out, seed = Path(job["out"]), int(job["seed"])
-    folder = Path(job.get("resume") or out / "notes" / "training")
-    compiled = compiles(device, wished.compile)
-    decided = machine.of_training(wished.precision, compiled, device, folder)
-    settings = replace(wished, precision=decided["precision"])  # type: ignore[arg-type]
-    vocabulary = Vocabulary.read(Path(job["vocabulary"]))
-    shape = (settings.context, settings.age_unit, settings.max_positions)
-    training, validation = (
-        Sequences.open(Path(job["dataset"]), *shape, split=Path(job["split"]), side=side)
-        for side in ("train", "validation")
-    )
-    counts = training.token_counts(vocabulary.size)
-    fresh = new_model(config_for(settings, vocabulary.size, vocabulary.hash), seed)
-    if settings.output_bias == "frequency":
-        start.bias_at_frequencies(fresh, counts)
-    started = {"tokens_added": start.continue_from(Path(job["start"]), fresh, vocabulary)} if job.get("start") else {}
-    model = PackedEncoder(fresh).to(device)
-    if compiled:
-        model.compile_layers()
-    trained: torch.nn.Module = DistributedDataParallel(model) if jobs.world_size() > 1 else model
-    updater = optimizer.optimizer_of(model, settings)
-    plan = plan_for(settings, device)
-    steps_per_epoch = -(-training.token_count // (plan.rows * settings.context))
-    steps = steps_per_epoch * settings.max_epochs
-    facts = {
-        "parameters": parameter_count(model),
-        "training_tokens": training.token_count,
-        "validation_tokens": validation.token_count,
-        "training_patients": training.patient_count,
-        "validation_patients": validation.patient_count,
-        **started,
-        "machine": decided,
-    }
-    identity = {
-        "vocabulary": vocabulary.hash,
-        "data": _data_hash(training, validation),
-        "seed": seed,
-        "start": file_hash(Path(job["start"]) / "model.safetensors") if job.get("start") else "",
-        **fields.identity(wished),
-    }
-    checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
-    flatness = Flatness(settings.min_improvement, settings.patience)
-    first = jobs.rank() == 0
-    if first and job.get("note_patients"):
-        np.save(out / job["note_patients"], np.concatenate([training.patients(), validation.patients()], axis=1))
-    with checkpoints.lock() if first else nullcontext():
-        position = checkpoints.restore(flatness, model, updater, device)
-        baseline = evaluate.frequency_baseline(counts, validation, settings, vocabulary.size, seed)
+@dataclass(frozen=True)
+class _Training:
+    """A training on this process: its data, its model, and where its checkpoints lie."""
+
+    job: TrainingJob
+    settings: EncoderSettings
+    """Those of the job, with the precision that this machine computes in."""
+    machine: machine.Machine
+    device: torch.device
+    vocabulary: Vocabulary
+    learned: Sequences
+    validation: Sequences
+    counts: NDArray[np.int64]
+    """Tokens (V,) to learn from."""
+    model: PackedEncoder
+    began: dict[str, int]
+    """What the checkpoint that the training begins with lacked; empty without one."""
+    checkpoints: Checkpoints
+
+    @classmethod
+    def begin(cls, job: TrainingJob, device: torch.device) -> "_Training":
+        """Open the data, and make the model."""
+        folder = job.resume or job.out / "notes" / "training"
+        compiled = compiles(device, job.settings.compile)
+        decided = machine.of_training(job.settings.precision, compiled, device, folder)
+        settings = replace(job.settings, precision=decided["precision"])  # type: ignore[arg-type]
+        vocabulary = Vocabulary.read(job.vocabulary)
+        shape = (settings.context, settings.age_unit, settings.max_positions)
+        learned, validation = (
+            Sequences.open(job.dataset, *shape, split=job.split, side=side) for side in ("train", "validation")
+        )
+        counts = learned.token_counts(vocabulary.size)
+        fresh = new_model(config_for(settings, vocabulary.size, vocabulary.hash), job.seed)
+        if settings.output_bias == "frequency":
+            start.bias_at_frequencies(fresh, counts)
+        began = {"tokens_added": start.continue_from(job.start, fresh, vocabulary)} if job.start else {}
+        model = PackedEncoder(fresh).to(device)
+        if compiled:
+            model.compile_layers()
+        identity = {
+            "vocabulary": vocabulary.hash,
+            "data": _data_hash(learned, validation),
+            "seed": job.seed,
+            "start": file_hash(job.start / "model.safetensors") if job.start else "",
+            **fields.identity(job.settings),
+        }
+        checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
+        return cls(job, settings, decided, device, vocabulary, learned, validation, counts, model, began, checkpoints)
+
+    def run(self) -> None:
+        """Train from the last checkpoint until both losses are flat, and fill the output folder."""
+        first, settings, validation, seed = jobs.rank() == 0, self.settings, self.validation, self.job.seed
+        if first and self.job.notes_patients:
+            np.save(self.job.out / PATIENTS, np.concatenate([self.learned.patients(), validation.patients()], axis=1))
+        trained: torch.nn.Module = DistributedDataParallel(self.model) if jobs.world_size() > 1 else self.model
+        updater = optimizer.optimizer_of(self.model, settings)
+        plan = plan_for(settings, self.device)
+        steps_per_epoch = -(-self.learned.token_count // (plan.rows * settings.context))
+        flatness = Flatness(settings.min_improvement, settings.patience)
+        position = self.checkpoints.restore(flatness, self.model, updater, self.device)
+        baseline = evaluate.frequency_baseline(self.counts, validation, settings, self.vocabulary.size, seed)
         _log.info(
             "training %s parameters on %s tokens, %d updates an epoch",
-            f"{facts['parameters']:,}",
-            told(training.token_count),
+            f"{parameter_count(self.model):,}",
+            told(self.learned.token_count),
             steps_per_epoch,
         )
-        reporter = Reporter(folder, steps, position)
+        steps = steps_per_epoch * settings.max_epochs
+        reporter = Reporter(self.checkpoints.folder, steps, position)
+
+        def save() -> None:
+            if first:
+                self.checkpoints.save(position, flatness, self.model, updater)
+
         while position.epoch < settings.max_epochs and not flatness.reached:
             trained.train()
             for update in loader.updates(
-                training, settings, vocabulary.size, seed, position.epoch, plan, skip=position.update
+                self.learned, settings, self.vocabulary.size, seed, position.epoch, plan, skip=position.update
             ):
                 torch.manual_seed(_step_seed(seed, position.step))  # dropout: a function of seed, process and update
-                total, chosen = optimizer.gradients(trained, update, device, settings.precision)
+                total, chosen = optimizer.gradients(trained, update, self.device, settings.precision)
                 rate = optimizer.learning_rate(position.step, steps, settings)
-                if not (math.isfinite(total) and optimizer.step(model, updater, chosen, rate, settings)):
-                    raise UserError(_not_finite(position, checkpoints))
+                if not (math.isfinite(total) and optimizer.step(self.model, updater, chosen, rate, settings)):
+                    raise UserError(_not_finite(position, self.checkpoints))
                 _count(position, update, total, chosen)
-                if position.step % settings.checkpoint_updates == 0 and first:
-                    checkpoints.save(position, flatness, model, updater)
+                if position.step % settings.checkpoint_updates == 0:
+                    save()
                 reporter.update(position, update.real_tokens, update.slots, total / max(chosen, 1))
-            tally = evaluate.evaluate(model, validation, settings, vocabulary.size, seed, device)
+            tally = evaluate.evaluate(self.model, validation, settings, self.vocabulary.size, seed, self.device)
             _end_epoch(position, flatness, tally.scores(), reporter)
             if position.history[-1]["validation_loss"] == position.best and first:
-                types = card.by_semantic_type(vocabulary, tally, baseline)
-                _save_best(folder, model, vocabulary, types)
-            if first:
-                checkpoints.save(position, flatness, model, updater)
+                self._save_best(card.by_semantic_type(self.vocabulary, tally, baseline))
+            save()
         if first:
-            _finish(job, wished, vocabulary, facts, folder, position, flatness, baseline)
+            self._finish(position, flatness, baseline)
+
+    def _save_best(self, types: list[dict[str, Any]]) -> None:
+        work = self.checkpoints.folder / f".{BEST}"
+        shutil.rmtree(work, ignore_errors=True)
+        checkpoint.save(work, self.model.stock, self.vocabulary)
+        (work / "by_semantic_type.json").write_text(json.dumps(types, indent=1) + "\n", encoding="utf-8")
+        publish(work, self.checkpoints.folder / BEST)
+
+    def _finish(self, position: Position, flatness: Flatness, baseline: evaluate.Tally) -> None:
+        """Fill the output folder."""
+        out, folder = self.job.out, self.checkpoints.folder
+        shutil.copytree(folder / BEST, out / "checkpoint", dirs_exist_ok=True)
+        metrics = {
+            "parameters": parameter_count(self.model),
+            "training_tokens": self.learned.token_count,
+            "validation_tokens": self.validation.token_count,
+            "training_patients": self.learned.patient_count,
+            "validation_patients": self.validation.patient_count,
+            **self.began,
+            "machine": self.machine,
+            "vocabulary_hash": self.vocabulary.hash,
+            "seed": self.job.seed,
+            "clipped_ages": position.clipped,
+            "padding_share": 1 - position.real_tokens / max(position.slots, 1),
+            "baseline": baseline.scores().as_dict(),
+            "by_semantic_type": json.loads((out / "checkpoint" / "by_semantic_type.json").read_text(encoding="utf-8")),
+            "epochs": position.history,
+            "best": min(position.history, key=lambda row: row["validation_loss"]),
+            "stopped_early": flatness.reached,
+        }
+        (out / "checkpoint" / "by_semantic_type.json").unlink()
+        (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+        text = card.text(self.job.settings, self.vocabulary, metrics)
+        (out / "checkpoint" / "README.md").write_text(text, encoding="utf-8")
+        notes = out / "notes"
+        notes.mkdir(exist_ok=True)
+        for path in [folder / "progress.jsonl", *folder.glob("events.out.tfevents.*")]:
+            shutil.copyfile(path, notes / path.name)
 
 
 def plan_for(settings: EncoderSettings, device: torch.device) -> loader.Plan:
@@ -179,48 +234,6 @@ def _end_epoch(position: Position, flatness: Flatness, scores: evaluate.Scores, 
     flatness.stop_after(training_loss, scores.loss)
     position.epoch, position.update, position.loss_sum, position.chosen = position.epoch + 1, 0, 0.0, 0
     reporter.epoch(row)
-
-
-def _save_best(folder: Path, model: PackedEncoder, vocabulary: Vocabulary, types: list[dict[str, Any]]) -> None:
-    work = folder / f".{BEST}"
-    shutil.rmtree(work, ignore_errors=True)
-    checkpoint.save(work, model.stock, vocabulary)
-    (work / "by_semantic_type.json").write_text(json.dumps(types, indent=1) + "\n", encoding="utf-8")
-    publish(work, folder / BEST)
-
-
-def _finish(
-    job: jobs.Job,
-    settings: EncoderSettings,
-    vocabulary: Vocabulary,
-    facts: dict[str, Any],
-    folder: Path,
-    position: Position,
-    flatness: Flatness,
-    baseline: evaluate.Tally,
-) -> None:
-    """Fill the output folder."""
-    out = Path(job["out"])
-    shutil.copytree(folder / BEST, out / "checkpoint", dirs_exist_ok=True)
-    metrics = {
-        **facts,
-        "vocabulary_hash": vocabulary.hash,
-        "seed": int(job["seed"]),
-        "clipped_ages": position.clipped,
-        "padding_share": 1 - position.real_tokens / max(position.slots, 1),
-        "baseline": baseline.scores().as_dict(),
-        "by_semantic_type": json.loads((out / "checkpoint" / "by_semantic_type.json").read_text(encoding="utf-8")),
-        "epochs": position.history,
-        "best": min(position.history, key=lambda row: row["validation_loss"]),
-        "stopped_early": flatness.reached,
-    }
-    (out / "checkpoint" / "by_semantic_type.json").unlink()
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-    (out / "checkpoint" / "README.md").write_text(card.text(settings, vocabulary, metrics), encoding="utf-8")
-    notes = out / "notes"
-    notes.mkdir(exist_ok=True)
-    for path in [folder / "progress.jsonl", *folder.glob("events.out.tfevents.*")]:
-        shutil.copyfile(path, notes / path.name)
 
 
 if __name__ == "__main__":

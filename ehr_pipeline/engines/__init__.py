@@ -4,7 +4,7 @@ processes; we do not.
 Two kinds of work leave the process of a run, and both are pure functions of files and settings on storage that all machines share:
 
     spread(function, jobs, workers, what)    the same function on every bucket
-    launch(module, job)                      a heavy job (training, embedding) of several processes that know each other
+    launch(job)                              a heavy job (training, embedding) of several processes that know each other
 
 So one setting, `launcher.backend`, moves the chain, and the data files are the same. A new engine is a module with a class as in
 `base.Engine`, its settings in `settings.py`, and a line in `ENGINES`.

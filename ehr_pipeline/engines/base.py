@@ -26,8 +26,8 @@ class Engine(Protocol):
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply a pure function of files and settings to every job; results in order of the jobs. Raises UserError."""
 
-    def launch(self, module: str, job: jobs.Job) -> None:
-        """Run `module.run(job)` on `launcher.processes` processes. Raises UserError."""
+    def launch(self, job: jobs.Job) -> None:
+        """Run a heavy job on `launcher.processes` processes. Raises UserError."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,6 @@ class ThisMachine:
         """Apply the function here."""
         return map_buckets(function, jobs, workers, what)
 
-    def launch(self, module: str, job: jobs.Job) -> None:
+    def launch(self, job: jobs.Job) -> None:
         """Run the job in this process; `processes` and `restarts` have no effect."""
-        importlib.import_module(module).run(job)
+        importlib.import_module(job.module).run(job)

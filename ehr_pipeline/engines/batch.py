@@ -15,13 +15,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, get_type_hints
-
-from pydantic import TypeAdapter
+from typing import Any
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.buckets import let_go_of_all
-from ehr_pipeline.work.jobs import USER_ERROR_CODE
+from ehr_pipeline.work.jobs import ERROR, USER_ERROR_CODE, types
 from ehr_pipeline.work.progress import Progress
 
 WORK = "work.json"
@@ -51,7 +49,7 @@ def refuse_other(sent_by: dict[str, str]) -> None:
 def pack(folder: Path, function: Callable[[Any], Any], jobs: Sequence[Any]) -> None:
     """Write work into a folder."""
     (folder / "results").mkdir()
-    job, _ = _types(function)
+    job, _ = types(function)
     packed = {
         "software": software(),
         "module": function.__module__,
@@ -83,7 +81,7 @@ class Tracking:
 
 def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[Any]:
     """The results of all jobs of a function."""
-    _, result = _types(function)
+    _, result = types(function)
     return [result.validate_json((folder / "results" / str(number)).read_bytes()) for number in range(count)]
 
 
@@ -92,14 +90,14 @@ def unpack(folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
     packed = json.loads((folder / WORK).read_text(encoding="utf-8"))
     refuse_other(packed["software"])  # before anything that other versions might not know
     function: Callable[[Any], Any] = getattr(importlib.import_module(packed["module"]), packed["function"])
-    job, _ = _types(function)
+    job, _ = types(function)
     return function, [job.validate_python(each) for each in packed["jobs"]]
 
 
 def work(folder: Path, task: int, tasks: int) -> None:
     """Do one task's share of the jobs. Raises UserError."""
     function, jobs = unpack(folder)
-    _, result = _types(function)
+    _, result = types(function)
     for number in range(task, len(jobs), tasks):
         target = folder / "results" / str(number)
         if not target.is_file():
@@ -109,21 +107,13 @@ def work(folder: Path, task: int, tasks: int) -> None:
     let_go_of_all()
 
 
-def _types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
-    """The types of a function's one argument and of its result, as it declares them."""
-    hints = get_type_hints(function)
-    result = hints.pop("return")
-    (job,) = hints.values()
-    return TypeAdapter(job), TypeAdapter(result)
-
-
 def main(folder: Path, task: int, tasks: int) -> int:
     """Do one task's share. Returns the exit code; an error that the user can mend leaves its message in the folder."""
     try:
         work(folder, task, tasks)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        (folder / "error").write_text(str(error), encoding="utf-8")
+        (folder / ERROR).write_text(str(error), encoding="utf-8")
         return USER_ERROR_CODE
     return 0
 

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,18 +65,18 @@ class Kubernetes:
             self._see_through(cluster, folder, what, written, tracking.look)
             return batch.results(folder, function, count)
 
-    def launch(self, module: str, job: jobs.Job) -> None:
+    def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. What its first process logs is logged here as it comes."""
-        what = module.rsplit(".", 1)[-1]
+        what = job.module.rsplit(".", 1)[-1]
         with self._folder(what.replace("_", "-")) as (cluster, folder):
-            follower = post.put_job(folder, job | {"threads": manifest.threads(self.settings)})
+            follower = post.put_job(folder, replace(job, threads=manifest.threads(self.settings)))
 
             def look() -> bool:
                 follower.look()
-                return (folder / post.DONE).exists()
+                return (folder / jobs.DONE).exists()
 
             def written(name: str) -> str:
-                return manifest.for_job(self.settings, folder, name, module)
+                return manifest.for_job(self.settings, folder, name, job.module)
 
             self._see_through(cluster, folder, what, written, look)
 

@@ -6,20 +6,20 @@
 A folder is removed when its work has ended, however it ended. Folders of killed processes are found by their locks.
 """
 
-import json
 import logging
 import os
 import shutil
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.store.build_lock import try_lock
 from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
-CLIENT, DONE, ERROR, LOG = "client", "done", "error", "progress.txt"
+CLIENT, JOB = "client", "job.json"
 
 
 @contextmanager
@@ -55,15 +55,10 @@ def left_behind(store: Path) -> Iterator[Path]:
 
 
 def put_job(folder: Path, job: jobs.Job, logs_to_stderr: bool = True) -> "Follower":
-    """Write a heavy job into a folder, which gets its log, its error, and a file `done`. Returns who follows the log."""
-    described = job | {
-        "log_file": str(folder / LOG),
-        "error_file": str(folder / ERROR),
-        "done_file": str(folder / DONE),
-        "logs_to_stderr": logs_to_stderr,
-    }
-    (folder / "job.json").write_text(json.dumps(described), encoding="utf-8")
-    return Follower(folder / LOG)
+    """Write a heavy job into a folder, to which it reports. Returns who follows the log."""
+    described = replace(job, reports_to=folder, logs_to_stderr=logs_to_stderr)
+    (folder / JOB).write_text(jobs.as_json(described), encoding="utf-8")
+    return Follower(folder / jobs.LOG)
 
 
 def put_script(folder: Path, name: str, text: str) -> Path:

@@ -5,7 +5,6 @@ started, and Dagster is not needed. Each piece of work connects, and disconnects
 """
 
 import importlib
-import json
 import logging
 import os
 import signal
@@ -90,16 +89,17 @@ class Ray:
                 raise
         return [found[number % chunks][number // chunks] for number in range(len(jobs))]
 
-    def launch(self, module: str, job: jobs.Job) -> None:
+    def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. What its first process logs is logged here as it comes."""
-        what = module.rsplit(".", 1)[-1]
+        what = job.module.rsplit(".", 1)[-1]
         bundles = _job_needs(self.settings)
         with _connected(self.settings) as ray, post.folder(self.store, what) as folder:
-            follower, error_file = post.put_job(folder, job), folder / post.ERROR
-            described = (folder / "job.json").read_text(encoding="utf-8")
+            follower, error_file = post.put_job(folder, job), folder / jobs.ERROR
             for attempt in range(self.settings.restarts + 1):
                 _refuse_infeasible(ray, bundles, what)
-                told = self._attempt(ray, module, described, bundles, what, follower)
+                told = self._attempt(
+                    ray, (job.module, (folder / post.JOB).read_text(encoding="utf-8")), bundles, what, follower
+                )
                 follower.look()
                 if told is None:
                     return
@@ -107,11 +107,12 @@ class Ray:
                     raise UserError(error_file.read_text(encoding="utf-8"))
                 _log.info("%s: attempt %d ended: %s", what, attempt + 1, told.splitlines()[-1])
         raise UserError(
-            f"The job {module} on {len(bundles)} processes failed, and was started again {self.settings.restarts} times.\n{told}"
+            f"The job {job.module} on {len(bundles)} processes failed, and was started again {self.settings.restarts} times."
+            f"\n{told}"
         )
 
     def _attempt(
-        self, ray: Any, module: str, job: str, bundles: list[Resources], what: str, follower: post.Follower
+        self, ray: Any, job: tuple[str, str], bundles: list[Resources], what: str, follower: post.Follower
     ) -> str | None:
         """Start all processes, and wait until they end. Returns what went wrong in the first that failed, or None."""
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -137,7 +138,7 @@ class Ray:
                     "MASTER_ADDR": address,
                     "MASTER_PORT": str(port),
                 }
-                running[each.run.remote(module, job, environment)] = number
+                running[each.run.remote(*job, environment)] = number
             while running:
                 ready, _ = ray.wait(list(running), timeout=LOOK)
                 follower.look()
@@ -224,7 +225,8 @@ class Rank:
         """Run `module.run(job)`, and say how it ended."""
         _end_with_node()
         os.environ.update(environment)
-        return jobs.perform(importlib.import_module(module).run, json.loads(job))
+        run = importlib.import_module(module).run
+        return jobs.perform(run, jobs.from_json(run, job))
 
 
 @contextmanager

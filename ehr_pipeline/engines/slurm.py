@@ -69,17 +69,17 @@ class Slurm:
             self._see_through(folder, what, written, tracking.look, left)
             return batch.results(folder, function, count)
 
-    def launch(self, module: str, job: jobs.Job) -> None:
+    def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. What its first process logs is logged here as it comes."""
-        name = module.rsplit(".", 1)[-1]
+        name = job.module.rsplit(".", 1)[-1]
         with self._folder(name) as folder:
             follower = post.put_job(folder, job)
 
             def written(numbers: list[int]) -> str:
-                return script.for_job(self.settings, folder, name, module)
+                return script.for_job(self.settings, folder, name, job.module)
 
             def left() -> list[int]:
-                return [] if (folder / post.DONE).exists() else [0]
+                return [] if (folder / jobs.DONE).exists() else [0]
 
             self._see_through(folder, name, written, follower.look, left)
 

@@ -27,18 +27,18 @@ class Torchrun(ThisMachine):
     settings: LauncherSettings
     store: Path
 
-    def launch(self, module: str, job: jobs.Job) -> None:
+    def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. Raises UserError with the message of the first process that ended with one."""
         with build_lock.scratch(self.store) as folder:
             follower, logs = post.put_job(folder, job, logs_to_stderr=False), folder / "logs"
-            code = self._run(self._command(module, folder / "job.json", logs), follower)
+            code = self._run(self._command(job.module, folder / post.JOB, logs), follower)
             if not code:
                 return
-            if (folder / post.ERROR).is_file():
-                raise UserError((folder / post.ERROR).read_text(encoding="utf-8"))
+            if (folder / jobs.ERROR).is_file():
+                raise UserError((folder / jobs.ERROR).read_text(encoding="utf-8"))
             raise UserError(
-                f"The job {module} on {self.settings.processes} processes failed, and was started again {self.settings.restarts}"
-                f" times. (torchrun ended with code {code})\n{log_tails(logs)}"
+                f"The job {job.module} on {self.settings.processes} processes failed, and was started again"
+                f" {self.settings.restarts} times. (torchrun ended with code {code})\n{log_tails(logs)}"
             )
 
     def _command(self, module: str, job: Path, logs: Path) -> list[str]:

@@ -18,7 +18,8 @@ import pyarrow as pa
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings.embed import table_of
-from ehr_pipeline.embeddings.pooling import Inference, pool_chunks
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
@@ -116,6 +117,6 @@ def _vectors(study: Study, model: Path, vocabulary: Vocabulary, transform: Trans
         for path in sorted((work / PATIENTS / "patients").glob("*.arrow")):
             ids, shard = schemas.read(path, ["patient_id"]).column("patient_id"), Shard.read(path)
             everybody = np.arange(len(ids))
-            chunks = pool_chunks(encoder, shard, everybody, transform.weights, how, device)
+            chunks = pool_chunks(encoder, shard, everybody, transform.weights, how)
             tables.append(table_of(ids, transform.apply(Part(shard, everybody, chunks))))
     return pa.concat_tables(tables)

@@ -9,10 +9,8 @@ synthetic extracts where patients change, `agreement.json` as well. With `window
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +23,7 @@ from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.embed import WINDOWS, read_chunks
 from ehr_pipeline.embeddings.geometry import unit_length
-from ehr_pipeline.embeddings.laying import lay_out
+from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -33,7 +31,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 from ehr_pipeline.trajectories import transitions, truth
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
-from ehr_pipeline.work import jobs
+from ehr_pipeline.work.jobs import Launch
 
 FOLDER = "trajectories"
 
@@ -41,32 +39,31 @@ FOLDER = "trajectories"
 def build(
     artifacts: dict[str, Artifact],
     settings: TrajectoriesSettings,
-    job: jobs.Job,
-    launch: Callable[[str, jobs.Job], None],
-    planted: Path | None,
-    work: Path,
+    job: EmbeddingJob,
     out: Path,
+    *,
+    launch: Launch,
+    planted: Path | None,
 ) -> Counts:
     """Write the windows of the clustered patients. Returns counts of windows and of patients.
 
-    Chunk vectors are kept in `work` until all are there, so that a job which was killed goes on; the caller removes it. `planted`
-    is the truth folder of a synthetic extract.
+    Chunk vectors are kept in the job's `work` until all are there, so that a job which was killed goes on; the caller removes it.
+    `planted` is the truth folder of a synthetic extract.
     """
     if settings.windows == "off":
         return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
     clustered = schemas.read(artifacts[CLUSTERS].file("clusters.arrow"))
-    members = _drawn(schemas.read(artifacts[COHORT].file("cohort.arrow")), clustered, settings.patients, job["seed"])
+    members = _drawn(schemas.read(artifacts[COHORT].file("cohort.arrow")), clustered, settings.patients, job.seed)
     transform = Transform.read(artifacts[PATIENT_EMBEDDINGS].path)
-    (work / WINDOWS).mkdir(parents=True, exist_ok=True)
-    divided: dict[str, Any] = {"divided": settings.windows, "years": settings.years}
-    places = lay_out(artifacts, members, transform.weights, work)
-    launch("ehr_pipeline.embeddings.embed", job | places | {WINDOWS: divided})
-    known = _Known.read(artifacts, clustered, job["seed"])
+    (job.work / WINDOWS).mkdir(parents=True, exist_ok=True)
+    job.lay_out(members, transform.weights)
+    launch(replace(job, windows=windows.Division(settings.windows, settings.years)))
+    known = _Known.read(artifacts, clustered, job.seed)
     found, few, parts = 0, 0, []
     for path in artifacts[PATIENT_DATASET].files("patients"):
         rows = rows_of_shard(members, path.name)
-        windowed = windows.split(Shard.read(path), rows, **divided)
-        pooled = transform.apply(Part(windowed.shard, windowed.rows, read_chunks(work / WINDOWS / path.name)))
+        windowed = windows.split(Shard.read(path), rows, settings.windows, settings.years)
+        pooled = transform.apply(Part(windowed.shard, windowed.rows, read_chunks(job.work / WINDOWS / path.name)))
         kept = np.flatnonzero(pooled.tokens >= settings.min_concepts)
         found, few = found + len(pooled.tokens), few + len(pooled.tokens) - len(kept)
         ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows[windowed.owner[kept]]))

@@ -1,10 +1,10 @@
-"""Heavy jobs: a module with `run(job)`, started as `python -m MODULE --job job.json`, alone or under torchrun.
+"""Heavy jobs: each a dataclass of what is to be done, and a module with `run(job)`, started as `python -m MODULE --job job.json`,
+alone or under torchrun.
 
-A job is plain JSON. What it logs goes to standard error, and to a file that the engine which started it follows, if there is one.
+What a job logs goes to standard error, and to a file that the engine which started it follows, if there is one.
 """
 
 import argparse
-import json
 import logging
 import os
 import signal
@@ -12,18 +12,59 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from pydantic import ConfigDict, TypeAdapter
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.die_with_parent import die_with_parent
 
-Job = dict[str, Any]
 USER_ERROR_CODE = 2
 FAILED_AT = "failed at "
 """Begins the last line but the traceback's of the log of a process that failed, with the time: the launcher looks for it."""
 LEVEL_ENDS = "\t"
-"""Stands in a `log_file` between the level of a message, as a number, and its text."""
+"""Stands in the log of a job between the level of a message, as a number, and its text."""
+DONE, ERROR, LOG = "done", "error", "progress.txt"
+"""Files in which a job reports: it is done; the message of an error that the user can mend; what its first process logs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """What every heavy job says. Each kind adds its fields, and the module that does it."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+    module: ClassVar[str]
+    threads: int = 0
+    """CPU threads of each process; 0 shares the cores out evenly."""
+    reports_to: Path | None = None
+    """Folder for `DONE`, `ERROR` and `LOG`; engines fill it in."""
+    logs_to_stderr: bool = True
+
+
+AnyJob = TypeVar("AnyJob", bound=Job)
+Launch = Callable[[Job], None]
+"""Runs a job somewhere, and returns when it is done."""
+
+
+def types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
+    """How the one argument of a function and its result become JSON, by the types that it declares."""
+    hints = get_type_hints(function)
+    result = hints.pop("return")
+    (job,) = hints.values()
+    return TypeAdapter(job), TypeAdapter(result)
+
+
+def as_json(job: Job) -> str:
+    """A job as `run` in its module reads it. Raises PydanticSerializationError for a field of another type than declared."""
+    return TypeAdapter(type(job)).dump_json(job, warnings="error").decode()
+
+
+def from_json(run: Callable[[AnyJob], None], text: str | bytes) -> AnyJob:
+    """The job for `run`. Raises ValidationError where a field is missing, unknown, or of another type."""
+    job: AnyJob = types(run)[0].validate_json(text)
+    return job
 
 
 def rank() -> int:
@@ -36,15 +77,14 @@ def world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
-def main(run: Callable[[Job], None]) -> None:
+def main(run: Callable[[AnyJob], None]) -> None:
     """Run a job that the command line names. An error that the user can mend ends with its message alone."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path, required=True, help="JSON file that describes the job")
-    job = json.loads(parser.parse_args().job.read_text(encoding="utf-8"))
+    job = from_json(run, parser.parse_args().job.read_bytes())
     if "TORCHELASTIC_RUN_ID" in os.environ:
         die_with_parent(signal.SIGKILL)  # a killed torchrun would leave its processes behind, each with its GPU
-    told = Path(job["error_file"]) if "error_file" in job else None
-    if told is not None and told.is_file():
+    if job.reports_to and (job.reports_to / ERROR).is_file():
         raise SystemExit(USER_ERROR_CODE)  # started again, but what the user has to mend is still there
     code, text = perform(run, job)
     if code:
@@ -52,25 +92,21 @@ def main(run: Callable[[Job], None]) -> None:
         raise SystemExit(code)
 
 
-def perform(run: Callable[[Job], None], job: Job) -> tuple[int, str]:
-    """Run a job in this process, which is one of its processes. Returns 0, or an exit code with what went wrong.
-
-    A job may name an `error_file`, which gets the message of an error that the user can mend, a `log_file`, which gets what the
-    first process logs, and a `done_file`, which this makes when it is done. Its log goes to standard error, too, unless
-    `logs_to_stderr` is false.
-    """
+def perform(run: Callable[[AnyJob], None], job: AnyJob) -> tuple[int, str]:
+    """Run a job in this process, which is one of its processes. Returns 0, or an exit code with what went wrong."""
+    reports = job.reports_to
     if rank() == 0:
-        _log_to(Path(job["log_file"]) if "log_file" in job else None, job.get("logs_to_stderr", True))
+        _log_to(reports / LOG if reports else None, job.logs_to_stderr)
     try:
         run(job)
     except UserError as error:
-        if "error_file" in job:
-            Path(job["error_file"]).write_text(str(error), encoding="utf-8")
+        if reports:
+            (reports / ERROR).write_text(str(error), encoding="utf-8")
         return USER_ERROR_CODE, f"error: {error}"
     except Exception:
         return 1, f"{traceback.format_exc()}{FAILED_AT}{time.time()}"
-    if rank() == 0 and "done_file" in job:
-        Path(job["done_file"]).touch()
+    if rank() == 0 and reports:
+        (reports / DONE).touch()
     return 0, ""
 
 

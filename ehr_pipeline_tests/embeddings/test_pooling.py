@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.embeddings.pooling import Inference, Pooled, attend, over_chunks, pool_chunks
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.pooling import Pooled, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -37,7 +38,7 @@ def flags(*tokens: int) -> np.ndarray:
 
 
 def published(model: PackedEncoder, shard: Shard, patients: np.ndarray, chosen: np.ndarray, how: Inference) -> Pooled:
-    chunks = pool_chunks(model, shard, patients, chosen, how, torch.device("cpu"))
+    chunks = pool_chunks(model, shard, patients, chosen, how)
     return over_chunks(chunks, len(patients), attend)
 
 
@@ -86,7 +87,7 @@ def test_weighted_means(model: PackedEncoder, tmp_path: Path) -> None:
     shard = Shard.read(write_shard(tmp_path / "x.arrow", PATIENTS))
     weights = np.zeros(20)
     weights[[5, 7, 12]] = 0.5, 2.0, 1.0
-    chunks = pool_chunks(model, shard, np.arange(3), weights, HOW, torch.device("cpu"))
+    chunks = pool_chunks(model, shard, np.arange(3), weights, HOW)
     pooled = over_chunks(chunks, 3, None)
     cuts = cut(shard, 0, np.array([0]), 4)
     sequences = Sequences((shard,), cuts, "year", 514)

@@ -14,7 +14,8 @@ from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings import build
 from ehr_pipeline.embeddings.embed import part_of
-from ehr_pipeline.embeddings.pooling import Inference, attend, over_chunks, pool_chunks
+from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
+from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import Vectors
@@ -24,7 +25,6 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
-from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.conftest import tiny_settings
 
 NEEDED = ("patient_dataset", "cohort", "encoder_checkpoint", "concept_embeddings", "vocabulary")
@@ -34,11 +34,8 @@ def embedded(tiny: Pipeline, settings: EmbeddingsSettings, folder: Path, launch:
     """The cohort of the tiny study, embedded with other settings into `folder/out`."""
     (folder / "out").mkdir(parents=True, exist_ok=True)
     artifacts = {name: tiny.store.current(name) for name in NEEDED}
-    shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
-    job = {"settings": shape | {"batch_tokens": 4096}, "seed": 0, "threads": 0}
-    return build.build(
-        artifacts, tiny.pooled_concepts, settings, job, launch or tiny.engine.launch, folder / "work", folder / "out"
-    )
+    job, launch = tiny.embedding_job(artifacts, folder / "work"), launch or tiny.engine.launch
+    return build.build(artifacts, settings, job, folder / "out", listed=tiny.pooled_concepts, launch=launch)
 
 
 def with_vectors(tiny: Pipeline, preset: str = "recommended", **changes: Any) -> EmbeddingsSettings:
@@ -71,7 +68,7 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
         for name, folder in build.FOLDERS.items():
             rows = build.rows_of_shard(cohort, path.name)
             shard = part_of(path, Shard.read(path), rows, name, 0)
-            chunks = pool_chunks(model, shard, rows, chosen, how, torch.device("cpu"))
+            chunks = pool_chunks(model, shard, rows, chosen, how)
             expected = over_chunks(chunks, len(rows), attend)
             found = schemas.read(tmp_path / "out" / folder / path.name).column("vector").combine_chunks().flatten()
             assert np.array_equal(found.to_numpy(), expected.vectors_PD[expected.tokens > 0].ravel())
@@ -107,9 +104,9 @@ def test_a_killed_job_goes_on_with_the_missing_shards(tiny: Pipeline, tmp_path: 
     settings = with_vectors(tiny)
     embedded(tiny, settings, tmp_path / "whole")
 
-    def killed(module: str, job: jobs.Job) -> None:
-        tiny.engine.launch(module, job)
-        for path in sorted(Path(job["work"]).glob("*/00002.arrow")):
+    def killed(job: EmbeddingJob) -> None:
+        tiny.engine.launch(job)
+        for path in sorted(job.work.glob("*/00002.arrow")):
             path.unlink()
         raise UserError("killed")
 

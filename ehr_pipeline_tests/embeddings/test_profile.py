@@ -1,6 +1,7 @@
 """Concept profiles by hand, their leading components against a singular value decomposition, and the course of a record."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,6 +18,7 @@ PATIENTS = [
 CONCEPTS = np.array([5, 6, 7])
 ALONE = np.eye(3, dtype=np.float32)
 NONE = np.zeros(3, np.float32)
+PROFILE: Any = {"concepts": CONCEPTS, "passed": ALONE, "usual": NONE, "basis": ALONE}
 
 
 def made(tmp_path: Path) -> Shard:
@@ -36,7 +38,7 @@ def test_shares_are_smoothed_with_those_of_the_cohort(tmp_path: Path) -> None:
 
 
 def test_the_mean_age_of_the_profiled_concepts(tmp_path: Path) -> None:
-    ages = profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, NONE, ALONE, course=False, ages=True)[:, 3]
+    ages = profile.features(made(tmp_path), np.arange(4), **PROFILE, course=False, ages=True)[:, 3]
     # The first patient's four profiled tokens lie at 49.5 (two), 50.5 and 58.5 years; the third patient has none of them.
     assert np.allclose(100 * ages, [(2 * 49.5 + 50.5 + 58.5) / 4, 0, 0, (19.5 + 29.5) / 2], atol=0.02)
 
@@ -53,13 +55,13 @@ def test_components_are_the_singular_vectors() -> None:
 
 
 def test_the_course_is_later_minus_earlier(tmp_path: Path) -> None:
-    found = profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, NONE, ALONE, course=True, ages=False)
+    found = profile.features(made(tmp_path), np.arange(4), **PROFILE, course=True, ages=False)
     earlier, late = np.sqrt([2 / 3, 1 / 3, 0]), np.array([0, 0, 1])
     assert np.allclose(found[0, 3:], late - earlier)
     assert np.allclose(found[3, 3:], [1, 0, -1])
     assert not found[1].any()
     assert np.array_equal(
-        profile.features(made(tmp_path), np.arange(4), CONCEPTS, ALONE, NONE, ALONE, course=False, ages=False),
+        profile.features(made(tmp_path), np.arange(4), **PROFILE, course=False, ages=False),
         found[:, :3],
     )
 

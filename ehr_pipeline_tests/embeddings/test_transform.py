@@ -64,7 +64,9 @@ def test_the_cosine_of_two_patients_is_the_weighted_mean_of_two_cosines(tmp_path
         np.where(np.arange(9) >= 5, 1, 0).astype(np.float32),
         np.bincount([5, 6, 5, 7, 6, 8], minlength=9),
     )
-    learned, told = transform.fit(settings, weights, concepts, Substitutes.none(), occurrences, [sample], seed=0)
+    learned, told = transform.fit(
+        settings, weights, concepts, substitutes=Substitutes.none(), occurrences=occurrences, samples=[sample], seed=0
+    )
     assert told["reliable"] == {"directions": 0}  # three patients are too few
     vectors = learned.apply(whole).vectors_PD
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)

@@ -11,6 +11,7 @@ import torch
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.encoder import devices, machine, train
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import MANIFEST, Recipe, Store
 from ehr_pipeline_tests.encoder.data import learnable
@@ -33,8 +34,8 @@ def processor(monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda choice: monkeypatch.setenv(devices.BFLOAT16_VARIABLE, choice)
 
 
-def metrics_of(described: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((Path(described["out"]) / "metrics.json").read_text())
+def metrics_of(described: TrainingJob) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((described.out / "metrics.json").read_text())
     return found
 
 
@@ -49,10 +50,10 @@ def test_auto_is_what_the_processor_computes_fast_and_metrics_card_and_configura
     )
     train.run(one)
     train.run(named)
-    ours, theirs = weights(Path(str(one["out"]))), weights(Path(str(named["out"])))
+    ours, theirs = weights(one.out), weights(named.out)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert metrics_of(one)["machine"] == {"device": "cpu", "precision": precision, "compiled": "no"}
-    folder = Path(str(one["out"])) / "checkpoint"
+    folder = one.out / "checkpoint"
     assert f"Trained on a CPU in {precision}, not compiled" in (folder / "README.md").read_text(encoding="utf-8")
     assert json.loads((folder / "config.json").read_text())["precision"] == precision
 
@@ -64,7 +65,7 @@ def test_the_two_precisions_give_other_weights(processor: Any, data: dict[str, P
         processor(choice)
         described = job(tmp_path / choice, data, SHORT)
         train.run(described)
-        found.append(weights(Path(str(described["out"]))))
+        found.append(weights(described.out))
     assert not all(torch.equal(found[0][name], found[1][name]) for name in found[0])
 
 
@@ -74,14 +75,14 @@ def test_a_training_that_is_continued_on_another_machine_keeps_its_precision(
     processor("on")
     whole = job(tmp_path / "whole", data, SHORT)
     train.run(whole)
-    broken = job(tmp_path / "broken", data, SHORT) | {"resume": str(tmp_path / "training")}
+    broken = replace(job(tmp_path / "broken", data, SHORT), resume=tmp_path / "training")
     with monkeypatch.context() as patch:
         break_at(6, patch)
         with pytest.raises(KeyboardInterrupt):
             train.run(broken)
     processor("off")
     train.run(broken)
-    ours, theirs = weights(Path(str(whole["out"]))), weights(Path(str(broken["out"])))
+    ours, theirs = weights(whole.out), weights(broken.out)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert metrics_of(broken) == metrics_of(whole)
 
@@ -180,7 +181,6 @@ def test_the_model_of_a_study_is_not_made_again_on_another_machine(
 def test_vectors_are_computed_as_the_encoder_was_trained(tiny: Pipeline, processor: Any, tmp_path: Path) -> None:
     """Whatever the machine that computes them does fast, so that vectors of other patients may be compared with them."""
     from ehr_pipeline.embeddings import embed
-    from ehr_pipeline.embeddings.laying import lay_out
     from ehr_pipeline.tables import schemas
 
     artifacts = {name: tiny.store.current(name) for name in ("encoder_checkpoint", "vocabulary", "patient_dataset")}
@@ -192,7 +192,9 @@ def test_vectors_are_computed_as_the_encoder_was_trained(tiny: Pipeline, process
         work = tmp_path / choice
         for part in embed.PARTS:
             (work / part).mkdir(parents=True)
-        embed.run(tiny._embedding_job() | lay_out(artifacts, members, np.ones(size, np.float32), work))
+        described = tiny.embedding_job(artifacts, work)
+        described.lay_out(members, np.ones(size, np.float32))
+        embed.run(described)
         found.append([path.read_bytes() for path in sorted((work / "whole").iterdir())])
     assert found[0] == found[1]
     assert tiny.study.encoder.precision == "auto"

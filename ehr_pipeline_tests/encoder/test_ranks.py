@@ -1,6 +1,5 @@
 """A training on two processes, as a Dagster step launches it, of which one is killed."""
 
-import json
 import os
 import signal
 import subprocess
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.encoder.data import learnable
 from ehr_pipeline_tests.encoder.test_resume import DROPPING, same, started
 
@@ -19,19 +19,21 @@ ROOT = Path(__file__).parents[2]
 # Long enough for the kill to fall between the first checkpoint and the end; with dropout, so that a wrong seed would show.
 SETTINGS = replace(DROPPING, max_epochs=10, patience=10)
 STEP = """
-import json, logging, sys
+import logging, sys
 from pathlib import Path
 import dagster as dg
 from ehr_pipeline.engines import engine_for
+from ehr_pipeline.encoder.train import run
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.work import jobs
 
 logging.basicConfig(level="INFO", format="%(message)s")
 
 @dg.asset
 def training(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    job = json.load(open(sys.argv[1]))
+    job = jobs.from_json(run, open(sys.argv[1]).read())
     engine = engine_for(LauncherSettings(processes=2, restarts=1), Path(sys.argv[1]).parent)
-    engine.launch("ehr_pipeline.encoder.train", job)
+    engine.launch(job)
     return dg.MaterializeResult()
 
 dg.materialize([training])
@@ -41,12 +43,12 @@ dg.materialize([training])
 def step(folder: Path, data: dict[str, Path]) -> tuple[subprocess.Popen[str], Path]:
     """Start a step that trains. Also returns the folder that it will fill."""
     described = started(folder, data, SETTINGS)
-    (folder / "job.json").write_text(json.dumps(described))
+    (folder / "job.json").write_text(jobs.as_json(described))
     command = [sys.executable, "-c", STEP, str(folder / "job.json")]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
     run = subprocess.Popen(command, stdout=pipe, stderr=subprocess.STDOUT, text=True, env=environment)
-    return run, Path(described["out"])
+    return run, described.out
 
 
 def ranks_under(root: int) -> dict[int, int]:

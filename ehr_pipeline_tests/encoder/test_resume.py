@@ -14,11 +14,13 @@ import pytest
 import torch
 
 from ehr_pipeline.encoder import optimizer, resume, train
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.resume import Checkpoints, Position
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary
 from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 
@@ -41,18 +43,16 @@ def whole(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder / "out"
 
 
-def started(
-    folder: Path, data: dict[str, Path], settings: EncoderSettings = DROPPING, **changes: Any
-) -> dict[str, Any]:
+def started(folder: Path, data: dict[str, Path], settings: EncoderSettings = DROPPING, **changes: Any) -> TrainingJob:
     """A job whose checkpoints lie beside its output."""
-    return job(folder, data, settings) | {"resume": str(folder / "training")} | changes
+    return replace(job(folder, data, settings), **{"resume": folder / "training", **changes})
 
 
-def again(described: dict[str, Any]) -> dict[str, Any]:
+def again(described: TrainingJob) -> TrainingJob:
     """The same job with a new folder to fill, as the store gives it."""
-    out = Path(described["out"]).with_name("again")
+    out = described.out.with_name("again")
     out.mkdir()
-    return described | {"out": str(out)}
+    return replace(described, out=out)
 
 
 def break_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,14 +89,14 @@ def test_an_interrupted_training_ends_with_the_same_weights(
             train.run(described)
     described = again(described)
     train.run(described)
-    same(whole, Path(described["out"]))
+    same(whole, described.out)
 
 
 def test_a_training_killed_by_the_kernel_ends_with_the_same_weights(
     whole: Path, data: dict[str, Path], tmp_path: Path
 ) -> None:
     described = started(tmp_path, data)
-    (tmp_path / "job.json").write_text(json.dumps(described))
+    (tmp_path / "job.json").write_text(jobs.as_json(described))
     command = [sys.executable, "-m", "ehr_pipeline.encoder.train", "--job", str(tmp_path / "job.json")]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while process.poll() is None and not list((tmp_path / "training").glob("update-*")):
@@ -106,7 +106,7 @@ def test_a_training_killed_by_the_kernel_ends_with_the_same_weights(
     assert list((tmp_path / "training").glob("update-*"))
     described = again(described)
     train.run(described)
-    same(whole, Path(described["out"]))
+    same(whole, described.out)
 
 
 def test_the_last_few_checkpoints_and_the_best_are_kept(data: dict[str, Path], tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_the_last_few_checkpoints_and_the_best_are_kept(data: dict[str, Path], t
     assert kept == ["best", "update-000000028", "update-000000032", "update-000000036"]
 
 
-def interrupted(folder: Path, data: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def interrupted(folder: Path, data: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> TrainingJob:
     """A training that ended in update 14. Returns its job."""
     described = started(folder, data)
     with monkeypatch.context() as patch:
@@ -147,7 +147,7 @@ def test_a_damaged_checkpoint_is_skipped_with_a_warning(
         train.run(described)
     assert "update-000000012 is damaged, and skipped" in caplog.text
     assert "going on from update 8 of epoch 1" in caplog.text
-    same(whole, Path(described["out"]))
+    same(whole, described.out)
 
 
 def test_every_process_goes_back_to_the_checkpoint_that_the_first_sees(
@@ -168,7 +168,7 @@ def test_every_process_goes_back_to_the_checkpoint_that_the_first_sees(
     with caplog.at_level(logging.INFO):
         train.run(described)
     assert "going on from update 8 of epoch 1" in caplog.text
-    same(whole, Path(described["out"]))
+    same(whole, described.out)
 
 
 @pytest.mark.parametrize(
@@ -186,18 +186,19 @@ def test_a_checkpoint_of_another_training_is_refused_and_both_are_named(
     train.run(described)
     described = again(described)
     if "settings" in changes:
-        changes = {"settings": described["settings"] | changes["settings"]}
+        changes = {"settings": replace(described.settings, **changes["settings"])}
     if "vocabulary" in changes:
-        changes = {"vocabulary": str(write_vocabulary(tmp_path / "vocabulary", 40, changes["vocabulary"]))}
+        changes = {"vocabulary": write_vocabulary(tmp_path / "vocabulary", 40, changes["vocabulary"])}
     with pytest.raises(UserError, match=f"belongs to another training: .*{message}"):
-        train.run(described | changes)
+        train.run(replace(described, **changes))
 
 
 def test_settings_that_only_concern_speed_may_change(whole: Path, data: dict[str, Path], tmp_path: Path) -> None:
     described = started(tmp_path, data, replace(DROPPING, max_epochs=1))
     train.run(described)
     described = again(described)
-    train.run(described | {"settings": described["settings"] | {"keep_checkpoints": 1, "checkpoint_updates": 7}})
+    settings = replace(described.settings, keep_checkpoints=1, checkpoint_updates=7)
+    train.run(replace(described, settings=settings))
 
 
 def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(

@@ -35,7 +35,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def trained(data: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     own = job(tmp_path_factory.mktemp("trained"), data, replace(SETTINGS, max_epochs=4))
     train.run(own)
-    return Path(str(own["out"]))
+    return own.out
 
 
 def test_known_rows_stay_and_new_ones_begin_as_the_mean(trained: Path, tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_the_output_bias_begins_at_the_frequencies_of_the_training_tokens(
     for bias in ("zero", "frequency"):
         own = job(tmp_path / bias, data, replace(SETTINGS, max_epochs=1, output_bias=bias, learning_rate=1e-9))
         train.run(own)
-        losses[bias] = json.loads((Path(str(own["out"])) / "metrics.json").read_text())
+        losses[bias] = json.loads((own.out / "metrics.json").read_text())
     frequency = losses["frequency"]["epochs"][0]["validation_loss"]
     assert frequency == pytest.approx(losses["frequency"]["baseline"]["loss"], abs=0.1), (
         "nothing learned but frequencies"
@@ -82,8 +82,8 @@ def test_a_warm_start_begins_where_the_other_ended_and_is_repeatable(
         own = job(
             tmp_path / name, data | {"vocabulary": grown(tmp_path / name / "v", 42)}, replace(SETTINGS, max_epochs=1)
         )
-        train.run(own | {"start": str(trained / "checkpoint")})
-        found.append(Path(str(own["out"])))
+        train.run(replace(own, start=trained / "checkpoint"))
+        found.append(own.out)
     metrics = [json.loads((out / "metrics.json").read_text()) for out in (trained, *found)]
     assert metrics[1]["epochs"][0]["validation_loss"] < metrics[0]["epochs"][0]["validation_loss"] - 0.1
     assert metrics[1]["tokens_added"] == 2

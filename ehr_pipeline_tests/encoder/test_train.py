@@ -4,7 +4,7 @@ import os
 import re
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +15,13 @@ from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.encoder import checkpoint, optimizer, train
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.work import jobs
 from ehr_pipeline_tests.encoder.data import learnable, write_vocabulary
 
 SETTINGS = EncoderSettings(
@@ -37,16 +39,10 @@ SETTINGS = EncoderSettings(
 )
 
 
-def job(folder: Path, data: dict[str, Path], settings: EncoderSettings = SETTINGS, seed: int = 0) -> dict[str, object]:
+def job(folder: Path, data: dict[str, Path], settings: EncoderSettings = SETTINGS, seed: int = 0) -> TrainingJob:
     out = folder / "out"
     out.mkdir(parents=True)
-    return {
-        **{name: str(path) for name, path in data.items()},
-        "settings": asdict(settings),
-        "seed": seed,
-        "threads": 1,
-        "out": str(out),
-    }
+    return TrainingJob(**data, settings=settings, seed=seed, threads=1, out=out)
 
 
 def weights(out: Path) -> dict[str, torch.Tensor]:
@@ -93,7 +89,7 @@ def test_two_processes_equal_one(data: dict[str, Path], tmp_path: Path) -> None:
     train.run(one)
     two = job(tmp_path / "two", data, settings)
     described = tmp_path / "job.json"
-    described.write_text(json.dumps(two))
+    described.write_text(jobs.as_json(two))
     command = [
         sys.executable,
         "-m",
@@ -111,10 +107,10 @@ def test_two_processes_equal_one(data: dict[str, Path], tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    ours, theirs = weights(Path(str(one["out"]))), weights(Path(str(two["out"])))
+    ours, theirs = weights(one.out), weights(two.out)
     for name in ours:
         assert torch.allclose(ours[name], theirs[name], atol=1e-5), name
-    metrics = [json.loads((Path(str(j["out"])) / "metrics.json").read_text())["epochs"][0] for j in (one, two)]
+    metrics = [json.loads((j.out / "metrics.json").read_text())["epochs"][0] for j in (one, two)]
     assert metrics[0]["training_loss"] == pytest.approx(metrics[1]["training_loss"], abs=1e-5)
     assert metrics[0]["validation_loss"] == pytest.approx(metrics[1]["validation_loss"], abs=1e-5)
 

@@ -22,10 +22,9 @@ from ehr_pipeline_tests.engines import kubernetes_site
 from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
 from ehr_pipeline_tests.engines.kubernetes_objects import IMAGE
 from ehr_pipeline_tests.engines.kubernetes_site import NAMESPACE, Site
-from ehr_pipeline_tests.engines.work import Bucket, square
+from ehr_pipeline_tests.engines.work import Bucket, Counting, square
 
 ROOT = Path(__file__).parents[2]
-WORK = "ehr_pipeline_tests.engines.work"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("kubernetes") is None, reason="the extra 'k8s' is not installed"),
@@ -283,7 +282,7 @@ def test_a_manifest_that_the_cluster_does_not_take_is_told(tmp_path: Path, site:
 
 
 def test_a_job_of_two_processes(tmp_path: Path, site: Site, caplog: pytest.LogCaptureFixture) -> None:
-    engine(tmp_path, processes=2).launch(WORK, {"folder": str(tmp_path)})
+    engine(tmp_path, processes=2).launch(Counting(folder=tmp_path))
     assert {path.read_text() for path in tmp_path.glob("step-*")} == {"3"}
     assert any(line.startswith("counting: ") for line in caplog.messages)
     assert_nothing_left(tmp_path, site)
@@ -297,13 +296,13 @@ def test_a_killed_pod_of_a_job_starts_again_from_where_it_was(tmp_path: Path, si
         assert until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
         (tmp_path / "go").touch()
 
-    meanwhile(lambda: engine(tmp_path).launch(WORK, {"folder": str(tmp_path), "waits": True}), disturb)
+    meanwhile(lambda: engine(tmp_path).launch(Counting(folder=tmp_path, waits=True)), disturb)
     assert len(list(tmp_path.glob("step-*"))) == 10
 
 
 def test_the_error_of_a_job_is_told(tmp_path: Path, site: Site) -> None:
     with pytest.raises(UserError, match=r"^encoder.learning_rate is too high$"):
-        engine(tmp_path).launch(WORK, {"folder": str(tmp_path), "fails": "user"})
+        engine(tmp_path).launch(Counting(folder=tmp_path, fails="user"))
     assert len(list(tmp_path.glob("pid-*"))) == 1
     assert_nothing_left(tmp_path, site)
 

@@ -4,6 +4,7 @@ import importlib.util
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,8 @@ from ehr_pipeline_tests.encoder.test_resume import DROPPING, same
 from ehr_pipeline_tests.encoder.test_train import job
 from ehr_pipeline_tests.engines.disturbing import alive, meanwhile, pids, until
 from ehr_pipeline_tests.engines.kubernetes_site import Site
-from ehr_pipeline_tests.engines.test_kubernetes import WORK, assert_nothing_left, launcher, site
+from ehr_pipeline_tests.engines.test_kubernetes import assert_nothing_left, launcher, site
+from ehr_pipeline_tests.engines.work import Counting
 
 __all__ = ["site"]
 pytestmark = [
@@ -23,10 +25,10 @@ pytestmark = [
 ]
 
 
-def count(folder: Path, restarts: int = 1, **described: object) -> None:
+def count(folder: Path, restarts: int = 1, **described: Any) -> None:
     """A job of one process in each of two pods, which counts to ten."""
     settings = replace(launcher(folder, restarts=restarts, processes=2), nodes=2)
-    engine_for(settings, folder / "store").launch(WORK, {"folder": str(folder), **described})
+    engine_for(settings, folder / "store").launch(Counting(folder=folder, **described))
 
 
 def test_two_pods_train_the_weights_that_one_trains(tmp_path: Path, site: Site) -> None:
@@ -35,8 +37,8 @@ def test_two_pods_train_the_weights_that_one_trains(tmp_path: Path, site: Site) 
     for nodes in (1, 2):
         described = job(tmp_path / str(nodes), data, replace(DROPPING, max_epochs=1))
         own = replace(launcher(tmp_path, processes=2), nodes=nodes)
-        engine_for(own, tmp_path / "store").launch("ehr_pipeline.encoder.train", described)
-        outs.append(Path(str(described["out"])))
+        engine_for(own, tmp_path / "store").launch(described)
+        outs.append(described.out)
     same(*outs)
     assert_nothing_left(tmp_path, site)
 

@@ -21,10 +21,9 @@ from ehr_pipeline.engines.settings import LauncherSettings, RaySettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, until
-from ehr_pipeline_tests.engines.work import Bucket, square
+from ehr_pipeline_tests.engines.work import Bucket, Counting, square
 
 ROOT = Path(__file__).parents[2]
-WORK = "ehr_pipeline_tests.engines.work"
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="the extra 'ray' is not installed"),
@@ -37,13 +36,13 @@ CLIENT = """
 import sys
 from pathlib import Path
 from ehr_pipeline_tests.engines.test_ray import ray_at
-from ehr_pipeline_tests.engines.work import Bucket, square
+from ehr_pipeline_tests.engines.work import Bucket, Counting, square
 address, folder, what = sys.argv[1], Path(sys.argv[2]), sys.argv[3]
 engine = ray_at(address, folder / "store", processes=2)
 if what == "buckets":
     engine.spread(square, [Bucket(folder, number, waits=True) for number in range(2)], 1, "squares")
 else:
-    engine.launch("ehr_pipeline_tests.engines.work", {"folder": str(folder), "waits": True})
+    engine.launch(Counting(folder=folder, waits=True))
 """
 
 
@@ -159,9 +158,9 @@ def test_what_no_machine_can_hold_is_refused_at_once(cluster: Cluster, tmp_path:
     with pytest.raises(UserError, match=r"cannot hold 1 x \(64 CPU\).*1 CPU"):
         ray_at(cluster.address, tmp_path, bucket_cpus=64).spread(square, [Bucket(tmp_path, 0)], 1, "squares")
     with pytest.raises(UserError, match=r"cannot hold 3 x \(1 CPU\)"):
-        ray_at(cluster.address, tmp_path, processes=3).launch(WORK, {"folder": str(tmp_path)})
+        ray_at(cluster.address, tmp_path, processes=3).launch(Counting(folder=tmp_path))
     with pytest.raises(UserError, match="1 GPU"):
-        ray_at(cluster.address, tmp_path, job_gpus=1).launch(WORK, {"folder": str(tmp_path)})
+        ray_at(cluster.address, tmp_path, job_gpus=1).launch(Counting(folder=tmp_path))
 
 
 def test_an_address_without_a_cluster_is_told(tmp_path: Path) -> None:
@@ -172,7 +171,7 @@ def test_an_address_without_a_cluster_is_told(tmp_path: Path) -> None:
 def test_a_job_runs_on_both_nodes_and_tells_its_progress(
     cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ray_at(cluster.address, tmp_path / "store", processes=2).launch(WORK, {"folder": str(tmp_path)})
+    ray_at(cluster.address, tmp_path / "store", processes=2).launch(Counting(folder=tmp_path))
     assert {path.read_text() for path in tmp_path.glob("step-*")} == {"3"}
     assert len(list(tmp_path.glob("step-*"))) == 10
     assert any(line.startswith("counting: 50 %") for line in caplog.messages)
@@ -181,12 +180,12 @@ def test_a_job_runs_on_both_nodes_and_tells_its_progress(
 
 def test_the_error_of_a_job_is_told(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^encoder.learning_rate is too high$"):
-        ray_at(cluster.address, tmp_path / "store").launch(WORK, {"folder": str(tmp_path), "fails": "user"})
+        ray_at(cluster.address, tmp_path / "store").launch(Counting(folder=tmp_path, fails="user"))
 
 
 def test_a_job_that_fails_shows_why(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"(?s)was started again 0 times.*RuntimeError: the disk is full"):
-        ray_at(cluster.address, tmp_path / "store", restarts=0).launch(WORK, {"folder": str(tmp_path), "fails": "disk"})
+        ray_at(cluster.address, tmp_path / "store", restarts=0).launch(Counting(folder=tmp_path, fails="disk"))
 
 
 def test_a_job_that_lost_a_process_goes_on_from_its_last_step(cluster: Cluster, tmp_path: Path) -> None:
@@ -197,7 +196,7 @@ def test_a_job_that_lost_a_process_goes_on_from_its_last_step(cluster: Cluster, 
         (tmp_path / "go").touch()
 
     engine = ray_at(cluster.address, tmp_path / "store", processes=2)
-    meanwhile(lambda: engine.launch(WORK, {"folder": str(tmp_path), "waits": True}), disturb)
+    meanwhile(lambda: engine.launch(Counting(folder=tmp_path, waits=True)), disturb)
     assert len(list(tmp_path.glob("step-*"))) == 10
 
 
@@ -216,7 +215,7 @@ def test_the_end_of_the_driver_ends_its_work(cluster: Cluster, tmp_path: Path, w
     assert until(lambda: not any(map(alive, working)))
     if what == "job" and sign == signal.SIGKILL:  # a new driver goes on where the last one was
         (tmp_path / "go").touch()
-        ray_at(cluster.address, tmp_path / "store", processes=2).launch(WORK, {"folder": str(tmp_path), "waits": True})
+        ray_at(cluster.address, tmp_path / "store", processes=2).launch(Counting(folder=tmp_path, waits=True))
         assert len(list(tmp_path.glob("step-*"))) == 10
 
 
@@ -245,7 +244,7 @@ def test_a_training_that_no_machine_can_hold_any_more_is_told(cluster: Cluster, 
     engine = ray_at(cluster.address, tmp_path / "store", processes=2)
     try:
         with pytest.raises(UserError, match=r"cannot hold 2 x \(1 CPU\)"):
-            meanwhile(lambda: engine.launch(WORK, {"folder": str(tmp_path), "waits": True}), disturb)
+            meanwhile(lambda: engine.launch(Counting(folder=tmp_path, waits=True)), disturb)
         assert until(lambda: not any(map(alive, pids(list(tmp_path.glob("pid-*"))))))
     finally:
         cluster.tell("add")

@@ -17,12 +17,11 @@ from ehr_pipeline_tests.conftest import tiny_settings
 from ehr_pipeline_tests.engines import slurm_site
 from ehr_pipeline_tests.engines.disturbing import alive, assert_same_files, meanwhile, pids, start_client, until
 from ehr_pipeline_tests.engines.slurm_site import Site
-from ehr_pipeline_tests.engines.work import Bucket, square
+from ehr_pipeline_tests.engines.work import Bucket, Counting, square
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-WORK = "ehr_pipeline_tests.engines.work"
 CLIENT = """
 import logging, sys
 from pathlib import Path
@@ -217,7 +216,7 @@ def test_what_the_site_does_not_have_is_refused_at_once(tmp_path: Path) -> None:
 
 
 def test_a_job_runs_under_torchrun_and_tells_its_progress(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    slurm(tmp_path / "store", processes=2).launch(WORK, {"folder": str(tmp_path)})
+    slurm(tmp_path / "store", processes=2).launch(Counting(folder=tmp_path))
     assert {path.read_text() for path in tmp_path.glob("step-*")} == {"3"}
     assert len(list(tmp_path.glob("step-*"))) == 10
     assert any(line.startswith("counting: 50 %") for line in caplog.messages)
@@ -235,15 +234,13 @@ def test_a_killed_job_goes_on_from_its_last_step(tmp_path: Path, site: Site, vic
         assert until(lambda: len(list(tmp_path.glob("pid-*"))) == 4)
         (tmp_path / "go").touch()
 
-    meanwhile(
-        lambda: slurm(tmp_path / "store", processes=2).launch(WORK, {"folder": str(tmp_path), "waits": True}), disturb
-    )
+    meanwhile(lambda: slurm(tmp_path / "store", processes=2).launch(Counting(folder=tmp_path, waits=True)), disturb)
     assert len(list(tmp_path.glob("step-*"))) == 10
 
 
 def test_the_error_of_a_job_is_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^encoder.learning_rate is too high$"):
-        slurm(tmp_path / "store").launch(WORK, {"folder": str(tmp_path), "fails": "user"})
+        slurm(tmp_path / "store").launch(Counting(folder=tmp_path, fails="user"))
 
 
 def test_a_site_edits_its_template(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

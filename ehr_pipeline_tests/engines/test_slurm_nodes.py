@@ -5,6 +5,7 @@ import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,8 @@ from ehr_pipeline_tests.encoder.test_train import job
 from ehr_pipeline_tests.engines import slurm_site
 from ehr_pipeline_tests.engines.disturbing import alive, meanwhile, pids, until
 from ehr_pipeline_tests.engines.slurm_site import Site
-from ehr_pipeline_tests.engines.test_slurm import WORK, launcher
+from ehr_pipeline_tests.engines.test_slurm import launcher
+from ehr_pipeline_tests.engines.work import Counting
 
 pytestmark = pytest.mark.slow
 
@@ -35,10 +37,10 @@ def reached(site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptu
         yield
 
 
-def count(folder: Path, restarts: int = 1, **described: object) -> None:
+def count(folder: Path, restarts: int = 1, **described: Any) -> None:
     """A job of one process on each node, which counts to ten."""
     settings = replace(launcher(restarts=restarts, processes=2), nodes=2)
-    engine_for(settings, folder / "store").launch(WORK, {"folder": str(folder), **described})
+    engine_for(settings, folder / "store").launch(Counting(folder=folder, **described))
 
 
 def under(folder: Path, rank: int) -> int:
@@ -62,8 +64,8 @@ def test_two_nodes_train_the_weights_that_one_trains(tmp_path: Path) -> None:
     for nodes in (1, 2):
         described = job(tmp_path / str(nodes), data, replace(DROPPING, max_epochs=1))
         own = replace(launcher(processes=2), nodes=nodes)
-        engine_for(own, tmp_path / "store").launch("ehr_pipeline.encoder.train", described)
-        outs.append(Path(str(described["out"])))
+        engine_for(own, tmp_path / "store").launch(described)
+        outs.append(described.out)
     same(*outs)
 
 

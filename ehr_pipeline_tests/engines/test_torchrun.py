@@ -12,6 +12,8 @@ from typing import get_args, get_type_hints
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.embeddings.job import EmbeddingJob
+from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.engines import ENGINES, engine_for, post
 from ehr_pipeline.engines.base import ThisMachine
 from ehr_pipeline.engines.settings import LauncherSettings
@@ -22,23 +24,23 @@ from ehr_pipeline.work import die_with_parent, jobs
 from ehr_pipeline_tests.conftest import tiny_settings
 
 ROOT = Path(__file__).parents[2]
-JOB = "ehr_pipeline_tests.engines.waiting_job"
 linux = pytest.mark.skipif(
     sys.platform != "linux", reason="the kernel of this system does not tell a child of its parent's death"
 )
 # A step that launches a job, as Dagster runs it, in a process that a test can kill.
-STEP = f"""
+STEP = """
 import sys
 from pathlib import Path
 import dagster as dg
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline_tests.engines.waiting_job import Waiting
 
 engine = engine_for(LauncherSettings(processes=2, restarts=1, threads=1), Path(sys.argv[1]))
 
 @dg.asset
 def waiting(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
-    engine.launch({JOB!r}, {{"folder": sys.argv[1], "then": sys.argv[2]}})
+    engine.launch(Waiting(folder=Path(sys.argv[1]), then=sys.argv[2]))
     return dg.MaterializeResult()
 
 result = dg.materialize([waiting], raise_on_error=False)
@@ -101,15 +103,15 @@ def test_the_table_has_every_engine_that_the_settings_know() -> None:
     assert set(get_args(get_type_hints(LauncherSettings)["backend"])) == set(ENGINES)
 
 
-SENT: list[str] = []
+SENT: list[jobs.Job] = []
 
 
 class Elsewhere(ThisMachine):
     """A throw-away engine: all that a new one needs beside its settings is a class as this one and a line in the table."""
 
-    def launch(self, module: str, job: jobs.Job) -> None:
-        SENT.append(module)
-        super().launch(module, job)
+    def launch(self, job: jobs.Job) -> None:
+        SENT.append(job)
+        super().launch(job)
 
 
 def test_a_study_of_a_new_engine_trains_and_embeds_on_it(
@@ -121,11 +123,11 @@ def test_a_study_of_a_new_engine_trains_and_embeds_on_it(
     object.__setattr__(launcher, "backend", "elsewhere")  # settings know no such engine
     pipeline = Pipeline(replace(study, launcher=launcher))
     pipeline.make(*pipeline.extracts(), until="patient_embeddings")
-    assert SENT == ["ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed"]
+    assert [type(job) for job in SENT] == [TrainingJob, EmbeddingJob]
 
 
 def test_what_a_job_logs_keeps_its_level(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    file = tmp_path / post.LOG
+    file = tmp_path / jobs.LOG
     file.write_text("20\tepoch 1\n30\tthe disk is slow:\nlook at it\n20\tepoch 2\twith a tab\n")
     with caplog.at_level("INFO", "ehr_pipeline"):
         post.Follower(file).look()

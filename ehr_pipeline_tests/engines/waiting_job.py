@@ -3,20 +3,29 @@
 import os
 import signal
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ehr_pipeline.work import jobs
 
 
-def run(job: jobs.Job) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Waiting(jobs.Job):
+    module: ClassVar[str] = "ehr_pipeline_tests.engines.waiting_job"
+    folder: Path
+    then: str
+
+
+def run(job: Waiting) -> None:
     attempt = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
-    folder = Path(job["folder"])
+    folder = job.folder
     (folder / f"{attempt}-{jobs.rank()}").write_text(str(os.getpid()))
     while len(list(folder.glob(f"{attempt}-*"))) < jobs.world_size():
         time.sleep(0.05)
-    if job["then"] == "fail" and jobs.rank() == 1:
+    if job.then == "fail" and jobs.rank() == 1:
         raise RuntimeError("the disk is full")
-    if job["then"] == "be killed once":
+    if job.then == "be killed once":
         if attempt == 0 and jobs.rank() == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         if attempt == 1:

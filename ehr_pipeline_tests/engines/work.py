@@ -5,6 +5,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
@@ -43,18 +44,28 @@ def nothing(job: int) -> int:
     return job
 
 
-def run(job: jobs.Job) -> None:
-    """A heavy job of several processes: counts to ten, one step a file, so that a new attempt goes on where the last ended."""
+@dataclass(frozen=True, kw_only=True)
+class Counting(jobs.Job):
+    """Counts to ten, one step a file, so that a new attempt goes on where the last ended."""
+
+    module: ClassVar[str] = "ehr_pipeline_tests.engines.work"
+    folder: Path
+    waits: bool = False
+    fails: str = ""
+
+
+def run(job: Counting) -> None:
+    """A heavy job of several processes."""
     import torch
     import torch.distributed as dist
 
     if jobs.world_size() > 1:
         dist.init_process_group("gloo")
-    folder = Path(job["folder"])
+    folder = job.folder
     (folder / f"pid-{jobs.rank()}-{uuid.uuid4().hex}").write_text(str(os.getpid()))
-    if job.get("fails") == "user":
+    if job.fails == "user":
         raise UserError("encoder.learning_rate is too high")
-    if job.get("fails"):
+    if job.fails:
         raise RuntimeError("the disk is full")
     progress = Progress("counting", 10, interval=0)
     first = len(list(folder.glob("step-*")))
@@ -65,7 +76,7 @@ def run(job: jobs.Job) -> None:
         if jobs.rank() == 0:
             (folder / f"step-{step:02d}").write_text(f"{total.item()}")
             progress.advance(1)
-        while step == 4 and job.get("waits") and not (folder / "go").exists():
+        while step == 4 and job.waits and not (folder / "go").exists():
             time.sleep(0.05)
     if jobs.world_size() > 1:
         dist.destroy_process_group()

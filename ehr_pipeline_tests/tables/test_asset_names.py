@@ -14,7 +14,6 @@ WORDS = {
     "assets/data.py": {"vocabulary": 1},  # a section of the settings
     "assets/identity.py": {"cohort": 1},  # a package
     "assets/results.py": {"cohort": 5, "clusters": 1},  # a group in Dagster, a section and a setting
-    "chain/pipeline.py": {"vocabulary": 1},  # of a job
     "checks/patients.py": {"clusters": 2},  # a count
     "checks/data.py": {"mapped_events": 3},  # a count
     "clusters/__init__.py": {"clusters": 1},  # a count
@@ -22,9 +21,7 @@ WORDS = {
     "clusters/divide.py": {"clusters": 1},  # of a file
     "concepts/build.py": {"vocabulary": 1},  # of a file
     "defs/ci.py": {"clusters": 1},  # a section of the settings
-    "embeddings/embed.py": {"cohort": 1, "vocabulary": 1},  # of a job
-    "embeddings/laying.py": {"cohort": 1, "vocabulary": 1},  # of a job
-    "encoder/train.py": {"vocabulary": 2},  # of a job, and of a checkpoint
+    "encoder/train.py": {"vocabulary": 1},  # of a checkpoint
     "drawing/data_stages.py": {"mapped_events": 2},  # a count
     "events/build.py": {"mapped_events": 1},  # a count
     "events/coverage.py": {"mapped_events": 1},  # a count

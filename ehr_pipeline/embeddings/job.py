@@ -1,0 +1,55 @@
+"""What a job that embeds is to do (see `embeddings.embed`)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar, Literal
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings.windows import Division
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.work.jobs import Job
+
+
+@dataclass(frozen=True)
+class Inference:
+    """How the encoder is run. The first three are those of its training; so is the precision where it is 'auto'."""
+
+    context: int
+    age_unit: Literal["year", "quarter"]
+    max_positions: int
+    batch_tokens: int
+    precision: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingJob(Job):
+    """Chunk vectors of some patients, into the folder `work`, where `lay_out` has written who they are."""
+
+    module: ClassVar[str] = "ehr_pipeline.embeddings.embed"
+    checkpoint: Path
+    vocabulary: Path
+    dataset: Path
+    work: Path
+    settings: Inference
+    seed: int
+    windows: Division | None = None
+    """Embed windows of the patients' records; without it whole records and both halves."""
+
+    @property
+    def cohort(self) -> Path:
+        """File of the patients, as `schemas.COHORT`."""
+        return self.work / "cohort.arrow"
+
+    @property
+    def weights(self) -> Path:
+        """File with the weight (V,) of each token id."""
+        return self.work / "weights.npy"
+
+    def lay_out(self, members: pa.Table, weights: NDArray[np.floating]) -> None:
+        """Write who is embedded, and the weight (V,) of each token id."""
+        self.work.mkdir(parents=True, exist_ok=True)
+        schemas.write(self.cohort, members)
+        np.save(self.weights, weights)
