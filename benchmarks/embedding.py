@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from training_ours import matrix_rate
 from watch import watched
 
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
 from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.encoder import checkpoint
@@ -98,7 +99,7 @@ def write_job(folder: Path, patients: int, chosen: float) -> int:
         settings=Inference(256, "year", 514, batch_tokens=16384, precision="float32"),
         seed=0,
     )
-    described.lay_out(pa.table(rows, schema=schemas.COHORT), flags(chosen).astype(np.float32))
+    described.lay_out(Cohort(pa.table(rows, schema=schemas.COHORT)), flags(chosen).astype(np.float32))
     (folder / "job.json").write_text(jobs.as_json(described), encoding="utf-8")
     return len(data.tokens)
 

@@ -8,6 +8,7 @@ Usage: python benchmarks/planted_groups.py [--seeds 0 1 2] [--patients 5000] [--
 """
 
 import argparse
+import json
 import tempfile
 from pathlib import Path
 
@@ -17,7 +18,6 @@ import results
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.concepts.neighbours import nearest
-from ehr_pipeline.reports.inputs import read_json
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
 from ehr_pipeline.synthetic.study import places
@@ -80,7 +80,7 @@ def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[st
         clusters = own.clusters()
         own.patient_trajectories()
         report = own.cluster_reports()
-        recovered = read_json(report, "agreement.json")
+        recovered = json.loads(report.file("agreement.json").read_text(encoding="utf-8"))
         agreement = recovered["vectors"]
         companions = [there for _, _, found in recovered["recovered"] for _, there in found]
         figures[variant] = {

@@ -26,9 +26,10 @@ from watch import watched
 from ehr_pipeline.clusters.methods import cluster
 from ehr_pipeline.clusters.planted import PlantedGroups
 from ehr_pipeline.clusters.truth import agreement
-from ehr_pipeline.cohort.members import rows_of_shard
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.job import Inference
 from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
+from ehr_pipeline.embeddings.vectors import pooled_tokens
 from ehr_pipeline.encoder import checkpoint, evaluate, machine
 from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.sequences import Sequences, Shard
@@ -106,11 +107,11 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
     scores = [evaluate.evaluate(model, validation, settings, vocabulary.size, seed, CPU).scores() for seed in MASKS]
     weights = [score.masked_tokens for score in scores]
     chosen = np.zeros(vocabulary.size, np.float32)
-    chosen[json.loads(store.current("patient_embeddings").file("selected.json").read_text())] = 1
-    cohort = schemas.read(store.current("cohort").file("cohort.arrow"))
+    chosen[pooled_tokens(store.current("patient_embeddings").path)] = 1
+    cohort = Cohort.read(store.current("cohort").path)
     ids, vectors = [], []
     for path in sorted(dataset.glob("*.arrow")):
-        rows = rows_of_shard(cohort, path.name)
+        rows = cohort.rows(path.name)
         how = Inference(*shape, batch_tokens=4096, precision="float32")
         chunks = pool_chunks(model, Shard.read(path), rows, chosen, how)
         pooled = over_chunks(chunks, len(rows), attend)

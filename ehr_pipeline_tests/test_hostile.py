@@ -1,7 +1,5 @@
 """Names, paths and texts that somebody chose to do harm with: refused in words, or made harmless."""
 
-import csv
-import io
 import logging
 import os
 import re
@@ -273,12 +271,7 @@ HARMFUL = re.compile(r"(^|;)\s*[=+\-@\uff1d\uff0b\uff0d\uff20]")
 
 @given(st.lists(st.one_of(AWKWARD, st.text(st.characters(exclude_categories=["Cs"])), AWKWARD), min_size=1, max_size=5))
 def test_cells_are_harmless_and_read_back_as_they_were(names: list[str]) -> None:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(("name", "n"))
-    writer.writerows((spreadsheet.text(name), "-3.2") for name in names)
-    stream.seek(0)
-    assert [row["name"] for row in spreadsheet.rows(stream)] == names
+    assert [spreadsheet.plain(spreadsheet.text(name)) for name in names] == names
     told = spreadsheet.table(pl.DataFrame({"name": names}))
     assert told["name"].to_list() == [spreadsheet.text(name) for name in names], "columns and cells are alike"
     assert spreadsheet.plain_table(told)["name"].to_list() == names

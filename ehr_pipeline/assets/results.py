@@ -8,6 +8,7 @@ from ehr_pipeline.assets.data import EVENT, PATIENT
 from ehr_pipeline.checks import data, encoder, patients, rows, sides
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.reports import PAGE
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import (
@@ -257,6 +258,6 @@ RESULTS = (
         group="reports",
         kinds=("html",),
         pictures={"map of clusters": "notes/map_cluster.png", "first cluster": "notes/cloud_*.png"},
-        released=("report.html",),
+        released=(PAGE,),
     ),
 )

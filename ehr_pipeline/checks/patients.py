@@ -5,6 +5,7 @@ from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
+from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.study.settings import Study
@@ -106,7 +107,7 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
 
 def page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
     """The page is complete, and links to nothing outside."""
-    text = artifact.file("report.html").read_text(encoding="utf-8")
+    text = artifact.file(PAGE).read_text(encoding="utf-8")
     outside = text.count('src="http') + text.count('href="http')
     return (
         text.rstrip().endswith("</html>") and not outside,

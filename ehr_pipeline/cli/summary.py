@@ -7,6 +7,7 @@ from typing import Any
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, Things, figures
 from ehr_pipeline.errors import printable
+from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.study import settings
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
@@ -18,7 +19,7 @@ def report_of(study: settings.Study) -> str | None:
 
     store = Store(study.study.store)
     report = store.usable(CLUSTER_REPORTS)
-    return str(report.file("report.html")) if report else None
+    return str(report.file(PAGE)) if report else None
 
 
 COLUMNS = ("read", "kept", "rejected")

@@ -4,37 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 from sklearn.decomposition import TruncatedSVD
 
-from ehr_pipeline.cohort.members import Cohort, rows_of_shard
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.encoder.sequences import Shard
-
-
-def concept_counts(
-    dataset: list[Path],
-    cohort: pa.Table,
-    vocabulary_size: int,
-    part: Callable[[Shard, int], Shard] = lambda shard, number: shard,
-) -> csr_array:
-    """Visits of each cohort patient with each concept (patients, V), patients in order of shard and row.
-
-    `part` may replace each shard (by its number) with a part of it, such as half of the visits.
-    """
-    counts = []
-    for number, path in enumerate(dataset):
-        shard, patients = part(Shard.read(path), number), rows_of_shard(cohort, path.name)
-        starts = shard.patient_tokens
-        length = starts[patients + 1] - starts[patients]
-        place = np.repeat(starts[patients] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
-        owner = np.repeat(np.arange(len(patients)), length)
-        ones = np.ones(len(owner), np.float32)
-        counts.append(csr_array((ones, (owner, shard.tokens[place])), shape=(len(patients), vocabulary_size)))
-    joined = csr_array(vstack(counts, format="csr"))
-    joined.sum_duplicates()
-    return joined
 
 
 def visits(

@@ -196,12 +196,6 @@ class Patients:
         return people.append_column("disease", align.one_chunk(self.cohort.table.column("disease")))
 
 
-def read_vectors(embeddings: Artifact, folder: str) -> tuple[list[str], NDArray[np.float32]]:
-    """Patient ids and vectors (n, D) of an embeddings artifact, in order of shard and row."""
-    vectors = Vectors.read(embeddings, folder)
-    return vectors.ids.to_pylist(), vectors.all()
-
-
 def _everybody(dataset: Artifact) -> pa.Array:
     """The ids of all patients of the data set."""
     ids = [schemas.read(path, ["patient_id"]).column("patient_id") for path in dataset.files("patients")]

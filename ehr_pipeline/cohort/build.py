@@ -22,7 +22,7 @@ from ehr_pipeline.events.listed import Rows, facts
 from ehr_pipeline.events.listed import concepts as concepts_of
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tables import align, row_keys, schemas
 
 
 def build(
@@ -39,15 +39,13 @@ def build(
     parts, cases, outside = [], 0, 0
     for shard in dataset.files("patients"):
         found = _cases(events.file(f"events/{shard.name}"), concepts, diseases)
-        ids = schemas.read(shard, ["patient_id"]).column("patient_id").combine_chunks()
-        place = pc.index_in(found.column("patient_id").combine_chunks(), value_set=ids)
-        inside = place.is_valid()
-        cases += found.num_rows
-        outside += found.num_rows - pc.sum(inside).as_py() if found.num_rows else 0
-        found = found.append_column("shard", pa.array([shard.name] * found.num_rows, pa.string())).append_column(
-            "row", place
-        )
-        parts.append(found.filter(inside).select(schemas.COHORT.names).cast(schemas.COHORT))
+        row = align.rows(found.column("patient_id"), schemas.read(shard).column("patient_id"))
+        inside = row >= 0
+        cases += len(row)
+        outside += int((~inside).sum())
+        found = found.append_column("shard", pa.array([shard.name] * len(row), pa.string()))
+        found = found.append_column("row", pa.array(row)).filter(pa.array(inside))
+        parts.append(found.select(schemas.COHORT.names).cast(schemas.COHORT))
     cohort = pa.concat_tables(parts)
     found_of = {
         disease.name: _list_facts(rows, mapping)

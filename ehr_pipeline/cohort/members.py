@@ -70,12 +70,6 @@ class Cohort:
         return Cohort(self.table.filter(pc.is_in(self.ids, value_set=align.one_chunk(ids))).combine_chunks())
 
 
-def rows_of_shard(cohort: pa.Table, shard: str) -> NDArray[np.int64]:
-    """Rows of one shard of the data set that belong to the cohort, in order."""
-    mine = cohort.filter(pc.equal(cohort.column("shard"), shard))
-    return np.sort(mine.column("row").to_numpy().astype(np.int64))
-
-
 def read_lists(folder: Path) -> list[dict[str, Any]]:
     """The rows of all concept lists of a `cohort` artifact, `schemas.LISTS`."""
     return list(spreadsheet.read(folder / LISTS, schemas.LISTS))

@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -82,6 +83,11 @@ class Substitutes:
             for (one, other), together, alike in zip(pairs, self.together, self.alike, strict=True)
         )
         spreadsheet.write(folder / FILE, schemas.SUBSTITUTES, rows)
+
+
+def read_substitutes(folder: Path) -> list[dict[str, Any]]:
+    """The pairs of the folder of a `patient_embeddings` artifact, `schemas.SUBSTITUTES`."""
+    return list(spreadsheet.read(folder / FILE, schemas.SUBSTITUTES))
 
 
 Learns = Callable[[Path], NDArray[np.bool_]]

@@ -12,6 +12,7 @@ from ehr_pipeline.defs.columns import lineage_metadata
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import size
 from ehr_pipeline.drawing import plots
+from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.declared import shown
@@ -38,7 +39,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         # Where new extracts are only embedded, the encoder stays on purpose: Dagster shows it as fresh, and this says so.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == CLUSTER_REPORTS:
-        metadata["report"] = dg.MetadataValue.path(str(artifact.file("report.html")))
+        metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))
     metadata |= dict(_pictures(artifact, pipeline))
     return _result(pipeline, asset, artifact.data_version, metadata)
 

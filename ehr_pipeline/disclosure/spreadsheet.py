@@ -10,7 +10,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -44,12 +44,6 @@ def plain(value: str) -> str:
     if "'" not in value and "\\" not in value:
         return value
     return _SPELLED.sub(_meant, _NO_FORMULA.sub(r"\1\2\3", value))
-
-
-def rows(stream: TextIO) -> Iterator[dict[str, Any]]:
-    """The rows of a CSV table with a header, by column; texts are plain again."""
-    for row in csv.DictReader(stream):
-        yield {name: plain(value) if isinstance(value, str) else value for name, value in row.items()}
 
 
 def write(path: Path, schema: pa.Schema, lines: Iterable[Iterable[object]]) -> None:

@@ -6,21 +6,20 @@ encoder read of whom, as hashes: see `embeddings.continued`), `transform.safeten
 (the same for people) and `substitutes.csv` (concepts that count as one, see `concepts.substitutes`).
 """
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.cohort.members import rows_of_shard
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.concepts.substitutes import Learns, Substitutes
+from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
@@ -30,17 +29,18 @@ from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
+from ehr_pipeline.embeddings.vectors import HALVES, SELECTED, SELECTED_CONCEPTS, WHOLE
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import COHORT, CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET, VOCABULARY
-from ehr_pipeline.tables.hashing import hash_of
+from ehr_pipeline.tables.hashing import hash_of_column
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.jobs import Launch
 
-FOLDERS = {"whole": "embeddings", "half_a": "half_a", "half_b": "half_b"}
+FOLDERS = {"whole": WHOLE, **{half: half for half in HALVES}}
 LEARNED = ("aggregator", "reliable", "substitutes")
 """Counts that tell of the transform."""
 FITTED_PATIENTS = 50_000
@@ -64,9 +64,9 @@ def build(
     Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` until all are there, so
     that a job which was killed goes on; the caller removes it.
     """
-    vectors = np.load(artifacts[CONCEPT_EMBEDDINGS].file("vectors.npy"))
+    vectors = np.asarray(read_vectors(artifacts[CONCEPT_EMBEDDINGS].path))
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
-    members = schemas.read(artifacts[COHORT].file("cohort.arrow"))
+    members = Cohort.read(artifacts[COHORT].path)
     dataset = artifacts[PATIENT_DATASET].files("patients")
     learns, learned, same = learners(artifacts), None, None
     if earlier:
@@ -82,7 +82,7 @@ def build(
     everybody = _Cohort(dataset, members, job.work, job.seed, len(token_weights), learns)
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
-    if cohort.members.num_rows or not earlier:
+    if len(cohort.members) or not earlier:
         job.lay_out(cohort.members, token_weights)
         launch(job)
     if learned is None:
@@ -90,7 +90,7 @@ def build(
         learned.write(out)
     embedded = _write_vectors(out, cohort, learned, merged, earlier)
     if not embedded:
-        raise _nobody(members.num_rows)
+        raise _nobody(len(members))
     plain = None if earlier else cohort.plain_vectors()
     measured = quality.measure(out, dataset, members, plain=plain, chosen=token_weights > 0, vocabulary=vocabulary)
     if earlier:  # the transform's own figures are those of the patients that it was learned from
@@ -98,9 +98,9 @@ def build(
         measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
     (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
     return {
-        "rows_in": members.num_rows,
+        "rows_in": len(members),
         "kept": embedded,
-        "dropped": {"no_chosen_concept": members.num_rows - embedded},
+        "dropped": {"no_chosen_concept": len(members) - embedded},
         "tokens": tokens,
         "dimensions": read_width(out),
         "preset": settings.preset,
@@ -130,7 +130,7 @@ def _learn(
 ) -> tuple[Transform, Counts]:
     """Learn the transform from the chunk vectors that the job left. Returns it with its figures for the counts."""
     if not cohort.anybody():
-        raise _nobody(cohort.members.num_rows)
+        raise _nobody(len(cohort.members))
     if not cohort.learning:
         raise InputError(
             "No patient of the cohort is on the training or the validation side, so that no transform can be learned. See"
@@ -167,12 +167,12 @@ def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint6
     learns = learners(artifacts)
     for path in artifacts[PATIENT_DATASET].files("patients"):
         ids = schemas.read(path, ["patient_id"]).column("patient_id").filter(pa.array(learns(path)))
-        yield hash_of(pl.Series(ids.to_pylist(), dtype=pl.String))
+        yield hash_of_column(ids)
 
 
 def read_width(out: Path) -> int:
     """Numbers in each vector of the artifact in a folder."""
-    found: int = schemas.read(next(iter(sorted((out / "embeddings").iterdir())))).schema.field("vector").type.list_size
+    found: int = schemas.read(next(iter(sorted((out / WHOLE).iterdir())))).schema.field("vector").type.list_size
     return found
 
 
@@ -208,7 +208,7 @@ def _write_vectors(
     for name, folder in FOLDERS.items():
         for number, path in enumerate(cohort.dataset):
             before = earlier.file(f"{folder}/{path.name}") if earlier else None
-            if cohort.members.num_rows or before is None:
+            if len(cohort.members) or before is None:
                 made = table_of(cohort.ids(path), learned.apply(cohort.part(name, number)))
             else:
                 made = schemas.read(before).slice(0, 0)
@@ -232,7 +232,7 @@ class _Cohort:
     """Some of the cohort's patients, shard by shard, with the chunk vectors that the job left."""
 
     dataset: list[Path]
-    members: pa.Table
+    members: Cohort
     work: Path
     seed: int
     size: int
@@ -246,7 +246,7 @@ class _Cohort:
         return sum(int(self.learns(path)[self.rows(path)].sum()) for path in self.dataset)
 
     def rows(self, path: Path) -> NDArray[np.int64]:
-        return rows_of_shard(self.members, path.name)
+        return self.members.rows(path.name)
 
     def ids(self, path: Path) -> pa.ChunkedArray:
         return schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(self.rows(path)))
@@ -255,11 +255,10 @@ class _Cohort:
         """What the encoder knows of a shard."""
         return Shard.read(path).below(self.size)
 
-    def only(self, merged: dict[str, continued.Merged]) -> pa.Table:
+    def only(self, merged: dict[str, continued.Merged]) -> Cohort:
         """The members without those who keep their vector."""
-        kept = [part.ids.filter(pa.array(part.kept)) for part in merged.values()]
-        stay = pc.is_in(self.members.column("patient_id"), value_set=pa.concat_arrays(kept))
-        return self.members.filter(pc.invert(stay))
+        new = [part.ids.filter(pa.array(~part.kept)) for part in merged.values()]
+        return self.members.among(pa.concat_arrays(new))
 
     def part(self, name: str, number: int) -> transform.Part:
         """The patients of a shard, whole or halved."""
@@ -306,9 +305,7 @@ class _Cohort:
 
 def _write_selected(out: Path, vocabulary: Vocabulary, chosen: NDArray[np.bool_]) -> None:
     tokens = np.flatnonzero(chosen).tolist()
-    (out / "selected.json").write_text(json.dumps(tokens) + "\n", encoding="utf-8")
-    with (out / "selected_concepts.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(("token_id", "concept", "name"))
-        known = [(token, vocabulary.concepts[token - FIRST_CONCEPT]) for token in tokens]
-        writer.writerows((token, spreadsheet.text(one.concept), spreadsheet.text(one.name)) for token, one in known)
+    (out / SELECTED).write_text(json.dumps(tokens) + "\n", encoding="utf-8")
+    known = ((token, vocabulary.concepts[token - FIRST_CONCEPT]) for token in tokens)
+    rows = ((token, one.concept, one.name) for token, one in known)
+    spreadsheet.write(out / SELECTED_CONCEPTS, schemas.POOLED, rows)

@@ -19,7 +19,7 @@ from ehr_pipeline.embeddings import vectors
 from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align, schemas
 
 SEEN = "seen"
 TAKEN_OVER = (ARRAYS, FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
@@ -44,10 +44,10 @@ def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]
     path = earlier.file(f"{SEEN}/{shard}")
     if not path.is_file():
         return np.zeros(now.num_rows, bool)
-    before = schemas.read(path).combine_chunks()
-    place = pc.index_in(now.column("patient_id").combine_chunks(), before.column("patient_id").combine_chunks())
-    same = pc.equal(before.column("content").combine_chunks().take(place), now.column("content").combine_chunks())
-    flags: NDArray[np.bool_] = same.fill_null(False).to_numpy(zero_copy_only=False)
+    before = schemas.read(path)
+    row = align.rows(now.column("patient_id"), before.column("patient_id"))
+    content = np.append(before.column("content").to_numpy(), np.uint64(0))  # -1 finds the last
+    flags: NDArray[np.bool_] = (row >= 0) & (content[row] == now.column("content").to_numpy())
     return flags
 
 
@@ -65,8 +65,8 @@ class Merged:
         mine = self.ids.filter(pa.array(self.kept))
         old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))
         both = pa.concat_tables([old.cast(new.schema), new]).combine_chunks()
-        place = pc.index_in(self.ids, value_set=both.column("patient_id").combine_chunks())
-        return both.take(place.drop_null())
+        row = align.rows(self.ids, both.column("patient_id"))
+        return both.take(pa.array(row[row >= 0]))
 
 
 def take_over(earlier: Artifact, out: Path) -> None:

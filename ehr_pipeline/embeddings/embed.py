@@ -17,7 +17,6 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.cohort.members import rows_of_shard
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.job import EmbeddingJob
@@ -45,7 +44,7 @@ def run(job: EmbeddingJob) -> None:
         machine.note(job.work, {"device": device.type, "precision": precision})
         how = replace(job.settings, precision=precision)
         weights = np.load(job.weights)
-        cohort = schemas.read(job.cohort)
+        cohort = job.cohort
         shards = sorted(job.dataset.glob("[!.]*.arrow"))
         progress = Progress("embedding patients", len(shards))
 
@@ -54,7 +53,7 @@ def run(job: EmbeddingJob) -> None:
 
         for number, path in enumerate(shards):
             if number % jobs.world_size() == jobs.rank():
-                _embed_shard(job, path, rows_of_shard(cohort, path.name), len(weights), pool)
+                _embed_shard(job, path, cohort.rows(path.name), len(weights), pool)
             progress.advance(1)
 
 
@@ -98,12 +97,11 @@ def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, se
 
 def write_chunks(path: Path, chunks: ChunkVectors) -> None:
     """Write chunk vectors as an Arrow file, all at once."""
-    width = chunks.vectors_CD.shape[1]
     columns = {
         "patient": pa.array(chunks.patient),
         "weight": pa.array(chunks.weights),
         "tokens": pa.array(chunks.tokens),
-        "vector": pa.FixedSizeListArray.from_arrays(pa.array(chunks.vectors_CD.ravel()), width),
+        "vector": schemas.vectors(chunks.vectors_CD),
     }
     beside = path.with_name(f".{path.name}.{os.getpid()}")
     schemas.write(beside, pa.table(columns))
@@ -112,18 +110,17 @@ def write_chunks(path: Path, chunks: ChunkVectors) -> None:
 
 def read_chunks(path: Path) -> ChunkVectors:
     """Read what `write_chunks` wrote."""
-    table = schemas.read(path).combine_chunks()
-    vector = table.column("vector")
-    flat = vector.combine_chunks().flatten().to_numpy().reshape(table.num_rows, vector.type.list_size).copy()
+    table = schemas.read(path)
+    vectors = schemas.matrix(table).copy()  # torch takes none that cannot be written to
     patient, weight, tokens = (table.column(name).to_numpy() for name in ("patient", "weight", "tokens"))
-    return ChunkVectors(flat, patient, weight, tokens)
+    return ChunkVectors(vectors, patient, weight, tokens)
 
 
 def table_of(ids: pa.ChunkedArray, pooled: Pooled) -> pa.Table:
     """Patients that have a vector, as `schemas.embeddings` lays them out."""
     some = pooled.tokens > 0
     width = pooled.vectors_PD.shape[1]
-    vector = pa.FixedSizeListArray.from_arrays(pa.array(pooled.vectors_PD[some].ravel()), width)
+    vector = schemas.vectors(pooled.vectors_PD[some])
     counts = [pa.array(column[some], pa.int32()) for column in (pooled.chunks, pooled.tokens)]
     schema = schemas.embeddings(width)
     return pa.table([ids.filter(pa.array(some)), vector, *counts], names=schema.names).cast(schema)

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.windows import Division
-from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.jobs import Job
 
 
@@ -39,17 +38,17 @@ class EmbeddingJob(Job):
     """Embed windows of the patients' records; without it whole records and both halves."""
 
     @property
-    def cohort(self) -> Path:
-        """File of the patients, as `schemas.COHORT`."""
-        return self.work / "cohort.arrow"
+    def cohort(self) -> Cohort:
+        """The patients."""
+        return Cohort.read(self.work)
 
     @property
     def weights(self) -> Path:
         """File with the weight (V,) of each token id."""
         return self.work / "weights.npy"
 
-    def lay_out(self, members: pa.Table, weights: NDArray[np.floating]) -> None:
+    def lay_out(self, members: Cohort, weights: NDArray[np.floating]) -> None:
         """Write who is embedded, and the weight (V,) of each token id."""
         self.work.mkdir(parents=True, exist_ok=True)
-        schemas.write(self.cohort, members)
+        members.write(self.work)
         np.save(self.weights, weights)

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.cohort.members import rows_of_shard
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.align import one_chunk
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Vectors = NDArray[np.float32]
@@ -30,7 +30,7 @@ CORRELATED = ("age", "concepts", "inverse_frequency")
 def measure(
     out: Path,
     dataset: list[Path],
-    cohort: pa.Table,
+    cohort: Cohort,
     *,
     plain: Iterable[Vectors] | None,
     chosen: NDArray[np.bool_],
@@ -38,7 +38,7 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of the embeddings in `out`, beside the collapse of the published vectors (`plain`, shard by shard), if given."""
     described, whole = [], []
-    every = max(1, -(-cohort.num_rows // DESCRIBED))
+    every = max(1, -(-len(cohort) // DESCRIBED))
     for path in dataset:
         ids, vectors = _read(out / "embeddings" / path.name)
         described.append(_describe(path, cohort, ids.take(pa.array(np.arange(0, len(ids), every))), chosen, vocabulary))
@@ -134,14 +134,11 @@ def components(neighbours: NDArray[np.int64]) -> int:
     return len(np.unique(label))
 
 
-def _describe(
-    path: Path, cohort: pa.Table, ids: pa.Array, chosen: NDArray[np.bool_], vocabulary: Vocabulary
-) -> pa.Table:
+def _describe(path: Path, cohort: Cohort, ids: pa.Array, chosen: NDArray[np.bool_], vocabulary: Vocabulary) -> pa.Table:
     """Mean age over the record, tokens, mean inverse frequency of chosen concepts, and disease of the patients `ids` of a shard."""
-    shard, rows = Shard.read(path).below(vocabulary.size), rows_of_shard(cohort, path.name)
-    everybody = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows)).combine_chunks()
-    place = pc.index_in(ids, value_set=everybody).to_numpy()
-    own = rows[place]
+    shard = Shard.read(path).below(vocabulary.size)
+    members = cohort.of(ids).table
+    own = members.column("row").to_numpy().astype(np.int64)
     tokens = np.array([0] * 5 + [concept.appearances for concept in vocabulary.concepts], float)
     rare = np.where(chosen, np.log(max(tokens.sum(), 1) / np.maximum(tokens, 1)), 0)
     start = shard.patient_tokens
@@ -151,28 +148,20 @@ def _describe(
     days = np.concatenate([[0], np.cumsum(shard.visit_day.astype(float) * size)])
     first, last = shard.patient_start[own], shard.patient_start[own + 1]
     count = np.maximum(start[own + 1] - start[own], 1)
-    members = cohort.filter(pc.equal(cohort.column("shard"), path.name))
-    disease = (
-        members.column("disease")
-        .combine_chunks()
-        .take(pc.index_in(ids, value_set=members["patient_id"].combine_chunks()))
-    )
     return pa.table(
         {
             "age": ((days[last] - days[first]) / count - shard.birth_day[own]) / DAYS_IN_YEAR,
             "concepts": (start[own + 1] - start[own]).astype(np.int64),
             "inverse_frequency": (sums[start[own + 1]] - sums[start[own]])
             / np.maximum(kept[start[own + 1]] - kept[start[own]], 1),
-            "disease": disease,
+            "disease": members.column("disease"),
         }
     )
 
 
 def _read(path: Path) -> tuple[pa.Array, Vectors]:
-    table = schemas.read(path).combine_chunks()
-    vector = table.column("vector")
-    flat = vector.combine_chunks().flatten().to_numpy().reshape(table.num_rows, vector.type.list_size)
-    return table.column("patient_id").combine_chunks(), flat
+    table = schemas.read(path)
+    return one_chunk(table.column("patient_id")), schemas.matrix(table)
 
 
 def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:

@@ -25,6 +25,7 @@ from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.vectors import Vectors
+from ehr_pipeline.reports import ENRICHMENT
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
@@ -62,7 +63,7 @@ def export(found: Found, out: Path, seed: int) -> Counts:
         for name, rows in (("patients", people), ("embeddings", table)):
             pq.write_table(rows, part / f"{name}.parquet", compression="zstd")
             columns += [(f"{name}.parquet", field.name, str(field.type)) for field in rows.schema]
-        shutil.copyfile(found.reports.file("enrichment.csv"), part / "enrichment.csv")
+        shutil.copyfile(found.reports.file(ENRICHMENT), part / ENRICHMENT)
         spreadsheet.write(part / "columns.csv", COLUMNS, columns)
     return {"kept": people.num_rows}
 

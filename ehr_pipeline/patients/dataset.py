@@ -24,7 +24,7 @@ from ehr_pipeline.records import deltas
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.bucket_cache import Done, Memory, content_hash, key_of, remember
 from ehr_pipeline.store.bucket_cache import total as summed
-from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tables import align, row_keys, schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
@@ -193,7 +193,7 @@ def _nest(keys: row_keys.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
     visit = pa.StructArray.from_arrays([dates, concepts], fields=list(schemas.VISITS.value_type))
     visits = pa.ListArray.from_arrays(_offsets(first_visit, len(visit_start)), visit)
     owners = ids.take(pa.array(row_keys.patients(keys[patient_start]))).cast(pa.string())
-    person = people.take(pc.index_in(owners, value_set=people.column("patient_id").combine_chunks()))
+    person = people.take(pa.array(align.every_row(owners, people.column("patient_id"))))
     return person.append_column(pa.field("visits", schemas.VISITS), visits.cast(schemas.VISITS))
 
 

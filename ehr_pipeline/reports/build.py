@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.reports import page
+from ehr_pipeline.reports import ENRICHMENT, PAGE, page
 from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -45,10 +45,10 @@ COLUMNS = (
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     """Write the report. Returns how much was tested and shown."""
     findings = Findings(inputs, settings, out / "notes")
-    (out / "report.html").write_text(page.render(findings), encoding="utf-8")
+    (out / PAGE).write_text(page.render(findings), encoding="utf-8")
     if agreement := truth.agreement(findings):
         _write_json(out / "agreement.json", agreement)
-    _write_enrichment(out / "enrichment.csv", findings)
+    _write_enrichment(out / ENRICHMENT, findings)
     _write_json(out / "audit.json", [_rounded(effect) for effect in findings.effects])
     return {
         "rows_in": len(findings.labels),

@@ -10,9 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import baseline
-from ehr_pipeline.clusters.build import read_vectors
+from ehr_pipeline.clusters import baseline, divide, evidence
+from ehr_pipeline.clusters.table import Clusters
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.records import numeric
 from ehr_pipeline.reports import cards, enrichment, likeness, lists, maps, pictures, sureness
 from ehr_pipeline.reports.cards import ConceptRow
@@ -20,11 +22,10 @@ from ehr_pipeline.reports.closest import Closest, closest
 from ehr_pipeline.reports.counted import Counted, totals
 from ehr_pipeline.reports.effects import Effect, effect
 from ehr_pipeline.reports.enrichment import Enrichment
-from ehr_pipeline.reports.inputs import Inputs, embedded, read_json
+from ehr_pipeline.reports.inputs import Inputs, embedded
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.reports.substituted import Substituted, substituted
 from ehr_pipeline.tables import asset_names as assets
-from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 AUDITED = ("age", "concepts", "sex", "disease")
@@ -65,20 +66,30 @@ class Findings:
         return substituted(self.inputs, self.named)
 
     @cached_property
+    def clusters(self) -> Clusters:
+        """The clustered patients."""
+        return Clusters.read(self.inputs.artifacts[assets.CLUSTERS].path)
+
+    @property
     def clustered(self) -> pa.Table:
-        """The clustered patients: one row for each."""
-        return schemas.read(self.inputs.artifacts[assets.CLUSTERS].file("clusters.arrow"))
+        """The same as a table: one row for each."""
+        return self.clusters.table
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The clustered patients as members of the cohort."""
+        return Cohort.read(self.inputs.artifacts[assets.COHORT].path).of(self.clusters.ids)
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
         """The number of each cluster (K,), ascending."""
-        numbers: NDArray[np.int64] = np.unique(self.clustered.column("cluster").to_numpy())
+        numbers: NDArray[np.int64] = np.unique(self.clusters.numbers)
         return numbers
 
     @cached_property
     def labels(self) -> NDArray[np.int64]:
         """The place (n,) of each patient's cluster in `numbers`."""
-        labels: NDArray[np.int64] = np.searchsorted(self.numbers, self.clustered.column("cluster").to_numpy())
+        labels: NDArray[np.int64] = np.searchsorted(self.numbers, self.clusters.numbers)
         return labels
 
     @cached_property
@@ -96,19 +107,15 @@ class Findings:
     @cached_property
     def evidence(self) -> dict[str, Any]:
         """The split-half test."""
-        return dict(read_json(self.inputs.artifacts[assets.CLUSTERS], "evidence.json"))
+        return evidence.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
     # Of concepts, and of each cluster.
 
     @cached_property
     def _visits(self) -> Any:
         """Visits of each patient with each concept (n, V)."""
-        cohort = schemas.read(self.inputs.artifacts[assets.COHORT].file("cohort.arrow"))
-        counts = baseline.concept_counts(
-            self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), cohort, self.vocabulary.size
-        )
-        ordered = cohort.sort_by([("shard", "ascending"), ("row", "ascending")]).column("patient_id").combine_chunks()
-        return counts[pc.index_in(self.clustered.column("patient_id"), value_set=ordered).to_numpy()]
+        dataset = self.inputs.artifacts[assets.PATIENT_DATASET].files("patients")
+        return baseline.visits(dataset, self.cohort, self.vocabulary.size)
 
     @cached_property
     def enrichment(self) -> Enrichment:
@@ -134,17 +141,15 @@ class Findings:
     @cached_property
     def cards(self) -> list[dict[str, Any]]:
         """What the page says of each cluster."""
-        ids, vectors = read_vectors(self.inputs.artifacts[assets.PATIENT_EMBEDDINGS], "embeddings")
-        place = pc.index_in(self.clustered.column("patient_id").combine_chunks(), value_set=pa.array(ids, pa.string()))
         nearest = closest(
-            vectors[place.to_numpy()],
+            Vectors.read(self.inputs.artifacts[assets.PATIENT_EMBEDDINGS]).of(self.clusters.ids),
             self.labels,
             self.enrichment_shown,
             self.vocabulary,
             max_p=self.settings.max_p,
             disclosure=self.disclosure,
         )
-        trust = read_json(self.inputs.artifacts[assets.CLUSTERS], "trust.json")["clusters"]
+        trust = divide.read_trust(self.inputs.artifacts[assets.CLUSTERS].path)["clusters"]
         described = [
             self._card(label, trust[str(number)], nearest[label]) for label, number in enumerate(self.numbers.tolist())
         ]
@@ -198,9 +203,7 @@ class Findings:
         attributes = {name: self._column(name) for name in AUDITED}
         for name, kind in self.kinds.items():
             attributes[name] = numeric.numbers(self._texts(name)) if kind == "number" else self._column(name)
-        cohort = schemas.read(self.inputs.artifacts[assets.COHORT].file("cohort.arrow"))
-        place = pc.index_in(self.clustered.column("patient_id"), value_set=cohort.column("patient_id").combine_chunks())
-        return attributes | {"year": pc.year(cohort.column("first_date").take(place)).to_numpy()}
+        return attributes | {"year": pc.year(self.cohort.table.column("first_date")).to_numpy()}
 
     def _texts(self, name: str) -> list[str]:
         return ["" if value is None else str(value) for value in self.clustered.column(name).to_pylist()]

@@ -1,7 +1,6 @@
 """Everything that the page tells of, and how its files are read."""
 
 import base64
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,11 +27,6 @@ class Inputs:
     def naming(self, below: int) -> Naming:
         """Which names that come from the data are shown, where `below` is the threshold."""
         return Naming(below, self.settings[DATA_SPLIT]["key"])
-
-
-def read_json(artifact: Artifact, name: str) -> Any:
-    """A JSON file of an artifact."""
-    return json.loads(artifact.file(name).read_text(encoding="utf-8"))
 
 
 def embedded(path: Path) -> str:

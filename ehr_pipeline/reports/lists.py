@@ -4,11 +4,11 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from ehr_pipeline.cohort.members import LISTS
-from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.cohort.members import read_lists
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports.inputs import Inputs, read_json
+from ehr_pipeline.embeddings.vectors import pooled_tokens
+from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.tables.asset_names import COHORT, PATIENT_EMBEDDINGS
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
@@ -33,7 +33,7 @@ class Own:
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
     """The list of each disease, as text: what its codes stand for, how many events they are, and the codes with their names."""
     facts, patients = (inputs.artifacts[COHORT].counts[name] for name in ("lists", "by_disease"))
-    rows, diseases = _rows(inputs), []
+    rows, diseases = read_lists(inputs.artifacts[COHORT].path), []
     for disease in inputs.settings[COHORT]["cohort"]:
         name, figures = disease["name"], dict.fromkeys(FIGURES, "–")
         if disease["concepts"]:  # without a list every patient is a case
@@ -51,17 +51,11 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
 
 def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own | None:
     """Which pooled concepts are of the cohort's own lists, as far as they may be `named`; None where no list chose the cohort."""
-    rows = _rows(inputs)
+    rows = read_lists(inputs.artifacts[COHORT].path)
     if not rows:
         return None
     concepts = frozenset(concept for row in rows for concept in row["concept"].split())
-    pooled = read_json(inputs.artifacts[PATIENT_EMBEDDINGS], "selected.json")
+    pooled = pooled_tokens(inputs.artifacts[PATIENT_EMBEDDINGS].path)
     mine = [vocabulary.concepts[token - FIRST_CONCEPT] for token in pooled]
     shown = (concept.name for concept in mine if concept.concept in concepts and concept.concept in named)
     return Own(tuple(shown), len(pooled), concepts)
-
-
-def _rows(inputs: Inputs) -> list[dict[str, str]]:
-    """The rows of all lists, with what each stands for."""
-    with inputs.artifacts[COHORT].file(LISTS).open(encoding="utf-8", newline="") as stream:
-        return list(spreadsheet.rows(stream))

@@ -7,8 +7,7 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from ehr_pipeline.concepts.substitutes import ALIKE, BOUND, DEVIATIONS, TOGETHER
-from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.concepts.substitutes import ALIKE, BOUND, DEVIATIONS, TOGETHER, read_substitutes
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
@@ -65,8 +64,8 @@ def substituted(inputs: Inputs, named: Collection[str]) -> Substituted:
     column = artifact.manifest["settings"]["vectors"]["habits"].replace("_", " ")
     if "substitutes" not in artifact.counts:
         return Substituted(column, None)
-    with artifact.file("substitutes.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in spreadsheet.rows(stream) if {row["concept"], row["substitute"]} <= {*named}]
+    shown = {*named}
+    rows = [row for row in read_substitutes(artifact.path) if {row["concept"], row["substitute"]} <= shown]
     names = {row["concept"]: row["name"] for row in rows} | {row["substitute"]: row["substitute_name"] for row in rows}
     place = {concept: number for number, concept in enumerate(names)}
     ends = [(place[row["concept"]], place[row["substitute"]]) for row in rows]

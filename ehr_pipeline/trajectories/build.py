@@ -14,20 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.assign import MOST, nearest_others, vote
-from ehr_pipeline.clusters.build import read_vectors
-from ehr_pipeline.cohort.members import rows_of_shard
+from ehr_pipeline.clusters.table import Clusters
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import windows
 from ehr_pipeline.embeddings.embed import WINDOWS, read_chunks
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.transform import Part, Transform
+from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 from ehr_pipeline.trajectories import transitions, truth
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
@@ -52,31 +52,30 @@ def build(
     """
     if settings.windows == "off":
         return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
-    clustered = schemas.read(artifacts[CLUSTERS].file("clusters.arrow"))
-    members = _drawn(schemas.read(artifacts[COHORT].file("cohort.arrow")), clustered, settings.patients, job.seed)
+    clusters = Clusters.read(artifacts[CLUSTERS].path)
+    members = _drawn(Cohort.read(artifacts[COHORT].path).among(clusters.ids), settings.patients, job.seed)
     transform = Transform.read(artifacts[PATIENT_EMBEDDINGS].path)
     (job.work / WINDOWS).mkdir(parents=True, exist_ok=True)
     job.lay_out(members, transform.weights)
     launch(replace(job, windows=windows.Division(settings.windows, settings.years)))
-    known = _Known.read(artifacts, clustered, job.seed)
+    known = _Known.read(artifacts, clusters, job.seed)
     found, few, parts = 0, 0, []
     for path in artifacts[PATIENT_DATASET].files("patients"):
-        rows = rows_of_shard(members, path.name)
+        rows = members.rows(path.name)
         windowed = windows.split(Shard.read(path), rows, settings.windows, settings.years)
         pooled = transform.apply(Part(windowed.shard, windowed.rows, read_chunks(job.work / WINDOWS / path.name)))
         kept = np.flatnonzero(pooled.tokens >= settings.min_concepts)
         found, few = found + len(pooled.tokens), few + len(pooled.tokens) - len(kept)
         ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows[windowed.owner[kept]]))
-        made = _table(windowed, kept, ids, pooled.vectors_PD[kept], pooled.tokens[kept], known)
+        made = _table(windowed, kept, ids, pooled.vectors_PD[kept], tokens=pooled.tokens[kept], known=known)
         schemas.write(out / FOLDER / path.name, made)
         parts.append(made.drop_columns(["vector"]))
     table = pa.concat_tables(parts).combine_chunks()
     course = transitions.Course.of(table)
-    clusters = np.unique(clustered.column("cluster").to_numpy())
-    transitions.write(out, course, clusters)
+    transitions.write(out, course, np.unique(clusters.numbers))
     told: Counts = {}
     if planted is not None:
-        told["agreement"] = truth.agreement(planted, table, clustered)
+        told["agreement"] = truth.agreement(planted, table, clusters.table)
         (out / "agreement.json").write_text(json.dumps(told["agreement"], indent=1) + "\n", encoding="utf-8")
     several = len(course.first_and_last()[0])
     return {
@@ -86,11 +85,11 @@ def build(
         "windows": settings.windows,
         "years": settings.years,
         "patients": {
-            "rows_in": clustered.num_rows,
+            "rows_in": len(clusters.ids),
             "kept": several,
             "dropped": {
-                "not_drawn": clustered.num_rows - members.num_rows,
-                "fewer_than_two_windows": members.num_rows - several,
+                "not_drawn": len(clusters.ids) - len(members),
+                "fewer_than_two_windows": len(members) - several,
             },
         },
         **told,
@@ -109,18 +108,17 @@ class _Known:
     """How many of them vote."""
 
     @classmethod
-    def read(cls, artifacts: dict[str, Artifact], clustered: pa.Table, seed: int) -> "_Known":
+    def read(cls, artifacts: dict[str, Artifact], clusters: Clusters, seed: int) -> "_Known":
         """The clustered patients, or a part of them drawn at random."""
-        ids, vectors = read_vectors(artifacts[PATIENT_EMBEDDINGS], "embeddings")
-        kept = np.arange(len(ids))
-        if len(kept) > MOST:
-            kept = np.sort(np.random.default_rng([seed, 0x7A1]).choice(len(ids), MOST, replace=False))
-        names = pa.array(ids, pa.string()).take(pa.array(kept))
-        table = clustered.take(pc.index_in(names, value_set=clustered.column("patient_id").combine_chunks()))
-        points = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float32)
-        cluster = table.column("cluster").to_numpy().astype(np.int64)
+        vectors = Vectors.read(artifacts[PATIENT_EMBEDDINGS])
+        ids = vectors.ids
+        if len(ids) > MOST:
+            ids = ids.take(
+                pa.array(np.sort(np.random.default_rng([seed, 0x7A1]).choice(len(ids), MOST, replace=False)))
+            )
+        drawn = clusters.of(ids)
         neighbours = int(artifacts[CLUSTERS].manifest["settings"]["neighbours"])
-        return cls(names, unit_length(vectors[kept]), cluster, points, neighbours)
+        return cls(ids, unit_length(vectors.of(ids)), drawn.numbers, drawn.points, neighbours)
 
     def place(
         self, ids: pa.ChunkedArray, vectors: NDArray[np.float32]
@@ -130,7 +128,7 @@ class _Known:
         The place is the mean of those neighbours that are of the chosen cluster: a mean over all would lie between the islands of
         the map, where nobody is.
         """
-        own = pc.index_in(ids.combine_chunks(), value_set=self.ids).fill_null(-1).to_numpy().astype(np.int64)
+        own = align.rows(ids, self.ids)
         found = nearest_others(vectors, self.unit, own, self.neighbours)
         names, labels = np.unique(self.cluster, return_inverse=True)
         label, share = vote(found, labels, len(names))
@@ -140,14 +138,12 @@ class _Known:
         return names[label], share, points.astype(np.float32)
 
 
-def _drawn(cohort: pa.Table, clustered: pa.Table, most: int, seed: int) -> pa.Table:
-    """The clustered patients of the cohort, or `most` of them drawn at random, in their order."""
-    embedded = pc.is_in(cohort.column("patient_id"), value_set=clustered.column("patient_id").combine_chunks())
-    members = cohort.filter(embedded).combine_chunks()
-    if members.num_rows <= most:
+def _drawn(members: Cohort, most: int, seed: int) -> Cohort:
+    """These patients, or `most` of them drawn at random, in their order."""
+    if len(members) <= most:
         return members
-    chosen = np.random.default_rng([seed, 0x7A0]).choice(members.num_rows, most, replace=False)
-    return members.take(pa.array(np.sort(chosen)))
+    chosen = np.random.default_rng([seed, 0x7A0]).choice(len(members), most, replace=False)
+    return Cohort(members.table.take(pa.array(np.sort(chosen))))
 
 
 def _table(
@@ -155,6 +151,7 @@ def _table(
     kept: NDArray[np.int64],
     ids: pa.ChunkedArray,
     vectors: NDArray[np.float32],
+    *,
     tokens: NDArray[np.int64],
     known: _Known,
 ) -> pa.Table:
@@ -172,6 +169,6 @@ def _table(
         cluster,
         support,
         *points.T,
-        pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
+        schemas.vectors(vectors),
     ]
     return pa.table(columns, names=schema.names).cast(schema)

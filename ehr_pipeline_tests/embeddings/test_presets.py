@@ -1,6 +1,5 @@
 """The preset 'published' gives the published vectors and nothing else; 'recommended' is the default; both are named."""
 
-import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +11,14 @@ import torch
 
 from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings import build
 from ehr_pipeline.embeddings.embed import part_of
 from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
 from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform
-from ehr_pipeline.embeddings.vectors import Vectors
+from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import UserError
@@ -59,14 +59,14 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
         tiny.store.current("encoder_checkpoint").file("checkpoint"), vocabulary, torch.device("cpu")
     )
     chosen = np.zeros(vocabulary.size, bool)
-    chosen[json.loads((tmp_path / "out/selected.json").read_text())] = True
-    cohort = schemas.read(tiny.store.current("cohort").file("cohort.arrow"))
+    chosen[pooled_tokens(tmp_path / "out")] = True
+    cohort = Cohort.read(tiny.store.current("cohort").path)
     shape = {name: getattr(tiny.study.encoder, name) for name in ENCODER_SHAPE}
     precision = machine.precision_of(shape["precision"], model.stock.config)
     how = Inference(**shape | {"precision": precision}, batch_tokens=4096)
     for path in tiny.store.current("patient_dataset").files("patients"):
         for name, folder in build.FOLDERS.items():
-            rows = build.rows_of_shard(cohort, path.name)
+            rows = cohort.rows(path.name)
             shard = part_of(path, Shard.read(path), rows, name, 0)
             chunks = pool_chunks(model, shard, rows, chosen, how)
             expected = over_chunks(chunks, len(rows), attend)

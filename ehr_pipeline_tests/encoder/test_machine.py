@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.encoder import devices, machine, train
 from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.errors import UserError
@@ -181,10 +182,9 @@ def test_the_model_of_a_study_is_not_made_again_on_another_machine(
 def test_vectors_are_computed_as_the_encoder_was_trained(tiny: Pipeline, processor: Any, tmp_path: Path) -> None:
     """Whatever the machine that computes them does fast, so that vectors of other patients may be compared with them."""
     from ehr_pipeline.embeddings import embed
-    from ehr_pipeline.tables import schemas
 
     artifacts = {name: tiny.store.current(name) for name in ("encoder_checkpoint", "vocabulary", "patient_dataset")}
-    members = schemas.read(tiny.store.current("cohort").file("cohort.arrow")).slice(0, 20)
+    members = Cohort(Cohort.read(tiny.store.current("cohort").path).table.slice(0, 20))
     size = len(np.load(tiny.store.current("concept_embeddings").file("vectors.npy")))
     found = []
     for choice in FORCED:

@@ -1,8 +1,9 @@
 """What other numbers of clusters and other methods would have given."""
 
-import csv
+from dataclasses import asdict
 from typing import Any
 
+from ehr_pipeline.clusters import comparison, divide
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.findings import Findings
@@ -19,7 +20,7 @@ AS_GOOD = 0.01
 def content(findings: Findings) -> dict[str, Any]:
     """How far random halves of the patients agree by the number of clusters, and the methods beside each other."""
     clusters, number = findings.inputs.artifacts[CLUSTERS], len(findings.numbers)
-    comparison = _comparison(clusters, findings.disclosure)
+    methods = _comparison(clusters, findings.disclosure)
     agreement, tried = agreements(clusters), None
     if len(agreement) >= 3:
         picture = findings.pictures / "agreement_by_number.png"
@@ -28,29 +29,26 @@ def content(findings: Findings) -> dict[str, Any]:
     return {
         "how_many": how_many(clusters, number),
         "tried": tried,
-        "comparison": comparison,
-        "steadier": steadier(comparison, findings.inputs.settings[CLUSTERS]["method"]),
+        "comparison": methods,
+        "steadier": steadier(methods, findings.inputs.settings[CLUSTERS]["method"]),
     }
 
 
-def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, str]]:
+def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, Any]]:
     """The methods beside each other. Counts are rounded: with sizes of the cards they would tell that of a small cluster."""
-    with clusters.file("comparison.csv").open(encoding="utf-8", newline="") as stream:
-        rows = list(csv.DictReader(stream))
     counted = ("smallest", "largest", "unassigned")
-    return [row | {name: disclosure.about(int(row[name])) for name in counted} for row in rows]
+    return [
+        row | {name: disclosure.about(row[name]) for name in counted}
+        for row in map(asdict, comparison.read(clusters.path))
+    ]
 
 
 def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
     """How far random halves of the patients agree for each number of clusters that was tried: mean and standard deviation of the
     adjusted Rand index. Empty where it was not examined.
     """
-    path = clusters.file("choice.csv")
-    if not path.is_file():
-        return {}
-    with path.open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["agreement"]]
-    return {int(row["n"]): (float(row["agreement"]), float(row["agreement_sd"] or 0)) for row in rows}
+    tried = [row for row in divide.read_choice(clusters.path) if row["agreement"] is not None]
+    return {row["n"]: (row["agreement"], row["agreement_sd"] or 0.0) for row in tried}
 
 
 def how_many(clusters: Artifact, asked: int) -> str:
@@ -71,8 +69,8 @@ def how_many(clusters: Artifact, asked: int) -> str:
     return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{alike}{own})."
 
 
-def steadier(comparison: list[dict[str, str]], method: str) -> list[tuple[str, str]]:
+def steadier(methods: list[dict[str, Any]], method: str) -> list[tuple[str, str]]:
     """Methods whose clusters other samples find again clearly better than those of the page, which `method` made, and how well."""
-    found = {row["method"]: float(row["stability"]) for row in comparison if row["stability"]}
+    found = {row["method"]: row["stability"] for row in methods if row["stability"] is not None}
     own = found.get(method, 1.0)
     return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]

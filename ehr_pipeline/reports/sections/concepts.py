@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import embedded, read_json
+from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.substituted import SHOWN
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS
@@ -20,7 +20,6 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 Z95 = 1.959963984540054
 TWICE = 2.0
 """How often the share of chance, from which on the neighbours are said to make sense."""
-SCOPE = "whole vocabulary"
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,10 @@ def type_agreement(
         concept.concept: frozenset(concept.semantic_types) for concept in vocabulary.concepts if concept.semantic_types
     }
     neighbours: dict[str, list[str]] = defaultdict(list)
-    with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
-        for row in spreadsheet.rows(stream):
-            wanted = row["scope"] == SCOPE and (only is None or row["concept"] in only)
-            if wanted and row["concept"] in types and row["neighbour"] in types:
-                neighbours[row["concept"]].append(row["neighbour"])
+    for row in read_neighbours(concepts.path):
+        wanted = row["scope"] == SCOPES[1] and (only is None or row["concept"] in only)
+        if wanted and row["concept"] in types and row["neighbour"] in types:
+            neighbours[row["concept"]].append(row["neighbour"])
     if not neighbours:
         return None
     share = np.array([np.mean([bool(types[one] & types[other]) for other in near]) for one, near in neighbours.items()])
@@ -111,7 +109,7 @@ def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
     """How far neighbours belong to the same group, without the groups none of whose concepts enough patients have."""
     if "ontology" not in concepts.counts:
         return None
-    found: dict[str, Any] = read_json(concepts, "ontology.json")
+    found = read_ontology(concepts.path)
     return found | {
         "by_group": [row for row in found.get("by_group", ()) if naming.shows(row["group"], row["patients"])]
     }
@@ -123,12 +121,8 @@ def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[st
     Only concepts `named` are, of which enough patients have each: thirty days can be one patient's.
     """
     found: dict[str, dict[str, Any]] = {}
-    with concepts.file("neighbours.csv").open(encoding="utf-8", newline="") as stream:
-        for row in spreadsheet.rows(stream):
-            if row["concept"] not in named or row["neighbour"] not in named:
-                continue
-            entry = found.setdefault(
-                row["concept"], {"name": row["name"], "concepts of interest": [], "whole vocabulary": []}
-            )
+    for row in read_neighbours(concepts.path):
+        if row["concept"] in named and row["neighbour"] in named:
+            entry = found.setdefault(row["concept"], {"name": row["name"], **{scope: [] for scope in SCOPES}})
             entry[row["scope"]].append(row["neighbour_name"])
     return [found[concept] for concept in sorted(found, key=lambda concept: concept not in first)]

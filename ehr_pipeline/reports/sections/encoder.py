@@ -3,8 +3,9 @@
 from typing import Any
 
 from ehr_pipeline.drawing import plots
+from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import embedded, read_json
+from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 
 COURSE = 3
@@ -13,7 +14,7 @@ COURSE = 3
 
 def content(findings: Findings) -> dict[str, Any]:
     """The scores on held-out patients, and the learning curve."""
-    metrics = read_json(findings.inputs.artifacts[ENCODER_CHECKPOINT], "metrics.json")
+    metrics = read_metrics(findings.inputs.artifacts[ENCODER_CHECKPOINT].path)
     curve = findings.pictures / "learning_curve.png"
     drawn = len(metrics["epochs"]) >= COURSE
     if drawn:

@@ -8,12 +8,13 @@ from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.settings import TEST, TRAIN, UNASSIGNED, VALIDATION
 from ehr_pipeline.reports import diagram, lists
 from ehr_pipeline.reports.counted import REPEATS, STAGES, Counted, Lost, on_sides
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import embedded, read_json
+from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
@@ -36,7 +37,7 @@ OUTSIDE = "not_in_vocabulary"
 def content(findings: Findings) -> dict[str, Any]:
     """The flow of patients and of events as diagrams and as a table, the cohort's lists, and the mapping to concepts."""
     artifacts, counted = findings.inputs.artifacts, findings.counted
-    coverage, picture = read_json(artifacts[MAPPED_EVENTS], "coverage.json"), findings.pictures / "coverage.png"
+    coverage, picture = read_coverage(artifacts[MAPPED_EVENTS].path), findings.pictures / "coverage.png"
     data_stages.coverage(picture, coverage["by_namespace"], findings.disclosure.below)
     embedded_patients = artifacts[PATIENT_EMBEDDINGS].counts["kept"]
     return {

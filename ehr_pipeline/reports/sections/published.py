@@ -4,10 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from ehr_pipeline.disclosure.figures import HIDDEN
+from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.reports.counted import Counted, on_sides
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import read_json
 from ehr_pipeline.reports.sections.flow import patients_lost
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.tables.drop_reasons import in_words
@@ -15,7 +15,7 @@ from ehr_pipeline.tables.drop_reasons import in_words
 
 def content(findings: Findings) -> dict[str, Any]:
     """Both numbers of each quantity."""
-    metrics = read_json(findings.inputs.artifacts[assets.ENCODER_CHECKPOINT], "metrics.json")
+    metrics = read_metrics(findings.inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
     return {"published": published(findings.counted, metrics)}
 
 

@@ -16,9 +16,10 @@ from ehr_pipeline import __version__
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.settings import PUBLIC_KEY, SIDES
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import Inputs, read_json
+from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import asset_names as assets
@@ -95,7 +96,7 @@ def changed(inputs: Inputs) -> list[str]:
 
 def _source(inputs: Inputs) -> str:
     """From which vocabulary codes were mapped, with its release where the mapping knows it (MRSAB of the UMLS)."""
-    source: str = read_json(inputs.artifacts[assets.MAPPED_EVENTS], "coverage.json")["source"]
+    source: str = read_coverage(inputs.artifacts[assets.MAPPED_EVENTS].path)["source"]
     if source != inputs.settings[assets.MAPPED_EVENTS]["source"]:
         return source
     return f"{source}; its release is not told by the mapping table (events.mrsab names the file that does)"

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.reports import effects, likeness, sureness
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import Inputs, read_json
+from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
 from ehr_pipeline.reports.sections.methods import confirmed
 from ehr_pipeline.reports.sections.settings import changed
@@ -40,7 +41,7 @@ def _key_figures(findings: Findings) -> list[tuple[str, str]]:
     """The numbers at the head of the page."""
     inputs, counted = findings.inputs, findings.counted
     usable = findings.standing.usable if findings.evidence["verdict"] in ("clear", "weak") else None
-    metrics = read_json(inputs.artifacts[assets.ENCODER_CHECKPOINT], "metrics.json")
+    metrics = read_metrics(inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
     best, base = metrics["best"], metrics["baseline"]
     return [
         ("patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])),

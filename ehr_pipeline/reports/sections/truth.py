@@ -1,10 +1,10 @@
 """On synthetic extracts: whether the page shows what was planted."""
 
-import json
 from typing import Any
 
 import numpy as np
 
+from ehr_pipeline.clusters.planted import read_agreement
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
@@ -17,11 +17,10 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 def agreement(findings: Findings) -> dict[str, Any] | None:
     """Agreement with the planted groups, and which companions mark their group's main cluster; None without truth."""
-    path = findings.inputs.artifacts[CLUSTERS].file("agreement.json")
-    if not path.is_file():
+    planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
+    if planted is None:
         return None
     vocabulary, settings = findings.vocabulary, findings.settings
-    planted: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     planted["recovered"] = []
     for group, cluster in planted["main_cluster"].items():
         label = int(np.searchsorted(findings.numbers, cluster))

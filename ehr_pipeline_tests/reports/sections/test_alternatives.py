@@ -54,7 +54,7 @@ def test_agreement_is_drawn_over_the_numbers_that_were_tried(tmp_path: Path, dra
 
 
 def test_methods_that_are_clearly_steadier_are_named() -> None:
-    found = {"spectral": "0.48", "kmeans": "0.741", "agglomerative": "0.55", "baseline": "0.67", "hdbscan": ""}
+    found = {"spectral": 0.48, "kmeans": 0.741, "agglomerative": 0.55, "baseline": 0.67, "hdbscan": None}
     rows = [{"method": name, "stability": value} for name, value in found.items()]
     assert alternatives.steadier(rows, "spectral") == [("kmeans", "0.74")]
     assert alternatives.steadier(rows, "kmeans") == []
