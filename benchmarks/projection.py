@@ -26,7 +26,7 @@ def main() -> None:
         "launcher": {"backend": "ray", "processes": 8, "ray": {"job_gpus": 1}},
     }
     study = settings.load(shipped("demo/settings.toml"), changes)
-    unknown, assumed = (plan(study, ROWS, Machines.read([MACHINES]), tokens) for tokens in (None, ASSUMED))
+    unknown, assumed = (plan(study, ROWS, Machines.read([MACHINES]), gpu_tokens=tokens) for tokens in (None, ASSUMED))
     training = next(need for need in assumed.needs if need.stage == "encoder_checkpoint")
     table = unknown.text().partition("\nThe settings")[0]  # whether they fit is a question of this machine's disk
     text = (

@@ -118,7 +118,7 @@ class DataAssets(Maker):
             if not catalog:
                 return build_from(administrative=listed)
             places = catalog[EXTRACT_CATALOG].file(FOLDER)
-            counted = learners.count(mapped, places, LEARNED_FROM, out, workers, self.engine.spread)
+            counted = learners.count(mapped, places, LEARNED_FROM, out, workers=workers, spread=self.engine.spread)
             counts = build_from(administrative=listed, learned=counted.tables)
             self._note_learned(out, counted.patients())
             counted.remove()

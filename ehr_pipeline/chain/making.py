@@ -93,9 +93,9 @@ class Maker:
         inputs: Mapping[str, str],
         build: Callable[[Path], dict[str, Any]],
         partition: str | None = None,
+        *,
         own: str = "",
         machine: Decided | None = None,
-        *,
         links: Mapping[str, str] | None = None,
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)

@@ -89,7 +89,8 @@ def _plan(options: argparse.Namespace) -> int:
     machines = Machines.read(options.machines)
     if options.rows < 1 or options.speed <= 0 or not 0 < options.kept <= 1:
         raise UserError("--rows and --speed are above 0, --kept lies between 0 and 1")
-    made = plan(study_of(options), options.rows, machines, options.gpu_tokens, options.speed, options.kept)
+    given = {name: getattr(options, name) for name in ("gpu_tokens", "speed", "kept")}
+    made = plan(study_of(options), options.rows, machines, **given)
     print(made.text())
     return FAILED if made.problems else 0
 

@@ -121,4 +121,6 @@ def _grouped(
         for code, concept in concept_of_code.items()
         if code in groups and concept in vocabulary.token_of
     }
-    return ontology.agreement(vectors, vocabulary, groups, names | known.names, settings.neighbours, seed)
+    return ontology.agreement(
+        vectors, vocabulary, groups, names | known.names, neighbours=settings.neighbours, seed=seed
+    )

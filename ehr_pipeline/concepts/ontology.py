@@ -85,6 +85,7 @@ def agreement(
     vocabulary: Vocabulary,
     groups: Mapping[str, set[str]],
     names: Mapping[str, str],
+    *,
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:

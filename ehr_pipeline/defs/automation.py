@@ -79,17 +79,7 @@ def build_automation(study: Study) -> dg.Definitions:
     def on_schedule(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> list[dg.RunRequest] | dg.SkipReason:
-        found = sensor_result(context.instance, pipeline, None, time.time())
-        for change in found.dynamic_partitions_requests or ():
-            names = list(change.partition_keys)
-            if isinstance(change, dg.AddDynamicPartitionsRequest):
-                context.instance.add_dynamic_partitions(change.partitions_def_name, names)
-            else:
-                for name in names:
-                    context.instance.delete_dynamic_partition(change.partitions_def_name, name)
-        # Without run keys: an extract whose reading failed is read again at the next time, until it succeeds.
-        requests = [dg.RunRequest(partition_key=request.partition_key) for request in found.run_requests or ()]
-        return requests or found.skip_reason or dg.SkipReason("nothing to read")
+        return _read_again(context.instance, pipeline)
 
     return dg.Definitions(
         jobs=[job],
@@ -106,6 +96,20 @@ def build_automation(study: Study) -> dg.Definitions:
         ],
         schedules=[on_schedule],
     )
+
+
+def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
+    """What the schedule starts: without run keys, so that an extract whose reading failed is read again at the next time."""
+    found = sensor_result(instance, pipeline, None, time.time())
+    for change in found.dynamic_partitions_requests or ():
+        names = list(change.partition_keys)
+        if isinstance(change, dg.AddDynamicPartitionsRequest):
+            instance.add_dynamic_partitions(change.partitions_def_name, names)
+        else:
+            for name in names:
+                instance.delete_dynamic_partition(change.partitions_def_name, name)
+    requests = [dg.RunRequest(partition_key=request.partition_key) for request in found.run_requests or ()]
+    return requests or found.skip_reason or dg.SkipReason("nothing to read")
 
 
 def run_tags(study: Study) -> dict[str, str]:

@@ -85,7 +85,7 @@ def run(study: Study, select: str | None) -> Outcome:
         steps.append(([asset for asset in ASSETS if asset in wanted and asset != RAW_RECORDS], None))
         for assets, extract in steps:
             if assets and not outcome.problems:
-                _materialise(definitions, instance, pipeline, assets, extract, outcome)
+                _materialise(definitions, instance, pipeline, assets, extract=extract, outcome=outcome)
     reached = {row.asset for row in outcome.rows}
     outcome.rows += [
         Row(asset, "", "not reached", None, None, None, None, "")
@@ -133,6 +133,7 @@ def _materialise(
     instance: dg.DagsterInstance,
     pipeline: Pipeline,
     assets: list[str],
+    *,
     extract: str | None,
     outcome: Outcome,
 ) -> None:

@@ -28,9 +28,9 @@ def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) 
     shown = listed & ~sensitive
     for concept in np.flatnonzero(shown.any(0) & sensitive.any(0)).tolist():
         column, open_cells = counts[:, concept], shown[:, concept]
-        low, high = _ranges(column, sizes, listed[:, concept], disclosure)
+        ranges = low, high = _ranges(column, sizes, listed[:, concept], disclosure)
         enough = np.where(listed[:, concept], high - low, disclosure.below - 1)
-        while open_cells.any() and not _safe(column, low, high, enough, guarded[:, concept], ~open_cells):
+        while open_cells.any() and not _safe(column, ranges, enough, guarded[:, concept], ~open_cells):
             # A zero is told even where it is hidden, and so protects nothing.
             places = np.flatnonzero(open_cells & (column > 0))
             if not len(places):
@@ -62,9 +62,9 @@ def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure)
     return low, high
 
 
-def _safe(column: Cells, low: Cells, high: Cells, enough: Cells, guarded: Chosen, dark: Chosen) -> bool:
+def _safe(column: Cells, ranges: tuple[Cells, Cells], enough: Cells, guarded: Chosen, dark: Chosen) -> bool:
     """Whether the sum of the `dark` cells (K,) leaves each guarded one a range of at least `enough` (K,)."""
-    total, least, most = int(column[dark].sum()), low[dark], high[dark]
+    total, (least, most) = int(column[dark].sum()), (end[dark] for end in ranges)
     fewest = np.maximum(least, total - (most.sum() - most))
     largest = np.minimum(most, total - (least.sum() - least))
     return bool((largest - fewest >= enough[dark])[guarded[dark]].all())

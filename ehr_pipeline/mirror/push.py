@@ -61,7 +61,7 @@ def _push(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, coun
         artifact = store.current(asset, partition)
         if folder_of(artifact, store.root) != folder:
             raise UserError(f"{asset} was made anew while it was copied. Push again when the run has ended.")
-        _copy(artifact, folder, there.get(folder, {}), indexed.get(folder, ("", ""))[0], mirror, counts)
+        _copy(artifact, folder, there.get(folder, {}), mirror, counts, indexed=indexed.get(folder, ("", ""))[0])
     for folder in sorted(there.keys() - own.keys()):
         _remove(mirror, folder, counts)
 
@@ -90,7 +90,9 @@ def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
     counts["removed"] += 1
 
 
-def _copy(artifact: Artifact, folder: str, there: dict[str, int], indexed: str, mirror: Mirror, counts: Counts) -> None:
+def _copy(
+    artifact: Artifact, folder: str, there: dict[str, int], mirror: Mirror, counts: Counts, *, indexed: str
+) -> None:
     """Copy an artifact, its index last, unless it is there. Raises Damaged for one that must not be handed on."""
     artifact.verify()
     index = Index.of(artifact)

@@ -76,6 +76,7 @@ def plan(
     study: Study,
     rows: float,
     machines: Machines,
+    *,
     gpu_tokens: float | None = None,
     speed: float = 1.0,
     kept: float = 1.0,
@@ -94,18 +95,40 @@ def plan(
     }
     buckets = study.records.buckets or _buckets(rows)
     workers = {name: min(count, buckets) for name, count in workers.items()}
-    per_bucket = GIGABYTES_PER_BUCKET * max(rows / buckets / ROWS_PER_BUCKET, 0.1)
+    per_bucket = _gigabytes(rows, buckets)
     needs = []
     disk = {RAW_RECORDS: rows * BYTES_PER_ROW_IN_STORE / 2, MAPPED_EVENTS: rows * BYTES_PER_ROW_IN_STORE / 2}
     disk[PATIENT_DATASET] = tokens * rates.BYTES_PER_EVENT
     for asset, rate in measured():
         seconds = {name: _seconds(rate, name, rows, count, speed) for name, count in workers.items()}
         needs.append(Need(asset, seconds, disk.get(asset, 0) / 1e9, per_bucket if rate.alone < 1 else 0.5))
-    shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, own.processes
+    used = min(own.processes, machines.gpus)
+    training, embedding = _network(study, tokens, machines, gpu_tokens, speed)
+    needs.append(Need(ENCODER_CHECKPOINT, training, 1, rates.TRAINING_GIGABYTES, used))
+    members = COHORT_SHARE * patients
+    vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
+    needs.append(Need(PATIENT_EMBEDDINGS, embedding, vectors, rates.TRAINING_GIGABYTES, used))
+    growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
+    clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
+    needs.append(Need(CLUSTERS, dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
+    assumptions = _assumptions(
+        study, rows, machines, gpu_tokens=gpu_tokens, speed=speed, kept=kept, workers=workers, buckets=buckets
+    )
+    made = Plan(needs, [*assumptions])
+    made.problems.extend(_problems(study, machines, made, workers, per_bucket))
+    return made
+
+
+def _network(
+    study: Study, tokens: float, machines: Machines, gpu_tokens: float | None, speed: float
+) -> tuple[dict[str, float | None], dict[str, float | None]]:
+    """Seconds of the training and of the embedding, by backend; None where no rate was measured."""
+    shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, study.launcher.processes
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
     passes = study.encoder.max_epochs * tokens
-    training, embedding = {}, {}
+    training: dict[str, float | None] = {}
+    embedding: dict[str, float | None] = {}
     embedded = 2 * COHORT_SHARE * tokens  # whole, and both halves
     for name in BACKENDS:
         gpus = used if name in ("ray", "slurm") else one if name == "processes" else min(one, 1)
@@ -121,16 +144,7 @@ def plan(
         else:
             training[name] = passes * shape / (rates.CPU_TOKENS / rates.CPU_TOKENS_CORES * cores * speed)
             embedding[name] = embedded * shape / (rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES * cores * speed)
-    needs.append(Need(ENCODER_CHECKPOINT, training, 1, rates.TRAINING_GIGABYTES, used))
-    members = COHORT_SHARE * patients
-    vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
-    needs.append(Need(PATIENT_EMBEDDINGS, embedding, vectors, rates.TRAINING_GIGABYTES, used))
-    growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
-    clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
-    needs.append(Need(CLUSTERS, dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
-    made = Plan(needs, list(_assumptions(study, rows, machines, gpu_tokens, speed, kept, workers, buckets, per_bucket)))
-    made.problems.extend(_problems(study, machines, made, workers, per_bucket))
-    return made
+    return training, embedding
 
 
 def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY) -> float:
@@ -142,6 +156,11 @@ def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY) -> float:
 def _buckets(rows: float) -> int:
     wanted = max(int(-(-rows * BYTES_PER_ROW_OF_TEXT // sizing.BYTES_PER_BUCKET)), 1)
     return min(max(1 << (wanted - 1).bit_length(), sizing.SMALLEST), sizing.LARGEST)
+
+
+def _gigabytes(rows: float, buckets: int) -> float:
+    """Memory that the work on a bucket takes."""
+    return GIGABYTES_PER_BUCKET * max(rows / buckets / ROWS_PER_BUCKET, 0.1)
 
 
 def measured() -> Iterator[tuple[str, Rate]]:
@@ -162,14 +181,14 @@ def _assumptions(
     study: Study,
     rows: float,
     machines: Machines,
+    *,
     gpu_tokens: float | None,
     speed: float,
     kept: float,
     workers: dict[str, int],
     buckets: int,
-    per_bucket: float,
 ) -> Iterator[str]:
-    text = rows * BYTES_PER_ROW_OF_TEXT / 1e9
+    text, per_bucket = rows * BYTES_PER_ROW_OF_TEXT / 1e9, _gigabytes(rows, buckets)
     yield f"{rows:,.0f} rows of {BYTES_PER_ROW_OF_TEXT} bytes: {text:,.0f} GB of text in the landing folder"
     yield (
         f"{rows / ROWS_PER_PATIENT:,.0f} patients ({ROWS_PER_PATIENT:,} rows each, as in the published study);"

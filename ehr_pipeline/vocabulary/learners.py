@@ -53,7 +53,7 @@ class Counted:
 
 
 def count(
-    events: Artifact, sides: Path, learned_from: tuple[str, ...], out: Path, workers: int, spread: Spread
+    events: Artifact, sides: Path, learned_from: tuple[str, ...], out: Path, *, workers: int, spread: Spread
 ) -> Counted:
     """Count the concepts of the mapped `events` of the patients on some `sides` (a folder of shards: patient_id, side)."""
     jobs = [

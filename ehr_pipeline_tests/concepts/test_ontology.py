@@ -97,7 +97,7 @@ def test_vectors_that_follow_the_groups() -> None:
     rng = np.random.default_rng(0)
     centres = np.eye(3, 8)[np.arange(60) % 3]
     vectors = by_token(centres + 0.1 * rng.normal(size=(60, 8)))
-    found = ontology.agreement(vectors, vocabulary, groups, {"g0": "skin"}, 5, 0)
+    found = ontology.agreement(vectors, vocabulary, groups, {"g0": "skin"}, neighbours=5, seed=0)
     assert found["share"] == 1
     assert found["chance"] == pytest.approx(19 / 59, abs=1e-4)
     assert found["excess_interval"][0] > 0.6
@@ -116,7 +116,7 @@ def test_vectors_that_do_not() -> None:
     covered = 0
     for seed in range(10):
         vectors = by_token(np.random.default_rng(seed).normal(size=(300, 8)))
-        found = ontology.agreement(vectors, vocabulary, groups, {}, 5, seed)
+        found = ontology.agreement(vectors, vocabulary, groups, {}, neighbours=5, seed=seed)
         low, high = found["excess_interval"]
         covered += low <= 0 <= high
     assert covered >= 8
@@ -130,9 +130,9 @@ def test_vectors_that_do_not() -> None:
 def test_too_few_concepts_say_nothing() -> None:
     vocabulary, groups = grouped(12)
     vectors = by_token(np.ones((12, 4)))
-    found = ontology.agreement(vectors, vocabulary, groups | {"none": {"X"}}, {}, 5, 0)
+    found = ontology.agreement(vectors, vocabulary, groups | {"none": {"X"}}, {}, neighbours=5, seed=0)
     assert found == {"concepts": 12, "groups": 3, "neighbours": 5}
-    assert ontology.agreement(vectors, vocabulary, {"none": {"X"}}, {}, 5, 0)["concepts"] == 0
+    assert ontology.agreement(vectors, vocabulary, {"none": {"X"}}, {}, neighbours=5, seed=0)["concepts"] == 0
 
 
 def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

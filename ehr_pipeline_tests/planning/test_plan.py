@@ -70,7 +70,12 @@ def test_the_measured_run_is_reckoned_right() -> None:
 
 def test_more_machines_and_faster_cores_take_less_time() -> None:
     def total(machines: str, speed: float = 1.0, backend: str = "ray") -> float:
-        return plan(study(launcher={"processes": 8}), 3e9, Machines.read([machines]), 1e6, speed).total(backend) or 0
+        return (
+            plan(study(launcher={"processes": 8}), 3e9, Machines.read([machines]), gpu_tokens=1e6, speed=speed).total(
+                backend
+            )
+            or 0
+        )
 
     assert total("8x32x256x1") < total("2x32x256x1") < total("1x32x256x1")
     assert total("8x32x256x1", speed=2) < total("8x32x256x1")

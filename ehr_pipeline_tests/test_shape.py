@@ -1,0 +1,95 @@
+"""The package stays small enough to find one's way in: its rooms, modules, functions and lists of arguments are counted."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import ehr_pipeline
+
+PACKAGE = Path(ehr_pipeline.__file__).parent
+MODULES = {path.relative_to(PACKAGE).as_posix(): path for path in sorted(PACKAGE.rglob("*.py"))}
+LONG, MANY = 60, 5
+"""Lines of a function, and its positional arguments beside `self` and `cls`, beyond which it has to be listed below."""
+LONG_FUNCTIONS = {
+    "embeddings/build.py build",  # the order of the steps from chunks to vectors, one after the other
+    "encoder/card.py text",  # one text
+    "encoder/train.py _train",  # the training loop, read from top to bottom
+    "patients/dataset.py build",  # the order of the steps from buckets to shards
+    "records/build.py _read",  # the order of the steps from files to buckets
+}
+"""A list that is only ever made shorter."""
+MANY_ARGUMENTS = {
+    "embeddings/aggregator.py _fit",
+    "embeddings/build.py build",
+    "embeddings/pooling.py pool_chunks",
+    "embeddings/profile.py features",
+    "embeddings/quality.py measure",
+    "embeddings/transform.py fit",
+    "encoder/evaluate.py evaluate",
+    "encoder/loader.py updates",
+    "encoder/sequences.py open",
+    "encoder/train.py _finish",
+    "engines/kubernetes.py _once",
+    "engines/node.py torchrun",
+    "engines/ray.py _attempt",
+    "patients/dataset.py build",
+    "records/files.py read",
+    "records/parquet.py read",
+    "records/quoting.py _find",  # compiled: no keywords
+    "records/sample.py _found",
+    "records/sample.py of_rows",
+    "records/scan.py _scan",  # compiled: no keywords
+    "records/text.py _split",
+    "records/text.py read",
+    "synthetic/generate.py generate",
+    "synthetic/generate.py is_there",
+    "synthetic/people.py draw",
+    "synthetic/visits.py _planted",
+    "tables/row_keys.py _unpack",  # compiled: no keywords
+    "trajectories/build.py _table",
+    "trajectories/build.py build",
+}
+"""A list that is only ever made shorter; those without a reason were not yet brought down."""
+
+
+def functions() -> Iterator[tuple[str, int, int]]:
+    """Each function with its module, how many lines it has, and how many positional arguments."""
+    for name, path in MODULES.items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                arguments = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
+                bound = arguments[:1] in (["self"], ["cls"])
+                yield f"{name} {node.name}", (node.end_lineno or 0) - node.lineno + 1, len(arguments) - bound
+
+
+def test_rooms_are_few_and_few_modules_stand_loose() -> None:
+    loose = {name for name in MODULES if "/" not in name} - {"__init__.py"}
+    folders = {path.parent for path in MODULES.values()} - {PACKAGE}
+    assert len(loose) <= 4
+    assert len(folders) + len(loose) <= 35, "34, and the worlds within synthetic/"
+
+
+def test_modules_are_short() -> None:
+    lines = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert not {name: count for name, count in lines.items() if count > 350}
+    assert median(lines.values()) < 120
+
+
+def test_functions_are_short() -> None:
+    long = {name: lines for name, lines, _ in functions() if lines > LONG}
+    assert not set(long) - LONG_FUNCTIONS, f"over {LONG} lines: {long}"
+    assert len(LONG_FUNCTIONS) <= 5
+
+
+def test_functions_take_few_arguments_by_place() -> None:
+    many = {name: count for name, _, count in functions() if count > MANY}
+    assert not set(many) - MANY_ARGUMENTS, f"over {MANY} positional arguments: put a * before the others: {many}"
+    assert len(many) <= 29
+
+
+def test_what_is_counted_is_seen() -> None:
+    counted = {name: (lines, arguments) for name, lines, arguments in functions()}
+    assert counted["reports/build.py build"][1] == 3
+    assert counted["disclosure/by_subtraction.py _safe"][1] == 5
+    assert max(lines for lines, _ in counted.values()) > LONG
