@@ -19,8 +19,8 @@ from ehr_pipeline.defs.checks import _shown
 from ehr_pipeline.defs.metadata import guard_of, published
 from ehr_pipeline.defs.run import Row
 from ehr_pipeline.reports.counted import REPEATS, STAGES
-from ehr_pipeline.store.artifacts import STAGES as ASSETS
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import STAGES as ASSETS
 from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline_tests.deducing import MOST, Attack, Secrets, Shown, integer, leaves, secrets, things_of
 

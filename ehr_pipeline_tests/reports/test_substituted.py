@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.concepts.substitutes import COLUMNS
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.substituted import Substituted, substituted
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 PAIRS = (("A", "B"), ("C", "D"), ("E", "B"))
@@ -18,7 +18,7 @@ PAIRS = (("A", "B"), ("C", "D"), ("E", "B"))
 
 def read(folder: Path, habits: str, counts: dict[str, Any], named: str = "ABCDE") -> Substituted:
     rows = [f"{one},name of {one},{other},name of {other},0.1,0.9" for one, other in PAIRS[: counts.get("substitutes")]]
-    (folder / "substitutes.csv").write_text("\n".join([",".join(COLUMNS), *rows]) + "\n")
+    (folder / "substitutes.csv").write_text("\n".join([",".join(schemas.SUBSTITUTES.names), *rows]) + "\n")
     manifest = {"counts": counts, "settings": {"vectors": {"habits": habits}}}
     inputs = Inputs("study", [], {"patient_embeddings": Artifact(folder, manifest)}, {}, 0, {})
     return substituted(inputs, named)
