@@ -43,7 +43,8 @@ def flops_per_token(settings: EncoderSettings, vocabulary: int) -> float:
 
 def fresh(settings: EncoderSettings, vocabulary: int, device: torch.device, compiled: bool) -> PackedEncoder:
     """A new model on a device, from seed 0."""
-    model = PackedEncoder(new_model(config_for(settings, vocabulary, "benchmark"), 0)).to(device).train()
+    stock = new_model(config_for(settings, vocabulary, "benchmark"), 0)
+    model = PackedEncoder(stock, token_data.masked(settings, vocabulary)).to(device).train()
     if compiled and compiles(device, "on"):
         model.compile_layers()
     return model
@@ -51,14 +52,15 @@ def fresh(settings: EncoderSettings, vocabulary: int, device: torch.device, comp
 
 def endless(sequences: Any, settings: EncoderSettings, vocabulary: int, plan: loader.Plan) -> Iterator[loader.Update]:
     """Updates, epoch after epoch."""
+    objective = token_data.masked(settings, vocabulary)
     for epoch in itertools.count():
-        yield from loader.updates(sequences, settings, vocabulary, 0, epoch, plan)
+        yield from loader.updates(sequences, objective, plan, seed=0, epoch=epoch)
 
 
 def check(sequences: Any, settings: EncoderSettings, vocabulary: int, device: torch.device) -> list[tuple[str, ...]]:
     """Loss and gradients of one update on the device beside those of float32 on the CPU. Raises SystemExit when they differ."""
     settings = replace(settings, dropout=0.0, attention_dropout=0.0)
-    update = next(endless(sequences, settings, vocabulary, loader.Plan(8, 8)))
+    update = next(endless(sequences, settings, vocabulary, loader.Plan(settings.context, 8, 8)))
 
     def computed(where: torch.device, precision: str, compiled: bool) -> tuple[float, torch.Tensor]:
         model = fresh(settings, vocabulary, where, compiled)
@@ -90,7 +92,9 @@ def timed(
     rows = settings.tokens_per_step // settings.context
     model = fresh(settings, vocabulary, device, compiled)
     updater = optimizer.optimizer_of(model, settings)
-    updates = endless(sequences, settings, vocabulary, loader.Plan(rows, min(rows, 65536 // settings.context)))
+    updates = endless(
+        sequences, settings, vocabulary, loader.Plan(settings.context, rows, min(rows, 65536 // settings.context))
+    )
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     tokens, waited, began = 0, 0.0, 0.0

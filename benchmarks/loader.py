@@ -32,11 +32,12 @@ def main() -> None:
         data = token_data.Tokens.drawn(options.patients, CONCEPTS)
         paths = token_data.write(data, CONCEPTS + 5, Path(scratch))
         sequences = token_data.opened(paths, settings, "train")
-        plan = loader.Plan(settings.tokens_per_step // settings.context, 16)
+        plan = loader.Plan(settings.context, settings.tokens_per_step // settings.context, 16)
+        objective = token_data.masked(settings, CONCEPTS + 5)
         rates, own, real, slots = [], [], 0, 0
         for epoch in range(options.repeats):
             start, cpu, real, slots = time.perf_counter(), time.process_time(), 0, 0
-            for update in loader.updates(sequences, settings, CONCEPTS + 5, 0, epoch, plan):
+            for update in loader.updates(sequences, objective, plan, seed=0, epoch=epoch):
                 real, slots = real + update.real_tokens, slots + update.slots
             rates.append(real / (time.perf_counter() - start))
             own.append(real / (time.process_time() - cpu))

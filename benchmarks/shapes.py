@@ -32,6 +32,7 @@ from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
 from ehr_pipeline.embeddings.vectors import pooled_tokens
 from ehr_pipeline.encoder import checkpoint, evaluate, machine
 from ehr_pipeline.encoder.job import TrainingJob
+from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences, Shard
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.store.artifacts import Store
@@ -104,8 +105,10 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
     split = store.current("data_split").file("split")
     dataset = store.current("patient_dataset").file("patients")
     validation = Sequences.open(dataset, *shape, split=split, side="validation")
-    scores = [evaluate.evaluate(model, validation, settings, vocabulary.size, seed, CPU).scores() for seed in MASKS]
-    weights = [score.masked_tokens for score in scores]
+    objective = Masked(settings, vocabulary)
+    asked = [evaluate.asked(objective, validation, settings.context, seed) for seed in MASKS]
+    scores = [objective.scores(evaluate.evaluate(model, objective, parts, CPU, settings.precision)) for parts in asked]
+    weights = [score["masked_tokens"] for score in scores]
     chosen = np.zeros(vocabulary.size, np.float32)
     chosen[pooled_tokens(store.current("patient_embeddings").path)] = 1
     cohort = Cohort.read(store.current("cohort").path)
@@ -125,8 +128,8 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
         "vectors"
     ]["encoder"]
     return {
-        "loss": float(np.average([score.loss for score in scores], weights=weights)),
-        "top10": float(np.average([score.top10 for score in scores], weights=weights)),
+        "loss": float(np.average([score["loss"] for score in scores], weights=weights)),
+        "top10": float(np.average([score["top10"] for score in scores], weights=weights)),
         "masked_tokens": float(sum(weights)),
         **found,
     }

@@ -13,11 +13,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 BIRTH = 1900
 HELD_OUT = 200
@@ -106,3 +107,9 @@ def opened(paths: dict[str, Path], settings: EncoderSettings, side: str) -> Sequ
     """One side of a data set."""
     shape = (settings.context, settings.age_unit, settings.max_positions)
     return Sequences.open(paths["dataset"], *shape, split=paths["split"], side=side)
+
+
+def masked(settings: EncoderSettings, vocabulary_size: int) -> Masked:
+    """The objective of a training whose concepts have no names."""
+    concepts = tuple(Concept(token, f"C{token}", "", (), 0, 0) for token in range(FIRST_CONCEPT, vocabulary_size))
+    return Masked(settings, Vocabulary(concepts, ""))

@@ -91,7 +91,9 @@ def score(folder: Path, paths: dict[str, Path]) -> float:
     settings = settings_with(0.0, "float32", "off")
     model = PackedEncoder(RobertaPreLayerNormForMaskedLM.from_pretrained(folder, dtype=torch.float32)).eval()
     held_out = token_data.opened(paths, settings, "validation")
-    return evaluate.evaluate(model, held_out, settings, VOCABULARY, 0, CPU).scores().loss
+    objective = token_data.masked(settings, VOCABULARY)
+    asked = evaluate.asked(objective, held_out, settings.context, seed=0)
+    return objective.scores(evaluate.evaluate(model, objective, asked, CPU, settings.precision))["loss"]
 
 
 def speeds(scratch: Path, options: argparse.Namespace) -> tuple[str, dict[str, list[Run]]]:

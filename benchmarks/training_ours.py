@@ -58,8 +58,9 @@ def matrix_rate(threads: int, kind: torch.dtype, shape: tuple[int, int, int] = S
 
 def stream(sequences: Any, settings: EncoderSettings, seed: int, rows: int) -> Iterator[loader.Update]:
     """Updates, epoch after epoch."""
+    objective, plan = token_data.masked(settings, VOCABULARY), loader.Plan(settings.context, rows, rows)
     for epoch in range(1000):
-        yield from loader.updates(sequences, settings, VOCABULARY, seed, epoch, loader.Plan(rows, rows))
+        yield from loader.updates(sequences, objective, plan, seed=seed, epoch=epoch)
 
 
 def ours(options: argparse.Namespace) -> None:
@@ -72,7 +73,7 @@ def ours(options: argparse.Namespace) -> None:
     fresh = new_model(config_for(settings, VOCABULARY, "benchmark"), options.seed)
     if options.output_bias == "frequency":
         start.bias_at_frequencies(fresh, sequences.token_counts(VOCABULARY))
-    model = PackedEncoder(fresh).train()
+    model = PackedEncoder(fresh, token_data.masked(settings, VOCABULARY)).train()
     if compiles(CPU, settings.compile):
         model.compile_layers()
     updater = torch.optim.AdamW(

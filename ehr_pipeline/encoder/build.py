@@ -23,15 +23,15 @@ def build(job: TrainingJob, launch: Launch) -> Counts:
     metrics = read_metrics(out)
     learning_curves(out / "notes" / "curves.png", metrics)
     tokens = metrics["training_tokens"] + metrics["validation_tokens"]
-    figures = {name: metrics["best"][f"validation_{name}"] for name in ("loss", "top1", "top10")}
+    baseline = {name: value for name, value in metrics["baseline"].items() if isinstance(value, float)}
     return {
         "rows_in": tokens,
         "kept": tokens,
         "parameters": metrics["parameters"],
         "epochs": len(metrics["epochs"]),
         **({"tokens_added": metrics["tokens_added"]} if job.start else {}),
-        **{f"validation_{name}": value for name, value in figures.items()},
-        **{f"baseline_{name}": metrics["baseline"][name] for name in figures},
+        **{f"validation_{name}": metrics["best"][f"validation_{name}"] for name in baseline},
+        **{f"baseline_{name}": value for name, value in baseline.items()},
         "clipped_ages": metrics["clipped_ages"],
         "padding_share": metrics["padding_share"],
     }

@@ -1,7 +1,7 @@
-"""The updates of an epoch as a process sees them: packed rows with fresh masks, a function of (seed, epoch, number) alone.
+"""The updates of an epoch as a process sees them: packed rows as the objective prepares them, with draws of their own.
 
-However an update is shared out over processes and micro-batches, every token gets the same mask. Axes: R rows, T token slots of a
-row, M chosen tokens.
+They are a function of (seed, epoch, number) alone: however an update is shared out over processes and micro-batches, every row gets
+the same draws.
 """
 
 from collections.abc import Iterator
@@ -11,24 +11,12 @@ from itertools import islice, repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.encoder import masking, packing
+from ehr_pipeline.encoder import packing
+from ehr_pipeline.encoder.objectives.base import Draws, Objective, Part
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work.buckets import ahead
 
 AHEAD = 4  # updates that are ready before they are asked for
-
-
-@dataclass(frozen=True)
-class Part:
-    """One micro-batch."""
-
-    inputs_RT: NDArray[np.int64]
-    positions_RT: NDArray[np.int64]
-    segments_RT: NDArray[np.int64]
-    chosen_M: NDArray[np.int64]
-    """The chosen places, as numbers in the flattened R × T."""
-    targets_M: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -46,8 +34,9 @@ class Update:
 
 @dataclass(frozen=True)
 class Plan:
-    """How updates are cut: rows in one, rows computed at once, and which of `processes` this is."""
+    """How updates are cut: slots of a row, rows in one, rows computed at once, and which of `processes` this is."""
 
+    context: int
     rows: int
     micro_rows: int
     rank: int = 0
@@ -55,24 +44,16 @@ class Plan:
 
 
 def updates(
-    sequences: Sequences,
-    settings: EncoderSettings,
-    vocabulary_size: int,
-    seed: int,
-    epoch: int,
-    plan: Plan,
-    skip: int = 0,
+    sequences: Sequences, objective: Objective, plan: Plan, *, seed: int, epoch: int, skip: int = 0
 ) -> Iterator[Update]:
     """The updates of an epoch from number `skip` on, made ready by a thread of their own."""
     order = packing.order_of_epoch(len(sequences.chunks), seed, epoch)
-    groups = enumerate(packing.group_rows(sequences, order, settings.context, plan.rows))
+    groups = enumerate(packing.group_rows(sequences, order, plan.context, plan.rows))
 
     def made() -> Iterator[Update]:
         for number, group in islice(groups, skip, None):
-            rng = np.random.default_rng([seed, epoch, number, 0x3A5C])
-            shape = (len(group), settings.context)
-            draws = masking.Draws.draw(shape, settings.mask_share, vocabulary_size, rng)
-            yield _update(sequences, group, draws, settings.context, plan)
+            draws = objective.draw((len(group), plan.context), np.random.default_rng([seed, epoch, number, 0x3A5C]))
+            yield _update(sequences, group, objective, draws, plan)
 
     stream = made()
     for update in ahead(lambda _: next(stream, None), repeat(None), threads=1, depth=AHEAD):
@@ -82,21 +63,16 @@ def updates(
 
 
 def _update(
-    sequences: Sequences, group: list[NDArray[np.int64]], draws: masking.Draws, context: int, plan: Plan
+    sequences: Sequences, group: list[NDArray[np.int64]], objective: Objective, draws: Draws, plan: Plan
 ) -> Update:
     mine = np.arange(plan.rank, len(group), plan.processes)
     parts, clipped = [], 0
     for begin in range(0, len(mine), plan.micro_rows):
         rows = mine[begin : begin + plan.micro_rows]
-        batch = packing.build(sequences, [group[row] for row in rows], context)
-        masked = masking.mask(batch.tokens_RT, draws.rows(rows))
-        parts.append(Part(masked.inputs_RT, batch.positions_RT, batch.segments_RT, masked.chosen_M, masked.targets_M))
+        batch = packing.build(sequences, [group[row] for row in rows], plan.context)
+        parts.append(objective.prepare(batch, tuple(drawn[rows] for drawn in draws)))
         clipped += batch.clipped
+    if not parts:  # the other processes wait for the gradients of one that an update has no row for
+        parts = [objective.prepare(packing.padding(plan.context), tuple(drawn[:1] for drawn in draws))]
     real = sum(int(sequences.chunks.length[row].sum()) for row in group)
-    return Update(tuple(parts) or (_nothing(context),), real, len(group) * context, clipped)
-
-
-def _nothing(context: int) -> Part:
-    """A row of padding, for a process that an update has no row for: the others wait for its gradients."""
-    row, none = np.zeros((1, context), np.int64), np.zeros(0, np.int64)
-    return Part(row, row, row, none, none)
+    return Update(tuple(parts), real, len(group) * plan.context, clipped)

@@ -1,4 +1,4 @@
-"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM`, computed on packed rows, the head on chosen tokens only.
+"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM`, computed on packed rows.
 
 The mathematics is the stock class's; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size,
 H heads, M chosen tokens, V vocabulary.
@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from transformers import RobertaPreLayerNormConfig, RobertaPreLayerNormForMaskedLM
 
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.encoder.softmax import cross_entropy
 from ehr_pipeline.vocabulary.table import PAD
 
 
@@ -48,16 +47,16 @@ def new_model(config: RobertaPreLayerNormConfig, seed: int) -> RobertaPreLayerNo
 
 
 class PackedEncoder(nn.Module):
-    """Runs a stock model's weights on packed rows."""
+    """Runs a stock model's weights on packed rows. One that is trained has an objective (`encoder.objectives`)."""
 
-    def __init__(self, stock: RobertaPreLayerNormForMaskedLM):
+    def __init__(self, stock: RobertaPreLayerNormForMaskedLM, objective: nn.Module | None = None):
         super().__init__()
-        self.stock = stock
-        self._layers = self.hidden
+        self.stock, self.objective = stock, objective
+        self.layers = self.hidden
 
     def compile_layers(self) -> None:
         """Fuse what lies between the products, by torch.compile. The head is left out: its shape changes with every batch."""
-        self._layers = torch.compile(self.hidden, dynamic=None)
+        self.layers = torch.compile(self.hidden, dynamic=None)
 
     def hidden(
         self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_M: Tensor | None = None
@@ -107,14 +106,11 @@ class PackedEncoder(nn.Module):
         scores: Tensor = self.stock.lm_head(hidden_MD)
         return scores
 
-    def forward(
-        self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_M: Tensor, targets_M: Tensor
-    ) -> Tensor:
-        """Sum of the cross-entropy over the chosen places: the caller divides by their number over all processes."""
-        hidden_MD = self._layers(tokens_RT, positions_RT, segments_RT, chosen_M)
-        head: Any = self.stock.lm_head
-        features_MD = head.layer_norm(F.gelu(head.dense(hidden_MD)))
-        return cross_entropy(features_MD, head.decoder.weight, head.decoder.bias, targets_M)
+    def forward(self, *arrays: Tensor) -> Tensor:
+        """The summed loss of the objective on the arrays of a part: the caller divides by the predictions of all processes."""
+        assert self.objective is not None
+        loss: Tensor = self.objective(self, *arrays)
+        return loss
 
 
 def visibility(segments_RT: Tensor, dtype: torch.dtype) -> Tensor:

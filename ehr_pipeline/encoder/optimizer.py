@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from ehr_pipeline.encoder.devices import autocast
-from ehr_pipeline.encoder.loader import Part, Update
+from ehr_pipeline.encoder.loader import Update
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work import jobs
 
@@ -30,7 +30,7 @@ def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.opt
 
 
 def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> tuple[float, int]:
-    """Fill the gradients of an update's summed loss. Returns that sum, and the number of chosen tokens, over all processes.
+    """Fill the gradients of an update's summed loss. Returns that sum, and the number of predictions, over all processes.
 
     Under DistributedDataParallel the gradients are means over processes of such sums.
     """
@@ -39,30 +39,24 @@ def gradients(model: torch.nn.Module, update: Update, device: torch.device, prec
         waits = isinstance(model, DistributedDataParallel) and number < len(update.parts)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(device, precision):
-                loss: Tensor = model(*tensors(part, device))
+                loss: Tensor = model(*part.tensors(device))
             loss.backward()  # type: ignore[no-untyped-call]
-        total += torch.stack([loss.detach().double(), torch.tensor(float(len(part.targets_M)), device=device)])
+        total += torch.stack([loss.detach().double(), torch.tensor(float(part.count), device=device)])
     if jobs.world_size() > 1:
         torch.distributed.all_reduce(total)
     return float(total[0]), int(total[1])
 
 
-def tensors(part: Part, device: torch.device) -> tuple[Tensor, ...]:
-    """The arrays of a micro-batch, as the model takes them."""
-    arrays = (part.inputs_RT, part.positions_RT, part.segments_RT, part.chosen_M, part.targets_M)
-    return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in arrays)
-
-
 def step(
-    model: torch.nn.Module, optimizer: torch.optim.AdamW, chosen: int, rate: float, settings: EncoderSettings
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, asked: int, rate: float, settings: EncoderSettings
 ) -> bool:
     """Change the weights by the gradients of `gradients`. False, and nothing changed, when these are not finite.
 
-    The loss is a mean over all chosen tokens of an update, never a mean of means: the one division is done here, together with
-    clipping, so each gradient is touched once.
+    The loss is a mean over all predictions of an update, `asked`, never a mean of means: the one division is done here, together
+    with clipping, so each gradient is touched once.
     """
     own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    scale = jobs.world_size() / max(chosen, 1)
+    scale = jobs.world_size() / max(asked, 1)
     norm = float(torch.nn.utils.get_total_norm(own)) * scale
     if not math.isfinite(norm):
         return False

@@ -96,3 +96,9 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> 
     for array, value in zip(arrays, values, strict=True):
         array.reshape(-1)[place] = value
     return Batch(arrays[0], arrays[1], arrays[2], arrays[3], selection.clipped)
+
+
+def padding(context: int) -> Batch:
+    """A row of padding."""
+    row = np.zeros((1, context), np.int64)
+    return Batch(row, row, row, row - 1, 0)

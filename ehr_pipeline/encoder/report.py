@@ -53,18 +53,13 @@ class Reporter:
         )
         self.last, self.tokens, self.slots = now, 0, 0
 
-    def epoch(self, row: dict[str, float]) -> None:
-        """Tell the scores of an epoch."""
-        _log.info(
-            "epoch %d: training loss %.4f, validation loss %.4f, top-10 %.3f",
-            row["epoch"],
-            row["training_loss"],
-            row["validation_loss"],
-            row["validation_top10"],
-        )
+    def epoch(self, row: dict[str, float], headline: str) -> None:
+        """Report an epoch: its losses and the headline in the log, all scores (floats) as curves."""
+        losses = (row["training_loss"], row["validation_loss"])
+        _log.info("epoch %d: training loss %.4f, validation loss %.4f, %s", row["epoch"], *losses, headline)
         if self.curves is not None:
-            names = ("training_loss", "validation_loss", "validation_top1", "validation_top10")
-            self.curves.scalars(int(row["updates"]), {f"epoch/{name}": row[name] for name in names})
+            scores = {f"epoch/{name}": value for name, value in row.items() if isinstance(value, float)}
+            self.curves.scalars(int(row["updates"]), scores)
 
     def _note(self, row: dict[str, float], rate: float, padding: float) -> None:
         figures = {

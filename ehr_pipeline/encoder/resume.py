@@ -48,7 +48,7 @@ class Position:
     """Updates done in all."""
     loss_sum: float = 0.0
     chosen: int = 0
-    """Tokens predicted in this epoch so far, and the sum of their losses."""
+    """Predictions asked for in this epoch so far; `loss_sum` is that of their losses."""
     real_tokens: int = 0
     slots: int = 0
     clipped: int = 0

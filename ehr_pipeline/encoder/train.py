@@ -13,8 +13,10 @@ import json
 import logging
 import math
 import shutil
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -28,6 +30,7 @@ from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, op
 from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
 from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
+from ehr_pipeline.encoder.objectives import Objective, objective_of
 from ehr_pipeline.encoder.report import Reporter
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
 from ehr_pipeline.encoder.sequences import Sequences
@@ -64,6 +67,7 @@ class _Training:
     validation: Sequences
     counts: NDArray[np.int64]
     """Tokens (V,) to learn from."""
+    objective: Objective
     model: PackedEncoder
     began: dict[str, int]
     """What the checkpoint that the training begins with lacked; empty without one."""
@@ -86,7 +90,8 @@ class _Training:
         if settings.output_bias == "frequency":
             start.bias_at_frequencies(fresh, counts)
         began = {"tokens_added": start.continue_from(job.start, fresh, vocabulary)} if job.start else {}
-        model = PackedEncoder(fresh).to(device)
+        objective = objective_of(settings, vocabulary, job.seed)
+        model = PackedEncoder(fresh, objective).to(device)
         if compiled:
             model.compile_layers()
         identity = {
@@ -97,20 +102,23 @@ class _Training:
             **fields.identity(job.settings),
         }
         checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
-        return cls(job, settings, decided, device, vocabulary, learned, validation, counts, model, began, checkpoints)
+        data, trained = (vocabulary, learned, validation, counts), (objective, model, began, checkpoints)
+        return cls(job, settings, decided, device, *data, *trained)
 
     def run(self) -> None:
         """Train from the last checkpoint until both losses are flat, and fill the output folder."""
-        first, settings, validation, seed = jobs.rank() == 0, self.settings, self.validation, self.job.seed
+        first, settings, objective, seed = jobs.rank() == 0, self.settings, self.objective, self.job.seed
         if first and self.job.notes_patients:
-            np.save(self.job.out / PATIENTS, np.concatenate([self.learned.patients(), validation.patients()], axis=1))
+            sides = [self.learned.patients(), self.validation.patients()]
+            np.save(self.job.out / PATIENTS, np.concatenate(sides, axis=1))
         trained: torch.nn.Module = DistributedDataParallel(self.model) if jobs.world_size() > 1 else self.model
         updater = optimizer.optimizer_of(self.model, settings)
         plan = plan_for(settings, self.device)
         steps_per_epoch = -(-self.learned.token_count // (plan.rows * settings.context))
         flatness = Flatness(settings.min_improvement, settings.patience)
         position = self.checkpoints.restore(flatness, self.model, updater, self.device)
-        baseline = evaluate.frequency_baseline(self.counts, validation, settings, self.vocabulary.size, seed)
+        asked = partial(evaluate.asked, objective, self.validation, settings.context, seed)
+        baseline = objective.baseline(asked(), self.counts)
         _log.info(
             "training %s parameters on %s tokens, %d updates an epoch",
             f"{parameter_count(self.model):,}",
@@ -127,7 +135,7 @@ class _Training:
         while position.epoch < settings.max_epochs and not flatness.reached:
             trained.train()
             for update in loader.updates(
-                self.learned, settings, self.vocabulary.size, seed, position.epoch, plan, skip=position.update
+                self.learned, objective, plan, seed=seed, epoch=position.epoch, skip=position.update
             ):
                 torch.manual_seed(_step_seed(seed, position.step))  # dropout: a function of seed, process and update
                 total, chosen = optimizer.gradients(trained, update, self.device, settings.precision)
@@ -138,27 +146,29 @@ class _Training:
                 if position.step % settings.checkpoint_updates == 0:
                     save()
                 reporter.update(position, update.real_tokens, update.slots, total / max(chosen, 1))
-            tally = evaluate.evaluate(self.model, validation, settings, self.vocabulary.size, seed, self.device)
-            _end_epoch(position, flatness, tally.scores(), reporter)
+            sums = evaluate.evaluate(self.model, objective, asked(), self.device, settings.precision)
+            scores = objective.scores(sums)
+            reporter.epoch(_end_epoch(position, flatness, scores), objective.headline(scores))
             if position.history[-1]["validation_loss"] == position.best and first:
-                self._save_best(card.by_semantic_type(self.vocabulary, tally, baseline))
+                self._save_best(objective.details(sums, baseline))
             save()
         if first:
             self._finish(position, flatness, baseline)
 
-    def _save_best(self, types: list[dict[str, Any]]) -> None:
+    def _save_best(self, details: list[dict[str, Any]]) -> None:
         work = self.checkpoints.folder / f".{BEST}"
         shutil.rmtree(work, ignore_errors=True)
         checkpoint.save(work, self.model.stock, self.vocabulary)
-        (work / "by_semantic_type.json").write_text(json.dumps(types, indent=1) + "\n", encoding="utf-8")
+        (work / f"{self.objective.detail}.json").write_text(json.dumps(details, indent=1) + "\n", encoding="utf-8")
         publish(work, self.checkpoints.folder / BEST)
 
-    def _finish(self, position: Position, flatness: Flatness, baseline: evaluate.Tally) -> None:
+    def _finish(self, position: Position, flatness: Flatness, baseline: NDArray[np.float64]) -> None:
         """Fill the output folder."""
         out, folder = self.job.out, self.checkpoints.folder
         shutil.copytree(folder / BEST, out / "checkpoint", dirs_exist_ok=True)
+        details = out / "checkpoint" / f"{self.objective.detail}.json"
         metrics = {
-            "parameters": parameter_count(self.model),
+            "parameters": parameter_count(self.model.stock),
             "training_tokens": self.learned.token_count,
             "validation_tokens": self.validation.token_count,
             "training_patients": self.learned.patient_count,
@@ -169,15 +179,15 @@ class _Training:
             "seed": self.job.seed,
             "clipped_ages": position.clipped,
             "padding_share": 1 - position.real_tokens / max(position.slots, 1),
-            "baseline": baseline.scores().as_dict(),
-            "by_semantic_type": json.loads((out / "checkpoint" / "by_semantic_type.json").read_text(encoding="utf-8")),
+            "baseline": self.objective.scores(baseline),
+            self.objective.detail: json.loads(details.read_text(encoding="utf-8")),
             "epochs": position.history,
             "best": min(position.history, key=lambda row: row["validation_loss"]),
             "stopped_early": flatness.reached,
         }
-        (out / "checkpoint" / "by_semantic_type.json").unlink()
+        details.unlink()
         (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
-        text = card.text(self.job.settings, self.vocabulary, metrics)
+        text = card.text(self.job.settings, self.vocabulary, self.objective, metrics)
         (out / "checkpoint" / "README.md").write_text(text, encoding="utf-8")
         notes = out / "notes"
         notes.mkdir(exist_ok=True)
@@ -189,7 +199,7 @@ def plan_for(settings: EncoderSettings, device: torch.device) -> loader.Plan:
     """How updates are cut for this process."""
     rows = max(settings.tokens_per_step // settings.context, jobs.world_size())
     at_once = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]
-    return loader.Plan(rows, max(at_once // settings.context, 1), jobs.rank(), jobs.world_size())
+    return loader.Plan(settings.context, rows, max(at_once // settings.context, 1), jobs.rank(), jobs.world_size())
 
 
 def _step_seed(seed: int, step: int) -> int:
@@ -220,20 +230,20 @@ def _count(position: Position, update: loader.Update, total: float, chosen: int)
         position.clipped += update.clipped
 
 
-def _end_epoch(position: Position, flatness: Flatness, scores: evaluate.Scores, reporter: Reporter) -> None:
-    """Add an epoch to the history, and go to the beginning of the next."""
+def _end_epoch(position: Position, flatness: Flatness, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Add an epoch to the history, and go to the beginning of the next. Returns what was added."""
     training_loss = position.loss_sum / max(position.chosen, 1)
     row = {
         "epoch": position.epoch + 1,
         "updates": position.step,
         "training_loss": training_loss,
-        **{f"validation_{name}": value for name, value in scores.as_dict().items()},
+        **{f"validation_{name}": value for name, value in scores.items()},
     }
     position.history.append(row)
-    position.best = min(position.best, scores.loss)
-    flatness.stop_after(training_loss, scores.loss)
+    position.best = min(position.best, scores["loss"])
+    flatness.stop_after(training_loss, scores["loss"])
     position.epoch, position.update, position.loss_sum, position.chosen = position.epoch + 1, 0, 0.0, 0
-    reporter.epoch(row)
+    return row
 
 
 if __name__ == "__main__":

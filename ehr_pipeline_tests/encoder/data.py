@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 Visits = list[tuple[str, list[int]]]  # (date, tokens)
 
@@ -46,6 +46,12 @@ def write_vocabulary(folder: Path, size: int, prefix: str = "C") -> Path:
     concepts = [f"{prefix}{token}" for token in range(FIRST_CONCEPT, FIRST_CONCEPT + size)]
     (folder / "hash.txt").write_text(hash_of(concepts) + "\n")
     return folder
+
+
+def vocabulary_of(size: int) -> Vocabulary:
+    """A vocabulary of `size` token ids without types."""
+    concepts = tuple(Concept(token, f"C{token}", f"concept {token}", (), 1, 1) for token in range(FIRST_CONCEPT, size))
+    return Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
 
 
 def learnable(folder: Path, patients: int = 120, concepts: int = 40, seed: int = 0) -> dict[str, Path]:

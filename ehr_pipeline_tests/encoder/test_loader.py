@@ -7,11 +7,13 @@ import torch
 
 from ehr_pipeline.encoder import loader, optimizer
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
+from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline_tests.encoder.data import learnable
+from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.test_train import SETTINGS
 
 SIZE = 45
+OBJECTIVE = Masked(SETTINGS, vocabulary_of(SIZE))
 
 
 @pytest.fixture
@@ -22,11 +24,12 @@ def sequences(tmp_path: Path) -> Sequences:
 def updates(
     sequences: Sequences, epoch: int = 0, seed: int = 0, skip: int = 0, plan: loader.Plan | None = None
 ) -> list[loader.Update]:
-    return list(loader.updates(sequences, SETTINGS, SIZE, seed, epoch, plan or loader.Plan(8, 8), skip))
+    plan = plan or loader.Plan(16, 8, 8)
+    return list(loader.updates(sequences, OBJECTIVE, plan, seed=seed, epoch=epoch, skip=skip))
 
 
 def inputs(made: list[loader.Update]) -> np.ndarray:
-    return np.concatenate([part.inputs_RT for update in made for part in update.parts])
+    return np.concatenate([part.arrays[0] for update in made for part in update.parts])
 
 
 def test_order_and_masks_are_a_function_of_seed_and_epoch(sequences: Sequences) -> None:
@@ -45,33 +48,33 @@ def test_skipped_updates_are_those_that_would_have_come_first(sequences: Sequenc
 @pytest.mark.parametrize("processes", [1, 2, 3])
 def test_processes_share_an_update_out_and_change_nothing_of_it(sequences: Sequences, processes: int) -> None:
     whole = updates(sequences)[0].parts[0]
-    shares = [updates(sequences, plan=loader.Plan(8, 2, rank, processes))[0] for rank in range(processes)]
+    shares = [updates(sequences, plan=loader.Plan(16, 8, 2, rank, processes))[0] for rank in range(processes)]
     for rank, share in enumerate(shares):
-        rows = np.concatenate([part.inputs_RT for part in share.parts])
-        assert np.array_equal(rows, whole.inputs_RT[rank::processes])
-    assert sum(len(part.targets_M) for share in shares for part in share.parts) == len(whole.targets_M)
-    assert {share.real_tokens for share in shares} == {int((whole.segments_RT > 0).sum())}
+        rows = np.concatenate([part.arrays[0] for part in share.parts])
+        assert np.array_equal(rows, whole.arrays[0][rank::processes])
+    assert sum(part.count for share in shares for part in share.parts) == whole.count
+    assert {share.real_tokens for share in shares} == {int((whole.arrays[2] > 0).sum())}
 
 
 def test_a_process_without_a_row_gets_padding_and_nothing_to_predict(sequences: Sequences) -> None:
-    made = updates(sequences, plan=loader.Plan(2, 2, rank=5, processes=6))
+    made = updates(sequences, plan=loader.Plan(16, 2, 2, rank=5, processes=6))
     (part,) = made[0].parts
-    assert not part.segments_RT.any()
-    assert len(part.targets_M) == 0
+    assert not part.arrays[2].any()
+    assert part.count == 0
 
 
 def test_every_epoch_has_masks_of_its_own(sequences: Sequences) -> None:
-    one, two = (np.concatenate([u.parts[0].targets_M for u in updates(sequences, epoch=e)]) for e in (0, 1))
+    one, two = (np.concatenate([u.parts[0].arrays[4] for u in updates(sequences, epoch=e)]) for e in (0, 1))
     assert len(one) != len(two) or not np.array_equal(np.sort(one), np.sort(two))
 
 
 @pytest.mark.parametrize("micro_rows", [1, 3, 8])
 def test_accumulated_parts_equal_one_big_batch(sequences: Sequences, micro_rows: int) -> None:
     def trained(rows: int) -> tuple[list[torch.Tensor], float]:
-        model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0)).train()
+        model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0), OBJECTIVE).train()
         updater = optimizer.optimizer_of(model, SETTINGS)
         total = 0.0
-        for update in updates(sequences, plan=loader.Plan(8, rows))[:4]:
+        for update in updates(sequences, plan=loader.Plan(16, 8, rows))[:4]:
             total, chosen = optimizer.gradients(model, update, torch.device("cpu"), "float32")
             assert optimizer.step(model, updater, chosen, 0.01, SETTINGS)
         return list(model.parameters()), total
@@ -84,9 +87,9 @@ def test_accumulated_parts_equal_one_big_batch(sequences: Sequences, micro_rows:
 def test_the_loss_is_a_mean_over_tokens_and_not_over_parts(sequences: Sequences) -> None:
     """Without clipping, the gradients that AdamW sees are those of the mean over all chosen tokens, however they are spread."""
     settings = replace(SETTINGS, clip_norm=1e9)
-    model = PackedEncoder(new_model(config_for(settings, SIZE, "x"), 0)).train()
-    update = updates(sequences, plan=loader.Plan(8, 1))[0]
-    counts = [len(part.targets_M) for part in update.parts]
+    model = PackedEncoder(new_model(config_for(settings, SIZE, "x"), 0), OBJECTIVE).train()
+    update = updates(sequences, plan=loader.Plan(16, 8, 1))[0]
+    counts = [part.count for part in update.parts]
     assert len(set(counts)) > 1, "otherwise a mean of means would do"
     _, chosen = optimizer.gradients(model, update, torch.device("cpu"), "float32")
     assert chosen == sum(counts)
@@ -94,6 +97,6 @@ def test_the_loss_is_a_mean_over_tokens_and_not_over_parts(sequences: Sequences)
     updater = torch.optim.SGD(model.parameters(), lr=0.0)
     updater.step = lambda *_: seen.extend(p.grad.clone() for p in model.parameters())  # type: ignore[assignment,misc,union-attr]
     optimizer.step(model, updater, chosen, 0.0, settings)  # type: ignore[arg-type]
-    losses = [model(*optimizer.tensors(part, torch.device("cpu"))) for part in update.parts]
+    losses = [model(*part.tensors(torch.device("cpu"))) for part in update.parts]
     expected = torch.autograd.grad(torch.stack(losses).sum() / sum(counts), list(model.parameters()))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(seen, expected, strict=True))

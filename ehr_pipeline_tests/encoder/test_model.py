@@ -1,14 +1,16 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from ehr_pipeline.encoder import masking, packing
+from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
+from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline_tests.encoder.data import learnable
+from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 
 SETTINGS = EncoderSettings(
     hidden_size=32, layers=2, heads=4, feed_forward=64, context=16, dropout=0.0, attention_dropout=0.0
@@ -61,14 +63,14 @@ def test_packed_logits_equal_those_of_the_stock_class(sequences: Sequences) -> N
 
 
 def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences) -> None:
-    model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), seed=1)).eval()
+    objective = Masked(replace(SETTINGS, mask_share=0.3), vocabulary_of(SIZE))
+    model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), seed=1), objective).eval()
     batch, rows = packed(sequences)
-    draws = masking.Draws.draw(batch.tokens_RT.shape, 0.3, SIZE, np.random.default_rng(0))
-    masked = masking.mask(batch.tokens_RT, draws)
+    masked = objective.prepare(batch, objective.draw(batch.tokens_RT.shape, np.random.default_rng(0)))
+    inputs_RT, *_, chosen_M, _ = masked.arrays
     chosen_RT = np.zeros(batch.tokens_RT.shape, bool)
-    chosen_RT.reshape(-1)[masked.chosen_M] = True
-    arrays = (masked.inputs_RT, batch.positions_RT, batch.segments_RT, masked.chosen_M, masked.targets_M)
-    ours_loss = model(*(torch.from_numpy(array) for array in arrays)) / len(masked.targets_M)
+    chosen_RT.reshape(-1)[chosen_M] = True
+    ours_loss = model(*masked.tensors(torch.device("cpu"))) / masked.count
     ours_loss.backward()
     ours = {name: parameter.grad.clone() for name, parameter in model.named_parameters() if parameter.grad is not None}
     model.zero_grad()
@@ -79,7 +81,7 @@ def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences)
     for row, chunk in enumerate(index):
         here = batch.chunks == chunk
         length = int(here.sum())
-        inputs[row, :length] = torch.from_numpy(masked.inputs_RT[here])
+        inputs[row, :length] = torch.from_numpy(inputs_RT[here])
         positions[row, :length] = torch.from_numpy(batch.positions_RT[here])
         labels[row, :length] = torch.from_numpy(np.where(chosen_RT[here], batch.tokens_RT[here], -100))
         mask[row, :length] = 1
