@@ -1,6 +1,7 @@
 """Every kind of dirt that is known from UK extracts, at known rates, and counted as it is put in."""
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 import polars as pl
@@ -118,12 +119,12 @@ def _apply(
         case "read_code":
             code[here] = rng.choice(READ_CODES, len(here))
         case "description_id":
-            code[here] = [description_id(text) for text in code[here]]
+            code[here] = description_ids(code[here])
         case "bad_check_digit":
             code[here] = [text[:-1] + str((int(text[-1]) + 1) % 10) for text in code[here]]
 
 
-def description_id(concept_id: str) -> str:
-    """An invented but well-formed description id that belongs to a concept (partition 01)."""
-    stem = int(10_000 + hash_unit(concept_id) * 9_000_000)
-    return str(int(snomed.with_check_digit(np.array([stem * 100 + 1]))[0]))
+def description_ids(concept_ids: Iterable[str]) -> list[str]:
+    """Invented but well-formed description ids, each of which belongs to a concept (partition 01)."""
+    stems = [int(10_000 + hash_unit(concept) * 9_000_000) * 100 + 1 for concept in concept_ids]
+    return [str(number) for number in snomed.with_check_digit(np.array(stems, np.int64)).tolist()]

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ehr_pipeline.synthetic.codes import CodeTable
-from ehr_pipeline.synthetic.dirt import description_id
+from ehr_pipeline.synthetic.dirt import description_ids
 from ehr_pipeline.terminology import rf2
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.terminology.snomed import without_tag
@@ -65,7 +65,8 @@ def _write_descriptions(path: Path, table: CodeTable) -> None:
     columns = (*rf2.DESCRIPTION, "caseSignificanceId")
     with path.open("w", encoding="utf-8", newline="") as stream:
         stream.write("\t".join(columns) + "\r\n")
-        for code, name in sorted(table.pairs.select("code", "name").unique("code", keep="first").iter_rows()):
-            if code[-3:-1] == "00":
-                values = (description_id(code), "20190401", "1", CORE_MODULE, code, "en", SYNONYM, without_tag(name))
-                stream.write("\t".join((*values, CASE_INSENSITIVE)) + "\r\n")
+        pairs = sorted(table.pairs.select("code", "name").unique("code", keep="first").iter_rows())
+        pairs = [(code, name) for code, name in pairs if code[-3:-1] == "00"]
+        for own, (code, name) in zip(description_ids(code for code, _ in pairs), pairs, strict=True):
+            values = (own, "20190401", "1", CORE_MODULE, code, "en", SYNONYM, without_tag(name))
+            stream.write("\t".join((*values, CASE_INSENSITIVE)) + "\r\n")
