@@ -40,8 +40,7 @@ class Leading:
     @property
     def converged(self) -> NDArray[np.bool_]:
         """Which of them have a residual within the tolerance (k,)."""
-        within: NDArray[np.bool_] = self.residuals <= TOLERANCE
-        return within
+        return self.residuals <= TOLERANCE
 
 
 def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> Leading:

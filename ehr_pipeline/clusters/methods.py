@@ -117,5 +117,4 @@ def by_size(labels: Labels) -> Labels:
     names, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(names))
-    renumbered: Labels = np.where(labels < 0, -1, np.append(rank, -1)[np.searchsorted(names, labels)])
-    return renumbered
+    return np.where(labels < 0, -1, np.append(rank, -1)[np.searchsorted(names, labels)])

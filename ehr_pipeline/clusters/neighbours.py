@@ -110,10 +110,7 @@ def _first_thresholds(scores: Scores, n: int, k: int, pool: Executor) -> Integer
         tile = scores.with_some(top, TILE, chosen)
         return tile.view(len(tile), GROUP, groups).amax(1).topk(k + 1, dim=1).values[:, -1]
 
-    thresholds: Integers = (
-        torch.cat(list(pool.map(work, range(0, n, TILE))))[:n].numpy().astype(np.int64) - 2 * scores.margin
-    )
-    return thresholds
+    return torch.cat(list(pool.map(work, range(0, n, TILE))))[:n].numpy().astype(np.int64) - 2 * scores.margin
 
 
 def _limits(threshold: Integers, start: int, count: int) -> NDArray[np.int32]:
@@ -196,8 +193,7 @@ class _Best:
         return self._row(self.kept), self.kept & ((1 << self.bits) - 1)
 
     def _row(self, keys: Integers) -> Integers:
-        rows: Integers = keys >> (self.bits + SCORE_BITS)
-        return rows
+        return keys >> (self.bits + SCORE_BITS)
 
     def _score(self, keys: Integers) -> Integers:
         """Scores, rounded down to whole steps."""

@@ -107,5 +107,4 @@ def _mean(values: Shares, count: int) -> Shares:
         return np.full(count, np.nan)
     known = np.isfinite(values)
     total = np.where(known, values, 0).sum(axis=0)
-    mean: Shares = np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)
-    return mean
+    return np.where(known.any(axis=0), total / np.maximum(known.sum(axis=0), 1), np.nan)

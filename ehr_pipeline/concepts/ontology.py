@@ -146,5 +146,4 @@ def _share_of_all(belongs: NDArray[np.bool_], block: int = 2048) -> NDArray[np.f
     """Of all other concepts, the share (N,) that is in a group of each concept's own."""
     flat = belongs.astype(np.float32)
     alike = [((flat[start : start + block] @ flat.T) > 0).sum(1) - 1 for start in range(0, len(flat), block)]
-    shares: NDArray[np.float64] = np.concatenate(alike) / max(len(flat) - 1, 1)
-    return shares
+    return np.concatenate(alike) / max(len(flat) - 1, 1)

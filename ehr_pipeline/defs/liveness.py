@@ -4,7 +4,6 @@ Dagster asks nobody whether the process of a run still is there after the server
 and with it its place in the pool, so that no training starts again. And a run that was marked as ended by force may go on.
 """
 
-import logging
 import os
 import signal
 import time
@@ -17,7 +16,6 @@ import dagster as dg
 from ehr_pipeline.defs import servers
 from ehr_pipeline.store.build_lock import alone, try_lock
 
-_log = logging.getLogger("ehr_pipeline")
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 GRACE = 60.0  # seconds in which a run that was started must have its lock, where nothing tells of its server

@@ -37,8 +37,7 @@ def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) 
                 open_cells[:] = False
                 break
             open_cells[places[column[places].argmin()]] = False
-    dark: Chosen = listed & ~shown
-    return dark
+    return listed & ~shown
 
 
 def _few(counts: Cells, disclosure: Disclosure) -> Chosen:

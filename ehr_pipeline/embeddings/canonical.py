@@ -36,8 +36,7 @@ class Canonical:
 
     def apply(self, vectors: Vectors) -> Vectors:
         """Vectors (P, K)."""
-        moved: Vectors = ((vectors - self.centre) @ self.directions).astype(np.float32)
-        return moved
+        return ((vectors - self.centre) @ self.directions).astype(np.float32)
 
 
 def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
@@ -57,8 +56,7 @@ def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
 
     def agreement(second: Vectors) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         both = (a.T @ second + second.T @ a).astype(np.float64) / (2 * len(a))
-        found: tuple[NDArray[np.float64], NDArray[np.float64]] = np.linalg.eigh(whitening @ both @ whitening)
-        return found
+        return np.linalg.eigh(whitening @ both @ whitening)
 
     rng = np.random.default_rng([seed, 0xCA40])
     shuffled = np.array([agreement(b[rng.permutation(len(b))])[0][-1] for _ in range(PERMUTATIONS)])

@@ -22,8 +22,7 @@ SHORTEST = 1e-5
 def unit_length(vectors: Vectors) -> Vectors:
     """Vectors (P, D) scaled to length 1, so that distances order as cosines do. What is shorter than `SHORTEST` becomes zero."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    scaled: Vectors = np.where(length < SHORTEST, np.float32(0), vectors / np.maximum(length, SHORTEST))
-    return scaled
+    return np.where(length < SHORTEST, np.float32(0), vectors / np.maximum(length, SHORTEST))
 
 
 def leading_axes(products: NDArray[Any], count: int) -> NDArray[Any]:

@@ -48,8 +48,7 @@ def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: fl
 def usual(concepts: NDArray[np.int64], tokens: NDArray[np.integer], smoothing: float) -> NDArray[np.float32]:
     """What smoothing adds to everybody's shares (S,): those of the cohort, whose `tokens` (V,) these are, times `smoothing`."""
     own = tokens[concepts]
-    added: NDArray[np.float32] = (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
-    return added
+    return (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
 
 
 def profiles(
@@ -87,8 +86,7 @@ def later(shard: Shard) -> NDArray[np.bool_]:
     some = np.flatnonzero(size)
     middle = np.zeros(len(size), np.int64)
     middle[some] = shard.visit_day[starts[some]].astype(np.int64) + shard.visit_day[starts[some + 1] - 1]
-    found: NDArray[np.bool_] = 2 * shard.visit_day.astype(np.int64) > np.repeat(middle, size)
-    return found
+    return 2 * shard.visit_day.astype(np.int64) > np.repeat(middle, size)
 
 
 def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -101,8 +99,7 @@ def mean_age(shard: Shard, patients: NDArray[np.int64], concepts: NDArray[np.int
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
     centuries = (shard.visit_day - shard.birth_day[owner]) / (100 * DAYS_IN_YEAR)
     sums, counts = (np.bincount(owner, weights, len(shard.birth_day)) for weights in (count * centuries, count))
-    found: NDArray[np.float32] = (sums / np.maximum(counts, 1))[patients, None].astype(np.float32)
-    return found
+    return (sums / np.maximum(counts, 1))[patients, None].astype(np.float32)
 
 
 def features(

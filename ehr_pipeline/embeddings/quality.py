@@ -183,5 +183,4 @@ def _ranks(values: NDArray[Any]) -> NDArray[np.float64]:
     """Ranks (P,), equal values with their mean rank."""
     _, place, count = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(count)
-    ranks: NDArray[np.float64] = (last - (count - 1) / 2)[place]
-    return ranks
+    return (last - (count - 1) / 2)[place]

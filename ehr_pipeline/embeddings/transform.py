@@ -107,8 +107,7 @@ class Transform:
         """Vectors (P, D) of length 1 without their common component."""
         moved: Vectors = unit_length(vectors) - self.arrays["centre"]
         common = self.arrays["common"]
-        without: Vectors = moved - (moved @ common) @ common.T if common.shape[1] else moved
-        return without
+        return moved - (moved @ common) @ common.T if common.shape[1] else moved
 
     def write(self, folder: Path) -> None:
         """Write the two files."""

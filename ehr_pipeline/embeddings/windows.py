@@ -69,5 +69,4 @@ def _years(shard: Shard, owner: NDArray[np.int64], divided: Divided) -> NDArray[
         return year.astype(np.int64) + 1970 - CALENDAR_BEGINS + within
     first = shard.visit_day[np.minimum(shard.patient_start[:-1], max(len(day) - 1, 0))] if len(day) else day
     origin = shard.birth_day if divided == "age" else first
-    since: NDArray[np.float64] = (day - origin[owner]) / DAYS_IN_YEAR
-    return since
+    return (day - origin[owner]) / DAYS_IN_YEAR

@@ -53,8 +53,7 @@ class Shard:
     @property
     def patient_tokens(self) -> NDArray[np.int64]:
         """First token of each patient, and the number of tokens at the end."""
-        starts: NDArray[np.int64] = self.visit_start[self.patient_start].astype(np.int64)
-        return starts
+        return self.visit_start[self.patient_start].astype(np.int64)
 
     def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
         """The shard with only some of its visits (one flag for each); patients without any stay, with no token."""
@@ -214,10 +213,7 @@ class Sequences:
 
     def patients(self) -> NDArray[np.int64]:
         """Numbers of the shard and of the row in it (2, n) of the patients that have a chunk."""
-        found: NDArray[np.int64] = np.unique(
-            np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1
-        )
-        return found
+        return np.unique(np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1)
 
     def select(self, chunks: Chunks) -> Selection:
         """Tokens and positions of some chunks, in their order."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.engines.heartbeat import Watch
-from ehr_pipeline.work.jobs import USER_ERROR_CODE
+from ehr_pipeline.work.jobs import USER_ERROR_CODE, end_process
 
 LAPSED_CODE = 75  # EX_TEMPFAIL of sysexits.h
 ENDING = 20.0  # seconds for a command to end by itself; Kubernetes gives pods 30
@@ -37,12 +37,7 @@ def main(folder: Path, lapse: float, command: list[str]) -> int:
             break
         except subprocess.TimeoutExpired:
             if watch.lapsed():
-                process.terminate()
-                try:
-                    process.wait(ENDING)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                end_process(process, ENDING)
                 return LAPSED_CODE
     if code and (folder / "error").is_file():
         return USER_ERROR_CODE

@@ -72,12 +72,7 @@ class Torchrun(ThisMachine):
                     follower.look()
         finally:
             if process.poll() is None:
-                process.terminate()
-                try:
-                    process.wait(ENDING)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                jobs.end_process(process, ENDING)
             follower.look()
 
 

@@ -59,8 +59,7 @@ def write(counted: Mapping[str, int], out: Path) -> None:
 def written(records: Path) -> dict[str, int]:
     """Those values, and how many patients have each."""
     path = records / FILE
-    found: dict[str, int] = json.loads(path.read_text(encoding="utf-8"))["sex"] if path.is_file() else {}
-    return found
+    return json.loads(path.read_text(encoding="utf-8"))["sex"] if path.is_file() else {}
 
 
 def emptied(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.DataFrame:

@@ -37,8 +37,7 @@ class Enrichment:
     @property
     def share(self) -> Table:
         """Share of the cluster's patients that have the concept."""
-        share: Table = self.patients / np.maximum(self.cluster_patients[:, None], 1)
-        return share
+        return self.patients / np.maximum(self.cluster_patients[:, None], 1)
 
     def lift(self, cluster: int, concept: int) -> tuple[float, float, float]:
         """Share of the cluster's patients with a concept over the share of the others, and its interval of 95 %."""
@@ -51,8 +50,7 @@ class Enrichment:
         log_p, ratio = self.log_p[cluster], self.ratio[cluster]
         strength = np.abs(np.log(np.clip(ratio, 1e-12, 1e12)))
         order = np.lexsort((np.arange(len(log_p)), -strength, log_p))
-        wanted = [int(concept) for concept in order[:count] if log_p[concept] < np.log(max_p)]
-        return wanted
+        return [int(concept) for concept in order[:count] if log_p[concept] < np.log(max_p)]
 
 
 def test(counts: csr_array, labels: NDArray[np.int64], clusters: int) -> Enrichment:

@@ -51,8 +51,7 @@ def day_of_change(people: pl.DataFrame, person: NDArray[np.int64], day: NDArray[
     np.minimum.at(first, person, day)
     np.maximum.at(last, person, day)
     at = people["change_at"].to_numpy()
-    found: NDArray[np.float64] = np.where(np.isnan(at), np.inf, np.ceil(first + at * (last - first)))
-    return found
+    return np.where(np.isnan(at), np.inf, np.ceil(first + at * (last - first)))
 
 
 def draw(

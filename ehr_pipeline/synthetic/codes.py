@@ -60,5 +60,4 @@ class CodeTable:
         codes = self.codes_of(self.concept_of(code))
         weight = codes["usage"].to_numpy().astype(float)
         weight = np.maximum(weight, 0.02 * weight.sum())  # retired codes are left in records that are old enough
-        drawn: NDArray[np.object_] = rng.choice(codes["code"].to_numpy().astype(object), count, p=weight / weight.sum())
-        return drawn
+        return rng.choice(codes["code"].to_numpy().astype(object), count, p=weight / weight.sum())

@@ -13,8 +13,7 @@ _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 
 def digits(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many digits (n,) each positive number (n,) has."""
-    count: NDArray[np.int64] = np.searchsorted(_POWERS, numbers, side="right") + 1
-    return count
+    return np.searchsorted(_POWERS, numbers, side="right") + 1
 
 
 def numbers(texts: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -73,8 +73,7 @@ def items(keys: Keys) -> NDArray[np.int32]:
 
 def visits(keys: Keys) -> Keys:
     """The part of keys that names patient and day, which is what a visit is."""
-    named: Keys = keys >> np.uint64(ITEM_BITS)
-    return named
+    return keys >> np.uint64(ITEM_BITS)
 
 
 def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:

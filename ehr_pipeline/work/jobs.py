@@ -8,6 +8,7 @@ import argparse
 import logging
 import os
 import signal
+import subprocess
 import sys
 import time
 import traceback
@@ -75,6 +76,16 @@ def rank() -> int:
 def world_size() -> int:
     """Processes of the job."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def end_process(process: "subprocess.Popen[Any]", seconds: float) -> None:
+    """End a process, which has so many seconds to do that by itself."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def main(run: Callable[[AnyJob], None]) -> None:

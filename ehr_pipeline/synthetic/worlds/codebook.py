@@ -36,8 +36,7 @@ class Codebook:
     @cached_property
     def yearly(self) -> Floats:
         """Events of each code for each registered patient and year, in England in 2018-19 (codes,)."""
-        rates: Floats = self.table.codes["usage"].to_numpy().astype(float) / REGISTERED
-        return rates
+        return self.table.codes["usage"].to_numpy().astype(float) / REGISTERED
 
     def row(self, code: str) -> int:
         """The row of a code. Raises KeyError for one that practices did not use."""

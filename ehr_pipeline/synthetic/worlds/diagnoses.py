@@ -94,8 +94,7 @@ class Diagnosis:
 
     def prevalence_by_age(self, women: bool) -> Floats:
         """Share of one sex who have it by each of AGES (ages,)."""
-        curve: Floats = self.ever(women) * self.reached
-        return curve
+        return self.ever(women) * self.reached
 
     @cached_property
     def overall(self) -> float:
@@ -159,8 +158,7 @@ class Diagnoses:
             without = 1 - cause.prevalence_by_age(women)
             share = 1 - without ** (1 + v) if row.frail and cause.frail else 1 - without
             mean *= 1 + (factor.hazard_ratio - 1) * share
-        hazard: Floats = np.cumsum(np.diff(total, prepend=0) / mean)
-        return hazard
+        return np.cumsum(np.diff(total, prepend=0) / mean)
 
 
 def read_table(name: str) -> list[dict[str, str]]:

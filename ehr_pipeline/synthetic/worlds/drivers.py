@@ -96,8 +96,7 @@ def draw_drivers(block: Block) -> Drivers:
 def at_risk(block: Block) -> NDArray[np.bool_]:
     """Who is registered on each index day, and has been for a year (people, years)."""
     start, end = block.days("start")[:, None], block.days("end")[:, None]
-    there: NDArray[np.bool_] = (start + 365 <= INDEX) & (end >= INDEX)
-    return there
+    return (start + 365 <= INDEX) & (end >= INDEX)
 
 
 def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
@@ -105,8 +104,7 @@ def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
     if not outcome.pair:
         return np.zeros((BLOCK, len(INDEX)), bool)
     first, second = drivers.begins[outcome.pair]
-    both: NDArray[np.bool_] = np.maximum(first, second)[:, None] < INDEX
-    return both
+    return np.maximum(first, second)[:, None] < INDEX
 
 
 def count_before(person: Numbers, when: Numbers, days: int) -> Floats:

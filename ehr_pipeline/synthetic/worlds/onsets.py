@@ -105,8 +105,7 @@ class Onsets(Mechanism):
             age[here] = onset_age(exposure[here], hazard, [(at[here], ratio) for at, ratio in switches])
         if self.skin:
             age = self._of_the_cohort(rng, block, name, age)
-        onset: Floats = birth.astype(np.float64) + np.floor(age * YEAR)
-        return onset
+        return birth.astype(np.float64) + np.floor(age * YEAR)
 
     def _of_the_cohort(self, rng: np.random.Generator, block: Block, name: str, age: Floats) -> Floats:
         """Who was chosen for a disease has it by the end of the record."""

@@ -49,8 +49,7 @@ def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
 
 def yearly(monthly: Floats) -> Floats:
     """The risk within twelve months of a chance in each month."""
-    risk: Floats = 1 - (1 - monthly) ** 12
-    return risk
+    return 1 - (1 - monthly) ** 12
 
 
 def _chance(outcome: Outcome, base: float, strength: float, score: Floats) -> Floats:

@@ -207,8 +207,7 @@ class SkinGroups(Mechanism):
 def _choose(disease: str, age: NDArray[np.float64], unit: NDArray[np.float64]) -> NDArray[np.int64]:
     numbers, shares = group_shares(disease, age)
     place = (unit[:, None] >= np.cumsum(shares, axis=1)).sum(axis=1)
-    chosen: NDArray[np.int64] = np.where(place < len(numbers), numbers[np.minimum(place, len(numbers) - 1)], NOBODY)
-    return chosen
+    return np.where(place < len(numbers), numbers[np.minimum(place, len(numbers) - 1)], NOBODY)
 
 
 def _treatments(rng: np.random.Generator, disease: NDArray[np.int64]) -> NDArray[np.str_]:

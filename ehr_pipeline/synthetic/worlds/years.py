@@ -55,8 +55,7 @@ class Years:
     @property
     def band(self) -> Numbers:
         """The band of age of each row (AGE_BANDS)."""
-        bands: Numbers = np.searchsorted(AGE_BANDS, self.age, side="right")
-        return bands
+        return np.searchsorted(AGE_BANDS, self.age, side="right")
 
     def somewhere(self, rng: np.random.Generator, row: NDArray[np.integer]) -> Numbers:
         """A day at random in each of some rows."""
