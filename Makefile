@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Two processes with a thread each: two with two threads each would wait for one another on two cores.
+TESTS := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 READY := $(VENV)/.ready
 
 export DAGSTER_HOME := $(CURDIR)
@@ -22,10 +24,10 @@ demo: $(READY)  ## the whole chain on the embedded demo; the last line says wher
 	$(BIN)/ehr-pipeline demo
 
 test: $(READY)  ## the tests that are quick, in minutes; EHR_BFLOAT16=on or off has precision = "auto" come to bfloat16 or float32
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+	$(TESTS) -m "not slow"
 
 test-all: $(READY)  ## every test, those that start servers, kill processes or run whole chains again as well: what CI runs
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(TESTS)
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 	$(BIN)/ehr-pipeline ui

@@ -1,8 +1,10 @@
 """Fixtures: one small synthetic study, run once for all tests that read artifacts."""
 
 import fcntl
+import json
 import os
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +23,8 @@ from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.terminology.shipped import shipped
 
-SHARED = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared" / "data"
 
 
 def precision_at_hand() -> str:
@@ -57,6 +60,33 @@ def tiny_settings(folder: Path, **overrides: dict[str, Any]) -> settings.Study:
     return settings.load(shipped("demo/settings.toml"), settings.merged(SMALL, places(folder), overrides))
 
 
+def write_settings(path: Path, folder: Path, store: Path, **overrides: dict[str, Any]) -> Path:
+    """A settings file of the tiny study: the demo's, with other values."""
+    base = tomllib.loads(shipped("demo/settings.toml").read_text())
+    lists = shipped("lists")
+    base = json.loads(json.dumps(base).replace("../lists", str(lists)))
+    values = settings.merged(base, SMALL, places(folder), {"study": {"store": str(store)}}, overrides)
+    path.write_text(to_toml(values))
+    return path
+
+
+def to_toml(values: dict[str, Any], prefix: str = "") -> str:
+    """Nested mappings as TOML, sub-tables inline."""
+    lines = []
+    for name, section in values.items():
+        lines.append(f"[{name}]")
+        lines += [f"{key} = {inline(value)}" for key, value in section.items()]
+    return "\n".join(lines) + "\n"
+
+
+def inline(value: Any) -> str:
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{json.dumps(key)} = {inline(part)}" for key, part in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(inline(part) for part in value) + "]"
+    return json.dumps(value)
+
+
 def once(temporary: pytest.TempPathFactory, name: str, fill: Callable[[Path], Any]) -> Path:
     """A folder that one test process fills, while those beside it wait: all read the same one."""
     root = temporary.getbasetemp()
@@ -80,12 +110,13 @@ def extract(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """The tiny study with every asset made. Other test processes read it too: tests that change a store copy it."""
+    """The tiny study with every asset made, in a store of this test process: tests that change artifacts copy it."""
 
     def study_in(folder: Path) -> settings.Study:
         return tiny_settings(extract, study={"store": str(folder)})
 
-    return Pipeline(study_in(once(tmp_path_factory, "store", lambda folder: Pipeline(study_in(folder)).make(EXTRACT))))
+    made = once(tmp_path_factory, "store", lambda folder: Pipeline(study_in(folder)).make(EXTRACT))
+    return Pipeline(study_in(shutil.copytree(made, tmp_path_factory.mktemp("tiny") / "store")))
 
 
 @pytest.fixture(scope="session")

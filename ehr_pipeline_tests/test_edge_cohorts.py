@@ -17,6 +17,7 @@ from ehr_pipeline.terminology import snomed
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import tiny_settings
 
+pytestmark = pytest.mark.slow
 SIZES = {"lonely": 1, "nineteen": 19, "identical": 40}
 BEFORE = list(ASSETS)[1 : list(ASSETS).index("cohort")]
 

@@ -18,8 +18,7 @@ from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.work.buckets import map_buckets
-from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 pytestmark = pytest.mark.slow
 

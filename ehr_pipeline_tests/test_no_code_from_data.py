@@ -52,9 +52,9 @@ def is_constant(node: ast.expr | None, value: bool) -> bool:
     return isinstance(node, ast.Constant) and node.value is value
 
 
-@pytest.mark.parametrize("path", CODE, ids=lambda path: path.relative_to(TOP).as_posix())
-def test_data_are_read_as_data(path: Path) -> None:
-    assert list(findings(path.read_text(encoding="utf-8"))) == []
+def test_data_are_read_as_data() -> None:
+    found = {path.relative_to(TOP).as_posix(): list(findings(path.read_text(encoding="utf-8"))) for path in CODE}
+    assert {path: bad for path, bad in found.items() if bad} == {}
 
 
 @pytest.mark.parametrize(

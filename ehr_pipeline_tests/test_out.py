@@ -16,7 +16,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 
 COMMANDS = ("embed", "assign", "release", "export results", "export model", "export meds")
 REPLACE = ("embed", "assign")

@@ -21,8 +21,7 @@ from ehr_pipeline.store import integrity, secret_key, special_files
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline_tests.conftest import records_settings
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import records_settings, write_settings
 from ehr_pipeline_tests.study.test_settings import MINIMAL
 
 SECONDS = 60

@@ -16,8 +16,8 @@ from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
+from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.defs.browser import Server, serving
-from ehr_pipeline_tests.defs.test_run import write_settings
 
 TOP = Path(__file__).parents[2]
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")

@@ -83,6 +83,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Pipeline, dict[str, 
     return pipeline, pipeline.make(EXTRACT)
 
 
+@pytest.mark.slow
 def test_a_study_of_icd_codes_without_the_umls_goes_to_the_report(made: tuple[Pipeline, dict[str, Artifact]]) -> None:
     pipeline, artifacts = made
     mapped = artifacts["mapped_events"]

@@ -18,7 +18,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests.defs.test_run import to_toml
+from ehr_pipeline_tests.conftest import to_toml
 
 STORE = tempfile.TemporaryDirectory()
 OWN = {"study": {"store": str(Path(STORE.name).resolve())}}

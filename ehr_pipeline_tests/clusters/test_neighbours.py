@@ -72,6 +72,7 @@ def test_neighbours_of_new_patients(n: int, k: int) -> None:
     assert np.array_equal(neighbours.nearest_of(queries, unit, k), wanted)
 
 
+@pytest.mark.slow
 def test_the_approximate_index_finds_nearly_all() -> None:
     centres = points(12, 16, seed=2)
     noise = np.random.default_rng(3).normal(size=(1200, 16)).astype(np.float32) * 0.1

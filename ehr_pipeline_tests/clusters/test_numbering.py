@@ -60,6 +60,7 @@ def test_only_patients_of_both_runs_count(tmp_path: Path) -> None:
     assert given.tolist() == [3, 10]
 
 
+@pytest.mark.slow
 def test_a_run_that_changes_nothing_makes_nothing_and_settings_set_back_give_what_they_gave(
     tiny: Pipeline, extract: Path
 ) -> None:

@@ -135,6 +135,7 @@ def test_too_few_concepts_say_nothing() -> None:
     assert ontology.agreement(vectors, vocabulary, {"none": {"X"}}, {}, neighbours=5, seed=0)["concepts"] == 0
 
 
+@pytest.mark.slow
 def test_the_page_tells_it(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
     page = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
     assert "was not measured: no ontology is set (concepts.ontology)" in page

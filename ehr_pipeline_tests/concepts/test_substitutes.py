@@ -224,6 +224,7 @@ def test_the_pairs_are_written_for_people(tmp_path: Path) -> None:
     assert list(row.values()) == ["C5", "concept 5", "C6", "concept 6", "0.012", "0.988"]
 
 
+@pytest.mark.slow
 def test_planted_synonyms_are_found_in_an_extract(tmp_path: Path) -> None:
     generate(tmp_path, patients=3000, seed=5, plant="subtle")
     pipeline = Pipeline(tiny_settings(tmp_path, study={"store": str(tmp_path / "store")}))

@@ -11,8 +11,8 @@ from ehr_pipeline.defs import servers
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
+from ehr_pipeline_tests.conftest import ROOT, write_settings
 from ehr_pipeline_tests.defs.browser import Page, Server, chromium, serving, until
-from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 from ehr_pipeline_tests.engines.test_torchrun import alive
 
 pytestmark = [

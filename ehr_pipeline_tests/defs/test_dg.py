@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.defs.test_run import ROOT
+from ehr_pipeline_tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,7 @@ from ehr_pipeline.defs.liveness import only_server
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.defs.test_run import ROOT
+from ehr_pipeline_tests.conftest import ROOT, tiny_settings
 
 
 def test_a_home_without_our_settings_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

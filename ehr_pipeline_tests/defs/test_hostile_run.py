@@ -25,7 +25,7 @@ from ehr_pipeline.errors import unseen
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
+from ehr_pipeline_tests.conftest import ROOT, write_settings
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,7 @@ from ehr_pipeline.defs.run import run
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
+from ehr_pipeline_tests.conftest import ROOT, tiny_settings, write_settings
 
 pytestmark = pytest.mark.slow
 

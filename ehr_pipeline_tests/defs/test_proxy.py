@@ -20,8 +20,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from ehr_pipeline_tests.conftest import ROOT, write_settings
 from ehr_pipeline_tests.defs.browser import free_port, serving, until
-from ehr_pipeline_tests.defs.test_run import ROOT, write_settings
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 pytestmark = [

@@ -1,12 +1,14 @@
 """The whole chain through Dagster, as the command line and the UI run it."""
 
+import io
 import json
 import os
 import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import closing, redirect_stdout, suppress
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,72 +23,65 @@ from ehr_pipeline.defs.run import run
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
-from ehr_pipeline.study.settings import merged
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.tables.asset_names import STAGES
-from ehr_pipeline_tests.conftest import tiny_settings
+from ehr_pipeline_tests.conftest import ROOT, tiny_settings, write_settings
 
-ROOT = Path(__file__).parents[2]
+
+def at_home(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Path:
+    """A Dagster home of its own in a folder."""
+    home = folder / "home"
+    home.mkdir()
+    shutil.copyfile(ROOT / "dagster.yaml", home / "dagster.yaml")
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    monkeypatch.setenv("EHR_STATE_DIR", str(home / "state"))
+    monkeypatch.setenv(settings.ENVIRONMENT_VARIABLE, "unset")
+    return home
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A Dagster home of its own."""
-    folder = tmp_path / "home"
-    folder.mkdir()
-    shutil.copyfile(ROOT / "dagster.yaml", folder / "dagster.yaml")
-    monkeypatch.setenv("DAGSTER_HOME", str(folder))
-    monkeypatch.setenv("EHR_STATE_DIR", str(folder / "state"))
-    monkeypatch.setenv(settings.ENVIRONMENT_VARIABLE, "unset")
-    return folder
+    return at_home(monkeypatch, tmp_path)
 
 
 @pytest.fixture
 def store(tiny: Pipeline, tmp_path: Path) -> Path:
     """A copy of the tiny study's store."""
-    shutil.copytree(tiny.store.root, tmp_path / "store")
-    return tmp_path / "store"
+    return Path(shutil.copytree(tiny.store.root, tmp_path / "store"))
 
 
-def write_settings(path: Path, folder: Path, store: Path, **overrides: dict[str, Any]) -> Path:
-    """A settings file of the tiny study: the demo's, with other values."""
-    import tomllib
+@dataclass(frozen=True)
+class Again:
+    """What `ehr-pipeline run` did in a store that holds everything already."""
 
-    from ehr_pipeline.terminology.shipped import shipped
-
-    base = tomllib.loads(shipped("demo/settings.toml").read_text())
-    lists = shipped("lists")
-    base = json.loads(json.dumps(base).replace("../lists", str(lists)))
-    values = merged(base, SMALL, places(folder), {"study": {"store": str(store)}}, overrides)
-    path.write_text(to_toml(values))
-    return path
+    store: Path
+    home: Path
+    code: int
+    printed: str
+    summary: dict[str, Any]
 
 
-def to_toml(values: dict[str, Any], prefix: str = "") -> str:
-    """Nested mappings as TOML, sub-tables inline."""
-    lines = []
-    for name, section in values.items():
-        lines.append(f"[{name}]")
-        lines += [f"{key} = {inline(value)}" for key, value in section.items()]
-    return "\n".join(lines) + "\n"
+@pytest.fixture(scope="module")
+def again(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactory) -> Again:
+    folder = tmp_path_factory.mktemp("again")
+    store = Path(shutil.copytree(tiny.store.root, folder / "store"))
+    path = write_settings(folder / "settings.toml", extract, store)
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(io.StringIO()) as printed:
+        home = at_home(monkeypatch, folder)
+        code = cli.main(["run", "--settings", str(path)])
+    return Again(store, home, code, printed.getvalue(), json.loads((store / "summary.json").read_text()))
 
 
-def inline(value: Any) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{json.dumps(key)} = {inline(part)}" for key, part in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ", ".join(inline(part) for part in value) + "]"
-    return json.dumps(value)
+def test_unchanged_work_is_skipped_and_the_command_says_so(again: Again) -> None:
+    assert (again.code, again.summary["ok"], again.summary["problems"]) == (0, True, [])
+    assert [stage["asset"] for stage in again.summary["stages"]] == list(STAGES)
+    assert {stage["state"] for stage in again.summary["stages"]} == {"unchanged"}
+    assert "encoder_checkpoint" in again.printed
+    assert again.printed.rstrip().endswith("report.html")
+    assert Path(again.summary["report"]).is_file()
 
 
-def test_unchanged_work_is_skipped_and_says_so(home: Path, store: Path, extract: Path) -> None:
-    outcome = run(tiny_settings(extract, study={"store": str(store)}), None)
-    assert not outcome.problems
-    assert {row.state for row in outcome.rows} == {"unchanged"}
-    assert [row.asset for row in outcome.rows] == list(STAGES)
-
-
+@pytest.mark.slow
 def test_a_changed_setting_remakes_what_depends_on_it_and_nothing_before(
     home: Path, store: Path, extract: Path
 ) -> None:
@@ -100,14 +95,14 @@ def test_a_changed_setting_remakes_what_depends_on_it_and_nothing_before(
     assert Store(store).current("clusters").counts["clusters"] == 5
 
 
-def test_dagster_knows_versions_numbers_and_checks(home: Path, store: Path, extract: Path) -> None:
-    run(tiny_settings(extract, study={"store": str(store)}), None)
-    with dg.DagsterInstance.get() as instance:
+def test_dagster_knows_versions_numbers_and_checks(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EHR_STATE_DIR", str(again.home / "state"))
+    with dg.DagsterInstance.from_config(str(again.home)) as instance:
         event = instance.get_latest_materialization_event(dg.AssetKey("mapped_events"))
         assert event is not None
         materialization = event.asset_materialization
         assert materialization is not None
-        artifact = Store(store).current("mapped_events")
+        artifact = Store(again.store).current("mapped_events")
         assert (materialization.tags or {})["dagster/data_version"] == artifact.data_version
         metadata = materialization.metadata
         for shown, counted in {
@@ -133,6 +128,7 @@ def test_dagster_knows_versions_numbers_and_checks(home: Path, store: Path, extr
         assert len(checks) == 1
 
 
+@pytest.mark.slow
 def test_heavy_jobs_run_under_torchrun_on_two_processes(
     home: Path, store: Path, extract: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -152,6 +148,7 @@ def test_heavy_jobs_run_under_torchrun_on_two_processes(
     assert not [path for path in (store / "encoder/encoder_checkpoint").iterdir() if path.name.startswith(".making")]
 
 
+@pytest.mark.slow
 def test_the_message_of_a_failing_job_reaches_the_user(home: Path, store: Path, extract: Path) -> None:
     broken = {
         "launcher": {"backend": "processes", "processes": 1},
@@ -192,20 +189,6 @@ def test_a_selection_that_is_none_is_told(home: Path, store: Path, extract: Path
         run(tiny_settings(extract, study={"store": str(store)}), "chort")
 
 
-def test_the_command_ends_with_a_table_and_a_summary(
-    home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = write_settings(tmp_path / "settings.toml", extract, store)
-    assert cli.main(["run", "--settings", str(path)]) == 0
-    printed = capsys.readouterr().out
-    assert "encoder_checkpoint" in printed
-    assert printed.rstrip().endswith("report.html")
-    summary = json.loads((store / "summary.json").read_text())
-    assert summary["ok"] is True
-    assert Path(summary["report"]).is_file()
-    assert [stage["asset"] for stage in summary["stages"]] == list(STAGES)
-
-
 def test_a_failed_blocking_check_gives_a_non_zero_exit(
     home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -219,6 +202,7 @@ CANARY, PLACE = "canary5d1c7f3e", "Canaryshire9b2"
 CHECK = b"mapping_coverage"
 
 
+@pytest.mark.slow
 def test_nothing_that_is_written_outside_the_data_names_a_patient(
     home: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

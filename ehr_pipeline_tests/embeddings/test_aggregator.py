@@ -1,6 +1,7 @@
 """Trained attention between chunks: it begins as the parameter-free one, learns what tells patients apart, and repeats itself."""
 
 import numpy as np
+import pytest
 import torch
 
 from ehr_pipeline.embeddings import aggregator
@@ -24,7 +25,8 @@ def test_identities_are_the_parameter_free_attention() -> None:
     assert torch.allclose(aggregator.attend(torch.eye(4), torch.eye(4), vectors), attend(vectors))
 
 
-def test_it_learns_which_chunks_tell_who_a_patient_is() -> None:
+def test_it_learns_which_chunks_tell_who_a_patient_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aggregator, "LOOKS", 10)
     rng = np.random.default_rng(1)
     own = rng.normal(size=(300, 7))
     halves = (chunks(rng, own, 2.0), chunks(rng, own, 2.0))

@@ -12,7 +12,7 @@ import torch
 from ehr_pipeline.assets.identity import ENCODER_SHAPE
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cohort.members import Cohort
-from ehr_pipeline.embeddings import build
+from ehr_pipeline.embeddings import aggregator, build
 from ehr_pipeline.embeddings.embed import part_of
 from ehr_pipeline.embeddings.job import EmbeddingJob, Inference
 from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
@@ -85,7 +85,10 @@ def test_published_vectors_are_the_formula_and_nothing_else(tiny: Pipeline, tmp_
         {"profile": 0},
     ],
 )
-def test_every_choice_gives_sound_vectors(tiny: Pipeline, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_every_choice_gives_sound_vectors(
+    tiny: Pipeline, tmp_path: Path, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aggregator, "LOOKS", 4)
     counts = embedded(tiny, with_vectors(tiny, **changes), tmp_path)
     vectors = Vectors.read(Artifact(tmp_path / "out", {})).all()
     assert len(vectors) == counts["kept"] == counts["rows_in"] - counts["dropped"]["no_chosen_concept"]

@@ -81,6 +81,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_one_others(
     assert not all(torch.equal(first[name], other[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(data: dict[str, Path], tmp_path: Path) -> None:
     # Seven rows: an odd number to share out. About half of the updates are clipped: else AdamW would not mind a wrong scale.
     # In float32: bfloat16 rounds the parts of a sum, which are cut elsewhere.

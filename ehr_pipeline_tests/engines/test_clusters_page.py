@@ -17,7 +17,7 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.store.artifacts import Store
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.engines import kubernetes_site, slurm_site
 from ehr_pipeline_tests.engines.disturbing import until
 

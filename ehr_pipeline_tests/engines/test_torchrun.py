@@ -114,6 +114,7 @@ class Elsewhere(ThisMachine):
         super().launch(job)
 
 
+@pytest.mark.slow
 def test_a_study_of_a_new_engine_trains_and_embeds_on_it(
     extract: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -174,6 +175,7 @@ def test_no_process_outlives_a_job_that_was_ended(tmp_path: Path, victim: str) -
     assert not list((tmp_path / "notes").glob(".making-*"))
 
 
+@pytest.mark.slow
 @linux
 def test_a_job_that_lost_a_process_starts_again_by_itself(tmp_path: Path) -> None:
     step = start_step(tmp_path / "notes", "be killed once")
@@ -181,6 +183,7 @@ def test_a_job_that_lost_a_process_starts_again_by_itself(tmp_path: Path) -> Non
     assert len(ranks(tmp_path / "notes", attempt=1)) == 2
 
 
+@pytest.mark.slow
 @linux
 def test_a_failure_shows_the_end_of_the_failing_process_log(tmp_path: Path) -> None:
     step = start_step(tmp_path / "notes", "fail")

@@ -20,7 +20,7 @@ from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.engines import kubernetes_image
 from ehr_pipeline_tests.engines.disturbing import alive, until
 
@@ -176,6 +176,7 @@ def test_the_command_prints_every_manifest(tmp_path: Path, capsys: pytest.Captur
 # The container recipe.
 
 
+@pytest.mark.slow
 def test_workers_import_what_their_image_holds_and_no_more(tmp_path: Path) -> None:
     code = """
 import json, sys

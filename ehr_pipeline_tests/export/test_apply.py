@@ -17,7 +17,7 @@ from ehr_pipeline.export.apply import embed
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 
 
 def test_the_same_patients_get_the_same_vectors(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact, unbalanced
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 
 
 def artifacts(pipeline: Pipeline) -> tuple[Artifact, Artifact, Artifact]:

@@ -16,8 +16,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.vocabulary.table import Vocabulary
-from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 
 def counted(tiny: Pipeline, folder: Path, patients: int) -> Artifact:

@@ -31,12 +31,19 @@ def outcomes(extract: Path, folder: Path) -> dict[str, Outcome]:
     return {name: outcome for name, outcome in found.items() if name.startswith("drift_")}
 
 
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An extract of the same kind as the tiny one, with other patients."""
+    folder = tmp_path_factory.mktemp("another")
+    generate(folder, patients=400, seed=8)
+    return folder / "landing" / EXTRACT
+
+
 @pytest.fixture
-def two(extract: Path, tmp_path: Path) -> Path:
+def two(extract: Path, another: Path, tmp_path: Path) -> Path:
     """The tiny extract, and another of the same kind with other patients."""
     shutil.copytree(extract / "landing", tmp_path / "landing")
-    generate(tmp_path / "other", patients=400, seed=8)
-    shutil.copytree(tmp_path / "other/landing" / EXTRACT, tmp_path / "landing" / LATER)
+    shutil.copytree(another, tmp_path / "landing" / LATER)
     return tmp_path
 
 

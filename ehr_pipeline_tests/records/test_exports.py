@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline_tests.records import exports
-from ehr_pipeline_tests.records.ways import WAYS, chosen
+from ehr_pipeline_tests.records.ways import GROUPS, WAYS, chosen
 
 RIGHT = (
     *("as it is", "everything quoted, as the settings say", "quoted line breaks", "quoted delimiters"),
@@ -20,7 +20,10 @@ RIGHT = (
 """Ways that lose nothing, and of which nothing has to be said."""
 
 
-@pytest.mark.parametrize("name", WAYS)
+FIRST = {next(iter(group)) for group in GROUPS}
+
+
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in FIRST else pytest.mark.slow) for name in WAYS])
 def test_what_an_export_loses_is_reported(name: str, tmp_path: Path) -> None:
     ending = exports.run({name: WAYS[name]}, random.Random(5), tmp_path, share=1.0)
     assert not ending.is_silent, (ending.wrong, ending.lost)

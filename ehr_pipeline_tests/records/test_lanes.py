@@ -140,7 +140,7 @@ LINE = st.one_of(st.tuples(FIELD, FIELD, FIELD), st.lists(FIELD, max_size=5).map
 END = st.sampled_from([b"\n", b"\n", b"\n", b"\r\n", b"\r\r\n"])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=300)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=120)
 @given(
     found=st.lists(st.tuples(LINE, END), max_size=20),
     clean=st.integers(0, 25),

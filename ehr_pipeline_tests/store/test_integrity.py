@@ -17,8 +17,7 @@ from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import Artifact, Recipe, Store
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.synthetic.generate import EXTRACT
-from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 
 def made(store: Store, n: int = 1) -> Artifact:

@@ -29,8 +29,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of
-from ehr_pipeline_tests.conftest import tiny_settings
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import tiny_settings, write_settings
 
 MASK = 2**64 - 1
 

@@ -108,6 +108,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     return pipeline
 
 
+@pytest.mark.slow
 def test_planted_changes_are_found(changing: Pipeline) -> None:
     """Of the planted changes most are found with both groups right, at several times the rate of chance; few others change."""
     found = changing.store.current("patient_trajectories").counts["agreement"]

@@ -16,7 +16,7 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 from ehr_pipeline.terminology import omop
 from ehr_pipeline_tests.records.sources.reading import EXTRACT, folder, read, rows
-from ehr_pipeline_tests.test_real_layouts import terminology
+from ehr_pipeline_tests.records.test_real_layouts import terminology
 
 CDM = Path(__file__).parent / "omop_cdm"
 EVENT_TABLES = ("condition_occurrence", "procedure_occurrence", "drug_exposure", "measurement", "observation")

@@ -9,7 +9,7 @@ from ehr_pipeline import cli
 from ehr_pipeline.cli import chain
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 
 
 def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
