@@ -7,7 +7,7 @@ Two kinds of work leave the process of a run, and both are pure functions of fil
     launch(job)                              a heavy job (training, embedding) of several processes that know each other
 
 So one setting, `launcher.backend`, moves the chain, and the data files are the same. A new engine is a module with a class as in
-`base.Engine`, its settings in `settings.py`, and a line in `ENGINES`.
+`base.Engine`, or one of `scheduler.Scheduler`, its settings in `settings.py`, and a line in `ENGINES`.
 """
 
 import importlib

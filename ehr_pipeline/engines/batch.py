@@ -59,24 +59,19 @@ def pack(folder: Path, function: Callable[[Any], Any], jobs: Sequence[Any]) -> N
     (folder / WORK).write_text(json.dumps(packed), encoding="utf-8")
 
 
-def missing(folder: Path, count: int) -> list[int]:
-    """The jobs without a result."""
-    done = {path.name for path in (folder / "results").iterdir()}
-    return [number for number in range(count) if str(number) not in done]
-
-
 class Tracking:
-    """Tells how much of the work in a folder is done."""
+    """Which of the jobs in a folder have no result yet."""
 
     def __init__(self, folder: Path, count: int, what: str):
         self._folder, self._count, self._done, self._progress = folder, count, 0, Progress(what, count)
 
-    def look(self) -> bool:
-        """Tell progress. Returns whether all is done."""
-        done = self._count - len(missing(self._folder, self._count))
-        self._progress.advance(done - self._done)
-        self._done = done
-        return done == self._count
+    def missing(self) -> list[int]:
+        """The jobs without a result. Logs progress."""
+        done = {path.name for path in (self._folder / "results").iterdir()}
+        missing = [number for number in range(self._count) if str(number) not in done]
+        self._progress.advance(self._count - len(missing) - self._done)
+        self._done = self._count - len(missing)
+        return missing
 
 
 def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[Any]:

@@ -1,184 +1,203 @@
-"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one pod, or of several, under torchrun. Submit, follow, delete.
+"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one pod, or of several, under torchrun; with the manifests of both.
 
 The Job controller starts pods again that died (`launcher.restarts` times), and those of drained nodes and preempted ones without
-counting. This waits for the result, and tells what the cluster says. Work that is done is never done again, since buckets leave
-their results and trainings their checkpoints.
+counting. So a Job is submitted again only where its pods took this process for gone.
 """
 
 import logging
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import os
+import sys
+import zlib
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from ehr_pipeline.engines import batch, heartbeat, manifest, post
-from ehr_pipeline.engines.kubernetes_api import Cluster, Silence, State
-from ehr_pipeline.engines.settings import LauncherSettings
-from ehr_pipeline.engines.telling import Telling
+import yaml
+
+from ehr_pipeline.engines import post
+from ehr_pipeline.engines.kubernetes_api import Cluster, Manifest
+from ehr_pipeline.engines.pod import LAPSED_CODE
+from ehr_pipeline.engines.scheduler import Scheduler, Silence, State, fill
+from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
+from ehr_pipeline.engines.torchrun import ENVIRONMENT
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
 
-Job = TypeVar("Job")
-Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
-NAME = "kubernetes"
-SETTLING = 60.0  # seconds in which a file of another machine appears here, and pods end that were told to
+OURS = Path(__file__).with_name("job.yaml.j2")
+NODE = "ehr_pipeline.engines.node"
 STUCK = 180.0  # seconds for which a pod may fail to start: registries have bad moments
 
 
-@dataclass(frozen=True)
-class Kubernetes:
+class Kubernetes(Scheduler):
     """A cluster. `store` lies in a volume that its pods see."""
 
-    settings: LauncherSettings
-    store: Path
+    backend, script = "kubernetes", "job.yaml"
+    own: KubernetesSettings
+
+    def __init__(self, settings: LauncherSettings, store: Path):
+        super().__init__(settings, store)
+        self.tasks, self.restarts, self.continues, self.patience = self.own.tasks, 0, sys.maxsize, STUCK
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster and the namespace that the settings name. Raises UserError where it cannot be reached."""
+        return Cluster(self.own)
 
     def check(self) -> None:
         """Have the cluster look at the Jobs that would be sent; nothing is made."""
-        manifest.refuse_other_place(self.settings, self.store)
-        manifests = [manifest.parsed(text, self.settings) for text in self.preview().values()]
-        Cluster(self.settings.kubernetes).try_out(manifests)
-
-    def preview(self) -> dict[str, str]:
-        """The manifests that would be sent, by what they are for; the folder in them is made when they are sent."""
-        folder, tasks = self.store / ".work" / "RANDOM", self.settings.kubernetes.tasks
-        return {
-            "work on buckets": manifest.for_buckets(self.settings, folder, "ehr-buckets-random", tasks),
-            "training": manifest.for_job(self.settings, folder, "ehr-train-random", "ehr_pipeline.encoder.train"),
-            "embedding": manifest.for_job(self.settings, folder, "ehr-embed-random", "ehr_pipeline.embeddings.embed"),
-        }
-
-    def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply a pure function to every job, in pods. `workers` are those of one machine, and have no effect here."""
-        if not jobs:
-            return []
-        tasks, count = min(self.settings.kubernetes.tasks, len(jobs)), len(jobs)
-        with self._folder("buckets") as (cluster, folder):
-            batch.pack(folder, function, jobs)
-            tracking = batch.Tracking(folder, count, what)
-
-            def written(name: str) -> str:
-                return manifest.for_buckets(self.settings, folder, name, tasks)
-
-            self._see_through(cluster, folder, what, written, tracking.look)
-            return batch.results(folder, function, count)
+        self.refuse_other_place()
+        self.cluster.try_out([self.parsed(text) for text in self.preview().values()])
 
     def launch(self, job: jobs.Job) -> None:
-        """Run a heavy job. What its first process logs is logged here as it comes."""
-        what = job.module.rsplit(".", 1)[-1]
-        with self._folder(what.replace("_", "-")) as (cluster, folder):
-            follower = post.put_job(folder, replace(job, threads=manifest.threads(self.settings)))
+        """Run a heavy job."""
+        super().launch(replace(job, threads=self.threads))
 
-            def look() -> bool:
-                follower.look()
-                return (folder / jobs.DONE).exists()
-
-            def written(name: str) -> str:
-                return manifest.for_job(self.settings, folder, name, job.module)
-
-            self._see_through(cluster, folder, what, written, look)
-
-    @contextmanager
-    def _folder(self, name: str) -> Iterator[tuple[Cluster, Path]]:
-        """A folder for one piece of work. Jobs that killed processes left are removed before it, and its own at its end."""
-        manifest.refuse_other_place(self.settings, self.store)
-        cluster = Cluster(self.settings.kubernetes)
-        for path in post.left_behind(self.store):
-            for job in post.sent(path, NAME):
-                _log.warning("removing the Job %s in Kubernetes, whose sender was killed", job)
-                cluster.delete(job)
-        lapse = self.settings.kubernetes.lapse_seconds
-        with post.folder(self.store, name) as folder, heartbeat.beating(folder, lapse):
-            try:
-                yield cluster, folder
-            except BaseException:
-                self._end(cluster, post.sent(folder, NAME))
-                raise
-            for job in post.sent(folder, NAME):
-                cluster.delete(job)
-
-    def _see_through(
-        self, cluster: Cluster, folder: Path, what: str, written: Callable[[str], str], look: Callable[[], bool]
-    ) -> None:
-        """Send the work, and again when its pods took this process for gone. Raises UserError when it failed.
-
-        `look` tells progress, and returns whether all results are there once the Job is complete.
-        """
-        while True:
-            name = f"ehr-{folder.name}" + (f"-{number}" if (number := len(post.sent(folder, NAME))) else "")
-            state = self._once(cluster, folder, what, name, written(name), look)
-            if (folder / "error").is_file():
-                raise UserError((folder / "error").read_text(encoding="utf-8"))
-            if state is None:
-                raise UserError(
-                    f"{what}: somebody removed the Job {name} from Kubernetes. A new run goes on with what is there."
-                )
-            if (folder / heartbeat.LAPSED).exists():
-                (folder / heartbeat.LAPSED).unlink()
-                _log.info("%s: the Job ended, as this process had stood still; what is left is sent again", what)
-                cluster.delete(name)
-            elif state.ended == "Failed":
-                raise UserError(
-                    f"{what}: the Job {name} in Kubernetes failed ({state.reason}).\n{cluster.logs(name)}".rstrip()
-                )
-            elif look():
-                return
-            else:
-                raise UserError(
-                    f"{what}: the Job {name} in Kubernetes is complete, but results are missing in {folder}. Do its pods see the"
-                    " same folder under this path (launcher.kubernetes.volumes)?"
-                )
-
-    def _once(
-        self, cluster: Cluster, folder: Path, what: str, name: str, text: str, look: Callable[[], bool]
-    ) -> State | None:
-        """Send one manifest, follow it to its end, and return how it ended; None when it is not there any more."""
-        post.put_script(folder, "job.yaml", text)
-        post.note_sent(folder, NAME, name)  # before it is sent: the answer may get lost
-        cluster.submit(manifest.parsed(text, self.settings))
+    def submit(self, script: Path, name: str, what: str) -> str:
+        """Make a Job, with its Services."""
+        self.refuse_other_place()
+        cluster = self.cluster
+        post.note_sent(script.parent, self.backend, name)  # before it is sent: the answer may get lost
+        cluster.submit(self.parsed(script.read_text(encoding="utf-8")))
         _log.info("%s: sent to Kubernetes as Job %s in the namespace %s", what, name, cluster.namespace)
-        telling, stuck, finished = Telling(f"{what}: Kubernetes"), 0.0, 0.0
-        while True:
-            time.sleep(self.settings.kubernetes.poll_seconds)
-            done = look()
-            if (folder / "error").is_file():
-                return State()  # what still runs is of no use; it is removed by who asked
-            # When everything is there the Job is about to end; should it not, it is of no use.
-            finished = (finished or time.monotonic()) if done else 0.0
-            if finished and time.monotonic() - finished > SETTLING:
-                return State("Complete")
-            try:
-                state = cluster.look(name)
-            except Silence as silence:
-                telling.tell(f"the cluster does not answer; its pods go on without it ({silence})", waiting=True)
-                continue
-            if state is None:
-                return None
-            if state.ended:
-                self._settle(folder, state, look)
-                return state
-            telling.tell(state.told, state.waiting)
-            stuck = (stuck or time.monotonic()) if state.stuck else 0.0
-            if stuck and time.monotonic() - stuck > STUCK:
-                raise UserError(
-                    f"{what}: a pod of the Job {name} cannot start ({state.stuck}). Look at launcher.kubernetes in the settings."
-                )
+        return name
 
-    def _settle(self, folder: Path, state: State, look: Callable[[], bool]) -> None:
-        """Wait a little for files of pods that ended: they come later than the cluster's word."""
-        failed = state.ended == "Failed"
-        until = time.monotonic() + (min(self.settings.kubernetes.poll_seconds, 5.0) if failed else SETTLING)
-        signs = [folder / "error", folder / heartbeat.LAPSED]
-        while time.monotonic() < until and not any(sign.exists() for sign in signs) and (failed or not look()):
-            time.sleep(0.5)
-        look()
+    def look(self, job: str) -> State:
+        """What becomes of a Job. Raises Silence."""
+        try:
+            return self.cluster.look(job)
+        except Silence as silence:
+            raise Silence(f"the cluster does not answer; its pods go on without it ({silence})") from None
 
-    def _end(self, cluster: Cluster, sent: list[str]) -> None:
-        """Remove the Job that was sent last, and wait until its pods have ended."""
-        if not sent or not cluster.delete(sent[-1], wait=True):
-            return
-        until = time.monotonic() + SETTLING
-        while cluster.is_there(sent[-1]) and time.monotonic() < until:
-            time.sleep(min(self.settings.kubernetes.poll_seconds, 1.0))
+    def cancel(self, job: str) -> bool:
+        """Remove a Job; it stays there until its pods have ended."""
+        return self.cluster.delete(job, wait=True)
+
+    def is_gone(self, job: str) -> bool:
+        """Whether a Job is not there any more."""
+        return not self.cluster.is_there(job)
+
+    def tidy(self, job: str) -> None:
+        """Remove a Job whose work is done."""
+        self.cluster.delete(job)
+
+    def why(self, job: str, state: State, folder: Path) -> str:
+        """What the cluster says, with the last lines of pods that failed."""
+        if state.ended == "well":
+            return (
+                f"the Job {job} in Kubernetes is complete, but results are missing in {folder}. Do its pods see the same folder"
+                " under this path (launcher.kubernetes.volumes)?"
+            )
+        return f"the Job {job} in Kubernetes failed ({state.text}).\n{self.cluster.logs(job)}"
+
+    # Its manifests.
+
+    @property
+    def threads(self) -> int:
+        """CPU threads of each process of a job: a pod sees all cores of its node, and may use those that it asked for."""
+        return self.settings.threads or max(1, int(self.own.job_cpus))
+
+    def refuse_other_place(self) -> None:
+        """Raise UserError when pods of our template would not see the store."""
+        if not self.own.template and not any(self.store.is_relative_to(folder) for folder in self.own.volumes):
+            raise UserError(
+                f"study.store is {self.store}, but the volumes of the pods lie at {', '.join(self.own.volumes) or 'no place'}"
+                " (launcher.kubernetes.volumes). The store, the landing folder and the lists must lie in volumes, under the same"
+                " paths."
+            )
+
+    def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
+        """An indexed Job of so many pods, each with its share of the work; those whose share is done end at once."""
+        threads = max(1, int(self.own.bucket_cpus))
+        return self._render(
+            folder,
+            name=name,
+            component="buckets",
+            what=f"Work on buckets, in {tasks} pods.",
+            tasks=tasks,
+            nodes=1,
+            command=[
+                "python",
+                "-m",
+                "ehr_pipeline.engines.batch",
+                _word(folder),
+                "$(JOB_COMPLETION_INDEX)",
+                str(tasks),
+            ],
+            environment={"POLARS_MAX_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
+            resources=_resources(self.own.bucket_cpus, self.own.bucket_gigabytes),
+        )
+
+    def for_job(self, folder: Path, name: str, module: str) -> str:
+        """A Job in which a heavy job runs under torchrun: one pod, or an indexed Job of one for each node, with a Service."""
+        own, nodes, restarts = self.own, self.settings.nodes, self.settings.restarts
+        processes = self.settings.processes // nodes
+        torchrun = ["torch.distributed.run", "--standalone"]
+        if nodes > 1:
+            # Each pod has all ports to itself, unless a site's template gives it its node's: then Jobs should not meet at one.
+            torchrun = [NODE, f"{name}-0.{name}", str(20000 + zlib.crc32(name.encode()) % 10000), str(nodes), name]
+        resources = _resources(own.job_cpus * processes, own.job_gigabytes * processes)
+        if own.job_gpus:
+            resources["limits"][own.gpu_resource] = str(own.job_gpus * processes)
+        options = [f"--nproc-per-node={processes}", f"--max-restarts={restarts}"]
+        return self._render(
+            folder,
+            name=name,
+            component=module.rsplit(".", 1)[-1].replace("_", "-"),
+            what=f"{module} on {self.settings.processes} processes under torchrun, in {nodes} pod(s).",
+            tasks=nodes if nodes > 1 else 0,
+            nodes=nodes,
+            # A pod that dies may take the others with it.
+            restarts=restarts * nodes,
+            command=["python", "-m", *torchrun, *options, "-m", module, "--job", _word(folder / post.JOB)],
+            environment={"OMP_NUM_THREADS": str(self.threads), **ENVIRONMENT},
+            resources=resources,
+        )
+
+    def _render(self, folder: Path, *, environment: dict[str, str], resources: Any, **values: Any) -> str:
+        # The user of a pod is a number without a name or a home.
+        somebody = {"HOME": "/tmp", "USER": "ehr", "PYTHONUNBUFFERED": "1"}  # noqa: S108
+        common = {
+            "folder": _word(folder),
+            "image": self.own.image,
+            "volumes": self.own.volumes,
+            "restarts": self.settings.restarts,
+            "lapse_seconds": f"{self.own.lapse_seconds:g}",
+            "final_codes": [jobs.USER_ERROR_CODE, LAPSED_CODE],
+            "user": os.getuid(),
+            "group": os.getgid(),
+            "groups": sorted(os.getgroups()),
+            "environment": somebody | environment,
+        }
+        return fill(Path(self.own.template or OURS), "launcher.kubernetes.template", common | resources | values)
+
+    def parsed(self, text: str) -> Manifest:
+        """A filled template as the API takes it. Raises UserError when it is not a Job, with a Service where its pods need one."""
+        where = f"{self.own.template or OURS} (launcher.kubernetes.template)"
+        try:
+            bodies = [body for body in yaml.safe_load_all(text) if body is not None]
+        except yaml.YAMLError as error:
+            raise UserError(f"{where}: what it gives is not YAML: {' '.join(str(error).split())}.") from None
+        kinds = [str(body.get("kind")) if isinstance(body, dict) else "" for body in bodies]
+        if kinds.count("Job") != 1 or not set(kinds) <= {"Job", "Service"}:
+            raise UserError(
+                f"{where}: what it gives is not one Job, with or without Services. Begin with a copy of {OURS}."
+            )
+        services = [body for body, kind in zip(bodies, kinds, strict=True) if kind == "Service"]
+        if NODE in text and not services:
+            raise UserError(
+                f"{where}: it gives no Service, by which the pods of a job on {self.settings.nodes} nodes would find each other."
+                f" Begin with a copy of {OURS}."
+            )
+        return Manifest(bodies[kinds.index("Job")], tuple(services))
+
+
+def _word(path: Path) -> str:
+    """A path in a command, where Kubernetes takes $(NAME) for a variable."""
+    return str(path).replace("$", "$$")
+
+
+def _resources(cpus: float, gigabytes: float) -> dict[str, dict[str, str]]:
+    memory = {"memory": f"{gigabytes * 1000:.0f}M"} if gigabytes else {}
+    return {"requests": {"cpu": f"{cpus:g}", **memory}, "limits": memory.copy()}

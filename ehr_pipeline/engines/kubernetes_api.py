@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehr_pipeline.engines.manifest import Manifest
+from ehr_pipeline.engines.scheduler import Silence, State
 from ehr_pipeline.engines.settings import KubernetesSettings
 from ehr_pipeline.errors import UserError
 
@@ -31,10 +31,6 @@ WILL_NOT_START = {
 }
 
 
-class Silence(Exception):
-    """The cluster does not answer, or cannot now."""
-
-
 class Refusal(Exception):
     """The cluster says no; `status` is that of HTTP."""
 
@@ -44,19 +40,17 @@ class Refusal(Exception):
 
 
 @dataclass(frozen=True)
-class State:
-    """What the cluster says of one Job."""
+class Manifest:
+    """What is sent for one piece of work, as the API takes it."""
 
-    ended: str = ""
-    """'' while it goes on; 'Complete' or 'Failed'."""
-    reason: str = ""
-    """Why it failed, in the cluster's words."""
-    told: str = ""
-    """How many pods are in which state."""
-    waiting: bool = False
-    """Whether a pod, or the Job, waits for something."""
-    stuck: str = ""
-    """Why a pod cannot start, when that needs somebody to mend it."""
+    job: dict[str, Any]
+    services: tuple[dict[str, Any], ...] = ()
+    """By which pods of one Job find each other; they go with the Job."""
+
+    @property
+    def name(self) -> str:
+        """Of the Job."""
+        return str(self.job["metadata"]["name"])
 
 
 class Cluster:
@@ -114,21 +108,22 @@ class Cluster:
             " launcher.kubernetes in the settings, and at `ehr-pipeline job-scripts`."
         )
 
-    def look(self, job: str) -> State | None:
-        """What becomes of a Job; None when it is not there any more. Raises Silence, and UserError when it may not be seen."""
+    def look(self, job: str) -> State:
+        """What becomes of a Job. Raises Silence, and UserError when it may not be seen."""
         try:
             pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
             found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:
             if refusal.status == 404:
-                return None
+                return State(f"somebody removed the Job {job} from Kubernetes", ended="removed")
             raise UserError(
                 f"Kubernetes does not tell what becomes of a Job in the namespace {self.namespace} ({refusal.status}): {refusal}"
                 " The rights that are needed stand in deploy/role.yaml."
             ) from None
         for condition in found.status.conditions or []:
             if condition.type in ("Complete", "Failed") and condition.status == "True":
-                return State(condition.type, f"{condition.reason or ''}: {condition.message or ''}".strip(": "))
+                text = f"{condition.reason or ''}: {condition.message or ''}".strip(": ")
+                return State(text or condition.type, ended="well" if condition.type == "Complete" else "badly")
         counted: Counter[str] = Counter()
         stuck = ""
         for pod in pods:
@@ -141,7 +136,9 @@ class Cluster:
             told = "suspended"
         elif not pods:
             told = f"no pod yet{self._warning(job)}"
-        return State(told=told, waiting=waits, stuck=stuck)
+        if stuck:
+            stuck = f"a pod of the Job {job} cannot start ({stuck}). Look at launcher.kubernetes in the settings."
+        return State(told, waits, stuck)
 
     def _warning(self, job: str) -> str:
         """Why a Job has no pod, such as a quota; nothing where events may not be seen."""

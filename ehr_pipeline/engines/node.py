@@ -13,7 +13,7 @@ import socket
 import sys
 import time
 
-from ehr_pipeline.engines.telling import TOLD_EVERY
+from ehr_pipeline.work.progress import REPEATED
 
 # Seconds for which a node waits for others that are still to be started: a full cluster may have room for one of two.
 JOINING = 86400
@@ -21,13 +21,13 @@ JOINING = 86400
 
 def listening(head: str, port: int) -> str:
     """The address of the first node, once it listens there."""
-    told = -TOLD_EVERY
+    told = -REPEATED
     while True:
         try:
             with socket.create_connection((head, port), timeout=10) as found:
                 return str(found.getpeername()[0])
         except OSError as error:
-            if time.monotonic() - told > TOLD_EVERY:
+            if time.monotonic() - told > REPEATED:
                 told = time.monotonic()
                 print(f"waiting for the first node at {head}:{port} ({error})", file=sys.stderr, flush=True)
             time.sleep(0.5)

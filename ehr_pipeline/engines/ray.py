@@ -20,11 +20,10 @@ from typing import Any, TypeVar
 
 from ehr_pipeline.engines import batch, post
 from ehr_pipeline.engines.settings import LauncherSettings
-from ehr_pipeline.engines.telling import Telling
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
 from ehr_pipeline.work.buckets import let_go_of_all
-from ehr_pipeline.work.progress import Progress
+from ehr_pipeline.work.progress import Progress, Telling
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")

@@ -1,9 +1,10 @@
-"""Progress of long work: a line in the log every few seconds, with the rate and an estimate of the time left."""
+"""Lines in the log about long work: how far it is, and what it waits for."""
 
 import logging
 import time
 
 _log = logging.getLogger("ehr_pipeline")
+REPEATED = 60.0  # seconds between two lines that say the same
 
 
 class Progress:
@@ -31,6 +32,20 @@ class Progress:
                 duration(max(left, 0)),
                 f" ({note})" if note else "",
             )
+
+
+class Telling:
+    """Logs what becomes of something when that changes, and again while it waits. `about` begins each line."""
+
+    def __init__(self, about: str):
+        self._about, self._last, self._when = about, "", 0.0
+
+    def tell(self, text: str, waiting: bool) -> None:
+        """Say it, unless it was said before; what waits is said again every minute."""
+        now = time.monotonic()
+        if text and (text != self._last or (waiting and now - self._when > REPEATED)):
+            _log.info("%s: %s", self._about, text)
+            self._last, self._when = text, now
 
 
 def duration(seconds: float) -> str:

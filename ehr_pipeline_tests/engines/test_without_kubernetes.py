@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from ehr_pipeline import cli
-from ehr_pipeline.engines import engine_for, heartbeat, manifest
+from ehr_pipeline.engines import engine_for, heartbeat, kubernetes
 from ehr_pipeline.engines.kubernetes import Kubernetes
 from ehr_pipeline.engines.settings import KubernetesSettings, LauncherSettings
 from ehr_pipeline.errors import SettingsError, UserError
@@ -32,6 +32,10 @@ VERSIONS = ("1.31", "1.34", "1.37")
 def launcher(processes: int = 1, **own: Any) -> LauncherSettings:
     chosen = KubernetesSettings(**({"image": "registry.example/worker:1", "volumes": {"/data": "ehr-data"}} | own))
     return LauncherSettings(backend="kubernetes", processes=processes, kubernetes=chosen)
+
+
+def cluster(settings: LauncherSettings) -> Kubernetes:
+    return Kubernetes(settings, Path("/data/store"))
 
 
 def container(text: str) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def test_manifests_fit_the_published_schema(version: str) -> None:
     kinds: list[str] = []
     for each in (launcher(), odd, replace(odd, nodes=2)):
         for text in Kubernetes(each, Path("/data/store")).preview().values():
-            found = manifest.parsed(text, each)
+            found = cluster(each).parsed(text)
             for body in (found.job, *found.services):
                 kubernetes_validate.validate(body, version, strict=True)
                 kinds.append(body["kind"])
@@ -68,7 +72,7 @@ def test_manifests_fit_the_published_schema(version: str) -> None:
 def test_a_manifest_has_what_the_settings_say() -> None:
     each = launcher(processes=2, job_gpus=1, job_cpus=4, job_gigabytes=16, bucket_cpus=2, bucket_gigabytes=1.5)
     folder = Path("/data/a $(HOME)/store")
-    job = yaml.safe_load(manifest.for_job(each, folder, "ehr-train-1", "ehr_pipeline.encoder.train"))
+    job = yaml.safe_load(cluster(each).for_job(folder, "ehr-train-1", "ehr_pipeline.encoder.train"))
     pod = job["spec"]["template"]["spec"]
     (work,) = pod["containers"]
     assert work["resources"] == {
@@ -82,9 +86,9 @@ def test_a_manifest_has_what_the_settings_say() -> None:
     assert pod["volumes"][1] == {"name": "volume-1", "persistentVolumeClaim": {"claimName": "ehr-data"}}
     assert work["volumeMounts"][1] == {"name": "volume-1", "mountPath": "/data"}
     assert "completions" not in job["spec"]
-    buckets = yaml.safe_load(manifest.for_buckets(each, folder, "ehr-buckets-1", 7))
+    buckets = yaml.safe_load(cluster(each).for_buckets(folder, "ehr-buckets-1", 7, []))
     assert (buckets["spec"]["completionMode"], buckets["spec"]["completions"]) == ("Indexed", 7)
-    work = container(manifest.for_buckets(each, folder, "ehr-buckets-1", 7))
+    work = container(cluster(each).for_buckets(folder, "ehr-buckets-1", 7, []))
     assert work["resources"]["requests"] == {"cpu": "2", "memory": "1500M"}
     assert work["command"][-2:] == ["$(JOB_COMPLETION_INDEX)", "7"]
     assert {"name": "POLARS_MAX_THREADS", "value": "2"} in work["env"]
@@ -92,8 +96,8 @@ def test_a_manifest_has_what_the_settings_say() -> None:
 
 def test_a_job_on_several_nodes_is_an_indexed_job_whose_pods_know_each_other() -> None:
     each = replace(launcher(processes=6, job_gpus=1, job_cpus=4), nodes=2)
-    text = manifest.for_job(each, Path("/data/store"), "ehr-train-1", "ehr_pipeline.encoder.train")
-    found = manifest.parsed(text, each)
+    text = cluster(each).for_job(Path("/data/store"), "ehr-train-1", "ehr_pipeline.encoder.train")
+    found = cluster(each).parsed(text)
     spec, (service,) = found.job["spec"], found.services
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 2, 2)
     assert spec["backoffLimit"] == each.restarts * 2
@@ -108,24 +112,24 @@ def test_a_job_on_several_nodes_is_an_indexed_job_whose_pods_know_each_other() -
     assert "ehr-train-1-0.ehr-train-1" in work["command"]
     assert {"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}} in work["env"]
     with pytest.raises(UserError, match="it gives no Service, by which the pods of a job on 2 nodes"):
-        manifest.parsed(text.split("\n---\n")[0], each)
+        cluster(each).parsed(text.split("\n---\n")[0])
 
 
 def test_a_site_edits_its_template(tmp_path: Path) -> None:
-    ours = manifest.OURS.read_text()
+    ours = kubernetes.OURS.read_text()
     own = tmp_path / "site.yaml.j2"
     own.write_text(ours.replace("restartPolicy: Never", "restartPolicy: Never\n      nodeSelector: {disk: fast}"))
     each = launcher(template=str(own), volumes={})
-    text = manifest.for_buckets(each, Path("/elsewhere"), "ehr-buckets-1", 1)
-    assert manifest.parsed(text, each).job["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "fast"}
-    manifest.refuse_other_place(each, Path("/elsewhere"))  # the template may mount what it likes
+    text = cluster(each).for_buckets(Path("/elsewhere"), "ehr-buckets-1", 1, [])
+    assert cluster(each).parsed(text).job["spec"]["template"]["spec"]["nodeSelector"] == {"disk": "fast"}
+    Kubernetes(each, Path("/elsewhere")).refuse_other_place()  # the template may mount what it likes
     for wrong, told in (
         ("{{ imege }}", r"launcher\.kubernetes\.template\): 'imege' is undefined"),
         ("{% if %}", r"launcher\.kubernetes\.template\), line 1"),
     ):
         own.write_text(wrong)
         with pytest.raises(UserError, match=told):
-            manifest.for_buckets(each, Path("/elsewhere"), "x", 1)
+            cluster(each).for_buckets(Path("/elsewhere"), "x", 1, [])
     for wrong, told in (
         ("a: [", "is not YAML"),
         ("kind: Pod", "is not one Job"),
@@ -133,14 +137,14 @@ def test_a_site_edits_its_template(tmp_path: Path) -> None:
         ("kind: Job\n---\nkind: Pod", "is not one Job"),
     ):
         with pytest.raises(UserError, match=told):
-            manifest.parsed(wrong, each)
+            cluster(each).parsed(wrong)
 
 
 def test_a_store_that_pods_would_not_see_is_refused(tmp_path: Path) -> None:
     for store in ("/database/store", "/"):
         with pytest.raises(UserError, match=r"the volumes of the pods lie at /data \(launcher\.kubernetes\.volumes\)"):
-            manifest.refuse_other_place(launcher(), Path(store))
-    manifest.refuse_other_place(launcher(), Path("/data/studies/store"))
+            Kubernetes(launcher(), Path(store)).refuse_other_place()
+    Kubernetes(launcher(), Path("/data/studies/store")).refuse_other_place()
     with pytest.raises(UserError, match="no place"):
         engine_for(launcher(volumes={}), tmp_path).check()
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.engines import batch, commands, engine_for, heartbeat, node, script, slurm
+from ehr_pipeline.engines import batch, engine_for, heartbeat, node, slurm
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events import build as events
@@ -33,7 +33,7 @@ class Scheduler:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *ends: str, works_from: int):
         self.ends, self.works_from, self.sent, self.cancelled = list(ends), works_from, 0, 0
         for name in ("submit", "states", "cancel"):
-            monkeypatch.setattr(commands, name, getattr(self, name))
+            monkeypatch.setattr(slurm, name, getattr(self, name))
 
     def submit(self, path: Path) -> str:
         self.sent += 1
@@ -89,7 +89,7 @@ def test_a_job_that_ended_since_its_sender_stood_still_is_sent_again(
             (path.parent / heartbeat.LAPSED).touch()
         return submit(path)
 
-    monkeypatch.setattr(commands, "submit", lapse)
+    monkeypatch.setattr(slurm, "submit", lapse)
     assert spread(tmp_path) == [9]
 
 
@@ -106,7 +106,7 @@ def test_a_job_that_ended_since_its_sender_stood_still_is_sent_again(
     ],
 )
 def test_some_reasons_to_wait_are_in_vain(reason: str, never: bool) -> None:
-    assert commands.will_never_run(reason) == never
+    assert slurm.will_never_run(reason) == never
 
 
 def test_a_job_that_waits_in_vain_is_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +117,8 @@ def test_a_job_that_waits_in_vain_is_cancelled(tmp_path: Path, monkeypatch: pyte
 
 
 def test_numbers_are_written_as_ranges() -> None:
-    assert script.ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
-    assert script.ranges([4]) == "4"
+    assert slurm.ranges([0, 1, 2, 5, 7, 8]) == "0-2,5,7-8"
+    assert slurm.ranges([4]) == "4"
 
 
 def test_a_script_has_what_the_settings_say(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_script_has_what_the_settings_say(tmp_path: Path) -> None:
         job_options=("--gres=gpu:4",), setup=("module load cuda",), python="/a folder/python", lapse_seconds=30
     )
     launcher = LauncherSettings(backend="slurm", processes=8, nodes=2, threads=3, slurm=own)
-    text = script.for_job(launcher, Path("/shared/store/x"), "train", "ehr_pipeline.encoder.train")
+    text = slurm.Slurm(launcher, tmp_path).for_job(Path("/shared/store/x"), "ehr-train-1", "ehr_pipeline.encoder.train")
     for line in ("#SBATCH --nodes=2", "#SBATCH --gres=gpu:4", "module load cuda", "export OMP_NUM_THREADS=3"):
         assert line in text.splitlines()
     assert "--nproc-per-node=4" in text
@@ -157,7 +157,7 @@ def test_a_node_waits_for_the_first_and_takes_its_address(capsys: pytest.Capture
 def test_a_store_that_slurm_would_take_apart_is_refused() -> None:
     for name in ("/a folder", "/a%b", "/it's"):
         with pytest.raises(UserError, match=r"study\.store: Slurm takes the path"):
-            script.for_buckets(LauncherSettings(), Path(name), "x", 1, [0])
+            slurm.Slurm(LauncherSettings(), Path(name)).for_buckets(Path(name), "x", 1, [0])
 
 
 def test_settings_that_do_not_fit_are_refused() -> None:

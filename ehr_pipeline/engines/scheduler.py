@@ -1,0 +1,273 @@
+"""Work on the machines of a scheduler: written down, submitted, looked at until it ends, submitted again as far as it is not done.
+
+Each scheduler says how that is done on it, and why work ended (`slurm`, `kubernetes`). Work that is done is never done again, since
+buckets leave their results and trainings their checkpoints.
+"""
+
+import logging
+import shlex
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, TypeVar
+
+import jinja2
+
+from ehr_pipeline.engines import batch, heartbeat, post
+from ehr_pipeline.engines.settings import LauncherSettings
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.progress import Telling
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_log = logging.getLogger("ehr_pipeline")
+SETTLING = 60.0  # seconds in which a file of another machine appears here, and processes end that were told to
+
+
+class Silence(Exception):
+    """The scheduler does not answer, or cannot now; its jobs go on without it."""
+
+
+@dataclass(frozen=True)
+class State:
+    """What a scheduler says of one job."""
+
+    text: str = ""
+    """What it is doing, or how it ended."""
+    waiting: bool = False
+    """Whether it, or a part of it, waits for something."""
+    stuck: str = ""
+    """Why it waits in vain, as a sentence that says what to do."""
+    ended: Literal["", "well", "badly", "blameless", "removed"] = ""
+    """'' while it goes on; 'blameless' for an end that says nothing against the work, 'removed' when somebody cancelled it."""
+
+
+@dataclass(frozen=True)
+class _Work:
+    """One piece of work, in a folder that its machines see."""
+
+    folder: Path
+    what: str
+    write: Callable[[str, list[int]], str]
+    """The script that does some tasks, under a name."""
+    left: Callable[[], list[int]]
+    """Tasks that are not done yet. Logs progress."""
+
+    @property
+    def error(self) -> Path:
+        """The message of an error that the user can mend, once there is one."""
+        return self.folder / jobs.ERROR
+
+    @property
+    def lapsed(self) -> Path:
+        """There when the job ended since this process had stood still."""
+        return self.folder / heartbeat.LAPSED
+
+
+class Scheduler(ABC):
+    """An engine that submits its work to a scheduler. `store` lies where all machines see it."""
+
+    backend: ClassVar[str]
+    script: ClassVar[str]
+    """File name of what is submitted."""
+    own: Any
+    """Settings of the scheduler: `template`, `poll_seconds`, `lapse_seconds`, and what it needs itself."""
+
+    def __init__(self, settings: LauncherSettings, store: Path):
+        self.settings, self.store, self.own = settings, store, getattr(settings, self.backend)
+
+    # What each scheduler says.
+
+    tasks: int
+    """Into how many tasks work on buckets is divided."""
+    restarts: int
+    """How often work is submitted again after it failed."""
+    continues: int
+    """How often it is submitted again after an end that says nothing against it."""
+    patience: float
+    """Seconds after which work that waits in vain is given up."""
+
+    @abstractmethod
+    def check(self) -> None:
+        """Look whether work could be sent. Raises UserError with what is missing; starts nothing."""
+
+    @abstractmethod
+    def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
+        """The script of work on buckets: the tasks with these numbers, of so many."""
+
+    @abstractmethod
+    def for_job(self, folder: Path, name: str, module: str) -> str:
+        """The script of a heavy job under torchrun."""
+
+    @abstractmethod
+    def submit(self, script: Path, name: str, what: str) -> str:
+        """Submit a script, and note that in its folder (`post.note_sent`). Returns what the scheduler calls the job."""
+
+    @abstractmethod
+    def look(self, job: str) -> State:
+        """What becomes of a job. Raises Silence."""
+
+    @abstractmethod
+    def cancel(self, job: str) -> bool:
+        """End a job, whatever it is doing. Returns whether the scheduler took note."""
+
+    @abstractmethod
+    def is_gone(self, job: str) -> bool:
+        """Whether the processes of a cancelled job have ended, as far as the scheduler says."""
+
+    @abstractmethod
+    def why(self, job: str, state: State, folder: Path) -> str:
+        """A sentence, with the end of the log, for work that is not done though its job ended."""
+
+    def label(self, job: str) -> str:
+        """Begins each line about a job."""
+        return f"{self.backend.capitalize()} job {job}"
+
+    @abstractmethod
+    def tidy(self, job: str) -> None:
+        """Remove what the scheduler keeps of a job whose work is done."""
+
+    # What all do with that.
+
+    def preview(self) -> dict[str, str]:
+        """The scripts that would be sent, by what they are for; the folder in them is made when they are sent."""
+        train, embed = ("ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed")
+        folder = self.store / ".work" / "RANDOM"
+        return {
+            "work on buckets": self.for_buckets(folder, "ehr-buckets-random", self.tasks, list(range(self.tasks))),
+            "training": self.for_job(folder, "ehr-train-random", train),
+            "embedding": self.for_job(folder, "ehr-embed-random", embed),
+        }
+
+    def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
+        """Apply a pure function to every job. `workers` are those of one machine, and have no effect here."""
+        if not jobs:
+            return []
+        tasks = min(self.tasks, len(jobs))
+        with self._folder("buckets") as folder:
+            batch.pack(folder, function, jobs)
+            tracking = batch.Tracking(folder, len(jobs), what)
+
+            def write(name: str, numbers: list[int]) -> str:
+                return self.for_buckets(folder, name, tasks, numbers)
+
+            def left() -> list[int]:
+                return sorted({number % tasks for number in tracking.missing()})
+
+            self._see_through(_Work(folder, what, write, left))
+            return batch.results(folder, function, len(jobs))
+
+    def launch(self, job: jobs.Job) -> None:
+        """Run a heavy job. What its first process logs is logged here as it comes."""
+        what = job.module.rsplit(".", 1)[-1]
+        with self._folder(what.replace("_", "-")) as folder:
+            follower = post.put_job(folder, job)
+
+            def write(name: str, numbers: list[int]) -> str:
+                return self.for_job(folder, name, job.module)
+
+            def left() -> list[int]:
+                follower.look()
+                return [] if (folder / jobs.DONE).exists() else [0]
+
+            self._see_through(_Work(folder, what, write, left))
+
+    @contextmanager
+    def _folder(self, kind: str) -> Iterator[Path]:
+        """A folder for one piece of work. Jobs that killed processes left are cancelled before it, and its own when it fails."""
+        for path in post.left_behind(self.store):
+            for job in post.sent(path, self.backend):
+                _log.warning("cancelling %s, whose sender was killed", self.label(job))
+                self.cancel(job)
+        with post.folder(self.store, kind) as folder, heartbeat.beating(folder, self.own.lapse_seconds):
+            try:
+                yield folder
+            except BaseException:
+                self._cancel_all(post.sent(folder, self.backend))
+                raise
+            for job in post.sent(folder, self.backend):
+                self.tidy(job)
+
+    def _see_through(self, work: _Work) -> None:
+        """Submit the work, and what is left of it again, until nothing is left. Raises UserError when that has no prospect."""
+        restarts, continues = self.restarts, self.continues
+        while numbers := work.left():
+            job, state = self._once(work, numbers)
+            if not work.left():
+                return
+            if work.error.is_file():
+                raise UserError(work.error.read_text(encoding="utf-8"))
+            lapsed = work.lapsed.exists()
+            work.lapsed.unlink(missing_ok=True)
+            if state.ended == "removed" and not lapsed:
+                raise UserError(f"{work.what}: {state.text}. A new run goes on with what is there.")
+            if (lapsed or state.ended == "blameless") and continues:
+                continues -= 1
+            elif restarts:
+                restarts -= 1
+            else:
+                raise UserError(f"{work.what}: {self.why(job, state, work.folder)}".rstrip())
+            how = "since this process had stood still" if lapsed else f"as {state.text}"
+            _log.info("%s: %s ended %s; what is left is sent again", work.what, self.label(job), how)
+
+    def _once(self, work: _Work, numbers: list[int]) -> tuple[str, State]:
+        """Submit some tasks, and follow them to their end. Returns the job, and how it ended."""
+        again = len(post.sent(work.folder, self.backend))
+        name = f"ehr-{work.folder.name}" + (f"-{again}" if again else "")
+        job = self.submit(post.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
+        telling, finished, stuck = Telling(f"{work.what}: {self.label(job)}"), 0.0, 0.0
+        while True:
+            time.sleep(self.own.poll_seconds)
+            done, now = not work.left(), time.monotonic()
+            if work.error.is_file():
+                return job, State()  # what still runs is of no use, and is cancelled by the caller
+            # When everything is there the job is about to end; should it not, it is of no use.
+            finished = (finished or now) if done else 0.0
+            if finished and now - finished > SETTLING:
+                self.cancel(job)
+                return job, State()
+            try:
+                state = self.look(job)
+            except Silence as silence:
+                telling.tell(str(silence), waiting=True)
+                continue
+            telling.tell(state.text, state.waiting)
+            if state.ended:
+                self._settle(work, state)
+                return job, state
+            stuck = (stuck or now) if state.stuck else 0.0
+            if stuck and now - stuck >= self.patience:
+                raise UserError(f"{work.what}: {state.stuck}")
+
+    def _settle(self, work: _Work, state: State) -> None:
+        """Wait a little for files of a job that ended: they come later than the scheduler's word."""
+        until = time.monotonic() + (SETTLING if state.ended == "well" else min(self.own.poll_seconds, 5.0))
+        while work.left() and time.monotonic() < until and not (work.error.exists() or work.lapsed.exists()):
+            time.sleep(0.5)
+
+    def _cancel_all(self, submitted: list[str]) -> None:
+        """Cancel jobs, and wait until their processes have ended."""
+        cancelled = [job for job in submitted if self.cancel(job)]
+        until = time.monotonic() + SETTLING
+        while any(not self.is_gone(job) for job in cancelled) and time.monotonic() < until:
+            time.sleep(min(self.own.poll_seconds, 1.0))
+
+
+def fill(path: Path, setting: str, values: dict[str, Any]) -> str:
+    """A filled template, which a site can edit. Raises UserError with what is wrong where; `setting` names it."""
+    rules = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (no HTML; values that are not ours are quoted by the template)
+    )
+    rules.filters["quote"] = lambda value: shlex.quote(str(value))
+    try:
+        return rules.from_string(path.read_text(encoding="utf-8")).render(**values)
+    except (OSError, UnicodeDecodeError, jinja2.TemplateError) as error:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        raise UserError(f"{path} ({setting}){line}: {error}.") from None
