@@ -13,26 +13,14 @@ LONG, MANY = 60, 5
 """Lines of a function, and its positional arguments beside `self` and `cls`, beyond which it has to be listed below."""
 LONG_FUNCTIONS = {
     "embeddings/build.py build",  # the order of the steps from chunks to vectors, one after the other
-    "encoder/card.py text",  # one text
-    "encoder/train.py _train",  # the training loop, read from top to bottom
     "patients/dataset.py build",  # the order of the steps from buckets to shards
     "records/build.py _read",  # the order of the steps from files to buckets
 }
 """A list that is only ever made shorter."""
 MANY_ARGUMENTS = {
-    "embeddings/aggregator.py _fit",
-    "embeddings/build.py build",
-    "embeddings/pooling.py pool_chunks",
-    "embeddings/profile.py features",
-    "embeddings/quality.py measure",
-    "embeddings/transform.py fit",
-    "encoder/evaluate.py evaluate",
-    "encoder/loader.py updates",
     "encoder/sequences.py open",
-    "encoder/train.py _finish",
     "engines/kubernetes.py _once",
     "engines/node.py torchrun",
-    "engines/ray.py _attempt",
     "patients/dataset.py build",
     "records/files.py read",
     "records/parquet.py read",
@@ -47,8 +35,6 @@ MANY_ARGUMENTS = {
     "synthetic/people.py draw",
     "synthetic/visits.py _planted",
     "tables/row_keys.py _unpack",  # compiled: no keywords
-    "trajectories/build.py _table",
-    "trajectories/build.py build",
 }
 """A list that is only ever made shorter; those without a reason were not yet brought down."""
 
@@ -79,13 +65,13 @@ def test_modules_are_short() -> None:
 def test_functions_are_short() -> None:
     long = {name: lines for name, lines, _ in functions() if lines > LONG}
     assert not set(long) - LONG_FUNCTIONS, f"over {LONG} lines: {long}"
-    assert len(LONG_FUNCTIONS) <= 5
+    assert len(LONG_FUNCTIONS) <= 3
 
 
 def test_functions_take_few_arguments_by_place() -> None:
     many = {name: count for name, _, count in functions() if count > MANY}
     assert not set(many) - MANY_ARGUMENTS, f"over {MANY} positional arguments: put a * before the others: {many}"
-    assert len(many) <= 29
+    assert len(many) <= 17
 
 
 def test_what_is_counted_is_seen() -> None:

@@ -185,17 +185,17 @@ def test_a_code_that_no_terminology_knows_never_leaves(change: dict[str, str], k
 @given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 40)), max_size=30), st.sampled_from([1, 5, 10]))
 def test_a_row_leaves_only_while_enough_patients_bear_it(rows: list[tuple[int, int]], below: int) -> None:
     """Whatever else is in the table: its events may be many, and one patient's."""
-    table = [
-        {"code": f"n{n}", "name": f"n{n}", "events": str(patients + more), "patients": str(patients)}
+    table: list[release.Row] = [
+        {"code": f"n{n}", "name": f"n{n}", "events": patients + more, "patients": patients}
         for n, (patients, more) in enumerate(rows)
     ]
     naming = figures.Naming(below, "key")
     left = list(release._guarded(table, ("name", "events"), release.Shown(figures.Guard(below, 10), naming)))
-    names = {row["name"] for row in left}
-    assert names == {row["name"] for row in table if int(row["patients"]) >= naming.needed(row["code"])}
-    assert all(row["name"] in names for row in table if int(row["patients"]) >= 2 * below)
-    assert all(int(row["patients"]) > below - (below == 1) for row in table if row["name"] in names)
-    assert all(set(row) == {"name", "events"} and row["events"] % 10 == 0 for row in left)
+    names = {row[0] for row in left}
+    assert names == {row["name"] for row in table if row["patients"] >= naming.needed(row["code"])}
+    assert all(row["name"] in names for row in table if row["patients"] >= 2 * below)
+    assert all(row["patients"] > below - (below == 1) for row in table if row["name"] in names)
+    assert all(len(row) == 2 and row[1] % 10 == 0 for row in left)
 
 
 def test_codes_in_the_release_are_known(released: Path, tiny: Pipeline) -> None:
