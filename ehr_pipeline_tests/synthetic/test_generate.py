@@ -155,7 +155,7 @@ def test_a_null_cohort_has_labels_without_effect() -> None:
 
 
 def test_description_ids_are_well_formed() -> None:
-    made = [dirt.description_id(code) for code in ("9014002", "24079001")]
+    made = dirt.description_ids(("9014002", "24079001"))
     assert snomed.classify(pl.Series(made))["kind"].to_list() == ["description"] * 2
     assert made[0] != made[1]
 
