@@ -52,6 +52,8 @@ class Asset:
     """As Dagster shows it."""
     reads: tuple[str, ...]
     """The assets that it depends on."""
+    reads_for_sides: tuple[str, ...] = ()
+    """The assets that it reads as well where there may be patients that nothing is learned from."""
     version: str = "1"
     """Raised when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it."""
     build: Build | None = None
@@ -124,7 +126,7 @@ class Asset:
     @property
     def all_checks(self) -> tuple[Check, ...]:
         """What must hold of it. What holds no patient may have learnt from those who left: it is flagged, and used until then."""
-        test = partial(presence.of_present_patients, reads=self.reads)
+        test = partial(presence.of_present_patients, reads=(*self.reads, *self.reads_for_sides))
         return replace(PRESENT, test=test, blocking=self.name not in KEPT_WITHOUT_CONSENT), *self.checks
 
     def passes(self, name: str, artifact: Artifact, store: Store, study: Study) -> bool:

@@ -213,6 +213,7 @@ DATA = (
         name=VOCABULARY,
         description="Concept to token id, with name, semantic types and counts; what was dropped, and why.",
         reads=(MAPPED_EVENTS,),
+        reads_for_sides=(EXTRACT_CATALOG,),
         version="2",
         section="vocabulary",
         also=(identity.sides,),
@@ -282,6 +283,7 @@ DATA = (
         description="Training and validation patients, by a keyed hash of the patient id: a patient keeps its side for "
         "ever.",
         reads=(PATIENT_DATASET,),
+        reads_for_sides=(EXTRACT_CATALOG,),
         section="patients.split",
         also=(lambda study: {"key": identity.split_settings(study).key},),
         checks=(

@@ -123,6 +123,7 @@ RESULTS = (
         name=PATIENT_EMBEDDINGS,
         description="One vector for each patient of the cohort.",
         reads=(PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, CONCEPT_EMBEDDINGS, VOCABULARY, MAPPED_EVENTS),
+        reads_for_sides=(DATA_SPLIT,),
         version="6",
         heavy=True,
         section="embeddings",

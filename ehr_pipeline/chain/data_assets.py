@@ -43,7 +43,7 @@ class DataAssets(Maker):
             return build.build(listing or folder, settings, out, previous, self.engine.spread, key=key)
 
         links = listing.links if listing else previous.manifest.get("links") if previous else None
-        made = self._make(RAW_RECORDS, inputs, watched.guard(read), extract, links=links)
+        made = self._make(RAW_RECORDS, inputs, watched.guard(read), partition=extract, links=links)
         quarantine.bring_up_to_date(made, self.store.root)
         self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
         return made
@@ -85,12 +85,12 @@ class DataAssets(Maker):
 
         settings = self.study.events
         files = watched_files(build.inputs(settings), "under [events] in the settings", lambda: build.inputs(settings))
-        catalog, previous = self.require(EXTRACT_CATALOG), incremental.reusable(MAPPED_EVENTS, self.store)
-        records = self._events(catalog)
+        read, previous = self.read(MAPPED_EVENTS), incremental.reusable(MAPPED_EVENTS, self.store)
+        records = self._events(read[EXTRACT_CATALOG])
         make = files.guard(lambda out: build.build(records, settings, out, previous, self.engine.spread))
         before = [self._method(asset) for asset in (RAW_RECORDS, EXTRACT_CATALOG, MAPPED_EVENTS)]
         own = origin(before, files.sizes)
-        return self._make(MAPPED_EVENTS, versions_of(extract_catalog=catalog) | build.states(files), make, own=own)
+        return self._make(MAPPED_EVENTS, versions_of(read) | build.states(files), make, own=own)
 
     def vocabulary(self) -> Artifact:
         """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
@@ -100,11 +100,11 @@ class DataAssets(Maker):
         from ehr_pipeline.patients.sides import FOLDER
         from ehr_pipeline.vocabulary import build, learners
 
-        settings, mapped = self.study.vocabulary, self.require(MAPPED_EVENTS)
+        settings, read = self.study.vocabulary, self.read(VOCABULARY)
+        mapped, catalog = read[MAPPED_EVENTS], read.get(EXTRACT_CATALOG)
         mrsty = watched_files([Path(settings.mrsty)] if settings.mrsty else [], "in vocabulary.mrsty")
         own = origin(mapped.manifest.get("origin"), self._method(VOCABULARY), mrsty.sizes)
-        catalog = self._with_sides()
-        inputs = versions_of(mapped_events=mapped, **catalog) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
+        inputs = versions_of(read) | dict(zip(["mrsty"], mrsty.hashes(), strict=False))
         ladder, path = Ladder(self.study.events, mapped), settings.administrative_concepts
         name = "vocabulary.administrative_concepts"
         inputs |= ladder.inputs() if path else {}
@@ -115,10 +115,11 @@ class DataAssets(Maker):
             listed = ladder.resolve({name: path} if path else {}).get(name, ())
             mapping, workers = Mapping.read(mapped.path).table, self.study.events.workers
             build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
-            if not catalog:
+            if catalog is None:
                 return build_from(administrative=listed)
-            places = catalog[EXTRACT_CATALOG].file(FOLDER)
-            counted = learners.count(mapped, places, LEARNED_FROM, out, workers=workers, spread=self.engine.spread)
+            counted = learners.count(
+                mapped, catalog.file(FOLDER), LEARNED_FROM, out, workers=workers, spread=self.engine.spread
+            )
             counts = build_from(administrative=listed, learned=counted.tables)
             self._note_learned(out, counted.patients())
             counted.remove()
@@ -130,14 +131,13 @@ class DataAssets(Maker):
         """One row for each patient."""
         from ehr_pipeline.patients import dataset
 
-        settings, mapped, vocabulary = self.study.patients, self.require(MAPPED_EVENTS), self.require(VOCABULARY)
-        catalog, previous = self.require(EXTRACT_CATALOG), incremental.reusable(PATIENT_DATASET, self.store)
-        records = self._events(catalog)
-        inputs = versions_of(extract_catalog=catalog, mapped_events=mapped, vocabulary=vocabulary)
+        settings, read = self.study.patients, self.read(PATIENT_DATASET)
+        records, previous = self._events(read[EXTRACT_CATALOG]), incremental.reusable(PATIENT_DATASET, self.store)
+        mapped, vocabulary = read[MAPPED_EVENTS], read[VOCABULARY].path
         return self._make(
             PATIENT_DATASET,
-            inputs,
-            lambda out: dataset.build(records, mapped, vocabulary.path, settings, out, previous, self.engine.spread),
+            versions_of(read),
+            lambda out: dataset.build(records, mapped, vocabulary, settings, out, previous, self.engine.spread),
         )
 
     def data_split(self) -> Artifact:
@@ -145,11 +145,11 @@ class DataAssets(Maker):
         from ehr_pipeline.patients import split
         from ehr_pipeline.patients.sides import FOLDER
 
-        settings, dataset = identity.split_settings(self.study), self.require(PATIENT_DATASET)
-        catalog = self._with_sides()
-        known = catalog[EXTRACT_CATALOG].file(FOLDER) if catalog else None
-        inputs = versions_of(patient_dataset=dataset, **catalog)
-        return self._make(DATA_SPLIT, inputs, lambda out: split.build(dataset, settings, out, known))
+        settings, read = identity.split_settings(self.study), self.read(DATA_SPLIT)
+        known = read[EXTRACT_CATALOG].file(FOLDER) if EXTRACT_CATALOG in read else None
+        return self._make(
+            DATA_SPLIT, versions_of(read), lambda out: split.build(read[PATIENT_DATASET], settings, out, known)
+        )
 
     # What is asked of the records.
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.errors import Damaged, MissingArtifact
 from ehr_pipeline.store import integrity
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Store, hash_of
@@ -41,9 +42,7 @@ class Case:
 
     store: Store
     study: Study
-    asset: str
-    version: str
-    settings: Any
+    asset: Asset
     inputs: dict[str, str]
     origin: str
 
@@ -54,29 +53,26 @@ class Case:
 
     def sound(self, found: Artifact) -> bool:
         """Whether an artifact may be gone on from."""
-        return all(self.passes(name, found) for name in ASSETS[self.asset].sound)
+        return all(self.passes(name, found) for name in self.asset.sound)
 
     def passes(self, check: str, found: Artifact) -> bool:
         """Whether an artifact passes a check."""
-        return ASSETS[self.asset].passes(check, found, self.store, self.study)
+        return self.asset.passes(check, found, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
         """An intact artifact of the same version, settings and inputs, whatever it has under the inputs named `apart`."""
-        for found in self.store.candidates(self.asset):
+        wanted = self.asset.version, self.asset.own_settings(self.study), self.inputs
+        for found in self.store.candidates(self.asset.name):
             manifest = found.manifest
             inputs = {name: value for name, value in manifest["inputs"].items() if name not in apart}
-            if (manifest["version"], manifest["settings"], inputs) == (
-                self.version,
-                self.settings,
-                self.inputs,
-            ) and _intact(found):
+            if (manifest["version"], manifest["settings"], inputs) == wanted and _intact(found):
                 return found
         return None
 
     def same_origin(self) -> list[Artifact]:
         """Intact artifacts of the same version and origin, the current one before the others."""
-        own = self.version, self.origin
-        found = self.store.candidates(self.asset)
+        own = self.asset.version, self.origin
+        found = self.store.candidates(self.asset.name)
         alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == own)
         return [one for one in alike if _intact(one)]
 
@@ -127,15 +123,15 @@ def space(case: Case, *apart: str) -> Choice:
 def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | None]:
     """The inputs of the clusters; those that they are added to; or the current ones, which number them and are compared with."""
     inputs, clustered = space(case, EARLIER)
-    if clustered or CONTINUES in inputs or EARLIER in inputs or not case.store.has(case.asset):
+    if clustered or CONTINUES in inputs or EARLIER in inputs or not case.store.has(case.asset.name):
         return inputs, clustered, None
     again = case.same_recipe(EARLIER)
     if again is not None:
         return again.manifest["inputs"], None, None
-    current = case.store.usable(case.asset)
+    current = case.store.usable(case.asset.name)
     if current is None:  # damaged: it is made as if there were none
         return inputs, None, None
-    if current.manifest["version"] != case.version:  # it may not tell its numbers in this version's way
+    if current.manifest["version"] != case.asset.version:  # it may not tell its numbers in this version's way
         return inputs, None, None
     return inputs | {EARLIER: current.data_version}, None, current
 

@@ -68,6 +68,12 @@ class Maker:
             raise GateFailed(f"{asset} failed its checks, so nothing is built on it. {told}")
         return artifact
 
+    def read(self, asset: str) -> dict[str, Artifact]:
+        """The artifacts that an asset is declared to read, by name; raises what `require` raises."""
+        declared = ASSETS[asset]
+        for_sides = declared.reads_for_sides if self.study.patients.split.leaves_out else ()
+        return {name: self.require(name) for name in (*declared.reads, *for_sides)}
+
     def check(self, asset: str, partition: str | None = None) -> list[Outcome]:
         """The outcomes of an asset's checks. Raises Damaged for an artifact that cannot be checked."""
         return self._outcomes(self.store.intact(asset, partition))
@@ -92,8 +98,8 @@ class Maker:
         asset: str,
         inputs: Mapping[str, str],
         build: Callable[[Path], dict[str, Any]],
-        partition: str | None = None,
         *,
+        partition: str | None = None,
         own: str = "",
         machine: Decided | None = None,
         links: Mapping[str, str] | None = None,
@@ -117,10 +123,6 @@ class Maker:
         )
         return Recipe(asset, declared.version, settings, dict(inputs), partition, population, own, governed)
 
-    def _with_sides(self) -> dict[str, Artifact]:
-        """The catalog, which knows the side of each patient, where there may be patients that nothing is learned from."""
-        return {EXTRACT_CATALOG: self.require(EXTRACT_CATALOG)} if self.study.patients.split.leaves_out else {}
-
     def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
         """Write down whom an artifact learned from, by plain hashes, and whom the `earlier` one did that it begins with."""
         learned.write(out, secret_key.of(self.store.root), patients, earlier)
@@ -136,13 +138,10 @@ class Maker:
 
     def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
         """An asset that is about to be made, to be asked what it goes on from."""
-        declared = ASSETS[asset]
-        return incremental.Case(
-            self.store, self.study, asset, declared.version, declared.own_settings(self.study), inputs, own
-        )
+        return incremental.Case(self.store, self.study, ASSETS[asset], inputs, own)
 
 
-def versions_of(**artifacts: Artifact) -> dict[str, str]:
+def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
     """Data versions of the artifacts that are read: these very ones, whatever has become current since."""
     return {asset: artifact.data_version for asset, artifact in artifacts.items()}
 

@@ -53,11 +53,11 @@ class Pipeline(DataAssets):
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
-        dataset, split, vocabulary = (self.require(name) for name in (PATIENT_DATASET, DATA_SPLIT, VOCABULARY))
+        read = self.read(ENCODER_CHECKPOINT)
+        dataset, split, vocabulary = read[PATIENT_DATASET], read[DATA_SPLIT], read[VOCABULARY]
         before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
         own = origin(vocabulary.manifest.get("origin"), before)
-        inputs = versions_of(patient_dataset=dataset, data_split=split, vocabulary=vocabulary)
-        inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, inputs, own))
+        inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, versions_of(read), own))
         # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
         resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
         leaves_out = self.study.patients.split.leaves_out
@@ -94,13 +94,13 @@ class Pipeline(DataAssets):
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.vocabulary.table import Vocabulary
 
-        settings, checkpoint = self.study.concepts, self.require(ENCODER_CHECKPOINT)
+        settings, read = self.study.concepts, self.read(CONCEPT_EMBEDDINGS)
+        checkpoint, listed, mapped = read[ENCODER_CHECKPOINT], read[VOCABULARY], read[MAPPED_EVENTS]
         config = configuration.read(checkpoint.file("checkpoint"))
         # What the encoder knows of the vocabulary, with the counts of today.
-        listed, mapped = self.require(VOCABULARY), self.require(MAPPED_EVENTS)
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
-        inputs = versions_of(encoder_checkpoint=checkpoint, vocabulary=listed, mapped_events=mapped)
+        inputs = versions_of(read)
         files = watched_files([Path(path) for path in settings.ontology], "in concepts.ontology")
         inputs |= {f"ontology {number}": state for number, state in enumerate(files.hashes())}
         ladder, path = Ladder(self.study.events, mapped), settings.concepts_of_interest
@@ -122,19 +122,15 @@ class Pipeline(DataAssets):
         from ehr_pipeline.cohort.settings import list_of
         from ehr_pipeline.events.listed import Ladder
 
-        diseases, mapped, dataset = (
-            self.study.embeddings.cohort,
-            self.require(MAPPED_EVENTS),
-            self.require(PATIENT_DATASET),
-        )
+        diseases, read = self.study.embeddings.cohort, self.read(COHORT)
         if not diseases:
             raise InputError(
                 "This study has no cohort: it ends with the encoder and its concept vectors. Add [[embeddings.cohort]] tables, or"
                 ' one with a name alone (name = "Everybody") for a cohort of all patients.'
             )
+        mapped, dataset = read[MAPPED_EVENTS], read[PATIENT_DATASET]
         ladder = Ladder(self.study.events, mapped)
         listed = ladder.inputs() if any(disease.concepts for disease in diseases) else {}
-        inputs = versions_of(mapped_events=mapped, patient_dataset=dataset) | listed
 
         def make(out: Path) -> Counts:
             names = [list_of(number) for number in range(len(diseases))]
@@ -142,7 +138,7 @@ class Pipeline(DataAssets):
             rows = ladder.resolve(lists)
             return build.build(mapped, dataset, diseases, tuple(rows.get(name, ()) for name in names), out)
 
-        return self._make(COHORT, inputs, make)
+        return self._make(COHORT, versions_of(read) | listed, make)
 
     def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
         """One vector for each patient of the cohort."""
@@ -150,18 +146,13 @@ class Pipeline(DataAssets):
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.events.listed import Ladder
 
-        settings = self.study.embeddings
-        artifacts = {
-            name: self.require(name)
-            for name in (PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, CONCEPT_EMBEDDINGS, VOCABULARY)
-        }
-        if self.study.patients.split.leaves_out:
-            artifacts[DATA_SPLIT] = self.require(DATA_SPLIT)
-        mapped = self.require(MAPPED_EVENTS)
+        settings, artifacts = self.study.embeddings, self.read(PATIENT_EMBEDDINGS)
         method = self._method(COHORT), self._method(PATIENT_EMBEDDINGS)
         own = origin(artifacts[ENCODER_CHECKPOINT].data_version, method)
-        inputs = versions_of(**artifacts, mapped_events=mapped)
-        inputs |= Ladder(self.study.events, mapped).inputs() if settings.pooling.select == "list" else {}
+        inputs = versions_of(artifacts)
+        inputs |= (
+            Ladder(self.study.events, artifacts[MAPPED_EVENTS]).inputs() if settings.pooling.select == "list" else {}
+        )
         inputs, earlier = incremental.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
         # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
@@ -191,8 +182,8 @@ class Pipeline(DataAssets):
         from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 
         settings, seed = self.study.clusters, self.study.study.seed
-        artifacts = {name: self.require(name) for name in (PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY)}
-        inputs, embeddings = versions_of(**artifacts), artifacts[PATIENT_EMBEDDINGS]
+        artifacts = self.read(CLUSTERS)
+        inputs, embeddings = versions_of(artifacts), artifacts[PATIENT_EMBEDDINGS]
         truth = Watched.of(_truth(settings.truth))
         if settings.truth:
             inputs["truth"] = fields.file_hash(*truth.files)
@@ -213,19 +204,8 @@ class Pipeline(DataAssets):
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.trajectories import build, truth
 
-        settings = self.study.trajectories
-        artifacts = {
-            name: self.require(name)
-            for name in (
-                PATIENT_DATASET,
-                COHORT,
-                ENCODER_CHECKPOINT,
-                PATIENT_EMBEDDINGS,
-                CLUSTERS,
-                VOCABULARY,
-            )
-        }
-        inputs, changes, files = versions_of(**artifacts), None, Watched.of([])
+        settings, artifacts = self.study.trajectories, self.read(PATIENT_TRAJECTORIES)
+        inputs, changes, files = versions_of(artifacts), None, Watched.of([])
         if self.study.clusters.truth and (Path(self.study.clusters.truth) / truth.CHANGES).is_file():
             changes = Path(self.study.clusters.truth)
             files = Watched.of([*_truth(self.study.clusters.truth), changes / truth.CHANGES])
@@ -250,7 +230,7 @@ class Pipeline(DataAssets):
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 
-        artifacts = {name: self.require(name) for name in ASSETS[CLUSTER_REPORTS].reads}
+        artifacts = self.read(CLUSTER_REPORTS)
         seed = self.study.study.seed
         settings_used = {
             name: artifact.manifest["settings"] for name, artifact in artifacts.items() if artifact.manifest["settings"]
@@ -258,7 +238,7 @@ class Pipeline(DataAssets):
         terms = self.study.governance.terms
         records = self._records(artifacts[EXTRACT_CATALOG])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
-        versions = versions_of(**artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
+        versions = versions_of(artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
         return self._make(CLUSTER_REPORTS, versions, lambda out: build.build(inputs, self.study.reports, out))
 
     def make(self, *extracts: str, until: str = "") -> dict[str, Artifact]:
@@ -283,8 +263,8 @@ class Pipeline(DataAssets):
             method = getattr(self, name)
             made: Artifact = method(launch) if declared.heavy else method()
             return made
-        read = {each: self.require(each) for each in declared.reads}
-        return self._make(name, versions_of(**read), lambda out: build(self.study, read, launch, out))
+        read = self.read(name)
+        return self._make(name, versions_of(read), lambda out: build(self.study, read, launch, out))
 
     # What they ask each other.
 
