@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import parser
 from ehr_pipeline.records.settings import RecordsSettings
@@ -18,6 +19,7 @@ TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]
 README = (TOP / "README.md").read_text(encoding="utf-8")
 GUIDE = (TOP / "docs/guide.md").read_text(encoding="utf-8")
+ARCHITECTURE = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
 
 
 def code(page: str, language: str) -> list[str]:
@@ -31,10 +33,19 @@ def test_links_and_pictures_exist(page: Path) -> None:
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
-def test_files_that_the_readme_names_exist() -> None:
-    named = re.findall(r"`((?:ehr_pipeline|data|docs|benchmarks)/[\w/.]+)`", README)
-    assert len(named) > 8
+@pytest.mark.parametrize("page", [README, ARCHITECTURE], ids=["README.md", "architecture.md"])
+def test_files_that_the_readme_and_the_architecture_name_exist(page: str) -> None:
+    named = re.findall(r"`((?:ehr_pipeline|ehr_pipeline_tests|data|docs|benchmarks)/[\w/.]+)`", page)
+    assert len(named) > 5
     assert [name for name in named if not (TOP / name).exists()] == []
+
+
+def test_the_architecture_shows_each_room_and_each_asset() -> None:
+    project = tomllib.loads((TOP / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    flow, rooms = code(ARCHITECTURE, "")
+    assert {*re.findall(r"\w+", rooms)} >= {*contract["layers"]} - {"definitions"}
+    assert [name for name in ASSETS if name not in flow] == []
 
 
 def test_the_file_map_is_complete_and_true() -> None:
