@@ -30,8 +30,9 @@ from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.encoder.devices import keep_freed_memory
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
-from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
+from ehr_pipeline.encoder.sequences import Sequences, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work import jobs

@@ -33,8 +33,9 @@ from ehr_pipeline.embeddings.vectors import pooled_tokens
 from ehr_pipeline.encoder import checkpoint, evaluate, machine
 from ehr_pipeline.encoder.job import TrainingJob
 from ehr_pipeline.encoder.objectives.masked import Masked
-from ehr_pipeline.encoder.sequences import Sequences, Shard
+from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary

@@ -25,7 +25,7 @@ from sklearn.model_selection import cross_val_predict
 
 from ehr_pipeline.clusters import baseline
 from ehr_pipeline.embeddings import profile
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.synthetic.worlds import subtle
 from ehr_pipeline.synthetic.worlds.block import BLOCK, YEAR, Block, Events
 from ehr_pipeline.synthetic.worlds.plan import World, make

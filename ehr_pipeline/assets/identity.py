@@ -33,7 +33,7 @@ REPORT_SOURCES = (
     "concepts/substitutes.py",
     "drawing/plots.py",
     "cohort/members.py",
-    "encoder/sequences.py",
+    "patients/shard.py",
     "disclosure/figures.py",
     "disclosure/kinds.py",
     "store/declared.py",

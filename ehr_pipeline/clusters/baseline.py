@@ -9,7 +9,7 @@ from scipy.sparse import csr_array, vstack
 from sklearn.decomposition import TruncatedSVD
 
 from ehr_pipeline.cohort.members import Cohort
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 
 
 def visits(

@@ -29,7 +29,7 @@ from ehr_pipeline.drawing.umap import project
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.halves import first_half
 from ehr_pipeline.embeddings.vectors import HALVES, Vectors, pooled_tokens
-from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS, VOCABULARY

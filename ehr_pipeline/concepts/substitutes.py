@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.progress import Progress

@@ -30,9 +30,9 @@ from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import HALVES, SELECTED, SELECTED_CONCEPTS, WHOLE
-from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import LEARNED_FROM
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import COHORT, CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET, VOCABULARY

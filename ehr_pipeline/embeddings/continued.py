@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.embeddings import vectors
 from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align, schemas
 

@@ -16,7 +16,8 @@ from ehr_pipeline.embeddings.job import Inference
 from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.devices import autocast
 from ehr_pipeline.encoder.model import PackedEncoder
-from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
+from ehr_pipeline.encoder.sequences import Sequences, cut
+from ehr_pipeline.patients.shard import Shard
 
 Attention = Callable[[Tensor], Tensor]
 """Chunk vectors (C, D) of one patient that attended to each other, (C, D)."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.embeddings.geometry import leading_axes
-from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
 """Of more chosen concepts, those that occur most often are profiled: the leading components hang on them."""

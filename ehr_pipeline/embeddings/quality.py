@@ -12,7 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.cohort.members import Cohort
-from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.align import one_chunk
 from ehr_pipeline.vocabulary.table import Vocabulary

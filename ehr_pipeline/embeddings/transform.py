@@ -28,8 +28,8 @@ from ehr_pipeline.embeddings import aggregator, canonical, profile
 from ehr_pipeline.embeddings.geometry import leading_axes, spatial_median, unit_length
 from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
 from ehr_pipeline.embeddings.settings import VectorSettings
-from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients.shard import Shard
 
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from ehr_pipeline.encoder.sequences import DAYS_IN_YEAR, Shard
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 
 Divided = Literal["record", "age", "calendar"]
 CALENDAR_BEGINS = 1900

@@ -4,117 +4,15 @@ Axes: N tokens of a selection, C chunks. Nothing is copied but what a batch need
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
-
-DAYS_IN_YEAR = 365.2425
-UNITS_IN_YEAR = {"year": 1, "quarter": 4}
-
-
-@dataclass(frozen=True)
-class Shard:
-    """The visits of one shard as flat arrays that share its memory."""
-
-    tokens: NDArray[np.int32]
-    visit_start: NDArray[np.int32]
-    """First token of each visit, and the number of tokens at the end."""
-    visit_day: NDArray[np.int32]
-    patient_start: NDArray[np.int32]
-    """First visit of each patient, and the number of visits at the end."""
-    birth_day: NDArray[np.int32]
-    birth_year_only: NDArray[np.bool_]
-
-    @classmethod
-    def read(cls, path: Path) -> "Shard":
-        """Map a shard of `patient_dataset`."""
-        table = schemas.read(path, ["birth_date", "birth_precision", "visits"]).combine_chunks()
-        if not table.num_rows:
-            empty, none = np.zeros(1, np.int32), np.zeros(0, np.int32)
-            return cls(none, empty, none, empty, none, np.zeros(0, bool))
-        visits = table.column("visits").chunk(0)
-        concepts = visits.values.field("concepts")
-        precision = table.column("birth_precision").to_numpy()
-        return cls(
-            tokens=concepts.values.to_numpy(),
-            visit_start=concepts.offsets.to_numpy(),
-            visit_day=visits.values.field("date").cast(pa.int32()).to_numpy(),
-            patient_start=visits.offsets.to_numpy(),
-            birth_day=table.column("birth_date").cast(pa.int32()).to_numpy(),
-            birth_year_only=precision == "year",
-        )
-
-    @property
-    def patient_tokens(self) -> NDArray[np.int64]:
-        """First token of each patient, and the number of tokens at the end."""
-        return self.visit_start[self.patient_start].astype(np.int64)
-
-    def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
-        """The shard with only some of its visits (one flag for each); patients without any stay, with no token."""
-        size = np.diff(self.visit_start)
-        starts = np.concatenate([[0], np.cumsum(size[kept])]).astype(np.int32)
-        visits_before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)
-        return replace(
-            self,
-            tokens=self.tokens[np.repeat(kept, size)],
-            visit_start=starts,
-            visit_day=self.visit_day[kept],
-            patient_start=visits_before[self.patient_start],
-        )
-
-    def below(self, tokens: int) -> "Shard":
-        """The shard without token ids from `tokens` on, which an encoder does not know that was trained before they came."""
-        known = self.tokens < tokens
-        if known.all():
-            return self
-        starts = np.concatenate([[0], np.cumsum(known)]).astype(np.int32)[self.visit_start]
-        some = np.diff(starts) > 0  # a visit without any known concept is none
-        visits_before = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
-        return replace(
-            self,
-            tokens=self.tokens[known],
-            visit_start=np.append(starts[:-1][some], starts[-1]),
-            visit_day=self.visit_day[some],
-            patient_start=visits_before[self.patient_start],
-        )
-
-    def ages(
-        self,
-        starts: NDArray[np.int64],
-        lengths: NDArray[np.int64],
-        patients: NDArray[np.int64],
-        unit: Literal["year", "quarter"],
-    ) -> NDArray[np.int64]:
-        """Age in whole units at which the tokens of some chunks were recorded, one chunk after the other.
-
-        Chunks (C,) begin at token `starts`, hold `lengths` tokens and belong to `patients`. Ages are reckoned once for each visit.
-        Where only the birth year is known, an age is the difference of calendar years.
-        """
-        ends = starts + lengths
-        # Searched for as what they are searched in: else numpy would copy the whole of it to another type, every time.
-        asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
-        first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
-        visits = np.searchsorted(self.visit_start, asked[1], side="left") - first
-        visit = np.arange(int(visits.sum())) + np.repeat(first - (np.cumsum(visits) - visits), visits)
-        owner = np.repeat(patients, visits)
-        tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
-            self.visit_start[visit], np.repeat(starts, visits)
-        )
-        days = self.visit_day[visit] - self.birth_day[owner]
-        scale = UNITS_IN_YEAR[unit]
-        exact = np.floor(days * (scale / DAYS_IN_YEAR)).astype(np.int64)
-        years = (_years(self.visit_day[visit]) - _years(self.birth_day[owner])).astype(np.int64)
-        return np.repeat(np.where(self.birth_year_only[owner], years * scale, exact), tokens)
-
-
-def _years(days: NDArray[np.int32]) -> NDArray[np.int32]:
-    return days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int32) + np.int32(1970)
 
 
 @dataclass(frozen=True)

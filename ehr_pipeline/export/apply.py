@@ -23,10 +23,10 @@ from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
-from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset, learned
 from ehr_pipeline.patients.settings import SplitSettings
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.records.listing import tree_of
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts

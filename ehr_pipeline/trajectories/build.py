@@ -25,7 +25,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.embeddings.vectors import Vectors
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS

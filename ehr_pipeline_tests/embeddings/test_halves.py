@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from ehr_pipeline.embeddings.halves import first_half
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline_tests.encoder.data import write_shard
 
 

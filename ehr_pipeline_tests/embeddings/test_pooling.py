@@ -8,8 +8,9 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.embeddings.job import Inference
 from ehr_pipeline.embeddings.pooling import Pooled, attend, over_chunks, pool_chunks
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
-from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
+from ehr_pipeline.encoder.sequences import Sequences, cut
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.encoder.data import write_shard
 

@@ -20,8 +20,8 @@ from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import Vectors, pooled_tokens
 from ehr_pipeline.encoder import checkpoint, machine
-from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import Vocabulary

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ehr_pipeline.embeddings import profile
-from ehr_pipeline.encoder.sequences import Shard
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline_tests.encoder.data import write_shard
 
 PATIENTS = [

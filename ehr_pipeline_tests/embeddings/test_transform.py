@@ -11,8 +11,8 @@ from ehr_pipeline.embeddings import transform
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.pooling import ChunkVectors
 from ehr_pipeline.embeddings.settings import VectorSettings
-from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.errors import InputError
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline_tests.encoder.data import write_shard
 
 PATIENTS = [

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ehr_pipeline.embeddings import windows
-from ehr_pipeline.encoder.sequences import Shard, cut
+from ehr_pipeline.encoder.sequences import cut
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline_tests.encoder.data import write_shard
 
 PATIENTS = [

@@ -3,7 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ehr_pipeline.encoder.sequences import Sequences, Shard, cut
+from ehr_pipeline.encoder.sequences import Sequences, cut
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline_tests.encoder.data import write_shard, write_split
 
 PATIENTS = [

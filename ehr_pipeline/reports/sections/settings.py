@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from ehr_pipeline import __version__
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
-from ehr_pipeline.encoder.sequences import Shard
 from ehr_pipeline.events.coverage import read as read_coverage
 from ehr_pipeline.patients.settings import PUBLIC_KEY, SIDES
+from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.settings import ReportsSettings
