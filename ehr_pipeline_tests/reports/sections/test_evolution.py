@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -44,7 +45,7 @@ def described(tmp_path: Path, flows: list[list[int]], others: int = 50, not_draw
     artifact = Artifact(tmp_path, unpublished(tmp_path).manifest | {"counts": counts})
     inputs = Inputs("", [], {"patient_trajectories": artifact}, {}, 0, {})
     findings = Findings(inputs, ReportsSettings(suppress_below=RULE.below), tmp_path / "drawn")
-    vars(findings)["clustered"] = clustered
+    vars(findings)["clusters"] = Clusters(clustered)
     return evolution.describe(findings)
 
 
