@@ -50,7 +50,15 @@ def _content(case: random.Random, delimiter: str, quote: str) -> str:
 def _ours(path: Path, case: random.Random, layout: DelimitedText) -> list[Row]:
     columns, rows = {name: name for name in COLUMNS}, []
     block = case.choice((100, 1 << 12, 1 << 24))
-    for split in text.read(path, layout, columns, "", block, Progress("", 1), case.choice(((), ("patid", "code")))):
+    for split in text.read(
+        path,
+        layout,
+        columns,
+        "",
+        block_bytes=block,
+        progress=Progress("", 1),
+        numbers=case.choice(((), ("patid", "code"))),
+    ):
         found = split()
         assert not found.rejected.height, found.rejected["reason"].unique().to_list()
         for part in [found.rows] if found.plain is None else [found.rows, found.plain]:

@@ -121,6 +121,15 @@ def test_a_mapping_comes_back(tmp_path: Path) -> None:
     assert read.concept_of_code() == {"1": "C1"}
 
 
+def test_of_a_mapping_the_named_columns_are_read_as_far_as_it_has_them(tmp_path: Path) -> None:
+    table = pl.DataFrame({"code": ["=1", "2"], "snomed": ["1", "2"], "concept": ["C1", None], "events": [3, 4]})
+    Mapping(table).write(tmp_path)
+    assert Mapping.read(tmp_path, "events", "code", "patients").table.equals(table.select("code", "events"))
+    Mapping(table.drop("concept")).write(tmp_path)
+    with pytest.raises(Damaged, match="no column concept"):
+        Mapping.read(tmp_path, "code", "concept")
+
+
 SCHEMA = pa.schema([("text", pa.string()), ("number", pa.int64()), ("share", pa.float64()), ("yes", pa.bool_())])
 CELLS = st.tuples(st.text(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 

@@ -113,12 +113,17 @@ class DataAssets(Maker):
 
         def make(out: Path) -> Counts:
             listed = ladder.resolve({name: path} if path else {}).get(name, ())
-            mapping, workers = Mapping.read(mapped.path).table, self.study.events.workers
+            mapping = Mapping.read(mapped.path, "code", "concept", "name", "events").table
             build_from = partial(build.build, mapped.files("concepts"), mapping, settings, out, folder)
             if catalog is None:
                 return build_from(administrative=listed)
             counted = learners.count(
-                mapped, catalog.file(FOLDER), LEARNED_FROM, out, workers=workers, spread=self.engine.spread
+                mapped,
+                catalog.file(FOLDER),
+                LEARNED_FROM,
+                out,
+                workers=self.study.events.workers,
+                spread=self.engine.spread,
             )
             counts = build_from(administrative=listed, learned=counted.tables)
             self._note_learned(out, counted.patients())
@@ -137,7 +142,9 @@ class DataAssets(Maker):
         return self._make(
             PATIENT_DATASET,
             versions_of(read),
-            lambda out: dataset.build(records, mapped, vocabulary, settings, out, previous, self.engine.spread),
+            lambda out: dataset.build(
+                records, mapped, vocabulary, settings, out, previous=previous, spread=self.engine.spread
+            ),
         )
 
     def data_split(self) -> Artifact:

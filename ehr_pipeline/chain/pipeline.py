@@ -109,7 +109,7 @@ class Pipeline(DataAssets):
 
         def make(out: Path) -> Counts:
             interest = ladder.resolve({name: path} if path else {}).get(name, ())
-            known = Mapping.read(mapped.path).concept_of_code() if settings.ontology else {}
+            known = Mapping.read(mapped.path, "snomed", "concept").concept_of_code() if settings.ontology else {}
             return build.build(
                 checkpoint.file("checkpoint"), vocabulary, settings, seed, out, interest=interest, concept_of_code=known
             )

@@ -36,4 +36,4 @@ def beside_the_one_before(kind: str, told: str) -> Test:
 @cache
 def _mapped_codes(mapped: Path) -> frozenset[str]:
     """The codes that have a concept, as they are recorded."""
-    return frozenset(Mapping.read(mapped).mapped["code"])
+    return frozenset(Mapping.read(mapped, "code", "concept").mapped["code"])

@@ -84,15 +84,15 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
     Of how many patients they are is told by the code that most have: there are no fewer.
     The files that map codes are read only for lists of which no row was recorded as it is written.
     """
-    mapping = Mapping.read(mapped.path).mapped
+    mapping = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").mapped
     lists = cohort(study)
-    recorded = set(mapping["concept"])
     rows = {where: code_lists.read(Path(path), where) for where, path in lists.items()}
     concepts = {
         where: {row.cui for row in each} - {""} | set(mapping.filter(_is_of([row.code for row in each]))["concept"])
         for where, each in rows.items()
     }
-    absent = {where: lists[where] for where, names in concepts.items() if not names & recorded}
+    recorded = mapping["concept"]
+    absent = {where: lists[where] for where, names in concepts.items() if not recorded.is_in(sorted(names)).any()}
     for where, resolved in Ladder(study.events, mapped).resolve(absent).items():
         concepts[where] |= listed.concepts(resolved)
     names = {list_of(number): each.name for number, each in enumerate(study.embeddings.cohort)}

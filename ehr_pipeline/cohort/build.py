@@ -32,7 +32,7 @@ def build(
 
     Returns counts of patients, and of each list how many concepts it stands for, and how much of them the extract holds.
     """
-    mapping = Mapping.read(events.path).table
+    mapping = Mapping.read(events.path, "code", "snomed", "concept", "events").table
     concepts = [
         sorted(concepts_of(rows)) if disease.concepts else None for disease, rows in zip(diseases, lists, strict=True)
     ]

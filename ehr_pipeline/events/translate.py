@@ -153,7 +153,7 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
     wanted |= {f"attribute:{number}": column for number, column in enumerate(dictionary.where)}
     wanted |= {name: told[name] for name in names}
     parts, line = [], text.first_line(layout)
-    for split in text.read(path, layout, wanted, section, BLOCK_BYTES, Progress(path.name, 1)):
+    for split in text.read(path, layout, wanted, section, block_bytes=BLOCK_BYTES, progress=Progress(path.name, 1)):
         block = split()
         wrong = block.rejected.filter(~pl.col("reason").is_in(NO_ROWS)).sort("line")
         if wrong.height:

@@ -127,7 +127,8 @@ def _write(
     names = pl.Series([SPLITS.get(each) for each in np.concatenate(sides)[order]], dtype=pl.String)
     splits = pl.DataFrame({"subject_id": subject, "split": names}).drop_nulls("split")
     _write_table(work / "metadata" / "subject_splits.parquet", splits, SUBJECT_SPLITS)
-    _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), Mapping.read(events.path)), CODES)
+    mapping = Mapping.read(events.path, "concept", "name")
+    _write_table(work / "metadata" / "codes.parquet", _described(sorted(codes), mapping), CODES)
     about = {"dataset_name": name, "etl_name": "ehr-pipeline", "etl_version": __version__, "meds_version": VERSION}
     (work / "metadata" / "dataset.json").write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
     rows_in = int(events.counts["kept"])

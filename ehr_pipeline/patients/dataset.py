@@ -56,6 +56,7 @@ def build(
     vocabulary: Path,
     settings: PatientsSettings,
     out: Path,
+    *,
     previous: Artifact | None = None,
     spread: Spread = map_buckets,
 ) -> Counts:
@@ -92,16 +93,26 @@ def build(
             f" {told(total['few_visits_patients'])}"
             f" of them fewer than {settings.min_visits} visits. Lower patients.min_visits, or check the vocabulary."
         )
-    dropped = {
-        "not_in_vocabulary": total["not_in_vocabulary"],
-        "large_visits": total["large_visit_rows"],
-        "few_visits": total["few_visits_rows"],
+    return {
+        **_reported(total),
+        "patients_without_events": total["patients_without_events"],
+        "shards": len(jobs),
+        "buckets_unchanged": sum(done.recalled for done in finished),
+        "bytes": total["bytes"],
     }
+
+
+def _reported(total: dict[str, int]) -> Counts:
+    """How many rows, visits and patients came in, were kept, and were dropped for which reason."""
     return {
         "rows_in": total["rows_in"],
         "kept": total["kept"],
         "collapsed": total["collapsed"],
-        "dropped": dropped,
+        "dropped": {
+            "not_in_vocabulary": total["not_in_vocabulary"],
+            "large_visits": total["large_visit_rows"],
+            "few_visits": total["few_visits_rows"],
+        },
         "visits": {
             "rows_in": total["visits_in"],
             "kept": total["visits"],
@@ -115,10 +126,6 @@ def build(
                 "few_visits": total["few_visits_patients"],
             },
         },
-        "patients_without_events": total["patients_without_events"],
-        "shards": len(jobs),
-        "buckets_unchanged": sum(done.recalled for done in finished),
-        "bytes": total["bytes"],
     }
 
 

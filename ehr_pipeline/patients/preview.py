@@ -55,7 +55,7 @@ def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: i
 
 
 def _first_values(path: Path, kind: PatientKind, column: str) -> pl.Series:
-    blocks = islice(files.read(path, kind, look.HEAD_BYTES, Progress(path.name, 1)), look.BLOCKS)
+    blocks = islice(files.read(path, kind, block_bytes=look.HEAD_BYTES, progress=Progress(path.name, 1)), look.BLOCKS)
     return pl.concat([split().rows.select(value=f"attribute:{column}") for split in blocks])["value"]
 
 

@@ -26,7 +26,7 @@ from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.drop_reasons import in_words
-from ehr_pipeline.work.buckets import Spread, let_go_of_all, map_buckets
+from ehr_pipeline.work.buckets import Spread, let_go_of_all, map_buckets, share_heap
 from ehr_pipeline.work.progress import Progress
 
 # Why events are rejected that can be read, but do not fit their patients.
@@ -97,6 +97,7 @@ def _must_be_there(folder: Path, previous: Artifact) -> None:
 
 
 def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread) -> Counts:
+    share_heap()
     folder = listing.folder
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"
@@ -119,8 +120,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
     shutil.rmtree(shuffled)
     quarantine.close()
     total: Counter[str] = sum((Counter(result) for result in results), Counter())
-    dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT if total[name]})
-    no_patient = Counter({name: total[name] for name in (ORPHAN,) if total[name]})
+    dropped = quarantine.reasons["events"] + Counter({name: total[name] for name in UNFIT})
     values.write({name.removeprefix(OTHER_SEX): total[name] for name in total if name.startswith(OTHER_SEX)}, out)
     lacking = listing.may_lack and (total[deltas.WAITING] or (total["patients"] and not event_rows))
     if not total["events"] and not lacking:
@@ -129,22 +129,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
         "rows_in": event_rows,
         "kept": total["events"],
         "dropped": dict(sorted(dropped.items())),
-        "patients": {
-            "rows_in": found["rows"],
-            "kept": total["patients"],
-            "collapsed": total["repeated_patients"],
-            "dropped": dict(sorted((quarantine.reasons["patients"] + no_patient).items())),
-            "differing": {
-                name.removeprefix(DIFFERING): total[name] for name in sorted(total) if name.startswith(DIFFERING)
-            },
-            "unusable_observation_dates": found["unusable_observation_dates"],
-            "unusable_birth_parts": found["unusable_birth_parts"],
-            "sex_not_understood": total["sex_not_understood"],
-            **_without_values(total, settings),
-            **_like_rows(reading, "patients"),
-            **({"with_table": found["with_table"]} if found["with_table"] else {}),
-            **({"not_in_table": found["not_in_table"]} if found["not_in_table"] else {}),
-        },
+        "patients": _of_patients(reading, found, total),
         "linked": {
             "rows_in": found["linked_rows"],
             "kept": found["linked_kept"],
@@ -164,6 +149,26 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
         "latest_date": latest.isoformat(),
         **({"undecodable_values": dict(sorted(reading.undecodable.items()))} if reading.undecodable else {}),
         **({"rejected_not_listed": quarantine.not_listed} if quarantine.not_listed else {}),
+    }
+
+
+def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> Counts:
+    """Counts of patients: `found` is what their files hold, `total` what was counted in all buckets."""
+    dropped = reading.quarantine.reasons["patients"] + Counter({ORPHAN: total[ORPHAN]})
+    return {
+        "rows_in": found["rows"],
+        "kept": total["patients"],
+        "collapsed": total["repeated_patients"],
+        "dropped": dict(sorted(dropped.items())),
+        "differing": {
+            name.removeprefix(DIFFERING): total[name] for name in sorted(total) if name.startswith(DIFFERING)
+        },
+        "unusable_observation_dates": found["unusable_observation_dates"],
+        "unusable_birth_parts": found["unusable_birth_parts"],
+        "sex_not_understood": total["sex_not_understood"],
+        **_without_values(total, reading.settings),
+        **_like_rows(reading, "patients"),
+        **{name: found[name] for name in ("with_table", "not_in_table") if found[name]},
     }
 
 

@@ -76,6 +76,7 @@ def as_read(path: Path, layout: Layout) -> Layout:
 def read(
     path: Path,
     kind: Kind,
+    *,
     block_bytes: int,
     progress: Progress,
     numbers: tuple[str, ...] = (),
@@ -84,9 +85,10 @@ def read(
     """Yield the rows of a file, block by block (see `text.read`). In `Block.plain` words for 'no value' stand as they are."""
     columns = spelled(path, kind)
     if is_parquet(path):
-        blocks = parquet.read(path, columns, kind.where, block_bytes, progress, numbers)
+        blocks = parquet.read(path, columns, kind.where, block_bytes=block_bytes, progress=progress, numbers=numbers)
     else:
-        blocks = text.read(path, kind.layout, columns, kind.where, block_bytes, progress, numbers, unended)
+        read_text = partial(text.read, block_bytes=block_bytes, progress=progress, numbers=numbers, unended=unended)
+        blocks = read_text(path, kind.layout, columns, kind.where)
     for split in blocks:
         yield partial(_with_values, split, kind.no_value)
 

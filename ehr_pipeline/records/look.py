@@ -63,7 +63,7 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
     Raises InputError for a file that cannot be read, or not as the settings describe it.
     """
     blocks, line = [], files.first_line(path, kind)
-    for split in islice(files.read(path, kind, HEAD_BYTES, Progress(path.name, 1)), BLOCKS + 1):
+    for split in islice(files.read(path, kind, block_bytes=HEAD_BYTES, progress=Progress(path.name, 1)), BLOCKS + 1):
         block = split()
         blocks.append(block.after(line))
         line += block.lines
@@ -81,7 +81,7 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
         for name in rows.columns
         if name.startswith(ATTRIBUTE)
     }
-    judged = sample.of_rows(path, kind, rows, rejected, rules, below)
+    judged = sample.of_rows(path, kind, rows, rejected, rules, below=below)
     return Seen(path, whole, rows.height + rejected.height, reason, told, readable, judged, carried)
 
 

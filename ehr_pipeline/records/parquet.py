@@ -27,6 +27,7 @@ def read(
     path: Path,
     columns: Mapping[str, str],
     where: str,
+    *,
     block_bytes: int,
     progress: Progress,
     numbers: tuple[str, ...] = (),

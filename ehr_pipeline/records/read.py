@@ -79,7 +79,11 @@ class Reading:
         for path in self.listing.of(kind):
             size, name = self.settings.block_megabytes << 20, self.listing.name(path)
             note = partial(self.unended.add, name)
-            yield path, name, files.read(path, kind, size, self.progress, numbers, note)
+            yield (
+                path,
+                name,
+                files.read(path, kind, block_bytes=size, progress=self.progress, numbers=numbers, unended=note),
+            )
 
 
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:

@@ -111,7 +111,9 @@ class Sample:
         return re.sub(r"`([^`]+)`", lambda m: m[1] if m[1].startswith("records.") else setting(self.where, m[1]), text)
 
 
-def of_rows(path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, rules: DateRules, below: int) -> Sample:
+def of_rows(
+    path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, rules: DateRules, *, below: int
+) -> Sample:
     """Judge rows of a kind (line, from the beginning of the file, and texts), beside those that are no rows (line, reason)."""
     judged = _judged(path, kind, rows, rules)
     reasons = pl.concat([rejected.select("line", "reason"), judged.select("line", "reason")])
@@ -119,7 +121,11 @@ def of_rows(path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, 
     found = []
     for reason, number in lost["reason"].value_counts().sort(["count", "reason"], descending=[True, False]).rows():
         lines = lost.filter(pl.col("reason") == reason)["line"].sort()
-        found.append(Rejects(reason, number, int(lines[0]), _found(path, kind, rows, reason, lines, rules)))
+        if reason == "wrong_number_of_fields":
+            what = "" if files.is_parquet(path) else ragged.found(path, kind, lines.to_list())
+        else:
+            what = _found(kind, rows.filter(pl.col("line").is_in(lines.implode())), reason, rules)
+        found.append(Rejects(reason, number, int(lines[0]), what))
     unread, sex, notes = 0, "", [*_quoted(path, kind, rows), *_ending_in_zeros(kind, rows)]
     if isinstance(kind, PatientKind):
         unread, sex = _unread_sex(kind, rows, below)
@@ -147,18 +153,15 @@ def shape(text: pl.Expr) -> pl.Expr:
     return cut.otherwise(plain)
 
 
-def _found(path: Path, kind: Kind, rows: pl.DataFrame, reason: str, lines: pl.Series, rules: DateRules) -> str:
+def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str:
     """What stands in rejected rows, in words: the most frequent shape of the value, and what it may be."""
-    if reason == "wrong_number_of_fields":
-        return "" if files.is_parquet(path) else ragged.found(path, kind, lines.to_list())
     column = _column(kind, reason, rows)
     if not column or reason.startswith("missing_"):
         return ""
-    texts = rows.filter(pl.col("line").is_in(lines.implode()))[column]
+    texts = rows[column]
     if reason == ids.INEXACT and column == "patient" and "code" in rows.columns:
-        own = rows.filter(pl.col("line").is_in(lines.implode()))
-        is_id = own.select(ids.inexact(pl.col("patient"))).to_series()
-        texts = texts.filter(is_id) if is_id.any() else own["code"]
+        is_id = rows.select(ids.inexact(pl.col("patient"))).to_series()
+        texts = texts.filter(is_id) if is_id.any() else rows["code"]
     if texts.is_empty():  # of Parquet, where numbers are judged before they are texts
         return ""
     usual = texts.to_frame("text").select(shape(pl.col("text")))["text"].mode().sort()[0]

@@ -83,6 +83,7 @@ def read(
     layout: DelimitedText,
     columns: Mapping[str, str],
     where: str,
+    *,
     block_bytes: int,
     progress: Progress,
     numbers: tuple[str, ...] = (),
@@ -96,8 +97,7 @@ def read(
     Raises InputError for a missing column, and for a file that is no text, is damaged, or changes meanwhile (`lines.blocks`).
     """
     shape = header.given(path, layout, columns, where)
-    encoding, more = lines.encoding_of_blocks(layout.encoding), 0
-    quoted = _quoting(layout)
+    quoted, more = _quoting(layout), 0
     for block in lines.blocks(
         path, layout.encoding, where, block_bytes, progress.advance, quoted=quoted, unended=unended
     ):
@@ -108,7 +108,7 @@ def read(
         if isinstance(block, Unread):
             yield partial(_unread, block, shape, more)
         elif block:
-            yield partial(_split, block, encoding, shape, layout, numbers, more)
+            yield partial(_split, block, shape, layout, numbers, more)
         more = 0 if block else more
     if shape is None:
         raise InputError(_EMPTY.format(path=path, columns=", ".join(columns.values())))
@@ -195,21 +195,19 @@ def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
     return Block(rows, pl.concat([first, _rejects(others, AFTER_UNCLOSED)]), unread.lines, extent=extent).after(more)
 
 
-def _split(
-    raw: bytes, encoding: str, shape: header.Shape, layout: DelimitedText, numbers: tuple[str, ...], more: int
-) -> Block:
+def _split(raw: bytes, shape: header.Shape, layout: DelimitedText, numbers: tuple[str, ...], more: int) -> Block:
     """Split whole rows into the wanted fields: the plain ones at once, the others with care; `more` as in `_unread`."""
-    block = utf8(raw, encoding)
+    block = utf8(raw, lines.encoding_of_blocks(layout.encoding))
     if not numbers:
         quoted = _quoting(layout)
         where = quoting.rows(block, quoted) if quoted and quoted.quote in block else Rows.of_lines(block)
         return _split_with_care(block, where, shape, layout).after(more)
     found = scan(block, shape, layout, numbers)
     has_quotes = layout.quote != "" and layout.quote.encode() in block
-    lines = quoting.count_lines(block) if has_quotes else len(found.plain)  # else each row is a line
+    height = quoting.count_lines(block) if has_quotes else len(found.plain)  # else each row is a line
     if found.plain.all():
         extent = Extent(found.rows.height, len(block))
-        return Block(*_nothing(shape.places), lines, found.rows, extent).after(more)
+        return Block(*_nothing(shape.places), height, found.rows, extent).after(more)
     rest = np.flatnonzero(~found.plain)
     if 2 * len(rest) > len(found.plain):
         return _split_with_care(block, found.where, shape, layout).after(more)
@@ -217,7 +215,7 @@ def _split(
     others = _split_with_care(text, where, shape, layout)
     plain = found.rows.filter(pl.Series(found.plain))
     extent = others.extent + Extent(plain.height, len(block) - len(text))
-    return Block(others.rows, others.rejected, lines, plain, extent).after(more)
+    return Block(others.rows, others.rejected, height, plain, extent).after(more)
 
 
 def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:

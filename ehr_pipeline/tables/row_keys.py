@@ -1,5 +1,7 @@
 """Rows of (patient, day, item) as single 64-bit keys, so that the total order of a shard is one sort of integers."""
 
+from typing import Any
+
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
@@ -95,9 +97,7 @@ def union(parts: list[Keys]) -> Keys:
 
 def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
     """Keys as columns patient_id, date and `item_column`; the dictionaries hold only what occurs, in sorted order."""
-    patient, day, item = (np.empty(len(keys), np.int32) for _ in range(3))
-    is_patient, is_item = np.zeros(len(patient_ids), np.bool_), np.zeros(len(item_names), np.bool_)
-    _unpack(keys, patient, day, item, is_patient, is_item)
+    patient, day, item, is_patient, is_item = _unpack(keys, len(patient_ids), len(item_names))
     columns = {
         "patient_id": _dictionary(patient, is_patient, patient_ids),
         "date": pa.array(day).cast(pa.date32()),
@@ -107,14 +107,10 @@ def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_colum
 
 
 @compiled
-def _unpack(
-    keys: Keys,
-    patient: NDArray[np.int32],
-    day: NDArray[np.int32],
-    item: NDArray[np.int32],
-    is_patient: NDArray[np.bool_],
-    is_item: NDArray[np.bool_],
-) -> None:
+def _unpack(keys: Keys, all_patients: int, all_items: int) -> tuple[NDArray[Any], ...]:
+    """Patient, day and item (n,) of each key; which of the patients and of the items occur."""
+    patient, day, item = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
+    is_patient, is_item = np.zeros(all_patients, np.bool_), np.zeros(all_items, np.bool_)
     for row in range(len(keys)):
         key = np.int64(keys[row])
         patient[row] = key >> (DAY_BITS + ITEM_BITS)
@@ -122,6 +118,7 @@ def _unpack(
         item[row] = key & (2**ITEM_BITS - 1)
         is_patient[patient[row]] = True
         is_item[item[row]] = True
+    return patient, day, item, is_patient, is_item
 
 
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:

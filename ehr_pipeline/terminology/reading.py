@@ -13,7 +13,7 @@ import numpy as np
 
 from ehr_pipeline.errors import InputError
 
-HEAD_BYTES, TAIL_BYTES = 8 << 20, 1 << 20
+HEAD_BYTES, TAIL_BYTES, AT_ONCE = 8 << 20, 1 << 20, 1 << 20
 GZIP = b"\x1f\x8b"
 # First bytes of what is handed over in place of text.
 FORMATS = {
@@ -81,14 +81,14 @@ def _wrong_line(
 ) -> tuple[int, int] | None:
     """The first line with another number of separators, and how many it has. `state` keeps what is remembered to one file."""
     with opened(path) as stream:
-        packed, line, rest = isinstance(stream, gzip.GzipFile), 1, b""
-        while chunk := stream.read(HEAD_BYTES):
-            text = rest + chunk
+        packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
+        while chunk := stream.read(AT_ONCE):  # of which some ten times as much memory is needed
+            text, size = rest + chunk, size + len(chunk)
             end = text.rfind(b"\n") + 1
             if wrong := _first_wrong(text[:end], separator, count):
                 return line + wrong[0], wrong[1]
             line, rest = line + text.count(b"\n", 0, end), text[end:]
-            if ends_only and (packed or state[0] > stream.tell() + TAIL_BYTES):
+            if ends_only and size >= HEAD_BYTES and (packed or state[0] > stream.tell() + TAIL_BYTES):
                 if packed:
                     return None
                 stream.seek(state[0] - TAIL_BYTES)

@@ -85,7 +85,7 @@ def read(path: Path, quote: str, numbers: tuple[str, ...], block: int) -> Found:
     kind = DelimitedText(files="*", quote=quote)
     rows, rejected, line = [], [], 2
     with mock.patch.object(chunks, "LINE_LIMIT", LIMIT):
-        for split in text.read(path, kind, COLUMNS, "x", block, Progress("x", 1), numbers):
+        for split in text.read(path, kind, COLUMNS, "x", block_bytes=block, progress=Progress("x", 1), numbers=numbers):
             found = split()
             parts = [found.rows] if found.plain is None else [found.rows, found.plain]
             for part in parts:

@@ -19,7 +19,7 @@ Found = tuple[list[tuple[int, str, str, str]], list[tuple[int, str]], int]
 def read(path: Path, numbers: tuple[str, ...], block: int, kind: DelimitedText = KIND) -> Found:
     """All rows as text, the rejected lines, and how many rows were plain."""
     rows, rejected, plain, line = [], [], 0, text.first_line(kind)
-    for split in text.read(path, kind, COLUMNS, "x", block, Progress("x", 1), numbers):
+    for split in text.read(path, kind, COLUMNS, "x", block_bytes=block, progress=Progress("x", 1), numbers=numbers):
         found = split()
         frames = [found.rows.select("line", *COLUMNS)]
         if found.plain is not None:

@@ -28,7 +28,9 @@ def read(path: Path, block: int = 1 << 20, numbers: tuple[str, ...] = (), **layo
     """Rows with the numbers of their lines, and rejected lines."""
     kind = DelimitedText(files="*", **{"delimiter": ",", "quote": '"'} | layout)
     rows, rejected, line = [], [], text.first_line(kind)
-    for split in text.read(path, kind, COLUMNS, "records.events[0]", block, Progress("x", 1), numbers):
+    for split in text.read(
+        path, kind, COLUMNS, "records.events[0]", block_bytes=block, progress=Progress("x", 1), numbers=numbers
+    ):
         found = split()
         for part in [found.rows] if found.plain is None else [found.rows, found.plain]:
             as_text = part.select("line", *(pl.col(name).cast(pl.String).str.strip_chars() for name in COLUMNS))

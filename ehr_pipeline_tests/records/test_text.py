@@ -20,7 +20,7 @@ def read(
     """Rows (line, patient, code) and rejected (line, reason) of a file."""
     form = DelimitedText(files="*", **layout)  # type: ignore[arg-type]
     line, rows, rejected = text.first_line(form), [], []
-    for split in text.read(path, form, COLUMNS, "records.events[0]", block, Progress("x", 1)):
+    for split in text.read(path, form, COLUMNS, "records.events[0]", block_bytes=block, progress=Progress("x", 1)):
         found = split()
         rows.append(found.rows.select(pl.col("line") + line, "patient", "code"))
         rejected.append(found.rejected.select(pl.col("line") + line, "reason"))

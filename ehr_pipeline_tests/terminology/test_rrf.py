@@ -152,6 +152,7 @@ def test_umls_text_that_ends_in_the_middle_is_refused_wherever_it_ends(tmp_path:
 
 def test_the_ends_of_a_large_file_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "HEAD_BYTES", 1000)
+    monkeypatch.setattr(reading, "AT_ONCE", 1000)
     monkeypatch.setattr(reading, "TAIL_BYTES", 500)
     path, line = tmp_path / "MRSTY.RRF", b"C0004096|T047|B2.2.1.2.1|Disease or Syndrome|AT0||\n"
     path.write_bytes(line * 400 + line[:20])
