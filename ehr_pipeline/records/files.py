@@ -39,7 +39,7 @@ def find(tree: Tree, kind: Kind) -> list[Path]:
 
 def patterns(kind: Kind) -> list[str]:
     """The globs of a kind of file, relative to the folder of an extract."""
-    return [glob.strip() for glob in kind.layout.files.split("|")]
+    return [glob.strip() for glob in kind.files.files.split("|")]
 
 
 def _any_case(glob: str) -> str:
@@ -63,7 +63,7 @@ def is_parquet(path: Path) -> bool:
 
 def first_line(path: Path, kind: Kind) -> int:
     """The number of the first line of a file that holds a row; rows of Parquet files count from 1."""
-    return parquet.FIRST_LINE if is_parquet(path) else text.first_line(kind.layout)
+    return parquet.FIRST_LINE if is_parquet(path) else text.first_line(kind.files)
 
 
 def as_read(path: Path, layout: Layout) -> Layout:
@@ -88,7 +88,7 @@ def read(
         blocks = parquet.read(path, columns, kind.where, block_bytes=block_bytes, progress=progress, numbers=numbers)
     else:
         read_text = partial(text.read, block_bytes=block_bytes, progress=progress, numbers=numbers, unended=unended)
-        blocks = read_text(path, kind.layout, columns, kind.where)
+        blocks = read_text(path, kind.files, columns, kind.where)
     for split in blocks:
         yield partial(_with_values, split, kind.no_value)
 
@@ -105,7 +105,7 @@ def read_header(path: Path, kind: Kind) -> None:
     if is_parquet(path):
         parquet.read_header(path, columns, kind.where)
     else:
-        text.read_header(path, kind.layout, columns, kind.where)
+        text.read_header(path, kind.files, columns, kind.where)
 
 
 def spelled(path: Path, kind: Kind) -> dict[str, str]:
@@ -113,7 +113,7 @@ def spelled(path: Path, kind: Kind) -> dict[str, str]:
     columns = kind.wanted
     if not kind.any_case:
         return columns
-    own = {name.lower(): name for name in _names(path, kind.layout)}
+    own = {name.lower(): name for name in _names(path, kind.files)}
     return {
         role: own.get(name.lower(), name)
         for role, name in columns.items()

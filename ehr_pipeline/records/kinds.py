@@ -18,6 +18,8 @@ rejected ones (line, reason). Rows in neither belong to another kind that reads 
 class Kind(ABC):
     """One kind of file of an extract."""
 
+    files: DelimitedText
+    """How they are written."""
     where: str
     """The section of the settings that describes it, to name in messages."""
     required: bool = True
@@ -28,11 +30,6 @@ class Kind(ABC):
     """Words that mean 'no value' in every column."""
     optional: frozenset[str] = frozenset()
     """Our names of columns that a file may lack, where `any_case`: what adapts the rows does without them."""
-
-    @property
-    @abstractmethod
-    def layout(self) -> DelimitedText:
-        """How the files are written."""
 
     @property
     @abstractmethod
@@ -61,11 +58,6 @@ class EventKind(AdaptedKind):
     files: EventFiles
 
     @property
-    def layout(self) -> DelimitedText:
-        """How the files are written."""
-        return self.files
-
-    @property
     def wanted(self) -> dict[str, str]:
         """The columns to read: our name of each, and the file's."""
         return {role: name for role, name in vars(self.files.columns).items() if name}
@@ -84,11 +76,6 @@ class PatientKind(AdaptedKind):
     """Where certain rows of a file tell births: which setting says which, in words for a message."""
     columns: Mapping[str, str] | None = None
     """The columns to read, where they are not those of `files.columns` because rows are adapted."""
-
-    @property
-    def layout(self) -> DelimitedText:
-        """How the files are written."""
-        return self.files
 
     @property
     def wanted(self) -> dict[str, str]:
@@ -121,11 +108,6 @@ class LinkedKind(Kind):
     """A table that is joined to patients."""
 
     files: LinkedFiles
-
-    @property
-    def layout(self) -> DelimitedText:
-        """How the files are written."""
-        return self.files
 
     @property
     def wanted(self) -> dict[str, str]:

@@ -128,4 +128,4 @@ def _all(found: Mapping[Key, tuple[Path, ...]]) -> list[Path]:
 
 
 def _key(kind: Kind) -> Key:
-    return kind.where, kind.layout.files
+    return kind.where, kind.files.files

@@ -143,7 +143,7 @@ def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
     column = _date_column(kind)
     if not column:
         return 0, 0
-    date = dates.parse(pl.col(column), files.as_read(path, kind.layout).date_formats)
+    date = dates.parse(pl.col(column), files.as_read(path, kind.files).date_formats)
     if isinstance(kind, PatientKind):
         date, _ = patients.birth(files.as_read(path, kind.files), dates.DateRules())
     told, readable = rows.select(told=(pl.col(column) != "").sum(), readable=date.is_not_null().sum()).row(0)
@@ -156,7 +156,7 @@ def _wanted(path: Path, kind: Kind) -> str:
     setting = f"column {kind.wanted.get(column, column)!r} ({setting_of(kind.where, f'columns.{column}')})"
     if column == "birth_year":
         return f"a year of birth that can be read in {setting}: four digits, from 1800 on. Correct the setting"
-    formats = ", ".join(repr(form) for form in files.as_read(path, kind.layout).date_formats)
+    formats = ", ".join(repr(form) for form in files.as_read(path, kind.files).date_formats)
     named = setting_of(kind.where, "date_formats")
     return f"a date that can be read in {setting}. Tried: {formats} ({named}). Correct the settings"
 

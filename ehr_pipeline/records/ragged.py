@@ -12,7 +12,7 @@ QUOTE = '"'
 
 def found(path: Path, kind: Kind, numbers: list[int]) -> str:
     """What lines of a text file hold, in words: how many fields, how many were expected, and what may be the cause."""
-    layout = kind.layout
+    layout = kind.files
     beginning = _lines(path, kind, max(numbers))
     rows = [beginning[number - 1] for number in numbers if number <= len(beginning)]
     if not rows:
@@ -37,7 +37,7 @@ def found(path: Path, kind: Kind, numbers: list[int]) -> str:
 
 def _lines(path: Path, kind: Kind, most: int) -> list[str]:
     """The first lines of a text file, as far as they can be read."""
-    layout, seen = kind.layout, list[str]()
+    layout, seen = kind.files, list[str]()
     encoding = lines.encoding_of_blocks(layout.encoding)
     for block in lines.blocks(path, layout.encoding, kind.where, lines.HEAD_BYTES):
         if not isinstance(block, bytes):

@@ -191,7 +191,7 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
     read = [
         form
         for form in FORMATS
-        if form not in kind.layout.date_formats
+        if form not in kind.files.date_formats
         and frame.select(dates.parse(pl.col("text"), (form,), rules.latest).is_not_null().all()).item()
     ]
     return f" ({' or '.join(map(repr, read[:2]))} would read them)" if read else ""
@@ -199,7 +199,7 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
 
 def _quoted(path: Path, kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
     """That values stand in quotes although the settings name none."""
-    if files.is_parquet(path) or kind.layout.quote or not rows.height:
+    if files.is_parquet(path) or kind.files.quote or not rows.height:
         return
     for role, name in kind.wanted.items():
         if role in rows.columns:
