@@ -26,7 +26,7 @@ from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.drop_reasons import in_words
-from ehr_pipeline.work.buckets import Spread, let_go_of_all, map_buckets, share_heap
+from ehr_pipeline.work.buckets import Spread, let_go_of_all, map_buckets
 from ehr_pipeline.work.progress import Progress
 
 # Why events are rejected that can be read, but do not fit their patients.
@@ -97,7 +97,6 @@ def _must_be_there(folder: Path, previous: Artifact) -> None:
 
 
 def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread) -> Counts:
-    share_heap()
     folder = listing.folder
     latest = latest_date(folder.name, settings)
     shuffled = out / ".shuffled"

@@ -3,18 +3,14 @@
 `ehr_pipeline.engines` does the same on other machines; stages take whichever they are given (`Spread`).
 """
 
-import ctypes
 import multiprocessing
 import os
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Protocol, TypeVar
-
-import pyarrow as pa
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.progress import Progress
@@ -28,8 +24,6 @@ PRELOADED = [
     "ehr_pipeline.events.build",
     "ehr_pipeline.patients.dataset",
 ]
-M_ARENA_MAX = -8
-"""The option of glibc's `mallopt`: how many heaps threads have."""
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _LET_GO: list[Callable[[], None]] = []
@@ -75,18 +69,7 @@ def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
     return results
 
 
-def share_heap() -> None:
-    """Have numpy and Arrow take memory from one heap on all threads that are started later. Only glibc has several.
-
-    Else each thread has a heap of its own and Arrow another one, and each of them keeps what was freed there.
-    """
-    pa.set_memory_pool(pa.system_memory_pool())
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(M_ARENA_MAX, 1)
-
-
 def _pool(workers: int) -> Executor:
-    share_heap()
     if workers <= THREADS:
         return ThreadPoolExecutor(workers)
     # Not forked from here: polars and torch hold threads, which a fork does not survive. A server that has only imported what the

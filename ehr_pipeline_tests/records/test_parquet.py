@@ -20,7 +20,8 @@ DAY = datetime.date(2001, 2, 3)
 
 def block(path: Path, **columns: Any) -> Block:
     write(path, **columns)
-    (found,) = (split() for split in parquet.read(path, COLUMNS, "x", 1 << 20, Progress("x", 1), ("patient", "code")))
+    how = {"block_bytes": 1 << 20, "progress": Progress("x", 1), "numbers": ("patient", "code")}
+    (found,) = (split() for split in parquet.read(path, COLUMNS, "x", **how))
     return found
 
 

@@ -2,10 +2,9 @@ import threading
 from collections.abc import Iterator
 from itertools import count, islice
 
-import pyarrow as pa
 import pytest
 
-from ehr_pipeline.work.buckets import ahead, map_buckets
+from ehr_pipeline.work.buckets import ahead
 
 
 @pytest.mark.parametrize(("threads", "depth"), [(1, None), (1, 4), (2, None), (3, 8)])
@@ -51,13 +50,3 @@ def test_the_threads_end_when_nobody_asks_any_more_without_what_was_not_begun() 
     results.close()  # type: ignore[attr-defined]
     assert len(done) < 50
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("ahead")]
-
-
-def test_work_on_threads_takes_its_memory_from_one_heap() -> None:
-    before = pa.default_memory_pool()
-    pa.set_memory_pool(pa.mimalloc_memory_pool())
-    try:
-        pools = map_buckets(lambda _: pa.default_memory_pool(), [1, 2], 2, "x")
-        assert {pool.backend_name for pool in pools} == {"system"}
-    finally:
-        pa.set_memory_pool(before)
