@@ -13,27 +13,17 @@ LONG, MANY = 60, 5
 """Lines of a function, and its positional arguments beside `self` and `cls`, beyond which it has to be listed below."""
 LONG_FUNCTIONS = {
     "embeddings/build.py build",  # the order of the steps from chunks to vectors, one after the other
-    "patients/dataset.py build",  # the order of the steps from buckets to shards
-    "records/build.py _read",  # the order of the steps from files to buckets
 }
 """A list that is only ever made shorter."""
 MANY_ARGUMENTS = {
     "encoder/sequences.py open",
     "engines/node.py torchrun",
-    "patients/dataset.py build",
-    "records/files.py read",
-    "records/parquet.py read",
     "records/quoting.py _find",  # compiled: no keywords
-    "records/sample.py _found",
-    "records/sample.py of_rows",
     "records/scan.py _scan",  # compiled: no keywords
-    "records/text.py _split",
-    "records/text.py read",
     "synthetic/generate.py generate",
     "synthetic/generate.py is_there",
     "synthetic/people.py draw",
     "synthetic/visits.py _planted",
-    "tables/row_keys.py _unpack",  # compiled: no keywords
 }
 """A list that is only ever made shorter; those without a reason were not yet brought down."""
 
@@ -64,13 +54,13 @@ def test_modules_are_short() -> None:
 def test_functions_are_short() -> None:
     long = {name: lines for name, lines, _ in functions() if lines > LONG}
     assert not set(long) - LONG_FUNCTIONS, f"over {LONG} lines: {long}"
-    assert len(LONG_FUNCTIONS) <= 3
+    assert len(LONG_FUNCTIONS) <= 1
 
 
 def test_functions_take_few_arguments_by_place() -> None:
     many = {name: count for name, _, count in functions() if count > MANY}
     assert not set(many) - MANY_ARGUMENTS, f"over {MANY} positional arguments: put a * before the others: {many}"
-    assert len(many) <= 16
+    assert len(many) <= 8
 
 
 def test_what_is_counted_is_seen() -> None:
