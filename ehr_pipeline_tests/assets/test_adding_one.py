@@ -37,6 +37,7 @@ class YearlyVisitsSettings:
     "job.py": '''"""The job: counts the visits of every shard."""
 
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,13 +48,21 @@ from ehr_pipeline.work import jobs
 COLUMNS = pa.schema([("year", pa.int32()), ("visits", pa.int64())])
 
 
-def run(job: jobs.Job) -> None:
+@dataclass(frozen=True, kw_only=True)
+class YearlyVisitsJob(jobs.Job):
+    module = "ehr_pipeline.yearly_visits.job"
+    dataset: Path
+    since: int
+    out: Path
+
+
+def run(job: YearlyVisitsJob) -> None:
     years: Counter[int] = Counter()
-    for path in sorted(Path(job["dataset"]).iterdir()):
+    for path in sorted(job.dataset.iterdir()):
         visits = schemas.read(path, ["visits"]).column("visits").combine_chunks().flatten()
         years.update(date.year for date in visits.field("date").to_pylist())
-    counted = [{"year": year, "visits": years[year]} for year in sorted(years) if year >= job["since"]]
-    schemas.write(Path(job["out"]), pa.Table.from_pylist(counted, COLUMNS))
+    counted = [{"year": year, "visits": years[year]} for year in sorted(years) if year >= job.since]
+    schemas.write(job.out, pa.Table.from_pylist(counted, COLUMNS))
 
 
 if __name__ == "__main__":
@@ -65,14 +74,14 @@ from pathlib import Path
 
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.yearly_visits.job import YearlyVisitsJob
 from ehr_pipeline.yearly_visits.settings import YearlyVisitsSettings
 
 FILE = "yearly_visits.arrow"
 
 
 def build(dataset: Artifact, settings: YearlyVisitsSettings, launch, out: Path) -> Counts:
-    job = {"dataset": str(dataset.file("patients")), "since": settings.since, "out": str(out / FILE)}
-    launch("ehr_pipeline.yearly_visits.job", job)
+    launch(YearlyVisitsJob(dataset=dataset.file("patients"), since=settings.since, out=out / FILE))
     visits = int(dataset.counts["visits"]["kept"])
     kept = sum(schemas.read(out / FILE).column("visits").to_pylist())
     return {"rows_in": visits, "kept": kept, "dropped": {"earlier": visits - kept}}
