@@ -64,8 +64,7 @@ def build(
     *,
     key: Key | None = None,
 ) -> Counts:
-    """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable
-    files.
+    """Read one extract into `out` and return the counts of event and patient rows. Raises InputError for unusable files.
 
     If `extract` is a folder, its files are listed first. `previous` holds the records of the same extract, read with
     the same settings apart from the list of withdrawals; where possible they are filtered, and the files are not read

@@ -21,8 +21,7 @@ class BulkEntry:
 def entered_in_bulk(
     patient: NDArray[np.integer], day: NDArray[np.integer], entered: NDArray[np.integer], rule: BulkEntry
 ) -> NDArray[np.bool_]:
-    """Return which events (n,) were entered in bulk. `patient` is a number; `day` and `entered` are days, `NEVER` if
-    unknown."""
+    """Return which events (n,) were entered in bulk. `patient` is a number, `day` and `entered` are days or `NEVER`."""
     known = entered != NEVER
     far = known & (np.abs(day.astype(np.int64) - entered) >= rule.days)
     entries = (patient.astype(np.int64) << 32) | (entered.astype(np.int64) - int(NEVER))

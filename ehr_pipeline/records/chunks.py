@@ -14,7 +14,7 @@ from ehr_pipeline.records import quoting
 from ehr_pipeline.records.quoting import Quoting
 
 LINE_LIMIT = 1 << 17
-"""Maximum bytes of a row, the same as for a field in Python's csv module. Longer rows are rejected unread, with all of
+"""Bytes of the longest row, the limit for a field in Python's csv module. Longer rows are rejected unread, with all
 their lines."""
 SHORTEST = 16
 """Bytes per line that blocks are planned for: a block with shorter lines is split. Each line costs some 100 bytes of
@@ -22,7 +22,7 @@ memory, and a line can be a newline alone."""
 CHUNK_BYTES = 1 << 20
 TOO_LONG, UNCLOSED, AFTER_UNCLOSED = "line_too_long", "unclosed_quote", "after_unclosed_quote"
 """Why lines are rejected: the line is too long; it has a quote that does not close, or closes in the middle of a field;
-it is a later line of a row that was rejected."""
+it follows such a line in the same row."""
 
 
 class Readable(Protocol):

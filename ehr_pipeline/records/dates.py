@@ -1,5 +1,4 @@
-"""Convert dates as text to days from 1970-01-01: carefully (`parse`), or fast if all digits are written
-(`days_at_once`)."""
+"""Convert dates as text to days from 1970-01-01: with care (`parse`), or fast if all digits are there (`days_at_once`)."""
 
 import datetime
 from dataclasses import dataclass
@@ -103,10 +102,10 @@ def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Exp
 
 
 def partial(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Return dates without a day as the middle of their month (the 15th) or year (1 July), and what is known: 'month'
-    or 'year'.
+    """Return dates without a day as the middle of their month (the 15th) or year (1 July); and what is known of each.
 
-    '2001', '03/2001', '2001-03' and 'Mar-2001' are such dates. Null for every other text, and for years before 1800.
+    That is 'month' or 'year'. '2001', '03/2001', '2001-03' and 'Mar-2001' are such dates. Null for every other text,
+    and for years before 1800.
     """
     year = _valid_year(text.str.extract(_YEAR))
     months = []
@@ -186,8 +185,7 @@ def _read(
     calendar: NDArray[np.int32],
     day: NDArray[np.int32],
 ) -> None:
-    """Fill in the day (n,) of the string views (n, 2) that match the picture: digits where it has '0', otherwise its
-    characters."""
+    """Fill in the day (n,) of the string views (n, 2) with digits where the picture has '0', and else its characters."""
     for row in range(len(views)):
         if views[row, 0] & np.uint64(0xFFFFFFFF) != len(picture):
             continue
@@ -216,8 +214,7 @@ def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
 
 
 def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
-    """Return a format as a picture, such as '00/00/0000', with the weight of the digit at each place; None if this is
-    impossible."""
+    """Return a format as a picture, such as '00/00/0000', and the weight of the digit at each place; None if it has none."""
     picture, weights, rest = "", list[int](), form
     while rest:
         if rest[:2] in _DIGITS:
@@ -237,8 +234,7 @@ def _last(rules: DateRules) -> datetime.date:
 
 @lru_cache(maxsize=8)
 def _calendar(rules: DateRules) -> NDArray[np.int32]:
-    """Return a table of days, indexed by (year - first year) * 10,000 + month * 100 + day; `NEVER` if not a usable
-    date."""
+    """Return the usable days, indexed by (year - first year) * 10,000 + month * 100 + day; `NEVER` for all other numbers."""
     days = np.arange(f"{FIRST_YEAR}-01-01", f"{FIRST_YEAR + YEARS}-01-01", dtype="datetime64[D]")
     usable = (days <= np.datetime64(_last(rules))) & ~np.isin(days, np.array(rules.no_dates, "datetime64[D]"))
     days = days[usable]

@@ -134,8 +134,7 @@ def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
 def _judged(
     people: pl.DataFrame, place: NDArray[np.integer], day: NDArray[np.integer], reject_outside: bool
 ) -> NDArray[np.str_]:
-    """Return for each event (n,) `KEPT`, or why it is dropped. `place` is the place of its patient among `people`, or
-    -1."""
+    """Return `KEPT` or why it is dropped for each event (n,); `place` is its patient's place among `people`, or -1."""
     first = patients.earliest_day(people["birth_date"], people["birth_precision"])
     known = place >= 0
     alive = known.copy()
@@ -147,21 +146,18 @@ def _judged(
 
 
 def newest(shards: Sequence[Path]) -> pl.DataFrame:
-    """Return one row per patient of a bucket, from the newest extract that has one, sorted by id; the newest shard is
-    given last."""
+    """Return one row per patient of a bucket, sorted by id, from the newest extract that has one; shards go from old to new."""
     found = pl.DataFrame(pa.concat_tables([schemas.read(path) for path in reversed(shards)]))
     return found.unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
 
 
 def with_joined(records: list[Artifact], catalog: Artifact) -> list[Artifact]:
-    """Return all artifacts with events and codes: the records of all extracts, and the catalog if it holds joined
-    events."""
+    """Return the artifacts with events and codes: all records, and the catalog if it holds events that were set aside."""
     return [*records, catalog] if (catalog.path / "events").is_dir() else records
 
 
 def refuse_other_buckets(records: Sequence[Artifact]) -> None:
-    """Raise UserError if the extracts have different numbers of buckets, so that a patient would be in different
-    buckets."""
+    """Raise UserError if extracts have different numbers of buckets: a patient would not be in the same bucket of each."""
     buckets = {len(artifact.files("events")) for artifact in records}
     if len(buckets) > 1:
         raise UserError(

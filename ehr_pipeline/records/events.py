@@ -70,8 +70,7 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
 
 
 def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Remove fractions of zeros from ids and from codes that are whole numbers. Other codes stay: '250.0' is an ICD-9
-    code."""
+    """Remove fractions of zeros from ids and from codes that are whole numbers. In other systems they stay: ICD-9 has '250.0'."""
     digits = NUMERIC.get(files.code_system)
     codes = [name for name in ("code", "code_fallback") if digits and name in rows.columns]
     return rows.with_columns(ids.whole(pl.col("patient")), *(ids.whole(pl.col(name), digits or 1) for name in codes))
@@ -105,8 +104,7 @@ def entered_days(rows: pl.DataFrame, files: EventFiles) -> NDArray[np.int32]:
 
 
 def _entered(files: EventFiles) -> dict[str, pl.Expr]:
-    """Return the day on which an event was entered. `NEVER` if it cannot be read, which is no reason to reject the
-    event."""
+    """Return the day on which an event was entered; `NEVER` if it cannot be read, which is no reason to reject the event."""
     if not files.columns.entered:
         return {}
     day = dates.parse(pl.col("entered"), files.date_formats).to_physical()
@@ -114,8 +112,7 @@ def _entered(files: EventFiles) -> dict[str, pl.Expr]:
 
 
 def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Return rows (line, patient, date, code) in which values that mean 'no code' are replaced by the fallback column,
-    or are empty."""
+    """Return rows (line, patient, date, code): values that mean 'no code' are replaced by the fallback column, or are empty."""
     if not files.no_code and "code_fallback" not in rows.columns:
         return rows
     code = [
@@ -128,8 +125,7 @@ def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
 
 
 def plain_days(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Return the days (n,) of rows whose patient and code are plain numbers, and which of the rows (n,) are usable as
-    they are.
+    """Return the days (n,) of rows whose patient and code are plain numbers, and which rows (n,) are usable as they are.
 
     The other rows must go through `parse`, which finds the reason.
     """

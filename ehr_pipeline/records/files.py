@@ -82,8 +82,7 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], text.Block]]:
-    """Yield the rows of a file, block by block (see `text.read`). Words for 'no value' are not yet removed from
-    `Block.plain`."""
+    """Yield the rows of a file, block by block (see `text.read`). `Block.plain` still contains words for 'no value'."""
     columns = spelled(path, kind)
     if is_parquet(path):
         blocks = parquet.read(path, columns, kind.where, block_bytes=block_bytes, progress=progress, numbers=numbers)

@@ -112,8 +112,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
-    """Return all codes of the extract, sorted, and the place of each by its number; number 0 is no code. Read once for
-    all buckets."""
+    """Return all sorted codes of the extract, and the place of each by its number (0 is no code). Read once for all buckets."""
     table = schemas.read(path)
     return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
 

@@ -39,8 +39,7 @@ def given(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: 
 
 
 def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
-    """Return the shape of a file, given its header line (without line end). Raises InputError unless each wanted column
-    is in it once."""
+    """Return the shape in a header line (without its line end). Raises InputError unless it has each wanted column once."""
     if "\0" in line:
         if has_setting(where, "encoding"):
             then = f"set {setting(where, 'encoding')} to 'utf-16-le'"
@@ -117,7 +116,6 @@ def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str
 
 
 def _setting(where: str, role: str) -> str:
-    """Return the setting that names a column: 'records.events[0].columns.code',
-    'records.patients[0].attributes.region'."""
+    """Return the setting for a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
     kind, _, name = role.rpartition(":")
     return setting(where, f"attributes.{name}" if kind else f"columns.{role}")

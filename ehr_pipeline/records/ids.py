@@ -28,8 +28,7 @@ def whole(text: pl.Expr, digits: int = 1) -> pl.Expr:
 
 
 def inexact(text: pl.Expr) -> pl.Expr:
-    """Whether texts are rounded numbers: in exponent form, or with a fraction of zeros beyond the exact whole numbers
-    of float64."""
+    """Whether texts are rounded numbers: in exponent form, or with a fraction of zeros and not exact as float64."""
     number = text.str.extract(_WHOLE).cast(pl.Int64, strict=False)
     return text.str.contains(EXPONENT) | (number.abs() >= EXACT).fill_null(False)
 
@@ -41,8 +40,7 @@ def is_inexact(text: str) -> bool:
 
 
 def share_rounded(texts: pl.Series) -> float:
-    """Return the share of numbers longer than a spreadsheet keeps that have only zeros after these digits; 0 for fewer
-    than 10.
+    """Return which share of numbers longer than a spreadsheet keeps has only zeros after that; 0 for fewer than 10 numbers.
 
     By chance, this holds for a tenth of ids with one such digit, a hundredth with two, a thousandth with three.
     """

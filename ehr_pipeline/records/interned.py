@@ -15,8 +15,7 @@ FEWEST_SLOTS = 1 << 12
 
 
 class Interned:
-    """Numbers for distinct codes: from 1, in order of first appearance. A prefix names the code system; SNOMED has
-    none."""
+    """Numbers for distinct codes, from 1 in order of first appearance. A prefix names the code system; SNOMED has none."""
 
     def __init__(self) -> None:
         self._plain: dict[str, _Numbers] = {}
@@ -47,8 +46,7 @@ class Interned:
         return result
 
     def sorted_table(self) -> pa.Table:
-        """Return the distinct codes in order of their text (`code`), and for each number less one the place of its code
-        (`rank`)."""
+        """Return the distinct codes in order of text (`code`), and the place of each, by its number less one (`rank`)."""
         texts = [pa.array(self._texts, pa.string())]
         numbers = [np.fromiter(self._texts.values(), np.uint32, len(self._texts))]
         for prefix, known in self._plain.items():
@@ -87,8 +85,7 @@ class _Numbers:
         return found, count + new
 
     def _grow(self, room: int) -> None:
-        """Make room for `room` more numbers. At most half of the slots are ever taken, so that a free one is always
-        near."""
+        """Make room for `room` more numbers. At most half of the slots are taken, so that a free one is always near."""
         self.code_of = np.concatenate([self.code_of, np.zeros(room, np.int64)])
         slots = len(self._slots)
         while slots < 2 * len(self.code_of):

@@ -44,8 +44,7 @@ def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Yield relative name, size in bytes and time of change (ns) of every file, also in subfolders; files that vanish
-    are left out."""
+    """Yield relative name, size in bytes and time of change (ns) of all files, in subfolders too, unless they vanish."""
     for path in walk(folder, hidden=True).files:
         with contextlib.suppress(FileNotFoundError):
             state = path.stat()

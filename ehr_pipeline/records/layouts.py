@@ -24,8 +24,7 @@ _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
 
 
 def setting(where: str, name: str) -> str:
-    """Return how a message names a setting of the section `where`; only the section, if a known layout has no such
-    setting."""
+    """Return how a message names a setting of the section `where`: by the section alone if a known layout has no such one."""
     if _DESCRIBED.fullmatch(where):
         return f"{where}.{name}"
     if where.startswith("events."):  # a dictionary

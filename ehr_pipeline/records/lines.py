@@ -1,5 +1,4 @@
-"""Split files into blocks of whole rows: check the real format of a file, its encoding, and that it does not change
-meanwhile."""
+"""Split files into blocks of whole rows; check their real format, their encoding, and that they do not change meanwhile."""
 
 import codecs
 import errno
@@ -34,13 +33,11 @@ MARKS = {
 
 
 def encoding_of_blocks(encoding: str) -> str:
-    """Return the encoding of the blocks of a file: that of the file if it has one byte per character and leaves ASCII
-    unchanged; otherwise UTF-8."""
+    """Return the encoding of a file's blocks: its own if each byte is one character and ASCII is unchanged; else UTF-8."""
     name = codecs.lookup(encoding).name
     if name in UTF_8:
         return "utf-8"
-    # Every byte must be one character, whatever precedes it (some encodings switch tables), and ASCII must stay as it
-    # is.
+    # Every byte is one character, whatever precedes it (some encodings switch tables), and ASCII stays as it is.
     every = bytes(range(256)) + b"\x1b$B0l~{0l"
     single_byte = len(every.decode(name, errors="replace")) == len(every)
     return name if single_byte and every[:128].decode(name, errors="replace").encode() == every[:128] else "utf-8"
@@ -176,8 +173,7 @@ def _check_format(path: Path, head: bytes) -> None:
 
 
 def _check_name(path: Path, head: bytes, encoding: str) -> None:
-    """Raise InputError for a binary file whose name ends in .gz but that is no gzip file; unpacked text with such a
-    name is read."""
+    """Raise InputError for a binary file that is named .gz but is no gzip file; unpacked text with such a name is read."""
     if path.suffix.lower() == ".gz" and NO_TEXT.search(head.decode(encoding, errors="replace")):
         raise InputError(f"{path}: this is no gzip file, though its name ends in .gz, and no text. Copy it again.")
 

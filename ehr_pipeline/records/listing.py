@@ -1,5 +1,4 @@
-"""The files of one extract, listed once: this one list is used to hash, size and read them, and to name them in the
-quarantine."""
+"""The files of one extract, listed once: they are hashed, sized, read, and named in the quarantine, from this one list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,8 +19,7 @@ Key = tuple[str, str]
 
 @dataclass(frozen=True)
 class Listing:
-    """One extract as it was when it was listed. Made once by `list_extract`, then passed from the fingerprint to the
-    reader.
+    """One extract as it was when `list_extract` listed it, once; the fingerprint and then the reader use this listing.
 
     After `list_extract`, no code may look for files in the folder. The rules for which files are read (hidden files,
     links) belong in `tree_of` and `files.find`, which `list_extract` calls; they are applied again, with the same

@@ -192,6 +192,5 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
 
 
 def _most(rows: int, judged: Sample, limit: float) -> bool:
-    """Whether `rows` are at least half of a file's first rows and at least the share `limit`; false if the file has too
-    few."""
+    """Whether a file has enough first rows, and `rows` are at least half of them and reach the share `limit`."""
     return judged.rows >= ENOUGH and rows >= max(limit, MOST) * judged.rows

@@ -43,8 +43,7 @@ def numbers(values: Iterable[str]) -> NDArray[np.float64]:
 
 
 def guess(name: str, values: Iterable[str]) -> Kind:
-    """Guess whether a column of that name holds numbers or categories, from the values of all patients; empty texts are
-    ignored."""
+    """Guess whether a column of that name holds numbers or categories, from all patients' values; empty ones do not count."""
     given = [text for value in values if (text := value.strip())]
     known = sorted(set(given))
     read = numbers(known)
@@ -60,8 +59,7 @@ def guess(name: str, values: Iterable[str]) -> Kind:
 
 
 def in_words(name: str, values: Iterable[str], given: Kind | None) -> tuple[bool, str]:
-    """Return whether the type of an attribute is doubtful, and a description of it; `given` is the type in the
-    settings."""
+    """Return whether an attribute's type is doubtful, and a description of the type; `given` is the type in the settings."""
     known = [text for value in values if (text := value.strip())]
     if given is None:
         kind = guess(name, known)

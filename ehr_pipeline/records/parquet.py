@@ -1,5 +1,4 @@
-"""Read Parquet files in blocks, with the number of every row as its line: the counterpart of `text`, with the same
-blocks."""
+"""Read Parquet files in blocks, with the number of every row as its line. The result is the same as that of `text`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial

@@ -92,8 +92,7 @@ def parse(
 
 
 def parse_linked(rows: pl.DataFrame, files: LinkedFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Split rows of a joined table into usable ones (key, attributes, observation_end) and rejected ones (line,
-    reason)."""
+    """Split rows of a joined table into usable (key, attributes, observation_end) and rejected ones (line, reason)."""
     ends = _earliest(files, len(files.observation_ends), rules)
     attributes = [f"attribute:{name}" for name in files.attributes]
     reason = (
@@ -158,10 +157,9 @@ def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int
 
 
 def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
-    """Count values with undecodable bytes in columns that are carried unchanged, by the file's column, which `columns`
-    gives.
+    """Count values with undecodable bytes in columns that are carried unchanged, by the file's name of the column.
 
-    Patient ids with such bytes are rejected, and dates with them cannot be read.
+    `columns` gives that name for ours. Patient ids with such bytes are rejected, and dates with them cannot be read.
     """
     names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
     found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
@@ -178,8 +176,7 @@ def _attribute(name: str, files: PatientFiles) -> pl.Expr:
 
 
 def _window(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
-    """Return first and last day of observation: the last is the earliest date that ends it, including those of joined
-    tables."""
+    """Return first and last day of observation; the last is the earliest end, including those from joined tables."""
     start = _date(START, files, rules, rules.latest) if files.columns.observation_start else pl.lit(None, pl.Date)
     ends = [_earliest(files, len(files.columns.observation_ends), rules)]
     ends += [pl.col(f"{END}:{number}") for number, _ in enumerate(files.linked)]
@@ -198,8 +195,7 @@ def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.da
 
 
 def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
-    """Return birth date and precision. An unknown day becomes the middle of the month or year, as is usual with UK
-    data."""
+    """Return birth date and precision. An unknown day becomes the middle of the month or year, as usual with UK data."""
     columns = files.columns
     if not columns.tell_birth:
         return pl.lit(None, pl.Date), pl.lit("")
@@ -304,8 +300,7 @@ def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end
 
 
 def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int32]:
-    """Return the first day (n,), counted from 1970-01-01, that an event can have, given how precisely the birth (n,) is
-    known."""
+    """Return the first day (n,), from 1970-01-01, that an event can have, given how precisely the birth (n,) is known."""
     birth = birth_date.to_numpy().astype("datetime64[D]")
     first = birth.copy()
     for name, unit in (("year", "Y"), ("month", "M")):

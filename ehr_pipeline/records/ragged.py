@@ -1,5 +1,4 @@
-"""Why lines have a different number of fields than the header: row names, quotes not named in the settings, delimiters
-in fields."""
+"""Why lines have more or fewer fields than the header: row names, quotes not named in the settings, delimiters in fields."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,8 +11,7 @@ QUOTE = '"'
 
 
 def found(path: Path, kind: Kind, numbers: list[int]) -> str:
-    """Describe lines of a text file in words: how many fields they have, how many were expected, and what may be the
-    cause."""
+    """Describe lines of a text file: how many fields they have, how many were expected, and what may be the cause."""
     layout = kind.files
     beginning = _lines(path, kind, max(numbers))
     rows = [beginning[number - 1] for number in numbers if number <= len(beginning)]

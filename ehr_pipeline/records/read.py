@@ -232,8 +232,7 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
 def _nothing(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Return what `events.parse` returns for no rows; cached, since most blocks need it, and a call takes as long as
-    for some thousand rows."""
+    """Return what `events.parse` makes of no rows. Cached: most blocks need it, and a call costs as much as a thousand rows."""
     return events.parse(pl.DataFrame(schema=dict(columns)), layout, rules)
 
 
@@ -263,8 +262,7 @@ def _others(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entere
 
 
 def _schema(patient: pa.DataType, entered: bool, code: pa.DataType = pa.uint32()) -> pa.Schema:  # noqa: B008 (types never change)
-    """Return the schema of shuffled events: patient id, day, number of the code, line from the beginning of the block,
-    day of entry."""
+    """Return the schema of shuffled events: patient id, day, code number, line from the beginning of the block, day of entry."""
     columns = [("patient", patient), ("day", pa.int32()), ("code", code), ("line", pa.uint32())]
     return pa.schema([*columns, *([("entered", pa.int32())] if entered else [])])
 

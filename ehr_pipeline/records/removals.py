@@ -29,8 +29,7 @@ def recorded(store: Store) -> list[Removal]:
 
 
 def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
-    """Return the removals since the current catalog was made, given the records of the extracts that count now, by
-    name."""
+    """Return the removals since the current catalog was made; `found` holds the records of the extracts that count now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known, removals = recorded(store), []
     for extract, artifact in found.items():

@@ -43,8 +43,7 @@ SERIALS = (20_000, 60_000)
 
 
 def _few(count: int, below: int) -> str:
-    """Format a count of a file's first rows: exact unless it is small, since nothing else that is shown counts these
-    rows."""
+    """Format a count of a file's first rows: exact unless small, since nothing else that is shown counts these rows."""
     return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
@@ -115,8 +114,7 @@ class Sample:
 def of_rows(
     path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, rules: DateRules, *, below: int
 ) -> Sample:
-    """Judge rows of a kind (line, from the beginning of the file, and texts); `rejected` lists lines that hold no row
-    (line, reason)."""
+    """Judge rows of a kind (line in the file, and texts); `rejected` lists lines that hold no row (line, reason)."""
     judged = _judged(path, kind, rows, rules)
     reasons = pl.concat([rejected.select("line", "reason"), judged.select("line", "reason")])
     lost = reasons.filter(~pl.col("reason").is_in(NOT_LOST))
@@ -183,8 +181,7 @@ def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
 
 
 def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
-    """Suggest what texts are that no format in the settings reads: day numbers, or dates in formats that read all of
-    them."""
+    """Suggest what texts are that no format in the settings reads: day numbers, or dates in formats that read them all."""
     number = texts.str.extract(r"^(\d{5})(?:\.\d+)?$").cast(pl.Int64, strict=False)
     if number.is_between(*SERIALS).fill_null(False).mean() == 1:
         return (

@@ -1,5 +1,4 @@
-"""Turn rows of delimited text into numbers and short texts, in one pass over the bytes. Only plain rows are handled
-here.
+"""Turn plain rows of delimited text into numbers and short texts, in one pass over the bytes; others are left to `text`.
 
 A row is plain if it has as many fields as the header, no quote and no control character, and if its wanted fields have
 a canonical form: numbers without sign, blank or leading zero, of at most 18 digits, and texts of at most 12 bytes.
@@ -37,8 +36,7 @@ class Scanned:
 
 
 def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, ...]) -> Scanned:
-    """Scan whole rows of UTF-8 that end in newlines; `shape` gives the number of fields and the places of the wanted
-    ones."""
+    """Scan whole rows of UTF-8 that end in newlines; `shape` gives their number of fields and the wanted places."""
     places, width, quote = shape.places, shape.width, layout.quote.encode()
     kinds, slots = np.full(width, SKIPPED, np.uint8), np.zeros(width, np.int64)
     texts = [role for role in places if role not in numbers]
@@ -80,8 +78,7 @@ def _scan(
     known: bool,
     plain: NDArray[np.bool_],
 ) -> None:
-    """Fill `values`, `views`, `ends` and `plain`. `views` must be zero; `ends` is filled already (`known`) if rows may
-    have several lines."""
+    """Fill `values`, `views` (zero at first), `ends` and `plain`. `ends` is `known` where rows may have several lines."""
     width, at = len(kinds), 0
     for row in range(len(ends)):
         good = True

@@ -33,8 +33,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Bucket:
-    """The rows of one bucket: a table; and for each run, the number of its rows in this bucket, its file, and its first
-    line."""
+    """The rows of one bucket: a table; and for each run, how many rows are here, from which file, and its first line."""
 
     rows: pa.Table
     sizes: NDArray[np.int64]
@@ -109,8 +108,7 @@ class _Opened:
 
 @lru_cache(maxsize=3)
 def _open(folder: Path) -> _Opened:
-    """Open a folder once for all of its buckets: reading the head of every run for every bucket takes longer than the
-    rows."""
+    """Open a folder once for all of its buckets: reading the head of each run for each bucket takes longer than the rows."""
     with (folder / RUNS).open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapped))
@@ -143,7 +141,7 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
 
 
 def _copied(slices: list[pa.RecordBatch], opened: _Opened) -> pa.Table:
-    """Copy slices to new memory: pages of the mapped file that were touched would count as ours until the end."""
+    """Copy slices to new memory: otherwise, touched pages of the mapped file count as memory of the process until the end."""
     copied = pa.Table.from_batches(slices).combine_chunks()
     opened.mapped.madvise(mmap.MADV_DONTNEED)
     return copied

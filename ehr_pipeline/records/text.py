@@ -89,8 +89,7 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Block]]:
-    """Yield the rows of a file, block by block, each as a function that splits the block: it may be called on any
-    thread.
+    """Yield the rows of a file, block by block, each as a function that splits its block, on any of several threads.
 
     `columns` maps our names of columns to the file's; `where` is the section of the settings to name in messages.
     Columns in `numbers` mostly hold plain numbers; rows where they do take a faster path (`Block.plain`) with the same

@@ -1,5 +1,4 @@
-"""Files in the folder of an extract that no kind reads: they are mentioned. One named like a missing table is a
-problem.
+"""Files in the folder of an extract that no kind reads: they are mentioned; one named like a missing table is an error.
 
 One named like a table that is there, an archive or a database causes a warning: it may hold a part of the table.
 """
@@ -129,8 +128,8 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
 
 
 def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """Yield a message for unread files that may be part of the extract: named like those of a kind (even if hidden),
-    archives, databases."""
+    """Yield a message on unread files that may belong to the extract: named like its files (even hidden), or archives,
+    databases."""
     tables = [name for name in unread.names if not name.lower().endswith(NO_TABLES)]
     alike = {name for kind in kinds for name in _alike(kind, (*tables, *unread.hidden))}
     others = sorted(alike.union(name for name in tables if name.lower().endswith(PACKED + DATA)))
@@ -162,8 +161,7 @@ def _alike(kind: Kind, names: Iterable[str]) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """Return a name without its endings, reduced to lower-case letters and digits: 'Drug_Exposure.csv.zip' is
-    'drugexposure'."""
+    """Return a name without endings, as lower-case letters and digits: 'Drug_Exposure.csv.zip' is 'drugexposure'."""
     return _COPY.sub("", re.sub(r"[^a-z0-9]", "", name.lstrip(".").split(".")[0].lower()))
 
 

@@ -51,15 +51,14 @@ a value may identify somebody."""
 
 
 def write(counted: Mapping[str, int], out: Path) -> None:
-    """Write the values of an extract's patients that were not understood, the most frequent first; no file if there are
-    none."""
+    """Write the patients' values that were not understood, the most frequent first; no file if there are none."""
     if counted:
         ordered = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
         (out / FILE).write_text(json.dumps({"sex": ordered}, indent=1) + "\n", encoding="utf-8")
 
 
 def written(records: Path) -> dict[str, int]:
-    """Read the values that `write` wrote, and how many patients have each."""
+    """Return the values that `write` wrote, with the number of patients who have each."""
     path = records / FILE
     return json.loads(path.read_text(encoding="utf-8"))["sex"] if path.is_file() else {}
 
@@ -89,14 +88,12 @@ def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
 
 
 def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
-    """Return the sex: 'M', 'F', '' or another meaning from the settings; `values` are tried first, then the usual
-    words."""
+    """Return the sex: 'M', 'F', '' or another meaning from the settings; `values` come before the usual words."""
     return understood(column, {value: _MEANT.get(plainly(meant), meant) for value, meant in values.items()}, USUAL)
 
 
 def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, str]) -> pl.Expr:
-    """Return what the values of a column with few known ones mean: by `named` from the settings, or else by the usual
-    words.
+    """Return what values mean, in a column with few known ones: by `named` from the settings, or else by the usual words.
 
     Upper and lower case, marks between words and a fraction of zeros make no difference. A value that is not understood
     becomes `NOT_UNDERSTOOD` plus the value.
@@ -121,8 +118,7 @@ def _compared(column: pl.Expr) -> pl.Expr:
 
 
 def not_understood(patients: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str], int]:
-    """Return patients with an empty sex where it is not understood; the number who have each such value; the number who
-    have any.
+    """Return patients, with the sex empty if it is not understood; how many have each such value; and how many have any.
 
     Only the most frequent values are counted separately.
     """

@@ -36,8 +36,7 @@ reports it."""
 
 
 def read(path: str) -> pl.Series:
-    """Return the distinct patient ids of a list, sorted; none if the path is empty. Raises InputError if it cannot be
-    used."""
+    """Return the sorted distinct patient ids of a list; none if the path is empty. Raises InputError for an unusable list."""
     if not path:
         return pl.Series([], dtype=pl.String)
     told = named(path, "records.withdrawals")
@@ -61,8 +60,7 @@ def read(path: str) -> pl.Series:
 def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
     """Whether a previous artifact can be filtered, so that the files need not be read again.
 
-    All patients who were removed must still be on the list, and all hashes must be made with this key, or without a
-    key.
+    All patients who were removed must still be on the list, and all hashes must have this key, or none.
     """
     plain = hash_of(ids)
     old = previous.file(quarantine.WITHOUT_KEY)

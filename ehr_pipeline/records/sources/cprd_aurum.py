@@ -1,5 +1,4 @@
-"""CPRD Aurum: tab-separated files of observations, drug issues, patients and practices, as the extraction tool writes
-them.
+"""CPRD Aurum: tab-separated files of observations, drug issues, patients and practices, from the extraction tool.
 
 Source: CPRD Aurum Data Specification. Dates are dd/mm/yyyy; ids have up to 19 digits; births are given as a year, for
 children also with the month. `medcodeid` and `prodcodeid` are CPRD's own codes, translated by its dictionaries under

@@ -102,8 +102,7 @@ def _roles(options: Meds, code: pl.Expr) -> dict[str, pl.Expr]:
 
 
 def _by_code(options: Meds, rows: pl.DataFrame) -> pl.DataFrame:
-    """Add `role` to rows: the fact about the patient that the code gives, or null. Each of the few distinct codes is
-    examined once."""
+    """Add `role` to rows: the fact about the patient that the code gives, or null. Each distinct code is examined once."""
     codes = rows.select(pl.col("code").unique(maintain_order=True))
     roles = _roles(options, pl.col("code"))
     role = pl.coalesce([pl.when(is_it).then(pl.lit(name)) for name, is_it in roles.items()])
@@ -124,14 +123,12 @@ def _births(codes: tuple[str, ...]) -> str:
 
 
 def _snomed_id(text: pl.Expr) -> pl.Expr:
-    """Return the id without a fraction of zeros and without modifiers after '//' (such as bins of a value); other texts
-    unchanged."""
+    """Return the id without a fraction of zeros and modifiers after '//' (such as bins of a value); else the text as it is."""
     return pl.coalesce(text.str.extract(ID), text)
 
 
 def _event_code(options: Meds) -> pl.Expr:
-    """Return SNOMED codes as they are; others as 'SYSTEM:code', with the system before the first '//', '/' or ':', or
-    as 'meds:code'."""
+    """Return SNOMED codes as they are; others as 'SYSTEM:code', where the system ends at '//', '/' or ':', or as 'meds:code'."""
     code = pl.col("code")
     snomed = [
         pl.when(code.str.starts_with(prefix)).then(_snomed_id(code.str.strip_prefix(prefix)))
