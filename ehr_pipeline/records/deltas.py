@@ -1,9 +1,9 @@
 """Events whose patient has no row in their extract: they are set aside, and joined to the patients of all extracts.
 
-Each extract is read without regard to the others, so that neither the order in which they arrive nor reading one again
-changes a byte of it. Such events are stored in `waiting/` of its records. When the catalog is made, all extracts are
-known: the events are then judged by the row of the patient in the newest extract that has one. Those that are kept are
-stored in `events/` and `codes/` of the catalog, in the same form as in an extract.
+Each extract is read without regard to the others, so that neither the order in which they arrive nor reading an extract
+again changes a byte of it. Such events are stored in `waiting/` of its records. When the catalog is made, all extracts
+are known: the events are then judged by the row of the patient in the newest extract that has one. Those that are kept
+are stored in `events/` and `codes/` of the catalog, in the same form as in an extract.
 """
 
 from collections import Counter

@@ -145,7 +145,7 @@ class _Ending:
 
 
 class _Recoded(io.RawIOBase):
-    """A stream that passes its chunks through a function, the last of them empty."""
+    """A stream that passes its chunks through a function, and an empty chunk at the end."""
 
     def __init__(self, stream: BinaryIO, recode: Callable[[bytes], bytes]):
         self._stream, self._recode, self._rest = stream, recode, memoryview(b"")

@@ -114,7 +114,8 @@ def _find(tree: Tree, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...
 
 
 def absent(tree: Tree, kinds: Kinds) -> list[str]:
-    """Return the sections of the settings for events, or for patients, if only one of the two groups has files."""
+    """Return the sections of the settings for events, or for patients, if these have no file while the others have
+    some."""
     there = [
         any(files.find(tree, replace(kind, required=False)) for kind in group)
         for group in (kinds.events, kinds.patients)

@@ -29,7 +29,8 @@ from ehr_pipeline.terminology.reading import named, why
 from ehr_pipeline.work.buckets import shard_name
 
 APPLIED = "notes/withdrawn.arrow"
-"""Keyed hashes of the patients who were removed, sorted. They show when a shorter list needs patients who were removed."""
+"""Keyed hashes of the patients who were removed, sorted: if the list gets shorter, they show that removed ones are
+needed."""
 REMOVED = "withdrawn.json"
 """Number of rows that were removed. Part of the data, so that a removal from the quarantine alone also updates what
 reports it."""
@@ -60,7 +61,7 @@ def read(path: str) -> pl.Series:
 def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
     """Whether a previous artifact can be filtered, so that the files need not be read again.
 
-    All patients who were removed must still be on the list, and all hashes must have this key, or none.
+    All patients who were removed must still be on the list, and all hashes must be made with this key, or without one.
     """
     plain = hash_of(ids)
     old = previous.file(quarantine.WITHOUT_KEY)
