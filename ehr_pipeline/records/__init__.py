@@ -1,4 +1,4 @@
-"""Raw delimited text to typed columns, hash-bucketed by patient; what cannot be used goes to a quarantine with a reason."""
+"""Read raw delimited text into typed columns, hash-bucketed by patient; unusable rows go to a quarantine with a reason."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, People, Things, size
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS

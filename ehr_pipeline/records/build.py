@@ -1,9 +1,10 @@
-"""`raw_records`: the text files of one extract to typed, hash-bucketed shards and a quarantine.
+"""Build `raw_records`: turn the files of one extract into typed, hash-bucketed shards and a quarantine.
 
-The artifact holds, per bucket, `patients/` and `events/` in Arrow, sorted, so that neither the order of rows nor that of
-files changes a byte; `codes/codes.arrow`, the distinct codes of all events; and `quarantine/`, which names file, line and reason
-of rejected rows, but not their content (`quarantine.MOST_LISTED` of a reason in a file; the counts are of all). Events of patients
-whom the extract has no row of are rejected, and set aside in `waiting/` (`deltas`): another extract may know them.
+The artifact holds `patients/` and `events/`, with one sorted Arrow shard per bucket, so that the order of rows and
+files does not change a byte; `codes/codes.arrow`, the distinct codes of all events; and `quarantine/`, which lists
+file, line and reason of rejected rows, but not their content (at most `quarantine.MOST_LISTED` per reason and file; the
+counts cover all). Events whose patient has no row in the extract are rejected, and also set aside in `waiting/`
+(`deltas`), since another extract may contain that patient.
 """
 
 import datetime
@@ -29,14 +30,17 @@ from ehr_pipeline.tables.drop_reasons import in_words
 from ehr_pipeline.work.buckets import Spread, let_go_of_all, map_buckets
 from ehr_pipeline.work.progress import Progress
 
-# Why events are rejected that can be read, but do not fit their patients.
+# Reasons to reject an event that can be read but does not fit its patient.
 UNFIT = ("unknown_patient", "before_birth", "before_observation", "after_observation", "entered_in_bulk")
 
 _log = logging.getLogger("ehr_pipeline")
 
 
 def latest_date(extract: str, settings: RecordsSettings) -> datetime.date:
-    """The last day that an event of the extract may have. Raises UserError when neither setting nor name tells it."""
+    """Return the last day that an event of the extract may have.
+
+    Raises UserError when neither the setting nor the extract's name gives it, or when its year is out of range.
+    """
     date = patients.latest_day(settings.latest_date, extract)
     if date is None:
         raise UserError(
@@ -60,11 +64,11 @@ def build(
     *,
     key: Key | None = None,
 ) -> Counts:
-    """Read one extract into `out`. Returns the row counts of events and of patients. Raises InputError for unusable files.
+    """Read one extract into `out` and return the counts of event and patient rows. Raises InputError for unusable files.
 
-    The files are those of the listing; a folder is listed first.
-    `previous` is the same extract, read with the same settings apart from the list of withdrawals: it is filtered instead. `key` is
-    the store's; without one, the hashes of patients in the quarantine stay such as give ids back.
+    If `extract` is a folder, its files are listed first. `previous` holds the records of the same extract, read with
+    the same settings apart from the list of withdrawals; where possible they are filtered, and the files are not read
+    again. `key` is the key of the store; without it, patient ids can be recovered from the hashes in the quarantine.
     """
     withdrawn = withdrawals.read(settings.withdrawals)
     if previous is not None and withdrawals.can_follow(previous, withdrawn, key):
@@ -84,7 +88,7 @@ def build(
 
 
 def _must_be_there(folder: Path, previous: Artifact) -> None:
-    """Say why text has to be read again that is no longer there."""
+    """Log why the text has to be read again; raise InputError if it is no longer there."""
     if not folder.is_dir():
         raise InputError(
             f"{folder}: this text is needed again, but it is not there. Either a patient was taken off the list of withdrawals"
@@ -152,7 +156,7 @@ def _read(listing: Listing, settings: RecordsSettings, out: Path, spread: Spread
 
 
 def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> Counts:
-    """Counts of patients: `found` is what their files hold, `total` what was counted in all buckets."""
+    """Return the counts of patients. `found` counts what their files contain, `total` what was counted in all buckets."""
     dropped = reading.quarantine.reasons["patients"] + Counter({ORPHAN: total[ORPHAN]})
     return {
         "rows_in": found["rows"],
@@ -172,13 +176,13 @@ def _of_patients(reading: Reading, found: Counter[str], total: Counter[str]) -> 
 
 
 def _like_rows(reading: Reading, what: str) -> dict[str, int]:
-    """How many rows the lines that are no rows would fill, where they are longer than rows."""
+    """Return how many rows would fit into the lines that hold no row, if these lines are longer than rows."""
     number = reading.extents.get(what, Extent()).like_rows
     return {"like_rows": number} if number else {}
 
 
 def _without_values(total: Counter[str], settings: RecordsSettings) -> dict[str, list[str]]:
-    """The columns that the settings name and of which no patient has a value."""
+    """Return the columns named in the settings for which no patient has a value."""
     has_sex = settings.source != "delimited" or any(kind.columns.sex for kind in settings.patients)
     names = [*settings.attributes, *(["sex"] if has_sex else [])]
     empty = [name for name in names if not total[f"{KNOWN}{name}"]]
@@ -186,7 +190,7 @@ def _without_values(total: Counter[str], settings: RecordsSettings) -> dict[str,
 
 
 def _nothing_usable(folder: Path, settings: RecordsSettings, rows: int, dropped: Counter[str]) -> str:
-    """What to tell of an extract without an event that can be used."""
+    """Return the message for an extract without a usable event."""
     where = ", ".join(kind.where for kind in settings.kinds.events)
     if not rows:
         return f"{folder}: the files of events ({where}) hold no row of an event. Copy the extract again, or take its folder out."

@@ -1,6 +1,6 @@
-"""Events that were entered in bulk: many of one patient on one day, far from their own dates, as when a patient registers.
+"""Find events entered in bulk: many of one patient, entered on one day, far from their own dates, as at registration.
 
-Their dates are those that somebody remembered or copied. Only files that tell when a row was entered can show it.
+Somebody remembered or copied their dates. They can be found only in files that contain the date of entry.
 """
 
 import numpy as np
@@ -21,7 +21,7 @@ class BulkEntry:
 def entered_in_bulk(
     patient: NDArray[np.integer], day: NDArray[np.integer], entered: NDArray[np.integer], rule: BulkEntry
 ) -> NDArray[np.bool_]:
-    """Which events (n,) were entered in bulk. `patient` is a number, `day` and `entered` are days; `NEVER` where not told."""
+    """Return which events (n,) were entered in bulk. `patient` is a number, `day` and `entered` are days or `NEVER`."""
     known = entered != NEVER
     far = known & (np.abs(day.astype(np.int64) - entered) >= rule.days)
     entries = (patient.astype(np.int64) << 32) | (entered.astype(np.int64) - int(NEVER))

@@ -1,7 +1,7 @@
-"""`extract_catalog`: which extracts there are, each with its data version. Everything downstream depends on this one asset.
+"""`extract_catalog`: the list of extracts, each with its data version. All downstream assets depend on this one asset.
 
-Dagster silently ignores an unpartitioned asset's dependence on a hundred or more partitions; the catalog does not. It is also where
-extracts meet: events that some set aside are joined here to the patients of all (`deltas`).
+Dagster silently ignores an unpartitioned asset's dependence on a hundred or more partitions; the catalog does not.
+Extracts are also combined here: events that some of them set aside are joined to the patients of all (`deltas`).
 """
 
 import json
@@ -16,19 +16,22 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 WAITING = "notes/waiting.json"
-"""By extract: how many events that it set aside were kept, and dropped, by reason."""
+"""By extract: how many of the events that it set aside were kept, and how many were dropped, by reason."""
 FILE = "catalog.json"
 
 
 def extracts_in(landing: Path) -> list[str]:
-    """Names of the extracts in the landing folder, sorted; hidden folders do not count."""
+    """Return the names of the extracts in the landing folder, sorted; hidden folders do not count."""
     if not landing.is_dir():
         return []
     return sorted(path.name for path in landing.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def counting(store: Store, mode: str) -> list[str]:
-    """The extracts that count: all that were read, or the newest. Raises MissingArtifact when there is none."""
+    """Return the extracts that count: all that were read or, in snapshot mode, the newest.
+
+    Raises MissingArtifact when there is none.
+    """
     extracts = store.partitions(RAW_RECORDS)
     if not extracts:
         raise MissingArtifact(
@@ -39,18 +42,19 @@ def counting(store: Store, mode: str) -> list[str]:
 
 
 def versions(store: Store, mode: str = "increment") -> dict[str, str]:
-    """Data version of every extract that counts. Raises MissingArtifact when there is none."""
+    """Return the data version of every extract that counts. Raises MissingArtifact when there is none."""
     return {extract: store.current(RAW_RECORDS, extract).data_version for extract in counting(store, mode)}
 
 
 def build(
     store: Store, found: dict[str, Artifact], settings: RecordsSettings, out: Path, spread: Spread = map_buckets
 ) -> Counts:
-    """Write `catalog.json`: data version by extract; and `notes/removals.json`: how many patients left, when and why.
+    """Write `catalog.json` (data version by extract) and `notes/removals.json` (how many patients left, when and why).
 
-    Where extracts set events aside, also `events/` and `codes/`, and `notes/waiting.json`: what became of them, by extract.
-    `found` are the records of the extracts that count. Returns the number of rows and patients over all extracts that count. Raises
-    InputError where no extract has an event of a patient whom any of them has a row of.
+    Also write `notes/waiting.json`: what became of the events that were set aside, by extract. If several extracts
+    count and any of them set events aside, `events/` and `codes/` are written too. `found` holds the records of the
+    extracts that count, by name. Returns the number of rows and patients over all of them. Raises InputError if they
+    contain no event whose patient has a row in any of them.
     """
     listed = {extract: artifact.data_version for extract, artifact in found.items()}
     (out / FILE).write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -80,13 +84,16 @@ def build(
 
 
 def read(folder: Path) -> dict[str, str]:
-    """The data version of each extract by its name, of the folder of an `extract_catalog` artifact."""
+    """Return the data version of each extract, by name, from the folder of an `extract_catalog` artifact."""
     listed: dict[str, str] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return listed
 
 
 def records(store: Store, catalog: Artifact) -> list[Artifact]:
-    """The raw records of the catalog's extracts, oldest name first. Raises UserError when one has changed since."""
+    """Return the raw records of the catalog's extracts, oldest name first.
+
+    Raises UserError when one of them has changed since the catalog was made.
+    """
     artifacts = []
     for extract, version in sorted(read(catalog.path).items()):
         artifact = store.intact(RAW_RECORDS, extract)

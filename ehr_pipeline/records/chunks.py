@@ -1,6 +1,6 @@
-"""Streams to blocks of whole rows. A row is a line, or several where line breaks stand in quotes.
+"""Split streams into blocks of whole rows. A row is one line, or several if it has line breaks inside quotes.
 
-Memory is bounded by the block and `LINE_LIMIT`, not by a line without an end or by quotes that nobody closes.
+Memory is bounded by the block size and `LINE_LIMIT`, even if a line never ends or a quote is never closed.
 """
 
 from collections.abc import Iterator
@@ -14,17 +14,19 @@ from ehr_pipeline.records import quoting
 from ehr_pipeline.records.quoting import Quoting
 
 LINE_LIMIT = 1 << 17
-"""Bytes of the longest row, the longest field of Python's csv module. Longer ones are rejected unseen, with all of their lines."""
+"""Bytes of the longest row, the limit for a field in Python's csv module. Longer rows are rejected unread, with all
+their lines."""
 SHORTEST = 16
-"""Bytes of the shortest line that a block is made for. Each line costs some 100 bytes of memory, and one can be a newline alone."""
+"""Bytes per line that blocks are planned for: a block with shorter lines is split. Each line costs some 100 bytes of
+memory, and a line can be a newline alone."""
 CHUNK_BYTES = 1 << 20
 TOO_LONG, UNCLOSED, AFTER_UNCLOSED = "line_too_long", "unclosed_quote", "after_unclosed_quote"
-"""Why lines are rejected: one that is too long; one with a quote that does not close, or closes in the middle of a field; and each
-line from there to the end of that row."""
+"""Why lines are rejected: the line is too long; it has a quote that does not close, or closes in the middle of a field;
+it follows such a line in the same row."""
 
 
 class Readable(Protocol):
-    """A stream, as far as it is used here."""
+    """The part of a stream's interface that is used here."""
 
     def read(self, size: int, /) -> bytes: ...  # noqa: D102
     def readline(self, size: int, /) -> bytes: ...  # noqa: D102
@@ -36,15 +38,16 @@ class Unread:
 
     lines: int
     first: str
-    """Why the first of them is rejected; the others are `AFTER_UNCLOSED`."""
+    """Why the first line is rejected; the reason for the others is `AFTER_UNCLOSED`."""
     size: int
-    """How many bytes of text they are."""
+    """Size of these lines in bytes."""
 
 
 def whole_rows(stream: Readable, block_bytes: int, quoted: Quoting | None = None) -> Iterator[bytes | Unread]:
-    """Blocks of about so many bytes, of few rows each; `quoted` says how fields are quoted, where they are.
+    """Yield blocks of about `block_bytes` with a limited number of rows, and rows that are too long as `Unread`.
 
-    Every line of a block ends in a newline, and none of its rows is longer than `LINE_LIMIT`.
+    Every line of a block ends in a newline, and none of its rows is longer than `LINE_LIMIT`. `quoted` says how fields
+    are quoted, if they are.
     """
     most = max(block_bytes // SHORTEST, 1)
     if quoted:
@@ -80,19 +83,19 @@ def _whole_lines(stream: Readable, block_bytes: int) -> Iterator[bytes | Unread]
 
 
 def _of_few_lines(block: bytes, most: int) -> Iterator[bytes]:
-    """A block, or parts of it of about `most` lines each."""
+    """Yield the block, or parts of it with about `most` lines each."""
     if quoting.count_lines(block) <= most:
         yield block
         return
     begin = 0
-    while begin < len(block):  # no more bytes than most lines have at the least, so no more lines
+    while begin < len(block):  # about `most` bytes, and so at most about `most` lines
         end = block.find(b"\n", min(begin + most, len(block)) - 1) + 1 or len(block)
         yield block[begin:end]
         begin = end
 
 
 def _long_line(block: bytes, begin: int) -> int | None:
-    """Where the first line from `begin` on starts that is too long. Looks at one newline for each `LINE_LIMIT` bytes."""
+    """Return where the first too long line at or after `begin` starts. Looks at one newline per `LINE_LIMIT` bytes."""
     while len(block) - begin > LINE_LIMIT:
         end = block.rfind(b"\n", begin, begin + LINE_LIMIT + 1)
         if end < 0:
@@ -102,7 +105,7 @@ def _long_line(block: bytes, begin: int) -> int | None:
 
 
 class _Rows:
-    """Rows of quoted text, and the beginning of the one that has not ended yet. Text without any quote is not looked at closely."""
+    """Rows of quoted text, and the beginning of a row that has not ended yet. Text without any quote takes a fast path."""
 
     def __init__(self, quoted: Quoting, most: int):
         self._quoted, self._most = quoted, most
@@ -110,15 +113,15 @@ class _Rows:
         self._state, self._is_long = (
             quoting.ROW,
             False,
-        )  # where the row is too long, its text is dropped and its state kept
+        )  # of a row that is too long, the text is dropped and only the state kept
         self._is_reported, self._is_cut = (
             False,
             False,
-        )  # whether its first line is, and whether the last one has not ended
-        self._size = 0  # bytes of its text that are not reported yet
+        )  # whether the first line of that row was reported, and whether its last line is incomplete
+        self._size = 0  # bytes of that row that are not reported yet
 
     def add(self, more: bytes) -> Iterator[bytes | Unread]:
-        """What ends in `more`."""
+        """Yield the rows that end in `more`."""
         is_plain = self._quoted.quote not in more and more.endswith(b"\n") and _long_line(more, 0) is None
         if is_plain and not self._rest and not self._is_long:
             yield from _of_few_lines(more, self._most)
@@ -137,7 +140,7 @@ class _Rows:
             self._rest = block
 
     def end(self) -> Iterator[bytes | Unread]:
-        """What is left at the end of the stream."""
+        """Yield what is left at the end of the stream."""
         if self._rest:
             yield self._rest if self._rest.endswith(b"\n") else self._rest + b"\n"
         if self._is_long and self._is_cut:
@@ -158,7 +161,7 @@ class _Rows:
             yield block[begin : int(ends[-1])]
 
     def _dropped(self, text: bytes, has_ended: bool) -> Iterator[Unread]:
-        """The lines of a row that is too long which end in `text`."""
+        """Report the lines that end in `text`, which belongs to a row that is too long."""
         count = text.count(b"\n")
         first = TOO_LONG if has_ended and count == 1 else UNCLOSED
         first = AFTER_UNCLOSED if self._is_reported else first
@@ -166,5 +169,5 @@ class _Rows:
         self._is_cut = not text.endswith(b"\n") if text else self._is_cut
         self._size += len(text)
         while count:
-            yield Unread(min(count, self._most), first, self._size)  # all of it with the first lines of the text
+            yield Unread(min(count, self._most), first, self._size)  # the first lines report the size of all
             count, first, self._size = count - min(count, self._most), AFTER_UNCLOSED, 0

@@ -1,4 +1,4 @@
-"""The distinct codes of an extract, in one small file: so that nobody who asks for them looks through all shards."""
+"""The distinct codes of an extract in one small file, so that they can be read without reading all shards."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
 
 FILE = "codes/codes.arrow"
-TOGETHER = 64  # shards of which the codes are looked at at once
+TOGETHER = 64  # shards whose codes are read at once
 
 
 def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
-    """Write those of the sorted codes that occur in a bucket. `used` are files of bits in order of the codes."""
+    """Write those of the sorted codes that occur in a bucket. `used` lists files of bits, one bit for each code in that order."""
     occurs = np.zeros(len(names), bool)
     for path in used:
         occurs |= np.unpackbits(np.load(path), count=len(names)).astype(bool)
@@ -22,7 +22,7 @@ def write_used(names: pa.ChunkedArray, used: list[Path], out: Path) -> None:
 
 
 def write_again(out: Path) -> None:
-    """Write the codes that are left in the shards of an extract of which rows were removed."""
+    """Write the codes of an extract anew from its shards, after rows were removed."""
     found, shards = pl.Series("code", [], pl.String), sorted((out / "events").iterdir())
     for first in range(0, len(shards), TOGETHER):
         dictionaries = [_codes(path).dictionary.cast(pa.string()) for path in shards[first : first + TOGETHER]]
@@ -36,6 +36,6 @@ def _codes(shard: Path) -> pa.DictionaryArray:
 
 
 def distinct(records: list[Artifact]) -> pl.Series:
-    """The codes that occur in any of the extracts, as sorted texts."""
+    """Return the codes that occur in any of the extracts, as sorted texts."""
     parts = [pl.Series("code", schemas.read(record.file(FILE)).column("code").combine_chunks()) for record in records]
     return pl.concat(parts).unique().sort()

@@ -1,4 +1,4 @@
-"""Dates as text to days from 1970-01-01: with care, one distinct text at a time; or at once, where all digits are there."""
+"""Convert dates as text to days from 1970-01-01: with care (`parse`), or fast if all digits are there (`days_at_once`)."""
 
 import datetime
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables.jit import compiled
 
 FIRST_YEAR, YEARS = 1800, 700
-LAST_YEAR = FIRST_YEAR + YEARS - 1  # the days of `rows` reach further
+LAST_YEAR = FIRST_YEAR + YEARS - 1  # packed row keys can hold later days too
 ISO = "iso"
-"""Beside the formats of strftime: the day of any date of ISO 8601, with or without a time of day, fraction and zone."""
+"""Accepted besides strftime formats: the day of any ISO 8601 date, with or without a time of day, fraction and zone."""
 _ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
     "%Y-%m-%d": r"-",
     "%Y%m%d": r"^\d{8}$",
@@ -25,9 +25,9 @@ _ISO_DAYS = {  # calendar dates, extended and basic; ordinal dates; week dates
 }
 _PLAIN_ISO = ("%Y-%m-%d", "%Y%m%d")
 _ZONE = r"\s?(?:[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)"
-# As databases write it too: a blank in place of the T, a blank before the zone.
+# Also as databases write it: with a blank in place of the T, or before the zone.
 _TIME = r"[Tt ](?:[01]\d|2[0-4])(?::?[0-5]\d(?::?(?:[0-5]\d|60)(?:[.,]\d+)?)?)?(?:" + _ZONE + ")?$"
-# Dates without their day, or without day and month: each pattern, and where year and month stand in it.
+# Dates without a day, or without day and month: patterns with groups for year and month.
 _YEAR, _MONTH = (
     r"^(?P<year>\d{4})$",
     (
@@ -47,14 +47,14 @@ Partial = Literal["reject", "middle"]
 
 @dataclass(frozen=True)
 class DateRules:
-    """Which dates count, whatever the format in which they are written."""
+    """Which dates are accepted, whatever their format."""
 
     sentinels: tuple[str, ...] = ()
     """Dates (YYYY-MM-DD) that mean 'no date'."""
     latest: datetime.date | None = None
-    """The last day of the extract; later ones lie in the future."""
+    """The last day of the extract; later dates are in the future."""
     partial: Partial = "reject"
-    """What becomes of dates without a day: rejected, or read as the middle of their month or year."""
+    """What to do with dates without a day: reject them, or read them as the middle of their month or year."""
 
     @property
     def no_dates(self) -> list[datetime.date]:
@@ -63,7 +63,7 @@ class DateRules:
 
 
 def parse(text: pl.Expr, formats: tuple[str, ...], latest: datetime.date | None = None) -> pl.Expr:
-    """Dates by the first format that fits; null where none does. Years before 1800 do not count as dates.
+    """Parse dates by the first format that fits; null if none fits. Years before 1800 do not count as dates.
 
     Where `latest` is given, a year of two digits ('%y') is never after it: '05/06/50' is 1950 in an extract of 2020.
     """
@@ -71,12 +71,12 @@ def parse(text: pl.Expr, formats: tuple[str, ...], latest: datetime.date | None 
 
 
 def _since_1800(date: pl.Expr) -> pl.Expr:
-    """Other years are those of which a format read too few digits: '05/06/50' by '%d/%m/%Y'."""
+    """Discard years before 1800: there a format read too few digits, as '%d/%m/%Y' does with '05/06/50'."""
     return pl.when(date >= datetime.date(FIRST_YEAR, 1, 1)).then(date)
 
 
 def _read_one(text: pl.Expr, form: str) -> pl.Expr:
-    """Dates by one format; null where it does not fit."""
+    """Parse dates by one format; null where it does not fit."""
     if form == ISO:
         day = text.str.replace(_TIME, "")
         return pl.coalesce(
@@ -86,14 +86,14 @@ def _read_one(text: pl.Expr, form: str) -> pl.Expr:
             ]
         )
     form = form.replace(".%f", "%.f").replace("%f", "%.f")  # as polars writes fractions of a second
-    if form.endswith("%z"):  # polars wants zones written as one of several forms; the day does not depend on it
+    if form.endswith("%z"):  # polars accepts only some ways to write a zone; the day does not depend on it
         form = form.removesuffix("%z")
         text = pl.when(text.str.contains(_ZONE + "$")).then(text.str.replace(_ZONE + "$", ""))
     return text.str.to_date(form, strict=False, exact=True)
 
 
 def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Expr:
-    """Dates with years of two digits in the last century that is not in the future; 29 February may be none there."""
+    """Move two-digit years that are in the future to the century before; null if 29 February does not exist there."""
     if latest is None or "%y" not in form:
         return date
     before = date.dt.offset_by("-100y")
@@ -102,9 +102,10 @@ def _not_after(date: pl.Expr, form: str, latest: datetime.date | None) -> pl.Exp
 
 
 def partial(text: pl.Expr) -> tuple[pl.Expr, pl.Expr]:
-    """Dates without a day, as the middle of their month (the 15th) or year (1 July); and what is known: 'month' or 'year'.
+    """Return dates without a day as the middle of their month (the 15th) or year (1 July); and what is known of each.
 
-    '2001', '03/2001', '2001-03' and 'Mar-2001' are such dates. Null for every other text, and for years before 1800.
+    That is 'month' or 'year'. '2001', '03/2001', '2001-03' and 'Mar-2001' are such dates. Null for every other text,
+    and for years before 1800.
     """
     year = _valid_year(text.str.extract(_YEAR))
     months = []
@@ -127,14 +128,14 @@ def _valid_year(text: pl.Expr) -> pl.Expr:
 
 
 def ambiguous(text: pl.Expr, formats: tuple[str, ...]) -> pl.Expr:
-    """Whether two of the formats read a text as different days: '01/02/2003' with both '%d/%m/%Y' and '%m/%d/%Y'."""
+    """Whether two of the formats read a text as different days, as '%d/%m/%Y' and '%m/%d/%Y' do with '01/02/2003'."""
     read = {form: _since_1800(_read_one(text, form)) for pair in _conflicts(formats) for form in pair}
     return pl.any_horizontal([pl.lit(False), *((read[a] != read[b]).fill_null(False) for a, b in _conflicts(formats))])
 
 
 @lru_cache(maxsize=64)
 def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """The pairs of formats of which one reads what the other wrote as another day: tried, since formats have many shapes."""
+    """Return the pairs of formats where one reads a date written in the other as a different day, found by trying them."""
     days = [
         datetime.datetime(2003, 1, 2, 10, 9),
         datetime.datetime(2011, 10, 12, 11),
@@ -144,7 +145,7 @@ def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
     def misread(writer: str, reader: str) -> bool:
         for own in _ISO_DAYS if writer == ISO else (writer,):
-            # As Python writes them: without a zone, and never with letters that depend on polars' version.
+            # Written by Python: without a zone, and without letters that depend on the polars version.
             texts = pl.Series([day.replace(tzinfo=datetime.UTC).strftime(own) for day in days])
             read = pl.select(_since_1800(_read_one(pl.lit(texts), reader))).to_series()
             if ((read != date) & read.is_not_null()).any():
@@ -155,10 +156,10 @@ def _conflicts(formats: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 
 
 def days_at_once(texts: pl.Series, formats: tuple[str, ...], rules: DateRules) -> NDArray[np.int32]:
-    """The day (n,) of each text (n,) that is written with all its digits, such as '01/02/2003' for '%d/%m/%Y'.
+    """Return the day (n,) of each text (n,) that has all its digits, such as '01/02/2003' for '%d/%m/%Y'.
 
-    `NEVER` where `parse` has to judge: other ways to write a date, no date at all, sentinel dates, dates after the latest, and
-    formats that another one contradicts.
+    `NEVER` where `parse` has to decide: dates written in other ways, texts that are no dates, sentinel dates, dates
+    after the latest, and formats that contradict another format.
     """
     view = texts.rechunk().to_arrow(compat_level=pl.CompatLevel.newest())
     assert view.type == pa.string_view()
@@ -184,7 +185,7 @@ def _read(
     calendar: NDArray[np.int32],
     day: NDArray[np.int32],
 ) -> None:
-    """Fill in the day (n,) of the string views (n, 2) that hold digits where the picture has '0', and else its other signs."""
+    """Fill in the day (n,) of the string views (n, 2) with digits where the picture has '0', and else its characters."""
     for row in range(len(views)):
         if views[row, 0] & np.uint64(0xFFFFFFFF) != len(picture):
             continue
@@ -204,7 +205,7 @@ def _read(
 
 
 def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
-    """Dates (n,) as days; `NEVER` for null, sentinel dates, dates before 1800 and dates after the latest."""
+    """Return dates (n,) as days; `NEVER` for null, sentinel dates, dates before 1800 and dates after the latest."""
     day = days.to_physical().fill_null(int(NEVER)).to_numpy().astype(np.int32)
     first = np.datetime64(f"{FIRST_YEAR}-01-01").astype(int)
     wrong = (day < first) | (day > np.datetime64(_last(rules)).astype(int))
@@ -213,7 +214,7 @@ def usable_days(days: pl.Series, rules: DateRules) -> NDArray[np.int32]:
 
 
 def _shape(form: str) -> tuple[str, NDArray[np.int32]] | None:
-    """A format as a picture, such as '00/00/0000', and the weight of the digit at each place; None for other formats."""
+    """Return a format as a picture, such as '00/00/0000', and the weight of the digit at each place; None if it has none."""
     picture, weights, rest = "", list[int](), form
     while rest:
         if rest[:2] in _DIGITS:
@@ -233,7 +234,7 @@ def _last(rules: DateRules) -> datetime.date:
 
 @lru_cache(maxsize=8)
 def _calendar(rules: DateRules) -> NDArray[np.int32]:
-    """The day of each year * 10,000 + month * 100 + day, from the first year on; `NEVER` for what is no usable date."""
+    """Return the usable days, indexed by (year - first year) * 10,000 + month * 100 + day; `NEVER` for all other numbers."""
     days = np.arange(f"{FIRST_YEAR}-01-01", f"{FIRST_YEAR + YEARS}-01-01", dtype="datetime64[D]")
     usable = (days <= np.datetime64(_last(rules))) & ~np.isin(days, np.array(rules.no_dates, "datetime64[D]"))
     days = days[usable]

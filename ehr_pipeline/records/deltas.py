@@ -1,8 +1,9 @@
-"""Events of patients whom an extract has no row of: set aside, and joined to the patients of all extracts.
+"""Events whose patient has no row in their extract: they are set aside, and joined to the patients of all extracts.
 
-An extract is read without a look at others, so that neither their order of arrival nor a second reading changes a byte of it. Such
-events lie in `waiting/` of its records. When the catalog is made, which knows all extracts, they are judged by the row that the
-newest extract has of the patient; `events/` and `codes/` of the catalog hold those that are kept, as one more extract would.
+Each extract is read without regard to the others, so that neither the order in which they arrive nor reading an extract
+again changes a byte of it. Such events are stored in `waiting/` of its records. When the catalog is made, all extracts
+are known: the events are then judged by the row of the patient in the newest extract that has one. Those that are kept
+are stored in `events/` and `codes/` of the catalog, in the same form as in an extract.
 """
 
 from collections import Counter
@@ -25,7 +26,7 @@ from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.work.buckets import Spread
 
 WAITING = "waiting"
-"""Where events lie whose patient the extract has no row of, and how many there are; they are in its quarantine too."""
+"""Folder of the events whose patient has no row in the extract, and name of their count; the quarantine lists them too."""
 UNKNOWN = "unknown_patient"
 KEPT = "kept"
 Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
@@ -33,7 +34,7 @@ Aside = tuple[pa.Array, NDArray[np.int32], NDArray[np.int32]]
 
 
 def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings) -> Aside:
-    """The `unknown` (n,) of shuffled events (n,), without those that were entered in bulk, where these are rejected."""
+    """Return the `unknown` (n,) among shuffled events (n,); if events entered in bulk are rejected, without those."""
     own = table.filter(pa.array(unknown))
     if "entered" in own.column_names and settings.entered_in_bulk == "reject":
         patient = pc.dictionary_encode(own.column("patient").combine_chunks()).indices.to_numpy()
@@ -43,9 +44,9 @@ def aside(table: pa.Table, unknown: NDArray[np.bool_], settings: RecordsSettings
 
 
 def write(path: Path, parts: list[Aside], names: pa.Array, rank: NDArray[np.int32]) -> int:
-    """Write events that were set aside as a shard of events, sorted. Returns how many there are.
+    """Write events that were set aside as a sorted shard of events. Returns how many there are.
 
-    `rank` is the place of each code among the `names` by its number.
+    `rank` maps the number of each code to its place among the `names`.
     """
     who = pa.concat_arrays([part[0].cast(pa.string()) for part in parts])
     ids = pc.unique(who)
@@ -63,11 +64,11 @@ def write(path: Path, parts: list[Aside], names: pa.Array, rank: NDArray[np.int3
 
 @dataclass(frozen=True)
 class JoinJob:
-    """What the work on one bucket needs."""
+    """The arguments for joining one bucket."""
 
     name: str
     waiting: tuple[tuple[str, Path], ...]
-    """Shards of events that were set aside, each with its extract."""
+    """Shards of events that were set aside, each with the name of its extract."""
     patients: tuple[Path, ...]
     """Patient shards of all extracts, the newest last."""
     reject_outside: bool
@@ -76,10 +77,11 @@ class JoinJob:
 
 
 def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spread: Spread) -> dict[str, Counter[str]]:
-    """Join the events that were set aside in the records of all extracts, by name, to the patients of any of them.
+    """Join the events that were set aside in `records`, which are given by extract, to the patients of any extract.
 
-    Writes `events/` and `codes/` into `out`, where there are several extracts and something was set aside. Returns how many were
-    kept or dropped of each extract, by reason; under '' how many are left once those count once that several extracts hold.
+    If there are several extracts and any set events aside, `events/` and `codes/` are written into `out`. Returns how
+    many events of each extract were kept or dropped, by reason; and under '' how many are kept when an event of several
+    extracts counts once.
     """
     waiting = {
         name: {path.name: path for path in found.files(WAITING)} if (found.path / WAITING).is_dir() else {}
@@ -107,7 +109,7 @@ def join(records: dict[str, Artifact], settings: RecordsSettings, out: Path, spr
 
 
 def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
-    """Write the events of one bucket whose patients are known. Returns the counts of each extract, and of all together under ''."""
+    """Write the events of one bucket whose patients are known. Returns the counts of each extract, and of all under ''."""
     shards = [(extract, *row_keys.from_table(schemas.read(path), "code")) for extract, path in job.waiting]
     ids = pa.concat_arrays([pa.array([], pa.string()), *(shard[4].cast(pa.string()) for shard in shards)])
     people = newest(job.patients if shards else job.patients[:1])
@@ -132,7 +134,7 @@ def join_bucket(job: JoinJob) -> dict[str, dict[str, int]]:
 def _judged(
     people: pl.DataFrame, place: NDArray[np.integer], day: NDArray[np.integer], reject_outside: bool
 ) -> NDArray[np.str_]:
-    """What becomes of events (n,), of which `place` is the patient's among people, or -1: `KEPT`, or why they are dropped."""
+    """Return `KEPT` or why it is dropped for each event (n,); `place` is its patient's place among `people`, or -1."""
     first = patients.earliest_day(people["birth_date"], people["birth_precision"])
     known = place >= 0
     alive = known.copy()
@@ -144,18 +146,18 @@ def _judged(
 
 
 def newest(shards: Sequence[Path]) -> pl.DataFrame:
-    """One row for each patient of a bucket, from the newest extract that has it, sorted by id; the newest shard stands last."""
+    """Return one row per patient of a bucket, sorted by id, from the newest extract that has one; shards go from old to new."""
     found = pl.DataFrame(pa.concat_tables([schemas.read(path) for path in reversed(shards)]))
     return found.unique("patient_id", keep="first", maintain_order=True).sort("patient_id")
 
 
 def with_joined(records: list[Artifact], catalog: Artifact) -> list[Artifact]:
-    """The records of all extracts as artifacts with events and codes, and the catalog where it holds some that were set aside."""
+    """Return the artifacts with events and codes: all records, and the catalog if it holds events that were set aside."""
     return [*records, catalog] if (catalog.path / "events").is_dir() else records
 
 
 def refuse_other_buckets(records: Sequence[Artifact]) -> None:
-    """Raise UserError where a patient lies in another bucket of one extract than of the next."""
+    """Raise UserError if extracts have different numbers of buckets: a patient would not be in the same bucket of each."""
     buckets = {len(artifact.files("events")) for artifact in records}
     if len(buckets) > 1:
         raise UserError(
@@ -165,5 +167,5 @@ def refuse_other_buckets(records: Sequence[Artifact]) -> None:
 
 
 def by_extract(found: dict[str, Counter[str]]) -> Iterator[tuple[str, dict[str, int]]]:
-    """The counts of each extract, as `join` returns them."""
+    """Yield the counts of each extract, in the form that `join` returns."""
     return ((extract, dict(sorted(counts.items()))) for extract, counts in sorted(found.items()) if extract)

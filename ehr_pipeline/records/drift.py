@@ -1,7 +1,7 @@
-"""How an extract differs from the one before it: volume, code mix, ages, and share of events with a concept.
+"""Compare an extract with the one before it: volume, mix of codes, ages, and share of events with a concept.
 
-Both are looked at through the same bucket: a hash decides it, so that it is the same random part of all patients in every extract,
-and the look costs the same whatever the size of the extract.
+Only one bucket is compared, the same in both: a hash assigns patients to it, so it holds the same random part of all
+patients in every extract. The comparison therefore costs about the same for any size of extract.
 """
 
 from collections.abc import Mapping
@@ -15,27 +15,28 @@ from ehr_pipeline.records.deltas import WAITING
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.buckets import shard_name
 
-# What is told as a drift. Chosen to be quiet on the increments of the synthetic study, and to catch a file that was left out, a
-# code system that was exchanged, a population that was cut, and a terminology that does not fit.
+# Differences above these limits are reported as drift. They are chosen to stay quiet on the increments of the synthetic
+# study, and to catch a missing file, an exchanged code system, a reduced population, and a terminology that does not
+# fit.
 LIMITS = {"volume": 0.5, "codes": 0.25, "ages": 3.0, "coverage": 0.05}
-SMALLEST = 50  # patients in the bucket, below which differences are chance
+SMALLEST = 50  # patients in the bucket; with fewer, differences are chance
 
 
 @dataclass(frozen=True)
 class Profile:
-    """One bucket of an extract."""
+    """What one bucket of an extract looks like."""
 
     patients: int
     events: int
     codes: Mapping[str, int]
     """Events by code."""
     birth_year: float | None
-    """Mean over patients; None where no file tells it."""
+    """Mean over patients; None if no file contains it."""
 
 
 @cache
 def profile(artifact: Path) -> Profile:
-    """The profile of the first bucket of some raw records."""
+    """Return the profile of the first bucket of raw records."""
     events = pl.concat(
         _first(artifact / folder, ["patient_id", "code"]).cast(pl.String) for folder in ("events", WAITING)
     )
@@ -49,10 +50,11 @@ def profile(artifact: Path) -> Profile:
 
 
 def differences(new: Profile, old: Profile, mapped: frozenset[str]) -> dict[str, float]:
-    """By name of the limit: how much the new extract differs.
+    """Return how much the new extract differs from the old, by name of the limit.
 
-    volume: |1 - ratio of events per patient|; codes: half the summed difference of shares of codes, 0 (same mix) to 1 (none in
-    common); ages: years between the mean years of birth; coverage: between the shares of events whose code has a concept.
+    volume: |1 - ratio of events per patient|; codes: half the summed difference of the shares of codes, 0 (same mix) to
+    1 (none in common); ages: years between the mean years of birth; coverage: difference of the shares of events whose
+    code has a concept.
     """
     found = {
         "volume": abs(1 - (new.events / max(new.patients, 1)) / (old.events / max(old.patients, 1))),
@@ -65,7 +67,7 @@ def differences(new: Profile, old: Profile, mapped: frozenset[str]) -> dict[str,
 
 
 def _first(folder: Path, columns: list[str]) -> pl.DataFrame:
-    """The first bucket; empty where nothing of it was set aside."""
+    """Return columns of the first bucket; empty if there is no such shard, because no events were set aside."""
     path = folder / shard_name(0)
     if not path.is_file():
         return pl.DataFrame(schema=dict.fromkeys(columns, pl.String))

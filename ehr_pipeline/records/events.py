@@ -1,4 +1,4 @@
-"""Rows of text to typed events: what each field must be, and why a row is rejected."""
+"""Turn rows of text into typed events: what each field must contain, and why a row is rejected."""
 
 import numpy as np
 import polars as pl
@@ -9,11 +9,12 @@ from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import ANY_CODE, ANY_LOCAL_CODE, CODE_PATTERNS, LONGEST_ID, EventFiles
 from ehr_pipeline.records.text import REPLACEMENT
 
-SELF_TOLD = ""  # the code system of codes that say their own: '9014002' is SNOMED's, 'LOINC:8331-1' another's
-# Systems of which every code is a whole number, and the fewest digits that one has.
+SELF_TOLD = ""  # code system of codes that name their own: '9014002' is SNOMED, 'LOINC:8331-1' another
+# Systems in which every code is a whole number, and the minimum number of digits of a code.
 NUMERIC = {"snomed": 6, SELF_TOLD: 6, "omop": 1, "medcodeid": 1, "prodcodeid": 1}
 SHORTEST_SNOMED = 10**5  # six digits; a shorter number may be a Read code
-# Rejected rows get the first of these reasons that holds. `unknown_patient` and `before_birth` follow per bucket.
+# A rejected row gets the first of these reasons that applies. Each bucket is checked later for `unknown_patient` and
+# `before_birth`.
 REASONS = (
     "missing_patient",
     "undecodable_patient",
@@ -34,9 +35,9 @@ REASONS = (
 def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows (line, patient, date, code) into typed events and rejected lines.
 
-    Returns events (line, patient, day: int32 days from 1970-01-01, code, middle, and entered, a day, where the files tell it) and
-    rejected (line, reason, patient). Codes of a local system are prefixed with its name, 'medcode:1234', so that every code says
-    what it is. `middle` is whether the day stands for a whole month or year.
+    Returns events (line, patient, day: int32 days from 1970-01-01, code, middle, and entered, a day, if the files
+    contain it) and rejected rows (line, reason, patient). Codes of a local system are prefixed with its name, as in
+    'medcode:1234', so that every code shows its system. `middle` is true if the day represents a whole month or year.
     """
     rows = _with_fallback(_whole_numbers(rows, files), files)
     date = dates.parse(pl.col("date"), files.date_formats, rules.latest)
@@ -69,21 +70,21 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
 
 
 def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Rows whose ids are written without a fraction of zeros. Codes of other systems stay: '250.0' is one of ICD-9."""
+    """Remove fractions of zeros from ids and from codes that are whole numbers. In other systems they stay: ICD-9 has '250.0'."""
     digits = NUMERIC.get(files.code_system)
     codes = [name for name in ("code", "code_fallback") if digits and name in rows.columns]
     return rows.with_columns(ids.whole(pl.col("patient")), *(ids.whole(pl.col(name), digits or 1) for name in codes))
 
 
 def _inexact_code(code_system: str) -> pl.Expr:
-    """Whether a code is a rounded number. '1E50' is one of ICD-11; no system writes a plus sign in an exponent."""
+    """Whether a code is a rounded number. '1E50' is an ICD-11 code; no system writes a plus sign in an exponent."""
     if code_system in NUMERIC:
         return ids.inexact(pl.col("code"))
     return pl.col("code").str.contains(r"^\d+(?:[.,]\d+)?[eE]\+\d{1,2}$")
 
 
 def prefix(code_system: str) -> str:
-    """What stands before the codes of a system; nothing before SNOMED's, and before codes that say their own system."""
+    """Return the prefix of the codes of a system; none for SNOMED, and for codes that name their own system."""
     return "" if code_system in ("snomed", SELF_TOLD) else f"{code_system}:"
 
 
@@ -96,14 +97,14 @@ def _well_formed(code_system: str) -> pl.Expr:
 
 
 def entered_days(rows: pl.DataFrame, files: EventFiles) -> NDArray[np.int32]:
-    """The days (n,) on which rows were entered, as they stand; `NEVER` where they are not told."""
+    """Return the days (n,) on which rows were entered, unchecked; `NEVER` if unknown."""
     if "entered" not in rows.columns:
         return np.full(rows.height, dates.NEVER)
     return rows.select(**_entered(files)).to_series().to_numpy()
 
 
 def _entered(files: EventFiles) -> dict[str, pl.Expr]:
-    """The day on which an event was entered; `NEVER` where the date cannot be read: it is no reason to reject the event."""
+    """Return the day on which an event was entered; `NEVER` if it cannot be read, which is no reason to reject the event."""
     if not files.columns.entered:
         return {}
     day = dates.parse(pl.col("entered"), files.date_formats).to_physical()
@@ -111,7 +112,7 @@ def _entered(files: EventFiles) -> dict[str, pl.Expr]:
 
 
 def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
-    """Rows (line, patient, date, code), where values that mean 'no code' are empty and the second column stands in."""
+    """Return rows (line, patient, date, code): values that mean 'no code' are replaced by the fallback column, or are empty."""
     if not files.no_code and "code_fallback" not in rows.columns:
         return rows
     code = [
@@ -124,9 +125,9 @@ def _with_fallback(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
 
 
 def plain_days(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """The days (n,) of rows whose patient and code are plain numbers, and which of them (n,) are usable as they stand.
+    """Return the days (n,) of rows whose patient and code are plain numbers, and which rows (n,) are usable as they are.
 
-    Rows that are not usable are for `parse`, which tells why.
+    The other rows must go through `parse`, which finds the reason.
     """
     if rows["date"].dtype == pl.Date:
         day = dates.usable_days(rows["date"], rules)

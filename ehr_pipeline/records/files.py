@@ -1,4 +1,4 @@
-"""The files of a kind, be they text or Parquet: found, looked at, and read."""
+"""Find, check and read the files of a kind, whether text or Parquet."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ Layout = TypeVar("Layout", bound=DelimitedText)
 
 
 def find(tree: Tree, kind: Kind) -> list[Path]:
-    """The files of a kind among those of an extract, sorted.
+    """Return the files of a kind among those of an extract, sorted.
 
-    Raises InputError when there is none, unless none need be, for a link that leads nowhere, and for a name that cannot be told or
-    written down.
+    Raises InputError if a required kind has none, for a link that leads nowhere, and for a name with characters that
+    cannot be displayed or written down.
     """
     globs = patterns(kind)
     paths = tree.matching([_any_case(glob) if kind.any_case else glob for glob in globs])
@@ -38,12 +38,12 @@ def find(tree: Tree, kind: Kind) -> list[Path]:
 
 
 def patterns(kind: Kind) -> list[str]:
-    """The globs of a kind of file, relative to the folder of an extract."""
+    """Return the globs of a kind of file, relative to the folder of the extract."""
     return [glob.strip() for glob in kind.files.files.split("|")]
 
 
 def _any_case(glob: str) -> str:
-    """A glob that matches upper and lower case alike. Letters in brackets stay as they are."""
+    """Make a glob match upper and lower case alike. Letters in brackets stay as they are."""
     parts = re.split(r"(\[[^\]]*\])", glob)
     return "".join(
         part if part.startswith("[") else re.sub("[a-z]", lambda m: f"[{m[0]}{m[0].upper()}]", part.lower())
@@ -62,12 +62,12 @@ def is_parquet(path: Path) -> bool:
 
 
 def first_line(path: Path, kind: Kind) -> int:
-    """The number of the first line of a file that holds a row; rows of Parquet files count from 1."""
+    """Return the number of the first line of a file that holds a row; rows of Parquet files count from 1."""
     return parquet.FIRST_LINE if is_parquet(path) else text.first_line(kind.files)
 
 
 def as_read(path: Path, layout: Layout) -> Layout:
-    """The layout with the form in which dates come out of the file: those that Parquet types as dates are written YYYY-MM-DD."""
+    """Add the form YYYY-MM-DD to the layout for Parquet files, since columns of type date are converted to such text."""
     if is_parquet(path) and not {AS_WRITTEN, ISO} & set(layout.date_formats):
         return replace(layout, date_formats=(*layout.date_formats, AS_WRITTEN))
     return layout
@@ -82,7 +82,7 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], text.Block]]:
-    """Yield the rows of a file, block by block (see `text.read`). In `Block.plain` words for 'no value' stand as they are."""
+    """Yield the rows of a file, block by block (see `text.read`). `Block.plain` still contains words for 'no value'."""
     columns = spelled(path, kind)
     if is_parquet(path):
         blocks = parquet.read(path, columns, kind.where, block_bytes=block_bytes, progress=progress, numbers=numbers)
@@ -94,13 +94,13 @@ def read(
 
 
 def _with_values(split: Callable[[], text.Block], no_value: tuple[str, ...]) -> text.Block:
-    """A block whose texts are empty where they say that there is no value."""
+    """Return a block in which words for 'no value' are replaced by empty texts."""
     block = split()
     return replace(block, rows=values.emptied(block.rows, no_value))
 
 
 def read_header(path: Path, kind: Kind) -> None:
-    """Look at the columns of a file alone, and raise InputError unless the wanted ones are there."""
+    """Read only the columns of a file, and raise InputError unless it has the wanted ones."""
     columns = spelled(path, kind)
     if is_parquet(path):
         parquet.read_header(path, columns, kind.where)
@@ -109,7 +109,7 @@ def read_header(path: Path, kind: Kind) -> None:
 
 
 def spelled(path: Path, kind: Kind) -> dict[str, str]:
-    """The wanted columns as this file spells them, where upper and lower case are the same."""
+    """Return the wanted columns as this file spells them, if upper and lower case are the same for its kind."""
     columns = kind.wanted
     if not kind.any_case:
         return columns
@@ -127,4 +127,4 @@ def _names(path: Path, layout: DelimitedText) -> list[str]:
     try:
         return text.names(path, layout)
     except InputError:
-        return []  # what is wrong with the file is told when it is read
+        return []  # reading the file will report what is wrong with it

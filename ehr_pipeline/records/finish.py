@@ -1,4 +1,4 @@
-"""One bucket of an extract: its events joined to its patients, what does not fit rejected, both sorted and written."""
+"""Finish one bucket of an extract: join events to patients, reject what does not fit, sort both and write them."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,22 +21,22 @@ from ehr_pipeline.tables.hashing import hash_of, hash_of_numbers
 from ehr_pipeline.work.buckets import at_end, shard_name
 
 BULK = "bulk_entered"
-"""Where events lie that were entered in bulk; they lie in `events` too."""
+"""Folder of the events that were entered in bulk; they are in `events` too."""
 ORPHAN = "adds_to_no_patient"
-"""Why a row of a patient file is rejected that tells no birth, when no other row does."""
+"""Why a row without a birth is rejected in a patient file: no other row gives the patient's birth."""
 KNOWN = "known:"
-"""Before the name of a column, counts of patients who have a value there."""
+"""Prefix of the name of a column, for the count of patients who have a value in it."""
 DIFFERING = "differing:"
-"""Before the name of a column, counts of patients whose rows have several values there."""
+"""Prefix of the name of a column, for the count of patients whose rows have several values in it."""
 OTHER_SEX = "sex:"
-"""Before a value of the sex that nobody can read, counts of patients who have it."""
+"""Prefix of a value of the sex that is not understood, for the count of patients who have it."""
 Rejected = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.str_], NDArray[np.uint64]]
-"""File number, line, reason and hash of the patient (n,) of rejected rows."""
+"""File number, line, reason and patient hash (n,) of rejected rows."""
 
 
 @dataclass(frozen=True)
 class FinishingJob:
-    """What the work on one bucket needs."""
+    """The arguments for finishing one bucket."""
 
     bucket: int
     shuffled: Path
@@ -45,7 +45,7 @@ class FinishingJob:
 
     @property
     def used(self) -> Path:
-        """Scratch: which of the codes occur in the bucket, as bits."""
+        """Scratch file: which codes occur in the bucket, as bits."""
         return self.shuffled / f"used_{self.bucket}.npy"
 
 
@@ -112,7 +112,7 @@ def finish_bucket(job: FinishingJob) -> dict[str, int]:
 
 @lru_cache(maxsize=1)
 def _codes(path: Path) -> tuple[pa.Array, NDArray[np.int32]]:
-    """All codes of the extract, sorted, and the place of each by its number, of which 0 is none. Read once for all buckets."""
+    """Return all sorted codes of the extract, and the place of each by its number (0 is no code). Read once for all buckets."""
     table = schemas.read(path)
     return table.column("code").combine_chunks(), np.append(np.int32(-1), table.column("rank").to_numpy())
 
@@ -121,7 +121,7 @@ at_end(_codes.cache_clear)
 
 
 def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], list[Rejected]]:
-    """Write the patients of a bucket. Returns them, what was counted, and rows that add to nobody."""
+    """Write the patients of a bucket. Returns them, the counts, and rejected rows that add to no patient."""
     schema = schemas.patients(job.settings.attributes)
     bucket = read_bucket(job.shuffled / "patients", job.bucket)
     frame = pl.DataFrame(bucket.rows.drop_columns(["line"]))
@@ -150,7 +150,7 @@ def _finish_patients(job: FinishingJob) -> tuple[pl.DataFrame, dict[str, int], l
 
 
 def _find(ids: pa.Array, people: pl.DataFrame) -> NDArray[np.int32]:
-    """The place (n,) among people of each patient id (n,); -1 where there is none."""
+    """Return the place (n,) among `people` of each patient id (n,); -1 if it is not there."""
     names = people["patient_id"]
     known = names.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.string())
     if pa.types.is_integer(ids.type):
@@ -165,7 +165,7 @@ def _hash(ids: pa.Array) -> NDArray[np.uint64]:
 
 
 def _quarantine(job: FinishingJob, rejected: list[Rejected]) -> dict[str, int]:
-    """Write down the rejected rows of a bucket, in order of file and line. Returns how many there are by reason."""
+    """Write the rejected rows of a bucket, ordered by file and line. Returns how many there are by reason."""
     if not rejected:
         return {}
     names = schemas.read(job.shuffled / "files").column("file").combine_chunks()

@@ -1,4 +1,4 @@
-"""The first line of a file: which columns there are, and where the wanted ones stand."""
+"""Read the first line of a file: which columns there are, and the places of the wanted ones."""
 
 import csv
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.records.layouts import DelimitedText, has_setting, setting
 
-# A part of a line that stands in data rather than in the name of a column. Such lines are never shown.
+# A part of a line that shows it to be data rather than names of columns. Such lines are never shown.
 DATA = re.compile(r"^\d|\d{3}")
 
 
@@ -20,26 +20,26 @@ class Shape:
     names: tuple[str, ...]
     """Names of all columns, in their order."""
     places: dict[str, int]
-    """Where each wanted column stands."""
+    """The place of each wanted column."""
 
     @property
     def width(self) -> int:
-        """How many fields a line has."""
+        """The number of fields in a line."""
         return len(self.names)
 
     @property
     def own_names(self) -> dict[str, str]:
-        """The names of the wanted columns in the file."""
+        """The names of the wanted columns in the file, by our name."""
         return {role: self.names[place] for role, place in self.places.items()}
 
 
 def given(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape | None:
-    """The shape that the settings give to files without a header line; None for files with one."""
+    """Return the shape that the settings give to files without a header line; None for files with one."""
     return _shape(path, list(layout.header), layout, columns, where) if layout.header else None
 
 
 def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str], where: str) -> Shape:
-    """The shape that a header line (without its end) gives. Raises InputError unless each wanted column is in it once."""
+    """Return the shape in a header line (without its line end). Raises InputError unless it has each wanted column once."""
     if "\0" in line:
         if has_setting(where, "encoding"):
             then = f"set {setting(where, 'encoding')} to 'utf-16-le'"
@@ -52,12 +52,12 @@ def read(path: Path, line: str, layout: DelimitedText, columns: Mapping[str, str
 
 
 def names(line: str, layout: DelimitedText) -> list[str]:
-    """The names of the columns in a header line (without its end)."""
+    """Return the names of the columns in a header line (without its line end)."""
     return [name.strip() for name in fields(line, layout) or [line]]
 
 
 def fields(line: str, layout: DelimitedText) -> list[str] | None:
-    """The fields of one row (without its end) by the rules of CSV, or None when its quotes are wrong."""
+    """Split one row (without its line end) by the rules of CSV; None if its quotes are wrong."""
     try:
         if layout.quote:
             return next(csv.reader([line], delimiter=layout.delimiter, strict=True, quotechar=layout.quote))
@@ -96,7 +96,7 @@ def _told(names: list[str], where: str) -> str:
 
 
 def _in_quotes(names: list[str], missing: Mapping[str, str], layout: DelimitedText, where: str) -> str:
-    """That the wanted names stand in quotes, as base R's write.table puts them."""
+    """Return a hint if the wanted names are in quotes, as base R's write.table writes them."""
     for quote in "\"'":
         if not layout.quote and all(f"{quote}{name}{quote}" in names for name in missing.values()):
             return f" The names stand in quotes: set {setting(where, 'quote')} to {quote!r}."
@@ -116,6 +116,6 @@ def _other_delimiter(names: list[str], layout: DelimitedText, where: str) -> str
 
 
 def _setting(where: str, role: str) -> str:
-    """The setting that names a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
+    """Return the setting for a column: 'records.events[0].columns.code', 'records.patients[0].attributes.region'."""
     kind, _, name = role.rpartition(":")
     return setting(where, f"attributes.{name}" if kind else f"columns.{role}")

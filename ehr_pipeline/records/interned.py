@@ -1,4 +1,4 @@
-"""Numbers for distinct codes. Codes that are plain numbers, as SNOMED codes are, never become strings on the way."""
+"""Give numbers to distinct codes. Plain numbers, such as SNOMED codes, become strings only once, in the sorted table."""
 
 import numpy as np
 import polars as pl
@@ -15,7 +15,7 @@ FEWEST_SLOTS = 1 << 12
 
 
 class Interned:
-    """Numbers from 1 on for distinct codes, in order of their first appearance. A prefix names the code system; SNOMED has none."""
+    """Numbers for distinct codes, from 1 in order of first appearance. A prefix names the code system; SNOMED has none."""
 
     def __init__(self) -> None:
         self._plain: dict[str, _Numbers] = {}
@@ -23,13 +23,13 @@ class Interned:
         self._count = 1
 
     def of_numbers(self, codes: NDArray[np.int64], prefix: str = "") -> NDArray[np.uint32]:
-        """The numbers (n,) of codes (n,) that are plain positive numbers."""
+        """Return the numbers (n,) of codes (n,) that are plain positive numbers."""
         found, count = self._plain.setdefault(prefix, _Numbers()).of(codes, self._count)
         self._go_on_from(count)
         return found
 
     def of_texts(self, codes: pl.Series, prefix: str = "") -> NDArray[np.uint32]:
-        """The numbers (n,) of codes (n,) as text, each with the prefix before it."""
+        """Return the numbers (n,) of codes (n,) given as text, each with its prefix."""
         number, is_plain = plain_numbers.numbers(codes.str.slice(len(prefix)))
         result = np.empty(len(codes), np.uint32)
         result[is_plain] = self.of_numbers(number[is_plain], prefix)
@@ -46,7 +46,7 @@ class Interned:
         return result
 
     def sorted_table(self) -> pa.Table:
-        """The distinct codes in order of their text (`code`), and by number less one the place of each there (`rank`)."""
+        """Return the distinct codes in order of text (`code`), and the place of each, by its number less one (`rank`)."""
         texts = [pa.array(self._texts, pa.string())]
         numbers = [np.fromiter(self._texts.values(), np.uint32, len(self._texts))]
         for prefix, known in self._plain.items():
@@ -69,15 +69,15 @@ class Interned:
 
 
 class _Numbers:
-    """Codes that are plain numbers, in a table by their hash."""
+    """Codes that are plain numbers, in a hash table."""
 
     def __init__(self) -> None:
         self.code_of = np.zeros(1, np.int64)
-        """By number; 0, which is no code, where the number is that of another list."""
+        """The code of each number; 0, which is no code, where the number belongs to another list."""
         self._slots = np.zeros(FEWEST_SLOTS, np.uint32)
 
     def of(self, codes: NDArray[np.int64], count: int) -> tuple[NDArray[np.uint32], int]:
-        """The numbers (n,) of codes (n,), of which new ones get numbers from `count` on; and the number after the last."""
+        """Return the numbers (n,) of codes (n,), where new codes get numbers from `count` on; and the next free number."""
         if len(self.code_of) < count + len(codes):
             self._grow(count + len(codes))
         found = np.empty(len(codes), np.uint32)
@@ -85,7 +85,7 @@ class _Numbers:
         return found, count + new
 
     def _grow(self, room: int) -> None:
-        """Make room for so many more numbers. At most half of the slots are ever taken, so that the next free one is near."""
+        """Make room for `room` more numbers. At most half of the slots are taken, so that a free one is always near."""
         self.code_of = np.concatenate([self.code_of, np.zeros(room, np.int64)])
         slots = len(self._slots)
         while slots < 2 * len(self.code_of):
@@ -106,7 +106,7 @@ def _number(
 ) -> int:
     """Fill in the numbers (n,) of codes (n,); new ones get the next unused number. Returns how many of those were used.
 
-    A code is looked for from a slot on that its hash names: multiplicative hashing (Knuth, volume 3, section 6.4).
+    The search for a code starts at the slot given by its hash: multiplicative hashing (Knuth, volume 3, section 6.4).
     """
     used, last = 0, len(slots) - 1
     for place in range(len(codes)):

@@ -1,4 +1,4 @@
-"""What the reading of an extract has to know: its kinds of files, and how the rows of each become events or patients."""
+"""The kinds of files of an extract, and how the rows of each become events or patients."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -10,8 +10,8 @@ from ehr_pipeline.records import values
 from ehr_pipeline.records.layouts import DelimitedText, EventFiles, LinkedFiles, PatientFiles
 
 Adapter = Callable[[pl.DataFrame], tuple[pl.DataFrame, pl.DataFrame]]
-"""Turns rows as they stand in a file (line, wanted columns) into rows of events (line, patient, date, code) or of patients, and
-rejected ones (line, reason). Rows in neither belong to another kind that reads the same file."""
+"""Turns rows as read from a file (line, wanted columns) into rows of events (line, patient, date, code) or of patients,
+and rejected rows (line, reason). Rows in neither result belong to another kind that reads the same file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,22 +19,22 @@ class Kind(ABC):
     """One kind of file of an extract."""
 
     files: DelimitedText
-    """How they are written."""
+    """How the files are written."""
     where: str
-    """The section of the settings that describes it, to name in messages."""
+    """The section of the settings that describes this kind, for messages."""
     required: bool = True
-    """Whether an extract without such files is wrong."""
+    """Whether an extract must have such files."""
     any_case: bool = False
-    """Whether upper and lower case in names of columns are the same."""
+    """Whether upper and lower case are the same in names of files and columns."""
     no_value: tuple[str, ...] = ()
     """Words that mean 'no value' in every column."""
     optional: frozenset[str] = frozenset()
-    """Our names of columns that a file may lack, where `any_case`: what adapts the rows does without them."""
+    """Our names of columns that a file may lack if `any_case` is set; the adapter of the rows works without them."""
 
     @property
     @abstractmethod
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the file's."""
+        """The columns to read: our name of each, and the name in the file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class AdaptedKind(Kind):
     adapt: Adapter | None = None
 
     def adapted(self, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """Rows of events or patients, and rejected ones (line, reason)."""
+        """Return rows of events or patients, and rejected rows (line, reason)."""
         if self.adapt is None:
             return rows, pl.DataFrame(schema={"line": pl.Int64, "reason": pl.String})
         rows, rejected = self.adapt(rows)
@@ -59,7 +59,7 @@ class EventKind(AdaptedKind):
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the file's."""
+        """The columns to read: our name of each, and the name in the file."""
         return {role: name for role, name in vars(self.files.columns).items() if name}
 
 
@@ -69,17 +69,17 @@ class PatientKind(AdaptedKind):
 
     files: PatientFiles
     partial: bool = False
-    """Whether a row without a birth adds to the patient's other rows, instead of being wrong."""
+    """Whether a row without a birth adds to the patient's other rows, instead of being rejected."""
     linked_where: str = ""
-    """The setting that describes its joined table, where it is no part of the section of these files."""
+    """The setting that describes the joined table, if it is not in the section of these files."""
     births: str = ""
-    """Where certain rows of a file tell births: which setting says which, in words for a message."""
+    """If only certain rows of a file give births: which setting names them, in words for a message."""
     columns: Mapping[str, str] | None = None
-    """The columns to read, where they are not those of `files.columns` because rows are adapted."""
+    """The columns to read, if they differ from `files.columns` because rows are adapted."""
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the file's."""
+        """The columns to read: our name of each, and the name in the file."""
         if self.columns is not None:
             return dict(self.columns)
         own = self.files.columns
@@ -90,7 +90,7 @@ class PatientKind(AdaptedKind):
 
     @property
     def linked(self) -> "tuple[LinkedKind, ...]":
-        """The tables that are joined to its patients."""
+        """The tables that are joined to the patients of these files."""
         return tuple(
             LinkedKind(
                 where=self.linked_where or f"{self.where}.linked[{number}]",
@@ -111,7 +111,7 @@ class LinkedKind(Kind):
 
     @property
     def wanted(self) -> dict[str, str]:
-        """The columns to read: our name of each, and the file's."""
+        """The columns to read: our name of each, and the name in the file."""
         ends = {f"observation_ends:{number}": name for number, name in enumerate(self.files.observation_ends)}
         return (
             {"key": self.files.key}
@@ -128,7 +128,7 @@ class Kinds:
     patients: tuple[PatientKind, ...]
 
     def __iter__(self) -> Iterator[Kind]:
-        """Every kind: patients and what is joined to them, then events."""
+        """Iterate over every kind: patients and the tables joined to them, then events."""
         for patients in self.patients:
             yield patients
             yield from patients.linked
@@ -136,5 +136,5 @@ class Kinds:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Names of the columns that patients carry beside who they are, sorted."""
+        """Sorted names of the columns that patients have besides id, birth and sex."""
         return tuple(sorted({name for kind in self.patients for name in kind.files.carried}))

@@ -1,4 +1,4 @@
-"""Which extracts in the landing folder are complete, by names, sizes and times alone: no file is opened."""
+"""Find the complete extracts in the landing folder, by names, sizes and times alone: no file is opened."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,13 +17,13 @@ class Landed:
 
     extract: str
     state: str
-    """Hash of the names, sizes and times of all its files: another one means that the extract was corrected."""
+    """Hash of the names, sizes and times of all its files except the marker; it changes when the extract is corrected."""
     waits_for: str
-    """Why the extract is not complete, in words; empty when it is."""
+    """Why the extract is not complete, in words; empty if it is."""
 
 
 def look(landing: Path, settings: OperationSettings, now: float) -> list[Landed]:
-    """Every extract that is in the landing folder at the time `now` (seconds since 1970), oldest name first."""
+    """Check every extract in the landing folder at the time `now` (seconds since 1970), oldest name first."""
     return [_look_at(landing / extract, settings, now) for extract in extracts_in(landing)]
 
 
@@ -38,13 +38,13 @@ def _look_at(folder: Path, settings: OperationSettings, now: float) -> Landed:
     elif settings.complete == "marker":
         if not any(name == settings.marker for name, _, _ in found):
             waits_for = f"the file {settings.marker} is not there"
-    elif abs(now - latest) < settings.quiet_minutes * 60:  # a clock that is ahead makes no extract wait for ever
+    elif abs(now - latest) < settings.quiet_minutes * 60:  # a file time in the future does not block for ever
         waits_for = f"a file changed less than {settings.quiet_minutes:g} minutes ago"
     return Landed(folder.name, hash_of([entry for entry in found if entry[0] != settings.marker]), waits_for)
 
 
 def _files(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Relative name, size in bytes and time of change (ns) of every file, in subfolders too; one that vanishes is left out."""
+    """Yield relative name, size in bytes and time of change (ns) of all files, in subfolders too, unless they vanish."""
     for path in walk(folder, hidden=True).files:
         with contextlib.suppress(FileNotFoundError):
             state = path.stat()

@@ -1,4 +1,4 @@
-"""How the files of an extract are laid out: which they are, how they are written, what their columns mean."""
+"""How the files of an extract are laid out: which files there are, how they are written, what their columns mean."""
 
 import codecs
 import re
@@ -14,8 +14,8 @@ from ehr_pipeline.tables.schemas import OBSERVATION
 CODE_PATTERNS = {"snomed": r"^(?:[0-9]{6,18}|[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?)$"}
 ANY_CODE = r"^\S{1,40}$"
 ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
-LONGEST_ID = 100  # bytes of a patient id: what is longer is another column, or text that lost its delimiters
-# What a date is written with: day, month, year; and a time of day, which is not used.
+LONGEST_ID = 100  # bytes of a patient id: a longer value is another column, or text that lost its delimiters
+# Directives for day, month and year in formats of dates, and for a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
 RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *OBSERVATION)
 
@@ -24,7 +24,7 @@ _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
 
 
 def setting(where: str, name: str) -> str:
-    """How a message names a setting of the section `where`; the section alone, where a known layout has no such setting."""
+    """Return how a message names a setting of the section `where`: by the section alone if a known layout has no such one."""
     if _DESCRIBED.fullmatch(where):
         return f"{where}.{name}"
     if where.startswith("events."):  # a dictionary
@@ -34,7 +34,7 @@ def setting(where: str, name: str) -> str:
 
 
 def has_setting(where: str, name: str) -> bool:
-    """Whether the section `where` has such a setting: a known layout has few."""
+    """Whether the section `where` has this setting: known layouts have few."""
     return setting(where, name) != where
 
 
@@ -59,7 +59,7 @@ class DelimitedText:
     )
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         try:
             for pattern in self.files.split("|"):
                 glob(pattern.strip())
@@ -98,7 +98,7 @@ class DelimitedText:
 
 
 def _is_mark(character: str) -> bool:
-    """Whether a character can stand between or around fields: ASCII, no letter or digit, no end of a line."""
+    """Whether a character can separate or enclose fields: ASCII, no letter or digit, no line end, no NUL."""
     return character.isascii() and not character.isalnum() and character not in "\n\r\0"
 
 
@@ -145,7 +145,7 @@ class PatientColumns:
     )
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         if self.birth_date and self.birth_year:
             yield "give either birth_date or birth_year, not both."
         if (self.birth_month and not self.birth_year) or (self.birth_day and not self.birth_month):
@@ -153,7 +153,7 @@ class PatientColumns:
 
     @property
     def tell_birth(self) -> bool:
-        """Whether the file says when patients were born, and so who is a patient."""
+        """Whether the file contains births, and so defines who is a patient."""
         return bool(self.birth_date or self.birth_year)
 
 
@@ -186,14 +186,14 @@ class PatientFiles(DelimitedText):
 
     @property
     def carried(self) -> set[str]:
-        """Names of the columns that these files give to patients, beside who they are."""
+        """Names of the columns that these files give to patients besides id, birth and sex."""
         own = {OBSERVATION[0]} if self.columns.observation_start else set()
         if self.columns.observation_ends or any(table.observation_ends for table in self.linked):
             own.add(OBSERVATION[1])
         return own.union(self.attributes, *(table.attributes for table in self.linked))
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         yield from super().problems()
         for attributes in (self.attributes, *(table.attributes for table in self.linked)):
             for name in attributes:

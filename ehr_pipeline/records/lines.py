@@ -1,4 +1,4 @@
-"""Files to blocks of whole rows: what a file really is, its encoding, and whether it stayed the same while it was read."""
+"""Split files into blocks of whole rows; check their real format, their encoding, and that they do not change meanwhile."""
 
 import codecs
 import errno
@@ -18,11 +18,11 @@ from ehr_pipeline.records.quoting import Quoting
 from ehr_pipeline.terminology.reading import FORMATS
 
 HEAD_BYTES = 1 << 16
-UTF_8 = ("utf-8", "utf-8-sig", "ascii")  # ASCII is read as UTF-8, of which it is a part
+UTF_8 = ("utf-8", "utf-8-sig", "ascii")  # ASCII is a subset of UTF-8 and is read as UTF-8
 
-# Control characters that neither text nor a delimiter holds.
+# Control characters that occur neither in text nor as delimiters.
 NO_TEXT = re.compile("[\x00-\x08\x0e-\x1a]")
-# Byte order marks, longest first, and the encodings that they stand for.
+# Byte order marks, longest first, and the encodings that they indicate.
 MARKS = {
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
@@ -33,11 +33,11 @@ MARKS = {
 
 
 def encoding_of_blocks(encoding: str) -> str:
-    """How the blocks of a file are encoded: as the file, where a newline is one byte and nothing else; else as UTF-8."""
+    """Return the encoding of a file's blocks: its own if each byte is one character and ASCII is unchanged; else UTF-8."""
     name = codecs.lookup(encoding).name
     if name in UTF_8:
         return "utf-8"
-    # One character for every byte, whatever stands before it (some encodings switch tables), and ASCII as it is.
+    # Every byte is one character, whatever precedes it (some encodings switch tables), and ASCII stays as it is.
     every = bytes(range(256)) + b"\x1b$B0l~{0l"
     single_byte = len(every.decode(name, errors="replace")) == len(every)
     return name if single_byte and every[:128].decode(name, errors="replace").encode() == every[:128] else "utf-8"
@@ -53,12 +53,11 @@ def blocks(
     quoted: Quoting | None = None,
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[bytes | Unread]:
-    """Blocks of whole rows, each line with its newline, and lines of rows that are too long (see `chunks.whole_rows`).
+    """Yield blocks of whole rows, each line with its newline, and rows that are too long (see `chunks.whole_rows`).
 
-    Plain and gzip files (also of several members) look the same. `advance` is told how many bytes of the file were read;
-    `unended` is called where the last line has no end.
-    Raises InputError for other formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes
-    meanwhile.
+    Plain and gzip files (also with several members) give the same blocks. `advance` is called with the number of bytes
+    that were read from the file; `unended` is called if the last line has no line end. Raises InputError for other
+    formats, another encoding, a damaged gzip stream, and a file that cannot be read or that changes while it is read.
     """
     try:
         with path.open("rb") as raw:
@@ -83,7 +82,7 @@ def blocks(
 
 
 def unreadable(path: Path, error: OSError) -> str:
-    """What to tell of a file that cannot be read."""
+    """Return the message for a file that cannot be read."""
     if error.errno == errno.ENOENT:
         return f"{path}: the file has vanished. Wait until the extract is in place, then run again."
     if error.errno in (errno.EACCES, errno.EPERM):
@@ -104,7 +103,7 @@ def _check_unchanged(path: Path, before: tuple[int, int, int]) -> None:
 
 
 def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
-    """The text of a file, from its beginning, as bytes in which lines end in newlines."""
+    """Return the text of a file, from its beginning, as bytes whose lines end in newlines."""
     packed = raw.read(2) == b"\x1f\x8b"
     raw.seek(0)
     stream: BinaryIO = gzip.GzipFile(fileobj=raw) if packed else raw  # type: ignore[assignment]
@@ -129,7 +128,7 @@ def _stream(path: Path, raw: BinaryIO, encoding: str, where: str) -> BinaryIO:
 
 
 class _Ending:
-    """A stream that remembers the last byte that was read."""
+    """A stream that remembers the last byte it read."""
 
     def __init__(self, stream: BinaryIO):
         self._stream, self.last = stream, b""
@@ -146,7 +145,7 @@ class _Ending:
 
 
 class _Recoded(io.RawIOBase):
-    """A stream whose chunks go through a function; it gets an empty chunk at the end."""
+    """A stream that passes its chunks through a function, and an empty chunk at the end."""
 
     def __init__(self, stream: BinaryIO, recode: Callable[[bytes], bytes]):
         self._stream, self._recode, self._rest = stream, recode, memoryview(b"")
@@ -174,7 +173,7 @@ def _check_format(path: Path, head: bytes) -> None:
 
 
 def _check_name(path: Path, head: bytes, encoding: str) -> None:
-    """Raise InputError for what is called a gzip file, and is none; unpacked text of that name is read."""
+    """Raise InputError for a binary file that is named .gz but is no gzip file; unpacked text with such a name is read."""
     if path.suffix.lower() == ".gz" and NO_TEXT.search(head.decode(encoding, errors="replace")):
         raise InputError(f"{path}: this is no gzip file, though its name ends in .gz, and no text. Copy it again.")
 

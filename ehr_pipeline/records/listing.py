@@ -1,4 +1,4 @@
-"""The files of one extract, listed once: what is hashed, sized, read and named in the quarantine is this one list."""
+"""The files of one extract, listed once: they are hashed, sized, read, and named in the quarantine, from this one list."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -14,38 +14,39 @@ from ehr_pipeline.store.walk import Tree, refuse_links, refuse_special, walk
 from ehr_pipeline.store.watched_inputs import Watched
 
 Key = tuple[str, str]
-"""What decides which files a kind has: the section of the settings, and its patterns of names."""
+"""What determines the files of a kind: the section of the settings, and its patterns of file names."""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """One extract as it was when it was listed. Made once by `list_extract`, and handed on from the fingerprint to the reader.
+    """One extract as it was when `list_extract` listed it, once; the fingerprint and then the reader use this listing.
 
-    Nothing after `list_extract` may look into the folder for files. What decides which files are read (hidden files, links) belongs
-    into `tree_of` and `files.find`, which `list_extract` calls, and is asked again with the same settings when the reading is done.
-    What else should be known of the folder (such as files that no kind reads) becomes a field here, filled by `list_extract`.
-    `watched` alone enters the fingerprint, so a further field makes no extract stale.
+    After `list_extract`, no code may look for files in the folder. The rules for which files are read (hidden files,
+    links) belong in `tree_of` and `files.find`, which `list_extract` calls; they are applied again, with the same
+    settings, when the reading is done. Any other fact about the folder (such as files that no kind reads) becomes a
+    field here, filled by `list_extract`. Only `watched` is part of the fingerprint, so a new field makes no extract
+    stale.
     """
 
     folder: Path
     kinds: Kinds
     found: Mapping[Key, tuple[Path, ...]]
-    """The files of each kind, sorted; none of a kind that need not be there."""
+    """The files of each kind, sorted; empty for a kind that is not required and has none."""
     watched: Watched
     """All files that are read, sorted, with their states."""
     may_lack: bool = False
-    """Whether it may hold events only, or patients only, since there are other extracts that it adds to."""
+    """Whether it may hold only events, or only patients, because there are other extracts that it adds to."""
     unread: Unread = NONE
     """The files that no kind reads."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Links that lead outside the landing folder: where each leads, by its name relative to the landing folder."""
+    """Links that lead outside the landing folder: their names relative to the landing folder, and their targets."""
 
     def of(self, kind: Kind) -> tuple[Path, ...]:
         """The files of a kind."""
         return self.found[_key(kind)]
 
     def name(self, path: Path) -> str:
-        """A file's name, relative to the folder."""
+        """Return a file's name, relative to the folder."""
         return path.relative_to(self.folder).as_posix()
 
     @property
@@ -55,12 +56,12 @@ class Listing:
 
     @property
     def names(self) -> list[str]:
-        """Their names, relative to the folder."""
+        """Names of all files, relative to the folder."""
         return [self.name(path) for path in self.files]
 
     @property
     def bytes_to_read(self) -> int:
-        """Bytes that are read: a file counts once for each kind that reads it."""
+        """Number of bytes to read: a file counts once for each kind that reads it."""
         return sum(self.watched.states[path][0] for kind in self.kinds for path in self.of(kind))
 
     @property
@@ -72,8 +73,8 @@ class Listing:
 def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = False) -> Listing:
     """List the files of an extract that the settings name.
 
-    Raises InputError when a kind has none that needs some, or none while a file that is not read bears its name.
-    An extract that `may_lack` may hold events only, or patients only.
+    Raises InputError if a required kind has no file, or if a kind has none while an unread file has a name like its
+    files. An extract that `may_lack` may hold events only, or patients only.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such extract. It should be a folder inside records.landing.")
@@ -92,9 +93,9 @@ def list_extract(folder: Path, settings: RecordsSettings, *, may_lack: bool = Fa
 
 
 def tree_of(folder: Path, settings: RecordsSettings) -> Tree:
-    """All files of an extract, links followed.
+    """Return all files of an extract, also through links.
 
-    Raises InputError where the settings forbid links and there are some, and for named pipes and devices.
+    Raises InputError if there are links and the settings forbid them, and for named pipes and devices.
     """
     tree = walk(folder, follow=settings.follow_links)
     refuse_special(tree)
@@ -113,7 +114,8 @@ def _find(tree: Tree, kinds: Kinds, may_lack: bool) -> dict[Key, tuple[Path, ...
 
 
 def absent(tree: Tree, kinds: Kinds) -> list[str]:
-    """The sections of the settings that describe events, or patients, where none of their kinds has a file; not both."""
+    """Return the sections of the settings for events, or for patients, if these have no file while the others have
+    some."""
     there = [
         any(files.find(tree, replace(kind, required=False)) for kind in group)
         for group in (kinds.events, kinds.patients)

@@ -1,4 +1,4 @@
-"""A look into the first rows of files, before anything long starts: can they be read, and are there dates that can be?"""
+"""Look at the first rows of files before anything long starts: can the files be read, and do they have readable dates?"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,36 +20,36 @@ from ehr_pipeline.work.progress import Progress
 
 ANY_DATE = DateRules()
 HEAD_BYTES, BLOCKS = 1 << 17, 2
-"""How much is read of a file. A line that is too long is a block of its own."""
+"""Size and maximum number of the blocks that are read of a file. A line that is too long is a block of its own."""
 ATTRIBUTE = "attribute:"
-"""Begins the names of columns that patients carry."""
+"""Prefix of the names of columns that hold patients' attributes."""
 Level = Literal["problems", "warnings", "facts"]
-"""How much it matters what was seen."""
+"""How much a finding matters."""
 MOST = 0.5
-"""From which share of misread rows on a file is not as the settings describe it."""
+"""Share of misread rows at which a file counts as different from what the settings describe."""
 ENOUGH = 10
-"""Rows of a file, from which on it is told although other files of its kind have dates that can be read."""
+"""Number of rows from which a bad file is reported although other files of its kind have readable dates."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What the first rows of one file of a kind are like."""
+    """What the first rows of one file are like, read as one kind."""
 
     path: Path
     whole: bool
-    """Whether these are all of its rows."""
+    """Whether these are all rows of the file."""
     rows: int
-    """Rows of the kind, those that are rejected included."""
+    """Number of rows of the kind, including rejected ones."""
     reason: str
-    """Why most rejected ones are, where all of them are; or empty."""
+    """The most frequent reason for rejection, if all rows are rejected; otherwise empty."""
     told: int
-    """Rows with something in the column of the date."""
+    """Number of rows with a value in the date column."""
     readable: int
-    """Rows with a date that can be read."""
+    """Number of rows with a readable date."""
     sample: Sample
-    """The rows as the reader judges them."""
+    """The result of judging the rows as the reader does."""
     attributes: Mapping[str, list[str]] = field(default_factory=dict, repr=False)
-    """The values of the patients' attributes in it, by name."""
+    """The values of the patients' attributes in the file, by name of the attribute."""
 
     @property
     def is_empty(self) -> bool:
@@ -60,7 +60,7 @@ class Seen:
 def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int = FEWEST) -> Seen:
     """Read and judge the first rows of a file; values that fewer than `below` patients have are not shown.
 
-    Raises InputError for a file that cannot be read, or not as the settings describe it.
+    Raises InputError for a file that cannot be read, or that is not as the settings describe it.
     """
     blocks, line = [], files.first_line(path, kind)
     for split in islice(files.read(path, kind, block_bytes=HEAD_BYTES, progress=Progress(path.name, 1)), BLOCKS + 1):
@@ -86,9 +86,9 @@ def first_rows(path: Path, kind: Kind, rules: DateRules = ANY_DATE, below: int =
 
 
 def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
-    """What is wrong with the files of a kind: those of which no row can be used, as far as the first rows show.
+    """Yield what is wrong with the files of a kind: those where none of the first rows can be used.
 
-    A file of a few bad rows is no problem beside good ones: its rows are rejected and counted when it is read.
+    A file with a few bad rows is no problem if others are good: its rows are rejected and counted when it is read.
     """
     bad = [one for one in seen if is_bad(one, kind)]
     alone = len(bad) == sum(one.rows > 0 for one in seen)
@@ -105,7 +105,7 @@ def problems(kind: Kind, seen: list[Seen]) -> Iterator[str]:
 
 
 def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
-    """Which files have no row, while others of their kind have some: perhaps the export of those ended early."""
+    """Yield a message for each file without rows, if others of its kind have some: its export may have ended early."""
     if isinstance(kind, EventKind | PatientKind) and kind.adapt:  # rows may be of another kind that reads the same file
         return
     if any(not one.is_empty for one in seen):
@@ -115,7 +115,7 @@ def headers_alone(kind: Kind, seen: list[Seen]) -> Iterator[str]:
 
 
 def is_bad(seen: Seen, kind: Kind) -> bool:
-    """Whether no row can be used. Rows without any date may stand before those with one."""
+    """Whether no row can be used. Rows without a date prove nothing if the file has more rows: those may have one."""
     if not seen.rows or seen.readable:
         return False
     if seen.reason:
@@ -125,12 +125,12 @@ def is_bad(seen: Seen, kind: Kind) -> bool:
 
 
 def tells(kind: Kind) -> bool:
-    """Whether a kind of file tells of events, or who is a patient."""
+    """Whether a kind of file contains events, or defines who is a patient."""
     return _date_column(kind) != ""
 
 
 def _date_column(kind: Kind) -> str:
-    """Our name of the column that tells the date of an event, or the birth of a patient; empty where there is none."""
+    """Return our name of the column with the date of an event, or the birth of a patient; empty if there is none."""
     if isinstance(kind, EventKind):
         return "date"
     if isinstance(kind, PatientKind) and kind.files.columns.tell_birth:
@@ -139,7 +139,7 @@ def _date_column(kind: Kind) -> str:
 
 
 def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
-    """How many rows tell a date, and in how many it can be read."""
+    """Return how many rows have a value in the date column, and how many have a readable date."""
     column = _date_column(kind)
     if not column:
         return 0, 0
@@ -151,7 +151,7 @@ def _dates(rows: pl.DataFrame, path: Path, kind: Kind) -> tuple[int, int]:
 
 
 def _wanted(path: Path, kind: Kind) -> str:
-    """What was looked for, where, and what names it."""
+    """Describe the value that was looked for, the column, and the setting that names it."""
     column = _date_column(kind)
     setting = f"column {kind.wanted.get(column, column)!r} ({setting_of(kind.where, f'columns.{column}')})"
     if column == "birth_year":
@@ -162,16 +162,16 @@ def _wanted(path: Path, kind: Kind) -> str:
 
 
 def rules(extract: str, settings: RecordsSettings) -> DateRules:
-    """Which dates of an extract count, as far as its name and the settings say."""
+    """Return the rules for dates of an extract, as far as its name and the settings give them."""
     latest = patients.latest_day(settings.latest_date, extract)
     return DateRules(settings.sentinel_dates, latest, settings.partial_dates)
 
 
 def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> Iterator[tuple[Level, str]]:
-    """What the first rows of each file lose, and how much that matters.
+    """Yield what the first rows of each file lose, and how much that matters.
 
-    It is a problem where the run would stop for it: all rows of events, or of patients, were seen, and as many are lost as
-    `limits` says; or half of the first rows of one file are misread.
+    A loss is a problem if the run would stop because of it: all rows of events, or of patients, were seen, and the
+    share lost reaches the limit in `limits`; or at least half of the first rows of one file are misread.
     """
     for needed in (EventKind, PatientKind, LinkedKind):
         own = [(kind, one) for kind, looks in seen if isinstance(kind, needed) for one in looks]
@@ -192,5 +192,5 @@ def losses(seen: list[tuple[Kind, list[Seen]]], limits: Limits, below: int) -> I
 
 
 def _most(rows: int, judged: Sample, limit: float) -> bool:
-    """Whether so many rows, of enough, are at least half of a file's first ones, and at least as many as the limit says."""
+    """Whether a file has enough first rows, and `rows` are at least half of them and reach the share `limit`."""
     return judged.rows >= ENOUGH and rows >= max(limit, MOST) * judged.rows

@@ -1,7 +1,8 @@
-"""Which columns of patients are numbers: they are carried as they were written, and compared as what they are.
+"""Decide which columns of patients are numbers: these are carried as they were written, and compared as numbers.
 
-A whole number can be a measure or a code: deciles, practices and regions are numbered as well. So whole numbers count as a measure
-only where they are many and lie close together, as ages and counts do, or hardly repeat, as incomes do; decimals do in any case.
+A whole number can be a measure or a code: deciles, practices and regions are numbered too. So whole numbers count as a
+measure only if there are many different ones that lie close together, as with ages and counts, or hardly repeat, as
+with incomes; decimals always do.
 """
 
 from collections.abc import Iterable
@@ -18,17 +19,17 @@ THOUSANDS = r"^[+-]?[1-9][0-9]{0,2}(?:,[0-9]{3})+(?:\.[0-9]+)?$"
 CODES = ("practice", "region", "ethnicity", "treatment", "race", "sex", "split")
 """Names of columns that hold codes, whatever their values look like."""
 MOST_CATEGORIES = 10
-"""Different whole numbers, up to which they are categories: grades, deciles."""
+"""Up to this many different whole numbers are categories: grades, deciles."""
 WIDEST = 1000
-"""Difference of the largest and the smallest whole number, from which on they are codes where they repeat."""
+"""From this difference between the largest and the smallest on, whole numbers that repeat are codes."""
 REPEATED = 2
-"""Patients with the same whole number, on average, from which on numbers that lie far apart are codes."""
+"""From this average number of patients per whole number on, numbers that lie far apart are codes."""
 
 
 def numbers(values: Iterable[str]) -> NDArray[np.float64]:
-    """Texts as numbers (n,), with a point or a comma before the decimals; NaN where a text is none.
+    """Convert texts to numbers (n,), with a point or a comma before the decimals; NaN where a text is not a number.
 
-    Commas are between thousands where all values that have one look like it: 45,000 or 1,234.5.
+    Commas separate thousands if all values with a comma have that form: 45,000 or 1,234.5.
     """
     texts = pl.Series(list(values), dtype=pl.String).str.strip_chars()
     commas = texts.filter(texts.str.contains(",", literal=True))
@@ -42,7 +43,7 @@ def numbers(values: Iterable[str]) -> NDArray[np.float64]:
 
 
 def guess(name: str, values: Iterable[str]) -> Kind:
-    """Whether a column of that name holds numbers or categories, by its values of all patients; empty texts tell nothing."""
+    """Guess whether a column of that name holds numbers or categories, from all patients' values; empty ones do not count."""
     given = [text for value in values if (text := value.strip())]
     known = sorted(set(given))
     read = numbers(known)
@@ -58,7 +59,7 @@ def guess(name: str, values: Iterable[str]) -> Kind:
 
 
 def in_words(name: str, values: Iterable[str], given: Kind | None) -> tuple[bool, str]:
-    """Whether the type of an attribute is doubtful, and what it is taken for, in words; `given` is what the settings say."""
+    """Return whether an attribute's type is doubtful, and a description of the type; `given` is the type in the settings."""
     known = [text for value in values if (text := value.strip())]
     if given is None:
         kind = guess(name, known)

@@ -1,4 +1,4 @@
-"""How a study is operated: when the landing folder is looked at, how long runs may take, who is told of failures."""
+"""How a study is operated: when the landing folder is checked, how long runs may take, who is notified of failures."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -57,7 +57,7 @@ class OperationSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together."""
+        """Yield what does not fit together."""
         if not self.marker or "/" in self.marker or self.marker in (".", ".."):
             yield "marker is the name of a file in the extract's folder, without a path"
         if self.webhook and not self.webhook.startswith(("https://", "http://")):

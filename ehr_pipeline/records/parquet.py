@@ -1,4 +1,4 @@
-"""Parquet files in blocks, with the number of every row as its line: beside `text`, and with the same blocks as its result."""
+"""Read Parquet files in blocks, with the number of every row as its line. The result is the same as that of `text`."""
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -19,8 +19,8 @@ from ehr_pipeline.work.progress import Progress
 SUFFIX = ".parquet"
 FIRST_LINE = 1
 EXACT_SHORT = 2**24
-"""From here on, whole numbers as float32 may be others than were meant."""
-ROW_BYTES = 32  # of patient, date and code in memory, by which a block's size in bytes becomes one in rows
+"""From here on, a whole number stored as float32 may differ from the one that was meant."""
+ROW_BYTES = 32  # for patient, date and code in memory: turns a block's size in bytes into rows
 
 
 def read(
@@ -50,12 +50,12 @@ def read(
 
 
 def read_header(path: Path, columns: Mapping[str, str], where: str) -> None:
-    """Look at the schema alone, and raise InputError unless the wanted columns are in it."""
+    """Read only the schema, and raise InputError unless it has the wanted columns."""
     _opened(path, columns, where).close()
 
 
 def names(path: Path) -> list[str]:
-    """The names of the columns. Raises InputError for a damaged file."""
+    """Return the names of the columns. Raises InputError for a damaged file."""
     with _opened(path, {}, "") as file:
         return list(file.schema_arrow.names)
 
@@ -76,7 +76,7 @@ def _opened(path: Path, columns: Mapping[str, str], where: str) -> pq.ParquetFil
 
 
 def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, ...]) -> Block:
-    """Rows with plain numbers as numbers and dates as dates, the others as texts."""
+    """Return a block in which plain numbers stay numbers and dates stay dates; rows with other numbers become texts."""
     frame = pl.DataFrame(pa.table(batch))
     frame = frame.select(_value(frame[name]).alias(role) for role, name in columns.items())
     frame = frame.insert_column(0, pl.Series("line", np.arange(batch.num_rows, dtype=np.int64)))
@@ -101,7 +101,7 @@ def _block(batch: pa.RecordBatch, columns: dict[str, str], numbers: tuple[str, .
 
 
 def _value(column: pl.Series) -> pl.Series:
-    """Integers and whole decimals as int64 (too large ones as texts), moments as their dates, categories as texts."""
+    """Return integers and whole decimals as int64 (texts if too large), moments as dates, categories as texts."""
     kind = column.dtype
     if kind.is_integer():
         numbers = column.cast(pl.Int64, strict=False)
@@ -117,20 +117,20 @@ def _value(column: pl.Series) -> pl.Series:
 
 
 def _rounded(column: pl.Series) -> pl.Series:
-    """Short floating-point numbers as texts, those that may be others than were meant in exponent form: no id is read of them."""
+    """Return float32 numbers as texts; those that may be inexact in exponent form, so that no id is read from them."""
     texts = (None if x is None else f"{x:.7E}" if abs(x) >= EXACT_SHORT else str(x) for x in column.to_list())
     return pl.Series(column.name, texts, pl.String)
 
 
 def _inexact(column: pl.Series) -> NDArray[np.bool_]:
-    """Which floating-point numbers (n,) are no whole numbers that float64 holds exactly."""
+    """Return which floating-point numbers (n,) are not whole numbers that float64 holds exactly."""
     values = column.cast(pl.Float64).fill_null(0).fill_nan(0).to_numpy()
     inexact: NDArray[np.bool_] = (np.abs(values) >= ids.EXACT) | (values != np.floor(values))
     return inexact
 
 
 def _texts(frame: pl.DataFrame) -> pl.DataFrame:
-    """All but `line` as stripped texts, missing values as empty ones; dates as YYYY-MM-DD."""
+    """Return all columns but `line` as stripped texts: missing values are empty, dates are YYYY-MM-DD."""
     return frame.with_columns(
         (pl.col(name).dt.to_string("%Y-%m-%d") if kind == pl.Date else pl.col(name).cast(pl.String))
         .fill_null("")

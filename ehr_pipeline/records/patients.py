@@ -1,4 +1,4 @@
-"""Rows of patient files to typed patients, and one row for each of them."""
+"""Turn rows of patient files into typed patients, with one row per patient."""
 
 import datetime
 from collections import Counter
@@ -43,9 +43,10 @@ def parse(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Split rows of a patient file into typed patients and rejected lines.
 
-    `linked` has the rows of the joined tables (`parse_linked`). Where `partial` is set, rows without a birth are good: their
-    birth is null, and they add to the patient's other rows. Returns patients (patient_id, birth_date, birth_precision, sex,
-    attributes, line), where a sex that nobody can read is marked (`values.sex`), and rejected (line, reason, patient).
+    `linked` holds the rows of the joined tables (`parse_linked`). With `partial`, rows without a birth are accepted:
+    their birth is null, and they add to the patient's other rows. Returns patients (patient_id, birth_date,
+    birth_precision, sex, attributes, line), where a sex that is not understood is marked (`values.sex`), and rejected
+    rows (line, reason, patient).
     """
     rows = _whole_numbers(rows)
     for number, table in enumerate(linked):
@@ -91,7 +92,7 @@ def parse(
 
 
 def parse_linked(rows: pl.DataFrame, files: LinkedFiles, rules: DateRules) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of a table that is joined to patients: (key, attributes, observation_end), and rejected ones (line, reason)."""
+    """Split rows of a joined table into usable (key, attributes, observation_end) and rejected ones (line, reason)."""
     ends = _earliest(files, len(files.observation_ends), rules)
     attributes = [f"attribute:{name}" for name in files.attributes]
     reason = (
@@ -108,20 +109,20 @@ def parse_linked(rows: pl.DataFrame, files: LinkedFiles, rules: DateRules) -> tu
 
 
 def _whole_numbers(rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows whose ids are written without a fraction of zeros."""
+    """Remove fractions of zeros from patient ids and from keys of joined tables."""
     names = [name for name in rows.columns if name == "patient" or name.startswith("linked:")]
     return rows.with_columns(ids.whole(pl.col(name)) for name in names)
 
 
 def not_in_table(rows: pl.DataFrame, linked: tuple[pl.DataFrame, ...]) -> int:
-    """How many rows have no row in one of the joined tables, or no key: what the table tells of them is lost."""
+    """Count rows whose key is missing, or is not in one of the joined tables: they get no values from that table."""
     rows = _whole_numbers(rows)
     missing = [~pl.col(f"linked:{number}").is_in(table["key"].implode()) for number, table in enumerate(linked)]
     return int(rows.select(pl.any_horizontal(missing).sum()).item())
 
 
 def unusable_birth_parts(rows: pl.DataFrame) -> int:
-    """How many months and days of birth there are that are neither empty nor such a number: less of the birth is known then."""
+    """Count months and days of birth that are neither empty nor valid numbers: these births are known less precisely."""
     wrong = [
         ((pl.col(name) != "") & _number(name, last).is_null()).sum().alias(name)
         for name, last in (("birth_month", 12), ("birth_day", 31))
@@ -131,13 +132,13 @@ def unusable_birth_parts(rows: pl.DataFrame) -> int:
 
 
 def _number(name: str, last: int) -> pl.Expr:
-    """A month or day of birth; null for what is none."""
+    """Return a month or day of birth as a number; null if it is not valid."""
     number = ids.whole(pl.col(name)).str.extract(r"^0?(\d{1,2})$").cast(pl.Int8, strict=False)
     return pl.when(number.is_between(1, last)).then(number)
 
 
 def _earliest_birth() -> pl.Expr:
-    """The first day on which a patient can have been born."""
+    """Return the earliest day on which a patient can have been born."""
     birth, precision = pl.col("birth"), pl.col("birth_precision")
     return (
         pl.when(precision == "year")
@@ -149,16 +150,16 @@ def _earliest_birth() -> pl.Expr:
 
 
 def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int:
-    """How many dates of observation there are that cannot be read: nothing is known then."""
+    """Count dates of observation that cannot be read; they count as unknown."""
     names = [name for name in rows.columns if name == START or name.startswith("observation_ends:")]
     wrong = [((pl.col(name) != "") & dates.parse(pl.col(name), files.date_formats).is_null()).sum() for name in names]
     return int(sum(rows.select(wrong_dates).item() for wrong_dates in wrong))
 
 
 def undecodable_values(rows: pl.DataFrame, columns: Mapping[str, str]) -> Counter[str]:
-    """How many values that are carried as they stand hold bytes that are no text, by the file's column, of `columns`.
+    """Count values with undecodable bytes in columns that are carried unchanged, by the file's name of the column.
 
-    Patient ids with such bytes are rejected, and dates cannot be read.
+    `columns` gives that name for ours. Patient ids with such bytes are rejected, and dates with them cannot be read.
     """
     names = [name for name in rows.columns if name in ("sex", "key") or name.startswith(("attribute:", "linked:"))]
     found = rows.select(pl.col(names).str.contains(REPLACEMENT, literal=True).sum())
@@ -175,7 +176,7 @@ def _attribute(name: str, files: PatientFiles) -> pl.Expr:
 
 
 def _window(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
-    """First and last day of observation: the last is the earliest of all that end it, those of joined tables included."""
+    """Return first and last day of observation; the last is the earliest end, including those from joined tables."""
     start = _date(START, files, rules, rules.latest) if files.columns.observation_start else pl.lit(None, pl.Date)
     ends = [_earliest(files, len(files.columns.observation_ends), rules)]
     ends += [pl.col(f"{END}:{number}") for number, _ in enumerate(files.linked)]
@@ -188,13 +189,13 @@ def _earliest(files: DelimitedText, columns: int, rules: DateRules) -> pl.Expr:
 
 
 def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.date | None = None) -> pl.Expr:
-    """A date of observation; null where it is missing, unreadable, or means 'no date'. Ends may lie in the future."""
+    """Return a date of observation; null if it is missing, unreadable, or means 'no date'. Ends may lie in the future."""
     parsed = dates.parse(pl.col(name), files.date_formats, latest)
     return pl.when(~parsed.is_in(rules.no_dates)).then(parsed)
 
 
 def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
-    """Birth date and its precision. The middle of the year or month stands for an unknown day, as is usual with UK data."""
+    """Return birth date and precision. An unknown day becomes the middle of the month or year, as usual with UK data."""
     columns = files.columns
     if not columns.tell_birth:
         return pl.lit(None, pl.Date), pl.lit("")
@@ -214,7 +215,7 @@ def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
     precision = pl.when(known).then(pl.lit("month")).otherwise(pl.lit("year"))
     if not columns.birth_day:
         return by_month, precision
-    # As a text, since 31 April is no date and must not become one: the month is all that is known then.
+    # Parsed as text, since 31 April must not become a date: then only the month is known.
     parts = [ids.whole(pl.col(name)).str.zfill(2) for name in BIRTH_PARTS]
     day = pl.concat_str(parts, separator="-").str.to_date("%Y-%m-%d", strict=False)
     full = day.is_not_null() & year.is_not_null() & known
@@ -223,28 +224,28 @@ def birth(files: PatientFiles, rules: DateRules) -> tuple[pl.Expr, pl.Expr]:
 
 @dataclass(frozen=True)
 class Merged:
-    """One row for each patient, and what became of the rows."""
+    """One row per patient, and what happened to the rows."""
 
     people: pl.DataFrame
-    """One row for each patient, sorted by id."""
+    """One row per patient, sorted by id."""
     repeated: int
-    """Rows that went into another one's."""
+    """Number of rows that were merged into another row."""
     differing: Counter[str]
-    """Patients whose rows, of which each tells the birth, have several known values, by column."""
+    """Number of patients with several known values in their rows that give the birth, by column."""
     orphans: NDArray[np.bool_]
-    """Which rows (n,) only add to a patient that no row tells the birth of."""
+    """Which rows (n,) only add to a patient whose birth no row gives."""
 
 
 def one_row_each(patients: pl.DataFrame) -> Merged:
-    """Keep one row for each patient: of those that know most of the birth, the first in order of their values.
+    """Keep one row per patient: among those with the most precise birth, the first in order of their values.
 
-    What it does not know, the patient's other rows add: the lowest value where there are several. Rows without a birth only
-    add, and move the end of observation to the earliest end.
+    Values that it lacks are taken from the patient's other rows; the lowest if there are several. Rows without a birth
+    only add values, and move the end of observation to the earliest end.
     """
     births = patients["birth_date"]
     full = patients.filter(births.is_not_null()) if births.null_count() else patients
     kept, differing = full.sort("patient_id", "birth_precision", *full.columns[1:]), Counter[str]()
-    if kept["patient_id"].n_unique() < kept.height:  # seldom; and with many buckets each step for nothing counts
+    if kept["patient_id"].n_unique() < kept.height:  # rare; with many buckets, every needless step counts
         distinct = kept.unique(maintain_order=True)
         several = distinct.filter(pl.col("patient_id").is_duplicated())
         kept = _with_additions(
@@ -260,7 +261,7 @@ def one_row_each(patients: pl.DataFrame) -> Merged:
 
 
 def _differing(rows: pl.DataFrame) -> Counter[str]:
-    """How many patients have several known values in their rows, by column. Births differ where they contradict each other."""
+    """Count patients with several known values in their rows, by column. Births differ if they contradict each other."""
     birth, precision = pl.col("birth_date"), pl.col("birth_precision")
     births = [
         birth.filter(precision.is_in(known)).dt.truncate(unit).n_unique() > 1
@@ -272,7 +273,7 @@ def _differing(rows: pl.DataFrame) -> Counter[str]:
 
 
 def _carried(columns: Iterable[str]) -> list[str]:
-    """The columns beside id, birth, and line."""
+    """Return the columns other than id, birth, and line."""
     return [name for name in columns if name not in ("patient_id", "birth_date", "birth_precision", "line")]
 
 
@@ -281,7 +282,7 @@ def _known(name: str) -> pl.Expr:
 
 
 def known(people: pl.DataFrame) -> dict[str, int]:
-    """How many patients have a value, by column."""
+    """Count patients who have a value, by column."""
     return people.select(_known(name).sum().alias(name) for name in _carried(people.columns)).row(0, named=True)
 
 
@@ -299,7 +300,7 @@ def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end
 
 
 def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int32]:
-    """The first day (n,), counted from 1970-01-01, on which an event can lie, given how well the birth (n,) is known."""
+    """Return the first day (n,), from 1970-01-01, that an event can have, given how precisely the birth (n,) is known."""
     birth = birth_date.to_numpy().astype("datetime64[D]")
     first = birth.copy()
     for name, unit in (("year", "Y"), ("month", "M")):
@@ -311,9 +312,9 @@ def earliest_day(birth_date: pl.Series, precision: pl.Series) -> NDArray[np.int3
 def outside(
     people: pl.DataFrame, patient: NDArray[np.integer], day: NDArray[np.integer], among: NDArray[np.bool_]
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which events (n,) lie before, and which after, the observation window of their patient, where one is known.
+    """Return which events (n,) lie before, and which after, the observation window of their patient, if it is known.
 
-    `patient` has the place of each event's patient in `people`; only events in `among` are asked about.
+    `patient` holds the place of each event's patient in `people`; only events in `among` are checked.
     """
     before, after = np.zeros(len(day), bool), np.zeros(len(day), bool)
     extreme = np.iinfo(np.int32)
@@ -327,7 +328,7 @@ def outside(
 
 
 def latest_day(latest_date: str, extract: str) -> datetime.date | None:
-    """The last day that an event may have: the setting, or the extract's name where that is a date, or None."""
+    """Return the last day that an event may have: the setting, or the extract's name if that is a date, or None."""
     try:
         return datetime.date.fromisoformat(latest_date or extract)
     except ValueError:

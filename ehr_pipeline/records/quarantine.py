@@ -1,8 +1,9 @@
-"""File, line and reason of rejected rows: all are counted, and the first million of a reason in a file are listed.
+"""File, line and reason of rejected rows: all are counted, and the first million per reason and file are listed.
 
-So a file of nothing but empty lines, which gzip packs a thousandfold, does not fill the disk. The content of rejected rows stays
-where it is: in the extract. A hash of the patient with the store's key (`secret_key`) lies beside them, so that the lines of one
-who withdraws can be removed. While an extract is read it is a hash without a key, which gives ids back; `with_key` ends that.
+Because of this limit, a file of nothing but empty lines, which gzip packs a thousandfold, does not fill the disk. The
+content of rejected rows stays in the extract. A hash of the patient, made with the store's key (`secret_key`), is
+listed too, so that the lines of a patient who withdraws can be removed. While an extract is read the hash has no key,
+and ids could be recovered from it; `with_key` replaces it.
 """
 
 import logging
@@ -24,24 +25,24 @@ from ehr_pipeline.tables.hashing import hash_of
 
 MOST_LISTED = 1_000_000
 WITHOUT_KEY = "withdrawn.npy"
-"""In records of earlier versions: hashes, without a key, of the patients who were removed."""
+"""File in records of earlier versions: hashes, without a key, of the patients who were removed."""
 _log = logging.getLogger("ehr_pipeline")
 
 
 class Quarantine:
-    """What was rejected while text was read; rows that do not fit their patients follow for each bucket."""
+    """Rows rejected while files are read; rows that do not fit their patients are added later, bucket by bucket."""
 
     def __init__(self, folder: Path, files: list[str]):
         self.files = files
         self.reasons: dict[str, Counter[str]] = {"events": Counter(), "patients": Counter()}
         self.not_listed = 0
-        """How many rejected rows are counted, but not listed."""
+        """Number of rejected rows that are counted, but not listed."""
         self._of_file: dict[tuple[str, str], Counter[str]] = {}
         folder.mkdir()
         self._writer = pa.ipc.new_file(str(folder / "text.arrow"), schemas.QUARANTINE)
 
     def add(self, kind: str, file: str, rejected: pl.DataFrame, first_line: int) -> None:
-        """Count and write down rejected lines (line, reason, and patient where it is known); lines count from `first_line`.
+        """Count and write rejected lines (line, reason, and patient if it is known); lines count from `first_line`.
 
         Raises InputError for a second header with its columns in other places: the rows after it would be misread.
         """
@@ -66,7 +67,7 @@ class Quarantine:
             self._writer.write_table(told.to_arrow().cast(schemas.QUARANTINE))
 
     def _listed(self, rejected: pl.DataFrame, found: dict[str, int], before: Counter[str]) -> pl.DataFrame:
-        """The lines that are listed, of those of some reasons that were `found`; `before` counts those of the same file."""
+        """Return the lines to list. `found` counts the new ones by reason, `before` the earlier ones of the same file."""
         room = {reason: max(0, MOST_LISTED - before[reason]) for reason in found}
         before.update(found)
         if all(number <= room[reason] for reason, number in found.items()):
@@ -81,9 +82,9 @@ class Quarantine:
 
 
 def with_key(folder: Path, key: Key, work: Path | None = None) -> None:
-    """Hash the patients of every file of a quarantine with the store's key, unless that was done.
+    """Hash the patients in every file of a quarantine with the store's key, unless this was done before.
 
-    No file is written through a link. `work` is where to write, if not in the folder itself.
+    No file is written through a link. `work` is the folder to write in, by default the quarantine itself.
     """
     for path in sorted(folder.iterdir()):
         if not secret_key.name_in(path):
@@ -91,9 +92,10 @@ def with_key(folder: Path, key: Key, work: Path | None = None) -> None:
 
 
 def bring_up_to_date(artifact: Artifact, store: Path) -> None:
-    """Leave no hash without a key beside the current records of an extract, if an earlier version of this package made some.
+    """Replace or remove hashes without a key that an earlier version of this package left in the records of an extract.
 
-    The quarantine of the artifact is keyed, which is no part of its data version; superseded versions without a key are removed.
+    The quarantine of the artifact gets keyed hashes, which does not change its data version; superseded records with
+    hashes without a key are removed.
     """
     folder, root = artifact.file("quarantine"), artifact.path.parent
     if not all(secret_key.name_in(path) for path in folder.iterdir()):
@@ -107,7 +109,7 @@ def bring_up_to_date(artifact: Artifact, store: Path) -> None:
 
 
 def is_without_key(records: Path) -> bool:
-    """Whether a folder of records holds hashes of patients without a key, or a quarantine that cannot be read."""
+    """Whether a folder of records has patient hashes without a key, or a quarantine that cannot be read."""
     try:
         named = [secret_key.name_in(path) for path in records.glob("quarantine/*.arrow")]
     except (UserError, OSError):
@@ -126,7 +128,7 @@ def _remove_superseded(records: Path, store: Store, extract: str) -> None:
 def rewrite(
     path: Path, change: Callable[[pa.RecordBatch], pa.RecordBatch], schema: pa.Schema, work: Path | None = None
 ) -> None:
-    """Write a file anew, batch by batch; readers of the old one keep it."""
+    """Rewrite a file, batch by batch; processes that read the old file keep it."""
     part = (work or path.parent) / f".{path.name}"
     with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as old, pa.ipc.new_file(part, schema) as new:
         for number in range(old.num_record_batches):

@@ -1,7 +1,7 @@
-"""Where the rows of quoted text end: a line break inside quotes belongs to its field (RFC 4180, section 2).
+"""Find where the rows of quoted text end: a line break inside quotes belongs to its field (RFC 4180, section 2).
 
-A quote opens a field only at its beginning, and two quotes inside stand for one. Text after a closing quote is wrong, but ends with
-its line. So says Python's csv module, which splits each row that holds a quote.
+A quote opens a field only at its beginning, and two quotes inside mean one. Text after a closing quote is an error, but
+the row ends with its line. These are the rules of Python's csv module, which splits each row that holds a quote.
 """
 
 from dataclasses import dataclass
@@ -12,27 +12,28 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables.jit import compiled
 
 ROW, FIELD, PLAIN, OPEN, CLOSED = 0, 1, 2, 3, 4
-"""What comes before a byte: the beginning of a row, of a field, a field without quotes, open quotes, a quote inside them."""
+"""State before a byte: at the beginning of a row or of a field, in a field without quotes, in open quotes, after a
+quote in them."""
 NEWLINE = 10
 AT_ONCE = 1 << 16
-"""Bytes in which newlines are counted at once."""
+"""Number of bytes in which newlines are counted at once."""
 
 
 def count_lines(block: bytes) -> int:
-    """How many newlines there are: faster than `bytes.count`, which looks for each anew, where lines are short."""
+    """Count newlines; faster, if lines are short, than `bytes.count`, which starts a new search for each."""
     characters = np.frombuffer(block, np.uint8)
-    parts = (characters[begin : begin + AT_ONCE] for begin in range(0, len(block), AT_ONCE))  # each fits a cache
+    parts = (characters[begin : begin + AT_ONCE] for begin in range(0, len(block), AT_ONCE))  # each fits in a cache
     return sum(int(np.count_nonzero(part == NEWLINE)) for part in parts)
 
 
 @dataclass(frozen=True)
 class Quoting:
-    """How rows are written, each a single byte of the text."""
+    """How rows are written; delimiter and quote are each a single byte of the text."""
 
     delimiter: bytes
     quote: bytes
     marks: bool = True
-    """Whether byte order marks at the beginning of rows are no part of them: in UTF-8."""
+    """Whether byte order marks at the beginning of rows are skipped: in UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,18 @@ class Rows:
     """n rows of a text."""
 
     ends: NDArray[np.int64]
-    """Where each row (n,) ends, with its newline."""
+    """Where each row (n,) ends, including its newline."""
     lines: NDArray[np.int64]
-    """The line (n,) in which each row begins, from 0 at the beginning of the text."""
+    """The line (n,) in which each row begins, counted from 0 at the beginning of the text."""
 
     @staticmethod
     def of_lines(block: bytes) -> "Rows":
-        """The rows of whole lines without quotes."""
+        """Return the rows of whole lines without quotes."""
         ends = np.flatnonzero(np.frombuffer(block, np.uint8) == NEWLINE) + 1
         return Rows(ends, np.arange(len(ends), dtype=np.int64))
 
     def chosen(self, rows: NDArray[np.int64], block: bytes) -> "tuple[bytes, Rows]":
-        """The text of some rows, given by their numbers, and where they end in it."""
+        """Return the text of the rows with these numbers, and where they end in it."""
         begins = np.where(rows > 0, self.ends[rows - 1], 0)
         ends = self.ends[rows]
         text = b"".join(block[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True))
@@ -59,7 +60,7 @@ class Rows:
 
 
 def rows(block: bytes, quoting: Quoting) -> Rows:
-    """The rows of a text that begins with a row; where the quotes of the last one stay open, it ends with the text."""
+    """Return the rows of a text that begins with a row; if the last one has open quotes, it ends with the text."""
     found, _ = ended(block, quoting)
     last = int(found.ends[-1]) if len(found.ends) else 0
     if last == len(block):
@@ -69,9 +70,9 @@ def rows(block: bytes, quoting: Quoting) -> Rows:
 
 
 def ended(block: bytes, quoting: Quoting, state: int = ROW, most: int | None = None) -> tuple[Rows, int]:
-    """The rows that end in a text, at most the first `most` of them, and the state after what was looked at.
+    """Return the rows that end in a text, at most the first `most`, and the state after the last byte that was read.
 
-    `state` is the one before the text.
+    `state` is the state before the text.
     """
     size = block.count(b"\n")
     size = size if most is None else min(size, most)
@@ -91,7 +92,7 @@ def _find(
     ends: NDArray[np.int64],
     lines: NDArray[np.int64],
 ) -> tuple[int, int]:
-    """Fill the last two until they are full or the text ends. Returns how many rows there are, and the state."""
+    """Fill `ends` and `lines` until they are full or the text ends. Returns the number of rows, and the state."""
     count, line, first, at = 0, 0, 0, 0
     while at < len(block):
         byte = block[at]

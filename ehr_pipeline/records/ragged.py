@@ -1,4 +1,4 @@
-"""Why lines have another number of fields than the header: row names, quotes that the settings do not name, delimiters inside."""
+"""Why lines have more or fewer fields than the header: row names, quotes not named in the settings, delimiters in fields."""
 
 from collections import Counter
 from pathlib import Path
@@ -11,7 +11,7 @@ QUOTE = '"'
 
 
 def found(path: Path, kind: Kind, numbers: list[int]) -> str:
-    """What lines of a text file hold, in words: how many fields, how many were expected, and what may be the cause."""
+    """Describe lines of a text file: how many fields they have, how many were expected, and what may be the cause."""
     layout = kind.files
     beginning = _lines(path, kind, max(numbers))
     rows = [beginning[number - 1] for number in numbers if number <= len(beginning)]
@@ -36,7 +36,7 @@ def found(path: Path, kind: Kind, numbers: list[int]) -> str:
 
 
 def _lines(path: Path, kind: Kind, most: int) -> list[str]:
-    """The first lines of a text file, as far as they can be read."""
+    """Return the first lines of a text file, as far as they can be read."""
     layout, seen = kind.files, list[str]()
     encoding = lines.encoding_of_blocks(layout.encoding)
     for block in lines.blocks(path, layout.encoding, kind.where, lines.HEAD_BYTES):

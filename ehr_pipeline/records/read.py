@@ -1,4 +1,4 @@
-"""From files to runs: blocks of text are split, judged and sorted by bucket on two threads, and written in their order."""
+"""From files to runs: blocks of text are split, judged and sorted by bucket on two threads, and written in order."""
 
 import datetime
 from collections import Counter
@@ -27,12 +27,12 @@ from ehr_pipeline.work.buckets import ahead
 from ehr_pipeline.work.progress import Progress
 
 NUMBERED, NAMED = "events_numbered", "events_named"
-"""Shuffled events, by whether their patient id is a plain number."""
+"""Folders of shuffled events: patient ids that are plain numbers, and others."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One extract that is being read: its files, the settings, what becomes of rejected rows, how far it is."""
+    """One extract that is being read: its files, the settings, the quarantine for rejected rows, and the progress."""
 
     listing: Listing
     settings: RecordsSettings
@@ -40,42 +40,42 @@ class Reading:
     quarantine: Quarantine
     progress: Progress
     undecodable: Counter[str] = field(default_factory=Counter)
-    """How many values of patients that are carried hold bytes that are no text, by kind of file and column."""
+    """Number of patients' values with undecodable bytes, by kind of file and column."""
     partial_dates: Counter[str] = field(default_factory=Counter)
-    """How many dates without a day were read as the middle of their month or year: of events and of births."""
+    """Number of dates without a day that were read as the middle of their month or year, for events and births."""
     extents: dict[str, text.Extent] = field(default_factory=dict)
-    """How much text was read: of 'events', 'patients' and 'linked' tables."""
+    """How much text was read, for 'events', 'patients' and 'linked' tables."""
     unended: set[str] = field(default_factory=set)
-    """Names of text files whose last line has no end."""
+    """Names of text files whose last line has no line end."""
 
     @property
     def rules(self) -> DateRules:
-        """Which dates count."""
+        """The rules for dates of the extract."""
         return DateRules(self.settings.sentinel_dates, self.latest, self.settings.partial_dates)
 
     @property
     def kinds(self) -> Kinds:
-        """Which kinds of files the extract has."""
+        """The kinds of files of the extract."""
         return self.listing.kinds
 
     def note_undecodable(self, kind: Kind, rows: pl.DataFrame) -> None:
-        """Count the values in rows of a kind of file that hold bytes that are no text."""
+        """Count the values with undecodable bytes in rows of a kind of file."""
         found = patients.undecodable_values(rows, kind.wanted)
         self.undecodable.update({f"{kind.where}: {column}": number for column, number in found.items() if number})
 
     def note_partial(self, what: str, is_partial: pl.Series) -> None:
-        """Count the dates of which only month or year is known."""
+        """Count the dates of which only the month or the year is known."""
         if number := int(is_partial.sum()):
             self.partial_dates[what] += number
 
     def note_extent(self, what: str, extent: text.Extent) -> None:
-        """Add how much text a block was."""
+        """Add the amount of text in a block."""
         self.extents[what] = self.extents.get(what, text.Extent()) + extent
 
     def blocks(
         self, kind: Kind, numbers: tuple[str, ...] = ()
     ) -> Iterator[tuple[Path, str, Iterator[Callable[[], text.Block]]]]:
-        """The files of a kind: path, name, and blocks."""
+        """Yield path, name, and blocks of each file of a kind."""
         for path in self.listing.of(kind):
             size, name = self.settings.block_megabytes << 20, self.listing.name(path)
             note = partial(self.unended.add, name)
@@ -87,7 +87,7 @@ class Reading:
 
 
 def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
-    """Shuffle the rows of all patient files. Returns how many rows there were (`rows`), and what was found in them."""
+    """Shuffle the rows of all patient files. Returns the number of rows (`rows`), and counts of what was found in them."""
     settings, count = reading.settings, Counter({"rows": 0})
     attributes = reading.kinds.attributes
     schema = patient_schema(attributes)
@@ -109,7 +109,7 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
                     if linked:
                         count["with_table"] += rows.height
                         count["not_in_table"] += patients.not_in_table(rows, linked)
-                    if layout.columns.birth_date:  # with precision 'day' unless the text told less
+                    if layout.columns.birth_date:  # precision is 'day' unless the text has no day
                         reading.note_partial("births", good["birth_precision"].is_in(["month", "year"]))
                     reading.note_undecodable(kind, rows)
                     reading.quarantine.add("patients", name, _all(block.rejected, unusable, rejected), line)
@@ -121,12 +121,12 @@ def shuffle_patients(reading: Reading, into: Path) -> Counter[str]:
 
 
 def patient_schema(attributes: tuple[str, ...]) -> pa.Schema:
-    """Shuffled patients: their columns, and the line from the beginning of the block."""
+    """Return the schema of shuffled patients: their columns, and the line, counted from the beginning of the block."""
     return schemas.patients(attributes).append(pa.field("line", pa.uint32()))
 
 
 def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataFrame:
-    """The rows of a table that is joined to patients, one for each key: the first in order of their values."""
+    """Return the rows of a table that is joined to patients, one per key: the first in order of their values."""
     none = pl.DataFrame(schema=dict.fromkeys(kind.wanted, pl.String))
     parts = [patients.parse_linked(none.insert_column(0, pl.Series("line", [], pl.Int64)), kind.files, DateRules())[0]]
     for path, name, blocks in reading.blocks(kind):
@@ -148,7 +148,7 @@ def _linked(reading: Reading, kind: LinkedKind, count: Counter[str]) -> pl.DataF
 
 
 def shuffle_events(reading: Reading, into: Path) -> int:
-    """Shuffle the rows of all event files. Returns how many rows there were."""
+    """Shuffle the rows of all event files. Returns the number of rows."""
     settings, count, codes = reading.settings, 0, Interned()
     entered = any(kind.files.columns.entered for kind in reading.kinds.events)
     with (
@@ -184,18 +184,18 @@ class _Parsed:
     """The rows of one block, judged. Lines count from the beginning of the block."""
 
     plain: Run | None
-    """Rows of plain numbers, of which the codes have no numbers of ours yet."""
+    """Rows of plain numbers, whose codes are not replaced by our numbers yet."""
     others: pl.DataFrame
     """Other good rows."""
     rejected: pl.DataFrame
     lines: int
     rows: int
-    """How many rows are of this kind: all, unless another kind reads the same file."""
+    """Number of rows of this kind: all, unless another kind reads the same file."""
     extent: text.Extent
 
 
 def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, entered: bool) -> _Parsed:
-    """Split and judge one block. Pure: blocks are worked on side by side."""
+    """Split and judge one block. Has no side effects: blocks are processed in parallel."""
     settings, block = reading.settings, split()
     rest, typed, run, rows_met = block.rows, block.plain, None, block.count
     unusable = block.rejected
@@ -232,24 +232,24 @@ def _parse(split: Callable[[], text.Block], kind: EventKind, reading: Reading, e
 def _nothing(
     layout: EventFiles, rules: DateRules, columns: tuple[tuple[str, pl.DataType], ...]
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What `events.parse` makes of no rows. Most blocks have none for it, and it takes as long as for some thousand."""
+    """Return what `events.parse` makes of no rows. Cached: most blocks need it, and a call costs as much as a thousand rows."""
     return events.parse(pl.DataFrame(schema=dict(columns)), layout, rules)
 
 
 def _all(*rejected: pl.DataFrame) -> pl.DataFrame:
-    """Rejected lines (line, reason, and patient where it is known)."""
+    """Combine rejected lines (line, reason, and patient if it is known)."""
     return pl.concat(rejected, how="diagonal")
 
 
 def _numbered(run: Run, codes: Interned, prefix: str) -> Run:
-    """A run of which the codes have their numbers."""
+    """Replace the codes of a run by their numbers."""
     place = run.rows.schema.get_field_index("code")
     number = pa.array(codes.of_numbers(run.rows.column(place).to_numpy(), prefix))
     return replace(run, rows=run.rows.set_column(place, pa.field("code", pa.uint32()), number))
 
 
 def _others(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entered: bool) -> tuple[Run, Run]:
-    """Rows that were read as text as two runs: of patient ids that are plain numbers, and of the others."""
+    """Split rows that were read as text into two runs: those whose patient ids are plain numbers, and the others."""
     told = [others.get_column("entered", default=pl.lit(int(NEVER), pl.Int32).alias("entered"))] if entered else []
     table = others.select("patient", "day", pl.Series("code", code), pl.col("line").cast(pl.UInt32), *told)
     _, is_plain = plain_numbers.numbers(table["patient"])
@@ -262,12 +262,12 @@ def _others(others: pl.DataFrame, code: NDArray[np.uint32], buckets: int, entere
 
 
 def _schema(patient: pa.DataType, entered: bool, code: pa.DataType = pa.uint32()) -> pa.Schema:  # noqa: B008 (types never change)
-    """Shuffled events: patient id, day, number of the code, line from the beginning of the block, and the day of entry."""
+    """Return the schema of shuffled events: patient id, day, code number, line from the beginning of the block, day of entry."""
     columns = [("patient", patient), ("day", pa.int32()), ("code", code), ("line", pa.uint32())]
     return pa.schema([*columns, *([("entered", pa.int32())] if entered else [])])
 
 
 def _batch(frame: pl.DataFrame, schema: pa.Schema) -> pa.RecordBatch:
-    """A table as one batch."""
+    """Convert a table to one batch."""
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema).combine_chunks()
     return table.to_batches()[0] if table.num_rows else pa.RecordBatch.from_pylist([], schema)

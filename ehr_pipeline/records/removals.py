@@ -1,7 +1,4 @@
-"""The record of patients who left: how many, when, and why. It names nobody.
-
-A patient leaves by withdrawing (`records.withdrawals`), or, in snapshot mode, by being absent from a newer extract.
-"""
+"""The record of patients who left: how many, when, and why. It does not identify anybody."""
 
 import datetime
 import json
@@ -23,7 +20,7 @@ Removal = dict[str, Any]
 
 
 def recorded(store: Store) -> list[Removal]:
-    """What the current catalog has on record."""
+    """Return the removals that the current catalog has on record."""
     known = store.usable(EXTRACT_CATALOG)
     if known is None or not known.file(FILE).is_file():
         return []
@@ -32,7 +29,7 @@ def recorded(store: Store) -> list[Removal]:
 
 
 def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
-    """Who has left since the current catalog, given the records of the extracts that count now, by name."""
+    """Return the removals since the current catalog was made; `found` holds the records of the extracts that count now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known, removals = recorded(store), []
     for extract, artifact in found.items():
@@ -55,7 +52,7 @@ def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
 
 
 def _absent(older: Artifact, newer: Artifact) -> dict[str, int]:
-    """How many patients of one extract, with how many events, are not in another."""
+    """Count the patients of one extract who are not in another, and their events."""
     patients = events = 0
     same = len(older.files("patients")) == len(newer.files("patients"))
     everybody = None if same else _ids(newer.files("patients"))

@@ -1,7 +1,7 @@
-"""The first rows of a file as the reader judges them: which are rejected, why, what stood there, and what to do about it.
+"""Judge the first rows of a file as the reader does: which are rejected, why, what they contain, and how to correct it.
 
-Of a value only its shape is shown, such as '99/99/9999' or 'Aaaaa', since values are patient data. A value itself is shown in a
-column with few known ones alone (the sex), and only where enough patients have it.
+Only the shape of a value is shown, such as '99/99/9999' or 'Aaaaa', since values are patient data. A value itself is
+shown only in a column that has few known values (the sex), and only if enough patients have it.
 """
 
 import re
@@ -18,7 +18,7 @@ from ehr_pipeline.records.layouts import has_setting, setting
 from ehr_pipeline.tables.drop_reasons import NOT_LOST, cure, in_words
 
 LONGEST, MOST_REASONS = 24, 3
-"""Characters of a shape, and how many reasons of a file, that a message names."""
+"""Maximum characters of a shape, and maximum reasons per file, in a message."""
 FORMATS = (
     "%d/%m/%Y",
     "%m/%d/%Y",
@@ -35,15 +35,15 @@ FORMATS = (
     "%m/%d/%y",
     "iso",
 )
-"""Formats that are tried where no date of a file can be read."""
+"""Formats to try if no date of a file can be read."""
 MOST_ROUNDED = 0.5
-"""The share of long numbers from which on it is reported that they end in zeros."""
+"""Share of long numbers ending in zeros at which this is reported."""
 SERIALS = (20_000, 60_000)
-"""Day numbers of a spreadsheet, from 1954 to 2064."""
+"""Day numbers of a spreadsheet for dates from 1954 to 2064."""
 
 
 def _few(count: int, below: int) -> str:
-    """A count of the first rows of a file, exactly unless it is small: nothing else that is shown counts these rows."""
+    """Format a count of a file's first rows: exact unless small, since nothing else that is shown counts these rows."""
     return f"fewer than {below}" if 0 < count < below else f"{count:,}"
 
 
@@ -56,7 +56,7 @@ class Rejects:
     line: int
     """The line of the first of them."""
     found: str = ""
-    """What stood there, in words; empty where there is nothing to say."""
+    """What these rows contain, in words; empty if there is nothing to say."""
 
 
 @dataclass(frozen=True)
@@ -67,32 +67,32 @@ class Sample:
     where: str
     """The section of the settings that describes the file."""
     rows: int = 0
-    """Without lines that hold no row."""
+    """Number of rows, without lines that hold no row."""
     rejects: tuple[Rejects, ...] = ()
-    """By reason, the most frequent first, without those that nobody misses."""
+    """Rejected rows by reason, the most frequent first, without reasons that do not count as a loss."""
     unread_sex: int = 0
-    """Rows with a sex that nobody can read."""
+    """Number of rows with a sex that is not understood."""
     sex: str = ""
-    """What to say of it, beginning after the path."""
+    """The message about these rows, without the path at its beginning."""
     notes: tuple[str, ...] = ()
-    """What else is to be said, each beginning after the path."""
+    """Other messages, without the path at their beginning."""
 
     @property
     def lost(self) -> int:
-        """How many rows are rejected."""
+        """Number of rejected rows."""
         return sum(one.rows for one in self.rejects)
 
     @property
     def misread(self) -> int:
-        """How many rows are rejected although something stands there. Rows without a date may come first in a sorted file."""
+        """Number of rejected rows, except for missing values: rows without a date may come first in a sorted file."""
         return sum(one.rows for one in self.rejects if not one.reason.startswith("missing_"))
 
     def found(self, reason: str) -> str:
-        """What stands in the rows that are rejected for a reason, in words; empty where there are none."""
+        """Describe the rows that are rejected for a reason; empty if there are none."""
         return next((one.found for one in self.rejects if one.reason == reason), "")
 
     def message(self, below: int) -> str:
-        """How many of the rows are rejected, why, what stood there, and what to do."""
+        """Return the message: how many of the rows are rejected, why, what they contain, and what to do."""
         share = f" ({self.lost / self.rows:.0%})" if self.lost >= below else ""
         of = f"{self.rows:,} " if self.rows >= below else ""
         parts = [self._part(one) for one in self.rejects[:MOST_REASONS]]
@@ -103,7 +103,7 @@ class Sample:
         return f"{in_words(one.reason)}{found} (first in line {one.line:,}): {self.cure(one.reason)}"
 
     def cure(self, reason: str) -> str:
-        """What to do about a reason, with the names of the settings as they are for this file."""
+        """Return what to do about a reason, with the names of the settings for this file."""
         text = cure(reason)
         names = [name for name in re.findall(r"`([^`]+)`", text) if not name.startswith("records.")]
         if any(not has_setting(self.where, name) for name in names):
@@ -114,7 +114,7 @@ class Sample:
 def of_rows(
     path: Path, kind: Kind, rows: pl.DataFrame, rejected: pl.DataFrame, rules: DateRules, *, below: int
 ) -> Sample:
-    """Judge rows of a kind (line, from the beginning of the file, and texts), beside those that are no rows (line, reason)."""
+    """Judge rows of a kind (line in the file, and texts); `rejected` lists lines that hold no row (line, reason)."""
     judged = _judged(path, kind, rows, rules)
     reasons = pl.concat([rejected.select("line", "reason"), judged.select("line", "reason")])
     lost = reasons.filter(~pl.col("reason").is_in(NOT_LOST))
@@ -135,7 +135,7 @@ def of_rows(
 
 
 def _judged(path: Path, kind: Kind, rows: pl.DataFrame, rules: DateRules) -> pl.DataFrame:
-    """Rejected rows (line, reason). Whether an event's patient is known is not asked."""
+    """Return rejected rows (line, reason). Does not check whether an event's patient is known."""
     if isinstance(kind, EventKind):
         return events.parse(rows, files.as_read(path, kind.files), rules)[1]
     if isinstance(kind, PatientKind):
@@ -146,7 +146,7 @@ def _judged(path: Path, kind: Kind, rows: pl.DataFrame, rules: DateRules) -> pl.
 
 
 def shape(text: pl.Expr) -> pl.Expr:
-    """Texts with 9 for each digit, A for each upper-case letter, a for each other one; the E of an exponent stays."""
+    """Return texts with 9 for each digit, A for each upper-case letter, a for any other; the E of an exponent stays."""
     plain = text.str.replace_all(r"\p{Nd}", "9").str.replace_all(r"\p{Lu}", "A").str.replace_all(r"[\p{L}&&[^A]]", "a")
     plain = plain.str.replace(r"^(9+(?:[.,]9+)?)[Aa]([+-]?9+)$", "${1}E${2}")
     cut = pl.when(plain.str.len_chars() > LONGEST).then(plain.str.slice(0, LONGEST) + "…")
@@ -154,7 +154,7 @@ def shape(text: pl.Expr) -> pl.Expr:
 
 
 def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str:
-    """What stands in rejected rows, in words: the most frequent shape of the value, and what it may be."""
+    """Describe rejected rows: the most frequent shape of the value, and what the value may be."""
     column = _column(kind, reason, rows)
     if not column or reason.startswith("missing_"):
         return ""
@@ -162,7 +162,7 @@ def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str
     if reason == ids.INEXACT and column == "patient" and "code" in rows.columns:
         is_id = rows.select(ids.inexact(pl.col("patient"))).to_series()
         texts = texts.filter(is_id) if is_id.any() else rows["code"]
-    if texts.is_empty():  # of Parquet, where numbers are judged before they are texts
+    if texts.is_empty():  # in Parquet, where numbers are judged before they become texts
         return ""
     usual = texts.to_frame("text").select(shape(pl.col("text")))["text"].mode().sort()[0]
     maybe = _as_dates(texts, kind, rules) if reason.startswith("unparsable_") and column != "birth_year" else ""
@@ -170,7 +170,7 @@ def _found(kind: Kind, rows: pl.DataFrame, reason: str, rules: DateRules) -> str
 
 
 def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
-    """Our name of the column for which rows are rejected; empty where there is none."""
+    """Return our name of the column that caused the rejection; empty if there is none."""
     by_end = {"_date": "date", "_code": "code", "_patient": "patient"}
     births = [name for name in ("birth_date", "birth_year") if name in rows.columns]
     if reason == ids.INEXACT:
@@ -181,7 +181,7 @@ def _column(kind: Kind, reason: str, rows: pl.DataFrame) -> str:
 
 
 def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
-    """What texts may be that no format of the settings reads as dates: day numbers, or which formats read all of them."""
+    """Suggest what texts are that no format in the settings reads: day numbers, or dates in formats that read them all."""
     number = texts.str.extract(r"^(\d{5})(?:\.\d+)?$").cast(pl.Int64, strict=False)
     if number.is_between(*SERIALS).fill_null(False).mean() == 1:
         return (
@@ -198,7 +198,7 @@ def _as_dates(texts: pl.Series, kind: Kind, rules: DateRules) -> str:
 
 
 def _quoted(path: Path, kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
-    """That values stand in quotes although the settings name none."""
+    """Yield a message if values are in quotes although the settings name no quoting character."""
     if files.is_parquet(path) or kind.files.quote or not rows.height:
         return
     for role, name in kind.wanted.items():
@@ -210,7 +210,7 @@ def _quoted(path: Path, kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
 
 
 def _ending_in_zeros(kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
-    """That long ids or codes are what a spreadsheet keeps of them: several may have become one."""
+    """Yield a message if long ids or codes end in zeros, as after a spreadsheet: several may have become one."""
     for role in ("patient", "code", "key"):
         if role in rows.columns and ids.share_rounded(rows[role]) >= MOST_ROUNDED:
             column = kind.wanted.get(role, role)
@@ -221,7 +221,7 @@ def _ending_in_zeros(kind: Kind, rows: pl.DataFrame) -> Iterator[str]:
 
 
 def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int, str]:
-    """How many rows have a sex that nobody can read, and what to say of it."""
+    """Count the rows with a sex that is not understood, and return the message about them."""
     if not kind.files.columns.sex:
         return 0, ""
     read = rows.with_columns(read=values.sex(pl.col("sex"), kind.files.sex_values))
@@ -237,7 +237,7 @@ def _unread_sex(kind: PatientKind, rows: pl.DataFrame, below: int) -> tuple[int,
 
 
 def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int) -> Iterator[str]:
-    """What to say of dates of observation that nobody can read."""
+    """Yield a message if dates of observation cannot be read."""
     if wrong := patients.unusable_dates(rows, files.as_read(path, kind.files)):
         yield (
             f"{_few(wrong, below)} dates of observation in its first rows cannot be read, and count as not known: set"
@@ -246,7 +246,7 @@ def _unread_dates(path: Path, kind: PatientKind, rows: pl.DataFrame, below: int)
 
 
 def _shown(rows: pl.DataFrame, below: int) -> str:
-    """Values of the sex that enough patients have; of the others, the shapes."""
+    """List the values of the sex that at least `below` patients have; of the others, the shapes."""
     counted = rows.group_by("sex").agg(pl.col("patient").n_unique()).sort("patient", "sex", descending=[True, False])
     often = counted.filter(pl.col("patient") >= below)["sex"].head(5).to_list()
     shapes = counted.filter(pl.col("patient") < below).select(shape(pl.col("sex")))["sex"].unique(maintain_order=True)

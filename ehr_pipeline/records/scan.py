@@ -1,7 +1,7 @@
-"""Rows of delimited text to numbers and short texts, in one pass over the bytes. Rows that are not plain are left to others.
+"""Turn plain rows of delimited text into numbers and short texts, in one pass over the bytes; others are left to `text`.
 
-A row is plain when it has as many fields as the header, no quote and no control character, and when its wanted fields say exactly
-what their values say: numbers without sign, blank or leading zero, of at most 18 digits, and texts of at most 12 bytes.
+A row is plain if it has as many fields as the header, no quote and no control character, and if its wanted fields have
+a canonical form: numbers without sign, blank or leading zero, of at most 18 digits, and texts of at most 12 bytes.
 """
 
 from dataclasses import dataclass
@@ -19,24 +19,24 @@ from ehr_pipeline.tables.jit import compiled
 
 SKIPPED, NUMBER, TEXT = 0, 1, 2
 MOST_DIGITS, LONGEST = 18, 12
-"""Of a number below 10**18, and of a text that Arrow's string view holds in place."""
+"""Limits of a number (below 10**18), and of a text (which Arrow's string view holds in place)."""
 NEWLINE, LAST_CONTROL, ZERO = 10, 31, 48
 
 
 @dataclass(frozen=True)
 class Scanned:
-    """What was found in n rows."""
+    """The result of scanning n rows."""
 
     rows: pl.DataFrame
-    """`line`, numbers as int64, texts as they stand; what stands in rows that are not plain means nothing."""
+    """`line`, numbers as int64, texts as written; values in rows that are not plain are meaningless."""
     plain: NDArray[np.bool_]
     """Which rows (n,) are plain."""
     where: Rows
-    """Where they stand in the text."""
+    """Where the rows are in the text."""
 
 
 def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, ...]) -> Scanned:
-    """Scan whole rows of UTF-8, which end in newlines; `shape` says how many fields they have and where the wanted ones stand."""
+    """Scan whole rows of UTF-8 that end in newlines; `shape` gives their number of fields and the wanted places."""
     places, width, quote = shape.places, shape.width, layout.quote.encode()
     kinds, slots = np.full(width, SKIPPED, np.uint8), np.zeros(width, np.int64)
     texts = [role for role in places if role not in numbers]
@@ -60,7 +60,7 @@ def scan(block: bytes, shape: Shape, layout: DelimitedText, numbers: tuple[str, 
 
 
 def _texts(views: NDArray[np.uint64]) -> pl.Series:
-    """String views (n, 2) as a column."""
+    """Return string views (n, 2) as a column."""
     column = pa.Array.from_buffers(pa.string_view(), len(views), [None, pa.py_buffer(views)])
     return pl.Series(pl.from_arrow(column))
 
@@ -78,7 +78,7 @@ def _scan(
     known: bool,
     plain: NDArray[np.bool_],
 ) -> None:
-    """Fill values, views, ends and plain. `views` is zero at first; `ends` is `known` where rows may have several lines."""
+    """Fill `values`, `views` (zero at first), `ends` and `plain`. `ends` is `known` where rows may have several lines."""
     width, at = len(kinds), 0
     for row in range(len(ends)):
         good = True

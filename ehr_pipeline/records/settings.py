@@ -50,7 +50,7 @@ class Limits:
     )
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         if self.rejected_warning > self.rejected_error:
             yield (
                 f"rejected_warning is {self.rejected_warning}, above rejected_error, which is {self.rejected_error}: exchange them."
@@ -134,7 +134,7 @@ class RecordsSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         if self.source == "delimited":
             yield from delimited.problems(self.events, self.patients)
         elif self.events or self.patients:
@@ -152,7 +152,7 @@ class RecordsSettings:
 
     @property
     def kinds(self) -> Kinds:
-        """Which kinds of files an extract has."""
+        """The kinds of files of an extract."""
         if self.source == "delimited":
             kinds = delimited.kinds(self.events, self.patients)
         else:
@@ -165,5 +165,5 @@ class RecordsSettings:
 
     @property
     def attributes(self) -> tuple[str, ...]:
-        """Names of the columns that patients carry beside who they are, sorted."""
+        """Sorted names of the columns that patients have besides id, birth and sex."""
         return self.kinds.attributes

@@ -1,7 +1,8 @@
-"""Rows to buckets: the one shuffle of the chain. Everything after it works on a bucket by itself.
+"""Distribute rows to buckets: the only shuffle of the chain. Everything after it works on one bucket at a time.
 
-Every block of rows is sorted by bucket and appended to one file as one Arrow batch (a "run"); an index says where each bucket's
-rows begin in it. So one file is open however many buckets there are, and reading a bucket touches only its own slices.
+Every block of rows is sorted by bucket and appended to one file as one Arrow batch (a "run"); an index records where
+the rows of each bucket begin in it. So only one file is open however many buckets there are, and reading a bucket
+touches only its own slices.
 """
 
 import mmap
@@ -18,7 +19,7 @@ from ehr_pipeline.tables.jit import compiled
 from ehr_pipeline.work.buckets import at_end
 
 RUNS, INDEX = "runs.arrow", "index.npy"
-TOGETHER = 1 << 16  # rows that are copied out of the file at once
+TOGETHER = 1 << 16  # rows that are copied out of the file in one step
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Bucket:
-    """The rows of one bucket: a table, and for each run how many rows of it are here, and from which file and line on."""
+    """The rows of one bucket: a table; and for each run, how many rows are here, from which file, and its first line."""
 
     rows: pa.Table
     sizes: NDArray[np.int64]
@@ -40,7 +41,7 @@ class Bucket:
     first_lines: NDArray[np.int64]
 
     def places(self, line: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """File number and line (n,) of the rows, of which `line` (n,) counts from the beginning of their block."""
+        """Return file number and line (n,) of the rows; `line` (n,) counts from the beginning of the block of each row."""
         return np.repeat(self.files, self.sizes), np.repeat(self.first_lines, self.sizes) + line
 
 
@@ -56,7 +57,7 @@ def by_bucket(rows: pa.RecordBatch, bucket: NDArray[np.int32], buckets: int) -> 
 
 @compiled
 def _order(bucket: NDArray[np.int32], buckets: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The places (n,) of rows in order of their bucket (n,), by counting; and where each bucket (buckets,) ends."""
+    """Return the places (n,) of rows in order of their bucket (n,), by counting; and where each bucket (buckets,) ends."""
     counts = np.zeros(buckets + 1, np.int64)
     for each in bucket:
         counts[each + 1] += 1
@@ -69,7 +70,7 @@ def _order(bucket: NDArray[np.int32], buckets: int) -> tuple[NDArray[np.int64], 
 
 
 class Shuffle:
-    """Appends runs to a folder. A context manager: the index is written at its end."""
+    """Appends runs to a folder. A context manager: the index is written on exit."""
 
     def __init__(self, folder: Path, buckets: int, schema: pa.Schema):
         self.folder, self.buckets, self.schema = folder, buckets, schema
@@ -78,7 +79,7 @@ class Shuffle:
         self._index: list[NDArray[np.int64]] = []
 
     def add(self, run: Run, file: int = 0, first_line: int = 0) -> None:
-        """Append a run, and note where it comes from."""
+        """Append a run, with its file and its first line."""
         if run.rows.num_rows:
             self._writer.write_batch(run.rows)
             self._index.append(np.concatenate([[file, first_line, 0], run.ends]))
@@ -90,7 +91,7 @@ class Shuffle:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._writer.close()
-        # One line of the index for each bucket, so that reading a bucket touches two lines of it.
+        # One row of the index per bucket, so that reading a bucket touches two rows of it.
         index = np.stack(self._index, axis=1) if self._index else np.zeros((3 + self.buckets, 0), np.int64)
         np.save(self.folder / INDEX, np.ascontiguousarray(index))
 
@@ -107,7 +108,7 @@ class _Opened:
 
 @lru_cache(maxsize=3)
 def _open(folder: Path) -> _Opened:
-    """Open a folder once for all of its buckets: reading the head of every run for every bucket takes longer than the rows."""
+    """Open a folder once for all of its buckets: reading the head of each run for each bucket takes longer than the rows."""
     with (folder / RUNS).open("rb") as stream:
         mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     reader = pa.ipc.open_file(pa.py_buffer(mapped))
@@ -115,11 +116,11 @@ def _open(folder: Path) -> _Opened:
     return _Opened(mapped, reader.schema, runs, np.load(folder / INDEX, mmap_mode="r"))
 
 
-at_end(_open.cache_clear)  # the disk space of a folder is free only then, once it is removed
+at_end(_open.cache_clear)  # only then is the disk space of a removed folder freed
 
 
 def read_bucket(folder: Path, bucket: int) -> Bucket:
-    """The rows of a bucket, in order of the runs."""
+    """Return the rows of a bucket, in order of the runs."""
     opened = _open(folder)
     begins, ends = opened.index[2 + bucket], opened.index[3 + bucket]
     there = np.flatnonzero(ends > begins)
@@ -140,7 +141,7 @@ def read_bucket(folder: Path, bucket: int) -> Bucket:
 
 
 def _copied(slices: list[pa.RecordBatch], opened: _Opened) -> pa.Table:
-    """Slices in memory of their own; pages of the file that were touched would count as ours until the end."""
+    """Copy slices to new memory: otherwise, touched pages of the mapped file count as memory of the process until the end."""
     copied = pa.Table.from_batches(slices).combine_chunks()
     opened.mapped.madvise(mmap.MADV_DONTNEED)
     return copied

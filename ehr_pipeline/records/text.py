@@ -1,4 +1,4 @@
-"""Delimited text in blocks of whole rows, with the line number of every row, in memory that the file's size does not set."""
+"""Read delimited text in blocks of whole rows, with the line number of every row; memory does not grow with the file."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -18,32 +18,32 @@ from ehr_pipeline.records.quoting import Quoting, Rows
 from ehr_pipeline.records.scan import scan
 from ehr_pipeline.work.progress import Progress
 
-REPLACEMENT = "\ufffd"  # what an undecodable byte becomes; such ids are rejected, never guessed
+REPLACEMENT = "\ufffd"  # replaces undecodable bytes; ids that contain it are rejected, never guessed
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-CHANGED_HEADER = "changed_header"  # a header line with other places: what follows it would be misread
-# Bytes that no clean row holds, and why their rows are rejected. A carriage return in quotes is text.
+CHANGED_HEADER = "changed_header"  # a header line with columns in other places: rows after it would be misread
+# Bytes that no clean row contains, and why rows with them are rejected. A carriage return in quotes is text.
 NUL, RETURN = 0, 13
 ODD = {NUL: "nul_byte", RETURN: "stray_carriage_return"}
 
 
 @dataclass(frozen=True)
 class Extent:
-    """How much text was read: a line that is no row may hold as much as many rows, where their line ends are lost."""
+    """How much text was read. A line that is no row may hold as much as many rows, if line ends were lost in it."""
 
     rows: int = 0
     size: int = 0
-    """Bytes of the rows."""
+    """Size of the rows in bytes."""
     lines: int = 0
-    """Lines that are no rows, empty ones and headers left out."""
+    """Number of lines that are no rows, without empty lines and headers."""
     lost: int = 0
-    """Their bytes."""
+    """Size of these lines in bytes."""
 
     def __add__(self, other: "Extent") -> "Extent":
         return Extent(self.rows + other.rows, self.size + other.size, self.lines + other.lines, self.lost + other.lost)
 
     @property
     def like_rows(self) -> int:
-        """How many rows of usual length the lines that are no rows come to; 0 where they are not much longer than rows."""
+        """How many rows of average length would fit into the lines that are no rows; 0 unless at least two per line."""
         rows = self.lost * self.rows // max(self.size, 1)
         return rows if rows >= 2 * self.lines else 0
 
@@ -53,24 +53,24 @@ class Block:
     """Some rows of one file."""
 
     rows: pl.DataFrame
-    """`line` (int64, where the row begins, from 0 at the beginning of the block), and stripped strings for each wanted column;
-    missing values are empty."""
+    """`line` (int64: where the row begins, from 0 at the beginning of the block), and a stripped string per wanted
+    column; missing values are empty."""
     rejected: pl.DataFrame
-    """`line` and `reason` of the lines that are no rows at all."""
+    """`line` and `reason` of lines that are no rows."""
     lines: int
-    """How many lines the block had. A row may have several."""
+    """Number of lines in the block. A row may have several."""
     plain: pl.DataFrame | None = None
-    """Further rows, whose numbers are plain: `line`, the numbers as int64, the other columns as they stand (not stripped)."""
+    """More rows, whose numbers are plain: `line`, the numbers as int64, the other columns as written (not stripped)."""
     extent: Extent = Extent()
-    """How much text it was; nothing of Parquet."""
+    """How much text the block had; nothing for Parquet."""
 
     @property
     def count(self) -> int:
-        """How many rows and rejected lines the block had."""
+        """Number of rows and rejected lines in the block."""
         return self.rows.height + self.rejected.height + (self.plain.height if self.plain is not None else 0)
 
     def after(self, lines: int) -> "Block":
-        """The block with so many lines before it."""
+        """Return the block with its lines counted after this many others."""
         if not lines:
             return self
         rows, rejected = (part.with_columns(pl.col("line") + lines) for part in (self.rows, self.rejected))
@@ -89,12 +89,12 @@ def read(
     numbers: tuple[str, ...] = (),
     unended: Callable[[], None] = lambda: None,
 ) -> Iterator[Callable[[], Block]]:
-    """Yield the rows of a file, block by block, each as a function that splits it: they may be called on several threads.
+    """Yield the rows of a file, block by block, each as a function that splits its block, on any of several threads.
 
-    `columns` maps the names that the rows get to the file's own; `where` is the settings section to name in messages. Columns named
-    in `numbers` mostly hold plain numbers; rows in which they do go a faster way (`Block.plain`) with the same result.
-    `unended` is called where the last line has no end, as in a file that was cut off.
-    Raises InputError for a missing column, and for a file that is no text, is damaged, or changes meanwhile (`lines.blocks`).
+    `columns` maps our names of columns to the file's; `where` is the section of the settings to name in messages.
+    Columns in `numbers` mostly hold plain numbers; rows where they do take a faster path (`Block.plain`) with the same
+    result. `unended` is called if the last line has no line end, as in a file that was cut off. Raises InputError for a
+    missing column, and for a file that is not text, is damaged, or changes while it is read (`lines.blocks`).
     """
     shape = header.given(path, layout, columns, where)
     quoted, more = _quoting(layout), 0
@@ -115,12 +115,12 @@ def read(
 
 
 def first_line(layout: DelimitedText) -> int:
-    """The number of the first line of a file that holds a row."""
+    """Return the number of the first line of a file that holds a row."""
     return 1 if layout.header else 2
 
 
 def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], where: str) -> None:
-    """Read the first line alone, and raise InputError unless the file is such text and the wanted columns are in it."""
+    """Read only the first line, and raise InputError unless the file is such text and has the wanted columns."""
     for block in lines.blocks(path, layout.encoding, where, lines.HEAD_BYTES, quoted=_quoting(layout)):
         if not header.given(path, layout, columns, where):
             header.read(path, _first(path, block, layout)[0], layout, columns, where)
@@ -130,7 +130,7 @@ def read_header(path: Path, layout: DelimitedText, columns: Mapping[str, str], w
 
 
 def names(path: Path, layout: DelimitedText) -> list[str]:
-    """The names of the columns. Raises InputError for a file that is no such text; an empty one has none."""
+    """Return the names of the columns; none for an empty file. Raises InputError for a file that is not such text."""
     if layout.header:
         return list(layout.header)
     for block in lines.blocks(path, layout.encoding, "", lines.HEAD_BYTES, quoted=_quoting(layout)):
@@ -142,13 +142,13 @@ _EMPTY = "{path}: the file is empty; a header line with {columns} was expected."
 
 
 def _quoting(layout: DelimitedText) -> Quoting | None:
-    """How fields are quoted in the blocks of a file, if they are."""
+    """Return how fields are quoted in the blocks of a file; None if they are not."""
     marks = lines.encoding_of_blocks(layout.encoding) == "utf-8"
     return Quoting(layout.delimiter.encode(), layout.quote.encode(), marks) if layout.quote else None
 
 
 def _first(path: Path, block: bytes | Unread, layout: DelimitedText) -> tuple[str, bytes]:
-    """The header without its end, and the rest of the first block."""
+    """Return the header without its line end, and the rest of the first block."""
     if isinstance(block, Unread) and block.first != UNCLOSED:
         raise InputError(
             f"{path}, line 1: no line ends within {LINE_LIMIT:,} bytes, so this is no table of delimited text."
@@ -169,7 +169,7 @@ def _first(path: Path, block: bytes | Unread, layout: DelimitedText) -> tuple[st
 
 
 def utf8(block: bytes, encoding: str) -> bytes:
-    """Text as UTF-8 without byte order marks and with plain newlines. Undecodable bytes become `REPLACEMENT`."""
+    """Return text as UTF-8 without byte order marks and with plain newlines. Undecodable bytes become `REPLACEMENT`."""
     if not block.isascii():
         if encoding != "utf-8":
             block = block.decode(encoding, errors="replace").encode()
@@ -178,17 +178,17 @@ def utf8(block: bytes, encoding: str) -> bytes:
                 block.decode()
             except UnicodeDecodeError:
                 block = block.decode(errors="replace").encode()
-        if BYTE_ORDER_MARK in block:  # at the beginning of any line: files with marks were joined
+        if BYTE_ORDER_MARK in block:  # at the beginning of any line, since files with marks may have been joined
             block = re.sub(rb"(?m)^(?:%s)+" % BYTE_ORDER_MARK, b"", block)
     if b"\r" not in block:
         return block
     block = block.replace(b"\r\n", b"\n")
-    # Lines that went through a text mode twice end in several returns.
+    # Lines that were converted twice in text mode end in several carriage returns.
     return re.sub(rb"(?<!\r)\r++\n", b"\n", block) if b"\r" in block else block
 
 
 def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
-    """The block of lines that nobody has read, with so many lines of the header before it."""
+    """Return the block of a row that was too long to be read, after `more` lines of the header."""
     rows, _ = _nothing(shape.places)
     first, others = _rejects(np.zeros(1, np.int64), unread.first), np.arange(1, unread.lines, dtype=np.int64)
     extent = Extent(lines=unread.lines, lost=unread.size)
@@ -196,7 +196,7 @@ def _unread(unread: Unread, shape: header.Shape, more: int) -> Block:
 
 
 def _split(raw: bytes, shape: header.Shape, layout: DelimitedText, numbers: tuple[str, ...], more: int) -> Block:
-    """Split whole rows into the wanted fields: the plain ones at once, the others with care; `more` as in `_unread`."""
+    """Split whole rows into the wanted fields: plain rows fast, the others with care; `more` as in `_unread`."""
     block = utf8(raw, lines.encoding_of_blocks(layout.encoding))
     if not numbers:
         quoted = _quoting(layout)
@@ -224,7 +224,7 @@ def _nothing(places: dict[str, int]) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def _split_with_care(block: bytes, where: Rows, shape: header.Shape, layout: DelimitedText) -> Block:
-    """Split whole rows, which end `where` it says; those that are none are rejected, one by one."""
+    """Split whole rows, which end as `where` says; rows that cannot be split are rejected one by one."""
     characters = np.frombuffer(block, np.uint8)
     lengths = np.diff(where.ends, prepend=0)
 
@@ -290,9 +290,9 @@ def _rejects(numbers: NDArray[np.int64], reason: str) -> pl.DataFrame:
 
 
 def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that are none but a header line again, as joined files have them, are told from the others.
+    """Separate header lines that occur again, as in joined files, from the other rows.
 
-    The reason is `CHANGED_HEADER` when the wanted columns stand in other places from there on.
+    The reason is `CHANGED_HEADER` if the wanted columns are in other places from there on.
     """
     own = shape.own_names
     suspect = rows[next(iter(own))].is_in([name for name in shape.names if name and not name.isdigit()])
@@ -308,7 +308,7 @@ def _without_headers(rows: pl.DataFrame, shape: header.Shape) -> tuple[pl.DataFr
 def _quoted_rows(
     block: bytes, where: Rows, index: NDArray[np.int64], shape: header.Shape, layout: DelimitedText
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that hold a quote, one at a time. Where the quotes of one are wrong, each of its lines is rejected."""
+    """Split rows that hold a quote, one at a time. If the quotes of a row are wrong, each of its lines is rejected."""
     good: dict[str, list[str]] = {role: [] for role in shape.places}
     lines, bad = [], []
     for i in index.tolist():

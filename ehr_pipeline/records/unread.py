@@ -1,6 +1,6 @@
-"""Files in the folder of an extract that no kind reads: they are mentioned; one named like a table that is missing is a problem.
+"""Files in the folder of an extract that no kind reads: they are mentioned; one named like a missing table is an error.
 
-One named like a table that is there, an archive and a database deserve a warning: a part of the table may be in them.
+One named like a table that is there, an archive or a database causes a warning: it may hold a part of the table.
 """
 
 import json
@@ -33,7 +33,7 @@ DATA = (
     ".orc",
     ".avro",
 )
-"""Endings of files that hold other files or tables, in forms that nothing here reads."""
+"""Endings of files that hold other files or tables, in formats that nothing here reads."""
 NO_TABLES = (
     ".md5",
     ".sha1",
@@ -51,7 +51,7 @@ NO_TABLES = (
     ".xml",
     ".sql",
 )
-"""Endings of files that stand beside tables and bear their names."""
+"""Endings of files that accompany tables and have the same names."""
 UNFINISHED = (
     ".part",
     ".partial",
@@ -66,7 +66,7 @@ UNFINISHED = (
     ".swp",
     "~",
 )
-"""Endings of copies: such as are not finished yet, and such as were kept of a former state."""
+"""Endings of copies that are not finished, or that were kept of a former state."""
 _COPY = re.compile(r"^(copyof|kopievon|copiede|copiade)")
 
 
@@ -75,22 +75,22 @@ class Unread:
     """Files that no kind reads. Empty and hidden ones do not count."""
 
     names: tuple[str, ...]
-    """Relative to the folder of the extract, sorted."""
+    """Names relative to the folder of the extract, sorted."""
     bytes: int
-    """Their sizes together."""
+    """Total size of these files."""
     hidden: tuple[str, ...] = ()
-    """Hidden files and folders whose names are those of files but for a dot, of which none is there. They are not counted."""
+    """Hidden files and folders, unless the same name without its leading dot exists too. They are not counted."""
 
     def __str__(self) -> str:
         return f"{len(self.names):,} files that nothing reads ({self.bytes / 1e6:,.1f} MB): {listed(self.names)}"
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many they are, and their bytes. The names are no part of it: counts go to Dagster, and a name may be an id."""
+        """Number of files and of bytes. Names are left out: counts go to Dagster, and a name may contain an id."""
         return {"files": len(self.names), "bytes": self.bytes}
 
     def write(self, out: Path) -> None:
-        """Write down the first names beside the artifact."""
+        """Write the first names into the folder of the artifact."""
         (out / NOTE).parent.mkdir(exist_ok=True)
         (out / NOTE).write_text(json.dumps(self.names[:MOST_WRITTEN], indent=1) + "\n", encoding="utf-8")
 
@@ -99,14 +99,14 @@ NONE = Unread((), 0)
 
 
 def look(tree: Tree, read: Iterable[Path]) -> Unread:
-    """The files of an extract but for those that are `read`, by whatever name."""
+    """Return the files of an extract that are not `read`, whatever name they were read by."""
     known, names, size = {tree.itself(path) for path in read}, [], 0
     for path in tree.files:
         if tree.itself(path) in known:
             continue
         try:
             own = path.stat().st_size
-        except OSError:  # it has gone since
+        except OSError:  # it was removed meanwhile
             continue
         if own:
             names.append(path.relative_to(tree.folder).as_posix())
@@ -116,7 +116,7 @@ def look(tree: Tree, read: Iterable[Path]) -> Unread:
 
 
 def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """What is wrong with files that are not read, but bear the name of a kind that has none: another spelling, a zip, a folder."""
+    """Yield a message for each kind without files if unread files have its name: another spelling, a zip, a folder."""
     for kind in absent:
         alike = _alike(kind, unread.names)
         if alike:
@@ -128,7 +128,8 @@ def misnamed(folder: Path, absent: Iterable[Kind], unread: Unread) -> Iterator[s
 
 
 def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[str]:
-    """What may be a part of the extract and is not read: files named like those of a kind, hidden ones too, archives, databases."""
+    """Yield a message on unread files that may belong to the extract: named like its files (even hidden), or archives,
+    databases."""
     tables = [name for name in unread.names if not name.lower().endswith(NO_TABLES)]
     alike = {name for kind in kinds for name in _alike(kind, (*tables, *unread.hidden))}
     others = sorted(alike.union(name for name in tables if name.lower().endswith(PACKED + DATA)))
@@ -140,7 +141,7 @@ def left_out(folder: Path, kinds: Iterable[Kind], unread: Unread) -> Iterator[st
 
 
 def unfinished(read: Iterable[Path]) -> Iterator[str]:
-    """What is wrong with the names of files that are read."""
+    """Yield what is wrong with the names of files that are read."""
     for path in read:
         if path.name.lower().endswith(UNFINISHED):
             yield (
@@ -150,7 +151,7 @@ def unfinished(read: Iterable[Path]) -> Iterator[str]:
 
 
 def _alike(kind: Kind, names: Iterable[str]) -> list[str]:
-    """Those of the names that are like the names of the kind's files, or lie in a folder with such a name."""
+    """Return the names that are like the names of the kind's files, or of files in a folder with such a name."""
     named_like = [pattern for glob in files.patterns(kind) if (pattern := _name(glob))]
     return [
         name
@@ -160,12 +161,12 @@ def _alike(kind: Kind, names: Iterable[str]) -> list[str]:
 
 
 def _plain(name: str) -> str:
-    """A name without its endings, in small letters and digits alone: 'Drug_Exposure.csv.zip' is 'drugexposure'."""
+    """Return a name without endings, as lower-case letters and digits: 'Drug_Exposure.csv.zip' is 'drugexposure'."""
     return _COPY.sub("", re.sub(r"[^a-z0-9]", "", name.lstrip(".").split(".")[0].lower()))
 
 
 def _name(glob: str) -> str:
-    """What names like those of a glob look like when they are plain; empty where any name would do."""
+    """Return a pattern for plain names (`_plain`) like those of a glob; empty if any name would match."""
     first = next((part for part in glob.split("/") if part.strip("*")), "").split(".")[0].lower()
     first = re.sub(r"\[([a-z])\1\]", r"\1", first)  # [Oo] is any case
     pattern = "".join(

@@ -1,7 +1,7 @@
-"""What stands in a cell: words for 'no value', and values of columns that have few known ones, such as the sex.
+"""Values of cells: words for 'no value', and values of columns that have few known ones, such as the sex.
 
-Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQL, MySQL), NA (R), NaN, None and <NA> (Python), a
-dot (SAS, Stata). Taken as values they are a patient called 'NA', or a region of that name.
+Databases and programs write missing values as words: NULL (SQL), \\N (PostgreSQL, MySQL), NA (R), NaN, None and <NA>
+(Python), a dot (SAS, Stata). Taken as values, they would become a patient called 'NA', or a region of that name.
 """
 
 import json
@@ -38,32 +38,33 @@ _MEANT = {
 }
 _NEITHER = ("i", "indeterminate", "undetermined", "undifferentiated", "ambiguous", "intersex", "o", "other", "x")
 USUAL = _MEANT | dict.fromkeys((*_NEITHER, "non binary", "nonbinary"), UNKNOWN)
-"""How a sex is written, and what it means. A study that compares more than two names the others in `sex_values`."""
+"""How a sex is written, and what it means. A study that compares more than two sexes names the others in `sex_values`."""
 NOT_UNDERSTOOD = "\0"
-"""Before a value that nobody can read, until patients are counted by it."""
+"""Prefix of a value that is not understood, until patients are counted by it."""
 LONGEST, MOST_VALUES = 40, 100
-"""Characters of such a value that are kept, and how many different ones are counted apart in a bucket."""
+"""Maximum characters kept of such a value, and maximum number of values counted separately in a bucket."""
 
 
 FILE = "values.json"
-"""The values of the sex that nobody could read, and how many patients have each: restricted, since a value may name somebody."""
+"""File of the values of the sex that were not understood, with the number of patients who have each. Restricted, since
+a value may identify somebody."""
 
 
 def write(counted: Mapping[str, int], out: Path) -> None:
-    """Write down the values of an extract's patients that nobody could read, the most frequent first; no file without any."""
+    """Write the patients' values that were not understood, the most frequent first; no file if there are none."""
     if counted:
         ordered = dict(sorted(counted.items(), key=lambda pair: (-pair[1], pair[0])))
         (out / FILE).write_text(json.dumps({"sex": ordered}, indent=1) + "\n", encoding="utf-8")
 
 
 def written(records: Path) -> dict[str, int]:
-    """Those values, and how many patients have each."""
+    """Return the values that `write` wrote, with the number of patients who have each."""
     path = records / FILE
     return json.loads(path.read_text(encoding="utf-8"))["sex"] if path.is_file() else {}
 
 
 def emptied(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.DataFrame:
-    """Rows, of which texts that are one of the words, compared whole, are empty."""
+    """Return rows in which texts that equal one of the words are replaced by empty texts."""
     names = [name for name, kind in rows.schema.items() if kind == pl.String]
     if not words or not names or not rows.height:
         return rows
@@ -76,26 +77,26 @@ def emptied(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.DataFrame:
 
 
 def with_digits(words: tuple[str, ...]) -> tuple[str, ...]:
-    """Those of the words that a number or a date may be."""
+    """Return the words that can be a number or a date."""
     return tuple(word for word in words if any(sign.isdigit() for sign in word))
 
 
 def are_words(rows: pl.DataFrame, words: tuple[str, ...]) -> pl.Series:
-    """In which rows (n,) a number or date is one of the words as it is written."""
+    """Return in which rows (n,) a number or date, as written, is one of the words."""
     tests = [pl.col(name).cast(pl.String).is_in(words).fill_null(False) for name in rows.columns if name != "line"]
     return rows.select(is_word=pl.any_horizontal(tests)).to_series()
 
 
 def sex(column: pl.Expr, values: Mapping[str, str]) -> pl.Expr:
-    """The sex by what the settings say of each value, or else by the usual words: 'M', 'F', '', or what the settings say."""
+    """Return the sex: 'M', 'F', '' or another meaning from the settings; `values` come before the usual words."""
     return understood(column, {value: _MEANT.get(plainly(meant), meant) for value, meant in values.items()}, USUAL)
 
 
 def understood(column: pl.Expr, named: Mapping[str, str], usual: Mapping[str, str]) -> pl.Expr:
-    """What the values of a column with few known ones mean: by what the settings name, or else by the usual words.
+    """Return what values mean, in a column with few known ones: by `named` from the settings, or else by the usual words.
 
-    Upper and lower case, marks between words and a fraction of zeros are the same. What nobody can read is `NOT_UNDERSTOOD` and the
-    value.
+    Upper and lower case, marks between words and a fraction of zeros make no difference. A value that is not understood
+    becomes `NOT_UNDERSTOOD` plus the value.
     """
     known = {**usual, **{plainly(value): meant for value, meant in named.items()}}
     exact = column.replace_strict(named, default=None, return_dtype=pl.String) if named else pl.lit(None, pl.String)
@@ -108,7 +109,7 @@ _FRACTION = r"^0*(\d+)\.0*$"
 
 
 def plainly(value: str) -> str:
-    """A value as it is compared."""
+    """Return a value in the form in which it is compared."""
     return str(pl.select(_compared(pl.lit(value))).item())
 
 
@@ -117,9 +118,9 @@ def _compared(column: pl.Expr) -> pl.Expr:
 
 
 def not_understood(patients: pl.DataFrame) -> tuple[pl.DataFrame, Counter[str], int]:
-    """Rows of patients whose sex is empty where nobody can read it; how many have each such value; how many have any.
+    """Return patients, with the sex empty if it is not understood; how many have each such value; and how many have any.
 
-    Only the most frequent values are counted apart.
+    Only the most frequent values are counted separately.
     """
     other = patients.filter(pl.col("sex").str.starts_with(NOT_UNDERSTOOD))
     if not other.height:

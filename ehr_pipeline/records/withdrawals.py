@@ -1,7 +1,7 @@
-"""Patients who withdraw their consent: they leave every file of an extract, its quarantine included.
+"""Patients who withdraw their consent: they are removed from every file of an extract, including its quarantine.
 
-The list is a text file with one patient id a line; a first line `patient_id`, empty lines and repeats do no harm. An extract that
-was read already is not read again: what does not concern the list's patients is linked, the rest is filtered.
+The list is a text file with one patient id per line; a first line `patient_id`, empty lines and repeats are ignored. An
+extract that was already read is not read again: files without patients of the list are linked, the others are filtered.
 """
 
 import json
@@ -29,13 +29,15 @@ from ehr_pipeline.terminology.reading import named, why
 from ehr_pipeline.work.buckets import shard_name
 
 APPLIED = "notes/withdrawn.arrow"
-"""Keyed hashes of the patients who were removed, sorted: a shorter list asks for patients who are no longer there."""
+"""Keyed hashes of the patients who were removed, sorted: if the list gets shorter, they show that removed ones are
+needed."""
 REMOVED = "withdrawn.json"
-"""How many rows were removed: of the data, so that a removal from the quarantine alone makes anew what tells of it, too."""
+"""Number of rows that were removed. Part of the data, so that a removal from the quarantine alone also updates what
+reports it."""
 
 
 def read(path: str) -> pl.Series:
-    """The distinct patient ids of a list, sorted; none where the path is empty. Raises InputError when it cannot be read."""
+    """Return the sorted distinct patient ids of a list; none if the path is empty. Raises InputError for an unusable list."""
     if not path:
         return pl.Series([], dtype=pl.String)
     told = named(path, "records.withdrawals")
@@ -57,9 +59,9 @@ def read(path: str) -> pl.Series:
 
 
 def can_follow(previous: Artifact, ids: pl.Series, key: Key | None) -> bool:
-    """Whether an artifact of before can be filtered, so that the files need not be read again.
+    """Whether a previous artifact can be filtered, so that the files need not be read again.
 
-    Everybody who was removed must be on the list still, and all hashes be made with this key, or without one.
+    All patients who were removed must still be on the list, and all hashes must be made with this key, or without one.
     """
     plain = hash_of(ids)
     old = previous.file(quarantine.WITHOUT_KEY)
@@ -91,9 +93,10 @@ def link(source: Path, out: Path) -> None:
 
 
 def apply(out: Path, ids: pl.Series, buckets: int, counts: Counts, key: Key | None) -> Counts:
-    """Remove patients from the files of an extract in the making; returns its counts after that.
+    """Remove patients from the files of an extract that is being made; returns its counts after that.
 
-    Their rows count as dropped for the reason `withdrawn`, whatever became of them before. No file is written through a link.
+    Their rows count as dropped for the reason `withdrawn`, whatever happened to them before. No file is written through
+    a link.
     """
     hashes = hash_of(ids)
     events: Counter[str] = Counter()
@@ -162,7 +165,7 @@ def _filter_quarantine(path: Path, hashes: NDArray[np.uint64], events: Counter[s
 
 
 def _replace(path: Path, table: pa.Table) -> None:
-    """Write a file anew: the old one may be linked from an artifact that others read."""
+    """Rewrite a file: the old one may be linked from an artifact that others read."""
     path.unlink()
     schemas.write(path, table)
 

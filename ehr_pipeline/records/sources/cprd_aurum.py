@@ -1,7 +1,8 @@
-"""CPRD Aurum: tab-separated files of observations, drug issues, patients and practices, as the extraction tool writes them.
+"""CPRD Aurum: tab-separated files of observations, drug issues, patients and practices, from the extraction tool.
 
-Source: CPRD Aurum Data Specification. Dates are dd/mm/yyyy; ids have up to 19 digits; only the year of birth is told, and the month
-for children. `medcodeid` and `prodcodeid` are codes of CPRD's own: its dictionaries under [events.dictionaries] translate them.
+Source: CPRD Aurum Data Specification. Dates are dd/mm/yyyy; ids have up to 19 digits; births are given as a year, for
+children also with the month. `medcodeid` and `prodcodeid` are CPRD's own codes, translated by its dictionaries under
+[events.dictionaries].
 """
 
 from ehr_pipeline.fields import option, settings
@@ -9,7 +10,7 @@ from ehr_pipeline.records.kinds import EventKind, Kinds, PatientKind
 from ehr_pipeline.records.layouts import EventColumns, EventFiles, LinkedFiles, PatientColumns, PatientFiles
 
 WHERE = "records.cprd_aurum"
-SEX = {"1": "M", "2": "F", "0": "", "3": "", "4": ""}  # not entered, indeterminate, unknown
+SEX = {"1": "M", "2": "F", "0": "", "3": "", "4": ""}  # 0, 3, 4: not entered, indeterminate, unknown
 DATES = ("%d/%m/%Y", "iso")
 
 
@@ -39,7 +40,7 @@ class CprdAurum:
     )
 
     def kinds(self) -> Kinds:
-        """The kinds of files of an extract."""
+        """Return the kinds of files of an extract."""
         events = [
             _events(name, files, EventColumns(patient="patid", date=date, code=code, entered=entered))
             for name, files, date, code, entered in (

@@ -1,4 +1,4 @@
-"""Files of any layout, whose columns the settings name: OPCRD, and whatever has no source of its own."""
+"""Files of any layout, whose columns the settings name: OPCRD, and all data without a source module of its own."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,7 @@ from ehr_pipeline.records.layouts import EventFiles, PatientFiles
 
 
 def kinds(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) -> Kinds:
-    """The kinds of files that the tables [[records.events]] and [[records.patients]] describe."""
+    """Return the kinds of files that the tables [[records.events]] and [[records.patients]] describe."""
     return Kinds(
         tuple(EventKind(where=f"records.events[{number}]", files=files) for number, files in enumerate(events)),
         tuple(
@@ -18,7 +18,7 @@ def kinds(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) ->
 
 
 def problems(events: tuple[EventFiles, ...], patients: tuple[PatientFiles, ...]) -> Iterator[str]:
-    """What is missing in the two tables."""
+    """Yield what is missing in the two tables."""
     if not events:
         yield "at least one [[records.events]] table is needed."
     if not patients:

@@ -1,7 +1,7 @@
-"""MEDS 0.4 (Medical Event Data Standard): Parquet with a row for each measurement: subject, time, code.
+"""MEDS 0.4 (Medical Event Data Standard): Parquet with one row per measurement: subject, time, code.
 
-A row is an event; or it tells of the patient: the birth, the death, and codes of the options' prefixes such as 'GENDER//F', which
-may stand without a time. Any other row without a time is rejected as `no_time`.
+A row is an event, or it describes the patient: the birth, the death, and codes with the prefixes given in the options,
+such as 'GENDER//F', which need no time. Any other row without a time is rejected as `no_time`.
 """
 
 from functools import partial
@@ -15,14 +15,14 @@ from ehr_pipeline.records.sources import omop
 
 WHERE = "records.meds"
 COLUMNS = {"patient": "subject_id", "date": "time", "code": "code"}
-# A SNOMED id; some programs write it with a fraction of zeros, or append modifiers such as '//_Q_3'.
+# A SNOMED id; some programs add a fraction of zeros, or modifiers such as '//_Q_3'.
 ID = r"^([0-9]{6,18})(?:\.0+)?(?://.*)?$"
-# The names of SNOMED CT in FHIR, the UMLS, OMOP and local exports, with what separates them from the id.
+# The names of SNOMED CT in FHIR, the UMLS, OMOP and local exports, followed by the separator and the id.
 USUAL = (
     r"(?i)^(?:snomed(?:[-_ ]?ct)?(?:[-_](?:us|uk|core|int|intl|international))?|sct(?:id)?|http://snomed\.info/(?:sct|id))"
     r"(?://?|:|\||\^)([0-9]{6,18})(?:\.0+)?(?://.*)?$"
 )
-# A code that names its system already, as in 'ICD10CM:E11.9'.
+# A code that already names its system, as in 'ICD10CM:E11.9'.
 NAMED = r"^[A-Za-z][A-Za-z0-9_.-]{0,39}:[^\s/:]+$"
 NOTHING = ("GENDER//", "SEX//")
 
@@ -51,7 +51,7 @@ class Meds:
     )
 
     def kinds(self) -> Kinds:
-        """The kinds of files of an extract."""
+        """Return the kinds of files of an extract."""
         columns = EventColumns(**COLUMNS)
         files = EventFiles(files=self.data, columns=columns, code_system="", date_formats=("iso",))
         events = EventKind(where=f"{WHERE}.data", files=files, adapt=partial(_events, self))
@@ -83,7 +83,7 @@ class Meds:
 
 
 def _roles(options: Meds, code: pl.Expr) -> dict[str, pl.Expr]:
-    """Which codes tell of the patient, and what."""
+    """Return, for each fact about the patient, which codes give it."""
 
     def is_code(names: tuple[str, ...]) -> pl.Expr:
         return pl.any_horizontal(
@@ -102,7 +102,7 @@ def _roles(options: Meds, code: pl.Expr) -> dict[str, pl.Expr]:
 
 
 def _by_code(options: Meds, rows: pl.DataFrame) -> pl.DataFrame:
-    """Rows with `role`: what their code tells of the patient, or null. There are few distinct codes: each is looked at once."""
+    """Add `role` to rows: the fact about the patient that the code gives, or null. Each distinct code is examined once."""
     codes = rows.select(pl.col("code").unique(maintain_order=True))
     roles = _roles(options, pl.col("code"))
     role = pl.coalesce([pl.when(is_it).then(pl.lit(name)) for name, is_it in roles.items()])
@@ -115,7 +115,7 @@ def _after_prefix() -> pl.Expr:
 
 
 def _births(codes: tuple[str, ...]) -> str:
-    """Which setting says which rows tell births."""
+    """Return a sentence that says which setting names the rows that give births."""
     return (
         f"{WHERE}.birth_codes is {', '.join(codes) or 'empty'}. Name the code of a birth there; where each subject's first"
         " row is the birth under a SNOMED code, as in older exports, that is 'SNOMED/3950001'."
@@ -123,12 +123,12 @@ def _births(codes: tuple[str, ...]) -> str:
 
 
 def _snomed_id(text: pl.Expr) -> pl.Expr:
-    """The id, without a fraction of zeros and what modifiers follow it after '//' (such as bins of a value); others as they are."""
+    """Return the id without a fraction of zeros and modifiers after '//' (such as bins of a value); else the text as it is."""
     return pl.coalesce(text.str.extract(ID), text)
 
 
 def _event_code(options: Meds) -> pl.Expr:
-    """SNOMED codes as they are; others as 'SYSTEM:code', by what stands before the first '//', '/' or ':', or as 'meds:code'."""
+    """Return SNOMED codes as they are; others as 'SYSTEM:code', where the system ends at '//', '/' or ':', or as 'meds:code'."""
     code = pl.col("code")
     snomed = [
         pl.when(code.str.starts_with(prefix)).then(_snomed_id(code.str.strip_prefix(prefix)))
@@ -142,7 +142,7 @@ def _event_code(options: Meds) -> pl.Expr:
 
 
 def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows of events (line, patient, date, code), and those without a time that tell nothing of the patient."""
+    """Return rows of events (line, patient, date, code), and rejected rows: without a time, and not about the patient."""
     others = _by_code(options, rows).filter(pl.col("role").is_null())
     timed = others.filter(pl.col("date") != "")
     timeless = others.filter(pl.col("date") == "").select("line", reason=pl.lit("no_time"))
@@ -150,7 +150,7 @@ def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
 
 
 def _patients(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Rows that tell of patients, each with one thing that is known; births and deaths without a time are rejected."""
+    """Return rows about patients, each with one known fact; births and deaths without a time are rejected."""
     told = _by_code(options, rows).filter(pl.col("role").is_not_null())
     dated = pl.col("role").is_in(["birth_date", "observation_ends:0"])
     timeless = told.filter(dated & (pl.col("date") == "")).select("line", reason=pl.lit("no_time"))

@@ -1,7 +1,7 @@
-"""OMOP Common Data Model 5.4 (OHDSI): one table a file, CSV or Parquet, with column names in upper or lower case.
+"""OMOP Common Data Model 5.4 (OHDSI): one table per file, CSV or Parquet, with column names in upper or lower case.
 
-An event's code is its standard concept, or its source concept where that is 0 ("no matching concept"). The mapping stage translates
-concept ids through the vocabulary tables that events.omop_vocabulary names.
+An event's code is its standard concept or, where that is 0 ("no matching concept"), its source concept. The mapping
+stage translates concept ids with the vocabulary tables named in events.omop_vocabulary.
 """
 
 from dataclasses import replace
@@ -18,13 +18,13 @@ from ehr_pipeline.terminology.omop import CODE_SYSTEM
 
 WHERE = "records.omop"
 NO_CONCEPT = ("0", "0.0")
-# Concepts of the Gender vocabulary; those after the first two, unknown, other and ambiguous, tell neither.
+# Concepts of the Gender vocabulary. Only the first two give a sex; the others mean unknown, other or ambiguous.
 SEX = {"8507": "M", "8532": "F", "0": "", "8551": "", "8521": "", "8570": ""}
 DATES = ("iso",)
 DATETIME = "birth_datetime"
 PARTS = ("birth_month", "birth_day", DATETIME)
 """Columns of a birth that an export may lack."""
-# Columns of date, concept and source concept of each table that holds events (OMOP CDM 5.4 specification).
+# Columns of date, concept and source concept in each table of events (OMOP CDM 5.4 specification).
 EVENTS = {
     "condition_occurrence": ("condition_start_date", "condition_concept_id", "condition_source_concept_id"),
     "procedure_occurrence": ("procedure_date", "procedure_concept_id", "procedure_source_concept_id"),
@@ -53,7 +53,7 @@ class Omop:
     )
 
     def kinds(self) -> Kinds:
-        """The kinds of files of an extract."""
+        """Return the kinds of files of an extract."""
         text: dict[str, Any] = {"delimiter": self.delimiter, "quote": self.quote, "date_formats": DATES}
         events = []
         for table in self.tables:
@@ -95,9 +95,10 @@ class Omop:
 
 
 def _full_births(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Persons whose year, month and day of birth are filled from birth_datetime, as far as they are empty and do not contradict it.
+    """Fill empty parts of a birth (year, month, day) from birth_datetime, as far as it does not contradict the others.
 
-    A birth_datetime of January 1st beside an empty month tells the year alone: that is what is written where no more is known.
+    If the month is empty, a birth_datetime of January 1st gives only the year: it is what is written when no more is
+    known.
     """
     present = [name for name in ("birth_year", *PARTS) if name in rows.columns]
     rows = rows.with_columns(pl.lit("").alias(name) for name in PARTS if name not in present)
@@ -116,7 +117,7 @@ def _full_births(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 def files_of(table: str) -> str:
-    """Globs of the files of a table; upper and lower case are the same. Spark and BigQuery write folders of parts."""
+    """Return the globs of a table's files; upper and lower case are the same. Spark and BigQuery write folders of parts."""
     shapes = []
     for ending, files in ((".csv", "*.csv*"), (".parquet", "*.parquet")):
         own = f"{table}{ending}*" if ending == ".csv" else f"{table}{ending}"
