@@ -115,7 +115,7 @@ class Disclosure:
     def mean(self, share: float, of: int) -> tuple[float, float]:
         """Return the ends of the range that may be shown for the mean share (0 to 1) of a group of `of` patients.
 
-        Both ends are the share itself, unless it corresponds to fewer than the threshold of patients, or leaves out so few.
+        Both ends are the share itself, unless fewer than about the threshold of patients make it up or are missing from it.
         """
         least = self.below / of if self.below > 1 and of else 0.0
         if share < least:

@@ -17,7 +17,7 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 
 Cells = NDArray[np.int64]
 FREE, TOTAL, DEAR = 1e-6, 1.0, 1e12
-"""Prices of a hidden cell, of a row's or column's total (cheap, as it says less), and of the total shown elsewhere."""
+"""Prices of a hidden cell, of a row's or column's total (cheap: it says less), and of the grand total, shown elsewhere."""
 
 
 def with_totals(counts: Cells) -> Cells:
