@@ -18,7 +18,7 @@ class People:
 
     number: int
     smallest: int | None = None
-    """The smallest part, if this is a sum whose other parts are shown exactly: the sum would reveal a small part."""
+    """The smallest part, if this is a sum whose other parts are shown exactly: they and the sum would reveal it."""
 
 
 @dataclass(frozen=True)

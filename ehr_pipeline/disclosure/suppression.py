@@ -23,7 +23,7 @@ class Marks:
     group: NDArray[np.int64]
     """Groups of the marks (m,); `OTHERS` for all small groups together."""
     apart: NDArray[np.bool_]
-    """Whether half of a mark's patients are further than `FAR` from their median (m,): the mark may have nobody near."""
+    """Whether half of a mark's patients are further than `FAR` from their median (m,): no patient need be near the mark."""
     fewest: int
     """Smallest number of patients that a mark represents."""
 

@@ -147,7 +147,7 @@ def p_text(log_p: float) -> str:
 def describe(
     people: pa.Table, member: NDArray[np.bool_], told: int, table: list[ConceptRow], disclosure: Disclosure
 ) -> dict[str, Any]:
-    """Describe one cluster as text: size, ages, sex, length of record, diseases; `told` is the patients in described clusters.
+    """Describe one cluster as text: size, ages, sex, length of record, diseases; `told`: patients in described clusters.
 
     If the cluster's concept table shows a disease exactly, by the same name and with as many patients, both show the
     same share. Other shares are coarse, so that they cannot be subtracted from those of another page of the same

@@ -60,7 +60,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def by_disease(counted: Counted) -> list[tuple[str, str]]:
-    """Return the cohort's patients by disease, in steps so wide that their known sum does not narrow them, nor they it."""
+    """Return the cohort by disease, in steps so wide that the numbers and their known sum do not narrow each other."""
     cohort, disclosure = counted.counts[COHORT], counted.disclosure
     if not counted.rounded or len(cohort["by_disease"]) == 1:
         return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
@@ -232,7 +232,7 @@ def summary(counted: Counted) -> str:
 
 
 def _largest(counted: Counted) -> list[tuple[str, int]]:
-    """Return the reasons for most losses of events between raw table and data set, in words, each with its number.
+    """Return the reasons for the largest losses of events from raw table to data set, in words, each with its number.
 
     Reasons with few rows are merged within their step, as in the diagram.
     """
