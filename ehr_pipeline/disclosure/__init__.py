@@ -1,1 +1,1 @@
-"""What may leave the data: figures as they are shown, small counts hidden, texts made harmless."""
+"""What may leave the data: figures in the form in which they are shown, small counts hidden, texts made harmless."""

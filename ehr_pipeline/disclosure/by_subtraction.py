@@ -1,9 +1,10 @@
-"""Which cells of the tables of concepts must not show their numbers, so that no small count can be reckoned from what is shown.
+"""Decide which cells of the concept tables hide their numbers, so that no small count can be computed from the others.
 
-A shown cell tells how many have the concept here and elsewhere: so it tells the total of the concept, and what all cells add up to
-that are not shown. Those tell by their texts in what range they lie ("<10", ">120", "about 780"). Who knows sum and ranges may
-narrow each of them (Fellegi 1972, J. Am. Stat. Assoc. 67, 'On the question of statistical confidentiality': protection by bounds):
-a small count is safe where that leaves it the whole range of its own text.
+A shown cell gives the number of patients with the concept in its cluster and elsewhere. It thus reveals the concept's
+total, and so the sum of all hidden cells. The text of a hidden cell ("<10", ">120", "about 780") gives a range. From
+the sum and the ranges a reader may narrow each cell (Fellegi 1972, J. Am. Stat. Assoc. 67, 'On the question of
+statistical confidentiality': protection by bounds). A small count is safe if this still leaves it the whole range of
+its own text.
 """
 
 import numpy as np
@@ -16,10 +17,10 @@ Chosen = NDArray[np.bool_]
 
 
 def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) -> Chosen:
-    """Which listed cells (K, V) of patients by cluster and concept must not show their numbers; `sizes` (K,) of the clusters.
+    """Return a mask (K, V) of the listed cells to hide; cells count patients by cluster (of `sizes` (K,)) and concept.
 
-    Hidden are cells where few have the concept or few lack it, here or elsewhere; and so many more of the concept, the smallest
-    first, that each count of few who have it or lack it is safe.
+    A cell is hidden if few patients have the concept or few lack it, in the cluster or elsewhere. More cells of that
+    concept are then hidden, smallest first, until every small count of patients who have or lack it is safe.
     """
     lacking, elsewhere = sizes[:, None] - counts, counts.sum(0) - counts
     others = (sizes.sum() - sizes)[:, None]
@@ -31,7 +32,7 @@ def hidden(counts: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) 
         ranges = low, high = _ranges(column, sizes, listed[:, concept], disclosure)
         enough = np.where(listed[:, concept], high - low, disclosure.below - 1)
         while open_cells.any() and not _safe(column, ranges, enough, guarded[:, concept], ~open_cells):
-            # A zero is told even where it is hidden, and so protects nothing.
+            # A zero can be recognised even when it is hidden, so hiding it protects nothing.
             places = np.flatnonzero(open_cells & (column > 0))
             if not len(places):
                 open_cells[:] = False
@@ -45,7 +46,7 @@ def _few(counts: Cells, disclosure: Disclosure) -> Chosen:
 
 
 def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure) -> tuple[Cells, Cells]:
-    """The fewest and the most (K,) that a cell may hold by its own text when it is hidden; anything where it is not listed."""
+    """Return the bounds (K,) that its text sets for a hidden cell; 0 and the cluster size where it is not listed."""
     low, high = np.zeros_like(column), sizes.copy()
     for place in np.flatnonzero(listed).tolist():
         count, size = int(column[place]), int(sizes[place])
@@ -54,7 +55,7 @@ def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure)
             low[place], high[place] = fewest, min(most, size)
         elif disclosure.small(size - count):
             low[place], high[place] = max(size - disclosure.below + 1, 1), size - 1
-        elif count == size:  # else the text would say that few lack it
+        elif count == size:  # otherwise the text would say that few patients lack it
             low[place], high[place] = size, size
         else:
             low[place], high[place] = fewest, min(most, size - disclosure.below)
@@ -62,7 +63,7 @@ def _ranges(column: Cells, sizes: Cells, listed: Chosen, disclosure: Disclosure)
 
 
 def _safe(column: Cells, ranges: tuple[Cells, Cells], enough: Cells, guarded: Chosen, dark: Chosen) -> bool:
-    """Whether the sum of the `dark` cells (K,) leaves each guarded one a range of at least `enough` (K,)."""
+    """Whether the sum of the hidden (`dark`) cells leaves each guarded one a range of at least `enough` (K,)."""
     total, (least, most) = int(column[dark].sum()), (end[dark] for end in ranges)
     fewest = np.maximum(least, total - (most.sum() - most))
     largest = np.minimum(most, total - (least.sum() - least))

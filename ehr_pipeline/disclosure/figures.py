@@ -1,8 +1,9 @@
-"""Figures as they may be shown outside the data: in Dagster, in `summary.json`, in messages, in released files.
+"""Render figures so that they may be shown outside the data: in Dagster, `summary.json`, messages and released files.
 
-A figure says what it counts where it is made (`kinds`), and is rendered here alone. Counts of patients, and of their rows, from 1
-to `below` - 1 are left out, others rounded: otherwise what came in less what was kept would tell the few that were left out, here
-or at the next stage. How many codes, concepts or clusters there are tells of nobody.
+Each figure declares what it counts where it is made (`kinds`), and is rendered only here. Counts of patients and of
+their rows are suppressed from 1 to `below` - 1 and rounded otherwise: the difference of exact counts of rows read and
+rows kept would reveal how few were dropped, here or at the next stage. Numbers of codes, concepts or clusters reveal
+nothing about patients.
 """
 
 import hashlib
@@ -13,15 +14,15 @@ from typing import Any
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Score, Share, Things
 
 FEWEST = 10
-"""From how many on rows and patients are shown where no setting reaches: in messages, and in what is made before the report."""
+"""Smallest count of rows or patients shown where no setting applies: in messages, and in stages before the report."""
 HIDDEN = "–"
-"""What stands for a figure that must not be shown."""
+"""Placeholder for a suppressed figure."""
 DIGITS = 3
-"""So many decimals scores and shares have at most."""
+"""Maximum number of decimals of scores and shares."""
 
 
 def told(count: int, below: int = FEWEST) -> str:
-    """A count of rows or patients in a message, since logs get about more easily than reports: 'about 1,230', 'fewer than 10'."""
+    """Return a count as text for messages, as logs spread more easily than reports: 'about 1,230', 'fewer than 10'."""
     shown = Guard(below).count(count)
     if shown is None:
         return f"fewer than {below}"
@@ -30,20 +31,21 @@ def told(count: int, below: int = FEWEST) -> str:
 
 @dataclass(frozen=True)
 class Naming:
-    """From how many patients on a name that comes from the data is shown: of each name another number, above the threshold.
+    """How many patients a name taken from the data needs to be shown: a number above the threshold, one for each name.
 
-    Were it the threshold for all, a name that is gone from the next page, after one patient withdrew, would tell that one fewer
-    than the threshold have it now. A keyed hash draws the number for each name once and for all (as cell keys do: Fraser & Wooton
-    2005, 'A proposed method for confidentialising tabular output to protect against differencing'), so that what is gone leaves
-    open how many there are, and is not below the threshold where one has left.
+    If all names needed exactly the threshold, a name missing from the next page after one patient withdrew would reveal
+    that one patient fewer than the threshold has it now. So a keyed hash fixes a number for each name once and for all
+    (like cell keys: Fraser & Wooton 2005, 'A proposed method for confidentialising tabular output to protect against
+    differencing'). A name that disappears then does not reveal how many patients have it, and after one withdrawal they
+    are not below the threshold.
     """
 
     below: int
     key: str
-    """A secret of the study, the same for all that is made of it."""
+    """A secret of the study, the same for all its results."""
 
     def needed(self, name: str) -> int:
-        """How many patients a name needs: from `below` + 1 to twice `below`; 1 where nothing is suppressed."""
+        """Return how many patients a name needs to be shown: `below` + 1 to 2 x `below`; 1 where nothing is suppressed."""
         if self.below == 1:
             return 1
         key = hashlib.sha256(self.key.encode()).digest()
@@ -51,30 +53,31 @@ class Naming:
         return self.below + 1 + int.from_bytes(digest, "little") % self.below
 
     def shows(self, name: str, patients: int) -> bool:
-        """Whether a name may be shown that so many patients bear now."""
+        """Whether a name may be shown that this many patients have now."""
         return patients >= self.needed(name)
 
 
 @dataclass(frozen=True)
 class Guard:
-    """Renders figures: leaves out small counts, and rounds the others, shares and scores."""
+    """Renders figures: suppresses small counts; rounds other counts, shares and scores."""
 
     below: int
-    """Counts of people and events from 1 to `below` - 1 are left out."""
+    """Counts of people and events from 1 to `below` - 1 are suppressed."""
     to: int = 1
-    """Others are rounded to a multiple of this at least (`step`)."""
+    """Smallest allowed step to which other counts are rounded (see `step`)."""
 
     @property
     def step(self) -> int:
-        """What counts are rounded to a multiple of: the first multiple of `below` that is `to` or more.
+        """The step of rounding: the first multiple of `below` that is `to` or more.
 
-        The page rounds to multiples of `below`. Other steps, such as 7 beside 10, would cut its numbers into pieces, and one that
-        is smaller tells the difference of two numbers closer than a small count may be told.
+        The page rounds to multiples of `below`. Combined with it, another step, such as 7 with 10, would narrow the
+        page's numbers. A smaller step would show the difference of two numbers more precisely than a small count may be
+        shown.
         """
         return -(-self.to // self.below) * self.below
 
     def count(self, value: int) -> int | None:
-        """A count of people or events that may be shown, or None. Half is rounded up, as on the page; only nobody becomes zero."""
+        """Return a count of people or events to show, or None. Halves round up, as on the page; only 0 becomes 0."""
         size = abs(value)
         if 0 < size < self.below:
             return None
@@ -82,10 +85,10 @@ class Guard:
         return rounded if value > 0 else -rounded
 
     def number(self, figure: Figure) -> float | None:
-        """A figure as a number that may be shown, or None.
+        """Return a figure as a number that may be shown, or None.
 
-        A share is that of the two rounded counts, and so tells no more than these: one rounded by itself narrows the count beside
-        it. Where the part or the rest is left out, so is the share.
+        A share is computed from the two rounded counts, and so reveals no more than they do: an exact share, even
+        rounded, would narrow the count shown with it. The share is suppressed if its part or the rest is.
         """
         match figure:
             case People(number) | Events(number):
@@ -103,19 +106,19 @@ class Guard:
         return None if shown is None or rest is None or not of else round(min(shown / of, 1.0), DIGITS)
 
     def percent(self, share: Share) -> str:
-        """A share in a message: '45.3%', or '–' where it must not be shown."""
+        """Return a share for a message: '45.3%', or '–' where it is suppressed."""
         shown = self.number(share)
         return HIDDEN if shown is None else f"{shown:.1%}"
 
     def hidden(self, figure: People | Events) -> bool:
-        """Whether a count must not be shown: one of few, of what few patients have, or a sum that would tell of few."""
+        """Whether a count is suppressed: it is small, is of few patients' events, or would reveal a small part."""
         other = figure.people if isinstance(figure, Events) else figure.smallest
         return any(0 < number < self.below for number in (abs(figure.number), other if figure.number and other else 0))
 
     def joined(self, counts: Mapping[Any, Figure]) -> list[tuple[tuple[Any, ...], People | Events]]:
-        """Counts by category, in their order, of which none is hidden: where a total is known, the others would tell it.
+        """Merge categories, in order, until no count is hidden: with a known total, the others would reveal a hidden one.
 
-        Hidden ones join the smallest others until none is hidden, or one is all there is. Zeros are left out, and things.
+        Each hidden count is merged with the smallest other one, until none is hidden or one is left. Zeros and things are omitted.
         """
         groups: list[tuple[tuple[Any, ...], People | Events]] = [
             ((name,), value) for name, value in counts.items() if isinstance(value, People | Events) and value.number
@@ -130,9 +133,9 @@ class Guard:
         return groups
 
     def nested(self, counts: Any) -> Any:
-        """Figures in mappings and lists as numbers, None where they must not be shown; texts and truth values as they are.
+        """Return nested figures as numbers, None where they must not be shown; texts and truth values are unchanged.
 
-        Reasons that the page joins are left out as well as small ones: one of the two would tell the other.
+        Drop reasons that the page merges are all None, not only the small ones: with the page, one would reveal the other.
         """
         if isinstance(counts, Mapping):
             shown = {name: self.nested(value) for name, value in counts.items()}
@@ -149,7 +152,7 @@ class Guard:
 
 
 def _together(one: People | Events, other: People | Events) -> People | Events:
-    """Two counts as one: of how many patients, is known only where it is of both."""
+    """Return the sum of two counts; the number of patients is known only if it is known for both."""
     number = one.number + other.number
     if isinstance(one, People):
         return People(number)

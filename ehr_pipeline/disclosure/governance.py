@@ -1,4 +1,4 @@
-"""What may be done with the data: licence, protocol, expiry, and which of the results may leave the place where the data lie."""
+"""What may be done with the data: licence, protocol, expiry, and which results may leave the place that holds them."""
 
 import datetime
 import os
@@ -29,7 +29,7 @@ class GovernanceSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What cannot be read."""
+        """Yield a message for each value that cannot be read."""
         if self.expires:
             try:
                 datetime.date.fromisoformat(self.expires)
@@ -38,7 +38,7 @@ class GovernanceSettings:
 
     @property
     def terms(self) -> dict[str, str]:
-        """What was set, by name."""
+        """The terms that are set, by name."""
         return {name: value for name in ("licence", "protocol", "expires") if (value := getattr(self, name))}
 
 
@@ -52,11 +52,11 @@ def refuse_if_expired(settings: GovernanceSettings, today: datetime.date | None 
 
 
 def label(released: Sequence[str], settings: GovernanceSettings) -> dict[str, str]:
-    """What a manifest says of an asset: its class, which of its files are in another one, and the terms."""
+    """Return what a manifest states about an asset: its class, the files that are releasable, and the terms."""
     files = {RELEASABLE: " ".join(released)} if released else {}
     return {"class": RESTRICTED, **files, **settings.terms}
 
 
 def private_files() -> None:
-    """Have every file that this process writes from now on be closed to users outside its group, whatever the umask was."""
+    """Deny users outside the group access to all files that this process writes from now on, whatever the umask."""
     os.umask(os.umask(0o077) | 0o027)

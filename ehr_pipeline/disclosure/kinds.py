@@ -1,8 +1,9 @@
-"""What each figure counts: people, what people have, things, a share of one of the first two, or a score.
+"""What each figure counts: people, events (things that people have), things, a share of people or events, or a score.
 
-A figure says so where it is made: a check makes it as one of these types, and the package of a stage declares the counts of its
-artifacts beside the code that counts (`COUNTED`), so that manifests stay plain JSON and those made before stay readable.
-`figures.Guard` renders figures. Imports nothing, so that every stage can declare.
+The kind is stated where the figure is made. Checks create figures of these types. The package of each stage declares
+the counts of its artifacts next to the code that counts (`COUNTED`), so that manifests stay plain JSON and older ones
+stay readable. `figures.Guard` renders figures. This module imports no other module of the project, so that every stage
+can use it.
 """
 
 import fnmatch
@@ -17,7 +18,7 @@ class People:
 
     number: int
     smallest: int | None = None
-    """Of the parts that it is the sum of, where the others are shown exactly: beside them the sum would tell a small one."""
+    """The smallest part, if this is a sum whose other parts are shown exactly: they and the sum would reveal it."""
 
 
 @dataclass(frozen=True)
@@ -26,19 +27,19 @@ class Events:
 
     number: int
     people: int | None = None
-    """Of how many patients they are, where that is counted: those of one are the length of a record."""
+    """How many patients they belong to, where that is counted: the events of one patient are the length of a record."""
 
 
 @dataclass(frozen=True)
 class Things:
-    """A number that tells of nobody: of codes, concepts, clusters, files."""
+    """A number that reveals nothing about patients: of codes, concepts, clusters, files."""
 
     number: float
 
 
 @dataclass(frozen=True)
 class Score:
-    """A measure over patients from which no count follows once it is rounded: a loss, a correlation, an agreement."""
+    """A measure over patients that, once rounded, reveals no count: a loss, a correlation, an agreement."""
 
     value: float
 
@@ -52,7 +53,7 @@ class Share:
 
     @staticmethod
     def of(value: float, whole: People | Events) -> "Share":
-        """The share that is known by its value (0 to 1) alone."""
+        """Return a share of `whole` of which only the value (0 to 1) is known."""
         return Share(replace(whole, number=round(value * whole.number)), whole)
 
 
@@ -61,9 +62,9 @@ Figure = People | Events | Things | Score | Share
 
 @dataclass(frozen=True)
 class EventsOf:
-    """Declares events of the patients that are counted at another place of the same counts ('patients/dropped/few_visits').
+    """Declares events of patients who are counted at a path in the same counts ('patients/dropped/few_visits').
 
-    A '*' in the path stands for the name that a '*' of the declaration matched.
+    A '*' in the path is replaced with the name that matched a '*' of the declaration.
     """
 
     people: str
@@ -71,32 +72,32 @@ class EventsOf:
 
 @dataclass(frozen=True)
 class SumOf:
-    """Declares patients who are the sum of parts that are shown exactly, of which the smallest is counted at another place."""
+    """Declares a sum of patients whose parts are shown exactly; the smallest part is at a path in the same counts."""
 
     smallest: str
 
 
 @dataclass(frozen=True)
 class ShareOf:
-    """Declares a share (0 to 1) of what is counted at another place of the same counts, and is of this kind."""
+    """Declares a share (0 to 1) of a count of this kind that is at a path in the same counts."""
 
     whole: str
     kind: "Kind"
 
 
 def size(number: int) -> Things:
-    """A number of bytes, in two digits: all digits would tell the number of rows of a known width."""
+    """Return a number of bytes in two digits: all digits would reveal the number of rows of a known width."""
     return Things(int(float(f"{number:.2g}")))
 
 
 Kind = Callable[[Any], Figure] | EventsOf | SumOf | ShareOf
 Declared = Mapping[str, Any]
-"""The kind of each count of an asset by its name, or again a mapping. A name may hold '*', and is compared after plain ones; a kind
-in the place of a mapping is that of all numbers in it. None is never shown."""
+"""The kind of each count of an asset by name, or a nested mapping. Names with '*' are patterns, compared after plain
+names. A kind given for a nested mapping applies to all numbers in it. Counts declared None are never shown."""
 
 
 def figures(counts: Mapping[str, Any], declared: Declared) -> dict[str, Any]:
-    """The counts of an artifact, nested as they are, as figures; texts and truth values stay, what is not declared is left out."""
+    """Return counts as figures, nested as they are; texts and truth values stay, undeclared counts are omitted."""
     return dict(_named(counts, declared, counts, ""))
 
 
@@ -117,7 +118,7 @@ def _named(here: Mapping[str, Any], kinds: Any, counts: Mapping[str, Any], match
 
 
 def _figure(value: Any, kind: Any, counts: Mapping[str, Any], matched: str) -> Any:
-    """A value as a figure; None for a fraction that is declared a count."""
+    """Return a value as a figure; None for a fraction that is declared a count."""
     if isinstance(value, bool | str):
         return value
     if isinstance(kind, EventsOf):

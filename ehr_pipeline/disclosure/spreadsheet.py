@@ -1,8 +1,9 @@
-r"""Texts as cells of CSV tables, which people open in a spreadsheet: harmless there, and the same text when they are read back.
+r"""Write texts into CSV cells so that they are harmless in a spreadsheet, and are the same text when read back.
 
-To a spreadsheet a cell is a formula that begins with '=', '+', '-' or '@' (OWASP, "CSV injection"); an apostrophe before it makes
-it a text. Control characters and marks of direction, which can hide what a cell holds, are spelled: `\u{202e}`. Both are undone by
-`plain`, so no name changes on its way from stage to stage. What is a number altogether stays one.
+A spreadsheet takes a cell that begins with '=', '+', '-' or '@' for a formula (OWASP, "CSV injection"); a leading
+apostrophe makes it text. Control characters and direction marks, which can hide the content of a cell, are escaped:
+`\u{202e}`. `plain` undoes both, so no name changes on its way from stage to stage. A cell that is entirely a number
+stays a number.
 """
 
 import csv
@@ -21,33 +22,33 @@ if TYPE_CHECKING:
 
 _BEGINS = "[=+\\-@\uff1d\uff0b\uff0d\uff20]"
 _NUMBER = re.compile(r"[+-]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][+-]?[0-9]+)?")
-# A spreadsheet may divide a line at semicolons too, whatever the comma says.
+# A spreadsheet may split a line at semicolons too, even though the separator is a comma.
 _FORMULA = re.compile(rf"(^|;)(\s*'*)(?={_BEGINS})")
 _NO_FORMULA = re.compile(rf"(^|;)(\s*)'('*)(?={_BEGINS})")
-# A character that is spelled, or what looks as if one were: backslashes before either are doubled.
+# A character to escape, or text that looks like an escape: backslashes before either are doubled.
 _UNSEEN = re.compile(rf"(?<!\\)(\\*)(?:([{CONTROLS}{DIRECTIONS}{SURROGATES}])|(?=u\{{))")
 _SPELLED = re.compile(r"(?<!\\)(\\+)u\{(?:([0-9a-f]{1,6})\})?")
-# The same for whole columns, in the syntax of polars: what may have to be changed.
+# The same for whole columns, in the regex syntax of polars: cells that may have to be changed.
 _HARMFUL = rf"(?:^|;)\s*'*{_BEGINS}|[{CONTROLS}{DIRECTIONS}]|\\u\{{"
 _CHANGED = rf"(?:^|;)\s*'+{_BEGINS}|\\u\{{"
 
 
 def text(value: str) -> str:
-    """A text that no spreadsheet calculates, in one line, with nothing in it that cannot be seen."""
+    """Return a text as a cell that no spreadsheet evaluates: one line, without invisible characters."""
     if _NUMBER.fullmatch(value):
         return value
     return _FORMULA.sub(r"\1\2'", _UNSEEN.sub(_spell, value))
 
 
 def plain(value: str) -> str:
-    """The text of which `text` made a cell."""
+    """Return the original text of a cell that `text` made."""
     if "'" not in value and "\\" not in value:
         return value
     return _SPELLED.sub(_meant, _NO_FORMULA.sub(r"\1\2\3", value))
 
 
 def write(path: Path, schema: pa.Schema, lines: Iterable[Iterable[object]]) -> None:
-    """Write a table with a header. Texts become cells; a number may be given as the text that shows as many digits as it should."""
+    """Write a table with a header. Texts become cells; a number may be given as text with the digits to show."""
     texts = [pa.types.is_string(field.type) for field in schema]
     path.parent.mkdir(exist_ok=True)
     with path.open("w", encoding="utf-8", newline="") as stream:
@@ -58,9 +59,9 @@ def write(path: Path, schema: pa.Schema, lines: Iterable[Iterable[object]]) -> N
 
 
 def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
-    """The rows of a table that `write` wrote: texts plain, other values of their types; None where a cell is empty.
+    """Yield the rows of a table that `write` wrote: original texts, other values in their types; None for an empty cell.
 
-    Columns beyond the schema are left out. Raises Damaged where the file is not such a table.
+    Columns that are not in the schema are ignored. Raises Damaged if the file is not such a table.
     """
     kinds, problem = {field.name: _value_of(field.type) for field in schema}, "it cannot be read"
     try:
@@ -78,7 +79,7 @@ def read(path: Path, schema: pa.Schema) -> Iterator[dict[str, Any]]:
 
 
 def _value_of(kind: pa.DataType) -> Callable[[str], Any]:
-    """What makes a value of a column of the text of a cell."""
+    """Return the function that converts the text of a cell to a value of a column's type."""
     if pa.types.is_string(kind):
         return plain
     if pa.types.is_boolean(kind):
@@ -88,18 +89,18 @@ def _value_of(kind: pa.DataType) -> Callable[[str], Any]:
 
 
 def table(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """A table whose texts are cells."""
+    """Return the table with its texts turned into cells."""
     return _with(frame, _HARMFUL, text)
 
 
 def plain_table(frame: "pl.DataFrame") -> "pl.DataFrame":
-    """A table that was read from cells, with plain texts."""
+    """Return a table that was read from cells with its original texts."""
     return _with(frame, _CHANGED, plain)
 
 
 def _with(frame: "pl.DataFrame", pattern: str, change: Callable[[str], str]) -> "pl.DataFrame":
-    """Change what matches, in the columns of texts in which anything does: most tables have none."""
-    import polars as pl  # GPU workers read cells, and have none
+    """Apply `change` to the text columns that contain a match: most tables have none."""
+    import polars as pl  # imported here, since GPU workers read cells but have no polars
 
     texts = [name for name, kind in frame.schema.items() if kind == pl.String]
     return frame.with_columns(

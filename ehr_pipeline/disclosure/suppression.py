@@ -1,4 +1,4 @@
-"""Disclosure control in one place: small counts of patients are never shown outside the data artifacts."""
+"""All disclosure control: small counts of patients are never shown outside the data artifacts."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,60 +9,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 OTHERS = -1
-"""The group of patients whose own group is not told."""
+"""The group of patients whose actual group is not shown."""
 FAR = 0.05
-"""Of the longer side of a map: what is no longer the neighbourhood of a mark."""
+"""Fraction of the longer side of a map: places further than this from a mark are not in its neighbourhood."""
 
 
 @dataclass(frozen=True)
 class Marks:
-    """What a map may show of patients: marks, each of which stands for neighbours of one group."""
+    """What a map may show of patients: m marks, each representing neighbouring patients of one group."""
 
     places: NDArray[np.float64]
-    """Of the marks (m, 2): the mean place of those patients who lie in the middle."""
+    """Places of the marks (m, 2): the mean place of those of its patients who lie nearest to their median."""
     group: NDArray[np.int64]
-    """Of the marks (m,); `OTHERS` for the small groups together."""
+    """Groups of the marks (m,); `OTHERS` for all small groups together."""
     apart: NDArray[np.bool_]
-    """Whether half of a mark's patients lie further from the middle than `FAR` of the map (m,): then nobody need be there."""
+    """Whether half of a mark's patients are further than `FAR` from their median (m,): no patient need be near the mark."""
     fewest: int
-    """Patients for whom a mark stands at least."""
+    """Smallest number of patients that a mark represents."""
 
 
 @dataclass(frozen=True)
 class Disclosure:
-    """Suppresses counts from 1 to `below` - 1. A count of zero in a fixed table is shown: it says that nobody is concerned.
+    """Suppresses counts from 1 to `below` - 1. A count of zero in a fixed table is shown: it concerns nobody.
 
-    A *name* that comes from the data is another matter: that it stands there says that somebody bears it, or bore it (`named`).
+    A *name* taken from the data is different: its presence alone reveals that at least one patient has, or had, it (`named`).
 
-    Where a total is shown beside a count, the rest is a count too: "221 of 222" tells of one patient. So both are guarded.
+    If a total is shown with a count, the rest is a count too: "221 of 222" reveals one patient. So both are guarded.
     """
 
     below: int
 
     def small(self, count: int) -> bool:
-        """Whether a count must not be shown."""
+        """Whether a count is suppressed."""
         return 0 < count < self.below
 
     def named(self, patients: int) -> bool:
-        """Whether a name that comes from the data may be shown, by how many patients bear it now.
+        """Whether a name taken from the data may be shown, given how many patients have it now.
 
-        Of none it may not: a vocabulary keeps its concepts, and to show what nobody has any more tells of those who left. This is
-        for tables of clusters, whose counts are shown; for names out of all data see `figures.Naming`.
+        With no patients it may not: a vocabulary keeps its concepts, and showing one that no patient has any more would
+        reveal those who withdrew. Use this for tables of clusters, whose counts are shown; for names from all data see
+        `figures.Naming`.
         """
         return patients >= self.below
 
     def told(self, sizes: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Of which groups, by their sizes (K,), may be told (K,)."""
+        """Return a mask (K,) of the groups, of sizes (K,), that are large enough to be shown."""
         return sizes >= self.below
 
     def show(self, count: int, of: int | None = None) -> str:
-        """A count as text: '1,234', or '<10'; '>1,224' where fewer than ten of a total `of` are left over."""
+        """Return a count as text: '1,234', or '<10'; or a bound ('>1,224') if the rest of a total `of` is small."""
         if self.small(count):
             return f"<{self.below}"
         return f">{max(of - self.below, 0):,}" if of is not None and self.small(of - count) else f"{count:,}"
 
     def share(self, count: int, of: int) -> str:
-        """A share as text, left out where either number is small; a lower bound where the rest is."""
+        """Return a share as text: '–' if either number is small, a lower bound if the rest is small."""
         if not of or self.small(count) or self.small(of):
             return "–"
         if self.small(of - count):
@@ -70,9 +71,9 @@ class Disclosure:
         return f"{100 * count / of:.1f} %"
 
     def about(self, count: int, of: int | None = None) -> str:
-        """A count rounded to a multiple of the threshold, so that no difference from another one tells of a few patients.
+        """Return a count rounded to a multiple of the threshold, so that no difference of counts reveals a few patients.
 
-        A bound where fewer than ten of a total `of` are left over, nobody or some: 'about 20' of 16 would tell which.
+        A bound if fewer than the threshold, or none, are left of a total `of`: 'about 20' of 16 would reveal which.
         """
         if self.small(count):
             return f"<{self.below}"
@@ -81,7 +82,7 @@ class Disclosure:
         return f"about {self.rounded(count):,}" if count and self.below > 1 else f"{count:,}"
 
     def around(self, count: int) -> tuple[int, int]:
-        """The fewest and the most patients that `about` tells by the same text."""
+        """Return the smallest and the largest count that `about` shows as the same text."""
         if not count or self.below == 1:
             return count, count
         if self.small(count):
@@ -90,14 +91,14 @@ class Disclosure:
         return max(fewest, self.below), fewest + self.below - 1
 
     def rounded(self, count: int) -> int:
-        """A count to the nearest multiple of the threshold, as `about` shows it."""
+        """Return a count rounded to the nearest multiple of the threshold, as `about` shows it."""
         return (count + self.below // 2) // self.below * self.below
 
     def coarse(self, count: int, of: int) -> str:
-        """A share as text that tells no more than the count rounded as in `about`; the truth lies within what it says.
+        """Return a share as a range that contains the true share and reveals no more than the count rounded by `about`.
 
-        '69–86 %', or 'about 22 %' where that is one number; a bound where few or none have it, or lack it. Left out of fewer than
-        two steps.
+        '69–86 %', or 'about 22 %' if both ends round to one number; a bound if few or none have it, or few or none lack
+        it. '–' if `of` is less than twice the threshold.
         """
         if not of or of < 2 * self.below:
             return "–"
@@ -112,9 +113,9 @@ class Disclosure:
         return f"{math.floor(low)}–{math.ceil(high)} %"
 
     def mean(self, share: float, of: int) -> tuple[float, float]:
-        """What may be told of the mean share (0 to 1) of a group of `of` patients: the two ends between which it lies.
+        """Return the ends of the range that may be shown for the mean share (0 to 1) of a group of `of` patients.
 
-        Both are the share itself, unless about so few patients make it, or are missing from it, that it would tell of them.
+        Both ends are the share itself, unless fewer than about the threshold of patients make it up or are missing from it.
         """
         least = self.below / of if self.below > 1 and of else 0.0
         if share < least:
@@ -126,11 +127,12 @@ class Disclosure:
     def composition(
         self, counts: Mapping[str, int], of: int, told: Mapping[str, int] | None = None
     ) -> list[tuple[str, str]]:
-        """Which categories a group of `of` patients is made of, in their order, where other tables hide some of the same counts.
+        """Return categories of `of` patients with their shares, in order, where other tables hide some of the counts.
 
-        Shares are coarse: beside an exact one, what is hidden elsewhere could be reckoned. Where fewer than the threshold are left
-        over, nobody or some, the share is a lower bound; small categories are not named. Only a count that another table has `told`
-        by the same name stands here exactly as there, unless small categories could be reckoned from it.
+        Shares are coarse: an exact one would allow a reader to compute what is hidden elsewhere. If fewer than the
+        threshold, or none, are outside a category, its share is a lower bound. Small categories are omitted. A share is
+        exact only if another table shows the same count under the same name (`told`), and the group has no small
+        category that it would reveal.
         """
         alone = not any(self.small(count) for count in counts.values())
         return [
@@ -145,15 +147,15 @@ class Disclosure:
         return self.coarse(count, of)
 
     def nested_need_rounding(self, counts: Sequence[int]) -> bool:
-        """Whether numbers of patients, each a part of the one before, differ by so few that exact ones would tell of them."""
+        """Whether successive numbers of patients, each a part of the last, differ by so few that they must be rounded."""
         return any(self.small(more - less) for more, less in pairwise(counts))
 
     def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int) -> Marks:
-        """What a map may show of patients at places (n, 2) in groups (n,): about `most` marks at most.
+        """Return the marks, about `most` at most, that a map may show of patients at places (n, 2) in groups (n,).
 
-        Groups of fewer than `below` patients are pooled as `OTHERS`, which are not drawn either where all of them together are so
-        few. The patients of a group are joined with their neighbours (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE
-        Trans. Knowl. Data Eng. 14(1)), so that neither can anybody be counted, nor a patient's place be found in two maps.
+        Groups of fewer than `below` patients are pooled as `OTHERS`, which are not drawn if they too are fewer than
+        `below`. Each mark combines neighbours of one group (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE
+        Trans. Knowl. Data Eng. 14(1)), so that patients can neither be counted nor be located by comparing two maps.
         """
         numbers, counts = np.unique(group, return_counts=True)
         group = np.where(np.isin(group, numbers[~self.told(counts)]), OTHERS, group)
@@ -170,7 +172,7 @@ class Disclosure:
 
 
 def _joined(points: NDArray[np.float64], fewest: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The marks (m, 2) of the patients of a group (n, 2), and how far half of each one's patients are from their median (m,)."""
+    """Return a group's marks (m, 2), and the median distance of each one's patients (of n, 2) to their median (m,)."""
     if fewest == 1:
         return points, np.zeros(len(points))
     marks, away = [], []
@@ -178,15 +180,15 @@ def _joined(points: NDArray[np.float64], fewest: int) -> tuple[NDArray[np.float6
         middle = np.median(part, axis=0)
         distance = np.linalg.norm(part - middle, axis=1)
         nearer = np.argsort(distance, kind="stable")[: max(len(part) // 2, 2)]
-        marks.append(part[nearer].mean(0))  # the median itself may be a patient's place
+        marks.append(part[nearer].mean(0))  # not the median, which may be a patient's place
         away.append(np.median(distance))
     return np.array(marks), np.array(away)
 
 
 def _parts(points: NDArray[np.float64], fewest: int) -> Iterator[NDArray[np.float64]]:
-    """Neighbours together: parts of at least `fewest` points (n, 2), and fewer than twice as many; one part where there are fewer.
+    """Divide points (n, 2) into parts of `fewest` to 2 x `fewest` - 1 neighbours; one part if there are fewer points.
 
-    Halved again and again along the wider side, at the widest gap of the middle half, so that islands stay apart.
+    Parts are split repeatedly along their wider side, at the widest gap of the middle half, so that islands stay separate.
     """
     waiting = [points]
     while waiting:

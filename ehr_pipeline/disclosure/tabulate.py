@@ -1,10 +1,11 @@
-"""Which cells of a two-way table of patients, shown with its totals, must be hidden so that no small count can be reckoned.
+"""Decide which cells of a two-way table of patients, shown with totals, to hide so that no small count can be computed.
 
-A hidden cell follows from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes of a graph whose
-edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to statistical data security'). So
-for each small count the cheapest cycle through it is hidden, the number of patients in a cell being its price (Castro 2012,
-Computational Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals are cells of one more row and column. Zeros
-are hidden with the small counts: who knows that a hidden cell holds somebody could reckon more.
+A hidden cell can be computed from the totals unless it lies on a cycle of hidden cells: rows and columns are the nodes
+of a graph whose edges are the hidden cells (Gusfield 1988, SIAM J. Comput. 17(3), 'A graph theoretic approach to
+statistical data security'). So for each small count the cheapest cycle through it is hidden. The price of a cell is its
+number of patients (Castro 2012, Computational Statistics and Data Analysis 56(9): the shortest-path heuristic). Totals
+are the cells of an extra row and column. Zeros are hidden as well: a reader who knew that every hidden cell has
+patients could compute more.
 """
 
 import numpy as np
@@ -16,22 +17,19 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 
 Cells = NDArray[np.int64]
 FREE, TOTAL, DEAR = 1e-6, 1.0, 1e12
-"""Prices of a cell that is hidden already, of a row's or a column's total, and of the total of all, which the page tells elsewhere.
-
-Totals are cheap: they tell less than the cells do.
-"""
+"""Prices of a hidden cell, of a row's or column's total (cheap: it says less), and of the grand total, shown elsewhere."""
 
 
 def with_totals(counts: Cells) -> Cells:
-    """A table (K, L) with the totals of its rows and columns, and of all: (K + 1, L + 1)."""
+    """Return a table (K, L) with the totals of its rows and columns and the grand total: (K + 1, L + 1)."""
     rows = np.hstack([counts, counts.sum(1, keepdims=True)])
     return np.vstack([rows, rows.sum(0, keepdims=True)])
 
 
 def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
-    """Which cells (K + 1, L + 1) of a table (K, L) of patients and its totals must not show their number.
+    """Return a mask (K + 1, L + 1) of the cells to hide in a table (K, L) of patients and its totals.
 
-    Zeros and small counts are among them, and others from which those could be reckoned.
+    Hidden are zeros, small counts, and other cells from which those could be computed.
     """
     full = with_totals(counts)
     hide = full < disclosure.below
@@ -39,7 +37,7 @@ def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
     while waiting:
         for row, column in waiting:
             path = _cheapest_cycle(full, hide, row, column)
-            if path is None:  # nothing can stand in for it
+            if path is None:  # no other cells can protect this one: hide everything
                 return np.ones_like(hide)
             for cell in path:
                 hide[cell] = True
@@ -50,9 +48,9 @@ def hidden(counts: Cells, disclosure: Disclosure) -> NDArray[np.bool_]:
 
 
 def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int) -> list[tuple[int, int]] | None:
-    """The cells that, with this one, are the cheapest cycle; None when there is none.
+    """Return the cells that form the cheapest cycle with this one; None if there is no cycle.
 
-    Cells without patients cannot be on it: they could not be smaller than they are, and so would not leave the others room.
+    Cells without patients cannot be on it: they cannot be smaller than they are, and so leave the others no room to vary.
     """
     rows, columns = full.shape
     price = full.astype(float)
@@ -60,7 +58,7 @@ def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int)
     price[-1, -1] = DEAR
     price[hide] = FREE
     price[full == 0] = 0
-    price[row, column] = 0  # no edge: the way round is what is asked for
+    price[row, column] = 0  # no edge, so that the path found goes around this cell
     one, other = np.nonzero(price)
     size = rows + columns
     graph = csr_array((price[one, other], (one, rows + other)), shape=(size, size))
@@ -76,9 +74,9 @@ def _cheapest_cycle(full: Cells, hide: NDArray[np.bool_], row: int, column: int)
 
 
 def _small_sums(full: Cells, hide: NDArray[np.bool_], disclosure: Disclosure) -> list[tuple[int, int]]:
-    """What to hide next, for each row and column whose total is shown, and whose hidden cells add up to a small number: the total.
+    """Return the cells to hide next: the shown total of each row and column whose hidden cells have a small sum.
 
-    Among the totals themselves it is the smallest that is shown.
+    For the row or column of totals itself, it is the smallest total that is shown.
     """
     found: list[tuple[int, int]] = []
     for turned in (False, True):

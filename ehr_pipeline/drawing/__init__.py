@@ -1,1 +1,1 @@
-"""Pictures that several stages draw."""
+"""Pictures that are used by several stages."""

@@ -1,4 +1,4 @@
-"""Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark stands for fewer patients than may be told of."""
+"""Pictures of stages: code coverage, vocabulary, follow-up, concepts. No mark represents fewer patients than allowed."""
 
 import json
 from collections.abc import Mapping
@@ -12,18 +12,18 @@ from ehr_pipeline.drawing import plots
 from ehr_pipeline.store.artifacts import Artifact
 
 FOLLOW_UP = "notes/follow_up.json"
-"""In a patient data set: how many patients there are by whole years from their first visit to their last."""
+"""File of a patient data set: numbers of patients by whole years from their first visit to their last."""
 
 CONCEPTS = "notes/concepts_3d.json"
-"""In concept embeddings: where the concepts of interest lie. A note, since no later stage reads where UMAP puts them."""
+"""File of concept embeddings: places of the concepts of interest. A note, since no later stage reads these UMAP places."""
 LABELLED = 40
 LETTERS = 28
 IN_FRONT = 1000
-"""Of every mark, which in three dimensions are ordered by their depth."""
+"""Drawing order (z-order) of names, in front of all marks, which in three dimensions are ordered by depth."""
 
 
 def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: int) -> None:
-    """Draw events that were mapped, kept and lost, by kind of code; a bar of fewer than `below` events is left out."""
+    """Draw the events that were mapped, kept and lost, by kind of code; bars of fewer than `below` events are omitted."""
 
     def shown(count: int) -> int:
         return count if count >= below else 0
@@ -64,9 +64,9 @@ def coverage(path: Path, by_namespace: Mapping[str, Mapping[str, Any]], below: i
 
 
 def vocabulary(path: Path, kept: list[int], rare: list[int], threshold: int) -> None:
-    """Draw how often concepts appear, the most frequent first: those that are kept, those that are too rare, and the threshold.
+    """Draw how often concepts appear, most frequent first: concepts kept, concepts too rare, and the threshold.
 
-    `kept` and `rare` are appearances (patient, day) of concepts of which enough patients have each.
+    `kept` and `rare` are numbers of appearances (patient and day), one per concept that enough patients have.
     """
     counts = np.sort(np.array(kept + rare, np.int64))[::-1]
     ranks = np.arange(1, len(counts) + 1)
@@ -82,7 +82,7 @@ def vocabulary(path: Path, kept: list[int], rare: list[int], threshold: int) -> 
 
 
 def follow_up(path: Path, patients: list[int], below: int) -> None:
-    """Draw how many patients (by whole years, from 0) were followed for how long; bars of fewer than `below` are left out."""
+    """Draw the numbers of `patients` by whole years of follow-up, from 0; bars of fewer than `below` are omitted."""
     counts = np.array(patients)
     shown = np.where(counts >= below, counts, 0)
     with plots.figure(path, width=5.2, height=3) as figure:
@@ -96,9 +96,9 @@ def follow_up(path: Path, patients: list[int], below: int) -> None:
 
 
 def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Draw concepts in three dimensions by semantic type; the most frequent ones that have room carry their names.
+    """Draw concepts in three dimensions, coloured by semantic type; the most frequent are named where there is room.
 
-    Each of the `rows` has name, type, appearances (patient, day) and point (3,).
+    Each of the `rows` has name, type, appearances (patient and day) and point (3,).
     """
     from matplotlib import patheffects
     from mpl_toolkits.mplot3d import proj3d
@@ -116,7 +116,7 @@ def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
         legend = axes.legend(fontsize=7, loc="upper left")
         axes.set_title(f"{len(rows)} concepts of interest (UMAP of their input vectors)")
 
-        figure.draw_without_rendering()  # from here on the layout is known, and with it the room that a name takes
+        figure.draw_without_rendering()  # fixes the layout, and with it the room that a name takes
         plane = np.stack(proj3d.proj_transform(*points.T, axes.get_proj())[:2], axis=1)
         halo = [patheffects.withStroke(linewidth=2, foreground="white")]
         beside = {"xytext": (4, 0), "textcoords": "offset points", "va": "center", "fontsize": 7, "path_effects": halo}
@@ -131,11 +131,11 @@ def concepts(path: Path, rows: list[dict[str, Any]]) -> None:
                 taken.append(room)
 
 
-# Each draws the picture of an artifact into a file. Returns what it shows; empty, without a file, where there is none.
+# Each function draws an artifact's picture into a file and returns what it shows; empty, without a file, if there is none.
 
 
 def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """The picture of a patient data set."""
+    """Draw the picture of a patient data set."""
     if not artifact.file(FOLLOW_UP).is_file():  # made by an earlier version
         return ""
     follow_up(path, json.loads(artifact.file(FOLLOW_UP).read_text(encoding="utf-8")), naming.below)
@@ -143,7 +143,7 @@ def draw_follow_up(artifact: Artifact, naming: Naming, path: Path) -> str:
 
 
 def draw_concepts(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """The picture of concept embeddings."""
+    """Draw the picture of concept embeddings."""
     if not artifact.file(CONCEPTS).is_file():  # made by an earlier version
         return ""
     found = json.loads(artifact.file(CONCEPTS).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""One look for all pictures. matplotlib is imported only when something is drawn, and never opens a window."""
+"""One style for all pictures. matplotlib is imported only when something is drawn, and never opens a window."""
 
 import io
 import warnings
@@ -16,15 +16,15 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "figure.dpi": 110,
     "legend.frameon": False,
-    "text.parse_math": False,  # names of concepts and places are no formulas, whatever dollars they hold
+    "text.parse_math": False,  # names of concepts and places are not formulas, even if they contain dollar signs
 }
-COLOURS_LEFT = 128  # of a picture that was too large; those that are rare among them, which mark something
+COLOURS_LEFT = 128  # kept in a picture that was too large, rare colours included, since they mark something
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Any]:
-    """A figure of some inches that is written to `path` at the end, without traces of software or time."""
+    """Yield a figure of a size in inches; write it to `path` at the end, without metadata of software or time."""
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -32,7 +32,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
     with matplotlib.rc_context(STYLE), warnings.catch_warnings():
         warnings.filterwarnings(
             "ignore", "Glyph .* missing from font"
-        )  # names in other scripts: a box stands for a letter
+        )  # names in other scripts: a box replaces each letter
         drawn = Figure(figsize=(width, height), layout="constrained")
         FigureCanvasAgg(drawn)
         yield drawn
@@ -41,7 +41,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
 
 
 def within(path: Path, size: int) -> bytes:
-    """A picture (PNG) of at most `size` bytes: the file as it is where that fits, else with fewer colours, then fewer pixels."""
+    """Return a picture (PNG) in at most `size` bytes: the file itself if it fits, else with fewer colours, then pixels."""
     content = path.read_bytes()
     if len(content) <= size:
         return content
@@ -59,7 +59,7 @@ def within(path: Path, size: int) -> bytes:
 
 
 def colours(count: int) -> list[Any]:
-    """That many colours that can be told apart: a fixed palette first, then hues evenly spread."""
+    """Return `count` distinguishable colours: from a fixed palette up to 20, beyond that evenly spaced hues."""
     import matplotlib
 
     if count <= 10:
@@ -70,7 +70,7 @@ def colours(count: int) -> list[Any]:
 
 
 def learning_curves(path: Path, metrics: dict[str, Any]) -> None:
-    """Draw the losses of a training by epoch (`metrics.json` of the encoder), beside the baseline that knows frequencies only."""
+    """Draw training and validation loss by epoch (`metrics.json` of the encoder), and the frequency-only baseline."""
     epochs = [row["epoch"] for row in metrics["epochs"]]
     with figure(path, width=5, height=3) as drawn:
         axes = drawn.add_subplot()

@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 
 def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed: int) -> NDArray[np.float32]:
-    """Coordinates (n, dimensions) of vectors (n, D), by cosine. The same seed gives the same picture.
+    """Return coordinates (n, dimensions) of vectors (n, D), by cosine distance. The same seed gives the same picture.
 
-    Fewer than five points more than dimensions are too few for UMAP: they are laid out by their principal axes.
+    With fewer than `dimensions` + 5 points, too few for UMAP, the coordinates are those of the principal axes.
     """
     if len(vectors) < dimensions + 5:
         return _principal_axes(vectors, dimensions)
@@ -17,8 +17,8 @@ def project(vectors: NDArray[np.float32], dimensions: int, neighbours: int, seed
         warnings.filterwarnings(
             "ignore", message="Tensorflow not installed"
         )  # only for a variant that is not used here
-        warnings.filterwarnings("ignore", message="n_jobs value")  # a seed means one thread, which is what we want
-        import umap  # compiles for seconds when it is imported: only where it is used
+        warnings.filterwarnings("ignore", message="n_jobs value")  # a seed forces one thread, which is wanted
+        import umap  # its import compiles for seconds, so import it only here
 
         reducer = umap.UMAP(
             n_components=dimensions,

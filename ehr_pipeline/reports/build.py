@@ -1,7 +1,7 @@
 """`cluster_reports`: one self-contained HTML page that a clinician can read, and the tables behind it.
 
-The artifact holds `report.html`, `enrichment.csv` (every tested concept of the top lists, with counts: restricted), `audit.json`,
-and the pictures under `notes/`; on synthetic extracts `agreement.json` as well.
+The artifact contains `report.html`, `enrichment.csv` (all concepts of the top lists, with counts: restricted),
+`audit.json`, and the pictures under `notes/`; on synthetic extracts also `agreement.json`.
 """
 
 import csv
@@ -31,19 +31,19 @@ COLUMNS = (
     "occurrences",
     "patients",
     "cluster_patients",
-    "ratio",  # of the shares of occurrences, here over elsewhere
-    "lift",  # the same of patients, with its interval of 95 %
+    "ratio",  # share of the cluster's occurrences over the share elsewhere
+    "lift",  # share of the cluster's patients over the share elsewhere, with its 95 % interval
     "lift_low",
     "lift_high",
-    "ln_p",  # of occurrences; natural logarithms
-    "ln_q",  # Benjamini and Hochberg's value of it
+    "ln_p",  # for occurrences; natural logarithm
+    "ln_q",  # Benjamini-Hochberg value of ln_p
     "ln_p_patients",
 )
-"""Of `enrichment.csv`: one row for each marking concept of each cluster, for notebooks; nothing in it is suppressed."""
+"""Columns of `enrichment.csv`: one row per cluster and concept that marks it, for notebooks; nothing in it is suppressed."""
 
 
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
-    """Write the report. Returns how much was tested and shown."""
+    """Write the report. Returns counts of patients, clusters, and concepts tested and shown."""
     findings = Findings(inputs, settings, out / "notes")
     (out / PAGE).write_text(page.render(findings), encoding="utf-8")
     if agreement := truth.agreement(findings):
@@ -64,7 +64,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 
 def _rounded(effect: Effect) -> dict[str, Any]:
-    """An effect as the page reports it: from all its digits, the counts behind it could be computed."""
+    """Return an effect with the rounding of the page: from all its digits, the counts behind it could be computed."""
     rounded = {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(effect).items()}
     return rounded | {"words": effect.words}
 

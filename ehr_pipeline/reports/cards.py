@@ -1,4 +1,4 @@
-"""What the page says of each cluster."""
+"""What the page shows of each cluster."""
 
 import math
 from collections import Counter
@@ -18,7 +18,7 @@ P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"
 SMALLEST_P = -300  # power of ten, below which a p value says no more
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
-STRONG = 2.0  # of the shares of occurrences: from here on a concept is a mark by which clusters are compared
+STRONG = 2.0  # ratio of shares of occurrences from which a concept is one of the marks by which clusters are compared
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -33,30 +33,31 @@ class ConceptRow:
     elsewhere: str
     patients: str
     ratio: str
-    """Of the shares of occurrences."""
+    """Ratio of the shares of occurrences."""
     lift: str
-    """Of the shares of patients."""
+    """Ratio of the shares of patients."""
     interval: str
     p: str
     q: str
     p_patients: str
     importance: float
     strong: bool
-    """Whether it takes at least twice the share of the records that it takes elsewhere."""
+    """Whether its share of the cluster's occurrences is at least twice its share elsewhere."""
 
     @property
     def bounded(self) -> bool:
-        """Whether p values are only bounds, since the exact ones would betray a small count."""
+        """Whether p values are only bounds, since exact ones would reveal a small count."""
         return not self.interval
 
 
 def concept_tables(
     found: Enrichment, vocabulary: Vocabulary, count: int, max_p: float, disclosure: Disclosure
 ) -> list[list[ConceptRow]]:
-    """The marking concepts of every cluster, most important first.
+    """Return the concepts that mark each cluster, most important first.
 
-    Where a count is small, the figures that betray it are rounded or left out (`by_subtraction.hidden`); a concept that few
-    patients have, or that marks a cluster through a few of its patients, is left out altogether: its very name would tell of them.
+    Where a count is small, the figures that would reveal it are rounded or suppressed (`by_subtraction.hidden`). A
+    concept is omitted if few patients have it, or if it is over-represented through few of the cluster's patients: its
+    name would reveal them.
     """
     tops = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
     listed, everywhere = np.zeros_like(found.over), found.patients.sum(0)
@@ -107,7 +108,7 @@ def _concept_row(found: Enrichment, cluster: int, concept: Concept, hidden: bool
     )
     if not hidden:
         return row
-    guarded = disclosure.small(inside) or disclosure.small(size - inside)  # then share and number are bounds
+    guarded = disclosure.small(inside) or disclosure.small(size - inside)  # share and number are bounds already
     return replace(
         row,
         share=row.share if guarded or not inside else disclosure.coarse(inside, size),
@@ -123,19 +124,19 @@ def _concept_row(found: Enrichment, cluster: int, concept: Concept, hidden: bool
 
 
 def p_bound(log_p: float) -> str:
-    """An upper bound of a p value, too coarse to tell of counts; '–' where there is none."""
+    """Return an upper bound of a p value, too coarse to reveal counts; '–' if no bound applies."""
     return next((text for bound, text in P_BOUNDS if log_p < bound), "–")
 
 
 def number_text(value: float) -> str:
-    """A ratio as text, in two digits behind the point where it is small, without where it is large."""
+    """Return a ratio as text: with two decimals below 10, one below 100, none from 100 on; '∞' if infinite."""
     if math.isinf(value):
         return "∞"
     return f"{value:.2f}" if value < 10 else f"{value:,.1f}" if value < 100 else f"{value:,.0f}"
 
 
 def p_text(log_p: float) -> str:
-    """A p value from its natural logarithm: '0.031', or '10⁻⁵⁷' where it is tiny, down to '<10⁻³⁰⁰'."""
+    """Return a p value as text, from its natural logarithm: '0.031', '10⁻⁵⁷' if it is tiny, '<10⁻³⁰⁰' at the least."""
     if log_p > math.log(0.001):
         return f"{math.exp(log_p):.3f}"
     if log_p < SMALLEST_P * math.log(10):
@@ -146,10 +147,11 @@ def p_text(log_p: float) -> str:
 def describe(
     people: pa.Table, member: NDArray[np.bool_], told: int, table: list[ConceptRow], disclosure: Disclosure
 ) -> dict[str, Any]:
-    """Size, ages, sex, amount of record and diseases of one cluster, as text; `told` patients are in described clusters.
+    """Describe one cluster as text: size, ages, sex, length of record, diseases; `told`: patients in described clusters.
 
-    A disease that its table of concepts tells exactly, by the same name and with the same patients, has the same share in both.
-    Other shares are coarse, so that they cannot be subtracted from those of another page of the same patients.
+    If the cluster's concept table shows a disease exactly, by the same name and with as many patients, both show the
+    same share. Other shares are coarse, so that they cannot be subtracted from those of another page of the same
+    patients.
     """
     rows = people.filter(pa.array(member))
     size = rows.num_rows
@@ -177,13 +179,13 @@ def describe(
 
 
 def _quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
-    """Median and quartiles as text; of so few patients that hardly anybody lies beyond a quartile, the median alone."""
+    """Return median and quartiles as text; only the median if fewer than the threshold may lie beyond a quartile."""
     median, low, high = np.quantile(values, (0.5, 0.25, 0.75))
     return f"{median:.0f} ({low:.0f}–{high:.0f})" if len(values) >= 4 * disclosure.below else f"{median:.0f}"
 
 
 def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
-    """Which share of a cluster's patients is female, of those whose sex is known."""
+    """Return, as text, the share of female patients among a cluster's patients whose sex is known."""
     unknown = sum(sex == "" for sex in people.column("sex").to_pylist())
     if unknown == people.num_rows:
         return "sex not given"
@@ -193,12 +195,12 @@ def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
 
 
 def _told_exactly(table: list[ConceptRow]) -> dict[str, int]:
-    """The concepts whose number of patients a table shows, and those numbers."""
+    """Return the names of the concepts whose exact number of patients a table shows, with those numbers."""
     return {row.name: int(row.patients.replace(",", "")) for row in table if row.interval and row.patients[0].isdigit()}
 
 
 def band_name(band: int) -> str:
-    """An age band in words: 'under 18', '18–39', …, '80 and over'."""
+    """Return an age band in words: 'under 18', '18–39', …, '80 and over'."""
     if band == 0:
         return f"under {AGE_BANDS[1]}"
     if band == len(AGE_BANDS) - 1:
@@ -207,12 +209,12 @@ def band_name(band: int) -> str:
 
 
 def marks(rows: list[ConceptRow]) -> list[str]:
-    """The names of the concepts that are recorded at least twice as often as elsewhere, most important first."""
+    """Return the names of the concepts that are recorded at least twice as often as elsewhere, most important first."""
     return [row.name for row in rows if row.strong]
 
 
 def title(rows: list[ConceptRow], disease: str) -> str:
-    """A cluster in a few words: the disease of most of its patients, if there is one, and what marks it most beside that."""
+    """Return a cluster's title: the disease of most of its patients, if there is one, and its most important concepts."""
     named = [row.name for row in rows if row.over and row.name != disease][:TITLE]
     return (
         f"{disease}: {', '.join(named)}"

@@ -1,4 +1,4 @@
-"""Which clusters lie closest to each other, and which concepts tell the two apart."""
+"""Which cluster is nearest to each cluster, and which concepts distinguish the two."""
 
 from dataclasses import dataclass
 
@@ -14,13 +14,13 @@ NAMED = 3  # concepts on each side
 
 @dataclass(frozen=True)
 class Closest:
-    """The nearest other cluster of a cluster; clusters from 0."""
+    """The cluster nearest to a cluster; clusters are numbered from 0."""
 
     other: int
     cosine: float
-    """Of the two mean vectors."""
+    """Cosine of the two mean vectors."""
     here: tuple[str, ...]
-    """Names of the concepts that more patients of this cluster have, most telling first."""
+    """Names of the concepts that are more frequent among this cluster's patients, smallest p first."""
     there: tuple[str, ...]
 
 
@@ -33,11 +33,11 @@ def closest(
     max_p: float,
     disclosure: Disclosure,
 ) -> list[Closest | None]:
-    """For each cluster the one whose mean vector is most alike by cosine; None where a count is too small, or nothing else is left.
+    """Return each cluster's nearest by cosine of mean vectors; None if it is too small, or there is no other.
 
-    `vectors` (n, d) and `labels` (n,) are of the clustered patients. The concepts are ranked by the chi-square test on the patients
-    of the two clusters alone, and named where its Benjamini-Hochberg value is below `max_p`; one that fewer than the threshold of
-    patients have on its own side is not named.
+    `vectors` (n, d) and `labels` (n,) are of the clustered patients. Concepts are ranked by the chi-square test on the
+    patients of the two clusters alone, and named if the Benjamini-Hochberg value is below `max_p`. A concept is not
+    named if, in the cluster where it is more frequent, fewer patients than the threshold have it.
     """
     size = found.cluster_patients
     sums = np.zeros((len(size), vectors.shape[1]))

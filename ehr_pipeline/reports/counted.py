@@ -1,8 +1,9 @@
-"""How the page shows the counts of all stages: numbers of patients, and of events, each all exactly or all rounded.
+"""How the page shows the counts of all stages: all numbers of patients exact or all rounded, and likewise those of events.
 
-Numbers at successive steps are parts of each other. Where two of them differ by fewer than the threshold, the difference would tell
-of a few patients: then all of them are rounded. The sizes of clusters stay exact, and so does their sum: numbers that are hardly
-more are shown alike, since the edge of a step beside an exact number would tell how few lie between the two (`Scale`).
+Numbers at successive steps are parts of each other. If two of them differ by fewer than the threshold, the difference
+would reveal a few patients, so all of them are rounded. The sizes of clusters stay exact, and so does their sum.
+Numbers slightly larger than that sum share one text: a rounding boundary next to an exact number would reveal how few
+lie between the two (`Scale`).
 """
 
 from collections import Counter
@@ -30,7 +31,7 @@ from ehr_pipeline.tables.asset_names import (
 )
 from ehr_pipeline.tables.drop_reasons import in_words
 
-# What is counted at each stage: (asset, key of the counts or '' for the top, words).
+# What is counted at each stage: (asset, key within its counts or '' for the top level, words).
 STAGES: tuple[tuple[str, str, str], ...] = (
     (RAW_RECORDS, "", "event rows read"),
     (RAW_RECORDS, "patients", "patient rows read"),
@@ -55,14 +56,14 @@ class Scale:
     disclosure: Disclosure
     rounded: bool
     exact: int | None = None
-    """The sum of the sizes of clusters that are shown exactly, where numbers are of patients."""
+    """The sum of the cluster sizes that are shown exactly; None for numbers of events."""
     hidden: int = 0
-    """How many clusters have a size that is not shown."""
+    """How many clusters have a hidden size."""
     tight: frozenset[tuple[int, int]] = frozenset()
-    """Successive numbers whose difference is not even shown as a bound (`_tight`)."""
+    """Pairs of successive numbers whose difference is not shown, not even as a bound (`_tight`)."""
 
     def __call__(self, number: int) -> str:
-        """A number as text: '1,234', 'about 1,230', '<10'; '>1,233' where it is hardly more than an exact 1,234."""
+        """Return a number as text: '1,234', 'about 1,230', '<10'; '>1,233' if it is slightly more than an exact 1,234."""
         if not self.rounded or self.disclosure.below == 1 or self.disclosure.small(number):
             return self.disclosure.show(number)
         if not self.near(number):
@@ -73,16 +74,16 @@ class Scale:
         return f"{exact:,}" if number == exact else f">{exact - 1:,}"
 
     def near(self, number: int) -> bool:
-        """Whether a number is hardly more than what is shown exactly, so that only few patients lie between the two."""
+        """Whether a number is so slightly above the exact sum that only few patients lie between the two."""
         return self.rounded and self.exact is not None and self.exact <= number <= self.end
 
     @property
     def end(self) -> int:
-        """The largest number that is shown like the exact one: each hidden cluster, and each of two steps, may have lost few."""
+        """The largest number shown like the exact sum: each hidden cluster and each of two steps may add few."""
         return self.disclosure.around((self.exact or 0) + (self.hidden + 2) * self.disclosure.below)[1]
 
     def ends(self, number: int) -> tuple[int, int]:
-        """The fewest and the most that a number can be by its text."""
+        """Return the smallest and the largest number that the text of a number allows."""
         if not self.rounded:
             return number, number
         if not self.near(number):
@@ -91,7 +92,7 @@ class Scale:
         return (exact, exact) if number == exact and not self.hidden else (exact, self.end)
 
     def difference(self, more: int, less: int) -> str:
-        """By how much two numbers differ. Of rounded ones a range that follows from the two texts, and so tells nothing new."""
+        """Return the difference of two numbers as text; if rounded, a range that follows from their texts."""
         lost = more - less
         if (more, less) in self.tight:
             return HIDDEN
@@ -104,7 +105,7 @@ class Scale:
         return self.end if self.near(number) else self.ends(number)[1]
 
     def share(self, part: int, of: int) -> str:
-        """A share as text: of the numbers as they are shown, so that it tells no more than they do."""
+        """Return a share as text, computed from the numbers as shown, so that it reveals no more than they do."""
         if not self.rounded:
             return self.disclosure.share(part, of)
         shown = Guard(self.disclosure.below).number(Share(Events(part), Events(of)))
@@ -116,9 +117,9 @@ class Counted:
     """The counts of all stages, and how they are shown."""
 
     counts: Mapping[str, dict[str, Any]]
-    """By asset."""
+    """Counts by asset."""
     figures: Mapping[str, dict[str, Any]]
-    """The same, each as what it counts."""
+    """The same counts as figures, which know what they count."""
     disclosure: Disclosure
     person: Scale
     """How a number of patients is shown."""
@@ -127,7 +128,7 @@ class Counted:
 
     @staticmethod
     def of(counts: Mapping[str, dict[str, Any]], cluster_sizes: list[int], disclosure: Disclosure) -> "Counted":
-        """The counts, and how they must be shown."""
+        """Combine the counts with the rules by which they must be shown."""
         assets = {*(stage[0] for stage in STAGES), DATA_SPLIT}
         found = {asset: figures(counts[asset], declared(asset)) for asset in assets}
         raw, dataset, cohort = counts[RAW_RECORDS], counts[PATIENT_DATASET], counts[COHORT]
@@ -142,8 +143,8 @@ class Counted:
         exact = counts[CLUSTERS]["kept"] - sum(small)
         person = Scale(disclosure, rounded, exact, len(small), _tight(steps, disclosure) if rounded else frozenset())
         events = [raw, counts[MAPPED_EVENTS], counts[VOCABULARY]["events"], dataset]
-        # Reasons with few rows are joined with others, so that only what a whole step lost can be small; but of the data set's
-        # events the table and the diagram tell other parts.
+        # Reasons with few rows are merged, so only the loss of a whole step can be small. But of the events of the data
+        # set, the table and the diagram show different parts.
         few = disclosure.nested_need_rounding([raw["rows_in"], *(stage["kept"] for stage in events)])
         parts = [*found[PATIENT_DATASET]["dropped"].values(), Events(dataset.get("collapsed", 0))]
         of_few = any(Guard(disclosure.below).hidden(part) for part in parts)
@@ -155,7 +156,7 @@ class Counted:
         return self.person.rounded
 
     def shown(self, figure: Figure) -> str:
-        """A figure as text."""
+        """Return a figure as text."""
         if isinstance(figure, People):
             return self.person(figure.number)
         if isinstance(figure, Events):
@@ -165,9 +166,9 @@ class Counted:
         return f"{figure.number:,}"
 
     def lost(self, dropped: Mapping[str, Figure], collapsed: int = 0) -> Lost:
-        """What was dropped, by reason in words; reasons that must not be shown alone are joined.
+        """Return what was dropped, by reason in words; reasons that must not be shown alone are merged.
 
-        What was `collapsed` is one of them. Table and diagram tell the same parts.
+        `collapsed` rows count as one more reason. Table and diagram show the same parts.
         """
         if dropped and all(isinstance(figure, Things) for figure in dropped.values()):
             return tuple((in_words(reason), self.shown(figure)) for reason, figure in dropped.items())
@@ -179,25 +180,25 @@ class Counted:
 
 
 def on_sides(counts: Mapping[str, dict[str, Any]]) -> dict[str, int]:
-    """How many patients are on each side, where there may be some that nothing is learned from; else nothing."""
+    """Return the number of patients on each side, if the split has a test side; otherwise an empty mapping."""
     split = counts[DATA_SPLIT]
     return {side: split[side] for side in EVERY_SIDE} if TEST in split else {}
 
 
 def _tight(steps: list[int], disclosure: Disclosure) -> frozenset[tuple[int, int]]:
-    """Successive numbers that differ by few, where the next that differ do so as well: their bounds would narrow each other."""
+    """Return adjacent pairs of successive numbers that both differ by few: their bounds would narrow each other."""
     differing = [pair for pair in pairwise(steps) if pair[0] != pair[1]]
     few = [pair for pair in differing if disclosure.small(pair[0] - pair[1])]
     return frozenset(pair for two in pairwise(differing) if {*two} <= {*few} for pair in two)
 
 
 def _lost(counts: Mapping[str, Any]) -> list[int]:
-    """What a stage dropped, by reason, and what it collapsed."""
+    """Return the numbers that a stage dropped, one for each reason, and the number that it collapsed."""
     return [*counts.get("dropped", {}).values(), counts.get("collapsed", 0)]
 
 
 def totals(records: list[Artifact], catalog: Mapping[str, Any]) -> dict[str, Any]:
-    """The counts of raw records over all extracts, and of what they set aside by what became of it (`catalog`: its counts)."""
+    """Return the counts of raw records over all extracts; events set aside count by their outcome (counts of the `catalog`)."""
     total: dict[str, Any] = {
         "rows_in": 0,
         "kept": 0,

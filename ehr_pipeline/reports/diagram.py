@@ -1,4 +1,4 @@
-"""Flow diagrams as CONSORT and RECORD ask for them: what was left at each step, and what fell out beside it. SVG, no script."""
+"""Flow diagrams as CONSORT and RECORD require: what remained at each step, and next to it what was lost. SVG, no script."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ STYLE = "font-family:system-ui,sans-serif;font-size:12px"
 
 @dataclass(frozen=True)
 class Step:
-    """A box of the diagram; `lost` are the lines beside the arrow to the next one."""
+    """A box of the diagram; `lost` are the lines next to the arrow to the following box."""
 
     words: str
     number: str
     lost: tuple[tuple[str, str], ...] = ()
-    """(reason, number)."""
+    """Pairs of (reason, number)."""
 
 
 def draw(title: str, steps: Sequence[Step]) -> Markup:
-    """One column of boxes from the first step to the last."""
+    """Draw one column of boxes from the first step to the last."""
     parts, y = [], 0
     for step, last in zip(steps, [False] * (len(steps) - 1) + [True], strict=True):
         words = _wrap(step.words, 25)

@@ -1,7 +1,8 @@
-"""The bias audit: how far clusters and map mirror age, sex, region, treatment, ethnicity, or how much, where and when was recorded.
+"""The bias audit: how far clusters and map mirror age, sex, region, treatment, ethnicity, or how, where and when was recorded.
 
-Each attribute gets an effect size against the clusters with a bootstrap interval and a permutation test, and one against the place
-on the map. Sizes in words follow Cohen (1988), chapters 7 (w) and 8 (eta squared).
+For each attribute it computes an effect size against the clusters, with a bootstrap interval and a permutation test,
+and another one against the place on the map. The words for sizes follow Cohen (1988), chapters 7 (w) and 8 (eta
+squared).
 """
 
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ from ehr_pipeline.disclosure.figures import FEWEST
 
 BANDS = {"η²": (0.01, 0.06, 0.14), "Cramér's V": (0.1, 0.3, 0.5)}
 RESAMPLES = 200
-MAX_P = 0.05  # of the permutation test, up to which an effect is more than chance
+MAX_P = 0.05  # largest p of the permutation test at which an effect is more than chance
 RECORDING = ("concepts", "practice", "year")
-"""Attributes that tell of how, where and when was recorded, not of the patient."""
+"""Attributes that describe how much, where and when was recorded, not the patient."""
 WORDS = {
     "age": "age at the last visit",
     "concepts": "the number of concepts in the record",
@@ -27,40 +28,40 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Effect:
-    """How strongly an attribute goes together with the clusters and with the map."""
+    """How strongly an attribute is associated with the clusters and with the map."""
 
     attribute: str
     measure: str
     """'η²' for numbers, 'Cramér's V' for categories; both from 0 (not at all) to 1 (fully)."""
     value: float | None
-    """Null where it is undefined: one category only, or no variation."""
+    """None if it is undefined: only one category, or no variation."""
     low: float | None = None
     high: float | None = None
-    """Ends of its interval of 95 %: percentiles over resampled patients, moved by the bias that resampling has."""
+    """Ends of its 95 % interval: percentiles over resampled patients, corrected for the bias of resampling."""
     p: float | None = None
-    """Share of permutations with an effect at least as large, the one seen included."""
+    """Share of permutations with an effect at least as large, including the observed one."""
     place: float | None = None
-    """Share of the variance that attribute and place on the map have in common (see `on_the_map`)."""
+    """Share of variance that the attribute and the place on the map have in common (see `on_the_map`)."""
     within: float | None = None
-    """The effect among patients of one disease (see `within_strata`): what is left of it there is not the diseases' doing."""
+    """The effect among patients of the same disease (see `within_strata`): this part is not caused by the diseases."""
     why: str = ""
-    """Why nothing can be said, where there is no value."""
+    """The reason why there is no value, if there is none."""
 
     @property
     def chance(self) -> bool:
-        """Whether chance alone may well give such an effect: few patients in many clusters differ without any reason."""
+        """Whether chance alone may explain the effect: a few patients in many clusters always differ somewhat."""
         return self.p is not None and self.p > MAX_P
 
     @property
     def words(self) -> str:
-        """The size of the effect in a word; 'by chance' where permuted clusters have it as well."""
+        """The size of the effect in a word; 'by chance' if permuted clusters have such an effect too."""
         if self.value is None:
             return "undefined"
         return "by chance" if self.chance else in_words(self.value, self.measure)
 
     @property
     def left(self) -> str:
-        """What of a medium or large effect is left among patients of one disease, in plain words; else empty."""
+        """How much of a medium or large effect remains among patients of one disease, in plain words; otherwise empty."""
         if self.within is None or self.words not in ("medium", "large"):
             return ""
         size = in_words(self.within, self.measure)
@@ -72,7 +73,7 @@ class Effect:
 
     @property
     def name(self) -> str:
-        """The attribute as a reader calls it."""
+        """The name of the attribute for readers."""
         return WORDS.get(self.attribute, self.attribute)
 
     @property
@@ -89,7 +90,7 @@ class Effect:
 
 
 def in_words(value: float, measure: str) -> str:
-    """A size in a word: negligible, small, medium or large."""
+    """Return the size of an effect in a word: negligible, small, medium or large."""
     small, medium, large = BANDS[measure]
     return "large" if value >= large else "medium" if value >= medium else "small" if value >= small else "negligible"
 
@@ -104,10 +105,10 @@ def effect(
     seed: int,
     fewest: int = FEWEST,
 ) -> Effect:
-    """Effect of clusters (n,) and places on the map (n, 2) on an attribute (n,): η² if it is numeric, else Cramér's V.
+    """Compute the effect of clusters (n,) and map places (n, 2) on an attribute (n,): η² for numbers, else Cramér's V.
 
-    `diseases` (n,) are the patients' own: within each of them the effect is looked for once more. Patients without a number (NaN)
-    are left out, and nothing is said where fewer than `fewest` have one; an unknown category is one of its own.
+    The effect is also computed within each of the patients' `diseases` (n,). Patients without a number (NaN) are
+    excluded, and the value is None if fewer than `fewest` have one. An unknown category counts as a category.
     """
     rng = np.random.default_rng([seed, 0xA0D1])
     numeric = np.issubdtype(values.dtype, np.number)
@@ -127,14 +128,14 @@ def effect(
         sample = rng.integers(0, len(labels), len(labels))
         drawn.append(size(coded[sample], labels[sample]) or 0.0)
         permuted += (size(coded, rng.permutation(labels)) or 0.0) >= value
-    bias = float(np.mean(drawn)) - value  # resampled patients repeat, which looks like more agreement than there is
+    bias = float(np.mean(drawn)) - value  # resampled patients repeat, which inflates the effect
     low, high = np.clip(np.quantile(drawn, (0.025, 0.975)) - bias, 0, 1).tolist()
     within = None if attribute == "disease" else within_strata(coded, labels, diseases, numeric)
     return Effect(attribute, measure, value, low, high, permuted / (RESAMPLES + 1), place, within)
 
 
 def eta_squared(values: NDArray[np.float64], labels: Labels) -> float | None:
-    """Share of the variance (n,) that lies between clusters (n,); null without variance."""
+    """Return the share of the variance of values (n,) that lies between clusters (n,); None without variance."""
     total = float(((values - values.mean()) ** 2).sum())
     if total == 0:
         return None
@@ -144,7 +145,7 @@ def eta_squared(values: NDArray[np.float64], labels: Labels) -> float | None:
 
 
 def cramers_v(coded: NDArray[np.integer], labels: Labels) -> float | None:
-    """Cramér's V with the bias correction of Bergsma (2013), so that chance alone gives about 0; null with one category only.
+    """Return Cramér's V with Bergsma's (2013) bias correction, so that chance gives about 0; None with only one category.
 
     `coded` (n,) are categories as numbers from 0.
     """
@@ -166,10 +167,10 @@ def cramers_v(coded: NDArray[np.integer], labels: Labels) -> float | None:
 def within_strata(
     coded: NDArray[np.generic], labels: Labels, strata: NDArray[np.generic], numeric: bool
 ) -> float | None:
-    """The effect of clusters (n,) on an attribute (n,) among patients of one stratum (n,), pooled over strata; null without any.
+    """Return the effect of clusters (n,) on an attribute (n,) within strata (n,), pooled over strata; None if undefined.
 
-    A number: ε² (Kelley 1935), which is η² without what chance adds, since clusters are small within a stratum: mean squares
-    are pooled. Categories: the root of the mean of V², weighted by patients.
+    For a number: ε² (Kelley 1935) from pooled mean squares. It is η² corrected for chance, which matters since clusters
+    are small within a stratum. For categories: the square root of the mean of V², weighted by patients.
     """
     parts = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
     if not numeric:
@@ -190,9 +191,9 @@ def within_strata(
 
 
 def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric: bool) -> float | None:
-    """Share of variance that an attribute (n,) and the place on the map (n, 2) have in common, however the map is turned.
+    """Return the share of variance common to an attribute (n,) and map places (n, 2), independent of the map's rotation.
 
-    A number: R² of its regression on both axes. Categories: the share of the scatter of places that lies between them.
+    For a number: R² of its regression on both axes. For categories: the share of the scatter of places between categories.
     """
     centred = points.astype(np.float64) - points.mean(0)
     if numeric:
@@ -212,14 +213,14 @@ def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric:
 
 
 def strong(effects: Sequence[Effect]) -> list[Effect]:
-    """What the clusters go with at least in part, disease apart: medium and large effects, the large ones first."""
+    """Return medium and large effects of attributes other than disease, the large ones first."""
     order = ("large", "medium")
     found = [effect for effect in effects if effect.words in order and effect.attribute != "disease"]
     return sorted(found, key=lambda effect: order.index(effect.words))
 
 
 def warnings(effects: Sequence[Effect]) -> list[str]:
-    """What a reader must be warned of: all that the clusters go with at least in part, of patients or of recording, but disease."""
+    """Return a warning for each medium or large effect, of patients or of recording, except that of disease."""
     return [
         f"The clusters go with {effect.name} ({effect.measure} {effect.value:.2f}, a {effect.words} effect): they may show"
         f" {'habits of recording' if effect.attribute in RECORDING else 'this'} rather than kinds of disease. {effect.left}".strip()

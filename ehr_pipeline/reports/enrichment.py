@@ -1,8 +1,9 @@
-"""Which concepts mark a cluster: the chi-square test of independence for each concept and cluster, ranked by log p.
+"""Find the concepts that mark a cluster: a chi-square test of independence for each concept and cluster, ranked by log p.
 
-Two 2 x 2 tables for each pair: occurrences (this concept or others, this cluster or the rest; as published), and patients (with
-the concept or without). Both with Yates' continuity correction, as scipy's `chi2_contingency` applies it by default. Beside them
-the ratio of the shares of patients (the lift over the rest) with its confidence interval, and Benjamini-Hochberg's values.
+Each pair has two 2 x 2 tables: occurrences (this concept or others, this cluster or the rest; as published), and
+patients (with the concept or without). Both tests use Yates' continuity correction, the default of scipy's
+`chi2_contingency`. The results also contain the ratio of shares of patients (the lift over the rest) with its
+confidence interval, and Benjamini-Hochberg values.
 """
 
 from dataclasses import dataclass
@@ -13,22 +14,22 @@ from scipy.sparse import csr_array
 from scipy.special import log_ndtr
 
 Table = NDArray[np.float64]  # (K clusters, V concepts)
-Z95 = 1.959963984540054  # of the normal distribution, for intervals of 95 %
+Z95 = 1.959963984540054  # quantile of the normal distribution for 95 % intervals
 
 
 @dataclass(frozen=True)
 class Enrichment:
-    """Results for all clusters and concepts; all arrays (K, V) unless said otherwise."""
+    """Results for all clusters and concepts; arrays are (K, V) unless stated otherwise."""
 
     occurrences: NDArray[np.int64]
     patients: NDArray[np.int64]
     cluster_patients: NDArray[np.int64]
     """Patients (K,) of each cluster."""
     log_p: Table
-    """Natural logarithm of p for occurrences: it does not underflow, so strong effects keep their order."""
+    """Natural logarithm of p for occurrences; logarithms do not underflow, so strong effects keep their order."""
     log_p_patients: Table
     ratio: Table
-    """Share among the cluster's occurrences over the share elsewhere; infinite where there is none elsewhere."""
+    """The concept's share of the cluster's occurrences over its share elsewhere; infinite if it is 0 elsewhere."""
     over: NDArray[np.bool_]
     """Whether the concept is over-represented in the cluster."""
     log_q: Table
@@ -40,13 +41,13 @@ class Enrichment:
         return self.patients / np.maximum(self.cluster_patients[:, None], 1)
 
     def lift(self, cluster: int, concept: int) -> tuple[float, float, float]:
-        """Share of the cluster's patients with a concept over the share of the others, and its interval of 95 %."""
+        """Return the share of a cluster's patients with a concept over the share elsewhere, and its 95 % interval."""
         inside, size = int(self.patients[cluster, concept]), int(self.cluster_patients[cluster])
         outside, others = int(self.patients[:, concept].sum()) - inside, int(self.cluster_patients.sum()) - size
         return risk_ratio(inside, size, outside, others)
 
     def top(self, cluster: int, count: int, max_p: float) -> list[int]:
-        """The concepts with the smallest p in a cluster, most important first; over- and under-represented alike."""
+        """Return a cluster's concepts of smallest p, most important first, both over- and under-represented."""
         log_p, ratio = self.log_p[cluster], self.ratio[cluster]
         strength = np.abs(np.log(np.clip(ratio, 1e-12, 1e12)))
         order = np.lexsort((np.arange(len(log_p)), -strength, log_p))
@@ -54,9 +55,9 @@ class Enrichment:
 
 
 def test(counts: csr_array, labels: NDArray[np.int64], clusters: int) -> Enrichment:
-    """Test every concept in each of K `clusters`; one without a patient has no effect.
+    """Test every concept in each of K `clusters`; a concept without patients has no effect.
 
-    `counts` (n, V) are visits of each patient with each concept, `labels` (n,) clusters from 0.
+    `counts` (n, V) is the number of visits by patient and concept; `labels` (n,) are clusters from 0.
     """
     member = csr_array((np.ones(len(labels)), (labels, np.arange(len(labels)))), shape=(clusters, len(labels)))
     occurrences = np.asarray((member @ counts).todense(), np.int64).reshape(clusters, -1)
@@ -74,20 +75,20 @@ def test(counts: csr_array, labels: NDArray[np.int64], clusters: int) -> Enrichm
 
 
 def between(found: Enrichment, one: int, other: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Of the patients of two clusters alone: ln p (V,) of each concept, and whether more of the first have it (V,)."""
+    """Compare two clusters' patients: return ln p (V,) of each concept, and whether it is more frequent in `one` (V,)."""
     pair = found.patients[[one, other]]
     statistic, over, _ = _two_by_two(pair, np.broadcast_to(found.cluster_patients[[one, other], None], pair.shape))
     return log_p_of(statistic)[0], over[0]
 
 
 def log_p_of(statistic: Table) -> Table:
-    """Natural logarithm of p for a chi-square statistic with one degree of freedom: ln 2 Φ(-√x), exact far beyond underflow."""
+    """Return ln p of a chi-square statistic with one degree of freedom: ln 2 Φ(-√x), exact where p would underflow."""
     log_p: Table = np.log(2) + log_ndtr(-np.sqrt(statistic))
     return log_p
 
 
 def benjamini_hochberg(log_p: Table) -> Table:
-    """Adjusted p values of a whole table, in natural logarithms so that they do not underflow (Benjamini and Hochberg 1995)."""
+    """Adjust p values of a whole table (Benjamini and Hochberg 1995), as natural logarithms, which do not underflow."""
     flat = log_p.ravel()
     order = np.argsort(flat, kind="stable")
     scaled = flat[order] + np.log(len(flat)) - np.log(np.arange(1, len(flat) + 1))
@@ -97,10 +98,10 @@ def benjamini_hochberg(log_p: Table) -> Table:
 
 
 def risk_ratio(inside: int, size: int, outside: int, others: int) -> tuple[float, float, float]:
-    """(inside / size) / (outside / others) with its interval of 95 % by Katz's logarithms (Katz 1978).
+    """Return (inside / size) / (outside / others) and its 95 % interval by the log method (Katz 1978).
 
-    Half a patient is added to each count where one of the two is 0, so that the interval is finite (Walter 1975); so is the ratio
-    itself, but for 0 where nobody inside has it.
+    If `inside` or `outside` is 0, half a patient is added to each count, so that ratio and interval are finite (Walter
+    1975). The ratio and the lower end are 0 if `inside` is 0.
     """
     half = 0.5 if not (inside and outside) else 0.0
     a, n, b, m = inside + half, size + half, outside + half, others + half
@@ -113,7 +114,7 @@ def risk_ratio(inside: int, size: int, outside: int, others: int) -> tuple[float
 
 
 def _two_by_two(inside: NDArray[np.int64], inside_total: NDArray[np.int64]) -> tuple[Table, NDArray[np.bool_], Table]:
-    """Yates-corrected statistic of each cell against the rest, whether it is over-represented, and the ratio of shares."""
+    """Return each cell's Yates-corrected statistic, whether the cell is over-represented, and its ratio of shares."""
     a = inside.astype(float)
     b = inside_total - a
     c = a.sum(0, keepdims=True) - a

@@ -1,4 +1,4 @@
-"""What several sections of the page speak of. Each is computed once, when a section first asks for it."""
+"""Results that several sections of the page use. Each is computed once, when a section first uses it."""
 
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -33,7 +33,7 @@ AUDITED = ("age", "concepts", "sex", "disease")
 
 @dataclass(frozen=True, eq=False)
 class Findings:
-    """What the artifacts say of the clusters; arrays (n,) are of the clustered patients, in their order."""
+    """Results about the clusters, from the artifacts; arrays (n,) are of the clustered patients, in their order."""
 
     inputs: Inputs
     settings: ReportsSettings
@@ -42,12 +42,12 @@ class Findings:
 
     @cached_property
     def disclosure(self) -> Disclosure:
-        """Which counts are shown."""
+        """The rules by which counts are shown."""
         return Disclosure(self.settings.suppress_below)
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
-        """The concepts."""
+        """The vocabulary of concepts."""
         return Vocabulary.read(self.inputs.artifacts[assets.VOCABULARY].path)
 
     @cached_property
@@ -72,7 +72,7 @@ class Findings:
 
     @property
     def clustered(self) -> pa.Table:
-        """The same as a table: one row for each."""
+        """The clustered patients as a table, with one row each."""
         return self.clusters.table
 
     @cached_property
@@ -109,11 +109,11 @@ class Findings:
         """The split-half test."""
         return evidence.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
-    # Of concepts, and of each cluster.
+    # About concepts and each cluster.
 
     @cached_property
     def _visits(self) -> Any:
-        """Visits of each patient with each concept (n, V)."""
+        """The number of visits by patient and concept (n, V)."""
         dataset = self.inputs.artifacts[assets.PATIENT_DATASET].files("patients")
         return baseline.visits(dataset, self.cohort, self.vocabulary.size)
 
@@ -124,7 +124,7 @@ class Findings:
 
     @cached_property
     def enrichment_shown(self) -> Enrichment:
-        """The same among the patients of described clusters: with all patients, totals would tell of those in the hidden ones."""
+        """`enrichment` without patients of hidden clusters: totals that included them would reveal their counts."""
         shown = self.disclosure.told(self.sizes)[self.labels]
         if shown.all():
             return self.enrichment
@@ -132,7 +132,7 @@ class Findings:
 
     @cached_property
     def concept_tables(self) -> list[list[ConceptRow]]:
-        """The marking concepts of each cluster, as text."""
+        """The concepts that mark each cluster, as text."""
         rules = self.settings
         return cards.concept_tables(
             self.enrichment_shown, self.vocabulary, rules.top_concepts, rules.max_p, self.disclosure
@@ -140,7 +140,7 @@ class Findings:
 
     @cached_property
     def cards(self) -> list[dict[str, Any]]:
-        """What the page says of each cluster."""
+        """What the page shows of each cluster."""
         nearest = closest(
             Vectors.read(self.inputs.artifacts[assets.PATIENT_EMBEDDINGS]).of(self.clusters.ids),
             self.labels,
@@ -188,18 +188,18 @@ class Findings:
         """How many clusters can be relied on."""
         return sureness.standing(self.cards, self.sizes.tolist(), self.disclosure)
 
-    # Of attributes of the patients.
+    # About attributes of the patients.
 
     @cached_property
     def kinds(self) -> dict[str, numeric.Kind]:
-        """What the audited attributes that the data have are: as the settings say, else as their values look."""
+        """The kind of each audited attribute in the data: from the settings, otherwise guessed from its values."""
         there = [name for name in self.settings.audited if name in self.clustered.column_names]
         given = self.settings.attribute_types
         return {name: given.get(name) or numeric.guess(name, self._texts(name)) for name in there}
 
     @cached_property
     def attributes(self) -> dict[str, NDArray[Any]]:
-        """What the clusters are held against: each attribute (n,)."""
+        """The attributes (n,) with which the clusters are compared, by name."""
         attributes = {name: self._column(name) for name in AUDITED}
         for name, kind in self.kinds.items():
             attributes[name] = numeric.numbers(self._texts(name)) if kind == "number" else self._column(name)
@@ -214,7 +214,7 @@ class Findings:
 
     @cached_property
     def effects(self) -> list[Effect]:
-        """How far clusters and map mirror each attribute."""
+        """How far the clusters and the map mirror each attribute."""
         points, diseases = maps.places(self.clustered), self.attributes["disease"]
         seed, fewest = self.inputs.seed, self.disclosure.below
         return [
@@ -224,6 +224,6 @@ class Findings:
 
     @cached_property
     def maps(self) -> dict[str, str | None]:
-        """The map by cluster, and by each attribute, as pictures; None where it would tell nothing."""
+        """Pictures of the map, by cluster and by each attribute; None where a map would show nothing."""
         drawn = maps.draw(self.attributes, self.clustered, self.settings, self.disclosure, self.pictures)
         return {name: embedded(path) if path else None for name, path in drawn.items()}

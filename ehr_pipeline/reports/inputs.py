@@ -1,4 +1,4 @@
-"""Everything that the page tells of, and how its files are read."""
+"""Everything that the page is made from."""
 
 import base64
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from ehr_pipeline.tables.asset_names import DATA_SPLIT
 
 @dataclass(frozen=True)
 class Inputs:
-    """Everything that the page tells of."""
+    """Everything that the page is made from."""
 
     study: str
     records: list[Artifact]
@@ -22,13 +22,13 @@ class Inputs:
     """All settings, as plain values."""
     seed: int
     terms: dict[str, str]
-    """Licence, protocol and expiry of the data, as far as they are known."""
+    """Licence, protocol and expiry of the data, those that are known."""
 
     def naming(self, below: int) -> Naming:
-        """Which names that come from the data are shown, where `below` is the threshold."""
+        """Return the rule for showing names that come from the data, with the threshold `below`."""
         return Naming(below, self.settings[DATA_SPLIT]["key"])
 
 
 def embedded(path: Path) -> str:
-    """A picture as a data URL, so that the page needs no other file."""
+    """Return a picture as a data URL, so that the page needs no other file."""
     return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")

@@ -1,19 +1,19 @@
-"""Which clusters may be one kind of patient, and which are patients of one disease with the marks of another cluster on top."""
+"""Find clusters that may be one kind of patient, and clusters of one disease with the marks of another cluster."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-ALIKE = 0.5  # of all marks of two clusters: from here on they have nearly the same
+ALIKE = 0.5  # smallest share of common marks (Jaccard) at which two clusters are alike
 COMPARED = 6
-"""Marks of a cluster that are compared, the most important ones. The few that name it may all be of one group where patients of
-two meet: those of the other group come next."""
-OWN = 3  # marks of a cluster by which it is known in others, its disease left out; two at least
+"""Number of a cluster's marks, most important first, that are compared. In a cluster that mixes patients of two groups,
+the few marks in its title may all come from one group; those of the other group follow."""
+OWN = 3  # marks, at least two and without its disease, by which a cluster is recognised in others
 
 
 @dataclass(frozen=True)
 class Carried:
-    """A disease's patients in one cluster, who also have the marks of another one."""
+    """A cluster of patients of one disease who also have the marks of another cluster."""
 
     disease: str
     other: int
@@ -22,10 +22,10 @@ class Carried:
 
 
 def alike(marked: Mapping[int, Sequence[str]]) -> list[tuple[list[int], list[str]]]:
-    """Which clusters have nearly the same `marks` (names by number of the cluster): them, and what all of them share.
+    """Group clusters with nearly the same marks (`marked`: names by cluster number); return groups and common marks.
 
-    Nearly the same: at least half of what either has (Jaccard), and two marks. Such clusters are often one kind of patient, divided
-    by something else.
+    Nearly the same means that they share at least half of all their marks (Jaccard), and at least two. Such clusters
+    are often one kind of patient, divided by something else.
     """
     groups: list[list[int]] = []
     for number, names in marked.items():
@@ -44,7 +44,7 @@ def _overlap(one: Sequence[str], other: Sequence[str]) -> float:
 
 
 def alike_of_one_disease(described: Sequence[dict[str, Any]]) -> list[tuple[list[int], list[str]]]:
-    """Which described clusters have nearly the same marks (see `alike`), the same most frequent disease, and `carried` the same."""
+    """Group described clusters with nearly the same marks (see `alike`), the same main disease and the same `carried`."""
     kinds: dict[tuple[str, int], dict[int, Sequence[str]]] = {}
     for card in described:
         if not card["hidden"] and card["diseases"]:
@@ -54,9 +54,9 @@ def alike_of_one_disease(described: Sequence[dict[str, Any]]) -> list[tuple[list
 
 
 def carried(card: dict[str, Any], known: Sequence[dict[str, Any]]) -> Carried | None:
-    """Of which `known` cluster of another disease a cluster of one disease has the marks; None of none, or where none dominates.
+    """Find the `known` cluster of another disease whose marks a cluster has; None if none, or no disease dominates.
 
-    A known cluster is one that can be relied on: it is told by the first of its marks, its own disease left out.
+    `known` are clusters that can be relied on; each is recognised by its first marks, without its own disease.
     """
     if card["hidden"] or not card["dominant"]:
         return None

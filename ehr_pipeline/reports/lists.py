@@ -1,4 +1,4 @@
-"""The cohort's lists of codes: what they stand for, and how many of their concepts have a part in the patients' vectors."""
+"""The cohort's lists of codes: what the codes mean, and how many of their concepts contribute to patients' vectors."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from ehr_pipeline.tables.asset_names import COHORT, PATIENT_EMBEDDINGS
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 SHOWN = 200
-"""Codes of a list that the page shows."""
+"""Largest number of codes of a list that the page shows."""
 FIGURES = ("codes", "concepts", "concepts_in_extract", "events", "rows_without_concept", "unmapped_events")
-"""What is counted of a list."""
+"""Counts shown for each list."""
 
 
 @dataclass(frozen=True)
 class Own:
-    """The cohort's own diseases among the concepts that decide a patient's vector."""
+    """The cohort's own diseases among the concepts that determine a patient's vector."""
 
     names: tuple[str, ...]
-    """Their concepts that are pooled."""
+    """Names of the diseases' concepts that are pooled."""
     pooled: int
     """How many concepts are pooled."""
     listed: frozenset[str]
@@ -31,7 +31,7 @@ class Own:
 
 
 def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
-    """The list of each disease, as text: what its codes stand for, how many events they are, and the codes with their names."""
+    """Return the list of each disease as text: counts of codes, concepts and events, and the codes with their names."""
     facts, patients = (inputs.artifacts[COHORT].counts[name] for name in ("lists", "by_disease"))
     rows, diseases = read_lists(inputs.artifacts[COHORT].path), []
     for disease in inputs.settings[COHORT]["cohort"]:
@@ -39,7 +39,7 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
         if disease["concepts"]:  # without a list every patient is a case
             counts, few = facts[name], disclosure.small(patients.get(name, 0))
             figures = {figure: f"{counts[figure]:,}" for figure in FIGURES}
-            # The events of few patients would tell how few they are.
+            # The number of events of few patients would reveal how few they are.
             events, unmapped = counts["events"], counts["unmapped_events"]
             figures["events"] = HIDDEN if few and events else disclosure.show(events)
             figures["unmapped_events"] = HIDDEN if few and unmapped else disclosure.show(unmapped, events)
@@ -50,7 +50,7 @@ def listed(inputs: Inputs, disclosure: Disclosure) -> list[dict[str, Any]]:
 
 
 def own(inputs: Inputs, vocabulary: Vocabulary, named: Collection[str]) -> Own | None:
-    """Which pooled concepts are of the cohort's own lists, as far as they may be `named`; None where no list chose the cohort."""
+    """Find pooled concepts on the cohort's lists, naming those in `named`; None if no list chose the cohort."""
     rows = read_lists(inputs.artifacts[COHORT].path)
     if not rows:
         return None

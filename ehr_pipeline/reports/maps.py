@@ -18,10 +18,10 @@ TITLES = {
     "age": "Age at the last visit (years)",
     "year": "Year of the first disease record",
 }
-MOST_CATEGORIES = 12  # that colours can tell apart; the less frequent ones are 'others'
+MOST_CATEGORIES = 12  # that can be distinguished by colour; the less frequent ones are 'others'
 NOT_KNOWN = "not known"
-"""The name of those without a value."""
-DENSE = 5_000  # patients, from which on a map of density is drawn as well
+"""The name of the group of patients without a value."""
+DENSE = 5_000  # smallest number of patients for which a map of density is drawn as well
 
 
 def draw(
@@ -31,9 +31,9 @@ def draw(
     disclosure: Disclosure,
     out: Path,
 ) -> dict[str, Path | None]:
-    """Draw the map by cluster, where there are many patients by density, and by each attribute (n,).
+    """Draw the map by cluster, by each attribute (n,), and by density if there are many patients.
 
-    Returns the file of each; None where a map would tell nothing, since no cluster has a colour, or one group only of an attribute.
+    Returns the file of each map; None where it would show nothing: no cluster, or fewer than two groups, may be shown.
     """
     points, cluster = places(clustered), clustered.column("cluster").to_numpy()
     numbers, labels = np.unique(cluster, return_inverse=True)
@@ -59,7 +59,7 @@ def draw(
 
 
 def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.integer], bool]:
-    """The groups in which an attribute (n,) is drawn: their names, each value's place in them (n,), whether they are ordered."""
+    """Group an attribute (n,): return the names of groups, each value's index in them (n,), and whether they are ordered."""
     if name == "age":
         bands = np.searchsorted(AGE_BANDS[1:], values, side="right")
         return [band_name(band) for band in range(len(AGE_BANDS))], bands, True
@@ -69,14 +69,14 @@ def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.inte
 
 
 def places(clustered: pa.Table) -> NDArray[np.float64]:
-    """Where patients lie on the map (n, 2)."""
+    """Return the places of patients on the map (n, 2)."""
     return np.stack([clustered.column(name).to_numpy().astype(np.float64) for name in "xy"], axis=1)
 
 
 def centres(
     points: NDArray[np.float64], cluster: NDArray[np.integer], disclosure: Disclosure
 ) -> dict[int, tuple[float, float]]:
-    """The median place of each cluster (by its number) of which may be told; `points` (n, 2), `cluster` (n,)."""
+    """Return the median place of each cluster that may be shown, by number; `points` (n, 2), `cluster` (n,)."""
     numbers, sizes = np.unique(cluster, return_counts=True)
     medians = {
         number: np.median(points[cluster == number], axis=0) for number in numbers[disclosure.told(sizes)].tolist()
@@ -85,7 +85,7 @@ def centres(
 
 
 def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
-    """The fifths of a number (n,), and each value's place in them (n,); those without a number (NaN) come last."""
+    """Return the names of the fifths of a number (n,), and the index of each value's fifth (n,); NaN values come last."""
     known = np.isfinite(values)
     if not known.any():
         return [NOT_KNOWN], np.zeros(len(values), np.int64)
@@ -97,7 +97,7 @@ def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
 
 
 def _digits(values: NDArray[np.floating]) -> int:
-    """Decimals in which bands of numbers differ: none of whole numbers, and of others as many as give about two figures."""
+    """Return the decimals for the names of bands: 0 for whole numbers, otherwise about two significant digits."""
     if not len(values) or (values == np.round(values)).all():
         return 0
     spread = float(np.subtract(*np.quantile(values, (0.8, 0.2))))
@@ -105,13 +105,13 @@ def _digits(values: NDArray[np.floating]) -> int:
 
 
 def _between(edges: NDArray[np.float64], digits: int) -> list[str]:
-    """The bands that edges make, in words."""
+    """Return the names of the bands between edges."""
     texts = [f"{edge:.{digits}f}" for edge in edges]
     return [f"under {texts[0]}", *(f"{low} to <{high}" for low, high in pairwise(texts)), f"{texts[-1]} and over"]
 
 
 def _most_frequent(values: NDArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """Names, and the place (n,) of each value in them; `OTHERS` where it is not among the most frequent."""
+    """Return the most frequent names, and the index of each value in them (n,); `OTHERS` if it is not among them."""
     names, coded, counts = np.unique(values, return_inverse=True, return_counts=True)
     if len(names) <= MOST_CATEGORIES:
         return [str(name) for name in names], coded

@@ -1,6 +1,6 @@
 """The HTML page: its sections in order. One file, no network, readable and printable.
 
-A section is a module in `sections` with a function `content`, a template of its own beside it, and an entry in `SECTIONS`.
+A section is a module in `sections` with a function `content`, a template next to it, and an entry in `SECTIONS`.
 """
 
 from collections.abc import Callable
@@ -39,11 +39,11 @@ class Section:
     """A part of the page."""
 
     name: str
-    """Its template is `sections/<name>.html.j2`; where the page has a link to it, its heading has the same id."""
+    """Names the template, `sections/<name>.html.j2`; if the page links to the section, it is the id of its heading."""
     content: Callable[[Findings], dict[str, Any] | None] = lambda _: {}
-    """The values that its template shows; None where there is nothing to tell, and the section is left out."""
+    """Returns the values for the template; None if there is nothing to show and the section is omitted."""
     link: str = ""
-    """The words of its link at the head of the page; empty for none."""
+    """The text of its link at the top of the page; empty for no link."""
 
 
 SECTIONS = (
@@ -65,11 +65,11 @@ SECTIONS = (
     Section("record", record.content, "RECORD"),
     Section("settings", settings.content, "Settings"),
 )
-"""In the order of the page."""
+"""All sections, in the order of the page."""
 
 
 def render(findings: Findings) -> str:
-    """The page as HTML. Every value in it is escaped."""
+    """Return the page as HTML. Every value in it is escaped."""
     contents = [(section, section.content(findings)) for section in SECTIONS]
     parts = [
         (section, Markup(_template(f"sections/{section.name}").render(content)))  # noqa: S704  # escaped by its template
@@ -99,5 +99,5 @@ def _template(name: str) -> jinja2.Template:
 
 
 def _shown(value: Any) -> Any:
-    """A value as the page has it: names come from the data. What is markup already is ours."""
+    """Escape direction marks in texts, which may be names from the data; markup comes from the page's own code."""
     return undirected(value) if type(value) is str else value

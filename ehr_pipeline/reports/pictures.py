@@ -1,4 +1,4 @@
-"""Pictures of the report. Maps get marks, never patients (`Disclosure.marks`)."""
+"""Pictures of the report. Maps show marks, never single patients (`Disclosure.marks`)."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,14 +12,14 @@ from ehr_pipeline.drawing import plots
 
 Points = NDArray[np.float64]
 Colours = NDArray[np.float64]
-"""Red, green and blue (K, 3) of groups."""
+"""Red, green and blue of K groups (K, 3)."""
 Place = tuple[float, float]
 LABEL = np.array([22.0, 16.0])
-"""Room that the number of a cluster takes."""
+"""Width and height of the number of a cluster, in points of type."""
 FAR_LABEL = 16.0
-"""From which distance on a line leads from a label to its centre."""
+"""Distance of a label from its centre, in points of type, above which a line connects the two."""
 WORD_MARGIN = 8
-"""Pixels between the names of a word cloud, so that two do not read as one."""
+"""Pixels between the names of a word cloud, so that two are not read as one."""
 REST = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
 PALE = (0.78, 0.78, 0.78)
@@ -27,7 +27,7 @@ PALE = (0.78, 0.78, 0.78)
 
 
 def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clusters: int) -> None:
-    """The map of patients coloured by cluster, with the numbers of those whose centre is told. The marks' groups count from 0."""
+    """Draw the map by cluster, with the numbers of those that have a centre. The marks' groups count from 0."""
     with plots.figure(path, width=7.5, height=6) as figure:
         axes = _map_axes(figure, "Clusters")
         _scatter(axes, marks, _rgb(plots.colours(clusters)))
@@ -35,9 +35,10 @@ def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clus
 
 
 def beside(anchors: Points) -> Points:
-    """Where labels stand beside their `anchors`, both in points of type (K, 2): the offsets with which no two overlap.
+    """Return offsets of labels from their `anchors` with which no two overlap, both in points of type (K, 2).
 
-    Each begins above its anchor, where the only mark of a small cluster may lie; those that overlap move apart, the shorter way.
+    Each label starts above its anchor, since the only mark of a small cluster may be there. Overlapping ones move apart
+    along the axis where the shorter move suffices.
     """
     label = anchors + np.array([0.0, 10.0])
     for _ in range(300):
@@ -56,18 +57,18 @@ def beside(anchors: Points) -> Points:
 
 
 def map_of_density(path: Path, points: Points, fewest: int) -> None:
-    """How many patients (n, 2) lie where; cells with fewer than `fewest` are left white."""
+    """Draw the density of patients (n, 2); cells with fewer than `fewest` are left white."""
     with plots.figure(path, width=5.6, height=4.4) as figure:
         axes = _map_axes(figure, "Patients per cell")
         cells = axes.hexbin(*points.T, gridsize=70, bins="log", mincnt=fewest, cmap="magma_r", linewidths=0)
-        # the formatter of a logarithmic scale writes formulas, which texts here are not (`plots.STYLE`)
+        # the default formatter of a logarithmic scale writes formulas, which are not rendered here (`plots.STYLE`)
         figure.colorbar(cells, ax=axes, shrink=0.8, format=lambda count, _: f"{count:,.0f}")
 
 
 def map_in_bands(path: Path, marks: Marks, names: list[str], title: str, bands: int) -> None:
-    """The map coloured by bands of a number; the marks' groups are places in `names`: the bounds from low to high.
+    """Draw the map coloured by bands of a number; the marks' groups are indices of `names`, bands from low to high.
 
-    What follows the first `bands` names has no place among them, such as patients without a number: it is pale.
+    Names after the first `bands` are outside this order, such as patients without a number, and are drawn pale.
     """
     from matplotlib import colormaps
 
@@ -77,7 +78,7 @@ def map_in_bands(path: Path, marks: Marks, names: list[str], title: str, bands: 
 
 
 def map_of_categories(path: Path, marks: Marks, names: list[str], title: str) -> None:
-    """The map coloured by categories; the marks' groups are places in `names`."""
+    """Draw the map coloured by categories; the marks' groups are indices of `names`."""
     _map_with_legend(path, marks, names, _rgb(plots.colours(len(names))), title)
 
 
@@ -89,10 +90,10 @@ def map_of_courses(
     courses: Mapping[int, NDArray[np.float64]],
     moves: list[tuple[int, int]],
 ) -> None:
-    """The map twice: with the mean course (windows, 2) of each cluster's patients, and with arrows from cluster to cluster.
+    """Draw two maps: with the mean course (windows, 2) of each cluster's patients, and with arrows between clusters.
 
-    Once only where there are no moves. `courses` are of all clusters, by number; the marks' groups are places among them. What has
-    no centre gets no arrow.
+    The second map is omitted if there are no moves. `courses` are of all clusters, by number; the marks' groups are
+    indices of them. A cluster without a centre gets no arrow.
     """
     colours = _rgb(plots.colours(len(courses)))
     titles = ("Mean place, window after window", "More patients this way than back")[: 2 if moves else 1]
@@ -113,7 +114,7 @@ def map_of_courses(
 
 
 def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]], chosen: int) -> None:
-    """How far halves of the patients agree (mean and standard deviation) by the number of clusters; the `chosen` one is marked."""
+    """Draw the agreement of halves of the patients (mean, SD) by number of clusters; the `chosen` one is marked."""
     numbers = sorted(agreement)
     mean, spread = np.array([agreement[n] for n in numbers]).T
     with plots.figure(path, width=6.2, height=2.8) as figure:
@@ -127,10 +128,10 @@ def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]]
 
 
 def _name(axes: Any, centres: Mapping[int, Place], **style: Any) -> None:
-    """Write the numbers of clusters beside their centres, on what has been drawn; a line leads to a centre that is far."""
+    """Write the numbers of clusters near their centres, onto the drawn axes; a line leads to a distant centre."""
     if not centres:
         return
-    axes.figure.draw_without_rendering()  # from here on the layout is known, and with it where a centre lies
+    axes.figure.draw_without_rendering()  # fixes the layout, and with it where a centre lies
     anchors = axes.transData.transform(list(centres.values())) * 72 / axes.figure.dpi
     box = {"boxstyle": "round,pad=0.15", "fc": "white", "alpha": 0.75, "lw": 0}
     line = {"arrowstyle": "-", "color": "#5b6773", "lw": 0.6, "shrinkA": 0, "shrinkB": 0}
@@ -160,12 +161,12 @@ def _map_with_legend(path: Path, marks: Marks, names: list[str], colours: Colour
 
 
 def _scatter(axes: Any, marks: Marks, colours: Colours, pale: bool = False) -> None:
-    """Marks in an order of chance, so that no group covers another; small and faint where there are many; rings for those apart.
+    """Draw marks in random order, so that no group covers another; small and faint if many; rings for those `apart`.
 
-    All of one size: sizes would tell how many patients each stands for.
+    All have one size: different sizes would reveal how many patients each mark represents.
     """
     order = np.random.default_rng(0).permutation(len(marks.group))
-    colour = np.vstack([colours, [REST]])[marks.group[order]]  # the last row is that of OTHERS
+    colour = np.vstack([colours, [REST]])[marks.group[order]]  # the last row is the colour of OTHERS
     line = 0.25 * colour + 0.75 if pale else colour
     fill = np.where(marks.apart[order, None], 1.0, line)
     size = float(np.clip(12_000 / max(len(order), 1), 0.7, 48))
@@ -194,7 +195,7 @@ def _map_axes(figure: Any, title: str, place: tuple[int, int, int] = (1, 1, 1)) 
 
 
 def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> None:
-    """Names by importance: (name, importance, over-represented). Over-represented are red, under-represented blue."""
+    """Draw names sized by importance, from (name, importance, over-represented): over-represented red, others blue."""
     from wordcloud import WordCloud
 
     over = {name for name, _, more in words if more}

@@ -1,4 +1,4 @@
-"""Which concepts count as one, because practices record one instead of another: for people who check it."""
+"""Show which concepts count as one because practices record one instead of another, so that people can check it."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,21 +12,21 @@ from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 SHOWN = 30
-"""Sets of concepts that the page shows."""
+"""Largest number of sets of concepts that the page shows."""
 
 
 @dataclass(frozen=True)
 class Substituted:
-    """What was found of the values of `column`; None for `sets` where it could not be looked at."""
+    """Sets of concepts that replace each other, by values of `column`; `sets` is None if they could not be computed."""
 
     column: str
-    """The column with the habits, in words; empty where it was not asked for."""
+    """The column with the habits of recording, in words; empty if the settings name none."""
     sets: tuple[tuple[str, ...], ...] | None
-    """Names of concepts that are recorded instead of one another, the largest sets first."""
+    """Names of concepts that are recorded instead of each other, largest sets first."""
 
     @property
     def sentence(self) -> str:
-        """What was found, and what it means for the patients' vectors."""
+        """The result, and what it means for the patients' vectors, in words."""
         if not self.column:
             return "not looked at, since no column of the patients is set that has some (embeddings.vectors.habits)."
         if self.sets is None:
@@ -47,7 +47,7 @@ class Substituted:
 
     @property
     def method(self) -> str:
-        """How it was looked for, for the methods; empty where it was not."""
+        """How the sets were computed, for the methods section; empty if they were not."""
         if self.sets is None:
             return ""
         return (
@@ -59,7 +59,7 @@ class Substituted:
 
 
 def substituted(inputs: Inputs, named: Collection[str]) -> Substituted:
-    """Sets of concepts that hang together by pairs of substitutes, as far as both are among the concepts `named`."""
+    """Return sets of concepts connected by pairs of substitutes, using only pairs of which both are `named`."""
     artifact = inputs.artifacts[PATIENT_EMBEDDINGS]
     column = artifact.manifest["settings"]["vectors"]["habits"].replace("_", " ")
     if "substitutes" not in artifact.counts:

@@ -1,4 +1,4 @@
-"""How sure each cluster is, in words."""
+"""How reliable each cluster is, in words."""
 
 import math
 from collections import Counter
@@ -16,11 +16,11 @@ STABILITY = {
     "unstable": "other samples of patients do not find it",
 }
 IN_PART, FOUND_IN_PART = 0.3, "other samples of patients find only a part of it"
-"""The Jaccard coefficient from which on an unstable cluster is not quite lost, and what is said of it then."""
+"""The Jaccard coefficient from which an unstable cluster counts as found in part, and the words for this."""
 
 
 def stability(found: dict[str, Any]) -> str:
-    """The stability of a cluster (`trust.json`) as a sentence; empty where it was not tested."""
+    """Return the stability of a cluster (from `trust.json`) as a sentence; empty if it was not tested."""
     if found["jaccard"] is None:
         return ""
     told = STABILITY[found["words"]]
@@ -32,19 +32,20 @@ def stability(found: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Recognition:
-    """For how many of its patients a cluster is recognised from half a record, as the page tells it."""
+    """The share of patients whose cluster is recognised from half of their record, as the page shows it."""
 
     recognised: str
     by_chance: str
     evidence: str
-    """'clear', 'weak', 'none'; 'too few' where what may be told leaves it open; empty where it was not tested."""
+    """'clear', 'weak', 'none'; 'too few' if what may be shown leaves it open; empty if it was not tested."""
 
 
 def recognition(own: float | None, by_chance: float | None, size: int, disclosure: Disclosure) -> Recognition:
-    """How far patients of a cluster of some size are recognised beyond its own chance, in words that follow from the numbers.
+    """Return how far a cluster's patients are recognised beyond chance, in a word that follows from the numbers.
 
-    Shares have as many digits as the word needs to be reckoned from them. Where so few patients are recognised that their number
-    must not be told, the share is a bound, and the word is what all shares within it have in common.
+    Shares have as many digits as a reader needs to derive the word. If the number of patients recognised, or not
+    recognised, is too small to be shown, the share is a bound, and the word is given only if it is the same at both
+    ends of the bound.
     """
     if own is None or by_chance is None:
         return Recognition("–", "–", "")
@@ -64,30 +65,30 @@ def recognition(own: float | None, by_chance: float | None, size: int, disclosur
 
 
 def _in_a_word(own: float, by_chance: float) -> str:
-    """The excess of a share over chance, as a part of the possible one: 'clear', 'weak', or 'none'."""
+    """Return a share's excess over chance, as a part of the possible excess, in a word: 'clear', 'weak' or 'none'."""
     excess = (own - by_chance) / max(1 - by_chance, 1e-9)
     return "none" if excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
 
 
 def usable(card: dict[str, Any]) -> bool:
-    """Whether a cluster can be relied on: other samples find it, and its evidence is clear."""
+    """Whether a cluster can be relied on: other samples of patients find it, and its evidence is clear."""
     return bool(card["evidence"] == "clear" and card["stability"]["words"] == "stable")
 
 
 @dataclass(frozen=True)
 class Standing:
-    """What the clusters are worth, one by one."""
+    """How many clusters can be relied on, judged one by one."""
 
     usable: int
     total: int
     share: str
-    """Of the patients in described clusters: those in usable ones."""
+    """The share of the patients in described clusters who are in usable ones."""
     others: str
-    """How many of the rest fall short, and of what; empty where none does."""
+    """How many of the other clusters fall short, and why; empty if there are none."""
 
     @property
     def colour(self) -> str:
-        """Of the verdict: 'clear' where most clusters can be relied on, else 'weak'."""
+        """The colour of the verdict: 'clear' if most clusters can be relied on, otherwise 'weak'."""
         return "clear" if 2 * self.usable > self.total else "weak"
 
 
@@ -103,11 +104,11 @@ SHORT = {
         "are left open, since small counts may not be shown",
     ),
 }
-"""Why a cluster cannot be relied on, by its evidence: of one cluster, and of several."""
+"""Why clusters cannot be relied on, by their evidence: words for one cluster, and for several."""
 
 
 def standing(described: Sequence[dict[str, Any]], patients: Sequence[int], disclosure: Disclosure) -> Standing:
-    """How many of the `described` clusters can be relied on, with what part of the `patients` (of each one), and why not others."""
+    """Return how many `described` clusters can be relied on, their share of `patients`, and why others cannot."""
     good = [usable(card) for card in described]
     short = Counter(
         card["evidence"] if card["evidence"] in SHORT else "too few"
@@ -121,7 +122,7 @@ def standing(described: Sequence[dict[str, Any]], patients: Sequence[int], discl
 
 
 def limits(unstable_below: float) -> str:
-    """From where on a cluster is called stable, and below what unstable."""
+    """Return the limits from which a cluster is called stable and below which it is called unstable, in words."""
     return (
         f"stable from {max(STABLE, unstable_below):.2f}, unstable below {unstable_below:.2f}, doubtful between, by the mean Jaccard"
         " coefficient between a cluster and the most similar one of random halves of the patients"
@@ -129,6 +130,6 @@ def limits(unstable_below: float) -> str:
 
 
 def counted(words: Iterable[str]) -> str:
-    """How many clusters are how stable: '13 stable, 5 doubtful, 2 unstable'; from the words of each."""
+    """Return the numbers of clusters by stability, from the word of each: '13 stable, 5 doubtful, 2 unstable'."""
     numbers = Counter(words)
     return ", ".join(f"{numbers[word]} {word}" for word in (*STABILITY, "untested") if numbers[word])

@@ -5,7 +5,7 @@ from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 
 COUNTED: dict[str, Declared] = {
     PATIENT_TRAJECTORIES: {
-        # Those who came in are the patients in clusters, whose number the page tells exactly: less those kept, it tells the others.
+        # rows_in are the patients in clusters, whose number the page shows exactly: with kept it would reveal those dropped.
         "patients": {"rows_in": None, "kept": None, "dropped": People},
         "windows": Things,
         "years": Things,

@@ -1,11 +1,13 @@
-"""`patient_trajectories`: each clustered patient's record in windows of time, with a vector, a cluster and a place for each window.
+"""`patient_trajectories`: clustered patients' records in windows of time, each window with a vector, a cluster and a place.
 
-A window's vector is made by the transform that the patients' whole records gave, which is not learned anew; the window gets the
-cluster of most of the nearest whole records, the patient's own left out, and the mean place of those neighbours on the map of
-patients. So windows lie in the picture that is there already, without a second projection.
+A window's vector is made by the transform that was learned from the patients' whole records; it is not learned again.
+The window gets the majority cluster among the nearest whole records, excluding the patient's own, and the mean place of
+those neighbours that are in this cluster on the map of patients. So windows lie on the existing map, without a second
+projection.
 
-The artifact holds `trajectories/` (one row for each window, `schemas.trajectories`) and `transitions.csv` (see `transitions`); on
-synthetic extracts where patients change, `agreement.json` as well. With `windows = "off"` it holds nothing.
+The artifact contains `trajectories/` (one row per window, `schemas.trajectories`) and `transitions.csv` (see
+`transitions`). On synthetic extracts where patients change, it also contains `agreement.json`. With `windows = "off"`
+it is empty.
 """
 
 import json
@@ -47,8 +49,8 @@ def build(
 ) -> Counts:
     """Write the windows of the clustered patients. Returns counts of windows and of patients.
 
-    Chunk vectors are kept in the job's `work` until all are there, so that a job which was killed goes on; the caller removes it.
-    `planted` is the truth folder of a synthetic extract.
+    Chunk vectors are kept in the job's `work` folder until all exist, so that a killed job can resume; the caller
+    removes the folder. `planted` is the truth folder of a synthetic extract.
     """
     if settings.windows == "off":
         return {"rows_in": 0, "kept": 0, "dropped": {}, "windows": "off"}
@@ -98,18 +100,18 @@ def build(
 
 @dataclass(frozen=True)
 class _Known:
-    """The whole records that windows are compared with, at most MOST of them."""
+    """The whole records, at most MOST, with which windows are compared."""
 
     ids: pa.Array
     unit: NDArray[np.float32]
     cluster: NDArray[np.int64]
     points: NDArray[np.float32]
     neighbours: int
-    """How many of them vote."""
+    """How many nearest records vote on a window's cluster."""
 
     @classmethod
     def read(cls, artifacts: dict[str, Artifact], clusters: Clusters, seed: int) -> "_Known":
-        """The clustered patients, or a part of them drawn at random."""
+        """Read the clustered patients, or MOST of them drawn at random."""
         vectors = Vectors.read(artifacts[PATIENT_EMBEDDINGS])
         ids = vectors.ids
         if len(ids) > MOST:
@@ -123,10 +125,10 @@ class _Known:
     def place(
         self, ids: pa.ChunkedArray, vectors: NDArray[np.float32]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
-        """Cluster (m,), share of neighbours that agree (m,) and place on the map (m, 2) of windows with vectors (m, D).
+        """Return cluster (m,), share of neighbours that agree (m,) and map place (m, 2) of windows with vectors (m, D).
 
-        The place is the mean of those neighbours that are of the chosen cluster: a mean over all would lie between the islands of
-        the map, where nobody is.
+        The place is the mean of the neighbours in the chosen cluster: a mean over all neighbours could lie between the
+        islands of the map, where there are no patients.
         """
         own = align.rows(ids, self.ids)
         found = nearest_others(vectors, self.unit, own, self.neighbours)
@@ -139,7 +141,7 @@ class _Known:
 
 
 def _drawn(members: Cohort, most: int, seed: int) -> Cohort:
-    """These patients, or `most` of them drawn at random, in their order."""
+    """Return these patients, or `most` of them drawn at random, in their order."""
     if len(members) <= most:
         return members
     chosen = np.random.default_rng([seed, 0x7A0]).choice(len(members), most, replace=False)
@@ -155,7 +157,7 @@ def _table(
     tokens: NDArray[np.int64],
     known: _Known,
 ) -> pa.Table:
-    """The kept windows of a shard, as `schemas.trajectories` lays them out."""
+    """Return the kept windows of a shard as a table with the schema `schemas.trajectories`."""
     first = windowed.shard.patient_start[kept]
     last = windowed.shard.patient_start[kept + 1] - 1
     cluster, support, points = known.place(ids, vectors)

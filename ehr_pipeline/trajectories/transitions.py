@@ -1,11 +1,12 @@
 """Transitions between clusters: from one window of a patient's record to the next, and from the first to the last.
 
-A window holds less than a whole record, so that some change their cluster by chance. Chance goes both ways: where nobody changes,
-windows are exchangeable, and as many go from A to B as from B to A. So a change is told from chance by the difference of the two
-numbers (McNemar 1947, exactly by the binomial distribution; Bowker 1948 for more than two states), from the first window to the
-last, where each patient counts once. Changes that are equally frequent both ways cannot be told from chance.
+A window holds less than a whole record, so some patients change their cluster by chance. Chance works in both
+directions: if nobody really changes, windows are exchangeable, and as many patients go from A to B as from B to A. So
+the difference of the two numbers tests for real change (McNemar 1947, exact by the binomial distribution; Bowker 1948
+for more than two states). The test uses the first and the last window, so that each patient counts once. Changes
+equally frequent in both directions look like chance.
 
-`transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing is suppressed in it.
+`transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing in it is suppressed.
 """
 
 from collections.abc import Iterator
@@ -24,12 +25,12 @@ from ehr_pipeline.tables import schemas
 FILE = "transitions.csv"
 Integers = NDArray[np.int64]
 Steps = tuple[Integers, Integers, Integers]
-"""Patient, row of the window that is left, row of the one that is entered."""
+"""For each step: patient, row of the window left, row of the window entered."""
 
 
 @dataclass(frozen=True)
 class Course:
-    """The windows of all patients, each patient's in order of time. Axis: W windows."""
+    """The windows of all patients, in order of time within each patient. Arrays are of shape (W,), W windows."""
 
     patient: Integers
     number: Integers
@@ -37,27 +38,27 @@ class Course:
 
     @classmethod
     def of(cls, table: pa.Table) -> "Course":
-        """The windows of a table of trajectories, in its order: the rows of a patient stand together, in order of time."""
+        """Return the windows of a trajectories table, whose rows are grouped by patient and in order of time."""
         names = table.column("patient_id").combine_chunks().dictionary_encode()
         patient = names.indices.to_numpy().astype(np.int64)
         number, cluster = (table.column(name).to_numpy().astype(np.int64) for name in ("window", "cluster"))
         return cls(patient, number, cluster)
 
     def consecutive(self) -> Steps:
-        """Pairs of windows that follow each other without a gap."""
+        """Return pairs of windows of one patient that follow each other without a gap."""
         follows = (np.diff(self.patient) == 0) & (np.diff(self.number) == 1)
         left = np.flatnonzero(follows)
         return self.patient[left], left, left + 1
 
     def first_and_last(self) -> Steps:
-        """The first and the last window of every patient that has two or more."""
+        """Return the first and the last window of every patient with two or more windows."""
         first = np.flatnonzero(np.diff(self.patient, prepend=-1))
         last = np.append(first[1:], len(self.patient)) - 1
         several = last > first
         return self.patient[first[several]], first[several], last[several]
 
     def table(self, steps: Steps, clusters: Integers) -> Integers:
-        """How many patients went from cluster (row) to cluster (column), (K, K); `clusters` (K,) are numbers, rising."""
+        """Return how many patients went from row to column cluster (K, K); `clusters` (K,) are sorted numbers."""
         place = np.searchsorted(clusters, self.cluster)
         count = len(clusters)
         pair = (steps[0] * count + place[steps[1]]) * count + place[steps[2]]
@@ -66,7 +67,7 @@ class Course:
 
 
 def log_p_one_way(counts: Integers) -> NDArray[np.float64]:
-    """ln of the exact p value that A to B and B to A are equally frequent, for each pair (K, K); 0 on the diagonal."""
+    """Return ln p (K, K) of the exact test that A to B and B to A are equally frequent; 0 on the diagonal."""
     both = counts + counts.T
     fewer = np.minimum(counts, counts.T)
     found: NDArray[np.float64] = np.minimum(np.log(2) + binom.logcdf(fewer, both, 0.5), 0)

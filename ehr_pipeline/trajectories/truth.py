@@ -1,7 +1,7 @@
-"""On synthetic extracts where patients change: how far the transitions that were found are those that were planted.
+"""Compare transitions found with those planted, on synthetic extracts where patients change.
 
-The clusters' meaning is learned from patients who do not change: a cluster stands for the group that most of them have. So a
-window's cluster tells a group, to be compared with the group that the patient had at that time.
+Patients who do not change give clusters their meaning: a cluster represents the group to which most of them belong. So
+a window's cluster implies a group, which is compared with the group to which the patient belonged at that time.
 """
 
 import csv
@@ -30,12 +30,12 @@ class Change:
 
 @dataclass(frozen=True)
 class PlantedChanges:
-    """Who was in which group when."""
+    """Which group each patient belonged to, and when it changed."""
 
     group_of: dict[str, str]
-    """Group at the beginning by patient id, for the cohort."""
+    """First group of each patient of the cohort, by patient id."""
     changes: dict[str, Change]
-    """By patient id."""
+    """Change of group, by patient id."""
 
     @classmethod
     def read(cls, folder: Path) -> "PlantedChanges":
@@ -49,12 +49,13 @@ class PlantedChanges:
 
 
 def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str, Any]:
-    """How far windows and patients agree with the truth.
+    """Return how far windows and patients agree with the truth.
 
-    `windows_right`: share of windows whose cluster stands for the group that the patient had then; windows in which a change falls
-    are left out. `changed_found`: of the patients who change and have their first and last window on the two sides of it, the share
-    whose windows stand for the group they left and the one they joined; `changed_found_by_chance`: the same if what was found were
-    dealt out anew among them. `unchanged_found`: of the others, the share whose first and last window stand for one group.
+    `windows_right`: share of windows whose cluster represents the patient's group at that time; windows during which
+    the group changes are excluded. `changed_found`: of the patients whose first window is before and whose last is
+    after their change, the share whose two windows represent the group they left and the group they joined.
+    `changed_found_by_chance`: the same if the pairs found were randomly reassigned among these patients.
+    `unchanged_found`: of patients who do not change, the share whose first and last window represent the same group.
     """
     truth = PlantedChanges.read(folder)
     group_of_cluster = meanings(truth, clustered)
@@ -94,7 +95,7 @@ def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str,
 
 
 def meanings(truth: PlantedChanges, clustered: pa.Table) -> dict[int, str]:
-    """The group that most of a cluster's patients have, of those who do not change."""
+    """Return the most frequent group of each cluster among its patients who do not change, by cluster number."""
     votes: dict[int, dict[str, int]] = {}
     pairs = zip(clustered.column("patient_id").to_pylist(), clustered.column("cluster").to_pylist(), strict=True)
     for patient, cluster in pairs:
@@ -105,7 +106,7 @@ def meanings(truth: PlantedChanges, clustered: pa.Table) -> dict[int, str]:
 
 
 def _by_chance(changed: list[tuple[tuple[str, str], tuple[str, str]]]) -> float | None:
-    """The share that would be found if what was found were dealt out anew among those who change."""
+    """Return the share that would be correct if the pairs found were randomly reassigned among the patients who change."""
     if not changed:
         return None
     kinds: dict[tuple[str, str], NDArray[np.int64]] = {}

@@ -1,1 +1,1 @@
-"""The sections of the page: a module has what it shows, the template beside it how it looks. `page.SECTIONS` has their order."""
+"""The sections of the page: each has a module with its content and a template with its layout. Order: `page.SECTIONS`."""

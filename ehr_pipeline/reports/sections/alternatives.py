@@ -1,4 +1,4 @@
-"""What other numbers of clusters and other methods would have given."""
+"""The results that other numbers of clusters and other methods would have given."""
 
 from dataclasses import asdict
 from typing import Any
@@ -12,13 +12,13 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 CLEARLY = 0.1
-"""By so much must another method's stability (mean Jaccard coefficient) be higher to be spoken of."""
+"""Smallest advantage in stability (mean Jaccard coefficient) for which another method is mentioned."""
 AS_GOOD = 0.01
 """Adjusted Rand indices that differ by less are about the same."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """How far random halves of the patients agree by the number of clusters, and the methods beside each other."""
+    """Return how far random halves of the patients agree by number of clusters, and the comparison of methods."""
     clusters, number = findings.inputs.artifacts[CLUSTERS], len(findings.numbers)
     methods = _comparison(clusters, findings.disclosure)
     agreement, tried = agreements(clusters), None
@@ -35,7 +35,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, Any]]:
-    """The methods beside each other. Counts are rounded: with sizes of the cards they would tell that of a small cluster."""
+    """Compare the methods. Counts are rounded: with the sizes on the cards they would reveal that of a small cluster."""
     counted = ("smallest", "largest", "unassigned")
     return [
         row | {name: disclosure.about(row[name]) for name in counted}
@@ -44,17 +44,17 @@ def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, An
 
 
 def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
-    """How far random halves of the patients agree for each number of clusters that was tried: mean and standard deviation of the
-    adjusted Rand index. Empty where it was not examined.
+    """Return how far random halves of the patients agree, for each number of clusters tried: mean and standard
+    deviation of the adjusted Rand index. Empty if it was not examined.
     """
     tried = [row for row in divide.read_choice(clusters.path) if row["agreement"] is not None]
     return {row["n"]: (row["agreement"], row["agreement_sd"] or 0.0) for row in tried}
 
 
 def how_many(clusters: Artifact, asked: int) -> str:
-    """For which number of clusters random halves of the patients agree best, beside the number that was asked for.
+    """Compare in words the number of clusters asked for with that on which random halves of the patients agree best.
 
-    Empty where it was not examined.
+    Empty if it was not examined.
     """
     agreement = {n: mean for n, (mean, _) in agreements(clusters).items()}
     if not agreement:
@@ -70,7 +70,7 @@ def how_many(clusters: Artifact, asked: int) -> str:
 
 
 def steadier(methods: list[dict[str, Any]], method: str) -> list[tuple[str, str]]:
-    """Methods whose clusters other samples find again clearly better than those of the page, which `method` made, and how well."""
+    """Return the methods clearly more stable than `method`, which made the page's clusters, with their stability."""
     found = {row["method"]: row["stability"] for row in methods if row["stability"] is not None}
     own = found.get(method, 1.0)
     return [(name, f"{value:.2f}") for name, value in found.items() if value >= own + CLEARLY and name != "baseline"]

@@ -1,4 +1,4 @@
-"""The bias audit: what the clusters mirror, as a table (`effects`) and as maps."""
+"""The bias audit: which attributes the clusters mirror, as a table (`effects`) and as maps."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ehr_pipeline.reports.findings import Findings
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The effect of each attribute, what a reader must be warned of, and the maps."""
+    """Return the effect of each attribute, the warnings to the reader, and the maps."""
     return {
         "effects": findings.effects,
         "warnings": effects.warnings(findings.effects),

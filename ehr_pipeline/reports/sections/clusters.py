@@ -7,7 +7,7 @@ from ehr_pipeline.reports.findings import Findings
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The cards (`Findings.cards`), and which of them are alike."""
+    """Return the cards (`Findings.cards`), and groups of clusters that are alike."""
     return {
         "clusters": findings.cards,
         "alike": likeness.alike_of_one_disease(findings.cards),

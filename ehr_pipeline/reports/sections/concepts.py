@@ -1,4 +1,4 @@
-"""The concept check: do the nearest neighbours of concepts make sense? Are they of one semantic type more often than by chance?"""
+"""The concept check: do nearest neighbours of concepts share a semantic type with them more often than by chance?"""
 
 from collections import defaultdict
 from collections.abc import Collection
@@ -19,22 +19,22 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 Z95 = 1.959963984540054
 TWICE = 2.0
-"""How often the share of chance, from which on the neighbours are said to make sense."""
+"""Multiple of the chance share from which the neighbours are said to make sense."""
 
 
 @dataclass(frozen=True)
 class TypeAgreement:
-    """Shares of neighbours that have a semantic type of their concept, and what chance gives; over some concepts."""
+    """Mean share of neighbours that have a semantic type of their concept, and the share by chance, over some concepts."""
 
     concepts: int
     share: float
     chance: float
     low: float
-    """The lower end of the interval of 95 % of what the share is beyond chance, over concepts."""
+    """The lower end of the 95 % interval, over concepts, of the share less the share by chance."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The sentence, the picture and the rows of neighbours; which concepts count as one."""
+    """Return the sentence, the picture, the rows of neighbours, and the concepts that count as one."""
     concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.own_diseases
     picture, naming = findings.pictures / "concepts_3d.png", findings.inputs.naming(findings.disclosure.below)
     of_own = type_agreement(concepts, findings.vocabulary, own.listed) if own else None
@@ -51,9 +51,9 @@ def content(findings: Findings) -> dict[str, Any]:
 def type_agreement(
     concepts: Artifact, vocabulary: Vocabulary, only: Collection[str] | None = None
 ) -> TypeAgreement | None:
-    """Of the concepts of interest, or `only` those of them; None where none has a type and a neighbour.
+    """Compute the agreement for the concepts of interest, or `only` some of them; None if none has a type and a neighbour.
 
-    Chance: the share of all other concepts of the vocabulary with a type, of which one is the concept's.
+    Chance is the share of the vocabulary's other concepts with a type that have one in common with the concept.
     """
     types = {
         concept.concept: frozenset(concept.semantic_types) for concept in vocabulary.concepts if concept.semantic_types
@@ -74,7 +74,7 @@ def type_agreement(
 
 
 def sentence(interest: TypeAgreement | None, own: TypeAgreement | None) -> str:
-    """What the check comes to, in plain words; `own` are the diseases of the cohort. Empty where nothing can be said."""
+    """Return the result of the check in plain words; `own` is for the cohort's diseases. Empty if nothing can be said."""
     if interest is None:
         return ""
     told = (
@@ -106,7 +106,7 @@ def _percent(share: float) -> str:
 
 
 def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
-    """How far neighbours belong to the same group, without the groups none of whose concepts enough patients have."""
+    """Return how far neighbours belong to the same group, without groups that too few patients have for their name."""
     if "ontology" not in concepts.counts:
         return None
     found = read_ontology(concepts.path)
@@ -116,9 +116,9 @@ def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
 
 
 def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
-    """For each concept of interest, the names of its nearest neighbours in both scopes; the concepts `first` stand first.
+    """Return the names of each concept of interest's nearest neighbours in both scopes; concepts in `first` come first.
 
-    Only concepts `named` are, of which enough patients have each: thirty days can be one patient's.
+    Only concepts in `named` are listed, which enough patients have: thirty appearances may all be of one patient.
     """
     found: dict[str, dict[str, Any]] = {}
     for row in read_neighbours(concepts.path):

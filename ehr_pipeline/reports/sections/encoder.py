@@ -9,11 +9,11 @@ from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 
 COURSE = 3
-"""Epochs, from which on a curve shows how the training went."""
+"""Smallest number of epochs for which a learning curve is drawn."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The scores on held-out patients, and the learning curve."""
+    """Return the scores on held-out patients, and the learning curve."""
     metrics = read_metrics(findings.inputs.artifacts[ENCODER_CHECKPOINT].path)
     curve = findings.pictures / "learning_curve.png"
     drawn = len(metrics["epochs"]) >= COURSE

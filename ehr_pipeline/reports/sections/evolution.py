@@ -1,4 +1,4 @@
-"""How patients change: the table of clusters in the first and the last window, which ways are gone one way, and the picture."""
+"""How patients change: a table of clusters in first and last window, moves in mainly one direction, and the picture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
 
 MAX_Q = 0.05
 STEPS = (0.001, 0.01, 0.05)
-"""Benjamini-Hochberg values are told as below one of these: with one number shown, an exact one would tell the other."""
+"""Benjamini-Hochberg values are shown as below one of these. With one count shown, an exact value would reveal the other."""
 COUNTED_FROM = {"record": "the first visit", "age": "birth", "calendar": "1900"}
 
 
 @dataclass(frozen=True)
 class Move:
-    """More patients went from one cluster to another than back."""
+    """A pair of clusters between which more patients moved in one direction than back."""
 
     left: int
     entered: int
@@ -37,7 +37,7 @@ class Move:
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
-    """What changed from window to window; None where no windows were cut."""
+    """Return what changed from window to window; None if records were not divided into windows."""
     if findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["windows"] == "off":
         return None
     return {
@@ -49,7 +49,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 
 def describe(findings: Findings) -> dict[str, Any]:
-    """The transitions as text, and their picture."""
+    """Return the transitions as text, and their picture."""
     trajectories, disclosure = findings.inputs.artifacts[PATIENT_TRAJECTORIES], findings.disclosure
     numbers, counts, picture = findings.numbers, trajectories.counts, findings.pictures / "trajectories.png"
     columns = ["patient_id", "window", "cluster", "x", "y"]
@@ -59,7 +59,7 @@ def describe(findings: Findings) -> dict[str, Any]:
     flows = course.table(several, numbers)
     patients = counts["patients"]
     hidden = tabulate.hidden(flows, disclosure)
-    if disclosure.small(sum(patients["dropped"].values())):  # they would be left of a total that is shown elsewhere
+    if disclosure.small(sum(patients["dropped"].values())):  # they are the difference to a total shown elsewhere
         hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
     points = maps.places(findings.clustered)
@@ -90,7 +90,7 @@ def describe(findings: Findings) -> dict[str, Any]:
 
 
 def windows(findings: Findings) -> dict[str, str] | None:
-    """How many windows were kept and dropped, and how many patients have too few of them; None where no windows were cut."""
+    """Return numbers of windows kept and dropped, and of patients with too few, as text; None if there are no windows."""
     counts, about = findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts, findings.disclosure.about
     if counts["windows"] == "off":
         return None
@@ -99,10 +99,11 @@ def windows(findings: Findings) -> dict[str, str] | None:
 
 
 def _counts(findings: Findings) -> tuple[str, str]:
-    """How many patients have two windows or more, and how many have not, as text.
+    """Return how many patients have two windows or more, and how many have fewer, as text.
 
-    Together, they are the patients in clusters, whose sizes the page tells exactly: where few have not, the others are told by
-    a bound that follows from these sizes; and where a size is hidden, those who have not are not told, since the sum would tell it.
+    The two sum to the patients in clusters, whose sizes the page shows exactly. So if the second number is small, the
+    first is given as a bound that follows from those sizes. If a size is hidden, the second is not shown, since the sum
+    would reveal the size.
     """
     patients = findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["patients"]
     sizes, disclosure = findings.sizes, findings.disclosure
@@ -114,7 +115,7 @@ def _counts(findings: Findings) -> tuple[str, str]:
 
 
 def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[dict[str, Any]]:
-    """The table with its totals as text; a hidden number is an ellipsis."""
+    """Return the table with its totals as text; a hidden number is an ellipsis."""
     full = tabulate.with_totals(flows)
     names = [*(str(number) for number in numbers.tolist()), "all"]
     return [
@@ -128,7 +129,7 @@ def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[
 
 
 def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[Move]:
-    """Pairs of clusters between which more patients went one way than back, most first, as far as their number is shown."""
+    """Return moves that more patients made in one direction than back, largest first, if their number is not hidden."""
     row, column = np.nonzero(np.triu(flows + flows.T, 1))
     if not len(row):
         return []
@@ -138,7 +139,7 @@ def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray
         left, entered = (one, other) if flows[one, other] > flows[other, one] else (other, one)
         if value < np.log(MAX_Q) and not hidden[left, entered]:
             back, step = f"{flows[entered, left]:,}", next(step for step in STEPS if value < np.log(step))
-            if hidden[entered, left]:  # a finer step would narrow it
+            if hidden[entered, left]:  # a finer step would narrow the hidden number
                 back, step = "…", MAX_Q
             q = f"<{step:g}"
             move = Move(int(numbers[left]), int(numbers[entered]), f"{flows[left, entered]:,}", back, q)
@@ -147,7 +148,7 @@ def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray
 
 
 def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[int, str, str]]:
-    """From each window to the next: how many patients are in both, and which share is in another cluster."""
+    """Yield, for each window and the next: its number, how many patients have both, and the share that changed cluster."""
     _, left, entered = course.consecutive()
     for number in np.unique(course.number[left]).tolist():
         own = course.number[left] == number
@@ -160,9 +161,9 @@ def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[int, str, s
 def _mean_courses(
     table: pa.Table, course: Course, several: NDArray[np.int64], clustered: pa.Table, fewest: int
 ) -> dict[int, NDArray[np.float64]]:
-    """For each cluster of whole records the mean places (windows, 2) of its patients, window after window.
+    """Return, for each cluster of whole records, the mean places (windows, 2) of its patients, window after window.
 
-    Only windows of at least `fewest` of its patients count, and only patients with two windows or more.
+    Only patients with two windows or more are included, and only windows that at least `fewest` of them have.
     """
     ids = clustered.column("patient_id").to_pylist()
     whole = dict(zip(ids, clustered.column("cluster").to_pylist(), strict=True))

@@ -1,4 +1,4 @@
-"""What became of every row, from the raw table to the clusters. `counted.Counted` decides how all numbers are shown."""
+"""The flow of rows from raw table to clusters, with all losses. `counted.Counted` decides how numbers are shown."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,15 +27,15 @@ from ehr_pipeline.tables.asset_names import (
 from ehr_pipeline.tables.drop_reasons import OF_STEPS, in_words
 
 MOST_NAMED = 5
-"""How many of the largest losses are named in a sentence."""
+"""Number of the largest losses that a sentence lists."""
 WIDER = (1, 2, 3, 5, 10)
-"""Steps that are tried for numbers whose sum is shown, in multiples of the threshold."""
+"""Rounding steps to try for numbers whose sum is shown, in multiples of the threshold."""
 OUTSIDE = "not_in_vocabulary"
-"""Why events are left out of the data set that the vocabulary has left out already, by reason."""
+"""Drop reason, in the data set, of events that the vocabulary has already dropped (there with detailed reasons)."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The flow of patients and of events as diagrams and as a table, the cohort's lists, and the mapping to concepts."""
+    """Return the flow of patients and events as diagrams and table, the cohort's lists, and the mapping to concepts."""
     artifacts, counted = findings.inputs.artifacts, findings.counted
     coverage, picture = read_coverage(artifacts[MAPPED_EVENTS].path), findings.pictures / "coverage.png"
     data_stages.coverage(picture, coverage["by_namespace"], findings.disclosure.below)
@@ -60,7 +60,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def by_disease(counted: Counted) -> list[tuple[str, str]]:
-    """The cohort's patients by disease. They sum to the cohort: their steps are so wide that the sum says no more than it does."""
+    """Return the cohort by disease, in steps so wide that the numbers and their known sum do not narrow each other."""
     cohort, disclosure = counted.counts[COHORT], counted.disclosure
     if not counted.rounded or len(cohort["by_disease"]) == 1:
         return [(name, counted.person(number)) for name, number in cohort["by_disease"].items()]
@@ -77,7 +77,7 @@ def by_disease(counted: Counted) -> list[tuple[str, str]]:
 
 
 def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: int) -> bool:
-    """Whether parts that lie between two ends leave their sum, from `fewest` to `most`, as open as it is, and it them as well."""
+    """Whether parts known by their ends do not narrow their sum (`fewest` to `most`), and the sum does not narrow them."""
     least, largest = sum(low for low, _ in ends), sum(high for _, high in ends)
     if least > fewest or largest < most:
         return False
@@ -90,7 +90,7 @@ def _stay_wide(ends: Sequence[tuple[int, int]], fewest: int, most: int, below: i
 
 
 def rows(counted: Counted) -> Iterator[dict[str, Any]]:
-    """One row for each thing counted: asset, words, in, kept, collapsed, dropped by reason."""
+    """Yield one row for each of STAGES: asset, words, rows in, kept, collapsed, and dropped by reason."""
     for asset, key, words in STAGES:
         found = counted.figures[asset][key] if key else counted.figures[asset]
         counts = counted.counts[asset][key] if key else counted.counts[asset]
@@ -116,16 +116,16 @@ def rows(counted: Counted) -> Iterator[dict[str, Any]]:
 
 
 def patients_lost(dropped: Mapping[str, int], more: int, less: int, counted: Counted) -> Lost:
-    """Patients who were lost between two numbers, by reason; where they are told with a range, or not, as these two are."""
+    """Return the patients lost between two numbers, by reason; a single reason has the `difference` of the two."""
     joined = Guard(counted.disclosure.below).joined({in_words(n, True): People(lost) for n, lost in dropped.items()})
     if len(joined) == 1:
         return ((" or ".join(joined[0][0]), counted.person.difference(more, less)),)
-    # Several reasons sum to the difference, so that beside few who are lost before or after, they would narrow these.
+    # Several reasons sum to the difference, so they would narrow a small loss before or after this one.
     return tuple((" or ".join(names), HIDDEN if counted.rounded else counted.shown(lost)) for names, lost in joined)
 
 
 def sides_in_words(counted: Counted) -> str:
-    """How many patients of the data set something was learned from, and how many are left out; empty where all are learned from."""
+    """Return how many patients of the data set are on each side of the split, in words; empty if there is no test side."""
     sides, person = on_sides(counted.counts), counted.person
     if not sides:
         return ""
@@ -141,13 +141,13 @@ def _within(dropped: Mapping[str, Figure]) -> dict[str, Figure]:
 
 
 def _apart(lost: Lost) -> tuple[str, Lost]:
-    """What was collapsed, where it is told by itself, and the rest."""
+    """Separate the number collapsed, if it is shown alone, from the other losses."""
     repeats = next((number for words, number in lost if words == REPEATS), "")
     return repeats, tuple(one for one in lost if one[0] != REPEATS)
 
 
 def patients(counted: Counted) -> list[Step]:
-    """The flow of patients, from the rows of the patient files to the clusters."""
+    """Return the flow of patients, from the rows of the patient files to the clusters."""
     counts, show = counted.counts, counted.person
     raw, dataset, cohort = counts[RAW_RECORDS]["patients"], counts[PATIENT_DATASET]["patients"], counts[COHORT]
     embedded, last = counts[PATIENT_EMBEDDINGS], counts[CLUSTERS]["kept"]
@@ -188,12 +188,12 @@ def patients(counted: Counted) -> list[Step]:
 
 
 def _between(words: str, more: int, less: int, counted: Counted) -> Lost:
-    """Who was left out between two numbers of patients, where there is anybody."""
+    """Return the patients lost between two numbers for one reason (`words`); empty if there are none."""
     return ((words, counted.person.difference(more, less)),) if more != less else ()
 
 
 def events(counted: Counted) -> list[Step]:
-    """The flow of events, from the rows of the event files to the data set."""
+    """Return the flow of events, from the rows of the event files to the data set."""
     counts, show = counted.counts, counted.event
     raw, mapped, vocabulary = counts[RAW_RECORDS], counts[MAPPED_EVENTS], counts[VOCABULARY]["events"]
     lost = {asset: counted.lost(dropped, collapsed) for asset, (collapsed, dropped) in _lost_events(counted).items()}
@@ -212,7 +212,7 @@ def events(counted: Counted) -> list[Step]:
 
 
 def summary_of_patients(counted: Counted) -> str:
-    """How many of the patients are in clusters, and where the others were lost."""
+    """Return how many of the patients are in clusters, and where the others were lost, in words."""
     steps = patients(counted)
     lost = [f"{number} {reason}" for step in steps for reason, number in step.lost]
     told = f"Of {steps[0].number} {steps[0].words}, {steps[-1].number} are in clusters."
@@ -220,7 +220,7 @@ def summary_of_patients(counted: Counted) -> str:
 
 
 def summary(counted: Counted) -> str:
-    """How much of the event rows reaches the data set, and the largest losses on the way, whatever step they belong to."""
+    """Return how many of the event rows reach the data set, and the largest losses in any step, in words."""
     read, kept = counted.counts[RAW_RECORDS]["rows_in"], counted.counts[PATIENT_DATASET]["kept"]
     event = counted.event
     share = event.share(kept, read)
@@ -232,9 +232,9 @@ def summary(counted: Counted) -> str:
 
 
 def _largest(counted: Counted) -> list[tuple[str, int]]:
-    """The reasons, in words, for which most events were lost between the raw table and the data set, each with their number.
+    """Return the reasons for the largest losses of events from raw table to data set, in words, each with its number.
 
-    Reasons with few rows are joined within their step, as in the diagram.
+    Reasons with few rows are merged within their step, as in the diagram.
     """
     lost: Counter[str] = Counter()
     guard = Guard(counted.disclosure.below)
@@ -250,7 +250,7 @@ def _largest(counted: Counted) -> list[tuple[str, int]]:
 
 
 def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]]:
-    """Events that each step lost: collapsed ones, and others by reason. Those outside the vocabulary count where it drops them."""
+    """Return each step's lost events: collapsed, and by reason. Events outside the vocabulary count in its step only."""
     places = {RAW_RECORDS: "", MAPPED_EVENTS: "", VOCABULARY: "events", PATIENT_DATASET: ""}
     found: dict[str, tuple[int, Mapping[str, Figure]]] = {}
     for asset, key in places.items():
@@ -262,7 +262,7 @@ def _lost_events(counted: Counted) -> dict[str, tuple[int, Mapping[str, Figure]]
 
 
 def reconciled(counted: Counted) -> str:
-    """Why the diagram and the table of the stages tell different losses on the way to the cohort, which agree nevertheless."""
+    """Explain why diagram and table of stages show different losses before the cohort, although they agree."""
     dataset, cohort, show = counted.counts[PATIENT_DATASET]["patients"], counted.counts[COHORT], counted.person
     ends = "Events are followed to the data set; after it, patients are chosen, not events."
     if not cohort["dropped"]["not_in_patient_dataset"]:
@@ -277,7 +277,7 @@ def reconciled(counted: Counted) -> str:
 
 
 def summary_of_codes(counted: Counted) -> str:
-    """Which share of the usable rows has a code without a UMLS concept, and above all of which kind; empty where there is none."""
+    """Return in words the share of usable rows without a UMLS concept, and their main kind of code; empty if few or none."""
     mapped, disclosure = counted.counts[MAPPED_EVENTS], counted.disclosure
     lost = {reason: number for reason, number in mapped["dropped"].items() if reason.startswith("unmapped")}
     total = sum(lost.values())
@@ -295,7 +295,7 @@ def summary_of_codes(counted: Counted) -> str:
 
 
 def ladder(coverage: dict[str, Any], counted: Counted) -> Iterator[dict[str, str]]:
-    """The steps of the mapping, each with what it mapped, as text; where that is little, the share after it is left out too."""
+    """Yield the steps of the mapping and what each mapped, as text; if that is small, the share after it is hidden."""
     for row in coverage["ladder"]:
         yield {
             "step": OF_STEPS.get(row["step"], row["step"]),

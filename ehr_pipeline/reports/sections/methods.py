@@ -1,4 +1,4 @@
-"""How everything on the page was computed, and what it cannot tell."""
+"""How everything on the page was computed, and its limits."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from ehr_pipeline.reports.sections import evolution, flow
 from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 EQUAL = 1e-3
-"""Distances that vary by a smaller share of their mean are equal."""
+"""Distances whose variation is a smaller share of their mean count as equal."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """What differs from run to run in the methods."""
+    """Return the parts of the methods that differ from run to run."""
     inputs = findings.inputs
     return {
         "reports": findings.settings,
@@ -27,12 +27,12 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def confirmed(inputs: Inputs) -> bool:
-    """Whether the concept profile holds only what halves of the visits confirm: too few patients leave it as it is."""
+    """Whether the concept profile is restricted to what halves of the visits confirm; with too few patients it is not."""
     return bool(inputs.artifacts[PATIENT_EMBEDDINGS].counts.get("reliable", {}).get("directions"))
 
 
 def collapse(inputs: Inputs) -> str:
-    """How far a patient's place tells only of age and of the length of the record, beside the published vectors."""
+    """Return how far a patient's place depends on age and length of record only, compared with the published vectors."""
     quality = inputs.artifacts[PATIENT_EMBEDDINGS].counts["quality"]
     now, published = quality["collapse"], quality["collapse_published"]
     if now["spread"] < EQUAL:

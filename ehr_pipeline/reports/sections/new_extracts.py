@@ -1,8 +1,8 @@
-"""What new extracts did, in words and one table: who trained on what, who was assigned, how clusters overlap with those before.
+"""The effects of new extracts: what the encoder was trained on, who was assigned, and the overlap with previous clusters.
 
-Numbers of patients are rounded (`Disclosure.about`), since the sizes of clusters stand beside them. The two pages that the table
-of overlaps compares tell the sums of its rows and columns: so its steps are as wide as small counts need, and small ones and none
-are the same blank.
+Numbers of patients are rounded (`Disclosure.about`), since the page also shows the sizes of clusters. The table of
+overlaps compares two pages, which show the sums of its rows and columns. So its rounding steps are as wide as needed to
+protect small counts, and both small counts and zeros are blank.
 """
 
 import json
@@ -22,11 +22,11 @@ from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIEN
 Overlap = dict[str, Any]
 Cells = NDArray[np.int64]
 STEPS = (1, 2, 3, 5, 10)
-"""Widths of the steps of the overlaps that are tried, in multiples of the threshold."""
+"""Rounding steps to try for the overlaps, in multiples of the threshold."""
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
-    """Sentences and the table; None for a study that was made at once."""
+    """Return the sentences and the table; None if the study was made in one go, from all extracts."""
     artifacts = findings.inputs.artifacts
     sentences = told(artifacts, findings.clustered, findings.disclosure)
     overlap = shown(artifacts[CLUSTERS], findings.disclosure)
@@ -34,7 +34,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 
 def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[str]:
-    """Sentences on what the model and the clusters went on from; none for a study that was made at once."""
+    """Say which previous results encoder, vectors and clusters continue; no sentences if the study was made in one go."""
     encoder, embeddings, clusters = (artifacts[name] for name in (ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS))
     trained_on, words = encoder.manifest["inputs"], []
     if trained_on[PATIENT_DATASET] != artifacts[PATIENT_DATASET].data_version:
@@ -61,7 +61,7 @@ def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclo
 
 
 def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
-    """The overlap with the clusters before, as text; None where there were none, or nobody is in both."""
+    """Return the overlap with the previous clusters as text; None if there were none, or no patient is in both."""
     path = clusters.file(FILE)
     if not path.is_file():
         return None
@@ -81,7 +81,7 @@ def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:
 
 
 def _rule(table: Cells, disclosure: Disclosure) -> Disclosure | None:
-    """By what steps overlaps (K, L) may be told to who knows the sums of rows and columns; None where none is wide enough."""
+    """Return the finest rounding of overlaps (K, L) that is safe if row and column sums are known; None if none is."""
     for step in STEPS if disclosure.below > 1 else STEPS[:1]:
         rule = Disclosure(step * disclosure.below)
         if _safe(table, rule, disclosure):
@@ -90,7 +90,7 @@ def _rule(table: Cells, disclosure: Disclosure) -> Disclosure | None:
 
 
 def _safe(table: Cells, rule: Disclosure, disclosure: Disclosure) -> bool:
-    """Whether each small count of a table (K, L) keeps a range as wide as that of small counts, whatever sums are known."""
+    """Whether known row and column sums leave each small count of a table (K, L) the full range of small counts."""
     rows, columns = table.shape
     low, high = np.array(
         [rule.around(count) if count >= rule.below else (0, rule.below - 1) for count in table.ravel().tolist()]
@@ -106,12 +106,12 @@ def _safe(table: Cells, rule: Disclosure, disclosure: Disclosure) -> bool:
         ends = [
             linprog(sign * wanted, A_eq=sums, b_eq=totals, bounds=np.stack([low, high], axis=1)).fun for sign in (1, -1)
         ]
-        if -ends[1] - ends[0] < disclosure.below - 1.5:  # whole numbers, but for rounding
+        if -ends[1] - ends[0] < disclosure.below - 1.5:  # below - 1 in whole numbers; the solver is not exact
             return False
     return True
 
 
 def _share(tokens: dict[str, Any]) -> str:
-    """The share of tokens that were dropped."""
+    """Return the share of tokens that were dropped, as text."""
     dropped = tokens["dropped"]["unknown_to_the_encoder"]
     return f"{100 * dropped / max(tokens['rows_in'], 1):.1f} %"

@@ -1,4 +1,4 @@
-"""The published run and this one, beside each other."""
+"""The published run and this one, side by side."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,13 +14,13 @@ from ehr_pipeline.tables.drop_reasons import in_words
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Both numbers of each quantity."""
+    """Return the published and the present value of each quantity."""
     metrics = read_metrics(findings.inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
     return {"published": published(findings.counted, metrics)}
 
 
 def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Rows of (quantity, published, this run). Source: Scienta Lab, January 2026."""
+    """Return rows of (quantity, published, this run). Source: Scienta Lab, January 2026."""
     counts, person, show = counted.counts, counted.person, counted.disclosure.show
     dataset, split = counts[assets.PATIENT_DATASET], counts[assets.DATA_SPLIT]
     visits, patients = dataset["visits"], dataset["patients"]
@@ -29,7 +29,7 @@ def published(counted: Counted, metrics: Mapping[str, Any]) -> list[tuple[str, s
     removed = by_reason.get(in_words("few_visits", patients=True), "0" if not few else HIDDEN)
     if few and removed == person(few):
         removed += f" ({person.share(few, patients['rows_in'])})"
-    # Beside the visits that are left, those that came in would tell those of the patients who are left out.
+    # Together with the visits kept, a share would reveal the visits read, and so those of the few patients dropped.
     few_out = counted.disclosure.small(few)
     of_visits = "" if few_out else f" ({counted.event.share(large, visits['rows_in'])})"
     return [

@@ -1,6 +1,6 @@
 """The RECORD checklist for studies of routinely collected health data (Benchimol et al. 2015, PLoS Med 12(10): e1001885, table 1).
 
-The template has the items, each with where the page answers it, or what the authors of a study have to write themselves.
+The template lists the items, each with the place on the page that answers it, or what the authors of a study have to write.
 """
 
 from typing import Any
@@ -10,7 +10,7 @@ from ehr_pipeline.reports.sections import flow
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """What differs from run to run in the answers."""
+    """Return the parts of the answers that differ from run to run."""
     extracts = len(findings.inputs.records)
     return {
         "extracts": f"{extracts} extract{'s' if extracts > 1 else ''}",

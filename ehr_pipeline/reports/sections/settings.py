@@ -1,4 +1,4 @@
-"""With which settings and libraries, on which machines and from which data the results were made."""
+"""The settings, libraries, machines and data with which the results were made."""
 
 import json
 import platform
@@ -33,7 +33,7 @@ POOLED = {
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The main settings in words, all of them, and the versions of code and data."""
+    """Return the main settings in words, all settings, and the versions of code and data."""
     inputs = findings.inputs
     return {
         "chosen": chosen(inputs, findings.settings),
@@ -47,7 +47,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
-    """What was set, and to what."""
+    """Return the main settings and their values, in words."""
     vocabulary, dataset, clusters = (
         inputs.settings[name] for name in (assets.VOCABULARY, assets.PATIENT_DATASET, assets.CLUSTERS)
     )
@@ -84,7 +84,7 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
 
 
 def changed(inputs: Inputs) -> list[str]:
-    """What of the vectors' preset was set otherwise, as in a settings file: 'profile = 0', 'habits = ""'."""
+    """Return settings of vectors that differ from their preset, as in a settings file: 'profile = 0', 'habits = ""'."""
     own = inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]
     preset = VectorSettings(**EmbeddingsSettings.PRESETS[own["preset"]].get("vectors", {}))
     return [
@@ -95,7 +95,7 @@ def changed(inputs: Inputs) -> list[str]:
 
 
 def _source(inputs: Inputs) -> str:
-    """From which vocabulary codes were mapped, with its release where the mapping knows it (MRSAB of the UMLS)."""
+    """Return the vocabulary from which codes were mapped, with its release if the mapping knows it (MRSAB of the UMLS)."""
     source: str = read_coverage(inputs.artifacts[assets.MAPPED_EVENTS].path)["source"]
     if source != inputs.settings[assets.MAPPED_EVENTS]["source"]:
         return source
@@ -103,26 +103,26 @@ def _source(inputs: Inputs) -> str:
 
 
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The settings without the key of the split: with it and the ids, sides can be computed. The public one is shown as it is."""
+    """Return settings without the split's key, from which, with ids, sides can be computed. The public key is shown."""
     split = settings[assets.DATA_SPLIT]
-    # Of what learns from a part of the patients, the settings have a hash with the key in it.
+    # Settings of assets that learn from only a part of the patients contain a hash that includes the key.
     settings = {name: {key: value for key, value in own.items() if key != SIDES} for name, own in settings.items()}
     return settings | {assets.DATA_SPLIT: split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
 
 
 def versions() -> list[tuple[str, str]]:
-    """Python and the libraries of which figures are made, as they are installed where the page is written."""
+    """Return the versions of Python and of the libraries that compute figures, as installed where the page is written."""
     return [("Python", platform.python_version()), *((name, metadata.version(name)) for name in LIBRARIES)]
 
 
 def machines(artifacts: Mapping[str, Artifact]) -> list[tuple[str, str]]:
-    """What the machines decided of each asset's result, such as the precision: (asset, 'device cpu, precision float32')."""
+    """Return what the machine decided for each asset, such as the precision: (asset, 'device cpu, precision float32')."""
     decided = [(name, artifact.manifest.get("machine", {})) for name, artifact in artifacts.items()]
     return [(name, ", ".join(f"{key} {value}" for key, value in each.items())) for name, each in decided if each]
 
 
 def years(dataset: Artifact, disclosure: Disclosure) -> str:
-    """The calendar years of the visits of the data set, '1998 to 2019': the first and the last with visits of enough patients."""
+    """Return the first and last calendar year in which enough patients of the data set have visits: '1998 to 2019'."""
     patients: Counter[int] = Counter()
     for path in dataset.files("patients"):
         patients.update(_patients_by_year(path))
@@ -131,14 +131,14 @@ def years(dataset: Artifact, disclosure: Disclosure) -> str:
 
 
 def _patients_by_year(path: Path) -> dict[int, int]:
-    """Patients of a shard with a visit in each calendar year."""
+    """Return the number of a shard's patients with a visit in each calendar year."""
     shard = Shard.read(path)
     year: NDArray[np.int64] = shard.visit_day.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64) + 1970
     visits = np.diff(shard.patient_start)
     patient = np.repeat(np.arange(len(visits)), visits)
     if not len(year):
         return {}
-    # the visits of a patient stand in order of date
+    # the visits of a patient are in order of date
     new = np.concatenate([[True], (patient[1:] != patient[:-1]) | (year[1:] != year[:-1])])
     found, counts = np.unique(year[new], return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))

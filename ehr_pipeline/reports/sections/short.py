@@ -1,4 +1,4 @@
-"""The answers in short, and the figures below them."""
+"""The answers in short, and the key figures."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Who is in the clusters, how sure that is, what may be an artefact, and what was lost."""
+    """Return who is in the clusters, how reliable that is, what may be an artefact of recording, and what was lost."""
     inputs, counted, cards = findings.inputs, findings.counted, findings.cards
     clusters = inputs.artifacts[assets.CLUSTERS]
     return {
@@ -38,7 +38,7 @@ def content(findings: Findings) -> dict[str, Any]:
 
 
 def _key_figures(findings: Findings) -> list[tuple[str, str]]:
-    """The numbers at the head of the page."""
+    """Return the key numbers at the top of the page, with their words."""
     inputs, counted = findings.inputs, findings.counted
     usable = findings.standing.usable if findings.evidence["verdict"] in ("clear", "weak") else None
     metrics = read_metrics(inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
@@ -62,7 +62,7 @@ def _key_figures(findings: Findings) -> list[tuple[str, str]]:
 
 
 def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
-    """What the patient vectors were made of, in words."""
+    """Return what the patient vectors were made of, in words."""
     counts = inputs.artifacts[assets.PATIENT_EMBEDDINGS].counts
     chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
     over = {

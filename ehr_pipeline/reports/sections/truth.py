@@ -1,4 +1,4 @@
-"""On synthetic extracts: whether the page shows what was planted."""
+"""Whether the page shows what was planted, on synthetic extracts."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ from ehr_pipeline.tables.asset_names import CLUSTERS
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
-    """Agreement with the planted groups; None without truth."""
+    """Return the agreement with the planted groups; None if there is no truth."""
     planted = agreement(findings)
     return planted and {"agreement": planted}
 
 
 def agreement(findings: Findings) -> dict[str, Any] | None:
-    """Agreement with the planted groups, and which companions mark their group's main cluster; None without truth."""
+    """Return agreement with planted groups, and which companions mark their group's main cluster; None without truth."""
     planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
     if planted is None:
         return None

@@ -1,4 +1,4 @@
-"""Whether there is evidence of subgroups, in one paragraph; and a warning where the patients are synthetic."""
+"""Whether there is evidence of subgroups, in one paragraph, and a warning if the patients are synthetic."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from ehr_pipeline.reports.sections import truth
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """The verdict of the split-half test, and what the clusters mirror strongly, disease apart."""
+    """Return the verdict of the split-half test, and the attributes, except disease, that the clusters strongly mirror."""
     mirrored = [effect.name for effect in findings.effects if effect.words == "large" and effect.attribute != "disease"]
     return {
         "invented": truth.agreement(findings) is not None,
