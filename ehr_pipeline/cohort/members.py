@@ -14,7 +14,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import align, schemas
 
 LISTS = "notes/lists.csv"
-"""The rows of the lists and their concepts. A note that decides no patient: renaming a row of a list makes nothing stale."""
+"""The rows of the lists and their concepts. It does not decide who is in the cohort, so renaming a row makes nothing stale."""
 _FILE = "cohort.arrow"
 _NOBODY = np.zeros(0, np.int64)
 

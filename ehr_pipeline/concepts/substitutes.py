@@ -33,7 +33,7 @@ from ehr_pipeline.work.progress import Progress
 SAMPLED_PATIENTS = 50_000
 """Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
-"""Patients of the sample that a candidate needs (a rarer one shows no habit), and candidates kept, the most frequent ones."""
+"""Fewest patients of the sample with a candidate (a rarer one shows no habit); most candidates, the most frequent ones."""
 TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
 """Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""

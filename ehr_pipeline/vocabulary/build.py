@@ -96,7 +96,7 @@ def build(
 
 
 def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
-    """Events of all patients, kept or dropped; a concept that no patient learned from has counts as UNSEEN_CONCEPT."""
+    """Events of all patients, kept or dropped by concept; UNSEEN_CONCEPT: no patient learned from has the concept."""
     fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
     judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(UNSEEN_CONCEPT))
     summed_up = dict(judged.group_by("reason").agg(pl.col("events").sum()).iter_rows())
