@@ -1,4 +1,4 @@
-"""`patient_embeddings`: choose and weight tokens, launch the embedding job, learn the transform, count patients without vector.
+"""`patient_embeddings`: choose and weight tokens, launch the embedding job, learn the transform, count patients without a vector.
 
 The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (hashes of
 what the encoder read of each patient: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
@@ -93,7 +93,7 @@ def build(
         raise _nobody(len(members))
     plain = None if earlier else cohort.plain_vectors()
     measured = quality.measure(out, dataset, members, plain=plain, chosen=token_weights > 0, vocabulary=vocabulary)
-    if earlier:  # figures of the transform describe the patients that it was learned from
+    if earlier:  # keep the transform's figures: they describe the patients that it was learned from
         figures = {name: earlier.counts[name] for name in LEARNED if name in earlier.counts}
         measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
     (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
@@ -149,7 +149,7 @@ def _learn(
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
-    """Function that flags the patients from which the transform is learned: all, or with a data split those on LEARNED_FROM."""
+    """Function that flags the patients to learn the transform from: all, or with a data split those on the sides LEARNED_FROM."""
     if DATA_SPLIT not in artifacts:
         return substitutes.everybody
     folder = artifacts[DATA_SPLIT].file("split")

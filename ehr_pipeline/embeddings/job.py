@@ -14,7 +14,7 @@ from ehr_pipeline.work.jobs import Job
 
 @dataclass(frozen=True)
 class Inference:
-    """How the encoder is run. The first three values are those of its training; 'auto' also takes the precision from there."""
+    """How the encoder is run. The first three values are those of its training; so is the precision if it is 'auto'."""
 
     context: int
     age_unit: Literal["year", "quarter"]
@@ -25,7 +25,7 @@ class Inference:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingJob(Job):
-    """Write chunk vectors of patients to the folder `work`, where `lay_out` has listed the patients."""
+    """Job that writes chunk vectors of patients to the folder `work`, where `lay_out` has listed the patients."""
 
     module: ClassVar[str] = "ehr_pipeline.embeddings.embed"
     checkpoint: Path

@@ -1,8 +1,7 @@
 """From token vectors to one vector for each chunk, and from these to one for each patient.
 
-As published: the mean over the chosen tokens of a chunk, attention between chunks, then the mean over chunks. As alternatives,
-tokens may have weights, and attention between chunks may be another one, or none. Axes: C chunks, P patients, D hidden size,
-V vocabulary.
+As published: the mean over the chosen tokens of a chunk, attention between chunks, then the mean over chunks. Settings can add
+token weights, and replace or remove the attention between chunks. Axes: C chunks, P patients, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable

@@ -18,7 +18,7 @@ from ehr_pipeline.embeddings.geometry import leading_axes
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
-"""Concepts profiled at most, those that occur most often: the leading components depend on them."""
+"""Largest number of concepts profiled: those that occur most often, on which the leading components depend."""
 BLOCK, RELATIVES = 1024, 10
 
 

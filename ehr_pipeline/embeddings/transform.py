@@ -121,7 +121,7 @@ class Transform:
         """Read the files written by `write`. Raises InputError when they are missing or damaged."""
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # today's defaults may not apply
+            if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # do not fill gaps with today's defaults
                 raise ValueError("of another version")
             settings = VectorSettings(**facts)
             arrays = load_file(folder / ARRAYS)

@@ -47,7 +47,7 @@ def build(
 
     `buckets` and `mapping` are the concept counts and the mapping table of `mapped_events`; `earlier` is the folder of the
     vocabulary to append to; `administrative` is the list of administrative concepts. `learned` holds the concept counts of the
-    patients that the model learns from, if these are not all patients: it alone decides which concepts are kept. Events kept
+    patients that the model learns from, if these are not all patients: concepts are chosen by these counts alone. Events kept
     and dropped are counted for all patients. Raises InputError when no concept is left.
     """
     everybody = summed(buckets, "concept")
@@ -96,7 +96,7 @@ def build(
 
 
 def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
-    """Events of all patients, kept or dropped by concept; UNSEEN_CONCEPT: no patient learned from has the concept."""
+    """Events of all patients, kept or dropped by concept; UNSEEN_CONCEPT: no patient that the model learns from has it."""
     fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
     judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(UNSEEN_CONCEPT))
     summed_up = dict(judged.group_by("reason").agg(pl.col("events").sum()).iter_rows())
