@@ -1,4 +1,4 @@
-"""Clusters of the cohort's patients, their map, and how far they can be trusted."""
+"""Clusters of the cohort's patients, their map, and how trustworthy they are."""
 
 from ehr_pipeline.disclosure.kinds import Declared, People, Score, ShareOf, SumOf, Things
 from ehr_pipeline.tables.asset_names import CLUSTERS
@@ -15,7 +15,7 @@ COUNTED: dict[str, Declared] = {
         "eigenvectors": Things,
         "graph": Things,
         "agreement_with_*": Score,
-        # The excess over what is expected by chance would tell all digits of the share.
+        # The excess over the share expected by chance would reveal the exact share recognised.
         "split_half": {"recognised": ShareOf("kept", ALL), "expected": Score, "excess": None, "verdict": Things},
         "*": People,
     }

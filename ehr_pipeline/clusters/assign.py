@@ -1,8 +1,8 @@
-"""Clusters for new patients, without clustering again: most of the nearest clustered patients decide.
+"""Assign new patients to clusters without clustering again, by majority vote of the nearest clustered patients.
 
-The artifact keeps what this needs under `model/`: the vectors of clustered patients, at most 50,000 drawn at random, their
-clusters' numbers, and their places on the map. There are no ids in it, but it is data of patients. `voters.arrow` beside it names
-them, so that those who withdraw can be taken out.
+The artifact stores the data for this in `model/`: the vectors of clustered patients (at most 50,000, drawn at random), the numbers
+of their clusters, and their places on the map. It contains no ids, but it is patient data. Next to it, `voters.arrow` lists their
+ids, so that patients who withdraw can be removed.
 
     ehr-pipeline embed  --model CHECKPOINT --extract FOLDER --out vectors.arrow
     ehr-pipeline assign --vectors vectors.arrow --out assigned.arrow
@@ -31,19 +31,19 @@ MOST = 50_000
 
 @dataclass(frozen=True)
 class Model:
-    """The clustered patients that new ones are compared with."""
+    """The clustered patients with whom new ones are compared."""
 
     unit: Vectors
     """Unit vectors (m, D)."""
     numbers: Labels
-    """Their clusters (m,)."""
+    """Numbers of their clusters (m,)."""
     points: Vectors
     """Their places on the map (m, 2)."""
     ids: pa.Array
 
     @classmethod
     def of(cls, unit: Vectors, numbers: Labels, points: Vectors, ids: pa.Array, seed: int) -> "Model":
-        """At most MOST of the clustered patients, drawn at random."""
+        """Model of at most MOST of the clustered patients, drawn at random."""
         kept = np.arange(len(unit))
         if len(unit) > MOST:
             kept = np.sort(np.random.default_rng([seed, 0xA551]).choice(len(unit), MOST, replace=False))
@@ -51,7 +51,7 @@ class Model:
 
     @classmethod
     def read(cls, folder: Path) -> "Model":
-        """Read what `write` wrote."""
+        """Read a folder written by `write`."""
         table, ids = schemas.read(folder / MODEL), schemas.read(folder / VOTERS).column("patient_id")
         points = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1)
         return cls(
@@ -62,7 +62,7 @@ class Model:
         )
 
     def only(self, present: pa.Array) -> "Model":
-        """Without the patients who are not `present` any more. Raises UserError when nobody is left."""
+        """Drop the patients who are no longer `present`. Raises UserError when no patient is left."""
         here = pc.is_in(self.ids, value_set=present)
         flags = here.to_numpy(zero_copy_only=False)
         if not flags.any():
@@ -73,7 +73,7 @@ class Model:
         return Model(self.unit[flags], self.numbers[flags], self.points[flags], self.ids.filter(here))
 
     def write(self, out: Path) -> None:
-        """Write `model/` and the names of those in it."""
+        """Write `model/`, and the ids of the patients in it to `voters.arrow`."""
         columns = {
             "cluster": pa.array(self.numbers, pa.int32()),
             "x": pa.array(self.points[:, 0], pa.float32()),
@@ -85,7 +85,7 @@ class Model:
 
 
 def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, NDArray[np.float32]]:
-    """The label (m,) of most of the neighbours (m, k), the lowest of equal ones, and its share of the votes (m,).
+    """The label (m,) of most of the neighbours (m, k), in a tie the lowest, and its share of the votes (m,).
 
     Neighbours of -1 do not vote; labels (n,) are below `count`.
     """
@@ -97,7 +97,7 @@ def vote(found: NDArray[np.int64], labels: Labels, count: int) -> tuple[Labels, 
 
 
 def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) -> tuple[Labels, NDArray[np.float32]]:
-    """Cluster numbers (m,) of new vectors (m, D) from clustered ones (n, D), and the share of neighbours that agree (m,)."""
+    """Cluster numbers (m,) for new vectors (m, D), from clustered ones (n, D); and the share of neighbours that agree (m,)."""
     names, labels = np.unique(numbers, return_inverse=True)
     found = nearest_of(unit_length(vectors), unit, min(neighbours, len(unit)))
     label, share = vote(found, labels, len(names))
@@ -105,9 +105,9 @@ def assign(vectors: Vectors, unit: Vectors, numbers: Labels, neighbours: int) ->
 
 
 def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neighbours: int) -> NDArray[np.int64]:
-    """Rows (m, k + 1) of the k nearest of clustered unit vectors (n, D), nearest first; -1 stands for who does not count.
+    """Rows (m, k + 1) of the k nearest clustered unit vectors (n, D), nearest first; -1 for an entry that does not count.
 
-    `own` (m,) are the rows of the patients themselves, who do not vote on parts of their own record; -1 where they have none.
+    `own` (m,) are the rows of the patients themselves, who do not vote on parts of their own record; -1 for one without a row.
     """
     count = min(neighbours, len(unit) - 1)
     found = nearest_of(unit_length(vectors), unit, count + 1)
@@ -119,13 +119,13 @@ def nearest_others(vectors: Vectors, unit: Vectors, own: NDArray[np.int64], neig
 def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts:
     """Write patient_id, cluster and support (share of neighbours that agree) of embedded patients. Returns the counts.
 
-    Raises InputError for vectors that cannot be compared with those that were clustered, and UserError where `out` is no file.
+    Raises InputError for vectors that cannot be compared with the clustered ones, and UserError when `out` exists but is no file.
     """
     publishing.refuse_taken(out, replace=True)
     if not vectors.is_file():
         raise InputError(f"{vectors}: there is no such file. --vectors names what `ehr-pipeline embed` wrote.")
     model = schemas.read(clusters.file(MODEL))
-    # Copied, since torch takes no arrays that cannot be written to.
+    # Copied, because torch needs writable arrays.
     known, table = schemas.matrix(model).copy(), _embedded(vectors)
     new = schemas.matrix(table).copy()
     if new.shape[1] != known.shape[1]:
@@ -142,7 +142,7 @@ def run(clusters: Artifact, vectors: Path, neighbours: int, out: Path) -> Counts
 
 
 def _embedded(path: Path) -> pa.Table:
-    """What `ehr-pipeline embed` wrote. Raises InputError for a file that is something else, or damaged."""
+    """Read a file written by `ehr-pipeline embed`. Raises InputError for any other or a damaged file."""
     try:
         table = schemas.read(path)
     except (OSError, pa.ArrowException) as error:

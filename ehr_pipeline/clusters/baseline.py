@@ -1,4 +1,4 @@
-"""The honest baseline: no model at all. Square roots of concept counts, truncated SVD, and the same clustering."""
+"""The honest baseline, without any model: square roots of concept counts, truncated SVD, and the same clustering."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ def visits(
     vocabulary_size: int,
     part: Callable[[Path, Shard], Shard] = lambda path, shard: shard,
 ) -> csr_array:
-    """Visits of each patient with each concept (n, V), in the cohort's order. `part` may replace each shard with a part of it."""
+    """Number of visits of each patient with each concept (n, V), in the cohort's order; `part` may cut each shard to a part."""
     counts = []
     for path in dataset:
         shard, patients = part(path, Shard.read(path)), cohort.rows(path.name)

@@ -1,11 +1,11 @@
-"""`clusters`: a cluster and a place on the map for every embedded patient, and how far the division can be trusted.
+"""`clusters`: a cluster and a place on the map for every embedded patient, and how trustworthy the clusters are.
 
-The artifact holds `clusters.arrow` (patient_id, cluster by its number, stability, the clusters by other methods and by the
-baseline (0 is nobody's), x, y, age, concepts, the attributes that the reports audit, whether it was assigned to a cluster that
-there was, and a hash of the vector), `evidence.json` (the split-half test),
-`trust.json` (stability of each cluster), `choice.csv` (eigengap and stability over their number), `comparison.csv` (methods
-beside each other), `numbers.json` (which clusters kept their numbers), `overlap.json` (with the clusters before) and `model/` with
-`voters.arrow` (for new patients: see `assign`); on synthetic extracts `agreement.json` as well.
+The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the baseline
+(0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned
+to an existing cluster, and a hash of the vector), `evidence.json` (the split-half test), `trust.json` (stability of each cluster),
+`choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
+clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
+new patients: see `assign`); on synthetic extracts also `agreement.json`.
 """
 
 import json
@@ -45,10 +45,10 @@ def build(
     earlier: Artifact | None = None,
     clustered: Artifact | None = None,
 ) -> Counts:
-    """Divide the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few of them.
+    """Cluster the embedded patients. Returns sizes and agreement figures. Raises UserError when there are too few patients.
 
-    Clusters that the artifact `earlier` held keep its numbers. Where patients were `clustered` already in the same space, the
-    others are assigned to their clusters in place of a new division.
+    Clusters that match one of the artifact `earlier` keep its number. If an artifact `clustered` in the same space is given,
+    unchanged patients keep their clusters, the others are assigned to one of these, and nothing is clustered anew.
     """
     vectors = (embedded := Vectors.read(artifacts[PATIENT_EMBEDDINGS])).all()
     patients = Patients.of(artifacts, ids := embedded.ids)
@@ -91,12 +91,12 @@ def build(
 
 
 def machine(_: Path) -> Mapping[str, str]:
-    """In which products nearest neighbours are looked for here: a pair in 500 million may be another (`clusters.scores`)."""
+    """Number format of this machine's neighbour search; between formats, 1 pair in 500 million may differ (`clusters.scores`)."""
     return {"neighbours": "int8" if scores.multiplies_bytes() else "float32"}
 
 
 def _table(people: pa.Table, divided: Division, points: NDArray[np.float32], vectors: NDArray[np.float32]) -> Clusters:
-    """What is known of the patients, with their clusters and places."""
+    """Table of the patients: their attributes, clusters and places on the map."""
     columns = {
         "cluster": pa.array(divided.numbers[divided.labels], pa.int32()),
         "stability": pa.array(divided.stability, pa.float32(), from_pandas=True),
@@ -113,7 +113,7 @@ def _table(people: pa.Table, divided: Division, points: NDArray[np.float32], vec
 def _agreement(
     settings: ClustersSettings, ids: pa.Array, divided: Division, spaces: dict[str, NDArray[np.float32]], seed: int
 ) -> dict[str, Any]:
-    """How well the clusters agree with the planted groups; clusters are called by their numbers."""
+    """Agreement of the clusters with the planted groups; clusters are identified by their numbers."""
     groups = planted.PlantedGroups.read(Path(settings.truth))
     found = truth.agreement(
         groups,
@@ -145,7 +145,7 @@ class Patients:
 
     @classmethod
     def of(cls, artifacts: Mapping[str, Artifact], ids: pa.Array) -> "Patients":
-        """The patients with these ids."""
+        """The patients `ids`."""
         embeddings = artifacts[PATIENT_EMBEDDINGS]
         pooled = np.zeros(Vocabulary.read(artifacts[VOCABULARY].path).size, np.float32)
         pooled[pooled_tokens(embeddings.path)] = 1
@@ -153,13 +153,13 @@ class Patients:
         return cls(artifacts[PATIENT_DATASET].files("patients"), cohort, embeddings, pooled)
 
     def visits(self, part: Callable[[Path, Shard], Shard] = lambda path, shard: shard) -> csr_array:
-        """Visits (n, V) with each pooled concept; `part` may replace each shard with a part of it."""
+        """Number of visits (n, V) with each pooled concept; `part` may cut each shard to a part."""
         counts = baseline.visits(self.dataset, self.cohort, len(self.pooled), part)
         kept: csr_array = counts.multiply(self.pooled).tocsr()
         return kept
 
     def half(self, folder: str, seed: int) -> evidence.Half:
-        """One half of the records, as `embeddings.embed` divided them."""
+        """One half of the records (`folder`), divided as in `embeddings.embed`."""
         vectors = Vectors.read(self.embeddings, folder)
         there = align.rows(self.cohort.ids, vectors.ids) >= 0
         placed = np.zeros((len(there), vectors.width), np.float32)
@@ -172,7 +172,7 @@ class Patients:
         return evidence.Half(placed, self.visits(part), there)
 
     def described(self) -> pa.Table:
-        """Attributes, disease, age at the last visit, mean age over the record, and amounts of record."""
+        """Attributes, disease, age at the last visit, mean age over the record, and numbers of recorded concepts and visits."""
         parts = []
         for path in self.dataset:
             shard, table, rows = Shard.read(path), schemas.read(path), self.cohort.rows(path.name)
@@ -197,6 +197,6 @@ class Patients:
 
 
 def _everybody(dataset: Artifact) -> pa.Array:
-    """The ids of all patients of the data set."""
+    """Ids of all patients of the data set."""
     ids = [schemas.read(path, ["patient_id"]).column("patient_id") for path in dataset.files("patients")]
     return pa.concat_arrays([chunk for column in ids for chunk in column.chunks])

@@ -1,4 +1,4 @@
-"""The same patients divided by other methods, beside each other in one table."""
+"""Compare the clusters of the same patients by several methods, in one table."""
 
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ SUBSETS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One method. Empty values are null."""
+    """Figures of one method; missing values are None."""
 
     method: str
     clusters: int
@@ -35,7 +35,7 @@ class Row:
 
 
 def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sampling, *, n: int, again: str) -> Row:
-    """The row of labels (patients,) beside the chosen ones; `again` names the method that divides subsets into n."""
+    """Row for labels (patients,), compared with the `chosen` ones; the method `again` divides the subsets into n clusters."""
     sizes = np.bincount(labels[labels >= 0])
     return Row(
         method,
@@ -50,12 +50,12 @@ def row(method: str, unit: Vectors, labels: Labels, chosen: Labels, sampling: Sa
 
 
 def write(folder: Path, rows: list[Row]) -> None:
-    """Write the table into a folder."""
+    """Write the table to a folder."""
     spreadsheet.write(folder / FILE, schemas.COMPARISON, (map(_text, astuple(one)) for one in rows))
 
 
 def read(folder: Path) -> list[Row]:
-    """The rows of the folder of a `clusters` artifact. Raises Damaged where its table is not what it should be."""
+    """Read the rows from the folder of a `clusters` artifact. Raises Damaged when the table is not valid."""
     return [Row(**row) for row in spreadsheet.read(folder / FILE, schemas.COMPARISON)]
 
 

@@ -1,9 +1,9 @@
-"""New extracts, the same clusters: the unchanged keep theirs, others get that of most of the nearest clustered patients.
+"""New extracts, the same clusters: unchanged patients keep theirs; the nearest clustered patients vote on those of the others.
 
-Those who vote are the patients that were clustered, with the vectors that they had then (`model/`): records grow with every
-extract, and if only unchanged ones voted, hardly anybody would be left. Who is no longer in the data set, as after a withdrawal,
-votes no more, and no vector of theirs is kept. Stability, the choice of the number and other methods are those of the clustering
-itself.
+The voters are the patients that were clustered, with the vectors that they had at that time (`model/`): records grow with every
+extract, and if only unchanged patients voted, hardly any would be left. A patient who is no longer in the data set, for example
+after a withdrawal, does not vote, and their vector is not kept. Stability, the choice of the number of clusters, and the results
+of other methods are copied from the original clustering.
 """
 
 import hashlib
@@ -26,12 +26,12 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align
 
 TAKEN_OVER = (TRUST, CHOICE, comparison.FILE)
-OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, beside agreement_with_<method>
+OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, besides agreement_with_<method>
 OTHER = "cluster_"
 
 
 def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
-    """A hash (64 bits) of each vector (n, D): who has another one than before is changed."""
+    """Hash (64 bits) of each vector (n, D); a patient whose hash differs from the earlier one has changed."""
     hashes = (int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "big") for row in vectors)
     return np.fromiter(hashes, np.uint64, len(vectors))
 
@@ -39,9 +39,9 @@ def vector_hashes(vectors: Vectors) -> NDArray[np.uint64]:
 def divide(
     vectors: Vectors, ids: pa.Array, present: pa.Array, earlier: Artifact, out: Path, *, neighbours: int
 ) -> tuple[Division, Vectors]:
-    """The clusters and the places on the map (n, 2) of patients with `vectors` (n, D), as the earlier artifact has them.
+    """Clusters and places on the map (n, 2) of patients with `vectors` (n, D), from the clusters of the artifact `earlier`.
 
-    `present` are the ids of the whole data set. Writes what `clusters.divide` writes.
+    `present` are the ids of the whole data set. Writes the files that `clusters.divide` writes, and the model for new patients.
     """
     before = Clusters.read(earlier.path)
     table = before.table.combine_chunks()

@@ -1,6 +1,6 @@
-"""The division itself: graph, spectrum, clusters with their numbers, stability, and the other methods beside it.
+"""The clustering itself: graph, spectrum, clusters with their numbers, stability, and other methods for comparison.
 
-Writes `trust.json`, `choice.csv`, `comparison.csv` and `numbers.json` into the artifact.
+Writes `trust.json`, `choice.csv`, `comparison.csv` and `numbers.json` to the artifact.
 """
 
 import json
@@ -29,19 +29,19 @@ _log = logging.getLogger("ehr_pipeline")
 
 @dataclass(frozen=True)
 class Division:
-    """Everybody's cluster, by every method that was asked for."""
+    """The cluster of every patient, by each requested method."""
 
     labels: Labels
     """Clusters (n,) from 0, in order of their numbers."""
     numbers: NDArray[np.int64]
-    """The number of each cluster (clusters,), rising."""
+    """The number of each cluster (clusters,), in ascending order."""
     others: dict[str, Labels]
-    """Clusters (n,) by other methods, from 0 by falling size; -1 for nobody's."""
+    """Clusters (n,) by other methods, from 0 by descending size; -1 for a patient without a cluster."""
     stability: NDArray[np.float64]
-    """Of each patient (n,); NaN for who was in no subset."""
+    """Stability of each patient (n,); NaN for a patient who was in no subset."""
     counts: Counts
     assigned: NDArray[np.bool_]
-    """Who has the cluster from the nearest clustered patients (n,), and was not clustered."""
+    """Flags (n,) of patients who were not clustered, but assigned by vote of the nearest clustered patients."""
 
 
 def divide(
@@ -54,9 +54,9 @@ def divide(
     ids: pa.Array,
     earlier: Artifact | None,
 ) -> Division:
-    """Divide patients by their vectors (n, D), and by those of the baseline without a model, `plain` (n, B).
+    """Cluster patients by their vectors (n, D), and by `plain` (n, B), those of the baseline without a model.
 
-    Raises UserError when they cannot be divided. `earlier` gave the clusters numbers that they keep.
+    Raises UserError when they cannot be divided. Clusters that match one of the artifact `earlier` keep its number.
     """
     unit = checked(vectors, settings.n)
     graph = neighbour_graph(unit, settings.neighbours, seed, settings.index)
@@ -94,19 +94,19 @@ def divide(
 def _numbered(
     labels: Labels, ids: pa.Array, earlier: Artifact | None
 ) -> tuple[Labels, NDArray[np.int64], dict[str, Any]]:
-    """Labels in order of their numbers, the numbers, and what is written down about them."""
+    """Labels in order of the clusters' numbers, the numbers (clusters,), and the content of `numbers.json`."""
     given, told = numbering.numbers(labels, ids, earlier)
     rank = np.argsort(np.argsort(given))
     return rank[labels], np.sort(given), told
 
 
 def _without_last(whole: Spectrum) -> Spectrum:
-    """The spectrum without the eigenvector that was computed only for the last gap."""
+    """Drop the eigenvector that was computed only for the last eigengap."""
     return Spectrum(whole.coordinates[:, : max(whole.coordinates.shape[1] - 1, 2)], whole.leading)
 
 
 def _convergence(whole: Spectrum, n: int, graph: Graph) -> dict[str, Any]:
-    """How exact the eigenvectors are that the clusters were made of."""
+    """How exact the eigenvectors behind the clusters are; logs a warning if some did not converge."""
     residuals, right = whole.leading.residuals[:n], whole.leading.converged[:n]
     if not right.all():
         _log.warning(
@@ -123,7 +123,7 @@ def _convergence(whole: Spectrum, n: int, graph: Graph) -> dict[str, Any]:
 def _write_trust(
     path: Path, tested: trust.Trust, labels: Labels, numbers: NDArray[np.int64], settings: ClustersSettings
 ) -> None:
-    """Stability of each cluster by its number, in figures and words."""
+    """Write the stability of each cluster, by its number, as a figure and as a word."""
     table = {
         str(number): {
             "jaccard": _known(value),
@@ -138,7 +138,7 @@ def _write_trust(
 
 
 def _choice(whole: Spectrum, tested: trust.Trust) -> Iterator[tuple[object, ...]]:
-    """What helps to choose the number of clusters: eigenvalue, gap after it, and agreement between subsets and the whole."""
+    """Rows to help choose the number of clusters: eigenvalue, the gap after it, agreement between subsets and all patients."""
     for n in range(2, _without_last(whole).coordinates.shape[1] + 1):
         seen = tested.over_n[:, n - 2] if n - 2 < tested.over_n.shape[1] else np.zeros(0)
         agreement = (f"{seen.mean():.4f}", f"{seen.std():.4f}") if len(seen) else ("", "")
@@ -148,13 +148,13 @@ def _choice(whole: Spectrum, tested: trust.Trust) -> Iterator[tuple[object, ...]
 
 
 def read_trust(folder: Path) -> dict[str, Any]:
-    """How stable each cluster is, by its number (`clusters`), of the folder of a `clusters` artifact."""
+    """Read the stability of each cluster, by number (key `clusters`), from the folder of a `clusters` artifact."""
     found: dict[str, Any] = json.loads((folder / TRUST).read_text(encoding="utf-8"))
     return found
 
 
 def read_choice(folder: Path) -> list[dict[str, Any]]:
-    """The numbers of clusters that were tried, `schemas.CHOICE`; none where an artifact has no such table."""
+    """Read the rows of the numbers of clusters tried, `schemas.CHOICE`; [] when the artifact has no such table."""
     path = folder / CHOICE
     return list(spreadsheet.read(path, schemas.CHOICE)) if path.is_file() else []
 

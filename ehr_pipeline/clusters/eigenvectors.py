@@ -1,8 +1,9 @@
 """The leading eigenvectors of a sparse symmetric matrix: subspace iteration with Chebyshev filters (Zhou, Saad et al. 2006,
-Journal of Computational Physics 219(1)), with residuals, so that a result says how far it can be trusted.
+Journal of Computational Physics 219(1)), with residuals that show how exact the result is.
 
-A filter is a polynomial of the matrix that is small on the unwanted part of the spectrum and grows fast above it. It costs products
-with the matrix only, twenty vectors at a time; ARPACK takes one at a time, and LOBPCG orthogonalises after each.
+A filter is a polynomial of the matrix that is small on the unwanted part of the spectrum and grows fast above it. It needs only
+products with the matrix, each with a block of all vectors; ARPACK takes one vector at a time, and LOBPCG orthogonalises after each
+product.
 """
 
 import warnings
@@ -15,12 +16,12 @@ from scipy.sparse import csr_array
 
 Matrix = NDArray[np.float64]
 DENSE_BELOW = 600
-"""Matrices smaller than this are solved whole."""
+"""Smaller matrices are solved densely."""
 SPARE = 10
-"""Vectors beyond those that are wanted: the iteration converges with the gap to the last of them."""
+"""Vectors in addition to the wanted ones: the iteration converges faster the larger the gap to the last of them."""
 DEGREE = 24
 PRODUCTS = 2400
-"""Products with the whole block, at most."""
+"""Largest number of products with the whole block."""
 TOLERANCE = 1e-3
 
 
@@ -29,22 +30,22 @@ class Leading:
     """Leading eigenpairs, and how exact they are."""
 
     values: NDArray[np.float64]
-    """Eigenvalues (k,), falling."""
+    """Eigenvalues (k,), in descending order."""
     vectors: Matrix
     """Eigenvectors (n, k), of length 1."""
     residuals: NDArray[np.float64]
     """Lengths of A v - value v (k,)."""
     products: int
-    """Products of the matrix with a vector that it took; 0 when it was solved whole."""
+    """Number of products of the matrix with a vector that were computed; 0 when it was solved densely."""
 
     @property
     def converged(self) -> NDArray[np.bool_]:
-        """Which of them have a residual within the tolerance (k,)."""
+        """Flags (k,) of the eigenpairs with a residual within the tolerance."""
         return self.residuals <= TOLERANCE
 
 
 def leading(matrix: csr_array, k: int, seed: int, wanted: int | None = None) -> Leading:
-    """The k largest eigenpairs of a symmetric matrix (n, n) with eigenvalues within [-1, 1]; k is below n.
+    """The k largest eigenpairs of a symmetric matrix (n, n) with eigenvalues in [-1, 1]; k is less than n.
 
     The iteration ends when the first `wanted` (default: all) have residuals of at most 0.001, or after 2,400 products.
     """
@@ -89,16 +90,16 @@ class _Product:
         with warnings.catch_warnings():
             warnings.filterwarnings(
                 "ignore", "Sparse"
-            )  # invariants are unchecked: scipy's hold; and the format is called beta
+            )  # torch calls the format beta, and checks no invariants: scipy ensures them
             self.matrix = torch.sparse_csr_tensor(starts, columns, values, matrix.shape)
 
     def __call__(self, block: torch.Tensor) -> torch.Tensor:
         return self.matrix @ block
 
     def filtered(self, block: torch.Tensor, degree: int, upper: float) -> torch.Tensor:
-        """A Chebyshev polynomial of the matrix times the block (n, k): at most 1 on [-1, upper], growing above it.
+        """A Chebyshev polynomial of the matrix times the block (n, k): at most 1 on [-1, upper], and growing above it.
 
-        It is scaled to 1 at the eigenvalue 1, so that nothing overflows.
+        It is scaled to 1 at the eigenvalue 1, to avoid overflow.
         """
         centre, radius = (upper - 1) / 2, (upper + 1) / 2
         sigma = first = radius / (1 - centre)
@@ -118,11 +119,11 @@ class _Product:
 
 
 def _orthonormal(block: torch.Tensor) -> torch.Tensor:
-    """An orthonormal basis of the columns (n, k): by Cholesky's decomposition of their products, twice (CholeskyQR2)."""
+    """An orthonormal basis of the columns (n, k), by Cholesky decomposition of their products, twice (CholeskyQR2)."""
     for _ in range(2):
         products = block.double().T @ block.double()
         factor, failed = torch.linalg.cholesky_ex(products)
-        if failed:  # columns that are nearly parallel
+        if failed:  # columns are nearly parallel
             basis: torch.Tensor = torch.linalg.qr(block)[0]
             return basis
         block = torch.linalg.solve_triangular(factor.T.float(), block, upper=True, left=False)

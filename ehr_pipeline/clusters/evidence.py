@@ -1,10 +1,10 @@
 """Do the clusters mean anything? The split-half test.
 
-Each patient's visits are divided at random into two halves. One half is embedded as if it were the whole record, and so gets a
-cluster. From the concepts of the other half alone, without ages, a naive Bayes classifier that learned from other patients
-tells the cluster. If there are subgroups, it is right more often than chance. Chance is what it says of other patients who are
-alike in disease, sex, age and amount of record: so what these explain is not counted as evidence, however well the clusters
-can be reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics 25(1).)
+Each patient's visits are divided at random into two halves. One half is embedded as if it were the whole record, and thus gets a
+cluster. A naive Bayes classifier, trained on other patients, predicts this cluster from the concepts of the other half alone,
+without ages. If there are subgroups, it is right more often than by chance. Chance means its predictions for other patients of
+similar disease, sex, age and amount of record: what these explain does not count as evidence, however well the clusters can be
+reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics 25(1).)
 """
 
 import json
@@ -27,7 +27,7 @@ NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
 FEWEST_PATIENTS = 50
 FILE = "evidence.json"
 FOLDS = 5
-ALIKE = 20  # patients in a block of similar ones, at most
+ALIKE = 20  # largest number of patients in a block of similar ones
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Half:
     vectors: Vectors
     """Vectors (n, D); zero for a patient without a chosen token in this half."""
     counts: csr_array
-    """Visits (n, V) with each chosen concept."""
+    """Number of visits (n, V) with each chosen concept."""
     there: NDArray[np.bool_]
-    """Which patients have a vector (n,)."""
+    """Flags (n,) of the patients who have a vector."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Evidence:
     """Result of the test."""
 
     recognised: float | None
-    """Share of patients whose cluster is told from the other half of their record; null when too few patients have both."""
+    """Share of patients whose cluster is recognised from the other half of their record; None if too few have both halves."""
     expected: float | None
     """The same for the records of different but similar patients, mean over permutations."""
     excess: float | None
@@ -57,12 +57,12 @@ class Evidence:
     verdict: str
     """'none', 'weak', 'clear', or 'untested'."""
     per_cluster: dict[int, float | None]
-    """Share recognised among the patients of each cluster (by its number, from 0)."""
+    """Share recognised among the patients of each cluster (by its label, from 0)."""
     expected_per_cluster: dict[int, float | None]
-    """The same for the records of different but similar patients, mean over permutations: a cluster's own chance."""
+    """The same for the records of different but similar patients, mean over permutations: chance level of each cluster."""
 
     def as_dict(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
-        """For JSON, with clusters called by their numbers (clusters,)."""
+        """Dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
         found = asdict(self)
         for name in ("per_cluster", "expected_per_cluster"):
             found[name] = {str(numbers[label]): share for label, share in found[name].items()}
@@ -70,7 +70,7 @@ class Evidence:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The result of the test (`Evidence.as_dict`) of the folder of a `clusters` artifact."""
+    """Read the result of the test (`Evidence.as_dict`) from the folder of a `clusters` artifact."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found
 
@@ -118,9 +118,9 @@ def _mean(shares: NDArray[np.float64]) -> float | None:
 
 
 def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) -> Labels:
-    """Blocks (n,) of at most twenty similar patients: equal in all categories (n,), and close in all numbers (n,).
+    """Block numbers (n,): blocks hold at most 20 patients, who are equal in all categories (n,) and close in all numbers (n,).
 
-    Within each combination of categories, patients are halved at the median of one number after the other, in turn.
+    Within each combination of categories, patients are halved repeatedly, at the median of each number in turn.
     """
     combination = np.unique(
         np.stack([np.unique(c, return_inverse=True)[1] for c in categories]), axis=1, return_inverse=True
@@ -141,13 +141,13 @@ def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) 
 
 
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
-    """The cluster of most of the nearest whole records; a patient's own record does not vote."""
+    """Assign each half to the cluster of most of the nearest whole records; a patient's own record does not vote."""
     found = nearest_others(halves, unit_length(vectors), own, neighbours)
     return vote(found, labels, int(labels.max()) + 1)[0]
 
 
 def _shuffle_within(blocks: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A permutation (n,) that moves nobody out of their block."""
+    """Random permutation (n,) that keeps every patient in their block."""
     order = np.lexsort((rng.random(len(blocks)), blocks))
     grouped = np.argsort(blocks, kind="stable")
     permutation = np.empty(len(blocks), np.int64)

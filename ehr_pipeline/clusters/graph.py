@@ -1,4 +1,4 @@
-"""The graph of nearest neighbours that the methods work on."""
+"""The graph of nearest neighbours, on which the methods work."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -14,7 +14,7 @@ Vectors = NDArray[np.float32]
 Index = Literal["auto", "exact", "approximate"]
 WEAK_LINK = 1e-3
 EXACT_UP_TO = 300_000
-"""More patients than this are searched by an approximate index: the exact way takes the square of their number."""
+"""With more patients than this, an approximate index is used: the time of exact search grows with their number squared."""
 
 
 @dataclass(frozen=True)
@@ -22,18 +22,18 @@ class Graph:
     """A symmetric graph of patients."""
 
     links: csr_array
-    """Weights (n, n): 1 where both are neighbours of each other, 0.5 where one is; no loops."""
+    """Weights (n, n): 1 if each is a neighbour of the other, 0.5 if only one is; no loops."""
     parts: int
-    """Connected parts before they were joined."""
+    """Number of connected parts before they were joined."""
     exact: bool
-    """Whether the neighbours are certainly the nearest."""
+    """Whether the neighbours come from exact search."""
 
 
 def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index = "auto") -> Graph:
-    """The graph of unit vectors (n, D); each patient counts as one of its own neighbours, as scikit-learn has it.
+    """Build the graph of unit vectors (n, D); each patient counts as one of its own `neighbours`, as in scikit-learn.
 
-    Where the graph falls apart, its parts are joined by weak links between their nearest centres, so that spectral methods have
-    one graph to work on; the parts still come out as clusters.
+    If the graph is not connected, its parts are joined by weak links between the parts with the nearest centres, because spectral
+    methods need a connected graph; the parts still become separate clusters.
     """
     n = len(unit)
     k = max(min(neighbours, n - 1) - 1, 1)
@@ -50,8 +50,8 @@ def neighbour_graph(unit: Vectors, neighbours: int, seed: int = 0, index: Index 
 
 
 def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32]:
-    """The k nearest others (n, k) by nearest-neighbour descent (Dong 2011, through pynndescent): nearly all of them right."""
-    from pynndescent import NNDescent  # compiles for seconds when it is imported: only where it is used
+    """The k nearest others (n, k) by nearest-neighbour descent (Dong 2011, with pynndescent); nearly all of them are right."""
+    from pynndescent import NNDescent  # imported only here, because importing it compiles for seconds
 
     found, _ = NNDescent(
         unit, metric="dot", n_neighbors=k + 1, random_state=seed, low_memory=True, compressed=False
@@ -63,7 +63,7 @@ def approximate_neighbours(unit: Vectors, k: int, seed: int) -> NDArray[np.int32
 
 
 def _joints(unit: Vectors, parts: int, part: NDArray[np.int32]) -> csr_array:
-    """Weak links that join each part to the nearest of those before it."""
+    """Weak links that join each part to the nearest of the parts before it."""
     order = np.argsort(part, kind="stable")
     start = np.searchsorted(part[order], np.arange(parts))
     centres = np.add.reduceat(unit[order], start, axis=0) / np.diff(np.append(start, len(part)))[:, None]
@@ -75,6 +75,6 @@ def _joints(unit: Vectors, parts: int, part: NDArray[np.int32]) -> csr_array:
 
 
 def _narrow(links: csr_array) -> csr_array:
-    """scikit-learn takes 32-bit indices only; sums of sparse matrices may widen them."""
+    """Convert indices to 32 bits, which scikit-learn requires; adding sparse matrices may have widened them."""
     links.sort_indices()
     return csr_array((links.data, links.indices.astype(np.int32), links.indptr.astype(np.int32)), shape=links.shape)

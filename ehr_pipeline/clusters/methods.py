@@ -1,7 +1,7 @@
-"""How patients are divided: one function per method, registered in METHODS.
+"""Methods of clustering: one function per method, registered in METHODS.
 
 Each takes unit vectors (n, D), their graph of nearest neighbours, the number of clusters and a seed, and returns a label for each
-patient (n,), from 0; -1 is nobody's cluster. Leiden and HDBSCAN choose the number of clusters themselves.
+patient (n,), from 0; -1 means no cluster. Leiden and HDBSCAN choose the number of clusters themselves.
 """
 
 import random
@@ -18,7 +18,7 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import UserError
 
 DECIMALS = 5
-"""Of vectors of length 1: what is beyond is rounding, and makes no two patients different."""
+"""Decimals kept of vectors of length 1: further ones are rounding error, and do not make two patients different."""
 TOO_FEW = " These are too few for any division: widen the cohort (more codes or diseases in [[embeddings.cohort]], more extracts)."
 
 Labels = NDArray[np.int64]
@@ -38,13 +38,13 @@ def agglomerative(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
 
 
 def kmeans(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """k-means on the unit vectors, the best of ten starts."""
+    """K-means on the unit vectors, the best of ten starts."""
     labels: Labels = KMeans(n, n_init=10, random_state=seed).fit_predict(unit).astype(np.int64)
     return labels
 
 
 def leiden(unit: Vectors, graph: Graph, n: int, seed: int) -> Labels:
-    """Communities of highest modularity (Traag 2019), through igraph, the extra `clusters`."""
+    """Communities of highest modularity (Traag 2019), with igraph, which the extra `clusters` installs."""
     try:
         import igraph
     except ImportError:
@@ -81,13 +81,13 @@ METHODS: dict[str, Callable[[Vectors, Graph, int, int], Labels]] = {
 
 
 def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -> Labels:
-    """Labels from 0, by falling size. Raises UserError when the patients cannot be divided (`checked`)."""
+    """Labels from 0, by descending size. Raises UserError when the patients cannot be divided (`checked`)."""
     unit = checked(vectors, n)
     return by_size(METHODS[method](unit, neighbour_graph(unit, neighbours, seed), n, seed))
 
 
 def checked(vectors: Vectors, n: int) -> Vectors:
-    """The vectors (n, D) at unit length. Raises UserError where no division into n clusters is possible."""
+    """Scale the vectors (n, D) to length 1. Raises UserError when they cannot be divided into n clusters."""
     if len(vectors) < max(n, 3):
         most = 0 if len(vectors) < 3 else 2 if len(vectors) < FEWEST else len(vectors) // 3
         raise UserError(
@@ -113,7 +113,7 @@ def checked(vectors: Vectors, n: int) -> Vectors:
 
 
 def by_size(labels: Labels) -> Labels:
-    """The same division with clusters numbered by falling size; equal sizes in order of their first patient. -1 stays."""
+    """Relabel clusters from 0 by descending size; those of equal size in order of their first patient. -1 is left as it is."""
     names, first, size = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
     rank = np.empty(len(names), np.int64)
     rank[np.lexsort((first, -size))] = np.arange(len(names))

@@ -1,10 +1,10 @@
-"""The nearest neighbours of every patient by cosine, exact: blocked products of the matrix with itself.
+"""Exact nearest neighbours of every patient by cosine, from blocked products of the matrix with itself.
 
-Each product of two blocks serves both of them, so half of the matrix is computed. Where the processor multiplies 8-bit integers
-fast, the products are taken of rounded vectors; whoever may be among the nearest, given the error of rounding, is a candidate, and
-candidates are compared in float32. A block is never sorted: a score is looked at only when the largest of its group of 32 reaches
-the patient's threshold, which comes from a sample at first and rises as candidates come in. Memory is that of a tile and of a
-bounded number of candidates.
+Each product of two blocks serves both of them, so only half of the matrix is computed. On processors that multiply 8-bit integers
+fast, rounded vectors are multiplied; every patient who may be among the nearest, given the rounding error, is a candidate, and
+candidates are compared in float32. Blocks are never sorted: a score is examined only when the largest of its group of 32 reaches
+the patient's threshold, which at first comes from a sample and rises as candidates are found. Memory holds one tile for each
+thread, and a bounded number of candidates.
 """
 
 import logging
@@ -30,11 +30,11 @@ FEW = 3000
 TILE = 64 * GROUP
 SAMPLE = 4096
 CANDIDATES = 6_000_000, 30
-"""Candidates that may wait before they are cut back: so many, or so many for each patient. 8 bytes each, twice that to sort."""
+"""Candidates that may wait before a cut: in total, or per patient, whichever is more. 8 bytes each, twice that for sorting."""
 MOST = 8
-"""Times k candidates of a patient are kept at most."""
+"""At most this many times k candidates are kept for each patient."""
 DROPPED = 4
-"""Bits of a score that candidates leave out."""
+"""Number of low bits of a score that candidates omit."""
 SCORE_BITS = 24 - DROPPED
 NOBODY = -(2**23)
 
@@ -42,7 +42,7 @@ NOBODY = -(2**23)
 def exact_neighbours(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]:
     """The k nearest others of unit vectors (n, D): their rows (n, k) and cosines (n, k), nearest first, ties by row.
 
-    k is below n. The same on one machine whatever the number of threads, but for cosines that differ in their last bit.
+    k is less than n. On one machine, the number of threads does not change the result, except for the last bit of cosines.
     """
     if len(unit) <= FEW:
         return _of_few(unit, k)
@@ -55,14 +55,14 @@ def exact_neighbours(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]
 
 
 def _of_few(unit: Vectors, k: int) -> tuple[NDArray[np.int32], Vectors]:
-    """The same for so few patients that all products fit into memory at once."""
+    """`exact_neighbours` for so few patients that all products fit into memory at once."""
     vectors = torch.from_numpy(np.ascontiguousarray(unit))
     best = (vectors @ vectors.T).fill_diagonal_(-2.0).topk(k, dim=1)
     return best.indices.numpy().astype(np.int32), best.values.numpy()
 
 
 class _Crowded(Exception):
-    """More patients are about equally near than rounded vectors can tell apart."""
+    """Raised when more patients are about equally near than rounded vectors can distinguish."""
 
 
 def _search(unit: Vectors, k: int, scores: Scores, crowds: bool = False) -> tuple[NDArray[np.int32], Vectors]:
@@ -87,7 +87,7 @@ def _search(unit: Vectors, k: int, scores: Scores, crowds: bool = False) -> tupl
 
 @contextmanager
 def _workers() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as torch uses, each of which calls torch with one: they wait for each other less than torch's own."""
+    """Pool of as many threads as torch uses, each running torch single-threaded: they wait less than torch's own threads."""
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
@@ -97,9 +97,9 @@ def _workers() -> Iterator[ThreadPoolExecutor]:
 
 
 def _first_thresholds(scores: Scores, n: int, k: int, pool: Executor) -> Integers:
-    """For each patient (n,), a score that at least k others reach in a regular sample of the patients.
+    """For each patient (n,), a score that at least k others reach, from a regular sample of the patients.
 
-    The largest of k + 1 groups are that many different patients, the patient itself at most one of them.
+    The maxima of k + 1 groups belong to k + 1 different patients, of whom at most one is the patient itself.
     """
     groups = min(SAMPLE, n) // GROUP
     if groups <= k:
@@ -114,7 +114,7 @@ def _first_thresholds(scores: Scores, n: int, k: int, pool: Executor) -> Integer
 
 
 def _limits(threshold: Integers, start: int, count: int) -> NDArray[np.int32]:
-    limit = np.full(count, np.iinfo(np.int32).max, np.int32)  # padding reaches nothing
+    limit = np.full(count, np.iinfo(np.int32).max, np.int32)  # padding never reaches its limit
     own = threshold[start : start + count]
     limit[: len(own)] = own
     return limit
@@ -144,16 +144,16 @@ def _above_transposed(tile: torch.Tensor, threshold: Integers, top: int, left: i
 
 @dataclass
 class _Best:
-    """The best candidates so far. Each is one integer: patient, score (falling), other; so that sorting orders them."""
+    """The best candidates so far. Each is one integer made of patient, score (descending) and other, so that sorting works."""
 
     n: int
     k: int
     margin: int
-    """Two scores that differ by more than twice this are of cosines in the same order."""
+    """Scores that differ by more than twice this are in the same order as their cosines."""
     crowds: bool
-    """Whether more candidates than are kept may be dropped (they differ by rounding in float32 only); else it raises _Crowded."""
+    """Whether surplus candidates may be dropped (they differ only by float32 rounding); otherwise `cut` raises _Crowded."""
     threshold: Integers
-    """A score (n,) that the k nearest of each patient reach."""
+    """A score (n,) that the k nearest neighbours of each patient reach."""
     kept: Integers = field(default_factory=lambda: np.zeros(0, np.int64))
     waiting: list[Integers] = field(default_factory=list)
     count: int = 0
@@ -163,7 +163,7 @@ class _Best:
         self.bits = max(int(self.n - 1).bit_length(), 1)
 
     def offer(self, rows: Integers, others: Integers, scores: Integers) -> None:
-        """Take in candidates."""
+        """Add candidates."""
         keys = ((rows << SCORE_BITS | (2**23 - scores) >> DROPPED) << self.bits) | others
         with self.lock:
             self.waiting.append(keys)
@@ -172,7 +172,7 @@ class _Best:
                 self.cut()
 
     def cut(self) -> None:
-        """Keep whoever may be among the k nearest, and raise the thresholds."""
+        """Keep the candidates that may be among the k nearest, and raise the thresholds."""
         keys = np.concatenate([self.kept, *self.waiting])
         self.kept, self.waiting, self.count = keys[:0], [], 0
         keys.sort()
@@ -188,7 +188,7 @@ class _Best:
         self.kept = keys[near & few]
 
     def finish(self) -> tuple[Integers, Integers]:
-        """The candidates: rows and others, in order of rows."""
+        """Return the final candidates: rows and others, in order of rows."""
         self.cut()
         return self._row(self.kept), self.kept & ((1 << self.bits) - 1)
 
@@ -204,7 +204,7 @@ class _Best:
 def _nearest(
     unit: Vectors, rows: Integers, others: Integers, k: int, pool: Executor
 ) -> tuple[NDArray[np.int32], Vectors]:
-    """The k nearest of the candidates, by cosines in float32."""
+    """Rows (n, k) and cosines (n, k) of the k nearest candidates, by cosines in float32."""
     vectors, n, step = torch.from_numpy(unit), len(unit), 8192
     cosines = np.empty(len(rows), np.float32)
 
@@ -221,14 +221,14 @@ def _nearest(
 
 
 def nearest_of(queries: Vectors, unit: Vectors, k: int) -> Integers:
-    """The k nearest (m, k), nearest first, of unit vectors (n, D) for each unit query (m, D); k is at most n. Exact, in float32."""
+    """Rows (m, k) of the unit vectors (n, D) nearest to unit queries (m, D), nearest first. Exact, in float32; k is at most n."""
     n, count = len(unit), max(2**24 // max(len(unit), 1), 16)
     against = torch.from_numpy(np.ascontiguousarray(unit)).T
     found = np.empty((len(queries), k), np.int64)
     for start in range(0, len(queries), count):
         scores = torch.from_numpy(np.ascontiguousarray(queries[start : start + count])) @ against
         wide = n // GROUP * GROUP
-        # Whoever is among the nearest lies in one of the k groups with the largest scores, or in the rest.
+        # Each of the k nearest lies in one of the k groups with the largest maxima, or in the incomplete last group.
         if wide // GROUP > 2 * k:
             groups = scores[:, :wide].reshape(len(scores), -1, GROUP).amax(2).topk(k, dim=1).indices
             inside = (groups[:, :, None] * GROUP + torch.arange(GROUP)).flatten(1)

@@ -1,8 +1,9 @@
-"""Clusters keep their numbers when they are found again.
+"""Clusters that reappear in a later run keep their numbers.
 
-Two clusters of two runs are the same when, of the patients whom both runs know, they share at least half of all that either has (a
-Jaccard coefficient of 0.5 or more), matched so that the sum of the coefficients is largest. A cluster that matches none gets the
-lowest number that no run before had. Without an earlier run numbers go by falling size.
+Clusters are matched one to one between two runs so that the sum of their Jaccard coefficients, over the patients in both runs, is
+largest. Two matched clusters are the same if their coefficient is at least 0.5: they share at least half of the patients that
+either has. A cluster without such a match gets the lowest number above all numbers used before. Without an earlier run, clusters
+are numbered by descending size.
 """
 
 import json
@@ -24,7 +25,7 @@ SAME = 0.5
 
 
 def numbers(labels: Labels, ids: pa.Array, earlier: Artifact | None) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """The number of each cluster (clusters,), from 1, and what is written down about it. `labels` (n,) go by falling size."""
+    """The number of each cluster (clusters,), from 1, and the content of FILE. `labels` (n,) are in order of descending size."""
     count = int(labels.max()) + 1
     if earlier is None:
         return np.arange(1, count + 1), {"after": "", "kept": {}, "highest": count}

@@ -1,6 +1,6 @@
-"""How clusters overlap with those of the artifact before, over the patients whom both know: contingency and adjusted Rand index.
+"""Overlap with the previous artifact's clusters, over patients in both: contingency table and adjusted Rand index.
 
-`overlap.json` holds exact numbers of patients, as the artifact does; the report rounds them (`disclosure.suppression`).
+`overlap.json` holds exact numbers of patients, like the whole artifact; the report rounds them (`disclosure.suppression`).
 """
 
 from typing import Any
@@ -18,7 +18,7 @@ FILE = "overlap.json"
 
 
 def overlap(ids: pa.Array, own: NDArray[np.int64], earlier: Artifact) -> dict[str, Any] | None:
-    """The contingency of cluster numbers `own` (n,) of patients with theirs in the earlier artifact; None when they share nobody.
+    """Contingency table of cluster numbers `own` (n,) and those in the artifact `earlier`; None if they share no patient.
 
     `table` (rows: `now`, columns: `before`) counts patients by both numbers; the index is that of Hubert and Arabie (1985).
     """

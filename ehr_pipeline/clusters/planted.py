@@ -1,4 +1,4 @@
-"""What `ehr-pipeline synth` planted: groups of the cohort's patients, in the truth folder that `clusters.truth` names."""
+"""Groups of the cohort's patients planted by `ehr-pipeline synth`, read from the truth folder set as `clusters.truth`."""
 
 import csv
 import json
@@ -13,7 +13,7 @@ AGREEMENT = "agreement.json"
 
 
 def problem(folder: Path) -> str:
-    """Why a folder holds no planted groups; empty where it does."""
+    """The reason why a folder holds no planted groups; empty when it does hold them."""
     path = folder / PATIENTS
     if path.is_file():
         return ""
@@ -23,7 +23,7 @@ def problem(folder: Path) -> str:
 
 
 def read_groups(folder: Path) -> dict[str, str]:
-    """The group of each cohort patient, at the beginning, by patient id."""
+    """Read the initial group of each cohort patient, by patient id."""
     with (folder / PATIENTS).open(encoding="utf-8", newline="") as stream:
         return {row["patient_id"]: row["group"] for row in csv.DictReader(stream) if row["group"]}
 
@@ -48,6 +48,6 @@ class PlantedGroups:
 
 
 def read_agreement(clusters: Path) -> dict[str, Any] | None:
-    """How well the clusters of a `clusters` artifact agree with what was planted; None where nothing was."""
+    """Read the agreement of a `clusters` artifact with the planted groups; None when there are none."""
     path = clusters / AGREEMENT
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None

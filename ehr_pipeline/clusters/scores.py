@@ -1,4 +1,4 @@
-"""Scores that order pairs of patients as their cosines do, but for a known margin: integers, in blocks."""
+"""Integer scores, computed in blocks, that rank pairs of patients as their cosines do, up to a known margin."""
 
 import threading
 from dataclasses import dataclass, field
@@ -8,30 +8,30 @@ import torch
 from numpy.typing import NDArray
 
 HIGHEST = 127
-FLOAT_SCALE, FLOAT_MARGIN = 2**22, 8  # a float32 product differs by 2e-6 at most between blocks
+FLOAT_SCALE, FLOAT_MARGIN = 2**22, 8  # a float32 product differs by at most 2e-6 between blocks
 DEVIATIONS = 6
-LONGEST = 1400  # of a rounded vector: so that no score leaves its 24 bits
+LONGEST = 1400  # greatest length of a rounded vector, so that scores fit into 24 bits
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Vectors that are ready to be multiplied. A score lies between -2^23 and 2^23."""
+    """Vectors prepared for multiplication. A score lies between -2^23 and 2^23."""
 
     rows: torch.Tensor
-    """One side of the products (N, D'), of int8 or float32; N is n filled up to whole groups."""
+    """One side of the products (N, D'), int8 or float32; N is n rounded up to whole groups."""
     columns: torch.Tensor
     """The other side (N, D')."""
     margin: int
-    """A score lies this close to a rising function of the cosine."""
+    """Greatest distance of a score from an increasing function of the cosine."""
     room: dict[tuple[int, int, int], torch.Tensor] = field(default_factory=dict)
-    """Memory of products, by thread and shape: a block is written over by the thread's next of its shape."""
+    """Memory for products, by thread and shape: a thread's next block of the same shape overwrites the last one."""
 
     def between(self, top: int, left: int, size: int) -> torch.Tensor:
-        """Scores (size, size), at most, of two blocks of patients."""
+        """Scores of two blocks of patients, at most (size, size)."""
         return self._product(self.rows[top : top + size], self.columns[left : left + size])
 
     def with_some(self, top: int, size: int, others: torch.Tensor) -> torch.Tensor:
-        """Scores (size, m), at most, of a block of patients with chosen ones (m,)."""
+        """Scores of a block of patients with the patients `others` (m,), at most (size, m)."""
         return self._product(self.rows[top : top + size], self.columns[others])
 
     def _product(self, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
@@ -49,17 +49,17 @@ def multiplies_bytes() -> bool:
 
 
 def plain(unit: NDArray[np.float32], group: int) -> Scores:
-    """Scores by float32 products of unit vectors (n, D), filled up with zeros to a multiple of `group` rows."""
+    """Scores from float32 products of unit vectors (n, D), padded with zeros to a multiple of `group` rows."""
     filled = _filled(torch.from_numpy(unit), group)
     return Scores(filled, filled, FLOAT_MARGIN)
 
 
 def rounded(unit: NDArray[np.float32], group: int) -> Scores:
-    """Scores by products of vectors that are rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 of centred vectors x and y.
+    """Scores from products of vectors rounded to 8 bits: x y - |x|^2/2 - |y|^2/2 for centred vectors x and y.
 
-    That is minus half their squared distance, which orders as the cosine does. Centring takes away what all have in common, a
-    random rotation spreads the rest over all axes; so rounding uses its 8 bits well, and its error is a sum of many small ones.
-    The margin is six times its standard deviation (a pair in 500 million lies outside). The squares are digits in further columns.
+    This is minus half their squared distance, which ranks pairs as the cosine does. Centring removes what all vectors share, and
+    a random rotation spreads the rest over all axes, so that the 8 bits are used well and the error is a sum of many small ones.
+    The margin is 6 standard deviations of the error (1 pair in 500 million lies outside). Extra columns hold digits of the squares.
     """
     vectors = torch.from_numpy(unit)
     width = vectors.shape[1]
@@ -78,7 +78,10 @@ def rounded(unit: NDArray[np.float32], group: int) -> Scores:
 
 
 def _digits(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Integers (n,) as 127 times a sum of p bytes (n, p), plus a byte (n, 1); and p columns of 127 to multiply them with."""
+    """Split integers (n,) into p bytes (n, p), to be multiplied by 127 and summed, and a byte (n, 1) to add.
+
+    Returns the p bytes, p columns filled with 127 to multiply them by, and the byte to add.
+    """
     whole = torch.div(values, HIGHEST, rounding_mode="trunc")
     fine = (values - whole * HIGHEST).to(torch.int8)[:, None]
     parts = max(int(whole.abs().max()) // HIGHEST + 1, 1)

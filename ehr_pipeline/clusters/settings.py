@@ -48,5 +48,5 @@ class ClustersSettings:
 
     @property
     def others(self) -> tuple[str, ...]:
-        """The methods that are computed beside the one that the reports use, in the order of their columns."""
+        """The methods computed in addition to the one that the reports use, in the order of their columns."""
         return tuple(name for name in self.compare if name != self.method)

@@ -14,25 +14,25 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Spectrum:
-    """The smooth functions on a graph, from which any number of clusters follows."""
+    """The smooth functions on a graph, from which any number of clusters up to k can be derived."""
 
     coordinates: NDArray[np.float64]
     """Eigenvectors of the random walk on the graph (n, k)."""
     leading: eigenvectors.Leading
-    """Eigenvalues of the normalised graph, and how exact they are."""
+    """Eigenpairs of the normalised graph, and how exact they are."""
 
     def labels(self, n: int) -> Labels:
-        """n clusters (patients,), numbered from 0; n is at most k."""
+        """Labels (patients,) of n clusters, from 0; n is at most k."""
         return cluster_qr(self.coordinates[:, :n])
 
     def gap(self, n: int) -> float:
-        """The eigengap after n: how much worse one more cluster would be joined up (0 where k is n)."""
+        """The eigengap after n, which is large when one more cluster would not be well separated; 0 if k is n."""
         values = self.leading.values
         return float(values[n - 1] - values[n]) if n < len(values) else 0.0
 
 
 def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
-    """The spectrum for n clusters, and up to `more` others as exactly as they come out beside them."""
+    """The spectrum for n clusters, plus up to `more` further eigenvectors, whose convergence is not required."""
     links = graph.links.copy()
     root = np.sqrt(links.sum(axis=1))
     root[root == 0] = 1
@@ -43,9 +43,9 @@ def spectrum(graph: Graph, n: int, seed: int, more: int = 0) -> Spectrum:
 
 
 def cluster_qr(coordinates: NDArray[np.float64]) -> Labels:
-    """Labels (patients,) from coordinates (patients, k): the k patients that differ most are the axes, all go to the nearest.
+    """Labels (patients,) from coordinates (patients, k): the k most different patients set the axes; each takes the nearest.
 
-    The same as scikit-learn's, whose function is not public.
+    Same as the function of scikit-learn, which is not public.
     """
     k = coordinates.shape[1]
     pivots = qr(coordinates.T, mode="r", pivoting=True)[1][:k]

@@ -1,4 +1,4 @@
-"""The clusters as later stages read them."""
+"""Clusters as later stages read them."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,7 +12,7 @@ from ehr_pipeline.tables import align, schemas
 
 _FILE = "clusters.arrow"
 _COLUMNS = pa.schema([("patient_id", pa.string()), ("cluster", pa.int32())])
-"""What artifacts of all versions have. Others: `schemas.clusters`."""
+"""Columns that artifacts of all versions have. Further ones: `schemas.clusters`."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Clusters:
 
     @classmethod
     def read(cls, folder: Path) -> "Clusters":
-        """Read the folder of a `clusters` artifact. Raises Damaged where the table is not what it should be."""
+        """Read the folder of a `clusters` artifact. Raises Damaged when the table is not valid."""
         return cls(schemas.read_as(folder / _FILE, _COLUMNS))
 
     def write(self, folder: Path) -> None:
-        """Write what `read` reads."""
+        """Write the table to a folder that `read` can read."""
         schemas.write(folder / _FILE, self.table)
 
     @property
@@ -37,7 +37,7 @@ class Clusters:
 
     @cached_property
     def numbers(self) -> NDArray[np.int64]:
-        """The cluster of each patient by its number (n,), from 1."""
+        """Cluster number of each patient (n,), from 1."""
         found: NDArray[np.int64] = self.table.column("cluster").to_numpy().astype(np.int64)
         return found
 
@@ -47,5 +47,5 @@ class Clusters:
         return np.stack([self.table.column(name).to_numpy() for name in "xy"], axis=1)
 
     def of(self, ids: pa.Array) -> "Clusters":
-        """These patients, in their order. Raises UserError for one who is not clustered."""
+        """The patients `ids`, in that order. Raises UserError for a patient who is not clustered."""
         return Clusters(self.table.take(pa.array(align.every_row(ids, self.ids))))

@@ -1,8 +1,8 @@
-"""How stable the clusters are: random halves of the patients are clustered anew, and compared (Hennig 2007, Computational
-Statistics and Data Analysis 52(1): cluster-wise assessment by the Jaccard coefficient, the scheme of subsets).
+"""Stability of the clusters: random halves of the patients are clustered anew and compared (Hennig 2007, Computational
+Statistics and Data Analysis 52(1): cluster-wise assessment by the Jaccard coefficient, with the subset scheme).
 
-Subsets rather than bootstrap samples: a patient who is drawn twice is its own nearest neighbour, and would change the graph. A
-stable cluster is one that other samples find too; it need not mean anything (see `evidence`).
+Subsets are used instead of bootstrap samples, because a patient drawn twice would be its own nearest neighbour and change the
+graph. A stable cluster is one that other samples find too; it need not mean anything (see `evidence`).
 """
 
 from collections.abc import Iterator
@@ -17,14 +17,14 @@ from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 
 Shares = NDArray[np.float64]
-STABLE = 0.75  # Hennig 2007: from here on a cluster is valid; below 0.6 it should not be trusted
+STABLE = 0.75  # Hennig 2007: at or above this a cluster is valid; below 0.6 it should not be trusted
 FEWEST = 30
-"""Fewer patients are not divided into halves."""
+"""With fewer patients, stability is not tested."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How often, and of how many patients, samples are drawn."""
+    """How subsets are drawn: their number, the largest number of patients in each, and neighbours in the graph."""
 
     count: int
     patients: int
@@ -34,18 +34,18 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Trust:
-    """What the subsets tell."""
+    """Stability figures from the subsets."""
 
     clusters: Shares
-    """Mean Jaccard coefficient of each cluster (n clusters,); NaN where no subset held any of its patients."""
+    """Mean Jaccard coefficient of each cluster (clusters,); NaN when no subset held any of its patients."""
     patients: Shares
-    """Share of subsets that put a patient into the cluster that matches its own (n,); NaN for who was in none."""
+    """Share of a patient's subsets that put them into the cluster that matches their own (n,); NaN for one in no subset."""
     over_n: Shares
-    """Adjusted Rand index (subsets, numbers of clusters) between a subset's clusters and the whole's, for 2, 3, … clusters."""
+    """Adjusted Rand index (subsets, numbers of clusters) of a subset's clusters and those of all, for 2, 3, … clusters."""
 
 
 def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
-    """Rows of random subsets, sorted: half of n patients, or as many as are allowed. All are drawn equally often, but for one."""
+    """Yield sorted rows of random subsets: half of n patients, or the most allowed. Draws per patient differ by at most 1."""
     rng = np.random.default_rng([sampling.seed, 0x57AB])
     size, waiting = min(n // 2, sampling.patients), np.zeros(0, np.int64)
     for _ in range(sampling.count):
@@ -59,9 +59,9 @@ def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
 
 
 def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, sampling: Sampling) -> Trust:
-    """Cluster subsets of unit vectors (n, D) and compare them with the clusters (n,) that `method` made of all.
+    """Cluster subsets of unit vectors (n, D) and compare the results with the clusters (n,) that `method` found for all patients.
 
-    `whole` is the spectrum of all patients; its number of coordinates is the largest number of clusters that is examined.
+    `whole` is the spectrum of all patients; its number of coordinates is the largest number of clusters examined.
     """
     n, count, most = len(unit), int(labels.max()) + 1, whole.coordinates.shape[1]
     by_n = [whole.labels(number) for number in range(2, most + 1)]
@@ -85,7 +85,10 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
 
 
 def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:
-    """Jaccard coefficients (clusters of one, of the other) of two divisions (n,) of the same patients; -1 is no cluster."""
+    """Jaccard coefficients (clusters of one, clusters of the other) of two sets of labels (n,) for the same patients.
+
+    A label of -1 means no cluster.
+    """
     count = int(one.max()) + 1 if count is None else count
     width = int(other.max()) + 1
     both = (one >= 0) & (other >= 0)
@@ -96,7 +99,7 @@ def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:
 
 
 def words(stability: float, unstable_below: float) -> str:
-    """A coefficient in one word."""
+    """Describe a coefficient in one word."""
     if not np.isfinite(stability):
         return "untested"
     return "unstable" if stability < unstable_below else "stable" if stability >= STABLE else "doubtful"

@@ -1,4 +1,4 @@
-"""On synthetic extracts: how well clusters agree with the planted groups, beside the honest baseline."""
+"""On synthetic extracts: agreement of the clusters with the planted groups, compared with the honest baseline."""
 
 from typing import Any
 
@@ -20,9 +20,9 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Adjusted Rand index with as many clusters as groups, and homogeneity with the clusters of the run, for each set of vectors.
+    """For each set of vectors: adjusted Rand index with as many clusters as groups, homogeneity with as many as the run has.
 
-    `vectors` holds the model's embeddings under 'encoder' and others to compare; `labels` are the run's clusters of 'encoder'.
+    `vectors` holds the model's embeddings as 'encoder', and others to compare; `labels` are the run's clusters of 'encoder'.
     """
     known = np.array([patient_id in truth.group_of for patient_id in patient_ids])
     groups = np.array([truth.group_of.get(patient_id, "") for patient_id in patient_ids])[known]

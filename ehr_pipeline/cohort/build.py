@@ -1,7 +1,7 @@
-"""`cohort`: who has one of the diseases, by concept lists; one row for each such patient of the data set.
+"""`cohort`: patients of the data set with at least one of the diseases, found by concept lists; one row per patient.
 
 A patient is a case of a disease when concepts of its list were recorded on enough different days. `disease` is the one
-recorded on most days (the earlier in the settings where equal), `diseases` all of them.
+recorded on the most days (in a tie, the one listed first in the settings); `diseases` holds all of them.
 """
 
 from pathlib import Path
@@ -28,9 +28,9 @@ from ehr_pipeline.tables import align, row_keys, schemas
 def build(
     events: Artifact, dataset: Artifact, diseases: tuple[Disease, ...], lists: tuple[Rows, ...], out: Path
 ) -> Counts:
-    """Write `cohort.arrow`, and what the rows of the diseases' lists stand for. Raises InputError when nobody is in the cohort.
+    """Write `cohort.arrow`, and the concepts behind each row of the diseases' lists. Raises InputError if the cohort is empty.
 
-    Returns counts of patients, and of each list how many concepts it stands for, and how much of them the extract holds.
+    Returns patient counts and, for each list, the number of its concepts and how much of them occurs in the extract.
     """
     mapping = Mapping.read(events.path, "code", "snomed", "concept", "events").table
     concepts = [
@@ -79,7 +79,7 @@ def build(
 
 
 def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
-    """What a list stands for, how much of it the extract holds, and how many events of its codes have no concept."""
+    """Facts on a list: its concepts, those present in the extract, their events, and events of its codes without a concept."""
     present = mapping.filter(pl.col("concept").is_in(sorted(concepts_of(rows))))
     codes = sorted({resolved.row.code for resolved in rows} - {""})
     lost = mapping.filter(pl.col("concept").is_null() & (pl.col("code").is_in(codes) | pl.col("snomed").is_in(codes)))
@@ -91,7 +91,7 @@ def _list_facts(rows: Rows, mapping: pl.DataFrame) -> dict[str, Any]:
 
 
 def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
-    """Which concepts are among the wanted ones; all of them where there is no list."""
+    """Flags of the concepts that are wanted; all of them when there is no list."""
     if wanted is None:
         return np.ones(len(names), bool)
     found: NDArray[np.bool_] = pc.is_in(names.cast(pa.string()), value_set=pa.array(wanted, pa.string())).to_numpy(
@@ -101,7 +101,7 @@ def _of(names: pa.Array, wanted: list[str] | None) -> NDArray[np.bool_]:
 
 
 def _cases(events: Path, concepts: list[list[str] | None], diseases: tuple[Disease, ...]) -> pa.Table:
-    """Cases among the mapped events of one shard: patient_id, disease, diseases, first_date."""
+    """Find the cases in the mapped events of one shard: patient_id, disease, diseases, first_date."""
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(events), "concept")
     days = np.zeros((len(diseases), len(ids)), np.int64)
     first = np.full(len(ids), np.iinfo(np.int32).max, np.int32)

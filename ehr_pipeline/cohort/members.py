@@ -1,4 +1,4 @@
-"""The cohort as later stages read it. GPU workers read it, too: no polars here."""
+"""The cohort as later stages read it. GPU workers import this module, so it does not use polars."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,24 +14,24 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import align, schemas
 
 LISTS = "notes/lists.csv"
-"""The rows of the lists with what each stands for. It decides no patient, so that another name in a list makes nothing stale."""
+"""The rows of the lists and their concepts. It does not decide who is in the cohort, so renaming a row makes nothing stale."""
 _FILE = "cohort.arrow"
 _NOBODY = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Cohort:
-    """Some patients, and where each lies in the data set: `schemas.COHORT`, mapped into memory."""
+    """Patients and their places in the data set: `schemas.COHORT`, mapped into memory."""
 
     table: pa.Table
 
     @classmethod
     def read(cls, folder: Path) -> "Cohort":
-        """Read the folder of a `cohort` artifact, or what `write` left. Raises Damaged for anything else."""
+        """Read the folder of a `cohort` artifact, or one that `write` has written. Raises Damaged for anything else."""
         return cls(schemas.read_as(folder / _FILE, schemas.COHORT))
 
     def write(self, folder: Path) -> None:
-        """Write what `read` reads."""
+        """Write the cohort to a folder that `read` can read."""
         schemas.write(folder / _FILE, self.table)
 
     def __len__(self) -> int:
@@ -43,12 +43,12 @@ class Cohort:
         return align.one_chunk(self.table.column("patient_id"))
 
     def rows(self, shard: str) -> NDArray[np.int64]:
-        """Rows of one shard of the data set, by its file name, that belong to the cohort, in order."""
+        """Rows of one shard of the data set (given by file name) that belong to the cohort, in ascending order."""
         return self._rows.get(shard, _NOBODY)
 
     @cached_property
     def order(self) -> NDArray[np.int64]:
-        """Numbers (n,) of the patients in order of shard and row, as the data set holds them."""
+        """Positions (n,) of the patients in the table, sorted by shard and row, the order of the data set."""
         keys = [("shard", "ascending"), ("row", "ascending")]
         order: NDArray[np.int64] = pc.sort_indices(self.table, sort_keys=keys).to_numpy().astype(np.int64)
         return order
@@ -62,14 +62,14 @@ class Cohort:
         return dict(zip(names, np.split(rows, ends)[: len(names)], strict=True))
 
     def of(self, ids: pa.Array) -> "Cohort":
-        """These patients, in their order. Raises UserError for one who is not in the cohort."""
+        """The patients `ids`, in that order. Raises UserError for a patient who is not in the cohort."""
         return Cohort(self.table.take(pa.array(align.every_row(ids, self.ids))))
 
     def among(self, ids: pa.Array) -> "Cohort":
-        """Those of the patients who are among `ids`, in the order of the cohort."""
+        """The patients of the cohort who are among `ids`, in the order of the cohort."""
         return Cohort(self.table.filter(pc.is_in(self.ids, value_set=align.one_chunk(ids))).combine_chunks())
 
 
 def read_lists(folder: Path) -> list[dict[str, Any]]:
-    """The rows of all concept lists of a `cohort` artifact, `schemas.LISTS`."""
+    """Read the rows of all concept lists of a `cohort` artifact: `schemas.LISTS`."""
     return list(spreadsheet.read(folder / LISTS, schemas.LISTS))

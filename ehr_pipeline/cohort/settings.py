@@ -4,7 +4,7 @@ from ehr_pipeline.fields import option, settings
 
 
 def list_of(number: int) -> str:
-    """The setting that names the concept list of a disease, by its number in the cohort."""
+    """Name of the setting that holds the concept list of a disease, given its number in the cohort."""
     return f"embeddings.cohort[{number}].concepts"
 
 

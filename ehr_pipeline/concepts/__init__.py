@@ -1,4 +1,4 @@
-"""Concept vectors of the encoder: nearest neighbours, projector files, a picture."""
+"""Concept vectors of the encoder: their nearest neighbours, projector files and a picture."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Score, Things
 from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS

@@ -1,8 +1,9 @@
-"""`concept_embeddings`: the encoder's input vectors of all concepts, and the sanity check that was published with them.
+"""`concept_embeddings`: the encoder's input vectors of all concepts, and the published sanity check on them.
 
-The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among each
-other and in the whole vocabulary), `ontology.json` (neighbours in the groups of a disease ontology, where one is set), `projector/`
-(for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, from which a picture is drawn (`data_stages.concepts`).
+The artifact holds `vectors.npy` (V, D) by token id, `neighbours.csv` (nearest neighbours of the concepts of interest, among
+themselves and in the whole vocabulary), `ontology.json` (how often neighbours share a group of a disease ontology, if one is
+set), `projector/` (for TensorBoard or projector.tensorflow.org) and `notes/concepts_3d.json`, the data of the picture that
+`data_stages.concepts` draws.
 """
 
 import json
@@ -28,11 +29,11 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 MOST_FREQUENT = 100
-"""How many concepts are shown with their neighbours where no list names any."""
+"""Number of concepts shown with their neighbours when no list names concepts of interest."""
 
 
 def input_vectors(folder: Path, vocabulary: Vocabulary) -> NDArray[np.float32]:
-    """The input embedding of every token id (V, D) of a checkpoint, which is read as for any other use (`checkpoint.load`)."""
+    """The input embedding of every token id (V, D) of a checkpoint, read with the usual checks (`checkpoint.load`)."""
     stock = checkpoint.load(folder, vocabulary, torch.device("cpu")).stock
     embeddings: Any = stock.get_input_embeddings()
     vectors: NDArray[np.float32] = embeddings.weight.detach().numpy()
@@ -49,15 +50,15 @@ def build(
     interest: Rows,
     concept_of_code: dict[str, str],
 ) -> Counts:
-    """Write vectors, neighbours, projector files and the picture.
+    """Write vectors, neighbours, projector files and the data of the picture.
 
-    `encoder` is the folder of the checkpoint, `interest` the list of the concepts of interest; `concept_of_code` tells which
-    concept the nodes of an ontology stand for. Raises InputError when too few concepts of interest are known.
+    `encoder` is the folder of the checkpoint, `interest` the list of concepts of interest; `concept_of_code` maps the nodes of
+    an ontology to concepts. Raises InputError when fewer than two concepts of interest are in the vocabulary.
     """
     vectors = input_vectors(encoder, vocabulary)
     np.save(out / VECTORS, vectors)
     frequent = sorted(vocabulary.concepts, key=lambda concept: (-concept.patients, concept.token_id))
-    # Without a list of the study's own, the concepts that most patients have.
+    # If the study has no list of its own, take the concepts that the most patients have.
     listed = concepts_of(interest) or frozenset(concept.concept for concept in frequent[:MOST_FREQUENT])
     known = np.array(
         sorted(vocabulary.token_of[concept] for concept in listed if concept in vocabulary.token_of), np.int64
@@ -86,7 +87,7 @@ def build(
         **({"lists": {"concepts_of_interest": facts(interest)}} if interest else {}),
         "vectors": len(everything),
         "dimensions": int(vectors.shape[1]),
-        # Names of groups come from the data: they stand in the file alone, with the patients that decide who may see them.
+        # Group names come from the data: only the file holds them, with the patient counts that decide which may be shown.
         **({"ontology": {k: v for k, v in grouped.items() if k != "by_group"}} if grouped is not None else {}),
     }
 
@@ -94,7 +95,7 @@ def build(
 def _neighbours(
     vocabulary: Vocabulary, known: NDArray[np.int64], near: list[tuple[str, NDArray[np.int64], NDArray[np.float32]]]
 ) -> Iterator[tuple[object, ...]]:
-    """The rows of the neighbours of known tokens, from scopes with the tokens and cosines of these (known, k)."""
+    """Rows of `neighbours.csv`. `near` holds one entry per scope: its name, and the token ids and cosines (known, k)."""
     for scope, found, cosines in near:
         for token, row, row_cosines in zip(known.tolist(), found.tolist(), cosines.tolist(), strict=True):
             one = vocabulary.concepts[token - FIRST_CONCEPT]
@@ -110,12 +111,12 @@ def _grouped(
     settings: ConceptsSettings,
     seed: int,
 ) -> dict[str, Any] | None:
-    """How far neighbours belong to the same group of the ontology; None without one."""
+    """How often neighbours belong to the same group of the ontology; None when no ontology is set."""
     if not settings.ontology:
         return None
     known = ontology.Ontology.read(settings.ontology, concept_of_code)
     groups = known.groups(settings.groups_below)
-    # A relationship file tells no names: those of the vocabulary stand in, as far as the group itself is in it.
+    # A relationship file holds no names: use the vocabulary's, for groups that are themselves in the vocabulary.
     names = {
         code: vocabulary.name(vocabulary.token_of[concept])
         for code, concept in concept_of_code.items()

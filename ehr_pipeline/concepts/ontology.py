@@ -1,7 +1,8 @@
-"""Do concepts whose vectors lie close belong to the same group of a disease ontology? Measured against chance.
+"""Do concepts with close vectors belong to the same group of a disease ontology? Measured against chance.
 
-Groups are the children of a node, such as 'disorder of body system' of SNOMED; a concept belongs to all groups above it. Concepts
-without a group are left out on both sides. Chance is what neighbours drawn at random from the other grouped concepts would give.
+Groups are the children of a node, such as 'disorder of body system' of SNOMED; a concept belongs to all groups above it.
+Concepts without a group are ignored, both as concepts and as neighbours. Chance is the result expected for neighbours drawn
+at random from the other grouped concepts.
 """
 
 from collections import defaultdict
@@ -20,22 +21,22 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 RESAMPLES = 1000
 FEWEST = 20
-"""Grouped concepts, below which nothing is said."""
+"""With fewer grouped concepts than this, no share is reported."""
 
 
 @dataclass(frozen=True)
 class Ontology:
-    """The edges of one or several ontologies, and which of their nodes stand for which concepts."""
+    """The edges of one or more ontologies, and the concepts that their nodes stand for."""
 
     children: dict[str, set[str]]
     concepts: dict[str, set[str]]
     """Concepts by node."""
     names: dict[str, str]
-    """Names of nodes, as far as they are known."""
+    """Names of nodes, where known."""
 
     @classmethod
     def read(cls, paths: tuple[str, ...], concept_of_code: Mapping[str, str]) -> "Ontology":
-        """Read OBO files (by their ending) and relationship files of SNOMED RF2. Raises InputError for a file of another kind."""
+        """Read OBO files (those ending in .obo) and SNOMED RF2 relationship files. Raises InputError for any other file."""
         children: dict[str, set[str]] = defaultdict(set)
         concepts: dict[str, set[str]] = defaultdict(set)
         names: dict[str, str] = {}
@@ -57,7 +58,7 @@ class Ontology:
         return cls(dict(children), dict(concepts), names)
 
     def groups(self, above: tuple[str, ...]) -> dict[str, set[str]]:
-        """The concepts of each child of the nodes `above`, descendants included. Raises InputError where no node is known."""
+        """Concepts by child of the nodes `above`, descendants included. Raises InputError when none of the nodes is known."""
         roots = [node for node in above if node in self.children]
         if not roots:
             raise InputError(
@@ -76,7 +77,7 @@ class Ontology:
 
 
 def is_obo(path: str) -> bool:
-    """Whether a file of an ontology is in OBO format, by its ending."""
+    """Whether an ontology file is in OBO format, judged by its ending."""
     return path.lower().endswith(".obo")
 
 
@@ -89,10 +90,10 @@ def agreement(
     neighbours: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Of each grouped concept's nearest grouped others by cosine, the share in a group of its own; with chance and intervals.
+    """Mean share of a grouped concept's nearest grouped neighbours (cosine) that share a group with it; chance, intervals.
 
-    `vectors` (V, D) are by token id. Intervals of 95 % are of the mean over concepts (bootstrap, Efron 1979). `patients` of a group
-    are those who have the concept of it that most have: at least so many have one of its concepts.
+    `vectors` (V, D) are by token id. The 95 % intervals are for the mean over concepts (bootstrap, Efron 1979). `patients` of
+    a group is the number of patients with its most common concept: at least that many patients have one of its concepts.
     """
     members = {
         group: np.array(sorted(vocabulary.token_of[name] for name in own if name in vocabulary.token_of), np.int64)
@@ -138,12 +139,12 @@ def agreement(
 
 
 def _within(belongs: NDArray[np.bool_], place: NDArray[np.int64], own: NDArray[np.bool_], number: int) -> float:
-    """Of the neighbours of a group's concepts, the share that is in this very group."""
+    """Share of the neighbours of a group's concepts that belong to the same group."""
     return round(float(belongs[place[own], number].mean()), 4)
 
 
 def _share_of_all(belongs: NDArray[np.bool_], block: int = 2048) -> NDArray[np.float64]:
-    """Of all other concepts, the share (N,) that is in a group of each concept's own."""
+    """For each concept, the share (N,) of all other concepts that have a group in common with it."""
     flat = belongs.astype(np.float32)
     alike = [((flat[start : start + block] @ flat.T) > 0).sum(1) - 1 for start in range(0, len(flat), block)]
     return np.concatenate(alike) / max(len(flat) - 1, 1)

@@ -1,16 +1,16 @@
-"""Concepts that are recorded instead of one another: synonymous codes of which every practice has its own habit.
+"""Substitutes: concepts that are recorded in place of each other, such as synonymous codes among which each practice chooses.
 
-Counts of concepts, and vectors learned from them, take the habit for a difference between patients. Two concepts are substitutes
-when both hold:
+Concept counts, and vectors learned from them, mistake a practice's habit for a difference between patients. Two concepts are
+substitutes when both conditions hold:
 
-- they avoid each other: two records of them, drawn at random, come from the same practice at most `TOGETHER` times as often as by
-  chance, by `DEVIATIONS` standard deviations;
-- they stand in the same contexts (Harris 1954, 'Distributional structure'): the cosine of their positive pointwise mutual
-  information with other concepts of the same visit (Church & Hanks 1990; Levy & Goldberg 2014) is at least `ALIKE`. Of each
-  information, only that counts which is left at the lower end of what chance allows: the many weak associations drown the others.
+- They avoid each other: a random record of each comes from the same practice at most `TOGETHER` times as often as expected by
+  chance, and at least `DEVIATIONS` standard deviations less often.
+- They occur in the same contexts (Harris 1954, 'Distributional structure'): the cosine of their positive pointwise mutual
+  information with other concepts of the same visit (Church & Hanks 1990; Levy & Goldberg 2014) is at least `ALIKE`. The
+  information is computed from a lower bound on the common visits (`BOUND`); otherwise many weak associations drown the rest.
 
-Relatives that one practice records side by side stand in the same contexts too, and do not avoid each other; conditions that differ
-by region avoid each other, and stand in other contexts. Axes: V token ids, H habits (practices), N candidates.
+Related concepts that one practice records together also share contexts, but do not avoid each other. Conditions that differ by
+region avoid each other, but occur in different contexts. Axes: V token ids, H habits (practices), N candidates.
 """
 
 from collections import Counter
@@ -31,43 +31,46 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.progress import Progress
 
 SAMPLED_PATIENTS = 50_000
-"""At most, drawn at random from the whole extract: a cohort's own records may hold nothing that shows what a code means."""
+"""Largest sample, drawn from the whole extract: the records of a cohort alone may not show what a code means."""
 FEWEST_PATIENTS, MOST_CANDIDATES = 50, 8192
-"""Of the sample: a rarer concept tells no habit. Of more candidates the most frequent ones are looked at."""
+"""Fewest patients of the sample with a candidate (a rarer one shows no habit); most candidates, the most frequent ones."""
 TOGETHER, ALIKE, DEVIATIONS = 2 / 3, 0.5, 5
 BOUND = 3
-"""Standard deviations by which two concepts' common visits may be too many by chance."""
+"""Standard deviations subtracted from the number of two concepts' common visits, to allow for chance."""
 MOST_HABITS = 4096
-"""Of more practices, those with the most patients are looked at; one with a single patient has no habit."""
+"""Practices used at most, those with the most patients; a practice with a single patient has no habit."""
 BLOCK, HELD = 1024, 1 << 22
 FILE = "substitutes.csv"
-"""Of `substitutes.csv`."""
+"""Name of the file of substitutes."""
 
 
 @dataclass(frozen=True)
 class Substitutes:
-    """Pairs of token ids (n, 2), each pair once, with what speaks for it."""
+    """Pairs of token ids (n, 2), each pair once, with the evidence for it."""
 
     pairs: NDArray[np.int64]
     together: NDArray[np.float64]
-    """How often (n,) a record of the one and a record of the other come from the same practice, as a multiple of chance."""
+    """How often (n,) records of the two concepts come from the same practice, as a multiple of chance."""
     alike: NDArray[np.float64]
-    """Cosine (n,) of the contexts."""
+    """Cosine (n,) of the two concepts' contexts."""
 
     @classmethod
     def none(cls) -> "Substitutes":
-        """No pair."""
+        """Substitutes without any pair."""
         return cls(np.zeros((0, 2), np.int64), np.zeros(0), np.zeros(0))
 
     def extend(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """The chosen token ids (V,), and their substitutes."""
+        """Flags (V,) of the chosen token ids and of their substitutes."""
         extended = chosen.copy()
         for own, other in (self.pairs.T, self.pairs.T[::-1]):
             extended[other[chosen[own]]] = True
         return extended
 
     def passed(self, concepts: NDArray[np.int64]) -> NDArray[np.float32]:
-        """How shares of some concepts (S,), rising, are passed on (S, S): each keeps as much as each of its substitutes gets."""
+        """Matrix (S, S) that divides each concept's share equally between itself and its substitutes.
+
+        `concepts` (S,) are token ids in ascending order; substitutes that are not among them get nothing.
+        """
         links = np.eye(len(concepts), dtype=np.float32)
         both = self.pairs[np.isin(self.pairs, concepts).all(1)]
         one, other = np.searchsorted(concepts, both).T
@@ -76,7 +79,7 @@ class Substitutes:
         return kept
 
     def write(self, folder: Path, vocabulary: Vocabulary) -> None:
-        """Write a CSV file for people: the two concepts and their names, and what speaks for each pair."""
+        """Write a CSV file for readers: the two concepts of each pair, their names, and the evidence for the pair."""
         pairs = ([vocabulary.concepts[token - FIRST_CONCEPT] for token in pair] for pair in self.pairs.tolist())
         rows = (
             (one.concept, one.name, other.concept, other.name, f"{together:.3f}", f"{alike:.3f}")
@@ -86,25 +89,25 @@ class Substitutes:
 
 
 def read_substitutes(folder: Path) -> list[dict[str, Any]]:
-    """The pairs of the folder of a `patient_embeddings` artifact, `schemas.SUBSTITUTES`."""
+    """Read the pairs from the folder of a `patient_embeddings` artifact: `schemas.SUBSTITUTES`."""
     return list(spreadsheet.read(folder / FILE, schemas.SUBSTITUTES))
 
 
 Learns = Callable[[Path], NDArray[np.bool_]]
-"""Which patients of a shard (one flag for each row) are learned from."""
+"""Function from a shard to flags, one per row: does the model learn from this patient?"""
 
 
 def everybody(path: Path) -> NDArray[np.bool_]:
-    """All patients of a shard."""
+    """Flags that select all patients of a shard."""
     return np.ones(schemas.read(path, ["patient_id"]).num_rows, bool)
 
 
 def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Learns = everybody) -> Substitutes | None:
-    """The substitutes among token ids below `size` in the shards of a patient data set.
+    """Find the substitutes among token ids below `size` in the shards of a patient data set.
 
-    `attribute` is the column of the patients whose values have habits, such as the practice; `learns` says who is looked at. None
-    where it is missing, holds no
-    text or no two values of several patients, or where no two concepts are frequent enough: then nobody can tell.
+    `attribute` is a patient column whose values may have habits, such as the practice; `learns` selects the patients used.
+    Returns None when substitutes cannot be determined: the column is missing, holds no text or has fewer than two values with
+    several patients each, or fewer than two concepts are frequent enough.
     """
     habits = _habits(dataset, attribute, learns)
     if len(habits) < 2:
@@ -128,7 +131,7 @@ def find(dataset: list[Path], attribute: str, size: int, seed: int, learns: Lear
 
 
 def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
-    """The values of a column of text that several patients have, the most frequent first."""
+    """Values of a text column that at least two patients have, the most frequent first; [] if there is no such column."""
     patients = Counter[str]()
     for path in dataset:
         table = schemas.read(path)
@@ -140,7 +143,7 @@ def _habits(dataset: list[Path], attribute: str, learns: Learns) -> list[str]:
 
 
 def _sampled(dataset: list[Path], seed: int, learns: Learns = everybody) -> Iterator[NDArray[np.bool_]]:
-    """Which patients of each shard are looked at."""
+    """Flags of the sampled patients, shard by shard."""
     flags = [learns(path) for path in dataset]
     counts = [int(own.sum()) for own in flags]
     share = min(SAMPLED_PATIENTS / max(sum(counts), 1), 1.0)
@@ -152,7 +155,7 @@ def _sampled(dataset: list[Path], seed: int, learns: Learns = everybody) -> Iter
 
 
 def _part(path: Path, patients: NDArray[np.bool_], size: int) -> Shard:
-    """The visits of some patients (one flag for each), without token ids from `size` on."""
+    """Visits of the flagged patients (one flag per row), without token ids of `size` or higher."""
     shard = Shard.read(path)
     return shard.keep_visits(np.repeat(patients, np.diff(shard.patient_start))).below(size)
 
@@ -163,7 +166,7 @@ def _attribute(path: Path, name: str) -> list[str | None]:
 
 
 def _tokens(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which patient (row) has which token id, each pair once."""
+    """Patient rows and the token ids they have, as two parallel arrays; each pair occurs once."""
     owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_tokens))
     wide = int(shard.tokens.max(initial=0)) + 1
     both = np.unique(owner * wide + shard.tokens)
@@ -171,7 +174,7 @@ def _tokens(shard: Shard) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 class _Together:
-    """How often the records of two concepts come from the same practices."""
+    """Counts how often records of two concepts come from the same practice."""
 
     def __init__(self, habits: list[str], candidates: NDArray[np.int64]):
         self._number = {name: place for place, name in enumerate(habits)}
@@ -180,7 +183,7 @@ class _Together:
         self._patients = np.zeros(len(candidates), np.int64)
 
     def add(self, part: Shard, habit: list[str | None]) -> None:
-        """Take up a shard; `habit` is the practice of each of its patients."""
+        """Add a shard; `habit` is the practice of each of its patients."""
         practice = np.array([self._number.get(name, -1) if name is not None else -1 for name in habit], np.int64)
         owner = np.repeat(np.arange(len(practice)), np.diff(part.patient_tokens))
         kept = np.isin(part.tokens, self._candidates) & (practice[owner] >= 0)
@@ -190,14 +193,14 @@ class _Together:
         self._patients += np.bincount(once, minlength=len(self._candidates))
 
     def block(self, begin: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """For BLOCK candidates beside all: as a multiple of chance, and in standard deviations below it.
+        """Compare BLOCK candidates with all: the ratio to chance, and how many standard deviations it lies below chance.
 
-        A patient's records of one concept come from one practice: chance deals patients, not records, to practices.
+        All of a patient's records come from one practice, so chance assigns patients, not records, to practices.
         """
         every = self._records.astype(np.float64)
-        share = every.sum(1) / max(every.sum(), 1)  # of a practice in all that is recorded
+        share = every.sum(1) / max(every.sum(), 1)  # each practice's share of all records
         total, own = np.maximum(every.sum(0), 1), slice(begin, begin + BLOCK)
-        # Of the records of the other, those in the practice of a record of the one; and were that dealt to any practice.
+        # `seen`: mean number of the other concept's records in the practice of a record of the first; `mean`: by chance.
         seen = every[:, own].T @ every / total[own, None]
         mean = share @ every
         spread = np.sqrt(np.maximum(share @ every**2 - mean**2, 0) / np.maximum(self._patients[own, None], 1))
@@ -205,7 +208,7 @@ class _Together:
 
 
 class _Alike:
-    """In which contexts concepts stand: which others are recorded in the same visits."""
+    """Contexts of concepts: the other concepts recorded in the same visits."""
 
     def __init__(self, candidates: NDArray[np.int64]):
         self._candidates, self._visits, self._held = candidates, 0, 0
@@ -213,7 +216,7 @@ class _Alike:
         self._parts: list[sparse.csr_array] = []
 
     def add(self, part: Shard) -> None:
-        """Take up a shard."""
+        """Add a shard."""
         kept = np.isin(part.tokens, self._candidates)
         visit = np.repeat(np.arange(len(part.visit_day)), np.diff(part.visit_start))[kept]
         place = np.searchsorted(self._candidates, part.tokens[kept])
@@ -225,13 +228,13 @@ class _Alike:
             self._count()
 
     def _count(self) -> None:
-        """Visits of many small shards are counted together: the sum over pairs of concepts is large, and takes its time."""
+        """Count the visits of many small shards at once: adding to the large matrix of concept pairs is slow."""
         there = sparse.vstack([*self._parts, sparse.csr_array((0, len(self._candidates)), dtype=np.float32)], "csr")
         self._both += (there.T @ there).toarray()
         self._parts, self._held = [], 0
 
     def contexts(self) -> sparse.csr_array:
-        """Rows of length 1 (N, N); a concept without any association is all zeros."""
+        """Context vectors (N, N), one row of length 1 per concept; all zeros for a concept without any association."""
         self._count()
         alone = self._both.diagonal().astype(np.float64)
         blocks = []

@@ -1,4 +1,4 @@
-"""The concepts' vectors and neighbours as later stages read them."""
+"""Vectors and neighbours of concepts as later stages read them."""
 
 import json
 from pathlib import Path
@@ -15,17 +15,17 @@ SCOPES = ("concepts of interest", "whole vocabulary")
 
 
 def read_vectors(folder: Path) -> NDArray[np.float32]:
-    """The vector of each token id (V, D) of the folder of a `concept_embeddings` artifact, mapped into memory."""
+    """Open the vectors (V, D) by token id in the folder of a `concept_embeddings` artifact, mapped into memory."""
     found: NDArray[np.float32] = np.load(folder / VECTORS, mmap_mode="r")
     return found
 
 
 def read_neighbours(folder: Path) -> list[dict[str, Any]]:
-    """The nearest neighbours of the concepts of interest, `schemas.NEIGHBOURS`; `scope` is one of SCOPES."""
+    """Read the nearest neighbours of the concepts of interest: `schemas.NEIGHBOURS`; `scope` is one of SCOPES."""
     return list(spreadsheet.read(folder / NEIGHBOURS, schemas.NEIGHBOURS))
 
 
 def read_ontology(folder: Path) -> dict[str, Any]:
-    """How far neighbours belong to the same group of an ontology (`ontology.agreement`)."""
+    """Read how often neighbours belong to the same group of an ontology (`ontology.agreement`)."""
     found: dict[str, Any] = json.loads((folder / ONTOLOGY).read_text(encoding="utf-8"))
     return found

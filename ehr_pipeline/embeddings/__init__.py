@@ -1,6 +1,6 @@
-"""The cohort, and one vector for each of its patients.
+"""One vector for each patient of the cohort.
 
-Needs torch, transformers, numpy and pyarrow only: this is what runs on GPU workers.
+Needs only torch, transformers, numpy and pyarrow, because it runs on GPU workers.
 """
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, People, Score, Things

@@ -1,9 +1,9 @@
-"""Trained attention between chunks: softmax(A Q Kᵀ Aᵀ / √D) A. Q and K learn to tell which two halves belong to one patient.
+"""Trained attention between chunks: softmax(A Q Kᵀ Aᵀ / √D) A. Q and K learn to recognise two halves of the same patient.
 
-The encoder is frozen. Each patient's visits are halved at random; both halves are aggregated, and each must find its fellow among
-those of a batch (InfoNCE: van den Oord 2018, 'Representation learning with contrastive predictive coding'; both directions, and a
-linear head that is thrown away afterwards: Chen 2020, SimCLR). Q and K begin as identities, the parameter-free attention, and stay
-so if training does not do better on held-out patients.
+The encoder is frozen. Each patient's visits are halved at random, both halves are aggregated, and each half must be matched to the
+other half of the same patient within a batch (InfoNCE: van den Oord 2018, 'Representation learning with contrastive predictive
+coding'; in both directions, with a linear head that is discarded afterwards: Chen 2020, SimCLR). Q and K start as identity
+matrices, which is the parameter-free attention, and remain so if training does no better on held-out patients.
 
 Axes: P patients, C chunks, D hidden size.
 """
@@ -23,29 +23,29 @@ from ehr_pipeline.embeddings.pooling import ChunkVectors
 
 BATCH, RATE, TEMPERATURE = 256, 3e-3, 0.1
 LOOK_EVERY, LOOKS, PATIENCE = 25, 40, 6
-"""Updates between two looks at the held-out patients, looks at most, and looks without improvement that end the training."""
+"""Updates between two checks on the held-out patients; largest number of checks; checks without improvement that end training."""
 MOST_CHUNKS = 32
-"""Chunks of a half that training looks at; longer halves are cut."""
+"""Largest number of chunks of a half used in training; longer halves are cut."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The aggregator, and how its training went."""
+    """The aggregator, and facts on its training."""
 
     arrays: dict[str, NDArray[np.float32]]
     """query and key, (D, D) each."""
     facts: dict[str, Any]
-    """patients, which was kept, updates, and losses in nats: training, validation, that of the parameter-free one, and chance."""
+    """patients; kept: trained or plain; updates; losses in nats: training, validation, plain (parameter-free), and by chance."""
 
 
 def attend(query: Tensor, key: Tensor, chunks_CD: Tensor) -> Tensor:
-    """Chunk vectors (C, D) of one patient that attended to each other."""
+    """Chunk vectors (C, D) of one patient after attention to each other."""
     scores_CC = (chunks_CD @ query) @ (chunks_CD @ key).T / chunks_CD.shape[1] ** 0.5
     return torch.softmax(scores_CC, dim=1) @ chunks_CD
 
 
 def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Trained:
-    """Train on the halves of some patients; a fifth of them is held out, and tells when to stop. The same seed, the same result."""
+    """Train on the halves of some patients; a fifth of them is held out to decide when to stop. Deterministic for a given seed."""
     sides: list[list[Tensor]] = [[], []]
     for halves in samples:
         there = np.intersect1d(halves[0].patient, halves[1].patient)
@@ -55,7 +55,7 @@ def train(samples: Sequence[tuple[ChunkVectors, ChunkVectors]], seed: int) -> Tr
     held = max(len(order) // 5, 1) if len(order) > 1 else 0
     width = samples[0][0].vectors_CD.shape[1]
     plain, learned = (_fit(sides, order, held=held, width=width, seed=seed, learn=learn) for learn in (False, True))
-    better = learned.validation < plain.validation  # else identities stay, which is the parameter-free attention
+    better = learned.validation < plain.validation  # otherwise keep the identities: parameter-free attention
     kept = learned if better else plain
     facts = {
         "patients": len(order),
@@ -81,7 +81,7 @@ class _Fitted:
 def _fit(
     sides: list[list[Tensor]], order: NDArray[np.int64], *, held: int, width: int, seed: int, learn: bool
 ) -> _Fitted:
-    """Train the head, and with `learn` Q and K as well. The weights that did best on the held-out patients stay."""
+    """Train the head and, with `learn`, also Q and K. Returns the weights that did best on the held-out patients."""
     query, key, head = (torch.eye(width, requires_grad=learn or name == "head") for name in ("query", "key", "head"))
     trained = [parameter for parameter in (query, key, head) if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=RATE, weight_decay=0.01)
@@ -113,7 +113,7 @@ def _fit(
 
 
 def _batches(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Batches of equal size but the last; one patient alone has nobody to be told from."""
+    """Batches of BATCH rows; the last may be smaller, and is dropped when it holds a single patient: there is nothing to match."""
     return [part for start in range(0, len(rows), BATCH) if len(part := rows[start : start + BATCH]) > 1]
 
 
@@ -128,7 +128,7 @@ def _loss(sides: list[list[Tensor]], rows: NDArray[np.int64], query: Tensor, key
 
 
 def _aggregate(pieces: list[Tensor], query: Tensor, key: Tensor) -> Tensor:
-    """Vectors (P, D) of patients with different numbers of chunks, laid out with padding that nobody attends to."""
+    """Vectors (P, D) of patients with different numbers of chunks; chunks are padded, and the padding gets no attention."""
     chunks_PCD = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True)
     length = torch.tensor([len(piece) for piece in pieces])
     there_PC = torch.arange(chunks_PCD.shape[1])[None] < length[:, None]

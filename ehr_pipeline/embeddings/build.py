@@ -1,9 +1,9 @@
-"""`patient_embeddings`: choose and weigh the tokens, launch the embedding job, learn the transform, and count who has no vector.
+"""`patient_embeddings`: choose and weight tokens, launch the embedding job, learn the transform, count patients without a vector.
 
-The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (what the
-encoder read of whom, as hashes: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
+The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (hashes of
+what the encoder read of each patient: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
 `embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
-(the same for people) and `substitutes.csv` (concepts that count as one, see `concepts.substitutes`).
+(the chosen concepts, with names) and `substitutes.csv` (concepts that count as one, see `concepts.substitutes`).
 """
 
 import json
@@ -42,9 +42,9 @@ from ehr_pipeline.work.jobs import Launch
 
 FOLDERS = {"whole": WHOLE, **{half: half for half in HALVES}}
 LEARNED = ("aggregator", "reliable", "substitutes")
-"""Counts that tell of the transform."""
+"""Counts that describe the transform; they are copied when an earlier artifact's transform is used."""
 FITTED_PATIENTS = 50_000
-"""The transform is learned from at most so many patients, drawn at random."""
+"""Largest number of patients from which the transform is learned, drawn at random."""
 
 
 def build(
@@ -57,12 +57,12 @@ def build(
     listed: Callable[[], frozenset[str]],
     launch: Launch,
 ) -> Counts:
-    """Embed the cohort into `out`. Raises InputError when no patient has a chosen concept.
+    """Embed the cohort and write the artifact to `out`. Raises InputError when no patient has a chosen concept.
 
-    `listed` gives the concepts of the list of pooled concepts; it is asked only where vectors are chosen anew.
-    With an `earlier` artifact of the same encoder, vectors lie in its space, and only those who are new or changed are embedded.
-    Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` until all are there, so
-    that a job which was killed goes on; the caller removes it.
+    `listed` returns the concepts of the list of concepts to pool; it is called only when there is no `earlier` artifact.
+    With an `earlier` artifact of the same encoder, vectors lie in its space, and only new or changed patients are embedded.
+    Concepts that the encoder does not know are left out and counted. Chunk vectors stay in the job's `work` folder until all are
+    complete, so that a killed job can resume; the caller removes the folder.
     """
     vectors = np.asarray(read_vectors(artifacts[CONCEPT_EMBEDDINGS].path))
     vocabulary = Vocabulary.read(artifacts[VOCABULARY].path).first(len(vectors))
@@ -93,7 +93,7 @@ def build(
         raise _nobody(len(members))
     plain = None if earlier else cohort.plain_vectors()
     measured = quality.measure(out, dataset, members, plain=plain, chosen=token_weights > 0, vocabulary=vocabulary)
-    if earlier:  # the transform's own figures are those of the patients that it was learned from
+    if earlier:  # keep the transform's figures: they describe the patients that it was learned from
         figures = {name: earlier.counts[name] for name in LEARNED if name in earlier.counts}
         measured["collapse_published"] = earlier.counts["quality"]["collapse_published"]
     (out / "quality.json").write_text(json.dumps(measured, indent=1) + "\n", encoding="utf-8")
@@ -114,7 +114,7 @@ def build(
 def _choose(
     chosen: NDArray[np.bool_], same: Substitutes, vocabulary: Vocabulary, settings: EmbeddingsSettings, out: Path
 ) -> NDArray[np.float32]:
-    """Write which concepts are pooled, the chosen ones and their substitutes. Returns the weight (V,) of each token id."""
+    """Write the pooled concepts: the chosen ones and their substitutes. Returns the weight (V,) of each token id."""
     chosen = same.extend(chosen)
     _write_selected(out, vocabulary, chosen)
     same.write(out, vocabulary)
@@ -128,7 +128,7 @@ def _learn(
     vectors: NDArray[np.float32],
     same: Substitutes | None,
 ) -> tuple[Transform, Counts]:
-    """Learn the transform from the chunk vectors that the job left. Returns it with its figures for the counts."""
+    """Learn the transform from the chunk vectors that the job has written. Returns it with its figures for the counts."""
     if not cohort.anybody():
         raise _nobody(len(cohort.members))
     if not cohort.learning:
@@ -149,7 +149,7 @@ def _learn(
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:
-    """Whom the transform is learned from: everybody, but for the patients that the split leaves out, where it is given."""
+    """Function that flags the patients to learn the transform from: all, or with a data split those on the sides LEARNED_FROM."""
     if DATA_SPLIT not in artifacts:
         return substitutes.everybody
     folder = artifacts[DATA_SPLIT].file("split")
@@ -171,7 +171,7 @@ def learned_from(artifacts: Mapping[str, Artifact]) -> Iterator[NDArray[np.uint6
 
 
 def read_width(out: Path) -> int:
-    """Numbers in each vector of the artifact in a folder."""
+    """Length of each vector of the artifact in a folder."""
     found: int = schemas.read(next(iter(sorted((out / WHOLE).iterdir())))).schema.field("vector").type.list_size
     return found
 
@@ -183,7 +183,7 @@ def _nobody(count: int) -> InputError:
 
 
 def _seen(cohort: "_Cohort", earlier: Artifact | None, out: Path) -> tuple[dict[str, continued.Merged], Counts]:
-    """Write what the encoder reads of whom; who keeps a vector, by shard; and the tokens that it knows, and does not."""
+    """Write hashes of what the encoder reads of each patient. Returns by shard who keeps a vector, and counts of known tokens."""
     merged, total, known = {}, 0, 0
     for path in cohort.dataset:
         rows, ids, shard = cohort.rows(path), cohort.ids(path).combine_chunks(), cohort.shard(path)
@@ -203,7 +203,7 @@ def _write_vectors(
     merged: dict[str, continued.Merged],
     earlier: Artifact | None,
 ) -> int:
-    """Write the vectors of everybody, whole and halved. Returns how many patients have one."""
+    """Write the vectors of all patients: of whole records and of both halves. Returns the number of patients with a vector."""
     embedded = 0
     for name, folder in FOLDERS.items():
         for number, path in enumerate(cohort.dataset):
@@ -220,7 +220,7 @@ def _write_vectors(
 
 
 def frequencies(vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Occurrences of each token id (V,) in the whole extract, and how many patients have it."""
+    """Appearances of each token id (V,) in the whole extract, and the number of patients (V,) who have it."""
     counts = np.zeros((2, vocabulary.size), np.int64)
     for concept in vocabulary.concepts:
         counts[:, concept.token_id] = concept.appearances, concept.patients
@@ -229,20 +229,20 @@ def frequencies(vocabulary: Vocabulary) -> tuple[NDArray[np.int64], NDArray[np.i
 
 @dataclass(frozen=True)
 class _Cohort:
-    """Some of the cohort's patients, shard by shard, with the chunk vectors that the job left."""
+    """Patients of the cohort, shard by shard, with the chunk vectors that the job has written."""
 
     dataset: list[Path]
     members: Cohort
     work: Path
     seed: int
     size: int
-    """Token ids that the encoder knows."""
+    """Number of token ids that the encoder knows."""
     learns: Learns
-    """Whom the transform is learned from."""
+    """Flags the patients from which the transform is learned."""
 
     @property
     def learning(self) -> int:
-        """How many of these patients the transform is learned from."""
+        """Number of these patients from which the transform is learned."""
         return sum(int(self.learns(path)[self.rows(path)].sum()) for path in self.dataset)
 
     def rows(self, path: Path) -> NDArray[np.int64]:
@@ -252,16 +252,16 @@ class _Cohort:
         return schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(self.rows(path)))
 
     def shard(self, path: Path) -> Shard:
-        """What the encoder knows of a shard."""
+        """A shard without the token ids that the encoder does not know."""
         return Shard.read(path).below(self.size)
 
     def only(self, merged: dict[str, continued.Merged]) -> Cohort:
-        """The members without those who keep their vector."""
+        """The members who need a new vector: those who do not keep their earlier one."""
         new = [part.ids.filter(pa.array(~part.kept)) for part in merged.values()]
         return self.members.among(pa.concat_arrays(new))
 
     def part(self, name: str, number: int) -> transform.Part:
-        """The patients of a shard, whole or halved."""
+        """The patients of a shard, with whole records or one half of them (`name`)."""
         path = self.dataset[number]
         shard = part_of(path, self.shard(path), self.rows(path), name, self.seed)
         return transform.Part(shard, self.rows(path), read_chunks(self.work / name / path.name))
@@ -271,7 +271,7 @@ class _Cohort:
         return any(schemas.read(path, ["patient"]).num_rows for path in sorted((self.work / "whole").iterdir()))
 
     def occurrences(self, size: int) -> NDArray[np.int64]:
-        """Tokens (V,) of those who are learned from."""
+        """Occurrences of each token id (V,) in the records of the patients from which the transform is learned."""
         counts = np.zeros(size, np.int64)
         for path in self.dataset:
             shard, own = self.shard(path), np.zeros(schemas.read(path, ["patient_id"]).num_rows, bool)
@@ -281,7 +281,7 @@ class _Cohort:
         return counts
 
     def samples(self) -> Iterator[transform.Sample]:
-        """At most FITTED_PATIENTS, from every shard its share."""
+        """Samples to learn from, shard by shard: about FITTED_PATIENTS in all, the same share of every shard."""
         rng = np.random.default_rng([self.seed, 0x5A3])
         share = min(FITTED_PATIENTS / max(self.learning, 1), 1.0)
         for number, path in enumerate(self.dataset):
@@ -290,13 +290,13 @@ class _Cohort:
             count = len(learning)
             own = np.sort(learning[rng.permutation(count)[: int(np.ceil(share * count))]])
             whole, one, other = (transform.some_of(part, own) for part in parts)
-            # Each shard's division is drawn for the sampled patients' visits alone.
+            # The random division into halves is drawn only for the visits of the sampled patients.
             half = half_to_learn_from(len(whole.shard.visit_day), number, self.seed)
             views = (whole.shard.keep_visits(half), whole.shard.keep_visits(~half))
             yield transform.Sample(whole, (one, other), views)
 
     def plain_vectors(self) -> Iterator[NDArray[np.float32]]:
-        """The published vectors of each shard's patients that have one, to compare with."""
+        """Vectors by the published method, shard by shard, of the patients that have one; used for comparison."""
         for number in range(len(self.dataset)):
             part = self.part("whole", number)
             pooled = over_chunks(part.chunks, len(part.patients), attend)

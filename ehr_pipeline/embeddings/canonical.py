@@ -1,10 +1,11 @@
-"""What of a patient's vector is found again in the other half of the visits: canonical correlation of two halves.
+"""Find the directions of patient vectors that are reproduced in both halves of the visits: canonical correlation of two halves.
 
-A record is a sample of what a patient has. Halve the visits at random, and each half is another sample of the same patient: what
-both agree on belongs to the patient, the rest to chance. Canonical correlation (Hotelling 1936) finds the directions in which the
-halves of all patients agree most; under independence of the halves given the patient's state they span what can be known of that
-state (Foster, Kakade & Zhang 2008, 'Multi-view dimensionality reduction via canonical correlation analysis'). Both halves are drawn
-alike, so the two sides share one set of directions, and the correlation is a reliability as in a split-half test (Spearman 1910).
+A record is a sample of what a patient has. If the visits are halved at random, each half is a separate sample of the same patient:
+what both halves agree on belongs to the patient, the rest is chance. Canonical correlation (Hotelling 1936) finds the directions in
+which the halves of all patients agree most. If the halves are independent given the patient's state, these directions span all
+that can be known of that state (Foster, Kakade & Zhang 2008, 'Multi-view dimensionality reduction via canonical correlation
+analysis'). Both halves are drawn in the same way, so one set of directions serves for both sides, and the correlation is a
+reliability as in a split-half test (Spearman 1910).
 
 Axes: P patients, D dimensions, K directions.
 """
@@ -16,34 +17,34 @@ from numpy.typing import NDArray
 
 Vectors = NDArray[np.float32]
 RIDGE = 1e-3
-"""Added to the covariance, relative to its mean diagonal: directions without spread are not blown up."""
+"""Added to the covariance, relative to its mean diagonal, so that directions without variance are not inflated."""
 PERMUTATIONS, DEVIATIONS = 40, 4
-"""A direction must agree better than the best one of shuffled halves does on average, by so many standard deviations."""
+"""Shuffles of the halves; a kept direction exceeds the mean of their best correlations by this many standard deviations."""
 FEWEST_PATIENTS = 50
 
 
 @dataclass(frozen=True)
 class Canonical:
-    """Directions that the halves agree on. Vectors (P, D) become (x - centre) @ directions, (P, K)."""
+    """Directions in which the halves agree. Vectors x (P, D) become (x - centre) @ directions, (P, K)."""
 
     centre: Vectors
     directions: Vectors
-    """(D, K), each scaled so that a half has variance 1 along it, times its reliability: what is uncertain counts less."""
+    """(D, K), each scaled so that a half has variance 1 along it, times its reliability: unreliable directions count less."""
     reliabilities: NDArray[np.float64]
-    """Correlation (K,) of the halves along each direction, falling."""
+    """Correlation (K,) of the halves along each direction, in descending order."""
     chance: float
-    """What a correlation has to exceed: see DEVIATIONS."""
+    """Threshold that a correlation has to exceed: see DEVIATIONS."""
 
     def apply(self, vectors: Vectors) -> Vectors:
-        """Vectors (P, K)."""
+        """Vectors (P, K) along the directions."""
         return ((vectors - self.centre) @ self.directions).astype(np.float32)
 
 
 def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
-    """At most `most` directions in which two halves (P, D) of the same patients agree better than halves of different ones do.
+    """Find up to `most` directions in which two halves (P, D) of the same patients agree better than those of different patients.
 
-    None with fewer than FEWEST_PATIENTS patients, or when there is no such direction. What chance does is seen from shuffles
-    (parallel analysis, Horn 1965).
+    Returns None with fewer than FEWEST_PATIENTS patients, or when there is no such direction. Agreement by chance is measured on
+    shuffled halves (parallel analysis, Horn 1965).
     """
     if len(one) < FEWEST_PATIENTS:
         return None

@@ -1,7 +1,7 @@
-"""New extracts, the same space: the unchanged keep their vectors, others are embedded by what the earlier artifact learned.
+"""New extracts, the same space: unchanged patients keep their vectors, others are embedded with the earlier transform.
 
-A patient is unchanged when the encoder would read the same: the same known concepts on the same days, at the same ages. `seen/`
-holds a hash of that for every cohort patient. Whoever is no longer in the cohort, or has withdrawn, is not taken over.
+A patient is unchanged when the encoder would read the same input: the same known concepts on the same days, at the same ages.
+`seen/` holds a hash of that input for every cohort patient. A patient who has left the cohort or has withdrawn is not taken over.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ from ehr_pipeline.tables import align, schemas
 
 SEEN = "seen"
 TAKEN_OVER = (ARRAYS, FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
-"""Files that are the same for everybody."""
+"""Files that do not depend on which patients are embedded."""
 
 
 def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
-    """What the encoder reads of some patients (rows of the shard), as one hash (64 bits) for each: columns patient_id, content."""
+    """Hash (64 bits) of what the encoder reads of each patient (rows of the shard): columns patient_id, content."""
     sizes, found = np.diff(shard.visit_start), np.zeros(len(patients), np.uint64)
     for place, patient in enumerate(patients.tolist()):
         first, last = shard.patient_start[patient : patient + 2]
@@ -40,27 +40,27 @@ def seen(shard: Shard, patients: NDArray[np.int64], ids: pa.Array) -> pa.Table:
 
 
 def unchanged(now: pa.Table, earlier: Artifact, shard: str) -> NDArray[np.bool_]:
-    """Which patients of a shard (in the order of `now`, see `seen`) the earlier artifact has read just so."""
+    """Flags (in the order of `now`, see `seen`) of a shard's patients whose content is the same in the earlier artifact."""
     path = earlier.file(f"{SEEN}/{shard}")
     if not path.is_file():
         return np.zeros(now.num_rows, bool)
     before = schemas.read(path)
     row = align.rows(now.column("patient_id"), before.column("patient_id"))
-    content = np.append(before.column("content").to_numpy(), np.uint64(0))  # -1 finds the last
+    content = np.append(before.column("content").to_numpy(), np.uint64(0))  # row -1 reads this last entry
     flags: NDArray[np.bool_] = (row >= 0) & (content[row] == now.column("content").to_numpy())
     return flags
 
 
 @dataclass(frozen=True)
 class Merged:
-    """Vectors of a shard from two places, in the order of its patients `ids`."""
+    """Merges a shard's earlier and new vectors, in the order of its patients `ids`."""
 
     ids: pa.Array
     kept: NDArray[np.bool_]
-    """Whose vector is the earlier one (one flag for each of `ids`)."""
+    """Flags of the patients who keep their earlier vector, one for each of `ids`."""
 
     def table(self, earlier: Path, new: pa.Table) -> pa.Table:
-        """Rows of the file `earlier` for those who keep theirs, rows of `new` for the others; who has no vector has no row."""
+        """Rows of the file `earlier` for patients who keep their vector, rows of `new` for others; no row without a vector."""
         before = schemas.read(earlier) if earlier.is_file() else new.slice(0, 0)
         mine = self.ids.filter(pa.array(self.kept))
         old = before.filter(pc.is_in(before.column("patient_id"), value_set=mine))
@@ -70,6 +70,6 @@ class Merged:
 
 
 def take_over(earlier: Artifact, out: Path) -> None:
-    """Copy what is the same for everybody."""
+    """Copy the files TAKEN_OVER from the earlier artifact."""
     for name in TAKEN_OVER:
         shutil.copyfile(earlier.file(name), out / name)

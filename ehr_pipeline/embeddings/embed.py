@@ -1,11 +1,11 @@
 """Chunk vectors of the cohort: `python -m ehr_pipeline.embeddings.embed --job job.json`, alone or under torchrun on N processes.
 
-Each process takes every N-th shard, and holds one shard at a time; so memory does not grow with the number of patients. Concepts
+Each process takes every N-th shard and holds one shard at a time, so memory does not grow with the number of patients. Concepts
 that the encoder does not know are left out.
 
 Fills `work/whole/` and, for the split-half test, `work/half_a/` and `work/half_b/`: the same patients from two random halves of
-their visits. Or, where the job has `windows`, `work/windows/` alone: each window of the patients in place of a patient. A file
-appears whole or not at all, and is not made again: a job that was killed goes on with the missing shards.
+their visits. If the job has `windows`, it fills only `work/windows/`, where each window takes the place of a patient. A file
+appears complete or not at all, and is not written twice: a killed job resumes with the missing shards.
 """
 
 import os
@@ -36,7 +36,7 @@ DIGESTS = "digests"
 
 
 def run(job: EmbeddingJob) -> None:
-    """Embed the cohort's chunks. Raises UserError when checkpoint and vocabulary do not belong together."""
+    """Embed the chunks of the cohort. Raises UserError when checkpoint and vocabulary do not match."""
     with process_group(job.threads) as device:
         vocabulary = Vocabulary.read(job.vocabulary)
         model = checkpoint.load(job.checkpoint, vocabulary, device)
@@ -64,11 +64,11 @@ def _embed_shard(
     size: int,
     pool: Callable[[Shard, NDArray[np.int64]], ChunkVectors],
 ) -> None:
-    """Write the chunk vectors of some patients of a shard; token ids from `size` on are left out."""
+    """Write the chunk vectors of some patients of a shard; token ids of `size` or higher are left out."""
     whole = Shard.read(path).below(size)
     for name, part, rows in _parts(job, path, whole, patients):
         target, digest = (job.work / folder / path.name for folder in (name, f"{DIGESTS}/{name}"))
-        # What an earlier run left is taken if it is what that run wrote: machines crash, and disks rot.
+        # Keep a file of an earlier run only if it matches its digest: crashes and failing disks can damage files.
         if not (target.is_file() and digest.is_file() and digest.read_text(encoding="ascii") == file_hash(target)):
             write_chunks(target, pool(part, rows))
             digest.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +78,7 @@ def _embed_shard(
 def _parts(
     job: EmbeddingJob, path: Path, whole: Shard, patients: NDArray[np.int64]
 ) -> Iterator[tuple[str, Shard, NDArray[np.int64]]]:
-    """What is embedded of a shard (of the file `path`): its name, the shard, and the rows."""
+    """Yield the parts of a shard (from the file `path`) to embed: the part's name, its shard, and the rows to embed."""
     if job.windows:
         found = windows.split(whole, patients, job.windows.divided, job.windows.years)
         yield WINDOWS, found.shard, found.rows
@@ -88,7 +88,7 @@ def _parts(
 
 
 def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, seed: int) -> Shard:
-    """A shard (of the file `path`), or one half of the visits of some of its patients."""
+    """The whole shard (from the file `path`), or one half of its visits, as drawn for `patients`; `name` is one of PARTS."""
     if name == "whole":
         return shard
     half = first_half(path, shard, patients, seed)
@@ -96,7 +96,7 @@ def part_of(path: Path, shard: Shard, patients: NDArray[np.int64], name: str, se
 
 
 def write_chunks(path: Path, chunks: ChunkVectors) -> None:
-    """Write chunk vectors as an Arrow file, all at once."""
+    """Write chunk vectors as an Arrow file, which appears under its name only when complete."""
     columns = {
         "patient": pa.array(chunks.patient),
         "weight": pa.array(chunks.weights),
@@ -109,15 +109,15 @@ def write_chunks(path: Path, chunks: ChunkVectors) -> None:
 
 
 def read_chunks(path: Path) -> ChunkVectors:
-    """Read what `write_chunks` wrote."""
+    """Read a file written by `write_chunks`."""
     table = schemas.read(path)
-    vectors = schemas.matrix(table).copy()  # torch takes none that cannot be written to
+    vectors = schemas.matrix(table).copy()  # torch needs writable arrays
     patient, weight, tokens = (table.column(name).to_numpy() for name in ("patient", "weight", "tokens"))
     return ChunkVectors(vectors, patient, weight, tokens)
 
 
 def table_of(ids: pa.ChunkedArray, pooled: Pooled) -> pa.Table:
-    """Patients that have a vector, as `schemas.embeddings` lays them out."""
+    """Table of the patients that have a vector, with the columns of `schemas.embeddings`."""
     some = pooled.tokens > 0
     width = pooled.vectors_PD.shape[1]
     vector = schemas.vectors(pooled.vectors_PD[some])

@@ -1,4 +1,4 @@
-"""Random halves of every patient's visits: for the split-half test, and others to learn from, so that the test sees new ones."""
+"""Random halves of each patient's visits: one division for the split-half test, another to learn from, unseen by the test."""
 
 import hashlib
 from pathlib import Path
@@ -12,10 +12,10 @@ from ehr_pipeline.tables import schemas
 
 
 def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int) -> NDArray[np.bool_]:
-    """Which visits (all of the shard's) belong to the first half of the test, for some patients (rows of the file `path`).
+    """Flags of the visits (all of the shard's) in the first half of the test, for some patients (rows of the file `path`).
 
-    A function of the seed, the patient's id and the day alone: so the halves of a patient whose record did not change are what they
-    were, whoever came to the shard since. What it says of visits of other patients means nothing.
+    Depends only on the seed, the patient's id and the day, so an unchanged record keeps its halves when patients are added to
+    the shard. The flags of other patients' visits are meaningless.
     """
     ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(patients)).to_pylist()
     salts = np.zeros(len(shard.birth_day), np.uint64)
@@ -27,7 +27,7 @@ def first_half(path: Path, shard: Shard, patients: NDArray[np.int64], seed: int)
 
 
 def half_to_learn_from(visits: int, shard: int, seed: int) -> NDArray[np.bool_]:
-    """The same for another division, independent of the first: a function of the seed and the shard's number."""
+    """Flags (visits,) of one half in another division, independent of `first_half`; depends on the seed and the shard's number."""
     return np.random.default_rng([seed, shard, 0x4A20]).random(visits) < 0.5
 
 

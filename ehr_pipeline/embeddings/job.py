@@ -1,4 +1,4 @@
-"""What a job that embeds is to do (see `embeddings.embed`)."""
+"""Description of an embedding job (run by `embeddings.embed`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from ehr_pipeline.work.jobs import Job
 
 @dataclass(frozen=True)
 class Inference:
-    """How the encoder is run. The first three are those of its training; so is the precision where it is 'auto'."""
+    """How the encoder is run. The first three values are those of its training; so is the precision if it is 'auto'."""
 
     context: int
     age_unit: Literal["year", "quarter"]
@@ -25,7 +25,7 @@ class Inference:
 
 @dataclass(frozen=True, kw_only=True)
 class EmbeddingJob(Job):
-    """Chunk vectors of some patients, into the folder `work`, where `lay_out` has written who they are."""
+    """Job that writes chunk vectors of patients to the folder `work`, where `lay_out` has listed the patients."""
 
     module: ClassVar[str] = "ehr_pipeline.embeddings.embed"
     checkpoint: Path
@@ -35,11 +35,11 @@ class EmbeddingJob(Job):
     settings: Inference
     seed: int
     windows: Division | None = None
-    """Embed windows of the patients' records; without it whole records and both halves."""
+    """Embed windows of the patients' records; if None, whole records and both halves."""
 
     @property
     def cohort(self) -> Cohort:
-        """The patients."""
+        """The patients to embed."""
         return Cohort.read(self.work)
 
     @property
@@ -48,7 +48,7 @@ class EmbeddingJob(Job):
         return self.work / "weights.npy"
 
     def lay_out(self, members: Cohort, weights: NDArray[np.floating]) -> None:
-        """Write who is embedded, and the weight (V,) of each token id."""
+        """Write the patients to embed, and the weight (V,) of each token id."""
         self.work.mkdir(parents=True, exist_ok=True)
         members.write(self.work)
         np.save(self.weights, weights)

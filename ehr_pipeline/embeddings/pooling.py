@@ -1,7 +1,7 @@
 """From token vectors to one vector for each chunk, and from these to one for each patient.
 
-As published: the mean over the chosen tokens of a chunk, attention between chunks, the mean. Beside it tokens may have weights, and
-other attention, or none, may stand between the chunks. Axes: C chunks, P patients, D hidden size, V vocabulary.
+As published: the mean over the chosen tokens of a chunk, attention between chunks, then the mean over chunks. Settings can add
+token weights, and replace or remove the attention between chunks. Axes: C chunks, P patients, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -20,37 +20,37 @@ from ehr_pipeline.encoder.sequences import Sequences, cut
 from ehr_pipeline.patients.shard import Shard
 
 Attention = Callable[[Tensor], Tensor]
-"""Chunk vectors (C, D) of one patient that attended to each other, (C, D)."""
+"""Function from the chunk vectors (C, D) of one patient to those after attention to each other (C, D)."""
 
 
 @dataclass(frozen=True)
 class ChunkVectors:
-    """The chunks of some patients that hold a chosen token, patient after patient."""
+    """The chunks of some patients that contain a chosen token, patient after patient."""
 
     vectors_CD: NDArray[np.float32]
     """Weighted means of the chosen tokens' vectors."""
     patient: NDArray[np.int64]
-    """Which of the patients each chunk (C,) belongs to, as an index into those that were asked for."""
+    """Patient of each chunk (C,), as an index into the patients requested."""
     weights: NDArray[np.float32]
     """Sum of the chosen tokens' weights (C,)."""
     tokens: NDArray[np.int64]
-    """Chosen tokens (C,)."""
+    """Number of chosen tokens (C,)."""
 
 
 @dataclass(frozen=True)
 class Pooled:
-    """Vectors of some patients."""
+    """Vectors of patients, pooled over their chunks."""
 
     vectors_PD: NDArray[np.float32]
     """Zero where `tokens` is 0: such a patient has no vector."""
     chunks: NDArray[np.int64]
-    """Chunks (P,) with a chosen token."""
+    """Number of chunks (P,) with a chosen token."""
     tokens: NDArray[np.int64]
-    """Chosen tokens (P,)."""
+    """Number of chosen tokens (P,)."""
 
 
 def attend(chunks_CD: Tensor) -> Tensor:
-    """Chunk vectors that attended to each other: softmax(A Aᵀ / √D) A, without parameters (Vaswani 2017, section 3.2.1)."""
+    """Chunk vectors after attention to each other: softmax(A Aᵀ / √D) A, without parameters (Vaswani 2017, section 3.2.1)."""
     scores_CC = chunks_CD @ chunks_CD.T / chunks_CD.shape[1] ** 0.5
     return torch.softmax(scores_CC, dim=1) @ chunks_CD
 
@@ -63,9 +63,9 @@ def pool_chunks(
     weights: NDArray[np.floating],
     how: Inference,
 ) -> ChunkVectors:
-    """Chunk vectors of some patients (rows of a shard, rising). All tokens attend in their chunk; only chosen ones are averaged.
+    """Chunk vectors of some patients (rows of a shard, ascending). All tokens of a chunk attend; only chosen ones are averaged.
 
-    `weights` (V,) are those of the token ids; a token of weight 0 is not chosen. A chunk without a chosen token is left out.
+    `weights` (V,) are by token id; a token of weight 0 is not chosen. A chunk without a chosen token is left out.
     """
     chunks = cut(shard, 0, patients, how.context)
     sequences = Sequences((shard,), chunks, how.age_unit, how.max_positions)
@@ -85,7 +85,7 @@ def pool_chunks(
         places = torch.nonzero(weighed)[:, 0]
         if not len(places):
             continue
-        # The last layer is computed for chosen tokens only: nobody reads the others.
+        # The last layer is computed only for the chosen tokens; the others are not used.
         with autocast(device, how.precision):
             hidden_MD = model.hidden(tokens, positions, segments, places)
         own, weight = owner.reshape(-1)[places], weighed[places]
@@ -99,7 +99,7 @@ def pool_chunks(
 
 
 def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None) -> Pooled:
-    """One vector for each of `patients`: the mean of the chunks that attended to each other, or their weighted mean without."""
+    """One vector for each of `patients`: the mean of its chunks after `attention`, or without attention their weighted mean."""
     width, owner = chunks.vectors_CD.shape[1], chunks.patient
     count = np.bincount(owner, minlength=patients)
     tokens = np.zeros(patients, np.int64)
@@ -110,7 +110,7 @@ def over_chunks(chunks: ChunkVectors, patients: int, attention: Attention | None
         np.add.at(vectors, owner, chunks.vectors_CD * (chunks.weights / total).astype(np.float32)[:, None])
         return Pooled(vectors, count, tokens)
     last = np.cumsum(count)
-    alone = np.flatnonzero(count == 1)  # attention to oneself alone changes nothing
+    alone = np.flatnonzero(count == 1)  # attention has no effect on a single chunk
     vectors[alone] = chunks.vectors_CD[last[alone] - 1]
     for index in np.flatnonzero(count > 1).tolist():
         own = torch.from_numpy(chunks.vectors_CD[last[index] - count[index] : last[index]])

@@ -1,11 +1,11 @@
 """The concept profile: the square roots of each chosen concept's share in a patient's record, and their leading components.
 
-Square roots of shares turn Euclidean distances into Hellinger's, which are fit for compositions and do not grow with the length of
-a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). Before, shares p are smoothed with
-those of the cohort q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero, and would make much
-of what a short record, or half of one, holds by chance. And a part of each concept's share may go to the concepts that the encoder
-holds for its nearest, so that companions count as alike (as in the soft cosine, Sidorov 2014). The mean age at which the concepts
-were recorded stands beside them: shares do not know it. Axes: P patients, S chosen concepts.
+With square roots of shares, Euclidean distances become Hellinger distances, which suit compositions and do not grow with the
+length of a record (Legendre & Gallagher 2001, 'Ecologically meaningful transformations for ordination'). First, shares p are
+smoothed with the cohort's shares q, (1 - s) p + s q (Jelinek & Mercer 1980; Zhai & Lafferty 2004): the root is steep at zero and
+would exaggerate what a short record, or half of one, contains by chance. Part of each concept's share may also go to the concepts
+with the nearest encoder vectors, so that related concepts count as similar (as in the soft cosine, Sidorov 2014). The mean age at
+which the concepts were recorded is a further feature, because shares do not contain it. Axes: P patients, S chosen concepts.
 """
 
 from collections.abc import Iterator
@@ -18,20 +18,21 @@ from ehr_pipeline.embeddings.geometry import leading_axes
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 
 MOST_CONCEPTS = 4096
-"""Of more chosen concepts, those that occur most often are profiled: the leading components hang on them."""
+"""Largest number of concepts profiled: those that occur most often, on which the leading components depend."""
 BLOCK, RELATIVES = 1024, 10
 
 
 def profiled(tokens: NDArray[np.integer], chosen: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The token ids (S,), rising, that profiles are made of. `tokens` (V,) are occurrences in the cohort."""
+    """The token ids (S,), ascending, that profiles are made of. `tokens` (V,) counts occurrences in the cohort."""
     there = np.flatnonzero(chosen & (tokens > 0))
     return np.sort(there[np.argsort(-tokens[there], kind="stable")[:MOST_CONCEPTS]])
 
 
 def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: float) -> NDArray[np.float32]:
-    """How shares are passed on (S, S): a concept keeps 1 - `given`, and its RELATIVES nearest get the rest by squared cosine.
+    """Matrix (S, S) that spreads values over related concepts: each concept keeps 1 - `given` of its own.
 
-    `vectors` (V, D) are concept vectors; cosines are taken after the mean of the profiled ones was subtracted.
+    The rest is split among the RELATIVES nearest concepts, in proportion to squared cosine. `vectors` (V, D) are concept vectors;
+    cosines are computed after subtracting the mean of the profiled ones.
     """
     size = len(concepts)
     if size < 2 or not given:
@@ -46,7 +47,7 @@ def kinship(concepts: NDArray[np.int64], vectors: NDArray[np.float32], given: fl
 
 
 def usual(concepts: NDArray[np.int64], tokens: NDArray[np.integer], smoothing: float) -> NDArray[np.float32]:
-    """What smoothing adds to everybody's shares (S,): those of the cohort, whose `tokens` (V,) these are, times `smoothing`."""
+    """Shares (S,) that smoothing adds for every patient: `smoothing` times the cohort's shares, from its `tokens` (V,)."""
     own = tokens[concepts]
     return (smoothing * own / max(int(own.sum()), 1)).astype(np.float32)
 
@@ -58,9 +59,9 @@ def profiles(
     passed: NDArray[np.float32],
     added: NDArray[np.float32],
 ) -> Iterator[NDArray[np.float32]]:
-    """Profiles of some patients (rows of a shard) in blocks (p, S); rows of zeros for patients without a profiled concept.
+    """Yield profiles of some patients (rows of a shard) in blocks (p, S); zeros for patients without a profiled concept.
 
-    `passed` (S, S) says how shares are passed on (see `kinship`), `added` (S,) what is added to them (see `usual`).
+    `passed` (S, S) spreads values over related concepts (see `kinship`); `added` (S,) is added to the shares (see `usual`).
     """
     own = 1 - added.sum()
     highest = int(max(shard.tokens.max(initial=0), concepts.max(initial=0)))
@@ -72,7 +73,7 @@ def profiles(
         length = starts[rows + 1] - starts[rows]
         where = np.repeat(starts[rows] - (np.cumsum(length) - length), length) + np.arange(int(length.sum()))
         owner = np.repeat(np.arange(len(rows)), length)
-        wide = len(concepts) + 1  # the last column takes what is not profiled
+        wide = len(concepts) + 1  # the last column counts tokens that are not profiled
         counts = np.bincount(owner * wide + place[shard.tokens[where]], minlength=len(rows) * wide)
         counts = counts.reshape(len(rows), wide)[:, :-1]
         total = counts.sum(1, keepdims=True)
@@ -81,7 +82,7 @@ def profiles(
 
 
 def later(shard: Shard) -> NDArray[np.bool_]:
-    """Which visits of a shard lie in the later half of the time between their patient's first and last visit."""
+    """Flags of the visits of a shard that lie in the later half of the time between the patient's first and last visit."""
     starts, size = shard.patient_start, np.diff(shard.patient_start)
     some = np.flatnonzero(size)
     middle = np.zeros(len(size), np.int64)
@@ -113,7 +114,7 @@ def features(
     course: bool,
     ages: bool,
 ) -> NDArray[np.float32]:
-    """Profiles of some patients on the axes of `basis` (S, K): (P, K); with `course` K columns more, with `ages` one more.
+    """Profiles of some patients (P, K) on the axes of `basis` (S, K); `course` adds K columns, `ages` adds one.
 
     The course is the profile of the later half of the record minus that of the earlier half; the age is `mean_age`.
     """
@@ -132,19 +133,19 @@ def features(
 
 
 class Gram:
-    """Sums Xᵀ X over blocks of profiles, from which the leading components follow without holding X."""
+    """Sums Xᵀ X over blocks of profiles, which gives the leading components without holding X in memory."""
 
     def __init__(self, size: int):
         self._sum = np.zeros((size, size))
 
     def add(self, block: NDArray[np.float32]) -> None:
-        """Take up a block (p, S)."""
+        """Add a block (p, S)."""
         self._sum += block.T @ block
 
     def components(self, count: int) -> NDArray[np.float32]:
-        """The right singular vectors (S, count) of all blocks laid on each other, the largest singular value first.
+        """Right singular vectors (S, count) of all blocks stacked, the largest singular value first.
 
-        Each is turned so that its largest entry is positive, which makes the result the same on every machine.
+        The sign of each makes its largest entry (by absolute value) positive, so that the result is the same on every machine.
         """
         some = leading_axes(self._sum, count)
         largest = some[np.abs(some).argmax(0), np.arange(some.shape[1])]

@@ -1,6 +1,6 @@
-"""How good are the embeddings, without looking at clusters? Figures for the artifact's counts, computed on a sample.
+"""Quality of the embeddings, measured without clusters: figures for the artifact's counts, computed on a sample.
 
-Axes: P patients, D dimensions. All figures are of vectors scaled to length 1, which is how clusters see them.
+Axes: P patients, D dimensions. All figures are for vectors scaled to length 1, because clustering uses them so.
 """
 
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
-"""Patients whose distances are described, and patients that are compared with each other, at most: memory stays bounded."""
+"""Largest numbers of patients whose distances are described, and that are compared with each other, to bound memory."""
 NEIGHBOURS = 15
 DECIMALS = 5
-"""Of distances of vectors of length 1: what is beyond is rounding."""
+"""Decimals kept of distances between vectors of length 1: further ones are rounding error."""
 CORRELATED = ("age", "concepts", "inverse_frequency")
-"""Mean age over the record, tokens in it, and mean log of one over the share of all events of its chosen concepts."""
+"""Mean age over the record, number of its tokens, and mean of log(1 / share of all appearances) over its chosen concepts."""
 
 
 def measure(
@@ -36,7 +36,7 @@ def measure(
     chosen: NDArray[np.bool_],
     vocabulary: Vocabulary,
 ) -> dict[str, Any]:
-    """All figures of the embeddings in `out`, beside the collapse of the published vectors (`plain`, shard by shard), if given."""
+    """All figures of the embeddings in `out`, and the collapse of the published vectors (`plain`, shard by shard), if given."""
     described, whole = [], []
     every = max(1, -(-len(cohort) // DESCRIBED))
     for path in dataset:
@@ -65,11 +65,11 @@ def measure(
 
 
 def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, float]:
-    """Spearman's rank correlation of each patient's distance to the centre with some numbers (P,), and the distance's spread.
+    """Spearman's rank correlation of the patients' distances to the centre with each of `numbers` (P,); and their spread.
 
-    Old patients with long records collapse to the centre when vectors are means over many tokens. The distance is that of the
-    vector of length 1 to the mean of all of them; distances that differ by rounding only are equal. The spread is their standard
-    deviation, as a share of their mean: ranks do not tell whether anybody lies much nearer than others.
+    Old patients with long records collapse to the centre when vectors are means over many tokens. The distance is from the vector
+    of length 1 to the mean of all of these; distances that differ only by rounding count as equal. The spread is the standard
+    deviation of the distances divided by their mean: ranks do not show whether some patients lie much nearer than others.
     """
     unit = _unit(vectors)
     distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), DECIMALS)
@@ -78,7 +78,7 @@ def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, fl
 
 
 def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
-    """Spearman's rank correlation, with mean ranks for ties; 0 where one side is constant."""
+    """Spearman's rank correlation, with mean ranks for ties; 0 when one side is constant."""
     first, second = _ranks(one), _ranks(other)
     first, second = first - first.mean(), second - second.mean()
     size = float(np.sqrt((first**2).sum() * (second**2).sum()))
@@ -86,7 +86,7 @@ def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
 
 
 def uniformity(vectors: Vectors) -> float:
-    """log of the mean of exp(-2 d²) over pairs: 0 when all are one point, lower the more evenly they cover the sphere.
+    """Log of the mean of exp(-2 d²) over pairs: 0 when all vectors are equal; lower the more evenly they cover the sphere.
 
     Source: Wang & Isola 2020, 'Understanding contrastive representation learning through alignment and uniformity'.
     """
@@ -101,7 +101,7 @@ def uniformity(vectors: Vectors) -> float:
 
 
 def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:
-    """Mean squared distance of the two halves of a patient: 0 when they are equal, 2 when unrelated (Wang & Isola 2020)."""
+    """Mean squared distance between the two halves of a patient: 0 when equal, 2 when unrelated (Wang & Isola 2020)."""
     both = sorted(one.keys() & other.keys())
     if not both:
         return 2.0
@@ -110,7 +110,7 @@ def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:
 
 
 def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
-    """The `count` nearest neighbours (P, count) of each vector by cosine, itself left out."""
+    """The `count` nearest neighbours (P, count) of each vector by cosine, without the vector itself."""
     unit = _unit(vectors)
     count = min(count, len(unit) - 1)
     found = [np.zeros((0, max(count, 0)), np.int64)]
@@ -122,12 +122,12 @@ def nearest(vectors: Vectors, count: int) -> NDArray[np.int64]:
 
 
 def components(neighbours: NDArray[np.int64]) -> int:
-    """Connected components of the graph in which each patient is joined to its neighbours (P, k)."""
+    """Number of connected components of the graph in which each patient is joined to its neighbours (P, k)."""
     label = np.arange(len(neighbours))
     while neighbours.size:
         lower = np.minimum(label, label[neighbours].min(1))
         np.minimum.at(lower, neighbours.ravel(), np.repeat(lower, neighbours.shape[1]))
-        lower = lower[lower]  # labels are numbers of members, so that a chain shortens by half each time
+        lower = lower[lower]  # a label is the index of a member, so this halves chains
         if (lower == label).all():
             break
         label = lower
@@ -135,7 +135,7 @@ def components(neighbours: NDArray[np.int64]) -> int:
 
 
 def _describe(path: Path, cohort: Cohort, ids: pa.Array, chosen: NDArray[np.bool_], vocabulary: Vocabulary) -> pa.Table:
-    """Mean age over the record, tokens, mean inverse frequency of chosen concepts, and disease of the patients `ids` of a shard."""
+    """Table of the patients `ids` of a shard: the columns CORRELATED, and the disease."""
     shard = Shard.read(path).below(vocabulary.size)
     members = cohort.of(ids).table
     own = members.column("row").to_numpy().astype(np.int64)
@@ -165,7 +165,7 @@ def _read(path: Path) -> tuple[pa.Array, Vectors]:
 
 
 def _by_id(folder: Path, dataset: list[Path]) -> dict[str, Vectors]:
-    """Vectors of a folder by patient, at most COMPARED of them."""
+    """Vectors of a folder by patient: about COMPARED of them, the first of each shard."""
     found: dict[str, Vectors] = {}
     for path in dataset:
         ids, vectors = _read(folder / path.name)

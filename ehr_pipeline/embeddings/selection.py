@@ -1,4 +1,4 @@
-"""Which tokens are averaged into a patient's vector: one function per choice, registered in SELECTIONS."""
+"""Choose the tokens that are averaged into a patient's vector: one function per choice, registered in SELECTIONS."""
 
 from collections.abc import Callable
 
@@ -24,7 +24,7 @@ def all_tokens(
 def by_types(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """Concepts with one of the chosen semantic types; every concept where none has a type, since no code is of the UMLS."""
+    """Concepts with one of the chosen semantic types; every concept when none has a type because no code maps to the UMLS."""
     if not any(concept.semantic_types for concept in vocabulary.concepts):
         return all_tokens(settings, vocabulary, vectors, listed)
     chosen = np.zeros(vocabulary.size, bool)
@@ -54,7 +54,7 @@ SELECTIONS: dict[str, Selection] = {"all": all_tokens, "types": by_types, "list"
 def select(
     settings: PoolingSettings, vocabulary: Vocabulary, vectors: NDArray[np.float32], listed: frozenset[str]
 ) -> Flags:
-    """The chosen token ids as flags (V,), `listed` being the concepts of the list. Raises InputError when nothing is chosen."""
+    """Flags (V,) of the chosen token ids; `listed` holds the concepts of the list. Raises InputError when nothing is chosen."""
     chosen = SELECTIONS[settings.select](settings, vocabulary, vectors, listed)
     if not chosen.any():
         raise InputError(

@@ -103,7 +103,7 @@ class EmbeddingsSettings:
 
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "recommended": {},
-        # Chunks of 256, the mean over the chosen tokens, attention between chunks, the mean: exactly as published.
+        # Exactly as published: chunks of 256, the mean over the chosen tokens, attention between chunks, the mean over chunks.
         "published": {
             "vectors": {
                 "attention": "plain",

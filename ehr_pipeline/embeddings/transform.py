@@ -1,11 +1,11 @@
-"""From a patient's chunk vectors and concepts to the final vector. What it needs is learned once from the cohort, and kept.
+"""From a patient's chunk vectors and concepts to the final vector. The transform is learned once from the cohort, and stored.
 
-1. The encoder's vector: attention between chunks, or none, and their mean; scaled to length 1.
-2. The common component goes out: the middle of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
-3. The concept profile, in which substitutes (`concepts.substitutes`) count as one, its course and its mean age
-   (`embeddings.profile`), in the directions that are found again in the other half of the visits (`embeddings.canonical`).
-4. Both are scaled to length 1, centred at their spatial median, scaled again, and stand beside each other, so that the cosine of
-   two patients is the weighted mean of two cosines, and nobody lies nearer to the middle of the cohort than others.
+1. The encoder's vector: attention between chunks, or none, then the mean over chunks, scaled to length 1.
+2. The common component is removed: the centre of the cohort, and leading principal components (Arora 2017; Mu & Viswanath 2018).
+3. The concept profile, in which substitutes (`concepts.substitutes`) count as one, with its course and its mean age
+   (`embeddings.profile`), in the directions that are reproduced in both halves of the visits (`embeddings.canonical`).
+4. Both vectors are scaled to length 1, centred at their spatial median, scaled again, and concatenated. So the cosine of two
+   patients is the weighted mean of two cosines, and no patient lies nearer to the centre of the cohort than others.
 
 Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
 `transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
@@ -33,13 +33,13 @@ from ehr_pipeline.patients.shard import Shard
 
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20
-"""At least, so that halves of few patients do not agree by chance in some of many directions."""
+"""Least number of patients per component: with few patients and many directions, halves agree in some by chance."""
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some patients of a shard, or of a half of it, with their chunk vectors."""
+    """Patients of a shard, or of one half of its visits, with their chunk vectors."""
 
     shard: Shard
     patients: NDArray[np.int64]
@@ -47,7 +47,7 @@ class Part:
 
 
 def some_of(part: Part, own: NDArray[np.int64]) -> Part:
-    """Only some patients of a part, with a copy of their visits alone: `own` (p,) are indices into its patients, rising."""
+    """Copy of a part with only some of its patients and their visits; `own` (p,) holds ascending indices into its patients."""
     place = np.full(len(part.patients), -1)
     place[own] = np.arange(len(own))
     chunks = part.chunks
@@ -63,23 +63,23 @@ def some_of(part: Part, own: NDArray[np.int64]) -> Part:
 
 @dataclass(frozen=True)
 class Transform:
-    """What makes the vectors of any patient. Arrays of steps that are switched off are empty."""
+    """Computes the vector of any patient. Arrays of steps that are switched off are missing."""
 
     settings: VectorSettings
     weights: Vectors
-    """Weight of each token id (V,), 0 where it is not chosen."""
+    """Weight of each token id (V,); 0 when it is not chosen."""
     arrays: dict[str, NDArray[Any]]
     """centre, common; concepts, passed, usual, basis, whole_centre, directions, profile_centre; aggregator.query and .key."""
 
     def attention(self) -> Attention | None:
-        """What stands between the chunks."""
+        """The attention between chunks; None when there is none."""
         if self.settings.attention == "trained":
             query, key = (torch.from_numpy(self.arrays[f"aggregator.{name}"]) for name in ("query", "key"))
             return partial(aggregator.attend, query, key)
         return attend if self.settings.attention == "plain" else None
 
     def apply(self, part: Part) -> Pooled:
-        """Final vectors of some patients. Who has no chosen token has none: zeros."""
+        """Final vectors of the patients; zeros for a patient without a chosen token, who has no vector."""
         pooled = over_chunks(part.chunks, len(part.patients), self.attention())
         vectors = pooled.vectors_PD
         if "centre" in self.arrays:
@@ -92,36 +92,36 @@ class Transform:
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
-        """Concept profiles of some patients (P, K), and their course and mean age behind them."""
+        """Concept profiles of some patients (P, K), followed by columns for course and mean age if these are switched on."""
         arrays = {name: self.arrays[name] for name in ("concepts", "passed", "usual", "basis")}
         return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 
     def confirmed(self, part: Part) -> Vectors:
-        """Profiles in the directions that halves agree on (P, M), scaled to length 1."""
+        """Profiles in the directions in which halves agree (P, M), scaled to length 1."""
         told = self.profile(part.shard, part.patients)
         if "directions" in self.arrays:
             told = (told - self.arrays["whole_centre"]) @ self.arrays["directions"]
         return unit_length(told)
 
     def without_common(self, vectors: Vectors) -> Vectors:
-        """Vectors (P, D) of length 1 without their common component."""
+        """Scale vectors (P, D) to length 1, and remove their common component."""
         moved: Vectors = unit_length(vectors) - self.arrays["centre"]
         common = self.arrays["common"]
         return moved - (moved @ common) @ common.T if common.shape[1] else moved
 
     def write(self, folder: Path) -> None:
-        """Write the two files."""
-        # safetensors writes memory as it lies: an array in another order would come back as another.
+        """Write the files ARRAYS and FACTS."""
+        # safetensors writes memory as it is: an array that is not in C order would be read back with other values.
         arrays = {"weights": self.weights, **self.arrays}
         save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / ARRAYS)
         (folder / FACTS).write_text(json.dumps(asdict(self.settings), indent=1) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: Path) -> "Transform":
-        """Read what `write` wrote. Raises InputError when it is not there or damaged."""
+        """Read the files written by `write`. Raises InputError when they are missing or damaged."""
         try:
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # today's defaults are not how it was made
+            if facts.keys() != VectorSettings.__dataclass_fields__.keys():  # do not fill gaps with today's defaults
                 raise ValueError("of another version")
             settings = VectorSettings(**facts)
             arrays = load_file(folder / ARRAYS)
@@ -135,13 +135,13 @@ class Transform:
 
 @dataclass(frozen=True)
 class Sample:
-    """Some patients to learn from."""
+    """Patients to learn from."""
 
     whole: Part
     halves: tuple[Part, Part]
-    """The halves of the split-half test, with chunk vectors: trained attention learns from them."""
+    """The halves of the split-half test, with chunk vectors; trained attention learns from them."""
     views: tuple[Shard, Shard]
-    """Two other halves of the visits of the patients of `whole.shard`: canonical directions are learned from them."""
+    """Another division of the visits in `whole.shard` into two halves; canonical directions are learned from them."""
 
 
 def fit(
@@ -154,10 +154,10 @@ def fit(
     samples: Iterable[Sample],
     seed: int,
 ) -> tuple[Transform, dict[str, object]]:
-    """Learn the transform from samples of the cohort, and say how it went.
+    """Learn the transform from samples of the cohort. Returns it with facts on the learning.
 
-    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the tokens of the cohort; `substitutes` count as one. Where the
-    sample is too small for canonical directions, the profile stays as it is, and that is told.
+    `vectors` (V, D) are the concept vectors, `occurrences` (V,) the token counts of the cohort; `substitutes` count as one. When
+    no canonical directions are found, as in a small sample, the profile is left as it is, and the facts report 0 directions.
     """
     samples, arrays, told = list(samples), dict[str, NDArray[Any]](), dict[str, object]()
     transform = Transform(settings, weights, arrays)
@@ -188,7 +188,7 @@ def fit(
         found = canonical.fit(*_views(transform, samples), settings.reliable, seed)
         told["reliable"] = _reliability(found)
         if found is not None:
-            # Centred as whole records lie: halves are sparser, and long records would all lie to one side of their centre.
+            # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of their centre.
             whole = [transform.profile(s.whole.shard, s.whole.patients)[_there(s.whole)] for s in samples]
             arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
     if settings.profile:
@@ -198,7 +198,7 @@ def fit(
 
 
 def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vectors]:
-    """Profiles of both views of the patients that have chosen concepts in both."""
+    """Profiles of both views, for the patients that have profiled concepts in both."""
     sides: tuple[list[Vectors], list[Vectors]] = ([], [])
     for sample in samples:
         told = [transform.profile(view, sample.whole.patients) for view in sample.views]
@@ -209,7 +209,7 @@ def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vector
 
 
 def _there(part: Part) -> NDArray[np.bool_]:
-    """Which patients (P,) have a chosen token: the others have no vector, and no part in the centre."""
+    """Flags (P,) of the patients with a chosen token: the others have no vector, and do not count towards the centre."""
     return np.bincount(part.chunks.patient, minlength=len(part.patients)) > 0
 
 

@@ -1,4 +1,4 @@
-"""The patients' vectors as later stages read them."""
+"""Patient vectors as later stages read them."""
 
 import json
 from dataclasses import dataclass
@@ -15,19 +15,19 @@ from ehr_pipeline.tables import align, schemas
 WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 """Folders of the artifact: vectors of whole records, and of the two halves of the split-half test."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
-"""The token ids that vectors are made of; and the same for people."""
+"""The token ids that vectors are made of; the same with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])
 
 
 @dataclass(frozen=True)
 class Vectors:
-    """One vector for each patient, in order of shard and row. Shards are mapped: what is asked for is copied, and no more."""
+    """One vector for each patient, in order of shard and row. Shards are mapped into memory; only requested rows are copied."""
 
     shards: tuple[pa.Table, ...]
 
     @classmethod
     def read(cls, embeddings: Artifact, folder: str = WHOLE) -> "Vectors":
-        """Map a folder of a `patient_embeddings` artifact. Raises Damaged where a shard is not what it should be."""
+        """Map a folder of a `patient_embeddings` artifact into memory. Raises Damaged when a shard is not valid."""
         return cls(tuple(schemas.read_as(path, _COLUMNS) for path in embeddings.files(folder)))
 
     @cached_property
@@ -40,7 +40,7 @@ class Vectors:
         return np.concatenate([schemas.matrix(shard) for shard in self.shards])
 
     def of(self, ids: pa.Array) -> NDArray[np.float32]:
-        """The vectors (m, D) of some patients, in their order. Raises UserError for one who has none."""
+        """The vectors (m, D) of the patients `ids`, in that order. Raises UserError for a patient without a vector."""
         row = align.every_row(ids, self.ids)
         order = np.argsort(row, kind="stable")
         starts = np.cumsum([0, *(shard.num_rows for shard in self.shards)])
@@ -53,11 +53,11 @@ class Vectors:
 
     @property
     def width(self) -> int:
-        """Numbers in each vector."""
+        """Length of each vector."""
         return int(self.shards[0].schema.field("vector").type.list_size)
 
 
 def pooled_tokens(folder: Path) -> list[int]:
-    """The token ids that the vectors of an artifact are made of, rising."""
+    """Read the token ids that the vectors of an artifact are made of, in ascending order."""
     found: list[int] = json.loads((folder / SELECTED).read_text(encoding="utf-8"))
     return found

@@ -1,4 +1,4 @@
-"""How much a token counts in the mean: by how frequent its concept is. One function per choice, registered in WEIGHTINGS."""
+"""Weight of a token in the mean, by the frequency of its concept. One function per choice, registered in WEIGHTINGS."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ Weighting = Callable[[VectorSettings, Frequencies, Frequencies], Weights]
 
 
 def equal(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """One for every token: the plain mean."""
+    """Weight 1 for every token: the plain mean."""
     return np.ones(len(share_of_tokens), np.float32)
 
 
@@ -24,7 +24,7 @@ def sif(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patient
 
 
 def log(settings: VectorSettings, share_of_tokens: Frequencies, share_of_patients: Frequencies) -> Weights:
-    """Inverse document frequency (Spärck Jones 1972): the log of 1 + 1 / share of patients, which stays above zero."""
+    """Inverse document frequency (Spärck Jones 1972): the log of 1 + 1 / share of patients, which is always above zero."""
     return np.log1p(1 / share_of_patients).astype(np.float32)
 
 
@@ -40,9 +40,9 @@ WEIGHTINGS: dict[str, Weighting] = {"equal": equal, "sif": sif, "log": log, "roo
 def token_weights(
     settings: VectorSettings, chosen: NDArray[np.bool_], tokens: NDArray[np.integer], patients: NDArray[np.integer]
 ) -> Weights:
-    """The weight of each token id (V,), 0 where it is not `chosen`.
+    """Weight of each token id (V,); 0 when it is not `chosen`.
 
-    `tokens` (V,) are occurrences of each concept, `patients` (V,) how many patients have it. What never occurs counts as once.
+    `tokens` (V,) counts occurrences of each concept, `patients` (V,) the patients who have it. A count of 0 is treated as 1.
     """
     own = [np.maximum(counts[FIRST_CONCEPT:], 1).astype(float) for counts in (tokens, patients)]
     most = max(float(own[1].max(initial=1)), 1.0)

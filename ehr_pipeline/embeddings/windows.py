@@ -1,4 +1,4 @@
-"""A patient's record in windows of time: each window is laid out as if it were a patient of its own, so it is embedded like one."""
+"""Divide a patient's record into windows of time. Each window is stored as if it were a patient, so it is embedded like one."""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,14 +23,14 @@ class Division:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of some patients that hold a visit: patient after patient, in order of time. Axis: W windows."""
+    """The windows of some patients that contain a visit: patient after patient, in order of time. Axis: W windows."""
 
     shard: Shard
-    """Its rows are windows."""
+    """A shard whose rows are windows."""
     owner: NDArray[np.int64]
-    """Whose window it is (W,): an index into the patients that were asked for."""
+    """Patient of each window (W,), as an index into the patients requested."""
     number: NDArray[np.int64]
-    """Which window of its patient (W,); consecutive ones differ by 1."""
+    """Number of each window within its patient (W,); adjacent windows differ by 1, and windows without visits are skipped."""
 
     @property
     def rows(self) -> NDArray[np.int64]:
@@ -39,9 +39,9 @@ class Windows:
 
 
 def split(shard: Shard, patients: NDArray[np.int64], divided: Divided, years: float) -> Windows:
-    """The windows of some patients (rows of a shard, rising), each `years` long.
+    """Windows of some patients (rows of a shard, ascending), each `years` long.
 
-    They are counted from the patient's first visit ('record'), from birth ('age'), or from 1900 ('calendar').
+    Windows are counted from the patient's first visit ('record'), from birth ('age'), or from 1900 ('calendar').
     """
     wanted = np.zeros(len(shard.birth_day), bool)
     wanted[patients] = True
@@ -61,7 +61,7 @@ def split(shard: Shard, patients: NDArray[np.int64], divided: Divided, years: fl
 
 
 def _years(shard: Shard, owner: NDArray[np.int64], divided: Divided) -> NDArray[np.float64]:
-    """Years (v,) from where windows are counted to each visit of the patients `owner` (v,); calendar years begin on 1 January."""
+    """Years (v,) from the origin of the windows to each visit of the patients `owner` (v,); calendar years start on 1 January."""
     day = shard.visit_day.astype(np.int64)
     if divided == "calendar":
         year = day.astype("datetime64[D]").astype("datetime64[Y]")

@@ -1,4 +1,4 @@
-"""Mapped events to the vocabulary: which concepts stay, under which token id, and why the others went."""
+"""From mapped events to the vocabulary: the concepts kept, their token ids, and why the others were dropped."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Things
 from ehr_pipeline.tables.asset_names import VOCABULARY

@@ -1,11 +1,11 @@
-"""`vocabulary`: which concepts stay, under which token id, and why the others went.
+"""`vocabulary`: the concepts kept, their token ids, and why the others were dropped.
 
 The artifact holds `vocabulary.csv` (token_id, concept, name, semantic_types, untyped, events, appearances, patients),
-`dropped.csv` (the same without token ids, with the reason), and `hash.txt`, the hash of concept and token id that every
-checkpoint carries.
+`dropped.csv` (the same columns without the token id, plus the reason), and `hash.txt`, the hash of the concepts in order of
+token id; every checkpoint holds a copy of this hash.
 
-Token ids are only ever appended. Where an earlier vocabulary is given, its concepts keep their ids, whatever became of their
-counts; new ones follow, the most frequent first.
+Token ids are only ever appended. If an earlier vocabulary is given, its concepts keep their ids even when their counts have
+changed; new concepts follow, the most frequent first.
 """
 
 from pathlib import Path
@@ -27,9 +27,9 @@ from ehr_pipeline.vocabulary.table import DROPPED, FILE, FIRST_CONCEPT, HASH
 TABLE = pl.DataFrame(schemas.VOCABULARY.empty_table()).schema
 
 UNSEEN_CONCEPT = "not_learned_from"
-"""Why events are lost whose concept only patients have that nothing is learned from."""
+"""Reason for losing events whose concept occurs only in patients that the model does not learn from."""
 
-# Characters of a name that no page, picture or terminal should be given: see `errors.unseen`.
+# Characters to remove from a name before it reaches a page, picture or terminal: see `errors.unseen`.
 UNSEEN = r"[\p{Cc}\p{Zl}\p{Zp}\x{202a}-\x{202e}\x{2066}-\x{2069}]+"
 
 
@@ -43,12 +43,12 @@ def build(
     administrative: Rows = (),
     learned: list[Path] | None = None,
 ) -> Counts:
-    """Filter the concepts of the mapped events into `out`. Returns the number of concepts and events by fate.
+    """Filter the concepts of the mapped events and write the result to `out`. Returns concepts and events kept and dropped.
 
-    `buckets` and `mapping` are the counts of concepts and the mapping table of `mapped_events`; `earlier` is the folder of the
-    vocabulary that is appended to; `administrative` is the list of administrative concepts; `learned` are the
-    counts of concepts of the patients that are learned from, where that is a part of them: concepts are chosen by these alone.
-    Events are counted by fate for everybody. Raises InputError without any concept.
+    `buckets` and `mapping` are the concept counts and the mapping table of `mapped_events`; `earlier` is the folder of the
+    vocabulary to append to; `administrative` is the list of administrative concepts. `learned` holds the concept counts of the
+    patients that the model learns from, if these are not all patients: concepts are chosen by these counts alone. Events kept
+    and dropped are counted for all patients. Raises InputError when no concept is left.
     """
     everybody = summed(buckets, "concept")
     concepts = everybody if learned is None else summed(learned, "concept")
@@ -96,7 +96,7 @@ def build(
 
 
 def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) -> Counts:
-    """Events of all patients by the fate of their concept; those of concepts that none has who is learned from are unseen."""
+    """Events of all patients, kept or dropped by concept; UNSEEN_CONCEPT: no patient that the model learns from has it."""
     fate = pl.concat([kept.select("concept", reason=pl.lit("")), dropped.select("concept", "reason")])
     judged = everybody.join(fate, on="concept", how="left").with_columns(pl.col("reason").fill_null(UNSEEN_CONCEPT))
     summed_up = dict(judged.group_by("reason").agg(pl.col("events").sum()).iter_rows())
@@ -108,13 +108,13 @@ def _events(kept: pl.DataFrame, dropped: pl.DataFrame, everybody: pl.DataFrame) 
 
 
 def _by_reason(dropped: pl.DataFrame) -> str:
-    """How many concepts were dropped, by reason, as text: 'rare 12, administrative 3'."""
+    """Number of dropped concepts by reason, as text: 'rare 12, administrative 3'."""
     counted = dropped["reason"].value_counts(sort=True)
     return ", ".join(f"{reason} {number:,}" for reason, number in counted.iter_rows())
 
 
 def _earlier(folder: Path | None) -> pl.DataFrame:
-    """The table of the vocabulary that is appended to; empty without one."""
+    """Table of the vocabulary to append to; an empty table when there is none."""
     if folder is None:
         return pl.DataFrame(schema=TABLE)
     table = spreadsheet.plain_table(pl.read_csv(folder / FILE, schema=TABLE))
@@ -122,21 +122,21 @@ def _earlier(folder: Path | None) -> pl.DataFrame:
 
 
 def _with_absent(concepts: pl.DataFrame, before: pl.DataFrame) -> pl.DataFrame:
-    """The concepts, and those of the earlier vocabulary that no event has any more, counted as zero."""
+    """Add the concepts of the earlier vocabulary that no longer occur in any event, with counts of zero."""
     absent = before.drop("token_id").join(concepts, on="concept", how="anti")
     zero = [pl.lit(0, concepts.schema[name]).alias(name) for name in ("events", "appearances", "patients")]
     return pl.concat([concepts, absent.with_columns(zero).select(concepts.columns).cast(concepts.schema)])
 
 
 def _types(concepts: pl.Series, mrsty: str) -> pl.DataFrame:
-    """The semantic types (cui, tui) of the UMLS. The file is not read where no concept is of the UMLS."""
+    """Semantic types (cui, tui) of the UMLS. The file is not read when no concept comes from the UMLS."""
     if not mrsty or not concepts.str.contains(r"^C\d+$").any():
         return pl.DataFrame(schema={"cui": pl.String, "tui": pl.String})
     return rrf.semantic_types(Path(mrsty))
 
 
 def _with_names_and_types(concepts: pl.DataFrame, mapping: pl.DataFrame, types: pl.DataFrame) -> pl.DataFrame:
-    """Add the name of each concept (of its most frequent code) and its semantic types, separated by blanks."""
+    """Add each concept's name (that of its most frequent code) and its semantic types, separated by blanks."""
     named = mapping.filter(pl.col("concept").is_not_null()).sort("events", "code", descending=[True, False])
     names = named.group_by("concept", maintain_order=True).agg(pl.col("name").first())
     joined = types.group_by(pl.col("cui").alias("concept")).agg(semantic_types=pl.col("tui").sort().str.join(" "))

@@ -1,7 +1,7 @@
-"""Why a concept leaves the vocabulary: one function per reason, applied in the order of FILTERS.
+"""Reasons to drop a concept from the vocabulary: one function per reason, applied in the order of FILTERS.
 
-Each takes the settings and the concepts of the administrative list, and returns an expression on the concepts (see
-`vocabulary.build`) that is true for those to drop.
+Each takes the settings and the concepts of the administrative list, and returns an expression over the table of concepts (see
+`vocabulary.build`) that is true for the concepts to drop.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,17 @@ Filter = Callable[[VocabularySettings, frozenset[str]], pl.Expr]
 
 
 def semantic_type(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """All types of the concept are among those to drop. Untyped concepts stay."""
+    """All semantic types of the concept are to be dropped. Untyped concepts are kept."""
     return _all_types_in(set(settings.drop_semantic_types))
 
 
 def semantic_group(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """All types of the concept belong to groups to drop."""
+    """All semantic types of the concept belong to groups to be dropped."""
     return _all_types_in({tui for tui, group in GROUP_OF.items() if group in settings.drop_semantic_groups})
 
 
 def administrative(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """The concept stands on the list of administrative concepts."""
+    """The concept is on the list of administrative concepts."""
     return pl.col("concept").is_in(sorted(listed))
 
 
@@ -35,7 +35,7 @@ def rare(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
 
 
 def few_patients(settings: VocabularySettings, listed: frozenset[str]) -> pl.Expr:
-    """So few patients have the concept that its name tells of them."""
+    """So few patients have the concept that its name could reveal something about them."""
     return pl.col("patients") < settings.min_patients
 
 

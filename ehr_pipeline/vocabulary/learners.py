@@ -1,4 +1,4 @@
-"""How often each concept occurs in the records of the patients that are learned from, where there is a test side."""
+"""Count concepts in the records of the patients that the model learns from; needed when there is a test side."""
 
 import shutil
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _SCRATCH = ".learners"
 
 @dataclass(frozen=True)
 class CountJob:
-    """What the work on one bucket needs."""
+    """Input for counting one bucket."""
 
     name: str
     events: Path
@@ -34,7 +34,7 @@ class CountJob:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted, in scratch files of the folder that the vocabulary is made in."""
+    """Results of the count, in scratch files inside the output folder of the vocabulary."""
 
     out: Path
 
@@ -55,7 +55,10 @@ class Counted:
 def count(
     events: Artifact, sides: Path, learned_from: tuple[str, ...], out: Path, *, workers: int, spread: Spread
 ) -> Counted:
-    """Count the concepts of the mapped `events` of the patients on some `sides` (a folder of shards: patient_id, side)."""
+    """Count the concepts in the mapped `events` of patients whose side is in `learned_from`.
+
+    `sides` is a folder of shards (patient_id, side).
+    """
     jobs = [
         CountJob(shard.name, shard, sides / shard.name, learned_from, out / _SCRATCH)
         for shard in events.files("events")
@@ -65,7 +68,7 @@ def count(
 
 
 def count_bucket(job: CountJob) -> int:
-    """Count one bucket. Returns how many events were counted."""
+    """Count one bucket. Returns the number of events counted."""
     patient, day, concept, ids, names = row_keys.from_table(schemas.read(job.events), "concept")
     sides = schemas.read(job.sides)
     own = sides.filter(pc.is_in(sides.column("side"), value_set=pa.array(job.learned_from)))

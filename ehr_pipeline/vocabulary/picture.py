@@ -1,4 +1,4 @@
-"""The picture of a vocabulary."""
+"""Picture of a vocabulary."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ehr_pipeline.vocabulary.table import DROPPED, FILE
 
 
 def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw how often concepts appear, kept and rare ones. Returns what it shows; empty, without a file, where none is kept."""
+    """Draw how often kept and rare concepts appear. Returns the picture's name, or "" (no file) if no kept one may be shown."""
     counts = schemas.VOCABULARY.field("appearances"), schemas.VOCABULARY.field("patients")
     kept = list(spreadsheet.read(artifact.file(FILE), pa.schema(counts)))
     dropped = spreadsheet.read(artifact.file(DROPPED), pa.schema([*counts, ("reason", pa.string())]))

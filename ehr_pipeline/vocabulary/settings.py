@@ -2,7 +2,7 @@
 
 from ehr_pipeline.fields import option, settings
 
-# Types of concepts that describe how care is organised and recorded rather than the patient (UMLS Semantic Network).
+# Semantic types (UMLS Semantic Network) that describe how care is organised and recorded, not the patient.
 ADMINISTRATIVE_TYPES = (
     "T058",
     "T064",

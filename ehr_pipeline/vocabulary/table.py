@@ -1,4 +1,4 @@
-"""The vocabulary as later stages read it. GPU workers read it too: no polars here."""
+"""The vocabulary as later stages read it. GPU workers import this module, so it does not use polars."""
 
 import csv
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.tables import schemas
 
 FILE, DROPPED, HASH = "vocabulary.csv", "dropped.csv", "hash.txt"
-# Distinct ids for padding and masking; no [CLS] or [SEP] is ever inserted, but tokenizers expect them to exist.
+# Padding and masking have different ids. [CLS] and [SEP] are never inserted, but tokenizers expect them to exist.
 SPECIAL_TOKENS = ("[PAD]", "[MASK]", "[UNK]", "[CLS]", "[SEP]")
 PAD, MASK, UNKNOWN = 0, 1, 2
 FIRST_CONCEPT = len(SPECIAL_TOKENS)
@@ -26,17 +26,17 @@ class Concept:
 
     token_id: int
     concept: str
-    """CUI, or SCT:<id> for a code that stands for itself."""
+    """CUI, or SCT:<id> for a code that is its own concept."""
     name: str
     semantic_types: tuple[str, ...]
     appearances: int
-    """How often it occurs, and in how many patients; 0 beside a checkpoint, whose vocabulary is without counts."""
+    """How often it occurs, and (`patients`) in how many patients; 0 for a checkpoint, whose vocabulary holds no counts."""
     patients: int
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The kept concepts in order of token id, and the hash that checkpoints carry."""
+    """The kept concepts in order of token id, and their hash, which checkpoints also store."""
 
     concepts: tuple[Concept, ...]
     hash: str
@@ -45,7 +45,7 @@ class Vocabulary:
     def read(cls, folder: Path) -> "Vocabulary":
         """Read the folder of a `vocabulary` artifact, or of a checkpoint.
 
-        Raises UserError when its concepts are not those of its hash: token ids would mean other concepts.
+        Raises UserError when its concepts do not match its hash: token ids would then stand for other concepts.
         """
         try:
             with (folder / FILE).open(encoding="utf-8", newline="") as stream:
@@ -59,15 +59,15 @@ class Vocabulary:
         return made
 
     def write(self, folder: Path) -> None:
-        """Write what `read` reads, without the counts: what goes with a model to strangers."""
+        """Write a folder that `read` accepts, without the counts, because it is shipped with a model to third parties."""
         rows = ((one.token_id, one.concept, one.name, " ".join(one.semantic_types)) for one in self.concepts)
         spreadsheet.write(folder / FILE, pa.schema(list(schemas.VOCABULARY)[:4]), rows)
         (folder / HASH).write_text(self.hash + "\n", encoding="ascii")
 
     def first(self, size: int) -> "Vocabulary":
-        """The concepts below a number of token ids: those that a checkpoint knows which was trained with `size` of them.
+        """The concepts with token ids below `size`: those known to a checkpoint that was trained with `size` token ids.
 
-        Ids are only ever appended, so this is the vocabulary that the checkpoint was trained with, if it grew into this one.
+        Ids are only ever appended, so this is the checkpoint's vocabulary, provided that this one extends it.
         """
         if size >= self.size:
             return self
@@ -75,11 +75,11 @@ class Vocabulary:
         return Vocabulary(concepts, hash_of([concept.concept for concept in concepts]))
 
     def of_patients(self, fewest: int) -> frozenset[str]:
-        """The concepts that at least so many patients have."""
+        """The concepts that at least `fewest` patients have."""
         return frozenset(concept.concept for concept in self.concepts if concept.patients >= fewest)
 
     def shown_by(self, naming: Naming) -> frozenset[str]:
-        """The concepts that may be named, while enough patients have them; not those of nobody."""
+        """The concepts that may be named because enough patients have them; never those that no patient has."""
         return frozenset(one.concept for one in self.concepts if naming.shows(one.concept, one.patients))
 
     @property
@@ -93,12 +93,12 @@ class Vocabulary:
         return {concept.concept: concept.token_id for concept in self.concepts}
 
     def name(self, token_id: int) -> str:
-        """What a token is called."""
+        """Name of a token."""
         return SPECIAL_TOKENS[token_id] if token_id < FIRST_CONCEPT else self.concepts[token_id - FIRST_CONCEPT].name
 
 
 def read_hash(folder: Path) -> str:
-    """The hash of a vocabulary's concepts in the order of their token ids, without the concepts."""
+    """Read the hash of a vocabulary's concepts in order of token id, without reading the concepts."""
     return (folder / HASH).read_text(encoding="ascii").strip()
 
 
