@@ -136,7 +136,8 @@ class Terms:
     def why_not(self, manifest: Mapping[str, Any]) -> str:
         """Why an artifact may not be copied, in words; '' when it may. Call it for artifacts in the order of the chain.
 
-        Raises UserError when the artifact was made with the key of another store, so that withdrawals cannot be checked.
+        Raises UserError when the artifact was made with the key of another store, so that withdrawals cannot be
+        checked.
         """
         self._refuse_another_key(manifest)
         reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)

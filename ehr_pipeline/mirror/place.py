@@ -211,8 +211,8 @@ class Mirror:
 def _s3(address: Address) -> Any:
     """Connect to S3, with credentials from the places where AWS's own tools look for them.
 
-    The parts of a file are written one by one, since otherwise the whole file may be queued in memory. A small file is sent
-    in one request (delayed open).
+    The parts of a file are written one by one, since otherwise the whole file may be queued in memory. A small file is
+    sent in one request (delayed open).
     """
     options = dict(address.options)
     if "region" not in options and "endpoint_override" not in options:

@@ -1,7 +1,7 @@
 """`ehr-pipeline pull`: fetch the artifacts of a mirror into a store, each whole or not at all.
 
-Files are fetched into `.pulling` in the store, and get their final names once their hashes are verified. So an interrupted
-pull can resume, and each artifact is published by one rename.
+Files are fetched into `.pulling` in the store, and get their final names once their hashes are verified. So an
+interrupted pull can resume, and each artifact is published by one rename.
 """
 
 import hashlib
@@ -28,9 +28,10 @@ WORK = ".pulling"
 def pull(study: Study) -> Counts:
     """Fetch the artifacts that the store lacks, or has only in an older version.
 
-    Artifacts with data of patients who have left since (`records.withdrawals`, a newer snapshot) are not fetched. Returns
-    counts of artifacts: `copied`, `kept` (already in the store), `newer` (in the store than in the mirror), `unfinished` (in
-    the mirror) and `left_out` by reason; and the `bytes` fetched. On UserError, only complete artifacts were published.
+    Artifacts with data of patients who have left since (`records.withdrawals`, a newer snapshot) are not fetched.
+    Returns counts of artifacts: `copied`, `kept` (already in the store), `newer` (in the store than in the mirror),
+    `unfinished` (in the mirror) and `left_out` by reason; and the `bytes` fetched. On UserError, only complete
+    artifacts were published.
     """
     store = Store(study.study.store)
     terms = belonging.Terms(study, store)

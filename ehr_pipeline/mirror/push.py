@@ -1,6 +1,7 @@
 """`ehr-pipeline push`: make a mirror equal to the current artifacts of a store.
 
-If it is killed at any moment, the mirror holds complete artifacts, and files without an index; the next push copies the rest.
+If it is killed at any moment, the mirror holds complete artifacts, and files without an index; the next push copies the
+rest.
 """
 
 import hashlib
@@ -25,8 +26,8 @@ _log = logging.getLogger("ehr_pipeline")
 def push(study: Study) -> Counts:
     """Copy missing artifacts, and remove those that are no longer current or hold data of patients who left.
 
-    Returns counts of artifacts: `copied`, `kept` (already in the mirror), `removed` and `left_out` by reason; and the `bytes`
-    copied. Raises UserError.
+    Returns counts of artifacts: `copied`, `kept` (already in the mirror), `removed` and `left_out` by reason; and the
+    `bytes` copied. Raises UserError.
     """
     store = Store(study.study.store)
     terms = belonging.Terms(study, store)

@@ -3,9 +3,10 @@
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>/manifest.json + data files
     <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact, the one that readers get
 
-The fingerprint is known before the work: a hash of the stage's version, its settings, and the data versions of its inputs.
-If the store already has that fingerprint, the work is skipped. The data version is known after the work: a hash of the data
-files, so that unchanged data never makes anything downstream stale. Files under `notes/` and `quarantine/` are not part of it.
+The fingerprint is known before the work: a hash of the stage's version, its settings, and the data versions of its
+inputs. If the store already has that fingerprint, the work is skipped. The data version is known after the work: a hash
+of the data files, so that unchanged data never makes anything downstream stale. Files under `notes/` and `quarantine/`
+are not part of it.
 """
 
 import contextlib
@@ -214,9 +215,10 @@ class Store:
     def make(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None = None) -> Artifact:
         """Publish the artifact of a recipe, or return the existing one.
 
-        `build` fills an empty folder and returns the counts. If it raises, nothing is published and the current artifact stays.
-        What `machine` returns becomes part of the fingerprint. An existing artifact of the same recipe is used whichever machine
-        made it, even if it predates this record, so a change of machine rebuilds nothing. A damaged artifact is made again.
+        `build` fills an empty folder and returns the counts. If it raises, nothing is published and the current
+        artifact stays. What `machine` returns becomes part of the fingerprint. An existing artifact of the same recipe
+        is used whichever machine made it, even if it predates this record, so a change of machine rebuilds nothing. A
+        damaged artifact is made again.
         """
         folder, damage = self.folder(recipe.asset, recipe.partition), ""
 
@@ -248,7 +250,8 @@ class Store:
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
         """The fingerprint of the intact artifact of a recipe and '', or '' and what is wrong with a damaged one ('' if none).
 
-        With `decided`, the fingerprint also depends on the machine, so artifacts of the same recipe are looked up as well.
+        With `decided`, the fingerprint also depends on the machine, so artifacts of the same recipe are looked up as
+        well.
         """
         names, damage = [recipe.fingerprint], ""
         if decided:
@@ -265,7 +268,8 @@ class Store:
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
         """Publish an artifact that was made elsewhere, and make it current.
 
-        `whole` is its folder with its manifest, on this file system; the folder is moved away. On UserError nothing is published.
+        `whole` is its folder with its manifest, on this file system; the folder is moved away. On UserError nothing is
+        published.
         """
         folder = self.folder(asset, partition)
         try:

@@ -4,8 +4,8 @@
     def work(job): return job.memory.recall(job.name, key, job.out) or build(job)
     remember(out, finished)                          # for the next run
 
-The key of a bucket is a hash of everything that affects its files. So when a new extract arrives, or patients withdraw, only the
-buckets of patients whose data changed are worked on.
+The key of a bucket is a hash of everything that affects its files. So when a new extract arrives, or patients withdraw,
+only the buckets of patients whose data changed are worked on.
 """
 
 import hashlib

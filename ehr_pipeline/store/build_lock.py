@@ -4,9 +4,10 @@
     .making-<fingerprint>-<random>/    the folder that the process fills
     .making-<fingerprint>.part         the next content of `current`
 
-Folders have random names, because the workers of a killed process may write into theirs for a moment longer. The holder of a lock
-may remove everything that carries its fingerprint. Things that are not artifacts are made the same way, with a random number in
-place of a fingerprint (`scratch`): temporary work in the root of a store, and output for use elsewhere next to its target.
+Folders have random names, because the workers of a killed process may write into theirs for a moment longer. The holder
+of a lock may remove everything that carries its fingerprint. Things that are not artifacts are made the same way, with
+a random number in place of a fingerprint (`scratch`): temporary work in the root of a store, and output for use
+elsewhere next to its target.
 """
 
 import errno

@@ -2,11 +2,12 @@
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>.verified     the states of the files when their content was compared
 
-Names and sizes are compared each time; the content of a file is compared once, and again when the file has changed. A note detects
-changes: it records size, modification time, change time (which cannot be set back) and inode. The note is stored next to the
-artifact, which itself is never changed, and is not copied to mirrors. If a note is missing, torn or about other files, the content
-is merely compared again. So the note needs no lock: processes that verify the same artifact at once write the same note. Decay
-below the file system changes no such state; to find it, `ehr-pipeline verify` reads everything again.
+Names and sizes are compared each time; the content of a file is compared once, and again when the file has changed. A
+note detects changes: it records size, modification time, change time (which cannot be set back) and inode. The note is
+stored next to the artifact, which itself is never changed, and is not copied to mirrors. If a note is missing, torn or
+about other files, the content is merely compared again. So the note needs no lock: processes that verify the same
+artifact at once write the same note. Decay below the file system changes no such state; to find it, `ehr-pipeline
+verify` reads everything again.
 """
 
 import contextlib
@@ -115,8 +116,8 @@ def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
 def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, everything: bool = False) -> None:
     """Raise Damaged unless every file of an artifact matches its manifest. Files that did not change are not read again.
 
-    With `strays`, files that the manifest does not list are damage too, since a reader of the folder would read them. With
-    `everything`, notes are ignored and all files are read again.
+    With `strays`, files that the manifest does not list are damage too, since a reader of the folder would read them.
+    With `everything`, notes are ignored and all files are read again.
     """
     damage = damages(folder, manifest, everything)
     if damage:

@@ -1,6 +1,7 @@
 """Publishing: files are built in a separate folder, flushed to the disk, and then revealed to readers by one rename.
 
-`publish` does this for artifacts, which it also hashes; `whole` does it for what a command writes for use elsewhere (`--out`).
+`publish` does this for artifacts, which it also hashes; `whole` does it for what a command writes for use elsewhere
+(`--out`).
 """
 
 import datetime
@@ -26,8 +27,8 @@ def publish(
 ) -> str:
     """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns the artifact's fingerprint.
 
-    `recipe` is the fingerprint of the recipe. `told` gets the built folder, and returns the rest of the manifest (this function
-    measures files, data version and times).
+    `recipe` is the fingerprint of the recipe. `told` gets the built folder, and returns the rest of the manifest (this
+    function measures files, data version and times).
     """
     work = build_lock.new(folder, recipe)
     try:
@@ -77,8 +78,8 @@ def refuse_taken(out: Path, *, replace: bool = False) -> None:
 def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a path at which to write a file or folder outside the store; at the end it becomes `out` in one step, or never.
 
-    The path is in a hidden folder next to `out`, and so on the same disk. A kill leaves that folder behind; the next command that
-    writes there removes it. Raises UserError when `out` exists, unless it is a file and `replace` is set.
+    The path is in a hidden folder next to `out`, and so on the same disk. A kill leaves that folder behind; the next
+    command that writes there removes it. Raises UserError when `out` exists, unless it is a file and `replace` is set.
     """
     refuse_taken(out, replace=replace)
     out = out.resolve()  # if it is a link, replace its target

@@ -2,9 +2,10 @@
 
     <store>/.key     64 hex digits, mode 0600
 
-The key is in no artifact, mirror, release or content hash, and data files have the same bytes whatever the key. Without the key,
-nobody who has the store can recover a patient id from a hash. When a store is moved, its key must be moved with it (`ehr-pipeline
-key`): hashes made with different keys can never be compared, so a store whose artifacts name a missing key does not draw a new one.
+The key is in no artifact, mirror, release or content hash, and data files have the same bytes whatever the key. Without
+the key, nobody who has the store can recover a patient id from a hash. When a store is moved, its key must be moved
+with it (`ehr-pipeline key`): hashes made with different keys can never be compared, so a store whose artifacts name a
+missing key does not draw a new one.
 """
 
 import hashlib
@@ -71,7 +72,8 @@ class Key:
 def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArray[np.uint64]:
     """SipHash-2-4 (Aumasson and Bernstein 2012) of messages (n,) of eight bytes each, with a key of two words.
 
-    It is a fast keyed hash for short messages. A quarantine may have a billion rows, and BLAKE2b takes a microsecond for each.
+    It is a fast keyed hash for short messages. A quarantine may have a billion rows, and BLAKE2b takes a microsecond
+    for each.
     """
     hashes = np.empty_like(words)
     for place in range(len(words)):
@@ -102,7 +104,8 @@ def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArr
 def of(store: Path) -> Key:
     """The key of a store, drawn the first time that it is needed.
 
-    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that the store does not have.
+    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that the store does
+    not have.
     """
     found = read(store)
     if found is not None:

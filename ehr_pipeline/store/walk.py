@@ -1,7 +1,7 @@
 """List the files below a folder, following links. All folders of inputs are listed by this walk.
 
-`Path.glob` and `os.walk` are not suitable: whether `**` enters a linked folder depends on the version of Python, unreadable folders
-are skipped silently, and circular links are followed until the path is too long.
+`Path.glob` and `os.walk` are not suitable: whether `**` enters a linked folder depends on the version of Python,
+unreadable folders are skipped silently, and circular links are followed until the path is too long.
 """
 
 import fnmatch
@@ -52,8 +52,8 @@ class Tree:
     def matching(self, patterns: Sequence[str]) -> list[Path]:
         """The files that match one of the globs, sorted. `*` matches within a name, `**` any number of folders.
 
-        A file with several names is listed once, under its real name if that matches. Raises InputError for a link that leads
-        nowhere in a place where a glob looks for files or folders.
+        A file with several names is listed once, under its real name if that matches. Raises InputError for a link that
+        leads nowhere in a place where a glob looks for files or folders.
         """
         globs = [glob(pattern) for pattern in patterns]
         self.refuse_dangling(lambda name: any(each.leads_on(name) for each in globs))
@@ -92,8 +92,8 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
     """List the files below a folder; without `deep`, only those directly in it. Dot names are included only with `hidden`.
 
     A linked folder is entered unless it contains the link (by device and inode); below one link, each folder is entered
-    once, by its shortest path. What disappears during the walk is left out. Without `follow`, links are only listed. Raises
-    InputError for a folder that cannot be read, and when links lead to more than MOST_LINKED folders.
+    once, by its shortest path. What disappears during the walk is left out. Without `follow`, links are only listed.
+    Raises InputError for a folder that cannot be read, and when links lead to more than MOST_LINKED folders.
     """
     root, linked = Path(os.path.realpath(folder)), 0
     files: list[Path] = []
@@ -256,8 +256,8 @@ class Glob:
 def glob(pattern: str) -> Glob:
     """Parse a glob relative to a folder. Unlike `Path.glob`, it means the same in every version of Python.
 
-    A final `**` matches all files below. Raises ValueError for a pattern that is empty or absolute, leads upwards, or has `**`
-    within a name.
+    A final `**` matches all files below. Raises ValueError for a pattern that is empty or absolute, leads upwards, or
+    has `**` within a name.
     """
     parts = PurePosixPath(pattern).parts
     if not parts or parts[0].startswith("/") or ".." in parts or any("**" in part and part != "**" for part in parts):

@@ -1,7 +1,7 @@
 """Watched input files: they are listed once with their states, and the states are compared again after they are read.
 
-Hashes and sizes of inputs are taken from one `Watched`, made before anything is read, and the same `Watched` guards the work. So an
-artifact is never made from other inputs than those that its fingerprint names.
+Hashes and sizes of inputs are taken from one `Watched`, made before anything is read, and the same `Watched` guards the
+work. So an artifact is never made from other inputs than those that its fingerprint names.
 """
 
 from collections.abc import Callable, Iterable, Mapping
