@@ -14,7 +14,7 @@ TOGETHER = 1 << 18  # rows added up at once, so that memory does not grow with t
 
 
 def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
-    """Count the concepts that occur. Columns: concept, and (int64) events, appearances (visits with the concept), patients.
+    """Count the concepts that occur. Columns: concept; as int64 events, appearances (visits with it), patients.
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
@@ -32,7 +32,7 @@ def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
 
 
 def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> NDArray[np.int64]:
-    """The numbers of events and of patients (2, size) by code. The events (n,) are grouped by patient; codes are below `size`.
+    """Count events and patients (2, size) by code. The events (n,) are grouped by patient; codes are below `size`.
 
     Each patient is in exactly one bucket, so the patients of all buckets can be added up.
     """

@@ -16,7 +16,7 @@ FEWEST_ALIKE = 2
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read the report (`report`) from the folder of a `mapped_events` artifact; it also holds the `source` of the concepts."""
+    """Read the report (`report`, and the `source` of the concepts) from the folder of a `mapped_events` artifact."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found
 
@@ -79,7 +79,7 @@ def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def are_snomed(row: dict[str, int]) -> bool:
-    """Whether a system's codes are probably SNOMED ids. Of other numbers, two in a thousand look like them by chance."""
+    """Whether a system's codes are probably SNOMED ids. Two in a thousand other numbers look like them by chance."""
     return row["like_snomed"] >= FEWEST_ALIKE and 2 * row["like_snomed"] >= row["codes"]
 
 

@@ -42,7 +42,7 @@ class Ladder:
         return self.mapped.manifest["settings"], files
 
     def resolve(self, lists: Mapping[str, str]) -> "dict[str, Rows]":
-        """Resolve lists (files by the settings that name them). Raises InputError if the ladder has changed since the mapping."""
+        """Resolve lists, given by the settings that name them. Raises InputError if the ladder is not as it was."""
         if not lists:
             return {}
         files = Watched.of(build.inputs(self.settings))
@@ -74,7 +74,7 @@ Rows = tuple[Resolved, ...]
 
 
 def resolve(lists: Mapping[str, Path], settings: EventsSettings) -> dict[str, Rows]:
-    """Resolve the rows of several lists, by the settings that name them. Raises InputError for an unusable list or table."""
+    """Resolve lists (files by the settings that name them). Raises InputError for a list or table that cannot be used."""
     read = {where: code_lists.read(path, where) for where, path in lists.items()}
     codes = sorted({row.code for rows in read.values() for row in rows} - {""})
     mapped: dict[str, str] = {}
@@ -98,7 +98,7 @@ def facts(rows: Rows) -> dict[str, int]:
 
 
 def problems(rows: Iterable[ListedConcept], settings: EventsSettings) -> list[str]:
-    """Which rows of a list can match nothing under these settings, whatever the files hold: one text for each reason."""
+    """Which rows of a list can match nothing under these settings, whatever the files hold: one text per reason."""
     rows = [row for row in rows if row.code and not row.cui]
     overrides = code_lists.read_overrides(Path(settings.overrides)) if settings.overrides else []
     overridden = {row.code for row in overrides}

@@ -5,12 +5,12 @@ steps.
 
 1. `override`: the user's own table.
 2. `current`, `obsolete`: an atom of MRCONSO, by its SUPPRESS.
-3. `description`, `read`: the recorded description id or Read code is first translated to a concept id. `read_without_term`: a Read
-   code whose term code is in no migration table is looked up by its five bytes.
+3. `description`, `read`: the recorded description id or Read code is first translated to a concept id. `read_without_term`:
+   a Read code whose term code is in no migration table is looked up by its five bytes.
 4. `replaced`: the replacement of a retired concept.
 5. `ancestor`: the nearest mapped concept above.
-6. `kept`: the code becomes a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract has.
-   Otherwise the code is lost, and its `namespace` shows why.
+6. `kept`: the code becomes a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract
+   has. Otherwise the code is lost, and its `namespace` shows why.
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ COLUMNS = (
 
 
 def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Map distinct codes like `map_codes`, with the atoms of events.mrconso. The file is read only if a code needs it."""
+    """Map distinct codes like `map_codes`, with the atoms of events.mrconso, which is read only if a code needs it."""
     translated = to_snomed(codes, settings)
     wanted = (
         {"concept"}
@@ -112,7 +112,7 @@ def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings
 def _step(
     table: pl.DataFrame, best: pl.DataFrame, step: str, source: str, targets: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Look up codes that still have no concept under the `targets` of a step (source, target, distance), and record the step."""
+    """Look up codes without a concept under the step's `targets` (source, target, distance), and record the step."""
     if targets is None:
         return table
     new = (
@@ -162,7 +162,7 @@ def _descriptions(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame
 
 
 def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Name the codes that are kept as concepts of their own, from SNOMED's description files if the settings name any."""
+    """Name codes that are kept as concepts of their own, from SNOMED's description files if the settings name any."""
     nameless = table.filter(pl.col("step") == "kept", pl.col("name").is_null())["target"].drop_nulls()
     if not settings.descriptions or nameless.is_empty():
         return table
@@ -215,7 +215,7 @@ def _replacements(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSetti
 
 
 def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:
-    """The nearest mapped ancestors. Retired concepts have no parents: the walk follows their replacements, also as steps."""
+    """The nearest mapped ancestors. Retired concepts have no parents, so their replacements count as steps too."""
     if not settings.relationships or not settings.ancestor_depth:
         return None
     edges = [rf2.parents(settings.relationships)]
@@ -225,7 +225,7 @@ def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings
 
 
 def _best_atoms(atoms: pl.DataFrame) -> pl.DataFrame:
-    """One row for each code: its concept, the name of the best atom, the step, and the concepts that were not chosen."""
+    """One row for each code: its concept, the best atom's name, the step, and the concepts that were not chosen."""
     best = atoms.unique("code", keep="first", maintain_order=True)
     others = (
         atoms.select("code", "cui")

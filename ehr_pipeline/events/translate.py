@@ -1,4 +1,4 @@
-"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary. Other codes keep their names."""
+"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; others keep their names."""
 
 from pathlib import Path
 
@@ -59,7 +59,7 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
-    """A dictionary (code, snomed, others), chained with those that its `then` names. Codes not in the next one stay as they are."""
+    """A dictionary (code, snomed, others) with its `then` tables applied; codes that the next table lacks stay."""
     dictionary = settings.dictionaries[name]
     table = read_dictionary(dictionary, place(name))
     while dictionary.then:
@@ -109,7 +109,7 @@ def place(name: str, table: str = "dictionaries") -> str:
 
 
 def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
-    """Read a table from local codes to SNOMED: one row for each code (code, snomed), and `others`, the SNOMED codes that tie.
+    """Read a table from local codes to SNOMED: one row per code (code, snomed, others). `others` are SNOMED codes that tie.
 
     Of several SNOMED codes, the table's assured and current ones come first, then the latest (by columns IS_ASSURED,
     MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the
@@ -142,7 +142,7 @@ def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
 
 
 def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFrame, list[str]]:
-    """The wanted columns of a dictionary, and the names of those columns of TELLING (they rank its rows) that it has."""
+    """The wanted columns of a dictionary, and which of the columns TELLING, which rank its rows, it has."""
     layout = DelimitedText(
         files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
     )
@@ -172,7 +172,7 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
 
 
 def _refuse_cut(path: Path, where: str, frame: pl.DataFrame) -> None:
-    """Raise InputError if the text ends within a SNOMED id: the last line has no end, and only its id has a wrong check digit."""
+    """Raise InputError if the text ends within a SNOMED id: the last line is unended, and only its id is invalid."""
     targets = frame["snomed"].tail(1000)
     targets = targets.filter(targets != "")
     if targets.is_empty() or not reading.unended(path).rstrip().endswith(targets[-1].encode()):

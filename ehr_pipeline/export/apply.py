@@ -1,4 +1,4 @@
-"""Apply a trained encoder to new patients: turn a raw extract into one vector per patient, with the model's own vocabulary.
+"""Apply a trained encoder to new patients: turn a raw extract into one vector per patient, by the model's vocabulary.
 
     ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow
 
@@ -74,7 +74,7 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
 
 
 def whom_it_knows(study: Study, model: Path, embedded: pa.Table) -> str:
-    """How many embedded patients the model was trained or validated on; or why this is unknown, and which file is needed."""
+    """How many embedded patients the model was trained or validated on; or why it is unknown, and the file needed."""
     artifact, key = model.resolve().parent, secret_key.read(Path(study.study.store))
     if why := learned.cannot_be_checked(artifact, key):
         return f"{model}: {why}."
@@ -84,7 +84,7 @@ def whom_it_knows(study: Study, model: Path, embedded: pa.Table) -> str:
 
 
 def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
-    """Write the patients of an extract below `work`, in the layout that the model reads (`PATIENTS`). Returns the counts."""
+    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns the counts."""
     landing, extract = work / "landing", extract.resolve()
     tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()

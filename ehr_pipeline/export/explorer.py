@@ -1,4 +1,4 @@
-"""The map of patients in a browser, shown by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
+"""The map of patients in a browser, by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
 
 It depends on many packages, so it is not an extra of this project: `pip install embedding-atlas`, in an environment on
 the PATH.
@@ -19,7 +19,7 @@ PROGRAM = "embedding-atlas"
 
 
 def command(patients: Path, port: int) -> list[str]:
-    """The command that starts the explorer. It serves this machine only, and uses the existing map positions, without a model.
+    """The command that starts the explorer: for this machine only, with the existing map positions and without a model.
 
     Raises UserError when the explorer is not installed.
     """

@@ -2,8 +2,8 @@
 
     OUT/data/<split>/<bucket>.parquet           subject_id, time, code, numeric_value; sorted by subject and time
     OUT/metadata/codes.parquet                  every code with its name
-    OUT/metadata/subject_splits.parquet         'train', 'tuning' (validation side), 'held_out' (test side); no row for patients
-                                                without a side
+    OUT/metadata/subject_splits.parquet         'train', 'tuning' (validation side), 'held_out' (test side); no row for
+                                                patients without a side
     OUT/metadata/dataset.json
 
 Subjects are the patients of the data set. All their mapped events are written: with code UMLS//<CUI>, SNOMED//<id> for
@@ -169,7 +169,7 @@ def _code(concept: str) -> str:
 
 
 def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
-    """The attributes of the patients as rows (subject_id, time, code); the time is null for attributes without a date."""
+    """The patients' attributes as rows (subject_id, time, code); the time is null for attributes without a date."""
     people = people.with_columns(subject_id=pl.Series(subject))
     time = pl.lit(None, pl.Datetime("us"))
     parts = [
@@ -189,7 +189,7 @@ def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All subject ids, sorted, and the sorting indices. Raises UserError if two patients share one (unlikely with 63 bits)."""
+    """All subject ids, sorted, and their order. Raises UserError if two patients share one (unlikely with 63 bits)."""
     subject = np.concatenate(parts)
     order = np.argsort(subject)
     subject = subject[order]

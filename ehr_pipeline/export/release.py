@@ -1,4 +1,4 @@
-"""`ehr-pipeline release`: write a folder with a manifest, and with only what may leave the place where the data are kept.
+"""`ehr-pipeline release`: write a folder with a manifest and only what may leave the place where the data are kept.
 
 The folder holds the report unchanged (its small counts are already suppressed), and three tables made for this purpose:
 the mapping of codes to concepts, the vocabulary, and the counts of all stages. A row is released only if enough
@@ -110,7 +110,7 @@ def _remember(store: Path, report: Artifact) -> None:
 
 
 def _code_is_known(row: Row) -> bool:
-    """Whether a terminology knows the code of a row of `mapping.csv`. Other codes may be any typed text, even a patient's id.
+    """Whether a terminology knows the code of a row of `mapping.csv`. Other codes may be any typed text, even an id.
 
     A code that was kept as a concept of its own counts as known if a terminology gave it a name.
     """
@@ -123,7 +123,7 @@ def _concept_is_known(row: Row) -> bool:
 
 
 def _table(out: Path, rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> None:
-    """Write some columns of a table: only the rows with enough patients, and enough events, for their name to be shown."""
+    """Write some columns of a table: only rows with enough patients, and enough events, for their name to be shown."""
     schema = pa.schema([(name, pa.int64() if name in COUNTED else pa.string()) for name in columns])
     spreadsheet.write(out, schema, _guarded(rows, columns, shown))
 

@@ -1,4 +1,4 @@
-"""Checks before copying: which store a mirror belongs to, that only one command copies, and whose data may be copied."""
+"""Checks before copying: which store a mirror belongs to, that one command copies, and whose data may be copied."""
 
 import datetime
 import json
@@ -65,7 +65,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
 
 
 def begin_pull(mirror: Mirror, store: Store) -> str:
-    """Check that a mirror belongs to this store, or that the store is empty. Returns the mirror's id. Raises UserError."""
+    """Check that a mirror belongs to this store, or the store is empty. Returns the mirror's id. Raises UserError."""
     own, theirs = _own(store), _theirs(mirror)
     if theirs is None:
         raise UserError(f"{mirror.told} (study.mirror) holds no mirror: nothing was ever pushed there.")
@@ -164,7 +164,7 @@ class Terms:
         return "" if self._are_present(manifest) else LEFT
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether no patient in the artifact has left. A stage's check looks one stage back; this looks at all stages."""
+        """Whether no patient in the artifact has left. A stage's check looks one stage back; this looks at all."""
         asset, inputs = manifest["asset"], manifest["inputs"]
         if asset in KEPT_WITHOUT_CONSENT:
             return True
@@ -180,7 +180,7 @@ class Terms:
             return False
 
     def _has_expired(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether the licence in the manifest has expired. An expiry date in the settings overrides it (renewed licence)."""
+        """Whether the licence in the manifest has expired. A date in the settings overrides it (renewed licence)."""
         terms = manifest.get("governance", {})
         if self.study.governance.expires or not terms.get("expires"):
             return False

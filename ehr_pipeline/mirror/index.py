@@ -53,7 +53,7 @@ class Index:
 
     @property
     def objects(self) -> dict[str, tuple[int, str]]:
-        """The objects that hold the files, by name (hash): size in bytes, and the name of one file with that content."""
+        """The objects that hold the files, by name (hash): size in bytes, and the name of one such file."""
         return {digest: (size, name) for name, (size, digest) in self.files.items()}
 
 
@@ -99,7 +99,7 @@ def _is_below(name: str) -> bool:
 
 
 def place_of(path: str) -> tuple[str, str] | None:
-    """The artifact folder that contains an object, and its partition or ''; None when the object is in no such folder."""
+    """The artifact folder that contains an object, and its partition or ''; None when the object is in none."""
     parts = path.split("/")
     if (
         len(parts) < 4

@@ -57,7 +57,7 @@ class Mirror:
 
     @classmethod
     def at(cls, uri: str) -> "Mirror":
-        """The mirror at the address in study.mirror. Raises UserError when its bucket or parent folder does not exist."""
+        """The mirror at an address (study.mirror). Raises UserError when its bucket or parent folder does not exist."""
         if not uri:
             raise UserError("study.mirror is not set. Name where the copies are: s3://BUCKET/PREFIX or file:///FOLDER.")
         mirror = cls(parse(uri))
@@ -175,7 +175,7 @@ class Mirror:
             self.system.delete_dir(f"{self.root}/{folder}")
 
     def together(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """Run `work` on many objects in parallel, and yield the results in order. When one fails, the others stop soon."""
+        """Run `work` on many objects in parallel; yield the results in order. When one fails, the others stop soon."""
         pool = ThreadPoolExecutor(TOGETHER)
         try:
             yield from pool.map(work, items)

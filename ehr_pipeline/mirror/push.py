@@ -94,7 +94,7 @@ def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
 def _copy(
     artifact: Artifact, folder: str, there: dict[str, int], mirror: Mirror, counts: Counts, *, indexed: str
 ) -> None:
-    """Copy an artifact, its index last, unless the mirror already has it. Raises Damaged for an artifact that is damaged."""
+    """Copy an artifact, its index last, unless the mirror has it already. Raises Damaged if the artifact is damaged."""
     artifact.verify()
     index = Index.of(artifact)
     content, objects = index.content, index.objects

@@ -1,7 +1,7 @@
 """Where each asset's artifacts are stored, and how they are published: whole or not at all, and never changed in place.
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>/manifest.json + data files
-    <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact, the one that readers get
+    <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact: readers get this one
 
 The fingerprint is known before the work: a hash of the stage's version, its settings, and the data versions of its
 inputs. If the store already has that fingerprint, the work is skipped. The data version is known after the work: a hash
@@ -50,7 +50,7 @@ class Recipe:
     """Data versions of the inputs."""
     partition: str | None = None
     population: str = ""
-    """Identifies the patients whose data it may hold: changes when patients withdraw, or are absent from a newer snapshot."""
+    """Identifies the patients whose data it may hold: changes when patients withdraw, or a newer snapshot lacks them."""
     origin: str = ""
     """Hash of how its data were made, whatever the data: artifacts of equal origin differ only in their extracts."""
     governance: Mapping[str, str] = field(default_factory=dict)
@@ -109,7 +109,7 @@ class Artifact:
         return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
-        """The files in one of the artifact's folders that the manifest lists, by name; others in the folder are ignored."""
+        """The files that the manifest lists in one of the artifact's folders, sorted by name; others are ignored."""
         below = f"{folder}/"
         names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
         # Older manifests list only the data files, and an artifact that is not published yet has no list.
@@ -129,7 +129,7 @@ class Store:
         self.root = Path(root)
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
-        """The folder that holds the versions of an asset. Raises UserError for a partition that would lead out of it."""
+        """The folder that holds the versions of an asset. Raises UserError for a partition that leads out of it."""
         folder = self.root / stage_of(asset) / asset
         if partition is None:
             return folder
@@ -248,7 +248,7 @@ class Store:
         return Artifact(target, manifest, skipped)
 
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
-        """The fingerprint of the intact artifact of a recipe and '', or '' and what is wrong with a damaged one ('' if none).
+        """The fingerprint of a recipe's intact artifact and '', or '' and what is wrong with a damaged one ('' if none).
 
         With `decided`, the fingerprint also depends on the machine, so artifacts of the same recipe are looked up as
         well.
@@ -323,7 +323,7 @@ def unbalanced(counts: Counts) -> int:
 
 
 def _pointer(folder: Path) -> str:
-    """The content of `current`. Checks that the file exists before opening it, since sensors ask this for every extract."""
+    """The content of `current`. Looks for the file before opening it, since sensors ask this for every extract."""
     pointer = folder / "current"
     if not pointer.is_file():
         raise FileNotFoundError(pointer)

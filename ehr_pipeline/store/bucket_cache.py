@@ -30,7 +30,7 @@ class Memory:
 
     folder: Path | None = None
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By shard name: the key of its work, its files (relative to the artifact), and the counts that the work returned."""
+    """By shard name: the key of its work, its files (relative to the artifact), and the counts that it returned."""
 
     @staticmethod
     def of(previous: Artifact | None) -> "Memory":

@@ -1,6 +1,6 @@
-"""Locks and work folders for building things before they are published: one process at a time, no leftovers after a kill.
+"""Locks and work folders for building things before publication: one process at a time, no leftovers after a kill.
 
-    .making-<fingerprint>.lock         held (flock) by the process that makes this artifact; released when the process ends
+    .making-<fingerprint>.lock         held (flock) by the process that makes this artifact; released when it ends
     .making-<fingerprint>-<random>/    the folder that the process fills
     .making-<fingerprint>.part         the next content of `current`
 
@@ -40,7 +40,7 @@ def new(folder: Path, fingerprint: str) -> Path:
 
 
 def sweep(folder: Path, but: str = "") -> None:
-    """Remove what killed processes left in a folder. Keeps work in progress, and everything with the fingerprint `but`."""
+    """Remove what killed processes left in a folder. Keeps work in progress, and all with the fingerprint `but`."""
     for other in sorted(_fingerprints(folder) - {but}) if folder.is_dir() else ():
         with suppress(PermissionError):  # it belongs to another user, whose next sweep removes it
             lock = _lock(folder, other, wait=False)
@@ -51,7 +51,7 @@ def sweep(folder: Path, but: str = "") -> None:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """A new folder inside `folder` (made if missing), removed at the end or, after a kill, by the next `sweep` of `folder`."""
+    """Make a new folder inside `folder` (made if missing). It is removed at the end or, after a kill, by the next `sweep`."""
     folder.mkdir(parents=True, exist_ok=True)
     number = uuid.uuid4().hex[:16]
     with locked(folder, number):
@@ -90,7 +90,7 @@ def _clear(folder: Path, fingerprint: str) -> None:
 
 
 def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
-    """An open file that holds the lock. None when another process holds it (without `wait`), or locks are not supported."""
+    """An open file that holds the lock. None if another process holds it (without `wait`), or locks are unsupported."""
     path = folder / f".making-{fingerprint}.lock"
     while True:
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
@@ -123,7 +123,7 @@ def try_lock(path: Path, make: bool = True, mode: int = 0o600) -> int | None:
 
 @contextmanager
 def alone(path: Path, otherwise: str, mode: int = 0o600) -> Iterator[int]:
-    """Hold the lock of a file, and yield its descriptor. Raises UserError (with text `otherwise`) if it is already locked."""
+    """Hold the lock of a file, and yield its descriptor. Raises UserError (text `otherwise`) if it is already locked."""
     lock = try_lock(path, mode=mode)
     if lock is None:
         raise UserError(otherwise)

@@ -1,4 +1,4 @@
-"""What each count of an asset counts, as the package of its stage declares it (`COUNTED`), and how the counts are shown."""
+"""What each count of an asset counts, as the package of its stage declares it (`COUNTED`), and how counts are shown."""
 
 import importlib
 from collections.abc import Mapping

@@ -52,7 +52,7 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dict[str, Any]:
-    """The manifest of an artifact. Raises FileNotFoundError when there is none, Damaged when it changed since it was written."""
+    """The manifest of an artifact. Raises FileNotFoundError if there is none, Damaged if it changed after it was written."""
     path = folder / MANIFEST
     if kind := special_files.special(path):
         raise Damaged(message(asset, partition, path, f"it is {kind}"))
@@ -131,7 +131,7 @@ def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, ev
 
 
 def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, str]:
-    """Whether an artifact exists with every file that its manifest lists, and what is wrong if it is damaged (else '')."""
+    """Whether an artifact exists with every file that its manifest lists; and what is wrong if it is damaged, or ''."""
     try:
         verify(target, read_manifest(target, asset, partition), strays=False)
     except FileNotFoundError:
@@ -143,7 +143,7 @@ def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, st
 
 
 def verify_copy(folder: Path) -> None:
-    """Raise Damaged if a folder is an artifact (or directly inside one), perhaps a copy, that does not match its manifest."""
+    """Raise Damaged if a folder is, or is directly in, an artifact or a copy of one that does not match its manifest."""
     root = next((root for root in (folder, folder.parent) if (root / MANIFEST).is_file()), None)
     if root is None:
         return  # a copy without its manifest
@@ -175,7 +175,7 @@ def warn(damage: Damaged) -> None:
 
 
 def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str]]:
-    """The files that do not match a manifest, and why. With `everything`, ignores notes and reads from disk, not from cache."""
+    """The files that do not match a manifest, and why. With `everything`, ignores notes and reads from disk, not cache."""
     wanted = listed(manifest)
     try:
         found = _found(folder)
@@ -194,7 +194,7 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
 
 
 def unlisted_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Files among the data that the manifest does not list, except hidden ones: desktops leave those anywhere, harmlessly."""
+    """Files among the data that the manifest does not list, except hidden ones, which desktops leave anywhere."""
     extra = _found(folder).keys() - listed(manifest).keys() - {MANIFEST}
     return sorted(
         name for name in extra if name.split("/")[0] not in NOT_HASHED and not name.split("/")[-1].startswith(".")

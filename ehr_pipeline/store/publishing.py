@@ -25,7 +25,7 @@ FLUSHED_TOGETHER = 32  # a file system flushes many files at once in about the t
 def publish(
     recipe: str, told: Callable[[Path], dict[str, Any]], folder: Path, build: Callable[[Path], dict[str, Any]]
 ) -> str:
-    """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns the artifact's fingerprint.
+    """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns its fingerprint.
 
     `recipe` is the fingerprint of the recipe. `told` gets the built folder, and returns the rest of the manifest (this
     function measures files, data version and times).
@@ -76,7 +76,7 @@ def refuse_taken(out: Path, *, replace: bool = False) -> None:
 
 @contextmanager
 def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Yield a path at which to write a file or folder outside the store; at the end it becomes `out` in one step, or never.
+    """Yield a path for writing a file or folder outside the store; at the end it becomes `out` in one step, or never.
 
     The path is in a hidden folder next to `out`, and so on the same disk. A kill leaves that folder behind; the next
     command that writes there removes it. Raises UserError when `out` exists, unless it is a file and `replace` is set.
@@ -118,7 +118,7 @@ def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def remove(artifact: Path) -> None:
-    """Remove the folder of an artifact permanently. Readers keep the files that they have memory-mapped until they end."""
+    """Remove the folder of an artifact permanently. Readers keep files that they have memory-mapped until they end."""
     (artifact / MANIFEST).unlink()  # first: without it, the rest is no artifact
     shutil.rmtree(artifact)
     integrity.forget(artifact)

@@ -155,7 +155,7 @@ def read(store: Path) -> Key | None:
 
 
 def names_in(store: Path) -> list[str]:
-    """The names of the keys that hashed the records of a store, sorted. More than one only if artifacts came from elsewhere."""
+    """The names of the keys that hashed a store's records, sorted. Just one, unless artifacts came from elsewhere."""
     paths = store.glob("records/raw_records/*/*/quarantine/text.arrow")
     return sorted({name_in(path) for path in paths} - {""})
 
@@ -224,7 +224,7 @@ def _parsed(path: Path) -> Key:
 
 
 def _write(path: Path, key: Key) -> Key:
-    """Write a key unless there is one, whole or not at all. Returns the key in the file: another process may have written it."""
+    """Write a key, whole or not at all. If there is one already (another process may be first), return that one instead."""
     part = path.with_name(f".{path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ NEITHER = {
 
 
 def special(path: Path) -> str:
-    """The kind of special file at a path, in words; empty for a file, a folder, or a path that is missing or not accessible.
+    """The kind of special file at a path, in words; empty for a file, a folder, or a missing or inaccessible path.
 
     Opening a named pipe waits for a writer, perhaps for ever, and a device may have no end. So this opens nothing.
     """

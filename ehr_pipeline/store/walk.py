@@ -66,7 +66,7 @@ class Tree:
         return sorted(once.values())
 
     def refuse_dangling(self, wanted: Callable[[Sequence[str]], bool]) -> None:
-        """Raise InputError for a link that leads nowhere if it is `wanted`, judged by the parts of its path below the folder."""
+        """Raise InputError for a link that leads nowhere and is `wanted` (given the parts of its path in the folder)."""
         for link in self.links:
             if not link.leads and wanted(self._name(link.path)):
                 raise InputError(f"{link.path}: {NOWHERE}")
@@ -76,7 +76,7 @@ class Tree:
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
-        """The links that lead out of `folder`, which contains this tree: each link's target, by its path relative to `folder`."""
+        """The targets of links that lead out of `folder`, which contains this tree; by the links' paths in `folder`."""
         inside = Path(os.path.realpath(folder))
         return {
             link.path.relative_to(folder).as_posix(): str(link.target)
@@ -89,7 +89,7 @@ class Tree:
 
 
 def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool = True) -> Tree:
-    """List the files below a folder; without `deep`, only those directly in it. Dot names are included only with `hidden`.
+    """List the files below a folder; without `deep`, only those directly in it. Only `hidden` includes dot names.
 
     A linked folder is entered unless it contains the link (by device and inode); below one link, each folder is entered
     once, by its shortest path. What disappears during the walk is left out. Without `follow`, links are only listed.
@@ -190,7 +190,7 @@ def refuse_special(tree: Tree) -> None:
 
 
 def misplaced(landing: Path) -> list[str]:
-    """Problems directly in the landing folder, next to the extracts: links that lead nowhere, named pipes, sockets, devices."""
+    """Problems next to the extracts in the landing folder: links that lead nowhere, named pipes, sockets, devices."""
     tree = walk(landing, deep=False)
     dangling = [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
     return [*dangling, *_special(tree)]
@@ -202,7 +202,7 @@ def _special(tree: Tree) -> Iterator[str]:
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
-    """A line for people about the links that lead out of a folder, or no line if there are none. `what` names the tree."""
+    """A line for people about the links that lead out of a folder; no line if there are none. `what` names the tree."""
     found = [f"{name} -> {target}" for name, target in tree.outside(folder).items()]
     if not found:
         return []

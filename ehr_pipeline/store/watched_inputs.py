@@ -29,13 +29,13 @@ class Watched:
 
     @classmethod
     def of(cls, files: Iterable[Path], find: Callable[[], Iterable[Path]] | None = None) -> "Watched":
-        """Record the present states of files. Raises InputError for one that is missing or unreadable, or a special file."""
+        """Record the present states of files. Raises InputError for a missing, inaccessible or special file."""
         listed = tuple(files)
         return cls(listed, {path: _state(path) for path in listed}, find)
 
     @property
     def sizes(self) -> list[int]:
-        """Sizes in bytes, in the order of the files. A new release changes them; merely copying a file again does not."""
+        """Sizes in bytes, in the order of the files. A new release changes them; copying a file again does not."""
         return [self.states[path][0] for path in self.files]
 
     def hash(self, root: Path) -> str:

@@ -87,7 +87,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
 
 
 def read_overrides(path: Path) -> list[ListedConcept]:
-    """Read a table of overrides: a concept list whose every row has both a code, as it was recorded, and its concept."""
+    """Read a table of overrides: a concept list whose every row has both a code, as recorded, and its concept."""
     where = "events.overrides"
     listed = read(path, where, local_codes=True)
     incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]

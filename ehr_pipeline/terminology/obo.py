@@ -22,7 +22,7 @@ class Term:
 
 
 def read(path: Path) -> dict[str, Term]:
-    """Read the terms of a file, by id; obsolete terms have no parents. Raises InputError if it is missing or not an OBO file."""
+    """Read the terms of a file, by id; obsolete ones have no parents. Raises InputError if it is missing or not OBO."""
     terms: dict[str, Term] = {}
     identifier, inside = "", False
     try:

@@ -150,12 +150,12 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
 
 
 def _number(name: str) -> pl.Expr:
-    """A column of concept ids as integers. Some exports write '4112343.0'; the ids are small enough to be exact in float64."""
+    """A column of concept ids as integers. Some exports write '4112343.0'; float64 holds ids of this size exactly."""
     return pl.col(name).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
 
 
 def _scan(path: Path, table: str) -> pl.LazyFrame:
-    """A vocabulary table as a lazy table of strings, with column names in lower case. Raises InputError for missing columns.
+    """A lazy vocabulary table of strings, with column names in lower case. Raises InputError for missing columns.
 
     Athena's files are tab-separated and unquoted; database exports are comma-separated and quoted.
     """

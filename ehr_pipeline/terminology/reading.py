@@ -1,4 +1,4 @@
-"""Shared code of the readers of terminology files: naming a file and its setting in messages, and detecting damaged files."""
+"""Shared by the readers of terminology files: name a file and its setting in messages, and detect damaged files."""
 
 import csv
 import gzip
@@ -47,7 +47,7 @@ def refuse_other_formats(path: Path, where: str) -> None:
 
 
 def unended(path: Path) -> bytes:
-    """The last line of a text file if it lacks a line end, else empty. Empty for gzip, which shows a cut in another way."""
+    """The last line of a text file if it lacks a line end, else empty. Empty for gzip: a cut shows in other ways."""
     with path.open("rb") as raw:
         if raw.read(len(GZIP)) == GZIP:
             return b""
@@ -79,7 +79,7 @@ def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_onl
 def _wrong_line(
     path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
 ) -> tuple[int, int] | None:
-    """The first line that does not have `count` separators, and how many it has. `state` keeps the cache to one version."""
+    """The first line without exactly `count` separators, and how many it has. `state` is part of the cache's key."""
     with opened(path) as stream:
         packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
         while chunk := stream.read(AT_ONCE):  # a chunk needs about ten times its size in memory
@@ -128,7 +128,7 @@ def why(error: Exception) -> str:
 
 
 def read_rows(stream: TextIO, file: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a small CSV file, each with the number of its first line. `file` is the file's name for messages.
+    """Yield the rows of a small CSV file, each with the number of its first line. `file` is its name in messages.
 
     Raises InputError for quotes that do not close, or close in the middle of a field.
     """

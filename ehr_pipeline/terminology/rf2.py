@@ -39,7 +39,7 @@ def read_header(path: Path, where: str) -> list[str]:
 
 
 def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
-    """Raise InputError when a line of an RF2 file has more or fewer fields than the header, or the text ends within an id.
+    """Raise InputError if a line of an RF2 file has more or fewer fields than the header, or the text ends within an id.
 
     The last field of each kind of file that is read here is a SNOMED id: if it was cut, its check digit is wrong.
     """
@@ -55,7 +55,7 @@ def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
 
 
 def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
-    """A lazy table of strings with some columns of an RF2 file. Raises InputError when the file is missing or of another kind.
+    """A lazy table of strings with some columns of an RF2 file. Raises InputError if it is missing or of another kind.
 
     Only the header is checked here: `refuse_cut` finds damage in the rows.
     """
@@ -85,7 +85,7 @@ def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:
-    """Active historical associations. Columns: source, target, rank (the position of the association's kind in `kinds`)."""
+    """Active historical associations. Columns: source, target, rank (the position of its kind in `kinds`)."""
     ranks = {ASSOCIATIONS[kind]: rank for rank, kind in enumerate(kinds)}
     found = _latest(paths, ASSOCIATION, "events.associations", pl.col("refsetId").is_in(list(ranks)))
     return _distinct(
@@ -98,7 +98,7 @@ def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame
 
 
 def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.DataFrame:
-    """Active IS-A relationships. Columns: source (child), target (parent), rank (0). `where` is the setting of the files."""
+    """Active IS-A relationships. Columns: source (child), target (parent), rank (0). `where` is the files' setting."""
     found = _latest(paths, RELATIONSHIP, where, pl.col("typeId") == IS_A)
     return _distinct(
         found.filter(pl.col("active") == "1").select(
@@ -131,7 +131,7 @@ def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -> pl.DataFrame:
-    """The nearest known code reached from each start along the edges (source, target, rank), at most `depth` steps away.
+    """The nearest known code reached from each start along edges (source, target, rank), at most `depth` steps away.
 
     Columns: source, target, distance. Starts that reach no known code are left out. Of several codes at the same
     distance, the one with the lowest rank counts, then the lowest id as text. A code is visited once per start, so that

@@ -62,7 +62,7 @@ ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.
 
 
 def scan(path: Path, columns: tuple[str, ...], *, ends_only: bool = False) -> pl.LazyFrame:
-    """A lazy table of strings. Raises InputError when the file is missing, is not text, or a line has a wrong number of fields.
+    """A lazy table of strings. Raises InputError if the file is missing or no text, or a line has too few or many fields.
 
     With `ends_only`, only the beginning and the end of a large file are checked.
     """
