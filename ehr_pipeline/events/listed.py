@@ -42,7 +42,7 @@ class Ladder:
         return self.mapped.manifest["settings"], files
 
     def resolve(self, lists: Mapping[str, str]) -> "dict[str, Rows]":
-        """Resolve lists, given by the settings that name them. Raises InputError if the ladder is not as it was."""
+        """Resolve lists (files by setting). Raises InputError if the ladder has changed since the events were mapped."""
         if not lists:
             return {}
         files = Watched.of(build.inputs(self.settings))

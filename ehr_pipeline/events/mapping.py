@@ -1,7 +1,6 @@
 """From distinct codes to concepts: makes one table that a clinician can review, with one concept for each code.
 
-The ladder: the first step that succeeds maps a code. Overrides come first, since otherwise they could not correct other
-steps.
+The ladder: the first step that succeeds maps a code. Overrides come first, since otherwise they could correct nothing.
 
 1. `override`: the user's own table.
 2. `current`, `obsolete`: an atom of MRCONSO, by its SUPPRESS.

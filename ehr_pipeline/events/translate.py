@@ -142,7 +142,7 @@ def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
 
 
 def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFrame, list[str]]:
-    """The wanted columns of a dictionary, and which of the columns TELLING, which rank its rows, it has."""
+    """The wanted columns of a dictionary, and the names in TELLING (columns that rank its rows) that it has."""
     layout = DelimitedText(
         files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
     )

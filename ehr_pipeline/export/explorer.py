@@ -1,7 +1,6 @@
 """The map of patients in a browser, by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
 
-It depends on many packages, so it is not an extra of this project: `pip install embedding-atlas`, in an environment on
-the PATH.
+It has many dependencies, so it is no extra of this project: `pip install embedding-atlas`, in an environment on the PATH.
 """
 
 import shutil

@@ -55,7 +55,7 @@ class Shown:
 def release(pipeline: Pipeline, out: Path) -> list[Path]:
     """Write the folder, which must not exist yet, whole or not at all. Returns its files.
 
-    Raises UserError when the permission to use the data has expired.
+    Raises UserError after the date in governance.expires.
     """
     publishing.refuse_taken(out)
     report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))

@@ -1,4 +1,4 @@
-"""Checks before copying: which store a mirror belongs to, that one command copies, and whose data may be copied."""
+"""Checks before copying: whose mirror it is, that no other command is copying, and whose data may be copied."""
 
 import datetime
 import json
@@ -136,8 +136,7 @@ class Terms:
     def why_not(self, manifest: Mapping[str, Any]) -> str:
         """Why an artifact may not be copied, in words; '' when it may. Call it for artifacts in the order of the chain.
 
-        Raises UserError when the artifact was made with the key of another store, so that withdrawals cannot be
-        checked.
+        Raises UserError when withdrawals cannot be checked, since the artifact was made with another store's key.
         """
         self._refuse_another_key(manifest)
         reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)

@@ -1,7 +1,6 @@
 """`ehr-pipeline push`: make a mirror equal to the current artifacts of a store.
 
-If it is killed at any moment, the mirror holds complete artifacts, and files without an index; the next push copies the
-rest.
+Whenever it is killed, the mirror holds only complete artifacts, and files without an index. The next push copies the rest.
 """
 
 import hashlib

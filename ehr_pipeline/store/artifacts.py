@@ -39,7 +39,7 @@ Decided = Callable[[Path], Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that is known about an artifact before it is made."""
+    """Everything that determines an artifact. It is known before the artifact is made, except `machine`."""
 
     asset: str
     version: str
@@ -217,8 +217,8 @@ class Store:
 
         `build` fills an empty folder and returns the counts. If it raises, nothing is published and the current
         artifact stays. What `machine` returns becomes part of the fingerprint. An existing artifact of the same recipe
-        is used whichever machine made it, even if it predates this record, so a change of machine rebuilds nothing. A
-        damaged artifact is made again.
+        is used whichever machine made it, even if it was made before machines were recorded, so another machine
+        rebuilds nothing. A damaged artifact is made again.
         """
         folder, damage = self.folder(recipe.asset, recipe.partition), ""
 
@@ -250,8 +250,7 @@ class Store:
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
         """The fingerprint of a recipe's intact artifact and '', or '' and what is wrong with a damaged one ('' if none).
 
-        With `decided`, the fingerprint also depends on the machine, so artifacts of the same recipe are looked up as
-        well.
+        If the machine `decided` part of the fingerprint, all artifacts of the same recipe are looked up.
         """
         names, damage = [recipe.fingerprint], ""
         if decided:
@@ -268,8 +267,7 @@ class Store:
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
         """Publish an artifact that was made elsewhere, and make it current.
 
-        `whole` is its folder with its manifest, on this file system; the folder is moved away. On UserError nothing is
-        published.
+        `whole` is its folder with its manifest, on this file system, which is moved. On UserError nothing is published.
         """
         folder = self.folder(asset, partition)
         try:

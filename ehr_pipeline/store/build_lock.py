@@ -51,7 +51,7 @@ def sweep(folder: Path, but: str = "") -> None:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """Make a new folder inside `folder` (made if missing). It is removed at the end or, after a kill, by the next `sweep`."""
+    """Make a folder inside `folder` (made if missing); removed at the end or, after a kill, by the next `sweep`."""
     folder.mkdir(parents=True, exist_ok=True)
     number = uuid.uuid4().hex[:16]
     with locked(folder, number):

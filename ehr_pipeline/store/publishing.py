@@ -1,7 +1,6 @@
 """Publishing: files are built in a separate folder, flushed to the disk, and then revealed to readers by one rename.
 
-`publish` does this for artifacts, which it also hashes; `whole` does it for what a command writes for use elsewhere
-(`--out`).
+`publish` does this for artifacts, which it also hashes; `whole` for what a command writes for use elsewhere (`--out`).
 """
 
 import datetime
@@ -27,8 +26,8 @@ def publish(
 ) -> str:
     """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns its fingerprint.
 
-    `recipe` is the fingerprint of the recipe. `told` gets the built folder, and returns the rest of the manifest (this
-    function measures files, data version and times).
+    `recipe` is the recipe's fingerprint. `told` gets the built folder, and returns the manifest, except for what is
+    added here: data version, counts, files, notes and times.
     """
     work = build_lock.new(folder, recipe)
     try:

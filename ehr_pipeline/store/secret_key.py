@@ -72,8 +72,7 @@ class Key:
 def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArray[np.uint64]:
     """SipHash-2-4 (Aumasson and Bernstein 2012) of messages (n,) of eight bytes each, with a key of two words.
 
-    It is a fast keyed hash for short messages. A quarantine may have a billion rows, and BLAKE2b takes a microsecond
-    for each.
+    A fast keyed hash for short messages: a quarantine may have a billion rows, and BLAKE2b takes a microsecond for each.
     """
     hashes = np.empty_like(words)
     for place in range(len(words)):
@@ -104,8 +103,7 @@ def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArr
 def of(store: Path) -> Key:
     """The key of a store, drawn the first time that it is needed.
 
-    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that the store does
-    not have.
+    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that it does not have.
     """
     found = read(store)
     if found is not None:

@@ -100,7 +100,7 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
     elsewhere: dict[Path, Path] = {}
     special: dict[Path, str] = {}
     left_out: list[Path] = []
-    # Links by their real path, which many paths may lead to.
+    # Each link once, by its own location, which several paths may lead to.
     links = {folder: Link(folder, root, _is(root.exists))} if folder.is_symlink() else {}
     # `seen`: below a link, one set grows while the linked folder is walked; elsewhere it holds the folders above.
     waiting = deque([_Waiting(folder, None, set())])

@@ -47,8 +47,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
     """Read a concept list. Ids that a spreadsheet wrote with a zero fraction (such as '123.0') are read without it.
 
     `where` is the setting that names the file, for messages. With `local_codes`, codes of any form are accepted, since
-    a table of overrides maps codes as they were recorded. Raises InputError with the file, and the line and reason of
-    each wrong row.
+    a table of overrides maps codes as recorded. Raises InputError with the file, and line and reason of each wrong row.
     """
     told = named(path, where)
     try:

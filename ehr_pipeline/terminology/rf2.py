@@ -134,8 +134,7 @@ def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -
     """The nearest known code reached from each start along edges (source, target, rank), at most `depth` steps away.
 
     Columns: source, target, distance. Starts that reach no known code are left out. Of several codes at the same
-    distance, the one with the lowest rank counts, then the lowest id as text. A code is visited once per start, so that
-    cycles end.
+    distance, the one with the lowest rank counts, then the lowest id as text. A code is visited once per start: cycles end.
     """
     found = []
     begin = starts.cast(pl.String).unique().sort()
