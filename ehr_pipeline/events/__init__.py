@@ -1,4 +1,4 @@
-"""Typed records to mapped events: every code becomes a UMLS concept, its own token, or a counted loss."""
+"""From typed records to mapped events: each code becomes a UMLS concept or a concept of its own, or is counted as lost."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, Score, ShareOf, Things
 from ehr_pipeline.tables.asset_names import MAPPED_EVENTS

@@ -1,11 +1,11 @@
 """`mapped_events`: the records of all extracts, mapped to concepts, one shard per bucket, sorted by patient, date, concept.
 
-The artifact holds, per bucket, `events/` in Arrow, `concepts/` and `codes/` (how often each occurs, in how many patients); and
-`mapping.csv` (every code with its concept, step, events and patients), `unmapped.csv` (what is lost, most frequent first) and
-`coverage.json`.
+For each bucket, the artifact holds a shard in `events/` (Arrow), and in `concepts/` and `codes/` (how often each
+concept and code occurs, and in how many patients). It also holds `mapping.csv` (every code with its concept, step,
+events and patients), `unmapped.csv` (the lost codes, most frequent first) and `coverage.json`.
 
-Where several extracts hold the same event (patient, date, code), it counts as often as in the extract that has it most often: an
-extract that was delivered twice, or that overlaps with another, adds nothing.
+If several extracts hold the same event (patient, date, code), it is kept as often as in the extract that has it most
+often. So an extract that was delivered twice, or that overlaps with another, adds no duplicates.
 """
 
 import hashlib
@@ -38,12 +38,12 @@ from ehr_pipeline.terminology import omop, rrf
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 FILE = "file "
-"""What the inputs of the artifact begin with that are files of terminology."""
+"""Prefix of the names of those inputs of the artifact that are terminology files."""
 
 
 @dataclass(frozen=True)
 class MappingJob:
-    """What the work on one bucket needs: its shards of all extracts with the hashes of their bytes, and the mapping."""
+    """What the work on one bucket needs: its shards in all extracts, the hashes of their bytes, and the mapping."""
 
     name: str
     shards: tuple[Path, ...]
@@ -54,12 +54,12 @@ class MappingJob:
 
     @property
     def counted(self) -> Path:
-        """Scratch: places in the mapping of the codes that occur, and how many events and patients they have (3, n)."""
+        """Scratch file (3, n): for each code that occurs, its position in the mapping, its events and its patients."""
         return self.out / f".counted_{self.name}.npy"
 
 
 def inputs(settings: EventsSettings) -> list[Path]:
-    """The large files that the stage reads beside the records."""
+    """The large files that the stage reads in addition to the records."""
     tables = [*settings.dictionaries.values(), *settings.migrations.values()]
     releases = (*settings.descriptions, *settings.associations, *settings.relationships)
     vocabulary = omop.files(Path(settings.omop_vocabulary)).values() if settings.omop_vocabulary else ()
@@ -68,7 +68,7 @@ def inputs(settings: EventsSettings) -> list[Path]:
 
 
 def states(files: Watched) -> dict[str, str]:
-    """The states of those files, as inputs of the artifact."""
+    """The states of the terminology files, as inputs of the artifact."""
     return {f"{FILE}{number}": state for number, state in enumerate(files.hashes())}
 
 
@@ -81,7 +81,7 @@ def build(
 ) -> Counts:
     """Map the records of all extracts into `out`. Returns row counts and coverage. Raises InputError when nothing maps.
 
-    Buckets that `previous` holds already are linked from it.
+    Buckets that have not changed since the artifact `previous` are linked from it.
     """
     names = [path.name for path in records[0].files("events")]
     shards = [tuple(record.file(f"events/{name}") for record in records) for name in names]
@@ -124,7 +124,7 @@ def build(
 
 
 def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
-    """Why no event has a concept, and which settings decide it."""
+    """The message when no event has a concept: why, and which settings to change."""
     kinds = {name: row["events"] for name, row in report["by_namespace"].items() if row["events"]}
     listed = ", ".join(f"{name} {told(events)}" for name, events in kinds.items())
     if settings.mrconso:
@@ -152,7 +152,7 @@ def _nothing_maps(report: dict[str, Any], settings: EventsSettings) -> str:
 
 
 def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
-    """How many events and how many patients (2, size) each code of the mapping has in all buckets."""
+    """The numbers of events and of patients (2, size) of each code of the mapping, over all buckets."""
     total = np.zeros((2, size), np.int64)
     for job in jobs:
         counted = np.load(job.counted)
@@ -163,16 +163,16 @@ def _summed(jobs: list[MappingJob], size: int) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class _Lookup:
-    """The mapping as work on a bucket needs it."""
+    """The mapping in the form that the work on a bucket needs."""
 
     codes: pa.Array
     places: codes.Places
     concept_of_code: NDArray[np.int32]
-    """An index into `concepts` for each code; -1 when it has none."""
+    """For each code an index into `concepts`, or -1 when it has no concept."""
     concepts: pa.Array
-    """Sorted."""
+    """The distinct concepts, sorted."""
     hashes: NDArray[np.uint64]
-    """Of the concepts, and 0 for none as the last, where -1 finds it."""
+    """Hashes of `concepts`, followed by a 0, which the index -1 of codes without a concept selects."""
 
 
 @cache
@@ -187,7 +187,7 @@ def _load_mapping(path: Path) -> _Lookup:
 
 
 def map_bucket(job: MappingJob) -> Done:
-    """Write the mapped events of one bucket and how many events and patients of each code it has."""
+    """Write the mapped events of one bucket, and the counts of its concepts and codes."""
     lookup = _load_mapping(job.mapping)
     parts = [row_keys.from_table(schemas.read(path), "code") for path in job.shards]
     places = [lookup.places.of(own_codes) for *_, own_codes in parts]
@@ -220,9 +220,10 @@ Part = tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, 
 def _together(
     parts: list[Part], places: list[NDArray[np.int64]]
 ) -> tuple[pa.Array, NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
-    """The events of the shards of all extracts, of whose own codes `places` are the places in the mapping.
+    """Merge the shards of all extracts. `places` holds, for each shard, the positions of its codes in the mapping.
 
-    Patient ids; patient (an index into them), day and code (n,) of each event; and the place of each code, in rising order.
+    Returns the patient ids; patient (an index into them), day and code (n,) of each event; and the position of each
+    code in the mapping, ascending (`code` is an index into it).
     """
     if len(parts) == 1:
         patient, day, code, ids, _ = parts[0]

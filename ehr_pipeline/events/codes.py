@@ -1,4 +1,4 @@
-"""Finds the codes of a shard among all codes."""
+"""Find the codes of a shard in the list of all codes."""
 
 import numpy as np
 import polars as pl
@@ -9,7 +9,7 @@ from ehr_pipeline.tables import plain_numbers
 
 
 class Places:
-    """Finds codes in a list of distinct codes: those that are plain numbers by binary search, the others in a dictionary."""
+    """Finds codes in a list of distinct codes: plain numbers by binary search, all others in a dictionary."""
 
     def __init__(self, codes: pa.Array):
         series = pl.Series(codes.cast(pa.string()))
@@ -20,7 +20,7 @@ class Places:
         self._others = {series[place]: place for place in others}
 
     def of(self, codes: pa.Array) -> NDArray[np.int64]:
-        """The places (n,) of codes (n,), all of which are in the list."""
+        """The positions (n,) of codes (n,) in the list. All codes must be in the list."""
         series = pl.Series(codes.cast(pa.string()))
         number, is_plain = plain_numbers.numbers(series)
         found = np.empty(len(series), np.int64)

@@ -1,4 +1,4 @@
-"""How often each concept or code occurs in a bucket: in events, in visits (patient and day), in patients; and in all buckets."""
+"""How often each concept or code occurs, in events, visits (patient and day) and patients: in one bucket and in all."""
 
 from pathlib import Path
 
@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.jit import compiled
 
-TOGETHER = 1 << 18  # rows of tables that are added up at once, so that memory does not follow the number of buckets
+TOGETHER = 1 << 18  # rows added up at once, so that memory does not grow with the number of buckets
 
 
 def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
-    """Counts of the concepts that occur: concept, events, appearances (visits with it), patients (int64 each).
+    """Count the concepts that occur. Columns: concept; as int64 events, appearances (visits with it), patients.
 
     `keys` (n,) are sorted events, whose items are indices into `concepts`.
     """
@@ -32,9 +32,9 @@ def of_concepts(keys: row_keys.Keys, concepts: pa.Array) -> pa.Table:
 
 
 def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> NDArray[np.int64]:
-    """Events and patients (2, size) by code, of events (n,) in order of their patients; codes are below `size`.
+    """Count events and patients (2, size) by code. The events (n,) are grouped by patient; codes are below `size`.
 
-    A patient lies in one bucket, so that the patients of all buckets add up.
+    Each patient is in exactly one bucket, so the patients of all buckets can be added up.
     """
     counts = np.zeros((2, size), np.int64)
     _count_codes(patient, code, counts, np.full(size, -1, np.int32))
@@ -45,7 +45,7 @@ def of_codes(patient: NDArray[np.int32], code: NDArray[np.int32], size: int) -> 
 def _count_codes(
     patient: NDArray[np.int32], code: NDArray[np.int32], counts: NDArray[np.int64], last: NDArray[np.int32]
 ) -> None:
-    """Add up events and patients (2, codes); `last` is the last patient who had a code."""
+    """Add up events and patients (2, codes); `last` holds the last patient seen with each code."""
     for place in range(len(patient)):
         own = code[place]
         counts[0, own] += 1
@@ -62,9 +62,9 @@ def _count(
     counts: NDArray[np.int64],
     last: NDArray[np.int32],
 ) -> None:
-    """Add up events, appearances and patients (3, concepts) of events (n,) in order of their patients.
+    """Add up events, appearances and patients (3, concepts) of events (n,) that are grouped by patient.
 
-    `new` tells events from those that say the same again; `last` is the last patient who had a concept.
+    `new` is false for an event that repeats the one before it; `last` holds the last patient seen with each concept.
     """
     for place in range(len(patient)):
         own = concept[place]
@@ -76,7 +76,7 @@ def _count(
 
 
 def summed(counted: list[Path], of: str) -> pl.DataFrame:
-    """The sums over the tables of all buckets by their column `of`, sorted by it."""
+    """Sum the tables of all buckets by their column `of`; the result is sorted by it."""
     total, parts = pl.DataFrame(), list[pl.DataFrame]()
     for path in counted:
         parts.append(pl.DataFrame(schemas.read(path)))

@@ -1,4 +1,4 @@
-"""How much of the record the mapping keeps: by events and by codes, and for each namespace and step."""
+"""How much of the records the mapping keeps: in events and in codes, by namespace and by step."""
 
 import json
 from collections.abc import Iterator
@@ -12,11 +12,11 @@ from ehr_pipeline.terminology import snomed
 
 FILE = "coverage.json"
 FEWEST_ALIKE = 2
-"""Codes of a system that have the form of SNOMED's, below which it is taken for chance."""
+"""With fewer codes than this that look like SNOMED ids, a system's likeness to SNOMED is taken for chance."""
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The report (`report`) of the folder of a `mapped_events` artifact, with the `source` of the concepts."""
+    """Read the report (`report`, and the `source` of the concepts) from the folder of a `mapped_events` artifact."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found
 
@@ -24,8 +24,9 @@ def read(folder: Path) -> dict[str, Any]:
 def report(mapping: pl.DataFrame) -> dict[str, Any]:
     """Coverage of a mapping table that has a column `events`.
 
-    Returns events and codes in all, mapped, and kept as concepts of their own, the shares of what is mapped, and the same for each
-    namespace; and events by step. What is kept is not lost, but not mapped either: it has no concept that other codes share.
+    Returns the numbers of events and codes (all, mapped, and kept as concepts of their own) and the mapped shares, in
+    total and by namespace; and events and codes by step. A kept code is neither lost nor mapped: no other code shares
+    its concept.
     """
     kept = (pl.col("step") == "kept").fill_null(value=False)
     mapped = pl.col("concept").is_not_null() & ~kept
@@ -55,9 +56,10 @@ def report(mapping: pl.DataFrame) -> dict[str, Any]:
 
 
 def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
-    """The systems of codes that are not recorded as SNOMED's: their events, and how many of these were translated to SNOMED.
+    """The recorded code systems other than SNOMED: `events` of each, and how many of these were `translated` to SNOMED.
 
-    With `like_snomed`, how many of its `codes` have the form of a SNOMED concept with a right check digit.
+    Also the number of `codes`, and how many of them look like a SNOMED concept id with a right check digit
+    (`like_snomed`).
     """
     parts = (
         mapping["code"].str.extract_groups(r"^([^:]+):(.*)$").struct.rename_fields(["system", "own"]).struct.unnest()
@@ -77,12 +79,12 @@ def systems(mapping: pl.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def are_snomed(row: dict[str, int]) -> bool:
-    """Whether codes of a system are probably SNOMED's: of other numbers, two in a thousand have that form by chance."""
+    """Whether a system's codes are probably SNOMED ids. Two in a thousand other numbers look like them by chance."""
     return row["like_snomed"] >= FEWEST_ALIKE and 2 * row["like_snomed"] >= row["codes"]
 
 
 def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str, Any]]:
-    """What each step of the ladder mapped, in its order, and the share of events that is mapped or kept after it."""
+    """Yield what each step mapped, in the order of the ladder, and the share of events mapped or kept so far."""
     mapped = 0
     for step in LADDER:
         if step in steps:
@@ -91,14 +93,14 @@ def _ladder(steps: dict[str, dict[str, Any]], events: int) -> Iterator[dict[str,
 
 
 def _shares(row: dict[str, Any]) -> dict[str, Any]:
-    """Add the shares, which are null where there is nothing to share."""
+    """Add the mapped shares of events and codes; a share is None when its total is zero."""
     for what in ("events", "codes"):
         row[f"{what}_share"] = row[f"mapped_{what}"] / row[what] if row[what] else None
     return row
 
 
 def lost_events(mapping: pl.DataFrame) -> dict[str, int]:
-    """Events without a concept, by the namespace of their code."""
+    """The numbers of events without a concept, by the namespace of their code."""
     lost = (
         mapping.filter(pl.col("concept").is_null(), pl.col("events") > 0)
         .group_by("namespace")

@@ -1,7 +1,8 @@
-"""What concept lists stand for: each code goes up the mapping ladder by itself, whatever the extract holds.
+"""Resolve concept lists: each code of a list is mapped by the mapping ladder, whether or not an extract holds the code.
 
-So a list finds the same patients whether the current code, a retired one, or the id of a description was recorded. The files of the
-ladder are read again for that, and must be those with which the events were mapped: what is made of a list names them as an input.
+So a list finds the same patients whether the current code, a retired one, or the id of a description was recorded. This
+reads the ladder's files again. They must be the files with which the events were mapped, so every artifact made from a
+list has the ladder as an input.
 """
 
 from collections.abc import Iterable, Mapping
@@ -25,23 +26,23 @@ from ehr_pipeline.terminology.code_lists import ListedConcept
 
 @dataclass(frozen=True)
 class Ladder:
-    """What decides which concept a code gets: the settings of the mapping, and the files that they name."""
+    """Everything that decides which concept a code gets: the settings of the mapping, and the files that they name."""
 
     settings: EventsSettings
     mapped: Artifact
     """The current `mapped_events`."""
 
     def inputs(self) -> dict[str, str]:
-        """The ladder with which the events were mapped, as an input of what is made of a list. No file is looked at."""
+        """The ladder with which the events were mapped, as an input of artifacts made from a list. Reads no file."""
         return {"ladder": hash_of([self.mapped.manifest["version"], *self._used()])}
 
     def _used(self) -> tuple[Any, dict[str, str]]:
-        """Settings and states of files with which the events were mapped."""
+        """The settings and the file states with which the events were mapped."""
         files = {name: state for name, state in self.mapped.manifest["inputs"].items() if name.startswith(build.FILE)}
         return self.mapped.manifest["settings"], files
 
     def resolve(self, lists: Mapping[str, str]) -> "dict[str, Rows]":
-        """The rows of lists (files by the settings that name them). Raises InputError where the ladder is no longer as it was."""
+        """Resolve lists (files by setting). Raises InputError if the ladder has changed since the events were mapped."""
         if not lists:
             return {}
         files = Watched.of(build.inputs(self.settings))
@@ -58,14 +59,14 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Resolved:
-    """A row of a concept list, with the concept that the ladder gave its code; empty where it gave none."""
+    """A row of a concept list, with the concept that the ladder gave its code; empty if it gave none."""
 
     row: ListedConcept
     mapped: str
 
     @property
     def concepts(self) -> frozenset[str]:
-        """What the row stands for: its CUI, and the concept of its code."""
+        """The concepts that the row stands for: its CUI, and the concept of its code."""
         return frozenset({self.row.cui, self.mapped} - {""})
 
 
@@ -73,7 +74,7 @@ Rows = tuple[Resolved, ...]
 
 
 def resolve(lists: Mapping[str, Path], settings: EventsSettings) -> dict[str, Rows]:
-    """The rows of several lists, by the settings that name them. Raises InputError for a list or a table that cannot be used."""
+    """Resolve lists (files by the settings that name them). Raises InputError for a list or table that cannot be used."""
     read = {where: code_lists.read(path, where) for where, path in lists.items()}
     codes = sorted({row.code for rows in read.values() for row in rows} - {""})
     mapped: dict[str, str] = {}
@@ -88,7 +89,7 @@ def concepts(rows: Iterable[Resolved]) -> frozenset[str]:
 
 
 def facts(rows: Rows) -> dict[str, int]:
-    """How many rows a list has, how many concepts they stand for, and how many rows stand for no concept."""
+    """The numbers of rows of a list, of the concepts they stand for, and of rows that stand for no concept."""
     return {
         "codes": len(rows),
         "concepts": len(concepts(rows)),
@@ -97,7 +98,7 @@ def facts(rows: Rows) -> dict[str, int]:
 
 
 def problems(rows: Iterable[ListedConcept], settings: EventsSettings) -> list[str]:
-    """Which rows of a list can find nothing with these settings, whatever the files hold: a text for each reason."""
+    """Which rows of a list can match nothing under these settings, whatever the files hold: one text per reason."""
     rows = [row for row in rows if row.code and not row.cui]
     overrides = code_lists.read_overrides(Path(settings.overrides)) if settings.overrides else []
     overridden = {row.code for row in overrides}
@@ -119,7 +120,7 @@ def problems(rows: Iterable[ListedConcept], settings: EventsSettings) -> list[st
 
 
 def _lines(rows: list[ListedConcept]) -> str:
-    """The lines of some rows in a message."""
+    """The line numbers of rows, as words for a message."""
     lines = [str(row.line) for row in rows]
     more = f" and {len(lines) - code_lists.SHOWN} more" if len(lines) > code_lists.SHOWN else ""
     return f"line{'s' if len(lines) > 1 else ''} {', '.join(lines[: code_lists.SHOWN])}{more}"

@@ -1,15 +1,15 @@
-"""From distinct codes to concepts: one table that a clinician can review, one concept for each code.
+"""From distinct codes to concepts: makes one table that a clinician can review, with one concept for each code.
 
-The ladder: the first step that succeeds maps a code. An override comes before all, since it could not correct anything otherwise.
+The ladder: the first step that succeeds maps a code. Overrides come first, since otherwise they could correct nothing.
 
 1. `override`: the user's own table.
-2. `current`, `obsolete`: atoms of MRCONSO, by their SUPPRESS.
-3. `description`, `read`: what was recorded is translated to a concept first. `read_without_term`: a Read code whose term code no
-   migration table has, by its five bytes.
-4. `replaced`: a retired concept's replacement.
+2. `current`, `obsolete`: an atom of MRCONSO, by its SUPPRESS.
+3. `description`, `read`: the recorded description id or Read code is first translated to a concept id. `read_without_term`:
+   a Read code whose term code is in no migration table is looked up by its five bytes.
+4. `replaced`: the replacement of a retired concept.
 5. `ancestor`: the nearest mapped concept above.
-6. `kept`: the code as a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract has. Otherwise
-   the code is lost, and its `namespace` says why.
+6. `kept`: the code becomes a concept of its own, SCT:<id>, or SYSTEM:<code> for systems that only an OMOP or MEDS extract
+   has. Otherwise the code is lost, and its `namespace` shows why.
 """
 
 from pathlib import Path
@@ -41,7 +41,7 @@ COLUMNS = (
 
 
 def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Map distinct codes as `map_codes` does, by the atoms of events.mrconso. It is not read where no code needs it."""
+    """Map distinct codes like `map_codes`, with the atoms of events.mrconso, which is read only if a code needs it."""
     translated = to_snomed(codes, settings)
     wanted = (
         {"concept"}
@@ -56,18 +56,19 @@ def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Map distinct codes, sorted.
+    """Map distinct codes; the result is sorted by code.
 
-    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded), snomed
-    (in SNOMED, by the dictionary of its system, see `translate`), kind, namespace, target (the concept id that was looked up in
-    the end), concept (null when lost), name, step (null when lost), distance (replacements or IS-A steps from the code to its
-    target) and runners_up (other CUIs of the target). Raises InputError for a file that cannot be used.
+    `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded),
+    snomed (the SNOMED code, translated by the dictionary of its system, see `translate`), kind, namespace, target (the
+    concept id that was looked up last), concept (null when lost), name, step (null when lost), distance (replacements
+    or IS-A steps from the code to its target) and runners_up (other CUIs of the target, and ties). Raises InputError
+    for a file that cannot be used.
     """
     return _map(to_snomed(codes, settings), atoms, settings)
 
 
 def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Map codes that were translated to SNOMED (`translate.to_snomed`)."""
+    """Map codes that `translate.to_snomed` has translated to SNOMED."""
     kinds = snomed.classify(translated["snomed"]).rename({"code": "snomed"})
     table = translated.with_columns(kinds["kind"], kinds["namespace"])
     table = table.with_columns(
@@ -76,7 +77,7 @@ def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings
         .when(pl.col("snomed") == "")
         .then(pl.lit("not_in_dictionary"))
         .otherwise("namespace"),
-        # A wrong check digit means a mistyped code: an atom that happens to carry it is not what was meant.
+        # A wrong check digit means a mistyped code: an atom that happens to have this code is not what was meant.
         target=pl.when(pl.col("kind") == "concept").then(pl.col("snomed")),
         distance=pl.lit(0, pl.Int64),
     ).drop("system", "token", "label", "also")
@@ -110,7 +111,7 @@ def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings
 def _step(
     table: pl.DataFrame, best: pl.DataFrame, step: str, source: str, targets: pl.DataFrame | None
 ) -> pl.DataFrame:
-    """Look up codes that are still lost under another target (source, target, distance), and note that the step mapped them."""
+    """Look up codes without a concept under the step's `targets` (source, target, distance), and record the step."""
     if targets is None:
         return table
     new = (
@@ -160,7 +161,7 @@ def _descriptions(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame
 
 
 def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Name the codes that are kept as concepts of their own as SNOMED's description files do, where those are given."""
+    """Name codes that are kept as concepts of their own, from SNOMED's description files if the settings name any."""
     nameless = table.filter(pl.col("step") == "kept", pl.col("name").is_null())["target"].drop_nulls()
     if not settings.descriptions or nameless.is_empty():
         return table
@@ -171,9 +172,10 @@ def _named(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _migrations(table: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """What the migration tables make of the Read codes: source, target, distance, ties (other targets), step.
+    """Translate Read codes by the migration tables. Columns: source, target, distance, ties (other targets), step.
 
-    A code is looked up as it stands; with and without the term code 00, which stands for the code itself; and without any other.
+    A code is looked up as recorded, then with and without the term code 00, which means the code itself, then without
+    any other term code.
     """
     schema = dict.fromkeys(("source", "target", "ties", "step"), pl.String) | {"distance": pl.Int64}
     if not settings.migrations:
@@ -212,7 +214,7 @@ def _replacements(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSetti
 
 
 def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame | None:
-    """Retired concepts have no parents of their own: they are left through their replacements, which count as steps too."""
+    """The nearest mapped ancestors. Retired concepts have no parents, so their replacements count as steps too."""
     if not settings.relationships or not settings.ancestor_depth:
         return None
     edges = [rf2.parents(settings.relationships)]
@@ -222,7 +224,7 @@ def _ancestors(table: pl.DataFrame, best: pl.DataFrame, settings: EventsSettings
 
 
 def _best_atoms(atoms: pl.DataFrame) -> pl.DataFrame:
-    """One row for each code: its concept, the name of the atom, the step, and the concepts that were not chosen."""
+    """One row for each code: its concept, the best atom's name, the step, and the concepts that were not chosen."""
     best = atoms.unique("code", keep="first", maintain_order=True)
     others = (
         atoms.select("code", "cui")

@@ -1,4 +1,4 @@
-"""The picture of mapped events."""
+"""Drawing of the picture that shows mapped events."""
 
 from pathlib import Path
 
@@ -9,6 +9,6 @@ from ehr_pipeline.store.artifacts import Artifact
 
 
 def draw(artifact: Artifact, naming: Naming, path: Path) -> str:
-    """Draw code coverage into a file. Returns what it shows."""
+    """Draw code coverage to a file. Returns what the picture shows, in words."""
     data_stages.coverage(path, coverage.read(artifact.path)["by_namespace"], naming.below)
     return "code coverage"

@@ -1,4 +1,4 @@
-"""The mapping as later stages read it."""
+"""The mapping table (`mapping.csv`), as later stages read it."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,21 +13,21 @@ from ehr_pipeline.errors import Damaged
 FILE = "mapping.csv"
 _COUNTS = ("events", "patients")
 _COLUMNS = {"code", "snomed", "concept", "events"}
-"""What artifacts of all versions have; older ones do not count patients."""
+"""The columns that artifacts of all versions have; older ones have no `patients`."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """Every distinct code of the extracts, with its concept (null where it has none), `schemas.MAPPING`."""
+    """Every distinct code of the extracts, with its concept (null if it has none); columns as in `schemas.MAPPING`."""
 
     table: pl.DataFrame
 
     @classmethod
     def read(cls, folder: Path, *columns: str) -> "Mapping":
-        """Read the folder of a `mapped_events` artifact. Raises Damaged where its table is not what it should be.
+        """Read the table in the folder of a `mapped_events` artifact. Raises Damaged when it is not what it should be.
 
-        With names of columns only these are read, as far as the artifact has them: all of them take 100 MB while 200,000 codes
-        are read.
+        If `columns` are named, only these are read, and of these only those that the artifact has. Reading all columns
+        of 200,000 codes takes 100 MB.
         """
         try:
             wanted = selectors.by_name(*columns, require_all=False) if columns else selectors.all()
@@ -42,12 +42,12 @@ class Mapping:
         return cls(table)
 
     def write(self, folder: Path) -> None:
-        """Write what `read` reads."""
+        """Write the table to `folder`, as `read` expects it."""
         spreadsheet.table(self.table).write_csv(folder / FILE)
 
     @property
     def counts_patients(self) -> bool:
-        """Whether it is known how many patients have each code."""
+        """Whether the table records how many patients have each code."""
         return "patients" in self.table.columns
 
     @cached_property
@@ -56,7 +56,7 @@ class Mapping:
         return self.table.filter(pl.col("concept").is_not_null())
 
     def concept_of_code(self) -> dict[str, str]:
-        """The concept that each SNOMED code of the extract was mapped to. What a list stands for is another thing: `listed`."""
+        """The concept of each mapped SNOMED code of the extracts. (For concept lists, see `listed`.)"""
         return dict(self.mapped.select("snomed", "concept").iter_rows())
 
 

@@ -1,4 +1,4 @@
-"""Codes of other systems to SNOMED: by the user's dictionaries, OMOP's vocabulary, or not at all, and then by their own name."""
+"""Translate codes of other systems to SNOMED, by the user's dictionaries or OMOP's vocabulary; others keep their names."""
 
 from pathlib import Path
 
@@ -15,23 +15,24 @@ from ehr_pipeline.work.progress import Progress
 
 BLOCK_BYTES = 16 << 20
 READ_BYTES = 5
-"""Of a Read code without its term code."""
+"""Length of a Read code without its term code."""
 TELLING = ("is_assured", "mapstatus", "effectivedate")
 NO_ROWS = ("empty_line", "repeated_header")
 
 
 def translated_systems(settings: EventsSettings) -> frozenset[str]:
-    """The code systems that the study has a table for."""
+    """The code systems for which the study has a table."""
     omops = [omop.CODE_SYSTEM] if settings.omop_vocabulary else []
     return frozenset([*settings.dictionaries, *omops])
 
 
 def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Distinct codes, sorted, with what their system says.
+    """Translate distinct codes; the result is sorted by code.
 
-    Returns code (as recorded), snomed (the same, or by its dictionary; empty when it has none), system (of a code for which there
-    is no table: null otherwise), token (the name, as a concept of its own, of a code that was not translated to SNOMED), label (its
-    name) and also (what else it may be).
+    Columns: code (as recorded); snomed (the recorded SNOMED code, or its translation; empty if there is none); system
+    (for a code of a system without a table, or of another vocabulary than SNOMED according to OMOP; else null); token
+    (its name as a concept of its own, if it was not translated to SNOMED); label (its name in OMOP); also (runners-up:
+    other meanings that a table gives).
     """
     table = pl.DataFrame({"code": codes.cast(pl.String).sort()})
     system = pl.col("code").str.extract(r"^([^:]+):")
@@ -58,7 +59,7 @@ def to_snomed(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
 
 
 def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
-    """A dictionary (code, snomed) with what follows it: what the next one does not have stays as it is."""
+    """A dictionary (code, snomed, others) with its `then` tables applied; codes that the next table lacks stay."""
     dictionary = settings.dictionaries[name]
     table = read_dictionary(dictionary, place(name))
     while dictionary.then:
@@ -72,12 +73,12 @@ def _chain(name: str, settings: EventsSettings) -> pl.DataFrame:
 
 
 def tied(others: pl.Expr) -> pl.Expr:
-    """SNOMED codes that a table gives for the same code (separated by blanks), as runners-up: 'SCT:<id>'."""
+    """Turn further SNOMED codes that a table gives for a code (separated by blanks) into runners-up: 'SCT:<id>'."""
     return pl.when(others == "").then(others).otherwise(pl.lit("SCT:") + others.str.replace_all(" ", " SCT:"))
 
 
 def _with_concepts(table: pl.DataFrame, folder: Path) -> pl.DataFrame:
-    """OMOP's concept ids by its vocabulary: SNOMED codes, and codes of other systems as tokens of their own."""
+    """Translate OMOP's concept ids by its vocabulary: to SNOMED codes, or to tokens for codes of other systems."""
     prefix = f"{omop.CODE_SYSTEM}:"
     ids = table.filter(pl.col("code").str.starts_with(prefix))["code"].str.strip_prefix(prefix)
     is_snomed = pl.col("own_system") == omop.SNOMED
@@ -108,11 +109,11 @@ def place(name: str, table: str = "dictionaries") -> str:
 
 
 def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
-    """A table from local codes to SNOMED (code, snomed), one row for each code, and `others`: further SNOMED codes that tie.
+    """Read a table from local codes to SNOMED: one row per code (code, snomed, others). `others` are SNOMED codes that tie.
 
-    Of several SNOMED codes the one counts that the table itself calls assured and current, then the latest (the columns IS_ASSURED,
-    MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the file. Raises
-    InputError for a file that cannot be used, or that ends in the middle.
+    Of several SNOMED codes, the table's assured and current ones come first, then the latest (by columns IS_ASSURED,
+    MAPSTATUS and EFFECTIVEDATE of the NHS's migration tables), then the lowest. `where` is the setting that names the
+    file. Raises InputError for a file that cannot be used or is cut off.
     """
     path = Path(dictionary.file)
     if not path.is_file():
@@ -141,7 +142,7 @@ def read_dictionary(dictionary: CodeDictionary, where: str) -> pl.DataFrame:
 
 
 def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFrame, list[str]]:
-    """The wanted columns of a dictionary, and which of the columns of a migration table that tell of its rows it has."""
+    """The wanted columns of a dictionary, and the names in TELLING (columns that rank its rows) that it has."""
     layout = DelimitedText(
         files=path.name, delimiter=dictionary.delimiter, quote=dictionary.quote, encoding=dictionary.encoding
     )
@@ -171,7 +172,7 @@ def _rows(path: Path, dictionary: CodeDictionary, where: str) -> tuple[pl.DataFr
 
 
 def _refuse_cut(path: Path, where: str, frame: pl.DataFrame) -> None:
-    """Raise InputError where the text ends within a SNOMED id: in a line without an end, whose id alone has a wrong check digit."""
+    """Raise InputError if the text ends within a SNOMED id: the last line is unended, and only its id is invalid."""
     targets = frame["snomed"].tail(1000)
     targets = targets.filter(targets != "")
     if targets.is_empty() or not reading.unended(path).rstrip().endswith(targets[-1].encode()):

@@ -1,1 +1,1 @@
-"""The chain's artifacts in the formats of others."""
+"""Exports of the chain's artifacts in formats that other tools read."""

@@ -1,11 +1,11 @@
-"""Apply a trained encoder to new patients: from a raw extract to one vector for each, with the model's own vocabulary.
+"""Apply a trained encoder to new patients: turn a raw extract into one vector per patient, by the model's vocabulary.
 
     ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow
 
-The extract is read, mapped and laid out as the settings say, in a scratch folder of the study's store, which goes at the end (after
-a kill with the next run): nothing of it stays but the vectors. Concepts that the model does not know are left out and counted: a
-vocabulary is never extended, since token ids would change their meaning.
-The vectors are made as those of the patient_embeddings artifact that `--vectors` names, so they can be compared with them.
+The extract is read, mapped and laid out as the settings say, in a scratch folder of the study's store. The folder is
+removed at the end (after a kill, by the next run), so only the vectors remain. Concepts that the model does not know
+are left out and counted: the vocabulary is never extended, since token ids would change their meaning. The vectors are
+made like those of the patient_embeddings artifact that `--vectors` names, so they are comparable with them.
 """
 
 import dataclasses
@@ -40,8 +40,9 @@ PATIENTS = "patients"
 def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) -> Counts:
     """Write the vectors of an extract's patients to the Arrow file `out` (`schemas.embeddings`), whole. Returns the counts.
 
-    Context, age unit and positions are those that the checkpoint carries; so is the precision, where it is 'auto'. Raises
-    InputError when a folder is not what it should be, and UserError where `out` is no file.
+    Context, age unit and number of positions come from the checkpoint, and so does the precision if the setting is
+    'auto'. Raises InputError when a folder is not what it should be, and UserError when `out` is a folder or a special
+    file.
     """
     publishing.refuse_taken(out, replace=True)
     if not (model / FILE).is_file():
@@ -73,7 +74,7 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
 
 
 def whom_it_knows(study: Study, model: Path, embedded: pa.Table) -> str:
-    """On how many of the embedded patients a model was trained; or why that cannot be checked, and which file would allow it."""
+    """How many embedded patients the model was trained or validated on; or why it is unknown, and the file needed."""
     artifact, key = model.resolve().parent, secret_key.read(Path(study.study.store))
     if why := learned.cannot_be_checked(artifact, key):
         return f"{model}: {why}."
@@ -83,9 +84,9 @@ def whom_it_knows(study: Study, model: Path, embedded: pa.Table) -> str:
 
 
 def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
-    """Lay the patients of an extract out below a folder as the model reads them (`PATIENTS`). Returns the counts."""
+    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns the counts."""
     landing, extract = work / "landing", extract.resolve()
-    tree_of(extract, study.records)  # whether it may have links; that which leads to it here is none of the study's
+    tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()
     (landing / extract.name).symlink_to(extract)
     pipeline = Pipeline(
@@ -102,7 +103,7 @@ def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
 
 
 def _vectors(study: Study, model: Path, vocabulary: Vocabulary, transform: Transform, work: Path) -> pa.Table:
-    """The vectors (`schemas.embeddings`) of the patients below a folder."""
+    """The vectors (`schemas.embeddings`) of the patients below the folder `work`."""
     tables = []
     with process_group(study.launcher.threads) as device:
         encoder = checkpoint.load(model, vocabulary, device)

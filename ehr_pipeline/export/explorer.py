@@ -1,6 +1,6 @@
 """The map of patients in a browser, by embedding-atlas (github.com/apple/embedding-atlas): points, neighbours, filters.
 
-It brings many packages of its own, so it is no extra of this project: `pip install embedding-atlas`, in an environment on the PATH.
+It has many dependencies, so it is no extra of this project: `pip install embedding-atlas`, in an environment on the PATH.
 """
 
 import shutil
@@ -18,9 +18,9 @@ PROGRAM = "embedding-atlas"
 
 
 def command(patients: Path, port: int) -> list[str]:
-    """How the explorer is started: for this machine alone, on the places that are there, with no model loaded.
+    """The command that starts the explorer: for this machine only, with the existing map positions and without a model.
 
-    Raises UserError when it is not installed.
+    Raises UserError when the explorer is not installed.
     """
     beside = Path(sys.executable).with_name(PROGRAM)
     program = str(beside) if beside.is_file() else shutil.which(PROGRAM)
@@ -34,18 +34,18 @@ def command(patients: Path, port: int) -> list[str]:
 
 
 def explore(found: results.Found, store: Path, seed: int, port: int) -> int:
-    """Write the results into a scratch folder of the store and serve them until the user ends it.
+    """Write the results to a scratch folder of the store, and serve them until the user stops the explorer.
 
-    What the explorer prints is kept from the terminal, since it prints rows of the table. Raises UserError when it fails.
+    The explorer's output is hidden, since it prints rows of the table. Raises UserError when the explorer fails.
     """
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the tables go at once, not with the next run
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # remove the tables at once, not in the next run
     with build_lock.scratch(store) as folder:
         out = folder / "results"
         started = command(out / "patients.parquet", port)
         results.export(found, out, seed)
         print(f"http://127.0.0.1:{port}  (Ctrl-C ends it; the tables are removed then)", flush=True)
         try:
-            ends_too = [sys.executable, str(die_with_parent.__file__)]  # else it would go on serving after a kill
+            ends_too = [sys.executable, str(die_with_parent.__file__)]  # otherwise it would go on serving after a kill
             done = subprocess.run(
                 [*ends_too, *started], check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )

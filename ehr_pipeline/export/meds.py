@@ -2,13 +2,13 @@
 
     OUT/data/<split>/<bucket>.parquet           subject_id, time, code, numeric_value; sorted by subject and time
     OUT/metadata/codes.parquet                  every code with its name
-    OUT/metadata/subject_splits.parquet         'train', 'tuning' for validation patients, 'held_out' for the test side; patients
-                                                without a side have no row there
+    OUT/metadata/subject_splits.parquet         'train', 'tuning' (validation side), 'held_out' (test side); no row for
+                                                patients without a side
     OUT/metadata/dataset.json
 
-Subjects are the patients of the data set, and their events are all mapped ones: UMLS//<CUI>, SNOMED//<id> for codes that were
-kept as their own, SYSTEM//<code> for those of other systems. Sex and attributes stand without a time. Numeric values are null:
-none are read.
+Subjects are the patients of the data set. All their mapped events are written: with code UMLS//<CUI>, SNOMED//<id> for
+codes kept as concepts of their own, and SYSTEM//<code> for those of other systems. Sex and attributes have no time.
+Numeric values are null, since the pipeline reads none.
 """
 
 import csv
@@ -58,9 +58,10 @@ SUBJECT_SPLITS = pa.schema(
 
 
 def subject_id(patient_id: str, key: Key) -> int:
-    """The subject of a patient: 63 bits of the BLAKE2b (RFC 7693) of the id with the store's key, the same in every export of it.
+    """The subject id of a patient: 63 bits of a BLAKE2b hash (RFC 7693) of the patient id, keyed with the store's key.
 
-    Without the key nobody can compute subjects from ids. The events are still those of one person: it is no anonymisation.
+    It is the same in every export of the store. Without the key nobody can compute it from a patient id. This is not
+    anonymisation: the events of a subject are still those of one person.
     """
     return key.number("meds subject", patient_id) >> 1
 
@@ -68,11 +69,11 @@ def subject_id(patient_id: str, key: Key) -> int:
 def export(
     made: tuple[Artifact, Artifact, Artifact], name: str, key: Key, out: Path, crosswalk: bool = False
 ) -> Counts:
-    """Write the data set into the new folder `out`, whole or not at all; returns row counts.
+    """Write the data set to the new folder `out`, whole or not at all. Returns row counts.
 
-    `made` are the mapped events, the patient data set and its split; `key` is the store's.
-    `crosswalk` writes <out>_crosswalk.csv (subject_id, patient_id) beside it, never into it. Raises UserError where `out` is there
-    already, where the artifacts do not belong together, or where it cannot be written.
+    `made` holds the mapped events, the patient data set and its split; `key` is the store's key. With `crosswalk`, also
+    writes <out>_crosswalk.csv (subject_id, patient_id) next to the folder, never into it. Raises UserError when `out`
+    exists, when the artifacts do not belong together, or when `out` cannot be written.
     """
     events, dataset, split = made
     other = out.with_name(f"{out.name}_crosswalk.csv")
@@ -160,7 +161,7 @@ def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) ->
 
 
 def _code(concept: str) -> str:
-    """A concept of ours as a MEDS code."""
+    """The MEDS code of one of our concepts."""
     system, colon, code = concept.partition(":")
     if not colon:
         return f"UMLS//{concept}"
@@ -168,7 +169,7 @@ def _code(concept: str) -> str:
 
 
 def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
-    """What is known of the patients themselves (subject_id, time, code); without a time where it holds always."""
+    """The patients' attributes as rows (subject_id, time, code); the time is null for attributes without a date."""
     people = people.with_columns(subject_id=pl.Series(subject))
     time = pl.lit(None, pl.Datetime("us"))
     parts = [
@@ -188,7 +189,7 @@ def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
 
 
 def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """All subjects in order, and their order. Raises UserError when two patients have one subject, which 63 bits make unlikely."""
+    """All subject ids, sorted, and their order. Raises UserError if two patients share one (unlikely with 63 bits)."""
     subject = np.concatenate(parts)
     order = np.argsort(subject)
     subject = subject[order]

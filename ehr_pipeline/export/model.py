@@ -1,7 +1,8 @@
 """A trained encoder as a folder to hand on: weights, configuration, tokenizer, the names of its tokens, and the model card.
 
-It remains as restricted as the records, since weights can give away what they were trained on. What this refuses is a vocabulary
-that says so openly: the name of a concept that hardly any patient has tells of them, and of none, of those who left.
+The folder stays as restricted as the records, since weights can reveal what they were trained on. The export is refused
+if the vocabulary reveals it openly: a concept that very few patients have reveals those patients, and one that no
+patient has any more reveals patients who left.
 """
 
 import shutil
@@ -14,9 +15,9 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path) -> int:
-    """Copy the checkpoint into a new folder, whole or not at all. Returns the number of its concepts.
+    """Copy the checkpoint to a new folder, whole or not at all. Returns the number of its concepts.
 
-    `vocabulary` is the current one, which counts the patients of today. Raises UserError where the folder exists, and where a
+    `vocabulary` is the current one, which counts today's patients. Raises UserError when the folder exists, or when a
     concept of the checkpoint has fewer than `fewest` patients.
     """
     publishing.refuse_taken(out)

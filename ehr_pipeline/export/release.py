@@ -1,8 +1,9 @@
-"""`ehr-pipeline release`: what may leave the place where the data lie, and nothing else, in a folder with a manifest.
+"""`ehr-pipeline release`: write a folder with a manifest and only what may leave the place where the data are kept.
 
-It holds the report as it is (small counts are suppressed in it already), and three tables made for this purpose: which codes were
-mapped to which concepts, the vocabulary, and the counts of all stages. A row leaves only while enough patients bear its code or
-concept, and where a terminology knows it; counts are rounded. Nothing at patient level, no vector and no weight is written.
+The folder holds the report unchanged (its small counts are already suppressed), and three tables made for this purpose:
+the mapping of codes to concepts, the vocabulary, and the counts of all stages. A row is released only if enough
+patients have its code or concept, and a terminology knows it. Counts are rounded. No patient-level data, vectors or
+weights are written.
 """
 
 import datetime
@@ -35,7 +36,7 @@ from ehr_pipeline.vocabulary import table
 
 MANIFEST = "manifest.json"
 RELEASES = "releases.jsonl"
-"""In the store: which reports were released, and when."""
+"""File in the store that lists which reports were released, and when."""
 _log = logging.getLogger("ehr_pipeline")
 MAPPING = ("snomed", "concept", "name", "step", "events")
 VOCABULARY_COLUMNS = ("concept", "name", "semantic_types", "events", "patients")
@@ -45,16 +46,16 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Shown:
-    """How a row of a table is shown, and which are."""
+    """The rules for which rows of a table are shown (`naming`), and how their counts are (`guard`)."""
 
     guard: Guard
     naming: Naming
 
 
 def release(pipeline: Pipeline, out: Path) -> list[Path]:
-    """Write the folder, which must not be there yet, whole or not at all. Returns its files.
+    """Write the folder, which must not exist yet, whole or not at all. Returns its files.
 
-    Raises UserError after the expiry of the data.
+    Raises UserError after the date in governance.expires.
     """
     publishing.refuse_taken(out)
     report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))
@@ -78,12 +79,12 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
         (part / "counts.json").write_text(json.dumps(counts, indent=1) + "\n", encoding="utf-8")
         files = sorted(part.iterdir())
         _manifest(pipeline, part, files)
-        _remember(pipeline.store.root, report)  # before anybody can have it
+        _remember(pipeline.store.root, report)  # before the release is published
     return [*(out / path.name for path in files), out / MANIFEST]
 
 
 def _refuse_uncounted(mapping: Mapping) -> None:
-    """Raise UserError where nobody knows how many patients have a code."""
+    """Raise UserError when the mapping does not record how many patients have each code."""
     if not mapping.counts_patients:
         raise UserError(
             "mapped_events was made by an earlier version of this package, which counted no patients by code. Materialise it"
@@ -92,7 +93,7 @@ def _refuse_uncounted(mapping: Mapping) -> None:
 
 
 def _remember(store: Path, report: Artifact) -> None:
-    """Write down that a report was released, and warn where another one was: counts of two pages can be subtracted."""
+    """Record that a report was released; warn if a different one was before, since their counts can be subtracted."""
     path, today = store / RELEASES, datetime.datetime.now(datetime.UTC).date().isoformat()
     with build_lock.locked(store, hash_of(RELEASES)):
         before = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -109,20 +110,20 @@ def _remember(store: Path, report: Artifact) -> None:
 
 
 def _code_is_known(row: Row) -> bool:
-    """Whether a terminology knows the code of a row of `mapping.csv`: what was only typed in may be anything, an id as well.
+    """Whether a terminology knows the code of a row of `mapping.csv`. Other codes may be any typed text, even an id.
 
-    A code that was kept as its own concept is known by the name that a terminology gives it.
+    A code that was kept as a concept of its own counts as known if a terminology gave it a name.
     """
     return bool(row["concept"]) and row["kind"] != "bad_check_digit" and (row["step"] != "kept" or bool(row["name"]))
 
 
 def _concept_is_known(row: Row) -> bool:
-    """Whether a terminology knows the concept of a row of `vocabulary.csv`; one that none names stands there by its code."""
+    """Whether a terminology knows the concept of a row of `vocabulary.csv`: otherwise its name is only its code."""
     return bool(row["name"] != row["concept"])
 
 
 def _table(out: Path, rows: Iterable[Row], columns: tuple[str, ...], shown: Shown) -> None:
-    """Some columns of a table: the rows that enough patients bear, with as many events."""
+    """Write some columns of a table: only rows with enough patients, and enough events, for their name to be shown."""
     schema = pa.schema([(name, pa.int64() if name in COUNTED else pa.string()) for name in columns])
     spreadsheet.write(out, schema, _guarded(rows, columns, shown))
 

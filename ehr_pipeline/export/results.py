@@ -2,11 +2,11 @@
 
     OUT/patients.parquet      one row for each clustered patient: cluster, place on the map, attributes, nearest neighbours
     OUT/embeddings.parquet    patient_id and vector, in the same order
-    OUT/enrichment.csv        the marking concepts of each cluster, with their tests (`reports.tables`)
+    OUT/enrichment.csv        the concepts that mark each cluster, with their tests (`reports.tables`)
     OUT/columns.csv           every column with its type
 
-Nothing in them is suppressed: they are as restricted as the records. `neighbours` has the form that embedding-atlas reads
-(github.com/apple/embedding-atlas): row numbers of the file, and cosine distances.
+Nothing in the tables is suppressed, so they are as restricted as the records. `neighbours` has the form that
+embedding-atlas reads (github.com/apple/embedding-atlas): row numbers of the file, and cosine distances.
 """
 
 import shutil
@@ -46,12 +46,12 @@ class Found:
 
     @staticmethod
     def of(current: Callable[[str], Artifact]) -> "Found":
-        """The current ones, by what finds an asset's artifact."""
+        """The current artifacts; `current` returns the current artifact of an asset."""
         return Found(current(CLUSTERS), current(PATIENT_EMBEDDINGS), current(CLUSTER_REPORTS))
 
 
 def export(found: Found, out: Path, seed: int) -> Counts:
-    """Write the tables into a new folder. Raises UserError when it exists; nothing is left behind by a failure."""
+    """Write the tables to a new folder; a failure leaves nothing behind. Raises UserError when the folder exists."""
     with publishing.whole(out) as part:
         part.mkdir()
         clusters = Clusters.read(found.clusters.path)
@@ -69,7 +69,7 @@ def export(found: Found, out: Path, seed: int) -> Counts:
 
 
 def _neighbours(vectors: NDArray[np.float32], seed: int) -> pa.StructArray:
-    """For each vector (n, D) the rows and cosine distances of its nearest others."""
+    """The row numbers and cosine distances of the nearest neighbours of each vector (n, D)."""
     unit = unit_length(vectors)
     n, k = len(unit), min(NEIGHBOURS, len(unit) - 1)
     if k < 1:

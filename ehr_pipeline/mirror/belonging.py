@@ -1,4 +1,4 @@
-"""Which store a mirror belongs to, who copies, and whose data may be copied."""
+"""Checks before copying: whose mirror it is, that no other command is copying, and whose data may be copied."""
 
 import datetime
 import json
@@ -29,14 +29,14 @@ EXPIRED = "the licence in its manifest has expired, and governance.expires names
 
 
 def alone(store: Store) -> AbstractContextManager[int]:
-    """One push or pull of a store at a time. Raises UserError when there is another."""
+    """Allow one push or pull of a store at a time. Raises UserError when another is running."""
     store.root.mkdir(parents=True, exist_ok=True)
     busy = f"Another push or pull of {store.root} is under way. Wait for its end."
     return build_lock.alone(store.root / ".mirror.lock", busy)
 
 
 def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
-    """See that a mirror is that of this store, and mark a new one. Raises UserError."""
+    """Check that a mirror belongs to this store, and mark a new mirror. Raises UserError."""
     own, theirs = _own(store), _theirs(mirror)
     if own and own["pulling"] and theirs is not None:
         raise UserError(
@@ -65,7 +65,7 @@ def begin_push(mirror: Mirror, store: Store, study: Study) -> None:
 
 
 def begin_pull(mirror: Mirror, store: Store) -> str:
-    """See that a mirror is that of this store, or the store empty; its id. Raises UserError."""
+    """Check that a mirror belongs to this store, or the store is empty. Returns the mirror's id. Raises UserError."""
     own, theirs = _own(store), _theirs(mirror)
     if theirs is None:
         raise UserError(f"{mirror.told} (study.mirror) holds no mirror: nothing was ever pushed there.")
@@ -82,7 +82,7 @@ def begin_pull(mirror: Mirror, store: Store) -> str:
 
 
 def end_pull(mirror: Mirror, store: Store, name: str) -> None:
-    """The store now has what the mirror has: it may push."""
+    """Record that the store now has everything the mirror has, so that it may push."""
     _mark(store, name, mirror, pulling=False)
 
 
@@ -120,7 +120,7 @@ def _mark(store: Store, name: str, mirror: Mirror, pulling: bool) -> None:
 
 
 class Terms:
-    """What may be copied, under the licence and the list of withdrawals of the settings. Raises UserError when nothing may."""
+    """What may be copied under the settings' licence and list of withdrawals. Raises UserError when nothing may."""
 
     def __init__(self, study: Study, store: Store):
         refuse_if_expired(study.governance)
@@ -134,9 +134,9 @@ class Terms:
         self._left: set[tuple[str, str]] = set()
 
     def why_not(self, manifest: Mapping[str, Any]) -> str:
-        """Why an artifact may not be copied, in words; or ''. To be asked in the order of the chain.
+        """Why an artifact may not be copied, in words; '' when it may. Call it for artifacts in the order of the chain.
 
-        Raises UserError when who withdrew from it cannot be told, since it was made with the key of another store.
+        Raises UserError when withdrawals cannot be checked, since the artifact was made with another store's key.
         """
         self._refuse_another_key(manifest)
         reason = EXPIRED if self._has_expired(manifest) else self._who_left(manifest)
@@ -163,7 +163,7 @@ class Terms:
         return "" if self._are_present(manifest) else LEFT
 
     def _are_present(self, manifest: Mapping[str, Any]) -> bool:
-        """Whether nobody left who is in it. A check of a stage looks one stage back; here, all of them."""
+        """Whether no patient in the artifact has left. A stage's check looks one stage back; this looks at all."""
         asset, inputs = manifest["asset"], manifest["inputs"]
         if asset in KEPT_WITHOUT_CONSENT:
             return True
@@ -179,7 +179,7 @@ class Terms:
             return False
 
     def _has_expired(self, manifest: Mapping[str, Any]) -> bool:
-        """By the terms under which it was made, where the settings name none: a renewed licence stands in the settings."""
+        """Whether the licence in the manifest has expired. A date in the settings overrides it (renewed licence)."""
         terms = manifest.get("governance", {})
         if self.study.governance.expires or not terms.get("expires"):
             return False

@@ -1,4 +1,4 @@
-"""What a mirror says of one artifact: its manifest, and the hash of every file."""
+"""The index of an artifact in a mirror: its manifest, and the hash of every file."""
 
 import json
 import re
@@ -20,7 +20,7 @@ _SHA256 = re.compile("[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Index:
-    """`files` are their sizes in bytes and hashes by name; `folders` are those without any file."""
+    """An artifact's index: `files` holds size in bytes and hash by file name; `folders` lists the empty folders."""
 
     manifest: dict[str, Any]
     files: dict[str, tuple[int, str]]
@@ -28,7 +28,7 @@ class Index:
 
     @classmethod
     def of(cls, artifact: Artifact) -> "Index":
-        """The index of an artifact of the store. Data files are not read: the manifest has their hashes."""
+        """Index an artifact of the store. Data files are not read, since the manifest has their hashes."""
         files, folders, known = {}, [], integrity.listed(artifact.manifest)
         for path in sorted(artifact.path.rglob("*")):
             name = path.relative_to(artifact.path).as_posix()
@@ -46,19 +46,22 @@ class Index:
 
     @property
     def content(self) -> bytes:
-        """As it stands in the mirror."""
+        """The bytes of the index as the mirror stores them."""
         files = {name: {"bytes": size, "sha256": digest} for name, (size, digest) in self.files.items()}
         told = {"manifest": self.manifest, "files": files, "folders": self.folders}
         return (json.dumps(told, indent=1, sort_keys=True) + "\n").encode()
 
     @property
     def objects(self) -> dict[str, tuple[int, str]]:
-        """The objects that hold its files, by name (hash): size in bytes, and one of the files."""
+        """The objects that hold the files, by name (hash): size in bytes, and the name of one such file."""
         return {digest: (size, name) for name, (size, digest) in self.files.items()}
 
 
 def read(content: bytes, folder: str) -> Index:
-    """The index in a folder of a mirror. Raises ValueError for what no push wrote: who may write there could choose any names."""
+    """Parse and check the index of a mirror's `folder`. Raises ValueError for an index that no push wrote.
+
+    The check is needed because anybody who can write to the mirror could put any file names into an index.
+    """
     try:
         told = json.loads(content)
         files = {str(name): (int(each["bytes"]), str(each["sha256"])) for name, each in told["files"].items()}
@@ -82,7 +85,7 @@ def read(content: bytes, folder: str) -> Index:
 
 
 def _is_below(name: str) -> bool:
-    """Whether a name is a path below a folder, and nothing else."""
+    """Whether a name is a normalised relative path that stays below its folder, and is not that of the index."""
     path = PurePosixPath(name)
     return (
         bool(name)
@@ -96,7 +99,7 @@ def _is_below(name: str) -> bool:
 
 
 def place_of(path: str) -> tuple[str, str] | None:
-    """The folder of an artifact that an object is in, and its partition or ''; None when it is in none."""
+    """The artifact folder that contains an object, and its partition or ''; None when the object is in none."""
     parts = path.split("/")
     if (
         len(parts) < 4
@@ -111,7 +114,7 @@ def place_of(path: str) -> tuple[str, str] | None:
 
 
 def grouped(files: dict[str, int]) -> dict[str, dict[str, int]]:
-    """The objects of every artifact, whole or not, by its folder: size by name."""
+    """The objects of every artifact, complete or not: by the artifact's folder, then size by object name."""
     found: dict[str, dict[str, int]] = {}
     for path, size in files.items():
         if place := place_of(path):
@@ -120,10 +123,10 @@ def grouped(files: dict[str, int]) -> dict[str, dict[str, int]]:
 
 
 def partition_of(folder: str) -> str:
-    """The partition of an artifact, by its folder; or ''."""
+    """The partition of the artifact in a folder; '' if it has none."""
     return "/".join(folder.split("/")[2:-1])
 
 
 def folder_of(artifact: Artifact, root: Path) -> str:
-    """Where an artifact of the store lies in a mirror."""
+    """The folder of an artifact of the store in a mirror."""
     return artifact.path.relative_to(root).as_posix()

@@ -1,4 +1,4 @@
-"""Objects of a mirror: list, read, write, remove. Memory is bounded by a few blocks for each of the files copied at a time."""
+"""Objects of a mirror: list, read, write, remove. Uses memory of only a few blocks per file that is being copied."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ R = TypeVar("R")
 TOGETHER = 8  # files copied at a time: an object store answers slowly, but many at once
 BLOCK = 4 * 1024 * 1024  # bytes
 RIGHTS = "s3:ListBucket on the bucket, and s3:GetObject, s3:PutObject, s3:DeleteObject and s3:AbortMultipartUpload on its objects"
-# What pyarrow says of an object store that does not do what it is asked, and what to do. The first that fits counts.
+# Patterns of pyarrow's messages about object stores, and what to do. The first pattern that matches counts.
 REMEDIES = (
     (
         "NO_SUCH_BUCKET|NoSuchBucket|Bucket '.*' not found",
@@ -47,7 +47,7 @@ REMEDIES = (
 
 
 class Mirror:
-    """The objects below an address, by path from there."""
+    """The objects below an address; paths are relative to it."""
 
     def __init__(self, address: Address):
         self.told, self.root, self.is_folder = address.told, address.root, address.scheme == "file"
@@ -57,7 +57,7 @@ class Mirror:
 
     @classmethod
     def at(cls, uri: str) -> "Mirror":
-        """The mirror that a setting names. Raises UserError when there is no such bucket or folder to put it in."""
+        """The mirror at an address (study.mirror). Raises UserError when its bucket or parent folder does not exist."""
         if not uri:
             raise UserError("study.mirror is not set. Name where the copies are: s3://BUCKET/PREFIX or file:///FOLDER.")
         mirror = cls(parse(uri))
@@ -72,7 +72,7 @@ class Mirror:
         return mirror
 
     def files(self, folder: str) -> dict[str, int]:
-        """All objects below a folder, by path from the mirror's root, with their sizes in bytes."""
+        """Sizes in bytes of all objects below a folder, by path from the mirror's root."""
         place = f"{self.root}/{folder}".rstrip("/")
         with self.telling():
             chosen = pafs.FileSelector(place, recursive=True, allow_not_found=True)
@@ -80,13 +80,13 @@ class Mirror:
         return {info.path.removeprefix(f"{self.root}/"): info.size for info in found if info.is_file}
 
     def is_empty(self) -> bool:
-        """Whether there is nothing, but for what a push left that was killed while it began."""
+        """Whether the mirror is empty, except for `.part` files of a push that was killed as it started."""
         with self.telling():
             found = self.system.get_file_info(pafs.FileSelector(self.root, allow_not_found=True))
         return all(info.path.endswith(".part") for info in found)
 
     def read(self, path: str) -> bytes | None:
-        """One small object; None when there is none."""
+        """Read a small object; None when it does not exist."""
         try:
             with self.system.open_input_stream(f"{self.root}/{path}") as stream:
                 return bytes(stream.read())
@@ -96,11 +96,11 @@ class Mirror:
             raise self._error(error) from None
 
     def write(self, path: str, content: bytes) -> None:
-        """Put one small object there, whole."""
+        """Write a small object, whole or not at all."""
         self._write(path, [content])
 
     def put(self, source: Path, path: str, sha256: str) -> None:
-        """Copy a file there. Raises UserError when it is not the one that was published; then it is not there."""
+        """Copy a file into the mirror. Raises UserError, and leaves no object, if its SHA-256 is not `sha256`."""
         digest = hashlib.sha256()
 
         def blocks() -> Iterator[bytes]:
@@ -123,7 +123,7 @@ class Mirror:
         self._write(path, blocks())
 
     def _write(self, path: str, blocks: Iterable[bytes]) -> None:
-        """Write an object that is seen whole or not at all."""
+        """Write an object such that readers see all of it or nothing."""
         place = f"{self.root}/{path}"
         written = f"{place}.{uuid.uuid4().hex[:8]}.part" if self.is_folder else place
         if self.is_folder:
@@ -134,13 +134,13 @@ class Mirror:
                     stream.write(block)
             if self.is_folder:
                 _settle(Path(written), Path(place))
-        except BaseException:  # closing the stream has published what was written so far
+        except BaseException:  # closing the stream published the partial content: remove it
             with suppress(OSError, pa.ArrowException):
                 self.system.delete_file(written)
             raise
 
     def get(self, path: str, target: Path, size: int) -> tuple[int, str]:
-        """Fetch an object, but no more than `size` and one block; its size in bytes and SHA-256."""
+        """Fetch an object, but at most `size` bytes and one block. Returns the bytes fetched and their SHA-256."""
         digest, got = hashlib.sha256(), 0
         with self.telling():
             source = self.system.open_input_stream(f"{self.root}/{path}")
@@ -159,7 +159,7 @@ class Mirror:
         return got, digest.hexdigest()
 
     def remove(self, paths: Iterable[str]) -> None:
-        """Remove objects; some may be gone already."""
+        """Remove objects, ignoring those that are already gone."""
         for path in paths:
             try:
                 self.system.delete_file(f"{self.root}/{path}")
@@ -169,13 +169,13 @@ class Mirror:
                 raise self._error(error) from None
 
     def remove_folder(self, folder: str, index: str) -> None:
-        """Remove an artifact, its index first: without it, the rest is none."""
+        """Remove an artifact, its index first: files without an index do not count as an artifact."""
         self.remove([f"{folder}/{index}"])
         with self.telling(), suppress(FileNotFoundError):
             self.system.delete_dir(f"{self.root}/{folder}")
 
     def together(self, work: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-        """The results of work on many objects, in order. When one fails, the others end soon."""
+        """Run `work` on many objects in parallel; yield the results in order. When one fails, the others stop soon."""
         pool = ThreadPoolExecutor(TOGETHER)
         try:
             yield from pool.map(work, items)
@@ -191,7 +191,7 @@ class Mirror:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Say which object store it was that failed, and what to do."""
+        """Turn errors into a UserError that names the mirror and says what to do."""
         try:
             yield
         except (OSError, pa.ArrowException) as error:
@@ -209,9 +209,10 @@ class Mirror:
 
 
 def _s3(address: Address) -> Any:
-    """Credentials from where AWS's own tools take them.
+    """Connect to S3, with credentials from the places where AWS's own tools look for them.
 
-    Parts of a file are written one by one: else all of it may wait in memory. Small files are one request (delayed open).
+    The parts of a file are written one by one, since otherwise the whole file may be queued in memory. A small file is
+    sent in one request (delayed open).
     """
     options = dict(address.options)
     if "region" not in options and "endpoint_override" not in options:
@@ -221,6 +222,6 @@ def _s3(address: Address) -> Any:
 
 
 def _settle(written: Path, place: Path) -> None:
-    """Have a file survive a crash of the machine, then give it its name."""
+    """Flush a file to the disk, so that it survives a crash of the machine, then give it its final name."""
     flush(written)
     written.replace(place)

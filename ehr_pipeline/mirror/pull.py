@@ -1,7 +1,7 @@
 """`ehr-pipeline pull`: fetch the artifacts of a mirror into a store, each whole or not at all.
 
-Files are fetched into `.pulling` in the store, under their own names once their hash is right. So a pull that was interrupted
-goes on, and the artifact is published by one rename.
+Files are fetched into `.pulling` in the store, and get their final names once their hashes are verified. So an
+interrupted pull can resume, and each artifact is published by one rename.
 """
 
 import hashlib
@@ -26,11 +26,12 @@ WORK = ".pulling"
 
 
 def pull(study: Study) -> Counts:
-    """Fetch what the store lacks, or has an older version of.
+    """Fetch the artifacts that the store lacks, or has only in an older version.
 
-    Artifacts of patients who left since (`records.withdrawals`, a newer snapshot) stay where they are. Counts: artifacts `copied`,
-    `kept` (there already), `newer` (here than there), `unfinished` (there), and `left_out` by reason; `bytes` that were fetched.
-    Raises UserError; then no artifact but whole ones was published.
+    Artifacts with data of patients who have left since (`records.withdrawals`, a newer snapshot) are not fetched.
+    Returns counts of artifacts: `copied`, `kept` (already in the store), `newer` (in the store than in the mirror),
+    `unfinished` (in the mirror) and `left_out` by reason; and the `bytes` fetched. On UserError, only complete
+    artifacts were published.
     """
     store = Store(study.study.store)
     terms = belonging.Terms(study, store)
@@ -55,7 +56,7 @@ def _pull(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, coun
     there = index.grouped(mirror.files(f"{stage_of(asset)}/{asset}"))
     whole = [folder for folder, objects in there.items() if INDEX in objects]
     made_at = dict(zip(whole, mirror.together(lambda folder: _made_at(mirror, folder), whole), strict=True))
-    newest: dict[str, str] = {}  # folder by partition: an artifact that is replaced stays until the new one is there
+    newest: dict[str, str] = {}  # folder by partition; there may be several: push removes a replaced artifact last
     for folder in sorted(whole, key=lambda folder: (made_at[folder], folder)):
         newest[index.partition_of(folder)] = folder
     unfinished = {index.partition_of(folder) for folder in there} - newest.keys()
@@ -98,7 +99,7 @@ def _read(content: bytes, folder: str, mirror: Mirror) -> Index:
 
 
 def _fetch(mirror: Mirror, folder: str, listed: Index, work: Path) -> int:
-    """Fetch what is missing of an artifact's files; bytes that were fetched."""
+    """Fetch the files of an artifact that are still missing from `work`. Returns the number of bytes fetched."""
     for name in [str(Path(file).parent) for file in listed.files] + listed.folders:
         (work / name).mkdir(parents=True, exist_ok=True)
     missing = sorted(name for name, (_, digest) in listed.files.items() if file_hash(work / name) != digest)

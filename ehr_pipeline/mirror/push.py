@@ -1,6 +1,6 @@
-"""`ehr-pipeline push`: make a mirror equal to what is current in a store.
+"""`ehr-pipeline push`: make a mirror equal to the current artifacts of a store.
 
-Killed at any moment, it leaves artifacts that are whole and files that are none; the next push goes on with what is missing.
+Whenever it is killed, the mirror holds only complete artifacts, and files without an index. The next push copies the rest.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ _log = logging.getLogger("ehr_pipeline")
 
 
 def push(study: Study) -> Counts:
-    """Copy what is missing, and remove what is no longer current, or holds patients who left.
+    """Copy missing artifacts, and remove those that are no longer current or hold data of patients who left.
 
-    Counts: artifacts `copied`, `kept` (there already), `removed`, and `left_out` by reason; `bytes` that were copied.
-    Raises UserError.
+    Returns counts of artifacts: `copied`, `kept` (already in the mirror), `removed` and `left_out` by reason; and the
+    `bytes` copied. Raises UserError.
     """
     store = Store(study.study.store)
     terms = belonging.Terms(study, store)
@@ -49,7 +49,7 @@ def _push(asset: str, store: Store, mirror: Mirror, terms: belonging.Terms, coun
             counts["left_out"][reason] = counts["left_out"].get(reason, 0) + 1
         else:
             own[folder_of(artifact, store.root)] = str(artifact.manifest["population"])
-    # First what must go: the data of patients who left. What is replaced stays until there is another.
+    # First remove the data of patients who left. A replaced artifact stays until its successor is complete.
     for folder in sorted(there.keys() - own.keys()):
         successor = next((each for each in own if partition_of(each) == partition_of(folder)), None)
         same = folder in indexed and successor is not None and indexed[folder][1] == own[successor]
@@ -75,7 +75,7 @@ def _current(asset: str, store: Store) -> Iterator[Artifact]:
 
 
 def _told(mirror: Mirror, folder: str) -> tuple[str, str]:
-    """Hash of an index that is there, and whose data its artifact holds (population)."""
+    """The hash of an index in the mirror, and the population in its manifest ('unknown' if it cannot be read)."""
     content = mirror.read(f"{folder}/{INDEX}") or b""
     try:
         population = str(json.loads(content)["manifest"]["population"])
@@ -93,7 +93,7 @@ def _remove(mirror: Mirror, folder: str, counts: Counts) -> None:
 def _copy(
     artifact: Artifact, folder: str, there: dict[str, int], mirror: Mirror, counts: Counts, *, indexed: str
 ) -> None:
-    """Copy an artifact, its index last, unless it is there. Raises Damaged for one that must not be handed on."""
+    """Copy an artifact, its index last, unless the mirror has it already. Raises Damaged if the artifact is damaged."""
     artifact.verify()
     index = Index.of(artifact)
     content, objects = index.content, index.objects
@@ -101,7 +101,7 @@ def _copy(
     if not missing and indexed == hashlib.sha256(content).hexdigest():
         counts["kept"] += 1
         return
-    if indexed:  # it says something else, or of files that are not there: it is none until all of it is
+    if indexed:  # it differs, or lists missing files: until all are copied there must be no index
         mirror.remove([f"{folder}/{INDEX}"])
     mirror.remove(f"{folder}/{name}" for name in there if name != INDEX and name not in objects)
     total = sum(objects[digest][0] for digest in missing)

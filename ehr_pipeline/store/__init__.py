@@ -1,1 +1,1 @@
-"""Artifacts on the disk: made once, published whole, found again, checked."""
+"""Artifacts on disk: each is made once, published whole, found again when needed, and checked before it is read."""

@@ -1,11 +1,12 @@
-"""Where each asset's artifact lies, and how it gets there: whole or not at all, never changed in place.
+"""Where each asset's artifacts are stored, and how they are published: whole or not at all, and never changed in place.
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>/manifest.json + data files
-    <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the artifact that readers get
+    <store>/<stage>/<asset>/[<partition>/]current        the fingerprint of the current artifact: readers get this one
 
-The fingerprint is known before the work: the stage's version, its settings, and the data versions of its inputs. Work whose
-fingerprint already lies in the store is skipped. The data version is known after it: the hash of the data files, so that
-unchanged data never makes anything downstream stale. Files under `notes/` and `quarantine/` are not part of it.
+The fingerprint is known before the work: a hash of the stage's version, its settings, and the data versions of its
+inputs. If the store already has that fingerprint, the work is skipped. The data version is known after the work: a hash
+of the data files, so that unchanged data never makes anything downstream stale. Files under `notes/` and `quarantine/`
+are not part of it.
 """
 
 import contextlib
@@ -19,56 +20,56 @@ from typing import Any
 
 from ehr_pipeline import __version__
 from ehr_pipeline.errors import Damaged, MissingArtifact, UserError, unseen
-from ehr_pipeline.fields import hash_of as hash_of  # who asks for artifacts hashes what they are made of
+from ehr_pipeline.fields import hash_of as hash_of  # re-exported for callers that hash the inputs of artifacts
 from ehr_pipeline.store import build_lock, durable, integrity, publishing
 from ehr_pipeline.store.integrity import MANIFEST as MANIFEST
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, stage_of
 
 KEPT_WITHOUT_CONSENT = (ENCODER_CHECKPOINT,)
-"""Assets whose older versions stay when patients leave: they hold no patient. A check flags them."""
+"""Assets whose older versions are kept when patients leave, since they hold no patient's data. A check flags them."""
 CONTINUES = "continues"
-"""Input of what learnt from earlier work: the data version of the artifact that it began from."""
+"""Name of the input of an asset that continues earlier work: the data version of the artifact that it started from."""
 FINGERPRINT = re.compile("[0-9a-f]{16}")
 
 # Counts of a stage: nested JSON of numbers. `rows_in`, `kept`, `collapsed` and `dropped` (by reason) must balance.
 Counts = dict[str, Any]
 Decided = Callable[[Path], Mapping[str, str]]
-"""Reads off a filled folder what the machine that filled it decided of the result."""
+"""Reads from a filled folder those properties of the result that depended on the machine that filled it."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides an artifact before it is made."""
+    """Everything that determines an artifact. It is known before the artifact is made, except `machine`."""
 
     asset: str
     version: str
-    """Version of the stage's code: raised when the same input gives another result."""
+    """Version of the stage's code, raised whenever the same input would give a different result."""
     settings: Any
-    """The settings that decide the result (`fields.identity`)."""
+    """The settings that affect the result (`fields.identity`)."""
     inputs: Mapping[str, str]
     """Data versions of the inputs."""
     partition: str | None = None
     population: str = ""
-    """Whose data may be in it: changes when patients withdraw, or are no longer in a newer snapshot."""
+    """Identifies the patients whose data it may hold: changes when patients withdraw, or a newer snapshot lacks them."""
     origin: str = ""
-    """Hash of how its data came to be, whichever they are: artifacts of equal origin differ by their extracts alone."""
+    """Hash of how its data were made, whatever the data: artifacts of equal origin differ only in their extracts."""
     governance: Mapping[str, str] = field(default_factory=dict)
     """Class and terms of use, for the manifest."""
     machine: Mapping[str, str] = field(default_factory=dict)
-    """What the machine that did the work decided of it, such as the precision: known after the work only."""
+    """Properties that the machine decided, such as the precision. Known only after the work."""
     links: Mapping[str, str] = field(default_factory=dict)
-    """Links among the inputs that lead outside the landing folder, and where to."""
+    """Links among the inputs that lead outside the landing folder, each with its target."""
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hex digits over all that decides the result."""
+        """Sixteen hex digits: a hash of everything that affects the result."""
         apart = ["partition", "population", "origin", "governance", "links"]
         apart += [] if self.machine else ["machine"]
         return hash_of({key: value for key, value in asdict(self).items() if key not in apart})
 
     @property
     def told(self) -> dict[str, Any]:
-        """What the manifest says before anything is made."""
+        """The part of the manifest that is known before anything is made."""
         return {
             **{name: value for name, value in asdict(self).items() if name != "links" or value},
             "inputs": dict(self.inputs),
@@ -86,7 +87,7 @@ class Artifact:
     path: Path
     manifest: dict[str, Any] = field(repr=False)
     skipped: bool = False
-    """True when the work was not done again, because the artifact was there already."""
+    """True when the work was skipped, because the artifact already existed."""
 
     @property
     def data_version(self) -> str:
@@ -100,35 +101,35 @@ class Artifact:
         return counts
 
     def file(self, name: str) -> Path:
-        """The path of one of its files."""
+        """The path of one of the artifact's files."""
         return self.path / name
 
     def digest(self, name: str) -> str:
-        """SHA-256 of one of its data files."""
+        """The SHA-256 of one of the artifact's data files."""
         return str(self.manifest["files"][name]["sha256"])
 
     def files(self, folder: str) -> list[Path]:
-        """The files in one of its folders, in order of name: those of the manifest, whatever else lies there."""
+        """The files that the manifest lists in one of the artifact's folders, sorted by name; others are ignored."""
         below = f"{folder}/"
         names = [name for name in integrity.listed(self.manifest) if name.startswith(below)]
-        # Older manifests list the data alone; and what is not published has no list yet.
+        # Older manifests list only the data files, and an artifact that is not published yet has no list.
         if "files" not in self.manifest or (folder in integrity.NOT_HASHED and "notes" not in self.manifest):
             names = [f"{below}{path.name}" for path in (self.path / folder).glob("[!.]*") if path.is_file()]
         return [self.path / name for name in sorted(names) if "/" not in name[len(below) :]]
 
     def verify(self) -> None:
-        """Raise Damaged unless every file is what the manifest says (`integrity`)."""
+        """Raise Damaged unless every file matches the manifest (`integrity`)."""
         integrity.verify(self.path, self.manifest)
 
 
 class Store:
-    """The folder that holds all artifacts of a study."""
+    """The folder that holds all the artifacts of a study."""
 
     def __init__(self, root: Path | str):
         self.root = Path(root)
 
     def folder(self, asset: str, partition: str | None = None) -> Path:
-        """Where the versions of an asset lie. Raises UserError for a partition that would lie anywhere else."""
+        """The folder that holds the versions of an asset. Raises UserError for a partition that leads out of it."""
         folder = self.root / stage_of(asset) / asset
         if partition is None:
             return folder
@@ -146,9 +147,9 @@ class Store:
         return sorted(path.parent.name for path in folder.glob("*/current")) if folder.is_dir() else []
 
     def current(self, asset: str, partition: str | None = None) -> Artifact:
-        """The artifact that readers get, its files unseen: who reads more of it than its manifest asks for `intact`.
+        """The current artifact, its files unchecked: callers that read more than the manifest use `intact` instead.
 
-        Raises MissingArtifact when there is none, and Damaged where its manifest is not as it was written.
+        Raises MissingArtifact when there is none, and Damaged when its manifest has changed since it was written.
         """
         folder, name = self.folder(asset, partition), f"{asset} of extract {partition}" if partition else asset
         missing = f"{name} has not been made yet (nothing in {folder})"
@@ -170,13 +171,13 @@ class Store:
         return Artifact(folder / fingerprint, manifest)
 
     def intact(self, asset: str, partition: str | None = None) -> Artifact:
-        """The artifact that readers get, every file of it what its manifest says. Raises MissingArtifact and Damaged."""
+        """The current artifact, after checking every file against its manifest. Raises MissingArtifact and Damaged."""
         artifact = self.current(asset, partition)
         artifact.verify()
         return artifact
 
     def usable(self, asset: str, partition: str | None = None) -> Artifact | None:
-        """The artifact that readers get if it is there and intact: for who can do without it."""
+        """The current artifact if it exists and is intact, else None: for callers that can do without it."""
         try:
             return self.intact(asset, partition)
         except MissingArtifact:
@@ -186,22 +187,22 @@ class Store:
             return None
 
     def fingerprint(self, asset: str, partition: str | None = None) -> str:
-        """The fingerprint of the artifact that readers get, without its manifest; empty when there is none."""
+        """The fingerprint of the current artifact, without reading its manifest; empty when there is none."""
         try:
             return _pointer(self.folder(asset, partition))
         except (FileNotFoundError, UnicodeDecodeError):
             return ""
 
     def published(self, asset: str) -> list[Artifact]:
-        """All versions of an asset that are there, the oldest first."""
+        """All versions of an asset in the store, oldest first."""
         found = []
         for path in self.folder(asset).glob(f"*/{MANIFEST}"):
-            with contextlib.suppress(Damaged, FileNotFoundError):  # what cannot be read is no version
+            with contextlib.suppress(Damaged, FileNotFoundError):  # skip versions that cannot be read
                 found.append(Artifact(path.parent, integrity.read_manifest(path.parent, asset)))
         return sorted(found, key=lambda artifact: (artifact.manifest["made_at"], artifact.manifest["fingerprint"]))
 
     def candidates(self, asset: str) -> list[Artifact]:
-        """All versions of an asset that are there: the current one, then the others, the newest first."""
+        """All versions of an asset in the store: the current one, then the others, newest first."""
         current = self.folder(asset) / self.fingerprint(asset)
         newest_first = list(reversed(self.published(asset)))
         return sorted(newest_first, key=lambda found: found.path != current)
@@ -212,11 +213,12 @@ class Store:
         return bool(FINGERPRINT.fullmatch(name)) and (self.folder(asset, partition) / name / MANIFEST).is_file()
 
     def make(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None = None) -> Artifact:
-        """Publish the artifact of a recipe, or find that it is there already.
+        """Publish the artifact of a recipe, or return the existing one.
 
-        `build` fills an empty folder and returns the counts. If it raises, nothing is published and what was current stays.
-        What `machine` tells becomes part of the fingerprint. An artifact of the same recipe is found whichever machine made it,
-        also from before this was recorded: another machine makes nothing anew. One that is there but damaged is made again.
+        `build` fills an empty folder and returns the counts. If it raises, nothing is published and the current
+        artifact stays. What `machine` returns becomes part of the fingerprint. An existing artifact of the same recipe
+        is used whichever machine made it, even if it was made before machines were recorded, so another machine
+        rebuilds nothing. A damaged artifact is made again.
         """
         folder, damage = self.folder(recipe.asset, recipe.partition), ""
 
@@ -226,7 +228,7 @@ class Store:
 
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            build_lock.sweep(self.root)  # what commands that were killed left there
+            build_lock.sweep(self.root)  # remove leftovers of killed commands
             with build_lock.locked(folder, recipe.fingerprint):
                 fingerprint, damage = self._made(recipe, folder, machine is not None)
                 skipped = bool(fingerprint)
@@ -246,9 +248,9 @@ class Store:
         return Artifact(target, manifest, skipped)
 
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
-        """The fingerprint of the intact artifact of a recipe, or '' and what is wrong with one that is damaged.
+        """The fingerprint of a recipe's intact artifact and '', or '' and what is wrong with a damaged one ('' if none).
 
-        A machine may have `decided` of it.
+        If the machine `decided` part of the fingerprint, all artifacts of the same recipe are looked up.
         """
         names, damage = [recipe.fingerprint], ""
         if decided:
@@ -263,9 +265,9 @@ class Store:
         return "", damage
 
     def adopt(self, asset: str, partition: str | None, whole: Path) -> None:
-        """Publish an artifact that was made elsewhere: a folder of this file system with its manifest, which goes away.
+        """Publish an artifact that was made elsewhere, and make it current.
 
-        It becomes current. Raises UserError; then nothing is published.
+        `whole` is its folder with its manifest, on this file system, which is moved. On UserError nothing is published.
         """
         folder = self.folder(asset, partition)
         try:
@@ -285,16 +287,16 @@ class Store:
             ) from error
 
     def retire(self, asset: str, partition: str) -> None:
-        """Remove a partition for good. What readers have mapped stays with them until they end."""
+        """Remove a partition permanently. Readers keep the files that they have memory-mapped until they end."""
         folder = self.folder(asset, partition)
-        (folder / "current").unlink(missing_ok=True)  # first, so that nobody finds half of it
+        (folder / "current").unlink(missing_ok=True)  # first, so that no reader finds a half-removed artifact
         shutil.rmtree(folder)
 
 
 def partition_problem(name: str) -> str:
-    """Why a partition (the name of an extract's folder) cannot be called so, in words; empty when it can.
+    """Why a name cannot be that of a partition (an extract's folder), in words; empty when it can.
 
-    It is a folder in the store and a key in Dagster, which takes '...' for a range.
+    The name becomes a folder in the store and a partition key in Dagster, which reads '...' as a range.
     """
     if not name or name.startswith("."):
         return "its name is empty, or begins with a dot"
@@ -306,20 +308,20 @@ def partition_problem(name: str) -> str:
 
 
 def _forget(made: Artifact) -> None:
-    """Remove the versions of an asset that were made while patients were in it who have left since."""
+    """Remove the versions of an asset that were made for another population, such as before patients left."""
     if made.manifest["asset"] not in KEPT_WITHOUT_CONSENT:
         publishing.forget_other_populations(made.path, made.manifest)
 
 
 def unbalanced(counts: Counts) -> int:
-    """Rows that the counts do not account for: in - kept - collapsed - dropped by reason. Zero when none is lost silently."""
+    """Rows that the counts do not account for: in - kept - collapsed - dropped. Zero when no row is lost silently."""
     return int(
         counts["rows_in"] - counts["kept"] - counts.get("collapsed", 0) - sum(counts.get("dropped", {}).values())
     )
 
 
 def _pointer(folder: Path) -> str:
-    """What `current` says. It is looked for before it is opened: sensors ask for every extract, and open no file."""
+    """The content of `current`. Looks for the file before opening it, since sensors ask this for every extract."""
     pointer = folder / "current"
     if not pointer.is_file():
         raise FileNotFoundError(pointer)

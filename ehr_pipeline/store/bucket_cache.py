@@ -1,11 +1,11 @@
-"""Work on a bucket that was done before is not done again: its files are linked from the artifact that holds them.
+"""Reuse of finished work on buckets: the files of an unchanged bucket are hard-linked from the previous artifact.
 
-    memory = Memory.of(previous)                     # what the artifact that is current now remembers of its buckets
-    def work(job): return job.memory.recall(job.out, key) or build(job)
-    remember(out, keys, results)                     # for the next time
+    memory = Memory.of(previous)                     # what the current artifact recorded about its buckets
+    def work(job): return job.memory.recall(job.name, key, job.out) or build(job)
+    remember(out, finished)                          # for the next run
 
-The key of a bucket is a hash of everything that decides its files. So when a new extract lands, or patients withdraw, only the
-buckets of patients who changed are worked on.
+The key of a bucket is a hash of everything that affects its files. So when a new extract arrives, or patients withdraw,
+only the buckets of patients whose data changed are worked on.
 """
 
 import hashlib
@@ -26,34 +26,34 @@ REMEMBERED = "notes/buckets.json"
 
 @dataclass(frozen=True)
 class Memory:
-    """What an earlier artifact knows of one bucket or of all of them. Empty when there is none."""
+    """What an earlier artifact recorded about one bucket or all buckets. Empty when there is no such artifact."""
 
     folder: Path | None = None
     known: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """By name of the shard: the key of its work, its files relative to the artifact, and the counts that the work returned."""
+    """By shard name: the key of its work, its files (relative to the artifact), and the counts that it returned."""
 
     @staticmethod
     def of(previous: Artifact | None) -> "Memory":
-        """The memory of an artifact, if it has one."""
+        """The memory of an artifact; empty if it has none."""
         if previous is None or not previous.file(REMEMBERED).is_file():
             return Memory()
         try:
             return Memory(previous.path, json.loads(previous.file(REMEMBERED).read_text(encoding="utf-8")))
-        except ValueError:  # older manifests do not list it: a torn one is none
+        except ValueError:  # older manifests do not list this file, so it may be torn: treat it as absent
             return Memory()
 
     def about(self, shard: str) -> "Memory":
-        """What is known of one bucket alone, small enough to be sent to another process."""
+        """The memory of a single bucket, small enough to send to another process."""
         return Memory(self.folder, {shard: self.known[shard]}) if shard in self.known else Memory()
 
     def recall(self, shard: str, key: str, out: Path) -> dict[str, int] | None:
-        """Link the files of a bucket into `out` and return its counts, when the same work was done before; else None."""
+        """Link a bucket's files into `out` and return its counts if the same work was done before; else return None."""
         found = self.known.get(shard)
         if self.folder is None or found is None or found["key"] != key:
             return None
         for name in found["files"]:
             (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (out / name).unlink(missing_ok=True)  # of a worker that was killed here
+            (out / name).unlink(missing_ok=True)  # left by a worker that was killed
             os.link(self.folder / name, out / name)
         counts: dict[str, int] = found["counts"]
         return counts
@@ -71,12 +71,12 @@ class Done:
 
 
 def key_of(*parts: Any) -> str:
-    """The key of work that these JSON-ready parts decide, in this version of the package."""
+    """The key of work that depends on these JSON-ready parts and on the version of the package."""
     return hash_of([__version__, *parts])
 
 
 def content_hash(values: pa.Array | pa.Table) -> str:
-    """A hash of an array's or a table's content, for keys."""
+    """A hash of the content of an array or table, for use in keys."""
     table = values if isinstance(values, pa.Table) else pa.table({"": values})
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as writer:
@@ -85,7 +85,7 @@ def content_hash(values: pa.Array | pa.Table) -> str:
 
 
 def remember(out: Path, finished: Sequence[Done]) -> None:
-    """Write down what was done, for the next time."""
+    """Record the finished work in `out`, for the next run."""
     known = {done.shard: {"key": done.key, "files": done.files, "counts": done.counts} for done in finished}
     path = out / REMEMBERED
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,13 @@
-"""Where something is made before it is published: one maker at a time, and nothing left of makers that were killed.
+"""Locks and work folders for building things before publication: one process at a time, no leftovers after a kill.
 
-    .making-<fingerprint>.lock         held (flock) by the process that makes this artifact; the lock dies with the process
-    .making-<fingerprint>-<random>/    what it makes
+    .making-<fingerprint>.lock         held (flock) by the process that makes this artifact; released when it ends
+    .making-<fingerprint>-<random>/    the folder that the process fills
     .making-<fingerprint>.part         the next content of `current`
 
-Folders have random names, since workers of a killed process may write into theirs for a moment longer. Whoever gets a lock may
-remove everything of its fingerprint. What is no artifact is made the same way, under a random number in place of a fingerprint
-(`scratch`): in the root of a store what leaves no trace there, beside its target what is written for use elsewhere.
+Folders have random names, because the workers of a killed process may write into theirs for a moment longer. The holder
+of a lock may remove everything that carries its fingerprint. Things that are not artifacts are made the same way, with
+a random number in place of a fingerprint (`scratch`): temporary work in the root of a store, and output for use
+elsewhere next to its target.
 """
 
 import errno
@@ -27,21 +28,21 @@ _OURS = re.compile(r"\.making-(?P<fingerprint>[0-9a-f]+)(?P<rest>\.lock|\.part|-
 
 
 def part_of(fingerprint: str) -> str:
-    """Name of the file that becomes `current`."""
+    """The name of the file that becomes `current`."""
     return f".making-{fingerprint}.part"
 
 
 def new(folder: Path, fingerprint: str) -> Path:
-    """An empty folder to make an artifact in."""
+    """Make an empty folder to build an artifact in."""
     work = folder / f".making-{fingerprint}-{uuid.uuid4().hex[:8]}"
     work.mkdir()
     return work
 
 
 def sweep(folder: Path, but: str = "") -> None:
-    """Remove what killed makers left in a folder. What is being made stays, and so does what has the fingerprint `but`."""
+    """Remove what killed processes left in a folder. Keeps work in progress, and all with the fingerprint `but`."""
     for other in sorted(_fingerprints(folder) - {but}) if folder.is_dir() else ():
-        with suppress(PermissionError):  # of another user, who will remove it
+        with suppress(PermissionError):  # it belongs to another user, whose next sweep removes it
             lock = _lock(folder, other, wait=False)
             if lock is not None:
                 _clear(folder, other)
@@ -50,7 +51,7 @@ def sweep(folder: Path, but: str = "") -> None:
 
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
-    """A new folder inside another one (made where missing), removed at the end; after a kill by the next `sweep` there."""
+    """Make a folder inside `folder` (made if missing); removed at the end or, after a kill, by the next `sweep`."""
     folder.mkdir(parents=True, exist_ok=True)
     number = uuid.uuid4().hex[:16]
     with locked(folder, number):
@@ -63,7 +64,7 @@ def scratch(folder: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(folder: Path, fingerprint: str) -> Iterator[None]:
-    """Make one artifact alone; who asks for the same one waits. First removes what killed makers left in the folder."""
+    """Hold the lock for making one artifact; others that want it wait. First removes leftovers of killed processes."""
     sweep(folder, but=fingerprint)
     lock = _lock(folder, fingerprint, wait=True)
     try:
@@ -89,7 +90,7 @@ def _clear(folder: Path, fingerprint: str) -> None:
 
 
 def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
-    """An open file that holds the lock; None when another process holds it, or where the file system knows no locks."""
+    """An open file that holds the lock. None if another process holds it (without `wait`), or locks are unsupported."""
     path = folder / f".making-{fingerprint}.lock"
     while True:
         lock = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
@@ -103,13 +104,13 @@ def _lock(folder: Path, fingerprint: str, wait: bool) -> int | None:
             fcntl.flock(lock, fcntl.LOCK_EX)
         if _is_at(lock, path):
             return lock
-        os.close(lock)  # its holder removed the file when it was done: ours is not the one that others see
+        os.close(lock)  # the holder removed this file when it was done: others would not see our lock
 
 
 def try_lock(path: Path, make: bool = True, mode: int = 0o600) -> int | None:
-    """An open file with a lock on it, which dies with the process; None when another process has the lock.
+    """Open and lock a file; the lock ends with the process. Returns None when another process holds the lock.
 
-    Raises FileNotFoundError when there is no such file and none is to be made.
+    Raises FileNotFoundError when there is no such file and `make` is false.
     """
     descriptor = os.open(path, (os.O_CREAT if make else 0) | os.O_RDWR | os.O_CLOEXEC, mode)
     try:
@@ -122,7 +123,7 @@ def try_lock(path: Path, make: bool = True, mode: int = 0o600) -> int | None:
 
 @contextmanager
 def alone(path: Path, otherwise: str, mode: int = 0o600) -> Iterator[int]:
-    """Hold the lock of a file, an open one. Raises UserError, saying `otherwise`, when another process holds it."""
+    """Hold the lock of a file, and yield its descriptor. Raises UserError (text `otherwise`) if it is already locked."""
     lock = try_lock(path, mode=mode)
     if lock is None:
         raise UserError(otherwise)

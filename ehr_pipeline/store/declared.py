@@ -1,4 +1,4 @@
-"""What the counts of each asset are, as the package of its stage declares them (`COUNTED`), and how they are shown."""
+"""What each count of an asset counts, as the package of its stage declares it (`COUNTED`), and how counts are shown."""
 
 import importlib
 from collections.abc import Mapping
@@ -10,12 +10,12 @@ from ehr_pipeline.tables.asset_names import COHORT, stage_of
 
 
 def declared(asset: str) -> Declared:
-    """What the counts of an asset are."""
-    package = asset if asset == COHORT else stage_of(asset)  # whose artifacts lie in the folder of another stage
+    """What each count of an asset counts."""
+    package = asset if asset == COHORT else stage_of(asset)  # cohort artifacts lie in the folder of another stage
     kinds: Declared = importlib.import_module(f"ehr_pipeline.{package}").COUNTED[asset]
     return kinds
 
 
 def shown(asset: str, counts: Mapping[str, Any], guard: Guard) -> dict[str, Any]:
-    """The counts of an artifact as they may be shown."""
+    """The counts of an artifact, suppressed and rounded so that they may be shown."""
     return dict(guard.nested(figures(counts, declared(asset))))

@@ -1,4 +1,4 @@
-"""Writing so that a crash of the machine loses nothing, and what to tell of a disk that does not do what it is asked."""
+"""Writing files so that a crash of the machine loses nothing, and messages for disk errors."""
 
 import errno
 import os
@@ -7,19 +7,19 @@ from pathlib import Path
 
 
 def flush(path: Path) -> None:
-    """Have a file, or the names in a folder, survive a crash of the machine."""
+    """Flush a file, or the names in a folder, to the disk, so that it survives a crash of the machine."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that cannot be asked for it
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # this file system does not support fsync
             raise
     finally:
         os.close(descriptor)
 
 
 def write_atomically(path: Path, text: str, part: str | None = None) -> None:
-    """Replace a small file in one step; `part` is the name of the file that is written first."""
+    """Replace a small file in one step; `part` is the name of the temporary file that is written first."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(part or f".{path.name}-{uuid.uuid4().hex[:8]}")
     try:
@@ -39,7 +39,7 @@ def why(error: Exception) -> str:
 
 
 def what_to_do(error: OSError) -> str:
-    """What went wrong with the disk, where, and what to do."""
+    """What went wrong with the disk, at which file, and what to do."""
     about = f" ({error.filename})" if error.filename else ""
     remedy = {
         errno.ENOSPC: ". Make room there, or set study.store to another disk",

@@ -1,12 +1,13 @@
-"""A file is what its manifest says: the look that every reader of an artifact takes first, and what it costs.
+"""Integrity check: compare the files of an artifact with its manifest. Every reader does this first.
 
     <store>/<stage>/<asset>/[<partition>/]<fingerprint>.verified     the states of the files when their content was compared
 
-Names and sizes are compared each time, and the content of a file once, and again when it has changed. Whether it has is told by a
-note of size, times of modification and of change (which nobody sets back) and inode. The note lies beside the artifact, which is
-never changed; it is no part of mirrors. A note that is missing, torn or of other files only costs the comparison, so it needs
-no lock: whoever verifies the same artifact at the same time writes the same. What rots below the file system changes no such
-state: `ehr-pipeline verify` reads everything again.
+Names and sizes are compared each time; the content of a file is compared once, and again when the file has changed. A
+note detects changes: it records size, modification time, change time (which cannot be set back) and inode. The note is
+stored next to the artifact, which itself is never changed, and is not copied to mirrors. If a note is missing, torn or
+about other files, the content is merely compared again. So the note needs no lock: processes that verify the same
+artifact at once write the same note. Decay below the file system changes no such state; to find it, `ehr-pipeline
+verify` reads everything again.
 """
 
 import contextlib
@@ -23,9 +24,9 @@ from ehr_pipeline.fields import file_hash, hash_of
 from ehr_pipeline.store import durable, special_files
 
 MANIFEST = "manifest.json"
-NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and where in the input the rejected rows stand
+NOT_HASHED = ("notes", "quarantine")  # pictures, logs, timings; and the places of rejected rows in the input
 CHECKSUM = "checksum"
-"""Of the manifest: the hash of all else that stands in it. Manifests that are older than it have none, and list no notes."""
+"""Key of the manifest's checksum: the hash of everything else in it. Older manifests have none, and list no notes."""
 _NEEDED = {
     "asset": str,
     "fingerprint": str,
@@ -42,16 +43,16 @@ Listed = dict[str, dict[str, Any]]
 State = list[int]
 _SAID: set[str] = set()
 _UNCHANGED: dict[Path, dict[str, State]] = {}
-"""The notes that could not be written, by artifact: a store that is only read from is hashed once in a process."""
+"""Notes that could not be written, by artifact: with them, each process hashes a read-only store only once."""
 
 
 def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """A manifest with its own checksum, which is that of what JSON gives back."""
+    """A manifest with its checksum added. The checksum is taken after a round trip through JSON."""
     return {**manifest, CHECKSUM: hash_of(json.loads(json.dumps(manifest)))}
 
 
 def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dict[str, Any]:
-    """The manifest of an artifact. Raises FileNotFoundError where there is none, and Damaged where it is not as it was written."""
+    """The manifest of an artifact. Raises FileNotFoundError if there is none, Damaged if it changed after it was written."""
     path = folder / MANIFEST
     if kind := special_files.special(path):
         raise Damaged(message(asset, partition, path, f"it is {kind}"))
@@ -68,7 +69,7 @@ def read_manifest(folder: Path, asset: str, partition: str | None = None) -> dic
 
 
 def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None) -> str:
-    """Why something is not the manifest of an artifact; empty when it is."""
+    """Why `manifest` is not a valid manifest of this artifact; empty when it is."""
     if not isinstance(manifest, dict) or not all(isinstance(manifest.get(key), of) for key, of in _NEEDED.items()):
         return "it is no manifest"
     rest = {key: value for key, value in manifest.items() if key != CHECKSUM}
@@ -87,7 +88,7 @@ def _why_not(manifest: Any, fingerprint: str, asset: str, partition: str | None)
 
 
 def message(asset: str, partition: str | None, path: Path, why: str) -> str:
-    """What to say of a damaged file: which, what is wrong with it, and what to do."""
+    """The message about a damaged file: its path, what is wrong with it, and what to do."""
     of = f"{asset} of extract {partition}" if partition else asset
     return (
         f"{path}: the file is not what was published ({why}), so {of} is not used. To make it again:"
@@ -96,12 +97,12 @@ def message(asset: str, partition: str | None, path: Path, why: str) -> str:
 
 
 def listed(manifest: Mapping[str, Any]) -> Listed:
-    """Every file that a manifest lists: data, and the notes beside them (manifests that are older than those have none)."""
+    """Every file that a manifest lists: data files, and notes (which older manifests do not list)."""
     return {**manifest.get("files", {}), **manifest.get("notes", {})}
 
 
 def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
-    """The data files in a folder, those beside them that are not hashed into the data version, and the states of all."""
+    """The data files in a folder, its other files (not hashed into the data version), and the states of all of them."""
     found = _found(folder)
     names = sorted(name for name in found if name != MANIFEST)
     with ThreadPoolExecutor() as pool:
@@ -113,10 +114,10 @@ def measured(folder: Path) -> tuple[Listed, Listed, dict[str, State]]:
 
 
 def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, everything: bool = False) -> None:
-    """Raise Damaged unless every file of an artifact is what its manifest says; files that did not change are not read again.
+    """Raise Damaged unless every file of an artifact matches its manifest. Files that did not change are not read again.
 
-    With `strays`, files that the manifest does not list are damage too: who reads a folder would read them. With `everything`, no
-    note is believed.
+    With `strays`, files that the manifest does not list are damage too, since a reader of the folder would read them.
+    With `everything`, notes are ignored and all files are read again.
     """
     damage = damages(folder, manifest, everything)
     if damage:
@@ -130,7 +131,7 @@ def verify(folder: Path, manifest: Mapping[str, Any], *, strays: bool = True, ev
 
 
 def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, str]:
-    """Whether an artifact is there with every file that its manifest lists; and what is wrong with it, if it is damaged."""
+    """Whether an artifact exists with every file that its manifest lists; and what is wrong if it is damaged, or ''."""
     try:
         verify(target, read_manifest(target, asset, partition), strays=False)
     except FileNotFoundError:
@@ -142,7 +143,7 @@ def is_intact(target: Path, asset: str, partition: str | None) -> tuple[bool, st
 
 
 def verify_copy(folder: Path) -> None:
-    """Raise Damaged where a folder is an artifact or lies in one, perhaps a copy, of which a file is not what the manifest says."""
+    """Raise Damaged if a folder is, or is directly in, an artifact or a copy of one that does not match its manifest."""
     root = next((root for root in (folder, folder.parent) if (root / MANIFEST).is_file()), None)
     if root is None:
         return  # a copy without its manifest
@@ -167,14 +168,14 @@ def verify_copy(folder: Path) -> None:
 
 
 def warn(damage: Damaged) -> None:
-    """Say once in a process that something is damaged that can be done without, or is made again."""
+    """Warn, once per process, about damage to something that is not needed or is made again."""
     if str(damage) not in _SAID:
         _SAID.add(str(damage))
         _log.warning("%s", damage)
 
 
 def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False) -> list[tuple[str, str]]:
-    """Names of the files that are not what a manifest says, and why. `everything`: no note is believed, and the disk is asked."""
+    """The files that do not match a manifest, and why. With `everything`, ignores notes and reads from disk, not cache."""
     wanted = listed(manifest)
     try:
         found = _found(folder)
@@ -193,7 +194,7 @@ def damages(folder: Path, manifest: Mapping[str, Any], everything: bool = False)
 
 
 def unlisted_files(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Files beside the data that the manifest does not list. Hidden ones do no harm: desktops leave them anywhere."""
+    """Files among the data that the manifest does not list, except hidden ones, which desktops leave anywhere."""
     extra = _found(folder).keys() - listed(manifest).keys() - {MANIFEST}
     return sorted(
         name for name in extra if name.split("/")[0] not in NOT_HASHED and not name.split("/")[-1].startswith(".")
@@ -209,9 +210,9 @@ def _by_size(wanted: Listed, found: Mapping[str, os.stat_result]) -> Iterator[tu
 
 
 def _content(path: Path, digest: str, from_disk: bool) -> str:
-    """Why the content of a file is not the one with a hash; empty when it is."""
+    """Why the content of a file does not have this hash; empty when it has."""
     try:
-        if from_disk:  # what is in memory is most likely right; what is on the disk is the question
+        if from_disk:  # drop the cached pages, which are most likely right: check what is on the disk
             with path.open("rb") as stream:
                 os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
         return "" if file_hash(path) == digest else "its content is another one"
@@ -220,7 +221,7 @@ def _content(path: Path, digest: str, from_disk: bool) -> str:
 
 
 def _found(folder: Path, below: str = "") -> dict[str, os.stat_result]:
-    """Every file in a folder, by its name relative to it."""
+    """Every file in a folder, by its name relative to the folder."""
     found: dict[str, os.stat_result] = {}
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -228,7 +229,7 @@ def _found(folder: Path, below: str = "") -> dict[str, os.stat_result]:
             if entry.is_dir():
                 found |= _found(Path(entry.path), f"{name}/")
             else:
-                with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere is a file that is missing
+                with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere counts as a missing file
                     found[name] = entry.stat()
     return found
 
@@ -238,12 +239,12 @@ def _state(found: os.stat_result) -> State:
 
 
 def note_of(folder: Path) -> Path:
-    """Where the note of an artifact lies."""
+    """The path of the note of an artifact."""
     return folder.with_name(f"{folder.name}.verified")
 
 
 def remember(folder: Path, states: dict[str, State]) -> None:
-    """Note in which states files were what they should be; where the store cannot be written to, for this process alone."""
+    """Note the states in which files matched the manifest; if the store is not writable, for this process only."""
     try:
         note_of(folder).write_text(json.dumps(states), encoding="utf-8")
     except OSError:
@@ -251,7 +252,7 @@ def remember(folder: Path, states: dict[str, State]) -> None:
 
 
 def forget(folder: Path) -> None:
-    """Remove the note of an artifact that goes."""
+    """Remove the note of an artifact that is removed or replaced."""
     _UNCHANGED.pop(folder, None)
     with contextlib.suppress(OSError):
         note_of(folder).unlink()

@@ -1,6 +1,6 @@
-"""How something gets to where readers look for it: built apart, flushed to the disk, and shown by one rename.
+"""Publishing: files are built in a separate folder, flushed to the disk, and then revealed to readers by one rename.
 
-`publish` does so with artifacts, which are hashed as well; `whole` with what a command writes for use elsewhere (`--out`).
+`publish` does this for artifacts, which it also hashes; `whole` for what a command writes for use elsewhere (`--out`).
 """
 
 import datetime
@@ -18,15 +18,16 @@ from ehr_pipeline.fields import hash_of
 from ehr_pipeline.store import build_lock, durable, integrity, special_files
 from ehr_pipeline.store.integrity import MANIFEST
 
-FLUSHED_TOGETHER = 32  # a file system writes many files down at once in the time of a few
+FLUSHED_TOGETHER = 32  # a file system flushes many files at once in about the time of a few
 
 
 def publish(
     recipe: str, told: Callable[[Path], dict[str, Any]], folder: Path, build: Callable[[Path], dict[str, Any]]
 ) -> str:
-    """Build the artifact of a recipe (its fingerprint) in a folder of its own, and reveal it with its manifest.
+    """Build the artifact of a recipe in a separate folder, and reveal it with its manifest. Returns its fingerprint.
 
-    `told` looks at what was built, and says what stands in the manifest beside what is measured here. Returns the fingerprint.
+    `recipe` is the recipe's fingerprint. `told` gets the built folder, and returns the manifest, except for what is
+    added here: data version, counts, files, notes and times.
     """
     work = build_lock.new(folder, recipe)
     try:
@@ -38,7 +39,7 @@ def publish(
             FLUSHED_TOGETHER
         ) as pool:  # so that a published artifact survives a crash of the machine
             flushed = [pool.submit(durable.flush, path) for path in work.rglob("*")]
-            files, notes, states = integrity.measured(work)  # hashes while the disk is busy
+            files, notes, states = integrity.measured(work)  # hash while the disk is busy
             for each in flushed:
                 each.result()
         manifest = integrity.sealed(
@@ -63,7 +64,7 @@ def publish(
 
 
 def refuse_taken(out: Path, *, replace: bool = False) -> None:
-    """Raise UserError where something is already that a command is about to write; a file may be there to `replace` it."""
+    """Raise UserError when the path that a command is about to write exists. With `replace`, it may be a file."""
     if kind := special_files.special(out):
         raise UserError(f"{out} is {kind}. Name a file or folder that is written.")
     if replace and out.is_dir():
@@ -74,13 +75,13 @@ def refuse_taken(out: Path, *, replace: bool = False) -> None:
 
 @contextmanager
 def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
-    """Where to write a file or a folder outside the store: it becomes `out` in one step at the end, or never.
+    """Yield a path for writing a file or folder outside the store; at the end it becomes `out` in one step, or never.
 
-    It lies in a hidden folder beside `out`, so on the same disk. A kill leaves that folder; the next command that writes there
-    removes it. Raises UserError where `out` is there already, unless it is a file to `replace`.
+    The path is in a hidden folder next to `out`, and so on the same disk. A kill leaves that folder behind; the next
+    command that writes there removes it. Raises UserError when `out` exists, unless it is a file and `replace` is set.
     """
     refuse_taken(out, replace=replace)
-    out = out.resolve()  # where it is a link, what it leads to is replaced
+    out = out.resolve()  # if it is a link, replace its target
     with build_lock.scratch(out.parent) as work:
         part = work / out.name
         yield part
@@ -92,17 +93,17 @@ def whole(out: Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def reveal(work: Path, target: Path) -> None:
-    """Rename a whole folder to where readers look for it: the one moment at which they see the artifact."""
+    """Rename a complete folder to where readers look for it. The artifact becomes visible at this moment."""
     durable.flush(work)
     integrity.forget(target)
-    if target.is_dir():  # a removal that was cut short, or a damaged artifact
+    if target.is_dir():  # left by an interrupted removal, or a damaged artifact
         shutil.rmtree(target)
     work.rename(target)
     durable.flush(target.parent)
 
 
 def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
-    """Remove the artifacts beside one whose data are of other patients, and those of which nobody can tell."""
+    """Remove the other versions of an artifact whose population differs, and those whose manifest cannot be read."""
     for path in made.parent.glob(f"*/{MANIFEST}"):
         if path.parent == made:
             continue
@@ -116,7 +117,7 @@ def forget_other_populations(made: Path, manifest: Mapping[str, Any]) -> None:
 
 
 def remove(artifact: Path) -> None:
-    """Remove the folder of an artifact for good. What readers have mapped stays with them until they end."""
+    """Remove the folder of an artifact permanently. Readers keep files that they have memory-mapped until they end."""
     (artifact / MANIFEST).unlink()  # first: without it, the rest is no artifact
     shutil.rmtree(artifact)
     integrity.forget(artifact)

@@ -1,10 +1,11 @@
-"""The key of a store: random bytes with which everything that is kept about people is hashed.
+"""The key of a store: random bytes that key every hash that is kept about people.
 
     <store>/.key     64 hex digits, mode 0600
 
-It lies in no artifact: no mirror, no release and no content hash holds it, and data files are the same bytes with any key. Whoever
-has a store without its key gets no patient id back from a hash. Whoever moves a store takes the key along (`ehr-pipeline key`):
-what was hashed with another key can never be compared, so a store whose artifacts name a key that is not there draws none itself.
+The key is in no artifact, mirror, release or content hash, and data files have the same bytes whatever the key. Without
+the key, nobody who has the store can recover a patient id from a hash. When a store is moved, its key must be moved
+with it (`ehr-pipeline key`): hashes made with different keys can never be compared, so a store whose artifacts name a
+missing key does not draw a new one.
 """
 
 import hashlib
@@ -25,39 +26,39 @@ from ehr_pipeline.tables.jit import compiled
 
 FILE = ".key"
 METADATA = b"patient_hash_key"
-"""In the metadata of an Arrow schema: the name of the key with which its column `patient_hash` was hashed."""
+"""Metadata entry of an Arrow schema: the name of the key that hashed its column `patient_hash`."""
 _BYTES = 32
 _log = logging.getLogger("ehr_pipeline")
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key. What it is used for has a `purpose`, so that no two uses give hashes that can be compared."""
+    """A key. Each use has its own `purpose`, so that hashes from different uses cannot be compared."""
 
     secret: bytes = field(repr=False)
 
     @property
     def name(self) -> str:
-        """Eight hex digits by which two keys are told apart; they say nothing of the key."""
+        """Eight hex digits that distinguish keys; they reveal nothing about the key."""
         return self._blake("name", 4).hexdigest()
 
     def hashes(self, plain: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """The keyed hashes (n,) of hashes without a key (n,), `tables.hashing.hash_of`."""
+        """The keyed hashes (n,) of unkeyed hashes (n,) from `tables.hashing.hash_of`."""
         low, high = np.frombuffer(self._blake("patient", 16).digest(), "<u8")
         return siphash(plain, low, high)
 
     def number(self, purpose: str, text: str) -> int:
-        """64 bits of a text."""
+        """A keyed 64-bit hash of a text."""
         digest = self._blake(purpose, 8)
         digest.update(text.encode())
         return int.from_bytes(digest.digest(), "big")
 
     def text(self, purpose: str) -> str:
-        """32 hex digits that follow from the key alone."""
+        """32 hex digits that depend only on the key and the purpose."""
         return self._blake(purpose, 16).hexdigest()
 
     def file_state(self, path: Path) -> str:
-        """The name of the key and a hash of a file's bytes; 'missing' when there is no such file."""
+        """The name of the key and a keyed hash of a file's bytes; 'missing' when there is no such file."""
         if not path.is_file():
             return "missing"
         with path.open("rb") as stream:
@@ -69,9 +70,9 @@ class Key:
 
 @compiled
 def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArray[np.uint64]:
-    """SipHash-2-4 (Aumasson and Bernstein 2012) of messages of eight bytes each (n,), with a key of two words.
+    """SipHash-2-4 (Aumasson and Bernstein 2012) of messages (n,) of eight bytes each, with a key of two words.
 
-    A keyed function for short messages: a quarantine may have a row for each of a billion events, and BLAKE2b takes a microsecond.
+    A fast keyed hash for short messages: a quarantine may have a billion rows, and BLAKE2b takes a microsecond for each.
     """
     hashes = np.empty_like(words)
     for place in range(len(words)):
@@ -100,9 +101,9 @@ def siphash(words: NDArray[np.uint64], low: np.uint64, high: np.uint64) -> NDArr
 
 
 def of(store: Path) -> Key:
-    """The key of a store, drawn when it needs one for the first time.
+    """The key of a store, drawn the first time that it is needed.
 
-    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that is not there.
+    Raises UserError when it cannot be read or written, or when artifacts of the store name a key that it does not have.
     """
     found = read(store)
     if found is not None:
@@ -113,9 +114,9 @@ def of(store: Path) -> Key:
 
 
 def foreign(store: Path) -> str:
-    """What to do in a store whose records were hashed with a key that it has not, in words; empty when there is none.
+    """What to do when records of a store were hashed with a key that the store does not have, in words; else empty.
 
-    Raises UserError when its own key cannot be read.
+    Raises UserError when the store's key cannot be read.
     """
     own = read(store)
     others = [name for name in names_in(store) if own is None or own.name != name]
@@ -152,13 +153,13 @@ def read(store: Path) -> Key | None:
 
 
 def names_in(store: Path) -> list[str]:
-    """The names of the keys with which the records of a store were hashed, sorted: one, unless artifacts came from elsewhere."""
+    """The names of the keys that hashed a store's records, sorted. Just one, unless artifacts came from elsewhere."""
     paths = store.glob("records/raw_records/*/*/quarantine/text.arrow")
     return sorted({name_in(path) for path in paths} - {""})
 
 
 def name_in(path: Path) -> str:
-    """The name of the key with which the hashes of an Arrow file were made; empty for those without a key, of earlier versions.
+    """The name of the key that made the hashes of an Arrow file; empty for unkeyed hashes, which earlier versions wrote.
 
     Raises UserError when the file is damaged.
     """
@@ -171,12 +172,12 @@ def name_in(path: Path) -> str:
 
 
 def marked(schema: pa.Schema, key: Key) -> pa.Schema:
-    """A schema that names the key with which its column `patient_hash` was made."""
+    """A copy of a schema that names the key with which its column `patient_hash` was hashed."""
     return schema.with_metadata({METADATA: key.name.encode()})
 
 
 def export(store: Path, file: Path) -> Key:
-    """Write the key of a store into a new file (mode 0600). Raises UserError."""
+    """Write the key of a store to a new file (mode 0600). Raises UserError when the file exists or there is no key."""
     if file.exists():
         raise UserError(f"{file} is there already. Name a new file.")
     if (key := read(store)) is None:
@@ -185,7 +186,7 @@ def export(store: Path, file: Path) -> Key:
 
 
 def bring(store: Path, file: Path) -> Key:
-    """Give a store the key of another one, from the file that `export` wrote. Raises UserError."""
+    """Import the key of another store from a file that `export` wrote. Raises UserError."""
     try:
         key = _parsed(file)
     except OSError as error:
@@ -203,7 +204,7 @@ def bring(store: Path, file: Path) -> Key:
 
 
 def draw_anew(store: Path) -> Key:
-    """Draw another key for a store whose own is lost. Raises UserError when it is there."""
+    """Draw a new key for a store that has lost its key. Raises UserError when the store has a key."""
     if (own := read(store)) is not None:
         raise UserError(f"{store} (study.store) has its key ({own.name}). Nothing was changed.")
     return _write(store / FILE, Key(secrets.token_bytes(_BYTES)))
@@ -221,7 +222,7 @@ def _parsed(path: Path) -> Key:
 
 
 def _write(path: Path, key: Key) -> Key:
-    """Write a key where there is none, whole or not at all. Returns the key that is there: another process may have been first."""
+    """Write a key, whole or not at all. If there is one already (another process may be first), return that one instead."""
     part = path.with_name(f".{path.name.lstrip('.')}-{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What is neither a file nor a folder, and must not be opened: named pipes, sockets, devices."""
+"""Recognise special files, which must not be opened: named pipes, sockets and devices."""
 
 import stat
 from pathlib import Path
@@ -12,9 +12,9 @@ NEITHER = {
 
 
 def special(path: Path) -> str:
-    """What a path is that is neither a file nor a folder, in words; empty for those, and where nothing is or may be seen.
+    """The kind of special file at a path, in words; empty for a file, a folder, or a missing or inaccessible path.
 
-    Whoever opens a named pipe waits for a writer, perhaps for ever; a device may have no end. So this looks, and opens nothing.
+    Opening a named pipe waits for a writer, perhaps for ever, and a device may have no end. So this opens nothing.
     """
     try:
         return kind(path.stat().st_mode)
@@ -23,5 +23,5 @@ def special(path: Path) -> str:
 
 
 def kind(mode: int) -> str:
-    """What something is by its mode, in words; empty for a file or a folder."""
+    """The kind of special file with this mode (`st_mode`), in words; empty for a file or a folder."""
     return next((words for of, words in NEITHER.items() if of(mode)), "")

@@ -1,6 +1,6 @@
-"""`ehr-pipeline verify`: every file of a store is read again and compared with its manifest, whatever is noted of it.
+"""`ehr-pipeline verify`: read every file of a store again and compare it with its manifest, ignoring the notes.
 
-Older versions are compared as well: a study goes on from them, and settings that are set back find them again.
+Older versions are compared as well: later work may continue from them, and a setting changed back uses them again.
 """
 
 from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 @dataclass
 class Counts:
-    """What was compared, and how many artifacts are damaged."""
+    """How many artifacts, files and bytes were compared, and how many artifacts are damaged."""
 
     artifacts: int = 0
     files: int = 0
@@ -24,7 +24,7 @@ class Counts:
 
 
 def everything(root: Path, assets: Iterable[str], counts: Counts) -> Iterator[str]:
-    """What is wrong with the artifacts of a store, one message for each that is damaged; counts what is looked at."""
+    """Yield one message for each damaged artifact of a store, and add what was compared to `counts`."""
     store = Store(root)
     for asset in assets:
         for partition in _partitions(store, asset):
@@ -45,7 +45,7 @@ def everything(root: Path, assets: Iterable[str], counts: Counts) -> Iterator[st
 
 
 def _partitions(store: Store, asset: str) -> list[str | None]:
-    """The partitions of an asset, whole or not; None stands for one without."""
+    """The partitions of an asset, complete or not; [None] for an asset without partitions."""
     folder = store.folder(asset)
     if asset != RAW_RECORDS or not folder.is_dir():
         return [None]

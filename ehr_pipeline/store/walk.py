@@ -1,7 +1,7 @@
-"""The files below a folder, links followed: the one walk by which folders of inputs are listed.
+"""List the files below a folder, following links. All folders of inputs are listed by this walk.
 
-`Path.glob` and `os.walk` will not do. Whether `**` enters a linked folder depends on the version of Python, a folder that may not
-be read is left out in silence, and links that go round in circles are followed until the path is too long.
+`Path.glob` and `os.walk` are not suitable: whether `**` enters a linked folder depends on the version of Python,
+unreadable folders are skipped silently, and circular links are followed until the path is too long.
 """
 
 import fnmatch
@@ -19,41 +19,41 @@ from ehr_pipeline.store import special_files
 MOST_NAMED = 10
 NOWHERE = "the link leads to a file or folder that is not there, or not to be seen by this user. Put it in place, or remove it."
 MOST_LINKED = 100_000
-"""So many folders may be entered through links."""
+"""How many folders may be entered through links."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """A symbolic link, and where it leads."""
+    """A symbolic link and its target."""
 
     path: Path
     target: Path
-    """Absolute, no part of it a link."""
+    """An absolute path, no part of which is a link."""
     leads: bool
-    """Whether there is something."""
+    """Whether the target exists."""
 
 
 @dataclass(frozen=True)
 class Tree:
-    """The files below a folder when it was walked."""
+    """The files below a folder at the time of the walk."""
 
     folder: Path
     files: tuple[Path, ...]
-    """Sorted. Those below a linked folder bear the name of the link."""
+    """Sorted. The path of a file below a linked folder goes through the link."""
     links: tuple[Link, ...] = ()
     """All links that were met, sorted by path; the folder itself may be one."""
     elsewhere: dict[Path, Path] = field(default_factory=dict, repr=False)
-    """By each file that was reached through a link: the file itself."""
+    """For each file that was reached through a link, its real path."""
     special: dict[Path, str] = field(default_factory=dict, repr=False)
-    """What is neither a file nor a folder, and what it is (`special_files.special`)."""
+    """Special files (neither file nor folder), each with its kind (`special_files.special`)."""
     hidden: tuple[Path, ...] = ()
-    """Files and folders that were left out since a dot stands before their names, sorted; not those of systems, such as '._a'."""
+    """Files and folders left out because their names begin with a dot, sorted; without system files such as '._a'."""
 
     def matching(self, patterns: Sequence[str]) -> list[Path]:
-        """The files that match one of the globs, sorted: `*` within a name, `**` for any number of folders.
+        """The files that match one of the globs, sorted. `*` matches within a name, `**` any number of folders.
 
-        A file with several names is given once, by its own name if that matches. Raises InputError for a link that leads nowhere
-        where a glob looks for files or folders.
+        A file with several names is listed once, under its real name if that matches. Raises InputError for a link that
+        leads nowhere in a place where a glob looks for files or folders.
         """
         globs = [glob(pattern) for pattern in patterns]
         self.refuse_dangling(lambda name: any(each.leads_on(name) for each in globs))
@@ -66,17 +66,17 @@ class Tree:
         return sorted(once.values())
 
     def refuse_dangling(self, wanted: Callable[[Sequence[str]], bool]) -> None:
-        """Raise InputError for a link that leads nowhere and may be wanted, by the parts of its name below the folder."""
+        """Raise InputError for a link that leads nowhere and is `wanted` (given the parts of its path in the folder)."""
         for link in self.links:
             if not link.leads and wanted(self._name(link.path)):
                 raise InputError(f"{link.path}: {NOWHERE}")
 
     def itself(self, path: Path) -> Path:
-        """The file that a path leads to: the path, where no link is part of it below the folder."""
+        """The real file that a path leads to: the path itself if no part of it below the folder is a link."""
         return self.elsewhere.get(path, path)
 
     def outside(self, folder: Path) -> dict[str, str]:
-        """The links that lead out of a folder that holds this one: where each leads, by its name relative to that folder."""
+        """The targets of links that lead out of `folder`, which contains this tree; by the links' paths in `folder`."""
         inside = Path(os.path.realpath(folder))
         return {
             link.path.relative_to(folder).as_posix(): str(link.target)
@@ -89,20 +89,20 @@ class Tree:
 
 
 def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool = True) -> Tree:
-    """List the files below a folder; without `deep` those that lie in itself. Names that begin with a dot count with `hidden` only.
+    """List the files below a folder; without `deep`, only those directly in it. Only `hidden` includes dot names.
 
-    A linked folder is entered, unless it holds the link (by device and inode); below one link, each folder once, by its nearest
-    name. What went meanwhile is left out. With `follow` off, links are only named. Raises InputError for a folder that cannot be
-    read, and for links without end.
+    A linked folder is entered unless it contains the link (by device and inode); below one link, each folder is entered
+    once, by its shortest path. What disappears during the walk is left out. Without `follow`, links are only listed.
+    Raises InputError for a folder that cannot be read, and when links lead to more than MOST_LINKED folders.
     """
     root, linked = Path(os.path.realpath(folder)), 0
     files: list[Path] = []
     elsewhere: dict[Path, Path] = {}
     special: dict[Path, str] = {}
     left_out: list[Path] = []
-    # By its own place each link, which many names may lead to.
+    # Each link once, by its own location, which several paths may lead to.
     links = {folder: Link(folder, root, _is(root.exists))} if folder.is_symlink() else {}
-    # Below links a set grows while the folder that is linked is walked; elsewhere it holds the folders above.
+    # `seen`: below a link, one set grows while the linked folder is walked; elsewhere it holds the folders above.
     waiting = deque([_Waiting(folder, None, set())])
     while waiting:
         here = waiting.popleft()
@@ -144,16 +144,16 @@ def walk(folder: Path, *, follow: bool = True, hidden: bool = False, deep: bool 
 
 @dataclass(frozen=True)
 class _Waiting:
-    """A folder that is to be walked."""
+    """A folder that is still to be walked."""
 
     path: Path
     itself: Path | None
-    """What it is, where a link led to it."""
+    """Its real path, if a link led to it."""
     seen: set[tuple[int, int]]
 
 
 def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"]]:
-    """What a folder is to its file system, and what it holds; nothing where it is gone."""
+    """Device and inode of a folder, and its entries by name; (None, []) when it is gone."""
     try:
         state = folder.stat()
         with os.scandir(folder) as entries:
@@ -169,12 +169,12 @@ def _look(folder: Path) -> tuple[tuple[int, int] | None, list["os.DirEntry[str]"
 def _is(kind: Callable[[], bool]) -> bool:
     try:
         return kind()
-    except OSError:  # a link to itself, or to where this user may not look
+    except OSError:  # a link to itself, or to a place that this user may not read
         return False
 
 
 def refuse_links(tree: Tree, setting: str) -> None:
-    """Raise InputError where there are links, for a setting that forbids them."""
+    """Raise InputError if there are links; `setting` is the setting that forbids them."""
     if tree.links:
         places = [link.path.relative_to(tree.folder.parent).as_posix() for link in tree.links]
         raise InputError(
@@ -184,13 +184,13 @@ def refuse_links(tree: Tree, setting: str) -> None:
 
 
 def refuse_special(tree: Tree) -> None:
-    """Raise InputError for named pipes, sockets and devices, which whoever opens them may wait at for ever."""
+    """Raise InputError for named pipes, sockets and devices, since opening one may wait for ever."""
     if problem := next(_special(tree), ""):
         raise InputError(problem)
 
 
 def misplaced(landing: Path) -> list[str]:
-    """What is wrong with what lies beside whole extracts: links to nowhere, named pipes, sockets, devices."""
+    """Problems next to the extracts in the landing folder: links that lead nowhere, named pipes, sockets, devices."""
     tree = walk(landing, deep=False)
     dangling = [f"{link.path}: {NOWHERE}" for link in tree.links if not link.leads and link.path != landing]
     return [*dangling, *_special(tree)]
@@ -202,7 +202,7 @@ def _special(tree: Tree) -> Iterator[str]:
 
 
 def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
-    """For people: which links below a folder lead out of it, where there are any. `what` names what is listed."""
+    """A line for people about the links that lead out of a folder; no line if there are none. `what` names the tree."""
     found = [f"{name} -> {target}" for name, target in tree.outside(folder).items()]
     if not found:
         return []
@@ -212,27 +212,27 @@ def links_outside(tree: Tree, folder: Path, what: str) -> list[str]:
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first of many names, and how many more there are."""
+    """The first MOST_NAMED names, and how many more there are."""
     more = f" and {len(names) - MOST_NAMED:,} more" if len(names) > MOST_NAMED else ""
     return ", ".join(printable(name) for name in names[:MOST_NAMED]) + more
 
 
 @dataclass(frozen=True)
 class Glob:
-    """A glob, part by part; None is `**`, any number of folders."""
+    """A glob, part by part; None stands for `**`, which matches any number of folders."""
 
     parts: tuple[re.Pattern[str] | None, ...]
 
     def matches(self, path: Sequence[str]) -> bool:
-        """Whether a path, given in parts, matches."""
+        """Whether a path, given as its parts, matches."""
         return len(self.parts) in self._used(path)
 
     def leads_on(self, path: Sequence[str]) -> bool:
-        """Whether a path matches, or would lead to what matches if it were a folder."""
+        """Whether a path matches, or could contain matching files if it were a folder."""
         return bool(self._used(path))
 
     def _used(self, path: Sequence[str]) -> set[int]:
-        """How many parts of the glob the path may have used up: no number where it does not match at all."""
+        """The numbers of parts of the glob that the path can have used up; empty when it does not match at all."""
         at = self._on({0})
         for name in path:
             at = self._on({number for number in at if number < len(self.parts) for number in self._step(number, name)})
@@ -245,7 +245,7 @@ class Glob:
         return (number + 1,) if part.match(name) else ()
 
     def _on(self, at: set[int]) -> set[int]:
-        """The same, where `**` stands for no folder."""
+        """Add the numbers reached when a `**` matches no folder; changes `at` and returns it."""
         for number, part in enumerate(self.parts):
             if number in at and part is None:
                 at.add(number + 1)
@@ -254,10 +254,10 @@ class Glob:
 
 @lru_cache(maxsize=256)
 def glob(pattern: str) -> Glob:
-    """A glob relative to a folder, which means the same in each version of Python, unlike `Path.glob`.
+    """Parse a glob relative to a folder. Unlike `Path.glob`, it means the same in every version of Python.
 
-    `**` at the end stands for all files below. Raises ValueError for a pattern that is empty, absolute, leads upwards, or has `**`
-    within a name.
+    A final `**` matches all files below. Raises ValueError for a pattern that is empty or absolute, leads upwards, or
+    has `**` within a name.
     """
     parts = PurePosixPath(pattern).parts
     if not parts or parts[0].startswith("/") or ".." in parts or any("**" in part and part != "**" for part in parts):

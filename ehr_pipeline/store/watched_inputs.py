@@ -1,7 +1,7 @@
-"""Input files that are watched: listed once, read as they were listed, and compared again when the reading is done.
+"""Watched input files: they are listed once with their states, and the states are compared again after they are read.
 
-Whoever hashes inputs, or tells their sizes, does so from one `Watched`, made before anything is read, and the same value guards the
-work. So an artifact never holds anything but the inputs that its fingerprint names.
+Hashes and sizes of inputs are taken from one `Watched`, made before anything is read, and the same `Watched` guards the
+work. So an artifact is never made from other inputs than those that its fingerprint names.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +14,7 @@ from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
 
 Result = TypeVar("Result")
-# Size in bytes and time of change in ns. Not the inode: some network file systems give a file another one at each look.
+# Size in bytes and modification time in ns. Not the inode: some network file systems report a different one each time.
 State = tuple[int, int]
 
 
@@ -25,29 +25,29 @@ class Watched:
     files: tuple[Path, ...]
     states: Mapping[Path, State]
     find: Callable[[], Iterable[Path]] | None = field(default=None, repr=False)
-    """Lists them again, where a folder was looked into; None where settings name each file."""
+    """Lists the files again, if they were found in a folder; None if settings name each file."""
 
     @classmethod
     def of(cls, files: Iterable[Path], find: Callable[[], Iterable[Path]] | None = None) -> "Watched":
-        """Watch files from now on. Raises InputError for one that is not there."""
+        """Record the present states of files. Raises InputError for a missing, inaccessible or special file."""
         listed = tuple(files)
         return cls(listed, {path: _state(path) for path in listed}, find)
 
     @property
     def sizes(self) -> list[int]:
-        """Sizes in bytes, in order of the files: another release has others; a file that was only copied again has not."""
+        """Sizes in bytes, in the order of the files. A new release changes them; copying a file again does not."""
         return [self.states[path][0] for path in self.files]
 
     def hash(self, root: Path) -> str:
-        """The state of all files as a hash, by relative name, size and time of change: large files are not read just for that."""
+        """A hash of relative name, size and modification time of all files: large files need not be read for it."""
         return hash_of([(path.relative_to(root).as_posix(), *self.states[path]) for path in sorted(self.files)])
 
     def hashes(self) -> list[str]:
-        """The state of each file as a hash, in order of the files."""
+        """A hash of the name and state of each file, in the order of the files."""
         return [hash_of([(path.name, *self.states[path])]) for path in self.files]
 
     def changed(self) -> str:
-        """Which file is no longer what it was when it was listed, and what to do; empty when all are."""
+        """Which file changed, appeared or disappeared since the listing, and what to do; empty when none did."""
         try:
             now = {path: _state(path) for path in (self.find() if self.find else self.files)}
         except InputError as error:
@@ -64,13 +64,13 @@ class Watched:
         return ""
 
     def guard(self, build: Callable[[Path], Result]) -> Callable[[Path], Result]:
-        """`build`, but with an InputError when a file is another one, or there are others, when it ends or fails."""
+        """Wrap `build`: when it ends or fails, raise InputError if a file has changed, appeared or disappeared."""
 
         def build_and_compare(out: Path) -> Result:
             try:
                 result = build(out)
             except Exception as error:
-                if changed := self.changed():  # which may well be why
+                if changed := self.changed():  # a changed input may be the cause
                     raise InputError(changed) from error
                 raise
             if changed := self.changed():

@@ -1,6 +1,6 @@
 """Concept lists: small CSV files (code, cui, name, source) that a clinician can review and edit.
 
-What the codes stand for is decided by the mapping ladder: see `events.listed`.
+The mapping ladder decides which concepts the codes stand for: see `events.listed`.
 """
 
 import re
@@ -13,7 +13,7 @@ from ehr_pipeline.terminology.reading import named, read_rows, why
 
 COLUMNS = ("code", "cui", "name", "source")
 SHOWN = 20
-"""Lines that a message lists; the others are counted."""
+"""How many lines a message lists; the others are only counted."""
 OF_A_SYSTEM = re.compile(r"[^\s:/]+:\S.*")
 _CUI = re.compile(r"C\d{7}")
 _EXPONENT = re.compile(r"\d+([.,]\d+)?E\+\d+|\d[.,]\d+E\d+", re.IGNORECASE)
@@ -25,15 +25,15 @@ WRONG_IDS = {
     "other_component": "is the SNOMED id of a relationship or a reference set, not of a concept",
     "other": "is no SNOMED id, which has 6 to 18 digits and does not begin with 0",
 }
-"""Why a number that is no concept or description is wrong, by its kind (`snomed.classify`)."""
+"""What is wrong with a number that is not a concept or description id, by its kind (`snomed.classify`)."""
 
 
 @dataclass(frozen=True)
 class ListedConcept:
     """One row of a concept list. A row has a code, a CUI, or both; all are strings.
 
-    A code is a SNOMED id, a Read code, or `system:code` for any other system. Where a concept has no CUI, its name in the
-    vocabulary (`system:code`) stands for it.
+    A code is a SNOMED id, a Read code, or `system:code` for any other system. For a concept without a CUI, `cui` holds
+    its name in the vocabulary (`system:code`).
     """
 
     code: str
@@ -44,10 +44,10 @@ class ListedConcept:
 
 
 def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedConcept]:
-    """Read a concept list; ids that a spreadsheet wrote with a fraction of zeros are read without it.
+    """Read a concept list. Ids that a spreadsheet wrote with a zero fraction (such as '123.0') are read without it.
 
-    `where` is the setting that names the file, for messages. With `local_codes` a code of any other form is taken as it is: a
-    table of overrides maps codes as they were recorded. Raises InputError with file, line and reason of every row that is wrong.
+    `where` is the setting that names the file, for messages. With `local_codes`, codes of any form are accepted, since
+    a table of overrides maps codes as recorded. Raises InputError with the file, and line and reason of each wrong row.
     """
     told = named(path, where)
     try:
@@ -86,7 +86,7 @@ def read(path: Path, where: str = "", local_codes: bool = False) -> list[ListedC
 
 
 def read_overrides(path: Path) -> list[ListedConcept]:
-    """Read a table of overrides: a concept list that names both a code, as it was recorded, and its concept, in every row."""
+    """Read a table of overrides: a concept list whose every row has both a code, as recorded, and its concept."""
     where = "events.overrides"
     listed = read(path, where, local_codes=True)
     incomplete = [(row.line, "no code" if row.cui else "no CUI") for row in listed if not row.code or not row.cui]
@@ -97,19 +97,19 @@ def read_overrides(path: Path) -> list[ListedConcept]:
 
 
 def is_read(code: str) -> bool:
-    """Whether a code has the form of a Read code (v2 or CTV3, with or without a term number), and not of a SNOMED id."""
+    """Whether a code has the form of a Read code (v2 or CTV3, with or without a term code) and not of a SNOMED id."""
     return bool(_READ.fullmatch(code)) and not _DIGITS.fullmatch(code)
 
 
 def _together(problems: list[tuple[int, str]]) -> str:
-    """All problems in one text, by line."""
+    """Join the problems into one text: the first SHOWN by line, then how many more."""
     shown = "; ".join(f"line {line}: {problem}" for line, problem in problems[:SHOWN])
     left = len(problems) - SHOWN
     return shown + (f"; and {left} more lines" if left > 0 else "")
 
 
 def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
-    """What kind of SNOMED id each number among the codes is."""
+    """The kind of SNOMED id of each code that is a number."""
     import polars as pl
 
     from ehr_pipeline.terminology import snomed  # GPU workers read settings and lists, and have no polars
@@ -119,7 +119,7 @@ def _kinds_of_ids(listed: list[ListedConcept]) -> dict[str, str]:
 
 
 def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -> Iterator[str]:
-    """What is wrong with a row."""
+    """Yield what is wrong with a row."""
     if not row.code and not row.cui:
         yield "neither a code nor a CUI"
     if row.code and (problem := _wrong_code(row.code, kinds, local_codes)):
@@ -129,12 +129,12 @@ def _problems(row: ListedConcept, kinds: Mapping[str, str], local_codes: bool) -
 
 
 def _shown(text: str) -> str:
-    """A field of a list in a message."""
+    """A field as a message quotes it, cut after 40 characters."""
     return repr(text if len(text) <= 40 else text[:40] + "…")
 
 
 def _wrong_code(code: str, kinds: Mapping[str, str], local_codes: bool) -> str:
-    """Why a code cannot be one, or an empty text."""
+    """Why a code is invalid; empty when it is valid."""
     if _EXPONENT.fullmatch(code):
         return "is a number that a spreadsheet rounded: its last digits are lost. Export the column as text"
     if code[0] in "'\"=":

@@ -8,7 +8,7 @@ from ehr_pipeline.terminology.reading import named, why
 
 SETTING = "concepts.ontology"
 UMLS, SNOMED = ("UMLS_CUI", "UMLS"), ("SNOMEDCT", "SCTID")
-"""How references to the UMLS are called, and how those to SNOMED begin (SNOMEDCT_US_2023_03_01, …)."""
+"""The system names of references to the UMLS, and the prefixes of those to SNOMED (SNOMEDCT_US_2023_03_01, …)."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Term:
 
 
 def read(path: Path) -> dict[str, Term]:
-    """The terms of a file by id; obsolete ones have no parent. Raises InputError when it is missing or no OBO file."""
+    """Read the terms of a file, by id; obsolete ones have no parents. Raises InputError if it is missing or not OBO."""
     terms: dict[str, Term] = {}
     identifier, inside = "", False
     try:
@@ -58,5 +58,5 @@ def read(path: Path) -> dict[str, Term]:
 
 
 def _first(value: str) -> str:
-    """What comes before a comment or a qualifier."""
+    """The part of a value before any comment or qualifier."""
     return value.split(" ", 1)[0]

@@ -1,7 +1,8 @@
-"""The vocabulary tables of OMOP (OHDSI Athena): what concept ids mean. Read as streams, for the few ids that occur.
+"""The vocabulary tables of OMOP (OHDSI Athena): what concept ids mean. Read as streams, for only the ids that occur.
 
-A concept that is not standard is replaced by what it 'Maps to'; a drug becomes its ingredient, where CONCEPT_ANCESTOR tells
-it. Where either has several targets, SNOMED's come first, then the lowest concept id; the others are listed as runners-up.
+A non-standard concept is replaced by the concept that it 'Maps to'. A drug is replaced by its ingredient, if
+CONCEPT_ANCESTOR has one. Of several 'Maps to' targets, SNOMED concepts come first, then the lowest concept id; of
+several ingredients, the lowest id. The others become runners-up.
 """
 
 import gzip
@@ -27,7 +28,10 @@ SNOMED = "SNOMED"
 
 
 def files(folder: Path) -> dict[str, Path]:
-    """The vocabulary tables in a folder, in upper or lower case. Raises InputError without CONCEPT, and for a link to nowhere."""
+    """The paths of the vocabulary tables in a folder, whose names may be in either case.
+
+    Raises InputError when CONCEPT is missing, for a link that leads nowhere, and for special files.
+    """
     found = {}
     tables = {table: [f"{table}{ending}" for ending in (".csv", ".csv.gz", ".parquet")] for table in TABLES}
     tree = walk(folder, deep=False)
@@ -55,9 +59,9 @@ def look(folder: Path) -> None:
 
 
 def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
-    """What distinct concept ids (texts) mean: id, system (vocabulary), code, name, runners_up (concept ids).
+    """Look up distinct concept ids (texts). Columns: id, system (vocabulary), code, name, runners_up (concept ids).
 
-    An id that no table has is missing in the result. Raises InputError for a file that cannot be used.
+    The result has no row for an id that is in no table. Raises InputError for a file that cannot be used.
     """
     paths = files(folder)
     wanted = ids.cast(pl.Int64, strict=False).drop_nulls().unique()
@@ -84,7 +88,7 @@ def translate(folder: Path, ids: pl.Series) -> pl.DataFrame:
 
 
 def _first(targets: pl.DataFrame) -> pl.DataFrame:
-    """One target for each id, and the others: SNOMED's first, then the lowest."""
+    """One target for each id (SNOMED preferred, then the lowest id), and the others as runners-up."""
     ordered = targets.sort("id", pl.col("vocabulary_id") != SNOMED, "target")
     return ordered.group_by("id", maintain_order=True).agg(
         pl.col("target").first(),
@@ -97,7 +101,7 @@ def _preferred(concepts: pl.DataFrame) -> pl.DataFrame:
 
 
 def _maps_to(path: Path | None, wanted: pl.Series) -> pl.DataFrame:
-    """What concepts map to (id, target); only relationships that are valid."""
+    """The 'Maps to' targets of concepts (id, target), by valid relationships only."""
     if path is None:
         return pl.DataFrame(schema={"id": pl.Int64, "target": pl.Int64})
     first = _number("concept_id_1")
@@ -121,7 +125,7 @@ def _concepts(path: Path, wanted: pl.Series) -> pl.DataFrame:
 
 
 def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame) -> pl.DataFrame:
-    """Drugs as their ingredients; everything else as it is."""
+    """Replace drugs by their ingredients, and leave other targets unchanged."""
     if path is None:
         return chosen
     drugs = concepts.filter(pl.col("domain_id") == "Drug")
@@ -146,14 +150,14 @@ def _ingredients(path: Path | None, chosen: pl.DataFrame, concepts: pl.DataFrame
 
 
 def _number(name: str) -> pl.Expr:
-    """A column of concept ids, which some exports write as '4112343.0'; they are small enough for float64."""
+    """A column of concept ids as integers. Some exports write '4112343.0'; float64 holds ids of this size exactly."""
     return pl.col(name).cast(pl.Float64, strict=False).cast(pl.Int64, strict=False)
 
 
 def _scan(path: Path, table: str) -> pl.LazyFrame:
-    """A vocabulary table as a stream of texts, its columns named in lower case. Raises InputError for missing columns.
+    """A lazy vocabulary table of strings, with column names in lower case. Raises InputError for missing columns.
 
-    Athena's files are tab-separated and do not quote; exports of databases are comma-separated and do.
+    Athena's files are tab-separated and unquoted; database exports are comma-separated and quoted.
     """
     try:
         if path.suffix == ".parquet":

@@ -1,4 +1,4 @@
-"""What every reader of a terminology file does alike: name the setting that names the file, and tell of a damaged one."""
+"""Shared by the readers of terminology files: name a file and its setting in messages, and detect damaged files."""
 
 import csv
 import gzip
@@ -15,7 +15,7 @@ from ehr_pipeline.errors import InputError
 
 HEAD_BYTES, TAIL_BYTES, AT_ONCE = 8 << 20, 1 << 20, 1 << 20
 GZIP = b"\x1f\x8b"
-# First bytes of what is handed over in place of text.
+# First bytes of formats that are delivered in place of text, and what to do.
 FORMATS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook: unpack it, or save the sheet as CSV",
     b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an old Excel or Word document: save the sheet as CSV",
@@ -32,14 +32,14 @@ FORMATS = {
 
 
 def opened(path: Path) -> BinaryIO:
-    """The text of a file, unpacked where it is gzip, as a context that closes it."""
+    """Open a file in binary mode, unpacked if it is gzip. Use it as a context manager."""
     with path.open("rb") as raw:
         packed = raw.read(len(GZIP)) == GZIP
     return cast(BinaryIO, gzip.open(path)) if packed else path.open("rb")
 
 
 def refuse_other_formats(path: Path, where: str) -> None:
-    """Raise InputError for an archive or a document in place of text."""
+    """Raise InputError when a file is an archive or a document in place of text."""
     with path.open("rb") as raw:
         head = raw.read(16)
     if found := next((told for magic, told in FORMATS.items() if head.startswith(magic)), None):
@@ -47,7 +47,7 @@ def refuse_other_formats(path: Path, where: str) -> None:
 
 
 def unended(path: Path) -> bytes:
-    """The last line of a text file where it has no end; empty where it has one. A packed file that was cut shows it otherwise."""
+    """The last line of a text file if it lacks a line end, else empty. Empty for gzip: a cut shows in other ways."""
     with path.open("rb") as raw:
         if raw.read(len(GZIP)) == GZIP:
             return b""
@@ -56,9 +56,9 @@ def unended(path: Path) -> bytes:
 
 
 def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_only: bool = False) -> None:
-    """Raise InputError with the line of a text file that has another number of separators than `count`.
+    """Raise InputError, naming the line, when a line of a text file does not have `count` separators.
 
-    Empty lines do not count. With `ends_only` no more is looked at than the first and the last lines of a large file.
+    Empty lines are ignored. With `ends_only`, only the beginning and the end of a large file are read.
     """
     state = path.stat()
     with reading(path, where):
@@ -79,10 +79,10 @@ def refuse_cut(path: Path, where: str, separator: bytes, count: int, *, ends_onl
 def _wrong_line(
     path: Path, state: tuple[int, int], separator: bytes, count: int, ends_only: bool
 ) -> tuple[int, int] | None:
-    """The first line with another number of separators, and how many it has. `state` keeps what is remembered to one file."""
+    """The first line without exactly `count` separators, and how many it has. `state` is part of the cache's key."""
     with opened(path) as stream:
         packed, line, rest, size = isinstance(stream, gzip.GzipFile), 1, b"", 0
-        while chunk := stream.read(AT_ONCE):  # of which some ten times as much memory is needed
+        while chunk := stream.read(AT_ONCE):  # a chunk needs about ten times its size in memory
             text, size = rest + chunk, size + len(chunk)
             end = text.rfind(b"\n") + 1
             if wrong := _first_wrong(text[:end], separator, count):
@@ -100,9 +100,10 @@ def _wrong_line(
 
 
 def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] | None:
-    """The number of the first line, from 0, that has another number of separators, and how many it has.
+    """The number, from 0, of the first line that does not have `count` separators, and how many it has.
 
-    Every line of `text` has its end. In numpy: a compiled loop would be faster, but loading numba costs a second and 100 MB.
+    Every line of `text` must have a line end. Uses numpy: a compiled loop would be faster, but loading numba takes a
+    second and 100 MB.
     """
     characters = np.frombuffer(text, np.uint8)
     ends = np.flatnonzero(characters == ord(b"\n"))
@@ -115,7 +116,7 @@ def _first_wrong(text: bytes, separator: bytes, count: int) -> tuple[int, int] |
 
 
 def named(path: Path | str, where: str) -> str:
-    """A file and the setting that names it, for a message."""
+    """A file, and in brackets the setting that names it, for a message."""
     return f"{path} ({where})" if where else str(path)
 
 
@@ -127,7 +128,7 @@ def why(error: Exception) -> str:
 
 
 def read_rows(stream: TextIO, file: str) -> Iterator[tuple[int, list[str]]]:
-    """The rows of a small CSV file, each with the number of the line in which it begins. `file` names it in messages.
+    """Yield the rows of a small CSV file, each with the number of its first line. `file` is its name in messages.
 
     Raises InputError for quotes that do not close, or close in the middle of a field.
     """
@@ -145,10 +146,10 @@ def read_rows(stream: TextIO, file: str) -> Iterator[tuple[int, list[str]]]:
 
 @contextmanager
 def reading(path: Path | str, where: str) -> Iterator[None]:
-    """Raise InputError with file and setting where the file proves damaged while polars reads it.
+    """Raise InputError, naming the file and its setting, when polars finds the file damaged or unreadable.
 
-    Polars tells of a damaged gzip stream as an OSError without a number. Those with one may be about the caller's own files, and
-    are left to it.
+    Polars reports a damaged gzip stream as an OSError without an errno. An OSError with an errno may be about the
+    caller's own files, so it passes through, except for missing files and permissions.
     """
     from polars.exceptions import PolarsError  # GPU workers read lists, and have no polars
 
@@ -165,9 +166,9 @@ def reading(path: Path | str, where: str) -> Iterator[None]:
 
 
 def look(path: Path, where: str) -> None:
-    """Raise InputError when the beginning of a gzip file is damaged. Other files are not looked at."""
+    """Raise InputError when the beginning of a gzip file is damaged. Does not check files of other formats."""
     if not path.is_file():
-        return  # its reader says so
+        return  # the reader of the file reports this
     try:
         with path.open("rb") as raw:
             if raw.read(len(GZIP)) == GZIP:

@@ -1,7 +1,7 @@
 """Readers of SNOMED CT Release Format 2: tab separated, a header line, UTF-8 (SNOMED CT Release File Specification, section 5).
 
-Of each component the row of the latest effectiveTime counts, over all files of a setting: Full and Snapshot files, of several
-releases and editions (international, UK), are read alike. Files may be packed with gzip.
+For each component, the row with the latest effectiveTime over all files of a setting counts. So Full and Snapshot
+files, and several releases and editions (international, UK), can be given together. Files may be packed with gzip.
 """
 
 import zlib
@@ -18,7 +18,7 @@ ASSOCIATION = ("id", "effectiveTime", "active", "moduleId", "refsetId", "referen
 RELATIONSHIP = ("id", "effectiveTime", "active", "moduleId", "sourceId", "destinationId", "relationshipGroup", "typeId")
 IS_A = "116680003"
 FULLY_SPECIFIED = "900000000000003001"
-# Historical association reference sets. The first two are safe to substitute; the others may have several targets.
+# Historical association reference sets. Targets of the first two are safe substitutes; the others may have several targets.
 ASSOCIATIONS = {
     "same_as": "900000000000527005",
     "replaced_by": "900000000000526001",
@@ -29,7 +29,7 @@ ASSOCIATIONS = {
 
 
 def read_header(path: Path, where: str) -> list[str]:
-    """The names of the columns. Raises InputError when there is no such text."""
+    """The column names of an RF2 file. Raises InputError when the file cannot be read as text."""
     try:
         refuse_other_formats(path, where)
         with opened(path) as stream:
@@ -39,9 +39,9 @@ def read_header(path: Path, where: str) -> list[str]:
 
 
 def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
-    """Raise InputError with the line of an RF2 file that has another number of fields than the header, or ends within an id.
+    """Raise InputError if a line of an RF2 file has more or fewer fields than the header, or the text ends within an id.
 
-    The last field of each kind of file that is read here is a SNOMED id, whose check digit is wrong where it was cut.
+    The last field of each kind of file that is read here is a SNOMED id: if it was cut, its check digit is wrong.
     """
     reading.refuse_cut(path, where, b"\t", len(read_header(path, where)) - 1, ends_only=ends_only)
     line = unended(path).decode(errors="replace").strip(" \r\n")
@@ -55,9 +55,9 @@ def refuse_cut(path: Path, where: str, *, ends_only: bool = False) -> None:
 
 
 def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
-    """A lazy table of strings with some columns of an RF2 file. Raises InputError when the file is missing or of another kind.
+    """A lazy table of strings with some columns of an RF2 file. Raises InputError if it is missing or of another kind.
 
-    `refuse_cut` looks for what is damaged further on.
+    Only the header is checked here: `refuse_cut` finds damage in the rows.
     """
     header = read_header(path, where)
     missing = [name for name in columns if name not in header]
@@ -71,13 +71,13 @@ def scan(path: Path, columns: tuple[str, ...], where: str) -> pl.LazyFrame:
 
 
 def descriptions(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
-    """The concept of each wanted description id. Columns: source, target; descriptions that are no longer active count too."""
+    """The concept of each wanted description id. Columns: source, target. Inactive descriptions count too."""
     found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("id").is_in(wanted.implode()))
     return _distinct(found.select(source="id", target="conceptId"))
 
 
 def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
-    """The name of each wanted concept: its fully specified one, else a synonym; active ones first. Columns: source, label."""
+    """The name of each wanted concept. Columns: source, label. Prefers active names, then the fully specified name."""
     found = _latest(paths, DESCRIPTION, "events.descriptions", pl.col("conceptId").is_in(wanted.implode()))
     best = [pl.col("active") != "1", pl.col("typeId") != FULLY_SPECIFIED, "id"]
     ordered = found.sort(best).unique("conceptId", keep="first", maintain_order=True)
@@ -85,7 +85,7 @@ def names(paths: tuple[str, ...], wanted: pl.Series) -> pl.DataFrame:
 
 
 def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame:
-    """Active historical associations. Columns: source, target, rank (the place of its kind in `kinds`)."""
+    """Active historical associations. Columns: source, target, rank (the position of its kind in `kinds`)."""
     ranks = {ASSOCIATIONS[kind]: rank for rank, kind in enumerate(kinds)}
     found = _latest(paths, ASSOCIATION, "events.associations", pl.col("refsetId").is_in(list(ranks)))
     return _distinct(
@@ -98,7 +98,7 @@ def associations(paths: tuple[str, ...], kinds: tuple[str, ...]) -> pl.DataFrame
 
 
 def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.DataFrame:
-    """Active IS-A relationships. Columns: source (the child), target (the parent), rank (0). `where` is the files' setting."""
+    """Active IS-A relationships. Columns: source (child), target (parent), rank (0). `where` is the files' setting."""
     found = _latest(paths, RELATIONSHIP, where, pl.col("typeId") == IS_A)
     return _distinct(
         found.filter(pl.col("active") == "1").select(
@@ -108,9 +108,9 @@ def parents(paths: tuple[str, ...], where: str = "events.relationships") -> pl.D
 
 
 def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen: pl.Expr) -> pl.DataFrame:
-    """The rows that are `chosen`, of each id the one of the latest effectiveTime over all files.
+    """The `chosen` rows: for each id, the one with the latest effectiveTime over all files.
 
-    `chosen` looks at columns that no later row of an id changes (Release File Specification: immutable fields).
+    `chosen` may use only columns that never change for an id (immutable fields in the Release File Specification).
     """
     parts = []
     for path in map(Path, paths):
@@ -122,7 +122,7 @@ def _latest(paths: tuple[str, ...], columns: tuple[str, ...], where: str, chosen
 
 
 def _newest(rows: pl.DataFrame) -> pl.DataFrame:
-    """Where two rows of an id have the same time, the active one counts."""
+    """The latest row of each id. Of two rows with the same time, the active one counts."""
     return rows.sort("id", "effectiveTime", "active").unique("id", keep="last", maintain_order=True)
 
 
@@ -131,10 +131,10 @@ def _distinct(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def walk(starts: pl.Series, edges: pl.DataFrame, known: pl.Series, depth: int) -> pl.DataFrame:
-    """The nearest known code of each start along the edges (source, target, rank), at most `depth` steps away.
+    """The nearest known code reached from each start along edges (source, target, rank), at most `depth` steps away.
 
-    Columns: source, target, distance; starts that reach none are left out. Of several at one distance the one of the lowest rank
-    counts, then the lowest id as text. A code is never visited twice from one start, so that a cycle ends.
+    Columns: source, target, distance. Starts that reach no known code are left out. Of several codes at the same
+    distance, the one with the lowest rank counts, then the lowest id as text. A code is visited once per start: cycles end.
     """
     found = []
     begin = starts.cast(pl.String).unique().sort()

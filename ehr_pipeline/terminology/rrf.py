@@ -56,15 +56,15 @@ MRSAB = (
 )
 MRSTY = ("CUI", "TUI", "STN", "STY", "ATUI", "CVF")
 SETTINGS = {MRCONSO: "events.mrconso", MRSAB: "events.mrsab", MRSTY: "vocabulary.mrsty"}
-"""What names the file of each layout."""
+"""The setting that names the file of each layout."""
 ATOMS = {"code": pl.String, "cui": pl.String, "name": pl.String, "suppress": pl.String, "preferred": pl.Boolean}
 """The columns of `snomed_atoms`."""
 
 
 def scan(path: Path, columns: tuple[str, ...], *, ends_only: bool = False) -> pl.LazyFrame:
-    """A lazy table of strings. Raises InputError when the file is missing, is no text or ends in the middle of a line.
+    """A lazy table of strings. Raises InputError if the file is missing or no text, or a line has too few or many fields.
 
-    With `ends_only` no more is looked at than the first and the last lines of a large file.
+    With `ends_only`, only the beginning and the end of a large file are checked.
     """
     if not path.is_file():
         raise InputError(
@@ -106,10 +106,11 @@ def check_layout(path: Path, columns: tuple[str, ...]) -> None:
 
 
 def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataFrame:
-    """The atoms of one source vocabulary in MRCONSO, best atom of each code and concept first.
+    """The atoms of one source vocabulary in MRCONSO, the best atom of each code first.
 
-    Columns: code, cui, name, suppress, preferred (bool). Order within a code: SUPPRESS as in `suppress`, preferred atoms
-    (TS P, STT PF, ISPREF Y), preferred and fully specified terms before synonyms, lowest CUI.
+    Columns: code, cui, name, suppress, preferred (bool). Order within a code: SUPPRESS in the order of `suppress`, then
+    preferred atoms (TS P, STT PF, ISPREF Y), then preferred terms, fully specified names and synonyms in this order,
+    then the lowest CUI.
     """
     preferred = (pl.col("TS") == "P") & (pl.col("STT") == "PF") & (pl.col("ISPREF") == "Y")
     with reading(path, SETTINGS[MRCONSO]):
@@ -139,7 +140,7 @@ def snomed_atoms(path: Path, source: str, suppress: tuple[str, ...]) -> pl.DataF
 
 
 def semantic_types(path: Path) -> pl.DataFrame:
-    """The semantic types of concepts in MRSTY. Columns: cui, tui; distinct and sorted."""
+    """The semantic types of concepts in MRSTY: distinct rows with columns cui and tui, sorted."""
     with reading(path, SETTINGS[MRSTY]):
         return scan(path, MRSTY).select(cui="CUI", tui="TUI").unique().sort("cui", "tui").collect(engine="streaming")
 

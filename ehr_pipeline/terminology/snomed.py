@@ -39,7 +39,7 @@ _INVERSE = np.array([0, 4, 3, 2, 1, 5, 6, 7, 8, 9])
 
 
 def verhoeff_valid(identifiers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which identifiers (n,), of at most 18 digits, end in the right check digit."""
+    """Whether each identifier (n,), of at most 18 digits, ends in the right check digit (n,)."""
     valid: NDArray[np.bool_] = _checksum(identifiers, first_position=0) == 0
     return valid
 
@@ -60,12 +60,12 @@ def _checksum(numbers: NDArray[np.int64], first_position: int) -> NDArray[np.int
 
 
 def classify(codes: pl.Series) -> pl.DataFrame:
-    """What kind of code each string is.
+    """Classify each string by the kind of code that it is.
 
     Returns columns `code`, `kind` and `namespace`. Kinds: 'concept' and 'description' (SNOMED identifiers by their
-    partition), 'other_component' (relationships and reference sets), 'bad_check_digit', 'read' (five characters, Read v2 or
-    CTV3, with or without a term number), 'other'. The namespace is 'international', 'uk_extension', 'other_extension', or
-    the kind itself where an identifier has none.
+    partition), 'other_component' (relationships and reference sets), 'bad_check_digit', 'read' (five characters, Read
+    v2 or CTV3, with or without a term code), 'other'. The namespace is 'international', 'uk_extension',
+    'other_extension', or the kind itself where an identifier has none.
     """
     text = pl.col("code")
     frame = pl.DataFrame({"code": codes.cast(pl.String)}).with_columns(
@@ -110,6 +110,6 @@ _TAGGED = re.compile(rf"(.*\S)\s*\((?:{_TAGS})\)\s*")
 
 
 def without_tag(name: str) -> str:
-    """A name without its semantic tag: 'Asthma (disorder)' is 'Asthma'."""
+    """A name without its semantic tag: 'Asthma (disorder)' becomes 'Asthma'."""
     match = _TAGGED.fullmatch(name)
     return match[1] if match else name
