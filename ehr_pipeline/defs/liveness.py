@@ -21,9 +21,7 @@ IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.Dag
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
 GRACE = 60.0  # seconds within which a started run must hold its lock, if its server is not known to be gone
 PAUSE = 3.0  # seconds between two checks: a run that is just ending releases its lock before it reports its end
-LONG_GRACE = (
-    180.0  # like GRACE, while a server runs: the time that Dagster allows a run to start, even on a busy machine
-)
+LONG_GRACE = 180.0  # like GRACE, while a server runs: the time Dagster allows a run to start, even on a busy machine
 SERVER = "server.lock"
 
 
