@@ -43,8 +43,8 @@ def option(
 ) -> Any:
     """One field of a settings dataclass.
 
-    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt, as in
-    pydantic. `later` marks a setting added in a later version, whose default changes nothing: see `identity`.
+    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt,
+    as in pydantic. `later` marks a setting added in a later version, whose default changes nothing: see `identity`.
     """
     metadata = {"description": description, "role": role, "later": later, **bounds}
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
@@ -60,8 +60,9 @@ def role(field: "dataclasses.Field[Any]") -> Role:
 def identity(settings: Any) -> Any:
     """The part of the settings that decides a result, as plain JSON-ready values.
 
-    Speed settings, limits of checks and the paths of inputs are left out; a small list file counts by the hash of its content.
-    A setting that was added later is left out at its default, so that an upgrade does not retrain unchanged models.
+    Speed settings, limits of checks and the paths of inputs are left out; a small list file counts by the hash of its
+    content. A setting that was added later is left out at its default, so that an upgrade does not retrain unchanged
+    models.
     """
     if dataclasses.is_dataclass(settings):
         return {

@@ -1,6 +1,7 @@
 """Check concept lists before the work that depends on them: whether their rows can match any patient.
 
-An empty cohort is reported as early as possible: from the files that map codes, else from the mapped events, before training.
+An empty cohort is reported as early as possible: from the files that map codes, else from the mapped events, before
+training.
 """
 
 from pathlib import Path
@@ -62,7 +63,7 @@ def takes_everybody(study: Study) -> bool:
 
 
 def _unknown(study: Study) -> list[str]:
-    """Messages about cohort lists without any row in the files that map codes; empty if these are too large or unreadable."""
+    """Messages about cohort lists without a row in the files that map codes; empty if these are too large or unreadable."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:

@@ -42,14 +42,14 @@ def _population(asset: str, listed: str, store: Store, study: Study) -> str:
 def list_of_withdrawals(study: Study) -> str:
     """The state of the list of withdrawals, as artifacts record it among their settings; empty without a list.
 
-    It is hashed with the store's key: an ordinary hash of a list with one patient would reveal the patient by trying all ids.
+    It is hashed with the store's key: from an ordinary hash of a list of one patient, trying all ids finds the patient.
     """
     listed = study.records.withdrawals
     return secret_key.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
 
 
 def _is_list(state: str, study: Study) -> bool:
-    """Whether an artifact was made with the current list; artifacts of earlier versions hold a hash of the file without a key."""
+    """Whether an artifact was made with the current list; those of earlier versions hold a hash of it without a key."""
     listed = study.records.withdrawals
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 

@@ -1,4 +1,4 @@
-"""Checks of the patients' sides: the column of sides is understood, and nothing was learned from patients who are left out."""
+"""Checks of the patients' sides: their column is understood, and nothing was learned from patients who are left out."""
 
 import json
 

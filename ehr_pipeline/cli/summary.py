@@ -38,7 +38,7 @@ def print_table(rows: list[Any], guard: Guard) -> None:
 
 
 def _text(count: int | None, told: float | None, guard: Guard) -> str:
-    """A count in the table: empty if there is none, a bound if it is too small to show, '–' if hidden for another reason."""
+    """A count in the table: empty if there is none, a bound if too small to show, '–' if hidden for another reason."""
     if count is None:
         return ""
     return f"{told:,}" if told is not None else f"<{guard.below}" if count < guard.below else "–"

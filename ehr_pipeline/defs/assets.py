@@ -26,7 +26,7 @@ def build_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
-    """The Dagster definition of an asset. Raw records have one partition per extract. Heavy assets are made one at a time."""
+    """The Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
     name, read = asset.name, asset.name == RAW_RECORDS
     about = f"Settings: `[{asset.section}]`. Code: `ehr_pipeline.{stage_of(name)}`."
 

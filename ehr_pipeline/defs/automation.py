@@ -1,7 +1,7 @@
 """Automatic runs: extracts are read once they are complete; downstream assets are remade when the data changed.
 
-The sensor and the schedule only start the reading, one run for each extract. Everything downstream is requested by Dagster's
-automation conditions, in a single run for any number of extracts, once the last of them has been read.
+The sensor and the schedule only start the reading, one run for each extract. Everything downstream is requested by
+Dagster's automation conditions, in a single run for any number of extracts, once the last of them has been read.
 """
 
 import json
@@ -23,11 +23,11 @@ CONDITION = "some input has other data, and all have been made"
 
 
 def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[type-arg]
-    """True once after the data of an input changed (not if it was only remade), when all inputs exist and none is being made.
+    """True once after data of an input changed (not if only remade), when all inputs exist and none is being made.
 
-    For a partitioned input this means every partition: ten extracts that land together start one chain, after the tenth. The
-    catalog, the first asset of the chain, also waits for the checks of the extracts. After it, checks and assets are in one
-    run, where Dagster itself stops at a failed check.
+    For a partitioned input this means every partition: ten extracts that land together start one chain, after the
+    tenth. The catalog, the first asset of the chain, also waits for the checks of the extracts. After it, checks and
+    assets are in one run, where Dagster itself stops at a failed check.
     """
     changed = dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
     condition = (
@@ -132,10 +132,12 @@ Requested = dict[str, tuple[str, int]]
 
 
 def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str | None, now: float) -> dg.SensorResult:
-    """Check the landing folder once at `now` (seconds since 1970): returns partitions to register and runs to start, or why none.
+    """Check the landing folder once: returns partitions to register and runs to start, or the reason why nothing starts.
 
-    A run key holds the hash of the extract's files and the number of requests so far: an extract that lands twice unchanged is
-    read once; a corrected extract is read again, and so is one whose correction was undone.
+    `now` is the time in seconds since 1970; `cursor` is what the previous check returned.
+
+    A run key holds the hash of the extract's files and the number of requests so far: an extract that lands twice
+    unchanged is read once; a corrected extract is read again, and so is one whose correction was undone.
     """
     landing, snapshot = Path(pipeline.study.records.landing), pipeline.study.records.mode == "snapshot"
     landed = look(landing, pipeline.study.operation, now)

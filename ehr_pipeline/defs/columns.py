@@ -58,7 +58,7 @@ MEANING = {
     "observation_start": "The first day on which the patient was observed; empty: not known.",
     "observation_end": "The last day on which the patient was observed; empty: not known.",
 }
-"""The meaning of each column name, in every table. A study's attributes have other names, and are described by `ATTRIBUTE`."""
+"""The meaning of a column, in every table. A study's attributes have other names, and are described by `ATTRIBUTE`."""
 ATTRIBUTE = "An attribute that the settings carry along."
 _METHOD = "The cluster by another method."
 _SECOND = "In the table of patients: "

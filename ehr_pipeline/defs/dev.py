@@ -1,4 +1,4 @@
-"""`dg dev` (code server, web server, daemon) with our `webserver` for Dagster's: `python -m ehr_pipeline.defs.dev OPTIONS`."""
+"""`dg dev` (code and web server, daemon) with our `webserver`: `python -m ehr_pipeline.defs.dev OPTIONS`."""
 
 import importlib
 from collections.abc import Sequence

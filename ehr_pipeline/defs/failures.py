@@ -1,8 +1,8 @@
 """Report failed runs: a line of JSON in a file, and a POST to an address. Neither holds patient data.
 
-The report names the run, its job, the assets that failed and the kind of error. Messages are included only for errors that the
-user can fix: by the rule of this project they name files, settings and numbers. Other messages may quote data, and stay in
-Dagster's log.
+The report names the run, its job, the assets that failed and the kind of error. Messages are included only for errors
+that the user can fix: by the rule of this project they name files, settings and numbers. Other messages may quote data,
+and stay in Dagster's log.
 """
 
 import json
@@ -61,7 +61,7 @@ def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, An
 
 
 def tell(study: Study, report: dict[str, Any]) -> None:
-    """Write and send a report. If the address cannot be reached, only a warning is logged: the file still has the report."""
+    """Write and send a report. If the address cannot be reached, log a warning: the file still has the report."""
     settings, line = study.operation, json.dumps(report, sort_keys=True)
     if settings.failure_log:
         path = Path(settings.failure_log)

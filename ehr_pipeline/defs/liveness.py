@@ -1,8 +1,8 @@
 """Find out which runs are alive. A run holds a lock that ends with its process: no guessing from ages or process numbers.
 
-After its server was killed, Dagster does not check whether the process of a run still exists: the run stays "started" for ever
-and keeps its slot in the pool, so that no training starts again. And a run that was forcibly marked as ended may still be
-running.
+After its server was killed, Dagster does not check whether the process of a run still exists: the run stays "started"
+for ever and keeps its slot in the pool, so that no training starts again. And a run that was forcibly marked as ended
+may still be running.
 """
 
 import os
@@ -118,7 +118,7 @@ def _end_processes(instance: dg.DagsterInstance) -> list[str]:
 
 @contextmanager
 def only_server(state: Path) -> Iterator[None]:
-    """Hold the server lock of a Dagster home. Raises UserError if another server has it: two daemons would start all runs twice."""
+    """Hold the lock of the one server of a Dagster home; else UserError: two daemons would start everything twice."""
     path = state / SERVER
     other = path.read_text() if path.is_file() else ""
     busy = f"Another server runs on {state} (process {other or '?'}). Use it, or end it, or set DAGSTER_HOME and EHR_STATE_DIR to"

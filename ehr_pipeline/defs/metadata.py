@@ -23,7 +23,7 @@ LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
-    """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and pictures if there are any."""
+    """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
     counts = shown(asset, artifact.counts, guard_of(pipeline.study))
     metadata: dict[str, Any] = dict(_flat(counts))
@@ -36,7 +36,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "seconds": artifact.manifest["seconds"],
     }
     if asset == ENCODER_CHECKPOINT:
-        # If new extracts are only embedded, the encoder is kept on purpose: Dagster shows it as fresh; this shows its data are old.
+        # If new extracts are only embedded, the encoder is kept on purpose, and fresh in Dagster: report its data's state.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == CLUSTER_REPORTS:
         metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))

@@ -114,10 +114,10 @@ def _selected(select: str | None, study: Study) -> set[str]:
 
 
 def _as_in_the_ui(selection: str) -> str:
-    """A selection in the syntax of Dagster's UI: '+key:clusters' adds all upstream assets, '1+key:clusters' one layer of them.
+    """A selection in the syntax of Dagster's UI: '+key:clusters' adds all upstream assets, '1+key:clusters' one layer.
 
-    With a bare asset name, Dagster's library reads '+' as one layer and '*' as all; here both mean all, as '+' does in the UI.
-    Any other UI syntax ('group:data', 'key:vocabulary+ and not group:reports') is left unchanged.
+    With a bare asset name, Dagster's library reads '+' as one layer and '*' as all; here both mean all, as '+' in the
+    UI. Any other UI syntax ('group:data', 'key:vocabulary+ and not group:reports') is left unchanged.
     """
     match = SELECTION.fullmatch(selection)
     if not match:
@@ -198,7 +198,8 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
 def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
     """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code.
 
-    It answers under the host names of `webserver.allowed`; `allow` adds further ones. Raises UserError for an invalid name.
+    It answers under the host names of `webserver.allowed`; `allow` adds further ones. Raises UserError for an invalid
+    name.
     """
     webserver.allowed(host, allow)
     home = ensure_home()

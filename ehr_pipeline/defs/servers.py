@@ -1,7 +1,7 @@
 """Find out which server launched a run, and whether any process of that server is left.
 
-A run that is about to start has no lock yet. Its process is a descendant of the server that launched it, and inherits an
-environment variable that only this server's processes have: when none of them is left, the run will never start.
+A run that is about to start has no lock yet. Its process is a descendant of the server that launched it, and inherits
+an environment variable that only this server's processes have: when none of them is left, the run will never start.
 """
 
 import os
@@ -19,7 +19,7 @@ TAG = ".dagster/ehr_pipeline_server"
 
 
 class NotingRunLauncher(DefaultRunLauncher):
-    """Dagster's default launcher, which also tags each run with the server that launches it (`run_launcher` in dagster.yaml)."""
+    """Dagster's default launcher; also tags each run with the server that launches it (`run_launcher` in dagster.yaml)."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
         """Tag the run, then launch it. If the code server was not started by our server, the run is not tagged."""
@@ -44,15 +44,15 @@ def _is_behind(path: str | None, variable: bytes) -> bool:
 
 
 def name() -> str:
-    """A name for the server that this process starts now. It says where its processes are visible and the earliest start time."""
+    """A name for the server that this process starts; it holds where its processes are visible and their earliest start."""
     return f"{_place()}/{_begun(Path('/proc/self'))}/{uuid.uuid4().hex}"
 
 
 def is_gone(note: str, run_id: str) -> bool:
     """Whether the server that launched this run, as `note` says, has no process left. False if that cannot be known.
 
-    It cannot be known for another boot, another container (its processes are not visible from here), another user (whose
-    environment variables cannot be read), and without /proc.
+    It cannot be known for another boot, another container (its processes are not visible from here), another user
+    (whose environment variables cannot be read), and without /proc.
     """
     server, _, noted = note.partition(" ")
     place = _place()
@@ -67,7 +67,7 @@ def _variable(server: str) -> bytes:
 
 
 def _may_have(process: Path, variable: bytes, since: int) -> bool:
-    """Whether a process may have this variable. If its variables cannot be read: yes, unless it is older than the server."""
+    """Whether a process may have this variable. If that cannot be read: True, unless it is older than the server."""
     try:
         return variable in (process / "environ").read_bytes().split(b"\0")
     except PermissionError:

@@ -1,7 +1,7 @@
 """The study that a run uses: the settings as Dagster loaded them, plus any overrides of this run.
 
-A run is requested by the server, and executed by another process that reads the settings file again. Both record the hash of
-what they read. If the hashes differ, the file was edited in between, and the run refuses to start.
+A run is requested by the server, and executed by another process that reads the settings file again. Both record the
+hash of what they read. If the hashes differ, the file was edited in between, and the run refuses to start.
 """
 
 from collections.abc import Iterator, Mapping

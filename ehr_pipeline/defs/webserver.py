@@ -2,8 +2,9 @@
 
     python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
 
-Another site can make its own host name resolve to this machine (DNS rebinding). To a browser, the UI is then part of that site,
-whose pages may read everything in it. But the browser still sends that site's name in the `Host` header; it is refused here.
+Another site can make its own host name resolve to this machine (DNS rebinding). To a browser, the UI is then part of
+that site, whose pages may read everything in it. But the browser still sends that site's name in the `Host` header; it
+is refused here.
 """
 
 import argparse

@@ -16,7 +16,7 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 LOOKED_INTO = 100
-"""The number of newest extracts whose first rows are read; for older ones, most likely read before, only the columns are."""
+"""How many of the newest extracts are checked by their first rows; older ones, probably read before, by their columns."""
 ATTRIBUTE_VALUES = 20_000
 """How many values of an attribute are examined, for each kind of file and extract."""
 
@@ -54,7 +54,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
 
 
 def _attributes(study: Study, found: Preflight) -> None:
-    """Report whether each audited attribute is treated as numeric or as text."""
+    """Report the type (such as number) that each audited attribute is taken to have."""
     for name in study.reports.audited:
         if values := found.attributes.get(name):
             doubtful, text = numeric.in_words(name, values, study.reports.attribute_types.get(name))
@@ -62,7 +62,7 @@ def _attributes(study: Study, found: Preflight) -> None:
 
 
 def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
-    """Report kinds of files that no extract has: one extract may lack events, another patients, but not all the same kind."""
+    """Report kinds of files that no extract has: each extract may lack events or patients, but not all the same kind."""
     lacking = [set(found.look(listing.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
         found.problems.append(
@@ -125,7 +125,7 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], foun
 
     An extract that is not `alone` may have events without patients, or patients without events.
     """
-    # One file may hold events and patients: kinds are compared as objects, not by the settings section that describes them.
+    # One file may hold events and patients: compare kinds as objects, not by the settings section that describes them.
     empty = [kind for kind, looks in seen if looks and all(one and _tells_nothing(kind, one) for one in looks)]
     needed = {
         what: [kind for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]

@@ -29,7 +29,7 @@ class Preflight:
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> Result | None:
-        """Call a function that checks an input, and return its result; note a UserError or OSError as a problem, return None."""
+        """Call a function that checks an input. Returns its result; None after UserError or OSError, noted as a problem."""
         try:
             return at(*arguments, **named)
         except UserError as error:

@@ -8,7 +8,7 @@ All were measured on cores of a 2.8 GHz Xeon. Yours differ: `--speed 1.5` says t
 BYTES_PER_EVENT = 5.1
 """Bytes per event in the patient data set (data_scale.py)."""
 RUN_GIGABYTES = 0.93
-"""GB of memory of all processes of a run with two workers, for 300 million rows; assumed the same for more (data_scale.py)."""
+"""GB of memory of a whole run with two workers, for 300 million rows; assumed the same for more (data_scale.py)."""
 CPU_TOKENS = 4925.0
 """Real tokens (no padding) trained per second, preset `published`, float32, two cores (training.py)."""
 CPU_TOKENS_CORES = 2
