@@ -39,8 +39,7 @@ def _spelled(found: "re.Match[str]") -> str:
 class UserError(ValueError):
     """A problem that the user can fix: a setting, a file, a stage that has not been run.
 
-    The command line prints only the message and exits with a non-zero code. Messages never hold patient ids or row
-    content.
+    The command line prints only the message and exits with a non-zero code. Messages hold no patient ids or row content.
     """
 
 

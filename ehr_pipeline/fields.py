@@ -60,9 +60,8 @@ def role(field: "dataclasses.Field[Any]") -> Role:
 def identity(settings: Any) -> Any:
     """The part of the settings that decides a result, as plain JSON-ready values.
 
-    Speed settings, limits of checks and the paths of inputs are left out; a small list file counts by the hash of its
-    content. A setting that was added later is left out at its default, so that an upgrade does not retrain unchanged
-    models.
+    Speed settings, limits of checks and the paths of inputs are left out; a small list file counts by its hash. A
+    setting that was added later is left out at its default, so that an upgrade does not retrain unchanged models.
     """
     if dataclasses.is_dataclass(settings):
         return {

@@ -45,7 +45,7 @@ class Rate:
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """The declaration of one asset. Its code, settings class and `COUNTED` (kinds of its counts) are in its stage's folder."""
+    """The declaration of one asset. Its stage's folder holds the code, the settings class and `COUNTED` (kinds of counts)."""
 
     name: str
     description: str
@@ -125,7 +125,7 @@ class Asset:
 
     @property
     def all_checks(self) -> tuple[Check, ...]:
-        """All its checks. The encoder holds no patient, so `PRESENT` only flags it: it is used until it is trained again."""
+        """All its checks. The encoder holds no patient, so `PRESENT` only flags it: it is used until trained again."""
         test = partial(presence.of_present_patients, reads=(*self.reads, *self.reads_for_sides))
         return replace(PRESENT, test=test, blocking=self.name not in KEPT_WITHOUT_CONSENT), *self.checks
 

@@ -133,7 +133,7 @@ class DataAssets(Maker):
         return self._make(VOCABULARY, inputs, mrsty.guard(make), own=own)
 
     def patient_dataset(self) -> Artifact:
-        """One row for each patient."""
+        """Build the patient data set, one row for each patient."""
         from ehr_pipeline.patients import dataset
 
         settings, read = self.study.patients, self.read(PATIENT_DATASET)
@@ -169,8 +169,7 @@ class DataAssets(Maker):
     def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
         """Whether the records of an extract were read from the text that it has now.
 
-        `read` lists the extracts that were read; pass it when asking about thousands of extracts, to list them only
-        once.
+        `read` lists the extracts that were read; pass it when asking about many extracts, to list them only once.
         """
         from ehr_pipeline.chain import extracts
 

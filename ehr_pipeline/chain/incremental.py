@@ -1,9 +1,8 @@
 """Choose the previous artifact that a new one continues: same asset, made in the same way, from other extracts.
 
 "Made in the same way" means the same `Recipe.origin`: a hash of the versions and settings of everything upstream,
-without the names of extracts. After a changed setting or terminology the origin differs, and nothing is continued. The
-previous artifact is recorded among the inputs as `continues`, so that the fingerprint covers all that decides the
-result.
+without the names of extracts. A changed setting or terminology changes the origin, and then nothing is continued. The
+inputs record the previous artifact as `continues`, so that the fingerprint covers all that decides the result.
 
 An artifact with the same recipe apart from `continues` is reused, current or not: otherwise no run could be repeated
 with the same result, and a setting that is set back would not restore its earlier result.

@@ -141,7 +141,7 @@ class Pipeline(DataAssets):
         return self._make(COHORT, versions_of(read) | listed, make)
 
     def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
-        """One vector for each patient of the cohort."""
+        """Embed the cohort: one vector for each patient."""
         from ehr_pipeline.embeddings import build
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.events.listed import Ladder

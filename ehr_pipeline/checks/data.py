@@ -126,7 +126,7 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every row of the concept lists stands for a concept."""
+    """Every row of the concept lists leads to a concept."""
     lists = artifact.counts.get("lists", {})
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
     told = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
@@ -139,7 +139,7 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def size(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Enough concepts to train on."""
+    """There are enough concepts to train on."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": Things(size)}
 

@@ -1,7 +1,6 @@
 """Check concept lists before the work that depends on them: whether their rows can match any patient.
 
-An empty cohort is reported as early as possible: from the files that map codes, else from the mapped events, before
-training.
+An empty cohort is reported before training, as early as possible: from the files that map codes, or the mapped events.
 """
 
 from pathlib import Path

@@ -31,7 +31,7 @@ class Loss:
     rejected: dict[str, int]
     """Number of rejected rows, by reason."""
     like_rows: int = 0
-    """Rows that would fit into the lines that hold none; 0 unless these are much longer (lost line ends, zeros)."""
+    """Rows that would fit into the lines that hold none; 0 unless these are much longer (lost line breaks, zero bytes)."""
 
     @property
     def total(self) -> int:
@@ -152,7 +152,7 @@ def _told(loss: Loss, below: int) -> str:
 
 
 def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every text file ends with a line end."""
+    """Every text file ends with a line break."""
     number = artifact.counts.get("unended_files", 0)
     if not number:
         return True, "every text file ends with a line end", {}

@@ -134,7 +134,7 @@ Requested = dict[str, tuple[str, int]]
 def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str | None, now: float) -> dg.SensorResult:
     """Check the landing folder once: returns partitions to register and runs to start, or the reason why nothing starts.
 
-    `now` is the time in seconds since 1970; `cursor` is what the previous check returned.
+    `now` is the time in seconds since 1970; `cursor` is that of the previous check, or None.
 
     A run key holds the hash of the extract's files and the number of requests so far: an extract that lands twice
     unchanged is read once; a corrected extract is read again, and so is one whose correction was undone.

@@ -19,9 +19,8 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 def ensure_home() -> Path:
     """Set DAGSTER_HOME and EHR_STATE_DIR if they are not set; the home holds our dagster.yaml, so that telemetry stays off.
 
-    The default home is the top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory,
-    created if missing. Raises UserError if the home holds no dagster.yaml, or if SQLite would lie on a network file
-    system.
+    The default home is the top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory, created
+    if missing. Raises UserError if the home holds no dagster.yaml, or if SQLite would be on a network file system.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named) if named else default_home()

@@ -36,7 +36,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "seconds": artifact.manifest["seconds"],
     }
     if asset == ENCODER_CHECKPOINT:
-        # If new extracts are only embedded, the encoder is kept on purpose, and fresh in Dagster: report its data's state.
+        # If new extracts are only embedded, the encoder is kept, and Dagster shows it as fresh: show that its data are old.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == CLUSTER_REPORTS:
         metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))

@@ -198,8 +198,7 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
 def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
     """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code.
 
-    It answers under the host names of `webserver.allowed`; `allow` adds further ones. Raises UserError for an invalid
-    name.
+    It answers under the host names of `webserver.allowed`, `allow` included. Raises UserError for an invalid name.
     """
     webserver.allowed(host, allow)
     home = ensure_home()

@@ -2,8 +2,7 @@
 
     plan(study, rows, Machines.read(["8x32x256x1"]), gpu_tokens=None).text()
 
-It is an estimate that lists every assumption, not a promise. The rates are in `rates.py`, which names the source of
-each.
+It is an estimate that lists every assumption, not a promise. The rates, each with its source, are in `rates.py`.
 """
 
 from ehr_pipeline.planning.machines import Machines

@@ -83,9 +83,8 @@ def plan(
 ) -> Plan:
     """Estimate what a study with `rows` rows of text needs.
 
-    `gpu_tokens`: tokens per second that one of your GPUs trains with the preset `published`
-    (`benchmarks/gpu_training.py`). `speed`: that of one of your cores, relative to those that were measured. `kept`:
-    share of the rows that become tokens.
+    `gpu_tokens`: tokens per second that one of your GPUs trains, preset `published` (`benchmarks/gpu_training.py`).
+    `speed`: that of one of your cores, relative to those measured. `kept`: share of the rows that become tokens.
     """
     own, patients, tokens = study.launcher, rows / ROWS_PER_PATIENT, rows * kept
     workers = {

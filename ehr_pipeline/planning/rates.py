@@ -22,4 +22,4 @@ EMBEDDED_CORES = 2
 CLUSTER_SECONDS, CLUSTER_CORES, CLUSTER_PATIENTS = 7.7, 2, 53228
 """Seconds to cluster this number of patients on this number of cores (clustering.py)."""
 OVERHEAD = {"ray": 1.45, "slurm": 4.41}
-"""Seconds to send a piece of work (backends.py)."""
+"""Seconds to send a piece of work, by backend (backends.py)."""

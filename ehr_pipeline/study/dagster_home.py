@@ -44,8 +44,7 @@ def our_home() -> Path:
 def refuse_network_disk(mounts: str | None = None) -> None:
     """Raise UserError when Dagster's SQLite files lie, or would lie, on a network file system.
 
-    `mounts` is the text of /proc/self/mounts. If that file does not exist, as on macOS, nothing can be checked or
-    refused.
+    `mounts` is the text of /proc/self/mounts. If that file does not exist, as on macOS, nothing is checked or refused.
     """
     if mounts is None:
         if not MOUNTS.is_file():
@@ -107,6 +106,6 @@ def file_system(path: Path, mounts: str) -> tuple[str, str]:
         place = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place)
         if whole.is_relative_to(place) and len(place) >= len(
             found[0]
-        ):  # of two on one place, the later hides the other
+        ):  # of two file systems at one mount point, the later hides the earlier
             found = place, kind
     return found

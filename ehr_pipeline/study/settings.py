@@ -88,8 +88,7 @@ def settings_path() -> Path:
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     """Read and validate a settings file.
 
-    `overrides` is a nested mapping of the same shape, which replaces single values. Raises SettingsError with all
-    problems.
+    `overrides`, a nested mapping of the same shape, replaces single values. Raises SettingsError with all problems.
     """
     if kind := special_files.special(path):
         raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and name that."])
@@ -190,7 +189,7 @@ def _unseen(values: Any, place: str) -> Iterator[str]:
 
 
 def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Fill in the values of the chosen presets; values in the file take precedence."""
+    """Fill in the values of the chosen or default presets; values in the file take precedence."""
     filled = dict(values)
     for section, cls in (("encoder", EncoderSettings), ("embeddings", EmbeddingsSettings)):
         own = values.get(section)
