@@ -2,4 +2,4 @@
 
 __version__ = "0.1.0"
 
-from ehr_pipeline.work import threads as threads  # before anything imports torch
+from ehr_pipeline.work import threads as threads  # must run before anything imports torch

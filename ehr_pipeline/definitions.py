@@ -12,7 +12,7 @@ from ehr_pipeline.study.dagster_home import refuse_network_disk
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    """What Dagster loads."""
+    """The definitions that Dagster loads."""
     private_files()
     if "DAGSTER_HOME" in os.environ:  # without it, Dagster keeps its state in a temporary folder
         refuse_network_disk()

@@ -3,32 +3,32 @@
 import re
 
 CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
-"""Control characters, and separators of lines that no editor shows, for a set in a regular expression."""
+"""Control characters and invisible line separators, as the inside of a regular-expression character set."""
 OVERRIDES = "\u202a-\u202e\u2066-\u2069"
-"""Marks that turn the direction of the text after them."""
+"""Marks that change the direction of the text after them."""
 DIRECTIONS = f"{OVERRIDES}\u061c\u200e\u200f"
-"""These, and the marks of one place, which writers of Arabic and Hebrew need."""
+"""`OVERRIDES` and the single-position direction marks that writers of Arabic and Hebrew need."""
 SURROGATES = "\ud800-\udfff"
-"""Halves of characters: bytes of a file name that are no UTF-8."""
-# What can rewrite a terminal, forge a line of a log, or cannot be written down at all.
+"""Lone surrogates: how Python represents bytes of a file name that are not UTF-8."""
+# Characters that can rewrite a terminal, forge a line of a log, or cannot be encoded at all.
 _UNSEEN = re.compile(f"[{CONTROLS}{OVERRIDES}{SURROGATES}]")
 _UNPRINTED = re.compile(f"[{CONTROLS}{DIRECTIONS}{SURROGATES}]")
 _DIRECTIONS = re.compile(f"[{DIRECTIONS}]")
 
 
 def unseen(text: str) -> str:
-    """The first character of a text that is not to be seen, such as a newline or an escape, as it is written in code; or ''."""
+    """The first invisible character of a text, such as a newline or an escape, spelled as in code; '' if there is none."""
     found = _UNSEEN.search(text)
     return _spelled(found) if found else ""
 
 
 def printable(text: str) -> str:
-    """A text for a terminal or a log: characters that are not to be seen are spelled, but for the newlines between lines."""
+    """The text for a terminal or a log: invisible characters are spelled as in code, except newlines."""
     return _UNPRINTED.sub(lambda found: found[0] if found[0] == "\n" else _spelled(found), text)
 
 
 def undirected(text: str) -> str:
-    """A text for a page: marks of direction are spelled, since they turn round what stands beside a name."""
+    """The text for a page: direction marks are spelled as in code, since they can reverse the text next to a name."""
     return _DIRECTIONS.sub(_spelled, text)
 
 
@@ -37,14 +37,14 @@ def _spelled(found: "re.Match[str]") -> str:
 
 
 class UserError(ValueError):
-    """Something that the user can mend: a setting, a file, a missing stage.
+    """A problem that the user can fix: a setting, a file, a stage that has not been run.
 
-    The command line prints the message alone and ends with a non-zero code. Messages never hold patient ids or row content.
+    The command line prints only the message and exits with a non-zero code. Messages hold no patient ids or row content.
     """
 
 
 class SettingsError(UserError):
-    """One or more problems in a settings file, all told at once."""
+    """One or more problems in a settings file, all reported at once."""
 
     def __init__(self, where: str, problems: list[str]):
         self.problems = problems
@@ -57,11 +57,11 @@ class InputError(UserError):
 
 
 class MissingArtifact(UserError):
-    """A stage was asked to read what has not been made yet."""
+    """A stage needs an artifact that has not been made yet."""
 
 
 class Damaged(UserError):
-    """A file of an artifact that is not what its manifest says."""
+    """A file of an artifact does not match its manifest."""
 
 
 class GateFailed(UserError):

@@ -1,4 +1,4 @@
-"""Typed settings, one documented field at a time: what a setting is, and what of the settings decides a result."""
+"""Typed settings, one documented field at a time: what a setting is, and which settings decide a result."""
 
 import dataclasses
 import hashlib
@@ -11,9 +11,10 @@ from typing import Any, Literal, TypeVar, dataclass_transform
 import pydantic
 from pydantic.dataclasses import dataclass
 
-# result: the value is part of the fingerprint.      tuning: speed only, the same result whatever it is.
-# list:   a small file, whose content is part of it. input:  a large file or folder, identified when it is read.
-# check:  what a check compares with: it decides what is built on a result, not the result.
+# result: the value is part of the fingerprint.      tuning: affects speed only, never the result.
+# list:   a small file, whose content is part of the fingerprint.
+# input:  a large file or folder, identified when it is read.
+# check:  a limit of a check: it decides whether anything is built on a result, not the result itself.
 # operation: when and how the study is run.
 Role = Literal["result", "tuning", "list", "input", "check", "operation"]
 FILES: tuple[Role, ...] = ("list", "input")
@@ -27,7 +28,7 @@ _T = TypeVar("_T")
 def settings(cls: type[_T]) -> type[_T]:
     """Make a class one table of the settings file: a frozen pydantic dataclass, whose fields are `option`s.
 
-    Whoever makes one gets pydantic.ValidationError where a value does not fit, or a name is no setting.
+    Its constructor raises pydantic.ValidationError for a value that does not fit and for an unknown name.
     """
     return dataclass(frozen=True, kw_only=True, config=pydantic.ConfigDict(extra="forbid"))(cls)  # type: ignore[return-value]
 
@@ -42,8 +43,8 @@ def option(
 ) -> Any:
     """One field of a settings dataclass.
 
-    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt, as pydantic
-    reads them. A setting that came `later` has a default with which everything is as it was before: see `identity`.
+    `description` says what it sets, its unit, and who chose the value where that matters. `bounds` are ge, gt, le, lt,
+    as in pydantic. `later` marks a setting added in a later version, whose default changes nothing: see `identity`.
     """
     metadata = {"description": description, "role": role, "later": later, **bounds}
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
@@ -59,8 +60,8 @@ def role(field: "dataclasses.Field[Any]") -> Role:
 def identity(settings: Any) -> Any:
     """The part of the settings that decides a result, as plain JSON-ready values.
 
-    Speed settings, limits of checks and the places of inputs are left out; a small list file counts by the hash of its content.
-    The default of a setting that came later is left out too, so that a new version trains no model again that it would not change.
+    Speed settings, limits of checks and the paths of inputs are left out; a small list file counts by its hash. A
+    setting that was added later is left out at its default, so that an upgrade does not retrain unchanged models.
     """
     if dataclasses.is_dataclass(settings):
         return {
@@ -100,13 +101,13 @@ def paths(settings: Any, place: str = "", roles: tuple[Role, ...] = FILES) -> It
 
 
 def lists(settings: Any, without: Collection[str] = ()) -> list[Path]:
-    """The small files whose content `identity` takes into account, those of the values named `without` apart."""
+    """The small files whose content `identity` takes into account, except those of the values named in `without`."""
     named = paths(settings, roles=("list",))
     return [path for place, path in named if re.split(r"[.\[]", place)[0] not in without]
 
 
 def placed(settings: Any, base: Path, is_path: bool = False) -> Any:
-    """The same settings, with the paths in them taken from the folder `base`, and absolute."""
+    """The same settings with absolute paths; relative paths are resolved against the folder `base`."""
     if dataclasses.is_dataclass(settings) and not isinstance(settings, type):
         named = [(field.name, role(field) in FILES) for field in dataclasses.fields(settings)]
         values = {name: placed(getattr(settings, name), base, is_file) for name, is_file in named}

@@ -1,4 +1,4 @@
-"""The chain, declared: one entry for each asset, in the order in which they are made.
+"""The declarations of the chain's assets: one entry for each, in the order in which they are made.
 
 Adding an asset takes a folder for its stage (code, settings class, `COUNTED`), a section in `study.settings.Study`, and an entry in
 data.py or results.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and plan follow from the entry.
@@ -13,7 +13,7 @@ ASSETS = {asset.name: asset for asset in (*DATA, *RESULTS)}
 
 
 def of_study(study: Study) -> tuple[str, ...]:
-    """The assets that a study comes to: without a cohort, those that do not depend on it."""
+    """The names of the assets that a study makes; without a cohort, only those that do not depend on one."""
     left_out: set[str] = set()
     for name, asset in ASSETS.items():
         if not study.embeddings.cohort and (name == COHORT or left_out & {*asset.reads}):

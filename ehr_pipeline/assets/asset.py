@@ -1,4 +1,4 @@
-"""What an asset is: all that the chain, Dagster, the mirror and the plan have to know of one."""
+"""The declaration of an asset: everything that the chain, Dagster, the mirror and the plan need to know about it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,9 +18,9 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.work.jobs import Launch
 
 Build = Callable[[Study, Mapping[str, Artifact], Launch, Path], Counts]
-"""Fills the folder of an artifact with what follows from the artifacts that it reads; returns its counts."""
+"""Makes an artifact in a folder from the artifacts that it reads; returns its counts."""
 Sources = tuple[tuple[str, str], ...]
-"""Asset and column of each column that decides one."""
+"""The source columns of a column, each as (asset, column)."""
 PRESENT = Check(
     "patients_present",
     "Nobody who withdrew, or is absent from the newest snapshot, is in it.",
@@ -30,77 +30,77 @@ PRESENT = Check(
 
 @dataclass(frozen=True)
 class Rate:
-    """How long an asset took when it was measured."""
+    """The measured time of an asset."""
 
     seconds: float
-    """Measured, by `workers`."""
+    """Time for `rows` rows with `workers` workers."""
     rows: float
     workers: int
     source: str
     """Section of benchmarks/RESULTS.md."""
     alone: float = 1.0
-    """The share that one process does alone, when two workers do the rest (backends.py). It comes from an extract of 1.6 million
-    rows, where what does not grow with rows weighs more."""
+    """The share of the time that one process works alone, with two workers for the rest (backends.py). It was measured
+    on an extract of 1.6 million rows, where costs that do not grow with rows weigh more than in larger ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Asset:
-    """The declaration of one asset. Its code, its settings class and what its counts are lie in the folder of its stage."""
+    """The declaration of one asset. Its stage's folder holds the code, the settings class and `COUNTED` (kinds of counts)."""
 
     name: str
     description: str
-    """As Dagster shows it."""
+    """The text that Dagster shows."""
     reads: tuple[str, ...]
     """The assets that it depends on."""
     reads_for_sides: tuple[str, ...] = ()
-    """The assets that it reads as well where there may be patients that nothing is learned from."""
+    """Assets that it also reads if there may be patients from whom nothing is learned."""
     version: str = "1"
-    """Raised when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it."""
+    """Raise it when the same settings and inputs give another result: ehr_pipeline_tests/test_versions.py asks for it."""
     build: Build | None = None
-    """Makes it of what it `reads` and its settings alone. An asset that needs more is made by the method of `Pipeline` with its
-    name."""
+    """Makes the asset from what it `reads` and the settings alone. If None, it needs more, and is made by the method of
+    `Pipeline` with the asset's name."""
     heavy: bool = False
-    """Whether it starts a heavy job: of these Dagster makes one at a time."""
+    """Whether it starts a heavy job; Dagster makes one such asset at a time."""
 
     section: str
-    """The part of the settings that decides it, as in `patients.split`."""
+    """The part of the settings that decides the result, such as `patients.split`."""
     without: tuple[str, ...] = ()
-    """The values of that part that do not."""
+    """The values of `section` that do not decide the result."""
     also: tuple[Callable[[Study], dict[str, Any]], ...] = ()
-    """What else decides it, or decides it in place of a value of that part."""
+    """Functions that give further values that decide the result, or replace values of `section`."""
 
     checks: tuple[Check, ...] = ()
-    """What must hold of it, beside that nobody is in it who left."""
+    """Its checks, in addition to `PRESENT`."""
     sound: tuple[str, ...] = ()
-    """The checks that an artifact passed which the next one continues."""
+    """Names of the checks that an artifact must pass for the next one to continue it."""
 
     columns: Callable[[Study], pa.Schema] | None = None
-    """The columns of its table."""
+    """The columns of its table; None if it has none."""
     meanings: Mapping[str, str] = field(default_factory=dict)
-    """What columns hold that no other asset has."""
+    """The meaning of columns that only this asset has."""
     lineage: Callable[[Study], dict[str, Sources]] = lambda study: {}
-    """The columns that come from columns of other assets, each with these. What an encoder learnt counts as the records that it
-    learnt from, since a checkpoint has no columns."""
+    """Source columns in other assets, by column. For values from the encoder, these are the records that it learned
+    from, since a checkpoint has no columns."""
     counts_rows: bool = True
-    """Whether `kept` counts rows of its own, and not what went into it."""
+    """Whether `kept` counts the rows of this asset, not those of its inputs."""
 
     group: str
-    """In Dagster's graph."""
+    """Group in Dagster's graph."""
     kinds: tuple[str, ...]
-    """Marks in Dagster's graph."""
+    """Technology labels in Dagster's graph."""
     pictures: Mapping[str, str] = field(default_factory=dict)
-    """By name, where one lies in an artifact; of several files, the first."""
+    """Paths of pictures in the artifact, by name; if a pattern matches several files, the first is used."""
     draw: Callable[[Artifact, Naming, Path], str] | None = None
-    """Draws a picture of an artifact into a file, and returns what it shows; empty, without a file, where there is none."""
+    """Draws a picture of an artifact into a file, and returns its name; '' and no file if there is nothing to draw."""
     released: tuple[str, ...] = ()
-    """Its files that may leave the place where the data lie, since small counts are suppressed in them. All else is restricted:
-    what is at patient level, embeddings and checkpoints included, since they have learnt from single patients, and tables with
-    exact counts, those beside the report too."""
+    """Files that may leave the place where the data are kept, since small counts are suppressed in them. All others are
+    restricted: patient-level data, embeddings and checkpoints (they have learned from single patients), and tables with
+    exact counts, including those next to the report."""
     rate: Rate | None = None
-    """From which the plan reckons; None where it takes under a minute, or is reckoned in another way."""
+    """The basis of the plan's estimate; None if the asset takes under a minute, or is estimated in another way."""
 
     def own_settings(self, study: Study) -> dict[str, Any]:
-        """The settings that decide its result, apart from its inputs: their change makes it stale, and no other."""
+        """The settings that decide its result, besides its inputs; changing any of these, and no others, makes it stale."""
         part = identity(attrgetter(self.section)(study))
         values = part if isinstance(part, dict) else {self.section.rpartition(".")[2]: part}
         own = {name: value for name, value in values.items() if name not in self.without}
@@ -109,14 +109,14 @@ class Asset:
         return own
 
     def list_files(self, study: Study) -> list[Path]:
-        """The small files whose content is among its settings, those that are there."""
+        """The existing small files whose content counts as part of its settings."""
         return [path for path in lists(attrgetter(self.section)(study), self.without) if path.is_file()]
 
     def code_version(self, study: Study) -> str:
-        """What Dagster compares to say that it is stale: its version and its settings.
+        """The version that Dagster compares to decide whether the asset is stale: from its `version` and settings.
 
-        What new extracts do is one of them for the model and what is made with it. It is no part of the fingerprint, which names
-        the artifact that is continued instead.
+        For the model and the assets made with it, this includes `encoder.on_new_extract`. The fingerprint does not: it
+        includes the continued artifact instead.
         """
         own = self.own_settings(study)
         if self.sound:
@@ -125,7 +125,7 @@ class Asset:
 
     @property
     def all_checks(self) -> tuple[Check, ...]:
-        """What must hold of it. What holds no patient may have learnt from those who left: it is flagged, and used until then."""
+        """All its checks. The encoder holds no patient, so `PRESENT` only flags it: it is used until trained again."""
         test = partial(presence.of_present_patients, reads=(*self.reads, *self.reads_for_sides))
         return replace(PRESENT, test=test, blocking=self.name not in KEPT_WITHOUT_CONSENT), *self.checks
 

@@ -1,4 +1,4 @@
-"""The declarations of the data's assets: from the extracts to the data set of patients and its split."""
+"""The declarations of the data assets: from the extracts to the data set of patients and its split."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ _SCALE = "data_scale.py, 10 times the rows"
 
 
 def _raw_columns(study: Study) -> pa.Schema:
-    """Those of the two tables: events, and of patients what their events do not have."""
+    """The columns of both tables: those of events, then those of patients that events do not have."""
     patients = schemas.patients(study.records.attributes)
     return pa.schema(
         [*schemas.RAW_EVENTS, *(field for field in patients if field.name not in schemas.RAW_EVENTS.names)]
@@ -36,13 +36,13 @@ def _raw_columns(study: Study) -> pa.Schema:
 
 
 def _outside_observation(study: Study) -> dict[str, Any]:
-    """What becomes of events that were set aside; the default changes nothing."""
+    """The setting for events outside their patient's observation; left out at its default, which changes nothing."""
     chosen = study.records.outside_observation
     return {} if chosen == "keep" else {"outside_observation": chosen}
 
 
 def _dataset_lineage(study: Study) -> dict[str, Sources]:
-    """A derived attribute fills the gaps of one of that name in the patient files."""
+    """Source columns of the data set. A derived attribute fills gaps of the patient files' attribute of that name."""
     found: dict[str, Sources] = {
         "patient_id": EVENT[:1],
         **{name: ((RAW_RECORDS, name),) for name in ("birth_date", "birth_precision", "sex")},

@@ -1,4 +1,4 @@
-"""Values that decide an asset's result beside those of its own section of the settings."""
+"""Values that decide an asset's result, in addition to its section of the settings."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -49,11 +49,11 @@ REPORT_SOURCES = (
     "trajectories/transitions.py",
     "vocabulary/table.py",
 )
-"""What the page is made of: modules and folders of this package. A page is quickly made, so any change of them makes it anew."""
+"""Modules and folders of this package that decide the report page. It is quickly made, so any change in them remakes it."""
 
 
 def version_of_sources(root: Path, sources: Sequence[str]) -> str:
-    """A version that follows from the bytes of Python modules and templates, by their places below `root`."""
+    """A version computed from the paths (below `root`) and bytes of Python modules and templates."""
     found = [path for name in sources for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*"))]
     kept = sorted(path for path in found if path.suffix in (".py", ".j2"))
     return hash_of([(path.relative_to(root).as_posix(), fields.file_hash(path)) for path in kept])
@@ -68,9 +68,10 @@ def seed(study: Study) -> dict[str, Any]:
 
 
 def split_settings(study: Study) -> SplitSettings:
-    """The settings of the split with its key: the one of the settings file, else that of the store's split, else the store's own.
+    """The settings of the split with its key: that of the settings file, else of the store's split, else of the store.
 
-    So a new study never gets a key that others know, and a split that was made keeps its key whatever becomes of the store's.
+    So a new study never gets a key that others know, and an existing split keeps its key even if the store's key
+    changes.
     """
     split, store = study.patients.split, Store(study.study.store)
     if split.key:
@@ -81,10 +82,10 @@ def split_settings(study: Study) -> SplitSettings:
 
 
 def sides(study: Study) -> dict[str, Any]:
-    """What decides from whom is learned, as a hash since it has the key in it; nothing where everybody is learned from."""
+    """What decides from which patients is learned, hashed since it includes the key; empty if no patient is left out."""
     return {SIDES: hash_of(fields.identity(split_settings(study)))} if study.patients.split.leaves_out else {}
 
 
 def encoder_shape(study: Study) -> dict[str, Any]:
-    """What the embedding job has to know of the encoder."""
+    """The encoder settings that the embedding job needs."""
     return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}

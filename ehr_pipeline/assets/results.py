@@ -27,7 +27,7 @@ from ehr_pipeline.tables.asset_names import (
 )
 
 WIDTH = 1
-"""Of vectors, where no data say it."""
+"""Placeholder width of vectors in column schemas, where it is not known from data."""
 VISITS: Sources = ((PATIENT_DATASET, "visits"),)
 RECORD: Sources = (*VISITS, (PATIENT_DATASET, "birth_date"))
 CHOSEN: Sources = ((VOCABULARY, "concept"), (CONCEPT_EMBEDDINGS, "neighbour"))

@@ -1,1 +1,1 @@
-"""The chain of assets: what each is made from, and when it is made again."""
+"""The chain of assets: the inputs of each asset, and when it is made again."""

@@ -23,7 +23,7 @@ from ehr_pipeline.tables.asset_names import (
 
 
 class DataAssets(Maker):
-    """The assets up to the data set, in the order of the flow; `Maker` tells of the arguments."""
+    """Makes the assets up to the data set and its split, in order of the chain. For the arguments see `Maker`."""
 
     def raw_records(self, extract: str) -> Artifact:
         """Read one extract into typed, hash-bucketed shards."""
@@ -33,7 +33,7 @@ class DataAssets(Maker):
 
         folder = Path(self.study.records.landing) / extract
         inputs, listing = extracts.text_of(extract, self.store, self.study)
-        # Text that was archived is not there: that it is brought back meanwhile changes what is read, too.
+        # Archived text is absent. If it is put back during the run, what is read changes too, so the folder is watched.
         watched = listing.watched if listing else Watched.of([], lambda: [folder] if folder.is_dir() else [])
         previous = extracts.before_withdrawals(extract, inputs, self.store, self.study)
         settings = replace(self.study.records, buckets=int(inputs["buckets"]), latest_date=inputs["latest_date"])
@@ -45,21 +45,21 @@ class DataAssets(Maker):
         links = listing.links if listing else previous.manifest.get("links") if previous else None
         made = self._make(RAW_RECORDS, inputs, watched.guard(read), partition=extract, links=links)
         quarantine.bring_up_to_date(made, self.store.root)
-        self._gates.clear()  # whether what an extract lacks is a loss depends on which others there are
+        self._gates.clear()  # whether rows without a patient count as lost depends on which other extracts there are
         return made
 
     def extract_catalog(self) -> Artifact:
-        """List the extracts that were read, each with its data version; and the side of each patient, where one is left out."""
+        """List the extracts that were read with their data versions, and each patient's side, if any is left out."""
         from ehr_pipeline.patients import sides
         from ehr_pipeline.records import catalog, quarantine
 
-        # The list of withdrawals says who may be in it: it is the same from the first look at the records to the last.
+        # The list of withdrawals decides who may be in the catalog, so it must not change while the records are read.
         withdrawals = Watched.of(ASSETS[RAW_RECORDS].list_files(self.study))
         passed, found = Passed(self.study), dict[str, Artifact]()
         for extract in catalog.counting(self.store, self.study.records.mode):
             artifact = self.store.intact(RAW_RECORDS, extract)
             found[extract] = artifact if passed.holds(artifact) else self.require(RAW_RECORDS, extract)
-            # Of those, too, whose text is not read any more.
+            # Also for extracts whose text is no longer read.
             quarantine.bring_up_to_date(found[extract], self.store.root)
         versions = {extract: artifact.data_version for extract, artifact in found.items()}
         settings, spread = self.study.records, self.engine.spread
@@ -93,7 +93,7 @@ class DataAssets(Maker):
         return self._make(MAPPED_EVENTS, versions_of(read) | build.states(files), make, own=own)
 
     def vocabulary(self) -> Artifact:
-        """Choose the concepts that stay. Token ids of an earlier vocabulary of the same origin stay as they are."""
+        """Choose the concepts to keep. Token ids of an earlier vocabulary of the same origin stay the same."""
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.events.table import Mapping
         from ehr_pipeline.patients.settings import LEARNED_FROM
@@ -133,7 +133,7 @@ class DataAssets(Maker):
         return self._make(VOCABULARY, inputs, mrsty.guard(make), own=own)
 
     def patient_dataset(self) -> Artifact:
-        """One row for each patient."""
+        """Build the patient data set, one row for each patient."""
         from ehr_pipeline.patients import dataset
 
         settings, read = self.study.patients, self.read(PATIENT_DATASET)
@@ -148,7 +148,7 @@ class DataAssets(Maker):
         )
 
     def data_split(self) -> Artifact:
-        """Training and validation patients, and those that nothing is learned from."""
+        """Assign patients to the training and validation sides, or to those from which nothing is learned."""
         from ehr_pipeline.patients import split
         from ehr_pipeline.patients.sides import FOLDER
 
@@ -158,18 +158,18 @@ class DataAssets(Maker):
             DATA_SPLIT, versions_of(read), lambda out: split.build(read[PATIENT_DATASET], settings, out, known)
         )
 
-    # What is asked of the records.
+    # Questions about the extracts and their records.
 
     def extracts(self) -> list[str]:
-        """Names of the extracts that count, sorted: in the landing folder, or read before. Raises MissingArtifact without any."""
+        """The sorted names of the extracts that are landed or were read before. Raises MissingArtifact if there is none."""
         from ehr_pipeline.chain import extracts
 
         return extracts.names(self.store, self.study)
 
     def is_read(self, extract: str, read: Sequence[str] | None = None) -> bool:
-        """Whether the text that an extract has now is what its records were read from.
+        """Whether the records of an extract were read from the text that it has now.
 
-        `read` are the extracts that were read: who asks for thousands of extracts lists them once.
+        `read` lists the extracts that were read; pass it when asking about many extracts, to list them only once.
         """
         from ehr_pipeline.chain import extracts
 
@@ -182,7 +182,7 @@ class DataAssets(Maker):
         return catalog.records(self.store, listed)
 
     def _events(self, listed: Artifact) -> list[Artifact]:
-        """Those records, and the catalog itself where it holds events that they set aside."""
+        """The records that a catalog lists, and the catalog itself if it holds events that they set aside."""
         from ehr_pipeline.records import deltas
 
         return deltas.with_joined(self._records(listed), listed)

@@ -1,4 +1,4 @@
-"""The extracts of a study: which there are, what text each is read from, and whether its records were read from that."""
+"""The extracts of a study: their names, the text of each, and whether its records were read from that text."""
 
 import contextlib
 from collections.abc import Mapping, Sequence
@@ -15,9 +15,9 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 def names(store: Store, study: Study) -> list[str]:
-    """Names of the extracts that count, sorted: in the landing folder, or read before.
+    """The sorted names of the study's extracts: in the landing folder, or read before. In snapshot mode, only the newest.
 
-    Raises MissingArtifact without any, and InputError for a folder whose name cannot be an extract's.
+    Raises MissingArtifact if there is none, and InputError for a folder whose name is not valid for an extract.
     """
     landed = catalog.extracts_in(Path(study.records.landing))
     for name in landed:
@@ -38,9 +38,9 @@ def names(store: Store, study: Study) -> list[str]:
 def text_of(
     extract: str, store: Store, study: Study, read: Sequence[str] | None = None
 ) -> tuple[dict[str, str], Listing | None]:
-    """What an extract is read from: its state and its files. Text that was archived after it was read has its last state, and none.
+    """The inputs of an extract: its state and its files. If its text was archived after reading: the last state, and None.
 
-    `read` are the extracts that were read, where the caller knows them already.
+    `read` lists the extracts that were read, if the caller already knows them.
     """
     folder, known = Path(study.records.landing) / extract, incremental.previous(RAW_RECORDS, store, extract)
     if known is not None and not folder.is_dir():
@@ -52,27 +52,27 @@ def text_of(
 
 
 def adds_to_others(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Whether an extract is read beside others, which may have the patients of its events, or the events of its patients."""
+    """Whether an extract adds to others, which may hold the patients of its events, or the events of its patients."""
     if study.records.mode == "snapshot":
         return False
     known = store.partitions(RAW_RECORDS) if read is None else read
-    if any(name != extract for name in known):  # else the landing folder would be listed once for each of thousands
+    if any(name != extract for name in known):  # saves listing the landing folder for each of thousands of extracts
         return True
     return any(name != extract for name in catalog.extracts_in(Path(study.records.landing)))
 
 
 def is_read(extract: str, store: Store, study: Study, read: Sequence[str] | None = None) -> bool:
-    """Whether the text that an extract has now is what its records were read from. For `read` see `text_of`."""
+    """Whether the records of an extract were read from the text that it has now. For `read` see `text_of`."""
     try:
         state, listing = text_of(extract, store, study, read)
-    except UserError:  # no file that the settings name, or one that cannot be looked at: reading it says so
+    except UserError:  # a missing or inaccessible file: reading the extract reports it
         return False
     known = incremental.previous(RAW_RECORDS, store, extract)
     return listing is not None and known is not None and known.manifest["inputs"] == state
 
 
 def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, study: Study) -> Artifact | None:
-    """The current records of an extract, if nothing but the list of withdrawals has changed since."""
+    """The current records of an extract, if only the list of withdrawals has changed since they were made; else None."""
     found = incremental.reusable(RAW_RECORDS, store, extract)
     if found is None or found.manifest["inputs"] != state:
         return None
@@ -81,10 +81,10 @@ def before_withdrawals(extract: str, state: Mapping[str, str], store: Store, stu
 
 
 def _buckets_of_others(extract: str, store: Store, read: Sequence[str] | None) -> int:
-    """Into how many buckets other extracts were read; 0 without any. All extracts of a study have the same number."""
+    """The number of buckets of the other extracts; 0 if there are none. All extracts of a study have the same number."""
     known = store.partitions(RAW_RECORDS) if read is None else read
     for other in reversed(known):
         if other != extract:
-            with contextlib.suppress(MissingArtifact, Damaged):  # its own reading mends it
+            with contextlib.suppress(MissingArtifact, Damaged):  # reading that extract again repairs it
                 return int(store.current(RAW_RECORDS, other).counts["buckets"])
     return 0

@@ -1,11 +1,11 @@
-"""What an artifact goes on from: an earlier one of its kind, whose data came to be in the same way, of other extracts.
+"""Choose the previous artifact that a new one continues: same asset, made in the same way, from other extracts.
 
-`Recipe.origin` tells that: a hash of the versions and settings of everything before it, without what names the extracts. A changed
-setting, or another terminology, gives another origin, and then nothing is gone on from. What is gone on from stands among the
-inputs as `continues`, so that the fingerprint names all that decides the result.
+"Made in the same way" means the same `Recipe.origin`: a hash of the versions and settings of everything upstream,
+without the names of extracts. A changed setting or terminology changes the origin, and then nothing is continued. The
+inputs record the previous artifact as `continues`, so that the fingerprint covers all that decides the result.
 
-An artifact of the same recipe but for that is found again, wherever it lies in the store: otherwise no run would ever be the same
-twice, and a setting that is set back would not give what it gave before.
+An artifact with the same recipe apart from `continues` is reused, current or not: otherwise no run could be repeated
+with the same result, and a setting that is set back would not restore its earlier result.
 """
 
 from collections.abc import Mapping
@@ -21,24 +21,24 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.vocabulary.table import read_hash
 
 EARLIER = "earlier"
-"""Input of the clusters: the artifact that gave them numbers, and that they are compared with."""
+"""Input of the clusters: the previous clusters, from which they take their numbers and with which they are compared."""
 NOT_OF_THE_METHOD = ("withdrawals", "latest_date")
-"""Settings of `raw_records` that say whose data there are, and until when, not how they are read."""
+"""Settings of `raw_records` that decide which patients there are, and until which date, but not how records are read."""
 
 
 def origin(*parts: Any) -> str:
-    """The hash of what decides how data come to be."""
+    """The hash of everything that decides how data are made."""
     return hash_of(parts)
 
 
 def method_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of `raw_records` that say how records are read."""
+    """The settings of `raw_records` that decide how records are read."""
     return {name: value for name, value in settings.items() if name not in NOT_OF_THE_METHOD}
 
 
 @dataclass(frozen=True)
 class Case:
-    """An asset that is about to be made, of `inputs` (data versions by name)."""
+    """An asset that is about to be made from `inputs` (data versions by name)."""
 
     store: Store
     study: Study
@@ -48,11 +48,11 @@ class Case:
 
     @property
     def does(self) -> str:
-        """What a new extract does."""
+        """The effect of a new extract on the model (`encoder.on_new_extract`)."""
         return self.study.encoder.on_new_extract
 
     def sound(self, found: Artifact) -> bool:
-        """Whether an artifact may be gone on from."""
+        """Whether an artifact may be continued: it passes the checks in `Asset.sound`."""
         return all(self.passes(name, found) for name in self.asset.sound)
 
     def passes(self, check: str, found: Artifact) -> bool:
@@ -60,7 +60,7 @@ class Case:
         return self.asset.passes(check, found, self.store, self.study)
 
     def same_recipe(self, *apart: str) -> Artifact | None:
-        """An intact artifact of the same version, settings and inputs, whatever it has under the inputs named `apart`."""
+        """An intact artifact with the same version, settings and inputs, ignoring its inputs named in `apart`; or None."""
         wanted = self.asset.version, self.asset.own_settings(self.study), self.inputs
         for found in self.store.candidates(self.asset.name):
             manifest = found.manifest
@@ -70,7 +70,7 @@ class Case:
         return None
 
     def same_origin(self) -> list[Artifact]:
-        """Intact artifacts of the same version and origin, the current one before the others."""
+        """Intact artifacts of the same version and origin: the current one first, then the newest first."""
         own = self.asset.version, self.origin
         found = self.store.candidates(self.asset.name)
         alike = (one for one in found if (one.manifest["version"], one.manifest.get("origin")) == own)
@@ -78,11 +78,11 @@ class Case:
 
 
 Choice = tuple[dict[str, str], Artifact | None]
-"""The inputs of an asset, with what it goes on from if that decides it; and the artifact that it is made from, if it is made."""
+"""The inputs of an asset, with `continues` if it continues another; and the artifact that its build starts from, if any."""
 
 
 def vocabulary(case: Case) -> Choice:
-    """The vocabulary is appended to the longest list of the same origin."""
+    """The choice for the vocabulary: append to the longest vocabulary of the same origin."""
     alike = case.same_origin()
     if not alike:
         return case.inputs, None
@@ -94,7 +94,7 @@ def vocabulary(case: Case) -> Choice:
 
 
 def encoder(case: Case) -> Choice:
-    """The encoder stays, or its training begins with an earlier one's weights, or from none."""
+    """The choice for the encoder: keep it, start training from the weights of a previous one, or train from scratch."""
     if case.does == "retrain":
         return case.inputs, None
     usable = next((found for found in case.same_origin() if case.sound(found)), None)
@@ -103,14 +103,14 @@ def encoder(case: Case) -> Choice:
     again = case.same_recipe(CONTINUES)
     if again is not None and case.sound(again):
         return again.manifest["inputs"], None
-    # What was learnt from patients who have left is not handed on.
+    # Weights learned from patients who have left are not passed on.
     if usable is None or not case.passes("patients_present", usable):
         return case.inputs, None
     return case.inputs | {CONTINUES: usable.data_version}, usable
 
 
 def space(case: Case, *apart: str) -> Choice:
-    """Vectors and clusters are added to, where new extracts are only embedded."""
+    """The choice for vectors and clusters: add to previous ones if new extracts are only embedded, else start anew."""
     if case.does != "embed":
         return case.inputs, None
     again = case.same_recipe(CONTINUES, *apart)
@@ -121,7 +121,7 @@ def space(case: Case, *apart: str) -> Choice:
 
 
 def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | None]:
-    """The inputs of the clusters; those that they are added to; or the current ones, which number them and are compared with."""
+    """The inputs of the clusters; the clusters to add to; or the current ones, for the numbers and for comparison."""
     inputs, clustered = space(case, EARLIER)
     if clustered or CONTINUES in inputs or EARLIER in inputs or not case.store.has(case.asset.name):
         return inputs, clustered, None
@@ -129,15 +129,15 @@ def clusters(case: Case) -> tuple[dict[str, str], Artifact | None, Artifact | No
     if again is not None:
         return again.manifest["inputs"], None, None
     current = case.store.usable(case.asset.name)
-    if current is None:  # damaged: it is made as if there were none
+    if current is None:  # damaged: make the clusters as if there were no current ones
         return inputs, None, None
-    if current.manifest["version"] != case.asset.version:  # it may not tell its numbers in this version's way
+    if current.manifest["version"] != case.asset.version:  # its format may differ from this version's
         return inputs, None, None
     return inputs | {EARLIER: current.data_version}, None, current
 
 
 def previous(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
-    """The artifact that is current, if it was made by the same version of the stage; its files are not looked at."""
+    """The current artifact, if it was made by the same version of the stage; else None. Its files are not verified."""
     try:
         found = store.current(asset, partition)
     except (MissingArtifact, Damaged):
@@ -146,12 +146,12 @@ def previous(asset: str, store: Store, partition: str | None = None) -> Artifact
 
 
 def reusable(asset: str, store: Store, partition: str | None = None) -> Artifact | None:
-    """The same, if it is intact as well: unchanged buckets are taken from it, and damage must not be handed on as new work."""
+    """Like `previous`, but verified: unchanged buckets are copied from it, and damage must not be copied with them."""
     return store.usable(asset, partition) if previous(asset, store, partition) else None
 
 
 def _intact(found: Artifact) -> bool:
-    """Whether an artifact is what its manifest says."""
+    """Whether the files of an artifact match its manifest; logs a warning if not."""
     try:
         found.verify()
     except Damaged as damage:

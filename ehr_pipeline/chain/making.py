@@ -1,6 +1,6 @@
-"""How any asset of a study is made: the gate before what it reads, its recipe, and what becomes of the settings meanwhile.
+"""The steps common to all assets: check what an asset reads, form its recipe, and detect lists edited during the run.
 
-`DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) say of each asset what it reads and what makes it; this they share.
+`DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) build on this: they say what each asset reads and how it is made.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -29,10 +29,11 @@ from ehr_pipeline.tables.asset_names import DATA_SPLIT, EXTRACT_CATALOG, RAW_REC
 
 
 class Maker:
-    """Makes the artifacts of one study, and lets nothing be built on one that failed a blocking check.
+    """Makes the artifacts of one study, and builds nothing on an artifact that failed a blocking check.
 
-    `versions` are the code versions that the assets must have when they are made: where a list that the settings name was edited
-    since, nothing is made. `overrides` says in which values the study is not that of the settings file.
+    `versions` are the code versions that the assets must have when they are made: if a list named in the settings was
+    edited since, making the asset raises UserError. `overrides` are the values in which `study` differs from the
+    settings file.
     """
 
     def __init__(
@@ -47,16 +48,16 @@ class Maker:
 
     @property
     def naming(self) -> Naming:
-        """Which names that come from the data are shown, by the key of the study's split."""
+        """The rule that decides which names from the data may be shown; it uses the key of the study's split."""
         split = self.store.current(DATA_SPLIT) if self.store.has(DATA_SPLIT) else None
         return Naming(self.study.reports.suppress_below, split.manifest["settings"]["key"] if split else "")
 
     def code_version(self, asset: str) -> str:
-        """What Dagster compares to say that an asset is stale."""
+        """The version of an asset that Dagster compares to decide whether it is stale."""
         return ASSETS[asset].code_version(self.study)
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
-        """An artifact that is intact and passed its blocking checks.
+        """The current artifact of an asset, which is intact and passed its blocking checks.
 
         Raises MissingArtifact, Damaged, GateFailed, and UserError after expiry.
         """
@@ -69,7 +70,7 @@ class Maker:
         return artifact
 
     def read(self, asset: str) -> dict[str, Artifact]:
-        """The artifacts that an asset is declared to read, by name; raises what `require` raises."""
+        """The artifacts that an asset is declared to read, by name. Raises the errors of `require`."""
         declared = ASSETS[asset]
         for_sides = declared.reads_for_sides if self.study.patients.split.leaves_out else ()
         return {name: self.require(name) for name in (*declared.reads, *for_sides)}
@@ -80,7 +81,7 @@ class Maker:
 
     def _outcomes(self, artifact: Artifact) -> list[Outcome]:
         asset = artifact.manifest["asset"]
-        # The manifest of the catalog names every extract: it is not read again for each of them.
+        # Only the catalog's fingerprint: its manifest lists every extract, and must not be read again for each of them.
         key = (
             str(artifact.path),
             f"{self.store.fingerprint(EXTRACT_CATALOG)}/{presence.list_of_withdrawals(self.study)}",
@@ -124,30 +125,30 @@ class Maker:
         return Recipe(asset, declared.version, settings, dict(inputs), partition, population, own, governed)
 
     def _note_learned(self, out: Path, patients: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-        """Write down whom an artifact learned from, by plain hashes, and whom the `earlier` one did that it begins with."""
+        """Record from whom an artifact learned: `patients` (plain hashes), and those of the `earlier` one it continues."""
         learned.write(out, secret_key.of(self.store.root), patients, earlier)
 
     def _work(self, name: str, asset: str, inputs: Mapping[str, str]) -> Path:
-        """Where a job leaves what the next one of the same recipe goes on from."""
+        """The folder where a job leaves its progress, from which the next job with the same recipe resumes."""
         return self.store.folder(asset) / f"{name}-{self._recipe(asset, inputs).fingerprint}"
 
     def _method(self, asset: str) -> tuple[str, dict[str, Any]]:
-        """How an asset is made, whatever it is made of."""
+        """How an asset is made, independent of its inputs: its version and settings."""
         own = ASSETS[asset].own_settings(self.study)
         return ASSETS[asset].version, incremental.method_of(own) if asset == RAW_RECORDS else own
 
     def _case(self, asset: str, inputs: dict[str, str], own: str) -> incremental.Case:
-        """An asset that is about to be made, to be asked what it goes on from."""
+        """The asset about to be made, as `incremental` needs it to choose what it continues."""
         return incremental.Case(self.store, self.study, ASSETS[asset], inputs, own)
 
 
 def versions_of(artifacts: Mapping[str, Artifact]) -> dict[str, str]:
-    """Data versions of the artifacts that are read: these very ones, whatever has become current since."""
+    """The data versions of exactly these artifacts, even if others have become current since."""
     return {asset: artifact.data_version for asset, artifact in artifacts.items()}
 
 
 def watched_files(files: list[Path], where: str, find: Callable[[], list[Path]] | None = None) -> Watched:
-    """Files that the settings name, from now on. Raises InputError when one is not there."""
+    """Watch files that the settings name for changes, from now on. Raises InputError if one is missing."""
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. It is named {where}.")

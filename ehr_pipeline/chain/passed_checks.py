@@ -1,9 +1,9 @@
-"""Which extracts passed their checks, as long as nothing changed: the shards of thousands are not opened again for each catalog.
+"""Notes of extracts that passed their checks, so that unchanged extracts are not checked again for each catalog.
 
     <store>/records/raw_records/<extract>/passed     the state in which the extract passed
 
-The state is of the files that the checks read (names, sizes, times of change, inodes), and of the settings that they ask. A note
-that is missing, torn or of another state only costs the checks themselves.
+The state is a hash of the files that the checks read (names, sizes, times of change, inodes) and the settings they use.
+If a note is missing, damaged or of another state, the checks simply run again.
 """
 
 import contextlib
@@ -20,11 +20,11 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 NOTE = "passed"
 CHECKED = ("events", "patients")
-"""Folders of an extract's records whose files its checks open."""
+"""Folders of an extract's records with the files that the checks open."""
 
 
 class Passed:
-    """What was noted of the extracts of a study, with its settings of now. Lists that they name are read once, here."""
+    """The notes on a study's extracts, for its current settings. Lists that the settings name are read once, here."""
 
     def __init__(self, study: Study):
         own = ASSETS[RAW_RECORDS].own_settings(study)
@@ -39,18 +39,18 @@ class Passed:
         )
 
     def state(self, artifact: Artifact) -> str:
-        """The state of an extract's records, to be taken before they are checked."""
+        """The state of an extract's records. Take it before the checks run."""
         return hash_of([self._terms, artifact.manifest["fingerprint"], *_files(artifact.path)])
 
     def holds(self, artifact: Artifact) -> bool:
-        """Whether the records passed their checks as they are now."""
+        """Whether the records passed their checks in their present state."""
         try:
             return _note(artifact).read_text(encoding="ascii") == self.state(artifact)
         except (OSError, ValueError):
             return False
 
     def note(self, artifact: Artifact, state: str) -> None:
-        """Note that they did. A store that cannot be written to now has no note."""
+        """Note that the records passed. Does nothing if the store cannot be written to."""
         with contextlib.suppress(OSError):
             _note(artifact).write_text(state, encoding="ascii")
 
@@ -60,12 +60,12 @@ def _note(artifact: Artifact) -> Path:
 
 
 def _files(path: Path) -> Iterator[list[str]]:
-    """What changes whenever a file is written, replaced or taken away. The time of an inode's change nobody sets back."""
+    """Values that change whenever a file is written, replaced or removed, such as ctime, which users cannot set back."""
     for folder in CHECKED:
         try:
             with os.scandir(path / folder) as entries:
                 yield sorted(_state(entry.name, entry.stat()) for entry in entries)
-        except OSError as problem:  # which the checks tell
+        except OSError as problem:  # the checks report it
             yield [str(problem)]
     yield [_state(MANIFEST, (path / MANIFEST).stat())]
 

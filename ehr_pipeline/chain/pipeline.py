@@ -1,11 +1,11 @@
-"""The chain in one place, without Dagster: what each asset reads, which settings decide it, and which function makes it.
+"""The whole chain without Dagster: what each asset reads, which settings decide it, and which function makes it.
 
     pipeline = Pipeline(settings.load(path))
     pipeline.make("2019-04-01")                    # everything; or asset by asset:
     pipeline.raw_records("2019-04-01"); pipeline.extract_catalog(); pipeline.mapped_events(); …
 
-Every method publishes one artifact, or finds that it is there already (`Artifact.skipped`). An artifact that failed a blocking
-check is not read by anything (`GateFailed`). The assets up to the data set and its split are in data_assets.py.
+Every asset's method publishes one artifact, or finds that it already exists (`Artifact.skipped`). Reading an artifact
+that failed a blocking check raises `GateFailed`. The assets up to the data set and its split are in data_assets.py.
 """
 
 import shutil
@@ -43,13 +43,13 @@ from ehr_pipeline.work.jobs import Launch
 
 
 class Pipeline(DataAssets):
-    """One study's chain, asset by asset in the order of the flow; `Maker` tells of the arguments.
+    """One study's chain, one method for each asset, in order of the chain. For the arguments see `Maker`.
 
-    Methods that start a heavy job take `launch`, which runs it; without, the engine of the settings does.
+    Methods that start a heavy job take `launch`, a function that runs it; the default is the engine of the settings.
     """
 
     def encoder_checkpoint(self, launch: Launch | None = None) -> Artifact:
-        """Train the encoder, or keep it, as `encoder.on_new_extract` says. Raises InputError when the cohort will be empty."""
+        """Train or keep the encoder, as `encoder.on_new_extract` says. Raises InputError if the cohort would be empty."""
         from ehr_pipeline.checks import lists
         from ehr_pipeline.encoder import build
 
@@ -58,7 +58,7 @@ class Pipeline(DataAssets):
         before = [self._method(asset) for asset in (PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT)]
         own = origin(vocabulary.manifest.get("origin"), before)
         inputs, start = incremental.encoder(self._case(ENCODER_CHECKPOINT, versions_of(read), own))
-        # Checkpoints lie outside the artifact: what one run left, the next one of the same recipe goes on from.
+        # Checkpoints are kept outside the artifact: the next run of the same recipe resumes an interrupted training.
         resume = self._work(".training", ENCODER_CHECKPOINT, inputs)
         leaves_out = self.study.patients.split.leaves_out
 
@@ -87,7 +87,7 @@ class Pipeline(DataAssets):
         return artifact
 
     def concept_embeddings(self) -> Artifact:
-        """Concept vectors and their neighbours."""
+        """Write the concept vectors and their nearest neighbours."""
         from ehr_pipeline.concepts import build
         from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events.listed import Ladder
@@ -97,7 +97,7 @@ class Pipeline(DataAssets):
         settings, read = self.study.concepts, self.read(CONCEPT_EMBEDDINGS)
         checkpoint, listed, mapped = read[ENCODER_CHECKPOINT], read[VOCABULARY], read[MAPPED_EVENTS]
         config = configuration.read(checkpoint.file("checkpoint"))
-        # What the encoder knows of the vocabulary, with the counts of today.
+        # The part of the vocabulary that the encoder knows, with current counts.
         vocabulary = Vocabulary.read(listed.path).first(config["vocab_size"])
         seed = self.study.study.seed
         inputs = versions_of(read)
@@ -117,7 +117,7 @@ class Pipeline(DataAssets):
         return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
 
     def cohort(self) -> Artifact:
-        """Patients with one of the diseases. Raises InputError for a study without a cohort."""
+        """Find the patients with one of the diseases. Raises InputError for a study without a cohort."""
         from ehr_pipeline.cohort import build
         from ehr_pipeline.cohort.settings import list_of
         from ehr_pipeline.events.listed import Ladder
@@ -141,7 +141,7 @@ class Pipeline(DataAssets):
         return self._make(COHORT, versions_of(read) | listed, make)
 
     def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
-        """One vector for each patient of the cohort."""
+        """Embed the cohort: one vector for each patient."""
         from ehr_pipeline.embeddings import build
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.events.listed import Ladder
@@ -154,7 +154,7 @@ class Pipeline(DataAssets):
             Ladder(self.study.events, artifacts[MAPPED_EVENTS]).inputs() if settings.pooling.select == "list" else {}
         )
         inputs, earlier = incremental.space(self._case(PATIENT_EMBEDDINGS, inputs, own))
-        # Outside the artifact, like a training's checkpoints: shards that one run left are not embedded again by the next.
+        # Kept outside the artifact, like training checkpoints: the next run does not embed finished shards again.
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:
@@ -177,7 +177,7 @@ class Pipeline(DataAssets):
         return artifact
 
     def clusters(self) -> Artifact:
-        """Divide the cohort, and test whether the division means anything."""
+        """Divide the cohort into clusters, and test whether the division is meaningful."""
         from ehr_pipeline.clusters import build
         from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 
@@ -200,7 +200,7 @@ class Pipeline(DataAssets):
         )
 
     def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
-        """Vectors, clusters and places of the patients' records in windows of time."""
+        """Vectors, clusters and map positions of the patients' records in time windows."""
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.trajectories import build, truth
 
@@ -225,7 +225,7 @@ class Pipeline(DataAssets):
         return artifact
 
     def cluster_reports(self) -> Artifact:
-        """Write the page."""
+        """Write the report page."""
         from ehr_pipeline.cohort.members import LISTS
         from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
@@ -242,9 +242,9 @@ class Pipeline(DataAssets):
         return self._make(CLUSTER_REPORTS, versions, lambda out: build.build(inputs, self.study.reports, out))
 
     def make(self, *extracts: str, until: str = "") -> dict[str, Artifact]:
-        """Read the extracts, and make every asset after them, or those up to one, in order. For notebooks and scripts.
+        """Read the extracts, then make every downstream asset in order, up to `until` if given. For notebooks and scripts.
 
-        Work runs where `launcher.backend` says.
+        Work runs on `launcher.backend`. Returns the artifacts by asset; for raw_records, that of the last extract.
         """
         made = {}
         for extract in extracts:
@@ -256,7 +256,7 @@ class Pipeline(DataAssets):
         return made
 
     def asset(self, name: str, launch: Launch | None = None) -> Artifact:
-        """Make one asset, whatever it is called; raw records have extracts, and are made by `raw_records`."""
+        """Make one asset by name, except raw records: these have a partition per extract, and are made by `raw_records`."""
         declared, launch = ASSETS[name], launch or self.engine.launch
         build = declared.build
         if build is None:
@@ -266,10 +266,10 @@ class Pipeline(DataAssets):
         read = self.read(name)
         return self._make(name, versions_of(read), lambda out: build(self.study, read, launch, out))
 
-    # What they ask each other.
+    # Helpers of several assets.
 
     def embedding_job(self, artifacts: Mapping[str, Artifact], work: Path) -> EmbeddingJob:
-        """A job that embeds, in the folder `work`."""
+        """The embedding job, which works in the folder `work`."""
         study = self.study
         return EmbeddingJob(
             checkpoint=artifacts[ENCODER_CHECKPOINT].file("checkpoint"),
@@ -282,12 +282,12 @@ class Pipeline(DataAssets):
         )
 
     def trained_on_current_data(self) -> bool:
-        """Whether the encoder was trained on the data set that there is now."""
+        """Whether the encoder was trained on the current data set."""
         inputs = self.store.current(ENCODER_CHECKPOINT).manifest["inputs"]
         return bool(inputs[PATIENT_DATASET] == self.store.current(PATIENT_DATASET).data_version)
 
     def pooled_concepts(self) -> frozenset[str]:
-        """The concepts of the list of pooled concepts; none where the settings choose by no list."""
+        """The concepts of the list in `embeddings.pooling.concepts`; empty unless `pooling.select` is 'list'."""
         from ehr_pipeline.events.listed import Ladder, concepts
 
         pooling, where = self.study.embeddings.pooling, "embeddings.pooling.concepts"
@@ -296,7 +296,7 @@ class Pipeline(DataAssets):
 
 
 def _truth(folder: str) -> list[Path]:
-    """The file with the planted groups in a truth folder; none where no folder is named. Raises InputError when it is not there."""
+    """The file of planted groups in a truth folder; empty if no folder is named. Raises InputError if it is missing."""
     if folder and (problem := planted.problem(Path(folder))):
         raise InputError(problem)
     return [Path(folder) / planted.PATIENTS] if folder else []

@@ -1,5 +1,6 @@
-"""What must hold of every artifact. The same checks show in the Dagster UI, gate every consumer, and run in CI.
+"""Checks of artifacts. The same checks appear in the Dagster UI, gate every stage that reads an artifact, and run in CI.
 
-A check is a function that reads a published artifact and tells what it found. Blocking checks are those whose failure would
-ruin what follows: nothing is built on an artifact that failed one. Which checks an asset has stands in its declaration (assets/).
+A check is a function that reads a published artifact and reports its findings. It is blocking if its failure would make
+downstream results wrong: nothing is built on an artifact that failed it. The declaration of an asset (assets/) lists
+its checks.
 """

@@ -1,4 +1,4 @@
-"""Checks of what the data hold: coverage, vocabulary, token ids, split."""
+"""Checks of the data: decoding, mapping coverage, vocabulary, token ids, split."""
 
 import re
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 CUI = re.compile(r"C\d{7}")
 UNTYPED_WARNING = 0.05
-"""Share of the concepts without a semantic type from which on a warning is due: a whole MRSTY types every concept of the UMLS."""
+"""Share of concepts without a semantic type at which to warn: a complete MRSTY gives every UMLS concept a type."""
 
 
 def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every value of patients that is carried is text in the encoding that the settings name."""
+    """Every patient value that is kept is text in the encoding that the settings name."""
     found: dict[str, int] = artifact.counts.get("undecodable_values", {})
     if not found:
         return True, "every value of the patient files could be decoded", {}
@@ -36,7 +36,7 @@ def decodable(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Rows of one patient agree, and every month and day of birth is one. Two births of one id are perhaps two people."""
+    """Rows of one patient agree, and months and days of birth are valid. Two births for one id may mean two people."""
     counted = artifact.counts["patients"]
     differing, parts = counted.get("differing", {}), counted.get("unusable_birth_parts", 0)
     problems = []
@@ -58,10 +58,10 @@ def consistent(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Share of events that are mapped, or kept as concepts of their own.
+    """The share of events that are mapped, or kept as unmapped concepts, reaches `events.coverage_floor`.
 
-    What is kept could hide a wrong terminology. So the share that is mapped is looked at where the UMLS, or a dictionary, should
-    know the codes.
+    Kept events could hide a wrong terminology file. So the mapped share is also checked for codes that the UMLS or a
+    dictionary should contain.
     """
     report = read_coverage(artifact.path)
     share, kept = artifact.counts["coverage_of_events"], report["kept_events"] / max(report["events"], 1)
@@ -90,7 +90,7 @@ def coverage(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
-    """What is kept although a table that the settings name should have mapped it."""
+    """Messages about codes that are kept although a table named in the settings should have mapped them."""
     international = report["by_namespace"].get("international")
     if study.events.mrconso and international and international["events"]:
         share = international["mapped_events"] / international["events"]
@@ -111,7 +111,7 @@ def _hidden(report: dict[str, Any], study: Study) -> Iterator[str]:
 
 
 def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Codes of other systems do not look like SNOMED's."""
+    """Codes of other systems do not look like SNOMED ids."""
     systems = read_coverage(artifact.path).get("systems", {})
     alike = {name: row for name, row in systems.items() if name not in study.events.dictionaries and are_snomed(row)}
     events = sum(row["events"] for row in alike.values())
@@ -126,7 +126,7 @@ def snomed_recognised(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every row of the concept lists stands for a concept."""
+    """Every row of the concept lists leads to a concept."""
     lists = artifact.counts.get("lists", {})
     lost = {name: each["rows_without_concept"] for name, each in lists.items() if each["rows_without_concept"]}
     told = ", ".join(f"{name} {number:,} of {lists[name]['codes']:,}" for name, number in lost.items())
@@ -139,13 +139,13 @@ def lists_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def size(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Enough concepts to train on."""
+    """There are enough concepts to train on."""
     size, smallest = artifact.counts["kept"], study.vocabulary.min_size
     return size >= smallest, f"{size:,} concepts (vocabulary.min_size = {smallest:,})", {"concepts": Things(size)}
 
 
 def typed(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Few of the concepts of the UMLS lack a semantic type: else MRSTY is of another release than MRCONSO, or a part of it."""
+    """Few UMLS concepts lack a semantic type; otherwise MRSTY is incomplete, or not of the same release as MRCONSO."""
     of_umls = [one for one in Vocabulary.read(artifact.path).concepts if CUI.fullmatch(one.concept)]
     untyped = sum(not one.semantic_types for one in of_umls)
     share = untyped / max(len(of_umls), 1)
@@ -158,7 +158,7 @@ def typed(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def named_of_many(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every concept is one of enough patients: a model names all of them to whoever gets it."""
+    """Every concept occurs in enough patients: a model reveals the names of all its concepts to anyone who gets it."""
     below, concepts = study.reports.suppress_below, Vocabulary.read(artifact.path)
     few = len(concepts.concepts) - len(concepts.of_patients(below))
     message = f"{few:,} concepts are of fewer than {below} patients"
@@ -194,13 +194,13 @@ def tokens_in_vocabulary(artifact: Artifact, store: Store, study: Study) -> Foun
 
 
 def no_patient_on_both_sides(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each patient is on one side, and the two sides that are learned from have patients."""
+    """Each patient is on one side, and the training and validation sides have patients."""
     dataset = store.intact(PATIENT_DATASET)
     seen, twice, misplaced = {side: 0 for side in EVERY_SIDE if side in artifact.counts}, 0, 0
     for path in artifact.files("split"):
         table = schemas.read(path)
         ids, sides = table.column("patient_id").to_pylist(), table.column("side").to_pylist()
-        twice += len(ids) - len(set(ids))  # a patient lies in one bucket only, so shards do not share patients
+        twice += len(ids) - len(set(ids))  # a patient is in one bucket only, so shards do not share patients
         misplaced += (
             ids != schemas.read(dataset.file(f"patients/{path.name}"), ["patient_id"]).column("patient_id").to_pylist()
         )

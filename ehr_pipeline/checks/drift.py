@@ -1,4 +1,4 @@
-"""Checks of the newest extract beside the one before it."""
+"""Checks that compare the newest extract with the previous one."""
 
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,7 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 
 def beside_the_one_before(kind: str, told: str) -> Test:
-    """The newest extract of the catalog beside the one before it."""
+    """A check that compares the newest extract of the catalog with the previous one; `told` describes the measure."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         listed = catalog.read(store.intact(EXTRACT_CATALOG).path)
@@ -35,5 +35,5 @@ def beside_the_one_before(kind: str, told: str) -> Test:
 
 @cache
 def _mapped_codes(mapped: Path) -> frozenset[str]:
-    """The codes that have a concept, as they are recorded."""
+    """The codes that have a concept, as recorded in the extracts."""
     return frozenset(Mapping.read(mapped, "code", "concept").mapped["code"])

@@ -1,4 +1,4 @@
-"""Checks of the encoder and of its vectors."""
+"""Checks of the encoder, its concept vectors and the patient vectors."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fou
 
 
 def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
-    """With few patients a training may end before its learning rate is up: then it is the warm-up that has to be shorter."""
+    """Advice after a failed check. With few patients, training may end during the warm-up, which then has to be shorter."""
     epochs, warm_up = len(metrics["epochs"]), artifact.manifest["settings"]["warmup_steps"]
     updates = metrics["epochs"][-1]["updates"]
     more = f"raise encoder.{'patience' if metrics['stopped_early'] else 'max_epochs'}, or lower encoder.tokens_per_step"
@@ -44,7 +44,7 @@ def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
 
 
 def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The checkpoint was trained with the vocabulary, or with one that grew into it."""
+    """The checkpoint was trained with the current vocabulary, or with an earlier one that the current one extends."""
     vocabulary = Vocabulary.read(store.intact(VOCABULARY).path)
     config = configuration.read(artifact.file("checkpoint"))
     found, own = config["vocabulary_hash"], vocabulary.first(config["vocab_size"])
@@ -78,7 +78,7 @@ def embeddings_sound(artifact: Artifact, store: Store, study: Study) -> Found:
         )
     if bad:
         return False, f"{told(bad)} patient vectors are not finite", {"not_finite": People(bad)}
-    if count > 1 and zero == count:  # without the mean over the cohort nothing is left of anybody
+    if count > 1 and zero == count:  # subtracting the cohort's mean leaves nothing of any vector
         return False, f"all patients have one vector: {SAME}", {"spread": Score(0.0)}
     spread = float(1 - np.linalg.norm(direction / max(count, 1)) ** 2)  # 0 when all vectors point the same way
     return (

@@ -1,6 +1,6 @@
-"""What can be said of concept lists before the work that depends on them: whether their rows can find anybody.
+"""Check concept lists before the work that depends on them: whether their rows can match any patient.
 
-An empty cohort shows as early as it can be known: in the files that map codes, else in the mapped events, before the training.
+An empty cohort is reported before training, as early as possible: from the files that map codes, or the mapped events.
 """
 
 from pathlib import Path
@@ -19,11 +19,11 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists
 
 LARGEST = 1 << 28
-"""Bytes of the files that map codes, up to which `check` reads them: it takes seconds."""
+"""Bytes: `check` reads the files that map codes, which takes seconds, only up to this total size."""
 
 
 def named(study: Study) -> dict[str, str]:
-    """The concept lists of a study: files by the settings that name them."""
+    """The concept lists of a study: path of each file by the name of its setting."""
     lists = {
         "vocabulary.administrative_concepts": study.vocabulary.administrative_concepts,
         "concepts.concepts_of_interest": study.concepts.concepts_of_interest,
@@ -34,7 +34,7 @@ def named(study: Study) -> dict[str, str]:
 
 
 def look(study: Study) -> tuple[list[str], list[str], list[str]]:
-    """Problems with the concept lists of a study, warnings, and facts about them."""
+    """Check the concept lists of a study. Returns problems, warnings and facts."""
     problems, facts = [], []
     for where, path in named(study).items():
         try:
@@ -52,24 +52,24 @@ def look(study: Study) -> tuple[list[str], list[str], list[str]]:
 
 
 def cohort(study: Study) -> dict[str, str]:
-    """The lists of the diseases of the cohort, by the settings that name them."""
+    """The concept lists of the cohort's diseases: path of each file by the name of its setting."""
     return {where: path for where, path in named(study).items() if where.startswith("embeddings.cohort")}
 
 
 def takes_everybody(study: Study) -> bool:
-    """Whether the cohort does not depend on lists alone: a disease without one takes every patient, and none is no cohort."""
+    """Whether a disease without a list takes every patient into the cohort; also True for a study without a cohort."""
     return len(cohort(study)) < max(len(study.embeddings.cohort), 1)
 
 
 def _unknown(study: Study) -> list[str]:
-    """The lists of which the files that map codes know no row. Nothing is said where these are large, or cannot be read."""
+    """Messages about cohort lists without a row in the files that map codes; empty if these are too large or unreadable."""
     lists = {where: Path(path) for where, path in cohort(study).items()}
     try:
         if sum(path.stat().st_size for path in build.inputs(study.events)) > LARGEST:
             return []
         rows = listed.resolve(lists, study.events)
     except (UserError, OSError, pl.exceptions.PolarsError):
-        return []  # which is said elsewhere
+        return []  # unreadable files are reported elsewhere
     return [
         f"{lists[where]} ({where}): none of its {len(found):,} rows stands for a concept, so nobody is in the cohort by it. Its"
         " codes are not in events.mrconso, nor does any other file of [events] lead from them to a concept."
@@ -79,10 +79,10 @@ def _unknown(study: Study) -> list[str]:
 
 
 def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
-    """The mapped events that each list of the cohort finds, by disease. Raises InputError where the lists cannot be read.
+    """Count the mapped events that each list of the cohort matches, by disease. Raises InputError if a list cannot be read.
 
-    Of how many patients they are is told by the code that most have: there are no fewer.
-    The files that map codes are read only for lists of which no row was recorded as it is written.
+    The number of patients is a lower bound: that of the code that most patients have.
+    The files that map codes are read only for lists without any row whose code or concept is recorded as written.
     """
     mapping = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").mapped
     lists = cohort(study)
@@ -101,7 +101,7 @@ def events_of(mapped: Artifact, study: Study) -> dict[str, Events]:
 
 
 def _patients(mapping: pl.DataFrame) -> int | None:
-    """How many patients have the code that most of them have; None where an earlier version did not count them."""
+    """The number of patients of the code that most patients have; None if an earlier version did not count patients."""
     return max(mapping["patients"], default=0) if "patients" in mapping.columns else None
 
 
@@ -110,7 +110,7 @@ def _is_of(codes: list[str]) -> pl.Expr:
 
 
 def recorded(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Each list of the cohort finds events."""
+    """Each list of the cohort matches events."""
     try:
         events = events_of(artifact, study)
     except InputError as error:
@@ -123,7 +123,7 @@ def recorded(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def refuse_empty_cohort(mapped: Artifact, study: Study) -> None:
-    """Raise InputError where nobody can be in the cohort, before anything long is done for it."""
+    """Raise InputError if no patient can be in the cohort, before long work is done for it."""
     if takes_everybody(study):
         return
     events = events_of(mapped, study)

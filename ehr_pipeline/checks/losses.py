@@ -1,4 +1,4 @@
-"""Checks of what was lost while an extract was read: rejected rows, those that no other extract could use either, unread values."""
+"""Checks of losses in reading extracts: rejected rows, events without a patient in any extract, values not understood."""
 
 import json
 from collections import Counter
@@ -22,42 +22,43 @@ MOST_NAMED = 10
 
 @dataclass(frozen=True)
 class Loss:
-    """Rows of one kind of file that were rejected."""
+    """Rejected rows of one kind of file, or of one extract."""
 
     kind: str
-    """'events', 'patients' or 'linked'; or an extract's name."""
+    """'events', 'patients' or 'linked'; or the name of an extract."""
     rows: int
-    """Rows that were read, without lines that hold none."""
+    """Rows that were read, without lines that hold no row."""
     rejected: dict[str, int]
-    """How many were rejected, by reason."""
+    """Number of rejected rows, by reason."""
     like_rows: int = 0
-    """How many rows would fill the lines that are none, where they are longer: rows whose line ends are lost, or zeros."""
+    """Rows that would fit into the lines that hold none; 0 unless these are much longer (lost line breaks, zero bytes)."""
 
     @property
     def total(self) -> int:
-        """How many rows were rejected."""
+        """The number of rejected rows."""
         return sum(self.rejected.values())
 
     @property
     def lost(self) -> int:
-        """How many rows are lost: those that were rejected, or more where their lines are longer than rows."""
+        """The number of lost rows: the rejected ones, or `like_rows` if that is more."""
         return max(self.total, self.like_rows)
 
     @property
     def share(self) -> float:
-        """Which share of the rows is lost, from 0 to 1."""
+        """The share of the rows that is lost, from 0 to 1."""
         return self.lost / (self.rows - self.total + self.lost) if self.rows else 0.0
 
     @property
     def figure(self) -> Share:
-        """The same, to be shown."""
+        """The same share as a figure for display."""
         return Share(Events(self.lost), Events(self.rows - self.total + self.lost))
 
 
 def losses(artifact: Artifact, study: Study) -> Iterator[Loss]:
-    """What was rejected of each kind of file of an extract.
+    """Rows rejected from an extract, by kind of file.
 
-    Beside others, events of patients whom it has no row of are judged where extracts meet (`patients_known`).
+    If there are other extracts, events whose patient has no row in this one are judged for all together
+    (`patients_known`).
     """
     for kind in ("events", "patients", "linked"):
         counts = artifact.counts if kind == "events" else artifact.counts.get(kind, {})
@@ -74,7 +75,7 @@ def _beside_others(study: Study) -> bool:
 
 
 def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Few of the rows of events and of patients are rejected."""
+    """Few rows of each kind of file (events, patients, joined tables) are rejected."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = list(losses(artifact, study))
     many = [loss for loss in found if loss.total and loss.share >= limits.rejected_warning]
@@ -90,13 +91,13 @@ def rejected_rows(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def below_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether no kind of file lost as much as records.limits.rejected_error. Fewer than FEWEST rows are no share to judge by."""
+    """Whether each kind of file lost less than records.limits.rejected_error. Fewer than FEWEST rows always pass."""
     limit = study.records.limits.rejected_error
     return not any(loss.lost >= FEWEST and loss.share >= limit for loss in losses(artifact, study))
 
 
 def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
-    """What became of the events that extracts set aside: those that are lost, beside all rows of the extract."""
+    """By extract: events set aside for want of a patient that were then rejected, relative to all its rows."""
     if not catalog.counts.get("taken_up"):
         return {}
     fate: dict[str, dict[str, int]] = json.loads(catalog.file(FATE).read_text(encoding="utf-8"))
@@ -111,7 +112,7 @@ def _unused(catalog: Artifact, store: Store) -> dict[str, Loss]:
 
 
 def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Events are of patients whom some extract has a row of, and fit it."""
+    """The patients of events have a row in some extract, and the events fit it."""
     limits, below = study.records.limits, study.reports.suppress_below
     found = _unused(artifact, store)
     many = {name: loss for name, loss in found.items() if loss.total and loss.share >= limits.rejected_warning}
@@ -130,19 +131,19 @@ def patients_known(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def known_above_the_limit(artifact: Artifact, study: Study) -> bool:
-    """Whether no extract has lost as many events for want of a patient as records.limits.rejected_error."""
+    """Whether each extract lost a smaller share of events for want of a patient than records.limits.rejected_error."""
     limit = study.records.limits.rejected_error
     return not any(loss.total and loss.share >= limit for loss in _unused(artifact, Store(study.study.store)).values())
 
 
 def percent(share: Share, below: int) -> str:
-    """A share in brackets; empty where it must not be shown."""
+    """A share in parentheses, after a space; empty if it must not be shown."""
     shown = Guard(below).percent(share)
     return "" if shown == HIDDEN else f" ({shown})"
 
 
 def _told(loss: Loss, below: int) -> str:
-    """How much was lost of one kind of file, why above all, and what to do."""
+    """A message: how much of one kind of file was lost, the main reason, and what to do."""
     name = {"linked": "joined tables"}.get(loss.kind, loss.kind)
     largest = max(loss.rejected, key=lambda reason: loss.rejected[reason])
     share = f" of {told(loss.rows, below)} rows{percent(loss.figure, below)}" if loss.total >= below else " rows"
@@ -151,7 +152,7 @@ def _told(loss: Loss, below: int) -> str:
 
 
 def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every text file ends with a line end."""
+    """Every text file ends with a line break."""
     number = artifact.counts.get("unended_files", 0)
     if not number:
         return True, "every text file ends with a line end", {}
@@ -164,7 +165,7 @@ def files_ended(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Patients have their row in the joined tables."""
+    """Patients have a row in each joined table."""
     counts = artifact.counts["patients"]
     of, number = counts.get("with_table", 0), counts.get("not_in_table", 0)
     share, below = number / max(of, 1), study.reports.suppress_below
@@ -181,7 +182,7 @@ def tables_joined(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def columns_filled(artifact: Artifact, store: Store, study: Study) -> Found:
-    """What patients carry is known of somebody."""
+    """Each patient column has a value for at least one patient."""
     empty = artifact.counts["patients"].get("without_values", [])
     if not empty or artifact.counts["patients"]["kept"] < FEWEST:
         return True, "each column that patients carry has values", {}
@@ -194,7 +195,7 @@ def columns_filled(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
-    """Of columns that have few known values: how many are not understood, of how many."""
+    """For columns with a fixed set of values or a format: the number of values not understood, and the number in all."""
     counts = artifact.counts["patients"]
     return {
         "sex": (counts.get("sex_not_understood", 0), counts["kept"]),
@@ -203,7 +204,7 @@ def _not_understood(artifact: Artifact) -> dict[str, tuple[int, int]]:
 
 
 def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every sex and every date of observation is understood. Otherwise they count as not known."""
+    """Every sex and every observation date is understood; those that are not count as unknown."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found = {name: part for name, part in _not_understood(artifact).items() if part[0]}
     if not found:
@@ -226,6 +227,6 @@ def values_understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def few_not_understood(artifact: Artifact, study: Study) -> bool:
-    """Whether less is not understood than records.limits.not_understood_error. Fewer than FEWEST are no share to judge by."""
+    """Whether the shares not understood are below records.limits.not_understood_error. Fewer than FEWEST always pass."""
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number, of in _not_understood(artifact).values())

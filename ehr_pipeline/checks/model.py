@@ -1,4 +1,4 @@
-"""What a check is, and what it finds."""
+"""The declaration of a check, and its result."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
 
 Found = tuple[bool, str, dict[str, Figure]]
-"""Whether it passed, what to say, and figures, which are rendered by `figures.Guard` before anyone sees them."""
+"""Whether the check passed, its message, and its figures, which are shown only through `figures.Guard`."""
 Test = Callable[[Artifact, Store, Study], Found]
 
 
@@ -32,5 +32,5 @@ class Check:
     test: Test
     blocking: bool = True
     only_warns: Callable[[Artifact, Study], bool] = lambda artifact, study: False
-    """Whether what a blocking check finds in an artifact is a warning alone, since it is little."""
+    """Whether the failure of a blocking check is only a warning for this artifact, because the finding is small."""
     applies: Callable[[Study], bool] = lambda study: True

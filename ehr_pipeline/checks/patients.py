@@ -1,4 +1,4 @@
-"""Checks of the cohort's vectors, clusters, trajectories, and of the page."""
+"""Checks of the cohort's vectors, clusters and trajectories, and of the report page."""
 
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.checks.rows import rows_taken_up
@@ -21,7 +21,7 @@ EVIDENCE = {
 
 
 def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every cohort patient has a vector, or is counted."""
+    """Every cohort patient has a vector, or is counted as dropped."""
     passed = artifact.counts["rows_in"] == store.current(COHORT).counts["kept"]
     dropped = sum(artifact.counts["dropped"].values())
     number = told(dropped, study.reports.suppress_below)
@@ -29,13 +29,13 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> F
 
 
 def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
-    """As many clusters as asked for."""
+    """There are as many non-empty clusters as the settings ask for."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
     return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": Things(clusters)}
 
 
 def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The eigenvectors that spectral clusters are made of are exact."""
+    """The eigenvectors behind the spectral clusters converged."""
     found = artifact.counts["eigenvectors"]
     lost = found["wanted"] - found["converged"]
     message = f"{found['converged']} of {found['wanted']} eigenvectors converged (largest residual {found['largest_residual']:.1e})"
@@ -64,7 +64,7 @@ def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
-    """On synthetic extracts: clusters agree with what was planted."""
+    """On synthetic extracts: clusters agree with the planted groups."""
     found = (planted.read_agreement(artifact.path) or {})["vectors"]
     index, homogeneity = found["encoder"]["adjusted_rand_index"], found["encoder"]["homogeneity"]
     baseline = found["baseline"]["adjusted_rand_index"]
@@ -83,14 +83,14 @@ def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def clustered_taken_up(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The clustered patients were taken up."""
+    """All clustered patients were read."""
     if artifact.counts["windows"] == "off":
         return True, "trajectories.windows = 'off'", {}
     return rows_taken_up(CLUSTERS, "patients")(artifact, store, study)
 
 
 def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
-    """On synthetic extracts: transitions agree with what was planted."""
+    """On synthetic extracts: transitions agree with the planted changes."""
     found = artifact.counts.get("agreement")
     if found is None or not found["changed"]:
         return True, "no change that can be seen was planted", {}

@@ -1,4 +1,4 @@
-"""Whose data an artifact may hold: nobody who withdrew, or is absent from the newest snapshot, is in it."""
+"""Checks that no artifact holds a patient who withdrew, or who is absent from the newest snapshot."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -15,21 +15,21 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, STAGES
 
 
 def population(asset: str, store: Store, study: Study) -> str:
-    """Whose data an artifact that is made now may hold: changes when patients withdraw, or a newer snapshot replaces an older one.
+    """A hash of which patients an artifact made now may hold; it changes with the withdrawals and with a newer snapshot.
 
-    Empty while everybody who ever was in an extract may be in it.
+    Empty if every patient who ever was in an extract may be in it.
     """
     return _population(asset, list_of_withdrawals(study), store, study)
 
 
 def population_made(asset: str, store: Store, study: Study) -> str:
-    """Whose data an artifact that is made now holds: that of the records that it comes from, whatever the list says by now."""
+    """A hash of which patients an artifact made now holds: by its source records, even if the list has changed since."""
     if asset in (RAW_RECORDS, EXTRACT_CATALOG):
         return population(asset, store, study)
     listed = store.current(EXTRACT_CATALOG)
     newest = store.current(RAW_RECORDS, max(listed.manifest["inputs"]))
     if newest.data_version != listed.manifest["inputs"][newest.manifest["partition"]]:
-        return str(listed.manifest["population"])  # read anew since, and not taken up yet
+        return str(listed.manifest["population"])  # the newest extract was read again, but is not in the catalog yet
     return _population(asset, newest.manifest["settings"].get("withdrawals", ""), store, study)
 
 
@@ -40,22 +40,22 @@ def _population(asset: str, listed: str, store: Store, study: Study) -> str:
 
 
 def list_of_withdrawals(study: Study) -> str:
-    """The state of the list of withdrawals, as it stands among the settings of an artifact; empty without a list.
+    """The state of the list of withdrawals, as artifacts record it among their settings; empty without a list.
 
-    It is hashed with the store's key: from an ordinary hash of a list of one patient, the patient is found by trying all ids.
+    It is hashed with the store's key: from an ordinary hash of a list of one patient, trying all ids finds the patient.
     """
     listed = study.records.withdrawals
     return secret_key.of(Path(study.study.store)).file_state(Path(listed)) if listed else ""
 
 
 def _is_list(state: str, study: Study) -> bool:
-    """Whether an artifact was made with the list as it is; those of earlier versions hold a hash of the file without a key."""
+    """Whether an artifact was made with the current list; those of earlier versions hold a hash of it without a key."""
     listed = study.records.withdrawals
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
 def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = STAGES) -> Found:
-    """Fails for an artifact from before the last removal of patients, unless what it was made of is the same still."""
+    """Fails for an artifact made before the last removal of patients, unless its inputs are still the same."""
     asset = artifact.manifest["asset"]
     if asset == RAW_RECORDS:
         passed = _is_list(artifact.manifest["settings"].get("withdrawals", ""), study)
@@ -74,7 +74,7 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
             True,
             "no patient has left since",
             {},
-        )  # there is a newer snapshot, or another list, that nobody is missing from
+        )  # the snapshot or the list is a new one, but no patient was removed
     return (
         False,
         f"{told(left, study.reports.suppress_below).capitalize()} patients have left since"
@@ -84,6 +84,6 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
 
 
 def _removals_are_recorded(store: Store, study: Study) -> bool:
-    """Whether the current catalog was made with the extracts and the list of withdrawals that there are."""
+    """Whether the current catalog was made with the current extracts and the current list of withdrawals."""
     catalog = store.current(EXTRACT_CATALOG)
     return bool(catalog.manifest["population"] == population(EXTRACT_CATALOG, store, study))

@@ -1,4 +1,4 @@
-"""Checks that every table shares: columns, rows, and that what one stage puts out is what the next takes in."""
+"""Checks for tables of all stages: columns, row counts, and whether a stage read all that the previous stage wrote."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +11,7 @@ from ehr_pipeline.tables import schemas
 
 
 def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every row that came in was kept, collapsed, or dropped with a reason."""
+    """Every row that was read was kept, collapsed, or dropped with a reason."""
     lost = {key or "rows": unbalanced(counts) for key, counts in _counted(artifact.counts)}
     wrong = {name: number for name, number in lost.items() if number}
     return (
@@ -22,7 +22,7 @@ def rows_conserved(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
-    """The counts and those nested in them that have rows_in."""
+    """The counts and all nested counts that have `rows_in`, each with its name."""
     if "rows_in" in counts:
         yield name, counts
     for key, inner in counts.items():
@@ -31,7 +31,7 @@ def _counted(counts: dict[str, Any], name: str = "") -> Iterator[tuple[str, dict
 
 
 def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", of: str = "") -> Check:
-    """The shards of a folder have the columns they should have."""
+    """A check that the shards of a folder have the expected columns."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         paths, columns = artifact.files(folder), expected(study)
@@ -43,12 +43,12 @@ def schema(folder: str, expected: Callable[[Study], Any], name: str = "schema", 
 
 
 def rows_as_counted(folder: str, part: str = "") -> Check:
-    """The shards of a folder hold as many rows as the manifest says, in a part of its counts."""
+    """A check that the shards of a folder hold as many rows as the manifest counts (under `part`, if given)."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         rows = sum(schemas.read(path).num_rows for path in artifact.files(folder))
         counted = int((artifact.counts[part] if part else artifact.counts)["kept"])
-        if rows == counted:  # how many these are, the counts of the artifact say as far as they may be shown
+        if rows == counted:  # without the number: the artifact's counts give it, as far as it may be shown
             return True, "the shards hold as many rows as the manifest says", {}
         return False, f"the shards hold {'more' if rows > counted else 'fewer'} rows than the manifest says", {}
 
@@ -56,7 +56,7 @@ def rows_as_counted(folder: str, part: str = "") -> Check:
 
 
 def rows_taken_up(upstream: str, key: str, upstream_key: str = "") -> Test:
-    """What a stage took in is what the stage before it put out."""
+    """A check that a stage read as many rows as the upstream stage kept."""
 
     def test(artifact: Artifact, store: Store, study: Study) -> Found:
         before = store.current(upstream).counts

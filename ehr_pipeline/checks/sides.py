@@ -1,4 +1,4 @@
-"""Checks of the sides of patients: their column is understood, and nothing was learned from those that are left out."""
+"""Checks of the patients' sides: their column is understood, and nothing was learned from patients who are left out."""
 
 import json
 
@@ -15,12 +15,12 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
 def leaves_out(study: Study) -> bool:
-    """Whether there may be patients that nothing is learned from."""
+    """Whether there may be patients from whom nothing is learned."""
     return study.patients.split.leaves_out
 
 
 def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
-    """How many patients have no side although something is told of it, or have several, and of how many patients."""
+    """The number of patients whose value is not understood, and of those with differing sides; and of all patients."""
     counts = artifact.counts.get("split", {})
     return {name: counts.get(name, 0) for name in ("not_understood", "differing")}, sum(
         counts.get("sides", {}).values()
@@ -28,7 +28,7 @@ def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
 
 
 def understood(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Every value of the column of sides is understood, and the extracts agree on the side of each patient."""
+    """Every value in the column of sides is understood, and the extracts agree on the side of each patient."""
     below, limit = study.reports.suppress_below, study.records.limits.not_understood_error
     found, of = _problems(artifact)
     none, parts = artifact.counts["split"]["sides"][UNASSIGNED], []
@@ -59,14 +59,14 @@ def understood(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def few_misunderstood(artifact: Artifact, study: Study) -> bool:
-    """Whether fewer sides are in doubt than records.limits.not_understood_error. Fewer than FEWEST are no share to judge by."""
+    """Whether the share of doubtful sides is below records.limits.not_understood_error; fewer than FEWEST always pass."""
     found, of = _problems(artifact)
     limit = study.records.limits.not_understood_error
     return not any(number >= FEWEST and number >= limit * of for number in found.values())
 
 
 def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
-    """Nothing was learned from patients of the test side, or from those on no side: their hashes are compared."""
+    """Nothing was learned from patients of the test side or of no side, by comparison of their hashes."""
     key = secret_key.read(store.root)
     if why := learned.cannot_be_checked(artifact.path, key):
         return False, why, {}
@@ -85,7 +85,7 @@ def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
-    """Whether nobody can tell from whom an artifact learned: that is a warning."""
+    """Whether it cannot be checked from whom an artifact learned; this is only a warning."""
     return bool(learned.cannot_be_checked(artifact.path, secret_key.read(Store(study.study.store).root)))
 
 

@@ -1,6 +1,6 @@
-"""The command line, `ehr-pipeline`. Each module adds some commands: what they ask for stands beside what they do.
+"""The command line, `ehr-pipeline`. Each module defines some commands: their arguments and their code.
 
-Dagster is imported only by the commands that need it, when they are run.
+Dagster is imported only by the commands that need it, when they run.
 """
 
 import argparse
@@ -17,7 +17,7 @@ __all__ = ["FAILED", "USER_ERROR", "main", "parser"]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command. Returns 0, 1 for a failed stage or blocking check, 2 for something that the user can mend."""
+    """Run a command. Returns 0; 1 for a failed stage or blocking check; 2 for a user error; 130 when interrupted."""
     options = parser().parse_args(arguments)
     private_files()
     handler = logging.StreamHandler()
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """All commands with their arguments; `command` of what is parsed is the function to call with it."""
+    """The parser of all commands. The attribute `command` of the parsed options is the function to call with them."""
     whole = argparse.ArgumentParser(
         prog="ehr-pipeline", description="From raw primary-care records to patient clusters and a report."
     )

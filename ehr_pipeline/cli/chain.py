@@ -1,4 +1,4 @@
-"""Commands that make a study's artifacts, or look at them: demo, run, check, verify, ci-check, ui."""
+"""Commands that make or inspect a study's artifacts: demo, run, check, verify, ci-check, ui."""
 
 import argparse
 import os
@@ -61,7 +61,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _demo_settings() -> Path:
-    """The embedded demo's settings. Outside a checkout they are copied to a folder that can be written to."""
+    """The settings file of the embedded demo. Outside a checkout, the demo is copied to a writable folder first."""
     from ehr_pipeline.terminology.shipped import shipped
 
     path = shipped("demo/settings.toml")
@@ -143,7 +143,7 @@ def _ci_check(options: argparse.Namespace) -> int:
     from ehr_pipeline.defs import ci
 
     outcome = ci.ci_check()
-    print_table(outcome.rows, Guard(FEWEST, 1))  # of invented patients
+    print_table(outcome.rows, Guard(FEWEST, 1))  # the patients are synthetic
     for warning in outcome.warnings:
         tell("not counted on so few patients", warning)
     for problem in outcome.problems:

@@ -1,4 +1,4 @@
-"""What the commands share: which study they are about, how they tell what is wrong, how they end."""
+"""What the commands share: the study they work on, error output, exit codes."""
 
 import argparse
 import logging
@@ -14,20 +14,20 @@ FAILED, USER_ERROR = 1, 2
 
 
 def tell(kind: str, text: str) -> None:
-    """Say what is wrong. Names of files and folders stand in it, which others may have chosen."""
+    """Print a problem to standard error, made printable: it may hold file and folder names that others chose."""
     print(f"{kind}: {printable(text)}", file=sys.stderr)
 
 
 class Printable(logging.Formatter):
-    """Lines of the log for a terminal: names stand in them, too."""
+    """Formats log lines for a terminal: they too may hold names that others chose."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, with what is not to be seen spelled."""
+        """The log line, with invisible characters spelled as in code."""
         return printable(super().format(record))
 
 
 def about_a_study(command: argparse.ArgumentParser) -> None:
-    """Have a command ask for the settings."""
+    """Add the option --settings to a command."""
     command.add_argument(
         "--settings",
         type=Path,
@@ -36,7 +36,7 @@ def about_a_study(command: argparse.ArgumentParser) -> None:
 
 
 def study_of(options: argparse.Namespace) -> settings.Study:
-    """The study that a command is about; Dagster's processes find it through the environment."""
+    """Load the study that a command works on, and set the environment variable by which Dagster's processes find it."""
     path = options.settings or settings.settings_path()
     os.environ[settings.ENVIRONMENT_VARIABLE] = str(path.resolve())
     return settings.load(path)

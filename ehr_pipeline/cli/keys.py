@@ -1,4 +1,4 @@
-"""The command that moves the key of a store: `ehr-pipeline key`."""
+"""The command that exports, imports or replaces the key of a store: `ehr-pipeline key`."""
 
 import argparse
 from pathlib import Path
@@ -7,7 +7,7 @@ from ehr_pipeline.cli.common import Commands, about_a_study, study_of
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
-    """Add the command with its actions."""
+    """Add this command with its actions."""
     key = commands.add_parser(
         "key", help="move the key with which a store hashes what it keeps about people; no mirror holds it"
     )

@@ -76,7 +76,7 @@ def _share(text: str) -> float:
 def _job_scripts(options: argparse.Namespace) -> int:
     study = study_of(options)
     launcher, store = study.launcher, Path(study.study.store)
-    # Whoever works on this machine, or on Ray, is shown what Slurm would get.
+    # For the backends on this machine and for Ray, which send nothing to a scheduler, show what Slurm would get.
     shown = engine_for(launcher, store).preview() or engine_for(replace(launcher, backend="slurm"), store).preview()
     for what, script in shown.items():
         print(f"==> {what}\n{script}")

@@ -1,4 +1,4 @@
-"""Commands that hand on what was made: export, explore, embed, assign, release, push, pull."""
+"""Commands that use or share results: export, explore, embed, assign, release, push, pull."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a run ends with: a table for people, and `summary.json` for machines."""
+"""The output at the end of a run: a table for people, and `summary.json` for machines."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
 
 def report_of(study: settings.Study) -> str | None:
-    """Where the report lies, if there is one."""
+    """The path of the report; None if there is none."""
     from ehr_pipeline.store.artifacts import Store
 
     store = Store(study.study.store)
@@ -23,11 +23,11 @@ def report_of(study: settings.Study) -> str | None:
 
 
 COLUMNS = ("read", "kept", "rejected")
-"""What became of the rows that a stage took in."""
+"""Columns of the table that count a stage's rows."""
 
 
 def print_table(rows: list[Any], guard: Guard) -> None:
-    """Print what became of each asset (`defs.run.Row`). Counts that are too small to be shown are bounds."""
+    """Print the result of each asset (`defs.run.Row`). Counts that are too small to be shown appear as bounds."""
     heads = "".join(f"{name:>14}" for name in COLUMNS)
     print(f"\n{'asset':<22}{'extract':<12}{'state':<13}{heads}{'seconds':>10}  version")
     for row in rows:
@@ -38,17 +38,17 @@ def print_table(rows: list[Any], guard: Guard) -> None:
 
 
 def _text(count: int | None, told: float | None, guard: Guard) -> str:
-    """A count in the table: empty where there is none, a bound where it is small, '–' where it must not be shown otherwise."""
+    """A count in the table: empty if there is none, a bound if too small to show, '–' if hidden for another reason."""
     if count is None:
         return ""
     return f"{told:,}" if told is not None else f"<{guard.below}" if count < guard.below else "–"
 
 
 def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
-    """The counts of a stage as they may be shown; None for what it has none of, and for what must not be shown."""
+    """The counts of a stage as they may be shown; None for a count that it lacks or that must not be shown."""
     counts = shown(row.asset, row.counts, guard)
     lost = figures(row.counts, declared(row.asset)).get("dropped")
-    if lost is None or counts.get("collapsed", 0) is None:  # all reasons together would tell what was collapsed
+    if lost is None or counts.get("collapsed", 0) is None:  # the total of all reasons would reveal what was collapsed
         rejected = None
     else:
         things = bool(lost) and all(isinstance(figure, Things) for figure in lost.values())
@@ -57,7 +57,7 @@ def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
 
 
 def write_summary(study: settings.Study, outcome: Any, report: str | None, guard: Guard) -> None:
-    """`summary.json` beside the artifacts: the same table for machines."""
+    """Write the same table to `summary.json` in the store."""
     from ehr_pipeline.store.durable import write_atomically
 
     stages = [

@@ -1,4 +1,4 @@
-"""Everything that knows Dagster. The library is importable and testable without it."""
+"""All code that depends on Dagster. The rest of the library can be imported and tested without it."""
 
 import warnings
 

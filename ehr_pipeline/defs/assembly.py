@@ -1,4 +1,4 @@
-"""The definitions of a study: its assets, checks, resources and what starts its runs."""
+"""The Dagster definitions of a study: assets, checks, resources, and the sensors and schedules that start its runs."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ from ehr_pipeline.study import settings
 
 
 def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
-    """The definitions of a study. The settings of each asset are part of its code version: a change of them makes it stale.
+    """The definitions of a study. Each asset's settings are part of its code version: changing them makes it stale.
 
     `loggers` replace Dagster's own console output.
     """
@@ -22,7 +22,7 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
         assets=build_assets(study),
         asset_checks=build_checks(study),
         resources={"pipeline": build_study(study), "launcher": launcher},
-        # One process for all steps of a run: a step costs 0.1 s in place of 4 s, and a killed run leaves no orphans behind.
+        # One process for all steps of a run: a step costs 0.1 s instead of 4 s, and a killed run leaves no orphans behind.
         executor=dg.in_process_executor,
         loggers=loggers,
     )

@@ -1,4 +1,4 @@
-"""The assets as Dagster knows them, from their declarations. Each makes an artifact through the library and reports its numbers."""
+"""The Dagster assets, built from their declarations. Each makes an artifact through the library and reports its numbers."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def build_assets(study: Study) -> list[dg.AssetsDefinition]:
 
 
 def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
-    """Raw records have a partition for each extract. Heavy assets are made one at a time."""
+    """The Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
     name, read = asset.name, asset.name == RAW_RECORDS
     about = f"Settings: `[{asset.section}]`. Code: `ehr_pipeline.{stage_of(name)}`."
 

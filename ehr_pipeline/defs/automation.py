@@ -1,7 +1,7 @@
-"""What starts by itself: extracts are read when they are complete, and what follows is made anew when their data changed.
+"""Automatic runs: extracts are read once they are complete; downstream assets are remade when the data changed.
 
-The sensor and the schedule only start the reading, one run for each extract. Everything after it is requested by Dagster's
-automation conditions, in one run for however many extracts there are, once the last of them was read.
+The sensor and the schedule only start the reading, one run for each extract. Everything downstream is requested by
+Dagster's automation conditions, in a single run for any number of extracts, once the last of them has been read.
 """
 
 import json
@@ -18,16 +18,16 @@ from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 EXTRACTS = dg.DynamicPartitionsDefinition(name="extract")
 READING = "read_extract"
-MOST_RUNS = 50  # requested by one look: Dagster allows a look 60 s, and each request takes some 0.1 s
+MOST_RUNS = 50  # requested per evaluation: Dagster allows one evaluation 60 s, and each request takes about 0.1 s
 CONDITION = "some input has other data, and all have been made"
 
 
 def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[type-arg]
-    """True once when the data of an input changed (not when it was only made again), when all inputs are there and at rest.
+    """True once after data of an input changed (not if only remade), when all inputs exist and none is being made.
 
-    Of an input in partitions that is every partition: ten extracts that land together start one chain, after the tenth. The
-    catalog, which begins the chain, also waits for the checks of the extracts; after it, checks and assets are in one run, where
-    Dagster itself stops at a failed check.
+    For a partitioned input this means every partition: ten extracts that land together start one chain, after the
+    tenth. The catalog, the first asset of the chain, also waits for the checks of the extracts. After it, checks and
+    assets are in one run, where Dagster itself stops at a failed check.
     """
     changed = dg.AutomationCondition.data_version_changed() | dg.AutomationCondition.will_be_requested()
     condition = (
@@ -42,9 +42,9 @@ def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[ty
 
 
 def build_automation(study: Study) -> dg.Definitions:
-    """The job that reads one extract; the sensor and the schedule that start it; the sensor that evaluates what follows.
+    """The job that reads one extract; the sensor and schedule that start it; the sensor for the downstream assets.
 
-    `operation.watch` says which of them run from the start.
+    `operation.watch` says which of them are on from the start.
     """
     settings = study.operation
     job = dg.define_asset_job(
@@ -99,7 +99,7 @@ def build_automation(study: Study) -> dg.Definitions:
 
 
 def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:
-    """What the schedule starts: without run keys, so that an extract whose reading failed is read again at the next time."""
+    """The runs that the schedule starts. They have no run keys, so an extract whose reading failed is retried next time."""
     found = sensor_result(instance, pipeline, None, time.time())
     for change in found.dynamic_partitions_requests or ():
         names = list(change.partition_keys)
@@ -113,7 +113,7 @@ def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.Run
 
 
 def run_tags(study: Study) -> dict[str, str]:
-    """The limits of a run that started by itself."""
+    """The tags that limit the time and the retries of an automatic run."""
     settings = study.operation
     return {
         "dagster/max_runtime": str(int(settings.max_runtime_hours * 3600)),
@@ -127,15 +127,17 @@ def _sensor_status(running: bool) -> dg.DefaultSensorStatus:
     return dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
 
-# What was requested, by extract: the state that it was in, and how often it was requested.
+# By extract: the state of its files when it was last requested, and how often it has been requested.
 Requested = dict[str, tuple[str, int]]
 
 
 def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str | None, now: float) -> dg.SensorResult:
-    """One look at the landing folder at the time `now` (seconds since 1970): partitions to register, runs to start, or why none.
+    """Check the landing folder once: returns partitions to register and runs to start, or the reason why nothing starts.
 
-    A run key holds the hash of the extract's files and how often it was requested: an extract that lands twice is read once, one
-    that was corrected is read again, and so is one whose correction was taken back.
+    `now` is the time in seconds since 1970; `cursor` is that of the previous check, or None.
+
+    A run key holds the hash of the extract's files and the number of requests so far: an extract that lands twice
+    unchanged is read once; a corrected extract is read again, and so is one whose correction was undone.
     """
     landing, snapshot = Path(pipeline.study.records.landing), pipeline.study.records.mode == "snapshot"
     landed = look(landing, pipeline.study.operation, now)
@@ -145,13 +147,13 @@ def sensor_result(instance: dg.DagsterInstance, pipeline: Pipeline, cursor: str 
     there = {found.extract for found in landed}
     after: Requested = {name: seen for name, seen in before.items() if name in there}
     requests: list[dg.RunRequest] = []
-    read = pipeline.store.partitions(RAW_RECORDS)  # once, for a look at thousands of extracts
+    read = pipeline.store.partitions(RAW_RECORDS)  # listed once, since there may be thousands of extracts
     for found in counting:
         state, number = before.get(found.extract, ("", 0))
         if state == found.state or len(requests) == MOST_RUNS:
             continue
         if not number and pipeline.is_read(found.extract, read):
-            after[found.extract] = (found.state, 0)  # read before anybody watched
+            after[found.extract] = (found.state, 0)  # was read before the sensor ran
             continue
         after[found.extract] = (found.state, number + 1)
         key = f"{found.extract}:{found.state}:{number + 1}"

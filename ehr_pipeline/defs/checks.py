@@ -47,7 +47,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
 
 
 def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outcome]:
-    """The outcomes of an asset; of raw_records those of the run's extract, or the worst over all extracts."""
+    """The check outcomes of an asset; for raw_records, those of the run's extract, or the worst over all extracts."""
     if asset != RAW_RECORDS:
         return pipeline.check(asset)
     worst: dict[str, Outcome] = {}
@@ -62,11 +62,11 @@ def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outco
 
 
 def _gravity(outcome: Outcome) -> int:
-    """0 where a check passed, 1 for a warning, 2 for what nothing is built on."""
+    """0 if the check passed, 1 for a warning, 2 for a failed blocking check."""
     return 0 if outcome.passed else 2 if outcome.blocking else 1
 
 
 def _shown(figures: dict[str, Figure], guard: Guard) -> dict[str, Any]:
-    """Figures that may be shown; small counts are left out."""
+    """The figures that may be shown; small counts are left out."""
     shown = {name: guard.number(figure) for name, figure in figures.items()}
     return {name: float(value) for name, value in shown.items() if value is not None}

@@ -1,7 +1,7 @@
-"""`ehr-pipeline ci-check`: the whole graph on a small synthetic slice, in a folder that is removed; any failed check fails it.
+"""`ehr-pipeline ci-check`: run the whole graph on a small synthetic slice in a temporary folder; fail on any failed check.
 
-For the CI of a site: after an upgrade, or a change of its own, it says in a minute whether every asset can still be made, and every
-check still passes, on this machine. Dagster's own exit code says so for blocking checks only.
+For a site's CI: after an upgrade, or a change made by the site, it shows within a minute whether every asset can still
+be made and every check still passes on this machine. Dagster's exit code covers blocking checks only.
 """
 
 import os
@@ -21,8 +21,8 @@ from ehr_pipeline.synthetic.study import SMALL, places
 from ehr_pipeline.terminology.shipped import shipped
 
 PATIENTS, SEED = 400, 7
-# Whether groups mean anything, and are found again, is asked of a study; of so few patients and so small a model it cannot be.
-# And the shipped lists hold codes that the shipped approximation of the UMLS does not know.
+# Too few patients and too small a model to judge whether groups are meaningful and reproducible.
+# The shipped lists also hold codes that the shipped approximation of the UMLS does not know.
 NOT_OF_THE_SLICE = (
     "clusters: check evidence_of_subgroups failed",
     "clusters: check clusters_stable failed",
@@ -32,11 +32,11 @@ NOT_OF_THE_SLICE = (
 
 
 def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
-    """Materialise the slice. Failed checks that block nothing are problems here, too. `overrides` replace values of the slice."""
+    """Materialise the slice. Failed non-blocking checks are problems here, too. `overrides` replace its settings."""
     with tempfile.TemporaryDirectory(prefix="ehr-ci-") as named, _home(Path(named) / "home"):
         folder = Path(named)
         generate(folder, PATIENTS, SEED)
-        # Groups are too small here for the model to find them again.
+        # Do not compare with the planted groups: they are too small here for the model to recover.
         untold = {"clusters": {"truth": ""}}
         values = settings.merged(SMALL, places(folder), untold, overrides or {})
         study = settings.load(shipped("demo/settings.toml"), values)
@@ -48,7 +48,7 @@ def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
 
 @contextmanager
 def _home(folder: Path) -> Iterator[None]:
-    """A Dagster home of its own, so that a check leaves nothing in the site's."""
+    """Use a separate Dagster home, so that the check leaves nothing in the site's."""
     folder.mkdir(parents=True)
     shutil.copyfile(default_home() / CONFIGURATION, folder / CONFIGURATION)
     before = {name: os.environ.get(name) for name in ("DAGSTER_HOME", "EHR_STATE_DIR")}

@@ -1,4 +1,4 @@
-"""Columns of the tables, as Dagster shows them: what they hold, from the schemas that the checks enforce, and what decides them."""
+"""Table columns as Dagster shows them: their meaning, from the schemas that the checks enforce, and their lineage."""
 
 from typing import Any
 
@@ -58,14 +58,14 @@ MEANING = {
     "observation_start": "The first day on which the patient was observed; empty: not known.",
     "observation_end": "The last day on which the patient was observed; empty: not known.",
 }
-"""What a column holds, wherever it occurs. Attributes that a study carries have names of their own, and are told as such."""
+"""The meaning of a column, in every table. A study's attributes have other names, and are described by `ATTRIBUTE`."""
 ATTRIBUTE = "An attribute that the settings carry along."
 _METHOD = "The cluster by another method."
 _SECOND = "In the table of patients: "
 
 
 def column_metadata(asset: str, study: Study) -> dict[str, Any]:
-    """`dagster/column_schema` of an asset; nothing for assets that have no table."""
+    """The `dagster/column_schema` metadata of an asset; empty for assets without a table."""
     declared = ASSETS[asset]
     if declared.columns is None:
         return {}
@@ -84,7 +84,7 @@ def column_metadata(asset: str, study: Study) -> dict[str, Any]:
 
 
 def lineage_metadata(asset: str, study: Study) -> dict[str, Any]:
-    """`dagster/column_lineage` of an asset; nothing where it has no table."""
+    """The `dagster/column_lineage` metadata of an asset; empty for assets without a table."""
     deps = {
         column: [dg.TableColumnDep(dg.AssetKey(source), name) for source, name in sources]
         for column, sources in ASSETS[asset].lineage(study).items()

@@ -1,4 +1,4 @@
-"""What the command line shows of a run: the lines that the library and its jobs log, without Dagster's own events."""
+"""The log lines that the command line shows during a run: those of the library and its jobs, without Dagster's events."""
 
 import logging
 import sys
@@ -25,7 +25,7 @@ def quiet_console(context: dg.InitLoggerContext) -> logging.Logger:
 
 
 class _Plain(logging.Formatter):
-    """The message as it was logged, without the run id and step that Dagster puts before it."""
+    """Formats the message as it was logged, without the run id and step that Dagster prepends."""
 
     def format(self, record: logging.LogRecord) -> str:
         plain = logging.makeLogRecord(

@@ -1,7 +1,8 @@
-"""Who is told when a run fails: a line of JSON in a file, and a POST to an address. Neither holds patient data.
+"""Report failed runs: a line of JSON in a file, and a POST to an address. Neither holds patient data.
 
-What is told is the run, its job, the assets that failed and the kind of error. A message is told only of errors that the user can
-mend, which by the rule of this project name files, settings and numbers; others may quote data, and stay in Dagster's log.
+The report names the run, its job, the assets that failed and the kind of error. Messages are included only for errors
+that the user can fix: by the rule of this project they name files, settings and numbers. Other messages may quote data,
+and stay in Dagster's log.
 """
 
 import json
@@ -20,7 +21,7 @@ USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "D
 
 
 def build_failure_hook(study: Study) -> dg.SensorDefinition:
-    """A sensor that tells of every failed run; it is on from the start when the settings name a file or an address."""
+    """A sensor that reports every failed run; it is on from the start if the settings name a file or an address."""
     settings = study.operation
 
     @dg.run_failure_sensor(
@@ -39,7 +40,7 @@ def build_failure_hook(study: Study) -> dg.SensorDefinition:
 
 
 def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, Any]:
-    """What is told of a run that failed."""
+    """The report on a failed run."""
     steps = []
     for event in context.get_step_failure_events():
         error = event.step_failure_data.error
@@ -60,7 +61,7 @@ def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, An
 
 
 def tell(study: Study, report: dict[str, Any]) -> None:
-    """Write and send a report. An address that cannot be reached is logged: the file still has the report."""
+    """Write and send a report. If the address cannot be reached, log a warning: the file still has the report."""
     settings, line = study.operation, json.dumps(report, sort_keys=True)
     if settings.failure_log:
         path = Path(settings.failure_log)

@@ -17,10 +17,10 @@ from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
 def ensure_home() -> Path:
-    """Set DAGSTER_HOME and EHR_STATE_DIR where they are not set: a folder with our dagster.yaml, so that telemetry stays off.
+    """Set DAGSTER_HOME and EHR_STATE_DIR if they are not set; the home holds our dagster.yaml, so that telemetry stays off.
 
-    In a checkout that is its top; elsewhere the folder `ehr_pipeline_home` in the working directory, made when missing. Raises
-    UserError when there are no settings, or when SQLite would lie on a network file system.
+    The default home is the top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory, created
+    if missing. Raises UserError if the home holds no dagster.yaml, or if SQLite would be on a network file system.
     """
     named = os.environ.get("DAGSTER_HOME")
     home = Path(named) if named else default_home()
@@ -37,7 +37,7 @@ def ensure_home() -> Path:
 
 
 def default_home() -> Path:
-    """Where our dagster.yaml lies: the top of a checkout, elsewhere a folder in the working directory, made when missing."""
+    """The folder of our dagster.yaml: the top of a checkout, else a folder in the working directory, created if missing."""
     home = dagster_home.our_home()
     home.mkdir(exist_ok=True)
     for name in (CONFIGURATION, "workspace.yaml"):
@@ -48,7 +48,7 @@ def default_home() -> Path:
 
 
 def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
-    """At the start of a server: register all extracts; where they are watched, those only that are complete or were read."""
+    """Register extracts when a server starts: all of them, or, if watched, only those that are complete or already read."""
     if pipeline.study.operation.watch == "off":
         register_extracts(instance, pipeline)
         return
@@ -60,7 +60,7 @@ def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
 
 
 def register_extracts(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[str]:
-    """Make every extract that counts a partition, and only these. Returns their names."""
+    """Register a partition for every extract that the study uses, and no other. Returns their names."""
     extracts = pipeline.extracts()
     name = str(EXTRACTS.name)
     if pipeline.study.records.mode == "snapshot":

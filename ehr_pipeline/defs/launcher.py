@@ -1,7 +1,7 @@
-"""The resource by which steps start heavy jobs: the engine of the library, bound to a Dagster run.
+"""The resource with which steps start heavy jobs: the library's engine, bound to a Dagster run.
 
-An engine logs to `ehr_pipeline`, which Dagster shows in the run (`python_logs` in dagster.yaml). It ends its work when an exception
-passes it, as Dagster raises one in a step that is cancelled. So nothing else is needed here.
+An engine logs to `ehr_pipeline`, which Dagster shows in the run (`python_logs` in dagster.yaml). It stops its work when
+an exception propagates through it, and Dagster raises one in a cancelled step. So nothing else is needed here.
 """
 
 import dagster as dg
@@ -14,6 +14,6 @@ from ehr_pipeline.engines.base import Engine
     description="Where heavy jobs of a run go: `[launcher]` in the settings.",
 )
 def launcher(context: dg.InitResourceContext) -> Engine:
-    """The resource `launcher`. It has no field of its own in the launchpad: what a run overrides is in the run's settings."""
+    """The resource `launcher`. It has no launchpad field: overrides of a run are already in the run's settings."""
     engine: Engine = context.resources.pipeline.engine
     return engine

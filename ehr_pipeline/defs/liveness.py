@@ -1,7 +1,8 @@
-"""Which runs are alive. A run holds a lock that dies with its process, so nobody has to guess from ages or process numbers.
+"""Find out which runs are alive. A run holds a lock that ends with its process: no guessing from ages or process numbers.
 
-Dagster asks nobody whether the process of a run still is there after the server itself was killed: the run stays started for ever,
-and with it its place in the pool, so that no training starts again. And a run that was marked as ended by force may go on.
+After its server was killed, Dagster does not check whether the process of a run still exists: the run stays "started"
+for ever and keeps its slot in the pool, so that no training starts again. And a run that was forcibly marked as ended
+may still be running.
 """
 
 import os
@@ -18,15 +19,15 @@ from ehr_pipeline.store.build_lock import alone, try_lock
 
 IN_PROGRESS = (dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING)
 ENDED = (dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE)
-GRACE = 60.0  # seconds in which a run that was started must have its lock, where nothing tells of its server
-PAUSE = 3.0  # seconds between two looks: a run that ends just now gives up its lock before it tells of its end
-LONG_GRACE = 180.0  # the same while a server runs: as long as Dagster lets a run start, on a machine however busy
+GRACE = 60.0  # seconds within which a started run must hold its lock, if its server is not known to be gone
+PAUSE = 3.0  # seconds between two checks: a run that is just ending releases its lock before it reports its end
+LONG_GRACE = 180.0  # like GRACE, while a server runs: the time Dagster allows a run to start, even on a busy machine
 SERVER = "server.lock"
 
 
 @contextmanager
 def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
-    """Be the process of a run. Does nothing for an instance that keeps nothing on disk."""
+    """Hold the lock of a run while it runs in this process. Does nothing for an instance that keeps nothing on disk."""
     folder = _folder(instance)
     if folder is None:
         yield
@@ -45,17 +46,17 @@ def running(instance: dg.DagsterInstance, run_id: str) -> Iterator[None]:
 
 
 def reap(instance: dg.DagsterInstance, now: float | None = None) -> list[str]:
-    """At a start: mark runs as failed whose process is gone, and end processes of runs that were marked as ended.
+    """At startup, mark runs as failed whose process is gone, and end processes of runs that were marked as ended.
 
-    Returns what was done, in words. Runs that are in the queue stay there.
+    Returns sentences that say what was done. Queued runs stay queued.
     """
     return end_ghosts(instance, now, GRACE) + _end_processes(instance)
 
 
 def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: float = LONG_GRACE) -> list[str]:
-    """Mark runs as failed whose process is gone, and free their places in pools. Returns what was done, in words.
+    """Mark runs as failed whose process is gone, and free their pool slots. Returns sentences that say what was done.
 
-    A process that could not tell of its end, since the disk was full, leaves such a run too, while the server goes on.
+    Such a run can also appear while the server is up: when a full disk keeps a process from reporting its end.
     """
     folder, done = _folder(instance), []
     if folder is None:
@@ -77,7 +78,7 @@ def end_ghosts(instance: dg.DagsterInstance, now: float | None = None, grace: fl
 
 
 def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
-    """Free the places in pools of runs that have ended. On a full disk a process can tell of its end at times, but not of these."""
+    """Free the pool slots of runs that have ended. On a full disk a process may report its end but not free its slots."""
     storage, done = instance.event_log_storage, []
     pools = [storage.get_concurrency_info(pool) for pool in storage.get_concurrency_keys()]
     for run_id in sorted({run_id for pool in pools for run_id in pool.active_run_ids | pool.assigned_run_ids}):
@@ -89,13 +90,13 @@ def _free_places(instance: dg.DagsterInstance, folder: Path) -> list[str]:
 
 
 def _ghosts(instance: dg.DagsterInstance, folder: Path, now: float | None, grace: float) -> list[dg.DagsterRun]:
-    """Runs in progress without a process, as far as one look tells."""
+    """Runs in progress that appear to have no process, by one check."""
     found = []
     for record in instance.get_run_records(dg.RunsFilter(statuses=list(IN_PROGRESS))):
         run = record.dagster_run
         path = folder / f"{run.run_id}.lock"
         young = (now or time.time()) - record.update_timestamp.timestamp() < grace
-        # Asked of the server first: a process that takes its lock meanwhile is found by that.
+        # Check the server before the lock: a process that takes its lock in between is then still seen.
         gone = servers.is_gone(run.tags.get(servers.TAG, ""), run.run_id)
         if not _is_held(path) and (path.is_file() or gone or not young):
             found.append(run)
@@ -117,7 +118,7 @@ def _end_processes(instance: dg.DagsterInstance) -> list[str]:
 
 @contextmanager
 def only_server(state: Path) -> Iterator[None]:
-    """Be the one server of a Dagster home. Raises UserError when there is another: two daemons would start everything twice."""
+    """Hold the lock of the one server of a Dagster home; else UserError: two daemons would start everything twice."""
     path = state / SERVER
     other = path.read_text() if path.is_file() else ""
     busy = f"Another server runs on {state} (process {other or '?'}). Use it, or end it, or set DAGSTER_HOME and EHR_STATE_DIR to"
@@ -128,7 +129,7 @@ def only_server(state: Path) -> Iterator[None]:
 
 
 def _folder(instance: dg.DagsterInstance) -> Path | None:
-    """Where the locks of runs lie: beside the state of an instance that is kept."""
+    """The folder of the run locks, next to the state of the instance; None for an instance that keeps nothing on disk."""
     if instance.is_ephemeral:
         return None
     folder = Path(os.environ.get("EHR_STATE_DIR") or instance.root_directory) / "running"
@@ -137,7 +138,7 @@ def _folder(instance: dg.DagsterInstance) -> Path | None:
 
 
 def _lock(path: Path) -> int | None:
-    """The lock of a run. Waits for a moment: somebody may be looking whether it is held."""
+    """Take the lock of a run; None if it stays held. Retries for 1 s: `_is_held` in another process may hold it briefly."""
     for _ in range(100):
         descriptor = try_lock(path)
         if descriptor is not None:
@@ -147,7 +148,7 @@ def _lock(path: Path) -> int | None:
 
 
 def _is_held(path: Path) -> bool:
-    """Whether a process holds the lock. Makes no file: a run may be removing its own just now."""
+    """Whether a process holds the lock. Creates no file: the run may just be removing it."""
     try:
         descriptor = try_lock(path, make=False)
     except FileNotFoundError:

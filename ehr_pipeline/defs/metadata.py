@@ -1,4 +1,4 @@
-"""What Dagster is told of an artifact: numbers that it plots over time, and pictures. Counts are guarded."""
+"""The Dagster metadata of an artifact: numbers that Dagster plots over time, and pictures. Small counts are suppressed."""
 
 import base64
 from collections.abc import Iterator
@@ -23,11 +23,11 @@ LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
-    """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and a picture where one helps."""
+    """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
     counts = shown(asset, artifact.counts, guard_of(pipeline.study))
     metadata: dict[str, Any] = dict(_flat(counts))
-    if counts.get("kept") is not None and ASSETS[asset].counts_rows:  # of the cohort they are not shown here
+    if counts.get("kept") is not None and ASSETS[asset].counts_rows:  # None where the count may not be shown
         metadata["dagster/row_count"] = counts["kept"]
     metadata |= {
         "skipped": artifact.skipped,
@@ -36,7 +36,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         "seconds": artifact.manifest["seconds"],
     }
     if asset == ENCODER_CHECKPOINT:
-        # Where new extracts are only embedded, the encoder stays on purpose: Dagster shows it as fresh, and this says so.
+        # If new extracts are only embedded, the encoder is kept, and Dagster shows it as fresh: show that its data are old.
         metadata["trained_on_current_data"] = pipeline.trained_on_current_data()
     if asset == CLUSTER_REPORTS:
         metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))
@@ -45,9 +45,9 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
 
 
 def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.MaterializeResult[Any]:
-    """The result of several partitions that one run made: each gets the same, sums of what can be added up.
+    """The result of several partitions made in one run: each partition gets the same metadata, with counts summed.
 
-    Dagster has one data version for all partitions of a run, here that of all their data.
+    Dagster has one data version for all partitions of a run: here a hash of all their data versions.
     """
     if len(artifacts) == 1:
         return published(pipeline, artifacts[0])
@@ -65,7 +65,7 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
 
 
 def _bytes(*artifacts: Artifact) -> float:
-    """How large the files of artifacts are together, as far as that may be shown."""
+    """The total size of the artifacts' files, as precisely as it may be shown."""
     return size(sum(file["bytes"] for artifact in artifacts for file in artifact.manifest["files"].values())).number
 
 
@@ -73,14 +73,14 @@ def _result(pipeline: Pipeline, asset: str, version: str, metadata: dict[str, An
     tags = {}
     metadata |= lineage_metadata(asset, pipeline.study)
     if pipeline.overrides:
-        # Dagster compares with this: what was made with other settings is stale until it is made with the file's.
+        # Dagster compares this tag: an artifact made with overrides is stale until it is remade with the file's settings.
         metadata["overrides"] = dg.MetadataValue.json(pipeline.overrides)
         tags["dagster/code_version"] = pipeline.code_version(asset)
     return dg.MaterializeResult(data_version=dg.DataVersion(version), metadata=metadata, tags=tags)
 
 
 def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
-    """Numbers of rows in all of them, summed by name."""
+    """Whole-number counts summed by name, nested ones included; other values and `buckets` are left out."""
     summed: dict[str, Any] = {}
     for name in dict.fromkeys(name for count in counts for name in count):
         values = [count[name] for count in counts if name in count]
@@ -92,7 +92,7 @@ def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def guard_of(study: Study) -> Guard:
-    """How the counts of a study are told."""
+    """The guard that suppresses and rounds the counts of a study."""
     return Guard(study.reports.suppress_below, study.governance.round_to)
 
 
@@ -105,7 +105,7 @@ def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def _pictures(artifact: Artifact, pipeline: Pipeline) -> Iterator[tuple[str, dg.MetadataValue[Any]]]:
-    """The pictures of an artifact by name: those that lie in it, and the one that is drawn of its counts."""
+    """The pictures of an artifact by name: those stored in it, and the one drawn from it here."""
     asset = ASSETS[artifact.manifest["asset"]]
     with build_lock.scratch(pipeline.store.root) as folder:
         path = folder / "picture.png"

@@ -31,39 +31,39 @@ from ehr_pipeline.work import die_with_parent
 
 _log = logging.getLogger("ehr_pipeline")
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
-"""The bare name of an asset, with what comes before and after it."""
-LOOK_SECONDS = 30.0  # between two looks of the server at the runs that should be alive
+"""The bare name of an asset, with optional signs that add the assets upstream and downstream of it."""
+LOOK_SECONDS = 30.0  # between two checks by the server of the runs that should be alive
 
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one asset in a run."""
+    """The result of one asset in a run."""
 
     asset: str
     partition: str
     state: str
     """'made', 'unchanged', 'failed' or 'not reached'."""
     read: int | None
-    """Rows that it took in; None where there are none to count."""
+    """Rows that the asset read; None if it counts none."""
     kept: int | None
     rejected: int | None
-    """Rows that it dropped, whatever the reason."""
+    """Rows that the asset dropped, for any reason."""
     seconds: float | None
     version: str
     note: str = ""
     counts: dict[str, Any] = field(default_factory=dict)
-    """All that its manifest counts."""
+    """All counts of its manifest."""
 
 
 @dataclass
 class Outcome:
-    """What became of a run."""
+    """The result of a run."""
 
     rows: list[Row]
     problems: list[str]
-    """Errors and failed blocking checks; empty when all is well."""
+    """Errors and failed blocking checks; empty if the run succeeded."""
     warnings: list[str]
-    """Failed checks that block nothing."""
+    """Failed non-blocking checks."""
 
 
 def run(study: Study, select: str | None) -> Outcome:
@@ -114,10 +114,10 @@ def _selected(select: str | None, study: Study) -> set[str]:
 
 
 def _as_in_the_ui(selection: str) -> str:
-    """A selection in the syntax of Dagster's UI: '+key:clusters' is an asset with all before it, '1+key:clusters' with one layer.
+    """A selection in the syntax of Dagster's UI: '+key:clusters' adds all upstream assets, '1+key:clusters' one layer.
 
-    Of the bare name of an asset the library takes '+' for one layer and '*' for all; here, too, '+' means all, and '*' the same.
-    Whatever else the UI reads ('group:data', 'key:vocabulary+ and not group:reports') is left as it is.
+    With a bare asset name, Dagster's library reads '+' as one layer and '*' as all; here both mean all, as '+' in the
+    UI. Any other UI syntax ('group:data', 'key:vocabulary+ and not group:reports') is left unchanged.
     """
     match = SELECTION.fullmatch(selection)
     if not match:
@@ -137,7 +137,7 @@ def _materialise(
     extract: str | None,
     outcome: Outcome,
 ) -> None:
-    """One run of some assets and their checks; what became of them is added to the outcome."""
+    """Materialise some assets with their checks in one run, and add the results to the outcome."""
     chosen = dg.AssetSelection.assets(*assets)
     job = dg.define_asset_job(
         "command_line", selection=chosen | dg.AssetSelection.checks_for_assets(*map(dg.AssetKey, assets))
@@ -168,7 +168,7 @@ def _materialise(
 
 
 def _message(error: Any) -> str:
-    """The message of a failed step: the user's own where there is one, else with the end of the traceback."""
+    """The message of a failed step: that of a user error alone, any other followed by the end of the traceback."""
     cause: Any = error.cause or error
     message = str(cause.message).strip()
     if cause.cls_name in USER_ERRORS:
@@ -198,7 +198,7 @@ def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row
 def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
     """Start the Dagster UI and its daemon in the foreground; ends with Ctrl-C. Returns its exit code.
 
-    It answers under the names of `webserver.allowed`; `allow` are further ones. Raises UserError for what is no name.
+    It answers under the host names of `webserver.allowed`, `allow` included. Raises UserError for an invalid name.
     """
     webserver.allowed(host, allow)
     home = ensure_home()
@@ -209,16 +209,16 @@ def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:
 
 
 def tell(done: list[str]) -> None:
-    """Say what was put in order."""
+    """Log what was cleaned up."""
     for line in done:
         _log.warning("%s", line)
 
 
 def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
     workspace = home / "workspace.yaml"
-    # Started from a script, Python inherits ignored interrupts, and Dagster would never end.
+    # Started from a script, Python may inherit ignored interrupts, and Dagster would then never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # Killed, it takes its servers with it: they would go on without the lock that keeps a second daemon away.
+    # If this process is killed, its servers must end too: they would run on without the lock that prevents a second daemon.
     command = [sys.executable, str(die_with_parent.__file__), sys.executable, "-m", "ehr_pipeline.defs.dev"]
     command += ["-w", str(workspace), "-h", host, "-p", str(port)]
     own = {servers.VARIABLE: servers.name(), webserver.VARIABLE: ",".join(allow)}
@@ -235,9 +235,9 @@ def _serve(home: Path, port: int, host: str, allow: Sequence[str] = ()) -> int:
 
 
 def look_for_ghosts() -> None:
-    """Put in order what a run left that could not tell of its end. A state that cannot be read or written now is told."""
+    """Clean up after runs that could not report their end. If Dagster's state cannot be read or written, log a warning."""
     try:
         with dg.DagsterInstance.get() as instance:
             tell(liveness.end_ghosts(instance))
-    except Exception as error:  # a full disk, a database that is away: the server goes on, and so does this
+    except Exception as error:  # a full disk, an unreachable database: the server keeps running, and so does this check
         _log.warning("the state of Dagster cannot be put in order now (%s)", type(error).__name__)

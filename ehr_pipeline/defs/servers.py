@@ -1,7 +1,7 @@
-"""Which server launched a run, and whether any process of that server is left.
+"""Find out which server launched a run, and whether any process of that server is left.
 
-A run that is about to start has no lock yet. Its process is a descendant of the server that launched it, and inherits a variable
-that only this server's processes have: when none of them is left, nobody will ever start the run.
+A run that is about to start has no lock yet. Its process is a descendant of the server that launched it, and inherits
+an environment variable that only this server's processes have: when none of them is left, the run will never start.
 """
 
 import os
@@ -15,14 +15,14 @@ from dagster._core.launcher.default_run_launcher import DefaultRunLauncher
 
 VARIABLE = "EHR_PIPELINE_SERVER"
 TAG = ".dagster/ehr_pipeline_server"
-"""Of a run: who launched it, and which run, since a run that is tried again copies its parent's tags. The UI shows it to nobody."""
+"""Tag of a run: its server and its run id (a retried run copies its parent's tags). The UI does not show it."""
 
 
 class NotingRunLauncher(DefaultRunLauncher):
-    """Dagster's own launcher, which notes on each run the server that launches it (`run_launcher` in dagster.yaml)."""
+    """Dagster's default launcher; also tags each run with the server that launches it (`run_launcher` in dagster.yaml)."""
 
     def launch_run(self, context: LaunchRunContext) -> None:
-        """Note, then launch. A code server that somebody else started has processes that are not ours: then nothing is noted."""
+        """Tag the run, then launch it. If the code server was not started by our server, the run is not tagged."""
         run, server = context.dagster_run, os.environ.get(VARIABLE)
         if server and context.workspace and run.remote_job_origin:
             origin = run.remote_job_origin.repository_origin.code_location_origin
@@ -33,26 +33,26 @@ class NotingRunLauncher(DefaultRunLauncher):
 
 
 def _is_behind(path: str | None, variable: bytes) -> bool:
-    """Whether the process that listens at a socket was started with a variable."""
+    """Whether the process that listens on a socket was started with this environment variable."""
     try:
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(path or "")
             (pid, *_) = struct.unpack("3i", probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
         return variable in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except (OSError, AttributeError):  # no such socket, or no Linux
+    except (OSError, AttributeError):  # no such socket, or not Linux
         return False
 
 
 def name() -> str:
-    """A name for a server that this process starts now: where its processes can be seen, and since when there can be any."""
+    """A name for the server that this process starts; it holds where its processes are visible and their earliest start."""
     return f"{_place()}/{_begun(Path('/proc/self'))}/{uuid.uuid4().hex}"
 
 
 def is_gone(note: str, run_id: str) -> bool:
-    """Whether no process of the server is left that a note says launched this run. False where that cannot be known.
+    """Whether the server that launched this run, as `note` says, has no process left. False if that cannot be known.
 
-    It cannot be known of another boot, of another container (its processes are not seen from here), of another user (what they
-    were started with is not ours to read), and without /proc.
+    It cannot be known for another boot, another container (its processes are not visible from here), another user
+    (whose environment variables cannot be read), and without /proc.
     """
     server, _, noted = note.partition(" ")
     place = _place()
@@ -67,17 +67,17 @@ def _variable(server: str) -> bytes:
 
 
 def _may_have(process: Path, variable: bytes, since: int) -> bool:
-    """Whether a process was started with a variable. One that hides its own may have it, unless it is older than the server."""
+    """Whether a process may have this variable. If that cannot be read: True, unless it is older than the server."""
     try:
         return variable in (process / "environ").read_bytes().split(b"\0")
     except PermissionError:
         return _begun(process) >= since
-    except OSError:  # it ended meanwhile
+    except OSError:  # the process ended in the meantime
         return False
 
 
 def _begun(process: Path) -> int:
-    """When a process began, in ticks since the boot; -1 when it has ended."""
+    """The start time of a process, in clock ticks since boot; -1 if it has ended."""
     try:
         return int((process / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19])
     except OSError:
@@ -85,7 +85,7 @@ def _begun(process: Path) -> int:
 
 
 def _place() -> str:
-    """The boot of the machine, the container, and the user; empty where there is no /proc to tell."""
+    """The ids of the machine's boot, the container (PID namespace) and the user; empty if there is no /proc."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot}/{Path('/proc/self/ns/pid').stat().st_ino}/{os.getuid()}"

@@ -1,7 +1,7 @@
-"""The study as a run sees it: the settings as they were when Dagster loaded them, or those with the run's own overrides.
+"""The study that a run uses: the settings as Dagster loaded them, plus any overrides of this run.
 
-A run is asked for by the server, and executed by a process that reads the settings file once more. Both say the hash of what they
-read; where they differ, the file was edited in between, and the run refuses to start rather than run with two settings.
+A run is requested by the server, and executed by another process that reads the settings file again. Both record the
+hash of what they read. If the hashes differ, the file was edited in between, and the run refuses to start.
 """
 
 from collections.abc import Iterator, Mapping
@@ -32,7 +32,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
     """The resource `pipeline`. Its one configuration field, in the launchpad, is `overrides`."""
     loaded = settings.digest(study)
 
-    # The description is part of the job's snapshot, which a run keeps from the moment it was asked for.
+    # The description is part of the job's snapshot, which a run keeps from the moment it was requested.
     @dg.resource(
         config_schema={"overrides": dg.Field(dict, default_value={}, description=OVERRIDES)},
         description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}. Give this run alone other settings by"
@@ -59,7 +59,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """The study with other values. Raises SettingsError for a section that must stay, and for what does not fit."""
+    """The study with overridden values. Raises SettingsError for a section in `FIXED`, and for values that do not fit."""
     fixed = [name for name in FIXED if name in overrides]
     if fixed:
         raise SettingsError(
@@ -69,7 +69,7 @@ def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 
 def _asked_with(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str:
-    """The hash of the settings that the process had which asked for the run."""
+    """The hash of the settings that were loaded in the process that requested the run."""
     snapshot = instance.get_job_snapshot(str(run.job_snapshot_id))
     for mode in snapshot.mode_def_snaps:
         for resource in mode.resource_def_snaps:

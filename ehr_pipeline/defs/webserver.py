@@ -1,9 +1,10 @@
-"""Dagster's web server, which answers only under the names by which it is meant to be reached.
+"""Dagster's web server, which answers only requests for its allowed host names.
 
     python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
 
-A page of another site can have its own name resolve to this machine (DNS rebinding). To a browser the UI is then part of that site,
-which may read all that it shows. The browser still says the name of the site (`Host`), and that is refused here.
+Another site can make its own host name resolve to this machine (DNS rebinding). To a browser, the UI is then part of
+that site, whose pages may read everything in it. But the browser still sends that site's name in the `Host` header; it
+is refused here.
 """
 
 import argparse
@@ -18,17 +19,17 @@ from typing import Any
 from ehr_pipeline.errors import UserError
 
 VARIABLE = "EHR_PIPELINE_ALLOWED_HOSTS"
-"""Names beside those of this machine, separated by commas: how `ehr-pipeline ui` hands them on."""
+"""Variable with further allowed host names, separated by commas, by which `ehr-pipeline ui` passes them to this process."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 EVERYWHERE = ("0.0.0.0", "::", "*")  # noqa: S104 (compared, not listened on)
 _NAME = re.compile(r"(\*\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*|\[?[0-9A-Fa-f.]*:[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*\]?")
-"""A name, or an address; one of IPv6 has two colons at least."""
+"""A host name or an address; an IPv6 address has at least two colons."""
 
 
 def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
-    """The names under which a server that listens on `host` answers: loopback's, its own, and those that are `named`.
+    """The host names under which a server listening on `host` answers: loopback, `host` itself, and those in `named`.
 
-    A server that listens everywhere has the names of the machine. Raises UserError for what is no name of a host.
+    A server that listens on all addresses has the names of the machine. Raises UserError for an invalid host name.
     """
     own = [socket.gethostname(), socket.getfqdn()] if host in EVERYWHERE else [host]
     for name in named:
@@ -42,7 +43,7 @@ def allowed(host: str, named: Sequence[str] = ()) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Serve until the process is ended. Raises UserError as `allowed` does."""
+    """Serve until the process ends. Raises UserError as `allowed` does."""
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     cli: Any = importlib.import_module("dagster_webserver.cli")

@@ -1,8 +1,8 @@
-"""What a study of a given size needs, from measured rates: time, disk, memory and GPUs, by stage and backend.
+"""Estimate what a study of a given size needs, from measured rates: time, disk, memory and GPUs, by stage and backend.
 
     plan(study, rows, Machines.read(["8x32x256x1"]), gpu_tokens=None).text()
 
-An estimate with every assumption told, not a promise. Rates are those of `rates.py`, which says where each was measured.
+It is an estimate that lists every assumption, not a promise. The rates, each with its source, are in `rates.py`.
 """
 
 from ehr_pipeline.planning.machines import Machines

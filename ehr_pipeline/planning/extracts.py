@@ -1,4 +1,4 @@
-"""What the files of the extracts are like, by their first rows: whether anything can be made of them, and what would be lost."""
+"""Check the extracts by the first rows of their files: whether they can be used, and what would be lost."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,13 +16,13 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 LOOKED_INTO = 100
-"""Of so many extracts, the newest, the first rows are read; of the others, which most likely were read before, the columns."""
+"""How many of the newest extracts are checked by their first rows; older ones, probably read before, by their columns."""
 ATTRIBUTE_VALUES = 20_000
-"""Values of an attribute, of each kind of file and extract, by which it is judged."""
+"""How many values of an attribute are examined, for each kind of file and extract."""
 
 
 def look_at_all(study: Study, found: Preflight) -> None:
-    """Look at every extract that counts, and at what all of them together lack."""
+    """Check every extract that the study uses, and whether a kind of file is missing from all of them."""
     landing = Path(study.records.landing)
     extracts = catalog.extracts_in(landing)
     if not landing.is_dir():
@@ -54,7 +54,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
 
 
 def _attributes(study: Study, found: Preflight) -> None:
-    """What audited attributes are taken for."""
+    """Report the type (such as number) that each audited attribute is taken to have."""
     for name in study.reports.audited:
         if values := found.attributes.get(name):
             doubtful, text = numeric.in_words(name, values, study.reports.attribute_types.get(name))
@@ -62,7 +62,7 @@ def _attributes(study: Study, found: Preflight) -> None:
 
 
 def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: Preflight) -> None:
-    """One extract may hold events only, another one patients only; not all of them the same."""
+    """Report kinds of files that no extract has: each extract may lack events or patients, but not all the same kind."""
     lacking = [set(found.look(listing.absent, tree, kinds) or ()) for tree in trees]
     if len(lacking) > 1 and (nowhere := set.intersection(*lacking)):
         found.problems.append(
@@ -71,9 +71,9 @@ def _missing_everywhere(landing: Path, trees: list[Tree], kinds: Kinds, found: P
 
 
 def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: bool, *, alone: bool = True) -> None:
-    """Look at the files of one extract: at their first rows, or at their columns alone.
+    """Check the files of one extract: their first rows, or only their columns.
 
-    One that is not `alone` may hold events only, or patients only.
+    If it is not `alone` (there are other extracts), it may hold only events, or only patients.
     """
     folder, kinds, rules = tree.folder, records.kinds, look.rules(tree.folder.name, records)
     sizes: dict[Path, int] = {}
@@ -121,11 +121,11 @@ def look_at(tree: Tree, records: RecordsSettings, found: Preflight, into_rows: b
 
 
 def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], found: Preflight, alone: bool) -> None:
-    """Without an event, or without a patient, nothing can be made; of other kinds it is only told that there is no row.
+    """Report kinds of files without rows: a problem if there is no event or no patient, otherwise a fact.
 
-    An extract that is not `alone` may have the one without the other.
+    An extract that is not `alone` may have events without patients, or patients without events.
     """
-    # One file may hold rows of both: kinds are told apart by themselves, not by the section that describes them.
+    # One file may hold events and patients: compare kinds as objects, not by the settings section that describes them.
     empty = [kind for kind, looks in seen if looks and all(one and _tells_nothing(kind, one) for one in looks)]
     needed = {
         what: [kind for kind, looks in seen if isinstance(kind, of) and looks and tells(kind)]
@@ -142,12 +142,12 @@ def _without_rows(folder: Path, seen: list[tuple[Kind, list[Seen | None]]], foun
 
 
 def _tells_nothing(kind: Kind, seen: Seen) -> bool:
-    """Whether a file has no row of a kind; or none with a birth, where certain rows tell it."""
+    """Whether a file has no row of a kind; or no row with a birth, for a kind whose births are in certain rows."""
     return seen.is_empty or (isinstance(kind, PatientKind) and bool(kind.births) and seen.whole and not seen.told)
 
 
 def _lacks(what: str, kinds: Sequence[Kind]) -> str:
-    """That no row is an event, or tells of a patient, and what to do."""
+    """A message that no row is an event, or describes a patient, and what to do."""
     where = ", ".join(kind.where for kind in kinds)
     births = [kind.births for kind in kinds if isinstance(kind, PatientKind) and kind.births]
     if births:

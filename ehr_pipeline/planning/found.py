@@ -1,4 +1,4 @@
-"""What looks at the settings and inputs found: problems, warnings and facts, each as a sentence."""
+"""The findings about settings and inputs: problems, warnings and facts, each as a sentence."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ Result = TypeVar("Result")
 
 @dataclass
 class Preflight:
-    """What was found."""
+    """The findings so far, and what later checks need from earlier ones."""
 
     problems: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
-    """What can be read, but not as it is probably meant."""
+    """Inputs that can be read, but probably not as intended."""
     facts: list[str] = field(default_factory=list)
     read: set[str] = field(default_factory=set)
-    """The kinds of files, by the section of the settings, that an extract has."""
+    """The kinds of files that at least one extract has, each by its section of the settings."""
     below: int = FEWEST
-    """How many patients must have a value before it is shown."""
+    """How many patients must have a value for it to be shown."""
     attributes: dict[str, list[str]] = field(default_factory=dict, repr=False)
     """The values of the patients' attributes in the first rows of files."""
 
     def look(
         self, at: Callable[Arguments, Result], *arguments: Arguments.args, **named: Arguments.kwargs
     ) -> Result | None:
-        """Note the problem that a look at an input meets, if it meets one."""
+        """Call a function that checks an input. Returns its result; None after UserError or OSError, noted as a problem."""
         try:
             return at(*arguments, **named)
         except UserError as error:

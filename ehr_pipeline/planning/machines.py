@@ -24,7 +24,7 @@ class Machines:
 
     @staticmethod
     def read(texts: Sequence[str]) -> "Machines":
-        """From texts such as '8x32x256x1': eight machines of 32 cores, 256 GB and one GPU; '1x16x64' has none. Raises UserError."""
+        """Parse texts such as '8x32x256x1': 8 machines of 32 cores, 256 GB, 1 GPU; '1x16x64': no GPU. Raises UserError."""
         machines: list[Machine] = []
         for text in texts:
             found = re.fullmatch(r"(\d+)x(\d+)x(\d+(?:\.\d+)?)(?:x(\d+))?", text)
@@ -37,15 +37,15 @@ class Machines:
 
     @property
     def first(self) -> Machine:
-        """Where the run itself is."""
+        """The machine on which the run itself is."""
         return self.each[0]
 
     @property
     def cores(self) -> int:
-        """Cores of all."""
+        """Cores of all machines together."""
         return sum(machine.cores for machine in self.each)
 
     @property
     def gpus(self) -> int:
-        """GPUs of all."""
+        """GPUs of all machines together."""
         return sum(machine.gpus for machine in self.each)

@@ -1,4 +1,4 @@
-"""Time, disk, memory and GPUs by stage and backend; and whether the settings fit the machines."""
+"""Estimate time, disk, memory and GPUs by stage and backend; check whether the settings fit the machines."""
 
 import shutil
 from collections.abc import Iterator
@@ -36,24 +36,24 @@ class Need:
 
     stage: str
     seconds: dict[str, float | None]
-    """By backend; None where no rate was measured."""
+    """By backend; None if no rate was measured."""
     disk: float = 0.0
     """GB in the store."""
     memory: float = 0.0
-    """GB of one process or worker."""
+    """GB for each process or worker."""
     gpus: int = 0
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Needs, what they rest on, and what does not fit."""
+    """The needs of all stages, the assumptions behind them, and the settings that do not fit."""
 
     needs: list[Need]
     assumptions: list[str]
     problems: list[str] = field(default_factory=list)
 
     def text(self) -> str:
-        """As a page to read."""
+        """The plan as text for a terminal."""
         lines = [
             f"{'stage':<20}" + "".join(f"{name:>13}" for name in BACKENDS) + f"{'disk GB':>10}{'GB each':>9}{'GPUs':>6}"
         ]
@@ -67,7 +67,7 @@ class Plan:
         return "\n".join([*lines, *(f"- {each}" for each in self.problems)])
 
     def total(self, backend: str) -> float | None:
-        """Seconds of the whole chain; None when those of a stage are not known."""
+        """Seconds for the whole chain; None if those of any stage are not known."""
         known = [need.seconds.get(backend) for need in self.needs]
         return None if None in known else sum(each for each in known if each is not None)
 
@@ -81,10 +81,10 @@ def plan(
     speed: float = 1.0,
     kept: float = 1.0,
 ) -> Plan:
-    """Reckon what a study of so many rows of text needs.
+    """Estimate what a study with `rows` rows of text needs.
 
-    `gpu_tokens` is what a GPU of yours trains a second with the preset `published` (`benchmarks/gpu_training.py`); `speed` compares
-    one of your cores with those that the rates were measured on; `kept` is the share of the rows that become tokens.
+    `gpu_tokens`: tokens per second that one of your GPUs trains, preset `published` (`benchmarks/gpu_training.py`).
+    `speed`: that of one of your cores, relative to those measured. `kept`: share of the rows that become tokens.
     """
     own, patients, tokens = study.launcher, rows / ROWS_PER_PATIENT, rows * kept
     workers = {
@@ -122,14 +122,14 @@ def plan(
 def _network(
     study: Study, tokens: float, machines: Machines, gpu_tokens: float | None, speed: float
 ) -> tuple[dict[str, float | None], dict[str, float | None]]:
-    """Seconds of the training and of the embedding, by backend; None where no rate was measured."""
+    """Seconds of training and of embedding, by backend; None if no rate was measured."""
     shape, processes = mflop(study.encoder) / rates.CPU_TOKEN_MFLOP, study.launcher.processes
     used = min(processes, machines.gpus)
     one = min(processes, machines.first.gpus)
     passes = study.encoder.max_epochs * tokens
     training: dict[str, float | None] = {}
     embedding: dict[str, float | None] = {}
-    embedded = 2 * COHORT_SHARE * tokens  # whole, and both halves
+    embedded = 2 * COHORT_SHARE * tokens  # each record whole, and in two halves
     for name in BACKENDS:
         gpus = used if name in ("ray", "slurm") else one if name == "processes" else min(one, 1)
         cores = (
@@ -148,7 +148,7 @@ def _network(
 
 
 def mflop(encoder: EncoderSettings, vocabulary: int = VOCABULARY) -> float:
-    """Millions of floating-point operations to train on a token: six for each weight of the layers, and of the head if masked."""
+    """Millions of operations to train on one token: six per weight of the layers, and of the head for masked tokens."""
     h, layers = encoder.hidden_size, encoder.layers
     return 6 * (layers * (4 * h * h + 2 * h * encoder.feed_forward) + encoder.mask_share * vocabulary * h) / 1e6
 
@@ -159,19 +159,19 @@ def _buckets(rows: float) -> int:
 
 
 def _gigabytes(rows: float, buckets: int) -> float:
-    """Memory that the work on a bucket takes."""
+    """GB of memory that the work on one bucket takes."""
     return GIGABYTES_PER_BUCKET * max(rows / buckets / ROWS_PER_BUCKET, 0.1)
 
 
 def measured() -> Iterator[tuple[str, Rate]]:
-    """The assets whose time was measured by rows, in the order of the chain."""
+    """The assets with a measured time per row, in the order of the chain."""
     return ((asset.name, asset.rate) for asset in ASSETS.values() if asset.rate)
 
 
 def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float | None:
-    """Seconds of an asset: what one process does alone, what is spread over workers, and sending that, if there is any.
+    """Seconds of an asset: the part of one process, the part spread over workers, and the overhead of sending the latter.
 
-    Sending is starting processes as well, once for each piece of work; the queue of a site is not in it.
+    The overhead includes starting processes, once for each piece of work, but not the waiting time in a site's queue.
     """
     sending = rates.OVERHEAD.get(backend, 0.0) if rate.alone < 1 else 0.0
     return rate.seconds * rows / rate.rows / speed * (rate.alone + (1 - rate.alone) * rate.workers / workers) + sending

@@ -1,4 +1,4 @@
-"""Everything that can be known before anything long starts: the settings, and the inputs that they name. All problems at once."""
+"""Check the settings and the inputs that they name before any long work starts, and report all problems at once."""
 
 import os
 from pathlib import Path
@@ -26,11 +26,11 @@ WITHOUT = {
     rrf.MRCONSO: "no SNOMED code is mapped to the UMLS",
     rrf.MRSTY: "concepts have no semantic types, so that none is dropped or pooled by its type",
 }
-"""What it means that there is no such file."""
+"""The consequence if a file is missing, by its columns."""
 
 
 def inspect(study: Study) -> Preflight:
-    """Look at every input that the settings name, without reading any large one whole."""
+    """Check every input that the settings name, without reading any large one whole."""
     found = Preflight(below=study.reports.suppress_below)
     extracts.look_at_all(study, found)
     _terminology(study, found)
@@ -83,13 +83,13 @@ def _terminology(study: Study, found: Preflight) -> None:
 
 
 def _of_other_systems(study: Study) -> bool:
-    """Whether the extract may hold no SNOMED code at all."""
+    """Whether the extracts may hold no SNOMED code at all."""
     systems = {kind.files.code_system for kind in study.records.kinds.events}
     return study.records.source == "meds" or not systems & {"", "snomed"}
 
 
 def _umls(path: Path, columns: tuple[str, ...]) -> None:
-    """Look at the beginning of a large UMLS file. Raises InputError."""
+    """Check the beginning of a large UMLS file. Raises InputError."""
     rrf.scan(path, columns, ends_only=True)
     reading.look(path, rrf.SETTINGS[columns])
 
@@ -110,7 +110,7 @@ def _lists(study: Study, found: Preflight) -> None:
 
 
 def _systems(study: Study, found: Preflight) -> None:
-    """Whether there is a table for each system of codes in files that an extract has, or codes without one are kept."""
+    """Report code systems of the extracts' files that have no table: a problem unless unmapped codes are kept."""
     keeps = study.events.unmapped == "keep"
     for kind in study.records.kinds.events:
         system = kind.files.code_system
@@ -136,7 +136,7 @@ def _systems(study: Study, found: Preflight) -> None:
 
 
 def _consistency(study: Study, found: Preflight) -> None:
-    """Settings of different sections that have to fit each other."""
+    """Check settings of different sections that have to fit each other."""
     _systems(study, found)
     for level, text in preview.notes(study.records, study.patients.split, found.below):
         getattr(found, level).append(text)
@@ -172,7 +172,7 @@ def _store(study: Study, found: Preflight) -> None:
 
 
 def _keys(study: Study, found: Preflight) -> None:
-    """The key of the store, and that of the split."""
+    """Check the key of the store and the key of the split."""
     if problem := found.look(secret_key.foreign, Path(study.study.store)):
         found.facts.append(problem)
     if study.patients.split.key == PUBLIC_KEY and not study.clusters.truth:

@@ -1,1 +1,1 @@
-"""A study as its settings file describes it."""
+"""A study, as described by its settings file."""

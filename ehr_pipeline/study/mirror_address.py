@@ -1,4 +1,4 @@
-"""The address of a mirror, `study.mirror`, and what is wrong with it. Standard library only: settings are checked with it."""
+"""Parse and check the address of a mirror, `study.mirror`. Uses only the standard library, since it checks settings."""
 
 import urllib.parse
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 @dataclass(frozen=True)
 class Address:
-    """`root` is `bucket/prefix` in S3, or an absolute path. `told` is for messages."""
+    """A parsed address. `root` is `bucket/prefix` in S3, or an absolute path. `told` is the address for messages."""
 
     scheme: str
     root: str
@@ -20,7 +20,7 @@ class Address:
 
 
 def parse(uri: str) -> Address:
-    """Read a URI. Raises ValueError that says what is wrong, and never repeats the URI: somebody may have put a password in it."""
+    """Parse a URI. Raises ValueError that says what is wrong but never repeats the URI, which may hold a password."""
     try:
         parts = urllib.parse.urlsplit(uri)
         given = urllib.parse.parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
@@ -48,7 +48,7 @@ def parse(uri: str) -> Address:
 
 
 def paths(uri: str) -> list[Path]:
-    """The files and folders of this machine that a URI names; none where it cannot be read (`problem` says why)."""
+    """The local files and folders that a URI names; empty if it is not valid (`problem` says why)."""
     try:
         address = parse(uri)
     except ValueError:
@@ -75,7 +75,7 @@ def _check_s3(options: Mapping[str, str], given: int) -> None:
 
 
 def problem(uri: str, store: str, landing: str) -> str:
-    """Why a mirror cannot be there, in words; empty when it can."""
+    """Why a URI cannot be used for a mirror, as a sentence; empty if it can."""
     try:
         address = parse(uri)
     except ValueError as error:

@@ -111,7 +111,7 @@ def _default(field: "dataclasses.Field[Any]") -> str:
 
 
 def _presets(cls: Any) -> list[str]:
-    """What each preset changes."""
+    """Lines that list what each preset changes."""
     presets: dict[str, dict[str, Any]] = getattr(cls, "PRESETS", {})
     return (
         ["", *(f"- preset `{name}`: {_changes(values) or 'the defaults above'}" for name, values in presets.items())]
@@ -121,7 +121,7 @@ def _presets(cls: Any) -> list[str]:
 
 
 def _changes(values: Mapping[str, Any], section: str = "") -> str:
-    """Values of a preset as they would stand in the file."""
+    """The values of a preset, written as in the settings file."""
     return ", ".join(
         _changes(value, f"{key}.") if isinstance(value, Mapping) else f"`{section}{key} = {json.dumps(value)}`"
         for key, value in values.items()

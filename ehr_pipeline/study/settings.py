@@ -1,4 +1,4 @@
-"""One TOML file describes a whole study. This module reads it, and says every problem in it at once."""
+"""Read the TOML file that describes a whole study, and report all its problems at once."""
 
 import dataclasses
 import difflib
@@ -80,7 +80,7 @@ class Study:
 
 
 def settings_path() -> Path:
-    """The file that `EHR_PIPELINE_SETTINGS` names, or the embedded demo's."""
+    """The settings file that `EHR_PIPELINE_SETTINGS` names, or that of the embedded demo."""
     named = os.environ.get(ENVIRONMENT_VARIABLE)
     return Path(named) if named else shipped("demo/settings.toml")
 
@@ -88,7 +88,7 @@ def settings_path() -> Path:
 def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     """Read and validate a settings file.
 
-    `overrides` is a nested mapping of the same shape that replaces single values. Raises SettingsError with all problems.
+    `overrides`, a nested mapping of the same shape, replaces single values. Raises SettingsError with all problems.
     """
     if kind := special_files.special(path):
         raise SettingsError(str(path), [f"this is {kind}. Write the settings into a file, and name that."])
@@ -107,7 +107,7 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
     """Turn plain values into a Study. Relative paths are taken from `base`. Raises SettingsError with all problems."""
     problems = list(_unseen(values, ""))
-    if problems:  # no path, no name and no message is made of them
+    if problems:  # stop here: such texts must not get into a path, a name or another message
         raise SettingsError(where, problems)
     values = _with_presets(_with_names_of_today(values, where), problems)
     try:
@@ -132,16 +132,16 @@ def with_overrides(study: Study, overrides: Mapping[str, Any]) -> Study:
 
 
 def digest(study: Study) -> str:
-    """Sixteen hex digits over all settings, and the content of the small lists that they name, apart from that of withdrawals.
+    """A hash (16 hex digits) of all settings and of the small lists that they name, except the list of withdrawals.
 
-    A release shows it: from the hash of a list of one, the patient is found by trying all ids.
+    A release shows it, and the hash of a list with one patient would reveal the patient by trying all ids.
     """
     told = dataclasses.replace(study, records=dataclasses.replace(study.records, withdrawals=""))
     return hash_of([dataclasses.asdict(study), fields.identity(told)])
 
 
 def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings laid over each other, the last on top."""
+    """Merge nested mappings; later ones take precedence."""
     result: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():
@@ -151,11 +151,11 @@ def merged(*parts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 RENAMED = {("reports", "colour_by"): "audited"}
-"""Settings that have another name now, by section and name: the old one is still read."""
+"""New names of renamed settings, by section and old name. The old name is still read."""
 
 
 def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """Values under the names that settings have now. Raises SettingsError where one stands under both of its names."""
+    """The values under the current names of their settings. Raises SettingsError if both names of a setting are used."""
     for (section, old), new in RENAMED.items():
         own = values.get(section)
         if not isinstance(own, Mapping) or old not in own:
@@ -170,11 +170,11 @@ def _with_names_of_today(values: Mapping[str, Any], where: str) -> Mapping[str, 
 
 
 BETWEEN_FIELDS = ("delimiter", "quote")
-"""Settings that may hold characters that are not to be seen."""
+"""Settings that may hold invisible characters, such as a tab."""
 
 
 def _unseen(values: Any, place: str) -> Iterator[str]:
-    """Where a text of the settings holds a character that is not to be seen: it would end a line of a log, a path or a script."""
+    """Problems with settings that hold an invisible character: it could break a line of a log, a path or a script."""
     if isinstance(values, Mapping):
         for key, value in values.items():
             if character := unseen(str(key)):
@@ -189,7 +189,7 @@ def _unseen(values: Any, place: str) -> Iterator[str]:
 
 
 def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Lay the values of named presets under those of the file."""
+    """Fill in the values of the chosen or default presets; values in the file take precedence."""
     filled = dict(values)
     for section, cls in (("encoder", EncoderSettings), ("embeddings", EmbeddingsSettings)):
         own = values.get(section)
@@ -201,7 +201,7 @@ def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, A
 
 
 def _cross_checks(settings: Any, where: str) -> list[str]:
-    """What the dataclasses themselves find wrong, from the outside in."""
+    """The problems that the settings classes report themselves, outer classes first."""
     own = getattr(settings, "problems", None)
     found = [f"{where}: {problem}" for problem in own()] if own else []
     for field in dataclasses.fields(settings):
@@ -215,7 +215,7 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
 
 
 def _roots(study: Study) -> Iterator[str]:
-    """What is wrong with where the folders lie that are the study's own, and their mirror."""
+    """Problems with the locations of the store, the landing folder and the mirror."""
     landing, store = Path(study.records.landing), Path(study.study.store)
     if landing == store or landing in store.parents:
         yield f"study.store lies in records.landing ({landing}), where each folder is an extract. Name a folder beside it."
@@ -226,7 +226,7 @@ def _roots(study: Study) -> Iterator[str]:
 
 
 def _special(study: Study) -> Iterator[str]:
-    """Which paths are neither files nor folders: whoever opens a named pipe waits for ever, and some devices have no end."""
+    """Problems with paths that are neither files nor folders: reading a named pipe or a device may never end."""
     named = [*fields.paths(study), *(("study.mirror", path) for path in mirror.paths(study.study.mirror))]
     for place, path in named:
         if kind := special_files.special(path):
@@ -234,7 +234,7 @@ def _special(study: Study) -> Iterator[str]:
 
 
 def _explain(detail: Any) -> str:
-    """One pydantic error in words: where, what is wrong, what was given, what would do."""
+    """A message for one pydantic error: where, what is wrong, what was given, what would be valid."""
     place = ""
     for part in detail["loc"]:
         place += f"[{part}]" if isinstance(part, int) else f".{part}" if place else str(part)
@@ -264,7 +264,7 @@ def _documentation(location: tuple[int | str, ...]) -> str:
 
 
 def _class_at(location: tuple[int | str, ...]) -> Any:
-    """The settings dataclass that a pydantic error location points into."""
+    """The settings class that the location of a pydantic error points into; None if there is none."""
     hint: Any = Study
     for part in location:
         if dataclasses.is_dataclass(hint):
