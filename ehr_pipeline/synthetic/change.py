@@ -1,8 +1,8 @@
-"""Patients who change from one group to another of the same disease, at a known age: for what tells of patients' evolution.
+"""Patients who change from one group to another of the same disease at a known age, to test what shows how patients evolve.
 
-The groups are those of `synthetic.groups`. Before the change a patient carries the companions of the group they leave, from the
-change on those of the group they join. The change lies in the middle of the record, so that both states are seen. Nobody else has
-two groups.
+The groups are those of `synthetic.groups`. Before the change, a patient has the companions of the group they leave; from the day
+of the change on, those of the group they join. The change lies in the middle of the record, so that both states are recorded.
+Nobody else has two groups.
 """
 
 import numpy as np
@@ -19,18 +19,18 @@ CHANGES = {
     "hidradenitis, smoker": "hidradenitis, bowel disease",
     "pemphigoid, cardiac": "pemphigoid, neurological",
 }
-"""From which group to which; one way only, so that no change is hidden by another one back."""
+"""Groups that patients leave, and the groups they join. Changes go one way only, so that no change back hides another."""
 CHANGING_SHARE = 0.4
-"""Share of the patients of a group that is left."""
+"""Share of patients who change, in each group that patients leave (the keys of CHANGES)."""
 MIDDLE = (0.35, 0.65)
-"""Where in the time between a patient's first and last visit the change may lie."""
+"""Range of the day of change, as a share of the time between a patient's first and last visit."""
 COLUMNS = ("patient_id", "from_group", "to_group", "date", "age")
 
 
 def choose(rng: np.random.Generator, people: pl.DataFrame) -> pl.DataFrame:
-    """The people with those who change: `second_group` is the one that they join, `change_at` the part of the record before it.
+    """Return `people` with the patients who change marked: `second_group` is the group they join (NO_GROUP for everybody else).
 
-    `change_at` is null for everybody else.
+    `change_at` is the share of the record before the change; null for everybody else.
     """
     names = [group.name for group in GROUPS]
     joins = np.full(len(GROUPS) + 1, NO_GROUP)
@@ -46,7 +46,7 @@ def choose(rng: np.random.Generator, people: pl.DataFrame) -> pl.DataFrame:
 
 
 def day_of_change(people: pl.DataFrame, person: NDArray[np.int64], day: NDArray[np.int64]) -> NDArray[np.float64]:
-    """The day on which each of the people changes (people,), from all `day` (v,) of `person` (v,); infinity for who does not."""
+    """Day on which each patient changes (people,), from the visits of `person` (v,) on `day` (v,); infinity for no change."""
     first, last = np.full(people.height, np.inf), np.full(people.height, -np.inf)
     np.minimum.at(first, person, day)
     np.maximum.at(last, person, day)
@@ -61,7 +61,7 @@ def draw(
     day: NDArray[np.int64],
     table: CodeTable,
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Companions in visits of `person` (v,) on `day` (v,): the index of the visit, and the code, for each event."""
+    """Draw companions in the visits of `person` (v,) on `day` (v,). Returns for each event the index of its visit, and its code."""
     after = day >= day_of_change(people, person, day)[person]
     state = np.where(after, people["second_group"].to_numpy()[person], people["group"].to_numpy()[person])
     visits, codes = [], []
@@ -75,7 +75,7 @@ def draw(
 
 
 def truth(people: pl.DataFrame, person: NDArray[np.int64], day: NDArray[np.int64]) -> pl.DataFrame:
-    """Who changes, from which group to which, on which day and at which age in years: the columns COLUMNS."""
+    """List the patients who change, with both groups, the day and the age in years; columns as in COLUMNS."""
     names = [*(group.name for group in GROUPS), ""]
     change = day_of_change(people, person, day)
     rows = np.flatnonzero(np.isfinite(change))

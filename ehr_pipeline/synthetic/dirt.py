@@ -1,4 +1,4 @@
-"""Every kind of dirt that is known from UK extracts, at known rates, and counted as it is put in."""
+"""Every kind of dirt known from UK extracts, added at known rates and counted."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -11,8 +11,8 @@ from ehr_pipeline.records.settings import SENTINEL_DATES
 from ehr_pipeline.synthetic.visits import hash_unit
 from ehr_pipeline.terminology import snomed
 
-# Share of rows that get each kind of dirt; no row gets two. The first group is rejected, under the same names as in
-# `ehr_pipeline.records`; the second is kept or mapped away later.
+# Share of rows that get each kind of dirt; no row gets two. Rows with dirt of the first group are rejected, for reasons of the
+# same names as in `ehr_pipeline.records`; rows with dirt of the second are read, and later collapsed, mapped or left unmapped.
 REJECTED = {
     "sentinel_date": 0.003,
     "future_date": 0.0005,
@@ -22,7 +22,7 @@ REJECTED = {
     "missing_date": 0.0005,
     "missing_code": 0.0003,
     "ill_formed_code": 0.0005,
-    "inexact_number": 0,  # some of those that are drawn as ill formed
+    "inexact_number": 0,  # counted among the rows drawn as ill_formed_code
     "unknown_patient": 0.0005,
     "missing_patient": 0.0002,
     "wrong_number_of_fields": 0.0003,
@@ -58,15 +58,15 @@ READ_CODES = (
 def soil(
     rng: np.random.Generator, rows: pl.DataFrame, birth_year: NDArray[np.int64], delimiter: str
 ) -> tuple[pl.DataFrame, Counter[str]]:
-    """Dirty clean rows (patient, date as dd/mm/yyyy, code; all strings).
+    """Add dirt to clean rows (patient, date as dd/mm/yyyy, code; all strings).
 
-    `birth_year` (n,) is that of each row's patient. Returns the lines as one column `line`, and how many got each kind.
+    `birth_year` (n,) is that of each row's patient. Returns the lines as one column `line`, and the number of rows with each kind.
     """
     rates = REJECTED | HARMLESS
     kinds = np.array(["", *rates])
     kind = kinds[rng.choice(len(kinds), rows.height, p=[1 - sum(rates.values()), *rates.values()])]
     international = snomed.classify(rows["code"])["namespace"] == "international"
-    kind[(kind == "description_id") & ~international.to_numpy()] = ""  # extensions' descriptions have another form
+    kind[(kind == "description_id") & ~international.to_numpy()] = ""  # description ids of extensions have another form
     columns = {name: rows[name].to_numpy().astype(object) for name in ("patient", "date", "code")}
     for name in rates:
         _apply(name, rng, columns, np.flatnonzero(kind == name), birth_year)
@@ -88,7 +88,7 @@ def _apply(
     here: NDArray[np.int64],
     birth_year: NDArray[np.int64],
 ) -> None:
-    """Put one kind of dirt into some rows."""
+    """Put the dirt called `name` into the rows `here`, changing `columns` in place."""
     patient, date, code = columns["patient"], columns["date"], columns["code"]
     match name:
         case "sentinel_date":
@@ -125,6 +125,6 @@ def _apply(
 
 
 def description_ids(concept_ids: Iterable[str]) -> list[str]:
-    """Invented but well-formed description ids, each of which belongs to a concept (partition 01)."""
+    """Invented but well-formed description ids (partition 01), one for each concept id."""
     stems = [int(10_000 + hash_unit(concept) * 9_000_000) * 100 + 1 for concept in concept_ids]
     return [str(number) for number in snomed.with_check_digit(np.array(stems, np.int64)).tolist()]

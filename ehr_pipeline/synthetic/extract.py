@@ -10,7 +10,7 @@ DELIMITER = "\t"
 
 
 def write_events(lines: pl.DataFrame, landing: Path, number: int) -> None:
-    """One event file of lines (column `line`): every third one gzipped."""
+    """Write the lines (column `line`) as event file `number`; every third file is gzipped."""
     text = (
         DELIMITER.join(("patient_id", "event_date", "snomed_code")) + "\n" + lines["line"].str.join("\n").item() + "\n"
     )

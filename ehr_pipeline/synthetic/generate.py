@@ -23,8 +23,8 @@ from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, GROUPS
 from ehr_pipeline.work.progress import Progress
 
 VERSION = "2"
-BLOCK = 1000  # patients; a block makes one event file
-# Which groups are planted, and the share of the cohort that has two of them.
+BLOCK = 1000  # patients; each block is written to one event file
+# The groups of each way of planting, and the share of the cohort with two of them.
 PLANTS: dict[str, tuple[tuple[PlantedGroup, ...], float]] = {
     "counts": (GROUPS, SECOND_GROUP_SHARE),
     "subtle": (subtle.GROUPS, 0.0),
@@ -37,9 +37,9 @@ PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", 
 def generate(
     out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False, plant: str = "counts"
 ) -> None:
-    """Write an extract of some patients. The same arguments give the same bytes. `null` plants no groups.
+    """Write an extract with `patients` patients. The same arguments give the same bytes. With `null`, no groups are planted.
 
-    `plant` names the groups (see PLANTS): by counts of concepts, by what counts hardly show, or with patients who change.
+    `plant` names the groups (see PLANTS): groups that differ in counts of concepts, groups that hardly do, or patients who change.
     """
     groups, second_share = PLANTS[plant]
     table = CodeTable.read()
@@ -57,7 +57,7 @@ def generate(
         patient_file.write(DELIMITER.join(PATIENT_COLUMNS) + "\n")
         truth_file.write("patient_id,disease,group,second_group\n")
         changes = plant == "change" and not null
-        (truth / CHANGES).unlink(missing_ok=True)  # of another extract, written here before
+        (truth / CHANGES).unlink(missing_ok=True)  # may be left from an earlier extract in this folder
         if changes:
             change_file = stack.enter_context((truth / CHANGES).open("w", encoding="utf-8", newline=""))
             change_file.write(",".join(change.COLUMNS) + "\n")
@@ -87,14 +87,14 @@ def generate(
 
 
 def _planted(plant: str) -> dict[str, str]:
-    """What the facts say of other groups than the usual ones."""
+    """Entry for dirt.json that names the groups, unless they are the default ones ('counts')."""
     return {"plant": plant} if plant != "counts" else {}
 
 
 def is_there(
     out: Path, patients: int, seed: int, cohort_share: float = 0.5, null: bool = False, plant: str = "counts"
 ) -> bool:
-    """Whether this very extract was written already; the facts are written last, so it is whole."""
+    """Whether `out` already holds this extract. dirt.json is written last, so an extract that has it is complete."""
     path = out / "truth" / "dirt.json"
     if not path.is_file():
         return False
@@ -111,7 +111,7 @@ def _write_events(
     landing: Path,
     number: int,
 ) -> Counter[str]:
-    """One event file of what was drawn: every third one gzipped. Returns the counts of rows and of dirt."""
+    """Add dirt to the drawn events and write them to one event file. Returns the counts of rows and of each kind of dirt."""
     drawn = drawn[rng.permutation(drawn.height)]
     rows = pl.DataFrame(
         {

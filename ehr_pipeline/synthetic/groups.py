@@ -1,16 +1,16 @@
-"""What is planted: five skin diseases, and ten subgroups with companions, ages and sexes of their own, some of them overlapping.
+"""The planted groups: ten subgroups of five skin diseases, each with its typical companions, ages and sex ratio; some overlap.
 
-The subgroups follow what is known of these diseases, so that a clinician recognises them; the rates are chosen so that no
-single visit gives a patient away. `synthetic.subtle` plants other groups, which counts of concepts do not tell apart.
+The subgroups follow what is known about these diseases, so that a clinician recognises them. The rates are chosen so that no
+single visit reveals a patient's group. `synthetic.subtle` plants other groups, which counts of concepts hardly distinguish.
 """
 
 from dataclasses import dataclass
 
-# Share of the visits of a group's patients that hold a given companion, and of everybody else's.
+# Share of visits in which a given companion is recorded: for patients of its group, and for everybody else.
 COMPANION_RATE, ELSEWHERE_RATE = 0.30, 0.05
-# Share of the visits of a cohort patient that hold the disease itself; every cohort patient has it at least once.
+# Share of a cohort patient's visits in which the disease itself is recorded; each has at least one such visit.
 DISEASE_RATE = 0.12
-# Share of the cohort that carries the companions of another group as well.
+# Share of the cohort that also has the companions of a second group.
 SECOND_GROUP_SHARE = 0.15
 
 DISEASES = {
@@ -34,7 +34,7 @@ TREATMENTS = {
 
 @dataclass(frozen=True)
 class PlantedGroup:
-    """One subgroup. `companions` are SNOMED codes; `age` is the mean and spread in years at the end of follow-up."""
+    """One subgroup. `companions` are SNOMED codes; `age` is the mean and standard deviation in years at the end of follow-up."""
 
     name: str
     disease: str

@@ -1,4 +1,4 @@
-"""Made-up patients: birth, sex, region, ethnicity, practice, treatment, and which subgroup is planted in each."""
+"""Made-up patients: birth, sex, region, ethnicity, practice, treatment, and the subgroup each belongs to."""
 
 import numpy as np
 import polars as pl
@@ -11,7 +11,7 @@ REGIONS = {
     "East of England": 0.11, "London": 0.16, "South East": 0.16, "South West": 0.10,
 }  # fmt: skip
 ETHNICITIES = {"White": 0.81, "Asian": 0.09, "Black": 0.04, "Mixed": 0.03, "Other": 0.02, "Not stated": 0.01}
-# Latin-1 names, as files from practices have them.
+# Names with Latin-1 characters, as in files from practices.
 PRACTICES = tuple(
     f"{place} Surgery {number}"
     for number in (1, 2, 3)
@@ -30,11 +30,11 @@ def draw(
     groups: tuple[PlantedGroup, ...] = GROUPS,
     second_share: float = SECOND_GROUP_SHARE,
 ) -> pl.DataFrame:
-    """Patients number `first` to `first + count - 1`.
+    """Draw the patients with numbers `first` to `first + count - 1`.
 
     Columns: patient_id, year_of_birth, sex, region, ethnicity, practice, treatment; disease ('' outside the cohort), group
-    and second_group (indices into `groups`, -1 for none). With `null`, groups are labels without any effect: ages, sexes and
-    diseases do not depend on them. `second_share` of the cohort has a second group.
+    and second_group (indices into `groups`, -1 for none). With `null`, groups are mere labels: ages, sexes and diseases do not
+    depend on them. `second_share` is the share of the cohort with a second group.
     """
     weights = np.array([group.weight for group in groups])
     in_cohort = rng.random(count) < cohort_share
@@ -70,7 +70,7 @@ def draw(
 
 
 def patient_ids(numbers: np.ndarray[tuple[int], np.dtype[np.int64]]) -> list[str]:
-    """Made-up ids of nine digits, all different, in no order: multiplication modulo a prime mixes the numbers."""
+    """Made-up nine-digit ids, all different and in no visible order: multiplication modulo a prime mixes the numbers."""
     return [str(100_000_000 + (int(number) + 1) * 5_754_853 % 899_999_963) for number in numbers]
 
 

@@ -1,9 +1,9 @@
-"""Settings of a study of a synthetic extract, as nested values to lay over the demo's."""
+"""Settings of a study of a synthetic extract, as nested values that override the demo's."""
 
 from pathlib import Path
 from typing import Any
 
-# A model and a study small enough for a minute: what it shows is that everything runs, not the science.
+# A model and a study small enough to run in a minute: they show that everything runs, not what the method can find.
 SMALL: dict[str, dict[str, Any]] = {
     "records": {"buckets": 4},
     "vocabulary": {"min_appearances": 10},
@@ -24,7 +24,7 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 def places(folder: Path) -> dict[str, dict[str, Any]]:
-    """Where a study finds what `generate` wrote into a folder, and keeps its artifacts."""
+    """Settings that point a study to what `generate` wrote into `folder`, and put its store there too."""
     return {
         "study": {"store": str(folder / "store")},
         "records": {"landing": str(folder / "landing")},

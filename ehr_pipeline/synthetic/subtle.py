@@ -1,9 +1,9 @@
-"""Groups that counts of concepts hardly tell apart: by the order of their companions, by age, or by synonymous codes.
+"""Groups that counts of concepts hardly distinguish: they differ by the order of companions, by age, or by synonymous codes.
 
-- order: two companions, one in the earlier half of the record and the other in the later half, or the other way round;
-- age: the same companions throughout, in patients of other ages;
-- synonyms: one condition that each practice records with a code of its own among eight. In everybody else's records the eight
-  stand beside the same signs, so that a model may learn from them that they mean the same; the cohort's records hold none of these.
+- order: two companions, one in the earlier half of the record and the other in the later half, or the reverse;
+- age: the same companions throughout, in patients of different ages;
+- synonyms: one condition, which each practice records with its preferred code of eight. Outside the cohort, the same signs are
+  recorded with all eight, so that a model can learn that they mean the same; the cohort's records hold no such signs.
 
 A group's name begins with its kind and a colon. Nobody belongs to two groups.
 """
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from ehr_pipeline.synthetic.groups import COMPANION_RATE, ELSEWHERE_RATE, PlantedGroup
 
 SIGN_RATE = 0.6
-"""Share of the visits with a synonym, outside the cohort, that hold one of its signs as well."""
+"""Outside the cohort: chance of each sign of a family in a visit where one of its synonyms is recorded."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Synonymous codes, and the signs that stand beside them outside the cohort."""
+    """Synonymous codes, and the signs recorded in the same visits outside the cohort."""
 
     codes: tuple[str, ...]
     signs: tuple[str, ...]
@@ -79,7 +79,7 @@ KINDS = ("order", "age", "synonyms")
 def draw(
     rng: np.random.Generator, people: pl.DataFrame, person: NDArray[np.int64], day: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.object_]]:
-    """Companions in visits of `person` (v,) on `day` (v,): the index of the visit, and the code, for each event."""
+    """Draw companions in the visits of `person` (v,) on `day` (v,). Returns for each event the index of its visit, and its code."""
     group = people["group"].to_numpy()[person]
     late = _late(person, day, people.height)
     practice = people["practice"].rank("dense").to_numpy().astype(np.int64)[person]
@@ -108,7 +108,7 @@ def draw(
 
 
 def _late(person: NDArray[np.int64], day: NDArray[np.int64], people: int) -> NDArray[np.bool_]:
-    """Which visits (v,) lie in the later half of the time between a patient's first and last visit."""
+    """Whether each visit (v,) lies in the later half of the time between the patient's first and last visit."""
     first, last = np.full(people, np.iinfo(np.int64).max), np.full(people, np.iinfo(np.int64).min)
     np.minimum.at(first, person, day)
     np.maximum.at(last, person, day)

@@ -1,4 +1,4 @@
-"""Terminology of the demo in the layout of the UMLS and of SNOMED RF2, labelled approximate."""
+"""The demo's terminology in the layout of the UMLS and of SNOMED RF2, labelled as approximate."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ DESCRIPTIONS = "sct2_Description_Snapshot_DEMO.txt"
 
 
 def write(folder: Path, table: CodeTable) -> None:
-    """Write the files and the notice. Codes of extensions are left out, as those of the UK are of the UMLS."""
+    """Write the files and the notice. Codes of extensions are left out, as the UMLS leaves out those of the UK extension."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "README.md").write_text(NOTICE, encoding="utf-8")
     types: dict[str, str] = {}

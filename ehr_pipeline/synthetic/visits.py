@@ -1,8 +1,8 @@
-"""Made-up visits and events: a long-tailed follow-up that grows with age, background codes at real frequencies, companions.
+"""Made-up visits and events: visit counts are long-tailed and grow with age, background codes have real frequencies.
 
-What is not real: a code's preference for an age is invented (drawn once for each code), and laboratory codes of the international
-edition are more frequent than in the NHS file, where most laboratory results use UK-extension codes. So laboratory and
-observable entities make over 40 % of the mapped events, as in GP records whose mapping reaches them.
+What is not real: the age at which a code is most frequent is invented (drawn once for each code), and laboratory codes of the
+international edition are more frequent than in the NHS file, where most laboratory results use UK-extension codes. So laboratory
+and observable entities make up over 40 % of the mapped events, as in GP records whose mapping covers them.
 """
 
 import re
@@ -26,11 +26,11 @@ FEMALE_ONLY = re.compile(
 )
 MALE_ONLY = re.compile(r"prostat|erectile|testic|scrot|penis|impotence|balanitis", re.IGNORECASE)
 
-# The UK extension's share of background events, so that about 45 % of all events can be mapped (as with the UMLS), and how
-# much more often than in the NHS file a laboratory code of the international edition is drawn.
+# The UK extension's share of background events, chosen so that about 45 % of all events can be mapped (as with the UMLS); and the
+# factor by which laboratory codes of the international edition are drawn more often than in the NHS file.
 UK_SHARE = 0.65
 LABORATORY_BOOST = 5.5
-# A quarter of the visits are for tests: many codes, most of them laboratory or observable.
+# A quarter of the visits are for tests: they have many codes, most of them laboratory or observable.
 TEST_VISITS = 0.25
 LABORATORY_WEIGHT = {"test": 6.0, "consultation": 0.5}
 SIZE = {
@@ -43,7 +43,7 @@ FEW_VISITS_SHARE = 0.015  # patients with one or two visits
 
 @dataclass(frozen=True)
 class Background:
-    """Cumulative frequencies of codes for each kind of visit, sex and band of age."""
+    """Frequencies of background codes, by kind of visit, sex and age band."""
 
     table: CodeTable
 
@@ -54,7 +54,7 @@ class Background:
 
     @cached_property
     def cumulative(self) -> dict[tuple[str, str, int], NDArray[np.float64]]:
-        """By kind of visit, sex and band of age."""
+        """Cumulative frequencies of `codes` (codes,), by kind of visit, sex and age band."""
         codes, laboratory, international = self.table.codes, self.table.laboratory, self.table.international
         weight = codes["usage"].to_numpy().astype(float) * np.where(laboratory & international, LABORATORY_BOOST, 1.0)
         weight[codes["cui"].fill_null("").is_in(sorted(_planted_concepts(self.table))).to_numpy()] = 0
@@ -78,7 +78,7 @@ class Background:
         return frequencies
 
     def draw(self, rng: np.random.Generator, kind: str, sex: str, band: int, count: int) -> NDArray[np.object_]:
-        """Codes of one stratum."""
+        """Draw `count` codes for one kind of visit, sex and age band."""
         cumulative = self.cumulative[kind, sex, band]
         drawn: NDArray[np.object_] = self.codes[
             np.minimum(np.searchsorted(cumulative, rng.random(count) * cumulative[-1]), len(self.codes) - 1)
@@ -87,12 +87,12 @@ class Background:
 
 
 def hash_unit(code: str) -> float:
-    """A number in [0, 1) that belongs to a code for ever."""
+    """A number in [0, 1) that depends on the code alone, so that it never changes."""
     return int(code) * 2_654_435_761 % 2**32 / 2**32
 
 
 def _planted_codes() -> set[str]:
-    """Codes of the five diseases: nobody outside the cohort has them."""
+    """Codes of the five diseases, which nobody outside the cohort has."""
     return {row.code for disease in DISEASES for row in code_lists.read(shipped(f"lists/{disease}.csv"))}
 
 
@@ -103,7 +103,7 @@ def _planted_concepts(table: CodeTable) -> set[str]:
 def draw(
     rng: np.random.Generator, people: pl.DataFrame, background: Background, null: bool, plant: str = "counts"
 ) -> pl.DataFrame:
-    """Events of some patients: columns person (row of `people`), day (days from 1970-01-01), code.
+    """Draw the events of `people`: columns person (row of `people`), day (days from 1970-01-01), code.
 
     `plant`: 'counts' for the groups of `synthetic.groups`, 'subtle' for those of `synthetic.subtle`, 'change' for patients who
     change from one group to another (`synthetic.change`).
@@ -129,7 +129,10 @@ Drawn = tuple[NDArray[np.int64], NDArray[np.object_]]  # index of the visit, cod
 
 
 def _visits(rng: np.random.Generator, people: pl.DataFrame) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Visits of every patient: more with age, log-normal, over 2 to 20 years that end in 2019."""
+    """Draw each patient's visits over 2 to 20 years that end in 2019; their number is log-normal and grows with age.
+
+    Returns the person and the day of each visit, both (visits,).
+    """
     count = people.height
     age = END_YEAR - people["year_of_birth"].to_numpy()
     visits = np.clip(rng.lognormal(np.log(28), 0.8, count) * (0.45 + age / 55), 3, 400).astype(int)
@@ -137,12 +140,12 @@ def _visits(rng: np.random.Generator, people: pl.DataFrame) -> tuple[NDArray[np.
     years = np.minimum(rng.uniform(2, 20, count), np.maximum(age - 0.5, 0.5))
     person = np.repeat(np.arange(count), visits)
     day = _day(END_YEAR) - (rng.random(len(person)) * years[person] * 365.25).astype(int)
-    # Two visits on one day are one visit; nobody visits on the two days that mean "no date".
+    # Two visits on one day count as one. No visit falls on a sentinel date.
     return person, day
 
 
 def _day(year: int) -> int:
-    """31 March of a year in days from 1970-01-01: extracts are cut there."""
+    """31 March of a year, the day on which extracts are cut, in days from 1970-01-01."""
     return int(np.datetime64(f"{year}-03-31", "D").astype(int))
 
 
@@ -176,7 +179,7 @@ def _planted(
     null: bool,
     plant: str,
 ) -> Drawn:
-    """The companions, as they are planted."""
+    """Draw the companions in the way that `plant` names; with `null`, at the same rate in every visit."""
     if plant == "subtle" and not null:
         return subtle.draw(rng, people, visit_person, visit_day)
     if plant == "change" and not null:
@@ -187,7 +190,7 @@ def _planted(
 def _companions(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable, null: bool
 ) -> Drawn:
-    """Each companion in each visit, at its group's rate or at the rate elsewhere."""
+    """Draw each companion in each visit, at COMPANION_RATE for patients of its groups and at ELSEWHERE_RATE for all others."""
     group, second = people["group"].to_numpy()[visit_person], people["second_group"].to_numpy()[visit_person]
     visits, codes = [], []
     for companion in COMPANIONS:
@@ -202,7 +205,7 @@ def _companions(
 def _diseases(
     rng: np.random.Generator, people: pl.DataFrame, visit_person: NDArray[np.int64], table: CodeTable
 ) -> Drawn:
-    """The cohort's diseases: in some visits, and at least in the first one drawn."""
+    """Draw the codes of the cohort's diseases: for each patient in some visits, and always in the first one drawn."""
     disease = people["disease"].to_numpy()[visit_person]
     first = np.ones(len(visit_person), bool)
     first[1:] = visit_person[1:] != visit_person[:-1]
@@ -215,7 +218,7 @@ def _diseases(
 
 
 def _bulk(rng: np.random.Generator, visits: int, table: CodeTable) -> Drawn:
-    """A few visits with hundreds of different codes."""
+    """Draw bulk entries: hundreds of different codes in a few visits."""
     frequent = table.codes.filter(pl.Series(table.international)).head(1500)["code"].to_numpy().astype(object)
     hit = np.flatnonzero(rng.random(visits) < BULK_RATE)
     sizes = rng.integers(*BULK_SIZE, len(hit))

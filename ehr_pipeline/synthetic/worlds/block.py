@@ -1,4 +1,4 @@
-"""A block of patients while their records are made, and what mechanisms have in common."""
+"""A block of patients whose records are being made, and the base class of mechanisms."""
 
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 Codes = NDArray[np.int32]
 
 BLOCK = 1000
-"""Patients of a block. Part of what a seed means: another number gives other patients."""
+"""Patients in a block. With another number, the same seed gives other patients."""
 YEAR = 365.25
 
 
@@ -26,18 +26,18 @@ def day(text: str) -> int:
 
 
 FIRST_DAY, LAST_DAY = day("2000-01-01"), day("2019-03-31")
-"""Records are on computers from the first day on; the extract is cut after the last one."""
+"""Computer records begin on the first day; the extract is cut after the last one."""
 
 
 def keyed(seed: int, mechanism: str, block: int | None = None) -> np.random.Generator:
-    """Random numbers of a mechanism: of one block, or without a block those that all patients share."""
+    """Random generator of a mechanism for one block, or, without a block, for what all patients share."""
     words = [seed, zlib.crc32(mechanism.encode())]
     return np.random.default_rng(words if block is None else [*words, block])
 
 
 @dataclass(frozen=True)
 class Events:
-    """Rows of a record: the patient's row in the block, the day, and the code's row in the code table; each (events,)."""
+    """Recorded events: the patient's row in the block, the day, and the code's row in the code table; each (events,)."""
 
     person: Codes
     day: Codes
@@ -45,12 +45,12 @@ class Events:
 
     @classmethod
     def of(cls, person: NDArray[np.integer], day: NDArray[np.integer], code: NDArray[np.integer]) -> "Events":
-        """From arrays of any whole numbers."""
+        """Events from integer arrays of any type."""
         return cls(person.astype(np.int32), day.astype(np.int32), code.astype(np.int32))
 
     @classmethod
     def joined(cls, parts: list["Events"]) -> "Events":
-        """All events of some parts."""
+        """The events of all `parts`, concatenated."""
         if not parts:
             return cls(*(np.empty(0, np.int32) for _ in range(3)))
         return cls(
@@ -60,16 +60,17 @@ class Events:
         )
 
     def where(self, kept: NDArray[np.bool_]) -> "Events":
-        """Some of the events."""
+        """The events for which `kept` (events,) is true."""
         return Events(self.person[kept], self.day[kept], self.code[kept])
 
 
 @dataclass
 class Block:
-    """Patients `first` to `first + BLOCK - 1`, as the mechanisms of a plan make them, one after the other.
+    """The patients with `numbers`, to which the mechanisms of a plan add one after the other.
 
-    `people` holds columns of length BLOCK. `onset` is the day on which a diagnosis begins, infinity for never, and `known` the day
-    on which it is first recorded: (BLOCK, diagnoses). `hazard_ratio` multiplies a diagnosis' hazard throughout life, by its name.
+    `people` holds columns of length BLOCK. `onset` is the day on which a diagnosis begins and `known` the day on which it is first
+    recorded, infinity for never: (BLOCK, diagnoses). `hazard_ratio` holds, by name of a diagnosis, a factor (BLOCK,) that
+    multiplies its hazard throughout life.
     """
 
     seed: int
@@ -92,30 +93,30 @@ class Block:
         return self.number * BLOCK + np.arange(BLOCK)
 
     def rng(self, mechanism: str) -> np.random.Generator:
-        """Random numbers of a mechanism for this block."""
+        """Random generator of a mechanism for this block."""
         return keyed(self.seed, mechanism, self.number)
 
     def days(self, name: str) -> Days:
-        """A column of days or whole numbers (BLOCK,)."""
+        """Column `name` of `people` as days or whole numbers (BLOCK,)."""
         return self.people[name].astype(np.int64)
 
     def floats(self, name: str) -> Floats:
-        """A column of real numbers (BLOCK,)."""
+        """Column `name` of `people` as real numbers (BLOCK,)."""
         return self.people[name].astype(np.float64)
 
     def record(self, person: NDArray[np.integer], day: NDArray[np.integer], code: NDArray[np.integer]) -> None:
-        """Add events; those outside a patient's time of registration are left out when the block is written."""
+        """Add events. Those outside the patient's registration are left out when the block is written."""
         self.parts.append(Events.of(person, day, code))
 
     def registered(self, person: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.bool_]:
-        """Whether each of some days lies in a patient's time of registration."""
+        """Whether each `day` lies within the registration of the `person` beside it; both (events,)."""
         inside: NDArray[np.bool_] = (day >= self.days("start")[person]) & (day <= self.days("end")[person])
         return inside
 
 
 @dataclass(frozen=True)
 class GroupRow:
-    """A row of groups.csv: what is recorded more, or in another way, in a group. The names of the fields are its columns."""
+    """A row of groups.csv: a diagnosis or finding recorded more often, or in another pattern, in a group. Fields are columns."""
 
     group: str
     disease: str
@@ -126,45 +127,48 @@ class GroupRow:
 
     @classmethod
     def of_code(cls, group: str, code: str, book: Codebook) -> "GroupRow":
-        """A finding that the groups of a mechanism have."""
+        """The row for a finding of a group, with its code."""
         row = book.row(code)
         return cls(group, "", book.names[row], code, book.concept(row), None)
 
 
 class Mechanism:
-    """One thing that makes records what they are. Each hook is called once a block, in this order over all mechanisms of a plan."""
+    """One cause of what is in the records. Each hook is called once a block for all mechanisms of a plan before the next hook.
+
+    The order of the hooks is `people`, `onsets`, `events`, `recording`.
+    """
 
     name = ""
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Tables of the truth that it writes, with the meaning of each column."""
+        """Tables of the truth that the mechanism writes for each block: by name, the meaning of each column."""
         return {}
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
-        """Tables of the truth that are the same for all patients, with the meaning of each column."""
+        """Tables of the truth that are the same for all patients: by name, the table and the meaning of each column."""
         return {}
 
     @property
     def groups(self) -> Sequence[GroupRow]:
-        """What the groups are made of that it sorts patients into; nothing for no groups."""
+        """The diagnoses or findings of each group into which the mechanism sorts patients; empty for no groups."""
         return ()
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """Rows of the codes that it alone records."""
+        """Rows of the codes that this mechanism alone records."""
         return np.empty(0, np.int64)
 
     def people(self, block: Block) -> None:
         """Add or change columns of the patients."""
 
     def onsets(self, block: Block) -> None:
-        """Say when diagnoses begin."""
+        """Set the days on which diagnoses begin."""
 
     def events(self, block: Block) -> None:
         """Add events."""
 
     def recording(self, block: Block, events: Events) -> Events:
-        """Change what is recorded of what happened."""
+        """Return the events as they are recorded, which may differ from those that happened."""
         return events

@@ -1,6 +1,6 @@
-"""What follows from a diagnosis: its code when it is first recorded and at reviews, the codes of its reviews and its treatments.
+"""Events that follow from a diagnosis: its code at the first record and at reviews, and the codes of reviews and treatments.
 
-A code that belongs to one diagnosis is recorded, over all patients who have it, as often as the NHS file says of England.
+A code that belongs to one diagnosis is recorded, over all patients with the diagnosis, as often as in England by the NHS file.
 """
 
 import numpy as np
@@ -12,17 +12,17 @@ from ehr_pipeline.synthetic.worlds.diagnoses import Diagnoses, read_table
 from ehr_pipeline.synthetic.worlds.years import Years, within
 
 MAIN_SYNONYM = 0.8
-"""Share of the records of a patient's diagnosis that use the code of the first one. Assumed."""
+"""Share of later records of a patient's diagnosis that use the same code as the first one. Assumed."""
 FEWEST, MOST = 0.02, 12.0
-"""Bounds of what a code's rate may be, for each patient who has it, in a year."""
+"""Bounds of a code's rate: events a year for each patient with the diagnosis."""
 ENGAGEMENT = 0.5
-"""Shape of how much of the care that is due is given: log-normal spread over patients. Assumed."""
+"""How much patients differ in the share of due care that they get: standard deviation of its logarithm. Assumed."""
 REGISTRATION = ("184047000", "171324002", "184229000")
 DEATH = "397709008"
 
 
 class Care(Mechanism):
-    """Diagnoses as they are recorded, with reviews and treatments."""
+    """The records of diagnoses, with reviews and treatments."""
 
     name = "care"
 
@@ -44,11 +44,11 @@ class Care(Mechanism):
 
     @property
     def codes(self) -> NDArray[np.int64]:
-        """All codes that this mechanism records: nothing else does."""
+        """All codes that this mechanism records; no other mechanism records them."""
         return np.concatenate([*self.synonyms, self.care_code, self.registration, [self.death]])
 
     def events(self, block: Block) -> None:
-        """Record them."""
+        """Record diagnoses, reviews, treatments, registrations and deaths."""
         rng = block.rng(self.name)
         years = Years.of(block)
         main = self._main(rng)
@@ -58,7 +58,7 @@ class Care(Mechanism):
         row, column = np.nonzero(years.active)
         rate = self.review_rate[column] * years.recording[row] * engaged[years.person[row]]
         counts = rng.poisson(rate)
-        due = years.somewhere(rng, row)  # the day of the review in this year: what is done at it shares it
+        due = years.somewhere(rng, row)  # day of the year's review, shared by everything done at it
         event = np.repeat(np.arange(len(row)), counts)
         day = np.where(within(counts) == 0, due[event], years.somewhere(rng, row[event]))
         who, what = years.person[row[event]], column[event]
@@ -74,7 +74,7 @@ class Care(Mechanism):
         self._coming_and_going(rng, block)
 
     def _main(self, rng: np.random.Generator) -> NDArray[np.int64]:
-        """The code that each patient's diagnosis gets, by how often it is used (BLOCK, diagnoses)."""
+        """Draw the main code of each diagnosis for each patient, in proportion to usage (BLOCK, diagnoses)."""
         unit = rng.random((BLOCK, len(self.synonyms)))
         columns = [
             rows[np.minimum(np.searchsorted(weights, unit[:, number]), len(rows) - 1)]

@@ -1,6 +1,6 @@
-"""Patients who change from one group to another on a day; and a world with two groups that differ by age, where nobody changes.
+"""Patients who change from one group to another on a known day; and a world with two groups that differ by age, without changes.
 
-Groups have findings that their patients have again and again, at visits that are there anyway. Findings and rates are invented.
+Patients have the findings of their group again and again, at visits that other mechanisms made. Findings and rates are invented.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,20 +23,20 @@ STATES = {
     "sore": ("81680005", "82991003", "35678005"),  # neck pain, generalized aches, pain in several joints
     "weak": ("64379006", "84229001", "40739000"),  # less appetite, fatigue, dysphagia
 }
-"""Groups, and the findings that their patients have again and again."""
+"""Findings that the patients of each group have again and again."""
 CHANGES = {"restless": "heavy", "sore": "weak"}
-"""From which group to which; one way only, so that no change is hidden by another one back."""
+"""Groups that patients leave, and the groups they join. Changes go one way only, so that no change back hides another."""
 CHANGING, MIDDLE = 0.4, (0.35, 0.65)
-"""Share of a group's patients who change; where in the record."""
+"""Share of a group's patients who change; and range of the day of change, as a share of the registration."""
 AT_A_VISIT, ELSEWHERE = 0.12, 0.01
-"""The chance of each finding at a visit: of the group's patients, and of everybody else."""
+"""Chance of each finding at a visit: for the group's patients, and for everybody else."""
 AGEING_DISEASE, AGEING_GROUPS = "psoriasis", {"younger": STATES["restless"], "older": STATES["heavy"]}
 TURN, WIDTH = 50.0, 6.0
-"""The age in the middle of the record at which both groups are as common, and the scale in years of the logistic curve."""
+"""Age (in the middle of the record) at which both groups are equally common, and scale in years of the logistic curve."""
 
 
 def _record(rng: np.random.Generator, block: Block, visits: Visits, state: Numbers, codes: Sequence[Numbers]) -> None:
-    """The findings of the group that the patient is in at each visit (visits,), or NOBODY."""
+    """Record findings at visits. `state` is the number of the patient's group at each visit, or NOBODY (visits,)."""
     for number, own in enumerate(codes):
         for code in own:
             hit = np.flatnonzero(rng.random(len(state)) < np.where(state == number, AT_A_VISIT, ELSEWHERE))
@@ -48,7 +48,7 @@ def _rows(states: Mapping[str, Sequence[str]], book: Codebook) -> list[GroupRow]
 
 
 def _changes(person: Numbers, left: Sequence[str], joined: Sequence[str], on: Numbers, age: Numbers) -> pl.DataFrame:
-    """The table of the changes; empty where nobody changes."""
+    """Table of the changes; empty where nobody changes."""
     return pl.DataFrame(
         {
             "person": person,
@@ -70,7 +70,7 @@ CHANGE_COLUMNS = {
 
 
 class Change(Mechanism):
-    """Groups of the patients with a skin disease, which some leave for another one."""
+    """Groups of the patients with a skin disease; some patients leave theirs for another group."""
 
     name = "change"
 
@@ -89,7 +89,7 @@ class Change(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Who is in which group at first, and who changes when."""
+        """Each patient's first group, and who changes when."""
         return {"patients": patients_truth("group at the beginning; empty for none"), "changes": CHANGE_COLUMNS}
 
     def events(self, block: Block) -> None:
@@ -113,7 +113,7 @@ class Change(Mechanism):
 
 
 class Ageing(Mechanism):
-    """Two groups of one disease, of other ages. Each has its findings throughout; everybody grows older, and nobody changes."""
+    """Two groups of one disease that differ by age. Each has its findings throughout; patients grow older, but nobody changes."""
 
     name = "ageing"
 
@@ -132,7 +132,7 @@ class Ageing(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Who is in which group for good; the table of the changes is empty."""
+        """Each patient's group, which never changes; the table of the changes is empty."""
         meaning = f"group of those with {AGEING_DISEASE}, for good; empty for everybody else"
         return {"patients": patients_truth(meaning), "changes": CHANGE_COLUMNS}
 

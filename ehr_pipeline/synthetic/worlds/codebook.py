@@ -1,4 +1,4 @@
-"""Codes by their rows in the demo's code table, with how often a registered patient has them in a year."""
+"""Codes by their row in the demo's code table, with how often each is recorded for a registered patient in a year."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Codebook:
-    """The codes that practices used."""
+    """The codes that practices used, one row each."""
 
     table: CodeTable
 
@@ -26,7 +26,7 @@ class Codebook:
 
     @cached_property
     def names(self) -> list[str]:
-        """Their fully specified names."""
+        """Fully specified names of the codes."""
         return self.table.codes["name"].to_list()
 
     @cached_property
@@ -35,17 +35,17 @@ class Codebook:
 
     @cached_property
     def yearly(self) -> Floats:
-        """Events of each code for each registered patient and year, in England in 2018-19 (codes,)."""
+        """Events of each code per registered patient and year, in England in 2018-19 (codes,)."""
         return self.table.codes["usage"].to_numpy().astype(float) / REGISTERED
 
     def row(self, code: str) -> int:
-        """The row of a code. Raises KeyError for one that practices did not use."""
+        """The row of a code. Raises KeyError for a code that practices did not use."""
         return self._rows[code]
 
     def rows(self, codes: Iterable[str]) -> NDArray[np.int64]:
-        """The rows of some codes."""
+        """The rows of `codes`. Raises KeyError for a code that practices did not use."""
         return np.array([self.row(code) for code in codes], np.int64)
 
     def concept(self, row: int) -> str:
-        """The preferred concept of a code, or nothing."""
+        """The CUI of a code's preferred concept, or ''."""
         return self.table.codes["cui"][int(row)] or ""

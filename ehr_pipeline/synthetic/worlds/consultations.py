@@ -1,7 +1,7 @@
 """Consultations by need and access, episodes of acute illness, and everything else that practices record at consultations.
 
-Every code is recorded, over the whole population, as often as the NHS file says of England in 2018-19, among people of the sex and
-age to whom its name applies. Rates by age are assumed, near 5.2 consultations a year on the whole (Hobbs 2016: 5.16 in 2013-14).
+Over the whole population, every code is recorded as often as in England in 2018-19 by the NHS file, among people of the sex and
+age that its name fits. Rates by age are assumed; overall they give about 5.2 consultations a year (Hobbs 2016: 5.16 in 2013-14).
 """
 
 import re
@@ -20,14 +20,14 @@ from ehr_pipeline.synthetic.worlds.years import AGE_BANDS, Years
 Floats = NDArray[np.float64]
 
 CONSULTATIONS = (("F", (5.6, 2.1, 4.4, 4.6, 6.4, 8.2)), ("M", (5.7, 1.9, 2.0, 3.1, 5.8, 8.0)))
-"""A year, by band of age, without chronic illness."""
+"""Consultations a year of people without chronic illness, by sex and age band (AGE_BANDS)."""
 FOR_EACH_DIAGNOSIS = 0.35
-"""Further consultations a year for each diagnosis that is known. Assumed."""
+"""Further consultations a year for each known diagnosis. Assumed."""
 SPREAD = 0.9
-"""Of the number of codes in a consultation (log-normal)."""
+"""Log-sd of the expected number of codes in a consultation (log-normal)."""
 RECURRENCE = 1.0
-"""Shape of how often patients have an acute illness again (gamma): some never, some often. Assumed."""
-# To whom a code applies, by its name: sex ('' for both), youngest and oldest age in years. The first rule that fits counts.
+"""Shape of the gamma distribution of patients' proneness to an acute illness: some never have it, some often. Assumed."""
+# Patients whom a code fits, by its name: sex ('' for both), youngest and oldest age in years. The first matching rule counts.
 RULES = tuple(
     (re.compile(pattern, re.IGNORECASE), sex, young, old)
     for pattern, sex, young, old in (
@@ -51,8 +51,8 @@ RULES = tuple(
 )  # fmt: skip
 AGES = np.arange(100)
 CELLS = (0, 2, 5, 8, 13, 16, 20, 25, 30, 35, 40, 45, 50, 55, 60, 65, 70, 75, 80, 85, 90)
-"""First ages of the bands in which the frequencies of codes are tabulated, finer than AGE_BANDS."""
-# Diagnoses that would be lifelong must have an onset: they are in data/worlds/diagnoses.csv, or nowhere.
+"""First ages of the cells for which the frequencies of codes are tabulated; finer than AGE_BANDS."""
+# Lifelong diagnoses need an onset: if they are not in data/worlds/diagnoses.csv, they are never recorded.
 LIFELONG = re.compile(
     r"dementia|alzheimer|parkinson|sclerosis|epilep|schizo|bipolar|diabet|hypertens|ischem|infarct|fibrillation|heart failure"
     r"|cerebrovascular|stroke|chronic|malignan|carcinoma|neoplasm|leuk|lymphoma|melanoma|arthritis|arthropathy|arthrosis|osteopor"
@@ -68,11 +68,11 @@ SPECIAL = re.compile(
     r"|registered|deregist|notes on|did not attend|new patient|follow-up|solicitor|doctor left",
     re.IGNORECASE,
 )
-"""What else does not fit everybody, or not again and again: of one sex or age, a matter of the practice, a mortal illness."""
+"""Other names that do not fit everybody, or do not recur: of one sex or age, administrative, or of a fatal illness."""
 
 
 def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of some codes that fit patients of any sex and age, and do not stand for a lifelong disease, by their names."""
+    """The codes among `rows` that, by their names, fit patients of any sex and age and mean no lifelong disease."""
     names = book.names
     unfit = (LIFELONG, SPECIAL, *(rule[0] for rule in RULES))
     fits = np.array([not any(pattern.search(names[row]) for pattern in unfit) for row in rows], bool)
@@ -80,12 +80,12 @@ def for_everybody(book: Codebook, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 class Consultations(Mechanism):
-    """Visits, with what is recorded at them besides the diagnoses of the other mechanisms."""
+    """Consultations, and all codes recorded at them that belong to no other mechanism."""
 
     name = "consultations"
 
     def __init__(self, diagnoses: Diagnoses, book: Codebook, elsewhere: NDArray[np.int64]) -> None:
-        """`elsewhere`: codes that other mechanisms record, and this one does not."""
+        """Tabulate the episodes. `elsewhere`: rows of codes that other mechanisms record, and this one therefore does not."""
         self.diagnoses, self.book = diagnoses, book
         episodes = read_table("episodes")
         self.episode = book.rows(row["code"] for row in episodes)
@@ -113,7 +113,7 @@ class Consultations(Mechanism):
 
     @cached_property
     def frequencies(self) -> tuple[Floats, NDArray[np.int64]]:
-        """Cumulative events a consultation by sex and cell of age (2, CELLS, codes), and the codes' rows (codes,)."""
+        """Cumulative rates of the codes in a consultation, by sex and age cell (2, CELLS, codes), and the codes' rows (codes,)."""
         kept = np.setdiff1d(np.arange(len(self.book.codes)), self.elsewhere)
         names = self.book.names
         kept = np.array(
@@ -129,12 +129,12 @@ class Consultations(Mechanism):
                 fits = (np.array(CELLS) >= rule[2] - 2) & (np.array(CELLS) <= rule[3])
                 allowed[number] = fits * (np.array([rule[1] != "M", rule[1] != "F"])[:, None])
         eligible = (allowed * in_cell).sum(axis=(1, 2))
-        yearly = self.book.yearly[kept] / eligible  # a year and eligible consultation of the mean person
+        yearly = self.book.yearly[kept] / eligible  # events in each consultation of a patient whom the code fits
         rates = np.moveaxis(allowed * yearly[:, None, None], 0, 2)
         return np.cumsum(rates, axis=2, dtype=np.float64), kept
 
     def events(self, block: Block) -> None:
-        """Record them."""
+        """Record the episodes and the consultations."""
         rng = block.rng(self.name)
         years = Years.of(block)
         self._episodes(rng, block, years)

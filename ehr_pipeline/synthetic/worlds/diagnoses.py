@@ -1,8 +1,8 @@
 """The diagnoses of a world: prevalence, ages at onset, codes; and the hazards that give these prevalences.
 
-The numbers and their sources are in data/worlds/*.csv. Ages at onset are five quantiles (1, 25, 50, 75, 99 %) of those who will
-ever have the diagnosis; between them the distribution is normal in pieces. The share that will ever have it follows from the
-prevalence in the population of England.
+The numbers and their sources are in data/worlds/*.csv. Ages at onset are given as five quantiles (1, 25, 50, 75, 99 %) among
+people who will ever have the diagnosis; between them the distribution is piecewise normal. The share of people who will ever
+have it follows from the prevalence in the population of England.
 """
 
 import csv
@@ -22,16 +22,16 @@ AGES = np.arange(0, 111, 0.25)
 """Ages in years at which curves are tabulated."""
 PROBITS = np.array([-2.3263, -0.6745, 0.0, 0.6745, 2.3263])
 FRAILTY_VARIANCE = 0.5
-"""Of the frailty that patients share over many diagnoses (gamma, mean 1). Assumed."""
+"""Variance of a patient's frailty, which multiplies the hazards of many diagnoses (gamma, mean 1). Assumed."""
 REGISTERED = 60e6
-"""Patients registered in England in 2018-19, of whom the NHS file counts the codes."""
+"""Patients registered in England in 2018-19, whose codes the NHS file counts."""
 
-# Population of England in mid-2018 by five years of age from 0 to 94 and 95 up, in percent; rounded, assumed.
+# Population of England in mid-2018 in percent, by five-year age bands from 0 to 94, and 95 and over; rounded, assumed.
 POPULATION = (6.0, 6.3, 5.8, 5.4, 6.2, 6.8, 6.7, 6.6, 6.1, 6.8, 7.0, 6.3, 5.4, 5.0, 4.8, 3.3, 2.5, 1.5, 0.7, 0.2)
 
 
 def population(women: bool) -> Floats:
-    """Share of the population at each whole year of age from 0 to 99 (100,), among the people of one sex; sums to 1."""
+    """Share of the people of one sex at each whole year of age from 0 to 99 (100,); sums to 1."""
     weights = np.repeat(np.array(POPULATION) / 5, 5)
     ages = np.arange(100)
     older = np.where(ages > 75, 1 + 0.02 * (ages - 75), 1.0)  # women live longer
@@ -42,7 +42,7 @@ def population(women: bool) -> Floats:
 
 @dataclass(frozen=True)
 class Factor:
-    """What raises the hazard of a diagnosis from its own onset on."""
+    """A diagnosis (`factor`) that raises the hazard of another one (`diagnosis`) from the factor's onset on."""
 
     factor: str
     diagnosis: str
@@ -51,7 +51,7 @@ class Factor:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One diagnosis. `prevalence` is the share of people of `of_age` years and over; `codes` are synonyms."""
+    """One diagnosis. `prevalence` is its share among people of `of_age` years and over; `codes` are synonyms."""
 
     name: str
     codes: tuple[str, ...]
@@ -65,7 +65,7 @@ class Diagnosis:
 
     @cached_property
     def reached(self) -> Floats:
-        """Share of those who will ever have it who have it by each of AGES (ages,)."""
+        """Among people who will ever have it, the share who have it by each of AGES (ages,)."""
         ages = np.array(self.onset_ages)
         first, last = (
             (PROBITS[1] - PROBITS[0]) / (ages[1] - ages[0]),
@@ -78,14 +78,14 @@ class Diagnosis:
         return share
 
     def ever(self, women: bool) -> float:
-        """Share of one sex that will ever have it."""
+        """Share of one sex who will ever have it."""
         return self._ever[0 if women else 1]
 
     @cached_property
     def _ever(self) -> tuple[float, float]:
         middle = np.interp(np.arange(100) + 0.5, AGES, self.reached)
         old = np.arange(100) >= self.of_age
-        # Shares of the people of that age who have it, if everybody of a sex will ever have it.
+        # By sex, the share of people of that age who would have it if everybody ever had it.
         both = [float((population(sex) * middle)[old].sum() / population(sex)[old].sum()) for sex in (True, False)]
         if self.women_to_men == 0:
             return 0.0, 2 * self.prevalence / both[1]
@@ -107,14 +107,14 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class Diagnoses:
-    """All diagnoses, in an order in which factors come before what they cause."""
+    """All diagnoses, ordered so that factors come before the diagnoses whose hazard they raise."""
 
     rows: tuple[Diagnosis, ...]
     factors: tuple[Factor, ...]
 
     @classmethod
     def read(cls) -> "Diagnoses":
-        """Read the shipped tables. Raises UserError where they contradict each other."""
+        """Read the shipped tables. Raises UserError if a prevalence cannot be reached, or a factor comes after its diagnosis."""
         rows = tuple(_diagnosis(row) for row in read_table("diagnoses"))
         names = [row.name for row in rows]
         factors = tuple(
@@ -130,23 +130,23 @@ class Diagnoses:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """In the order of the rows."""
+        """Names of the diagnoses, in the order of `rows`."""
         return tuple(row.name for row in self.rows)
 
     def index(self, name: str) -> int:
-        """The column of a diagnosis."""
+        """The number of a diagnosis: its row here, and its column in a block."""
         return self.names.index(name)
 
     def factors_of(self, name: str) -> list[Factor]:
-        """What raises the hazard of a diagnosis."""
+        """The factors that raise the hazard of a diagnosis."""
         return [factor for factor in self.factors if factor.diagnosis == name]
 
     def cumulative_hazard(self, name: str, women: bool) -> Floats:
-        """Of people without any factor, by each of AGES (ages,), so that the whole population has the prevalence.
+        """Cumulative hazard of people without any factor by each of AGES (ages,), such that the population has the prevalence.
 
         With a gamma frailty of variance v, S = (1 + v H)^(-1/v). The hazard of the population is divided by the mean hazard ratio
-        of its factors at each age, taken as independent of each other, each weighted by frailty where both share it: the frailty of
-        those without the factor is S^v on the mean.
+        of the factors at each age. Factors are taken as independent. Where diagnosis and factor share the frailty, the factor's
+        share is weighted by frailty: the mean frailty of people without the factor is S^v.
         """
         row = self.rows[self.index(name)]
         curve = row.prevalence_by_age(women)
@@ -162,7 +162,7 @@ class Diagnoses:
 
 
 def read_table(name: str) -> list[dict[str, str]]:
-    """The rows of a shipped table of the worlds."""
+    """Read the rows of the shipped table worlds/`name`.csv."""
     with shipped(f"worlds/{name}.csv").open(encoding="utf-8", newline="") as stream:
         return list(csv.DictReader(stream))
 

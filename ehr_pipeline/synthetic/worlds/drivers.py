@@ -1,4 +1,4 @@
-"""The eight outcomes of the plan `outcomes`, and what drives them: findings, pairs of diagnoses, age and sex, on each index day."""
+"""The eight outcomes of the plan `outcomes`, and their drivers on each index day: findings, pairs of diagnoses, age and sex."""
 
 from dataclasses import dataclass
 
@@ -11,12 +11,12 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 INDEX = np.array([day(f"{year}-01-01") for year in range(2003, 2019)])
-"""The days on which the hazard is set anew (years,)."""
-# Findings that come again: the code, events a year (gamma over patients with this shape).
+"""Index days, on each of which the hazard is set anew (years,)."""
+# Recurrent findings with their codes. Each patient's rate is gamma-distributed with this mean (events a year) and shape.
 FINDINGS = {"heartburn": "16331000", "hoarseness": "50219008", "swollen ankle": "267039000", "ankle sprain": "44465007"}
 FINDING_RATE, FINDING_SHAPE = 0.8, 0.7
 COUNTED_DAYS = 730
-# A and B: each patient has each with this chance, from a day at random in the first half of the record on.
+# Pairs of diagnoses A and B. A patient has each of them with this chance; it begins on a random day in the record's first half.
 PAIRS = {
     "elbow and finger": ("202855006", "1539003"),
     "veins and bursa": ("72866009", "7674000"),
@@ -28,7 +28,7 @@ GAP_YEARS = 1.0
 
 @dataclass(frozen=True)
 class Outcome:
-    """One outcome: its codes, what drives it, and the AUROC of the true risk."""
+    """One outcome: its codes, its driver, and the AUROC of the true risk."""
 
     name: str
     codes: tuple[str, str, str]
@@ -39,7 +39,7 @@ class Outcome:
 
     @property
     def among_both(self) -> bool:
-        """Whether the AUROC is that among patients who have A and B."""
+        """Whether the AUROC is among patients with both A and B only."""
         return self.driver == "order"
 
 
@@ -64,16 +64,16 @@ OUTCOMES = (
 
 @dataclass(frozen=True)
 class Drivers:
-    """The planted events of a block, and the state on each index day."""
+    """The planted events of a block from which the state on each index day follows."""
 
     findings: dict[str, tuple[Numbers, Numbers]]
-    """Patients and days of each finding."""
+    """For each finding, the patient and the day of each event."""
     begins: dict[str, tuple[Floats, Floats]]
-    """Days on which A and B of each pair begin (people,); infinity for never."""
+    """For each pair, the days on which A and B begin (people,); infinity for never."""
 
 
 def draw_drivers(block: Block) -> Drivers:
-    """The planted events of a block."""
+    """Draw the planted events of a block."""
     rng = block.rng("outcomes: drivers")
     start, end = block.days("start"), block.days("end")
     findings = {}
@@ -94,13 +94,13 @@ def draw_drivers(block: Block) -> Drivers:
 
 
 def at_risk(block: Block) -> NDArray[np.bool_]:
-    """Who is registered on each index day, and has been for a year (people, years)."""
+    """Whether a patient is registered on each index day, and has been for a year (people, years)."""
     start, end = block.days("start")[:, None], block.days("end")[:, None]
     return (start + 365 <= INDEX) & (end >= INDEX)
 
 
 def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
-    """Who has both A and B before each index day (people, years)."""
+    """Whether a patient has both A and B before each index day (people, years)."""
     if not outcome.pair:
         return np.zeros((BLOCK, len(INDEX)), bool)
     first, second = drivers.begins[outcome.pair]
@@ -108,7 +108,7 @@ def have_both(drivers: Drivers, outcome: Outcome) -> NDArray[np.bool_]:
 
 
 def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
-    """Events in the days before each index day (people, years)."""
+    """Number of events in the `days` days before each index day (people, years)."""
     counted = np.zeros((BLOCK, len(INDEX)))
     for year, index in enumerate(INDEX):
         here = (when < index) & (when >= index - days)
@@ -117,7 +117,7 @@ def count_before(person: Numbers, when: Numbers, days: int) -> Floats:
 
 
 def score(block: Block, drivers: Drivers, outcome: Outcome) -> Floats:
-    """What the logarithm of the hazard is in proportion to (people, years)."""
+    """State of the outcome's driver on each index day, which sets the hazard (people, years)."""
     age = (INDEX - block.days("birth")[:, None]) / YEAR / 25
     woman = block.people["female"].astype(bool)[:, None]
     match outcome.driver:
@@ -142,7 +142,7 @@ def score(block: Block, drivers: Drivers, outcome: Outcome) -> Floats:
 
 
 def _ordered(drivers: Drivers, outcome: Outcome) -> Floats:
-    """1 for A before B, -1 for B before A, 0 where one is not there (people, years)."""
+    """1 for A before B, -1 for B before A, 0 where either is missing (people, years)."""
     first, second = drivers.begins[outcome.pair]
     sign = np.where(first < second, 1.0, -1.0)[:, None]
     return np.where(have_both(drivers, outcome), sign, 0.0)

@@ -1,6 +1,6 @@
-"""Measurements and laboratory work, in panels that are taken together: more with age, disease and treatment.
+"""Measurements and laboratory tests, in panels taken together; more often with age and with the diagnoses that need them.
 
-Over the whole population each code is recorded as often as the NHS file says; how that is spread over ages and diseases is assumed.
+Over the whole population, each code is recorded as often as in the NHS file; the spread over ages and diseases is assumed.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 def weights_of(text: str) -> Floats:
-    """The weights of a table for each band of age."""
+    """Parse the weights in a table, one for each age band. Raises ValueError for another number of weights."""
     weights = np.array([float(word) for word in text.split()])
     if len(weights) != len(AGE_BANDS) + 1:
         raise ValueError(f"{text!r}: one weight for each of {len(AGE_BANDS) + 1} bands of age")
@@ -23,12 +23,12 @@ def weights_of(text: str) -> Floats:
 
 
 def by_sex(women_to_men: float) -> tuple[float, float]:
-    """Weights of women and of men with this ratio and a mean of 1."""
+    """Weights of women and of men that have this ratio and a mean of 1."""
     return 2 * women_to_men / (1 + women_to_men), 2 / (1 + women_to_men)
 
 
 def mean_weight(weights: Floats, women_to_men: float) -> float:
-    """The mean over the population of a weight by band of age and by sex."""
+    """Mean over the population of the product of the weights by age band and the weights by sex."""
     bands = np.searchsorted(AGE_BANDS, np.arange(100) + 0.5, side="right")
     shares = [(population(women) * weights[bands]).sum() for women in (True, False)]
     return float(np.mean([share * factor for share, factor in zip(shares, by_sex(women_to_men), strict=True)]))
@@ -67,7 +67,7 @@ class Laboratory(Mechanism):
         weight = self.base[years.band] * self.sex[:, np.where(years.female, 0, 1)].T + years.active @ self.added
         access = block.floats("access")[years.person]
         counts = rng.poisson(weight * self.rate * (years.recording * access)[:, None])
-        blood = years.somewhere(rng, np.arange(len(years.person)))  # panels of one year are mostly taken on one day
+        blood = years.somewhere(rng, np.arange(len(years.person)))  # day of each panel's first test that year
         for number, (codes, taken) in enumerate(zip(self.codes_of, self.taken, strict=True)):
             row = np.repeat(np.arange(len(years.person)), counts[:, number])
             day = np.where(within(counts[:, number]) == 0, blood[row], years.somewhere(rng, row))

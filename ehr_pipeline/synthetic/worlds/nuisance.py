@@ -1,6 +1,6 @@
-"""What makes records differ without any subgroup: traits, practices, the calendar, access to care, referral. Sizes are assumed.
+"""Differences between records without any subgroup: traits, practices, calendar, access to care, referral. Sizes are assumed.
 
-None of these is a group: whoever finds subgroups of disease here finds what is not there.
+None of these is a subgroup of a disease: a method that finds such subgroups here is wrong.
 """
 
 from collections.abc import Mapping
@@ -21,28 +21,29 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 TRAITS, TRAIT_SHARE, TRAIT_RATE, TRAIT_ELSEWHERE = 27, 0.10, 1.5, 0.03
-"""How many traits; share of patients who carry each; records a year of those, and of all others."""
+"""Number of traits; share of patients who carry each; records a year of a trait for its carriers, and for all others."""
 TEMPLATES, TEMPLATE_CODES, TEMPLATE_CHANCE = 3, 4, 0.25
-"""Of a practice: sets of codes that it records together beside a trigger, and how often."""
+"""Templates of a practice; codes in each, recorded together on the day of a trigger; chance that a trigger sets one off."""
 HABIT = 0.8
-"""Share of the records of a diagnosis in which a practice uses the synonym that it prefers."""
+"""Share of the records of a diagnosis in which a practice uses its preferred synonym."""
 BREAKS = (day("2004-04-01"), day("2018-04-01"))
 BROKEN_CODES = 120
-"""At each break: so many codes begin, whose predecessors stop."""
+"""Number of codes that begin at each break, each replacing a code that stops."""
 ACCESS_SPREAD = 0.8
-"""Standard deviation of the logarithm, beside that of the base world."""
+"""Standard deviation of the logarithm of a further factor of the access to care, on top of that of the base world."""
 CENTRES, NEAR, NEAR_CHANCE, FAR_CHANCE, CENTRE_CODES, CENTRE_RATE = 2, 8, 0.30, 0.03, 12, 3.0
-"""Centres; practices near one; the chance that a patient of such a practice, or of another, is referred; codes; visits a year."""
+"""Centres; practices near any centre; chance of referral for patients of those practices, and for others; codes of a centre;
+visits a year after the first one."""
 
 
 def codes_of_kind(book: Codebook, endings: tuple[str, ...], ranks: range) -> Numbers:
-    """Rows of international codes whose names end so, from some ranks of use on."""
+    """Rows of codes with a concept whose names end in one of `endings`, among those whose rank by usage is in `ranks`."""
     here = [row for row in ranks if book.names[row].endswith(endings) and book.concept(row)]
     return np.array(here, np.int64)
 
 
 class Traits(Mechanism):
-    """Findings that a patient has again and again, each independent of every other, and of age, sex and disease."""
+    """Findings that a patient has again and again, independent of each other and of age, sex and disease."""
 
     name = "traits"
 
@@ -58,7 +59,7 @@ class Traits(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Who carries what."""
+        """The traits that each patient carries."""
         return {
             "traits": {"patient_id": "patient", "code": "a trait that the patient carries; independent of all else"}
         }
@@ -84,13 +85,13 @@ class Traits(Mechanism):
 
 @dataclass(frozen=True)
 class _Practice:
-    """What all practices do in their own ways."""
+    """The ways in which practices differ."""
 
     factor: Floats
-    """How much more or less of each code a practice records (practices, codes)."""
+    """Factor of how often a practice records each code (practices, codes)."""
     trigger: Numbers
     templates: Numbers
-    """(practices, templates, codes)."""
+    """Codes of each template of each practice (practices, templates, codes)."""
 
 
 class Practices(Mechanism):
@@ -113,13 +114,13 @@ class Practices(Mechanism):
 
     @cached_property
     def _preferred(self) -> list[Numbers]:
-        """For each diagnosis with synonyms, the one that each practice prefers (practices,)."""
+        """For each diagnosis with synonyms, each practice's preferred synonym (practices,)."""
         rng = keyed(self.seed, f"{self.name}: habits")
         return [rng.choice(rows, len(PRACTICES)) for rows in self.synonyms]
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
-        """The habits."""
+        """The preferred synonyms of each practice."""
         codes = np.array(self.book.codes)
         rows = [
             (PRACTICES[practice], " ".join(codes[rows]), codes[preferred[practice]])
@@ -135,7 +136,7 @@ class Practices(Mechanism):
         return {"habits": (table, meaning)}
 
     def recording(self, block: Block, events: Events) -> Events:
-        """What each practice makes of the same events."""
+        """Record the events in the way of each patient's practice: its synonyms, completeness and templates."""
         rng = block.rng(self.name)
         own = self._practices
         practice = block.days("practice")
@@ -160,7 +161,10 @@ class Practices(Mechanism):
 
 
 def recorded_as_often(rng: np.random.Generator, events: Events, factor: Floats) -> Events:
-    """Each event as often as its factor says (events,): left out, or again on the day of another event of the same patient."""
+    """Repeat each event `factor` (events,) times on average, so that some are left out.
+
+    Copies of an event get the day of another event of the same patient.
+    """
     copies = np.floor(factor + rng.random(len(factor))).astype(np.int64)
     kept = np.repeat(np.arange(len(factor)), copies)
     again = np.concatenate([[False], kept[1:] == kept[:-1]]) if len(kept) else np.empty(0, bool)
@@ -170,7 +174,7 @@ def recorded_as_often(rng: np.random.Generator, events: Events, factor: Floats) 
 
 
 def _another_day(rng: np.random.Generator, events: Events, person: NDArray[np.integer]) -> NDArray[np.int32]:
-    """The day of another event of each of some patients."""
+    """The day of a random event of each `person`."""
     order = np.argsort(events.person, kind="stable")
     first = np.searchsorted(events.person[order], person, side="left")
     last = np.searchsorted(events.person[order], person, side="right")
@@ -178,7 +182,7 @@ def _another_day(rng: np.random.Generator, events: Events, person: NDArray[np.in
 
 
 class Calendar(Mechanism):
-    """Codes that stop on a day, from which on another one stands for the same."""
+    """Codes that stop on a day; from then on, another code with the same meaning is recorded."""
 
     name = "calendar"
 
@@ -194,12 +198,12 @@ class Calendar(Mechanism):
 
     @property
     def codes(self) -> Numbers:
-        """The codes that stop: nothing else records them."""
+        """The codes that stop; nothing else records them."""
         return self.old
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
-        """Which code stands for which until when."""
+        """The code that stops, the code that replaces it, and the day of the change."""
         codes = np.array(self.book.codes)
         days = pl.Series(self.on.astype(np.int32)).cast(pl.Date)
         table = pl.DataFrame({"before": codes[self.old], "from_then_on": codes[self.new], "day": days})
@@ -208,7 +212,7 @@ class Calendar(Mechanism):
         }
 
     def recording(self, block: Block, events: Events) -> Events:
-        """Before the break, the old code stands for the new one."""
+        """Record the old code in place of the new one before the break."""
         until = np.zeros(len(self.book.codes), np.int64)
         until[self.new] = self.on
         old = np.zeros(len(self.book.codes), np.int64)
@@ -218,18 +222,18 @@ class Calendar(Mechanism):
 
 
 class Access(Mechanism):
-    """How readily patients come, and so how much is recorded of them, differs much more."""
+    """Patients differ much more in how readily they come, and so in how much is recorded."""
 
     name = "access"
 
     def people(self, block: Block) -> None:
-        """Widen the access to care."""
+        """Widen the spread of the access to care."""
         more = np.exp(block.rng(self.name).normal(-(ACCESS_SPREAD**2) / 2, ACCESS_SPREAD, BLOCK))
         block.people["access"] = np.minimum(block.floats("access") * more, 12)
 
 
 class Referral(Mechanism):
-    """Patients who were once referred to a centre, mostly from the practices near it, and have its codes from then on."""
+    """Patients who are referred to a centre, mostly from practices near it, and have its codes from then on."""
 
     name = "referral"
 
@@ -250,11 +254,11 @@ class Referral(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Who was referred."""
+        """The referred patients, with centre and day."""
         return {"referrals": {"patient_id": "patient", "centre": "number of the centre", "day": "day of the referral"}}
 
     def events(self, block: Block) -> None:
-        """Record what the centres do."""
+        """Choose the referred patients, and record the codes of their centre."""
         rng = block.rng(self.name)
         near = self.centre_of[block.days("practice")]
         referred = np.flatnonzero(rng.random(BLOCK) < np.where(near >= 0, NEAR_CHANCE, FAR_CHANCE))

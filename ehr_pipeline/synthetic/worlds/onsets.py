@@ -1,4 +1,4 @@
-"""When diagnoses begin: hazards by age and sex, shared frailty, factors, and what groups multiply; when each is first recorded."""
+"""When diagnoses begin, by age, sex, shared frailty, factors and the hazard ratios of groups; and when each is first recorded."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,13 +16,14 @@ Floats = NDArray[np.float64]
 DELAY_DAYS = 45
 """Mean days from the onset to the first record. Assumed."""
 HISTORY_ENTERED = 0.9
-"""Share of the diagnoses from before the registration that are entered on its day; the others at the first review. Assumed."""
+"""Share of diagnoses from before the registration that are entered on its day; the others later, on average a year. Assumed."""
 
 
 def onset_age(exposure: Floats, hazard: Floats, switches: list[tuple[Floats, float]]) -> Floats:
-    """Ages in years at which a cumulative hazard reaches `exposure` (people,); infinity where it never does.
+    """Ages in years at which the cumulative hazard reaches `exposure` (people,); infinity where it never does.
 
-    `hazard` is the cumulative hazard by AGES. From the age of each switch (people,) on, the hazard is multiplied by its ratio.
+    `hazard` is the cumulative hazard by AGES. A switch is a pair of ages (people,) and a ratio, which multiplies the hazard from
+    these ages on.
     """
     left, begun = exposure.copy(), np.zeros(len(exposure))
     ratio, age = np.ones(len(exposure)), np.full(len(exposure), np.nan)
@@ -49,7 +50,10 @@ def _age_at(reached: Floats, hazard: Floats) -> Floats:
 
 
 class Onsets(Mechanism):
-    """The onsets of some diagnoses."""
+    """The onsets of the skin diseases (`skin`), or of all other diagnoses.
+
+    `mean_ratio` holds, by name, the number by which a diagnosis' cumulative hazard is divided to keep its prevalence.
+    """
 
     def __init__(self, name: str, diagnoses: Diagnoses, skin: bool, mean_ratio: dict[str, float] | None = None) -> None:
         self.name, self.diagnoses = name, diagnoses
@@ -58,7 +62,7 @@ class Onsets(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """All onsets: written once those of the skin diseases are there as well."""
+        """The table of all onsets, written by the mechanism of the other diagnoses, which comes after the skin diseases."""
         columns = {
             "patient_id": "patient",
             "diagnosis": "name of the diagnosis",
@@ -69,7 +73,7 @@ class Onsets(Mechanism):
 
     @cached_property
     def _hazards(self) -> dict[str, tuple[Floats, Floats]]:
-        """Cumulative hazards of women and men."""
+        """By diagnosis, the cumulative hazards of women and of men by AGES."""
         return {
             name: (
                 self.diagnoses.cumulative_hazard(name, True) / self.mean_ratio.get(name, 1.0),
@@ -79,7 +83,7 @@ class Onsets(Mechanism):
         }
 
     def onsets(self, block: Block) -> None:
-        """Draw the onsets, and when they are first recorded."""
+        """Draw the days on which diagnoses begin and are first recorded."""
         for name in self.chosen:
             column = self.diagnoses.index(name)
             rng = block.rng(f"{self.name}: {name}")
@@ -108,7 +112,7 @@ class Onsets(Mechanism):
         return birth.astype(np.float64) + np.floor(age * YEAR)
 
     def _of_the_cohort(self, rng: np.random.Generator, block: Block, name: str, age: Floats) -> Floats:
-        """Who was chosen for a disease has it by the end of the record."""
+        """Replace the ages at onset of the patients chosen for the disease, so that it begins by the end of their record."""
         chosen = self._chosen(block, name)
         row = self.diagnoses.rows[self.diagnoses.index(name)]
         oldest = (block.days("end") - block.days("birth")) / YEAR
@@ -136,9 +140,9 @@ class Onsets(Mechanism):
 
 
 def first_record(rng: np.random.Generator, block: Block, onset: Floats, certain: NDArray[np.bool_]) -> Floats:
-    """The day of the first record (people,): some days after the onset, or at the registration; infinity where there is none.
+    """Draw the day of the first record (people,): after the onset, or from the registration on; infinity for no record.
 
-    Where it is `certain` (people,), it is recorded on the last day if not before.
+    Where `certain` (people,) and the onset is by the last day, the diagnosis is recorded on that day at the latest.
     """
     start, end = block.days("start"), block.days("end")
     seen = onset + np.ceil(rng.exponential(DELAY_DAYS, BLOCK))

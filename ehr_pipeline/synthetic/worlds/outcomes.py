@@ -1,10 +1,10 @@
-"""Eight outcomes whose hazard in each month is known, so that the best AUROC that any model can reach is known.
+"""Eight outcomes with a known hazard in each month, so that the best AUROC that any model can reach is known.
 
-What drives them is planted too: findings that come again (counts), pairs of diagnoses A and B (order), an event (the gap since),
-age and sex. On each 1 January, for those registered for a year, the state on that day sets the hazard of the twelve months that
-follow; an outcome happens once. The strength of each driver is chosen so that the true risk, as a score, has the AUROC of the plan
-among all patients and years that are still at risk; those of the order among patients who have both A and B, and there the hazards
-are centred: having both tells nothing. Which finding drives which outcome, and how often findings are recorded, is invented.
+Their drivers are planted too: recurrent findings (counts), pairs of diagnoses A and B (order), the time since an event (gap), age
+and sex. On each 1 January, the state of patients who have been registered for a year sets the hazard in the next twelve months;
+an outcome happens once. The strength of each driver is chosen so that the true risk, used as a score, has the planned AUROC among
+all patients and years still at risk. For outcomes driven by order, it is the AUROC among patients with both A and B; their hazards
+are centred, so that having both shows nothing. Which finding drives which outcome, and how often findings occur, is invented.
 """
 
 from collections.abc import Mapping
@@ -24,23 +24,23 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 MEAN_RISK = 0.03
-"""Of each outcome within a year, over all patients and years."""
+"""Mean risk of each outcome within a year, over all patients and years."""
 MOST_IN_A_MONTH = 0.2
 REFERENCE_SEED, REFERENCE_BLOCKS = 2026, 8
-"""Patients on whom the strengths are found: never those of an extract."""
+"""Seed and number of blocks of the patients on whom the strengths are calibrated; no extract holds them."""
 SHARES = (0.6, 0.3, 0.1)
-"""Of an outcome's three codes."""
+"""Shares of an outcome's three codes."""
 LEAVING = 0.03
-"""Hazard of leaving in a year that is added for patients with the mean rate of heartburn, and in proportion to that rate."""
+"""Added hazard of leaving within a year for patients with the mean rate of heartburn; it is in proportion to that rate."""
 DRIFT = day("2015-01-01")
 DRIFTED = ("12676007", "17222009")
-"""Before DRIFT the first code of the fracture is the one, from then on the other."""
+"""The first code of the fracture before DRIFT, and from DRIFT on."""
 LEAK = ("pneumonia", "170609005", 0.9)
-"""An outcome, the code that is recorded on its very day, and in how many of them: known too early, it predicts everything."""
+"""An outcome, a code recorded on the same day, and its chance. A model that sees that code too early predicts nearly everything."""
 
 
 def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
-    """The chance that a case has a higher score than a control; ties count half. `cases`, `controls`: weights (n,) of being one."""
+    """Chance that a case has a higher score than a control; ties count half. `cases`, `controls`: weights of each as one (n,)."""
     values, place = np.unique(score, return_inverse=True)
     case, control = (np.bincount(place, weight, len(values)) for weight in (cases, controls))
     below = np.cumsum(control) - control
@@ -48,12 +48,12 @@ def weighted_auroc(score: Floats, cases: Floats, controls: Floats) -> float:
 
 
 def yearly(monthly: Floats) -> Floats:
-    """The risk within twelve months of a chance in each month."""
+    """The risk within twelve months, from the chance in each month."""
     return 1 - (1 - monthly) ** 12
 
 
 def _chance(outcome: Outcome, base: float, strength: float, score: Floats) -> Floats:
-    """The chance in a month. Of the order, the mean of the two factors is 1, so that having both tells nothing."""
+    """The chance in each month. For an order, the factors of A first and B first average 1, so that having both shows nothing."""
     factor = 1 + np.tanh(strength) * score if outcome.driver == "order" else np.exp(np.minimum(strength * score, 40))
     return np.minimum(-np.expm1(-base * factor), MOST_IN_A_MONTH)
 
@@ -68,7 +68,7 @@ class Outcomes(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Risk on each index day, and what happened."""
+        """The risk on each index day, and the outcomes that happened."""
         return {
             "risk": {
                 "patient_id": "patient",
@@ -89,7 +89,7 @@ class Outcomes(Mechanism):
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
-        """What drives each outcome, and how strongly."""
+        """Each outcome with its driver and its strength."""
         table = pl.DataFrame(
             {
                 "outcome": [one.name for one in OUTCOMES],
@@ -118,13 +118,13 @@ class Outcomes(Mechanism):
 
     @property
     def codes(self) -> Numbers:
-        """Codes that are recorded for the plan alone."""
+        """Rows of the codes that only this plan records."""
         pairs = [code for pair in PAIRS.values() for code in pair]
         outcomes = [code for one in OUTCOMES for code in one.codes]
         return self.book.rows([*FINDINGS.values(), *pairs, *outcomes, *DRIFTED, LEAK[1]])
 
     def people(self, block: Block) -> None:
-        """Patients' rates of the findings; those with much heartburn leave earlier."""
+        """Draw each patient's rates of the findings; patients with much heartburn leave earlier."""
         rng = block.rng("outcomes: people")
         for name in FINDINGS:
             block.people[f"rate of {name}"] = rng.gamma(
@@ -145,7 +145,7 @@ class Outcomes(Mechanism):
         for pair, begins in drivers.begins.items():
             for code, begin in zip(PAIRS[pair], begins, strict=True):
                 person = np.flatnonzero(np.isfinite(begin))
-                # As often whenever it begins: the number of records tells nothing of the order.
+                # The number of records does not depend on when it begins, so it shows nothing of the order.
                 person = np.repeat(person, 1 + rng.poisson(0.7, len(person)))
                 first = np.concatenate([[True], person[1:] != person[:-1]]) if len(person) else np.empty(0, bool)
                 later = np.where(first, 0, rng.integers(1, 60, len(person)))
@@ -159,7 +159,7 @@ class Outcomes(Mechanism):
         block.truth["risk"], block.truth["outcomes"] = pl.concat(risks), pl.concat(outcomes)
 
     def simulate(self, block: Block, drivers: Drivers, outcome: Outcome) -> tuple[pl.DataFrame, pl.DataFrame]:
-        """An outcome's risk on each index day, and who has it when."""
+        """Draw an outcome: a table of the risk on each index day, and a table of who has it when."""
         rng = block.rng(f"outcomes: {outcome.name}")
         base, strength = self.strengths[outcome.name]
         monthly = _chance(outcome, base, strength, driving.score(block, drivers, outcome))
@@ -213,7 +213,7 @@ class Outcomes(Mechanism):
 
     @cached_property
     def strengths(self) -> dict[str, tuple[float, float]]:
-        """Base hazard and strength of each outcome: found on reference patients, the same for all seeds."""
+        """Base hazard and strength of each outcome, calibrated on the reference patients, so the same for all seeds."""
         blocks = list(self._reference())
         found = {}
         for outcome in OUTCOMES:
@@ -236,7 +236,10 @@ class Outcomes(Mechanism):
 def _calibrated(
     outcome: Outcome, scores: Floats, eligible: NDArray[np.bool_], both: NDArray[np.bool_]
 ) -> tuple[float, float]:
-    """Base hazard and strength that give the mean risk and the AUROC: by halving, with a base for each strength."""
+    """Base hazard and strength that give the mean risk and the planned AUROC, by bisection with a new base for each strength.
+
+    Raises ValueError if no strength gives the AUROC.
+    """
     if outcome.driver == "nothing":
         return _base(outcome, 0.0, scores[eligible]), 0.0
     low, high, reached = 0.0, 12.0, 0.0
@@ -256,7 +259,7 @@ def _calibrated(
 
 
 def _base(outcome: Outcome, strength: float, scores: Floats) -> float:
-    """The base hazard with which the mean risk is that of the plan: risks are nearly in proportion to it."""
+    """The base hazard that gives the planned mean risk, by iteration: risks are nearly in proportion to it."""
     base = MEAN_RISK / 12 / float(np.exp(np.minimum(strength * scores, 40)).mean())
     for _ in range(8):
         base *= MEAN_RISK / float(yearly(_chance(outcome, base, strength, scores)).mean())

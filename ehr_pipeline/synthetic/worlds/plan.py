@@ -1,4 +1,4 @@
-"""Plans: named sets of mechanisms. Several plans give their mechanisms together, each once, in the order of `make`."""
+"""Plans: named sets of mechanisms. Several plans can be combined; `make` then orders their mechanisms, each once."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from ehr_pipeline.synthetic.worlds.subtle import KINDS, SubtleGroups
 
 @dataclass(frozen=True)
 class World:
-    """What all mechanisms of an extract share."""
+    """What all mechanisms of an extract share: seed, share of patients chosen for a skin disease, diagnoses and codes."""
 
     seed: int
     cohort_share: float
@@ -36,7 +36,7 @@ class World:
 
     @classmethod
     def of(cls, seed: int, cohort_share: float) -> "World":
-        """With the shipped tables."""
+        """A world with the shipped tables."""
         return cls(seed, cohort_share, Diagnoses.read(), Codebook(CodeTable.read()))
 
 
@@ -44,7 +44,7 @@ class World:
 class Plan:
     """What a plan adds to patients, their diagnoses and their care.
 
-    `groups`: what sorts the patients with a skin disease into groups, if anything. `kinds`: of the subtle groups.
+    `groups` names what sorts the patients with a skin disease into groups ('' for nothing); `kinds` are those of the subtle groups.
     """
 
     about: str
@@ -98,7 +98,7 @@ def _sites(world: World) -> Mechanism:
 
 
 def _of_others(world: World, but: set[Callable[[World], Mechanism]]) -> NDArray[np.int64]:
-    """Rows of the codes that other mechanisms record, in whichever plan: what is drawn from the rest goes with all plans."""
+    """Rows of the codes that other mechanisms record in any plan; codes drawn from the rest are compatible with all plans."""
     diagnoses, book = world.diagnoses, world.book
     usual = [Care(diagnoses, book), Laboratory(diagnoses, book), SubtleGroups(book, world.seed, tuple(KINDS))]
     builds = dict.fromkeys(build for plan in PLANS.values() for build in plan.adds)
@@ -128,9 +128,9 @@ PLANS: dict[str, Plan] = {
 
 
 def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
-    """The mechanisms of some plans together.
+    """Build the mechanisms of `plans`, combined.
 
-    Raises UserError for a name that is no plan, and for plans that record one code, or sort the same patients into groups.
+    Raises UserError for an unknown plan, and for plans that record the same code or sort the same patients into groups.
     """
     unknown = sorted(set(plans) - set(PLANS))
     if unknown or not plans:
@@ -160,7 +160,7 @@ def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
 
 
 def _refuse_shared(mechanisms: Sequence[Mechanism], book: Codebook) -> None:
-    """Raise UserError where two mechanisms record one code: the truth of each holds only where no other records it."""
+    """Raise UserError if two mechanisms record the same code: the truth of each holds only if no other records its codes."""
     for one, other in combinations(mechanisms, 2):
         if shared := np.intersect1d(one.codes, other.codes).tolist():
             names = ", ".join(f"{book.codes[row]} {book.names[row]}" for row in shared)

@@ -1,7 +1,7 @@
-"""Who is registered when: birth, sex, practice, region, ethnicity, registration, transfer, death, frailty, access to care.
+"""The patients: birth, sex, practice, region, ethnicity, registration, transfer, death, frailty, access to care.
 
-Most patients are registered at the end, some have left or died before. Shares of these, and how long patients stay, are assumed.
-Where a share of the patients is chosen for a skin disease (a study's cohort), their ages are those of people who have it.
+Most patients are registered at the end; some left or died before. These shares, and how long patients stay, are assumed.
+Patients chosen for a skin disease (a study's cohort) have the ages of people with that disease.
 """
 
 from functools import cached_property
@@ -24,7 +24,7 @@ SKIN_DISEASES = {
     "bullous pemphigoid": "bullous_pemphigoid",
     "prurigo nodularis": "prurigo_nodularis",
 }
-"""Diagnoses by which a study's cohort is chosen, with their names in the truth."""
+"""Diagnoses for which a study's cohort is chosen, with their names in the truth."""
 COHORT_WEIGHTS = (0.28, 0.30, 0.18, 0.14, 0.10)
 NOBODY = -1
 # London is more diverse than the rest (Census 2021, rounded); in the order of ETHNICITIES.
@@ -35,12 +35,12 @@ SHORTEST_YEARS = 0.1
 
 
 def stay(age: Floats) -> Floats:
-    """Mean years that patients of some ages have been with their practice. Assumed."""
+    """Mean years that patients of each age have been with their practice. Assumed."""
     return np.interp(age, [0, 18, 25, 35, 50, 65, 80], [12, 8, 4, 6, 12, 18, 20])
 
 
 class Population(Mechanism):
-    """Patients with their time of registration."""
+    """Patients with their registration."""
 
     name = "population"
 
@@ -53,7 +53,7 @@ class Population(Mechanism):
 
     @cached_property
     def _cells(self) -> list[Floats]:
-        """Cumulative shares over (sex, status, age), for patients chosen for each skin disease, and last for everybody else."""
+        """Cumulative shares over (sex, status, age): one table for patients of each skin disease, the last for all others."""
         ages = np.arange(100) + 0.5
         leaving = np.interp(ages, [0, 18, 22, 32, 45, 100], [1.2, 1.0, 3.0, 2.0, 0.7, 0.5])
         dying = np.exp(0.09 * ages)  # doubles every eight years

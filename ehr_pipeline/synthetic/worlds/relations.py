@@ -1,6 +1,6 @@
-"""Pairs of diagnoses: related within visits, in one direction with a lag, or through age alone; and two sites. Rates are assumed.
+"""Pairs of diagnoses, related within visits, in one direction with a lag, or through age alone; and two sites. Rates are assumed.
 
-Which codes make pairs, and how strongly, is invented.
+Which codes are paired, and how strongly, is invented.
 """
 
 from collections.abc import Mapping
@@ -21,16 +21,16 @@ Numbers = NDArray[np.int64]
 
 KINDS = ("within visits", "lag", "age alone")
 PAIRS = 20
-"""Of each kind."""
+"""Number of pairs of each kind."""
 WITHIN_SHARE, WITHIN_RECORDS, WITHIN_TOGETHER = 0.25, 4, 0.6
-"""Within visits: share of patients who have the two, records of each, and the share of the second at visits of the first."""
+"""Within visits: share of patients with both, records of each, and share of the second's records at visits of the first."""
 LAG_SHARE, LAG_FOLLOWS, LAG_ELSEWHERE, LAG_DAYS = 0.25, 0.5, 0.08, (182, 730)
-"""With a lag: share of patients with the first, the chance that the second follows, that it comes anyhow, and after how long."""
+"""With a lag: share of patients with the first; chance that the second follows; its chance in any patient; days between the two."""
 AGE_EVER, AGE_STEEPNESS = 0.7, 12.0
-"""Through age: the cumulative hazard at the age of 100, and over how many years the hazard grows by a factor of e."""
+"""Through age: the cumulative hazard at the age of 100, and the years in which the hazard grows by a factor of e."""
 OWN_SHARE, SITE_SPREAD, COMMON, MOST = 0.3, 0.5, 7000, 8.0
-"""Sites: share of the codes that the second writes as synonyms of its own, among so many; log-sd of how often it records each code,
-and at most so often."""
+"""The second site: share of the COMMON most used codes that it writes as other codes; log-sd of the factor of how often it records
+each code; largest factor."""
 
 
 class Relations(Mechanism):
@@ -39,7 +39,7 @@ class Relations(Mechanism):
     name = "relations"
 
     def __init__(self, book: Codebook, taken: Numbers) -> None:
-        """`taken`: rows of codes that others record."""
+        """Choose the pairs. `taken`: rows of codes that other mechanisms record."""
         self.book = book
         kinds = for_everybody(book, np.setdiff1d(codes_of_kind(book, ("(disorder)",), range(1500, 6000)), taken))
         self.pairs = keyed(0, self.name).choice(kinds, (len(KINDS), PAIRS, 2), replace=False)
@@ -99,7 +99,7 @@ class Relations(Mechanism):
             block.record(person, days[person], np.full(len(person), code))
 
     def _aged(self, rng: np.random.Generator, block: Block, visits: Visits, code: np.integer) -> None:
-        """An onset whose hazard depends on age alone: at the first visit from it on, and at one or two later ones."""
+        """Draw an onset whose hazard depends on age alone; record it at the next visit and, on average, at 1.5 later ones."""
         age = 100 + AGE_STEEPNESS * np.log(rng.exponential(size=BLOCK) / AGE_EVER)
         onset = block.days("birth") + age * YEAR
         later = visits.day >= onset[visits.person]
@@ -110,18 +110,18 @@ class Relations(Mechanism):
 
 
 class Sites(Mechanism):
-    """Two sites: half of the practices write 30 % of the codes as synonyms of their own, and record each more or less often."""
+    """Two sites: the second half of the practices write 30 % of the codes as other codes, and record each more or less often."""
 
     name = "sites"
 
     def __init__(self, book: Codebook, taken: Numbers) -> None:
-        """`taken`: rows of codes that mean something in some plan, and so cannot be synonyms of others."""
+        """`taken`: rows of codes that have a meaning in some plan, and so cannot be synonyms at the second site."""
         self.book, self.taken = book, taken
         self.second = np.arange(len(PRACTICES)) >= len(PRACTICES) // 2
 
     @cached_property
     def synonym(self) -> Numbers:
-        """What the second site writes for each code (codes,)."""
+        """Row of the code that the second site writes for each code (codes,)."""
         rng = keyed(0, self.name)
         rare = codes_of_kind(self.book, ("(finding)", "(procedure)", "(disorder)"), range(COMMON, len(self.book.codes)))
         own = np.flatnonzero(rng.random(COMMON) < OWN_SHARE)
@@ -131,14 +131,14 @@ class Sites(Mechanism):
 
     @cached_property
     def factor(self) -> NDArray[np.float64]:
-        """How much more or less the second site records of each code (codes,)."""
+        """Factor of how often the second site records each code (codes,)."""
         rng = keyed(0, f"{self.name}: rates")
         drawn = np.exp(rng.normal(-(SITE_SPREAD**2) / 2, SITE_SPREAD, len(self.book.codes)))
         return np.minimum(drawn, MOST)
 
     @property
     def codes(self) -> Numbers:
-        """Codes that only the second site uses."""
+        """Rows of the codes that only the second site uses."""
         return self.synonym[self._own]
 
     @property
@@ -147,7 +147,7 @@ class Sites(Mechanism):
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
-        """Which practice belongs to which site, and the synonyms."""
+        """The site of each practice, and the synonyms."""
         codes = np.array(self.book.codes)
         written = self.synonym[self._own]
         sites = pl.DataFrame({"practice": PRACTICES, "site": np.where(self.second, 2, 1)})
@@ -171,7 +171,7 @@ class Sites(Mechanism):
         }
 
     def recording(self, block: Block, events: Events) -> Events:
-        """The second site's ways."""
+        """Record events of patients of the second site as it does: more or less often, and with its synonyms."""
         there = self.second[block.days("practice")][events.person]
         factor = np.where(there, self.factor[events.code], 1.0)
         made = recorded_as_often(block.rng(self.name), events, factor)

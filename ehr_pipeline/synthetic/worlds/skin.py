@@ -1,7 +1,7 @@
-"""Subgroups of five skin diseases: which other diagnoses are more likely, by hazard ratios of 2 to 6 on their onset.
+"""Subgroups of five skin diseases, in each of which other diagnoses are more likely, by hazard ratios of 2 to 6 on their onset.
 
-They follow what is known of these diseases, so that a clinician recognises them; ratios, shares and ages are assumed. A group's
-ages say among which patients it is more common. A patient without any of these diseases belongs to no group.
+They follow what is known about these diseases, so that a clinician recognises them; ratios, shares and ages are assumed. A group
+is most common among patients near its mean age. A patient without any of these diseases belongs to no group.
 """
 
 from collections.abc import Mapping
@@ -18,13 +18,13 @@ from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
 
 NO_GROUP_WEIGHT = 0.5
-"""Beside the weights of a disease's two groups, about one each: patients with the disease and nothing special."""
+"""Weight of patients with the disease but no group; the groups of a disease weigh about one each."""
 SECOND_GROUP_SHARE = 0.15
 
 
 @dataclass(frozen=True)
 class Group:
-    """One subgroup. `ages` are mean and spread in years at the end of the record."""
+    """One subgroup. `ages` are the mean and standard deviation of the age in years at the end of the record."""
 
     name: str
     disease: str
@@ -99,9 +99,9 @@ GROUPS = (
 
 
 def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
-    """Mean hazard ratio of each diagnosis in the whole population, by which its hazard is divided to keep its prevalence.
+    """Mean hazard ratio of each diagnosis in the whole population; its hazard is divided by it, to keep its prevalence.
 
-    Where the disease of the group is itself a factor of the diagnosis, its patients count by that factor's ratio.
+    Where a group's disease is itself a factor of the diagnosis, its patients are weighted by that factor's hazard ratio.
     """
     ratios: dict[str, float] = {}
     ages = np.arange(100, dtype=np.float64) + 0.5
@@ -121,7 +121,7 @@ def mean_ratios(diagnoses: Diagnoses) -> dict[str, float]:
 
 
 def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The groups of a disease, and the share of each among its patients of some ages (people, groups)."""
+    """Numbers of a disease's groups (groups,), and the share of each group among its patients of each `age` (people, groups)."""
     numbers = np.array([number for number, group in enumerate(GROUPS) if group.disease == disease])
     groups = [GROUPS[number] for number in numbers]
     weights = np.stack([g.weight * np.exp(-(((age - g.ages[0]) / g.ages[1]) ** 2) / 2) for g in groups], axis=1)
@@ -131,7 +131,7 @@ def group_shares(disease: str, age: NDArray[np.float64]) -> tuple[NDArray[np.int
 
 
 def patients_truth(meaning: str) -> dict[str, str]:
-    """The columns of the truth of the patients, for groups of this meaning."""
+    """Columns of patients.csv with their meanings; `meaning` is that of the column `group`."""
     return {
         "patient_id": "patient",
         "disease": "skin disease by which the patient belongs to the cohort; empty outside it",
@@ -141,7 +141,7 @@ def patients_truth(meaning: str) -> dict[str, str]:
 
 
 class SkinGroups(Mechanism):
-    """Groups of the patients with a skin disease, and treatments of the disease."""
+    """Groups of the patients with a skin disease, and the treatment of the disease."""
 
     name = "skin groups"
 
@@ -150,7 +150,7 @@ class SkinGroups(Mechanism):
 
     @property
     def groups(self) -> list[GroupRow]:
-        """The diagnoses that are more likely in each group; where none is planted, those of the names that are dealt out."""
+        """The diagnoses that are more likely in each group. They are listed even if no group is planted and names are random."""
         rows = []
         for group in GROUPS:
             for name, ratio in group.hazard_ratios.items():
@@ -161,12 +161,12 @@ class SkinGroups(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Who belongs to which group."""
+        """Each patient's groups."""
         meaning = "planted subgroup; empty for none" if self.planted else "a label drawn at random, without any effect"
         return {"patients": patients_truth(meaning)}
 
     def onsets(self, block: Block) -> None:
-        """Choose groups, and raise the hazards of what goes with them."""
+        """Choose groups, and raise the hazards of their diagnoses."""
         rng = block.rng(self.name)
         disease = self._disease(block)
         group, second = np.full(BLOCK, NOBODY), np.full(BLOCK, NOBODY)
@@ -196,7 +196,7 @@ class SkinGroups(Mechanism):
         )
 
     def _disease(self, block: Block) -> NDArray[np.int64]:
-        """The disease that a patient was chosen for, or else the first of the five that is recorded."""
+        """The disease for which a patient was chosen, or else the first recorded one of the five, or NOBODY (BLOCK,)."""
         columns = [self.diagnoses.index(name) for name in SKIN_DISEASES]
         known = block.known[:, columns]
         first = np.where(np.isfinite(known).any(axis=1), known.argmin(axis=1), NOBODY)
@@ -211,7 +211,7 @@ def _choose(disease: str, age: NDArray[np.float64], unit: NDArray[np.float64]) -
 
 
 def _treatments(rng: np.random.Generator, disease: NDArray[np.int64]) -> NDArray[np.str_]:
-    """A treatment depends on the disease alone, never on the group."""
+    """Draw treatments, which depend on the disease alone, never on the group (people,)."""
     unit, drawn = rng.random(len(disease)), np.full(len(disease), "", dtype="U8")
     for number, name in enumerate((*SKIN_DISEASES.values(), "")):
         here = disease == (number if name else NOBODY)

@@ -1,8 +1,8 @@
-"""Groups of patients with a skin disease, by one mechanism each: count, age, order, interval, visit, recurrence, or code.
+"""Groups of patients with a skin disease, which differ by one mechanism: count, age, order, interval, visit, recurrence, or code.
 
-Each mechanism has two groups, that of the codes three. Their findings are recorded at visits that are there anyway, and as often in
-all groups of a mechanism but that of counts: so neither counts nor the number of visits tell the others apart. Who has too few
-visits belongs to no group. Findings and rates are invented.
+Each mechanism has two groups; 'synonyms' has three. Findings are recorded at visits that other mechanisms made. Except for
+'counts', they are equally frequent in all groups of a mechanism, so neither counts nor the number of visits distinguish these.
+Patients with too few visits belong to no group. Findings and rates are invented.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,22 +22,23 @@ from ehr_pipeline.synthetic.worlds.visits import Visits, label
 Numbers = NDArray[np.int64]
 
 FEWEST_VISITS, FEWEST_YEARS = 28, 7.0
-"""To belong to a group; the years for that of the interval alone."""
+"""Fewest visits of a patient of a group; fewest years of record, for the groups by interval alone."""
 RECORDS, OFTEN, SELDOM, IN_A_ROW = 6, 9, 3, 3
-"""Of each finding in a patient; of those of the groups by counts; of those of the groups by interval, at visits in a row."""
+"""Records of each finding in a patient: as a rule; of the group's finding and of the other one in the groups by counts; and in
+the groups by interval, where they are at visits in a row."""
 YOUNG, OLD = 45, 50
-"""Under the one, or over the other throughout the record."""
+"""Groups by age: the patient is under YOUNG, or over OLD, throughout the record."""
 SOON, LATE = (30, 365), (5 * 365, 6 * 365)
-"""Days from A to B."""
+"""Groups by interval: range of the days from the first A to the first B."""
 SWITCH = {"order-middle": (0.5, 0.5), "order-quarter": (0.25, 0.25), "order-anywhere": (0.25, 0.75)}
-"""The share of a patient's visits after which B takes the place of A, or A that of B: between these two."""
+"""Groups by order: range of the switch, the share of a patient's visits before the first finding gives way to the second."""
 AROUND = 0.25
-"""A and B lie so close to the switch, as a share of the visits: so a switch in the first quarter leaves both in the first half."""
+"""Largest distance of A and B from the switch, as a share of the visits: a switch after a quarter leaves both in the first half."""
 
 
 @dataclass(frozen=True)
 class Family:
-    """Codes for one condition, the share of records in which a practice uses the one that it prefers, and signs of it."""
+    """Codes for one condition, the share of records in which a practice uses its preferred code, and signs of the condition."""
 
     habit: float
     codes: tuple[str, ...]
@@ -65,13 +66,13 @@ FAMILIES = {
     ),
 }
 ELSEWHERE, SIGN = 0.15, 0.6
-"""Share of patients outside the cohort who have a family's condition, and the chance of a sign at the same visit: from them it can
-be learned that the codes mean the same. In the cohort there are no signs."""
+"""Share of patients outside the cohort who have a family's condition, and chance of a sign at the same visit: a model can learn
+from them that the codes mean the same. In the cohort there are no signs."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One mechanism: its groups, its findings A and B, and which feature of a record could see it."""
+    """One mechanism: its groups, its findings A and B, and the feature of a record that could reveal it."""
 
     name: str
     groups: tuple[str, ...]
@@ -97,7 +98,7 @@ KINDS = {
 
 
 class SubtleGroups(Mechanism):
-    """Groups by some of the mechanisms."""
+    """Groups by the mechanisms `kinds`."""
 
     name = "subtle groups"
 
@@ -109,7 +110,7 @@ class SubtleGroups(Mechanism):
 
     @property
     def codes(self) -> Numbers:
-        """Codes that are recorded for the groups alone."""
+        """Rows of the codes that are recorded for these groups alone."""
         codes = [code for kind in self.kinds for code in kind.codes]
         if KINDS["synonyms"] in self.kinds:
             codes += [code for family in FAMILIES.values() for code in (*family.codes, *family.signs)]
@@ -128,12 +129,12 @@ class SubtleGroups(Mechanism):
 
     @property
     def truth(self) -> Mapping[str, Mapping[str, str]]:
-        """Who belongs to which group."""
+        """Each patient's group."""
         return {"patients": patients_truth("mechanism and group; empty for none")}
 
     @property
     def shared_truth(self) -> Mapping[str, tuple[pl.DataFrame, Mapping[str, str]]]:
-        """What each group is made of."""
+        """The mechanism and the codes of each group."""
         rows = [
             (f"{kind.name}: {group}", kind.name, " ".join(kind.codes or FAMILIES[group].codes), kind.seen_by)
             for kind in self.kinds
@@ -168,7 +169,7 @@ class SubtleGroups(Mechanism):
         label(block, group, self.names)
 
     def _record(self, rng: np.random.Generator, block: Block, visits: Visits, kind: Kind, which: Numbers) -> None:
-        """The findings of one mechanism; `which` is the number of each patient's group of it, or NOBODY (BLOCK,)."""
+        """Record the findings of one mechanism. `which` is the number of each patient's group in it, or NOBODY (BLOCK,)."""
         members, second = which != NOBODY, which == 1
         wanted = np.where(members, RECORDS, 0)
         codes = self.book.rows(kind.codes)
@@ -189,7 +190,7 @@ class SubtleGroups(Mechanism):
                     begin[members] = visits.day[rows[::IN_A_ROW]]
                     begin += np.where(second, rng.uniform(*LATE, BLOCK), rng.uniform(*SOON, BLOCK))
             case "same-visit":
-                # Two visits in a row in both groups, so that no part of the record holds more of A or of B.
+                # Both groups use pairs of consecutive visits, so that no part of the record holds more of A or of B.
                 rows = visits.pairs(rng, wanted)
                 at = rows + rng.integers(0, 2, len(rows))
                 visits.record(block, at, codes[0])
@@ -209,7 +210,7 @@ class SubtleGroups(Mechanism):
                     visits.record(block, visits.pick(rng, wanted, here), code)
 
     def _synonyms(self, rng: np.random.Generator, block: Block, visits: Visits, which: Numbers) -> None:
-        """Codes of one condition, by practice; in everybody outside the cohort beside signs."""
+        """Record one code of a family's condition by practice; outside the cohort any of its codes, often with a sign."""
         practice, outside = block.days("practice"), block.days("disease") == NOBODY
         for number, family in enumerate(FAMILIES.values()):
             codes, signs = self.book.rows(family.codes), self.book.rows(family.signs)
@@ -224,7 +225,7 @@ class SubtleGroups(Mechanism):
 
 
 def _by_age(block: Block, which: Numbers) -> Numbers:
-    """The groups by age of those who are in one at all: all of the record lies under YOUNG, or over OLD."""
+    """Replace the groups of `which` by those by age: 0 if the whole record lies under YOUNG, 1 if over OLD, else NOBODY."""
     birth = block.days("birth")
     first, last = (block.days("start") - birth) / YEAR, (block.days("end") - birth) / YEAR
     return np.where(which == NOBODY, NOBODY, np.where(last < YOUNG, 0, np.where(first > OLD, 1, NOBODY)))

@@ -1,4 +1,4 @@
-"""A patient's visits, so that a mechanism can record something at some of them without adding any; and groups of its making."""
+"""Patients' visits, so that a mechanism can record events at some of them without adding visits; and labels of its groups."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +17,14 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Visits:
-    """Days on which something is recorded: one row a patient and day, (visits,) each, by patient and day."""
+    """Days on which something is recorded: one row for each patient and day, sorted by both; each array (visits,)."""
 
     person: Numbers
     day: Numbers
 
     @classmethod
     def of(cls, block: Block) -> "Visits":
-        """The visits that the mechanisms before have made."""
+        """The visits that earlier mechanisms have made."""
         events = Events.joined(block.parts)
         events = events.where(block.registered(events.person, events.day))
         key = np.unique(events.person.astype(np.int64) * 2**20 + events.day + 2**18)
@@ -32,7 +32,7 @@ class Visits:
 
     @cached_property
     def counts(self) -> Numbers:
-        """Visits of each patient (BLOCK,)."""
+        """Number of visits of each patient (BLOCK,)."""
         return np.bincount(self.person, minlength=BLOCK)
 
     @cached_property
@@ -42,12 +42,12 @@ class Visits:
 
     @cached_property
     def rank(self) -> Numbers:
-        """How many visits of the same patient come before each (visits,)."""
+        """Number of earlier visits of the same patient (visits,)."""
         return np.arange(len(self.person)) - self.first[self.person]
 
     @cached_property
     def quarter(self) -> Numbers:
-        """In which quarter of the time between the patient's first and last visit each lies: 0 to 3 (visits,)."""
+        """Quarter of the time between the patient's first and last visit in which each visit lies: 0 to 3 (visits,)."""
         begin = self.day[np.minimum(self.first, len(self.day) - 1)]
         last = self.day[np.maximum(self.first + self.counts - 1, 0)]
         share = (self.day - begin[self.person]) / np.maximum(last - begin, 1)[self.person]
@@ -55,7 +55,7 @@ class Visits:
         return quarters
 
     def pick(self, rng: np.random.Generator, wanted: NDArray[np.integer], allowed: Mask | None = None) -> Numbers:
-        """Rows of different visits: `wanted` (BLOCK,) at random of each patient, or all where fewer are `allowed` (visits,)."""
+        """Rows of `wanted` (BLOCK,) random visits of each patient, without repeats; all if fewer are `allowed` (visits,)."""
         here = wanted[self.person] > 0
         rows = np.flatnonzero(here if allowed is None else here & allowed)
         rows = rows[np.lexsort((rng.random(len(rows)), self.person[rows]))]
@@ -65,9 +65,9 @@ class Visits:
         return picked
 
     def following(self, begin: Floats, wanted: int, who: Mask) -> Numbers:
-        """Rows of `wanted` visits that follow each other, from the first on or after a day (BLOCK,) on, or the last ones.
+        """Rows of `wanted` consecutive visits of each patient, beginning with the first on or after day `begin` (BLOCK,).
 
-        For some patients only (BLOCK,), all of whom have as many visits.
+        If too few follow, the last ones are taken. Only for patients in `who` (BLOCK,), each of whom has `wanted` visits or more.
         """
         before = np.bincount(self.person, self.day < begin[self.person], minlength=BLOCK).astype(np.int64)
         at = self.first + np.minimum(before, self.counts - wanted)
@@ -75,9 +75,9 @@ class Visits:
         return rows
 
     def pairs(self, rng: np.random.Generator, wanted: NDArray[np.integer]) -> Numbers:
-        """Rows of visits that another one follows in the same quarter of the record; no two pairs share a visit.
+        """Rows of the first visits of pairs: two consecutive visits in the same quarter of the record. No two pairs share a visit.
 
-        `wanted` (BLOCK,) at random of each patient, or all where there are fewer.
+        `wanted` (BLOCK,) random pairs of each patient, or all if there are fewer.
         """
         offset = rng.integers(0, 2, BLOCK)[self.person]
         last = self.rank == self.counts[self.person] - 1
@@ -85,12 +85,12 @@ class Visits:
         return self.pick(rng, wanted, (self.rank % 2 == offset) & ~last & same)
 
     def record(self, block: Block, rows: Numbers, code: "np.integer | Numbers") -> None:
-        """Add an event at some visits: one code, or one for each (rows,)."""
+        """Add an event at the visits `rows`. `code` is one code for all of them, or one for each (rows,)."""
         block.record(self.person[rows], self.day[rows], np.broadcast_to(code, len(rows)))
 
 
 def label(block: Block, group: Numbers, names: list[str]) -> None:
-    """Write groups into the truth of the patients: the index of a name, or NOBODY (BLOCK,)."""
+    """Write groups into the truth of the patients. `group` holds indices into `names`, or NOBODY (BLOCK,)."""
     block.people |= {"group": group, "second_group": np.full(BLOCK, NOBODY)}
     labels = pl.Series(np.array([*names, ""])[group])
     block.truth["patients"] = block.truth["patients"].with_columns(group=labels, second_group=pl.lit(""))

@@ -30,7 +30,7 @@ from ehr_pipeline.work.progress import Progress
 VERSION = "worlds 2"
 PATIENT_COLUMNS = ("patient_id", "year_of_birth", "sex", "region", "ethnicity", "practice", "treatment")
 AS_CSV = ("patients", "changes")
-"""Tables of the truth that are written as CSV; all others are Parquet."""
+"""Tables of the truth with one part for each block that are written as CSV; all others of these are Parquet."""
 PEOPLE = {
     "patient_id": "patient",
     "birth": "day of birth",
@@ -45,7 +45,7 @@ PEOPLE = {
 
 
 def begun(mechanisms: Sequence[Mechanism], world: World, number: int) -> Block:
-    """One block: its patients, and when their diagnoses begin, without any event."""
+    """Begin block `number`: draw its patients and the onsets of their diagnoses, but no events."""
     block = Block(world.seed, number, world.diagnoses)
     for mechanism in mechanisms:
         mechanism.people(block)
@@ -55,7 +55,7 @@ def begun(mechanisms: Sequence[Mechanism], world: World, number: int) -> Block:
 
 
 def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Block, Events]:
-    """One block, and the events that are recorded in it."""
+    """Draw block `number`, and the events recorded in it."""
     block = begun(mechanisms, world, number)
     for mechanism in mechanisms:
         mechanism.events(block)
@@ -67,7 +67,10 @@ def draw(mechanisms: Sequence[Mechanism], world: World, number: int) -> tuple[Bl
 
 
 def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_share: float = 0.5) -> None:
-    """Write an extract of some patients. The same arguments give the same bytes; more patients leave the first ones as they are."""
+    """Write an extract with `patients` patients.
+
+    The same arguments give the same bytes. With more patients, the first ones stay the same.
+    """
     world = World.of(seed, cohort_share)
     mechanisms = make(world, plans)
     landing, truth = out / "landing" / EXTRACT, out / "truth"
@@ -102,7 +105,7 @@ def write(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_shar
 
 
 def _clear(landing: Path, truth: Path) -> None:
-    """Make the folders, without the files of another synthetic extract. Raises UserError for files that are of something else."""
+    """Make the folders, and remove the files of an earlier synthetic extract. Raises UserError if there are any other files."""
     ours = any((truth / name).is_file() for name in ("README.md", "dirt.json"))
     for folder in (landing, truth):
         folder.mkdir(parents=True, exist_ok=True)
@@ -116,7 +119,7 @@ def _clear(landing: Path, truth: Path) -> None:
 
 
 def facts(plans: Sequence[str], patients: int, seed: int, cohort_share: float) -> dict[str, object]:
-    """What an extract was made of."""
+    """The version and the arguments from which an extract was made, for dirt.json."""
     return {
         "version": VERSION,
         "plans": sorted(set(plans)),
@@ -127,7 +130,7 @@ def facts(plans: Sequence[str], patients: int, seed: int, cohort_share: float) -
 
 
 def is_there(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_share: float = 0.5) -> bool:
-    """Whether this very extract was written already; the facts are written last, so it is whole."""
+    """Whether `out` already holds this extract. dirt.json is written last, so an extract that has it is complete."""
     path = out / "truth" / "dirt.json"
     if not path.is_file():
         return False
@@ -136,7 +139,7 @@ def is_there(out: Path, plans: Sequence[str], patients: int, seed: int, cohort_s
 
 
 class Tables:
-    """The tables of the truth, to which blocks are added."""
+    """Writer of the tables of the truth, to which rows are added block by block."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -151,7 +154,7 @@ class Tables:
             writer.close()
 
     def add(self, name: str, table: pl.DataFrame) -> None:
-        """Add rows to a table."""
+        """Add rows to the table called `name`."""
         if name in AS_CSV:
             mode = "a" if name in self.begun else "w"
             with (self.folder / f"{name}.csv").open(mode, encoding="utf-8", newline="") as stream:
@@ -165,7 +168,7 @@ class Tables:
 
 
 def readme(plans: Sequence[str], mechanisms: Sequence[Mechanism]) -> str:
-    """What the truth folder holds, column by column."""
+    """Markdown that describes the tables of the truth folder, column by column."""
     tables = {"people.parquet": PEOPLE}
     for mechanism in mechanisms:
         for name, columns in mechanism.truth.items():
@@ -238,7 +241,7 @@ def _events(block: Block, events: Events, ids: pl.Series, codes: pl.Series, land
 
 
 def _write_groups(path: Path, mechanisms: Sequence[Mechanism]) -> None:
-    rows = [mechanism.groups for mechanism in mechanisms if mechanism.groups][-1]  # a later mechanism sorts anew
+    rows = [mechanism.groups for mechanism in mechanisms if mechanism.groups][-1]  # a later mechanism replaces them
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(field.name for field in fields(GroupRow))

@@ -1,4 +1,4 @@
-"""The years that each patient is registered for, and which diagnoses are known in them: rates of events are a year."""
+"""The years in which each patient is registered, and the diagnoses known in each: rates of events are per year."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,15 @@ Floats = NDArray[np.float64]
 Numbers = NDArray[np.int64]
 
 AGE_BANDS = (5, 18, 40, 65, 80)
-"""Ages in years at which the columns `age_weights` of the tables change."""
+"""Ages in years that separate the age bands of the columns `age_weights` in the tables."""
 RECORDING = ((2000, 0.45), (2018, 1.0))
-"""How much is recorded in a year, beside 2018-19. Assumed."""
+"""Calendar year, and how much is recorded in it relative to 2018-19; linear between them. Assumed."""
 
 
 @dataclass(frozen=True)
 class Years:
-    """One row a patient and year, all (rows,): the patient's row, its first day, its length in years, age in its middle, sex."""
+    """One row for each patient and year, all (rows,): the patient's row in the block; the year's first day, its length in years,
+    and the patient's age in its middle; and sex."""
 
     person: Numbers
     first: Numbers
@@ -26,13 +27,13 @@ class Years:
     age: Floats
     female: NDArray[np.bool_]
     recording: Floats
-    """How much is recorded in that calendar year (RECORDING), times the length."""
+    """How much is recorded in that calendar year (by RECORDING), times the length."""
     active: NDArray[np.bool_]
-    """(rows, diagnoses): known on or before its first day, or in the first half of it."""
+    """Whether each diagnosis is known by the middle of the year (rows, diagnoses)."""
 
     @classmethod
     def of(cls, block: Block) -> "Years":
-        """The years of a block's patients."""
+        """The registered years of a block's patients."""
         start, end = block.days("start"), block.days("end")
         count = np.maximum(np.ceil((end - start + 1) / YEAR).astype(np.int64), 1)
         person = np.repeat(np.arange(len(count)), count)
@@ -54,17 +55,17 @@ class Years:
 
     @property
     def band(self) -> Numbers:
-        """The band of age of each row (AGE_BANDS)."""
+        """Age band of each row, from 0 (by AGE_BANDS) (rows,)."""
         return np.searchsorted(AGE_BANDS, self.age, side="right")
 
     def somewhere(self, rng: np.random.Generator, row: NDArray[np.integer]) -> Numbers:
-        """A day at random in each of some rows."""
+        """A random day in each year in `row` (row numbers; a row may repeat)."""
         days: Numbers = self.first[row] + np.floor(rng.random(len(row)) * self.length[row] * YEAR).astype(np.int64)
         return days
 
 
 def within(counts: NDArray[np.integer]) -> Numbers:
-    """For events in runs of these lengths, the number of each event within its run."""
+    """For events in runs of these lengths, the number of each event within its run, from 0."""
     ends = np.cumsum(counts)
     numbers: Numbers = np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - counts, counts)
     return numbers
