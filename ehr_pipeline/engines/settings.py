@@ -1,4 +1,4 @@
-"""Settings of the launcher: where the work of the chain runs. Nothing here changes a result."""
+"""Settings of the launcher: where the work of the chain runs. No setting here changes a result."""
 
 from collections.abc import Iterator
 from typing import Literal
