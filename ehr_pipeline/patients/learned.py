@@ -24,7 +24,7 @@ _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-    """Write keyed hashes of patients, from unkeyed hashes `plain` (`hash_of`), and those of the `earlier` artifact it starts from."""
+    """Write keyed hashes of patients, from unkeyed hashes `plain` (`hash_of`), and those of the `earlier` one it starts from."""
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
     if earlier is not None:
         hashes = np.concatenate([hashes, read(earlier)])
