@@ -100,7 +100,7 @@ class Masked(Objective):
         return np.stack([-np.log(smoothed / smoothed.sum()) * asked, first * asked, ten * asked, asked])
 
     def scores(self, sums: NDArray[np.float64], tokens: Sequence[int] | slice = slice(None)) -> dict[str, float]:
-        """Return mean cross-entropy in nats, shares of tokens found first and in the top ten, and their number, for all or some ids."""
+        """Return mean cross-entropy in nats, shares of tokens found first and in the top ten, and their number: for all or some ids."""
         loss, first, ten, count = sums[:, tokens].sum(1)
         divisor = max(count, 1.0)
         rates = {"loss": float(loss / divisor), "top1": float(first / divisor), "top10": float(ten / divisor)}
