@@ -38,7 +38,7 @@ def build(job: TrainingJob, launch: Launch) -> Counts:
 
 
 def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
-    """Yield hashes of the patients that the training read, by shard. Removes the file in `out` in which the job listed them."""
+    """Yield hashes of the patients that the training read, by shard. Removes the list of them that the job left in `out`."""
     shard, row = np.load(out / PATIENTS)
     (out / PATIENTS).unlink()
     for number, path in enumerate(dataset.files("patients")):

@@ -1,4 +1,4 @@
-"""A checkpoint folder that anyone can load: weights (safetensors), configuration, and a tokenizer with one token per concept."""
+"""A checkpoint folder that anyone can load: weights (safetensors), configuration, tokenizer with one token per concept."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ _LAYER = "roberta_prelayernorm.encoder.layer."
 
 
 def save(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> None:
-    """Write a folder that AutoModel, AutoModelForMaskedLM and AutoTokenizer can read, and the vocabulary that names its tokens."""
+    """Write a folder for AutoModel, AutoModelForMaskedLM and AutoTokenizer, with the vocabulary that names its tokens."""
     model.save_pretrained(folder)
     tokenizer_of(vocabulary).save_pretrained(folder)
     vocabulary.write(folder)
@@ -34,7 +34,7 @@ def save(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabu
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """Return a tokenizer that turns each concept, separated by blanks, into one token, and adds nothing at either end."""
+    """Return a tokenizer that makes one token of each blank-separated concept, and adds nothing at either end."""
     pad, mask, unknown, cls, sep = SPECIAL_TOKENS
     ids = {token: index for index, token in enumerate(SPECIAL_TOKENS)} | vocabulary.token_of
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
@@ -97,7 +97,7 @@ def _as_written(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Read the weights of a checkpoint, by name. Raises UserError when they cannot be read, or are not finite float32 numbers."""
+    """Read the weights of a checkpoint, by name. Raises UserError if they are unreadable, or not finite float32 numbers."""
     path = folder / WEIGHTS
     if not path.is_file():
         others = sorted(

@@ -35,7 +35,7 @@ def unusable(folder: Path, problem: str) -> UserError:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read the configuration of the checkpoint in a folder. Raises UserError if it does not describe an encoder of this package."""
+    """Read the configuration of the checkpoint in a folder. Raises UserError if it is not for an encoder of this package."""
     try:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -62,7 +62,7 @@ def cores() -> int:
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Compute matrix products in 'bfloat16', or everything in 'float32'. 'auto' must be resolved first (`encoder.machine`)."""
+    """Compute products in 'bfloat16', or everything in 'float32'. Resolve 'auto' before (`encoder.machine`)."""
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"{precision!r} is no precision to compute in")
     if precision == "bfloat16":
@@ -110,7 +110,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def compiles(device: torch.device, wish: str) -> bool:
-    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning when it should compile, but no compiler is found."""
+    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if it should, but there is no compiler."""
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
     named = os.environ.get("CXX", "")

@@ -34,7 +34,7 @@ class Update:
 
 @dataclass(frozen=True)
 class Plan:
-    """How updates are divided: slots of a row, rows of an update, rows computed at once, and which of `processes` this is."""
+    """How updates are divided: slots of a row, rows of an update, rows computed at once, rank among `processes`."""
 
     context: int
     rows: int

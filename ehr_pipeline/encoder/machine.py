@@ -56,7 +56,7 @@ def precision_of(wish: str, config: Any) -> str:
 
 
 def note(work: Path, machine: Machine) -> None:
-    """Record in the work folder of a job what this process decided. Every process may do so; machines may share a job."""
+    """Record in the work folder of a job what this process decided. Any process may; machines may share a job."""
     (work / "machine").mkdir(exist_ok=True)
     (work / "machine" / "-".join(f"{name}={value}" for name, value in sorted(machine.items()))).touch()
 

@@ -8,6 +8,6 @@ FILE = "metrics.json"
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read the metrics of an `encoder_checkpoint` artifact from its folder: `best`, `baseline`, `epochs`, and training data."""
+    """Read the metrics in the folder of an `encoder_checkpoint` artifact: `best`, `baseline`, `epochs`, training data."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found

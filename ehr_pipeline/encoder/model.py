@@ -55,7 +55,7 @@ class PackedEncoder(nn.Module):
         self.layers = self.hidden
 
     def compile_layers(self) -> None:
-        """Fuse what lies between matrix products with torch.compile, except in the head: its shape changes with every batch."""
+        """Fuse the operations between products with torch.compile, but not in the head: its shape varies by batch."""
         self.layers = torch.compile(self.hidden, dynamic=None)
 
     def hidden(
@@ -107,14 +107,14 @@ class PackedEncoder(nn.Module):
         return scores
 
     def forward(self, *arrays: Tensor) -> Tensor:
-        """Return the objective's summed loss on the arrays of a part; the caller divides by the predictions of all processes."""
+        """Return the objective's summed loss on a part; the caller divides by the predictions of all processes."""
         assert self.objective is not None
         loss: Tensor = self.objective(self, *arrays)
         return loss
 
 
 def visibility(segments_RT: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return what is added to the attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments."""
+    """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments."""
     apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
     return torch.zeros_like(apart_RTT, dtype=dtype).masked_fill_(apart_RTT, -torch.inf).unsqueeze(1)
 

@@ -14,7 +14,7 @@ from ehr_pipeline.work import jobs
 
 
 def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
-    """Return the learning rate: linear warm-up, then a cosine from the peak to a tenth of it at the last possible update."""
+    """Return the learning rate: linear warm-up, then a cosine from the peak to a tenth at the last possible update."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     share = min((step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1), 1.0)

@@ -1,4 +1,4 @@
-"""Report the progress of a training: a log line every few seconds, the same in `progress.jsonl`, and curves for TensorBoard."""
+"""Report the progress of a training: log lines every few seconds, also in `progress.jsonl`, and TensorBoard curves."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ REPORT_SECONDS = 10.0
 
 
 class Reporter:
-    """Writes into `folder`, only on the first process of the job. Lines of `progress.jsonl` after `position` are removed first."""
+    """Writes into `folder`, on the first process only. First removes lines of `progress.jsonl` after `position`."""
 
     def __init__(self, folder: Path, steps: int, position: Position):
         self.folder, self.steps = folder, steps

@@ -64,7 +64,7 @@ class Checkpoints:
         folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[int]:
-        """Lock the folder. Raises UserError when another training holds the lock; the kernel releases it when a process dies."""
+        """Lock the folder. Raises UserError if another training holds the lock; the kernel frees it when that dies."""
         busy = f"Another training writes to {self.folder}. Wait for it, or end it."
         return alone(
             self.folder / "lock", busy, mode=0o666
@@ -127,7 +127,7 @@ class Checkpoints:
         return -1
 
     def _appearing(self, path: Path) -> dict[str, Any]:
-        """Wait for a checkpoint that the first process sees, and return its state. Raises UserError if it does not appear."""
+        """Wait for a checkpoint that the first process sees; return its state. Raises UserError if it does not appear."""
         until = time.monotonic() + APPEARING
         while (state := _whole(path)) is None:
             if time.monotonic() > until:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Flatness:
-    """Losses are flat when, for `patience` epochs in a row, neither has improved on its best by the share `min_improvement`."""
+    """Losses are flat when neither has improved on its best by the share `min_improvement` for `patience` epochs."""
 
     min_improvement: float
     patience: int

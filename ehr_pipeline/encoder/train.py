@@ -46,7 +46,7 @@ MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
 def run(job: TrainingJob) -> None:
-    """Train as the job describes. Raises UserError when a loss is not finite, or a checkpoint belongs to another training."""
+    """Train as described. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
     with process_group(job.threads) as device, repeatable(device):
         training = _Training.begin(job, device)
         with training.checkpoints.lock() if jobs.rank() == 0 else nullcontext():
@@ -70,7 +70,7 @@ class _Training:
     objective: Objective
     model: PackedEncoder
     began: dict[str, int]
-    """Number of tokens (`tokens_added`) that are new to the checkpoint that the training begins with; empty without one."""
+    """`tokens_added`: tokens that are new to the checkpoint with which the training begins; empty without one."""
     checkpoints: Checkpoints
 
     @classmethod

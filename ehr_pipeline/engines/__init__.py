@@ -31,7 +31,7 @@ ENGINES = {
 
 
 def engine_for(settings: LauncherSettings, store: Path) -> "Engine":
-    """Return the engine that the settings name. `store` is the folder of the artifacts; engines exchange messages through it."""
+    """Return the engine that the settings name. `store` is the folder of artifacts; engines also communicate through it."""
     module, name = ENGINES[settings.backend].split(":")
     made: Engine = getattr(importlib.import_module(module), name)(settings, store)
     return made

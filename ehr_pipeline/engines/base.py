@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """A place where work runs. Its methods return when the work is done; when they are interrupted, they end the work."""
+    """A place where work runs. Its methods return when the work is done; when interrupted, they end it."""
 
     def check(self) -> None:
         """Check whether work could be sent. Raises UserError with what is missing; starts nothing."""
@@ -32,7 +32,7 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class ThisMachine:
-    """Runs buckets on `workers` threads or processes, or one after the other when that is 1; a heavy job is a plain call."""
+    """Buckets run on `workers` threads or processes, or one after the other if that is 1; heavy jobs are plain calls."""
 
     settings: LauncherSettings
     store: Path

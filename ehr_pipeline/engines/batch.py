@@ -81,7 +81,7 @@ def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[An
 
 
 def unpack(folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
-    """Return the function and the jobs of a folder. Raises UserError when they were sent by other versions of the software."""
+    """Return the function and the jobs of a folder. Raises UserError if other software versions sent them."""
     packed = json.loads((folder / WORK).read_text(encoding="utf-8"))
     refuse_other(packed["software"])  # first, because other versions may not know the function or its types
     function: Callable[[Any], Any] = getattr(importlib.import_module(packed["module"]), packed["function"])
@@ -103,7 +103,7 @@ def work(folder: Path, task: int, tasks: int) -> None:
 
 
 def main(folder: Path, task: int, tasks: int) -> int:
-    """Do one task's share. Returns the exit code; the message of an error that the user can fix is written into the folder."""
+    """Do one task's share, and return the exit code. Writes the message of an error that the user can fix to the folder."""
     try:
         work(folder, task, tasks)
     except UserError as error:

@@ -45,7 +45,7 @@ class Watch:
         """Seconds between two checks."""
 
     def lapsed(self) -> bool:
-        """Whether the counter has not changed for too long. If so, prints that, and marks it in the folder if the folder exists."""
+        """Whether the counter has not changed for too long. If so, prints that, and marks the folder if it exists."""
         try:
             count = (self._folder / COUNT).read_text(encoding="ascii")
         except OSError:
@@ -61,7 +61,7 @@ class Watch:
 
 
 def main(folder: Path, lapse: float) -> None:
-    """Cancel the job once the counter has not changed for `lapse` seconds. Returns then, or when the script has ended."""
+    """Cancel the job once the counter has not changed for `lapse` seconds; or return when the script has ended."""
     script, watch = os.getppid(), Watch(folder, lapse)
     while os.getppid() == script:
         if watch.lapsed():

@@ -42,7 +42,7 @@ class Kubernetes(Scheduler):
 
     @cached_property
     def cluster(self) -> Cluster:
-        """The cluster and the namespace given in the settings. Raises UserError when its client or its configuration is missing."""
+        """The cluster and namespace in the settings. Raises UserError if the client or the configuration is missing."""
         return Cluster(self.own)
 
     def check(self) -> None:
@@ -95,7 +95,7 @@ class Kubernetes(Scheduler):
 
     @property
     def threads(self) -> int:
-        """CPU threads of each process of a job: a pod sees all cores of its node, but should use only as many as it requests."""
+        """CPU threads of each process of a job: a pod sees all cores of its node, but may use only those it requested."""
         return self.settings.threads or max(1, int(self.own.job_cpus))
 
     def refuse_other_place(self) -> None:
@@ -108,7 +108,7 @@ class Kubernetes(Scheduler):
             )
 
     def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
-        """Return an indexed Job of `tasks` pods, each with its share of the work; pods whose share is done end at once."""
+        """Return an indexed Job of `tasks` pods, each with a share of the work; pods whose share is done end at once."""
         threads = max(1, int(self.own.bucket_cpus))
         return self._render(
             folder,
@@ -130,7 +130,7 @@ class Kubernetes(Scheduler):
         )
 
     def for_job(self, folder: Path, name: str, module: str) -> str:
-        """Return a Job that runs a heavy job under torchrun: one pod, or an indexed Job with a pod for each node, and a Service."""
+        """Return a Job that runs a heavy job under torchrun: one pod; or an indexed Job, a pod per node, and a Service."""
         own, nodes, restarts = self.own, self.settings.nodes, self.settings.restarts
         processes = self.settings.processes // nodes
         torchrun = ["torch.distributed.run", "--standalone"]
@@ -173,7 +173,7 @@ class Kubernetes(Scheduler):
         return fill(Path(self.own.template or OURS), "launcher.kubernetes.template", common | resources | values)
 
     def parsed(self, text: str) -> Manifest:
-        """Parse a filled template for the API. Raises UserError when it is not one Job, or lacks a Service that its pods need."""
+        """Parse a filled template. Raises UserError if it is not one Job, or lacks a Service that its pods need."""
         where = f"{self.own.template or OURS} (launcher.kubernetes.template)"
         try:
             bodies = [body for body in yaml.safe_load_all(text) if body is not None]

@@ -84,7 +84,7 @@ class Cluster:
             raise self._refused(refusal) from None
 
     def submit(self, manifest: Manifest) -> None:
-        """Create a Job and its Services. Raises UserError when the cluster refuses them (with its reason) or does not answer."""
+        """Create a Job and its Services. Raises UserError if the cluster refuses them (with its reason) or is silent."""
         try:
             self._make(manifest)
         except Silence as silence:
@@ -93,7 +93,7 @@ class Cluster:
             raise self._refused(refusal) from None
 
     def _make(self, manifest: Manifest, **how: str) -> None:
-        """Create a Job, then its Services, which it owns, so that they are removed with it. In a dry run they have no owner."""
+        """Create a Job and its Services, which it owns, so they are removed with it. In a dry run they have no owner."""
         job, how = manifest.job, how | {"field_validation": "Strict"}
         made = _ask(self._jobs.create_namespaced_job, self.namespace, job, **how)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": manifest.name, "uid": made.metadata.uid}
@@ -109,7 +109,7 @@ class Cluster:
         )
 
     def look(self, job: str) -> State:
-        """Return the state of a Job. Raises Silence when the cluster does not answer, and UserError when it denies access."""
+        """Return the state of a Job. Raises Silence if the cluster does not answer, UserError if it denies access."""
         try:
             pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
             found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
@@ -212,7 +212,7 @@ def _end(pod: Any) -> str:
 
 
 def _connect(context: str, configuration: Any) -> str:
-    """Configure access to the cluster, and return the namespace. As kubectl: a kubeconfig, else the pod's service account."""
+    """Configure access to the cluster; return its namespace. As kubectl: a kubeconfig, else the pod's service account."""
     from kubernetes import config
 
     files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())

@@ -51,7 +51,7 @@ class Ray:
         return {}
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply a pure function to every job, as Ray tasks. `workers` is for a single machine, and has no effect here."""
+        """Apply a pure function to every job, as Ray tasks. `workers` is for one machine, and has no effect here."""
         if not jobs:
             return []
         needs = _task_needs(self.settings)
@@ -113,7 +113,7 @@ class Ray:
     def _attempt(
         self, ray: Any, job: tuple[str, str], bundles: list[Resources], what: str, follower: post.Follower
     ) -> str | None:
-        """Start all processes, and wait until they end. Returns what went wrong in the first process that failed, or None."""
+        """Start all processes, and wait until they end. Returns what went wrong in the first that failed, or None."""
         from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
         group = ray.util.placement_group(bundles, strategy="PACK")
@@ -179,7 +179,7 @@ class Ray:
 
 
 def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[Any]) -> tuple[str, list[Any]]:
-    """Do some jobs on a worker. Returns the message of an error that the user can fix (or an empty string), and the results."""
+    """Do some jobs on a worker. Returns the message of an error that the user can fix, or '', and the results."""
     _end_with_node()
     try:
         batch.refuse_other(software)
@@ -193,7 +193,7 @@ def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[A
 
 @cache
 def _end_with_node() -> None:
-    """End this process with the Ray node that started it: Ray itself does so only between tasks, and a training is one task."""
+    """End this process with its Ray node: Ray itself does so only between tasks, and a training is one task."""
     node = os.getppid()
 
     def wait() -> None:
@@ -221,7 +221,7 @@ class Rank:
             return util.get_node_ip_address(), free.getsockname()[1]
 
     def run(self, module: str, job: str, environment: dict[str, str]) -> tuple[int, str]:
-        """Run `module.run(job)`, and say how it ended."""
+        """Run `module.run(job)`. Returns the exit code, and what went wrong."""
         _end_with_node()
         os.environ.update(environment)
         run = importlib.import_module(module).run
@@ -230,7 +230,7 @@ class Rank:
 
 @contextmanager
 def _connected(settings: LauncherSettings) -> Iterator[Any]:
-    """Yield the module `ray`, connected to the cluster. Raises UserError when `ray` is not installed, or no cluster answers."""
+    """Yield the module `ray`, connected to the cluster. Raises UserError if it is not installed, or no cluster answers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_TQDM_PATCH_PRINT"] = "0"  # numba cannot compile when `print` has been replaced
     try:
@@ -261,7 +261,7 @@ def _connected(settings: LauncherSettings) -> Iterator[Any]:
 
 
 def _knock(address: str) -> None:
-    """Raise OSError or ValueError when nothing listens at HOST:PORT: Ray itself would retry for minutes, then end the process."""
+    """Raise OSError or ValueError if nothing listens at HOST:PORT: Ray would retry for minutes, then end the process."""
     if address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=10).close()

@@ -43,7 +43,7 @@ class State:
     stuck: str = ""
     """Why the job would wait forever, as a sentence that says what to do; empty otherwise."""
     ended: Literal["", "well", "badly", "blameless", "removed"] = ""
-    """'' while the job has not ended; 'blameless' when its end was not the work's fault, 'removed' when somebody cancelled it."""
+    """'' until the job has ended; 'blameless' if that was not the work's fault, 'removed' if somebody cancelled it."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def submit(self, script: Path, name: str, what: str) -> str:
-        """Submit a script, and record that in its folder (`post.note_sent`). Returns the scheduler's name for the job."""
+        """Submit a script, and record that in its folder (`post.note_sent`). Returns the scheduler's id of the job."""
 
     @abstractmethod
     def look(self, job: str) -> State:
@@ -121,7 +121,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def why(self, job: str, state: State, folder: Path) -> str:
-        """Return a sentence, and the end of the log, for a message about work that is unfinished although its job ended."""
+        """Explain, with the end of the log, why work is unfinished although its job ended."""
 
     def label(self, job: str) -> str:
         """Return the words with which each line about a job begins."""
@@ -134,7 +134,7 @@ class Scheduler(ABC):
     # What all subclasses share.
 
     def preview(self) -> dict[str, str]:
-        """Return the scripts that would be sent, by purpose. They name a placeholder folder; the real one is made on sending."""
+        """Return the scripts that would be sent, by purpose, with a placeholder for the folder that is made on sending."""
         train, embed = ("ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed")
         folder = self.store / ".work" / "RANDOM"
         return {
@@ -178,7 +178,7 @@ class Scheduler(ABC):
 
     @contextmanager
     def _folder(self, kind: str) -> Iterator[Path]:
-        """Yield a folder for one piece of work. Cancels jobs that killed processes left, and its own jobs if the work fails."""
+        """Yield a folder for one piece of work. Cancels jobs that killed processes left, and its own if the work fails."""
         for path in post.left_behind(self.store):
             for job in post.sent(path, self.backend):
                 _log.warning("cancelling %s, whose sender was killed", self.label(job))
@@ -193,7 +193,7 @@ class Scheduler(ABC):
                 self.tidy(job)
 
     def _see_through(self, work: _Work) -> None:
-        """Submit the work, and then again what is left of it, until nothing is left. Raises UserError when retrying is useless."""
+        """Submit the work, and again what is left of it, until nothing is. Raises UserError when retrying is useless."""
         restarts, continues = self.restarts, self.continues
         while numbers := work.left():
             job, state = self._once(work, numbers)
@@ -258,7 +258,7 @@ class Scheduler(ABC):
 
 
 def fill(path: Path, setting: str, values: dict[str, Any]) -> str:
-    """Fill in a template, which a site can edit. Raises UserError with what is wrong and where; `setting` names the template."""
+    """Fill in a template, which a site can edit. Raises UserError with the problem and its place; `setting` names it."""
     rules = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

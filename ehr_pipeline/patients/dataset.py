@@ -29,7 +29,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 FOLLOWED, LONGEST = "followed_for_", 120
-"""Counts of patients by whole years from their first visit to their last; the count for LONGEST includes all longer times."""
+"""Counts of patients by whole years from first visit to last; the count for LONGEST includes all longer times."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Attributes that are derived from recorded codes by a rule in the settings, such as ethnicity, which many patient files lack."""
+"""Attributes derived from recorded codes by a rule in the settings, such as ethnicity, which many patient files lack."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -24,7 +24,7 @@ _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-    """Write keyed hashes of patients, from unkeyed hashes `plain` (`hash_of`), and those of the `earlier` one it starts from."""
+    """Write keyed hashes of patients, from unkeyed ones (`plain`), and those of the `earlier` artifact it starts from."""
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
     if earlier is not None:
         hashes = np.concatenate([hashes, read(earlier)])
@@ -39,7 +39,7 @@ def read(artifact: Path) -> NDArray[np.uint64]:
 
 
 def cannot_be_checked(artifact: Path, key: Key | None) -> str:
-    """Return why it cannot be checked from whom an artifact learned, and which file is missing; empty if it can be checked."""
+    """Return why it cannot be checked from whom an artifact learned, and which file is needed; empty if it can."""
     if not (artifact / FILE).is_file():
         return (
             f"it cannot be checked whom it learned from: {FILE} of the artifact would allow it, which is written where"

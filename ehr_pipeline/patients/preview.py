@@ -1,4 +1,4 @@
-"""Check the sides of patients before a run: whether their column exists, and whether its first values are understood."""
+"""Check the sides of patients before a run: does their column exist, and are its first values understood?"""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -20,7 +20,7 @@ MOST_NAMED = 3
 
 
 def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
-    """Yield problems and remarks, each with its level. Of values in fewer than `below` rows, only the shape is shown."""
+    """Yield problems and remarks with their levels. Of values in fewer than `below` rows, only the shape is shown."""
     newest = [Path(records.landing) / name for name in catalog.extracts_in(Path(records.landing))[-1:]]
     if not settings.column:
         if records.source == "meds" and any((folder / SPLITS).is_file() for folder in newest):

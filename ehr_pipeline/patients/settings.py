@@ -7,7 +7,7 @@ from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.values import plainly
 
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
-"""The sides. Nothing is learned from patients on the last two; UNASSIGNED patients have no side in the column of sides."""
+"""The sides. Nothing is learned from patients on the last two; UNASSIGNED patients have no side in the column."""
 LEARNED_FROM = (TRAIN, VALIDATION)
 EVERY_SIDE = (*LEARNED_FROM, TEST, UNASSIGNED)
 USUAL_SIDES = {
@@ -16,7 +16,7 @@ USUAL_SIDES = {
     **dict.fromkeys(("held out", "heldout", "hold out", "holdout", "test", "testing", "test set"), TEST),
     **dict.fromkeys(("", "none", "null", "na", "n/a", "nan", "unassigned"), UNASSIGNED),
 }
-"""Usual spellings of sides, in lower case with blanks between words. 'Development' and 'evaluation' are ambiguous, so left out."""
+"""Usual spellings of sides, in lower case, with blanks between words. 'Development' and 'evaluation' are ambiguous."""
 SIDES = "sides"
 """Name of the hash of the split among the settings of assets that learn from a part of the patients."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
@@ -64,7 +64,7 @@ class SplitSettings:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether there may be patients from whom nothing is learned. If so, sides are determined before the vocabulary is made."""
+        """Whether there may be patients from whom nothing is learned. If so, sides are known before the vocabulary."""
         return bool(self.column or self.test_share)
 
     @property

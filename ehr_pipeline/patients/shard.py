@@ -55,7 +55,7 @@ class Shard:
         return self.visit_start[self.patient_start].astype(np.int64)
 
     def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
-        """Return the shard with only the flagged visits (one flag for each); patients without a visit stay, with no tokens."""
+        """Return the shard with only the flagged visits (one flag each); patients without a visit stay, with no tokens."""
         size = np.diff(self.visit_start)
         starts = np.concatenate([[0], np.cumsum(size[kept])]).astype(np.int32)
         visits_before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)
@@ -68,7 +68,7 @@ class Shard:
         )
 
     def below(self, tokens: int) -> "Shard":
-        """Return the shard without token ids >= `tokens`: an encoder trained before these were added does not know them."""
+        """Return the shard without token ids >= `tokens`, which an encoder trained before they were added does not know."""
         known = self.tokens < tokens
         if known.all():
             return self

@@ -1,4 +1,4 @@
-"""Visits longer than a day, for records without links to visits: events within some days of a visit's first day join it."""
+"""Visits longer than a day, for records without links to visits: events within some days of its first day join a visit."""
 
 import numpy as np
 

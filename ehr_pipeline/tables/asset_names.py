@@ -36,5 +36,5 @@ STAGES = {
 
 
 def stage_of(asset: str) -> str:
-    """Return the stage of an asset. For an asset that is declared only in `assets/`, the stage has the name of the asset."""
+    """Return the stage of an asset. If an asset is declared only in `assets/`, its stage has the name of the asset."""
     return STAGES.get(asset, asset)

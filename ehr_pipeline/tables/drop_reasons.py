@@ -112,7 +112,7 @@ CURES = {
     "entered_in_bulk": "nothing: `records.entered_in_bulk` asks for it",
     "withdrawn": "nothing: `records.withdrawals` asks for it",
 }
-"""What to do about rejected rows of an extract, by reason. Settings named without their table belong to the kind of file."""
+"""What to do about rejected rows of an extract, by reason. Settings without a table belong to the kind of file."""
 OF_PATIENTS = IN_WORDS | {"few_visits": "with too few visits"}
 """The words for counts of patients instead of rows."""
 

@@ -1,4 +1,4 @@
-"""The bucket of each patient, from our own hash of the patient id: a library's hash is stable only within one version."""
+"""The bucket of each patient, from our own hash of the id: a library's hash is stable only within one version."""
 
 import numpy as np
 import polars as pl
@@ -13,7 +13,7 @@ _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3
 
 
 def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
-    """Return a hash (n,) of each string id (n,). An id that is not a plain number is first hashed by FNV-1a: '007' is not 7."""
+    """Return a hash (n,) of each string id (n,). Ids that are not plain numbers are hashed by FNV-1a first: '007' is not 7."""
     numbers, numeric = plain_numbers.numbers(patient_ids)
     if not numeric.all():
         numbers = numbers.copy()
@@ -62,7 +62,7 @@ def _top_bits(hashes: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
 
 
 def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:
-    """Return FNV-1a (Fowler, Noll, Vo) of the UTF-8 bytes of each text. Handles one byte position of all texts at a time."""
+    """Return FNV-1a (Fowler, Noll, Vo) of the UTF-8 bytes of each text. Takes one byte position of all texts at a time."""
     encoded = [text.encode() for text in texts.to_list()]
     lengths = np.array([len(text) for text in encoded])
     width = min(int(lengths.max()), WIDEST)

@@ -14,7 +14,7 @@ _ONE_AT_A_TIME = Lock()
 
 
 def compiled(function: Function) -> Function:
-    """Decorate a function of numbers and arrays: it is compiled when first called, once for each combination of types."""
+    """Compile a function of numbers and arrays when it is first called with arguments of such types."""
     made: list[Callable[..., Any]] = []
 
     @wraps(function)

@@ -18,7 +18,7 @@ def digits(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def numbers(texts: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return texts (n,) as numbers, and a flag (n,) whether each text is plain; the numbers of the others are meaningless."""
+    """Return texts (n,) as numbers, and flags (n,) for the plain ones; the numbers of the others are meaningless."""
     number = texts.cast(pl.Int64, strict=False).fill_null(0).to_numpy()
     plain = (number > 0) & (number < LIMIT)
     return number, plain & (digits(number) == texts.str.len_bytes().fill_null(0).to_numpy())

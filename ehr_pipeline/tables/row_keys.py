@@ -33,7 +33,7 @@ def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[n
 def translated(
     patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
 ) -> Keys:
-    """Return the keys of rows (n,) with each item replaced by `of_item[item]`; rows for which that is -1 are left out."""
+    """Return the keys of rows (n,) with each item replaced by `of_item[item]`, without rows for which that is -1."""
     _refuse_too_large(patient, day, of_item)
     return _translated(patient, day, item, of_item)
 
@@ -86,7 +86,7 @@ def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:
 
 
 def union(parts: list[Keys]) -> Keys:
-    """Return all keys of several lists, sorted. A key is repeated as often as in the list that contains it most often."""
+    """Return all keys of several lists, sorted. A key is repeated as often as in the list that has it most often."""
     counted = [np.unique(part, return_counts=True) for part in parts]
     keys = np.concatenate([distinct for distinct, _ in counted])
     order = np.argsort(keys, kind="stable")
@@ -96,7 +96,7 @@ def union(parts: list[Keys]) -> Keys:
 
 
 def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
-    """Convert keys to columns patient_id, date and `item_column`; the dictionaries hold only values that occur, sorted."""
+    """Convert keys to columns patient_id, date and `item_column`; dictionaries hold only values that occur, sorted."""
     patient, day, item, is_patient, is_item = _unpack(keys, len(patient_ids), len(item_names))
     columns = {
         "patient_id": _dictionary(patient, is_patient, patient_ids),

@@ -82,7 +82,7 @@ LISTS = pa.schema(
         *((name, pa.string()) for name in ("code", "cui", "name", "concept")),
     ]
 )
-"""Columns for the rows of the cohort's concept lists; `concept` holds what a row means (several concepts separated by blanks)."""
+"""Columns of the cohort's concept lists; `concept` holds the concepts that a row means, separated by blanks."""
 SUBSTITUTES = pa.schema(
     [
         *((name, pa.string()) for name in ("concept", "name", "substitute", "substitute_name")),
@@ -124,7 +124,7 @@ VISITS = pa.list_(
 )
 
 OBSERVATION = ("observation_start", "observation_end")
-"""Columns of a patient's observation window, if the source has it. Both days are part of the window; null means unknown."""
+"""Columns of a patient's observation window, if the source has it. It includes both days; null means unknown."""
 
 # A birth date known only to the year is set to 1 July, one known only to the month to the 15th.
 _PERSON = [
@@ -141,7 +141,7 @@ def patients(attributes: tuple[str, ...]) -> pa.Schema:
 
 
 def patient_dataset(attributes: tuple[str, ...]) -> pa.Schema:
-    """Columns of a table with one row for each patient of the data set: visits are sorted by date, their concepts by token id."""
+    """Columns of a table with one row per patient of the data set: visits sorted by date, their concepts by token id."""
     return pa.schema([*_PERSON, *_carried(attributes), ("visits", VISITS)])
 
 
@@ -150,13 +150,13 @@ def _carried(attributes: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
 
 
 def embeddings(size: int) -> pa.Schema:
-    """Columns of a table with one row for each embedded patient: vector, and the numbers of chunks and chosen tokens behind it."""
+    """Columns of a table with one row per embedded patient: vector, and the numbers of chunks and chosen tokens in it."""
     vector = pa.list_(pa.field("item", pa.float32()), size)
     return pa.schema([("patient_id", pa.string()), ("vector", vector), ("chunks", pa.int32()), ("tokens", pa.int32())])
 
 
 def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema:
-    """Columns of a table with one row for each embedded patient: attributes, clusters (also by other `methods`), map position."""
+    """Columns of a table with one row per embedded patient: attributes, clusters (also by other `methods`), map position."""
     others = [(f"cluster_{method}", pa.int32()) for method in methods]
     return pa.schema(
         [
@@ -218,7 +218,7 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
 
 
 def read_as(path: Path, expected: pa.Schema) -> pa.Table:
-    """Map a table that has at least the expected columns. Raises Damaged when a column is missing, or the file cannot be read."""
+    """Map a table that has at least the expected columns. Raises Damaged if it lacks one, or cannot be read."""
     try:
         table = read(path)
         problems = _problems(table.schema, expected)

@@ -30,26 +30,26 @@ _LET_GO: list[Callable[[], None]] = []
 
 
 class Spread(Protocol):
-    """Applies a pure function of files and settings to every job, on some engine. Results come in the order of the jobs."""
+    """Applies a pure function of files and settings to every job, on some engine. Results come in job order."""
 
     def __call__(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
         """Apply the function. Raises UserError when a worker cannot do its work."""
 
 
 def at_end(let_go: Callable[[], None]) -> Callable[[], None]:
-    """Register a function that a process calls after its last bucket, such as one that closes files kept open for all buckets."""
+    """Register a function that a process calls after its last bucket, to close files that it kept open for all."""
     _LET_GO.append(let_go)
     return let_go
 
 
 def let_go_of_all() -> None:
-    """Call the functions registered by `at_end`. An open file on a network file system keeps its folder from being removed."""
+    """Call the functions registered by `at_end`: an open file on a network file system prevents removing its folder."""
     for let_go in _LET_GO:
         let_go()
 
 
 def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-    """Apply a pure function of files and settings to every job. Results come in the order of the jobs. Raises UserError."""
+    """Apply a pure function of files and settings to every job. Results come in job order. Raises UserError."""
     progress = Progress(what, len(jobs))
     results = []
     if workers == 1 or len(jobs) < 2:
@@ -80,7 +80,7 @@ def _pool(workers: int) -> Executor:
 
 
 def _end_with_parent() -> None:
-    """Start a thread that ends this worker when its parent ends: otherwise it would wait for work forever, and keep its memory."""
+    """Start a thread that ends this worker with its parent: else it would wait forever, and keep its memory."""
     parent = multiprocessing.parent_process()
     assert parent
 

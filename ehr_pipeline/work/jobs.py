@@ -24,11 +24,11 @@ from ehr_pipeline.work.die_with_parent import die_with_parent
 
 USER_ERROR_CODE = 2
 FAILED_AT = "failed at "
-"""Begins the line after the traceback in the log of a process that failed; the time follows. The launcher searches for it."""
+"""Begins the line after the traceback in the log of a failed process; the time follows. The launcher searches for it."""
 LEVEL_ENDS = "\t"
 """In the log of a job, separates the level of a message, as a number, from its text."""
 DONE, ERROR, LOG = "done", "error", "progress.txt"
-"""Files in which a job reports: that it is done; the message of an error that the user can fix; the log of its first process."""
+"""Files of a job: a mark that it is done; the message of an error that the user can fix; the log of its first process."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ Launch = Callable[[Job], None]
 
 
 def types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
-    """Return converters to and from JSON for the one argument of a function and for its result, from its declared types."""
+    """Return JSON converters for the one argument of a function and for its result, from the declared types."""
     hints = get_type_hints(function)
     result = hints.pop("return")
     (job,) = hints.values()
@@ -58,12 +58,12 @@ def types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter
 
 
 def as_json(job: Job) -> str:
-    """Return a job as JSON for `run` in its module. Raises PydanticSerializationError if a field has not its declared type."""
+    """Return a job as JSON for `run`. Raises PydanticSerializationError for a field of another type than declared."""
     return TypeAdapter(type(job)).dump_json(job, warnings="error").decode()
 
 
 def from_json(run: Callable[[AnyJob], None], text: str | bytes) -> AnyJob:
-    """Return the job for `run`, from JSON. Raises ValidationError when a field is missing, unknown, or of another type."""
+    """Return the job for `run` from JSON. Raises ValidationError if a field is missing, unknown, or of another type."""
     job: AnyJob = types(run)[0].validate_json(text)
     return job
 
@@ -89,7 +89,7 @@ def end_process(process: "subprocess.Popen[Any]", seconds: float) -> None:
 
 
 def main(run: Callable[[AnyJob], None]) -> None:
-    """Run the job named on the command line. For an error that the user can fix, print only its message, without a traceback."""
+    """Run the job named on the command line. Of an error that the user can fix, print only the message."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path, required=True, help="JSON file that describes the job")
     job = from_json(run, parser.parse_args().job.read_bytes())

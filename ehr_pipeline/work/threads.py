@@ -12,7 +12,7 @@ MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 """Arrow allocates from the C library's heap, and all threads share one heap. By default Arrow has its own heap, glibc gives each
 thread another, and each heap keeps the memory that was freed in it."""
 M_ARENA_MAX = -8
-"""Option of glibc's `mallopt` for the number of heaps. (The environment variable is read only when a process starts.)"""
+"""Option of glibc's `mallopt` for the number of heaps; its environment variable is read only when a process starts."""
 
 for _name, _value in (WAITING | MEMORY).items():
     os.environ.setdefault(_name, _value)

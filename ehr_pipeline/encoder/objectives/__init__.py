@@ -1,4 +1,4 @@
-"""Training objectives of the encoder: a module for each objective (see `base` for its interface), and a line in OBJECTIVES."""
+"""Training objectives of the encoder: a module for each (interface: see `base`), and a line in OBJECTIVES."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"ma
 
 
 def objective_of(settings: EncoderSettings, vocabulary: Vocabulary, seed: int) -> Objective:
-    """Return the objective of a training, which depends only on the arguments. There is only one so far, so no setting names it."""
+    """Return the objective, which depends only on the arguments. There is one so far, so no setting names it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return OBJECTIVES["masked"](settings, vocabulary)

@@ -17,7 +17,7 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.packing import Batch
 
 Draws = tuple[NDArray[Any], ...]
-"""Random draws for rows: arrays whose first axis is R, so that a row gets the same draws however its update is divided."""
+"""Random draws for rows: arrays with first axis R, so that a row keeps its draws however an update is divided."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Part:
     arrays: tuple[NDArray[np.int64], ...]
     """Arguments of `Objective.forward` and `Objective.score` after the encoder (and `sums`)."""
     count: int
-    """Number of predictions: the loss of an update is the sum of its parts' losses, divided by the sum of their counts."""
+    """Number of predictions. The loss of an update is the sum of its parts' losses over the sum of their counts."""
 
     def tensors(self, device: torch.device) -> tuple[Tensor, ...]:
         """Return the arrays as tensors on a device."""
@@ -35,7 +35,7 @@ class Part:
 
 
 class Objective(nn.Module, ABC):
-    """What an encoder learns to do. Its own parameters are trained and resumed with those of the encoder, but not published."""
+    """What an encoder learns to do. Its own parameters are trained and resumed with the encoder's, but not published."""
 
     detail: ClassVar[str]
     """The key of `details` in metrics.json."""
@@ -56,7 +56,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
-        """Return the summed loss of a part. Call it through the encoder, so that gradients of several processes are combined."""
+        """Return the summed loss of a part. Call it through the encoder, to combine the gradients of all processes."""
 
     @abstractmethod
     def no_sums(self) -> NDArray[np.float64]:
@@ -68,7 +68,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the sums for predictions without a model; `training_counts` (V,) counts the tokens of the training patients."""
+        """Return the sums for predictions without a model; `training_counts` (V,): tokens of the training patients."""
 
     @abstractmethod
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
@@ -84,7 +84,7 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """Return the same for the table of epochs on the model card: column header, and the score in a releasable form."""
+        """Return the same for the table of epochs on the model card: column header, and score in a releasable form."""
 
     @abstractmethod
     def example(self, age_unit: str) -> str:

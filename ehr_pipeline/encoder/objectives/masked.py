@@ -29,7 +29,7 @@ FEWEST = 100  # least number of masked tokens of a semantic type for which score
 
 
 class Masked(Objective):
-    """Predicts the concepts in masked places. Sums (4, V) by true token: losses, found first, found in top ten, times asked."""
+    """Predicts concepts in masked places. Sums (4, V) by true token: losses, found first, in the top ten, predictions."""
 
     detail: ClassVar[str] = "by_semantic_type"
     pipeline_tag: ClassVar[str] = "fill-mask"
@@ -87,7 +87,7 @@ class Masked(Objective):
         sums.index_add_(1, targets_M, figures.double())
 
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the sums for predictions by the frequency of concepts among the training patients (add-one smoothing)."""
+        """Return the sums for predictions by concept frequency among the training patients (add-one smoothing)."""
         size = len(training_counts)
         smoothed = training_counts + 1.0
         smoothed[:FIRST_CONCEPT] = 1e-9
@@ -100,14 +100,14 @@ class Masked(Objective):
         return np.stack([-np.log(smoothed / smoothed.sum()) * asked, first * asked, ten * asked, asked])
 
     def scores(self, sums: NDArray[np.float64], tokens: Sequence[int] | slice = slice(None)) -> dict[str, float]:
-        """Return mean cross-entropy in nats, shares of tokens found first and in the top ten, and their number: for all or some ids."""
+        """Return, for all or some ids: mean cross-entropy in nats, shares found first and in the top ten, and count."""
         loss, first, ten, count = sums[:, tokens].sum(1)
         divisor = max(count, 1.0)
         rates = {"loss": float(loss / divisor), "top1": float(first / divisor), "top10": float(ten / divisor)}
         return rates | {"masked_tokens": int(count)}
 
     def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """Return scores by semantic type with at least FEWEST masked tokens, most first; a concept counts in each of its types."""
+        """Return scores by semantic type with FEWEST or more masked tokens, most first; a concept counts in all its types."""
         tokens: dict[str, list[int]] = {}
         for concept in self._vocabulary.concepts:
             for tui in concept.semantic_types:
@@ -168,7 +168,7 @@ By semantic type, where at least {FEWEST} tokens were hidden (a concept counts i
 
 
 def _rate(scores: Mapping[str, float], rate: str) -> str:
-    """Format a share of hidden tokens for release: all its digits would reveal the number of tokens, and so of patients."""
+    """Format a share of hidden tokens for release: all digits would reveal the number of tokens, and so of patients."""
     return Guard(FEWEST_PATIENTS).percent(Share.of(scores[rate], Events(int(scores["masked_tokens"]))))
 
 
