@@ -100,7 +100,7 @@ class Checkpoints:
     def restore(
         self, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Position:
-        """Restore the newest intact checkpoint, and return its position; without one, return the beginning.
+        """Restore the newest intact checkpoint, and return its position; if there is none, return the start position.
 
         The first process of the job chooses it: on a network file system, others may still see an older one as the newest. Raises
         UserError when it belongs to another vocabulary, data set or settings, and when this process cannot see it.

@@ -1,7 +1,7 @@
 """The vocabulary head's loss: softmax cross-entropy whose gradient overwrites the logits.
 
-The logits (M, V) are the largest array of the whole training. The usual implementation writes three such arrays: logits, their
-logarithms and their gradient. Here a single array is converted in place, so only a third of that memory is touched.
+The logits (M, V) are the largest array of the whole training. The usual implementation writes three such arrays: logits,
+log-softmax and gradient. Here a single array is converted in place, so only a third of that memory is touched.
 Axes: M chosen tokens, D hidden size, V vocabulary.
 """
 

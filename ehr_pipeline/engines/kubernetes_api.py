@@ -84,7 +84,7 @@ class Cluster:
             raise self._refused(refusal) from None
 
     def submit(self, manifest: Manifest) -> None:
-        """Create a Job and its Services. Raises UserError if the cluster refuses them (with its reason) or is silent."""
+        """Create a Job with its Services. Raises UserError if the cluster refuses (with its reason) or does not answer."""
         try:
             self._make(manifest)
         except Silence as silence:

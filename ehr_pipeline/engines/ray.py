@@ -215,7 +215,7 @@ class Rank:
         """Return an address and a free port at which all processes find each other."""
         import ray
 
-        util: Any = ray.util  # without types where Ray is installed, unknown where it is not
+        util: Any = ray.util  # for mypy: untyped if Ray is installed, unknown if it is not
         with socket.socket() as free:
             free.bind(("", 0))
             return util.get_node_ip_address(), free.getsockname()[1]

@@ -121,7 +121,7 @@ class Scheduler(ABC):
 
     @abstractmethod
     def why(self, job: str, state: State, folder: Path) -> str:
-        """Explain, with the end of the log, why work is unfinished although its job ended."""
+        """Return why work is unfinished although its job ended, as a sentence, with the end of the log."""
 
     def label(self, job: str) -> str:
         """Return the words with which each line about a job begins."""

@@ -33,7 +33,7 @@ ENDED = {
     "TIMEOUT",
 }
 CONTINUED = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
-"""Final states of a job that are not its own fault."""
+"""Final states that are not the fault of the work."""
 # Reasons for which a job would wait forever: the site has nothing that could run it, or does not permit this user.
 NEVER = ("PartitionConfig", "PartitionTimeLimit", "BadConstraints", "InvalidAccount", "InvalidQOS")
 States = Counter[tuple[str, str]]

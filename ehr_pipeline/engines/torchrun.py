@@ -60,7 +60,7 @@ class Torchrun(ThisMachine):
         ]
 
     def _run(self, command: list[str], follower: post.Follower) -> int:
-        """Run torchrun to its end, and return its exit code. If this process ends first, however, so does torchrun."""
+        """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun."""
         # Unless OMP_NUM_THREADS is set, torchrun gives each process one thread, which would leave the other cores idle.
         threads = self.settings.threads or max(1, _cores() // self.settings.processes)
         process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)})

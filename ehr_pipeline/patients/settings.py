@@ -16,7 +16,7 @@ USUAL_SIDES = {
     **dict.fromkeys(("held out", "heldout", "hold out", "holdout", "test", "testing", "test set"), TEST),
     **dict.fromkeys(("", "none", "null", "na", "n/a", "nan", "unassigned"), UNASSIGNED),
 }
-"""Usual spellings of sides, in lower case, with blanks between words. 'Development' and 'evaluation' are ambiguous."""
+"""Usual spellings of sides, in lower case with blanks between words; without the ambiguous 'development', 'evaluation'."""
 SIDES = "sides"
 """Name of the hash of the split among the settings of assets that learn from a part of the patients."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
@@ -73,7 +73,7 @@ class SplitSettings:
         return {value: USUAL_SIDES.get(plainly(meant), "") for value, meant in self.values.items()}
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         for value, side in self.meanings.items():
             if not side:
                 yield (
