@@ -1,6 +1,6 @@
 """Evaluate an encoder on its objective; the objective also scores a baseline that needs no model.
 
-Every evaluation of a data set makes the same predictions, so that epochs and models can be compared.
+Every evaluation of a data set asks for the same predictions, so that epochs and models can be compared.
 """
 
 from collections.abc import Iterator
