@@ -1,4 +1,4 @@
-"""`encoder_checkpoint`: launch the training, and count what it made."""
+"""`encoder_checkpoint`: launch the training, and return its counts."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ from ehr_pipeline.work.jobs import Launch
 
 
 def build(job: TrainingJob, launch: Launch) -> Counts:
-    """Train, and draw the curves."""
+    """Train, draw the learning curves, and return the counts."""
     launch(job)
     out = job.out
     metrics = read_metrics(out)
@@ -38,7 +38,7 @@ def build(job: TrainingJob, launch: Launch) -> Counts:
 
 
 def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
-    """Hashes of the patients that the training read, by shard: what the job left of them in `out` is removed."""
+    """Yield hashes of the patients that the training read, by shard. Removes the list of them that the job left in `out`."""
     shard, row = np.load(out / PATIENTS)
     (out / PATIENTS).unlink()
     for number, path in enumerate(dataset.files("patients")):
@@ -47,6 +47,6 @@ def patients(dataset: Artifact, out: Path) -> Iterator[NDArray[np.uint64]]:
 
 
 def machine(out: Path) -> Mapping[str, str]:
-    """What the machine that trained into `out` decided (`encoder.machine`)."""
+    """Return what the machine that trained into `out` decided (`encoder.machine`)."""
     decided: Mapping[str, str] = read_metrics(out)["machine"]
     return decided

@@ -1,4 +1,4 @@
-"""The model card that lies beside the weights: what a stranger needs to know before using them."""
+"""The model card, stored next to the weights: what a new user needs to know before using them."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def text(settings: EncoderSettings, vocabulary: Vocabulary, objective: Objective, metrics: dict[str, Any]) -> str:
-    """The card, as Markdown with the head that the Hugging Face hub reads."""
+    """Return the card as Markdown, with the header that the Hugging Face hub reads."""
     return f"""---
 library_name: transformers
 pipeline_tag: {objective.pipeline_tag}
@@ -72,7 +72,7 @@ Patients whom the training never saw; the best epoch was chosen on them, which f
 
 
 def _names(vocabulary: Vocabulary) -> str:
-    """Whether the names of the concepts tell of few patients."""
+    """Return a sentence on whether the list of concepts reveals anything about small groups of patients."""
     few = len(vocabulary.concepts) - len(vocabulary.of_patients(FEWEST_PATIENTS))
     if not few:
         return f"Each was recorded of at least {FEWEST_PATIENTS} patients when the training began."
@@ -83,7 +83,7 @@ def _names(vocabulary: Vocabulary) -> str:
 
 
 def _machine(machine: dict[str, str]) -> str:
-    """What the machine decided: `auto` among the settings came to this."""
+    """Return a sentence on what the machine decided for settings that are `auto`."""
     compiled = {"yes": "compiled", "no": "not compiled"}.get(machine["compiled"], "compiled in part")
     device = machine["device"].replace("cpu", "a CPU").replace("cuda", "a GPU")
     return (
@@ -116,7 +116,7 @@ def _settings(settings: EncoderSettings) -> str:
 
 
 def _began(metrics: dict[str, Any]) -> str:
-    """What the training began with, where that were not random weights."""
+    """Return a sentence on the weights that the training began with; empty if these were random."""
     if "tokens_added" not in metrics:
         return ""
     added = f"{metrics['tokens_added']:,} concepts that were new to it"

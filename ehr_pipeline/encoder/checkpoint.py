@@ -1,4 +1,4 @@
-"""The folder that a stranger can load: weights (safetensors), configuration, and a tokenizer in which one code is one token."""
+"""A checkpoint folder that anyone can load: weights (safetensors), configuration, tokenizer with one token per concept."""
 
 from pathlib import Path
 
@@ -16,16 +16,16 @@ from ehr_pipeline.fields import file_hash
 from ehr_pipeline.vocabulary.table import FILE as VOCABULARY
 from ehr_pipeline.vocabulary.table import HASH, SPECIAL_TOKENS, Vocabulary
 
-transformers_logging.disable_progress_bar()  # a bar for one small file says nothing, and fills logs
+transformers_logging.disable_progress_bar()  # a progress bar for one small file is useless, and fills logs
 
 WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
 HASHED = (configuration.FILE, WEIGHTS, VOCABULARY, HASH, "tokenizer.json", "tokenizer_config.json")
-"""The files that are listed with their hashes: `sha256sum -c SHA256SUMS` compares them as well."""
+"""The files whose hashes are listed in SHA256SUMS; `sha256sum -c SHA256SUMS` also checks them."""
 _LAYER = "roberta_prelayernorm.encoder.layer."
 
 
 def save(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> None:
-    """Write a folder that AutoModel, AutoModelForMaskedLM and AutoTokenizer read, with the vocabulary that names its tokens."""
+    """Write a folder for AutoModel, AutoModelForMaskedLM and AutoTokenizer, with the vocabulary that names its tokens."""
     model.save_pretrained(folder)
     tokenizer_of(vocabulary).save_pretrained(folder)
     vocabulary.write(folder)
@@ -34,7 +34,7 @@ def save(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabu
 
 
 def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """Concepts separated by blanks become one token each; nothing is added at either end."""
+    """Return a tokenizer that makes one token of each blank-separated concept, and adds nothing at either end."""
     pad, mask, unknown, cls, sep = SPECIAL_TOKENS
     ids = {token: index for index, token in enumerate(SPECIAL_TOKENS)} | vocabulary.token_of
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
@@ -51,11 +51,11 @@ def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
 
 
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEncoder:
-    """Read a checkpoint for use, with the vocabulary that it was trained with, or one that this grew into.
+    """Load a checkpoint for use with the vocabulary that it was trained with, or with a later one that extends it.
 
-    Only `config.json` and `model.safetensors` are read, and no code but this package's is run. Raises UserError when the checkpoint
-    was trained with another vocabulary, since its answers would be nonsense, and when a weight is missing, superfluous, of another
-    shape than the configuration says, or not as it was written.
+    Only `config.json` and `model.safetensors` are loaded; no code outside this package is run. Raises UserError when the
+    checkpoint was trained with another vocabulary, because its output would be nonsense, and when a weight is missing, superfluous,
+    of another shape than the configuration says, or changed since it was written.
     """
     values = configuration.read(folder)
     found = values["vocabulary_hash"]
@@ -73,9 +73,9 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
         )
     try:
         config = RobertaPreLayerNormConfig.from_dict(values)
-        with torch.device("meta"):  # shapes only: nothing is allocated for a configuration that does not fit
+        with torch.device("meta"):  # shapes only: a configuration that does not fit allocates no memory
             expected = {name: each.shape for name, each in _parameters(RobertaPreLayerNormForMaskedLM(config)).items()}
-    except Exception as error:  # whatever the library makes of values that it never wrote
+    except Exception as error:  # the library may raise anything for values that it never wrote
         raise configuration.unusable(folder, f"its configuration describes no model ({_first_line(error)})") from error
     if problem := _difference(expected, weights):
         raise configuration.unusable(folder, problem)
@@ -87,7 +87,7 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
 
 
 def _as_written(folder: Path) -> None:
-    """Raises UserError when a file is not as it was written. Checkpoints of before have no list of hashes."""
+    """Raise UserError when a file changed since it was written. Older checkpoints have no list of hashes, and pass."""
     if not (folder / SUMS).is_file():
         return
     for line in (folder / SUMS).read_text(encoding="utf-8", errors="replace").splitlines():
@@ -97,7 +97,7 @@ def _as_written(folder: Path) -> None:
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The weights of a checkpoint by name. Raises UserError when they cannot be read, or are no finite numbers in float32."""
+    """Read the weights of a checkpoint, by name. Raises UserError if they are unreadable, or not finite float32 numbers."""
     path = folder / WEIGHTS
     if not path.is_file():
         others = sorted(
@@ -119,12 +119,12 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
 
 
 def _parameters(model: RobertaPreLayerNormForMaskedLM) -> dict[str, torch.nn.Parameter]:
-    """What a checkpoint holds: each parameter once, tied ones under their first name."""
+    """Return the parameters that a checkpoint holds: each one once, tied ones under their first name."""
     return dict(model.named_parameters())
 
 
 def _difference(expected: dict[str, torch.Size], weights: dict[str, torch.Tensor]) -> str:
-    """How weights differ from those that the configuration describes, in words; empty when they agree."""
+    """Return, in words, how weights differ from the shapes that the configuration implies; empty when they agree."""
     missing, superfluous = sorted(expected.keys() - weights.keys()), sorted(weights.keys() - expected.keys())
     if missing:
         return f"{len(missing)} of its weights are missing from {WEIGHTS} (the first is {missing[0]})"

@@ -1,4 +1,4 @@
-"""The configuration of a checkpoint, as the stages read it that load no model. Standard library only."""
+"""The configuration of a checkpoint, for stages that read it without loading a model. Standard library only."""
 
 import json
 from pathlib import Path
@@ -13,7 +13,7 @@ FORBIDDEN = {
     "custom_pipelines": "names program code of its own, which is never run",
     "quantization_config": "describes weights that were made smaller, which are not read",
 }
-"""Names in a configuration that change what is loaded, and why they are refused."""
+"""Names in a configuration that would change what is loaded, and why each is refused."""
 NUMBERS = (
     "vocab_size",
     "hidden_size",
@@ -27,7 +27,7 @@ NUMBERS = (
 
 
 def unusable(folder: Path, problem: str) -> UserError:
-    """What is wrong with a checkpoint, and what to do."""
+    """Return an error that says what is wrong with a checkpoint, and what to do."""
     return UserError(
         f"The checkpoint in {folder} cannot be used: {printable(problem)}. Copy the whole folder again from where it was made, or"
         " materialise encoder_checkpoint again."
@@ -35,7 +35,7 @@ def unusable(folder: Path, problem: str) -> UserError:
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The configuration of the checkpoint in a folder. Raises UserError when it is none of an encoder of this package."""
+    """Read the configuration of the checkpoint in a folder. Raises UserError if it is not for an encoder of this package."""
     try:
         values = json.loads((folder / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,7 +49,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def _problem(values: Any) -> str:
-    """What is wrong with a configuration, in words; empty when nothing is."""
+    """Return what is wrong with a configuration, in words; empty when nothing is."""
     if not isinstance(values, dict):
         return "holds no names with values"
     if values.get("model_type") != MODEL_TYPE:

@@ -1,4 +1,4 @@
-"""Where tensors live, in which precision, and how processes find each other."""
+"""The device and precision of tensors, and the process group of a job."""
 
 import ctypes
 import logging
@@ -19,14 +19,14 @@ from ehr_pipeline.work import jobs
 _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 BFLOAT16_VARIABLE = "EHR_BFLOAT16"
-LONGEST = timedelta(days=30)  # for which a process that has done its share waits for the others
+LONGEST = timedelta(days=30)  # how long a process that has done its share waits for the others
 
 
 @contextmanager
 def process_group(threads: int = 0) -> Iterator[torch.device]:
-    """The device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs).
+    """Yield the device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs).
 
-    The block ends for all at once: torchrun starts all processes again when one died, and could not on a node whose own have ended.
+    The block ends for all at once: when a process dies, torchrun restarts all, which fails on a node whose processes have ended.
     """
     cuda = torch.cuda.is_available()
     local = int(os.environ.get("LOCAL_RANK", "0"))
@@ -48,7 +48,7 @@ def process_group(threads: int = 0) -> Iterator[torch.device]:
 
 
 def from_first(number: int, device: torch.device) -> int:
-    """The first process's number, in all processes of the job."""
+    """Return, in all processes of the job, the number that the first process passed."""
     if not dist.is_initialized():
         return number
     told = torch.tensor([number], device=device)
@@ -57,12 +57,12 @@ def from_first(number: int, device: torch.device) -> int:
 
 
 def cores() -> int:
-    """Cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
-    """Products in 'bfloat16', or all in 'float32'. A wish such as 'auto' is resolved before (`encoder.machine`)."""
+    """Compute products in 'bfloat16', or everything in 'float32'. Resolve 'auto' before (`encoder.machine`)."""
     if precision not in ("float32", "bfloat16"):
         raise ValueError(f"{precision!r} is no precision to compute in")
     if precision == "bfloat16":
@@ -73,7 +73,7 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
 def fast_bfloat16(device: torch.device) -> bool:
     """Whether the hardware has bfloat16 matrix units: Ampere and newer GPUs, CPUs with AMX or AVX-512 BF16.
 
-    The environment variable EHR_BFLOAT16 ('on' or 'off') says so for it: tests try both choices on one machine.
+    The environment variable EHR_BFLOAT16 ('on' or 'off') overrides this, so that tests can try both choices on one machine.
     """
     forced = os.environ.get(BFLOAT16_VARIABLE, "")
     if forced not in ("", "on", "off"):
@@ -88,10 +88,10 @@ def fast_bfloat16(device: torch.device) -> bool:
 
 
 def keep_freed_memory() -> None:
-    """Have the C library keep what is freed instead of giving it back, on Linux with glibc.
+    """Have the C library keep freed memory instead of returning it to the system, on Linux with glibc.
 
-    The arrays of a training are large, so each would be mapped anew and filled with zeros by the kernel at every update: a tenth of
-    the time of a training on a CPU.
+    The arrays of a training are large. Without this, the kernel would map and zero each one anew at every update, which takes a
+    tenth of the time of a training on a CPU.
     """
     if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
         library.mallopt(M_MMAP_MAX, 0)
@@ -100,7 +100,7 @@ def keep_freed_memory() -> None:
 
 @contextmanager
 def repeatable(device: torch.device) -> Iterator[None]:
-    """Only algorithms that give the same bits each time, on a CPU; GPUs take the fastest."""
+    """Use only deterministic (bit-identical) algorithms on a CPU; GPUs use the fastest ones."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(device.type == "cpu" or before)
     try:
@@ -110,7 +110,7 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def compiles(device: torch.device, wish: str) -> bool:
-    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Says so where it is wished for, but the compiler is missing."""
+    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if it should, but there is no compiler."""
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
     named = os.environ.get("CXX", "")

@@ -1,6 +1,6 @@
-"""How well an encoder does what its objective asks, beside the honest baseline that needs no model.
+"""Evaluate an encoder on its objective; the objective also scores a baseline that needs no model.
 
-Every evaluation of a data set asks the same, so that epochs and models can be compared.
+Every evaluation of a data set asks for the same predictions, so that epochs and models can be compared.
 """
 
 from collections.abc import Iterator
@@ -24,7 +24,7 @@ ROWS = 16
 def evaluate(
     model: PackedEncoder, objective: Objective, parts: Iterator[Part], device: torch.device, precision: str
 ) -> NDArray[np.float64]:
-    """The objective's sums over the parts, which are shared out over the processes of the job."""
+    """Return the objective's sums over the parts, which are divided among the processes of the job."""
     model.eval()
     sums = torch.from_numpy(objective.no_sums()).to(device)
     for number, part in enumerate(parts):
@@ -37,7 +37,7 @@ def evaluate(
 
 
 def asked(objective: Objective, sequences: Sequences, context: int, seed: int) -> Iterator[Part]:
-    """What is asked of all chunks of `sequences`."""
+    """Yield all chunks of `sequences` as parts: the predictions that every evaluation asks for."""
     groups = packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS)
     for number, rows in enumerate(groups):
         batch = packing.build(sequences, rows, context)

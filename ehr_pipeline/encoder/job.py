@@ -1,4 +1,4 @@
-"""What a training is to do (see `encoder.train`)."""
+"""The description of a training (see `encoder.train`)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,12 +8,12 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work.jobs import Job
 
 PATIENTS = ".patients.npy"
-"""File in `out` that says which patients were read: shard and row (2, P)."""
+"""File in `out` that lists the patients that were read: numbers of shard and row (2, P)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingJob(Job):
-    """A training into the folder `out`, which gets `checkpoint/`, `metrics.json` and `notes/`."""
+    """A training that writes `checkpoint/`, `metrics.json` and `notes/` into the folder `out`."""
 
     module: ClassVar[str] = "ehr_pipeline.encoder.train"
     dataset: Path
@@ -23,7 +23,7 @@ class TrainingJob(Job):
     seed: int
     out: Path
     resume: Path | None = None
-    """Folder of the checkpoints; inside `out` where it is not given."""
+    """Folder of the checkpoints for resuming; by default inside `out`."""
     start: Path | None = None
     """Folder of a checkpoint to begin with (see `encoder.start`); without it the weights are random."""
     notes_patients: bool = False

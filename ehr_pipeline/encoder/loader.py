@@ -1,7 +1,7 @@
-"""The updates of an epoch as a process sees them: packed rows as the objective prepares them, with draws of their own.
+"""The updates of an epoch for one process: packed rows, prepared by the objective, each with its own random draws.
 
-They are a function of (seed, epoch, number) alone: however an update is shared out over processes and micro-batches, every row gets
-the same draws.
+The draws depend only on (seed, epoch, number of the update): every row gets the same draws, no matter how an update is divided
+among processes and micro-batches.
 """
 
 from collections.abc import Iterator
@@ -16,25 +16,25 @@ from ehr_pipeline.encoder.objectives.base import Draws, Objective, Part
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.work.buckets import ahead
 
-AHEAD = 4  # updates that are ready before they are asked for
+AHEAD = 4  # updates that are prepared in advance
 
 
 @dataclass(frozen=True)
 class Update:
-    """What one process computes of an update."""
+    """The part of an update that one process computes."""
 
     parts: tuple[Part, ...]
     real_tokens: int
-    """Tokens of the whole update that are no padding, over all processes."""
+    """Tokens of the whole update, over all processes, without padding."""
     slots: int
-    """Token slots of the whole update."""
+    """Token slots of the whole update, over all processes."""
     clipped: int
-    """Tokens of this process's part whose age lay outside the position table."""
+    """Tokens in this process's part whose age is outside the position table."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How updates are cut: slots of a row, rows in one, rows computed at once, and which of `processes` this is."""
+    """How updates are divided: slots of a row, rows of an update, rows computed at once, rank among `processes`."""
 
     context: int
     rows: int
@@ -46,7 +46,7 @@ class Plan:
 def updates(
     sequences: Sequences, objective: Objective, plan: Plan, *, seed: int, epoch: int, skip: int = 0
 ) -> Iterator[Update]:
-    """The updates of an epoch from number `skip` on, made ready by a thread of their own."""
+    """Yield the updates of an epoch from number `skip` on, prepared by a separate thread."""
     order = packing.order_of_epoch(len(sequences.chunks), seed, epoch)
     groups = enumerate(packing.group_rows(sequences, order, plan.context, plan.rows))
 
@@ -72,7 +72,7 @@ def _update(
         batch = packing.build(sequences, [group[row] for row in rows], plan.context)
         parts.append(objective.prepare(batch, tuple(drawn[rows] for drawn in draws)))
         clipped += batch.clipped
-    if not parts:  # the other processes wait for the gradients of one that an update has no row for
+    if not parts:  # an update without a row for this process: the others still wait for its gradients
         parts = [objective.prepare(packing.padding(plan.context), tuple(drawn[:1] for drawn in draws))]
     real = sum(int(sequences.chunks.length[row].sum()) for row in group)
     return Update(tuple(parts), real, len(group) * plan.context, clipped)

@@ -1,8 +1,8 @@
-"""What the machine decides about a computation: resolved once, on the machine that computes, and recorded.
+"""Choices that depend on the machine: decided once, on the machine that computes, and recorded.
 
-`precision = "auto"` and `compile = "auto"` leave a choice to the processor, and results differ by it. A training settles the choice
-when it begins, for all of its processes, and keeps its precision wherever it is continued. Vectors are computed in the precision of
-the encoder that they come from. An artifact's fingerprint names what was decided (`artifacts.Recipe.machine`).
+`precision = "auto"` and `compile = "auto"` depend on the hardware, and results differ accordingly. A training decides when it
+begins, for all of its processes, and keeps its precision wherever it is resumed. Vectors are computed in the precision of the
+encoder that makes them. An artifact's fingerprint includes what was decided (`artifacts.Recipe.machine`).
 """
 
 import json
@@ -18,17 +18,17 @@ from ehr_pipeline.work import jobs
 FILE = "machine.json"
 PRECISIONS = ("float32", "bfloat16")
 UNRECORDED = "float32"
-"""The precision in which vectors are computed whose encoder does not say in which it was trained."""
+"""The precision for vectors of an encoder whose checkpoint does not record the precision of its training."""
 
 Machine = dict[str, str]
-"""What was decided: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, of a training, compiled ('yes', 'no')."""
+"""What was decided: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training, compiled ('yes', 'no')."""
 
 
 def of_training(wish: str, compiled: bool, device: torch.device, folder: Path) -> Machine:
-    """What decides the results of the training in a folder; written there by the first process, whose machine decides for all.
+    """Return the choices for the training in a folder. The machine of the first process decides for all, and records them there.
 
-    `wish` is the precision of the settings ('auto', 'float32', 'bfloat16'), `compiled` whether the layers are compiled here. A
-    training that is continued keeps the precision with which it began. Where it is continued on another device, both are named.
+    `wish` is the precision in the settings ('auto', 'float32', 'bfloat16'); `compiled` is whether layers are compiled here. A
+    resumed training keeps the precision with which it began. If it is resumed on another device, both devices are recorded.
     """
     before = json.loads((folder / FILE).read_text(encoding="utf-8")) if (folder / FILE).is_file() else {}
     precision = before.get("precision") or precision_for(wish, device)
@@ -41,14 +41,14 @@ def of_training(wish: str, compiled: bool, device: torch.device, folder: Path) -
 
 
 def precision_for(wish: str, device: torch.device) -> str:
-    """The precision of a training on this machine: `wish` is 'auto', 'float32' or 'bfloat16'."""
+    """Return the precision of a training on this machine: `wish` is 'auto', 'float32' or 'bfloat16'."""
     if wish != "auto":
         return wish
     return "bfloat16" if fast_bfloat16(device) else "float32"
 
 
 def precision_of(wish: str, config: Any) -> str:
-    """The precision in which a checkpoint's vectors are computed: that of its training, unless the settings name one."""
+    """Return the precision for the vectors of a checkpoint: that of its training, unless the settings name one."""
     if wish != "auto":
         return wish
     found = getattr(config, "precision", None)
@@ -56,13 +56,13 @@ def precision_of(wish: str, config: Any) -> str:
 
 
 def note(work: Path, machine: Machine) -> None:
-    """Note in the work folder of a job what this process decides. Every process may; several machines may share a job."""
+    """Record in the work folder of a job what this process decided. Any process may; machines may share a job."""
     (work / "machine").mkdir(exist_ok=True)
     (work / "machine" / "-".join(f"{name}={value}" for name, value in sorted(machine.items()))).touch()
 
 
 def noted(work: Path) -> Machine:
-    """What the processes of a job noted, together; nothing where none ran."""
+    """Return what all processes of a job recorded, combined; empty when none ran."""
     machine: Machine = {}
     for path in sorted((work / "machine").glob("*")):
         machine = _joined(machine, dict(part.split("=", 1) for part in path.name.split("-")))
@@ -70,7 +70,7 @@ def noted(work: Path) -> Machine:
 
 
 def _joined(before: Machine, now: Machine) -> Machine:
-    """What two machines decided of the same work: 'cpu and cuda' where they differ."""
+    """Combine what two machines decided for the same work: 'cpu and cuda' where they differ."""
     return before | {
         name: " and ".join(sorted({*before.get(name, value).split(" and "), value})) for name, value in now.items()
     }

@@ -1,4 +1,4 @@
-"""How the training went, as later stages read it."""
+"""Metrics of the training, for later stages."""
 
 import json
 from pathlib import Path
@@ -8,6 +8,6 @@ FILE = "metrics.json"
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """The figures of the folder of an `encoder_checkpoint` artifact: `best`, `baseline`, `epochs`, and what was trained on."""
+    """Read the metrics in the folder of an `encoder_checkpoint` artifact: `best`, `baseline`, `epochs`, training data."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found

@@ -1,6 +1,6 @@
 """The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM`, computed on packed rows.
 
-The mathematics is the stock class's; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size,
+It computes the same as the stock class; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size,
 H heads, M chosen tokens, V vocabulary.
 """
 
@@ -16,8 +16,8 @@ from ehr_pipeline.vocabulary.table import PAD
 
 
 def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash: str) -> RobertaPreLayerNormConfig:
-    """The configuration of the stock class. It carries what a reader of the checkpoint must match."""
-    configuration: Any = RobertaPreLayerNormConfig  # it takes further names than its signature tells
+    """Return the configuration of the stock class, with the further values that a user of the checkpoint must match."""
+    configuration: Any = RobertaPreLayerNormConfig  # it accepts more names than its signature lists
     made: RobertaPreLayerNormConfig = configuration(
         vocab_size=vocabulary_size,
         hidden_size=settings.hidden_size,
@@ -40,14 +40,14 @@ def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash:
 
 
 def new_model(config: RobertaPreLayerNormConfig, seed: int) -> RobertaPreLayerNormForMaskedLM:
-    """A model with fresh weights: a function of configuration and seed."""
+    """Return a model with new weights, which depend only on configuration and seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return RobertaPreLayerNormForMaskedLM(config)
 
 
 class PackedEncoder(nn.Module):
-    """Runs a stock model's weights on packed rows. One that is trained has an objective (`encoder.objectives`)."""
+    """Runs a stock model's weights on packed rows. For training it also has an objective (`encoder.objectives`)."""
 
     def __init__(self, stock: RobertaPreLayerNormForMaskedLM, objective: nn.Module | None = None):
         super().__init__()
@@ -55,16 +55,16 @@ class PackedEncoder(nn.Module):
         self.layers = self.hidden
 
     def compile_layers(self) -> None:
-        """Fuse what lies between the products, by torch.compile. The head is left out: its shape changes with every batch."""
+        """Fuse the operations between products with torch.compile, but not in the head: its shape varies by batch."""
         self.layers = torch.compile(self.hidden, dynamic=None)
 
     def hidden(
         self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_M: Tensor | None = None
     ) -> Tensor:
-        """Final hidden states (R, T, D), or (M, D) of chosen places only (their numbers in the flattened R × T).
+        """Return the final hidden states (R, T, D), or (M, D) of chosen places only (indices into the flattened R × T).
 
-        A token attends to the tokens of its own segment only. For chosen places, the last layer computes keys and values of all
-        tokens, but nothing else of the others: the result is the same.
+        A token attends only to tokens of its own segment. With chosen places, the last layer computes keys and values of all
+        tokens, but everything else only for chosen ones: the result is the same.
         """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
@@ -86,7 +86,7 @@ class PackedEncoder(nn.Module):
     def _attention(self, attention: Any, x_RTD: Tensor, bias_R1TT: Tensor, chosen_M: Tensor | None) -> Tensor:
         own = attention.self
         rows, slots, width = x_RTD.shape
-        # One product in place of three: the weights are joined here, and stay apart in the checkpoint.
+        # One product instead of three: the weights are joined here, and are separate in the checkpoint.
         weight = torch.cat([own.query.weight, own.key.weight, own.value.weight])
         bias = torch.cat([own.query.bias, own.key.bias, own.value.bias])
         joined = F.linear(attention.LayerNorm(x_RTD), weight, bias).view(
@@ -102,19 +102,19 @@ class PackedEncoder(nn.Module):
         return out
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
-        """Scores (M, V) of every token id for some hidden states (M, D)."""
+        """Return scores (M, V) of every token id for some hidden states (M, D)."""
         scores: Tensor = self.stock.lm_head(hidden_MD)
         return scores
 
     def forward(self, *arrays: Tensor) -> Tensor:
-        """The summed loss of the objective on the arrays of a part: the caller divides by the predictions of all processes."""
+        """Return the objective's summed loss on a part; the caller divides by the predictions of all processes."""
         assert self.objective is not None
         loss: Tensor = self.objective(self, *arrays)
         return loss
 
 
 def visibility(segments_RT: Tensor, dtype: torch.dtype) -> Tensor:
-    """What is added to the attention scores (R, 1, T, T): nothing within a segment, minus infinity between segments."""
+    """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments."""
     apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
     return torch.zeros_like(apart_RTT, dtype=dtype).masked_fill_(apart_RTT, -torch.inf).unsqueeze(1)
 
@@ -127,5 +127,5 @@ def _feed_forward(layer: Any, x: Tensor) -> Tensor:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of trained numbers; tied weights count once."""
+    """Return the number of trained values; tied weights count once."""
     return sum(parameter.numel() for parameter in model.parameters())

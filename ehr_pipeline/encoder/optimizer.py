@@ -1,4 +1,4 @@
-"""AdamW, its schedule, and one update of the weights: the same whatever number of processes and micro-batches computed it."""
+"""AdamW, its schedule, and one update of the weights, the same for any number of processes and micro-batches."""
 
 import math
 from contextlib import nullcontext
@@ -14,7 +14,7 @@ from ehr_pipeline.work import jobs
 
 
 def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
-    """Linear warm-up, then a cosine from the peak to a tenth of it at the last possible update."""
+    """Return the learning rate: linear warm-up, then a cosine from the peak to a tenth at the last possible update."""
     if step < settings.warmup_steps:
         return settings.learning_rate * (step + 1) / settings.warmup_steps
     share = min((step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1), 1.0)
@@ -22,7 +22,7 @@ def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
 
 
 def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.optim.AdamW:
-    """AdamW (Loshchilov 2019) that decays matrices, but not biases, norms or embeddings."""
+    """Return AdamW (Loshchilov 2019) with weight decay for matrices, but not for biases, norms or embeddings."""
     decayed = [p for name, p in model.named_parameters() if p.ndim > 1 and "embeddings" not in name]
     others = [p for name, p in model.named_parameters() if p.ndim <= 1 or "embeddings" in name]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -30,9 +30,9 @@ def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.opt
 
 
 def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> tuple[float, int]:
-    """Fill the gradients of an update's summed loss. Returns that sum, and the number of predictions, over all processes.
+    """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions, over all processes.
 
-    Under DistributedDataParallel the gradients are means over processes of such sums.
+    Under DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums.
     """
     total = torch.zeros(2, dtype=torch.float64, device=device)
     for number, part in enumerate(update.parts, start=1):
@@ -50,10 +50,10 @@ def gradients(model: torch.nn.Module, update: Update, device: torch.device, prec
 def step(
     model: torch.nn.Module, optimizer: torch.optim.AdamW, asked: int, rate: float, settings: EncoderSettings
 ) -> bool:
-    """Change the weights by the gradients of `gradients`. False, and nothing changed, when these are not finite.
+    """Update the weights with the gradients from `gradients`. If these are not finite, returns False and changes nothing.
 
-    The loss is a mean over all predictions of an update, `asked`, never a mean of means: the one division is done here, together
-    with clipping, so each gradient is touched once.
+    The loss is a mean over all predictions of an update (`asked` is their number), never a mean of means. The one division is done
+    here, together with clipping, so that each gradient is read and written once.
     """
     own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
     scale = jobs.world_size() / max(asked, 1)

@@ -1,4 +1,4 @@
-"""Chunks of several patients in one row, so that little padding is computed. Patients never see each other.
+"""Pack chunks of several patients into one row, to compute little padding. Attention never crosses between chunks.
 
 Axes: R rows, T token slots of a row.
 """
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.encoder.sequences import Chunks, Sequences
 
-OPEN_ROWS = 32  # rows that wait for a chunk that fits; more of them, less padding
+OPEN_ROWS = 32  # rows kept open for a chunk that fits; more open rows mean less padding
 
 
 @dataclass(frozen=True)
@@ -21,21 +21,21 @@ class Batch:
     tokens_RT: NDArray[np.int64]
     positions_RT: NDArray[np.int64]
     segments_RT: NDArray[np.int64]
-    """1, 2, … for the chunks of a row; 0 where there is padding. Attention stays within a segment."""
+    """1, 2, … for the chunks of a row, 0 for padding. Attention stays within a segment."""
     chunks: NDArray[np.int64]
-    """Which chunk each token belongs to (an index into `Sequences.chunks`), -1 for padding; shape (R, T)."""
+    """Chunk of each token (an index into `Sequences.chunks`), -1 for padding; shape (R, T)."""
     clipped: int
 
     @property
     def real_tokens(self) -> int:
-        """Tokens that are no padding."""
+        """Number of tokens without padding."""
         return int((self.segments_RT > 0).sum())
 
 
 def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
     """Group chunks into rows of at most `context` slots, in the given order, first fit. Yields indices of chunks.
 
-    Rows leave in the order in which they were opened or filled, so that the result is a function of the lengths alone.
+    A row is yielded when it is full, and the oldest one when too many are open: the result depends only on the lengths.
     """
     open_rows: list[tuple[int, list[int]]] = []
     for index, length in enumerate(lengths.tolist()):
@@ -60,14 +60,14 @@ def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
 
 
 def order_of_epoch(count: int, seed: int, epoch: int) -> NDArray[np.int64]:
-    """The order of chunks in an epoch: a function of (seed, epoch)."""
+    """Return the order of chunks in an epoch, which depends only on (seed, epoch)."""
     return np.random.default_rng([seed, epoch, 0x0DE2]).permutation(count)
 
 
 def group_rows(
     sequences: Sequences, order: NDArray[np.int64], context: int, rows: int
 ) -> Iterator[list[NDArray[np.int64]]]:
-    """Rows of chunk indices, in groups of `rows`; the last group may be smaller."""
+    """Yield rows of chunk indices, in groups of `rows`; the last group may be smaller."""
     group: list[NDArray[np.int64]] = []
     for row in pack_rows(sequences.chunks.length[order], context):
         group.append(order[row])
@@ -79,14 +79,14 @@ def group_rows(
 
 
 def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> Batch:
-    """Lay the chunks of some rows out as arrays (R, T)."""
+    """Arrange the chunks of some rows as arrays (R, T)."""
     shape = (len(rows), context)
     index = np.concatenate(rows)
     chunks: Chunks = sequences.chunks[index]
     selection = sequences.select(chunks)
     in_row = np.array([len(row) for row in rows])
     row_of = np.repeat(np.arange(len(rows)), in_row)
-    first = np.cumsum(in_row) - in_row  # of each row's chunks
+    first = np.cumsum(in_row) - in_row  # first chunk of each row
     segment = np.arange(1, len(index) + 1) - first[row_of]
     ends = np.cumsum(chunks.length)
     begins = ends - chunks.length
@@ -99,6 +99,6 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> 
 
 
 def padding(context: int) -> Batch:
-    """A row of padding."""
+    """Return one row of padding."""
     row = np.zeros((1, context), np.int64)
     return Batch(row, row, row, row - 1, 0)

@@ -1,4 +1,4 @@
-"""How a training goes: a line in the log every few seconds, the same in `progress.jsonl`, and curves for TensorBoard."""
+"""Report the progress of a training: log lines every few seconds, also in `progress.jsonl`, and TensorBoard curves."""
 
 import json
 import logging
@@ -15,7 +15,7 @@ REPORT_SECONDS = 10.0
 
 
 class Reporter:
-    """Writes into `folder`, on the first process of the job only. What was written beyond `position` is taken back."""
+    """Writes into `folder`, on the first process only. First removes lines of `progress.jsonl` after `position`."""
 
     def __init__(self, folder: Path, steps: int, position: Position):
         self.folder, self.steps = folder, steps
@@ -31,7 +31,7 @@ class Reporter:
             notes.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
     def update(self, position: Position, tokens: int, slots: int, loss: float) -> None:
-        """Count an update of so many tokens in so many slots."""
+        """Count an update with its tokens and token slots; report if the interval has passed."""
         self.tokens, self.slots = self.tokens + tokens, self.slots + slots
         now = time.monotonic()
         if now - self.last < REPORT_SECONDS or self.curves is None:
@@ -54,7 +54,7 @@ class Reporter:
         self.last, self.tokens, self.slots = now, 0, 0
 
     def epoch(self, row: dict[str, float], headline: str) -> None:
-        """Report an epoch: its losses and the headline in the log, all scores (floats) as curves."""
+        """Report an epoch: log its losses and the headline, and write all scores (floats) as curves."""
         losses = (row["training_loss"], row["validation_loss"])
         _log.info("epoch %d: training loss %.4f, validation loss %.4f, %s", row["epoch"], *losses, headline)
         if self.curves is not None:

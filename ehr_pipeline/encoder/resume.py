@@ -1,13 +1,13 @@
-"""Checkpoints of a training that is under way, so that a killed one goes on where it was, to the same weights bit for bit.
+"""Checkpoints of a running training. If it is killed, it resumes from the last one and ends with the same weights, bit for bit.
 
-    <folder>/lock                   held by the one training that may write here
+    <folder>/lock                   held by the only training that may write here
     <folder>/update-000000400/      model.safetensors, optimizer.safetensors, state.json
-    <folder>/best/                  the checkpoint of the best epoch, as it will be published
+    <folder>/best/                  the checkpoint of the best epoch, in its published form
     <folder>/progress.jsonl, events.out.tfevents.*
 
-A checkpoint is written beside, flushed, and renamed; `state.json` holds the hashes of the other two files, so a torn one is found
-out. Only safetensors and JSON are read: nothing is unpickled. No random state is kept, because there is none: order, masks and
-dropout are functions of the seed and the number of the update.
+A checkpoint is written to a temporary folder, flushed, and renamed. `state.json` holds the hashes of the other two files, so that
+an incomplete checkpoint is detected. Only safetensors and JSON are read: nothing is unpickled. No random state is kept, because
+there is none: order, masks and dropout depend only on the seed and the number of the update.
 """
 
 import json
@@ -34,21 +34,21 @@ from ehr_pipeline.work import jobs
 
 _log = logging.getLogger("ehr_pipeline")
 STATE, MODEL, OPTIMIZER, BEST = "state.json", "model.safetensors", "optimizer.safetensors", "best"
-APPEARING = 120.0  # seconds in which a folder of another machine appears here, on a network file system
+APPEARING = 120.0  # seconds that a folder made on another machine may take to appear here, on a network file system
 
 
 @dataclass
 class Position:
-    """Where a training is, between two updates."""
+    """The position of a training between two updates."""
 
     epoch: int = 0
     update: int = 0
-    """Updates done of this epoch."""
+    """Updates done in this epoch."""
     step: int = 0
-    """Updates done in all."""
+    """Updates done in total."""
     loss_sum: float = 0.0
     chosen: int = 0
-    """Predictions asked for in this epoch so far; `loss_sum` is that of their losses."""
+    """Predictions made in this epoch so far; `loss_sum` is the sum of their losses."""
     real_tokens: int = 0
     slots: int = 0
     clipped: int = 0
@@ -57,23 +57,23 @@ class Position:
 
 
 class Checkpoints:
-    """The checkpoints in a folder. `identity` is what a training must agree in to go on from one, as plain JSON values."""
+    """The checkpoints in a folder. To resume from one, a training must have the same `identity` (plain JSON values)."""
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], keep: int):
         self.folder, self.identity, self.keep = folder, json.loads(json.dumps(identity)), keep
         folder.mkdir(parents=True, exist_ok=True)
 
     def lock(self) -> AbstractContextManager[int]:
-        """Hold the folder. Raises UserError when another training holds it; the kernel lets go when a process dies."""
+        """Lock the folder. Raises UserError if another training holds the lock; the kernel frees it when that dies."""
         busy = f"Another training writes to {self.folder}. Wait for it, or end it."
         return alone(
             self.folder / "lock", busy, mode=0o666
-        )  # for colleagues of the same group, as far as the umask lets them
+        )  # colleagues of the same group may lock it too, if the umask permits
 
     def save(
         self, position: Position, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer
     ) -> Path:
-        """Publish a checkpoint, and remove those that are older than the last few."""
+        """Publish a checkpoint, and remove all but the newest `keep`. Returns its folder."""
         target = self._path(position.step)
         work = self.folder / f".{target.name}"
         shutil.rmtree(work, ignore_errors=True)
@@ -93,17 +93,17 @@ class Checkpoints:
         return target
 
     def last(self) -> Path | None:
-        """The newest checkpoint, or None."""
+        """Return the newest checkpoint, or None."""
         paths = self._paths()
         return paths[-1] if paths else None
 
     def restore(
         self, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer, device: torch.device
     ) -> Position:
-        """Go back to the newest whole checkpoint; where there is none, to the beginning.
+        """Restore the newest intact checkpoint, and return its position; if there is none, return the start position.
 
-        The first process of the job chooses it: on a network file system others may still see an older one as the newest.
-        Raises UserError when it belongs to another vocabulary, other data or other settings, and where it does not appear.
+        The first process of the job chooses it: on a network file system, others may still see an older one as the newest. Raises
+        UserError when it belongs to another vocabulary, data set or settings, and when this process cannot see it.
         """
         step = from_first(self._newest() if jobs.rank() == 0 else 0, device)
         if step < 0:
@@ -119,7 +119,7 @@ class Checkpoints:
         return position
 
     def _newest(self) -> int:
-        """The update of the newest whole checkpoint; -1 where there is none."""
+        """Return the number of updates (`step`) of the newest intact checkpoint; -1 without one."""
         for path in reversed(self._paths()):
             if _whole(path) is not None:
                 return int(path.name.removeprefix("update-"))
@@ -127,7 +127,7 @@ class Checkpoints:
         return -1
 
     def _appearing(self, path: Path) -> dict[str, Any]:
-        """The state of a checkpoint that the first process sees whole. Raises UserError when it does not appear here."""
+        """Wait for a checkpoint that the first process sees; return its state. Raises UserError if it does not appear."""
         until = time.monotonic() + APPEARING
         while (state := _whole(path)) is None:
             if time.monotonic() > until:
@@ -158,7 +158,7 @@ class Checkpoints:
 
 
 def publish(work: Path, target: Path) -> None:
-    """Put a folder in the place of another: flushed first, then renamed."""
+    """Flush a folder to disk, then rename it to `target`, which it replaces."""
     for path in [*work.rglob("*"), work]:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -171,7 +171,7 @@ def publish(work: Path, target: Path) -> None:
 
 
 def _whole(path: Path) -> dict[str, Any] | None:
-    """The state of a checkpoint; None when anything of it is missing or not as it was written."""
+    """Return the state of a checkpoint; None when a part of it is missing or changed since it was written."""
     try:
         state: dict[str, Any] = json.loads((path / STATE).read_text(encoding="utf-8"))
         return state if all(file_hash(path / name) == digest for name, digest in state["files"].items()) else None
@@ -180,7 +180,7 @@ def _whole(path: Path) -> dict[str, Any] | None:
 
 
 def _own(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Each parameter once, by name: tied weights share one."""
+    """Return each parameter once, by name; tied weights appear under one name."""
     return dict(model.named_parameters())
 
 

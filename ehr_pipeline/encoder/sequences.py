@@ -1,6 +1,6 @@
 """The patient data set as chunks of tokens with the ages at which they were recorded, mapped into memory.
 
-Axes: N tokens of a selection, C chunks. Nothing is copied but what a batch needs, so memory does not grow with the data set.
+Axes: N tokens of a selection, C chunks. Only what a batch needs is copied, so memory does not grow with the data set.
 """
 
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ class Chunks:
 
 
 def cut(shard: Shard, number: int, patients: NDArray[np.integer], context: int) -> Chunks:
-    """The chunks of some patients (rows) of a shard."""
+    """Cut the tokens of some patients (rows) of a shard into chunks."""
     first = shard.patient_tokens[patients]
     length = shard.patient_tokens[np.asarray(patients) + 1] - first
     pieces = -(-length // context)
@@ -49,7 +49,7 @@ def cut(shard: Shard, number: int, patients: NDArray[np.integer], context: int) 
 
 
 def concatenate(parts: Sequence[Chunks]) -> Chunks:
-    """Chunks of several shards as one."""
+    """Join the chunks of several shards."""
     return Chunks(
         *(np.concatenate([getattr(part, name) for part in parts]) for name in ("shard", "patient", "start", "length"))
     )
@@ -61,14 +61,14 @@ class Selection:
 
     tokens: NDArray[np.int64]
     positions: NDArray[np.int64]
-    """Age index + 1, since the stock model never trains the row of the padding id, which is 0."""
+    """Age index + 1, because the stock model never trains row 0 of the table, the row of the padding id."""
     clipped: int
-    """Tokens whose age lay outside the position table."""
+    """Number of tokens whose age is outside the position table."""
 
 
 @dataclass(frozen=True)
 class Sequences:
-    """A patient data set, or the part of it on one side of a split."""
+    """A patient data set, or its patients on one side of a split."""
 
     shards: tuple[Shard, ...]
     chunks: Chunks
@@ -99,22 +99,22 @@ class Sequences:
 
     @property
     def token_count(self) -> int:
-        """Tokens over all chunks."""
+        """Number of tokens in all chunks."""
         return int(self.chunks.length.sum())
 
     @property
     def patient_count(self) -> int:
-        """Patients that have a chunk."""
+        """Number of patients that have a chunk."""
         shard, patient = self.chunks.shard, self.chunks.patient
-        changes = (np.diff(shard) != 0) | (np.diff(patient) != 0)  # chunks lie in order of shards and patients
+        changes = (np.diff(shard) != 0) | (np.diff(patient) != 0)  # chunks are sorted by shard and patient
         return int(changes.sum()) + int(len(shard) > 0)
 
     def patients(self) -> NDArray[np.int64]:
-        """Numbers of the shard and of the row in it (2, n) of the patients that have a chunk."""
+        """Return, for the patients that have a chunk, the number of the shard and of the row in it (2, n)."""
         return np.unique(np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1)
 
     def select(self, chunks: Chunks) -> Selection:
-        """Tokens and positions of some chunks, in their order."""
+        """Return tokens and positions of some chunks, in the order of the chunks."""
         order = np.argsort(chunks.shard, kind="stable")
         ordered = chunks[order]
         numbers, firsts = np.unique(ordered.shard, return_index=True)
@@ -134,7 +134,7 @@ class Sequences:
         return Selection(laid[0], positions, int((positions != laid[1] + 1).sum()))
 
     def token_counts(self, vocabulary_size: int) -> NDArray[np.int64]:
-        """How often each token id (vocabulary_size,) occurs."""
+        """Count the occurrences of each token id (vocabulary_size,)."""
         counts = np.zeros(vocabulary_size, np.int64)
         for number, shard in enumerate(self.shards):
             patients = np.unique(self.chunks.patient[self.chunks.shard == number])

@@ -98,7 +98,7 @@ class EncoderSettings:
     keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         if self.hidden_size % self.heads:
             yield f"hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})."
         if self.tokens_per_step < self.context:

@@ -1,8 +1,8 @@
-"""The vocabulary head's loss: softmax cross-entropy whose gradient is kept in the place of the logits.
+"""The vocabulary head's loss: softmax cross-entropy whose gradient overwrites the logits.
 
-The largest array of the whole training is that of the logits (M, V). The usual way writes it, its logarithm and its gradient;
-here one array is turned from one into the other, so a third of the memory is touched. Axes: M chosen tokens, D hidden size,
-V vocabulary.
+The logits (M, V) are the largest array of the whole training. The usual implementation writes three such arrays: logits,
+log-softmax and gradient. Here a single array is converted in place, so only a third of that memory is touched.
+Axes: M chosen tokens, D hidden size, V vocabulary.
 """
 
 from typing import Any
@@ -30,7 +30,7 @@ class _CrossEntropy(torch.autograd.Function):
             shares_MV = scores_MV.sub_(best_M1).exp_()
             total_M1 = shares_MV.sum(1, keepdim=True)
             loss = (total_M1.log() + best_M1 - aimed_M1).sum()
-            # total × (softmax - one at the target): the division by the total is left to the far smaller arrays (M, D).
+            # total × (softmax - 1 at the target, 0 elsewhere): `backward` divides by the total on the far smaller arrays (M, D).
             shares_MV.scatter_(1, aims_M1, shares_MV.gather(1, aims_M1) - total_M1)
             ctx.save_for_backward(shares_MV.to(low), total_M1, hidden, weight)
             ctx.kinds = (hidden_MD.dtype, weight_VD.dtype)
@@ -49,9 +49,9 @@ class _CrossEntropy(torch.autograd.Function):
 
 
 def cross_entropy(hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_M: Tensor) -> Tensor:
-    """Summed cross-entropy, a scalar in float32: what `F.cross_entropy(…, reduction="sum")` gives for the scores of a linear head.
+    """Return the summed cross-entropy, a float32 scalar, like `F.cross_entropy(…, reduction="sum")` on the scores of a linear head.
 
-    Under autocast the products are taken in its precision, and everything between them in that of the bias.
+    Under autocast, matrix products use its precision, and everything between them uses the precision of the bias.
     """
     loss: Tensor = _CrossEntropy.apply(hidden_MD, weight_VD, bias_V, targets_M)  # type: ignore[no-untyped-call]
     return loss

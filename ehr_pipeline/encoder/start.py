@@ -1,13 +1,13 @@
-"""Weights to begin with: an output bias that knows how frequent concepts are, or those of an earlier training.
+"""Initial weights: an output bias from the frequencies of concepts, or the weights of an earlier training.
 
-The bias: a network that starts from zero first learns which concepts are frequent, through all its weights (Meister, Stokowiec,
-Pimentel, Yu, Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
+The bias: without it, a network first learns through all its weights which concepts are frequent (Meister, Stokowiec, Pimentel, Yu,
+Rimell & Kuncoro 2023, 'A Natural Bias for Language Generation Models').
 
-An earlier training: token ids are only ever appended, so the rows of known tokens are taken as they are. A new token begins as the
-mean of the known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language
-Models'): its score is then a mean of scores too, while a random row of small values would score near zero, above most of what a
-trained model rejects, and take probability from all that it has learned. Equal rows part with the first update, as their contexts
-differ.
+An earlier training: token ids are only ever appended, so the rows of known tokens are copied. A new token begins as the mean of the
+known concepts, with the mean of their biases (Hewitt 2021, 'Initializing New Word Embeddings for Pretrained Language Models'), so
+its score is the mean of their scores. A random row of small values would instead score near zero, above most tokens that a trained
+model rejects, and take probability from what it has learned. New tokens begin with equal rows, which diverge at the first update
+because their contexts differ.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
 _GROWING = (TOKENS, "lm_head.bias")
-"""Parameters with one row for each token id; the weights of the head are tied to the first."""
+"""Parameters with one row for each token id. The weights of the head are tied to the token embeddings."""
 
 
 def bias_at_frequencies(model: RobertaPreLayerNormForMaskedLM, training_counts: NDArray[np.int64]) -> None:
@@ -33,9 +33,9 @@ def bias_at_frequencies(model: RobertaPreLayerNormForMaskedLM, training_counts: 
 
 
 def continue_from(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> int:
-    """Overwrite a new model's weights with those of a checkpoint. Returns the number of tokens that it did not know.
+    """Overwrite a new model's weights with those of a checkpoint. Returns the number of tokens that are new to the checkpoint.
 
-    Raises UserError when the checkpoint is torn, or its vocabulary did not grow into this one.
+    Raises UserError when the checkpoint is damaged, or `vocabulary` does not extend the checkpoint's vocabulary.
     """
     before = dict(checkpoint.load(folder, vocabulary, torch.device("cpu")).stock.named_parameters())
     known = before[_GROWING[0]].shape[0]

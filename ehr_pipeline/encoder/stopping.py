@@ -1,4 +1,4 @@
-"""When training ends: both losses are flat."""
+"""Training ends when both losses are flat."""
 
 import math
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass
 class Flatness:
-    """Both losses improved by less than a share of themselves for some epochs in a row."""
+    """Losses are flat when neither has improved on its best by the share `min_improvement` for `patience` epochs."""
 
     min_improvement: float
     patience: int
@@ -14,7 +14,7 @@ class Flatness:
     flat_epochs: int = 0
 
     def stop_after(self, training_loss: float, validation_loss: float) -> bool:
-        """Take the losses of an epoch; True when training should end."""
+        """Record the losses of an epoch. Returns whether training should end."""
         losses = (training_loss, validation_loss)
         improved = [loss < best * (1 - self.min_improvement) for loss, best in zip(losses, self.best, strict=True)]
         self.best = (min(losses[0], self.best[0]), min(losses[1], self.best[1]))

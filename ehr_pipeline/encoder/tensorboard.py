@@ -1,4 +1,4 @@
-"""Scalars as TensorBoard reads them, without TensorBoard: an event file is a list of framed protocol buffers (TFRecord).
+"""Write scalars for TensorBoard without its library: an event file is a list of framed protocol buffers (TFRecord).
 
 Format: github.com/tensorflow/tensorboard, compat/proto/event.proto and summary.proto. Framing: length, its masked CRC-32C, data,
 its masked CRC-32C.
@@ -23,7 +23,7 @@ def _table() -> tuple[int, ...]:
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C (RFC 3720, appendix B.4)."""
+    """Return the CRC-32C of data (RFC 3720, appendix B.4)."""
     value, table = 0xFFFFFFFF, _table()
     for byte in data:
         value = (value >> 8) ^ table[(value ^ byte) & 0xFF]
@@ -48,14 +48,14 @@ def _message(field: int, data: bytes) -> bytes:
 
 
 class EventFile:
-    """One file of events in a folder that `tensorboard --logdir` is given."""
+    """One event file, in a folder to pass to `tensorboard --logdir`."""
 
     def __init__(self, folder: Path):
         self.path = folder / f"events.out.tfevents.{time.time_ns() // 10**6}"
         self._write(_message(3, b"brain.Event:2"))  # file_version
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Write some named values of a step, and flush them."""
+        """Write the named values of a step, and flush them."""
         parts = [_message(1, _message(1, tag.encode()) + b"\x15" + struct.pack("<f", v)) for tag, v in values.items()]
         self._write(b"\x10" + _varint(step) + _message(5, b"".join(parts)))
 

@@ -1,10 +1,10 @@
 """Train the encoder: `python -m ehr_pipeline.encoder.train --job job.json`, alone or under torchrun on N processes.
 
-The story of a run, top to bottom: open the data, make the model, go back to the last checkpoint if there is one, and until both
-losses are flat: an epoch of updates in an order of its own, then the validation loss; the best epoch is what is kept. The same seed
-gives the same weights on a CPU, however often the training was killed on the way.
+Steps of a run: open the data, make the model, and restore the last checkpoint if there is one. Then repeat until both losses are
+flat: an epoch of updates, in its own order, then the validation loss. The best epoch is kept. The same seed gives the same weights
+on a CPU, even if the training was killed and resumed in between.
 
-The job fills `checkpoint/` (weights, configuration, tokenizer, model card), `metrics.json`, and `notes/` (progress with times,
+The job writes `checkpoint/` (weights, configuration, tokenizer, model card), `metrics.json`, and `notes/` (progress with times,
 curves).
 """
 
@@ -46,7 +46,7 @@ MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 
 def run(job: TrainingJob) -> None:
-    """Train as the job says. Raises UserError when a loss is not finite, or a checkpoint belongs to another training."""
+    """Train as described. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
     with process_group(job.threads) as device, repeatable(device):
         training = _Training.begin(job, device)
         with training.checkpoints.lock() if jobs.rank() == 0 else nullcontext():
@@ -55,27 +55,27 @@ def run(job: TrainingJob) -> None:
 
 @dataclass(frozen=True)
 class _Training:
-    """A training on this process: its data, its model, and where its checkpoints lie."""
+    """A training on this process: its data, its model, and its checkpoints."""
 
     job: TrainingJob
     settings: EncoderSettings
-    """Those of the job, with the precision that this machine computes in."""
+    """Settings of the job, with the precision that was decided for the training (`encoder.machine`)."""
     machine: machine.Machine
     device: torch.device
     vocabulary: Vocabulary
     learned: Sequences
     validation: Sequences
     counts: NDArray[np.int64]
-    """Tokens (V,) to learn from."""
+    """Occurrences (V,) of each token id in the training data."""
     objective: Objective
     model: PackedEncoder
     began: dict[str, int]
-    """What the checkpoint that the training begins with lacked; empty without one."""
+    """`tokens_added`: tokens that are new to the checkpoint with which the training begins; empty without one."""
     checkpoints: Checkpoints
 
     @classmethod
     def begin(cls, job: TrainingJob, device: torch.device) -> "_Training":
-        """Open the data, and make the model."""
+        """Open the data, make the model, and return the training."""
         folder = job.resume or job.out / "notes" / "training"
         compiled = compiles(device, job.settings.compile)
         decided = machine.of_training(job.settings.precision, compiled, device, folder)
@@ -137,7 +137,7 @@ class _Training:
             for update in loader.updates(
                 self.learned, objective, plan, seed=seed, epoch=position.epoch, skip=position.update
             ):
-                torch.manual_seed(_step_seed(seed, position.step))  # dropout: a function of seed, process and update
+                torch.manual_seed(_step_seed(seed, position.step))  # dropout depends only on seed, process and update
                 total, chosen = optimizer.gradients(trained, update, self.device, settings.precision)
                 rate = optimizer.learning_rate(position.step, steps, settings)
                 if not (math.isfinite(total) and optimizer.step(self.model, updater, chosen, rate, settings)):
@@ -196,7 +196,7 @@ class _Training:
 
 
 def plan_for(settings: EncoderSettings, device: torch.device) -> loader.Plan:
-    """How updates are cut for this process."""
+    """Return how updates are divided for this process."""
     rows = max(settings.tokens_per_step // settings.context, jobs.world_size())
     at_once = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]
     return loader.Plan(settings.context, rows, max(at_once // settings.context, 1), jobs.rank(), jobs.world_size())
@@ -231,7 +231,7 @@ def _count(position: Position, update: loader.Update, total: float, chosen: int)
 
 
 def _end_epoch(position: Position, flatness: Flatness, scores: Mapping[str, float]) -> dict[str, Any]:
-    """Add an epoch to the history, and go to the beginning of the next. Returns what was added."""
+    """Add an epoch to the history, and move to the start of the next. Returns the row that was added."""
     training_loss = position.loss_sum / max(position.chosen, 1)
     row = {
         "epoch": position.epoch + 1,

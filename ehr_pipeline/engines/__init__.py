@@ -1,13 +1,13 @@
-"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. Existing engines start and place
-processes; we do not.
+"""Where the chain's work runs: this machine, a Ray cluster, Slurm, or Kubernetes. Processes are started and placed by existing
+engines, not by this package.
 
-Two kinds of work leave the process of a run, and both are pure functions of files and settings on storage that all machines share:
+Two kinds of work leave the process of a run. Both are pure functions of files and settings on storage that all machines share:
 
-    spread(function, jobs, workers, what)    the same function on every bucket
-    launch(job)                              a heavy job (training, embedding) of several processes that know each other
+    spread(function, jobs, workers, what)    apply the same function to every bucket
+    launch(job)                              run a heavy job (training, embedding) of several processes that communicate
 
-So one setting, `launcher.backend`, moves the chain, and the data files are the same. A new engine is a module with a class as in
-`base.Engine`, or one of `scheduler.Scheduler`, its settings in `settings.py`, and a line in `ENGINES`.
+So one setting, `launcher.backend`, moves the whole chain, and the data files stay the same. To add an engine, write a module with a
+class that implements `base.Engine` or derives from `scheduler.Scheduler`, its settings in `settings.py`, and a line in `ENGINES`.
 """
 
 import importlib
@@ -27,11 +27,11 @@ ENGINES = {
     "slurm": "ehr_pipeline.engines.slurm:Slurm",
     "kubernetes": "ehr_pipeline.engines.kubernetes:Kubernetes",
 }
-"""Module and class of each engine, by `launcher.backend`. A module is imported only where its engine is used."""
+"""Module and class of each engine, by `launcher.backend`. A module is imported only when its engine is used."""
 
 
 def engine_for(settings: LauncherSettings, store: Path) -> "Engine":
-    """The engine that the settings name. `store` is the folder of the artifacts, where engines leave messages for each other."""
+    """Return the engine that the settings name. `store` is the folder of artifacts; engines also communicate through it."""
     module, name = ENGINES[settings.backend].split(":")
     made: Engine = getattr(importlib.import_module(module), name)(settings, store)
     return made

@@ -1,4 +1,4 @@
-"""What every engine does, and the one that is always there: this machine."""
+"""The interface of every engine, and the engine that is always available: this machine."""
 
 import importlib
 from collections.abc import Callable, Sequence
@@ -15,16 +15,16 @@ Result = TypeVar("Result")
 
 
 class Engine(Protocol):
-    """A place where work runs. Its methods return when the work is done, and end it when they are interrupted."""
+    """A place where work runs. Its methods return when the work is done; when interrupted, they end it."""
 
     def check(self) -> None:
-        """Look whether work could be sent. Raises UserError with what is missing; starts nothing."""
+        """Check whether work could be sent. Raises UserError with what is missing; starts nothing."""
 
     def preview(self) -> dict[str, str]:
-        """What would be sent to a scheduler, by what it is for; empty where there is none."""
+        """Return the scripts that would be sent to a scheduler, by purpose; empty when there is no scheduler."""
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply a pure function of files and settings to every job; results in order of the jobs. Raises UserError."""
+        """Apply a pure function of files and settings to every job. Returns results in job order. Raises UserError."""
 
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job on `launcher.processes` processes. Raises UserError."""
@@ -32,20 +32,20 @@ class Engine(Protocol):
 
 @dataclass(frozen=True)
 class ThisMachine:
-    """Buckets on `workers` threads or processes, one after the other when that is 1; heavy jobs as a plain call."""
+    """Buckets run on `workers` threads or processes, or one after the other if that is 1; heavy jobs are plain calls."""
 
     settings: LauncherSettings
     store: Path
 
     def check(self) -> None:
-        """The machine is there."""
+        """Do nothing: this machine is always available."""
 
     def preview(self) -> dict[str, str]:
-        """Nothing is sent."""
+        """Return nothing, because nothing is sent."""
         return {}
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply the function here."""
+        """Apply the function on this machine."""
         return map_buckets(function, jobs, workers, what)
 
     def launch(self, job: jobs.Job) -> None:

@@ -1,11 +1,11 @@
-"""Work on buckets, packed into a folder that other machines see: `python -m ehr_pipeline.engines.batch FOLDER TASK TASKS`.
+"""Work on buckets, packed into a folder that other machines can read: `python -m ehr_pipeline.engines.batch FOLDER TASK TASKS`.
 
     <folder>/work.json        versions of the software, the name of the function, and its jobs
-    <folder>/results/N        the result of job N; there means done, so that a task which starts again leaves it out
-    <folder>/error            the message of the first error that the user can mend
+    <folder>/results/N        the result of job N; if it exists, the job is done, and a restarted task skips it
+    <folder>/error            the message of an error that the user can fix
 
-Task T of N takes every N-th of the jobs that are missing. Jobs and results are JSON of the types that the function declares:
-nothing is unpickled, since a file on shared storage must not be able to run code.
+Task T of N takes jobs T, T + N, T + 2N, … and skips those that have a result. Jobs and results are JSON of the types that the
+function declares: nothing is unpickled, because a file on shared storage must not be able to run code.
 """
 
 import importlib
@@ -24,19 +24,19 @@ from ehr_pipeline.work.progress import Progress
 
 WORK = "work.json"
 DECIDING = ("ehr-pipeline", "numpy", "polars", "pyarrow")
-"""Packages that decide the bytes of the data files: they must be the same everywhere."""
+"""Packages that determine the bytes of the data files: their versions must be the same on all machines."""
 
 
 def software() -> dict[str, str]:
-    """The versions of what decides the bytes."""
+    """Return the versions of the packages that determine the bytes of the data files."""
     from ehr_pipeline import __version__
 
-    own = {"ehr-pipeline": __version__}  # also where it is not installed, but on the path
+    own = {"ehr-pipeline": __version__}  # also works when it is not installed, but on the path
     return own | {name: importlib.metadata.version(name) for name in DECIDING if name not in own}
 
 
 def refuse_other(sent_by: dict[str, str]) -> None:
-    """Raise UserError unless this machine has the software of the one that sent the work."""
+    """Raise UserError unless this machine has the same software versions as the one that sent the work."""
     own = software()
     other = [f"{name} {own[name]} here and {sent_by.get(name)} there" for name in own if own[name] != sent_by.get(name)]
     if other:
@@ -60,13 +60,13 @@ def pack(folder: Path, function: Callable[[Any], Any], jobs: Sequence[Any]) -> N
 
 
 class Tracking:
-    """Which of the jobs in a folder have no result yet."""
+    """Tracks which of the jobs in a folder have no result yet."""
 
     def __init__(self, folder: Path, count: int, what: str):
         self._folder, self._count, self._done, self._progress = folder, count, 0, Progress(what, count)
 
     def missing(self) -> list[int]:
-        """The jobs without a result. Logs progress."""
+        """Return the numbers of the jobs without a result. Logs progress."""
         done = {path.name for path in (self._folder / "results").iterdir()}
         missing = [number for number in range(self._count) if str(number) not in done]
         self._progress.advance(self._count - len(missing) - self._done)
@@ -75,15 +75,15 @@ class Tracking:
 
 
 def results(folder: Path, function: Callable[[Any], Any], count: int) -> list[Any]:
-    """The results of all jobs of a function."""
+    """Return the results of all jobs of a function, in order."""
     _, result = types(function)
     return [result.validate_json((folder / "results" / str(number)).read_bytes()) for number in range(count)]
 
 
 def unpack(folder: Path) -> tuple[Callable[[Any], Any], list[Any]]:
-    """The function and the jobs of a folder. Raises UserError when other software sent them."""
+    """Return the function and the jobs of a folder. Raises UserError if other software versions sent them."""
     packed = json.loads((folder / WORK).read_text(encoding="utf-8"))
-    refuse_other(packed["software"])  # before anything that other versions might not know
+    refuse_other(packed["software"])  # first, because other versions may not know the function or its types
     function: Callable[[Any], Any] = getattr(importlib.import_module(packed["module"]), packed["function"])
     job, _ = types(function)
     return function, [job.validate_python(each) for each in packed["jobs"]]
@@ -103,7 +103,7 @@ def work(folder: Path, task: int, tasks: int) -> None:
 
 
 def main(folder: Path, task: int, tasks: int) -> int:
-    """Do one task's share. Returns the exit code; an error that the user can mend leaves its message in the folder."""
+    """Do one task's share, and return the exit code. Writes the message of an error that the user can fix to the folder."""
     try:
         work(folder, task, tasks)
     except UserError as error:

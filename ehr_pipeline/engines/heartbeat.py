@@ -1,7 +1,7 @@
 """End a Slurm job whose sender is gone: `python -m ehr_pipeline.engines.heartbeat FOLDER SECONDS`, in the job's script.
 
-The sender counts up in a file of the folder as long as it lives. What is compared is how long the count has stood still by the
-clock of this machine; so clocks of machines may differ. Standard library only. In Kubernetes, `engines.pod` looks at the same file.
+While it lives, the sender increments a counter in a file of the folder. Only this machine's clock measures how long the counter has
+not changed, so clocks may differ between machines. Standard library only. In Kubernetes, `engines.pod` reads the same file.
 """
 
 import os
@@ -18,7 +18,7 @@ COUNT, LAPSED = "alive", "lapsed"
 
 @contextmanager
 def beating(folder: Path, lapse: float) -> Iterator[None]:
-    """Count up in the folder until the end of the block, ten times in `lapse` seconds."""
+    """Increment the counter in the folder ten times per `lapse` seconds, until the end of the block."""
     ended = threading.Event()
 
     def beat() -> None:
@@ -37,15 +37,15 @@ def beating(folder: Path, lapse: float) -> Iterator[None]:
 
 
 class Watch:
-    """Looks at the count of a sender, from another machine."""
+    """Watches the counter of a sender, from another machine."""
 
     def __init__(self, folder: Path, lapse: float):
         self._folder, self._lapse, self._seen, self._since = folder, lapse, "", time.monotonic()
         self.pause = min(1.0, lapse / 10)
-        """Seconds between two looks."""
+        """Seconds between two checks."""
 
     def lapsed(self) -> bool:
-        """Whether the count has stood still for too long. Then says so, in the folder too, if it is there."""
+        """Whether the counter has not changed for too long. If so, prints that, and marks the folder if it exists."""
         try:
             count = (self._folder / COUNT).read_text(encoding="ascii")
         except OSError:
@@ -61,7 +61,7 @@ class Watch:
 
 
 def main(folder: Path, lapse: float) -> None:
-    """Wait until the count stands still for `lapse` seconds, then cancel the job; or until the script has ended."""
+    """Cancel the job once the counter has not changed for `lapse` seconds; or return when the script has ended."""
     script, watch = os.getppid(), Watch(folder, lapse)
     while os.getppid() == script:
         if watch.lapsed():

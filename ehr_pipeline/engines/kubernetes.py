@@ -1,7 +1,7 @@
-"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one pod, or of several, under torchrun; with the manifests of both.
+"""Kubernetes: buckets as an indexed Job, heavy jobs as a Job of one or more pods under torchrun; and the manifests of both.
 
-The Job controller starts pods again that died (`launcher.restarts` times), and those of drained nodes and preempted ones without
-counting. So a Job is submitted again only where its pods took this process for gone.
+The Job controller restarts pods that died, at most `launcher.restarts` times; pods that were preempted, or whose node was drained,
+do not count. So a Job is submitted again only when its pods ended because they believed this process was gone.
 """
 
 import logging
@@ -27,11 +27,11 @@ from ehr_pipeline.work import jobs
 _log = logging.getLogger("ehr_pipeline")
 OURS = Path(__file__).with_name("job.yaml.j2")
 NODE = "ehr_pipeline.engines.node"
-STUCK = 180.0  # seconds for which a pod may fail to start: registries have bad moments
+STUCK = 180.0  # seconds for which a pod may fail to start: image registries sometimes fail briefly
 
 
 class Kubernetes(Scheduler):
-    """A cluster. `store` lies in a volume that its pods see."""
+    """A Kubernetes cluster. `store` is in a volume that its pods mount."""
 
     backend, script = "kubernetes", "job.yaml"
     own: KubernetesSettings
@@ -42,11 +42,11 @@ class Kubernetes(Scheduler):
 
     @cached_property
     def cluster(self) -> Cluster:
-        """The cluster and the namespace that the settings name. Raises UserError where it cannot be reached."""
+        """The cluster and namespace in the settings. Raises UserError if the client or the configuration is missing."""
         return Cluster(self.own)
 
     def check(self) -> None:
-        """Have the cluster look at the Jobs that would be sent; nothing is made."""
+        """Have the cluster check the Jobs that would be sent; nothing is created. Raises UserError."""
         self.refuse_other_place()
         self.cluster.try_out([self.parsed(text) for text in self.preview().values()])
 
@@ -55,7 +55,7 @@ class Kubernetes(Scheduler):
         super().launch(replace(job, threads=self.threads))
 
     def submit(self, script: Path, name: str, what: str) -> str:
-        """Make a Job, with its Services."""
+        """Create a Job and its Services, and return its name. Raises UserError."""
         self.refuse_other_place()
         cluster = self.cluster
         post.note_sent(script.parent, self.backend, name)  # before it is sent: the answer may get lost
@@ -64,18 +64,18 @@ class Kubernetes(Scheduler):
         return name
 
     def look(self, job: str) -> State:
-        """What becomes of a Job. Raises Silence."""
+        """Return the state of a Job. Raises Silence when the cluster does not answer."""
         try:
             return self.cluster.look(job)
         except Silence as silence:
             raise Silence(f"the cluster does not answer; its pods go on without it ({silence})") from None
 
     def cancel(self, job: str) -> bool:
-        """Remove a Job; it stays there until its pods have ended."""
+        """Remove a Job; it exists until its pods have ended. Returns whether the cluster accepted that."""
         return self.cluster.delete(job, wait=True)
 
     def is_gone(self, job: str) -> bool:
-        """Whether a Job is not there any more."""
+        """Whether a Job no longer exists."""
         return not self.cluster.is_there(job)
 
     def tidy(self, job: str) -> None:
@@ -83,7 +83,7 @@ class Kubernetes(Scheduler):
         self.cluster.delete(job)
 
     def why(self, job: str, state: State, folder: Path) -> str:
-        """What the cluster says, with the last lines of pods that failed."""
+        """Return why the Job failed, with the last log lines of pods that failed."""
         if state.ended == "well":
             return (
                 f"the Job {job} in Kubernetes is complete, but results are missing in {folder}. Do its pods see the same folder"
@@ -91,15 +91,15 @@ class Kubernetes(Scheduler):
             )
         return f"the Job {job} in Kubernetes failed ({state.text}).\n{self.cluster.logs(job)}"
 
-    # Its manifests.
+    # Manifests.
 
     @property
     def threads(self) -> int:
-        """CPU threads of each process of a job: a pod sees all cores of its node, and may use those that it asked for."""
+        """CPU threads of each process of a job: a pod sees all cores of its node, but may use only those it requested."""
         return self.settings.threads or max(1, int(self.own.job_cpus))
 
     def refuse_other_place(self) -> None:
-        """Raise UserError when pods of our template would not see the store."""
+        """Raise UserError when pods made from the built-in template would not see the store."""
         if not self.own.template and not any(self.store.is_relative_to(folder) for folder in self.own.volumes):
             raise UserError(
                 f"study.store is {self.store}, but the volumes of the pods lie at {', '.join(self.own.volumes) or 'no place'}"
@@ -108,7 +108,7 @@ class Kubernetes(Scheduler):
             )
 
     def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
-        """An indexed Job of so many pods, each with its share of the work; those whose share is done end at once."""
+        """Return an indexed Job of `tasks` pods, each with a share of the work; pods whose share is done end at once."""
         threads = max(1, int(self.own.bucket_cpus))
         return self._render(
             folder,
@@ -130,12 +130,12 @@ class Kubernetes(Scheduler):
         )
 
     def for_job(self, folder: Path, name: str, module: str) -> str:
-        """A Job in which a heavy job runs under torchrun: one pod, or an indexed Job of one for each node, with a Service."""
+        """Return a Job that runs a heavy job under torchrun: one pod; or an indexed Job, a pod per node, and a Service."""
         own, nodes, restarts = self.own, self.settings.nodes, self.settings.restarts
         processes = self.settings.processes // nodes
         torchrun = ["torch.distributed.run", "--standalone"]
         if nodes > 1:
-            # Each pod has all ports to itself, unless a site's template gives it its node's: then Jobs should not meet at one.
+            # Each pod has its own ports, unless a site's template uses the host network: there, Jobs should not share a port.
             torchrun = [NODE, f"{name}-0.{name}", str(20000 + zlib.crc32(name.encode()) % 10000), str(nodes), name]
         resources = _resources(own.job_cpus * processes, own.job_gigabytes * processes)
         if own.job_gpus:
@@ -156,7 +156,7 @@ class Kubernetes(Scheduler):
         )
 
     def _render(self, folder: Path, *, environment: dict[str, str], resources: Any, **values: Any) -> str:
-        # The user of a pod is a number without a name or a home.
+        # The user of a pod is a bare number, without a name or a home folder.
         somebody = {"HOME": "/tmp", "USER": "ehr", "PYTHONUNBUFFERED": "1"}  # noqa: S108
         common = {
             "folder": _word(folder),
@@ -173,7 +173,7 @@ class Kubernetes(Scheduler):
         return fill(Path(self.own.template or OURS), "launcher.kubernetes.template", common | resources | values)
 
     def parsed(self, text: str) -> Manifest:
-        """A filled template as the API takes it. Raises UserError when it is not a Job, with a Service where its pods need one."""
+        """Parse a filled template. Raises UserError if it is not one Job, or lacks a Service that its pods need."""
         where = f"{self.own.template or OURS} (launcher.kubernetes.template)"
         try:
             bodies = [body for body in yaml.safe_load_all(text) if body is not None]
@@ -194,7 +194,7 @@ class Kubernetes(Scheduler):
 
 
 def _word(path: Path) -> str:
-    """A path in a command, where Kubernetes takes $(NAME) for a variable."""
+    """Escape a path for a command, in which Kubernetes would expand $(NAME) as a variable."""
     return str(path).replace("$", "$$")
 
 

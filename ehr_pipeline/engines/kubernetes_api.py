@@ -1,4 +1,4 @@
-"""Kubernetes' own API, by its own client: Jobs, what becomes of their pods, and what these log."""
+"""The Kubernetes API, through its official client: Jobs, the states of their pods, and the logs of the pods."""
 
 import json
 import logging
@@ -14,11 +14,11 @@ from ehr_pipeline.engines.settings import KubernetesSettings
 from ehr_pipeline.errors import UserError
 
 _log = logging.getLogger("ehr_pipeline")
-TIMEOUT = (10.0, 60.0)  # seconds to connect, and for an answer
+TIMEOUT = (10.0, 60.0)  # seconds to connect, and to wait for an answer
 IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 OF_JOB = "batch.kubernetes.io/job-name"
 LINES = 15
-# Why a container does not start that will not start later either, unless somebody mends it.
+# Reasons why a container does not start, and never will unless somebody fixes the cause.
 WILL_NOT_START = {
     "CreateContainerConfigError",
     "CreateContainerError",
@@ -32,7 +32,7 @@ WILL_NOT_START = {
 
 
 class Refusal(Exception):
-    """The cluster says no; `status` is that of HTTP."""
+    """The cluster refuses a request; `status` is the HTTP status."""
 
     def __init__(self, status: int, message: str):
         self.status = status
@@ -41,20 +41,20 @@ class Refusal(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is sent for one piece of work, as the API takes it."""
+    """What is sent for one piece of work, in the form that the API accepts."""
 
     job: dict[str, Any]
     services: tuple[dict[str, Any], ...] = ()
-    """By which pods of one Job find each other; they go with the Job."""
+    """Services through which the pods of one Job find each other; they are removed with the Job."""
 
     @property
     def name(self) -> str:
-        """Of the Job."""
+        """Name of the Job."""
         return str(self.job["metadata"]["name"])
 
 
 class Cluster:
-    """The cluster and the namespace that the settings name."""
+    """The cluster and the namespace given in the settings."""
 
     def __init__(self, settings: KubernetesSettings):
         try:
@@ -70,9 +70,9 @@ class Cluster:
         self._jobs, self._core = client.BatchV1Api(api), client.CoreV1Api(api)
 
     def try_out(self, manifests: list[Manifest]) -> None:
-        """Have the cluster look at what would be sent without making it, and ask what it will be asked later.
+        """Have the cluster check the manifests in a dry run, which creates nothing, and try the query that `look` makes later.
 
-        Raises UserError with what it has against them, or against being asked.
+        Raises UserError with the reason why the cluster refuses a manifest or the query, or when it does not answer.
         """
         try:
             for each in manifests:
@@ -84,7 +84,7 @@ class Cluster:
             raise self._refused(refusal) from None
 
     def submit(self, manifest: Manifest) -> None:
-        """Make a Job, with its Services. Raises UserError with what the cluster has against it, and when it does not answer."""
+        """Create a Job with its Services. Raises UserError if the cluster refuses (with its reason) or does not answer."""
         try:
             self._make(manifest)
         except Silence as silence:
@@ -93,7 +93,7 @@ class Cluster:
             raise self._refused(refusal) from None
 
     def _make(self, manifest: Manifest, **how: str) -> None:
-        """Services belong to the Job, so that the cluster removes them with it. In a dry run there is none to belong to."""
+        """Create a Job and its Services, which it owns, so they are removed with it. In a dry run they have no owner."""
         job, how = manifest.job, how | {"field_validation": "Strict"}
         made = _ask(self._jobs.create_namespaced_job, self.namespace, job, **how)
         owner = {"apiVersion": "batch/v1", "kind": "Job", "name": manifest.name, "uid": made.metadata.uid}
@@ -109,7 +109,7 @@ class Cluster:
         )
 
     def look(self, job: str) -> State:
-        """What becomes of a Job. Raises Silence, and UserError when it may not be seen."""
+        """Return the state of a Job. Raises Silence if the cluster does not answer, UserError if it denies access."""
         try:
             pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
             found = _ask(self._jobs.read_namespaced_job, job, self.namespace)
@@ -141,7 +141,7 @@ class Cluster:
         return State(told, waits, stuck)
 
     def _warning(self, job: str) -> str:
-        """Why a Job has no pod, such as a quota; nothing where events may not be seen."""
+        """Return why a Job has no pod, such as a quota; empty when there is no reason, or events may not be read."""
         try:
             chosen = f"involvedObject.kind=Job,involvedObject.name={job},type=Warning"
             events = _ask(self._core.list_namespaced_event, self.namespace, field_selector=chosen).items
@@ -150,7 +150,7 @@ class Cluster:
         return f" ({events[-1].reason}: {events[-1].message})" if events else ""
 
     def logs(self, job: str) -> str:
-        """The last lines of up to three pods that failed, for a message."""
+        """Return the last log lines of up to three pods that failed, for a message."""
         told = []
         try:
             pods = _ask(self._core.list_namespaced_pod, self.namespace, label_selector=f"{OF_JOB}={job}").items
@@ -163,9 +163,9 @@ class Cluster:
         return "\n".join(told)
 
     def delete(self, job: str, wait: bool = False) -> bool:
-        """Remove a Job with its pods. Returns whether the cluster took note, or had forgotten it.
+        """Remove a Job with its pods. Returns whether the cluster accepted that, or no longer had the Job.
 
-        `wait` keeps the Job there until its pods have ended, so that `is_there` tells when they have.
+        With `wait` the Job exists until its pods have ended, so that `is_there` shows when they have.
         """
         try:
             policy = "Foreground" if wait else "Background"
@@ -177,7 +177,7 @@ class Cluster:
         return True
 
     def is_there(self, job: str) -> bool:
-        """Whether a Job is there still, as far as the cluster says."""
+        """Whether a Job still exists; True also when the cluster does not answer."""
         try:
             _ask(self._jobs.read_namespaced_job, job, self.namespace)
         except Refusal as refusal:
@@ -188,7 +188,7 @@ class Cluster:
 
 
 def _of(pod: Any) -> tuple[str, str, bool]:
-    """The phase of a pod, why it waits, and whether somebody has to mend that."""
+    """Return the phase of a pod, why it waits, and whether somebody has to fix the cause."""
     phase = str(pod.status.phase or "Pending").lower()
     if phase != "pending":
         return phase, "", False
@@ -203,7 +203,7 @@ def _of(pod: Any) -> tuple[str, str, bool]:
 
 
 def _end(pod: Any) -> str:
-    """How the container of a pod ended, such as ' (OOMKilled, exit code 137)'."""
+    """Return how the container of a pod ended, such as ' (OOMKilled, exit code 137)'; empty when unknown."""
     for container in pod.status.container_statuses or []:
         ended = container.state.terminated if container.state else None
         if ended:
@@ -212,7 +212,7 @@ def _end(pod: Any) -> str:
 
 
 def _connect(context: str, configuration: Any) -> str:
-    """Fill in how the cluster is reached; the namespace that goes with it. As kubectl: a kubeconfig, else the pod's own account."""
+    """Configure access to the cluster; return its namespace. As kubectl: a kubeconfig, else the pod's service account."""
     from kubernetes import config
 
     files = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
@@ -231,7 +231,7 @@ def _connect(context: str, configuration: Any) -> str:
 
 
 def _ask(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-    """What the API answers. Raises Refusal, or Silence where asking again may help."""
+    """Call the API and return its answer. Raises Refusal, or Silence when a retry may help."""
     from kubernetes.client.exceptions import ApiException
     from urllib3.exceptions import HTTPError
 

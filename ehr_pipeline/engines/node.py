@@ -1,10 +1,10 @@
 """One of several nodes of a heavy job: `python -m ehr_pipeline.engines.node HEAD PORT NODES NAME WORD…`.
 
-Becomes torchrun with these words, and with those by which it finds its like on the other nodes: the first node (HEAD) listens at
-the port, and the others wait for it, as long as it takes; who started them ends them when that is in vain. torchrun alone would
-guess from host names who is first, wrongly where these stand for a loopback address or are not known to the other nodes yet.
+Becomes torchrun, with the given words and the options by which torchrun finds the other nodes. The first node (HEAD) listens at
+the port. The others wait for it without a time limit; if that is in vain, the engine that started them ends them. torchrun alone
+would guess from host names which node is first, wrongly when these resolve to a loopback address or are not yet known elsewhere.
 
-Which node this is, and its address, are in the environment, from Slurm or from the manifest of a Job in Kubernetes.
+The number of this node and its address come from the environment, set by Slurm or by the manifest of a Job in Kubernetes.
 Standard library only.
 """
 
@@ -15,12 +15,12 @@ import time
 
 from ehr_pipeline.work.progress import REPEATED
 
-# Seconds for which a node waits for others that are still to be started: a full cluster may have room for one of two.
+# Seconds that a node waits for nodes that have not started: a full cluster may have room for only one of two.
 JOINING = 86400
 
 
 def listening(head: str, port: int) -> str:
-    """The address of the first node, once it listens there."""
+    """Wait until the first node listens at the port, and return its address."""
     told = -REPEATED
     while True:
         try:
@@ -34,7 +34,7 @@ def listening(head: str, port: int) -> str:
 
 
 def torchrun(head: str, port: int, nodes: int, name: str, number: int, own: str) -> list[str]:
-    """The beginning of the command line of the node with this number and this address of its own."""
+    """Return the beginning of the torchrun command line for node `number`, whose own address is `own`."""
     address = listening(head, port) if number else own
     return [
         sys.executable,
@@ -50,7 +50,7 @@ def torchrun(head: str, port: int, nodes: int, name: str, number: int, own: str)
 
 
 def main(head: str, port: int, nodes: int, name: str, words: list[str]) -> None:
-    """Become torchrun."""
+    """Replace this process with torchrun."""
     place = os.environ
     number = int(place["SLURM_NODEID"] if "SLURM_NODEID" in place else place["JOB_COMPLETION_INDEX"])
     own = place["SLURMD_NODENAME"] if "SLURM_NODEID" in place else place["POD_IP"]

@@ -2,8 +2,8 @@
 
 It runs the command, and ends it when the process that sent the work is gone.
 
-Exit codes: that of the command; 2 when it left the message of an error that the user has to mend, whatever became of it on its way
-through torchrun; 75 when the sender was gone. The Job's policy starts neither again.
+Exit codes: 2 when the command failed and left the message of an error that the user has to fix, whatever code torchrun made of it;
+75 when the sender was gone; otherwise the code of the command. The Job's policy does not restart pods that end with 2 or 75.
 """
 
 import signal
@@ -17,11 +17,11 @@ from ehr_pipeline.engines.heartbeat import Watch
 from ehr_pipeline.work.jobs import USER_ERROR_CODE, end_process
 
 LAPSED_CODE = 75  # EX_TEMPFAIL of sysexits.h
-ENDING = 20.0  # seconds for a command to end by itself; Kubernetes gives pods 30
+ENDING = 20.0  # seconds that a command has to end after SIGTERM; Kubernetes gives pods 30
 
 
 def main(folder: Path, lapse: float, command: list[str]) -> int:
-    """Run the command to its end, or to that of its sender. Returns the exit code."""
+    """Run the command until it ends, or until its sender is gone. Returns the exit code."""
     private_files()
     watch = Watch(folder, lapse)
     process = subprocess.Popen(command)
@@ -29,7 +29,7 @@ def main(folder: Path, lapse: float, command: list[str]) -> int:
     def end(signum: int, frame: Any) -> None:
         process.terminate()
 
-    # The kernel keeps signals without a handler from the first process of a pod.
+    # The first process of a pod does not receive signals for which it has no handler.
     signal.signal(signal.SIGTERM, end)
     while True:
         try:

@@ -1,9 +1,9 @@
-"""Folders in the store by which the process of a run and those that work for it on other machines speak to each other.
+"""Folders in the store through which the process of a run communicates with the processes that work for it on other machines.
 
-    <store>/.work/<name>-<random>/        one piece of work: what is to be done, what was done, logs
-    <store>/.work/<name>-<random>/client  held (flock) by the process of the run; the lock dies with the process
+    <store>/.work/<name>-<random>/        one piece of work: its jobs, results and logs
+    <store>/.work/<name>-<random>/client  locked (flock) by the process of the run; the lock ends with the process
 
-A folder is removed when its work has ended, however it ended. Folders of killed processes are found by their locks.
+A folder is removed when its work has ended, however it ended. A folder without a lock was left by a process that was killed.
 """
 
 import logging
@@ -24,13 +24,13 @@ CLIENT, JOB = "client", "job.json"
 
 @contextmanager
 def folder(store: Path, name: str) -> Iterator[Path]:
-    """A new folder for one piece of work, closed to others, as it may hold the text of errors."""
+    """Yield a new folder for one piece of work. Only its owner can open it, because it may hold the text of errors."""
     root = store / ".work"
     root.mkdir(parents=True, exist_ok=True)
     made = root / f".{name}-{uuid.uuid4().hex[:8]}"
     made.mkdir(mode=0o700)
     lock = try_lock(made / CLIENT)
-    own = made.rename(root / made.name[1:])  # seen by others only now that it is locked
+    own = made.rename(root / made.name[1:])  # `left_behind` sees the folder only from here on, when it is locked
     try:
         yield own
     finally:
@@ -40,9 +40,9 @@ def folder(store: Path, name: str) -> Iterator[Path]:
 
 
 def left_behind(store: Path) -> Iterator[Path]:
-    """Folders of processes that were killed; each is removed after the caller has looked at it.
+    """Yield the folders of processes that were killed; each is removed after the caller has used it.
 
-    Where the file system knows no locks nothing is found.
+    Yields nothing on a file system without locks.
     """
     for path in sorted((store / ".work").glob("[!.]*")):
         if not (path / CLIENT).is_file():
@@ -55,14 +55,14 @@ def left_behind(store: Path) -> Iterator[Path]:
 
 
 def put_job(folder: Path, job: jobs.Job, logs_to_stderr: bool = True) -> "Follower":
-    """Write a heavy job into a folder, to which it reports. Returns who follows the log."""
+    """Write a heavy job into the folder to which it will report. Returns a Follower of its log."""
     described = replace(job, reports_to=folder, logs_to_stderr=logs_to_stderr)
     (folder / JOB).write_text(jobs.as_json(described), encoding="utf-8")
     return Follower(folder / jobs.LOG)
 
 
 def put_script(folder: Path, name: str, text: str) -> Path:
-    """Write what is about to be sent into a folder, and show it to the user."""
+    """Write a script that is about to be sent into a folder, and log its lines. Returns its path."""
     path = folder / name
     path.write_text(text, encoding="utf-8")
     for line in text.splitlines():
@@ -71,25 +71,25 @@ def put_script(folder: Path, name: str, text: str) -> Path:
 
 
 def note_sent(folder: Path, scheduler: str, job: str) -> None:
-    """Note under which name work was sent to a scheduler, for whoever has to end it."""
+    """Record the name under which work was sent to a scheduler, so that the job can be ended later."""
     with (folder / f"sent-to-{scheduler}").open("a", encoding="ascii") as stream:
         stream.write(f"{job}\n")
 
 
 def sent(folder: Path, scheduler: str) -> list[str]:
-    """The names under which the work in a folder was sent to a scheduler, in order."""
+    """Return the names under which the work in a folder was sent to a scheduler, in order."""
     path = folder / f"sent-to-{scheduler}"
     return path.read_text(encoding="ascii").split() if path.is_file() else []
 
 
 class Follower:
-    """Logs the lines that others add to a file, each with the level it had there."""
+    """Logs the lines that other processes append to a file, each at the level recorded there."""
 
     def __init__(self, path: Path):
         self._path, self._read, self._rest, self._level = path, 0, "", logging.INFO
 
     def look(self) -> None:
-        """Log the lines that are new, and whole."""
+        """Log the lines that are new and complete."""
         if not self._path.is_file():
             return
         with self._path.open("rb") as stream:
@@ -100,12 +100,12 @@ class Follower:
         for line in lines:
             level, mark, text = line.partition(jobs.LEVEL_ENDS)
             if mark and level.isdigit():
-                self._level, line = int(level), text  # else the line goes on with the message before it
+                self._level, line = int(level), text  # else the line continues the message before it
             _log.log(self._level, "%s", line)
 
 
 def tail(paths: list[Path], lines: int = 15) -> str:
-    """The last lines of logs, for a message."""
+    """Return the last lines of logs, for a message."""
     told = []
     for path in paths:
         text = path.read_text(encoding="utf-8", errors="replace").splitlines()

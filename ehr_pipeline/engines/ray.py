@@ -1,7 +1,7 @@
 """Ray: buckets as Ray Core tasks, heavy jobs as actors of a placement group that run the same plain-torch loop.
 
-Ray Core directly, rather than through dagster-ray: the process of the run is the driver, so that its death ends everything that it
-started, and Dagster is not needed. Each piece of work connects, and disconnects at its end: nothing stays in the cluster's memory.
+Ray Core is used directly, not through dagster-ray: the process of the run is the driver, so that its death ends everything it
+started, and Dagster is not needed. Each piece of work connects and then disconnects: nothing stays in the cluster's memory.
 """
 
 import importlib
@@ -28,30 +28,30 @@ from ehr_pipeline.work.progress import Progress, Telling
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
-TASKS_PER_PLACE = 4  # so many tasks for each that runs at once: the last to end is not waited for long
-LOOK = 1.0  # seconds between two looks
+TASKS_PER_PLACE = 4  # tasks for each place in the cluster: small tasks keep the wait for the last one short
+LOOK = 1.0  # seconds between two checks
 Resources = dict[str, float]
 
 
 @dataclass(frozen=True)
 class Ray:
-    """A Ray cluster that runs already. `store` lies where all of its machines see it."""
+    """A Ray cluster that is already running. `store` is on storage that all of its machines share."""
 
     settings: LauncherSettings
     store: Path
 
     def check(self) -> None:
-        """Look whether the cluster answers, and could hold a task and a job."""
+        """Check that the cluster answers, and has machines that could hold a task and a job. Raises UserError."""
         with _connected(self.settings) as ray:
             _refuse_infeasible(ray, [_task_needs(self.settings)], "work on buckets")
             _refuse_infeasible(ray, _job_needs(self.settings), "training and embedding")
 
     def preview(self) -> dict[str, str]:
-        """Nothing is sent to a scheduler."""
+        """Return nothing, because nothing is sent to a scheduler."""
         return {}
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply a pure function to every job, as Ray tasks. `workers` are those of one machine, and have no effect here."""
+        """Apply a pure function to every job, as Ray tasks. `workers` is for one machine, and has no effect here."""
         if not jobs:
             return []
         needs = _task_needs(self.settings)
@@ -61,7 +61,7 @@ class Ray:
                 int(min(node.get(name, 0) // amount for name, amount in needs.items())) for node in _nodes(ray)
             )
             chunks = min(len(jobs), TASKS_PER_PLACE * places)
-            # What kills a worker (memory, a machine that is lost) is tried again by Ray; what the work itself raises is not.
+            # Ray retries a task whose worker was killed (memory, a lost machine), but not one that raised an exception.
             task = ray.remote(
                 num_cpus=needs["CPU"],
                 memory=needs.get("memory"),
@@ -89,7 +89,7 @@ class Ray:
         return [found[number % chunks][number // chunks] for number in range(len(jobs))]
 
     def launch(self, job: jobs.Job) -> None:
-        """Run a heavy job. What its first process logs is logged here as it comes."""
+        """Run a heavy job. The log lines of its first process are logged here as they arrive."""
         what = job.module.rsplit(".", 1)[-1]
         bundles = _job_needs(self.settings)
         with _connected(self.settings) as ray, post.folder(self.store, what) as folder:
@@ -149,7 +149,7 @@ class Ray:
             return None
         except ray.exceptions.RayActorError as error:
             return f"a process was killed, or its machine was lost: {str(error).splitlines()[0]}"
-        except ray.exceptions.RayError as error:  # such as a module that is not installed there
+        except ray.exceptions.RayError as error:  # such as a module that is not installed on that machine
             return str(error)
         finally:
             for each in actors:
@@ -157,7 +157,7 @@ class Ray:
             ray.util.remove_placement_group(group)
 
     def _wait_for_places(self, ray: Any, group: Any, bundles: list[Resources], what: str) -> None:
-        """Wait until the cluster has room. Raises UserError once it could not have it even when empty."""
+        """Wait until the cluster has room. Raises UserError once it would be too small even when empty."""
         telling = Telling(f"{what}: waiting for {len(bundles)} x {bundles[0]}; free now")
         while not group.wait(timeout_seconds=LOOK):
             _refuse_infeasible(ray, bundles, what)
@@ -179,7 +179,7 @@ class Ray:
 
 
 def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[Any]) -> tuple[str, list[Any]]:
-    """Do some jobs on a worker. Returns the message of an error that the user can mend, or the results."""
+    """Do some jobs on a worker. Returns the message of an error that the user can fix, or '', and the results."""
     _end_with_node()
     try:
         batch.refuse_other(software)
@@ -193,7 +193,7 @@ def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[A
 
 @cache
 def _end_with_node() -> None:
-    """Have this process end with the Ray node that started it: Ray ends it between tasks only, and a training is one task."""
+    """End this process with its Ray node: Ray itself does so only between tasks, and a training is one task."""
     node = os.getppid()
 
     def wait() -> None:
@@ -208,20 +208,20 @@ class Rank:
     """One process of a heavy job, on a worker."""
 
     def host(self) -> str:
-        """The name of its machine."""
+        """Return the name of its machine."""
         return os.uname().nodename
 
     def meeting_place(self) -> tuple[str, int]:
-        """An address and a free port at which all processes find each other."""
+        """Return an address and a free port at which all processes find each other."""
         import ray
 
-        util: Any = ray.util  # without types where Ray is installed, unknown where it is not
+        util: Any = ray.util  # for mypy: untyped if Ray is installed, unknown if it is not
         with socket.socket() as free:
             free.bind(("", 0))
             return util.get_node_ip_address(), free.getsockname()[1]
 
     def run(self, module: str, job: str, environment: dict[str, str]) -> tuple[int, str]:
-        """Run `module.run(job)`, and say how it ended."""
+        """Run `module.run(job)`. Returns the exit code, and what went wrong."""
         _end_with_node()
         os.environ.update(environment)
         run = importlib.import_module(module).run
@@ -230,9 +230,9 @@ class Rank:
 
 @contextmanager
 def _connected(settings: LauncherSettings) -> Iterator[Any]:
-    """The module `ray`, connected to the cluster. Raises UserError when it is absent, or no cluster answers."""
+    """Yield the module `ray`, connected to the cluster. Raises UserError if it is not installed, or no cluster answers."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["RAY_TQDM_PATCH_PRINT"] = "0"  # numba compiles nothing where `print` is another function
+    os.environ["RAY_TQDM_PATCH_PRINT"] = "0"  # numba cannot compile when `print` has been replaced
     try:
         import ray
     except ImportError:
@@ -254,14 +254,14 @@ def _connected(settings: LauncherSettings) -> Iterator[Any]:
         ) from None
     try:
         for each, handler in handlers.items():
-            signal.signal(each, handler)  # ray's own would end the process before Dagster hears of it
+            signal.signal(each, handler)  # Ray's own handlers would end the process before Dagster learns of the signal
         yield ray
     finally:
         ray.shutdown()
 
 
 def _knock(address: str) -> None:
-    """Raise OSError or ValueError when nothing listens at HOST:PORT: Ray itself would ask for minutes, then end the process."""
+    """Raise OSError or ValueError if nothing listens at HOST:PORT: Ray would retry for minutes, then end the process."""
     if address != "auto":
         host, _, port = address.removeprefix("ray://").rpartition(":")
         socket.create_connection((host, int(port)), timeout=10).close()
@@ -286,9 +286,9 @@ def _free(ray: Any) -> dict[str, float]:
 
 
 def _refuse_infeasible(ray: Any, bundles: list[Resources], what: str) -> None:
-    """Raise UserError when the machines of the cluster could not hold these together, even if they did nothing else.
+    """Raise UserError when the machines of the cluster could not hold all `bundles` at once, even if they did nothing else.
 
-    Ray itself would wait for ever.
+    Ray itself would wait forever.
     """
     nodes = [dict(node) for node in _nodes(ray)]
     for bundle in bundles:

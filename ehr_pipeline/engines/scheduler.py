@@ -1,6 +1,6 @@
-"""Work on the machines of a scheduler: written down, submitted, looked at until it ends, submitted again as far as it is not done.
+"""Work on the machines of a scheduler: write a script, submit it, poll until it ends, and submit again what is not done.
 
-Each scheduler says how that is done on it, and why work ended (`slurm`, `kubernetes`). Work that is done is never done again, since
+The subclasses (`slurm`, `kubernetes`) implement these steps and report why work ended. Finished work is never repeated, because
 buckets leave their results and trainings their checkpoints.
 """
 
@@ -25,116 +25,116 @@ from ehr_pipeline.work.progress import Telling
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 _log = logging.getLogger("ehr_pipeline")
-SETTLING = 60.0  # seconds in which a file of another machine appears here, and processes end that were told to
+SETTLING = 60.0  # seconds that a file of another machine may take to appear here, and cancelled processes to end
 
 
 class Silence(Exception):
-    """The scheduler does not answer, or cannot now; its jobs go on without it."""
+    """The scheduler does not answer, or cannot at the moment; its jobs continue meanwhile."""
 
 
 @dataclass(frozen=True)
 class State:
-    """What a scheduler says of one job."""
+    """State of one job, as the scheduler reports it."""
 
     text: str = ""
-    """What it is doing, or how it ended."""
+    """What the job is doing, or how it ended."""
     waiting: bool = False
-    """Whether it, or a part of it, waits for something."""
+    """Whether the job, or a part of it, waits for something."""
     stuck: str = ""
-    """Why it waits in vain, as a sentence that says what to do."""
+    """Why the job would wait forever, as a sentence that says what to do; empty otherwise."""
     ended: Literal["", "well", "badly", "blameless", "removed"] = ""
-    """'' while it goes on; 'blameless' for an end that says nothing against the work, 'removed' when somebody cancelled it."""
+    """'' until the job has ended; 'blameless' if that was not the work's fault, 'removed' if somebody cancelled it."""
 
 
 @dataclass(frozen=True)
 class _Work:
-    """One piece of work, in a folder that its machines see."""
+    """One piece of work, in a folder that all machines share."""
 
     folder: Path
     what: str
     write: Callable[[str, list[int]], str]
-    """The script that does some tasks, under a name."""
+    """Returns the script for some tasks; takes the name of the job and the numbers of the tasks."""
     left: Callable[[], list[int]]
-    """Tasks that are not done yet. Logs progress."""
+    """Returns the tasks that are not done yet. Logs progress."""
 
     @property
     def error(self) -> Path:
-        """The message of an error that the user can mend, once there is one."""
+        """File with the message of an error that the user can fix; exists once there is one."""
         return self.folder / jobs.ERROR
 
     @property
     def lapsed(self) -> Path:
-        """There when the job ended since this process had stood still."""
+        """File that exists when the job ended because the heartbeat of this process had stopped."""
         return self.folder / heartbeat.LAPSED
 
 
 class Scheduler(ABC):
-    """An engine that submits its work to a scheduler. `store` lies where all machines see it."""
+    """An engine that submits its work to a scheduler. `store` is on storage that all machines share."""
 
     backend: ClassVar[str]
     script: ClassVar[str]
-    """File name of what is submitted."""
+    """File name of the script that is submitted."""
     own: Any
-    """Settings of the scheduler: `template`, `poll_seconds`, `lapse_seconds`, and what it needs itself."""
+    """Settings of the scheduler: `template`, `poll_seconds`, `lapse_seconds`, and those specific to it."""
 
     def __init__(self, settings: LauncherSettings, store: Path):
         self.settings, self.store, self.own = settings, store, getattr(settings, self.backend)
 
-    # What each scheduler says.
+    # What each subclass defines.
 
     tasks: int
-    """Into how many tasks work on buckets is divided."""
+    """Number of tasks into which work on buckets is divided."""
     restarts: int
     """How often work is submitted again after it failed."""
     continues: int
-    """How often it is submitted again after an end that says nothing against it."""
+    """How often work is submitted again after it ended through no fault of its own."""
     patience: float
-    """Seconds after which work that waits in vain is given up."""
+    """Seconds after which work that would wait forever is given up."""
 
     @abstractmethod
     def check(self) -> None:
-        """Look whether work could be sent. Raises UserError with what is missing; starts nothing."""
+        """Check whether work could be sent. Raises UserError with what is missing; starts nothing."""
 
     @abstractmethod
     def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
-        """The script of work on buckets: the tasks with these numbers, of so many."""
+        """Return the script for work on buckets: the tasks with these `numbers`, out of `tasks`."""
 
     @abstractmethod
     def for_job(self, folder: Path, name: str, module: str) -> str:
-        """The script of a heavy job under torchrun."""
+        """Return the script of a heavy job under torchrun."""
 
     @abstractmethod
     def submit(self, script: Path, name: str, what: str) -> str:
-        """Submit a script, and note that in its folder (`post.note_sent`). Returns what the scheduler calls the job."""
+        """Submit a script, and record that in its folder (`post.note_sent`). Returns the scheduler's id of the job."""
 
     @abstractmethod
     def look(self, job: str) -> State:
-        """What becomes of a job. Raises Silence."""
+        """Return the state of a job. Raises Silence when the scheduler does not answer."""
 
     @abstractmethod
     def cancel(self, job: str) -> bool:
-        """End a job, whatever it is doing. Returns whether the scheduler took note."""
+        """End a job, whatever its state. Returns whether the scheduler accepted that."""
 
     @abstractmethod
     def is_gone(self, job: str) -> bool:
-        """Whether the processes of a cancelled job have ended, as far as the scheduler says."""
+        """Whether the processes of a cancelled job have ended, according to the scheduler."""
 
     @abstractmethod
     def why(self, job: str, state: State, folder: Path) -> str:
-        """A sentence, with the end of the log, for work that is not done though its job ended."""
+        """Return why work is unfinished although its job ended, as a sentence, with the end of the log."""
 
     def label(self, job: str) -> str:
-        """Begins each line about a job."""
+        """Return the words with which each line about a job begins."""
         return f"{self.backend.capitalize()} job {job}"
 
     @abstractmethod
     def tidy(self, job: str) -> None:
-        """Remove what the scheduler keeps of a job whose work is done."""
+        """Remove what the scheduler still holds of a job whose work is done."""
 
-    # What all do with that.
+    # What all subclasses share.
 
     def preview(self) -> dict[str, str]:
-        """The scripts that would be sent, by what they are for; the folder in them is made when they are sent."""
+        """Return the scripts that would be sent, by purpose, with a placeholder for the folder that is made on sending."""
         train, embed = ("ehr_pipeline.encoder.train", "ehr_pipeline.embeddings.embed")
         folder = self.store / ".work" / "RANDOM"
         return {
@@ -144,7 +144,7 @@ class Scheduler(ABC):
         }
 
     def spread(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply a pure function to every job. `workers` are those of one machine, and have no effect here."""
+        """Apply a pure function to every job. `workers` is for a single machine, and has no effect here."""
         if not jobs:
             return []
         tasks = min(self.tasks, len(jobs))
@@ -162,7 +162,7 @@ class Scheduler(ABC):
             return batch.results(folder, function, len(jobs))
 
     def launch(self, job: jobs.Job) -> None:
-        """Run a heavy job. What its first process logs is logged here as it comes."""
+        """Run a heavy job. The log lines of its first process are logged here as they arrive."""
         what = job.module.rsplit(".", 1)[-1]
         with self._folder(what.replace("_", "-")) as folder:
             follower = post.put_job(folder, job)
@@ -178,7 +178,7 @@ class Scheduler(ABC):
 
     @contextmanager
     def _folder(self, kind: str) -> Iterator[Path]:
-        """A folder for one piece of work. Jobs that killed processes left are cancelled before it, and its own when it fails."""
+        """Yield a folder for one piece of work. Cancels jobs that killed processes left, and its own if the work fails."""
         for path in post.left_behind(self.store):
             for job in post.sent(path, self.backend):
                 _log.warning("cancelling %s, whose sender was killed", self.label(job))
@@ -193,7 +193,7 @@ class Scheduler(ABC):
                 self.tidy(job)
 
     def _see_through(self, work: _Work) -> None:
-        """Submit the work, and what is left of it again, until nothing is left. Raises UserError when that has no prospect."""
+        """Submit the work, and again what is left of it, until nothing is. Raises UserError when retrying is useless."""
         restarts, continues = self.restarts, self.continues
         while numbers := work.left():
             job, state = self._once(work, numbers)
@@ -215,7 +215,7 @@ class Scheduler(ABC):
             _log.info("%s: %s ended %s; what is left is sent again", work.what, self.label(job), how)
 
     def _once(self, work: _Work, numbers: list[int]) -> tuple[str, State]:
-        """Submit some tasks, and follow them to their end. Returns the job, and how it ended."""
+        """Submit some tasks, and poll until they end. Returns the job, and how it ended."""
         again = len(post.sent(work.folder, self.backend))
         name = f"ehr-{work.folder.name}" + (f"-{again}" if again else "")
         job = self.submit(post.put_script(work.folder, self.script, work.write(name, numbers)), name, work.what)
@@ -224,8 +224,8 @@ class Scheduler(ABC):
             time.sleep(self.own.poll_seconds)
             done, now = not work.left(), time.monotonic()
             if work.error.is_file():
-                return job, State()  # what still runs is of no use, and is cancelled by the caller
-            # When everything is there the job is about to end; should it not, it is of no use.
+                return job, State()  # what still runs is useless, and is cancelled by `_folder`
+            # When all results exist, the job is about to end; if it does not, it is useless and is cancelled.
             finished = (finished or now) if done else 0.0
             if finished and now - finished > SETTLING:
                 self.cancel(job)
@@ -244,7 +244,7 @@ class Scheduler(ABC):
                 raise UserError(f"{work.what}: {state.stuck}")
 
     def _settle(self, work: _Work, state: State) -> None:
-        """Wait a little for files of a job that ended: they come later than the scheduler's word."""
+        """Wait briefly for the files of a job that ended: they may appear later than the scheduler reports the end."""
         until = time.monotonic() + (SETTLING if state.ended == "well" else min(self.own.poll_seconds, 5.0))
         while work.left() and time.monotonic() < until and not (work.error.exists() or work.lapsed.exists()):
             time.sleep(0.5)
@@ -258,7 +258,7 @@ class Scheduler(ABC):
 
 
 def fill(path: Path, setting: str, values: dict[str, Any]) -> str:
-    """A filled template, which a site can edit. Raises UserError with what is wrong where; `setting` names it."""
+    """Fill in a template, which a site can edit. Raises UserError with the problem and its place; `setting` names it."""
     rules = jinja2.Environment(
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

@@ -1,4 +1,4 @@
-"""Settings of the launcher: where the work of the chain runs. Nothing here changes a result."""
+"""Settings of the launcher: where the work of the chain runs. No setting here changes a result."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -65,7 +65,7 @@ class SlurmSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What does not fit."""
+        """Yield settings that do not fit."""
         for name in ("bucket_options", "job_options"):
             for each in getattr(self, name):
                 if not each.startswith("-") or "\n" in each:
@@ -128,7 +128,7 @@ class KubernetesSettings:
     )
 
     def problems(self) -> Iterator[str]:
-        """What does not fit."""
+        """Yield settings that do not fit."""
         for folder in self.volumes:
             if not folder.startswith("/"):
                 yield f"volumes: {folder!r} is not the whole path of a folder, such as '/data'"
@@ -165,7 +165,7 @@ class LauncherSettings:
     kubernetes: KubernetesSettings = option("A Kubernetes cluster.", KubernetesSettings())
 
     def problems(self) -> Iterator[str]:
-        """What does not fit together."""
+        """Yield settings that do not fit together."""
         if self.processes % self.nodes:
             yield f"processes ({self.processes}) must be a multiple of nodes ({self.nodes})"
         if self.backend == "kubernetes" and not self.kubernetes.image:

@@ -1,6 +1,6 @@
 """Slurm: buckets as tasks of an array job, heavy jobs under torchrun on one node or several; by `sbatch`, `squeue` and `scancel`.
 
-Slurm starts, places, kills and queues again; whether what ended is submitted again is decided in `scheduler`.
+Slurm starts, places, kills and requeues jobs; `scheduler` decides whether a job that ended is submitted again.
 """
 
 import logging
@@ -18,8 +18,8 @@ from ehr_pipeline.errors import UserError
 
 _log = logging.getLogger("ehr_pipeline")
 OURS = Path(__file__).with_name("job.sh.j2")
-TIMEOUT = 120.0  # seconds; each command asks again by itself for a while when the scheduler does not answer
-# What a job is in that Slurm does nothing more with.
+TIMEOUT = 120.0  # seconds; when the scheduler does not answer, each command itself retries for a while
+# States of a job that has ended for good.
 ENDED = {
     "BOOT_FAIL",
     "CANCELLED",
@@ -33,11 +33,11 @@ ENDED = {
     "TIMEOUT",
 }
 CONTINUED = {"TIMEOUT", "NODE_FAIL", "PREEMPTED", "BOOT_FAIL"}
-"""Ends of a job that say nothing against it."""
-# Why a job waits that would wait for ever: the site has nothing that could run it, or does not let this user.
+"""Final states that are not the fault of the work."""
+# Reasons for which a job would wait forever: the site has nothing that could run it, or does not permit this user.
 NEVER = ("PartitionConfig", "PartitionTimeLimit", "BadConstraints", "InvalidAccount", "InvalidQOS")
 States = Counter[tuple[str, str]]
-"""How many elements of a job are in which state, for which reason."""
+"""Number of elements of a job by (state, reason)."""
 
 
 class Slurm(Scheduler):
@@ -49,17 +49,17 @@ class Slurm(Scheduler):
     def __init__(self, settings: LauncherSettings, store: Path):
         super().__init__(settings, store)
         self.tasks, self.restarts, self.continues = self.own.array_tasks, settings.restarts, self.own.continues
-        self.patience = 2 * self.own.poll_seconds  # the reason for which a job waits may be old for a moment
+        self.patience = 2 * self.own.poll_seconds  # the reason for which a job waits may be out of date for a moment
 
     def check(self) -> None:
-        """Look whether Slurm answers, and whether the template can be filled in."""
+        """Check that Slurm answers and that the template can be filled in. Raises UserError."""
         done = _run("sinfo", "--noheader")
         if done.returncode:
             raise UserError(f"launcher.backend is 'slurm', but Slurm does not answer: {_said(done)}")
         self.preview()
 
     def for_buckets(self, folder: Path, name: str, tasks: int, numbers: list[int]) -> str:
-        """The script of an array job."""
+        """Return the script of an array job."""
         return self._render(
             folder,
             name,
@@ -73,7 +73,7 @@ class Slurm(Scheduler):
         )
 
     def for_job(self, folder: Path, name: str, module: str) -> str:
-        """The script of a heavy job under torchrun."""
+        """Return the script of a heavy job under torchrun."""
         processes, nodes, threads = self.settings.processes, self.settings.nodes, self.settings.threads
         return self._render(
             folder,
@@ -90,14 +90,14 @@ class Slurm(Scheduler):
         )
 
     def submit(self, script: Path, name: str, what: str) -> str:
-        """Send a script. Raises UserError with what Slurm says against it."""
+        """Send a script, and return the number of the job. Raises UserError with the reason if Slurm refuses it."""
         job = submit(script)
         post.note_sent(script.parent, self.backend, job)
         _log.info("%s: sent to Slurm as job %s", what, job)
         return job
 
     def look(self, job: str) -> State:
-        """What becomes of a job. Raises Silence."""
+        """Return the state of a job. Raises Silence when Slurm does not answer."""
         found = states(job)
         if found is None:
             raise Silence("Slurm does not answer; its jobs go on without it")
@@ -121,7 +121,7 @@ class Slurm(Scheduler):
         return State(text, ended="blameless" if ends & CONTINUED else "badly")
 
     def cancel(self, job: str) -> bool:
-        """End a job, whatever it is doing."""
+        """End a job, whatever its state. Returns whether Slurm accepted that."""
         return cancel(job)
 
     def is_gone(self, job: str) -> bool:
@@ -130,10 +130,10 @@ class Slurm(Scheduler):
         return found is not None and all(state in ENDED for state, _ in found)
 
     def tidy(self, job: str) -> None:
-        """Slurm forgets jobs by itself."""
+        """Do nothing: Slurm itself discards jobs that have ended."""
 
     def why(self, job: str, state: State, folder: Path) -> str:
-        """The end, and the last lines of up to three logs."""
+        """Return how the job ended, and the last lines of up to three logs."""
         logs = [path for path in sorted(folder.glob("log*.txt")) if path.stat().st_size]
         return (
             f"the job in Slurm ended as {state.text}, and was sent again {self.restarts} times.\n{post.tail(logs[:3])}"
@@ -155,7 +155,7 @@ class Slurm(Scheduler):
 
 
 def ranges(numbers: list[int]) -> str:
-    """Numbers as `sbatch --array` takes them: '0-3,7'."""
+    """Format numbers for `sbatch --array`: '0-3,7'."""
     parts: list[list[int]] = []
     for number in sorted(numbers):
         if parts and parts[-1][1] == number - 1:
@@ -166,12 +166,12 @@ def ranges(numbers: list[int]) -> str:
 
 
 def will_never_run(reason: str) -> bool:
-    """Whether a job that waits for this reason waits in vain."""
+    """Whether a job that waits for this reason would wait forever."""
     return reason in NEVER or reason.endswith(("PerJob", "PerJobLimit"))
 
 
 def _text(found: States) -> str:
-    """What Slurm says of a job that has not ended."""
+    """Describe the states of a job that has not ended."""
     counted: Counter[str] = Counter()
     for (state, reason), number in found.items():
         waits = state == "PENDING" and reason not in ("None", "(null)", "")
@@ -183,7 +183,7 @@ def _text(found: States) -> str:
 
 
 def submit(script: Path) -> str:
-    """Send a script; returns the number of the job. Raises UserError with what Slurm says against it."""
+    """Send a script, and return the number of the job. Raises UserError with the reason if Slurm refuses it."""
     done = _run("sbatch", "--parsable", str(script))
     if done.returncode:
         raise UserError(
@@ -193,7 +193,7 @@ def submit(script: Path) -> str:
 
 
 def states(job: str) -> States | None:
-    """The states of a job's elements. None: Slurm does not answer. Empty: it has forgotten the job."""
+    """Return the states of a job's elements; None if Slurm does not answer, empty if it no longer knows the job."""
     done = _run("squeue", "--noheader", "--array", "--states=all", f"--jobs={job}", "--Format=State:50,Reason:50")
     if done.returncode:
         return Counter() if "Invalid job id" in done.stderr else None
@@ -202,7 +202,7 @@ def states(job: str) -> States | None:
 
 
 def cancel(job: str) -> bool:
-    """End a job, whatever it is doing. Returns whether Slurm took note."""
+    """End a job, whatever its state. Returns whether Slurm accepted that, or no longer knew the job."""
     done = _run("scancel", job)
     if done.returncode and "Invalid job id" not in done.stderr:
         _log.warning("Slurm job %s could not be cancelled: %s", job, _said(done))

@@ -1,4 +1,4 @@
-"""One machine, all its GPUs or its CPU cores: `torchrun` in a subprocess, whose log is logged here as it comes."""
+"""One machine with all its GPUs or CPU cores: runs `torchrun` in a subprocess, and logs its lines as they arrive."""
 
 import os
 import subprocess
@@ -13,11 +13,11 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.work import die_with_parent, jobs
 
-LOOK = 0.5  # seconds between two looks at the log
-ENDING = 60.0  # seconds for torchrun to end after a cancellation; it gives its own processes 30 before it kills them
+LOOK = 0.5  # seconds between two checks of the log
+ENDING = 60.0  # seconds that torchrun has to end after a cancellation; it kills its own processes after 30
 ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-"""What torchrun and its processes need on every machine. After a restart, processes would read the addresses of those that died
-from a store that outlives them, and fail to connect (github.com/pytorch/pytorch/issues/135712): they get a store of their own."""
+"""Environment of torchrun and its processes on every machine. Without the second variable, restarted processes would read the
+addresses of dead ones from a store that outlives them, and fail to connect (github.com/pytorch/pytorch/issues/135712)."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Torchrun(ThisMachine):
     store: Path
 
     def launch(self, job: jobs.Job) -> None:
-        """Run a heavy job. Raises UserError with the message of the first process that ended with one."""
+        """Run a heavy job. Raises UserError with the message that a process reported, else with the last log lines."""
         with build_lock.scratch(self.store) as folder:
             follower, logs = post.put_job(folder, job, logs_to_stderr=False), folder / "logs"
             code = self._run(self._command(job.module, folder / post.JOB, logs), follower)
@@ -60,8 +60,8 @@ class Torchrun(ThisMachine):
         ]
 
     def _run(self, command: list[str], follower: post.Follower) -> int:
-        """Run torchrun to its end, and return its exit code. Whatever ends this process meanwhile ends torchrun, too."""
-        # torchrun sets one thread for each process unless it is set already, and so would idle all other cores.
+        """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun."""
+        # Unless OMP_NUM_THREADS is set, torchrun gives each process one thread, which would leave the other cores idle.
         threads = self.settings.threads or max(1, _cores() // self.settings.processes)
         process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)})
         try:
@@ -77,10 +77,10 @@ class Torchrun(ThisMachine):
 
 
 def log_tails(logs: Path, lines: int = 15) -> str:
-    """The last lines of the log of the process that failed; of all, where none says so itself (a process that was killed).
+    """Return the last log lines of the process that failed first in the last attempt: the others failed as a consequence.
 
-    torchrun lays logs out as RUN/attempt_N/RANK/stderr.log. Of several that failed, the first is meant: the others failed for want
-    of it.
+    When no log records a failure, as when a process was killed, the last lines of all logs are returned. torchrun stores logs as
+    RUN/attempt_N/RANK/stderr.log.
     """
     written = [path for path in logs.glob("*/attempt_*/*/stderr.log") if path.stat().st_size]
     last = max((int(path.parts[-3].split("_")[1]) for path in written), default=0)

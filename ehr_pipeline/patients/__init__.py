@@ -1,10 +1,10 @@
-"""Mapped events to one row for each patient, in Arrow; and the split into training and validation patients."""
+"""Turn mapped events into one row for each patient, in Arrow; and split patients into training and validation."""
 
 from ehr_pipeline.disclosure.kinds import Declared, Events, EventsOf, People, Things, size
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
 
 OF_FEW = EventsOf("patients/dropped/few_visits")
-"""Who is left out for few visits had fewer than `min_visits` each: their visits and events would tell how few they are."""
+"""Events of patients left out for few visits: each had fewer than `min_visits`, so these counts reveal their number."""
 COUNTED: dict[str, Declared] = {
     PATIENT_DATASET: {
         "dropped": {"few_visits": OF_FEW, "*": Events},

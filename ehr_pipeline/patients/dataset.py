@@ -1,7 +1,7 @@
 """`patient_dataset`: one row for each patient, in Arrow, ready to be mapped into memory.
 
-Columns: see `schemas.patient_dataset`. Visits are the days with at least one concept of the vocabulary, or windows of days that
-begin with such a day, in order of date; the concepts of a visit are token ids, in order, each once.
+Columns: see `schemas.patient_dataset`. A visit is a day with at least one concept of the vocabulary, or a window of days that
+begins with such a day. Visits are sorted by date; the concepts of a visit are token ids, sorted, each listed once.
 """
 
 import json
@@ -29,21 +29,21 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline.work.buckets import Spread, map_buckets
 
 FOLLOWED, LONGEST = "followed_for_", 120
-"""Counts of patients by whole years from their first visit to their last; the last one counts all that were longer."""
+"""Counts of patients by whole years from first visit to last; the count for LONGEST includes all longer times."""
 
 
 @dataclass(frozen=True)
 class DatasetJob:
-    """What the work on one bucket needs."""
+    """Input of the work on one bucket."""
 
     name: str
     events: Path
     digest: str
-    """Hash of the bytes of the mapped events."""
+    """Hash of the bytes of the mapped events in `events`."""
     records: tuple[Path, ...]
     """Event shards of all extracts, from which attributes are derived."""
     patients: tuple[Path, ...]
-    """Patient shards of all extracts, the newest last: where they tell of one patient differently, the newest wins."""
+    """Patient shards of all extracts, the newest last: where extracts differ about a patient, the newest wins."""
     vocabulary: Path
     settings: PatientsSettings
     out: Path
@@ -62,8 +62,8 @@ def build(
 ) -> Counts:
     """Write the data set into `out/patients`. Returns row counts. Raises InputError when no patient is left.
 
-    `records` are those of all extracts, the newest last, and the catalog where it holds events. Buckets that `previous` holds
-    already are linked from it.
+    `records` are the records of all extracts, the newest last, and the catalog if it holds events. Unchanged buckets are linked
+    from the artifact `previous`.
     """
     with_patients = [record for record in records if (record.path / "patients").is_dir()]
     memory = Memory.of(previous)
@@ -103,7 +103,7 @@ def build(
 
 
 def _reported(total: dict[str, int]) -> Counts:
-    """How many rows, visits and patients came in, were kept, and were dropped for which reason."""
+    """Return the numbers of rows, visits and patients that came in, were kept, and were dropped, by reason."""
     return {
         "rows_in": total["rows_in"],
         "kept": total["kept"],
@@ -175,7 +175,7 @@ def build_bucket(job: DatasetJob) -> Done:
 
 
 def _followed(keys: row_keys.Keys) -> dict[str, int]:
-    """How many patients there are, by whole years (of 365.25 days) from the first visit to the last."""
+    """Count patients by whole years (of 365.25 days) from their first visit to their last."""
     first = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
     last = np.append(first[1:], len(keys)) - 1 if len(first) else first
     years = np.minimum((row_keys.days(keys[last]) - row_keys.days(keys[first])) / 365.25, LONGEST).astype(np.int64)
@@ -184,14 +184,14 @@ def _followed(keys: row_keys.Keys) -> dict[str, int]:
 
 
 def _people(shards: tuple[Path, ...]) -> pa.Table:
-    """One row for each patient of the bucket, from the newest extract that has it, sorted by id."""
+    """Return one row for each patient of the bucket, from the newest extract that has the patient, sorted by id."""
     if len(shards) == 1:
         return schemas.read(shards[0])
     return deltas.newest(shards).to_arrow().cast(schemas.read(shards[0]).schema)
 
 
 def _nest(keys: row_keys.Keys, ids: pa.Array, people: pa.Table) -> pa.Table:
-    """Sorted keys as one row for each patient. The list offsets are written directly: nothing is grouped."""
+    """Convert sorted keys to one row for each patient. The list offsets are computed directly, without grouping."""
     patient_start = np.flatnonzero(row_keys.starts(row_keys.patients(keys)))
     visit_start = np.flatnonzero(row_keys.starts(row_keys.visits(keys)))
     first_visit = np.searchsorted(visit_start, patient_start)

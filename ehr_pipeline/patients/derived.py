@@ -1,4 +1,4 @@
-"""Attributes that are read off recorded codes by a stated rule, such as ethnicity, which many patient files do not tell."""
+"""Attributes derived from recorded codes by a rule in the settings, such as ethnicity, which many patient files lack."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,17 +14,17 @@ from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.terminology.reading import named, read_rows, why
 
 COLUMNS = ("code", "value")
-# What decides between several values of a patient, the strongest first.
+# How one of several values of a patient is chosen: the columns to sort by, the most important first.
 ORDER = {"most_recent": ("last", "often"), "most_frequent": ("often", "last")}
 
 
 def setting(name: str) -> str:
-    """The setting that names the table of codes of an attribute."""
+    """Return the name of the setting for the table of codes of an attribute."""
     return f"patients.derived.{name}.codes"
 
 
 def read(path: str, where: str) -> dict[str, str]:
-    """The value of each code. Raises InputError for another layout, or a code with two values.
+    """Read the value of each code. Raises InputError for a wrong layout, or a code with two values.
 
     `where` is the setting that names the file.
     """
@@ -54,7 +54,7 @@ def read(path: str, where: str) -> dict[str, str]:
 
 
 def fill(people: pa.Table, records: tuple[Path, ...], attributes: Mapping[str, DerivedAttribute]) -> pa.Table:
-    """Patients with their derived attributes. A value that the patient file gave stays; unknown ones are empty."""
+    """Add derived attributes to patients. A value from the patient file is kept; unknown values are empty."""
     for name, attribute in sorted(attributes.items()):
         found = _values(records, attribute, setting(name))
         place = pc.index_in(people.column("patient_id"), value_set=pa.array(found["patient"].to_list(), pa.string()))
@@ -69,7 +69,7 @@ def fill(people: pa.Table, records: tuple[Path, ...], attributes: Mapping[str, D
 
 
 def _values(records: tuple[Path, ...], attribute: DerivedAttribute, where: str) -> pl.DataFrame:
-    """The value of each patient who has one (patient, value)."""
+    """Return the derived value of each patient who has one, as columns (patient, value)."""
     values = read(attribute.codes, where)
     parts = []
     for path in records:
@@ -85,7 +85,7 @@ def _values(records: tuple[Path, ...], attribute: DerivedAttribute, where: str) 
                 }
             )
         )
-    recorded = pl.concat(parts).unique()  # a value counts once a day, however many codes or extracts tell it
+    recorded = pl.concat(parts).unique()  # a value counts once a day, however many codes or extracts contain it
     return (
         recorded.group_by("patient", "value")
         .agg(last=pl.col("day").max(), often=pl.len())

@@ -1,9 +1,9 @@
-"""Whom an artifact learned from, as keyed hashes: what shows that it has not seen the test side.
+"""The patients from whom an artifact learned, as keyed hashes: evidence that it has not seen the test side.
 
     notes/learned_from.arrow     patient_hash, sorted, each once; its schema names the store's key (`secret_key.marked`)
 
-It is written only where there may be a test side. Only hashes of one key can be compared; a checkpoint that was made in another
-store is compared after that store's key was imported, and with this file, which does not go with a model that is handed on.
+The file is written only when there may be a test side. Only hashes made with the same key can be compared. To check a checkpoint
+from another store, import that store's key and copy this file, which is not part of a model that is handed on.
 """
 
 from collections.abc import Iterable
@@ -24,7 +24,7 @@ _SCHEMA = pa.schema([("patient_hash", pa.uint64())])
 
 
 def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Path | None = None) -> None:
-    """Write the hashes of the patients with the hashes `plain` (`hash_of`), and those of the `earlier` artifact it begins with."""
+    """Write keyed hashes of patients, from unkeyed ones (`plain`), and those of the `earlier` artifact it starts from."""
     hashes = key.hashes(np.concatenate([np.zeros(0, np.uint64), *plain]))
     if earlier is not None:
         hashes = np.concatenate([hashes, read(earlier)])
@@ -33,13 +33,13 @@ def write(out: Path, key: Key, plain: Iterable[NDArray[np.uint64]], earlier: Pat
 
 
 def read(artifact: Path) -> NDArray[np.uint64]:
-    """The hashes of the patients that an artifact learned from."""
+    """Read the keyed hashes of the patients from whom an artifact learned."""
     found: NDArray[np.uint64] = schemas.read(artifact / FILE).column("patient_hash").to_numpy()
     return found
 
 
 def cannot_be_checked(artifact: Path, key: Key | None) -> str:
-    """Why it cannot be checked whom an artifact learned from, and which file would allow it; empty where it can."""
+    """Return why it cannot be checked from whom an artifact learned, and which file is needed; empty if it can."""
     if not (artifact / FILE).is_file():
         return (
             f"it cannot be checked whom it learned from: {FILE} of the artifact would allow it, which is written where"
@@ -55,5 +55,5 @@ def cannot_be_checked(artifact: Path, key: Key | None) -> str:
 
 
 def overlap(artifact: Path, key: Key, patient_ids: pl.Series) -> int:
-    """How many of some patients an artifact learned from."""
+    """Count the patients in `patient_ids` from whom an artifact learned."""
     return int(np.isin(key.hashes(hash_of(patient_ids)), read(artifact)).sum())

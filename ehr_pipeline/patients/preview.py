@@ -1,4 +1,4 @@
-"""What can be said of the sides of patients before anything is read: whether their column is there, and its first values."""
+"""Check the sides of patients before a run: does their column exist, and are its first values understood?"""
 
 from collections.abc import Iterator
 from itertools import islice
@@ -20,7 +20,7 @@ MOST_NAMED = 3
 
 
 def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
-    """What is wrong, or worth a word, beside the level of each. Values that fewer than `below` patients have are not shown."""
+    """Yield problems and remarks with their levels. Of values in fewer than `below` rows, only the shape is shown."""
     newest = [Path(records.landing) / name for name in catalog.extracts_in(Path(records.landing))[-1:]]
     if not settings.column:
         if records.source == "meds" and any((folder / SPLITS).is_file() for folder in newest):
@@ -46,7 +46,7 @@ def notes(records: RecordsSettings, settings: SplitSettings, below: int) -> Iter
 
 
 def _of_files(folder: Path, kind: PatientKind, settings: SplitSettings, below: int) -> Iterator[tuple[look.Level, str]]:
-    """What the first values of the files of a kind are like. Files that cannot be read are another one's to tell."""
+    """Check the first values of the files of a kind. Files that cannot be read are reported by another check."""
     try:
         for path in files.find(walk(folder), kind):
             yield from _of_values(path, _first_values(path, kind, settings.column), settings, below)

@@ -7,7 +7,7 @@ from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.values import plainly
 
 TRAIN, VALIDATION, TEST, UNASSIGNED = "train", "validation", "test", "unassigned"
-"""The sides. Nothing is learned from patients of the last two; UNASSIGNED are those of whom the column of sides tells none."""
+"""The sides. Nothing is learned from patients on the last two; UNASSIGNED patients have no side in the column."""
 LEARNED_FROM = (TRAIN, VALIDATION)
 EVERY_SIDE = (*LEARNED_FROM, TEST, UNASSIGNED)
 USUAL_SIDES = {
@@ -16,11 +16,11 @@ USUAL_SIDES = {
     **dict.fromkeys(("held out", "heldout", "hold out", "holdout", "test", "testing", "test set"), TEST),
     **dict.fromkeys(("", "none", "null", "na", "n/a", "nan", "unassigned"), UNASSIGNED),
 }
-"""How sides are written, in lower case with blanks between words. 'Development' and 'evaluation' may mean two."""
+"""Usual spellings of sides, in lower case with blanks between words; without the ambiguous 'development', 'evaluation'."""
 SIDES = "sides"
-"""Under which name a hash of the split stands among the settings of what learns from a part of the patients."""
+"""Name of the hash of the split among the settings of assets that learn from a part of the patients."""
 PUBLIC_KEY = "ehr-pipeline-split-1"
-"""The key of the demo, and of studies that set none before stores had keys of their own: it is no secret."""
+"""The key of the demo, and of studies that set no key before each store had its own. It is public."""
 
 
 @settings
@@ -64,16 +64,16 @@ class SplitSettings:
 
     @property
     def leaves_out(self) -> bool:
-        """Whether there may be patients that nothing is learned from: their side is known before the vocabulary."""
+        """Whether there may be patients from whom nothing is learned. If so, sides are known before the vocabulary."""
         return bool(self.column or self.test_share)
 
     @property
     def meanings(self) -> dict[str, str]:
-        """The side that each named value means."""
+        """The side that each value listed in `values` means; empty for an unknown side."""
         return {value: USUAL_SIDES.get(plainly(meant), "") for value, meant in self.values.items()}
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with these values beyond their types."""
+        """Yield what is wrong with these values beyond their types."""
         for value, side in self.meanings.items():
             if not side:
                 yield (

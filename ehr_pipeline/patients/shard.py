@@ -1,6 +1,6 @@
-"""The patient data set as later stages read it: a shard's visits as flat arrays. GPU workers read it, too: no polars here.
+"""The patient data set as later stages read it: the visits of a shard as flat arrays. No polars here: GPU workers use this module.
 
-Nothing is copied from the file that is mapped, so memory does not grow with the data set. Axes: C chunks of tokens.
+The file is mapped and nothing is copied, so memory does not grow with the data set. Axes: C chunks of tokens.
 """
 
 from dataclasses import dataclass, replace
@@ -19,7 +19,7 @@ UNITS_IN_YEAR = {"year": 1, "quarter": 4}
 
 @dataclass(frozen=True)
 class Shard:
-    """The visits of one shard as flat arrays that share its memory."""
+    """The visits of one shard as flat arrays that share the memory of the mapped file."""
 
     tokens: NDArray[np.int32]
     visit_start: NDArray[np.int32]
@@ -55,7 +55,7 @@ class Shard:
         return self.visit_start[self.patient_start].astype(np.int64)
 
     def keep_visits(self, kept: NDArray[np.bool_]) -> "Shard":
-        """The shard with only some of its visits (one flag for each); patients without any stay, with no token."""
+        """Return the shard with only the flagged visits (one flag each); patients without a visit stay, with no tokens."""
         size = np.diff(self.visit_start)
         starts = np.concatenate([[0], np.cumsum(size[kept])]).astype(np.int32)
         visits_before = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)
@@ -68,12 +68,12 @@ class Shard:
         )
 
     def below(self, tokens: int) -> "Shard":
-        """The shard without token ids from `tokens` on, which an encoder does not know that was trained before they came."""
+        """Return the shard without token ids >= `tokens`, which an encoder trained before they were added does not know."""
         known = self.tokens < tokens
         if known.all():
             return self
         starts = np.concatenate([[0], np.cumsum(known)]).astype(np.int32)[self.visit_start]
-        some = np.diff(starts) > 0  # a visit without any known concept is none
+        some = np.diff(starts) > 0  # a visit without any known concept is dropped
         visits_before = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
         return replace(
             self,
@@ -90,13 +90,13 @@ class Shard:
         patients: NDArray[np.int64],
         unit: Literal["year", "quarter"],
     ) -> NDArray[np.int64]:
-        """Age in whole units at which the tokens of some chunks were recorded, one chunk after the other.
+        """Return the age, in whole units, at which each token of some chunks was recorded, one chunk after the other.
 
-        Chunks (C,) begin at token `starts`, hold `lengths` tokens and belong to `patients`. Ages are reckoned once for each visit.
-        Where only the birth year is known, an age is the difference of calendar years.
+        Chunks (C,) begin at token `starts`, hold `lengths` tokens and belong to `patients`. Ages are computed once for each visit.
+        If only the birth year is known, an age is the difference of calendar years.
         """
         ends = starts + lengths
-        # Searched for as what they are searched in: else numpy would copy the whole of it to another type, every time.
+        # Cast to the type of `visit_start`: otherwise numpy would convert the whole of `visit_start` on every call.
         asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
         first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
         visits = np.searchsorted(self.visit_start, asked[1], side="left") - first

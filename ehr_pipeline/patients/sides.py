@@ -1,10 +1,10 @@
-"""The side of every patient where there may be a test side: made with the catalog, so that it is known before the vocabulary.
+"""The side of every patient, when there may be a test side. Made with the catalog, so that it is known before the vocabulary.
 
-A side is a function of the patient's id and the key (`split.side`), or of a column of the patients. A column may tell different
-sides in different extracts: the oldest extract that tells one decides, since what was learned from a patient cannot be taken back.
-Patients of whom no extract tells a side are UNASSIGNED; they get one with the first extract that does.
+A side is a function of the patient's id and the key (`split.side`), or is read from a column of the patients. The column may give
+different sides in different extracts. The oldest extract that gives one decides, because what was learned from a patient cannot be
+unlearned. Patients without a side in any extract are UNASSIGNED; the first extract that gives them one decides.
 
-`sides/` has one row (patient_id, side) for each patient of any extract, by bucket.
+`sides/` has one row (patient_id, side) for each patient of any extract, in a shard for each bucket.
 """
 
 import json
@@ -33,13 +33,13 @@ from ehr_pipeline.work.buckets import Spread, map_buckets
 
 FOLDER = "sides"
 VALUES = "notes/split_values.json"
-"""The values of the column that nobody can read, and how many patients have each."""
+"""The values of the column that are not understood, with the number of patients for each."""
 _VALUE = "value:"
 
 
 @dataclass(frozen=True)
 class SideJob:
-    """What the work on one bucket needs."""
+    """Input of the work on one bucket."""
 
     name: str
     patients: tuple[Path, ...]
@@ -51,10 +51,10 @@ class SideJob:
 def build(
     records: Sequence[Artifact], settings: SplitSettings, out: Path, workers: int = 1, spread: Spread = map_buckets
 ) -> Counts:
-    """Write `sides/` into `out`; `records` are those of all extracts, the oldest first.
+    """Write `sides/` into `out`; `records` are the records of all extracts, the oldest first.
 
-    Returns how many patients are on each side (`sides`), how many have a value that nobody can read (`not_understood`), and of how
-    many extracts tell different sides (`differing`). Raises InputError where nobody is on the training or the validation side.
+    Returns the numbers of patients on each side (`sides`), with a value that is not understood (`not_understood`), and with
+    different sides in different extracts (`differing`). Raises InputError if the training or the validation side is empty.
     """
     with_patients = [record for record in records if record.files("patients")]
     jobs = [
@@ -81,7 +81,7 @@ def build(
 
 
 def _nobody(sides: dict[str, int], unread: int, settings: SplitSettings) -> str:
-    """Why there is no split to learn with, and what to do."""
+    """Return the message for an empty training or validation side, with what to do."""
     counted = ", ".join(f"{side} {told(number)}" for side, number in sides.items())
     if not settings.column:
         return f"The split leaves nobody on one side ({counted}). Raise patients.split.validation_share, or lower test_share."
@@ -100,7 +100,7 @@ def _nobody(sides: dict[str, int], unread: int, settings: SplitSettings) -> str:
 
 
 def build_bucket(job: SideJob) -> dict[str, int]:
-    """Write the sides of one bucket, and count them."""
+    """Write the sides of one bucket, and return the counts."""
     settings, counts = job.settings, Counter[str]()
     if settings.column:
         people, counts = _by_column(job)
@@ -116,7 +116,7 @@ def build_bucket(job: SideJob) -> dict[str, int]:
 
 
 def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
-    """The side of each patient by the oldest extract that tells one, sorted by id; and what else was counted."""
+    """Return the side of each patient from the oldest extract that gives one, sorted by id; and the other counts."""
     settings = job.settings
     rows = pl.concat(
         [
@@ -146,6 +146,6 @@ def _by_column(job: SideJob) -> tuple[pl.DataFrame, Counter[str]]:
 
 
 def left_out(catalog: Artifact) -> pl.Series:
-    """The ids of the patients that nothing may be learned from."""
+    """Return the ids of the patients from whom nothing may be learned."""
     shards = [pl.DataFrame(schemas.read(path)) for path in catalog.files(FOLDER)]
     return pl.concat(shards).filter(~pl.col("side").is_in(LEARNED_FROM))["patient_id"]

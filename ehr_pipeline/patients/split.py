@@ -1,8 +1,8 @@
-"""`data_split`: which patients are held out, by a keyed hash of the patient id. A patient keeps its side for ever.
+"""`data_split`: which patients are held out, by a keyed hash of the patient id. A patient stays on the same side forever.
 
-The side is a function of the id, the key and the shares alone: new extracts, other vocabularies and other machines give the
-same one (BLAKE2b, RFC 7693; keyed as in its section 2.5). Where there may be a test side, sides are known since the catalog was
-made (`sides`), and are written down here.
+The side depends only on the id, the key and the shares: new extracts, other vocabularies and other machines give the same side
+(BLAKE2b, RFC 7693; keyed as in its section 2.5). When there may be a test side, sides were already determined with the catalog
+(`sides`), and are only copied here.
 """
 
 import hashlib
@@ -19,9 +19,9 @@ from ehr_pipeline.tables import schemas
 
 
 def side(patient_id: str, settings: SplitSettings) -> str:
-    """'train', 'validation' or 'test', by the hash. The settings must have a key: see `identity.split_settings`.
+    """Return 'train', 'validation' or 'test', by the hash. The settings must have a key: see `identity.split_settings`.
 
-    Validation patients are the lowest hashes, and test patients the highest: neither share moves a patient between these two.
+    Validation patients have the lowest hashes, test patients the highest: a change of a share moves no patient between these two.
     """
     number = _hash(patient_id, settings)
     if settings.test_share and number >= (1 - settings.test_share) * 2**64:
@@ -30,7 +30,7 @@ def side(patient_id: str, settings: SplitSettings) -> str:
 
 
 def drawn(patient_id: str, settings: SplitSettings) -> str:
-    """'train' or 'validation', by the hash, for a patient that a column puts on the training side."""
+    """Return 'train' or 'validation', by the hash, for a patient whom a column puts on the training side."""
     return VALIDATION if _hash(patient_id, settings) < settings.validation_share * 2**64 else TRAIN
 
 
@@ -41,10 +41,10 @@ def _hash(patient_id: str, settings: SplitSettings) -> int:
 
 
 def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | None = None) -> Counts:
-    """Write the side of every patient into `out/split`, one shard for each of the data set, in the same order of rows.
+    """Write the side of every patient into `out/split`: one shard for each shard of the data set, with rows in the same order.
 
-    `known` is the folder of the sides that were made with the catalog; without it the hash decides. Raises InputError where nobody
-    is on the training or the validation side.
+    `known` is the folder of the sides that were made with the catalog; without it, the hash decides. Raises InputError if the
+    training or the validation side is empty.
     """
     counted = dict.fromkeys(LEARNED_FROM if known is None else EVERY_SIDE, 0)
     for shard in dataset.files("patients"):
@@ -66,7 +66,7 @@ def build(dataset: Artifact, settings: SplitSettings, out: Path, known: Path | N
 
 
 def _looked_up(ids: list[str], sides: Path) -> list[str]:
-    """The sides of patients. Raises UserError for a patient that has none."""
+    """Look up the sides of patients. Raises UserError for a patient without one."""
     known = pl.DataFrame(schemas.read(sides))
     found: list[str] = (
         pl.DataFrame({"patient_id": pl.Series(ids, dtype=pl.String)})

@@ -1,4 +1,4 @@
-"""Visits of more than a day: events within some days of a visit's first day join it, for records without links to visits."""
+"""Visits longer than a day, for records without links to visits: events within some days of its first day join a visit."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from ehr_pipeline.tables import row_keys
 
 
 def joined(keys: row_keys.Keys, days: int) -> row_keys.Keys:
-    """Sorted distinct keys (n,) with the day of every event moved to the first day of its visit; sorted, repeats included.
+    """Move every event to the first day of its visit, in sorted distinct keys (n,). Returns sorted keys, with duplicates.
 
-    A visit begins on a patient's first day, and on each first day that is more than `days` after the beginning of the visit before.
-    The beginnings are found by jumping from each day to the first one after its window, in jumps of 1, 2, 4, … visits at once.
+    A visit begins on a patient's first day, and then on the first day that is more than `days` after the start of the last visit.
+    The starts are found by jumping from each day to the first day after its window, by 1, 2, 4, … visits at once.
     """
     if not days or not len(keys):
         return keys
@@ -18,7 +18,7 @@ def joined(keys: row_keys.Keys, days: int) -> row_keys.Keys:
     day = visit[is_day]  # patient and day in one number, in order
     patient = day >> np.uint64(row_keys.DAY_BITS)
     last = (patient << np.uint64(row_keys.DAY_BITS)) | np.uint64(2**row_keys.DAY_BITS - 1)
-    # Where the window ends: the end of the calendar is not left, which would be the next patient's first days.
+    # The end of each window, capped at the last day of the calendar: beyond it are the first days of the next patient.
     jump = np.append(np.searchsorted(day, np.minimum(day + np.uint64(days), last), side="right"), len(day))
     begins = np.append(row_keys.starts(patient), False)
     while True:

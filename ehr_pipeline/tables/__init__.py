@@ -1,1 +1,1 @@
-"""Rows and columns: what each table holds, and patients and codes as numbers."""
+"""Tables: their columns and rows, and patients and codes as numbers."""

@@ -1,4 +1,4 @@
-"""Rows of one table for the patients of another: the one way to align what artifacts hold of the same patients."""
+"""Find the rows of one table for the patients of another: the only way to align artifacts with the same patients."""
 
 import numpy as np
 import pyarrow as pa
@@ -9,14 +9,14 @@ from ehr_pipeline.errors import UserError
 
 
 def rows(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """The row in `among` of each of some patient ids (n,); -1 for a patient who is not there."""
+    """Return the row in `among` of each patient id (n,); -1 for a patient who is not in it."""
     place = pc.index_in(one_chunk(ids), value_set=one_chunk(among))
     found: NDArray[np.int64] = place.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64)
     return found
 
 
 def every_row(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray) -> NDArray[np.int64]:
-    """The same where everybody has to be there. Raises UserError: artifacts of other patients do not belong together."""
+    """Return the same, but raise UserError if a patient is not in `among`: the artifacts do not belong together."""
     found = rows(ids, among)
     if (found < 0).any():
         raise UserError(
@@ -27,7 +27,7 @@ def every_row(ids: pa.Array | pa.ChunkedArray, among: pa.Array | pa.ChunkedArray
 
 
 def one_chunk(column: pa.Array | pa.ChunkedArray) -> pa.Array:
-    """A column as one array, which shares its memory where it is one already."""
+    """Return a column as one array, which shares the column's memory if that is a single array already."""
     if isinstance(column, pa.Array):
         return column
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()

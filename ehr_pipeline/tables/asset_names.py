@@ -1,6 +1,6 @@
-"""Names of assets that several rooms call, as constants, and the stage in whose folder of the store each lies.
+"""Constants for the names of assets that several packages use, and the stage whose folder of the store holds each asset.
 
-What an asset is stands in its declaration (`assets/`), far above the rooms that need its name.
+An asset is declared in `assets/`, which the packages that need its name must not import.
 """
 
 RAW_RECORDS = "raw_records"
@@ -32,9 +32,9 @@ STAGES = {
     PATIENT_TRAJECTORIES: "trajectories",
     CLUSTER_REPORTS: "reports",
 }
-"""The stage of each of these assets, in the order of the chain: its folder in the store, `<store>/<stage>/<asset>`."""
+"""The stage of each asset, in the order of the chain. An asset is stored in `<store>/<stage>/<asset>`."""
 
 
 def stage_of(asset: str) -> str:
-    """The stage of an asset; that of one which is declared in `assets/` alone has its name."""
+    """Return the stage of an asset. If an asset is declared only in `assets/`, its stage has the name of the asset."""
     return STAGES.get(asset, asset)

@@ -1,4 +1,4 @@
-"""Why rows and patients were left out, in words that a reader of the page, or of an error, understands; and what to do.
+"""Why rows and patients were left out, and what to do, in words for readers of the page or of an error.
 
 A new reason for rejecting rows of an extract needs its words, its cure, and its line in the table of docs/rows.md.
 """
@@ -112,9 +112,9 @@ CURES = {
     "entered_in_bulk": "nothing: `records.entered_in_bulk` asks for it",
     "withdrawn": "nothing: `records.withdrawals` asks for it",
 }
-"""What to do about rows of an extract that were rejected, by reason. Settings without a table are those of the kind of file."""
+"""What to do about rejected rows of an extract, by reason. Settings without a table belong to the kind of file."""
 OF_PATIENTS = IN_WORDS | {"few_visits": "with too few visits"}
-"""Where patients themselves are counted."""
+"""The words for counts of patients instead of rows."""
 
 OF_STEPS = {
     "override": "the study's own table",
@@ -129,24 +129,24 @@ OF_STEPS = {
     "ancestor": "by the nearest mapped ancestor",
     "kept": "kept as concepts of their own",
 }
-"""The steps of the mapping."""
+"""The steps of the mapping, in words."""
 
 
 def in_words(reason: str, patients: bool = False) -> str:
-    """A reason as it is counted ('few_visits'), in words."""
+    """Return a reason, given by its name in the counts ('few_visits'), in words."""
     return (OF_PATIENTS if patients else IN_WORDS).get(reason, reason.replace("_", " "))
 
 
 def cure(reason: str) -> str:
-    """What to do about rows of an extract that were rejected for a reason."""
+    """Return what to do about rows of an extract that were rejected for a reason."""
     return CURES.get(reason, "see the quarantine")
 
 
 def table() -> list[str]:
-    """The lines of the table in docs/rows.md, one for each reason for which rows of an extract are rejected."""
+    """Return the lines of the table in docs/rows.md, one for each reason for rejecting rows of an extract."""
     return [f"| `{reason}` | rows {IN_WORDS[reason]} | {what_to_do} |" for reason, what_to_do in CURES.items()]
 
 
 def lost_of(rejected: Mapping[str, int]) -> dict[str, int]:
-    """Rejected rows by reason, without those that nobody misses."""
+    """Return the counts of rejected rows by reason, without the reasons in NOT_LOST."""
     return {reason: number for reason, number in rejected.items() if number and reason not in NOT_LOST}

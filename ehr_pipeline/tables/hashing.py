@@ -1,4 +1,4 @@
-"""Which bucket a patient belongs to: a hash of our own, since a library's hash is stable only within a version."""
+"""The bucket of each patient, from our own hash of the id: a library's hash is stable only within one version."""
 
 import numpy as np
 import polars as pl
@@ -8,12 +8,12 @@ from numpy.typing import NDArray
 from ehr_pipeline.tables import plain_numbers
 from ehr_pipeline.tables.jit import compiled
 
-WIDEST = 64  # bytes of an id that are hashed for all ids at once; the rest of longer ones, which are faults, follows one by one
+WIDEST = 64  # bytes of each id that are hashed for all ids at once; the rest of longer ids, which are errors, is hashed one by one
 _FNV_OFFSET, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 
 
 def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
-    """A hash (n,) of each patient id (n,) of strings. Ids that are no plain numbers become numbers by FNV-1a: '007' is not 7."""
+    """Return a hash (n,) of each string id (n,). Ids that are not plain numbers are hashed by FNV-1a first: '007' is not 7."""
     numbers, numeric = plain_numbers.numbers(patient_ids)
     if not numeric.all():
         numbers = numbers.copy()
@@ -22,12 +22,12 @@ def hash_of(patient_ids: pl.Series) -> NDArray[np.uint64]:
 
 
 def hash_of_column(patient_ids: pa.Array | pa.ChunkedArray) -> NDArray[np.uint64]:
-    """The same of an Arrow column."""
+    """Return the same for an Arrow column."""
     return hash_of(pl.Series(patient_ids.cast(pa.string())))
 
 
 def hash_of_numbers(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:
-    """The hash (n,) of ids (n,) that are plain numbers: SplitMix64 (Steele 2014)."""
+    """Return the hash (n,) of ids (n,) that are plain numbers: SplitMix64 (Steele 2014)."""
     return _split_mix(numbers.astype(np.uint64, copy=False))
 
 
@@ -43,15 +43,15 @@ def _split_mix(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def bucket_of(patient_ids: pl.Series, buckets: int) -> NDArray[np.int32]:
-    """The bucket (n,) of each patient id (n,) of strings.
+    """Return the bucket (n,) of each patient id (n,), a string.
 
-    `buckets` is a power of two; the buckets of a smaller number are unions of those of a larger one.
+    `buckets` is a power of two. With fewer buckets, each is a union of the buckets of a larger number.
     """
     return _top_bits(hash_of(patient_ids), buckets)
 
 
 def bucket_of_numbers(numbers: NDArray[np.integer], buckets: int) -> NDArray[np.int32]:
-    """The bucket (n,) of ids (n,) that are plain numbers."""
+    """Return the bucket (n,) of ids (n,) that are plain numbers."""
     return _top_bits(hash_of_numbers(numbers), buckets)
 
 
@@ -62,7 +62,7 @@ def _top_bits(hashes: NDArray[np.uint64], buckets: int) -> NDArray[np.int32]:
 
 
 def _fnv1a(texts: pl.Series) -> NDArray[np.uint64]:
-    """FNV-1a (Fowler, Noll, Vo) over the UTF-8 bytes of each text, one byte position of all texts at a time."""
+    """Return FNV-1a (Fowler, Noll, Vo) of the UTF-8 bytes of each text. Takes one byte position of all texts at a time."""
     encoded = [text.encode() for text in texts.to_list()]
     lengths = np.array([len(text) for text in encoded])
     width = min(int(lengths.max()), WIDEST)

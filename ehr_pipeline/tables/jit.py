@@ -1,7 +1,7 @@
-"""Loops over bytes and rows that numba compiles: several of them run side by side on threads.
+"""Compile loops over bytes and rows with numba, so that several can run in parallel on threads.
 
-numba is imported when the first of them is called, since that takes a second. The machine code is kept beside the source, or in the
-user's cache, for the next process; where neither can be written, each process compiles its own (about a second for each loop).
+numba is imported when the first loop is called, because the import takes a second. The machine code is saved next to the source, or
+in the user's cache, for later processes; if neither is writable, each process compiles again (about a second for each loop).
 """
 
 from collections.abc import Callable

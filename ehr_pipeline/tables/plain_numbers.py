@@ -1,6 +1,7 @@
-"""Texts that are plain numbers: ids and codes as nearly all of them are written, which need no strings on the way.
+"""Texts that are plain numbers, as nearly all ids and codes are: they can be processed as numbers instead of strings.
 
-A text is plain when number and text tell each other and 64 bits hold them: '24079001' is, '007', '+5', '1e3' and ' 5' are not.
+A text is plain when it is exactly what its number would be written as, and the number is from 1 to 10**18 - 1: '24079001' is plain;
+'007', '+5', '1e3' and ' 5' are not.
 """
 
 import numpy as np
@@ -12,12 +13,12 @@ _POWERS = 10 ** np.arange(1, 19, dtype=np.int64)
 
 
 def digits(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many digits (n,) each positive number (n,) has."""
+    """Return the number of digits (n,) of each positive number (n,)."""
     return np.searchsorted(_POWERS, numbers, side="right") + 1
 
 
 def numbers(texts: pl.Series) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Texts (n,) as numbers, and which of them (n,) are plain; the numbers of the others mean nothing."""
+    """Return texts (n,) as numbers, and flags (n,) for the plain ones; the numbers of the others are meaningless."""
     number = texts.cast(pl.Int64, strict=False).fill_null(0).to_numpy()
     plain = (number > 0) & (number < LIMIT)
     return number, plain & (digits(number) == texts.str.len_bytes().fill_null(0).to_numpy())

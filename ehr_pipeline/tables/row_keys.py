@@ -1,4 +1,4 @@
-"""Rows of (patient, day, item) as single 64-bit keys, so that the total order of a shard is one sort of integers."""
+"""Rows of (patient, day, item) as single 64-bit keys, so that sorting a shard is one sort of integers."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ Keys = NDArray[np.uint64]
 
 
 def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[np.integer]) -> Keys:
-    """Keys (n,) that sort by patient, then day, then item.
+    """Return keys (n,) that sort by patient, then day, then item.
 
     `patient` and `item` are indices into sorted tables of a shard, `day` is in days from 1970-01-01.
     """
     _refuse_too_large(patient, day, item)
-    keys = patient.astype(np.int64)  # in place from here on: each further array of 64 bits costs as much as the sums
+    keys = patient.astype(np.int64)  # in place from here on: another 64-bit array costs as much as the additions
     keys <<= DAY_BITS
     keys += day
     keys -= FIRST_DAY
@@ -33,7 +33,7 @@ def pack(patient: NDArray[np.integer], day: NDArray[np.integer], item: NDArray[n
 def translated(
     patient: NDArray[np.int32], day: NDArray[np.int32], item: NDArray[np.integer], of_item: NDArray[np.integer]
 ) -> Keys:
-    """Keys of those rows (n,) whose item has another name in `of_item`, with that in its place; -1 there means that it has none."""
+    """Return the keys of rows (n,) with each item replaced by `of_item[item]`, without rows for which that is -1."""
     _refuse_too_large(patient, day, of_item)
     return _translated(patient, day, item, of_item)
 
@@ -59,34 +59,34 @@ def _translated(
 
 
 def patients(keys: Keys) -> NDArray[np.int32]:
-    """The patient indices of keys."""
+    """Return the patient indices of keys."""
     return (keys >> np.uint64(DAY_BITS + ITEM_BITS)).astype(np.int32)
 
 
 def days(keys: Keys) -> NDArray[np.int32]:
-    """The days of keys, from 1970-01-01."""
+    """Return the days of keys, counted from 1970-01-01."""
     return ((keys >> np.uint64(ITEM_BITS)) & np.uint64(2**DAY_BITS - 1)).astype(np.int32) + np.int32(FIRST_DAY)
 
 
 def items(keys: Keys) -> NDArray[np.int32]:
-    """The item indices of keys."""
+    """Return the item indices of keys."""
     return (keys & np.uint64(2**ITEM_BITS - 1)).astype(np.int32)
 
 
 def visits(keys: Keys) -> Keys:
-    """The part of keys that names patient and day, which is what a visit is."""
+    """Return the part of keys that identifies the patient and the day, and so the visit."""
     return keys >> np.uint64(ITEM_BITS)
 
 
 def starts(values: NDArray[np.generic]) -> NDArray[np.bool_]:
-    """Where a new value begins in a sorted array."""
+    """Return flags for the places where a new value begins in a sorted array."""
     first = np.ones(len(values), bool)
     first[1:] = values[1:] != values[:-1]
     return first
 
 
 def union(parts: list[Keys]) -> Keys:
-    """All keys of several lists, sorted; one that stands in several of them counts as often as where it stands most often."""
+    """Return all keys of several lists, sorted. A key is repeated as often as in the list that has it most often."""
     counted = [np.unique(part, return_counts=True) for part in parts]
     keys = np.concatenate([distinct for distinct, _ in counted])
     order = np.argsort(keys, kind="stable")
@@ -96,7 +96,7 @@ def union(parts: list[Keys]) -> Keys:
 
 
 def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_column: str) -> pa.Table:
-    """Keys as columns patient_id, date and `item_column`; the dictionaries hold only what occurs, in sorted order."""
+    """Convert keys to columns patient_id, date and `item_column`; dictionaries hold only values that occur, sorted."""
     patient, day, item, is_patient, is_item = _unpack(keys, len(patient_ids), len(item_names))
     columns = {
         "patient_id": _dictionary(patient, is_patient, patient_ids),
@@ -108,7 +108,7 @@ def to_table(keys: Keys, patient_ids: pa.Array, item_names: pa.Array, item_colum
 
 @compiled
 def _unpack(keys: Keys, all_patients: int, all_items: int) -> tuple[NDArray[Any], ...]:
-    """Patient, day and item (n,) of each key; which of the patients and of the items occur."""
+    """Return patient, day and item (n,) of each key, and flags for the patients and the items that occur."""
     patient, day, item = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
     is_patient, is_item = np.zeros(all_patients, np.bool_), np.zeros(all_items, np.bool_)
     for row in range(len(keys)):
@@ -122,7 +122,7 @@ def _unpack(keys: Keys, all_patients: int, all_items: int) -> tuple[NDArray[Any]
 
 
 def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa.Array) -> pa.DictionaryArray:
-    """Indices (n,) into sorted names with a dictionary of only those names that occur."""
+    """Return indices (n,) into sorted names as an array whose dictionary holds only the names that occur."""
     place = np.cumsum(occurs, dtype=np.int32) - np.int32(1)
     return pa.DictionaryArray.from_arrays(place.take(indices), names.filter(pa.array(occurs)).cast(pa.string()))
 
@@ -130,7 +130,7 @@ def _dictionary(indices: NDArray[np.int32], occurs: NDArray[np.bool_], names: pa
 def from_table(
     table: pa.Table, item_column: str
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], pa.Array, pa.Array]:
-    """The columns of a shard as (patient index, day, item index, patient ids, item names)."""
+    """Return the columns of a shard as (patient index, day, item index, patient ids, item names)."""
     patient = table.column("patient_id").combine_chunks()
     item = table.column(item_column).combine_chunks()
     day = table.column("date").cast(pa.int32()).to_numpy()

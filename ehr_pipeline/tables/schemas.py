@@ -1,6 +1,6 @@
-"""Columns at every boundary between stages, and the one check that enforces them.
+"""Columns of every table that passes between stages, and the check that enforces them.
 
-Ids and codes are strings at every border. In large tables they are dictionary-encoded, so that a row costs twelve bytes.
+Ids and codes are strings in all of these tables. In large tables they are dictionary-encoded, so that a row costs twelve bytes.
 """
 
 from pathlib import Path
@@ -16,8 +16,8 @@ _IDS = pa.dictionary(pa.int32(), pa.string())
 
 RAW_EVENTS = pa.schema([("patient_id", _IDS), ("date", pa.date32()), ("code", _IDS)])
 MAPPED_EVENTS = pa.schema([("patient_id", _IDS), ("date", pa.date32()), ("concept", _IDS)])
-# `kind` is 'events' or 'patients'. The hash of the patient, null where the line does not tell one, is there so that the lines of
-# a patient who withdraws can be removed.
+# `kind` is 'events' or 'patients'. `patient_hash` is there so that the lines of a patient who withdraws can be removed; it is null
+# when the line has no patient id.
 QUARANTINE = pa.schema(
     [
         ("kind", pa.string()),
@@ -50,7 +50,7 @@ VOCABULARY = pa.schema(
         ("patients", pa.int64()),
     ]
 )
-"""Of `vocabulary.csv`."""
+"""Columns of `vocabulary.csv`."""
 NEIGHBOURS = pa.schema(
     [
         ("concept", pa.string()),
@@ -62,9 +62,9 @@ NEIGHBOURS = pa.schema(
         ("cosine", pa.float64()),
     ]
 )
-"""Of the neighbours of the concepts of interest, `neighbours.csv`."""
+"""Columns of `neighbours.csv`: neighbours of the concepts of interest."""
 CATALOG = pa.schema([("extract", pa.string()), ("data_version", pa.string())])
-"""Of the extracts, in JSON: data version by name."""
+"""Columns of the catalog of extracts, stored as JSON: data version by name."""
 MAPPING = pa.schema(
     [
         *((name, pa.string()) for name in ("code", "snomed", "kind", "namespace", "target", "concept", "name", "step")),
@@ -74,7 +74,7 @@ MAPPING = pa.schema(
         ("patients", pa.int64()),
     ]
 )
-"""Of every distinct code of the extracts, `mapping.csv`."""
+"""Columns of `mapping.csv`: one row for every distinct code of the extracts."""
 LISTS = pa.schema(
     [
         ("disease", pa.string()),
@@ -82,7 +82,7 @@ LISTS = pa.schema(
         *((name, pa.string()) for name in ("code", "cui", "name", "concept")),
     ]
 )
-"""Of the rows of the cohort's concept lists, with what each stands for (several concepts separated by blanks)."""
+"""Columns of the cohort's concept lists; `concept` holds the concepts that a row means, separated by blanks."""
 SUBSTITUTES = pa.schema(
     [
         *((name, pa.string()) for name in ("concept", "name", "substitute", "substitute_name")),
@@ -90,9 +90,9 @@ SUBSTITUTES = pa.schema(
         ("context_cosine", pa.float64()),
     ]
 )
-"""Of pairs of concepts that count as one, `substitutes.csv`."""
+"""Columns of `substitutes.csv`: pairs of concepts that count as one."""
 POOLED = pa.schema([("token_id", pa.int64()), ("concept", pa.string()), ("name", pa.string())])
-"""Of the concepts that patients' vectors are made of, for people: `selected_concepts.csv`."""
+"""Columns of `selected_concepts.csv`, for people to read: the concepts from which patients' vectors are made."""
 CHOICE = pa.schema(
     [
         ("n", pa.int64()),
@@ -102,7 +102,7 @@ CHOICE = pa.schema(
         ("agreement_sd", pa.float64()),
     ]
 )
-"""Of numbers of clusters that were tried, `choice.csv`."""
+"""Columns of `choice.csv`: the numbers of clusters that were tried."""
 COMPARISON = pa.schema(
     [
         ("method", pa.string()),
@@ -110,7 +110,7 @@ COMPARISON = pa.schema(
         *((name, pa.float64()) for name in ("agreement", "stability", "silhouette")),
     ]
 )
-"""Of methods of clustering beside each other, `comparison.csv`."""
+"""Columns of `comparison.csv`: one row for each clustering method."""
 TRANSITIONS = pa.schema(
     [
         ("step", pa.string()),
@@ -118,15 +118,15 @@ TRANSITIONS = pa.schema(
         ("ln_p", pa.float64()),
     ]
 )
-"""Of pairs of clusters that patients went between, `transitions.csv`."""
+"""Columns of `transitions.csv`: pairs of clusters between which patients moved."""
 VISITS = pa.list_(
     pa.field("item", pa.struct([("date", pa.date32()), ("concepts", pa.list_(pa.field("item", pa.int32())))]))
 )
 
 OBSERVATION = ("observation_start", "observation_end")
-"""Columns of a patient's observation window, where a source tells it; both days belong to it, null is not known."""
+"""Columns of a patient's observation window, if the source has it. It includes both days; null means unknown."""
 
-# Birth dates known to the year stand at 1 July, to the month at the 15th.
+# A birth date known only to the year is set to 1 July, one known only to the month to the 15th.
 _PERSON = [
     ("patient_id", pa.string()),
     ("birth_date", pa.date32()),
@@ -136,12 +136,12 @@ _PERSON = [
 
 
 def patients(attributes: tuple[str, ...]) -> pa.Schema:
-    """One row for each patient of an extract."""
+    """Columns of a table with one row for each patient of an extract."""
     return pa.schema([*_PERSON, *_carried(attributes)])
 
 
 def patient_dataset(attributes: tuple[str, ...]) -> pa.Schema:
-    """One row for each patient of the data set: visits in order of date, concepts of a visit in order of token id."""
+    """Columns of a table with one row per patient of the data set: visits sorted by date, their concepts by token id."""
     return pa.schema([*_PERSON, *_carried(attributes), ("visits", VISITS)])
 
 
@@ -150,13 +150,13 @@ def _carried(attributes: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
 
 
 def embeddings(size: int) -> pa.Schema:
-    """One row for each embedded patient: its vector, and from how many chunks and chosen tokens it was made."""
+    """Columns of a table with one row per embedded patient: vector, and the numbers of chunks and chosen tokens in it."""
     vector = pa.list_(pa.field("item", pa.float32()), size)
     return pa.schema([("patient_id", pa.string()), ("vector", vector), ("chunks", pa.int32()), ("tokens", pa.int32())])
 
 
 def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema:
-    """One row for each embedded patient: who it is, its cluster by its number and by other `methods`, and its place on the map."""
+    """Columns of a table with one row per embedded patient: attributes, clusters (also by other `methods`), map position."""
     others = [(f"cluster_{method}", pa.int32()) for method in methods]
     return pa.schema(
         [
@@ -180,9 +180,10 @@ def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema
 
 
 def trajectories(size: int) -> pa.Schema:
-    """One row for each window of a patient's record that holds enough: days of its first and last visit, pooled tokens, cluster.
+    """Columns of a table with one row for each window of a patient's record with enough pooled tokens.
 
-    `support` is the share of neighbours that agree on the cluster; x and y are the place on the map of patients.
+    A row holds the dates of the first and last visit, the number of pooled tokens, and the cluster; `support` is the share of
+    neighbours that agree on the cluster; x and y are the position on the map of patients.
     """
     vector = pa.list_(pa.field("item", pa.float32()), size)
     return pa.schema(
@@ -202,7 +203,7 @@ def trajectories(size: int) -> pa.Schema:
 
 
 def write(path: Path, table: pa.Table) -> None:
-    """Write a table as one Arrow IPC file of one batch, uncompressed, so that it can be mapped into memory."""
+    """Write a table as an uncompressed Arrow IPC file with one batch, so that it can be mapped into memory."""
     path.parent.mkdir(parents=True, exist_ok=True)
     table = table.combine_chunks()
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
@@ -211,13 +212,13 @@ def write(path: Path, table: pa.Table) -> None:
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Map a table into memory; only the columns that are asked for are touched."""
+    """Map a table into memory, with all columns or only those named."""
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     return table.select(columns) if columns else table
 
 
 def read_as(path: Path, expected: pa.Schema) -> pa.Table:
-    """Map a table that has the expected columns, and perhaps more. Raises Damaged where it has not, or cannot be read."""
+    """Map a table that has at least the expected columns. Raises Damaged if it lacks one, or cannot be read."""
     try:
         table = read(path)
         problems = _problems(table.schema, expected)
@@ -232,7 +233,7 @@ def read_as(path: Path, expected: pa.Schema) -> pa.Table:
 
 
 def differences(path: Path, expected: pa.Schema) -> list[str]:
-    """How the columns of a file differ from what they should be; empty when they do not."""
+    """Return how the columns of a file differ from the expected ones; empty when they do not."""
     with pa.memory_map(str(path)) as source:
         found = pa.ipc.open_file(source).schema
     problems = _problems(found, expected) + [
@@ -242,7 +243,7 @@ def differences(path: Path, expected: pa.Schema) -> list[str]:
 
 
 def _problems(found: pa.Schema, expected: pa.Schema) -> list[str]:
-    """Expected columns that are missing, or of another type."""
+    """Return problems: expected columns that are missing, or have another type."""
     problems = []
     for field in expected:
         index = found.get_field_index(field.name)
@@ -254,12 +255,12 @@ def _problems(found: pa.Schema, expected: pa.Schema) -> list[str]:
 
 
 def vectors(matrix: NDArray[np.float32]) -> pa.FixedSizeListArray:
-    """A matrix (n, D) as a column of vectors, which shares its memory."""
+    """Return a matrix (n, D) as a column of vectors, which shares its memory."""
     return pa.FixedSizeListArray.from_arrays(pa.array(matrix.ravel()), matrix.shape[1])
 
 
 def matrix(table: pa.Table, name: str = "vector") -> NDArray[np.float32]:
-    """A column of vectors as a matrix (n, D): a view of a table of one batch, which cannot be written to."""
+    """Return a column of vectors as a matrix (n, D); for a table of one batch, a read-only view."""
     column = one_chunk(table.column(name))
     found: NDArray[np.float32] = column.flatten().to_numpy().reshape(len(column), column.type.list_size)
     return found

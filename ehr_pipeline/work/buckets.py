@@ -1,6 +1,6 @@
-"""Work on buckets: the same function on every bucket, inline, on threads or on processes, with the same files as its result.
+"""Work on buckets: apply the same function to every bucket, inline, on threads or on processes. All produce the same files.
 
-`ehr_pipeline.engines` does the same on other machines; stages take whichever they are given (`Spread`).
+`ehr_pipeline.engines` does the same on other machines; a stage takes either as an argument (`Spread`).
 """
 
 import multiprocessing
@@ -15,10 +15,10 @@ from typing import Protocol, TypeVar
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work.progress import Progress
 
-# Work on buckets is numpy and Arrow, which run side by side on threads; so a few workers are threads, which start at once and share
-# their tables (30 M rows on two cores: 13.0 s, with processes 15.1 s). Many workers would wait for each other's Python.
+# Up to this many workers are threads. Work on buckets is numpy and Arrow, which run in parallel on threads; these start at once and
+# share their tables (30 M rows on two cores: 13.0 s, with processes 15.1 s). More threads would wait for the Python interpreter.
 THREADS = 4
-# Everything that works on buckets, for processes.
+# All modules that work on buckets, imported before worker processes are forked.
 PRELOADED = [
     "ehr_pipeline.records.finish",
     "ehr_pipeline.events.build",
@@ -30,26 +30,26 @@ _LET_GO: list[Callable[[], None]] = []
 
 
 class Spread(Protocol):
-    """Applies a pure function of files and settings to every job, somewhere; results come in order of the jobs."""
+    """Applies a pure function of files and settings to every job, on some engine. Results come in job order."""
 
     def __call__(self, function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-        """Apply it. Raises UserError where a worker cannot do its work."""
+        """Apply the function. Raises UserError when a worker cannot do its work."""
 
 
 def at_end(let_go: Callable[[], None]) -> Callable[[], None]:
-    """Have a process that works on buckets call this when it has no more of them: close files that it kept open for all."""
+    """Register a function that a process calls after its last bucket, to close files that it kept open for all."""
     _LET_GO.append(let_go)
     return let_go
 
 
 def let_go_of_all() -> None:
-    """What `at_end` was told to do. An open file on a network file system keeps its folder from being removed."""
+    """Call the functions registered by `at_end`: an open file on a network file system prevents removing its folder."""
     for let_go in _LET_GO:
         let_go()
 
 
 def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers: int, what: str) -> list[Result]:
-    """Apply a pure function of files and settings to every job, in order of the jobs."""
+    """Apply a pure function of files and settings to every job. Results come in job order. Raises UserError."""
     progress = Progress(what, len(jobs))
     results = []
     if workers == 1 or len(jobs) < 2:
@@ -72,15 +72,15 @@ def map_buckets(function: Callable[[Job], Result], jobs: Sequence[Job], workers:
 def _pool(workers: int) -> Executor:
     if workers <= THREADS:
         return ThreadPoolExecutor(workers)
-    # Not forked from here: polars and torch hold threads, which a fork does not survive. A server that has only imported what the
-    # work needs forks the workers.
+    # Workers are not forked from this process: polars and torch hold threads, which do not survive a fork. They are forked from a
+    # server that has only imported what the work needs.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:
-    """Workers of a killed parent wait for work for ever, and keep their memory: so a thread of theirs waits for its end."""
+    """Start a thread that ends this worker with its parent: else it would wait forever, and keep its memory."""
     parent = multiprocessing.parent_process()
     assert parent
 
@@ -94,9 +94,9 @@ def _end_with_parent() -> None:
 def ahead(
     function: Callable[[Job], Result], items: Iterable[Job], threads: int = 2, depth: int | None = None
 ) -> Iterator[Result]:
-    """Apply a function to items on a few threads, up to `depth` items (as many as threads) ahead of who asks.
+    """Apply a function to items on a few threads, up to `depth` items (default: as many as threads) ahead of the consumer.
 
-    Results come in order of the items. An exception is raised where its result would have come.
+    Results come in the order of the items. An exception is raised in place of the result.
     """
     pool, waiting = ThreadPoolExecutor(threads, thread_name_prefix="ahead"), deque[Future[Result]]()
     try:
@@ -111,5 +111,5 @@ def ahead(
 
 
 def shard_name(bucket: int) -> str:
-    """File name of a bucket's shard."""
+    """Return the file name of a bucket's shard."""
     return f"{bucket:05d}.arrow"

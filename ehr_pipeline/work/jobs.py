@@ -1,7 +1,7 @@
-"""Heavy jobs: each a dataclass of what is to be done, and a module with `run(job)`, started as `python -m MODULE --job job.json`,
-alone or under torchrun.
+"""Heavy jobs: each is a dataclass that describes the work, and a module with `run(job)`. It is started as
+`python -m MODULE --job job.json`, alone or under torchrun.
 
-What a job logs goes to standard error, and to a file that the engine which started it follows, if there is one.
+The log of a job goes to standard error, and to a file that the engine follows, if an engine started the job.
 """
 
 import argparse
@@ -24,16 +24,16 @@ from ehr_pipeline.work.die_with_parent import die_with_parent
 
 USER_ERROR_CODE = 2
 FAILED_AT = "failed at "
-"""Begins the last line but the traceback's of the log of a process that failed, with the time: the launcher looks for it."""
+"""Begins the line after the traceback in the log of a failed process; the time follows. The launcher searches for it."""
 LEVEL_ENDS = "\t"
-"""Stands in the log of a job between the level of a message, as a number, and its text."""
+"""In the log of a job, separates the level of a message, as a number, from its text."""
 DONE, ERROR, LOG = "done", "error", "progress.txt"
-"""Files in which a job reports: it is done; the message of an error that the user can mend; what its first process logs."""
+"""Files of a job: a mark that it is done; the message of an error that the user can fix; the log of its first process."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What every heavy job says. Each kind adds its fields, and the module that does it."""
+    """Fields that every heavy job has. Each kind adds its own, and names the module that does the work."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
     module: ClassVar[str]
@@ -46,11 +46,11 @@ class Job:
 
 AnyJob = TypeVar("AnyJob", bound=Job)
 Launch = Callable[[Job], None]
-"""Runs a job somewhere, and returns when it is done."""
+"""Runs a job on some engine, and returns when it is done."""
 
 
 def types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter[Any]]:
-    """How the one argument of a function and its result become JSON, by the types that it declares."""
+    """Return JSON converters for the one argument of a function and for its result, from the declared types."""
     hints = get_type_hints(function)
     result = hints.pop("return")
     (job,) = hints.values()
@@ -58,28 +58,28 @@ def types(function: Callable[[Any], Any]) -> tuple[TypeAdapter[Any], TypeAdapter
 
 
 def as_json(job: Job) -> str:
-    """A job as `run` in its module reads it. Raises PydanticSerializationError for a field of another type than declared."""
+    """Return a job as JSON for `run`. Raises PydanticSerializationError for a field of another type than declared."""
     return TypeAdapter(type(job)).dump_json(job, warnings="error").decode()
 
 
 def from_json(run: Callable[[AnyJob], None], text: str | bytes) -> AnyJob:
-    """The job for `run`. Raises ValidationError where a field is missing, unknown, or of another type."""
+    """Return the job for `run` from JSON. Raises ValidationError if a field is missing, unknown, or of another type."""
     job: AnyJob = types(run)[0].validate_json(text)
     return job
 
 
 def rank() -> int:
-    """Number of this process among those of the job; 0 when it is alone."""
+    """Number of this process among the processes of the job; 0 when it is alone."""
     return int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
-    """Processes of the job."""
+    """Number of processes of the job."""
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def end_process(process: "subprocess.Popen[Any]", seconds: float) -> None:
-    """End a process, which has so many seconds to do that by itself."""
+    """Terminate a process, and kill it if it has not ended after `seconds`."""
     process.terminate()
     try:
         process.wait(seconds)
@@ -89,14 +89,14 @@ def end_process(process: "subprocess.Popen[Any]", seconds: float) -> None:
 
 
 def main(run: Callable[[AnyJob], None]) -> None:
-    """Run a job that the command line names. An error that the user can mend ends with its message alone."""
+    """Run the job named on the command line. Of an error that the user can fix, print only the message."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--job", type=Path, required=True, help="JSON file that describes the job")
     job = from_json(run, parser.parse_args().job.read_bytes())
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        die_with_parent(signal.SIGKILL)  # a killed torchrun would leave its processes behind, each with its GPU
+        die_with_parent(signal.SIGKILL)  # else a killed torchrun would leave its processes behind, each with its GPU
     if job.reports_to and (job.reports_to / ERROR).is_file():
-        raise SystemExit(USER_ERROR_CODE)  # started again, but what the user has to mend is still there
+        raise SystemExit(USER_ERROR_CODE)  # restarted, but the error that the user has to fix remains
     code, text = perform(run, job)
     if code:
         print(text, file=sys.stderr)
@@ -104,7 +104,7 @@ def main(run: Callable[[AnyJob], None]) -> None:
 
 
 def perform(run: Callable[[AnyJob], None], job: AnyJob) -> tuple[int, str]:
-    """Run a job in this process, which is one of its processes. Returns 0, or an exit code with what went wrong."""
+    """Run this process's part of a job. Returns 0 and an empty string, or an exit code and what went wrong."""
     reports = job.reports_to
     if rank() == 0:
         _log_to(reports / LOG if reports else None, job.logs_to_stderr)
@@ -122,7 +122,7 @@ def perform(run: Callable[[AnyJob], None], job: AnyJob) -> tuple[int, str]:
 
 
 def _log_to(file: Path | None, stderr: bool) -> None:
-    """Log to a file, and to standard error."""
+    """Log to a file if one is given, and to standard error if `stderr` is set."""
     logger = logging.getLogger("ehr_pipeline")
     logger.setLevel(logging.INFO)
     if stderr:

@@ -1,14 +1,14 @@
-"""Lines in the log about long work: how far it is, and what it waits for."""
+"""Log lines about long work: its progress, and what it waits for."""
 
 import logging
 import time
 
 _log = logging.getLogger("ehr_pipeline")
-REPEATED = 60.0  # seconds between two lines that say the same
+REPEATED = 60.0  # seconds between two identical lines
 
 
 class Progress:
-    """Tells how far a long piece of work is.
+    """Logs the progress of a long piece of work.
 
     `total` and the amounts given to `advance` are in the same unit, such as bytes, buckets or tokens.
     """
@@ -19,7 +19,7 @@ class Progress:
         self._next = self.start + interval
 
     def advance(self, amount: float, note: str = "") -> None:
-        """Count `amount` as done, and write a line when it is time for one."""
+        """Count `amount` as done, and log a line if the interval has passed."""
         self.done += amount
         now = time.monotonic()
         if now >= self._next and self.done:
@@ -35,13 +35,13 @@ class Progress:
 
 
 class Telling:
-    """Logs what becomes of something when that changes, and again while it waits. `about` begins each line."""
+    """Logs a status when it changes, and again every minute while it waits. `about` begins each line."""
 
     def __init__(self, about: str):
         self._about, self._last, self._when = about, "", 0.0
 
     def tell(self, text: str, waiting: bool) -> None:
-        """Say it, unless it was said before; what waits is said again every minute."""
+        """Log the text unless it was the last one logged; repeat it every minute if `waiting`."""
         now = time.monotonic()
         if text and (text != self._last or (waiting and now - self._when > REPEATED)):
             _log.info("%s: %s", self._about, text)
@@ -49,7 +49,7 @@ class Telling:
 
 
 def duration(seconds: float) -> str:
-    """Seconds as people say them: '45 s', '3 min', '2 h 10 min'."""
+    """Format seconds for people: '45 s', '3 min', '2 h 10 min'."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)

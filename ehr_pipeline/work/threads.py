@@ -1,18 +1,18 @@
-"""How threads wait for each other, and where they take memory from: set before other packages are imported, in notebooks too."""
+"""Settings for how threads wait and allocate memory. Import this before other packages, in notebooks too."""
 
 import ctypes
 import os
 import sys
 
 WAITING = {"GOMP_SPINCOUNT": "10000"}
-"""Threads that wait for each other spin a little, then sleep. By default they spin for long, which on a busy machine keeps the
-thread that all others wait for from its core. Products of 512 x 128 a second on two threads, on a quiet machine and on a busy one:
-2,370 and 100 by default, 2,530 and 430 so, 1,500 and 1,000 when they sleep at once."""
+"""Waiting threads spin briefly, then sleep. By default they spin for long; on a busy machine this keeps the thread that they all
+wait for off its core. Products of 512 x 128 per second on two threads, on a quiet and on a busy machine: 2,370 and 100 by default,
+2,530 and 430 with this value, 1,500 and 1,000 when threads sleep at once."""
 MEMORY = {"ARROW_DEFAULT_MEMORY_POOL": "system"}
-"""Arrow takes memory from the C library's heap, of which all threads share one. By default Arrow has a heap of its own, glibc gives
-one to each thread, and each keeps what was freed there."""
+"""Arrow allocates from the C library's heap, and all threads share one heap. By default Arrow has its own heap, glibc gives each
+thread another, and each heap keeps the memory that was freed in it."""
 M_ARENA_MAX = -8
-"""How many heaps there are, as an option of glibc's `mallopt`. The environment variable is read when a process starts."""
+"""Option of glibc's `mallopt` for the number of heaps; its environment variable is read only when a process starts."""
 
 for _name, _value in (WAITING | MEMORY).items():
     os.environ.setdefault(_name, _value)

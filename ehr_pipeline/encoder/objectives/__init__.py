@@ -1,4 +1,4 @@
-"""What an encoder can be trained to do: a file for each objective (`base` says what it holds), and a line in OBJECTIVES."""
+"""Training objectives of the encoder: a module for each (interface: see `base`), and a line in OBJECTIVES."""
 
 from collections.abc import Callable
 
@@ -13,7 +13,7 @@ OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"ma
 
 
 def objective_of(settings: EncoderSettings, vocabulary: Vocabulary, seed: int) -> Objective:
-    """The objective of a training: a function of settings and seed. There is one so far, so no setting names it."""
+    """Return the objective, which depends only on the arguments. There is one so far, so no setting names it."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return OBJECTIVES["masked"](settings, vocabulary)

@@ -1,4 +1,4 @@
-"""What a training asks of its objective: the loop, the evaluation, checkpoints and the model card know objectives by this alone.
+"""Interface of a training objective: the loop, the evaluation, checkpoints and the model card use objectives only through it.
 
 Axes: R rows, T token slots of a row.
 """
@@ -17,79 +17,79 @@ from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.packing import Batch
 
 Draws = tuple[NDArray[Any], ...]
-"""What chance decides about rows: arrays whose first axis is R, so that a part of an update gets what it gets within the whole."""
+"""Random draws for rows: arrays with first axis R, so that a row keeps its draws however an update is divided."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Packed rows as an objective prepared them: what a process computes at once."""
+    """Packed rows, prepared by an objective: what a process computes at once."""
 
     arrays: tuple[NDArray[np.int64], ...]
-    """What `Objective.forward` and `Objective.score` take after the encoder."""
+    """Arguments of `Objective.forward` and `Objective.score` after the encoder (and `sums`)."""
     count: int
-    """Predictions asked for: the loss of an update is the sum of its parts' losses, divided by the sum of their counts."""
+    """Number of predictions. The loss of an update is the sum of its parts' losses over the sum of their counts."""
 
     def tensors(self, device: torch.device) -> tuple[Tensor, ...]:
-        """The arrays on a device."""
+        """Return the arrays as tensors on a device."""
         return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in self.arrays)
 
 
 class Objective(nn.Module, ABC):
-    """What an encoder learns to do. Parameters of its own are trained and resumed with the encoder's, and not published."""
+    """What an encoder learns to do. Its own parameters are trained and resumed with the encoder's, but not published."""
 
     detail: ClassVar[str]
-    """The name of `details` in metrics.json."""
+    """The key of `details` in metrics.json."""
     pipeline_tag: ClassVar[str]
     tag: ClassVar[str]
-    """How the Hugging Face hub calls the use of the model, and the objective."""
+    """Names on the Hugging Face hub for the use of the model (`pipeline_tag`) and for the objective (`tag`)."""
     task: ClassVar[str]
     answers: ClassVar[str]
-    """Words of the model card: trained by `task`, the model gives vectors, or `answers`."""
+    """Words for the model card: a model 'trained by `task`' gives 'a vector for each concept, or `answers`'."""
 
     @abstractmethod
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """What chance decides about R × T places, whatever tokens stand there."""
+        """Make the random draws for R × T places, independently of the tokens in them."""
 
     @abstractmethod
     def prepare(self, batch: Batch, draws: Draws) -> Part:
-        """Ask what is to be predicted in some rows; in rows of padding, nothing."""
+        """Prepare some rows: choose what is to be predicted; in rows of padding, nothing."""
 
     @abstractmethod
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
-        """The summed loss of a part. Called through the encoder, so that gradients of several processes are gathered."""
+        """Return the summed loss of a part. Call it through the encoder, to combine the gradients of all processes."""
 
     @abstractmethod
     def no_sums(self) -> NDArray[np.float64]:
-        """Zeros, for `score` to add to."""
+        """Return zeros, to which `score` adds."""
 
     @abstractmethod
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add to `sums` what the encoder makes of a part."""
+        """Add the results of the encoder on a part to `sums`."""
 
     @abstractmethod
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """The sums of a prediction without a model; `training_counts` (V,) are the tokens of the training patients."""
+        """Return the sums for predictions without a model; `training_counts` (V,): tokens of the training patients."""
 
     @abstractmethod
     def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
-        """Scores by name: 'loss', further ones as floats, and counts as whole numbers."""
+        """Return scores by name: 'loss' and other scores as floats, counts as integers."""
 
     @abstractmethod
     def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """Scores of the model and of the baseline by group, as JSON-ready rows."""
+        """Return scores of the model and of the baseline by group, as JSON-ready rows."""
 
     @abstractmethod
     def headline(self, scores: Mapping[str, float]) -> str:
-        """The score beside the loss that a log shows after each epoch, with its name."""
+        """Return the name and value of the score that is logged next to the loss after each epoch."""
 
     @abstractmethod
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """The same for the table of epochs on the model card: the head of a column, and a score that may be released."""
+        """Return the same for the table of epochs on the model card: column header, and score in a releasable form."""
 
     @abstractmethod
     def example(self, age_unit: str) -> str:
-        """How the published checkpoint is used, as Markdown."""
+        """Return an example of how to use the published checkpoint, as Markdown."""
 
     @abstractmethod
     def results(self, metrics: Mapping[str, Any]) -> str:
-        """What the model card says of the results, as Markdown."""
+        """Return the results for the model card, as Markdown."""

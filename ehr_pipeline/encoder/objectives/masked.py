@@ -1,4 +1,4 @@
-"""Masked concepts: 15 % of the tokens are predicted; of those 80 % masked, 10 % replaced, 10 % left (Devlin 2019, section 3.1).
+"""Masked concepts: 15 % of tokens are predicted; 80 % of these are masked, 10 % replaced, 10 % kept (Devlin 2019, section 3.1).
 
 The baseline predicts by frequency alone. Axes: R rows, T token slots of a row, M chosen tokens, D hidden size, V vocabulary.
 """
@@ -25,11 +25,11 @@ from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK, Vocabulary
 
 MASKED, REPLACED = 0.8, 0.1
 TOP = 10
-FEWEST = 100  # masked tokens of a semantic type that are needed for a figure
+FEWEST = 100  # least number of masked tokens of a semantic type for which scores are given
 
 
 class Masked(Objective):
-    """Predict the concepts in masked places. Sums (4, V) of each true token: losses, found first, found among ten, times asked."""
+    """Predicts concepts in masked places. Sums (4, V) by true token: losses, found first, in the top ten, predictions."""
 
     detail: ClassVar[str] = "by_semantic_type"
     pipeline_tag: ClassVar[str] = "fill-mask"
@@ -42,7 +42,7 @@ class Masked(Objective):
         self._share, self._vocabulary = settings.mask_share, vocabulary
 
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
-        """Which places are chosen, what happens there, and a token id to put in place of the true one."""
+        """Draw which places are chosen, what happens in each, and a token id that may replace the true one."""
         return (
             rng.random(shape, np.float32) < np.float32(self._share),
             rng.random(shape, np.float32),
@@ -52,8 +52,8 @@ class Masked(Objective):
     def prepare(self, batch: Batch, draws: Draws) -> Part:
         """Hide tokens. Special tokens and padding are never chosen; the batch is not changed.
 
-        The part holds inputs, positions and segments (R, T), the chosen places (M,) as numbers in the flattened R × T, and the true
-        tokens there (M,).
+        The part holds inputs, positions and segments (R, T), the chosen places (M,) as indices into the flattened R × T, and the
+        true tokens in these places (M,).
         """
         drawn_RT, fate_RT, other_RT = draws
         tokens_RT = batch.tokens_RT
@@ -67,18 +67,18 @@ class Masked(Objective):
         return Part(arrays, len(targets_M))
 
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
-        """Sum of the cross-entropy over the chosen places."""
+        """Return the sum of the cross-entropy over the chosen places."""
         *rows, targets_M = arrays
         head: Any = encoder.stock.lm_head
         features_MD = head.layer_norm(F.gelu(head.dense(encoder.layers(*rows))))
         return cross_entropy(features_MD, head.decoder.weight, head.decoder.bias, targets_M)
 
     def no_sums(self) -> NDArray[np.float64]:
-        """Zeros (4, V)."""
+        """Return zeros (4, V)."""
         return np.zeros((4, self._vocabulary.size))
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
-        """Add cross-entropies in nats, and which true tokens are found."""
+        """Add cross-entropies in nats, and the numbers of true tokens that are found."""
         *rows, targets_M = arrays
         logits_MV = encoder.logits(encoder.hidden(*rows)).float()
         loss = F.cross_entropy(logits_MV, targets_M, reduction="none")
@@ -87,7 +87,7 @@ class Masked(Objective):
         sums.index_add_(1, targets_M, figures.double())
 
     def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Always predict by the frequency of concepts among the training patients (add-one smoothing)."""
+        """Return the sums for predictions by concept frequency among the training patients (add-one smoothing)."""
         size = len(training_counts)
         smoothed = training_counts + 1.0
         smoothed[:FIRST_CONCEPT] = 1e-9
@@ -100,14 +100,14 @@ class Masked(Objective):
         return np.stack([-np.log(smoothed / smoothed.sum()) * asked, first * asked, ten * asked, asked])
 
     def scores(self, sums: NDArray[np.float64], tokens: Sequence[int] | slice = slice(None)) -> dict[str, float]:
-        """Mean cross-entropy in nats, shares of masked tokens found first and among ten, and their number: of all or some ids."""
+        """Return, for all or some ids: mean cross-entropy in nats, shares found first and in the top ten, and count."""
         loss, first, ten, count = sums[:, tokens].sum(1)
         divisor = max(count, 1.0)
         rates = {"loss": float(loss / divisor), "top1": float(first / divisor), "top10": float(ten / divisor)}
         return rates | {"masked_tokens": int(count)}
 
     def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """By semantic type, most asked first, where asked often enough; a concept counts in each of its types."""
+        """Return scores by semantic type with FEWEST or more masked tokens, most first; a concept counts in all its types."""
         tokens: dict[str, list[int]] = {}
         for concept in self._vocabulary.concepts:
             for tui in concept.semantic_types:
@@ -121,15 +121,15 @@ class Masked(Objective):
         return sorted(rows, key=lambda row: (-row["masked_tokens"], row["type"]))
 
     def headline(self, scores: Mapping[str, float]) -> str:
-        """How many are found among ten guesses."""
+        """Return the share found in the first ten guesses, for the log."""
         return f"top-10 {scores['top10']:.3f}"
 
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
-        """The same."""
+        """Return the same, for the model card."""
         return "Among the first ten", _rate(scores, "top10")
 
     def example(self, age_unit: str) -> str:
-        """Fill a mask."""
+        """Return an example that fills a mask."""
         return f"""```python
 import csv
 
@@ -148,7 +148,7 @@ print([names.get(token, token) for token in best])
 ```"""
 
     def results(self, metrics: Mapping[str, Any]) -> str:
-        """How the model does beside the baseline, also by semantic type."""
+        """Return the results of the model and of the baseline, in total and by semantic type."""
         best = {name.removeprefix("validation_"): value for name, value in metrics["best"].items()}
         rows = {f"this model (epoch {best['epoch']})": best, "frequency baseline": metrics["baseline"]}
         shown = [f"| {name} | {s['loss']:.4f} | {_rate(s, 'top1')} | {_rate(s, 'top10')} |" for name, s in rows.items()]
@@ -168,7 +168,7 @@ By semantic type, where at least {FEWEST} tokens were hidden (a concept counts i
 
 
 def _rate(scores: Mapping[str, float], rate: str) -> str:
-    """A share of hidden tokens, as far as it may be shown: with all digits it would tell their number, and so those of patients."""
+    """Format a share of hidden tokens for release: all digits would reveal the number of tokens, and so of patients."""
     return Guard(FEWEST_PATIENTS).percent(Share.of(scores[rate], Events(int(scores["masked_tokens"]))))
 
 
