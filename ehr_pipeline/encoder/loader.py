@@ -1,7 +1,7 @@
 """The updates of an epoch for one process: packed rows, prepared by the objective, each with its own random draws.
 
-The draws depend only on (seed, epoch, number of the update): every row gets the same draws, no matter how an update is divided
-among processes and micro-batches.
+The draws depend only on (seed, epoch, number of the update), so a given row always gets the same draws, however an update is
+divided among processes and micro-batches.
 """
 
 from collections.abc import Iterator

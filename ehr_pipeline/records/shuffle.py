@@ -1,7 +1,7 @@
 """Distribute rows to buckets: the only shuffle of the chain. Everything after it works on one bucket at a time.
 
 Every block of rows is sorted by bucket and appended to one file as one Arrow batch (a "run"); an index records where
-the rows of each bucket begin in it. So only one file is open however many buckets there are, and reading a bucket
+the rows of each bucket begin in each batch. So only one file is open however many buckets there are, and reading a bucket
 touches only its own slices.
 """
 

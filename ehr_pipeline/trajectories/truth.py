@@ -52,9 +52,10 @@ def agreement(folder: Path, windows: pa.Table, clustered: pa.Table) -> dict[str,
     """Return how far windows and patients agree with the truth.
 
     `windows_right`: share of windows whose cluster represents the patient's group at that time; windows during which
-    the group changes are excluded. `changed_found`: of the patients whose first window is before and whose last is
-    after their change, the share whose two windows represent the group they left and the group they joined.
-    `changed_found_by_chance`: the same if the pairs found were randomly reassigned among these patients.
+    the group changes are excluded.
+    `changed_found`: among patients whose first window lies before their change and whose last window lies after it, the
+    share whose first window represents the group they left and whose last window represents the group they joined.
+    `changed_found_by_chance`: the same share if these pairs of windows were assigned to the patients at random.
     `unchanged_found`: of patients who do not change, the share whose first and last window represent the same group.
     """
     truth = PlantedChanges.read(folder)

@@ -1,6 +1,6 @@
-"""Pairs of diagnoses, related within visits, in one direction with a lag, or through age alone; and two sites. Rates are assumed.
+"""Plant pairs of diagnoses that are related within visits, in one direction with a lag, or through age alone; and write two sites.
 
-Which codes are paired, and how strongly, is invented.
+The rates, the pairs and their strengths are assumed.
 """
 
 from collections.abc import Mapping
