@@ -1,7 +1,7 @@
 """The declaration of an asset: everything that the chain, Dagster, the mirror and the plan need to know about it."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
 from pathlib import Path
@@ -21,11 +21,6 @@ Build = Callable[[Study, Mapping[str, Artifact], Launch, Path], Counts]
 """Makes an artifact in a folder from the artifacts that it reads; returns its counts."""
 Sources = tuple[tuple[str, str], ...]
 """The source columns of a column, each as (asset, column)."""
-PRESENT = Check(
-    "patients_present",
-    "Nobody who withdrew, or is absent from the newest snapshot, is in it.",
-    presence.of_present_patients,
-)
 
 
 @dataclass(frozen=True)
@@ -70,7 +65,7 @@ class Asset:
     """Functions that give further values that decide the result, or replace values of `section`."""
 
     checks: tuple[Check, ...] = ()
-    """Its checks, in addition to `PRESENT`."""
+    """Its checks, in addition to `patients_present`."""
     sound: tuple[str, ...] = ()
     """Names of the checks that an artifact must pass for the next one to continue it."""
 
@@ -125,9 +120,14 @@ class Asset:
 
     @property
     def all_checks(self) -> tuple[Check, ...]:
-        """All its checks. The encoder holds no patient, so `PRESENT` only flags it: it is used until trained again."""
-        test = partial(presence.of_present_patients, reads=(*self.reads, *self.reads_for_sides))
-        return replace(PRESENT, test=test, blocking=self.name not in KEPT_WITHOUT_CONSENT), *self.checks
+        """All its checks. The first only flags the encoder, which holds no patient: it is used until trained again."""
+        present = Check(
+            "patients_present",
+            "Nobody who withdrew, or is absent from the newest snapshot, is in it.",
+            partial(presence.of_present_patients, reads=(*self.reads, *self.reads_for_sides)),
+            blocking=self.name not in KEPT_WITHOUT_CONSENT,
+        )
+        return present, *self.checks
 
     def passes(self, name: str, artifact: Artifact, store: Store, study: Study) -> bool:
         """Whether an artifact, current or not, passes one check."""

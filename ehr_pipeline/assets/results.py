@@ -107,10 +107,7 @@ RESULTS = (
         reads=(MAPPED_EVENTS, PATIENT_DATASET),
         version="2",
         section="embeddings.cohort",
-        checks=(
-            rows.CONSERVED,
-            data.UNDERSTOOD,
-        ),
+        checks=(rows.CONSERVED, data.UNDERSTOOD),
         columns=lambda study: schemas.COHORT,
         lineage=lambda study: {
             **dict.fromkeys(("patient_id", "shard", "row"), PATIENT),

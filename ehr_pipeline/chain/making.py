@@ -107,7 +107,8 @@ class Maker:
     ) -> Artifact:
         governance.refuse_if_expired(self.study.governance)
         lists = Watched.of(ASSETS[asset].list_files(self.study), lambda: ASSETS[asset].list_files(self.study))
-        if self._versions_meant.get(asset, self.code_version(asset)) != self.code_version(asset):
+        now = self.code_version(asset)
+        if self._versions_meant.get(asset, now) != now:
             raise UserError(
                 f"A list that the settings of {asset} name was edited after this run began, so {asset} was not made with it."
                 " Start the run again."

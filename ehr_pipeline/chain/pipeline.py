@@ -166,13 +166,7 @@ class Pipeline(DataAssets):
                 self._note_learned(out, plain, earlier.path if earlier else None)
             return counts
 
-        artifact = self._make(
-            PATIENT_EMBEDDINGS,
-            inputs,
-            make,
-            own=own,
-            machine=lambda _: machine.noted(work),
-        )
+        artifact = self._make(PATIENT_EMBEDDINGS, inputs, make, own=own, machine=lambda _: machine.noted(work))
         shutil.rmtree(work, ignore_errors=True)
         return artifact
 

@@ -54,7 +54,7 @@ def _is_list(state: str, study: Study) -> bool:
     return state == list_of_withdrawals(study) or bool(state and listed and state == file_hash(Path(listed)))
 
 
-def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = STAGES) -> Found:
+def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: Collection[str] = ()) -> Found:
     """Fails for an artifact made before the last removal of patients, unless its inputs are still the same."""
     asset = artifact.manifest["asset"]
     if asset == RAW_RECORDS:
@@ -70,11 +70,8 @@ def of_present_patients(artifact: Artifact, store: Store, study: Study, reads: C
     made_at = artifact.manifest["made_at"]
     left = sum(removal["patients"] for removal in removals.recorded(store) if removal["at"] >= made_at)
     if asset in KEPT_WITHOUT_CONSENT and not left and _removals_are_recorded(store, study):
-        return (
-            True,
-            "no patient has left since",
-            {},
-        )  # the snapshot or the list is a new one, but no patient was removed
+        # The snapshot or the list is a new one, but no patient was removed.
+        return True, "no patient has left since", {}
     return (
         False,
         f"{told(left, study.reports.suppress_below).capitalize()} patients have left since"

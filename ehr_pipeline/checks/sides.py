@@ -14,17 +14,11 @@ from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG
 
 
-def leaves_out(study: Study) -> bool:
-    """Whether there may be patients from whom nothing is learned."""
-    return study.patients.split.leaves_out
-
-
 def _problems(artifact: Artifact) -> tuple[dict[str, int], int]:
     """The number of patients whose value is not understood, and of those with differing sides; and of all patients."""
     counts = artifact.counts.get("split", {})
-    return {name: counts.get(name, 0) for name in ("not_understood", "differing")}, sum(
-        counts.get("sides", {}).values()
-    )
+    found = {name: counts.get(name, 0) for name in ("not_understood", "differing")}
+    return found, sum(counts.get("sides", {}).values())
 
 
 def understood(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -94,5 +88,5 @@ UNSEEN = Check(
     "Nothing was learned from patients of the test side, by hashes of whom it learned from.",
     unseen,
     only_warns=cannot_be_checked,
-    applies=leaves_out,
+    applies=lambda study: study.patients.split.leaves_out,
 )

@@ -15,10 +15,6 @@ from ehr_pipeline.engines.base import Engine
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS, stage_of
 
-Result = dg.MaterializeResult[Any]
-PipelineParam = dg.ResourceParam[Pipeline]
-LauncherParam = dg.ResourceParam[Engine]
-
 
 def build_assets(study: Study) -> list[dg.AssetsDefinition]:
     """The assets of a study, in the order of the chain. Their settings are part of their code versions."""
@@ -30,7 +26,9 @@ def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
     name, read = asset.name, asset.name == RAW_RECORDS
     about = f"Settings: `[{asset.section}]`. Code: `ehr_pipeline.{stage_of(name)}`."
 
-    def make(context: dg.AssetExecutionContext, pipeline: PipelineParam, launcher: LauncherParam) -> Result:
+    def make(
+        context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], launcher: dg.ResourceParam[Engine]
+    ) -> dg.MaterializeResult[Any]:
         if read:
             return published_together(pipeline, [pipeline.raw_records(key) for key in sorted(context.partition_keys)])
         return published(pipeline, pipeline.asset(name, launcher.launch))

@@ -33,8 +33,7 @@ def build_failure_hook(study: Study) -> dg.SensorDefinition:
         else dg.DefaultSensorStatus.STOPPED,
     )
     def failures(context: dg.RunFailureSensorContext) -> None:
-        report = described(study, context)
-        tell(study, report)
+        tell(study, described(study, context))
 
     return failures
 

@@ -52,8 +52,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
                     )
                 instance.add_run_tags(run.run_id, {TAG: loaded} | ({OVERRIDDEN: "true"} if overrides else {}))
             own = overridden(study, overrides) if overrides else study
-            made = Pipeline(own, overrides=overrides)
-            yield Pipeline(own, {asset: made.code_version(asset) for asset in ASSETS}, overrides)
+            yield Pipeline(own, {name: asset.code_version(own) for name, asset in ASSETS.items()}, overrides)
 
     return pipeline
 

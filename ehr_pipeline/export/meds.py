@@ -32,7 +32,6 @@ from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import row_keys, schemas
-from ehr_pipeline.tables.asset_names import DATA_SPLIT, MAPPED_EVENTS, PATIENT_DATASET
 
 VERSION = "0.4"
 SPLITS = {TRAIN: "train", VALIDATION: "tuning", TEST: "held_out"}
@@ -79,13 +78,10 @@ def export(
     other = out.with_name(f"{out.name}_crosswalk.csv")
     for path in (out, *([other] if crosswalk else [])):
         publishing.refuse_taken(path)
-    for what, upstream, artifact in (
-        (PATIENT_DATASET, MAPPED_EVENTS, events),
-        (DATA_SPLIT, PATIENT_DATASET, dataset),
-    ):
-        made_from = (dataset if what == PATIENT_DATASET else split).manifest["inputs"].get(upstream)
-        if made_from != artifact.data_version:
-            raise UserError(f"{what} was made from another version of {upstream}. Materialise {what} again first.")
+    for artifact, upstream in ((dataset, events), (split, dataset)):
+        what, source = artifact.manifest["asset"], upstream.manifest["asset"]
+        if artifact.manifest["inputs"].get(source) != upstream.data_version:
+            raise UserError(f"{what} was made from another version of {source}. Materialise {what} again first.")
     subject_of = partial(subject_id, key=key)
     try:
         with publishing.whole(out) as work:

@@ -106,19 +106,15 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
 
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:
     """Turn plain values into a Study. Relative paths are taken from `base`. Raises SettingsError with all problems."""
-    problems = list(_unseen(values, ""))
-    if problems:  # stop here: such texts must not get into a path, a name or another message
+    if problems := list(_unseen(values, "")):  # stop here: such texts must not get into a path or another message
         raise SettingsError(where, problems)
-    values = _with_presets(_with_names_of_today(values, where), problems)
+    values = _with_presets(_with_names_of_today(values, where))
     try:
         read = pydantic.TypeAdapter(Study).validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:
-        raise SettingsError(
-            where, problems + [_explain(detail) for detail in error.errors(include_url=False)]
-        ) from None
+        raise SettingsError(where, [_explain(detail) for detail in error.errors(include_url=False)]) from None
     study: Study = fields.placed(read, base)
-    problems += [*_cross_checks(study, ""), *_roots(study), *_special(study)]
-    if problems:
+    if problems := [*_cross_checks(study, ""), *_roots(study), *_special(study)]:
         raise SettingsError(where, problems)
     return study
 
@@ -188,7 +184,7 @@ def _unseen(values: Any, place: str) -> Iterator[str]:
         yield f"{place} holds {character}, which is not to be seen. Write it without."
 
 
-def _with_presets(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+def _with_presets(values: Mapping[str, Any]) -> dict[str, Any]:
     """Fill in the values of the chosen or default presets; values in the file take precedence."""
     filled = dict(values)
     for section, cls in (("encoder", EncoderSettings), ("embeddings", EmbeddingsSettings)):
