@@ -16,7 +16,7 @@ from typing import Any
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import summary
 from ehr_pipeline.defs.checks import _shown
-from ehr_pipeline.defs.metadata import guard_of, published
+from ehr_pipeline.defs.metadata import published
 from ehr_pipeline.defs.run import Row
 from ehr_pipeline.reports.counted import REPEATS, STAGES
 from ehr_pipeline.tables import schemas
@@ -67,7 +67,7 @@ def _machine(place: str, name: str, value: Any, step: int, below: int) -> Shown:
 
 def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Attack:
     """Read all that a study shows; `released` is the folder of a release."""
-    guard = guard_of(pipeline.study)
+    guard = pipeline.study.guard
     attack = Attack(secrets_of(pipeline), guard.below)
     extract, rows = pipeline.store.partitions("raw_records")[0], []
     known = attack.secrets.counts
@@ -244,7 +244,7 @@ def _sentences(attack: Attack, text: str) -> None:
 
 def cells(pipeline: Pipeline) -> Iterator[str]:
     """Rows of the clusters' tables of which number and share together leave too few counts of a patient."""
-    page, below = Page(), guard_of(pipeline.study).below
+    page, below = Page(), pipeline.study.guard.below
     page.feed(pipeline.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8"))
     size = 0
     for table in page.tables:

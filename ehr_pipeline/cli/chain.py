@@ -95,10 +95,9 @@ def _run(options: argparse.Namespace) -> int:
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
     outcome = run.run(study, options.select)
-    guard = Guard(study.reports.suppress_below, study.governance.round_to)
-    print_table(outcome.rows, guard)
+    print_table(outcome.rows, study.guard)
     report = report_of(study)
-    write_summary(study, outcome, None if outcome.problems else report, guard)
+    write_summary(study, outcome, None if outcome.problems else report)
     for warning in outcome.warnings:
         tell("warning", warning)
     for problem in outcome.problems:

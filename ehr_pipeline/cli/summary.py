@@ -56,12 +56,12 @@ def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
     return {"read": counts.get("rows_in"), "kept": counts.get("kept"), "rejected": rejected}
 
 
-def write_summary(study: settings.Study, outcome: Any, report: str | None, guard: Guard) -> None:
+def write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
     """Write the same table to `summary.json` in the store."""
     from ehr_pipeline.store.durable import write_atomically
 
     stages = [
-        {n: value for n, value in vars(row).items() if n != "counts"} | _shown(row, guard) for row in outcome.rows
+        {n: value for n, value in vars(row).items() if n != "counts"} | _shown(row, study.guard) for row in outcome.rows
     ]
     summary = {
         "study": study.study.name,

@@ -8,7 +8,6 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
-from ehr_pipeline.defs.metadata import guard_of
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure
 from ehr_pipeline.study.settings import Study
@@ -40,7 +39,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
                 passed=outcome.passed,
                 severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
                 description=outcome.message,
-                metadata=_shown(outcome.figures, guard_of(pipeline.study)),
+                metadata=_shown(outcome.figures, pipeline.study.guard),
             )
 
     return run_checks

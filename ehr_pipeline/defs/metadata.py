@@ -9,14 +9,12 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.columns import lineage_metadata
-from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import size
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.declared import shown
-from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
@@ -25,7 +23,7 @@ LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
     """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
-    counts = shown(asset, artifact.counts, guard_of(pipeline.study))
+    counts = shown(asset, artifact.counts, pipeline.study.guard)
     metadata: dict[str, Any] = dict(_flat(counts))
     if counts.get("kept") is not None and ASSETS[asset].counts_rows:  # None where the count may not be shown
         metadata["dagster/row_count"] = counts["kept"]
@@ -59,7 +57,7 @@ def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.Mate
         "seconds": sum(artifact.manifest["seconds"] for artifact in artifacts),
     }
     summed = _summed([artifact.counts for artifact in artifacts])
-    metadata |= dict(_flat(shown(asset, summed, guard_of(pipeline.study))))
+    metadata |= dict(_flat(shown(asset, summed, pipeline.study.guard)))
     version = hash_of([artifact.data_version for artifact in artifacts])
     return _result(pipeline, asset, version, metadata)
 
@@ -89,11 +87,6 @@ def _summed(counts: list[dict[str, Any]]) -> dict[str, Any]:
         elif all(isinstance(value, int) and not isinstance(value, bool) for value in values) and name != "buckets":
             summed[name] = sum(values)
     return summed
-
-
-def guard_of(study: Study) -> Guard:
-    """The guard that suppresses and rounds the counts of a study."""
-    return Guard(study.reports.suppress_below, study.governance.round_to)
 
 
 def _flat(counts: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

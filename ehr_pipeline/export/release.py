@@ -61,8 +61,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     report, mapped, vocabulary = (pipeline.require(asset) for asset in (CLUSTER_REPORTS, MAPPED_EVENTS, VOCABULARY))
     mapping = Mapping.read(mapped.path)
     _refuse_uncounted(mapping)
-    guard = Guard(pipeline.study.reports.suppress_below, pipeline.study.governance.round_to)
-    shown = Shown(guard, pipeline.naming)
+    shown = Shown(pipeline.study.guard, pipeline.naming)
     with publishing.whole(out) as part:
         part.mkdir()
         for name in ASSETS[CLUSTER_REPORTS].released:
@@ -72,7 +71,7 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
         concepts = spreadsheet.read(vocabulary.file(table.FILE), schemas.VOCABULARY)
         _table(part / table.FILE, filter(_concept_is_known, concepts), VOCABULARY_COLUMNS, shown)
         counts = {
-            asset: declared.shown(asset, pipeline.store.current(asset).counts, guard)
+            asset: declared.shown(asset, pipeline.store.current(asset).counts, shown.guard)
             for asset in ASSETS
             if asset != RAW_RECORDS and pipeline.store.has(asset)
         }
@@ -143,7 +142,7 @@ def _manifest(pipeline: Pipeline, out: Path, files: list[Path]) -> None:
         **study.governance.terms,
         "counts_below_left_out": study.reports.suppress_below,
         "patients_that_a_name_needs": "above that, and up to twice as many: of each name another number, by a keyed hash",
-        "counts_rounded_to": Guard(study.reports.suppress_below, study.governance.round_to).step,
+        "counts_rounded_to": study.guard.step,
         "settings": settings.digest(study),
         "package": __version__,
         "made_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),

@@ -16,6 +16,7 @@ import pydantic
 from ehr_pipeline import fields
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.concepts.settings import ConceptsSettings
+from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.governance import GovernanceSettings
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.encoder.settings import EncoderSettings
@@ -77,6 +78,11 @@ class Study:
     def attributes(self) -> tuple[str, ...]:
         """Names of the attribute columns of the patient data set, sorted: from patient files, and derived from codes."""
         return tuple(sorted({*self.records.attributes, *self.patients.derived}))
+
+    @property
+    def guard(self) -> Guard:
+        """The guard that suppresses and rounds the counts of the study."""
+        return Guard(self.reports.suppress_below, self.governance.round_to)
 
 
 def settings_path() -> Path:

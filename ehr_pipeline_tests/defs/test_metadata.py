@@ -14,7 +14,7 @@ from PIL import Image
 
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.metadata import LARGEST_PICTURE, guard_of, published, published_together
+from ehr_pipeline.defs.metadata import LARGEST_PICTURE, published, published_together
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -47,7 +47,7 @@ def test_every_asset_tells_its_numbers(tiny: Pipeline, asset: str) -> None:
     )
     assert metadata["seconds"] == artifact.manifest["seconds"]
     assert metadata["skipped"] is False
-    guarded = shown(asset, artifact.counts, guard_of(tiny.study))
+    guarded = shown(asset, artifact.counts, tiny.study.guard)
     assert metadata.get("rows_in") == guarded.get("rows_in")
     assert ("dagster/row_count" in metadata) == (ASSETS[asset].counts_rows and "kept" in guarded)
     assert metadata.get("dagster/row_count", guarded.get("kept")) == guarded.get("kept")
@@ -129,6 +129,6 @@ def test_what_one_run_made_of_several_extracts_is_added_up(tiny: Pipeline) -> No
     assert both["extracts_in_this_run"] == 2
     assert both["bytes"] == pytest.approx(2 * alone["bytes"], rel=0.1)
     assert both["seconds"] == pytest.approx(2 * alone["seconds"])
-    assert both["kept"] == guard_of(tiny.study).count(2 * artifact.counts["kept"])
+    assert both["kept"] == tiny.study.guard.count(2 * artifact.counts["kept"])
     assert both["skipped"] is False, "one of them was made"
     assert "buckets" not in both, "a number of things that is not added"
