@@ -22,7 +22,7 @@ MOST_RUNS = 50  # requested per evaluation: Dagster allows one evaluation 60 s, 
 CONDITION = "some input has other data, and all have been made"
 
 
-def follows_its_inputs(asset: str) -> dg.AutomationCondition:  # type: ignore[type-arg]
+def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
     """True once after data of an input changed (not if only remade), when all inputs exist and none is being made.
 
     For a partitioned input this means every partition: ten extracts that land together start one chain, after the

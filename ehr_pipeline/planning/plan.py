@@ -1,7 +1,7 @@
 """Estimate time, disk, memory and GPUs by stage and backend; check whether the settings fit the machines."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +35,7 @@ class Need:
     """What one stage needs."""
 
     stage: str
-    seconds: dict[str, float | None]
+    seconds: Mapping[str, float | None]
     """By backend; None if no rate was measured."""
     disk: float = 0.0
     """GB in the store."""
@@ -168,7 +168,7 @@ def measured() -> Iterator[tuple[str, Rate]]:
     return ((asset.name, asset.rate) for asset in ASSETS.values() if asset.rate)
 
 
-def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float | None:
+def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) -> float:
     """Seconds of an asset: the part of one process, the part spread over workers, and the overhead of sending the latter.
 
     The overhead includes starting processes, once for each piece of work, but not the waiting time in a site's queue.
