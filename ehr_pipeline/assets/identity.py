@@ -10,7 +10,7 @@ from ehr_pipeline.patients.settings import SIDES, SplitSettings
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Store, hash_of
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import DATA_SPLIT, STAGES
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, STAGES, room_of
 
 REPORT_SOURCES = (
     "reports",
@@ -37,7 +37,7 @@ REPORT_SOURCES = (
     "disclosure/figures.py",
     "disclosure/kinds.py",
     "store/declared.py",
-    *(f"{stage}/__init__.py" for stage in dict.fromkeys((*STAGES.values(), "cohort"))),
+    *(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES))),
     "drawing/data_stages.py",
     "tables/asset_names.py",
     "tables/drop_reasons.py",

@@ -13,7 +13,7 @@ from ehr_pipeline.defs.metadata import published, published_together
 from ehr_pipeline.disclosure.governance import GovernanceSettings, label
 from ehr_pipeline.engines.base import Engine
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import RAW_RECORDS, stage_of
+from ehr_pipeline.tables.asset_names import RAW_RECORDS, room_of
 
 
 def build_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -24,7 +24,7 @@ def build_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
     """The Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
     name, read = asset.name, asset.name == RAW_RECORDS
-    about = f"Settings: `[{asset.section}]`. Code: `ehr_pipeline.{stage_of(name)}`."
+    about = f"Settings: `[{asset.section}]`. Code: `ehr_pipeline.{room_of(name)}`."
 
     def make(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], launcher: dg.ResourceParam[Engine]

@@ -6,13 +6,12 @@ from typing import Any
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Declared, figures
-from ehr_pipeline.tables.asset_names import COHORT, stage_of
+from ehr_pipeline.tables.asset_names import room_of
 
 
 def declared(asset: str) -> Declared:
     """What each count of an asset counts."""
-    package = asset if asset == COHORT else stage_of(asset)  # cohort artifacts lie in the folder of another stage
-    kinds: Declared = importlib.import_module(f"ehr_pipeline.{package}").COUNTED[asset]
+    kinds: Declared = importlib.import_module(f"ehr_pipeline.{room_of(asset)}").COUNTED[asset]
     return kinds
 
 

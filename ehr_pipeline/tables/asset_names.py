@@ -38,3 +38,8 @@ STAGES = {
 def stage_of(asset: str) -> str:
     """Return the stage of an asset. If an asset is declared only in `assets/`, its stage has the name of the asset."""
     return STAGES.get(asset, asset)
+
+
+def room_of(asset: str) -> str:
+    """Return the room whose code makes an asset: its stage, except for the cohort, which is stored with another stage."""
+    return asset if asset == COHORT else stage_of(asset)

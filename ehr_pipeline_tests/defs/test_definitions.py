@@ -1,4 +1,5 @@
 from dataclasses import fields, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def test_every_asset_reads_well_in_the_ui(graph: AssetGraph) -> None:
     for node in graph.asset_nodes:
         assert node.description, node.key
         assert "Settings: `[" in node.description, node.key
+        room = node.description.rpartition("Code: `")[2].removesuffix("`.")
+        assert node.key.to_user_string() in import_module(room).COUNTED, "where the code is, its counts are declared"
         assert node.group_name in ("data", "encoder", "cohort", "reports")
         assert node.owners
         assert node.kinds
