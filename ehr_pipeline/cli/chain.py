@@ -2,14 +2,15 @@
 
 import argparse
 import os
+import shutil
 from pathlib import Path
 
-from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
 from ehr_pipeline.cli.summary import print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
 from ehr_pipeline.errors import SettingsError, printable
 from ehr_pipeline.study import settings
+from ehr_pipeline.terminology.shipped import shipped
 
 DEMO_PATIENTS, DEMO_SEED = 5000, 0
 
@@ -62,13 +63,9 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _demo_settings() -> Path:
     """The settings file of the embedded demo. Outside a checkout, the demo is copied to a writable folder first."""
-    from ehr_pipeline.terminology.shipped import shipped
-
     path = shipped("demo/settings.toml")
     if (path.parents[2] / "pyproject.toml").is_file():
         return path
-    import shutil
-
     copy = Path.cwd() / "ehr_pipeline_demo"
     for folder in ("demo", "lists"):
         shutil.copytree(shipped(folder), copy / folder, dirs_exist_ok=True)
@@ -126,6 +123,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from ehr_pipeline.assets import ASSETS
     from ehr_pipeline.store import verification
 
     counts = verification.Counts()

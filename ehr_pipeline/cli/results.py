@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import printable
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
@@ -101,7 +102,6 @@ def _explore(options: argparse.Namespace) -> int:
 
 def _embed(options: argparse.Namespace) -> int:
     study = study_of(options)
-    from ehr_pipeline.disclosure.figures import told
     from ehr_pipeline.export import apply
 
     counts = apply.embed(study, options.model, options.vectors, options.extract, options.out)
@@ -119,7 +119,6 @@ def _assign(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.clusters import assign
-    from ehr_pipeline.disclosure.figures import told
 
     counts = assign.run(Pipeline(study).require(CLUSTERS), options.vectors, study.clusters.neighbours, options.out)
     print(f"wrote {counts['kept']:,} patients to {options.out}")
