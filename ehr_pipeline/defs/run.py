@@ -101,7 +101,7 @@ def _selected(select: str | None, study: Study) -> set[str]:
     try:
         parts = [dg.AssetSelection.from_string(_as_in_the_ui(part.strip())) for part in select.split(",")]
         keys = reduce(operator.or_, parts).resolve(build_assets(study))
-    except Exception as error:
+    except dg.DagsterError as error:
         raise UserError(
             f"--select {select!r} is not a selection of assets ({str(error).splitlines()[0]}). Assets: {', '.join(ASSETS)}."
         ) from None

@@ -189,6 +189,12 @@ def test_a_selection_that_is_none_is_told(home: Path, store: Path, extract: Path
         run(tiny_settings(extract, study={"store": str(store)}), "chort")
 
 
+def test_what_else_is_wrong_is_not_laid_to_the_selection(home: Path, extract: Path, tmp_path: Path) -> None:
+    (tmp_path / ".key").write_text("damaged")
+    with pytest.raises(UserError, match=r"^\S+\.key is no key of a store"):
+        run(tiny_settings(extract, study={"store": str(tmp_path)}, patients={"split": {"key": ""}}), "clusters")
+
+
 def test_a_failed_blocking_check_gives_a_non_zero_exit(
     home: Path, store: Path, extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
