@@ -12,7 +12,7 @@ import pytest
 
 import ehr_pipeline
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline_tests.defs.test_run import write_settings
+from ehr_pipeline_tests.conftest import write_settings
 
 PACKAGE = Path(ehr_pipeline.__file__).parent
 NAME = "yearly_visits"
