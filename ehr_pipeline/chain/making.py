@@ -1,6 +1,6 @@
 """The steps common to all assets: check what an asset reads, form its recipe, and detect lists edited during the run.
 
-`DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) build on this: they say what each asset reads and how it is made.
+`DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) build on this: they say how each asset is made.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -1,4 +1,4 @@
-"""The whole chain without Dagster: what each asset reads, which settings decide it, and which function makes it.
+"""The whole chain without Dagster: how each asset is made, from what its declaration (assets/) says that it reads.
 
     pipeline = Pipeline(settings.load(path))
     pipeline.make("2019-04-01")                    # everything; or asset by asset:
