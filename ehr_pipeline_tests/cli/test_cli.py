@@ -192,7 +192,7 @@ def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
     installed = tmp_path / "site-packages" / "ehr_pipeline" / "data"
     for folder in ("demo", "lists"):
         shutil.copytree(shipped(folder), installed / folder)
-    monkeypatch.setattr("ehr_pipeline.terminology.shipped.shipped", lambda name: installed / name)
+    monkeypatch.setattr(chain, "shipped", lambda name: installed / name)
     (tmp_path / "work").mkdir()
     monkeypatch.chdir(tmp_path / "work")
     path = chain._demo_settings()
