@@ -120,7 +120,7 @@ class Kubernetes(Scheduler):
             command=[
                 "python",
                 "-m",
-                "ehr_pipeline.engines.batch",
+                "ehr_pipeline.engines.bucket_worker",
                 _word(folder),
                 "$(JOB_COMPLETION_INDEX)",
                 str(tasks),

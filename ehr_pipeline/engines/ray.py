@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ehr_pipeline.engines import batch, post
+from ehr_pipeline.engines import bucket_worker, post
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
@@ -68,7 +68,7 @@ class Ray:
                 max_retries=self.settings.restarts,
                 retry_exceptions=False,
             )(_work)
-            sent, software = {}, batch.software()
+            sent, software = {}, bucket_worker.software()
             progress = Progress(what, len(jobs))
             found: dict[int, list[Result]] = {}
             for number in range(chunks):
@@ -182,7 +182,7 @@ def _work(software: dict[str, str], function: Callable[[Any], Any], jobs: list[A
     """Do some jobs on a worker. Returns the message of an error that the user can fix, or '', and the results."""
     _end_with_node()
     try:
-        batch.refuse_other(software)
+        bucket_worker.refuse_other(software)
         results = [function(job) for job in jobs]
     except UserError as error:
         return str(error), []

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import jinja2
 
-from ehr_pipeline.engines import batch, heartbeat, post
+from ehr_pipeline.engines import bucket_worker, heartbeat, post
 from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
@@ -149,8 +149,8 @@ class Scheduler(ABC):
             return []
         tasks = min(self.tasks, len(jobs))
         with self._folder("buckets") as folder:
-            batch.pack(folder, function, jobs)
-            tracking = batch.Tracking(folder, len(jobs), what)
+            bucket_worker.pack(folder, function, jobs)
+            tracking = bucket_worker.Tracking(folder, len(jobs), what)
 
             def write(name: str, numbers: list[int]) -> str:
                 return self.for_buckets(folder, name, tasks, numbers)
@@ -159,7 +159,7 @@ class Scheduler(ABC):
                 return sorted({number % tasks for number in tracking.missing()})
 
             self._see_through(_Work(folder, what, write, left))
-            return batch.results(folder, function, len(jobs))
+            return bucket_worker.results(folder, function, len(jobs))
 
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. The log lines of its first process are logged here as they arrive."""

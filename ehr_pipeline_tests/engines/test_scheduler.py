@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from ehr_pipeline.engines import batch, heartbeat, post, scheduler
+from ehr_pipeline.engines import bucket_worker, heartbeat, post, scheduler
 from ehr_pipeline.engines.scheduler import Scheduler, Silence, State
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import UserError
@@ -48,7 +48,7 @@ class Throwaway(Scheduler):
             (script.parent / heartbeat.LAPSED).touch()
         if len(self.submitted) >= self.works_from:
             for task in range(2):
-                batch.main(script.parent, task, 2)
+                bucket_worker.main(script.parent, task, 2)
         return name
 
     def look(self, job: str) -> State:

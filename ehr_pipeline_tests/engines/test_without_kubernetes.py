@@ -184,7 +184,7 @@ def test_the_command_prints_every_manifest(tmp_path: Path, capsys: pytest.Captur
 def test_workers_import_what_their_image_holds_and_no_more(tmp_path: Path) -> None:
     code = """
 import json, sys
-import ehr_pipeline.engines.pod, ehr_pipeline.engines.batch, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
+import ehr_pipeline.engines.pod, ehr_pipeline.engines.bucket_worker, ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed
 import ehr_pipeline.records.finish, ehr_pipeline.events.build, ehr_pipeline.patients.dataset
 import torch.distributed.run
 from ehr_pipeline.tables.hashing import bucket_of_numbers

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline import cli
-from ehr_pipeline.engines import batch, engine_for, heartbeat, node, slurm
+from ehr_pipeline.engines import bucket_worker, engine_for, heartbeat, node, slurm
 from ehr_pipeline.engines.settings import LauncherSettings, SlurmSettings
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.events import build as events
@@ -38,7 +38,7 @@ class Scheduler:
     def submit(self, path: Path) -> str:
         self.sent += 1
         if self.sent >= self.works_from:
-            batch.main(path.parent, 0, 1)
+            bucket_worker.main(path.parent, 0, 1)
         return str(self.sent)
 
     def states(self, job: str) -> Counter[tuple[str, str]]:
@@ -186,9 +186,9 @@ def test_without_slurm_the_message_says_so(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_work_is_refused_where_versions_differ(tmp_path: Path) -> None:
-    sent_by = batch.software() | {"polars": "0.1"}
+    sent_by = bucket_worker.software() | {"polars": "0.1"}
     with pytest.raises(UserError, match=r"has other versions .*: polars [\d.]+ here and 0\.1 there"):
-        batch.refuse_other(sent_by)
+        bucket_worker.refuse_other(sent_by)
     assert isinstance(slurm.Slurm(LauncherSettings(), tmp_path).preview(), dict)
 
 
@@ -223,6 +223,6 @@ def test_jobs_of_every_stage_are_the_same_after_they_were_written_down(tmp_path:
     for number, (function, jobs) in enumerate(work):
         folder = tmp_path / str(number)
         folder.mkdir()
-        batch.pack(folder, function, jobs)
-        assert batch.unpack(folder) == (function, jobs)
-        json.loads((folder / batch.WORK).read_text())
+        bucket_worker.pack(folder, function, jobs)
+        assert bucket_worker.unpack(folder) == (function, jobs)
+        json.loads((folder / bucket_worker.WORK).read_text())

@@ -1,4 +1,5 @@
-"""Work on buckets, packed into a folder that other machines can read: `python -m ehr_pipeline.engines.batch FOLDER TASK TASKS`.
+"""Work on buckets, packed into a folder that other machines can read, and the worker that does a share of it:
+`python -m ehr_pipeline.engines.bucket_worker FOLDER TASK TASKS`.
 
     <folder>/work.json        versions of the software, the name of the function, and its jobs
     <folder>/results/N        the result of job N; if it exists, the job is done, and a restarted task skips it
