@@ -12,10 +12,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.cohort.members import Cohort
+from ehr_pipeline.embeddings.vectors import HALVES, WHOLE
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.align import one_chunk
-from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 Vectors = NDArray[np.float32]
 DESCRIBED, COMPARED = 50_000, 5_000
@@ -40,7 +41,7 @@ def measure(
     described, whole = [], []
     every = max(1, -(-len(cohort) // DESCRIBED))
     for path in dataset:
-        ids, vectors = _read(out / "embeddings" / path.name)
+        ids, vectors = _read(out / WHOLE / path.name)
         described.append(_describe(path, cohort, ids.take(pa.array(np.arange(0, len(ids), every))), chosen, vocabulary))
         whole.append(vectors[::every].copy())
     before = [published[::every].copy() for published in plain or ()]
@@ -51,7 +52,7 @@ def measure(
     some = vectors[::step]
     labels = np.unique(facts.column("disease").to_pylist(), return_inverse=True)[1][::step]
     neighbours = nearest(some, NEIGHBOURS)
-    halves = [_by_id(out / folder, dataset) for folder in ("half_a", "half_b")]
+    halves = [_by_id(out / folder, dataset) for folder in HALVES]
     return {
         "collapse": collapse(vectors, numbers),
         **({"collapse_published": collapse(np.concatenate(before), numbers)} if before else {}),
@@ -139,7 +140,7 @@ def _describe(path: Path, cohort: Cohort, ids: pa.Array, chosen: NDArray[np.bool
     shard = Shard.read(path).below(vocabulary.size)
     members = cohort.of(ids).table
     own = members.column("row").to_numpy().astype(np.int64)
-    tokens = np.array([0] * 5 + [concept.appearances for concept in vocabulary.concepts], float)
+    tokens = np.array([0] * FIRST_CONCEPT + [concept.appearances for concept in vocabulary.concepts], float)
     rare = np.where(chosen, np.log(max(tokens.sum(), 1) / np.maximum(tokens, 1)), 0)
     start = shard.patient_tokens
     sums = np.concatenate([[0], np.cumsum(rare[shard.tokens])])

@@ -1,10 +1,8 @@
 """The device and precision of tensors, and the process group of a job."""
 
-import ctypes
 import logging
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
@@ -15,6 +13,7 @@ import torch.distributed as dist
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.work import jobs
+from ehr_pipeline.work.threads import cores, mallopt
 
 _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
@@ -56,11 +55,6 @@ def from_first(number: int, device: torch.device) -> int:
     return int(told.item())
 
 
-def cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any]:
     """Compute products in 'bfloat16', or everything in 'float32'. Resolve 'auto' before (`encoder.machine`)."""
     if precision not in ("float32", "bfloat16"):
@@ -93,9 +87,8 @@ def keep_freed_memory() -> None:
     The arrays of a training are large. Without this, the kernel would map and zero each one anew at every update, which takes a
     tenth of the time of a training on a CPU.
     """
-    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
-        library.mallopt(M_MMAP_MAX, 0)
-        library.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

@@ -66,9 +66,8 @@ class Checkpoints:
     def lock(self) -> AbstractContextManager[int]:
         """Lock the folder. Raises UserError if another training holds the lock; the kernel frees it when that dies."""
         busy = f"Another training writes to {self.folder}. Wait for it, or end it."
-        return alone(
-            self.folder / "lock", busy, mode=0o666
-        )  # colleagues of the same group may lock it too, if the umask permits
+        # Colleagues of the same group may lock it too, if the umask permits.
+        return alone(self.folder / "lock", busy, mode=0o666)
 
     def save(
         self, position: Position, flatness: Flatness, model: torch.nn.Module, optimizer: torch.optim.Optimizer

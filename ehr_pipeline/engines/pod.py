@@ -14,7 +14,7 @@ from typing import Any
 
 from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.engines.heartbeat import Watch
-from ehr_pipeline.work.jobs import USER_ERROR_CODE, end_process
+from ehr_pipeline.work.jobs import ERROR, USER_ERROR_CODE, end_process
 
 LAPSED_CODE = 75  # EX_TEMPFAIL of sysexits.h
 ENDING = 20.0  # seconds that a command has to end after SIGTERM; Kubernetes gives pods 30
@@ -39,7 +39,7 @@ def main(folder: Path, lapse: float, command: list[str]) -> int:
             if watch.lapsed():
                 end_process(process, ENDING)
                 return LAPSED_CODE
-    if code and (folder / "error").is_file():
+    if code and (folder / ERROR).is_file():
         return USER_ERROR_CODE
     return code if code >= 0 else 128 - code
 

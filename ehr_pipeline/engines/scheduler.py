@@ -123,15 +123,15 @@ class Scheduler(ABC):
     def why(self, job: str, state: State, folder: Path) -> str:
         """Return why work is unfinished although its job ended, as a sentence, with the end of the log."""
 
-    def label(self, job: str) -> str:
-        """Return the words with which each line about a job begins."""
-        return f"{self.backend.capitalize()} job {job}"
-
     @abstractmethod
     def tidy(self, job: str) -> None:
         """Remove what the scheduler still holds of a job whose work is done."""
 
     # What all subclasses share.
+
+    def label(self, job: str) -> str:
+        """Return the words with which each line about a job begins."""
+        return f"{self.backend.capitalize()} job {job}"
 
     def preview(self) -> dict[str, str]:
         """Return the scripts that would be sent, by purpose, with a placeholder for the folder that is made on sending."""

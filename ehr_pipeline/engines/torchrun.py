@@ -3,15 +3,14 @@
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from ehr_pipeline.engines import post
 from ehr_pipeline.engines.base import ThisMachine
-from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.work import die_with_parent, jobs
+from ehr_pipeline.work.threads import cores
 
 LOOK = 0.5  # seconds between two checks of the log
 ENDING = 60.0  # seconds that torchrun has to end after a cancellation; it kills its own processes after 30
@@ -20,12 +19,8 @@ ENVIRONMENT = {"TOKENIZERS_PARALLELISM": "false", "TORCH_DISABLE_SHARE_RDZV_TCP_
 addresses of dead ones from a store that outlives them, and fail to connect (github.com/pytorch/pytorch/issues/135712)."""
 
 
-@dataclass(frozen=True)
 class Torchrun(ThisMachine):
     """Runs heavy jobs on `launcher.processes` processes of this machine."""
-
-    settings: LauncherSettings
-    store: Path
 
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. Raises UserError with the message that a process reported, else with the last log lines."""
@@ -62,7 +57,7 @@ class Torchrun(ThisMachine):
     def _run(self, command: list[str], follower: post.Follower) -> int:
         """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun."""
         # Unless OMP_NUM_THREADS is set, torchrun gives each process one thread, which would leave the other cores idle.
-        threads = self.settings.threads or max(1, _cores() // self.settings.processes)
+        threads = self.settings.threads or max(1, cores() // self.settings.processes)
         process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)})
         try:
             while True:
@@ -99,7 +94,3 @@ def log_tails(logs: Path, lines: int = 15) -> str:
         f"The last lines of process {rank}:\n" + "\n".join(f"    {line}" for line in texts[rank][-lines:])
         for rank in shown
     )
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,11 +14,19 @@ thread another, and each heap keeps the memory that was freed in it."""
 M_ARENA_MAX = -8
 """Option of glibc's `mallopt` for the number of heaps; its environment variable is read only when a process starts."""
 
+
+def cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def mallopt(option: int, value: int) -> None:
+    """Set an option of the C library's memory allocation, on Linux with glibc."""
+    if sys.platform == "linux" and hasattr(library := ctypes.CDLL(None), "mallopt"):
+        library.mallopt(option, value)
+
+
 for _name, _value in (WAITING | MEMORY).items():
     os.environ.setdefault(_name, _value)
-if (
-    "MALLOC_ARENA_MAX" not in os.environ
-    and sys.platform == "linux"
-    and hasattr(_library := ctypes.CDLL(None), "mallopt")
-):
-    _library.mallopt(M_ARENA_MAX, 1)
+if "MALLOC_ARENA_MAX" not in os.environ:
+    mallopt(M_ARENA_MAX, 1)

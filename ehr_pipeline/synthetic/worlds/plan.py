@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -57,36 +58,8 @@ def _outcomes(world: World) -> Mechanism:
     return Outcomes(Population(world.diagnoses, world.cohort_share, world.seed), world.book)
 
 
-def _traits(world: World) -> Mechanism:
-    return Traits(world.book)
-
-
-def _practices(world: World) -> Mechanism:
-    return Practices(world.diagnoses, world.book, world.seed, spread=0.5)
-
-
-def _strong_practices(world: World) -> Mechanism:
-    return Practices(world.diagnoses, world.book, world.seed, spread=1.0)
-
-
-def _calendar(world: World) -> Mechanism:
-    return Calendar(world.book)
-
-
-def _access(world: World) -> Mechanism:
-    return Access()
-
-
-def _referral(world: World) -> Mechanism:
-    return Referral(world.book, world.seed)
-
-
-def _change(world: World) -> Mechanism:
-    return Change(world.book)
-
-
-def _ageing(world: World) -> Mechanism:
-    return Ageing(world.book)
+def _practices(world: World, spread: float) -> Mechanism:
+    return Practices(world.diagnoses, world.book, world.seed, spread)
 
 
 def _relations(world: World) -> Mechanism:
@@ -112,16 +85,32 @@ PLANS: dict[str, Plan] = {
     ),
     "null": Plan("the base world without subgroups"),
     "outcomes": Plan("eight outcomes whose risk on each day is known", adds=(_outcomes,)),
-    "traits": Plan("27 findings that patients have again and again, independent of each other", adds=(_traits,)),
-    "practices": Plan("practices differ in completeness (log-sd 0.5), templates and synonyms", adds=(_practices,)),
-    "practices-strong": Plan("the same with completeness of log-sd 1.0", adds=(_strong_practices,)),
-    "calendar": Plan("codes stop in 2004 and 2018, their successors begin", adds=(_calendar,)),
-    "access": Plan("the amount of record differs much more, by access to care", adds=(_access,)),
-    "referral": Plan("two centres to which mostly the practices near them refer", adds=(_referral,)),
+    "traits": Plan(
+        "27 findings that patients have again and again, independent of each other",
+        adds=(lambda world: Traits(world.book),),
+    ),
+    "practices": Plan(
+        "practices differ in completeness (log-sd 0.5), templates and synonyms", adds=(partial(_practices, spread=0.5),)
+    ),
+    "practices-strong": Plan("the same with completeness of log-sd 1.0", adds=(partial(_practices, spread=1.0),)),
+    "calendar": Plan("codes stop in 2004 and 2018, their successors begin", adds=(lambda world: Calendar(world.book),)),
+    "access": Plan("the amount of record differs much more, by access to care", adds=(lambda _: Access(),)),
+    "referral": Plan(
+        "two centres to which mostly the practices near them refer",
+        adds=(lambda world: Referral(world.book, world.seed),),
+    ),
     "relations": Plan("pairs related within visits, with a lag, or through age alone", adds=(_relations,)),
     "sites": Plan("half of the practices write 30 % of the codes as synonyms of their own", adds=(_sites,)),
-    "change": Plan("four groups, and patients who change from one to another", groups="change", adds=(_change,)),
-    "ageing": Plan("two groups of one disease that differ by age; nobody changes", groups="ageing", adds=(_ageing,)),
+    "change": Plan(
+        "four groups, and patients who change from one to another",
+        groups="change",
+        adds=(lambda world: Change(world.book),),
+    ),
+    "ageing": Plan(
+        "two groups of one disease that differ by age; nobody changes",
+        groups="ageing",
+        adds=(lambda world: Ageing(world.book),),
+    ),
     "subtle": Plan("groups by nine mechanisms, in one world", groups="subtle", kinds=tuple(KINDS)),
     **{f"subtle-{name}": Plan(f"groups by {name} alone", groups="subtle", kinds=(name,)) for name in KINDS},
 }

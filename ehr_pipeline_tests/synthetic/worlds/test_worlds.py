@@ -17,7 +17,7 @@ from ehr_pipeline.synthetic.worlds.diagnoses import AGES, Diagnoses, population
 from ehr_pipeline.synthetic.worlds.onsets import onset_age
 from ehr_pipeline.synthetic.worlds.plan import PLANS, World, make
 from ehr_pipeline.synthetic.worlds.population import NOBODY, SKIN_DISEASES
-from ehr_pipeline.synthetic.worlds.write import begun, draw, is_there, write
+from ehr_pipeline.synthetic.worlds.write import VERSION, begun, draw, write
 
 
 @pytest.fixture(scope="module")
@@ -64,19 +64,23 @@ def content(folder: Path) -> dict[str, str]:
     }
 
 
+def facts(folder: Path) -> tuple[object, ...]:
+    """What the folder says that its extract was made from."""
+    *made_from, rows = json.loads((folder / "truth/dirt.json").read_text()).values()
+    assert rows
+    return tuple(made_from)
+
+
 def test_the_same_arguments_give_the_same_bytes_and_more_patients_leave_the_first_as_they_are(tmp_path: Path) -> None:
     write(tmp_path / "one", ["base"], 120, 3)
     write(tmp_path / "two", ["base", "base"], 120, 3)
     write(tmp_path / "more", ["base"], BLOCK + 50, 3)
     assert content(tmp_path / "one") == content(tmp_path / "two")
-    assert is_there(tmp_path / "one", ["base"], 120, 3)
-    assert not is_there(tmp_path / "one", ["null"], 120, 3)
+    assert facts(tmp_path / "one") == (VERSION, ["base"], 120, 3, 0.5)
     truth = [pl.read_parquet(tmp_path / name / "truth/onsets.parquet") for name in ("one", "more")]
     first = truth[0]["patient_id"].unique()
     assert truth[1].filter(pl.col("patient_id").is_in(first.implode())).equals(truth[0])
     assert len(list((tmp_path / "more/landing" / EXTRACT).glob("events_*"))) == 2
-    facts = json.loads((tmp_path / "one/truth/dirt.json").read_text())
-    assert facts["plans"] == ["base"]
     columns = (tmp_path / "one/truth/README.md").read_text()
     for table in (truth[0], pl.read_parquet(tmp_path / "one/truth/people.parquet")):
         assert all(f"| {name} |" in columns for name in table.columns)
@@ -104,7 +108,7 @@ def test_plans_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture
     out = str(tmp_path / "out")
     assert cli.main(["synth", out, "--patients", "20", "--plan", "null"]) == 0
     assert "wrote 20 patients" in capsys.readouterr().out
-    assert is_there(tmp_path / "out", ["null"], 20, 0)
+    assert facts(tmp_path / "out") == (VERSION, ["null"], 20, 0, 0.5)
     for wrong in (["--plan", "nonsense"], ["--plan", "first", "--plan", "base"], ["--plan", "base", "--null"]):
         assert cli.main(["synth", out, "--patients", "20", *wrong]) != 0
     assert "base" in capsys.readouterr().err
