@@ -1,6 +1,6 @@
 """Checks that compare the newest extract with the previous one."""
 
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 from ehr_pipeline.checks.model import Found, Test
@@ -33,7 +33,7 @@ def beside_the_one_before(kind: str, told: str) -> Test:
     return test
 
 
-@cache
+@lru_cache(maxsize=1)
 def _mapped_codes(mapped: Path) -> frozenset[str]:
     """The codes that have a concept, as recorded in the extracts."""
     return frozenset(Mapping.read(mapped, "code", "concept").mapped["code"])

@@ -11,7 +11,7 @@ often. So an extract that was delivered twice, or that overlaps with another, ad
 import hashlib
 import json
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables import row_keys, schemas
 from ehr_pipeline.tables.hashing import hash_of
 from ehr_pipeline.terminology import omop, rrf
-from ehr_pipeline.work.buckets import Spread, map_buckets
+from ehr_pipeline.work.buckets import Spread, at_end, map_buckets
 
 FILE = "file "
 """Prefix of the names of those inputs of the artifact that are terminology files."""
@@ -175,7 +175,7 @@ class _Lookup:
     """Hashes of `concepts`, followed by a 0, which the index -1 of codes without a concept selects."""
 
 
-@cache
+@lru_cache(maxsize=1)
 def _load_mapping(path: Path) -> _Lookup:
     table = schemas.read(path)
     own_codes, concept = (table.column(name).combine_chunks() for name in ("code", "concept"))
@@ -184,6 +184,9 @@ def _load_mapping(path: Path) -> _Lookup:
     place = pc.index_in(concept, value_set=names).fill_null(-1).to_numpy()
     hashes = np.append(hash_of(pl.Series(names.cast(pa.string()))), np.uint64(0))
     return _Lookup(own_codes, codes.Places(own_codes), place.astype(np.int32), names, hashes)
+
+
+at_end(_load_mapping.cache_clear)
 
 
 def map_bucket(job: MappingJob) -> Done:

@@ -6,7 +6,7 @@ patients in every extract. The comparison therefore costs about the same for any
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
@@ -34,7 +34,7 @@ class Profile:
     """Mean over patients; None if no file contains it."""
 
 
-@cache
+@lru_cache(maxsize=2)
 def profile(artifact: Path) -> Profile:
     """Return the profile of the first bucket of raw records."""
     events = pl.concat(
