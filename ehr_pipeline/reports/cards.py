@@ -186,7 +186,7 @@ def _quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
 
 def _sexes(own: list[str], people: pa.Table, disclosure: Disclosure) -> str:
     """Return, as text, the share of female patients among a cluster's patients whose sex is known."""
-    unknown = sum(sex == "" for sex in people.column("sex").to_pylist())
+    unknown = people.column("sex").to_pylist().count("")
     if unknown == people.num_rows:
         return "sex not given"
     known = [sex for sex in own if sex]

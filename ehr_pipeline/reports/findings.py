@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -69,11 +68,6 @@ class Findings:
     def clusters(self) -> Clusters:
         """The clustered patients."""
         return Clusters.read(self.inputs.artifacts[assets.CLUSTERS].path)
-
-    @property
-    def clustered(self) -> pa.Table:
-        """The clustered patients as a table, with one row each."""
-        return self.clusters.table
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -159,7 +153,7 @@ class Findings:
     def _card(self, label: int, stability: dict[str, Any], nearest: Closest | None) -> dict[str, Any]:
         number, table, size = int(self.numbers[label]), self.concept_tables[label], int(self.sizes[label])
         shown = int(self.sizes[self.disclosure.told(self.sizes)].sum())
-        card = cards.describe(self.clustered, self.labels == label, shown, table, self.disclosure)
+        card = cards.describe(self.clusters.table, self.labels == label, shown, table, self.disclosure)
         recognised, by_chance = (
             None if card["hidden"] else self.evidence[name].get(str(number))
             for name in ("per_cluster", "expected_per_cluster")
@@ -193,7 +187,7 @@ class Findings:
     @cached_property
     def kinds(self) -> dict[str, numeric.Kind]:
         """The kind of each audited attribute in the data: from the settings, otherwise guessed from its values."""
-        there = [name for name in self.settings.audited if name in self.clustered.column_names]
+        there = [name for name in self.settings.audited if name in self.clusters.table.column_names]
         given = self.settings.attribute_types
         return {name: given.get(name) or numeric.guess(name, self._texts(name)) for name in there}
 
@@ -206,16 +200,16 @@ class Findings:
         return attributes | {"year": pc.year(self.cohort.table.column("first_date")).to_numpy()}
 
     def _texts(self, name: str) -> list[str]:
-        return ["" if value is None else str(value) for value in self.clustered.column(name).to_pylist()]
+        return ["" if value is None else str(value) for value in self.clusters.table.column(name).to_pylist()]
 
     def _column(self, name: str) -> NDArray[Any]:
-        values: NDArray[Any] = np.array(self.clustered.column(name).to_pylist())
+        values: NDArray[Any] = np.array(self.clusters.table.column(name).to_pylist())
         return values if np.issubdtype(values.dtype, np.number) else np.where(values == "", maps.NOT_KNOWN, values)
 
     @cached_property
     def effects(self) -> list[Effect]:
         """How far the clusters and the map mirror each attribute."""
-        points, diseases = maps.places(self.clustered), self.attributes["disease"]
+        points, diseases = self.clusters.points.astype(np.float64), self.attributes["disease"]
         seed, fewest = self.inputs.seed, self.disclosure.below
         return [
             effect(name, values, self.labels, points, diseases=diseases, seed=seed, fewest=fewest)
@@ -225,5 +219,5 @@ class Findings:
     @cached_property
     def maps(self) -> dict[str, str | None]:
         """Pictures of the map, by cluster and by each attribute; None where a map would show nothing."""
-        drawn = maps.draw(self.attributes, self.clustered, self.settings, self.disclosure, self.pictures)
+        drawn = maps.draw(self.attributes, self.clusters, self.settings, self.disclosure, self.pictures)
         return {name: embedded(path) if path else None for name, path in drawn.items()}

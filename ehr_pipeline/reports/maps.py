@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.cards import AGE_BANDS, band_name
@@ -26,7 +26,7 @@ DENSE = 5_000  # smallest number of patients for which a map of density is drawn
 
 def draw(
     attributes: dict[str, NDArray[Any]],
-    clustered: pa.Table,
+    clusters: Clusters,
     settings: ReportsSettings,
     disclosure: Disclosure,
     out: Path,
@@ -35,10 +35,10 @@ def draw(
 
     Returns the file of each map; None where it would show nothing: no cluster, or fewer than two groups, may be shown.
     """
-    points, cluster = places(clustered), clustered.column("cluster").to_numpy()
-    numbers, labels = np.unique(cluster, return_inverse=True)
+    points = clusters.points.astype(np.float64)
+    numbers, labels = np.unique(clusters.numbers, return_inverse=True)
     drawn: dict[str, Path | None] = {"cluster": None}
-    if told := centres(points, cluster, disclosure):
+    if told := centres(points, clusters.numbers, disclosure):
         drawn["cluster"] = path = out / "map_cluster.png"
         pictures.map_of_clusters(path, disclosure.marks(points, labels, settings.map_points), told, len(numbers))
     if len(points) >= DENSE:
@@ -66,11 +66,6 @@ def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.inte
     if np.issubdtype(values.dtype, np.number):
         return *_bands(values), True
     return *_most_frequent(values), False
-
-
-def places(clustered: pa.Table) -> NDArray[np.float64]:
-    """Return the places of patients on the map (n, 2)."""
-    return np.stack([clustered.column(name).to_numpy().astype(np.float64) for name in "xy"], axis=1)
 
 
 def centres(

@@ -12,11 +12,11 @@ from matplotlib.text import Text
 from numpy.typing import NDArray
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure, Marks
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import maps, pictures
 from ehr_pipeline.reports.settings import ReportsSettings
-from ehr_pipeline.tables import schemas
 
 RULE = Disclosure(10)
 MANY = 60_000
@@ -29,9 +29,9 @@ def islands(sizes: list[int], seed: int = 0) -> tuple[NDArray[np.float64], NDArr
     return rng.normal(0, 1, (len(group), 2)) + 20.0 * np.stack([group, group % 2], axis=1), group
 
 
-def cohort(sizes: list[int]) -> pa.Table:
+def cohort(sizes: list[int]) -> Clusters:
     points, group = islands(sizes)
-    return pa.table({"x": points[:, 0], "y": points[:, 1], "cluster": group + 1})
+    return Clusters(pa.table({"x": points[:, 0], "y": points[:, 1], "cluster": group + 1}))
 
 
 def marks_by_colour(axes: Any) -> dict[tuple[float, ...], int]:
@@ -107,13 +107,13 @@ def test_marks_are_as_few_as_asked_for() -> None:
 
 def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
     """A small cluster has neither colour nor number; nor has a small region, age band or a number's band a colour."""
-    table = cohort([200, 60, 9, 5])
-    n = table.num_rows
+    people = cohort([200, 60, 9, 5])
+    n = people.table.num_rows
     region = np.array(["North"] * 150 + ["South"] * (n - 150 - 4) + ["Isles"] * 4)
     age = np.array([30] * (n - 80) + [70] * 73 + [85] * 7)
     year = np.array([2001] * (n - 8) + [2009] * 8)
     attributes = {"region": region, "age": age, "year": year, "sex": np.array(["F"] * (n - 3) + ["M"] * 3)}
-    files = maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
+    files = maps.draw(attributes, people, ReportsSettings(), RULE, tmp_path)
     assert [name for name, path in files.items() if path is None] == ["year", "sex"], "they would have one colour"
     clusters, regions, ages = drawn
     palette = [rgb(colour) for colour in plots.colours(4)]
@@ -134,9 +134,9 @@ def test_without_a_cluster_to_tell_of_there_is_no_map(drawn: list[Any], tmp_path
 
 
 def test_the_rarest_of_many_categories_are_others(drawn: list[Any], tmp_path: Path) -> None:
-    table = cohort([400])
+    people = cohort([400])
     practice = np.array([f"practice {number % 20:02}" for number in range(400)])
-    maps.draw({"practice": practice}, table, ReportsSettings(), RULE, tmp_path)
+    maps.draw({"practice": practice}, people, ReportsSettings(), RULE, tmp_path)
     names = [text.get_text() for text in drawn[1].get_legend().get_texts()]
     assert names == [*(f"practice {number:02}" for number in range(11)), "others"]
     assert marks_by_colour(drawn[1])[pictures.REST] >= 180 / 19
@@ -160,14 +160,15 @@ def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None
 
 def test_the_report_draws_marks_only(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
     """Every map of the page has at most a tenth as many marks as there are patients."""
-    table = schemas.read(tiny.store.current("clusters").file("clusters.arrow"))
+    people = Clusters.read(tiny.store.current("clusters").path)
     attributes = {
-        name: np.array(table.column(name).to_pylist()) for name in ("age", "sex", "disease", "region", "concepts")
+        name: np.array(people.table.column(name).to_pylist())
+        for name in ("age", "sex", "disease", "region", "concepts")
     }
-    maps.draw(attributes, table, ReportsSettings(), RULE, tmp_path)
+    maps.draw(attributes, people, ReportsSettings(), RULE, tmp_path)
     assert len(drawn) == 6
     for axes in drawn:
-        assert 1 <= len(axes.collections[0].get_offsets()) <= table.num_rows / 10
+        assert 1 <= len(axes.collections[0].get_offsets()) <= people.table.num_rows / 10
 
 
 def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
@@ -243,10 +244,10 @@ def test_the_legend_of_a_number_names_bands_and_who_has_none(tmp_path: Path, mon
     legends = []
     monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda self, handles, **_: legends.append(handles))
     rng = np.random.default_rng(0)
-    table = pa.table({"x": rng.normal(size=100), "y": rng.normal(size=100), "cluster": np.zeros(100, int)})
+    people = Clusters(pa.table({"x": rng.normal(size=100), "y": rng.normal(size=100), "cluster": np.zeros(100, int)}))
     for unknown in (20, 4):
         values = np.append(np.linspace(18.0, 42.5, 100 - unknown), np.full(unknown, np.nan))
-        drawn = maps.draw({"bmi": values}, table, ReportsSettings(), Disclosure(10), tmp_path)
+        drawn = maps.draw({"bmi": values}, people, ReportsSettings(), Disclosure(10), tmp_path)
         assert drawn["bmi"]
     first, second = ([handle.get_label() for handle in handles] for handles in legends)
     assert first[-1] == "not known"

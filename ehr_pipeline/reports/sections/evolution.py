@@ -8,13 +8,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure import tabulate
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import maps, pictures
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 from ehr_pipeline.trajectories.build import FOLDER
 from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
@@ -62,14 +63,14 @@ def describe(findings: Findings) -> dict[str, Any]:
     if disclosure.small(sum(patients["dropped"].values())):  # they are the difference to a total shown elsewhere
         hidden[-1] = hidden[:, -1] = True
     moves = _moves(flows, hidden, numbers)
-    points = maps.places(findings.clustered)
-    centres = maps.centres(points, numbers[findings.labels], disclosure)
+    points = findings.clusters.points.astype(np.float64)
+    centres = maps.centres(points, findings.clusters.numbers, disclosure)
     if centres:
         pictures.map_of_courses(
             picture,
             disclosure.marks(points, findings.labels, findings.settings.map_points),
             centres,
-            courses=_mean_courses(table, course, several[0], findings.clustered, disclosure.below),
+            courses=_mean_courses(table, course, several[0], findings.clusters, disclosure.below),
             moves=[(move.left, move.entered) for move in moves],
         )
     return {
@@ -159,19 +160,17 @@ def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[int, str, s
 
 
 def _mean_courses(
-    table: pa.Table, course: Course, several: NDArray[np.int64], clustered: pa.Table, fewest: int
+    table: pa.Table, course: Course, several: NDArray[np.int64], clusters: Clusters, fewest: int
 ) -> dict[int, NDArray[np.float64]]:
     """Return, for each cluster of whole records, the mean places (windows, 2) of its patients, window after window.
 
     Only patients with two windows or more are included, and only windows that at least `fewest` of them have.
     """
-    ids = clustered.column("patient_id").to_pylist()
-    whole = dict(zip(ids, clustered.column("cluster").to_pylist(), strict=True))
-    cluster = np.array([whole[patient] for patient in table.column("patient_id").to_pylist()], np.int64)
+    cluster = clusters.numbers[align.every_row(table.column("patient_id"), clusters.ids)]
     own = np.isin(course.patient, several)
     places = np.stack([table.column(name).to_numpy() for name in "xy"], axis=1).astype(np.float64)
     means = {}
-    for number in np.unique(list(whole.values())).tolist():
+    for number in np.unique(clusters.numbers).tolist():
         mine = own & (cluster == number)
         windows, size = np.unique(course.number[mine], return_counts=True)
         kept = windows[size >= max(fewest, 1)]

@@ -28,7 +28,7 @@ STEPS = (1, 2, 3, 5, 10)
 def content(findings: Findings) -> dict[str, Any] | None:
     """Return the sentences and the table; None if the study was made in one go, from all extracts."""
     artifacts = findings.inputs.artifacts
-    sentences = told(artifacts, findings.clustered, findings.disclosure)
+    sentences = told(artifacts, findings.clusters.table, findings.disclosure)
     overlap = shown(artifacts[CLUSTERS], findings.disclosure)
     return {"extracts": sentences, "overlap": overlap} if sentences or overlap else None
 
