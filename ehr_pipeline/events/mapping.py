@@ -41,7 +41,7 @@ COLUMNS = (
 
 
 def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
-    """Map distinct codes like `map_codes`, with the atoms of events.mrconso, which is read only if a code needs it."""
+    """Map distinct codes with the atoms of events.mrconso, which is read only if a code needs it: see `map_translated`."""
     translated = to_snomed(codes, settings)
     wanted = (
         {"concept"}
@@ -52,11 +52,11 @@ def map_by_files(codes: pl.Series, settings: EventsSettings) -> pl.DataFrame:
         atoms = rrf.snomed_atoms(Path(settings.mrconso), settings.source, settings.suppress)
     else:
         atoms = pl.DataFrame(schema=rrf.ATOMS)
-    return _map(translated, atoms, settings)
+    return map_translated(translated, atoms, settings)
 
 
-def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Map distinct codes; the result is sorted by code.
+def map_translated(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
+    """Map codes that `translate.to_snomed` has translated to SNOMED; the result is sorted by code.
 
     `atoms` comes from `terminology.rrf.snomed_atoms`, best atom of a code first. Returns columns code (as recorded),
     snomed (the SNOMED code, translated by the dictionary of its system, see `translate`), kind, namespace, target (the
@@ -64,11 +64,6 @@ def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -
     or IS-A steps from the code to its target) and runners_up (other CUIs of the target, and ties). Raises InputError
     for a file that cannot be used.
     """
-    return _map(to_snomed(codes, settings), atoms, settings)
-
-
-def _map(translated: pl.DataFrame, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
-    """Map codes that `translate.to_snomed` has translated to SNOMED."""
     kinds = snomed.classify(translated["snomed"]).rename({"code": "snomed"})
     table = translated.with_columns(kinds["kind"], kinds["namespace"])
     table = table.with_columns(

@@ -18,7 +18,6 @@ from ehr_pipeline.disclosure.kinds import Events
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import listed
 from ehr_pipeline.events.listed import Ladder
-from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.planning import preflight
 from ehr_pipeline.study import settings
@@ -33,6 +32,7 @@ from ehr_pipeline_tests.events.test_mapping import (
     UK_CHILD,
     atoms,
     ladder,
+    map_codes,
     rf2_file,
 )
 

@@ -5,9 +5,9 @@ import pytest
 
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events import coverage
-from ehr_pipeline.events.mapping import LADDER, map_codes
+from ehr_pipeline.events.mapping import LADDER, map_translated
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
-from ehr_pipeline.events.translate import read_dictionary
+from ehr_pipeline.events.translate import read_dictionary, to_snomed
 from ehr_pipeline.terminology import rf2
 
 PSORIASIS, TEXT_MESSAGE, ASTHMA, DESCRIPTION, WRONG = "9014002", "279991000000102", "195967001", "264177017", "9014003"
@@ -24,6 +24,11 @@ def atoms(*rows: tuple[str, str, str]) -> pl.DataFrame:
             "preferred": [True] * len(rows),
         }
     )
+
+
+def map_codes(codes: pl.Series, atoms: pl.DataFrame, settings: EventsSettings) -> pl.DataFrame:
+    """The mapping of distinct codes with these atoms."""
+    return map_translated(to_snomed(codes, settings), atoms, settings)
 
 
 def mapped(

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import CodeDictionary, EventsSettings
 from ehr_pipeline.records.sources.cprd_aurum import CprdAurum
+from ehr_pipeline_tests.events.test_mapping import map_codes
 from ehr_pipeline_tests.records.sources.reading import folder, read, rows
 
 LONG = (

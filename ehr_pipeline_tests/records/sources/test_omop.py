@@ -10,11 +10,11 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import InputError
-from ehr_pipeline.events.mapping import map_codes
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 from ehr_pipeline.terminology import omop
+from ehr_pipeline_tests.events.test_mapping import map_codes
 from ehr_pipeline_tests.records.sources.reading import EXTRACT, folder, read, rows
 from ehr_pipeline_tests.records.test_real_layouts import terminology
 
