@@ -18,7 +18,7 @@ _COLUMNS = {"code", "snomed", "concept", "events"}
 
 @dataclass(frozen=True)
 class Mapping:
-    """Every distinct code of the extracts, with its concept (null if it has none); columns as in `schemas.MAPPING`."""
+    """Every distinct code of the extracts, with its concept (null if it has none); columns: `mapping.COLUMNS`, events, patients."""
 
     table: pl.DataFrame
 

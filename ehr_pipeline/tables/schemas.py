@@ -65,16 +65,6 @@ NEIGHBOURS = pa.schema(
 """Columns of `neighbours.csv`: neighbours of the concepts of interest."""
 CATALOG = pa.schema([("extract", pa.string()), ("data_version", pa.string())])
 """Columns of the catalog of extracts, stored as JSON: data version by name."""
-MAPPING = pa.schema(
-    [
-        *((name, pa.string()) for name in ("code", "snomed", "kind", "namespace", "target", "concept", "name", "step")),
-        ("distance", pa.int64()),
-        ("runners_up", pa.string()),
-        ("events", pa.int64()),
-        ("patients", pa.int64()),
-    ]
-)
-"""Columns of `mapping.csv`: one row for every distinct code of the extracts."""
 LISTS = pa.schema(
     [
         ("disease", pa.string()),
