@@ -59,7 +59,7 @@ def build(
     listed = {extract: artifact.data_version for extract, artifact in found.items()}
     (out / FILE).write_text(json.dumps(listed, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     counts = [artifact.counts for artifact in found.values()]
-    left = removals.recorded(store) + removals.since(store, found)
+    left = removals.all_of(store, found)
     (out / removals.FILE).parent.mkdir()
     (out / removals.FILE).write_text(json.dumps(left, indent=1) + "\n", encoding="utf-8")
     joined = deltas.join(found, settings, out, spread)

@@ -28,8 +28,8 @@ def recorded(store: Store) -> list[Removal]:
     return listed
 
 
-def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
-    """Return the removals since the current catalog was made; `found` holds the records of the extracts that count now."""
+def all_of(store: Store, found: dict[str, Artifact]) -> list[Removal]:
+    """Return the removals on record, and those since; `found` holds the records of the extracts that count now."""
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     known, removals = recorded(store), []
     for extract, artifact in found.items():
@@ -48,7 +48,7 @@ def since(store: Store, found: dict[str, Artifact]) -> list[Removal]:
         absent = _absent(older, newest)
         if absent["patients"]:
             removals.append({"at": now, "extract": max(found), "reason": ABSENT, **absent})
-    return removals
+    return known + removals
 
 
 def _absent(older: Artifact, newer: Artifact) -> dict[str, int]:

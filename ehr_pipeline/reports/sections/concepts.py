@@ -10,6 +10,7 @@ import numpy as np
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
+from ehr_pipeline.reports.enrichment import Z95
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.substituted import SHOWN
@@ -17,7 +18,6 @@ from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS
 from ehr_pipeline.vocabulary.table import Vocabulary
 
-Z95 = 1.959963984540054
 TWICE = 2.0
 """Multiple of the chance share from which the neighbours are said to make sense."""
 
@@ -37,19 +37,20 @@ def content(findings: Findings) -> dict[str, Any]:
     """Return the sentence, the picture, the rows of neighbours, and the concepts that count as one."""
     concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.own_diseases
     picture, naming = findings.pictures / "concepts_3d.png", findings.inputs.naming(findings.disclosure.below)
-    of_own = type_agreement(concepts, findings.vocabulary, own.listed) if own else None
+    rows = read_neighbours(concepts.path)
+    of_own = type_agreement(rows, findings.vocabulary, own.listed) if own else None
     return {
-        "checked": sentence(type_agreement(concepts, findings.vocabulary), of_own),
+        "checked": sentence(type_agreement(rows, findings.vocabulary), of_own),
         "concepts_picture": embedded(picture) if data_stages.draw_concepts(concepts, naming, picture) else "",
         "ontology": _ontology(concepts, naming),
-        "neighbours": _neighbours(concepts, own.listed if own else (), findings.named),
+        "neighbours": _neighbours(rows, own.listed if own else (), findings.named),
         "substituted": findings.substituted,
         "substituted_shown": SHOWN,
     }
 
 
 def type_agreement(
-    concepts: Artifact, vocabulary: Vocabulary, only: Collection[str] | None = None
+    rows: list[dict[str, Any]], vocabulary: Vocabulary, only: Collection[str] | None = None
 ) -> TypeAgreement | None:
     """Compute the agreement for the concepts of interest, or `only` some of them; None if none has a type and a neighbour.
 
@@ -59,7 +60,7 @@ def type_agreement(
         concept.concept: frozenset(concept.semantic_types) for concept in vocabulary.concepts if concept.semantic_types
     }
     neighbours: dict[str, list[str]] = defaultdict(list)
-    for row in read_neighbours(concepts.path):
+    for row in rows:
         wanted = row["scope"] == SCOPES[1] and (only is None or row["concept"] in only)
         if wanted and row["concept"] in types and row["neighbour"] in types:
             neighbours[row["concept"]].append(row["neighbour"])
@@ -115,13 +116,13 @@ def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:
     }
 
 
-def _neighbours(concepts: Artifact, first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
+def _neighbours(rows: list[dict[str, Any]], first: Collection[str], named: Collection[str]) -> list[dict[str, Any]]:
     """Return the names of each concept of interest's nearest neighbours in both scopes; concepts in `first` come first.
 
     Only concepts in `named` are listed, which enough patients have: thirty appearances may all be of one patient.
     """
     found: dict[str, dict[str, Any]] = {}
-    for row in read_neighbours(concepts.path):
+    for row in rows:
         if row["concept"] in named and row["neighbour"] in named:
             entry = found.setdefault(row["concept"], {"name": row["name"], **{scope: [] for scope in SCOPES}})
             entry[row["scope"]].append(row["neighbour_name"])

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.concepts.table import read_neighbours
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports.sections import concepts as section
 from ehr_pipeline.reports.sections.concepts import TypeAgreement
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
-from ehr_pipeline_tests.conftest import unpublished
 
 HEAD = "concept,name,scope,rank,neighbour,neighbour_name,cosine\n"
 TYPES = {"A": ("T1",), "B": ("T1", "T2"), "C": ("T2",), "D": ("T3",), "E": ()}
@@ -22,7 +22,7 @@ VOCABULARY = Vocabulary(
 def check(folder: Path, *pairs: str, only: set[str] | None = None) -> TypeAgreement | None:
     rows = [f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in pairs]
     (folder / "neighbours.csv").write_text(HEAD + "".join(rows) + "A,A,concepts of interest,1,D,D,0.5\n")
-    return section.type_agreement(unpublished(folder), VOCABULARY, only)
+    return section.type_agreement(read_neighbours(folder), VOCABULARY, only)
 
 
 def test_shares_of_one_type_stand_beside_chance(tmp_path: Path) -> None:
@@ -61,7 +61,8 @@ def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:
     with concepts.file("neighbours.csv").open(newline="") as stream:
         name_of = {row["concept"]: row["name"] for row in csv.DictReader(stream)}
     last = list(name_of)[-2:]
-    rows = section._neighbours(concepts, set(last), Vocabulary.read(tiny.store.current("vocabulary").path).token_of)
+    near = read_neighbours(concepts.path)
+    rows = section._neighbours(near, set(last), Vocabulary.read(tiny.store.current("vocabulary").path).token_of)
     assert [row["name"] for row in rows[:2]] == [name_of[concept] for concept in last]
     assert len(rows) == len(name_of)
 
@@ -70,7 +71,7 @@ def test_concepts_of_few_patients_are_not_named(tmp_path: Path, tiny: Pipeline) 
     (tmp_path / "neighbours.csv").write_text(
         HEAD + "".join(f"{one},{one},whole vocabulary,1,{other},{other},0.5\n" for one, other in ("AB", "AC", "CA"))
     )
-    (row,) = section._neighbours(unpublished(tmp_path), (), {"A", "B"})
+    (row,) = section._neighbours(read_neighbours(tmp_path), (), {"A", "B"})
     assert (row["name"], row["whole vocabulary"]) == ("A", ["B"])
 
 
