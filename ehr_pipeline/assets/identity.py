@@ -39,6 +39,7 @@ REPORT_SOURCES = (
     "store/declared.py",
     *(f"{room}/__init__.py" for room in dict.fromkeys(map(room_of, STAGES))),
     "drawing/data_stages.py",
+    "tables/align.py",
     "tables/asset_names.py",
     "tables/drop_reasons.py",
     "records/deltas.py",
