@@ -49,6 +49,10 @@ class ConceptRow:
         """Whether p values are only bounds, since exact ones would reveal a small count."""
         return not self.interval
 
+    def dagger(self, p: str) -> str:
+        """The sign that stands beside a p value of this row which is only a bound; empty if it is not, or not shown."""
+        return " †" if self.bounded and p != "–" else ""
+
 
 def concept_tables(
     found: Enrichment, vocabulary: Vocabulary, count: int, max_p: float, disclosure: Disclosure

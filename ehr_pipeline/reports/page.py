@@ -60,7 +60,7 @@ SECTIONS = (
     Section("flow", flow.content, "From raw rows to clusters"),
     Section("published", published.content, "Published against this run"),
     Section("truth", truth.content, "Planted groups"),
-    Section("words"),
+    Section("words", link="Words explained"),
     Section("methods", methods.content, "Methods"),
     Section("record", record.content, "RECORD"),
     Section("settings", settings.content, "Settings"),
@@ -76,9 +76,9 @@ def render(findings: Findings) -> str:
         for section, content in contents
         if content is not None
     ]
-    inputs = findings.inputs
+    inputs, made_by = findings.inputs, f"ehr_pipeline {__version__}"
     return _template("page").render(
-        title=findings.settings.title, study=inputs.study, terms=inputs.terms, version=__version__, sections=parts
+        title=findings.settings.title, study=inputs.study, terms=inputs.terms, made_by=made_by, sections=parts
     )
 
 

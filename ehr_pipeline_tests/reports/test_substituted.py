@@ -8,6 +8,7 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import short
+from ehr_pipeline.reports.statements import vectors
 from ehr_pipeline.reports.substituted import Substituted, substituted
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
@@ -61,8 +62,8 @@ def test_what_counts_as_one_is_pooled_with_the_chosen(tiny: Pipeline, tmp_path: 
     for count in (0, 2):
         manifest = {**made.manifest, "counts": {**made.counts, "substitutes": count}}
         artifacts = {"patient_embeddings": Artifact(made.path, manifest)}
-        told = short.pooling(Inputs("study", [], artifacts, {}, 0, {}), vocabulary)
-        assert ("count as one with any of them included" in told) == bool(count)
+        told = vectors.concepts(short.made(Inputs("study", [], artifacts, {}, 0, {}), vocabulary))
+        assert ("including those that count as one with any of them" in told) == bool(count)
 
 
 def test_the_page_says_it(tiny: Pipeline) -> None:

@@ -1,16 +1,58 @@
 """The list of clusters, how to read their cards, and the cards."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ehr_pipeline.reports import likeness
 from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.statements import clusters as say
 
 
 def content(findings: Findings) -> dict[str, Any]:
     """Return the cards (`Findings.cards`), and groups of clusters that are alike."""
+    cards, verdict, rules = findings.cards, findings.evidence["verdict"], findings.settings
+    shown = [card for card in cards if not card["hidden"]]
+    small = [card["number"] for card in cards if card["hidden"]]
+    named = bool(shown) and verdict != "none"
+    alike = likeness.alike_of_one_disease(cards) if named else []
     return {
-        "clusters": findings.cards,
-        "alike": likeness.alike_of_one_disease(findings.cards),
-        "evidence": findings.evidence,
-        "reports": findings.settings,
+        "cards": [_with_sentences(card, verdict) for card in shown],
+        "no_marks": say.no_marks(rules.suppress_below, rules.max_p),
+        "small": small,
+        "why_small": say.small(small, rules.suppress_below),
+        "glance": [_at_a_glance(card) for card in shown] if named else [],
+        "glance_explained": say.glance(rules.suppress_below),
+        "alike": [say.alike(numbers, names, cards) for numbers, names in alike],
+        "alike_explained": say.alike_explained(),
+        "guide": say.how_to_read(rules.suppress_below),
+        "hidden_away": verdict == "none",
+    }
+
+
+def _with_sentences(card: Mapping[str, Any], verdict: str) -> dict[str, Any]:
+    """Return what a card shows."""
+    return {
+        "number": card["number"],
+        "folded": say.folded(card) if say.is_folded(card, verdict) else None,
+        "title": say.title(card, verdict),
+        "facts": list(say.facts(card, verdict)),
+        "cloud": card["cloud"],
+        "sides": list(say.sides(card)),
+        "closest": say.closest(card, verdict),
+    }
+
+
+def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of the list of clusters; `evidence` and `stability` with the class of their cell."""
+    evidence, stability = say.evidence(card), card["stability"]["words"] if card["sureness"] else "untested"
+    first: Sequence[tuple[str, str]] = card["diseases"][:1]
+    return {
+        "number": card["number"],
+        "title": say.title(card, ""),
+        "size": card["size"],
+        "age": card["age"],
+        "disease": say.shares(first),
+        "recognised": f"{card['recognised']} ({card['by_chance']})" if card["evidence"] else card["recognised"],
+        "evidence": (evidence, "over" if evidence in ("none", "too few") else ""),
+        "stability": (stability, "over" if stability in say.DOUBTED else ""),
     }

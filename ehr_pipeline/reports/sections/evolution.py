@@ -15,6 +15,7 @@ from ehr_pipeline.reports import maps, pictures
 from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import evolution as say
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 from ehr_pipeline.trajectories.build import FOLDER
@@ -41,11 +42,18 @@ def content(findings: Findings) -> dict[str, Any] | None:
     """Return what changed from window to window; None if records were not divided into windows."""
     if findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["windows"] == "off":
         return None
+    told, fewest, verdict = describe(findings), findings.settings.suppress_below, findings.evidence["verdict"]
+    cards = {card["number"]: card for card in findings.cards}
+    named = {number: say.named(number, card, verdict) for number, card in cards.items()}
     return {
-        "evolution": describe(findings),
-        "clusters": findings.cards,
-        "evidence": findings.evidence,
-        "reports": findings.settings,
+        "evolution": told,
+        "windows": say.windows(told),
+        "picture_alone": say.picture_alone(told),
+        "notes": [*say.picture(told), *say.what_windows_can_tell(fewest)],
+        "moves": [(named[move.left], named[move.entered], move) for move in told["moves"]],
+        "no_moves": say.no_moves(verdict, fewest, MAX_Q),
+        "transitions": say.transitions(),
+        "planted": say.planted(told["agreement"]),
     }
 
 
@@ -148,15 +156,15 @@ def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray
     return [move for _, move in sorted(found, key=lambda pair: (pair[0], pair[1].left, pair[1].entered))]
 
 
-def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[int, str, str]]:
-    """Yield, for each window and the next: its number, how many patients have both, and the share that changed cluster."""
+def _steps(course: Course, disclosure: Disclosure) -> Iterator[tuple[str, str, str]]:
+    """Yield, for each window and the next: their numbers, how many patients have both, and the share that changed cluster."""
     _, left, entered = course.consecutive()
     for number in np.unique(course.number[left]).tolist():
         own = course.number[left] == number
         patients = int(own.sum())
         if not disclosure.small(patients):
             changed = int((course.cluster[left[own]] != course.cluster[entered[own]]).sum())
-            yield number, disclosure.about(patients), disclosure.coarse(changed, patients)
+            yield f"{number} to {number + 1}", disclosure.about(patients), disclosure.coarse(changed, patients)
 
 
 def _mean_courses(

@@ -9,32 +9,99 @@ from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
 from ehr_pipeline.reports.sections.methods import confirmed
 from ehr_pipeline.reports.sections.settings import changed
+from ehr_pipeline.reports.statements import short as say
+from ehr_pipeline.reports.statements import vectors
+from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def content(findings: Findings) -> dict[str, Any]:
     """Return who is in the clusters, how reliable that is, what may be an artefact of recording, and what was lost."""
-    inputs, counted, cards = findings.inputs, findings.counted, findings.cards
-    clusters = inputs.artifacts[assets.CLUSTERS]
+    answers = [
+        ("Who is in each cluster, and why?", _who(findings)),
+        ("How sure are we?", _how_sure(findings)),
+        ("What may be an artefact?", _artefacts(findings)),
+        ("How many patients and events were lost, and where?", _lost(findings)),
+        ("With which settings?", [say.see_settings()]),
+    ]
+    how = made(findings.inputs, findings.vocabulary)
     return {
-        "clusters": cards,
-        "evidence": findings.evidence,
-        "reports": findings.settings,
-        "profile": inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]["profile"],
-        "sure": [card["number"] for card in cards if sureness.usable(card)],
-        "steady": sureness.counted(card["stability"]["words"] for card in cards),
-        "limits": sureness.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
-        "how_many": alternatives.how_many(clusters, len(findings.numbers)),
-        "strong": [f"{effect.name} ({effect.words} effect)" for effect in effects.strong(findings.effects)],
-        "alike": likeness.alike_of_one_disease(cards),
-        "own_diseases": findings.own_diseases,
-        "patients_lost": flow.summary_of_patients(counted),
-        "events_lost": flow.summary(counted),
-        "codes_lost": flow.summary_of_codes(counted),
+        "answers": [(question, [part for part in answer if part]) for question, answer in answers],
         "key": _key_figures(findings),
-        "pooling": pooling(inputs, findings.vocabulary),
+        "lead": [
+            *vectors.what_decides(how),
+            vectors.learned(),
+            vectors.called(how),
+            say.suppressed(findings.settings.suppress_below),
+        ],
     }
+
+
+def _sure(findings: Findings) -> list[int]:
+    return [card["number"] for card in findings.cards if sureness.usable(card)]
+
+
+def _vectors(inputs: Inputs) -> Any:
+    """The settings of the patients' vectors."""
+    return inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
+
+
+def _who(findings: Findings) -> list[Statement]:
+    return say.who(
+        findings.cards,
+        findings.evidence["verdict"],
+        _sure(findings),
+        profile=bool(_vectors(findings.inputs)["profile"]),
+        fewest=findings.settings.suppress_below,
+    )
+
+
+def _how_sure(findings: Findings) -> list[Any]:
+    inputs, verdict = findings.inputs, findings.evidence["verdict"]
+    how_many = alternatives.how_many(inputs.artifacts[assets.CLUSTERS], len(findings.numbers))
+    return [
+        say.subgroups(verdict),
+        say.stable(
+            sureness.counted(card["stability"]["words"] for card in findings.cards),
+            sureness.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
+        ),
+        say.relied_on(verdict, _sure(findings), len(findings.cards)),
+        how_many,
+        say.index_explained() if how_many else None,
+    ]
+
+
+def _artefacts(findings: Findings) -> list[Any]:
+    verdict, made_of = findings.evidence["verdict"], _vectors(findings.inputs)
+    return [
+        say.followed(verdict, effects.strong(findings.effects)),
+        say.divided(verdict, likeness.alike_of_one_disease(findings.cards)),
+        say.mixed(verdict, findings.cards),
+        say.by_construction(findings.own_diseases, ages=bool(made_of["profile"] and made_of["ages"])),
+        say.without_concept(flow.summary_of_codes(findings.counted)),
+        say.never_recorded(),
+    ]
+
+
+def _lost(findings: Findings) -> list[Any]:
+    counted = findings.counted
+    return [flow.summary_of_patients(counted), flow.summary(counted), flow.summary_of_codes(counted), say.see_flow()]
+
+
+def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:
+    """Return how the patients' vectors were made."""
+    counts = inputs.artifacts[assets.PATIENT_EMBEDDINGS].counts
+    return vectors.Made(
+        settings=_vectors(inputs),
+        preset=counts["preset"],
+        changed=bool(changed(inputs)),
+        pooling=counts["pooling"],
+        chosen=counts["selected_concepts"],
+        vocabulary=len(vocabulary.concepts),
+        substitutes=bool(counts.get("substitutes")),
+        confirmed=confirmed(inputs),
+    )
 
 
 def _key_figures(findings: Findings) -> list[tuple[str, str]]:
@@ -59,29 +126,3 @@ def _key_figures(findings: Findings) -> list[tuple[str, str]]:
             f"{100 * best['validation_top10']:.0f} %",
         ),
     ]
-
-
-def pooling(inputs: Inputs, vocabulary: Vocabulary) -> str:
-    """Return what the patient vectors were made of, in words."""
-    counts = inputs.artifacts[assets.PATIENT_EMBEDDINGS].counts
-    chosen = f"{counts['selected_concepts']:,} of {len(vocabulary.concepts):,} concepts"
-    over = {
-        "all": "all recorded concepts",
-        "types": f"the recorded concepts of chosen semantic types ({chosen})",
-        "list": f"those recorded concepts that stand on a list or are nearest to one that does ({chosen})",
-    }[counts["pooling"]]
-    if counts.get("substitutes"):
-        over += ", those that count as one with any of them included"
-    vectors = inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
-    told = f"the mean of what the network makes of {over}"
-    if vectors["profile"]:
-        ages = ", and the age at which they were recorded" if vectors["ages"] else ""
-        told += f", joined with the share that each of them has in the record{ages}."
-        told += f" What the network makes of them decides {100 * vectors['encoder_share']:.0f} % of how far two patients lie apart."
-        if confirmed(inputs):
-            told += " Of the rest, only that counts which one random half of a patient's visits confirms of the other."
-        told += " This set of choices is"
-    else:
-        told += ": the set of choices"
-    otherwise = ", some of them changed" if changed(inputs) else ""
-    return f"{told} called '{counts['preset']}' in the settings{otherwise}"

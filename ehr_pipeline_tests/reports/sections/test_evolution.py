@@ -59,7 +59,7 @@ def test_moves_are_told_with_their_direction(tmp_path: Path) -> None:
     assert moves == [(1, 2, "60", "12", "<0.001"), (4, 2, "30", "…", "<0.05")]
     assert cells(found)[0][:3] == ["200", "60", "20"]
     assert found["stayed"] == "75–77 %"
-    assert found["steps"] == [(0, "about 580", "23–25 %")]
+    assert found["steps"] == [("0 to 1", "about 580", "23–25 %")]
     assert (tmp_path / "drawn" / "trajectories.png").stat().st_size > 5_000
 
 

@@ -1,0 +1,247 @@
+"""What the page says of each cluster, of several that are alike, and how to read their cards."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
+from ehr_pipeline.reports.cards import ConceptRow
+from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, listed, markup, say
+
+Card = Mapping[str, Any]
+FOLDED_AFTER = 6
+"""Rows of a table of concepts that are shown before the others are folded away."""
+DOUBTED = ("unstable", "doubtful")
+"""Words for stability that are printed as a warning."""
+
+
+def is_folded(card: Card, verdict: str) -> bool:
+    """Whether a card is folded away: of a cluster that neither other samples nor half records confirm."""
+    return bool(verdict != "none" and card["evidence"] == "none" and card["stability"]["words"] == "unstable")
+
+
+def folded(card: Card) -> Statement:
+    """Return the line that a folded card leaves on the page."""
+    return say(
+        "Cluster {number} ({size} patients): unstable and without evidence, folded away",
+        Rate.CLUSTER,
+        number=card["number"],
+        size=card["size"],
+    )
+
+
+def title(card: Card, verdict: str) -> Statement:
+    """Return the name of a cluster; without evidence of subgroups it gets none."""
+    if verdict == "none":
+        return say("division {number} (not a finding)", number=card["number"])
+    return say("{title}", Rate.MARKS, title=card["title"])
+
+
+def facts(card: Card, verdict: str) -> Iterator[tuple[str, Statement]]:
+    """Yield the facts on a card, each with its heading."""
+    yield "Who", who(card)
+    if card["diseases"]:
+        yield "Disease", shares(card["diseases"])
+    if card["carried"] and verdict != "none":
+        yield "Perhaps", carried(card)
+    yield "Records", say("{concepts} concepts recorded per patient, repeats included", concepts=card["concepts"])
+    yield "How sure", how_sure(card, verdict)
+
+
+def who(card: Card) -> Statement:
+    """Say how many patients a cluster has, their sex and their ages."""
+    return say(
+        "{size} patients ({share}) · {sex} · age at the last visit {age}: {ages}",
+        size=card["size"],
+        share=card["share"],
+        sex=card["sex"],
+        age=card["age"],
+        ages=Markup(", ").join(markup("{name} {share}", name=name, share=share) for name, share in card["ages"]),
+    )
+
+
+def shares(named: Sequence[tuple[str, str]]) -> Statement:
+    """Return names with their shares."""
+    parts = (markup("{name} {share}", name=name, share=share) for name, share in named)
+    return say("{parts}", parts=Markup(" · ").join(parts))
+
+
+def carried(card: Card) -> Statement:
+    """Say that patients of one disease also carry the marks of another cluster."""
+    other = card["carried"]
+    return say(
+        "{disease} patients who also carry the marks of {link}: {marks}",
+        Rate.MARKS,
+        disease=other.disease,
+        link=cluster_link(other.other, "cluster {number}"),
+        marks=", ".join(other.marks),
+    )
+
+
+def how_sure(card: Card, verdict: str) -> Statement:
+    """Say whether half of a record tells the cluster, beyond chance, and whether other samples of patients find it again."""
+    if verdict == "untested":
+        half = markup("Untested: too few patients.")
+    else:
+        half = markup(
+            "From half a record it is recognised for {recognised} of its patients; by chance it would be for {by_chance}{beyond}.",
+            recognised=card["recognised"],
+            by_chance=card["by_chance"],
+            beyond=_beyond(card["evidence"]),
+        )
+    text = '<b class="over">{sureness}</b>' if card["stability"]["words"] in DOUBTED else "{sureness}"
+    return say(f"{{half}} {text}", Rate.CLUSTER, half=half, sureness=card["sureness"])
+
+
+def _beyond(evidence: str) -> Markup:
+    words = {
+        "": "",
+        "none": ': <b class="over">no more than disease, age, sex and amount of record explain</b>',
+        "too few": ': <b class="over">too few patients to tell this from chance</b>',
+    }
+    return Markup(words.get(evidence, f": {evidence} evidence"))  # noqa: S704  # our own words
+
+
+def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow], Sequence[ConceptRow], str]]:
+    """Yield each table of concepts: its colour, heading, first rows, the others, and the words behind which these are folded."""
+    for kind, heading in (
+        ("over", "Recorded more often than elsewhere"),
+        ("under", "Recorded less often than elsewhere"),
+    ):
+        rows = card[kind]
+        if rows:
+            yield kind, heading, rows[:FOLDED_AFTER], rows[FOLDED_AFTER:], f"{len(rows) - FOLDED_AFTER} more"
+
+
+def no_marks(fewest: int, max_p: float) -> Statement:
+    """Say that no concept marks a cluster."""
+    return say(
+        "No concept that at least {fewest} patients have has a p value below {max_p:g}.",
+        Rate.MARKS,
+        fewest=fewest,
+        max_p=max_p,
+    )
+
+
+def closest(card: Card, verdict: str) -> Statement | None:
+    """Name the nearest cluster, and the concepts that tell the two apart; None if there is no other."""
+    near = card["nearest"]
+    if not near:
+        return None
+    link = cluster_link(card["nearest_number"], "cluster {number}")
+    told = markup("Closest: {link} (cosine of the mean vectors {cosine:.2f}).", link=link, cosine=near.cosine)
+    apart = [
+        markup("{where} – {names}", where=where, names=", ".join(names))
+        for where, names in (("more here", near.here), ("more there", near.there))
+        if names
+    ]
+    if verdict == "none" or not apart:
+        return say("{told}", told=told)
+    return say("{told} What tells them apart: {apart}.", Rate.MARKS, told=told, apart=Markup("; ").join(apart))
+
+
+def small(numbers: Sequence[int], fewest: int) -> Statement:
+    """Say why the clusters of too few patients are not described; their numbers stand in front."""
+    return say(
+        "fewer than {fewest} patients{each}: too few to be described without risk to them. They are left out of all comparisons"
+        " above.",
+        fewest=fewest,
+        each=" each" if len(numbers) > 1 else "",
+    )
+
+
+def evidence(card: Card) -> str:
+    """Return how strong the evidence of a cluster is, in a word."""
+    return card["evidence"] or "untested"
+
+
+def glance(fewest: int) -> list[Statement]:
+    """Explain the columns of the list of clusters."""
+    return [
+        say("Age at the last visit: median (quartiles)."),
+        say(
+            "Recognised: for how many of its patients the cluster is recognised from half a record, and (by chance) for how many"
+            " it would be recognised from the record of another patient with the same disease and sex and of like age and amount"
+            " of record."
+        ),
+        say(
+            "Evidence: how far the first is above the second, as a share of what chance leaves to be gained: clear from {clear},"
+            " none below {none}. “Too few” stands where only a bound may be shown, because fewer than {fewest} patients are"
+            " recognised, or not recognised, and the bound leaves it open. “None” means that the cluster says no more about a"
+            " patient than these four do, as for a cluster that is simply one disease or one age.",
+            clear=f"{WEAK_BELOW:.2f}",
+            none=f"{NONE_BELOW:.2f}",
+            fewest=fewest,
+        ),
+        say(
+            "Stability: whether other samples of the patients give the same cluster. The two are different things: an age band can"
+            " be found again in every sample and yet say no more about a patient than age does."
+        ),
+    ]
+
+
+def alike_explained() -> Statement:
+    """Say what the list of clusters with nearly the same marks means."""
+    return say(
+        "The clusters of each line have the same main disease and share most of their six most important marks (concepts recorded"
+        " at least twice as often as elsewhere). They may be one kind of patient, divided by age or by how much is recorded,"
+        " rather than several kinds.",
+        Rate.ONE_GROUP,
+    )
+
+
+def alike(numbers: Sequence[int], names: Sequence[str], cards: Sequence[Card]) -> Statement:
+    """Name clusters with nearly the same marks, their median ages, and the marks that they share."""
+    ages = {card["number"]: card["age"].split()[0] for card in cards if not card["hidden"]}
+    links = (markup("{link} (median age {age})", link=cluster_link(number), age=ages[number]) for number in numbers)
+    return say("{links}: {names}", Rate.ONE_GROUP, links=listed(links), names=", ".join(names))
+
+
+def how_to_read(fewest: int) -> list[Statement]:
+    """Explain the cards."""
+    told = [
+        say(
+            '<span class="over">Red</span> concepts are recorded more often in the cluster than elsewhere, <span class="under">blue'
+            "</span> ones less often; the larger a name, the smaller its p value. Ages and records: median (quartiles)."
+        ),
+        say(
+            "How often it is recorded: the ratio compares the concept’s share of all recorded concepts here and elsewhere; 2 means"
+            " twice as often, 1 no difference. It decides whether a concept stands in the table of “more often” or of “less often”,"
+            " as in the published study (Scienta Lab, January 2026)."
+        ),
+        say(
+            "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"
+            " divided by the share elsewhere, so that 2 means twice as many patients. Long records contain most common concepts at"
+            " least once, so the two parts may differ: a concept that more patients have here can still take up a smaller part of"
+            " their records."
+        ),
+        say(
+            "None of these p values is an error rate. Those of “how often it is recorded” count every visit with the concept as if"
+            " it were independent, even visits of one patient, so they are far too small, and the Benjamini-Hochberg (BH) values"
+            " computed from them are too small as well. Those on patients follow the amount of record: where records are long,"
+            " more patients have any concept at least once. And the clusters were made from the same records, so even a random"
+            " division of the patients would get a table like these. The p values put concepts in order; they prove nothing."
+        ),
+        say(
+            "The split-half test asks whether the cluster of one half of a record is recognised from the other half. It tests the"
+            " cluster as a whole, not single concepts."
+        ),
+    ]
+    return told + suppressed(fewest) if fewest > 1 else told
+
+
+def suppressed(fewest: int) -> list[Statement]:
+    """Explain the signs that stand for small counts."""
+    return [
+        say(
+            "† stands where a p value is given as a bound only, since a small count could be computed from it: the value itself may"
+            " be far smaller, and is not to be compared with its neighbours."
+        ),
+        say(
+            "Concepts that mark a cluster through fewer than {fewest} of its patients are left out; “&gt;” stands where fewer than"
+            " {fewest} lack one; “about” is rounded, a range such as 29–48 % contains the share, and “–” stands for what is"
+            " left out because a small count could be computed from it.",
+            fewest=fewest,
+        ),
+    ]

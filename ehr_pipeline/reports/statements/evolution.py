@@ -1,0 +1,116 @@
+"""Change over time: who moved from cluster to cluster, and what of it chance cannot explain."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, percent, say
+
+
+def windows(told: Mapping[str, Any]) -> list[Statement]:
+    """Say how records were divided into windows, how many patients have several, and how many stay in one cluster."""
+    if told["drawn"]:
+        several = f"Of {told['drawn']} patients drawn at random, {told['patients']} have two windows or more."
+    else:
+        several = f"{told['patients'].capitalize()} patients have two windows or more."
+    sentences = [
+        say(
+            "The records were cut into windows of {years} years, counted from {counted_from}. Each window was embedded as if"
+            " it were a record of its own, and was given the cluster of the nearest whole records, the patient’s own left out.",
+            years=told["years"],
+            counted_from=told["counted_from"],
+        ),
+        say("{several}", several=several),
+    ]
+    if told["stayed"] != "–":
+        sentences.append(say("From the first window to the last, {stayed} stay in one cluster.", stayed=told["stayed"]))
+    return sentences
+
+
+def picture(told: Mapping[str, Any]) -> list[Statement]:
+    """Explain the picture of courses; nothing if there is none."""
+    if not told["picture"]:
+        return []
+    moves = bool(told["moves"])
+    sentences = [
+        say(
+            "The same map as above. {where} the windows of each cluster’s patients lie on average, from the first to the last"
+            " (arrow).",
+            where="Left: where" if moves else "It shows where",
+        )
+    ]
+    if moves:
+        sentences.append(
+            say("Right: an arrow for each pair of clusters between which more patients went one way than back.")
+        )
+    return sentences
+
+
+def picture_alone(told: Mapping[str, Any]) -> str:
+    """Return the words that stand for the picture of courses where it cannot be seen."""
+    moves = ", and moves between them," if told["moves"] else ""
+    return f"Mean courses of the clusters{moves} on the map of patients"
+
+
+def what_windows_can_tell(fewest: int) -> list[Statement]:
+    """Say what a change from window to window can mean, and explain the sign for hidden numbers."""
+    return [
+        say(
+            "A window contains less than a whole record, so some patients change their cluster by chance alone; but chance"
+            " goes both ways equally. Only the difference between there and back is evidence of a change, and growing older is"
+            " one as well."
+        ),
+        say(
+            "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, and those from which such a number"
+            " could be computed.",
+            fewest=fewest,
+        ),
+    ]
+
+
+def transitions() -> Statement:
+    """Say what the table of transitions counts."""
+    return say("Patients by the cluster of their first window and that of their last.")
+
+
+def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
+    """Name a cluster in the table of moves: by its number, and by its title and ages if it is described."""
+    link = cluster_link(number)
+    if card["hidden"] or verdict == "none":
+        return say("{link}", link=link)
+    return say(
+        '{link} <span class="soft">{title}, median age {age}</span>',
+        Rate.MARKS,
+        link=link,
+        title=card["title"],
+        age=card["age"].split()[0],
+    )
+
+
+def no_moves(verdict: str, fewest: int, max_q: float) -> Statement:
+    """Say that between no two clusters more patients go one way than back."""
+    meaning = (
+        "there are too few patients to show any"
+        if verdict == "untested"
+        else "these records show no change of state beyond chance"
+    )
+    return say(
+        "Between no two clusters do more patients go one way than back (BH value below {max_q:g}, and at least {fewest} patients):"
+        " {meaning}.",
+        Rate.CHANGE,
+        max_q=max_q,
+        fewest=fewest,
+        meaning=meaning,
+    )
+
+
+def planted(agreement: Mapping[str, Any] | None) -> Statement | None:
+    """Say how many of the planted changes were found; None if nothing was planted that windows can show."""
+    if not agreement or not agreement["changed"]:
+        return None
+    return say(
+        "This extract is synthetic: {found} of the planted changes that the windows can show were found with both groups right (by"
+        " chance {chance}), and {unchanged} of the patients who do not change keep their group.",
+        found=percent(agreement["changed_found"]),
+        chance=percent(agreement["changed_found_by_chance"]),
+        unchanged=percent(agreement["unchanged_found"]),
+    )

@@ -1,0 +1,96 @@
+"""What a statement is, and how one is written: values are escaped, and counted things agree in number."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.errors import undirected
+
+
+class Rate(StrEnum):
+    """How often a statement is made where it is false: names of the rows in `docs/error_rates.md`."""
+
+    DESCRIPTION = "none: description"
+    """It tells what is in the data, or what was done, and concludes nothing from it."""
+    SUBGROUPS = "subgroups"
+    """The cohort has subgroups, or has none."""
+    CLUSTER = "cluster"
+    """A cluster can be relied on, or says no more than disease, age, sex and amount of record."""
+    MARKS = "marks"
+    """A concept marks a cluster."""
+    ONE_GROUP = "one group"
+    """Several clusters are one kind of patient."""
+    CHANGE = "change over time"
+    """Patients change from one cluster to another."""
+    AUDIT = "audit"
+    """The clusters go with an attribute."""
+    NEIGHBOURS = "neighbours"
+    """The neighbours of concepts mean something."""
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A sentence of the page, or a few that belong together."""
+
+    text: Markup
+    rate: Rate
+
+    def __html__(self) -> str:
+        """Return the sentence as HTML: templates show a statement as it is."""
+        return self.text
+
+    def __str__(self) -> str:
+        """Return the sentence as a reader sees it, without markup."""
+        return self.text.striptags()
+
+    def __bool__(self) -> bool:
+        """Whether it says anything."""
+        return bool(self.text)
+
+
+def say(text: str, rate: Rate = Rate.DESCRIPTION, /, **values: Any) -> Statement:
+    """Write a statement. `text` is HTML of our own with `{fields}`; the values are escaped, unless they are markup.
+
+    Direction marks in values are spelled out, since names from the data could reverse the text next to them.
+    """
+    return Statement(markup(text, **values), rate)
+
+
+def markup(text: str, **values: Any) -> Markup:
+    """Fill in a part of a statement; see `say`."""
+    shown = {name: undirected(value) if type(value) is str else value for name, value in values.items()}
+    return Markup(text).format(**shown)  # noqa: S704  # of our own; format escapes the values
+
+
+def together(rate: Rate, parts: Iterable[Statement | Markup | None]) -> Statement:
+    """Return one statement made of several, without those that say nothing."""
+    return Statement(Markup(" ").join(markup("{part}", part=part) for part in parts if part), rate)
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """Return a number with the word for what is counted: '1 cluster', '1,200 clusters'."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def are(number: int) -> str:
+    """Return 'is' for one, otherwise 'are'."""
+    return "is" if number == 1 else "are"
+
+
+def listed(names: Iterable[Any], last: str = " and ") -> Markup:
+    """Return names as a list in a sentence: 'a', 'a and b', 'a, b and c'; `last` stands before the last of several."""
+    shown = [markup("{name}", name=name) for name in names]
+    return Markup(", ").join([*shown[:-2], Markup(last).join(shown[-2:])])  # noqa: S704  # our own word
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share as a percentage: '12 %'."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def cluster_link(number: int, text: str = "{number}") -> Markup:
+    """Return the number of a cluster as a link to its card; `text` says more than the number."""
+    return markup(f'<a href="#cluster-{{number}}">{text}</a>', number=number)

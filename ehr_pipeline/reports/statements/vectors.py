@@ -1,0 +1,105 @@
+"""What the patients' vectors are made of: what decides how far two patients lie apart, in order of how much."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
+
+
+@dataclass(frozen=True)
+class Made:
+    """How the vectors of a run were made."""
+
+    settings: Mapping[str, Any]
+    """The settings of the vectors (`embeddings.settings.VectorSettings`)."""
+    preset: str
+    changed: bool
+    """Whether the run changes some of the preset's choices."""
+    pooling: str
+    """'all', 'types' or 'list': which recorded concepts are pooled."""
+    chosen: int
+    """How many concepts of the vocabulary that is."""
+    vocabulary: int
+    substitutes: bool
+    """Whether some concepts count as one."""
+    confirmed: bool
+    """Whether only what halves of the visits confirm is kept of the profile."""
+
+
+def concepts(made: Made) -> str:
+    """Return which recorded concepts decide a vector."""
+    chosen = f"{made.chosen:,} of {made.vocabulary:,} concepts"
+    over = {
+        "all": "all recorded concepts",
+        "types": f"the recorded concepts of chosen semantic types ({chosen})",
+        "list": f"those recorded concepts that are on a list or are nearest to one that is ({chosen})",
+    }[made.pooling]
+    return f"{over}, including those that count as one with any of them" if made.substitutes else over
+
+
+def what_decides(made: Made) -> list[Statement]:
+    """Say what decides the distance between two patients: what decides most comes first."""
+    settings = made.settings
+    if not settings["profile"]:
+        return [
+            say(
+                "Each patient’s vector is the mean of what the encoder, a neural network, makes of {over}.",
+                over=concepts(made),
+            )
+        ]
+    share = settings["encoder_share"]
+    parts = sorted([(1 - share, profile(made)), (share, encoder(made))], key=lambda part: -part[0])
+    told = [part for decided, part in parts if decided]
+    if made.confirmed and share < 1:
+        told.append(
+            say(
+                "Of the concept profile, only what one random half of a patient’s visits confirms of the other half counts,"
+                " weighted by how well it is confirmed."
+            )
+        )
+    return told
+
+
+def profile(made: Made) -> Statement:
+    """Say what the concept profile decides, and what it holds."""
+    settings = made.settings
+    holds = ["the share that each of them has in the record"]
+    if settings["course"]:
+        holds.append("how these shares changed from the earlier half of the record to the later half")
+    if settings["ages"]:
+        holds.append("the mean age at which they were recorded")
+    similar = (
+        " Similar concepts count in part as the same; the encoder says which are similar."
+        if settings["kinship"]
+        else ""
+    )
+    return say(
+        "The concept profile decides {share} of the squared distance between two patients. It is made of {over}: {holds}.{similar}",
+        share=percent(1 - settings["encoder_share"]),
+        over=concepts(made),
+        holds=listed(holds, ", and "),
+        similar=similar,
+    )
+
+
+def encoder(made: Made) -> Statement:
+    """Say what the encoder decides."""
+    return say(
+        "The encoder, a neural network, decides {share}: the mean of what it makes of the same concepts.",
+        share=percent(made.settings["encoder_share"]),
+    )
+
+
+def learned() -> Statement:
+    """Say what the encoder learned from."""
+    return say("The encoder learned which concepts go together and at what age, without knowing who has which disease.")
+
+
+def called(made: Made) -> Statement:
+    """Say what the set of choices is called in the settings."""
+    return say(
+        "This set of choices is called “{preset}” in the settings{changed}.",
+        preset=made.preset,
+        changed="; some of them were changed for this run" if made.changed else "",
+    )

@@ -1,0 +1,114 @@
+"""What is said of each cluster, and of several that are alike."""
+
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.reports.closest import Closest
+from ehr_pipeline.reports.likeness import Carried
+from ehr_pipeline.reports.statements import clusters
+
+
+def card(**other: Any) -> dict[str, Any]:
+    usual = {
+        "number": 2,
+        "hidden": False,
+        "size": "120",
+        "share": "4.8 %",
+        "sex": "female 50–60 %",
+        "age": "54 (40–60)",
+        "ages": [("18–39", "20 %"), ("40–59", "80 %")],
+        "diseases": [("Psoriasis <", "90 %"), ("Eczema", "10 %")],
+        "carried": None,
+        "concepts": "80 (40–120)",
+        "recognised": "61 %",
+        "by_chance": "40 %",
+        "evidence": "clear",
+        "stability": {"words": "stable"},
+        "sureness": "Stable (0.80): other samples of patients find it again.",
+        "title": "Psoriasis: <a>",
+        "nearest": None,
+        "nearest_number": 3,
+        "over": [],
+        "under": [],
+    }
+    return usual | other
+
+
+def test_a_cluster_gets_a_name_only_where_there_is_evidence() -> None:
+    assert clusters.title(card(), "clear").text == "Psoriasis: &lt;a&gt;"
+    assert str(clusters.title(card(), "none")) == "division 2 (not a finding)"
+
+
+def test_the_facts_of_a_card() -> None:
+    facts = dict(clusters.facts(card(carried=Carried("Psoriasis", 7, ("a", "b"))), "clear"))
+    assert list(facts) == ["Who", "Disease", "Perhaps", "Records", "How sure"]
+    assert str(facts["Who"]).startswith(
+        "120 patients (4.8 %) · female 50–60 % · age at the last visit 54 (40–60): 18–39 20 %, 40–59"
+    )
+    assert facts["Disease"].text == "Psoriasis &lt; 90 % · Eczema 10 %"
+    assert str(facts["Perhaps"]) == "Psoriasis patients who also carry the marks of cluster 7: a, b"
+    assert list(dict(clusters.facts(card(diseases=[]), "none"))) == ["Who", "Records", "How sure"]
+
+
+@pytest.mark.parametrize(
+    ("evidence", "told"),
+    [
+        ("clear", "by chance it would be for 40 %: clear evidence. Stable"),
+        ("weak", ": weak evidence. Stable"),
+        ("none", ": no more than disease, age, sex and amount of record explain. Stable"),
+        ("too few", ": too few patients to tell this from chance. Stable"),
+        ("", "by chance it would be for 40 %. Stable"),
+    ],
+)
+def test_how_sure(evidence: str, told: str) -> None:
+    assert told in str(clusters.how_sure(card(evidence=evidence), "clear"))
+
+
+def test_what_is_doubtful_is_printed_as_a_warning() -> None:
+    assert 'class="over"' not in clusters.how_sure(card(), "clear").text
+    assert 'class="over"' in clusters.how_sure(card(stability={"words": "unstable"}), "clear").text
+    assert str(clusters.how_sure(card(), "untested")).startswith("Untested: too few patients. Stable")
+
+
+@pytest.mark.parametrize(
+    ("evidence", "stability", "verdict", "folded"),
+    [("none", "unstable", "clear", True), ("none", "unstable", "none", False), ("weak", "unstable", "clear", False)],
+)
+def test_which_cards_are_folded(evidence: str, stability: str, verdict: str, folded: bool) -> None:
+    assert clusters.is_folded(card(evidence=evidence, stability={"words": stability}), verdict) == folded
+
+
+def test_what_tells_the_nearest_cluster_apart() -> None:
+    near = Closest(2, 0.734, ("a", "<b>"), ("c",))
+    told = str(clusters.closest(card(nearest=near), "clear"))
+    assert told == (
+        "Closest: cluster 3 (cosine of the mean vectors 0.73). What tells them apart: more here – a, <b>; more there – c."
+    )
+    one = clusters.closest(card(nearest=Closest(2, 0.7, (), ("c",))), "clear")
+    assert str(one).endswith("What tells them apart: more there – c.")
+    assert "apart" not in str(clusters.closest(card(nearest=near), "none"))
+    assert clusters.closest(card(), "clear") is None
+
+
+def test_rows_beyond_the_sixth_are_folded_away() -> None:
+    (side,) = clusters.sides(card(over=list("abcdefgh")))
+    assert side == ("over", "Recorded more often than elsewhere", list("abcdef"), list("gh"), "2 more")
+    (side,) = clusters.sides(card(under=list("abcdef")))
+    assert side[:1] + side[3:4] == ("under", [])
+
+
+def test_clusters_of_too_few_patients() -> None:
+    assert str(clusters.small([3], 10)).startswith("fewer than 10 patients: too few")
+    assert str(clusters.small([3, 4], 10)).startswith("fewer than 10 patients each: too few")
+
+
+def test_clusters_that_are_alike() -> None:
+    cards = [card(number=number) for number in (2, 5, 9)]
+    told = clusters.alike([2, 5, 9], ["a", "<b>"], cards)
+    assert str(told) == "2 (median age 54), 5 (median age 54) and 9 (median age 54): a, <b>"
+    assert told.rate == "one group"
+
+
+def test_signs_for_small_counts_are_explained_only_where_counts_are_suppressed() -> None:
+    assert len(clusters.how_to_read(10)) == len(clusters.how_to_read(1)) + 2

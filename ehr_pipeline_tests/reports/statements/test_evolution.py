@@ -1,0 +1,58 @@
+"""What is said of change over time."""
+
+from typing import Any
+
+from ehr_pipeline.reports.statements import evolution
+
+
+def told(**other: Any) -> dict[str, Any]:
+    usual = {"years": "5", "counted_from": "birth", "drawn": "", "patients": "about 580", "stayed": "80–85 %"}
+    return usual | {"picture": "x", "moves": [1]} | other
+
+
+def test_how_many_patients_have_windows() -> None:
+    words = " ".join(map(str, evolution.windows(told())))
+    assert "windows of 5 years, counted from birth." in words
+    assert "About 580 patients have two windows or more. From the first window to the last, 80–85 % stay" in words
+    drawn = " ".join(map(str, evolution.windows(told(drawn="about 10,000", stayed="–"))))
+    assert "Of about 10,000 patients drawn at random, about 580 have two windows or more." in drawn
+    assert "stay in one cluster" not in drawn
+
+
+def test_the_picture_is_explained_as_it_is() -> None:
+    assert [str(said)[:30] for said in evolution.picture(told())] == [
+        "The same map as above. Left: w",
+        "Right: an arrow for each pair ",
+    ]
+    assert len(evolution.picture(told(moves=[]))) == 1
+    assert evolution.picture(told(picture="")) == []
+    assert ("moves" in evolution.picture_alone(told()), "moves" in evolution.picture_alone(told(moves=[]))) == (
+        True,
+        False,
+    )
+
+
+def test_a_cluster_is_named_if_it_may_be() -> None:
+    card = {"hidden": False, "title": "<Asthma>", "age": "40 (30–50)"}
+    assert evolution.named(3, card, "clear").text == (
+        '<a href="#cluster-3">3</a> <span class="soft">&lt;Asthma&gt;, median age 40</span>'
+    )
+    assert str(evolution.named(3, card, "none")) == "3"
+    assert str(evolution.named(3, {"hidden": True}, "clear")) == "3"
+
+
+def test_no_moves() -> None:
+    assert "(BH value below 0.05, and at least 10 patients): these records show no change" in str(
+        evolution.no_moves("clear", 10, 0.05)
+    )
+    assert "too few patients to show any" in str(evolution.no_moves("untested", 10, 0.05))
+
+
+def test_planted_changes() -> None:
+    found = {"changed": 30, "changed_found": 0.9, "changed_found_by_chance": 0.104, "unchanged_found": 0.95}
+    assert (
+        "90 % of the planted changes that the windows can show were found with both groups right (by chance 10 %)"
+        in str(evolution.planted(found))
+    )
+    assert evolution.planted(None) is None
+    assert evolution.planted(found | {"changed": 0}) is None

@@ -1,0 +1,135 @@
+"""The answers in short: none, one and many of everything that is counted."""
+
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.reports.effects import Effect
+from ehr_pipeline.reports.likeness import Carried
+from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.statements import short, vectors
+
+
+def card(number: int, **other: Any) -> dict[str, Any]:
+    return {
+        "number": number,
+        "hidden": False,
+        "title": f"<{number}>",
+        "size": "120",
+        "age": "54 (40–60)",
+        "carried": None,
+    } | other
+
+
+def who(cards: list[dict[str, Any]], verdict: str, sure: list[int], profile: bool = True) -> str:
+    return " ".join(map(str, short.who(cards, verdict, sure, profile=profile, fewest=10)))
+
+
+def test_who_is_in_the_clusters() -> None:
+    cards = [card(1), card(2), card(3, hidden=True)]
+    assert (
+        who(cards, "none", [1])
+        == "The cohort was divided into 3 clusters, but there is no evidence that they mean anything."
+    )
+    assert who([card(3, hidden=True)], "clear", []) == "No cluster has 10 patients, so none is described."
+    told = who(cards, "clear", [2, 3])
+    assert told.endswith("by themselves: 2 <2> (120 patients, median age 54).")
+    assert "the same concepts in similar shares" in told
+    assert "relied on" not in who(cards, "clear", [])
+    assert "the network takes their records to be alike" in who(cards, "clear", [], profile=False)
+
+
+@pytest.mark.parametrize(
+    ("sure", "told"),
+    [
+        ([], "Of the 20 clusters, none is both"),
+        ([4], "Of the 20 clusters, 1 (number 4) is both"),
+        ([1, 4, 9], "Of the 20 clusters, 3 (numbers 1, 4 and 9) are both"),
+    ],
+)
+def test_which_can_be_relied_on(sure: list[int], told: str) -> None:
+    assert str(short.relied_on("weak", sure, 20)).startswith(told)
+    assert short.relied_on("none", sure, 20) is None
+
+
+def test_how_strong_the_evidence_is() -> None:
+    assert str(short.subgroups("clear")) == "Clear evidence that there are subgroups at all."
+    assert str(short.subgroups("none")) == "There is no evidence of subgroups."
+    assert short.subgroups("untested").rate == "none: description"
+
+
+def test_what_the_clusters_go_with() -> None:
+    strong = [Effect("age", "η²", 0.3, p=0.005), Effect("practice", "Cramér's V", 0.31, p=0.005)]
+    assert str(short.followed("clear", strong)).startswith(
+        "The clusters go with age at the last visit (large effect) and practice (medium effect): see"
+    )
+    assert "too few patients to tell" in str(short.followed("untested", []))
+    assert "small effects at most" in str(short.followed("clear", []))
+
+
+def test_sets_of_clusters_that_are_alike() -> None:
+    assert short.divided("clear", []) is None
+    assert short.divided("none", [1]) is None
+    assert str(short.divided("clear", [1])).startswith(
+        "1 set of clusters has nearly the same marks, and may be one kind of patient,"
+    )
+    assert "2 sets of clusters have nearly the same marks, and may be one kind of patient each," in str(
+        short.divided("weak", [1, 2])
+    )
+
+
+def test_clusters_that_carry_the_marks_of_another() -> None:
+    carrying = [card(n, carried=Carried("Psoriasis", 1, ("a", "b"))) for n in (3, 5)]
+    assert short.mixed("clear", [card(1)]) is None
+    assert str(short.mixed("clear", carrying[:1])).startswith("Cluster 3 holds patients")
+    assert str(short.mixed("clear", carrying)).startswith("Clusters 3 and 5 each hold patients")
+
+
+def test_what_is_so_by_construction() -> None:
+    one, two = (Own(tuple("ab"[:n]), 1200, frozenset()) for n in (1, 2))
+    assert "1 of the 1,200 concepts from which the patients’ vectors are made is a code of the" in str(
+        short.by_construction(one, ages=False)
+    )
+    told = str(short.by_construction(two, ages=True))
+    assert told.startswith("That clusters follow disease and age is so by construction: 2 of the 1,200 concepts")
+    assert "are codes of the cohort’s own diseases" in told
+    assert str(short.by_construction(None, ages=True)).startswith("That clusters follow age is so by construction")
+    assert short.by_construction(Own((), 1200, frozenset()), ages=False) is None
+
+
+def test_counts_that_are_not_shown() -> None:
+    assert "fewer than 10 patients" in str(short.suppressed(10))
+    assert "nothing is suppressed" in str(short.suppressed(1))
+
+
+def made(**settings: Any) -> vectors.Made:
+    usual = {"profile": 64, "encoder_share": 0.1, "course": True, "ages": True, "kinship": 0.3}
+    return vectors.Made(usual | settings, "recommended", False, "list", 649, 1387, False, True)
+
+
+def test_what_decides_most_is_said_first() -> None:
+    told = " ".join(map(str, vectors.what_decides(made())))
+    assert told.startswith("The concept profile decides 90 % of the squared distance")
+    assert (
+        "the record, how these shares changed from the earlier half of the record to the later half, and the mean age"
+        in told
+    )
+    assert told.index("profile decides") < told.index("The encoder, a neural network, decides 10 %")
+    assert "confirms of the other half" in told
+    assert "how these shares changed" not in str(vectors.profile(made(course=False)))
+    assert "Similar concepts" not in str(vectors.profile(made(kinship=0)))
+
+
+def test_an_encoder_that_decides_more_is_said_first() -> None:
+    told = list(map(str, vectors.what_decides(made(encoder_share=0.8))))
+    assert told[0].startswith("The encoder, a neural network, decides 80 %")
+    assert told[1].startswith("The concept profile decides 20 %")
+    assert not [said for said in map(str, vectors.what_decides(made(encoder_share=0.0))) if "neural network" in said]
+
+
+def test_vectors_of_the_network_alone() -> None:
+    (told,) = vectors.what_decides(made(profile=0))
+    assert str(told).startswith(
+        "Each patient’s vector is the mean of what the encoder, a neural network, makes of those recorded"
+    )
+    assert "(649 of 1,387 concepts)" in str(told)

@@ -1,0 +1,44 @@
+"""How a statement is written: values are escaped, and counted things agree in number."""
+
+import pytest
+from markupsafe import Markup
+
+from ehr_pipeline.reports import page
+from ehr_pipeline.reports.statements import statement
+from ehr_pipeline.reports.statements.statement import Rate, counted, listed, markup, percent, say, together
+
+
+def test_values_are_escaped_and_our_own_markup_is_not() -> None:
+    link = statement.cluster_link(3, "cluster {number}")
+    told = say("<b>{name}</b> is in {link}: {number:,}", Rate.MARKS, name="<script>\u202e", link=link, number=1200)
+    assert told.text == '<b>&lt;script&gt;\\u202e</b> is in <a href="#cluster-3">cluster 3</a>: 1,200'
+    assert str(told) == "<script>\\u202e is in cluster 3: 1,200"
+    assert told.rate == "marks"
+    assert say("Nothing is concluded.").rate == "none: description"
+
+
+def test_a_template_shows_a_statement_as_it_is() -> None:
+    shown = page._environment().from_string("{{ one }}|{{ all|join(' ') }}")
+    told = say("<b>{name}</b>", name="<i>")
+    assert shown.render(one=told, all=[told, "a < b"]) == "<b>&lt;i&gt;</b>|<b>&lt;i&gt;</b> a &lt; b"
+
+
+def test_statements_together_leave_out_what_says_nothing() -> None:
+    told = together(Rate.CHANGE, [say("One."), None, say(""), markup("{two}", two="Two <.")])
+    assert (str(told), told.rate) == ("One. Two <.", "change over time")
+    assert not together(Rate.CHANGE, [])
+
+
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [([], ""), (["a"], "a"), (["a", "b"], "a and b"), (["<", 2, Markup("<b>c</b>")], "&lt;, 2 and <b>c</b>")],
+)
+def test_names_in_a_list(names: list[object], told: str) -> None:
+    assert listed(names) == told
+
+
+def test_number_and_word_agree() -> None:
+    assert [counted(n, "cluster") for n in (0, 1, 2)] == ["0 clusters", "1 cluster", "2 clusters"]
+    assert counted(1200, "loss", "losses") == "1,200 losses"
+    assert [statement.are(n) for n in (0, 1, 2)] == ["are", "is", "are"]
+    assert (percent(0.256), percent(0.00006, 3)) == ("26 %", "0.006 %")

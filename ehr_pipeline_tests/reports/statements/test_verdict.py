@@ -1,0 +1,62 @@
+"""The banner: one verdict for each outcome of the split-half test."""
+
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.reports.statements import verdict
+from ehr_pipeline.reports.sureness import Standing
+
+
+def evidence(word: str, p: float = 0.02) -> dict[str, Any]:
+    return {"verdict": word, "recognised": 0.504, "expected": 0.2, "p": p}
+
+
+GOOD = Standing(9, 12, "84.1 %", "3 have weak evidence only")
+NOBODY = Standing(0, 12, "–", "")
+
+
+def test_no_evidence_is_said_with_what_the_clusters_mirror() -> None:
+    told = str(verdict.banner(evidence("none"), NOBODY, ["age", "<year>"]))
+    assert told.startswith("No evidence of subgroups in this cohort. From one random half")
+    assert "recognised for 50 % of patients" in told
+    assert "sex and amount of record do (above all, they mirror age and <year>; see the bias audit)." in told
+    assert "mirror" not in str(verdict.banner(evidence("none"), NOBODY, []))
+    assert "<year>" not in verdict.banner(evidence("none"), NOBODY, ["<year>"]).text, "names are escaped"
+
+
+def test_too_few_patients() -> None:
+    assert str(verdict.banner(evidence("untested"), NOBODY, ["age"])).startswith("Too few patients to test")
+
+
+@pytest.mark.parametrize(
+    ("word", "standing", "told"),
+    [
+        ("clear", GOOD, "Clear evidence of subgroups in 9 of 12 clusters (84.1 % of the patients); of the others, 3 have weak"),
+        ("weak", GOOD, "Weak evidence of subgroups overall, clear in 9 of 12 clusters (84.1 % of the patients); of the others"),
+        ("weak", NOBODY, "Weak evidence of subgroups, but in none of the 12 clusters alone."),
+        ("clear", Standing(12, 12, "–", ""), "Clear evidence of subgroups in 12 of 12 clusters."),
+        ("clear", Standing(0, 2, "–", "2 say no more"), "Clear evidence of subgroups, but in none of the 2 clusters alone; of the"),
+    ],
+)  # fmt: skip
+def test_some_evidence(word: str, standing: Standing, told: str) -> None:
+    said = verdict.banner(evidence(word), standing, [])
+    assert str(said).startswith(told)
+    assert said.rate == "subgroups"
+    assert ("for some patients only" in str(said)) == (word == "weak")
+
+
+@pytest.mark.parametrize(("p", "told"), [(0.005, "p < 0.005)"), (0.01, "p = 0.010)")])
+def test_the_smallest_p_is_a_bound(p: float, told: str) -> None:
+    assert told in str(verdict.banner(evidence("clear", p), GOOD, []))
+
+
+def test_what_the_clusters_follow_as_well() -> None:
+    told = str(verdict.banner(evidence("clear"), GOOD, ["practice", "age"]))
+    assert "The clusters also follow practice and age closely" in told
+
+
+def test_the_colour_is_green_only_where_most_clusters_deserve_it() -> None:
+    words = ("clear", "weak", "none", "untested")
+    assert [verdict.colour(evidence(word), GOOD) for word in words] == list(words)
+    assert verdict.colour(evidence("clear"), NOBODY) == "weak"
