@@ -79,7 +79,7 @@ def headline(verdict: str, standing: Standing) -> Statement:
         where = f"{' overall, clear' if weak else ''} in {standing.usable} of {standing.total} clusters{of_patients}"
     else:
         where = f", but in none of the {standing.total} clusters alone"
-    rest = f"; of the {'others' if standing.usable else 'clusters'}, {standing.others}" if standing.others else ""
+    rest = f"; of {'the others' if standing.usable else 'the clusters'}, {standing.others}" if standing.others else ""
     return say(
         "<b>{word} evidence of subgroups{where}{rest}.</b>",
         Rate.SUBGROUPS,
