@@ -29,12 +29,10 @@ WORDS = {
     "reports/findings.py": {"clusters": 1},  # of a file
     "reports/lists.py": {"cohort": 1},  # a setting
     "reports/page.py": {"clusters": 1},  # a section of the page
-    "reports/sections/clusters.py": {"clusters": 1},  # a value of a template, as below
-    "reports/sections/evolution.py": {"clusters": 1},
-    "reports/sections/flow.py": {"cohort": 1},
+    "reports/sections/flow.py": {"cohort": 1},  # a value of a template
     "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
     "reports/sections/settings.py": {"cohort": 1},  # a setting
-    "reports/sections/short.py": {"clusters": 3},  # of the page, and a count
+    "reports/sections/short.py": {"clusters": 2},  # of the page, and a count
     "tables/schemas.py": {"clusters": 1},  # a column
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }
