@@ -1,0 +1,221 @@
+"""How often is each kind of statement made where it is false, and where it is true? On many cohorts of known truth.
+
+For each kind of world, disjoint cohorts (`cohorts.py`) go through the stages from the patients' vectors to the findings of the
+page, with the settings of the demo. What the page says of each is written to WORK/KIND/SIZE/NUMBER/NAME.json. Vectors are kept
+there as well, so that statements can be measured again, under another NAME, when methods have changed. A run that was stopped goes
+on. With `--write`, what was measured becomes docs/error_rates.md and a section of RESULTS.md.
+
+Usage: python benchmarks/error_rates.py --work FOLDER [--name now] [--kinds null traits …] [--size 1000] [--cohorts 60]
+       python benchmarks/error_rates.py --work FOLDER [--name now] --write
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import rates
+import results
+from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
+
+from ehr_pipeline.clusters import build as clusters
+from ehr_pipeline.clusters import divide, trust
+from ehr_pipeline.clusters.planted import read_groups
+from ehr_pipeline.reports import cards, pictures, sureness
+from ehr_pipeline.reports.enrichment import benjamini_hochberg
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.sections import evolution
+from ehr_pipeline.tables import asset_names as assets
+from ehr_pipeline.trajectories import build as trajectories
+
+KINDS = {
+    kind.name: kind
+    for kind in (
+        *(Kind(plan, plan) for plan in ("null", "traits", "practices", "practices-strong")),
+        *(Kind(plan, plan) for plan in ("calendar", "access", "referral", "ageing", "change", "base")),
+        *(Kind(f"{plan}-shuffled", plan, shuffled=True) for plan in ("null", "traits", "practices-strong")),
+        *(Kind(f"base-{ratio}", "base", ratio) for ratio in (2, 3, 4, 6)),
+    )
+}
+MAX_Q = 0.05
+FACTS = f"""\
+How often the page makes each kind of statement where it is false, and where it is true: measured by `benchmarks/error_rates.py`
+on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a number of cohorts, a share, and its 95 % interval
+(Clopper and Pearson 1934).
+
+The cohorts of one kind of world are disjoint, and drawn from one world of seed {SEED}, all of whose patients have one of five skin
+diseases. The encoder is small (width 32, one layer), and is trained once in each world, on {LEARNED_FROM:,} other patients.
+Everything after it, from the choice of concepts to the findings of the page, is made of each cohort by itself, with the settings of
+the demo. Left out is only what decides no statement: the map, the word clouds, the comparison with other methods.
+
+Worlds called *shuffled* have vectors exchanged between patients of the same disease and sex, of similar age and amount of record.
+Their clusters say nothing else of a patient. In the other worlds without subgroups, patients still have diagnoses that are recorded
+for years. *base-2* is the base world with hazard ratios of 2 in all groups, and so on.
+
+*Before* is the page before its statements had error rates."""
+
+
+def measure(cohort: Cohort) -> dict[str, Any]:
+    """What the page says of a cohort."""
+    study, seconds = cohort.learned.pipeline.study, {}
+    begun = time.perf_counter()
+    cohort.embed()
+    seconds["vectors"], begun = time.perf_counter() - begun, time.perf_counter()
+    read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
+    cohort.make(
+        assets.CLUSTERS,
+        lambda out: clusters.build(read, study.clusters, study.study.seed, out),
+        {"neighbours": study.clusters.neighbours},
+    )
+    seconds["clusters"], begun = time.perf_counter() - begun, time.perf_counter()
+    read |= cohort.artifacts(assets.CLUSTERS, assets.ENCODER_CHECKPOINT)
+    windows = replace(study.trajectories, windows="off") if cohort.kind.shuffled else study.trajectories
+    job = cohort.job(read, "windows")
+    cohort.make(
+        assets.PATIENT_TRAJECTORIES,
+        lambda out: trajectories.build(read, windows, job, out, launch=here, planted=None),
+    )
+    seconds["trajectories"], begun = time.perf_counter() - begun, time.perf_counter()
+    told = said(cohort)
+    seconds["findings"] = time.perf_counter() - begun
+    return told | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
+
+
+def said(cohort: Cohort) -> dict[str, Any]:
+    """The statements of the page, from a cohort's artifacts."""
+    study = cohort.learned.pipeline.study
+    names: tuple[str, ...] = (
+        assets.EXTRACT_CATALOG,
+        assets.DATA_SPLIT,
+        assets.MAPPED_EVENTS,
+        assets.VOCABULARY,
+        assets.PATIENT_DATASET,
+    )
+    names += (assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.CLUSTERS, assets.PATIENT_TRAJECTORIES)
+    names += (assets.ENCODER_CHECKPOINT, assets.CONCEPT_EMBEDDINGS)
+    read = cohort.artifacts(*names)
+    used = {name: artifact.manifest["settings"] for name, artifact in read.items()}
+    findings = Findings(Inputs("", [], read, used, study.study.seed, {}), study.reports, cohort.folder / "notes")
+    found, evidence = findings.enrichment, findings.evidence
+    occurs = found.occurrences.sum(0) > 0
+    log_q_patients = benjamini_hochberg(found.log_p_patients[:, occurs])
+    stable = divide.read_trust(cohort.made(assets.CLUSTERS).path)["clusters"]
+    usable = [
+        sureness.usable({"evidence": _recognised(findings, label), "stability": stable[str(number)]})
+        for label, number in enumerate(findings.numbers.tolist())
+    ]
+    relied = np.flatnonzero(usable).tolist()
+    groups = read_groups(cohort.folder / "truth")
+    planted = [_main(findings, label, groups) for label in relied]
+    firsts = [(_disease(findings, label), cards.marks(findings.concept_tables[label])[:1]) for label in relied]
+    return {
+        "patients": len(findings.labels),
+        "clusters": len(findings.numbers),
+        "verdict": evidence["verdict"],
+        "excess": evidence["excess"],
+        "marks by occurrences": int((found.log_q < np.log(MAX_Q)).sum()),
+        "marks by patients": int((log_q_patients < np.log(MAX_Q)).sum()),
+        "relied on": len(relied),
+        "planted groups relied on": len(set(planted) - {""}),
+        "one planted group twice": len(planted) - len(set(planted)) - max(planted.count("") - 1, 0),
+        "one first mark twice": len(firsts) - len(set(map(str, firsts))),
+        "changes": None if cohort.kind.shuffled else len(evolution.describe(findings)["moves"]),
+    }
+
+
+def _recognised(findings: Findings, label: int) -> str:
+    number = str(findings.numbers[label])
+    own, chance = (findings.evidence[name].get(number) for name in ("per_cluster", "expected_per_cluster"))
+    found = sureness.recognition(own, chance, int(findings.sizes[label]), findings.disclosure)
+    return found.evidence
+
+
+def _disease(findings: Findings, label: int) -> str:
+    """The disease of most of a cluster's patients."""
+    mine = findings.clusters.table.filter(findings.labels == label).column("disease").to_pylist()
+    return str(max(sorted(set(mine)), key=mine.count))
+
+
+def _main(findings: Findings, label: int, groups: dict[str, str]) -> str:
+    """The planted group of most of a cluster's patients who have one."""
+    mine = findings.clusters.ids.filter(findings.labels == label).to_pylist()
+    names, counts = np.unique([groups.get(patient, "") for patient in mine], return_counts=True)
+    return str(names[counts.argmax()])
+
+
+@contextmanager
+def without_pictures() -> Iterator[None]:
+    """Leave out what is drawn and decides no statement: the map of patients (principal axes instead), word clouds, courses."""
+
+    def blank(path: Path, *_: Any, **__: Any) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(clusters, "project", _flat))
+        stack.enter_context(mock.patch.object(trust, "adjusted_rand_score", return_value=0.0))  # for choice.csv alone
+        for name in ("word_cloud", "map_of_courses"):
+            stack.enter_context(mock.patch.object(pictures, name, blank))
+        yield
+
+
+def _flat(vectors: Any, dimensions: int, *_: Any) -> Any:
+    return np.ascontiguousarray(vectors[:, :dimensions])
+
+
+def write(work: Path, name: str) -> None:
+    """Write the counts of a state of the methods, the page of error rates and the section of RESULTS.md."""
+    told = rates.keep(name, rates.counted(work, name))
+    rates.PAGE.write_text(rates.page(told, FACTS), encoding="utf-8")
+    results.write("error_rates.py", "Error rates", rates.section(told))
+
+
+def commit() -> str:
+    """The commit of the code that measures."""
+    command = [shutil.which("git") or "git", "-C", str(Path(__file__).parent), "rev-parse", "--short=7", "HEAD"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def main() -> None:
+    """Measure the cohorts asked for, then write the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True, help="folder for worlds and cohorts")
+    parser.add_argument("--name", default="now", help="name of this state of the methods")
+    parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
+    parser.add_argument("--size", type=int, default=1000, help="patients in a cohort")
+    parser.add_argument("--cohorts", type=int, default=60, help="cohorts of each kind")
+    parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
+    options = parser.parse_args()
+    if options.write:
+        write(options.work, options.name)
+        return
+    waiting = [
+        (KINDS[kind], number, path)
+        for number in range(options.cohorts)
+        for kind in options.kinds
+        for path in [options.work / kind / str(options.size) / str(number) / f"{options.name}.json"]
+        if not path.is_file()
+    ]
+    begun = time.perf_counter()
+    with without_pictures():
+        for done, (kind, number, path) in enumerate(waiting):
+            cohort = Cohort(options.work, kind, options.size, number)
+            told = measure(cohort) | {"commit": commit()}
+            path.write_text(json.dumps(told) + "\n", encoding="utf-8")
+            left = (time.perf_counter() - begun) / (done + 1) * (len(waiting) - done - 1)
+            print(f"{cohort.name}: {told}; {left / 60:.0f} min left", flush=True)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    main()

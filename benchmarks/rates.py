@@ -1,0 +1,210 @@
+"""Kinds of statements of the page, where each is false and where it is true, and how often `error_rates.py` saw it made."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import results
+from scipy.stats import binomtest
+
+Told = Mapping[str, Any]
+"""What was measured of one cohort; see `error_rates.said`."""
+SHUFFLED = ("null-shuffled", "traits-shuffled", "practices-strong-shuffled")
+NUISANCE = ("null", "traits", "practices", "practices-strong", "calendar", "access", "referral")
+NOBODY_CHANGES = (*NUISANCE, "ageing", "base")
+COUNTS = Path(__file__).with_name("error_rates.json")
+PAGE = Path(__file__).parents[1] / "docs/error_rates.md"
+BEFORE, NOW = "before", "now"
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A kind of statement."""
+
+    name: str
+    text: str
+    """What the page says, and what counts as said."""
+    made: Callable[[Told], bool]
+    needs: str
+    """The measured value without which it was not asked."""
+    false: tuple[str, ...]
+    true: tuple[str, ...]
+    why: str
+    """Why it is false and true there."""
+
+    def count(self, cohorts: Iterable[Told]) -> tuple[int, int]:
+        """In how many cohorts it was made, and in how many it could have been."""
+        asked = [told for told in cohorts if told.get(self.needs) is not None]
+        return sum(self.made(told) for told in asked), len(asked)
+
+
+def any_of(name: str) -> Callable[[Told], bool]:
+    """Whether a count is above 0."""
+    return lambda told: bool(told[name] > 0)
+
+
+STATEMENTS = (
+    Statement(
+        "subgroups",
+        "There is evidence of subgroups, weak or clear.",
+        lambda told: told["verdict"] in ("weak", "clear"),
+        "verdict",
+        (*SHUFFLED, *NUISANCE),
+        ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change"),
+        "False where no subgroup was planted.",
+    ),
+    Statement(
+        "marks by occurrences",
+        "A concept marks a cluster (Benjamini-Hochberg value of its occurrences below 0.05).",
+        any_of("marks by occurrences"),
+        "marks by occurrences",
+        SHUFFLED,
+        (*NUISANCE, "base", "ageing", "change"),
+        "False where vectors are those of other patients alike. In all other worlds patients have diagnoses for years, so that"
+        " a cluster of the patients with one of them really has more of it.",
+    ),
+    Statement(
+        "marks by patients",
+        "A concept marks a cluster (Benjamini-Hochberg value of its patients below 0.05).",
+        any_of("marks by patients"),
+        "marks by patients",
+        SHUFFLED,
+        (*NUISANCE, "base", "ageing", "change"),
+        "As above.",
+    ),
+    Statement(
+        "relied on",
+        "At least one cluster can be relied on.",
+        any_of("relied on"),
+        "relied on",
+        SHUFFLED,
+        ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change"),
+        "False where vectors are those of other patients alike.",
+    ),
+    Statement(
+        "one group twice",
+        "Two clusters that can be relied on, both of one disease, have the same first mark.",
+        any_of("one first mark twice"),
+        "one first mark twice",
+        (*NUISANCE, "base", "ageing", "change"),
+        (),
+        "False everywhere.",
+    ),
+    Statement(
+        "one planted group twice",
+        "Two clusters that can be relied on hold mostly patients of one planted group.",
+        any_of("one planted group twice"),
+        "one planted group twice",
+        ("base", "ageing", "change"),
+        (),
+        "False everywhere.",
+    ),
+    Statement(
+        "changes over time",
+        "More patients move from one cluster to another than back.",
+        any_of("changes"),
+        "changes",
+        NOBODY_CHANGES,
+        ("change",),
+        "False where nobody changes group: patients only grow older.",
+    ),
+)
+
+
+def counted(work: Path, name: str) -> dict[str, Any]:
+    """Counts of all cohorts that were measured under a name: statement, kind of world and size."""
+    measured: dict[str, dict[str, list[Told]]] = {}
+    commits: set[str] = set()
+    for path in sorted(work.glob(f"*/*/*/{name}.json")):
+        told = json.loads(path.read_text(encoding="utf-8"))
+        commits.add(told["commit"])
+        measured.setdefault(path.parts[-4], {}).setdefault(path.parts[-3], []).append(told)
+    counts: dict[str, Any] = {}
+    for statement in STATEMENTS:
+        for kind, sizes in measured.items():
+            for size, cohorts in sizes.items():
+                made, asked = statement.count(cohorts)
+                if asked:
+                    counts.setdefault(statement.name, {}).setdefault(kind, {})[size] = [made, asked]
+    return {"commits": sorted(commits), "counts": counts}
+
+
+def keep(name: str, counts: dict[str, Any]) -> dict[str, Any]:
+    """Add counts to the file of all counts, and return what it holds."""
+    told = json.loads(COUNTS.read_text(encoding="utf-8")) if COUNTS.is_file() else {}
+    told[name] = counts
+    COUNTS.write_text(json.dumps(told, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return dict(told)
+
+
+def interval(made: int, asked: int) -> str:
+    """A share with its 95 % interval (Clopper and Pearson 1934), as text."""
+    if not asked:
+        return ""
+    low, high = binomtest(made, asked).proportion_ci(method="exact")
+    return f"{made} of {asked}: {100 * made / asked:.0f} % ({100 * low:.0f} to {100 * high:.0f})"
+
+
+Counts = Mapping[str, Mapping[str, Mapping[str, tuple[int, int]]]]
+"""By statement, kind of world and size of cohorts: in how many it was made, and of how many."""
+
+
+def pooled(counts: Counts, statement: Statement, kinds: Iterable[str], size: str) -> tuple[int, int]:
+    """Sum over kinds of world."""
+    own = [counts.get(statement.name, {}).get(kind, {}).get(size, (0, 0)) for kind in kinds]
+    return sum(made for made, _ in own), sum(asked for _, asked in own)
+
+
+def sizes(told: Mapping[str, Any]) -> list[str]:
+    """All sizes of cohorts that were measured."""
+    found = {
+        size for state in told.values() for kinds in state["counts"].values() for own in kinds.values() for size in own
+    }
+    return sorted(found, key=int)
+
+
+def rows(told: Mapping[str, Any], statement: Statement, false: bool) -> list[tuple[str, ...]]:
+    """Rows of a statement's table: worlds where it is false, or where it is true, by size; all of them pooled first."""
+    kinds, table = statement.false if false else statement.true, []
+    states = [told[name]["counts"] if name in told else {} for name in (BEFORE, NOW)]
+    for size in sizes(told):
+        groups = {"all of them": kinds, **{kind: (kind,) for kind in kinds}}
+        for name, own in groups.items():
+            cells = [interval(*pooled(counts, statement, own, size)) for counts in states]
+            if any(cells) and not (name == "all of them" and len(kinds) < 2):
+                table.append((name, f"{int(size):,}", *cells))
+    return table
+
+
+def page(told: Mapping[str, Any], facts: str) -> str:
+    """The page of error rates."""
+    text = [f"# Error rates\n\n{facts}"]
+    head = ("World", "Patients in a cohort", "Before", "Now")
+    for statement in STATEMENTS:
+        text.append(f"## {statement.name[0].upper()}{statement.name[1:]}\n\n{statement.text}\n\n{statement.why}")
+        for false in (True, False):
+            if table := rows(told, statement, false):
+                where = "false" if false else "true"
+                text.append(f"### Said where it is {where}: {statement.name}\n\n{results.table(head, table)}")
+    return "\n\n".join(text) + "\n"
+
+
+def section(told: Mapping[str, Any]) -> str:
+    """The part of it for RESULTS.md: all worlds pooled."""
+    table = []
+    for statement in STATEMENTS:
+        for false, kinds in ((True, statement.false), (False, statement.true)):
+            for size in sizes(told):
+                states = [told[name]["counts"] if name in told else {} for name in (BEFORE, NOW)]
+                cells = [interval(*pooled(counts, statement, kinds, size)) for counts in states]
+                if any(cells):
+                    table.append((statement.name, "false" if false else "true", f"{int(size):,}", *cells))
+    commits = "; ".join(f"{name}: commit {', '.join(told[name]['commits'])}" for name in (BEFORE, NOW) if name in told)
+    head = ("Statement", "Where it is", "Patients in a cohort", "Before", "Now")
+    return (
+        "Share of cohorts in which a statement is made, all worlds pooled where it is false or true, with 95 % intervals (Clopper"
+        f" and Pearson); each world by itself: [docs/error_rates.md](../docs/error_rates.md). {commits}.\n\n"
+        + results.table(head, table)
+    )
