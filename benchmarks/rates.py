@@ -9,6 +9,8 @@ from typing import Any
 import results
 from scipy.stats import binomtest
 
+from ehr_pipeline.reports.statements.statement import Rate
+
 Told = Mapping[str, Any]
 """What was measured of one cohort; see `error_rates.said`."""
 SHUFFLED = ("null-shuffled", "traits-shuffled", "practices-strong-shuffled")
@@ -23,16 +25,16 @@ BEFORE, NOW = "before", "now"
 class Statement:
     """A kind of statement."""
 
+    rate: Rate
+    """Its row in the page's own list: the heading of its section."""
     name: str
     text: str
-    """What the page says, and what counts as said."""
+    """What counts as said, and where that is false."""
     made: Callable[[Told], bool]
     needs: str
     """The measured value without which it was not asked."""
     false: tuple[str, ...]
     true: tuple[str, ...]
-    why: str
-    """Why it is false and true there."""
 
     def count(self, cohorts: Iterable[Told]) -> tuple[int, int]:
         """In how many cohorts it was made, and in how many it could have been."""
@@ -45,70 +47,72 @@ def any_of(name: str) -> Callable[[Told], bool]:
     return lambda told: bool(told[name] > 0)
 
 
+SUBGROUPED = ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change")
 STATEMENTS = (
     Statement(
-        "subgroups",
-        "There is evidence of subgroups, weak or clear.",
+        Rate.SUBGROUPS,
+        "evidence of subgroups",
+        "“Weak” or “clear evidence of subgroups”. False where no subgroup was planted.",
         lambda told: told["verdict"] in ("weak", "clear"),
         "verdict",
-        (*SHUFFLED, *NUISANCE),
-        ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change"),
-        "False where no subgroup was planted.",
+        NUISANCE,
+        SUBGROUPED,
     ),
     Statement(
-        "marks by occurrences",
-        "A concept marks a cluster (Benjamini-Hochberg value of its occurrences below 0.05).",
-        any_of("marks by occurrences"),
-        "marks by occurrences",
-        SHUFFLED,
-        (*NUISANCE, "base", "ageing", "change"),
-        "False where vectors are those of other patients alike. In all other worlds patients have diagnoses for years, so that"
-        " a cluster of the patients with one of them really has more of it.",
-    ),
-    Statement(
-        "marks by patients",
-        "A concept marks a cluster (Benjamini-Hochberg value of its patients below 0.05).",
-        any_of("marks by patients"),
-        "marks by patients",
-        SHUFFLED,
-        (*NUISANCE, "base", "ageing", "change"),
-        "As above.",
-    ),
-    Statement(
-        "relied on",
-        "At least one cluster can be relied on.",
+        Rate.CLUSTER,
+        "a cluster can be relied on",
+        "At least one cluster is stable, and its evidence clear. False where vectors are shuffled.",
         any_of("relied on"),
         "relied on",
         SHUFFLED,
-        ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change"),
-        "False where vectors are those of other patients alike.",
+        (*NUISANCE, *SUBGROUPED),
     ),
     Statement(
-        "one group twice",
-        "Two clusters that can be relied on, both of one disease, have the same first mark.",
+        Rate.MARKS,
+        "marks by occurrences",
+        "At least one concept marks a cluster by the published test of occurrences (Benjamini-Hochberg value below 0.05). False"
+        " where vectors are shuffled. Elsewhere patients have diagnoses for years, so that a cluster of those with one of them"
+        " really has more of it.",
+        any_of("marks by occurrences"),
+        "marks by occurrences",
+        SHUFFLED,
+        (*NUISANCE, *SUBGROUPED),
+    ),
+    Statement(
+        Rate.MARKS,
+        "marks by patients",
+        "The same by the test of patients.",
+        any_of("marks by patients"),
+        "marks by patients",
+        SHUFFLED,
+        (*NUISANCE, *SUBGROUPED),
+    ),
+    Statement(
+        Rate.ONE_GROUP,
+        "one first mark twice",
+        "Two clusters that can be relied on, of one disease, have the same first mark, and are told as two. False everywhere.",
         any_of("one first mark twice"),
         "one first mark twice",
-        (*NUISANCE, "base", "ageing", "change"),
+        (*NUISANCE, *SUBGROUPED),
         (),
-        "False everywhere.",
     ),
     Statement(
+        Rate.ONE_GROUP,
         "one planted group twice",
-        "Two clusters that can be relied on hold mostly patients of one planted group.",
+        "Two clusters that can be relied on hold mostly patients of one planted group. False everywhere.",
         any_of("one planted group twice"),
         "one planted group twice",
-        ("base", "ageing", "change"),
+        SUBGROUPED,
         (),
-        "False everywhere.",
     ),
     Statement(
-        "changes over time",
-        "More patients move from one cluster to another than back.",
+        Rate.CHANGE,
+        "a change over time",
+        "More patients move from one cluster to another than back. False where nobody changes group: patients only grow older.",
         any_of("changes"),
         "changes",
         NOBODY_CHANGES,
         ("change",),
-        "False where nobody changes group: patients only grow older.",
     ),
 )
 
@@ -182,12 +186,15 @@ def page(told: Mapping[str, Any], facts: str) -> str:
     """The page of error rates."""
     text = [f"# Error rates\n\n{facts}"]
     head = ("World", "Patients in a cohort", "Before", "Now")
-    for statement in STATEMENTS:
-        text.append(f"## {statement.name[0].upper()}{statement.name[1:]}\n\n{statement.text}\n\n{statement.why}")
-        for false in (True, False):
-            if table := rows(told, statement, false):
-                where = "false" if false else "true"
-                text.append(f"### Said where it is {where}: {statement.name}\n\n{results.table(head, table)}")
+    for rate in Rate:
+        mine = [statement for statement in STATEMENTS if statement.rate == rate]
+        if rate != Rate.DESCRIPTION:
+            text.append(f"## {rate.value}" + ("" if mine else "\n\nNot measured."))
+        for statement in mine:
+            text.append(f"### {statement.name}\n\n{statement.text}")
+            for false in (True, False):
+                if table := rows(told, statement, false):
+                    text.append(f"Said where it is {'false' if false else 'true'}:\n\n{results.table(head, table)}")
     return "\n\n".join(text) + "\n"
 
 

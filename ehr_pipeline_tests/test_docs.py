@@ -12,6 +12,7 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import parser
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.reports.statements.statement import Rate
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 
@@ -46,6 +47,11 @@ def test_the_architecture_shows_each_room_and_each_asset() -> None:
     flow, rooms = code(ARCHITECTURE, "")
     assert {*re.findall(r"\w+", rooms)} >= {*contract["layers"]} - {"definitions"}
     assert [name for name in ASSETS if name not in flow] == []
+
+
+def test_every_error_rate_that_a_statement_names_has_its_section() -> None:
+    sections = re.findall(r"^## (.+)$", (TOP / "docs/error_rates.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sections == [rate.value for rate in Rate if rate != Rate.DESCRIPTION]
 
 
 def test_the_file_map_is_complete_and_true() -> None:
