@@ -18,8 +18,8 @@ import pyarrow as pa
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.planted import read_groups
-from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.change import CHANGES
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there

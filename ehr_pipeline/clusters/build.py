@@ -2,7 +2,8 @@
 
 The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the baseline
 (0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned
-to an existing cluster, and a hash of the vector), `evidence.json` (the split-half test), `trust.json` (stability of each cluster),
+to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `evidence.json` (the
+split-half test), `trust.json` (stability of each cluster),
 `choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
 clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
 new patients: see `assign`); on synthetic extracts also `agreement.json`.
@@ -19,9 +20,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import baseline, continued, evidence, overlap, planted, scores, truth
+from ehr_pipeline.clusters import baseline, continued, evidence, marks, overlap, planted, scores, truth
+from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import Division, divide
+from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
@@ -70,6 +73,7 @@ def build(
         [people.column(name).to_numpy() for name in ("mean_age", "concepts")],
     )
     halves = patients.half(HALVES[0], seed), patients.half(HALVES[1], seed)
+    _marks(vectors, divided, halves, people, patients.visits(), settings.neighbours).write(out)
     tested = evidence.split_half(
         vectors, labels, halves, alike, neighbours=settings.neighbours, permutations=settings.permutations, seed=seed
     )
@@ -108,6 +112,21 @@ def _table(people: pa.Table, divided: Division, points: NDArray[np.float32], vec
     for name, values in columns.items():
         people = people.append_column(name, values)
     return Clusters(people)
+
+
+def _marks(
+    vectors: NDArray[np.float32],
+    divided: Division,
+    halves: tuple[evidence.Half, evidence.Half],
+    people: pa.Table,
+    counts: csr_array,
+    neighbours: int,
+) -> marks.Marks:
+    """Concepts that mark each cluster; `counts` (n, V) are visits by concept in the whole records."""
+    both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
+    roots = [root_shares(half.counts[both]) for half in halves]
+    alike = Alike.of(people).blockings(both)
+    return marks.test(Halves((one, other), (roots[0], roots[1])), alike, counts, divided.labels, divided.numbers)
 
 
 def _agreement(

@@ -140,6 +140,12 @@ def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) 
     return blocks
 
 
+def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbours: int) -> tuple[Labels, list[Labels]]:
+    """Rows (m,) of the patients with both halves, and the cluster (m,) that each half gets by the nearest whole records."""
+    both = np.flatnonzero(halves[0].there & halves[1].there)
+    return both, [_assign(vectors, labels, half.vectors[both], both, neighbours) for half in halves]
+
+
 def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.int64], neighbours: int) -> Labels:
     """Assign each half to the cluster of most of the nearest whole records; a patient's own record does not vote."""
     found = nearest_others(halves, unit_length(vectors), own, neighbours)

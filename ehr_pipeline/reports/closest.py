@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.disclosure.suppression import Disclosure
-from ehr_pipeline.reports.enrichment import Enrichment, benjamini_hochberg, between
+from ehr_pipeline.reports.enrichment import Enrichment, between
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 NAMED = 3  # concepts on each side

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import log_ndtr
 
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+
 Table = NDArray[np.float64]  # (K clusters, V concepts)
 Z95 = 1.959963984540054  # quantile of the normal distribution for 95 % intervals
 
@@ -85,16 +87,6 @@ def log_p_of(statistic: Table) -> Table:
     """Return ln p of a chi-square statistic with one degree of freedom: ln 2 Φ(-√x), exact where p would underflow."""
     log_p: Table = np.log(2) + log_ndtr(-np.sqrt(statistic))
     return log_p
-
-
-def benjamini_hochberg(log_p: Table) -> Table:
-    """Adjust p values of a whole table (Benjamini and Hochberg 1995), as natural logarithms, which do not underflow."""
-    flat = log_p.ravel()
-    order = np.argsort(flat, kind="stable")
-    scaled = flat[order] + np.log(len(flat)) - np.log(np.arange(1, len(flat) + 1))
-    adjusted = np.empty_like(flat)
-    adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 0)
-    return adjusted.reshape(log_p.shape)
 
 
 def risk_ratio(inside: int, size: int, outside: int, others: int) -> tuple[float, float, float]:

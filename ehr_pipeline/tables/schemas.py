@@ -101,6 +101,14 @@ COMPARISON = pa.schema(
     ]
 )
 """Columns of `comparison.csv`: one row for each clustering method."""
+MARKS = pa.schema(
+    [
+        *((name, pa.int32()) for name in ("cluster", "token")),
+        *((name, pa.float64()) for name in ("deviate", "ln_p", "ln_q")),
+        ("patients_agree", pa.bool_()),
+    ]
+)
+"""Columns of `marks.arrow`: one row for each pair of a cluster and a concept tested, cluster after cluster."""
 TRANSITIONS = pa.schema(
     [
         ("step", pa.string()),

@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure import tabulate
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import maps, pictures
-from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import evolution as say

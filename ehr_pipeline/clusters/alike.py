@@ -1,0 +1,45 @@
+"""Blocks of patients alike, within which a cluster's patients are compared with others.
+
+Two sets of blocks: patients of one disease and sex, near in age and amount of record; and patients of one disease and practice,
+near in these. What a practice records more often than others marks no cluster beyond it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters.evidence import matched_blocks
+from ehr_pipeline.clusters.methods import Labels
+
+PRACTICE = "practice"
+"""Column of the patients that names where they are registered, if the data have it."""
+
+
+@dataclass(frozen=True)
+class Alike:
+    """What patients are matched on; arrays are (n,)."""
+
+    categories: tuple[tuple[NDArray[Any], ...], ...]
+    """The categories of each set of blocks."""
+    numbers: tuple[NDArray[Any], ...]
+
+    @classmethod
+    def of(cls, people: pa.Table) -> "Alike":
+        """From a table of the patients (`schemas.clusters`)."""
+        disease, sex = (_category(people, name) for name in ("disease", "sex"))
+        numbers = tuple(people.column(name).to_numpy() for name in ("mean_age", "concepts"))
+        if PRACTICE not in people.column_names or len(np.unique(practice := _category(people, PRACTICE))) < 2:
+            return cls(((disease, sex),), numbers)
+        return cls(((disease, sex), (disease, practice)), numbers)
+
+    def blockings(self, rows: NDArray[np.int64]) -> list[Labels]:
+        """The block (m,) of each patient among `rows` (m,), for each set of blocks."""
+        numbers = [number[rows] for number in self.numbers]
+        return [matched_blocks([one[rows] for one in categories], numbers) for categories in self.categories]
+
+
+def _category(people: pa.Table, name: str) -> NDArray[Any]:
+    return np.array([value or "" for value in people.column(name).to_pylist()])
