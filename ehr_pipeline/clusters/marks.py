@@ -54,12 +54,12 @@ class Marks:
     @property
     def more(self) -> NDArray[np.bool_]:
         """Flags (K, T) of the concepts that mark a cluster by being more frequent."""
-        return (self.log_q < np.log(MAX_Q)) & (self.deviate > 0)
+        return np.asarray((self.log_q < np.log(MAX_Q)) & (self.deviate > 0))
 
     @property
     def less(self) -> NDArray[np.bool_]:
         """Flags (K, T) of the concepts that mark a cluster by being less frequent, also by the number of patients."""
-        return (self.log_q < np.log(MAX_Q)) & (self.deviate < 0) & self.patients_agree
+        return np.asarray((self.log_q < np.log(MAX_Q)) & (self.deviate < 0) & self.patients_agree)
 
     def ranked(self, number: int, *, more: bool) -> list[int]:
         """Token ids that mark the cluster with a number in one direction, the smallest p first."""
