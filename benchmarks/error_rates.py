@@ -29,9 +29,9 @@ from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 
 from ehr_pipeline.clusters import build as clusters
 from ehr_pipeline.clusters import divide, trust
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.planted import read_groups
 from ehr_pipeline.reports import cards, pictures, sureness
-from ehr_pipeline.reports.enrichment import benjamini_hochberg
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import evolution
