@@ -28,6 +28,7 @@ REPORT_SOURCES = (
     "disclosure/tabulate.py",
     "clusters/baseline.py",
     "clusters/evidence.py",
+    "clusters/many_tests.py",
     "clusters/overlap.py",
     "clusters/trust.py",
     "concepts/substitutes.py",
