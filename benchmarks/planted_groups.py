@@ -16,7 +16,7 @@ import numpy as np
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.clusters.planted import PlantedGroups
+from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
 from ehr_pipeline.concepts.neighbours import nearest
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
@@ -84,10 +84,10 @@ def run(folder: Path, patients: int, seed: int, null: bool) -> dict[str, dict[st
         agreement = recovered["vectors"]
         companions = [there for _, _, found in recovered["recovered"] for _, there in found]
         figures[variant] = {
-            "index": agreement["encoder"]["adjusted_rand_index"],
-            "homogeneity": agreement["encoder"]["homogeneity"],
-            "baseline index": agreement["baseline"]["adjusted_rand_index"],
-            "baseline homogeneity": agreement["baseline"]["homogeneity"],
+            "index": agreement[THIS_RUN]["adjusted_rand_index"],
+            "homogeneity": agreement[THIS_RUN]["homogeneity"],
+            "baseline index": agreement[COUNTS]["adjusted_rand_index"],
+            "baseline homogeneity": agreement[COUNTS]["homogeneity"],
             "companions": float(np.mean(companions)),
             "excess": clusters.counts["split_half"]["excess"],
             "patients": clusters.counts["kept"],

@@ -24,7 +24,7 @@ import torch
 from watch import watched
 
 from ehr_pipeline.clusters.methods import cluster
-from ehr_pipeline.clusters.planted import PlantedGroups
+from ehr_pipeline.clusters.planted import THIS_RUN, PlantedGroups
 from ehr_pipeline.clusters.truth import agreement
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.embeddings.job import Inference
@@ -125,9 +125,9 @@ def judge(store: Store, truth: PlantedGroups, settings: EncoderSettings, folder:
         vectors.append(pooled.vectors_PD[some])
     together = np.concatenate(vectors)
     labels = cluster(together, "spectral", 20, NEIGHBOURS, 0)
-    found = agreement(truth, ids, labels, {"encoder": together}, method="spectral", neighbours=NEIGHBOURS, seed=0)[
+    found = agreement(truth, ids, labels, {THIS_RUN: together}, method="spectral", neighbours=NEIGHBOURS, seed=0)[
         "vectors"
-    ]["encoder"]
+    ][THIS_RUN]
     return {
         "loss": float(np.average([score["loss"] for score in scores], weights=weights)),
         "top10": float(np.average([score["top10"] for score in scores], weights=weights)),

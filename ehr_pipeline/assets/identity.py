@@ -15,10 +15,12 @@ from ehr_pipeline.tables.asset_names import DATA_SPLIT, STAGES, room_of
 REPORT_SOURCES = (
     "reports",
     "clusters/comparison.py",
+    "clusters/contributions.py",
     "clusters/divide.py",
     "clusters/planted.py",
     "clusters/table.py",
     "concepts/table.py",
+    "embeddings/variants.py",
     "embeddings/vectors.py",
     "encoder/metrics.py",
     "events/coverage.py",

@@ -66,8 +66,8 @@ def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:
     """On synthetic extracts: clusters agree with the planted groups."""
     found = (planted.read_agreement(artifact.path) or {})["vectors"]
-    index, homogeneity = found["encoder"]["adjusted_rand_index"], found["encoder"]["homogeneity"]
-    baseline = found["baseline"]["adjusted_rand_index"]
+    index, homogeneity = found[planted.THIS_RUN]["adjusted_rand_index"], found[planted.THIS_RUN]["homogeneity"]
+    baseline = found[planted.COUNTS]["adjusted_rand_index"]
     message = (
         f"adjusted Rand index {index:.3f} (baseline without a model {baseline:.3f}), homogeneity {homogeneity:.3f}"
     )

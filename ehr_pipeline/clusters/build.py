@@ -6,7 +6,8 @@ to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts t
 split-half test), `trust.json` (stability of each cluster),
 `choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
 clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
-new patients: see `assign`); on synthetic extracts also `agreement.json`.
+new patients: see `assign`), `contributions.json` (what each part of the method contributes); on synthetic extracts also
+`agreement.json`.
 """
 
 import json
@@ -20,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import baseline, continued, evidence, marks, overlap, planted, scores, truth
+from ehr_pipeline.clusters import baseline, continued, contributions, evidence, marks, overlap, planted, scores, truth
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import Division, divide
@@ -53,7 +54,8 @@ def build(
     Clusters that match one of the artifact `earlier` keep its number. If an artifact `clustered` in the same space is given,
     unchanged patients keep their clusters, the others are assigned to one of these, and nothing is clustered anew.
     """
-    vectors = (embedded := Vectors.read(artifacts[PATIENT_EMBEDDINGS])).all()
+    embeddings = artifacts[PATIENT_EMBEDDINGS]
+    vectors = (embedded := Vectors.read(embeddings)).all()
     patients = Patients.of(artifacts, ids := embedded.ids)
     plain = baseline.vectors(patients.visits(), settings.baseline_components, seed)
     if clustered:
@@ -78,9 +80,8 @@ def build(
         vectors, labels, halves, alike, neighbours=settings.neighbours, permutations=settings.permutations, seed=seed
     )
     _write_json(out / evidence.FILE, tested.as_dict(numbers))
-    if settings.truth:
-        spaces = {"encoder": vectors, "baseline": plain}
-        _write_json(out / planted.AGREEMENT, _agreement(settings, ids, divided, spaces, seed))
+    spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
+    _compare(out, settings, divided, spaces, people, halves=halves, embeddings=embeddings, seed=seed)
     sizes = np.bincount(labels, minlength=settings.n)
     return {
         "rows_in": len(ids),
@@ -129,22 +130,43 @@ def _marks(
     return marks.test(Halves((one, other), (roots[0], roots[1])), alike, counts, divided.labels, divided.numbers)
 
 
-def _agreement(
-    settings: ClustersSettings, ids: pa.Array, divided: Division, spaces: dict[str, NDArray[np.float32]], seed: int
-) -> dict[str, Any]:
-    """Agreement of the clusters with the planted groups; clusters are identified by their numbers."""
-    groups = planted.PlantedGroups.read(Path(settings.truth))
-    found = truth.agreement(
-        groups,
-        ids.to_pylist(),
-        divided.labels,
-        spaces,
-        method=settings.method,
-        neighbours=settings.neighbours,
+def _compare(
+    out: Path,
+    settings: ClustersSettings,
+    divided: Division,
+    spaces: dict[str, NDArray[np.float32]],
+    people: pa.Table,
+    *,
+    halves: tuple[evidence.Half, evidence.Half],
+    embeddings: Artifact,
+    seed: int,
+) -> None:
+    """Write how far the clusters agree with planted groups, if there are any, and what each part of the method contributes."""
+    groups = planted.PlantedGroups.read(Path(settings.truth)) if settings.truth else None
+    if groups:
+        found = truth.agreement(
+            groups,
+            people.column("patient_id").to_pylist(),
+            divided.labels,
+            spaces,
+            method=settings.method,
+            neighbours=settings.neighbours,
+            seed=seed,
+        )
+        main = {group: int(divided.numbers[label]) for group, label in found["main_cluster"].items()}
+        _write_json(out / planted.AGREEMENT, found | {"main_cluster": main})
+    compared = contributions.of_sample(
+        embeddings,
+        spaces[planted.THIS_RUN],
+        halves,
+        people,
+        groups=groups,
+        clusters=len(divided.numbers),
+        components=settings.baseline_components,
         seed=seed,
     )
-    main = {group: int(divided.numbers[label]) for group, label in found["main_cluster"].items()}
-    return found | {"main_cluster": main}
+    if compared:
+        compared.write(out)
 
 
 def _write_json(path: Path, value: Any) -> None:

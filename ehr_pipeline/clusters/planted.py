@@ -10,6 +10,8 @@ from ehr_pipeline.store import special_files
 
 PATIENTS, GROUPS = "patients.csv", "groups.csv"
 AGREEMENT = "agreement.json"
+THIS_RUN, COUNTS = "this_run", "counts"
+"""Names of the vectors that are compared: the patient vectors of the run, and those of the baseline."""
 
 
 def problem(folder: Path) -> str:

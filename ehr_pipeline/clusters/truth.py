@@ -22,7 +22,7 @@ def agreement(
 ) -> dict[str, Any]:
     """For each set of vectors: adjusted Rand index with as many clusters as groups, homogeneity with as many as the run has.
 
-    `vectors` holds the model's embeddings as 'encoder', and others to compare; `labels` are the run's clusters of 'encoder'.
+    The first of `vectors` are the patient vectors of this run, from which `labels` were made; the others are compared with them.
     """
     known = np.array([patient_id in truth.group_of for patient_id in patient_ids])
     groups = np.array([truth.group_of.get(patient_id, "") for patient_id in patient_ids])[known]
@@ -31,7 +31,7 @@ def agreement(
     table = {}
     for name, own in vectors.items():
         as_many = cluster(own, method, count, neighbours, seed)
-        as_set = labels if name == "encoder" else cluster(own, method, n, neighbours, seed)
+        as_set = labels if name == next(iter(vectors)) else cluster(own, method, n, neighbours, seed)
         table[name] = {
             "adjusted_rand_index": float(adjusted_rand_score(groups, as_many[known])),
             "homogeneity": float(homogeneity_score(groups, as_set[known])),

@@ -3,12 +3,14 @@
 The artifact holds `embeddings/`, `half_a/` and `half_b/` (one row for each patient, `schemas.embeddings`), `seen/` (hashes of
 what the encoder read of each patient: see `embeddings.continued`), `transform.safetensors` and `transform.json` (see
 `embeddings.transform`), `quality.json` (see `embeddings.quality`), `selected.json` (chosen token ids), `selected_concepts.csv`
-(the chosen concepts, with names) and `substitutes.csv` (concepts that count as one, see `concepts.substitutes`).
+(the chosen concepts, with names), `substitutes.csv` (concepts that count as one, see `concepts.substitutes`) and `variants/`
+(for a sample, the vectors that parts of the method would make alone: see `embeddings.variants`).
 """
 
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from ehr_pipeline.concepts.substitutes import Learns, Substitutes
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.embeddings import continued, quality, selection, transform, weights
+from ehr_pipeline.embeddings import continued, quality, selection, transform, variants, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.job import EmbeddingJob
@@ -82,12 +84,28 @@ def build(
     everybody = _Cohort(dataset, members, job.work, job.seed, len(token_weights), learns)
     merged, tokens = _seen(everybody, earlier, out)
     cohort = replace(everybody, members=everybody.only(merged))
+    if earlier:
+        variants.take_over(
+            earlier, out, pa.concat_arrays([part.ids.filter(pa.array(part.kept)) for part in merged.values()])
+        )
     if len(cohort.members) or not earlier:
         job.lay_out(cohort.members, token_weights)
         launch(job)
     if learned is None:
-        learned, figures = _learn(cohort, settings, token_weights, vectors, same)
+        fit = partial(
+            transform.fit,
+            weights=token_weights,
+            vectors=vectors,
+            substitutes=same or Substitutes.none(),
+            occurrences=cohort.occurrences(len(token_weights)),
+            seed=cohort.seed,
+        )
+        samples = _samples(cohort)
+        learned, figures = fit(settings.vectors, samples=samples)
+        figures |= {"substitutes": len(same.pairs)} if same else {}
         learned.write(out)
+        variants.write(out, dataset, samples, learned, lambda other, few: fit(other, samples=few)[0])
+        del samples
     embedded = _write_vectors(out, cohort, learned, merged, earlier)
     if not embedded:
         raise _nobody(len(members))
@@ -121,14 +139,8 @@ def _choose(
     return weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
 
 
-def _learn(
-    cohort: "_Cohort",
-    settings: EmbeddingsSettings,
-    token_weights: NDArray[np.float32],
-    vectors: NDArray[np.float32],
-    same: Substitutes | None,
-) -> tuple[Transform, Counts]:
-    """Learn the transform from the chunk vectors that the job has written. Returns it with its figures for the counts."""
+def _samples(cohort: "_Cohort") -> list[transform.Sample]:
+    """Patients to learn the transform from, with the chunk vectors that the job has written. Raises InputError without any."""
     if not cohort.anybody():
         raise _nobody(len(cohort.members))
     if not cohort.learning:
@@ -136,16 +148,7 @@ def _learn(
             "No patient of the cohort is on the training or the validation side, so that no transform can be learned. See"
             " patients.split, and the lists under [[embeddings.cohort]]."
         )
-    learned, figures = transform.fit(
-        settings.vectors,
-        token_weights,
-        vectors,
-        substitutes=same or Substitutes.none(),
-        occurrences=cohort.occurrences(len(token_weights)),
-        samples=list(cohort.samples()),
-        seed=cohort.seed,
-    )
-    return learned, {**figures, **({"substitutes": len(same.pairs)} if same else {})}
+    return list(cohort.samples())
 
 
 def learners(artifacts: Mapping[str, Artifact]) -> Learns:

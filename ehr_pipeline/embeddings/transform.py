@@ -45,6 +45,11 @@ class Part:
     patients: NDArray[np.int64]
     chunks: ChunkVectors
 
+    @property
+    def there(self) -> NDArray[np.bool_]:
+        """Flags (P,) of the patients with a chosen token: the others have no vector."""
+        return np.bincount(self.chunks.patient, minlength=len(self.patients)) > 0
+
 
 def some_of(part: Part, own: NDArray[np.int64]) -> Part:
     """Copy of a part with only some of its patients and their visits; `own` (p,) holds ascending indices into its patients."""
@@ -80,16 +85,27 @@ class Transform:
 
     def apply(self, part: Part) -> Pooled:
         """Final vectors of the patients; zeros for a patient without a chosen token, who has no vector."""
+        pooled = self.network(part)
+        if "basis" not in self.arrays:
+            return pooled
+        share = self.settings.encoder_share
+        blocks = np.sqrt(share) * unit_length(pooled.vectors_PD), np.sqrt(1 - share) * self.centred_profile(part)
+        vectors = np.hstack(blocks)
+        vectors[pooled.tokens == 0] = 0
+        return replace(pooled, vectors_PD=vectors.astype(np.float32))
+
+    def network(self, part: Part) -> Pooled:
+        """The encoder's vectors alone, without their common component if that is switched on."""
         pooled = over_chunks(part.chunks, len(part.patients), self.attention())
         vectors = pooled.vectors_PD
         if "centre" in self.arrays:
             vectors = self.without_common(vectors)
-        if "basis" in self.arrays:
-            told = unit_length(self.confirmed(part) - self.arrays["profile_centre"])
-            share = self.settings.encoder_share
-            vectors = np.hstack([np.sqrt(share) * unit_length(vectors), np.sqrt(1 - share) * told])
         vectors[pooled.tokens == 0] = 0
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
+
+    def centred_profile(self, part: Part) -> Vectors:
+        """The profile's vectors alone (P, M): confirmed, centred, and scaled to length 1."""
+        return unit_length(self.confirmed(part) - self.arrays["profile_centre"])
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
         """Concept profiles of some patients (P, K), followed by columns for course and mean age if these are switched on."""
@@ -189,10 +205,11 @@ def fit(
         told["reliable"] = _reliability(found)
         if found is not None:
             # Centre at the mean of whole records: halves are sparser, and long records would all lie on one side of their centre.
-            whole = [transform.profile(s.whole.shard, s.whole.patients)[_there(s.whole)] for s in samples]
+            whole = [transform.profile(s.whole.shard, s.whole.patients)[s.whole.there] for s in samples]
             arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
     if settings.profile:
-        confirmed = [transform.confirmed(s.whole)[_there(s.whole)] for s in samples]
+        # Patients without a chosen token do not count towards the centre.
+        confirmed = [transform.confirmed(s.whole)[s.whole.there] for s in samples]
         arrays["profile_centre"] = spatial_median(np.concatenate(confirmed))
     return transform, told
 
@@ -206,11 +223,6 @@ def _views(transform: Transform, samples: list[Sample]) -> tuple[Vectors, Vector
         for side, own in zip(sides, told, strict=True):
             side.append(own[both])
     return np.concatenate(sides[0]), np.concatenate(sides[1])
-
-
-def _there(part: Part) -> NDArray[np.bool_]:
-    """Flags (P,) of the patients with a chosen token: the others have no vector, and do not count towards the centre."""
-    return np.bincount(part.chunks.patient, minlength=len(part.patients)) > 0
 
 
 def _reliability(found: canonical.Canonical | None) -> dict[str, object]:

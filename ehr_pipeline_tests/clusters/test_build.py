@@ -54,10 +54,10 @@ def test_agreement_with_planted_groups() -> None:
     noise = np.random.default_rng(0).normal(size=vectors.shape).astype(np.float32)
     labels = cluster(vectors, "spectral", 6, 10, 0)
     found = agreement(
-        planted, ids, labels, {"encoder": vectors, "baseline": noise}, method="spectral", neighbours=10, seed=0
+        planted, ids, labels, {"this_run": vectors, "counts": noise}, method="spectral", neighbours=10, seed=0
     )
-    assert found["vectors"]["encoder"] == pytest.approx({"adjusted_rand_index": 1.0, "homogeneity": 1.0})
-    assert found["vectors"]["baseline"]["adjusted_rand_index"] < 0.1
+    assert found["vectors"]["this_run"] == pytest.approx({"adjusted_rand_index": 1.0, "homogeneity": 1.0})
+    assert found["vectors"]["counts"]["adjusted_rand_index"] < 0.1
     assert set(found["main_cluster"]) == {"a", "b", "c"}
 
 

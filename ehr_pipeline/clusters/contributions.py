@@ -1,0 +1,269 @@
+"""What each part of the method contributes: the same patients by the vectors of this run, by parts of them alone, and by counts.
+
+Two measures, for a sample of patients (see `embeddings.variants`):
+
+- Retrieval: for how many patients the other half of their own record is nearer, by cosine, than that of any other patient alike in
+  disease, sex, age and amount of record (precision at rank 1: Manning, Raghavan & Schütze 2008, chapter 8). It measures what
+  vectors hold of a patient beyond these four, and needs no truth.
+- On synthetic extracts, agreement with the planted groups by k-means, over several random starts: the start alone may move the
+  adjusted Rand index by more than a part of the method does.
+
+Axes: n patients, D dimensions, V concepts.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from sklearn.cluster import KMeans
+from sklearn.decomposition import TruncatedSVD
+from sklearn.metrics import adjusted_rand_score, homogeneity_score
+
+from ehr_pipeline.clusters.evidence import Half, matched_blocks
+from ehr_pipeline.clusters.methods import Labels, Vectors
+from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
+from ehr_pipeline.embeddings import quality, variants
+from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import align
+
+FILE = "contributions.json"
+STARTS = 10
+"""Random starts of k-means."""
+FEWEST = 50
+"""Smallest number of patients that are compared."""
+TIED = 1e-6
+"""Cosines that differ by less are equal: further digits are rounding error."""
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Space:
+    """Vectors (n, D) of the same patients, made in one way: of whole records, and of both halves."""
+
+    whole: Vectors
+    halves: tuple[Vectors, Vectors]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """Figures of one way to make vectors."""
+
+    name: str
+    """'this_run', 'counts', or the name of a variant (`embeddings.variants`)."""
+    dimensions: int
+    retrieved: Estimate
+    """Share of patients whose other half is the nearest among patients alike; 95 % interval."""
+    gain: Estimate
+    """Share retrieved by this run minus that of this row, in the same patients; 95 % interval."""
+    alignment: float
+    """Mean squared distance between the two halves of a patient."""
+    uniformity: float
+    collapse: dict[str, float]
+    """Rank correlations of the distance to the centre with age and amount of record, and the spread (`quality.collapse`)."""
+    adjusted_rand_index: Estimate | None = None
+    """With as many clusters as groups: mean, lowest and highest of STARTS starts; None without truth."""
+    homogeneity: Estimate | None = None
+    """The same, with as many clusters as the run has."""
+
+
+@dataclass(frozen=True)
+class Contributions:
+    """All rows; the first is that of this run."""
+
+    patients: int
+    chance: float
+    """Share retrieved by vectors that hold nothing of a patient beyond what they are alike in."""
+    age_sd: float
+    """Standard deviation of age in years among patients alike: what vectors can still tell by age."""
+    starts: int
+    rows: list[Row]
+
+    def write(self, folder: Path) -> None:
+        """Write FILE."""
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Contributions | None":
+        """Read the folder of a `clusters` artifact; None if nothing was compared."""
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        rows = [Row(**{name: _estimate(value) for name, value in row.items()}) for row in found.pop("rows")]
+        return cls(rows=rows, **found)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Planted groups of the patients: `group` (n,), '' where it is unknown; and how many clusters are asked for."""
+
+    group: NDArray[Any]
+    groups: int
+    clusters: int
+
+
+def of_sample(
+    embeddings: Artifact,
+    vectors: Vectors,
+    halves: tuple[Half, Half],
+    people: pa.Table,
+    *,
+    groups: PlantedGroups | None,
+    clusters: int,
+    components: int,
+    seed: int,
+) -> Contributions | None:
+    """Compare this run's `vectors` (n, D) with the variants in `embeddings` and with the baseline, for the patients sampled there.
+
+    `halves` and `people` are of all n patients; `components` are the baseline's. None if too few patients of the sample have both
+    halves, or there is no sample.
+    """
+    found = variants.read(embeddings)
+    if not found:
+        return None
+    ids = next(iter(found.values())).ids
+    row = align.rows(ids, people.column("patient_id"))
+    some = np.flatnonzero((row >= 0) & halves[0].there[row] & halves[1].there[row])
+    row = row[some]
+    if len(row) < FEWEST:
+        return None
+    parts = halves[0].counts[row], halves[1].counts[row]
+    spaces = {THIS_RUN: Space(vectors[row], (halves[0].vectors[row], halves[1].vectors[row]))}
+    spaces |= {name: Space(of.whole[some], (of.halves[0][some], of.halves[1][some])) for name, of in found.items()}
+    spaces[COUNTS] = counted((parts[0] + parts[1]).tocsr(), parts, components, seed)
+    people = people.take(pa.array(row))
+    numbers = {"age": people.column("mean_age").to_numpy(), "concepts": people.column("concepts").to_numpy()}
+    alike = matched_blocks(
+        [np.array(people.column(name).to_pylist()) for name in ("disease", "sex")], list(numbers.values())
+    )
+    truth = None
+    if groups and len(groups.companions) > 1:
+        names = np.array([groups.group_of.get(patient, "") for patient in people.column("patient_id").to_pylist()])
+        truth = Truth(names, len(groups.companions), clusters)
+    return compare(spaces, alike, numbers, truth=truth, seed=seed)
+
+
+def compare(
+    spaces: Mapping[str, Space],
+    alike: Labels,
+    numbers: dict[str, NDArray[Any]],
+    *,
+    truth: Truth | None,
+    seed: int,
+) -> Contributions | None:
+    """Compare ways to make vectors; the first is that of this run. None with fewer than FEWEST patients.
+
+    `alike` (n,) numbers blocks of patients alike (`evidence.matched_blocks`); `numbers` (n,) are the mean age over the record
+    (`age`) and its amount (`concepts`).
+    """
+    sizes = np.bincount(alike)
+    told = sizes[alike] > 1  # a patient whom nobody is like cannot be mistaken
+    if told.sum() < FEWEST:
+        return None
+    block = alike[told]
+    hits = {name: retrieved(*space.halves, alike)[told] for name, space in spaces.items()}
+    own = next(iter(hits.values()))
+    rows = [
+        Row(
+            name,
+            space.whole.shape[1],
+            share(hits[name], block),
+            share(own - hits[name], block),
+            float(((unit_length(space.halves[0]) - unit_length(space.halves[1])) ** 2).sum(1).mean()),
+            quality.uniformity(space.whole),
+            quality.collapse(space.whole, numbers),
+            **({} if truth is None else agreement(space.whole, truth, seed)),
+        )
+        for name, space in spaces.items()
+    ]
+    chance = float((1 / sizes[block]).mean())
+    return Contributions(int(told.sum()), chance, _within(numbers["age"][told], block), STARTS, rows)
+
+
+def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64]:
+    """For each patient (n,), whether the other half of the record is the nearest in the block: mean of both directions.
+
+    Halves that lie equally near share the hit, so that vectors without a difference are right by chance only.
+    """
+    first, second = unit_length(one), unit_length(other)
+    order = np.argsort(alike, kind="stable")
+    found = np.zeros(len(alike))
+    for rows in np.split(order, np.flatnonzero(np.diff(alike[order])) + 1):
+        cosines = first[rows] @ second[rows].T
+        for table in (cosines, cosines.T):
+            best = table >= table.max(1, keepdims=True) - TIED
+            found[rows] += best.diagonal() / best.sum(1) / 2
+    return found
+
+
+def share(hits: NDArray[np.float64], block: Labels) -> Estimate:
+    """Mean of `hits` (n,) with its 95 % interval; patients of a block are compared with each other, so blocks are the units.
+
+    The variance is that of a ratio of block sums (Cochran 1977, 'Sampling techniques', chapter 9A).
+    """
+    _, place = np.unique(block, return_inverse=True)
+    sums, sizes = np.bincount(place, hits), np.bincount(place)
+    mean, count = float(hits.mean()), len(sizes)
+    deviations = sums - mean * sizes
+    wide = NORMAL_95 * float(np.sqrt((deviations**2).sum() * count / max(count - 1, 1))) / len(hits)
+    return Estimate(mean, mean - wide, mean + wide)
+
+
+def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:
+    """Agreement of k-means with the planted groups: mean, lowest and highest of STARTS random starts."""
+    unit, known = unit_length(vectors), truth.group != ""
+    scores = {
+        "adjusted_rand_index": (adjusted_rand_score, truth.groups),
+        "homogeneity": (homogeneity_score, truth.clusters),
+    }
+    found = {}
+    for name, (score, n) in scores.items():
+        values = [
+            float(score(truth.group[known], KMeans(n, n_init=1, random_state=seed + start).fit_predict(unit)[known]))
+            for start in range(STARTS)
+        ]
+        found[name] = Estimate(float(np.mean(values)), min(values), max(values))
+    return found
+
+
+def counted(whole: csr_array, halves: tuple[csr_array, csr_array], components: int, seed: int) -> Space:
+    """The baseline's vectors (`baseline.vectors`), whose axes are learned from whole records (n, V), also of the halves."""
+    rooted = [counts.sqrt() for counts in (whole, *halves)]
+    used = np.flatnonzero(np.diff(rooted[0].tocsc().indptr))
+    size = min(components, len(used) - 1, whole.shape[0] - 1)
+    if size < 2:
+        found = [np.asarray(counts[:, used].todense(), np.float32) for counts in rooted]
+    else:
+        axes = TruncatedSVD(size, random_state=seed).fit(rooted[0][:, used])
+        found = [axes.transform(counts[:, used]).astype(np.float32) for counts in rooted]
+    return Space(found[0], (found[1], found[2]))
+
+
+def _within(values: NDArray[Any], block: Labels) -> float:
+    """Standard deviation of values (n,) within blocks, pooled."""
+    _, place = np.unique(block, return_inverse=True)
+    sizes = np.bincount(place)
+    moved = values - (np.bincount(place, values) / sizes)[place]
+    return float(np.sqrt((moved**2).sum() / (len(values) - len(sizes))))
+
+
+def _estimate(value: Any) -> Any:
+    return (
+        Estimate(**value) if isinstance(value, dict) and value.keys() == Estimate.__dataclass_fields__.keys() else value
+    )

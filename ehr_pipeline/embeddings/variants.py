@@ -1,0 +1,106 @@
+"""Vectors of a sample of patients as parts of the method would make them alone, to see what each part contributes.
+
+`network` is the encoder's block of the vectors, `profile` that of the concept profile, and `no_network` a profile learned without
+kinship, in which nothing comes from the encoder (an ablation, as in Meyes et al. 2019). The parts of the transform are applied to
+the chunk vectors at hand, so that nothing is embedded a second time.
+
+`variants/<name>.arrow` has one row for each sampled patient: patient_id, and the vectors of the whole record and of both halves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.embeddings.transform import Part, Sample, Transform, some_of
+from ehr_pipeline.embeddings.vectors import HALVES
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.align import one_chunk
+
+Vectors = NDArray[np.float32]
+FOLDER, COLUMNS = "variants", ("whole", *HALVES)
+NETWORK, PROFILE, NO_NETWORK = "network", "profile", "no_network"
+SAMPLED, FITTED = 5_000, 10_000
+"""Most patients whose vectors are kept, and from which `no_network` is learned: both bound time and size, whatever the cohort's."""
+Fit = Callable[[VectorSettings, list[Sample]], Transform]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Vectors of the sampled patients (n), in the order of `ids`. Rows are zero for a patient without a chosen concept."""
+
+    ids: pa.Array
+    whole: Vectors
+    halves: tuple[Vectors, Vectors]
+
+
+def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transform, fit: Fit) -> None:
+    """Write the variants of a sample. `samples` (one for each shard of `dataset`) are those that the transform was learned from.
+
+    A part that the run does not have, or that alone makes its vectors, is left out. If the run has no profile, `no_network` is
+    the profile of the default settings.
+    """
+    few = _drawn(samples, FITTED)
+    base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
+    bare = fit(replace(base, kinship=0.0, encoder_share=0.0, attention="none", common_components=0), few)
+    made: dict[str, Callable[[Part], Vectors]] = {NO_NETWORK: bare.centred_profile}
+    if learned.settings.profile:
+        made |= {NETWORK: lambda part: learned.network(part).vectors_PD, PROFILE: learned.centred_profile}
+    shown = _drawn(few, SAMPLED)
+    for name, vectors in made.items():
+        schemas.write(out / FOLDER / f"{name}.arrow", _table(dataset, shown, vectors))
+
+
+def take_over(earlier: Artifact, out: Path, unchanged: pa.Array) -> None:
+    """Copy the variants of an earlier artifact in the same space, for the patients `unchanged`: nobody else's vectors are kept."""
+    for path in sorted((earlier.path / FOLDER).glob("*.arrow")):
+        table = schemas.read(path)
+        kept = pc.is_in(table.column("patient_id"), value_set=unchanged)
+        schemas.write(out / FOLDER / path.name, table.filter(kept))
+
+
+def read(artifact: Artifact) -> dict[str, Variant]:
+    """Read the variants of a `patient_embeddings` artifact, by name; {} if it was made before there were any."""
+    found = {}
+    for name in (NETWORK, PROFILE, NO_NETWORK):
+        path = artifact.file(f"{FOLDER}/{name}.arrow")
+        if path.is_file():
+            table = schemas.read(path)
+            whole, one, other = (schemas.matrix(table, name) for name in COLUMNS)
+            found[name] = Variant(one_chunk(table.column("patient_id")), whole, (one, other))
+    return found
+
+
+def _drawn(samples: list[Sample], most: int) -> list[Sample]:
+    """At most about `most` of the patients of all samples, the same share of each; all of them if there are fewer."""
+    rng = np.random.default_rng(0x7A1)
+    share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)
+    if share == 1:
+        return samples
+    found = []
+    for sample in samples:
+        count = len(sample.whole.patients)
+        own = np.sort(rng.permutation(count)[: int(np.ceil(share * count))])
+        whole, one, other = (some_of(part, own) for part in (sample.whole, *sample.halves))
+        wanted = np.zeros(len(sample.whole.shard.birth_day), bool)
+        wanted[whole.patients] = True
+        first, second = (view.keep_visits(np.repeat(wanted, np.diff(view.patient_start))) for view in sample.views)
+        found.append(Sample(whole, (one, other), (first, second)))
+    return found
+
+
+def _table(dataset: list[Path], samples: list[Sample], vectors: Callable[[Part], Vectors]) -> pa.Table:
+    """Rows of the sampled patients who have a vector."""
+    parts = []
+    for path, sample in zip(dataset, samples, strict=True):
+        ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(sample.whole.patients))
+        made = (np.where(part.there[:, None], vectors(part), 0) for part in (sample.whole, *sample.halves))
+        columns = {name: schemas.vectors(each.astype(np.float32)) for name, each in zip(COLUMNS, made, strict=True)}
+        parts.append(pa.table({"patient_id": ids, **columns}).filter(pa.array(sample.whole.there)))
+    return pa.concat_tables(parts)
