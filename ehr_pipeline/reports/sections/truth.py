@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from ehr_pipeline.clusters.contributions import Contributions
-from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, read_agreement
+from ehr_pipeline.clusters.planted import read_agreement
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.sections import contributions
+from ehr_pipeline.reports.statements import contributions as say
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 
@@ -20,36 +20,17 @@ def content(findings: Findings) -> dict[str, Any] | None:
     rows = [row for row in compared.rows if row.adjusted_rand_index] if compared else []
     return {
         "agreement": planted,
-        "clusters_of_this_run": clusters_of_this_run(planted),
-        "by_starts": by_starts(compared) if compared else "",
+        "clusters_of_this_run": say.clusters_of_this_run(planted),
+        "by_starts": say.by_starts(compared) if compared else "",
         "rows": [
             {
-                "name": contributions.NAMES[row.name],
-                "index": contributions.starts(row.adjusted_rand_index),
-                "homogeneity": contributions.starts(row.homogeneity),
+                "name": say.NAMES[row.name],
+                "index": say.starts(row.adjusted_rand_index),
+                "homogeneity": say.starts(row.homogeneity),
             }
             for row in rows
         ],
     }
-
-
-def clusters_of_this_run(planted: dict[str, Any]) -> str:
-    """Return how far the clusters of the page agree with the groups."""
-    own, counts = planted["vectors"][THIS_RUN], planted["vectors"][COUNTS]
-    return (
-        f"The {planted['n']} clusters of this page have a homogeneity of {own['homogeneity']:.3f} (1 where each cluster holds"
-        f" patients of one group only, 0 where it says nothing of the group); with {planted['groups']} clusters by the same method,"
-        f" the adjusted Rand index is {own['adjusted_rand_index']:.3f}. With concept counts in place of the patient vectors, these"
-        f" are {counts['homogeneity']:.3f} and {counts['adjusted_rand_index']:.3f}."
-    )
-
-
-def by_starts(compared: Contributions) -> str:
-    """Return how the rows were made."""
-    return (
-        f"By k-means, for the patients compared under “What makes the patient vectors”: the mean of {compared.starts} random"
-        " starts, and the lowest and the highest of them in brackets. Rows whose ranges overlap are not told apart."
-    )
 
 
 def agreement(findings: Findings) -> dict[str, Any] | None:

@@ -1,0 +1,131 @@
+"""What each part of the method contributes to the patients' vectors."""
+
+import math
+from typing import Any
+
+from ehr_pipeline.clusters.contributions import Contributions, Estimate, Row
+from ehr_pipeline.clusters.evidence import ALIKE
+from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
+from ehr_pipeline.embeddings.variants import NETWORK, NO_NETWORK, PROFILE, SAMPLED
+from ehr_pipeline.reports.statements.statement import Statement, say
+
+NAMES = {
+    THIS_RUN: "Patient vectors of this run",
+    NETWORK: "Network alone",
+    PROFILE: "Concept profile alone",
+    NO_NETWORK: "No network at all: the profile without kinship",
+    COUNTS: "Concept counts and truncated SVD (the baseline)",
+}
+
+
+def rows() -> Statement:
+    """Say what the rows are."""
+    return say("Each row makes the vectors of the same patients in another way.")
+
+
+def compared(found: Contributions, patients: str, step: int) -> Statement:
+    """Say who was compared, and how."""
+    return say(
+        "{patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other half found: for"
+        " how many of them the vector of one half of their visits lies nearest to that of their own other half, among up to {alike}"
+        " patients alike in disease, sex, age and amount of record; by chance {chance}. Among these patients, age still has a"
+        " standard deviation of {years} years, which helps vectors that hold the age.",
+        patients=patients,
+        most=f"{SAMPLED:,}",
+        alike=ALIKE,
+        chance=f"{percent(found.chance, step)} %",
+        years=f"{found.age_sd:.1f}",
+    )
+
+
+def adds(found: Contributions, step: int) -> Statement | None:
+    """Say what the network adds to the retrieval, with its interval."""
+    bare = next((row for row in found.rows if row.name == NO_NETWORK), None)
+    if bare is None:
+        return None
+    own, gain = found.rows[0], bare.gain
+    return say(
+        "With no network at all the other half is found for {bare} of these patients, with the vectors of this run for {own}: a"
+        " difference of {gain} percentage points (95 % interval {low} to {high}). An interval that includes 0 shows no contribution"
+        " of the network.",
+        bare=f"{percent(bare.retrieved.value, step)} %",
+        own=f"{percent(own.retrieved.value, step)} %",
+        gain=f"{100 * gain.value:+.1f}",
+        low=f"{100 * gain.low:+.1f}",
+        high=f"{100 * gain.high:+.1f}",
+    )
+
+
+def chosen_by_network(chosen: bool) -> Statement | None:
+    """Say that the network has a part in every row if it chose some of the concepts."""
+    if not chosen:
+        return None
+    return say(
+        "All rows use the same concepts. The network chose some of them, as neighbours of the concepts of the list; so in this"
+        " choice it has a part in every row."
+    )
+
+
+def measures() -> Statement:
+    """Say what the other columns measure."""
+    return say(
+        "Distance of the halves: mean squared distance between the vectors of a patient’s two halves (0 when equal, 2 when"
+        " unrelated). Uniformity: the lower, the more evenly the vectors cover the sphere (Wang and Isola 2020). Collapse: rank"
+        " correlation of the distance to the centre with age and with the amount of record; 0 is best."
+    )
+
+
+def row(row: Row, step: int) -> dict[str, Any]:
+    """Return a row of the table as text."""
+    found = row.retrieved
+    low, high = percent(max(found.low, 0), step), percent(min(found.high, 1), step)
+    return {
+        "name": NAMES[row.name],
+        "dimensions": row.dimensions,
+        "retrieved": f"{percent(found.value, step)} % ({low}–{high})",
+        "alignment": f"{row.alignment:.2f}",
+        "uniformity": f"{row.uniformity:.2f}",
+        "age": f"{row.collapse['age']:+.2f}",
+        "amount": f"{row.collapse['concepts']:+.2f}",
+    }
+
+
+def clusters_of_this_run(planted: dict[str, Any]) -> Statement:
+    """Say how far the clusters of the page agree with the planted groups."""
+    own, counts = planted["vectors"][THIS_RUN], planted["vectors"][COUNTS]
+    return say(
+        "This extract is synthetic: {groups} groups were planted, each with companions of its own. The {n} clusters of this page"
+        " have a homogeneity of {own} (1 where each cluster holds patients of one group only, 0 where it says nothing of the"
+        " group); with {groups} clusters by the same method, the adjusted Rand index is {index}. With concept counts in place of"
+        " the patient vectors, these are {counts} and {counts_index}.",
+        n=planted["n"],
+        groups=planted["groups"],
+        own=f"{own['homogeneity']:.3f}",
+        index=f"{own['adjusted_rand_index']:.3f}",
+        counts=f"{counts['homogeneity']:.3f}",
+        counts_index=f"{counts['adjusted_rand_index']:.3f}",
+    )
+
+
+def by_starts(compared: Contributions) -> Statement:
+    """Say how the rows on the planted groups were made."""
+    return say(
+        "By k-means, for the patients compared under “What makes the patient vectors”: the mean of {starts} random starts, and the"
+        " lowest and the highest of them in brackets. Rows whose ranges overlap are not told apart.",
+        starts=compared.starts,
+    )
+
+
+def starts(estimate: Estimate | None) -> str:
+    """Return a figure over starts of k-means: the mean, and the lowest and the highest."""
+    return "–" if estimate is None else f"{estimate.value:.3f} ({estimate.low:.3f}–{estimate.high:.3f})"
+
+
+def step_of(patients: int, below: int) -> int:
+    """Return the step, in percent, to which shares of patients are rounded: at least the threshold of patients."""
+    return max(math.ceil(100 * below / patients), 1) if below > 1 else 1
+
+
+def percent(share: float, step: int) -> int:
+    """Return a share in percent, rounded to a multiple of `step`."""
+    return round(100 * share / step) * step
