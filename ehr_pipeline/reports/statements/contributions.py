@@ -26,10 +26,10 @@ def rows() -> Statement:
 def compared(found: Contributions, patients: str, step: int) -> Statement:
     """Say who was compared, and how."""
     return say(
-        "{patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other half found: for"
-        " how many of them the vector of one half of their visits lies nearest to that of their own other half, among up to {alike}"
-        " patients alike in disease, sex, age and amount of record; by chance {chance}. Among these patients, age still has a"
-        " standard deviation of {years} years, which helps vectors that hold the age.",
+        "Compared: {patients} patients with a vector for both halves of their visits (at most {most}, drawn at random). Other half"
+        " found: for how many of them the vector of one half of their visits lies nearest to that of their own other half, among"
+        " up to {alike} patients alike in disease, sex, age and amount of record; by chance {chance}. Among these patients, age"
+        " still has a standard deviation of {years} years, which helps vectors that hold the age.",
         patients=patients,
         most=f"{SAMPLED:,}",
         alike=ALIKE,
