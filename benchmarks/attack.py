@@ -17,16 +17,18 @@ from typing import Any
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.export import release
 from ehr_pipeline.study import settings
-from ehr_pipeline.synthetic.generate import EXTRACT, generate, is_there
+from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import SMALL, places
+from ehr_pipeline.synthetic.worlds.write import is_there, write
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests import attacking
 from ehr_pipeline_tests.deducing import Attack
 
 STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
-    "demo": (5_000, 0, ()),
+    "demo": (DEMO_PATIENTS, DEMO_SEED, ()),
     "small": (600, 11, (SMALL,)),
     "tiny_clusters": (400, 7, (SMALL, {"clusters": {"n": 24}})),
 }
@@ -36,8 +38,8 @@ STUDIES: dict[str, tuple[int, int, tuple[dict[str, Any], ...]]] = {
 def attack(folder: Path, name: str) -> tuple[Attack, list[str], int]:
     """Make a study in a folder, release it, and attack it: what was read, what was found, and how many clusters are small."""
     patients, seed, more = STUDIES[name]
-    if not is_there(folder / "extract", patients, seed):
-        generate(folder / "extract", patients, seed)
+    if not is_there(folder / "extract", DEMO_PLANS, patients, seed):
+        write(folder / "extract", DEMO_PLANS, patients, seed)
     own = {"study": {"store": str(folder / "store")}}
     study = settings.load(shipped("demo/settings.toml"), settings.merged(*more, places(folder / "extract"), own))
     log = io.StringIO()

@@ -31,7 +31,8 @@ def main() -> None:
     vocabulary = Vocabulary.read(store.current("vocabulary").path)
     model, tokenizer = AutoModelForMaskedLM.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     ranks, by_frequency, examples = [], [], []
-    for group, companions in PlantedGroups.read(options.study / "truth").companions.items():
+    for group, named in PlantedGroups.read(options.study / "truth").companions.items():
+        companions = [concept for concept in named if concept in vocabulary.token_of]
         for hidden in companions:
             asked = ["[MASK]", *(concept for concept in companions if concept != hidden)]
             tokens = tokenizer(" ".join(asked), return_tensors="pt")["input_ids"]
@@ -44,7 +45,7 @@ def main() -> None:
         examples.append((group, ", ".join(map(vocabulary.name, tokens[0, 1:].tolist())), vocabulary.name(target), best))
     found = np.array(ranks)
     text = (
-        f"{len(ranks)} planted companions, each hidden beside the others of its group (age {AGE}): found first"
+        f"{len(ranks)} planted companions of the vocabulary, each hidden beside the others of its group (age {AGE}): found first"
         f" {np.mean(found == 1):.0%}, among the first three {np.mean(found <= 3):.0%},"
         f" **among the first ten {np.mean(found <= 10):.0%}**; median rank"
         f" {np.median(found):.0f}, by frequency alone {np.median(by_frequency):.0f}, of {len(vocabulary.concepts):,} concepts.\n\n"

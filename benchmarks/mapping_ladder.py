@@ -15,11 +15,12 @@ from typing import Any
 import results
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
+from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.study import settings
-from ehr_pipeline.synthetic.generate import EXTRACT, generate
+from ehr_pipeline.synthetic.extract import EXTRACT
 from ehr_pipeline.synthetic.study import places
 from ehr_pipeline.synthetic.terminology_files import DESCRIPTIONS
+from ehr_pipeline.synthetic.worlds.write import write
 from ehr_pipeline.terminology.shipped import shipped
 
 
@@ -30,7 +31,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        generate(folder, DEMO_PATIENTS, DEMO_SEED)
+        write(folder, DEMO_PLANS, DEMO_PATIENTS, DEMO_SEED)
         steps: list[tuple[str, dict[str, Any]]] = [
             ("current atoms (SUPPRESS N)", {"suppress": ["N"], "coverage_floor": 0.0}),
             ("obsolete atoms (SUPPRESS O)", {"suppress": ["N", "O"]}),
@@ -51,9 +52,10 @@ def main() -> None:
                 chain.extract_catalog()
             mapped = chain.mapped_events()
             coverage = json.loads(mapped.file("coverage.json").read_text(encoding="utf-8"))
-            shares = (f"{100 * coverage[what]:.2f} %" for what in ("events_share", "codes_share"))
-            rows.append((name, f"{coverage['mapped_events']:,}", *shares, f"{mapped.counts['concepts']:,}"))
-    header = ("with this step too", "events mapped", "of all events", "of all codes", "concepts")
+            stays = {what: coverage[f"mapped_{what}"] + coverage[f"kept_{what}"] for what in ("events", "codes")}
+            shares = (f"{stays[what] / coverage[what]:.2%}" for what in stays)
+            rows.append((name, f"{stays['events']:,}", *shares, f"{mapped.counts['concepts']:,}"))
+    header = ("with this step too", "events mapped or kept", "of all events", "of all codes", "concepts")
     results.write("mapping_ladder.py", "The mapping ladder on the demo", results.table(header, rows))
 
 

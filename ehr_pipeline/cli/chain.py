@@ -12,7 +12,7 @@ from ehr_pipeline.errors import SettingsError, printable
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 
-DEMO_PATIENTS, DEMO_SEED = 5000, 0
+DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -73,12 +73,12 @@ def _demo_settings() -> Path:
 
 
 def _ensure_demo_extract(study: settings.Study) -> None:
-    from ehr_pipeline.synthetic import generate
+    from ehr_pipeline.synthetic.worlds.write import is_there, write
 
     out = Path(study.records.landing).parent
-    if not generate.is_there(out, DEMO_PATIENTS, DEMO_SEED):
+    if not is_there(out, DEMO_PLANS, DEMO_PATIENTS, DEMO_SEED):
         print(f"writing a synthetic extract of {DEMO_PATIENTS:,} patients to {out}")
-        generate.generate(out, DEMO_PATIENTS, DEMO_SEED)
+        write(out, DEMO_PLANS, DEMO_PATIENTS, DEMO_SEED)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import replace
 from pathlib import Path
 
-from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_SEED
+from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
@@ -44,16 +44,15 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     synth.add_argument(
         "--plan",
         action="append",
-        help="what is planted; several add up (docs/worlds.md). 'first', the default, is the first generator, which combines with"
-        " no other and takes --null and --plant",
+        help="what is planted; several can be combined (docs/worlds.md; default: base). 'first' is the first generator, which"
+        " combines with no other plan; --null and --plant are its options",
     )
     kind = synth.add_mutually_exclusive_group()
     kind.add_argument("--null", action="store_true", help="plant no groups: labels without any effect on the record")
     kind.add_argument(
         "--plant",
         choices=["counts", "subtle", "change"],
-        default="counts",
-        help="'counts': groups that differ by how often concepts are recorded (default); 'subtle': by their order, by age,"
+        help="'counts': groups that differ by how often concepts are recorded; 'subtle': by their order, by age,"
         " or by synonymous codes; 'change': as 'counts', and some patients change from one group to another",
     )
     synth.set_defaults(command=_synth)
@@ -103,17 +102,18 @@ def _settings(options: argparse.Namespace) -> int:
 
 
 def _synth(options: argparse.Namespace) -> int:
-    plans = options.plan or ["first"]
+    for_the_first = options.null or options.plant is not None
+    plans = options.plan or (["first"] if for_the_first else list(DEMO_PLANS))
     if "first" in plans:
         if set(plans) != {"first"}:
             raise UserError("--plan first combines with no other plan")
         from ehr_pipeline.synthetic import generate
 
         generate.generate(
-            options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant
+            options.out, options.patients, options.seed, options.cohort_share, options.null, options.plant or "counts"
         )
     else:
-        if options.null or options.plant != "counts":
+        if for_the_first:
             raise UserError("--null and --plant are for --plan first; other plans say themselves what they plant")
         from ehr_pipeline.synthetic.worlds.write import write
 
