@@ -157,6 +157,7 @@ def test_every_benchmark_is_listed() -> None:
             "token_data.py",
             "training_ours.py",
             "rates.py",
+            "cohorts.py",
         ):
             assert f"`{script.name}`" in listed
             assert f"<!-- {script.name} -->" in results
