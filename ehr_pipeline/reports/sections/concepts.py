@@ -1,52 +1,72 @@
-"""The concept check: do nearest neighbours of concepts share a semantic type with them more often than by chance?"""
+"""The concept check: are nearest neighbours recorded together, and of one type, more often than by chance?"""
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
+from ehr_pipeline.concepts.together import Together, held_out, together
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.reports.enrichment import Z95
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import concepts as say
+from ehr_pipeline.reports.statements.concepts import TypeAgreement
+from ehr_pipeline.reports.statements.statement import counted, percent
 from ehr_pipeline.reports.substituted import SHOWN
 from ehr_pipeline.store.artifacts import Artifact
-from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS
+from ehr_pipeline.tables.asset_names import CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET
 from ehr_pipeline.vocabulary.table import Vocabulary
 
-TWICE = 2.0
-"""Multiple of the chance share from which the neighbours are said to make sense."""
-
-
-@dataclass(frozen=True)
-class TypeAgreement:
-    """Mean share of neighbours that have a semantic type of their concept, and the share by chance, over some concepts."""
-
-    concepts: int
-    share: float
-    chance: float
-    low: float
-    """The lower end of the 95 % interval, over concepts, of the share less the share by chance."""
+FIRST_SHOWN = 8
+"""Rows of neighbours that are not folded away."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the sentence, the picture, the rows of neighbours, and the concepts that count as one."""
+    """Return what the neighbours are compared with, the picture, the rows of neighbours, and the concepts that count as one."""
     concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.own_diseases
     picture, naming = findings.pictures / "concepts_3d.png", findings.inputs.naming(findings.disclosure.below)
     rows = read_neighbours(concepts.path)
     of_own = type_agreement(rows, findings.vocabulary, own.listed) if own else None
+    ontology, sets = _ontology(concepts, naming), findings.substituted.sets or ()
+    shown = _neighbours(rows, own.listed if own else (), findings.named)
+    checked = [
+        say.purpose(),
+        say.recorded_together(_together(findings, rows)),
+        say.types(type_agreement(rows, findings.vocabulary), of_own),
+        say.ontology(ontology),
+    ]
     return {
-        "checked": sentence(type_agreement(rows, findings.vocabulary), of_own),
+        "checked": [statement for statement in checked if statement],
         "concepts_picture": embedded(picture) if data_stages.draw_concepts(concepts, naming, picture) else "",
-        "ontology": _ontology(concepts, naming),
-        "neighbours": _neighbours(rows, own.listed if own else (), findings.named),
-        "substituted": findings.substituted,
-        "substituted_shown": SHOWN,
+        "by_group": [
+            (row["group"], row["concepts"], percent(row["share"], 1), percent(row["chance"], 1))
+            for row in (ontology or {}).get("by_group", ())
+        ],
+        "first": shown[:FIRST_SHOWN],
+        "others": shown[FIRST_SHOWN:],
+        "others_folded": f"The other {counted(len(shown) - FIRST_SHOWN, 'concept')} of interest",
+        "habits": say.habits(findings.substituted.sentence),
+        "sets": sets[:SHOWN],
+        "more_sets": say.more_sets(len(sets) - SHOWN),
     }
+
+
+def _together(findings: Findings, rows: list[dict[str, Any]]) -> Together | None:
+    """Test whether the neighbours in the whole vocabulary are recorded together in visits of held-out patients."""
+    artifacts, vocabulary = findings.inputs.artifacts, findings.vocabulary
+    known = vocabulary.token_of
+    pairs = [
+        (known[row["concept"]], known[row["neighbour"]])
+        for row in rows
+        if row["scope"] == SCOPES[1] and row["concept"] in known and row["neighbour"] in known
+    ]
+    concepts, neighbours = np.array(pairs, np.int64).reshape(-1, 2).T
+    shards = zip(artifacts[PATIENT_DATASET].files("patients"), artifacts[DATA_SPLIT].files("split"), strict=True)
+    return together(held_out(shards, vocabulary.size), concepts, neighbours, findings.inputs.seed)
 
 
 def type_agreement(
@@ -72,38 +92,6 @@ def type_agreement(
     beyond = share - chance
     spread = float(beyond.std(ddof=1)) / len(beyond) ** 0.5 if len(beyond) > 1 else float("inf")
     return TypeAgreement(len(share), float(share.mean()), float(chance.mean()), float(beyond.mean()) - Z95 * spread)
-
-
-def sentence(interest: TypeAgreement | None, own: TypeAgreement | None) -> str:
-    """Return the result of the check in plain words; `own` is for the cohort's diseases. Empty if nothing can be said."""
-    if interest is None:
-        return ""
-    told = (
-        f"Of the nearest neighbours of {interest.concepts:,} concepts of interest in the whole vocabulary,"
-        f" {_percent(interest.share)} are of the same semantic type (such as “disease” or “laboratory test”); by chance it would be"
-        f" {_percent(interest.chance)}."
-    )
-    if own is not None:
-        told += (
-            f" Of those of the cohort's own diseases ({own.concepts:,}; the first rows below), {_percent(own.share)}, and by chance"
-            f" {_percent(own.chance)}."
-        )
-    doubt = ""
-    if own is not None and own.low <= 0 < interest.low:
-        doubt = " Of the cohort's own diseases not even that can be said: read no meaning into their neighbours."
-    if interest.low <= 0:
-        return (
-            f"{told} That is no more than chance: this network's neighbours say nothing, and are not to be relied on."
-        )
-    if interest.share < TWICE * interest.chance:
-        return (
-            f"{told} That is more than chance, but not much: this network understood the concepts in part only.{doubt}"
-        )
-    return f"{told} That is clearly more than chance, but a type is coarse: read the rows before you trust single ones.{doubt}"
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %"
 
 
 def _ontology(concepts: Artifact, naming: Naming) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""The concept check in a sentence: beside chance, and honest where it is no more than chance."""
+"""The concept check: types of neighbours beside chance, and which rows are shown."""
 
 import csv
 from pathlib import Path
@@ -9,7 +9,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts.table import read_neighbours
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.reports.sections import concepts as section
-from ehr_pipeline.reports.sections.concepts import TypeAgreement
+from ehr_pipeline.reports.statements.concepts import TypeAgreement
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 HEAD = "concept,name,scope,rank,neighbour,neighbour_name,cosine\n"
@@ -36,24 +36,6 @@ def test_shares_of_one_type_stand_beside_chance(tmp_path: Path) -> None:
     assert own is not None
     assert (own.concepts, own.share, own.low) == (1, 0.0, float("-inf"))
     assert check(tmp_path, "AB", only={"Z"}) is None
-
-
-@pytest.mark.parametrize(
-    ("share", "chance", "low", "told"),
-    [
-        (0.14, 0.13, -0.01, "no more than chance"),
-        (0.21, 0.13, 0.02, "more than chance, but not much"),
-        (0.6, 0.2, 0.3, "clearly more than chance"),
-    ],
-)
-def test_the_verdict_is_said(share: float, chance: float, low: float, told: str) -> None:
-    words = section.sentence(TypeAgreement(130, share, chance, low), TypeAgreement(5, 0.1, 0.15, float("-inf")))
-    assert told in words
-    assert "of the cohort's own diseases (5; the first rows below), 10 %, and by chance 15 %" in words
-    assert "own diseases" not in section.sentence(TypeAgreement(130, share, chance, low), None)
-    assert ("not even that can be said" in words) == (low > 0), "the few own diseases are no better than chance"
-    assert "not even" not in section.sentence(TypeAgreement(130, share, chance, low), TypeAgreement(5, 0.9, 0.1, 0.5))
-    assert section.sentence(None, None) == ""
 
 
 def test_the_cohorts_own_diseases_stand_first(tiny: Pipeline) -> None:

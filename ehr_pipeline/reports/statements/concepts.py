@@ -1,0 +1,149 @@
+"""Whether the neighbours of concepts mean something: by what is recorded together, by semantic type, and by an ontology."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_pipeline.concepts.together import Together
+from ehr_pipeline.reports.statements.statement import Rate, Statement, percent, say
+
+TWICE = 2.0
+"""Multiple of the chance share from which semantic types are said to support the neighbours clearly."""
+MOST_ALIKE = 1 / TWICE
+"""Share by chance from which semantic types cannot tell: no share could be twice as large."""
+FEWEST_CONCEPTS = 10
+"""Concepts below which semantic types cannot tell."""
+MAX_P = 0.05
+
+
+@dataclass(frozen=True)
+class TypeAgreement:
+    """Mean share of neighbours that have a semantic type of their concept, and the share by chance, over some concepts."""
+
+    concepts: int
+    share: float
+    chance: float
+    low: float
+    """The lower end of the 95 % interval, over concepts, of the share less the share by chance."""
+
+    @property
+    def can_tell(self) -> bool:
+        """Whether the measure can tell neighbours that mean something from others."""
+        return self.concepts >= FEWEST_CONCEPTS and self.chance < MOST_ALIKE
+
+
+def purpose() -> Statement:
+    """Say what is checked, and why."""
+    return say("If the network understood the records, the neighbours of a concept should make sense to a clinician.")
+
+
+def recorded_together(found: Together | None) -> Statement:
+    """Say whether neighbours are recorded together in visits from which nothing was learned; None: it cannot be told."""
+    if found is None:
+        return say(
+            "Whether neighbours are recorded together cannot be told here: too few patients were held out when the network learned,"
+            " or they have too few visits with these concepts."
+        )
+    beyond = found.p < MAX_P and found.low > 1
+    return say(
+        "In the visits of patients who were held out when the network learned, concepts and their neighbours are recorded together"
+        " {ratio:.2f} times as often as pairs of concepts that are recorded equally often (95 % interval {low:.2f}–{high:.2f};"
+        " permutation p {sign} {p:.3f}). {meaning}",
+        Rate.NEIGHBOURS,
+        ratio=found.ratio,
+        low=found.low,
+        high=found.high,
+        sign="<" if found.p < MAX_P / 10 else "=",
+        p=max(found.p, MAX_P / 10),
+        meaning="So the neighbours reflect what is recorded together; read the rows before you trust single ones."
+        if beyond
+        else "That is no more than chance allows: do not rely on these neighbours.",
+    )
+
+
+def types(interest: TypeAgreement | None, own: TypeAgreement | None) -> Statement | None:
+    """Say whether neighbours share semantic types beyond chance; `own` is for the cohort's diseases. None: there are no types."""
+    if interest is None:
+        return None
+    told = (
+        f"Of the nearest neighbours of {interest.concepts:,} concepts of interest in the whole vocabulary,"
+        f" {percent(interest.share)} are of the same semantic type (such as “disease” or “laboratory test”); by chance it"
+        f" would be {percent(interest.chance)}."
+    )
+    if own is not None:
+        told += (
+            f" For the cohort’s own diseases ({own.concepts:,}; the first rows below) it is {percent(own.share)}, and by chance"
+            f" {percent(own.chance)}."
+        )
+    return say("{told} {meaning}", Rate.NEIGHBOURS, told=told, meaning=_of_types(interest, own))
+
+
+def _of_types(interest: TypeAgreement, own: TypeAgreement | None) -> str:
+    """Return what the shares mean, or why they mean nothing."""
+    if interest.concepts < FEWEST_CONCEPTS:
+        return "This measure cannot tell whether neighbours mean something: there are too few concepts."
+    if not interest.can_tell:
+        return "This measure cannot tell whether neighbours mean something: too much of the vocabulary is of the same types."
+    if interest.low <= 0:
+        return "That is no more than chance: semantic types do not support these neighbours."
+    doubt = ""
+    if own is not None and own.can_tell and own.low <= 0:
+        doubt = " For the cohort’s own diseases not even that can be said."
+    if interest.share < TWICE * interest.chance:
+        return f"That is more than chance, but not by much.{doubt}"
+    return f"That is clearly more than chance, but a type is coarse.{doubt}"
+
+
+def ontology(found: Mapping[str, Any] | None) -> Statement:
+    """Say whether neighbours belong to the same group of a disease ontology; None: no ontology is set."""
+    if not found:
+        return say(
+            "Whether neighbours belong to the same group of a disease ontology was not measured: no ontology is set"
+            " (concepts.ontology)."
+        )
+    if "share" not in found:
+        return say(
+            "Only {concepts:,} concepts have a group of the disease ontology: too few to say whether neighbours belong to the"
+            " same.",
+            concepts=found["concepts"],
+        )
+    low, high = found["excess_interval"]
+    if low > 0:
+        meaning = (
+            "The network has learned something of these groups, which it was never given:"
+            f" {_points(found['excess'])} points ({_points(low)}–{_points(high)}) above chance."
+        )
+    else:
+        meaning = "That is no more than chance allows."
+    return say(
+        "Of the {neighbours} nearest neighbours of each of {concepts:,} concepts that have a group of the disease ontology, {share}"
+        " (95 % interval {from_share}–{to_share}) belong to one of its groups; by chance it would be {chance}. {meaning}",
+        Rate.NEIGHBOURS,
+        neighbours=found["neighbours"],
+        concepts=found["concepts"],
+        share=percent(found["share"], 1),
+        from_share=_points(found["share_interval"][0]),
+        to_share=percent(found["share_interval"][1], 1),
+        chance=percent(found["chance"], 1),
+        meaning=meaning,
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def habits(sentence: str) -> Statement:
+    """Say whether concepts are recorded one instead of another; `sentence` from `substituted`."""
+    return say("Habits of recording: {sentence}", sentence=sentence)
+
+
+def more_sets(number: int) -> Statement | None:
+    """Say how many sets of concepts the page leaves out; None if none."""
+    if number <= 0:
+        return None
+    return say(
+        "{number:,} more {sets} in substitutes.csv of the asset patient_embeddings.",
+        number=number,
+        sets="set is" if number == 1 else "sets are",
+    )
