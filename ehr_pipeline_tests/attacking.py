@@ -163,6 +163,7 @@ def _read_page(attack: Attack, html: str) -> None:
         elif head[:1] == ["Quantity"]:
             names = {
                 "patients in the data set": "patient_dataset/patients/kept",
+                "patients before short records were removed": "patient_dataset/patients/rows_in",
                 "cohort patients": "cohort/kept",
                 "validation patients": "data_split/validation",
                 "patients removed for few visits": "patient_dataset/patients/dropped/few_visits",

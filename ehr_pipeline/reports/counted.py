@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from ehr_pipeline.disclosure.figures import HIDDEN, Guard
 from ehr_pipeline.disclosure.kinds import Events, Figure, People, Share, Things, figures
 from ehr_pipeline.disclosure.suppression import Disclosure
@@ -105,11 +107,20 @@ class Scale:
         return self.end if self.near(number) else self.ends(number)[1]
 
     def share(self, part: int, of: int) -> str:
-        """Return a share as text, computed from the numbers as shown, so that it reveals no more than they do."""
+        """Return a share as text, computed from the numbers as shown, so that it reveals no more than they do.
+
+        It has one decimal, or its first digit that is not zero: '0.006 %'.
+        """
         if not self.rounded:
-            return self.disclosure.share(part, of)
-        shown = Guard(self.disclosure.below).number(Share(Events(part), Events(of)))
-        return HIDDEN if shown is None or self.near(part) else f"{100 * shown:.1f} %"
+            text = self.disclosure.share(part, of)
+        else:
+            shown = Guard(self.disclosure.below).number(Share(Events(part), Events(of)))
+            text = HIDDEN if shown is None or self.near(part) else f"{100 * shown:.1f} %"
+        if not part or text != f"{0:.1f} %":
+            return text
+        if self.rounded:  # from the numbers as shown, here as well
+            part, of = self.disclosure.rounded(part), self.disclosure.rounded(of)
+        return f"{np.format_float_positional(100 * part / of, precision=1, fractional=False, trim='-')} %"
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,12 @@ def recorded_together(found: Together | None) -> Statement:
             "Whether neighbours are recorded together cannot be told here: too few patients were held out when the network learned,"
             " or they have too few visits with these concepts."
         )
-    beyond = found.p < MAX_P and found.low > 1
+    meaning = "That is no more than chance allows: do not rely on these neighbours."
+    if found.p < MAX_P and found.low > 1:
+        part = "" if found.ratio >= TWICE else ", in part,"
+        meaning = (
+            f"So the neighbours reflect{part} what is recorded together; read the rows before you trust single ones."
+        )
     return say(
         "In the visits of patients who were held out when the network learned, concepts and their neighbours are recorded together"
         " {ratio:.2f} times as often as pairs of concepts that are recorded equally often (95 % interval {low:.2f}–{high:.2f};"
@@ -55,9 +60,7 @@ def recorded_together(found: Together | None) -> Statement:
         high=found.high,
         sign="<" if found.p < MAX_P / 10 else "=",
         p=max(found.p, MAX_P / 10),
-        meaning="So the neighbours reflect what is recorded together; read the rows before you trust single ones."
-        if beyond
-        else "That is no more than chance allows: do not rely on these neighbours.",
+        meaning=meaning,
     )
 
 

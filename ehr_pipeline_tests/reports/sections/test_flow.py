@@ -44,7 +44,14 @@ COUNTS: dict[str, Any] = {
         "dropped": {"not_in_patient_dataset": 40},
         "by_disease": {"eczema": 2_040},
     },
-    "patient_embeddings": {"rows_in": 2_000, "kept": 1_980, "dropped": {"no_chosen_concept": 20}},
+    "patient_embeddings": {
+        "rows_in": 2_000,
+        "kept": 1_980,
+        "dropped": {"no_chosen_concept": 20},
+        "pooling": "list",
+        "selected_concepts": 649,
+    },
+    "concept_embeddings": {"rows_in": 150, "kept": 129, "dropped": {}},
     "clusters": {"rows_in": 1_980, "kept": 1_980, "clusters": 20},
 }
 RULE = Disclosure(10)
@@ -154,9 +161,9 @@ def test_numbers_of_patients_that_differ_by_few_are_rounded_everywhere(changed: 
     shown = [*numbers(flow.patients(found)), *(row["kept"] for row in flow.rows(found) if "patients" in row["words"])]
     for text in shown:
         assert re.fullmatch(r"about [\d,]+0|>1,979|1,997|1,980|>1,996", text), text
-    assert {quantity: own for quantity, _, own in published.published(found, {"parameters": 1, "epochs": []})}[
-        "cohort patients"
-    ] in (">1,979", ">1,996")
+    run = published.Run(found, {"parameters": 1, "epochs": []}, {}, 50, 0.1, {})
+    rows = {quantity: own for quantity, _, own in published.of_the_clusters(run)}
+    assert rows["cohort patients"] in (">1,979", ">1,996")
 
 
 @pytest.mark.parametrize(
