@@ -20,6 +20,7 @@ REPORT_SOURCES = (
     "clusters/planted.py",
     "clusters/table.py",
     "concepts/table.py",
+    "concepts/together.py",
     "embeddings/variants.py",
     "embeddings/vectors.py",
     "encoder/metrics.py",
