@@ -61,6 +61,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "launcher": {"threads": 1},
 }
 """What differs from the demo, beside the small encoder: most of a vocabulary lies among the neighbours of the shipped list."""
+BY_TYPES = ("ageing", "change")
+"""Plans whose planted findings are not in the shipped list: there, concepts are pooled by their types."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,8 @@ class Learned:
         if not write.is_there(folder, [plan], LEARNED_FROM, SEED, 1.0):
             write.write(folder, [plan], LEARNED_FROM, SEED, 1.0)
         small = {name: SMALL[name] for name in ("encoder", "launcher")}
-        chosen = settings.merged(places(folder), small, SETTINGS)
+        pooled = {"embeddings": {"pooling": {"select": "types"}}} if plan in BY_TYPES else {}
+        chosen = settings.merged(places(folder), small, SETTINGS, pooled)
         pipeline = Pipeline(settings.load(shipped("demo/settings.toml"), chosen))
         if not pipeline.store.has(assets.COHORT):
             pipeline.make(EXTRACT, until=assets.COHORT)

@@ -2,8 +2,8 @@
 
 For each kind of world, disjoint cohorts (`cohorts.py`) go through the stages from the patients' vectors to the findings of the
 page, with the settings of the demo. What the page says of each is written to WORK/KIND/SIZE/NUMBER/NAME.json. Vectors are kept
-there as well, so that statements can be measured again, under another NAME, when methods have changed. A run that was stopped goes
-on. With `--write`, what was measured becomes docs/error_rates.md and a section of RESULTS.md.
+there as well, so that statements can be measured again, under another NAME or with `--again`, when methods have changed. A run
+that was stopped goes on. With `--write`, what was measured becomes docs/error_rates.md and a section of RESULTS.md.
 
 Usage: python benchmarks/error_rates.py --work FOLDER [--name now] [--kinds null traits …] [--size 1000] [--cohorts 60]
        python benchmarks/error_rates.py --work FOLDER [--name now] --write
@@ -23,20 +23,26 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import pyarrow as pa
 import rates
 import results
 from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 
 from ehr_pipeline.clusters import build as clusters
-from ehr_pipeline.clusters import divide, trust
+from ehr_pipeline.clusters import divide, marks, trust
+from ehr_pipeline.clusters.alike import Alike
+from ehr_pipeline.clusters.build import Patients
+from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.planted import read_groups
+from ehr_pipeline.embeddings.vectors import HALVES
 from ehr_pipeline.reports import cards, pictures, sureness
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import evolution
 from ehr_pipeline.tables import asset_names as assets
 from ehr_pipeline.trajectories import build as trajectories
+from ehr_pipeline.trajectories import truth
 
 KINDS = {
     kind.name: kind
@@ -48,6 +54,7 @@ KINDS = {
     )
 }
 MAX_Q = 0.05
+STAGES = "clusters", "trajectories", "findings"
 FACTS = f"""\
 How often the page makes each kind of statement where it is false, and where it is true: measured by `benchmarks/error_rates.py`
 on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a number of cohorts, a share, and its 95 % interval
@@ -65,26 +72,25 @@ for years. *base-2* is the base world with hazard ratios of 2 in all groups, and
 *Before* is the page before its statements had error rates."""
 
 
-def measure(cohort: Cohort) -> dict[str, Any]:
-    """What the page says of a cohort."""
+def measure(cohort: Cohort, first: str) -> dict[str, Any]:
+    """What the page says of a cohort. Stages before `first` are not made again."""
     study, seconds = cohort.learned.pipeline.study, {}
     begun = time.perf_counter()
     cohort.embed()
     seconds["vectors"], begun = time.perf_counter() - begun, time.perf_counter()
     read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
-    cohort.make(
-        assets.CLUSTERS,
-        lambda out: clusters.build(read, study.clusters, study.study.seed, out),
-        {"neighbours": study.clusters.neighbours},
-    )
+    if first == STAGES[0]:
+        used = {"neighbours": study.clusters.neighbours}
+        cohort.make(assets.CLUSTERS, lambda out: clusters.build(read, study.clusters, study.study.seed, out), used)
     seconds["clusters"], begun = time.perf_counter() - begun, time.perf_counter()
     read |= cohort.artifacts(assets.CLUSTERS, assets.ENCODER_CHECKPOINT)
     windows = replace(study.trajectories, windows="off") if cohort.kind.shuffled else study.trajectories
     job = cohort.job(read, "windows")
-    cohort.make(
-        assets.PATIENT_TRAJECTORIES,
-        lambda out: trajectories.build(read, windows, job, out, launch=here, planted=None),
-    )
+    if first != STAGES[-1]:
+        cohort.make(
+            assets.PATIENT_TRAJECTORIES,
+            lambda out: trajectories.build(read, windows, job, out, launch=here, planted=None),
+        )
     seconds["trajectories"], begun = time.perf_counter() - begun, time.perf_counter()
     told = said(cohort)
     seconds["findings"] = time.perf_counter() - begun
@@ -115,7 +121,14 @@ def said(cohort: Cohort) -> dict[str, Any]:
         for label, number in enumerate(findings.numbers.tolist())
     ]
     relied = np.flatnonzero(usable).tolist()
+    own = marks.Marks.read(cohort.made(assets.CLUSTERS).path)
     groups = read_groups(cohort.folder / "truth")
+    true = with_true_groups(cohort, findings.clusters.ids, groups) if cohort.kind.plan == "base" else set()
+    found_too = {
+        (_main(findings, label, groups), int(token))
+        for label, flags in enumerate(own.more)
+        for token in own.tokens[flags]
+    }
     planted = [_main(findings, label, groups) for label in relied]
     firsts = [(_disease(findings, label), cards.marks(findings.concept_tables[label])[:1]) for label in relied]
     return {
@@ -123,13 +136,59 @@ def said(cohort: Cohort) -> dict[str, Any]:
         "clusters": len(findings.numbers),
         "verdict": evidence["verdict"],
         "excess": evidence["excess"],
+        "marks": int(own.more.sum() + own.less.sum()),
+        "marks of the true groups": len(true),
+        "of them found": len(true & found_too),
+        "marked clusters": int((own.more | own.less).any(axis=1).sum()),
         "marks by occurrences": int((found.log_q < np.log(MAX_Q)).sum()),
         "marks by patients": int((log_q_patients < np.log(MAX_Q)).sum()),
         "relied on": len(relied),
         "planted groups relied on": len(set(planted) - {""}),
         "one planted group twice": len(planted) - len(set(planted)) - max(planted.count("") - 1, 0),
         "one first mark twice": len(firsts) - len(set(map(str, firsts))),
-        "changes": None if cohort.kind.shuffled else len(evolution.describe(findings)["moves"]),
+        **({} if cohort.kind.shuffled else ways(cohort, findings)),
+    }
+
+
+def with_true_groups(cohort: Cohort, ids: pa.Array, groups: dict[str, str]) -> set[tuple[str, int]]:
+    """What the test of marks finds when both halves of each patient's record get the patient's true group: group and token."""
+    study = cohort.learned.pipeline.study
+    read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
+    people = Patients.of(read, ids)
+    halves = [people.half(name, study.study.seed) for name in HALVES]
+    both = np.flatnonzero(halves[0].there & halves[1].there)
+    names, labels = np.unique([groups.get(patient, "") for patient in ids.to_pylist()], return_inverse=True)
+    roots = [root_shares(half.counts[both]) for half in halves]
+    tested = marks.test(
+        Halves((labels[both], labels[both]), (roots[0], roots[1])),
+        Alike.of(people.described()).blockings(both),
+        people.visits(),
+        labels,
+        np.arange(len(names)),
+    )
+    return {
+        (str(name), int(token))
+        for name, flags in zip(names, tested.more, strict=True)
+        if name
+        for token in tested.tokens[flags]
+    }
+
+
+def ways(cohort: Cohort, findings: Findings) -> dict[str, int]:
+    """The moves told, and how many of the planted ways from group to group are among them, where there are any."""
+    moves = evolution.describe(findings)["moves"]
+    if not (cohort.folder / "truth" / truth.CHANGES).is_file():
+        return {"changes": len(moves)}
+    planted = truth.PlantedChanges.read(cohort.folder / "truth")
+    meaning = truth.meanings(planted, findings.clusters.table)
+    told = [(meaning.get(move.left, ""), meaning.get(move.entered, "")) for move in moves]
+    right = {(change.left, change.joined) for change in planted.changes.values()}
+    return {
+        "changes": len(moves),
+        "planted ways": len(right),
+        "planted ways told": len(right & set(told)),
+        "ways between other groups": len({way for way in told if way[0] != way[1]} - right),
+        "changes that were not planted": sum(way not in right for way in told),
     }
 
 
@@ -194,6 +253,9 @@ def main() -> None:
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), default=list(KINDS))
     parser.add_argument("--size", type=int, default=1000, help="patients in a cohort")
     parser.add_argument("--cohorts", type=int, default=60, help="cohorts of each kind")
+    parser.add_argument(
+        "--again", choices=STAGES, help="measure cohorts again that were measured under this name, from this stage on"
+    )
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     options = parser.parse_args()
     if options.write:
@@ -204,13 +266,13 @@ def main() -> None:
         for number in range(options.cohorts)
         for kind in options.kinds
         for path in [options.work / kind / str(options.size) / str(number) / f"{options.name}.json"]
-        if not path.is_file()
+        if path.is_file() == bool(options.again)
     ]
     begun = time.perf_counter()
     with without_pictures():
         for done, (kind, number, path) in enumerate(waiting):
             cohort = Cohort(options.work, kind, options.size, number)
-            told = measure(cohort) | {"commit": commit()}
+            told = measure(cohort, options.again or STAGES[0]) | {"commit": commit()}
             path.write_text(json.dumps(told) + "\n", encoding="utf-8")
             left = (time.perf_counter() - begun) / (done + 1) * (len(waiting) - done - 1)
             print(f"{cohort.name}: {told}; {left / 60:.0f} min left", flush=True)

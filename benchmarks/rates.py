@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import results
+from results import table as markdown
 from scipy.stats import binomtest
 
 from ehr_pipeline.reports.statements.statement import Rate
@@ -30,21 +30,23 @@ class Statement:
     name: str
     text: str
     """What counts as said, and where that is false."""
-    made: Callable[[Told], bool]
+    made: Callable[[Told], int]
     needs: str
     """The measured value without which it was not asked."""
     false: tuple[str, ...]
     true: tuple[str, ...]
+    of: str = ""
+    """The measured number of times that it could have been made in a cohort; empty for once."""
 
     def count(self, cohorts: Iterable[Told]) -> tuple[int, int]:
-        """In how many cohorts it was made, and in how many it could have been."""
+        """How often it was made, and how often it could have been."""
         asked = [told for told in cohorts if told.get(self.needs) is not None]
-        return sum(self.made(told) for told in asked), len(asked)
+        return sum(int(self.made(told)) for told in asked), sum(told[self.of] if self.of else 1 for told in asked)
 
 
-def any_of(name: str) -> Callable[[Told], bool]:
+def any_of(name: str) -> Callable[[Told], int]:
     """Whether a count is above 0."""
-    return lambda told: bool(told[name] > 0)
+    return lambda told: int(told[name] > 0)
 
 
 SUBGROUPED = ("base", "base-2", "base-3", "base-4", "base-6", "ageing", "change")
@@ -53,7 +55,7 @@ STATEMENTS = (
         Rate.SUBGROUPS,
         "evidence of subgroups",
         "“Weak” or “clear evidence of subgroups”. False where no subgroup was planted.",
-        lambda told: told["verdict"] in ("weak", "clear"),
+        lambda told: int(told["verdict"] in ("weak", "clear")),
         "verdict",
         NUISANCE,
         SUBGROUPED,
@@ -69,10 +71,30 @@ STATEMENTS = (
     ),
     Statement(
         Rate.MARKS,
+        "marks",
+        "At least one concept marks a cluster beyond disease, age, sex and amount of record (Benjamini-Hochberg value below 0.05)."
+        " False where vectors are shuffled. Elsewhere patients have diagnoses for years, so that a cluster of those with one of"
+        " them really has more of it.",
+        any_of("marks"),
+        "marks",
+        SHUFFLED,
+        (*NUISANCE, *SUBGROUPED),
+    ),
+    Statement(
+        Rate.MARKS,
+        "marks that the true groups would have",
+        "Of the marks that the same test finds when it is given the planted groups in place of clusters: how many mark a"
+        " cluster that holds mostly patients of that group.",
+        lambda told: told["of them found"],
+        "of them found",
+        (),
+        tuple(kind for kind in SUBGROUPED if kind.startswith("base")),
+        "marks of the true groups",
+    ),
+    Statement(
+        Rate.MARKS,
         "marks by occurrences",
-        "At least one concept marks a cluster by the published test of occurrences (Benjamini-Hochberg value below 0.05). False"
-        " where vectors are shuffled. Elsewhere patients have diagnoses for years, so that a cluster of those with one of them"
-        " really has more of it.",
+        "The same by the published test of occurrences, by which the page named clusters before.",
         any_of("marks by occurrences"),
         "marks by occurrences",
         SHUFFLED,
@@ -81,7 +103,7 @@ STATEMENTS = (
     Statement(
         Rate.MARKS,
         "marks by patients",
-        "The same by the test of patients.",
+        "The same by the test of how many patients have a concept.",
         any_of("marks by patients"),
         "marks by patients",
         SHUFFLED,
@@ -113,6 +135,25 @@ STATEMENTS = (
         "changes",
         NOBODY_CHANGES,
         ("change",),
+    ),
+    Statement(
+        Rate.CHANGE,
+        "a change that was not planted",
+        "At least one of the changes told is none of the planted ones. False where others are planted.",
+        any_of("changes that were not planted"),
+        "changes that were not planted",
+        ("change",),
+        (),
+    ),
+    Statement(
+        Rate.CHANGE,
+        "each planted change",
+        "Of the two planted ways from group to group, those that are told.",
+        lambda told: told["planted ways told"],
+        "planted ways told",
+        (),
+        ("change",),
+        "planted ways",
     ),
 )
 
@@ -194,7 +235,7 @@ def page(told: Mapping[str, Any], facts: str) -> str:
             text.append(f"### {statement.name}\n\n{statement.text}")
             for false in (True, False):
                 if table := rows(told, statement, false):
-                    text.append(f"Said where it is {'false' if false else 'true'}:\n\n{results.table(head, table)}")
+                    text.append(f"Said where it is {'false' if false else 'true'}:\n\n{markdown(head, table)}")
     return "\n\n".join(text) + "\n"
 
 
@@ -213,5 +254,5 @@ def section(told: Mapping[str, Any]) -> str:
     return (
         "Share of cohorts in which a statement is made, all worlds pooled where it is false or true, with 95 % intervals (Clopper"
         f" and Pearson); each world by itself: [docs/error_rates.md](../docs/error_rates.md). {commits}.\n\n"
-        + results.table(head, table)
+        + markdown(head, table)
     )

@@ -23,6 +23,10 @@ GUIDE = (TOP / "docs/guide.md").read_text(encoding="utf-8")
 ARCHITECTURE = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
 
 
+HELPERS = "cohorts.py", "rates.py", "results.py", "second_opinion.py", "token_data.py", "training_ours.py", "watch.py"
+"""Modules of the benchmarks, which write no section of results themselves."""
+
+
 def code(page: str, language: str) -> list[str]:
     """The fenced blocks of a language."""
     return re.findall(rf"```{language}\n(.*?)```", page, re.DOTALL)
@@ -150,15 +154,7 @@ def test_every_benchmark_is_listed() -> None:
     listed = (TOP / "benchmarks/README.md").read_text(encoding="utf-8")
     results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
     for script in (TOP / "benchmarks").glob("*.py"):
-        if script.name not in (
-            "results.py",
-            "second_opinion.py",
-            "watch.py",
-            "token_data.py",
-            "training_ours.py",
-            "rates.py",
-            "cohorts.py",
-        ):
+        if script.name not in HELPERS:
             assert f"`{script.name}`" in listed
             assert f"<!-- {script.name} -->" in results
 
