@@ -245,6 +245,11 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
+def _commit_of(path: Path) -> str:
+    """The commit of the code that measured a cohort; empty if nothing did."""
+    return str(json.loads(path.read_text(encoding="utf-8"))["commit"]) if path.is_file() else ""
+
+
 def main() -> None:
     """Measure the cohorts asked for, then write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -254,25 +259,26 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1000, help="patients in a cohort")
     parser.add_argument("--cohorts", type=int, default=60, help="cohorts of each kind")
     parser.add_argument(
-        "--again", choices=STAGES, help="measure cohorts again that were measured under this name, from this stage on"
+        "--again", choices=STAGES, help="measure again what another commit measured under this name, from this stage on"
     )
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     options = parser.parse_args()
     if options.write:
         write(options.work, options.name)
         return
+    now = commit()
     waiting = [
         (KINDS[kind], number, path)
         for number in range(options.cohorts)
         for kind in options.kinds
         for path in [options.work / kind / str(options.size) / str(number) / f"{options.name}.json"]
-        if path.is_file() == bool(options.again)
+        if (_commit_of(path) not in ("", now) if options.again else not path.is_file())
     ]
     begun = time.perf_counter()
     with without_pictures():
         for done, (kind, number, path) in enumerate(waiting):
             cohort = Cohort(options.work, kind, options.size, number)
-            told = measure(cohort, options.again or STAGES[0]) | {"commit": commit()}
+            told = measure(cohort, options.again or STAGES[0]) | {"commit": now}
             path.write_text(json.dumps(told) + "\n", encoding="utf-8")
             left = (time.perf_counter() - begun) / (done + 1) * (len(waiting) - done - 1)
             print(f"{cohort.name}: {told}; {left / 60:.0f} min left", flush=True)
