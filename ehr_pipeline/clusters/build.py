@@ -6,8 +6,8 @@ to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts t
 split-half test), `trust.json` (stability of each cluster),
 `choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
 clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
-new patients: see `assign`), `contributions.json` (what each part of the method contributes); on synthetic extracts also
-`agreement.json`.
+new patients: see `assign`), `contributions.json` (what each part of the method contributes),
+`occlusion.json` (what the vectors of each cluster rest on); on synthetic extracts also `agreement.json`.
 """
 
 import json
@@ -21,7 +21,18 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters import baseline, continued, contributions, evidence, marks, overlap, planted, scores, truth
+from ehr_pipeline.clusters import (
+    baseline,
+    continued,
+    contributions,
+    evidence,
+    marks,
+    occlusion,
+    overlap,
+    planted,
+    scores,
+    truth,
+)
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.divide import Division, divide
@@ -32,6 +43,7 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.drawing.umap import project
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.halves import first_half
+from ehr_pipeline.embeddings.transform import Transform
 from ehr_pipeline.embeddings.vectors import HALVES, Vectors, pooled_tokens
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
@@ -81,6 +93,9 @@ def build(
     )
     _write_json(out / evidence.FILE, tested.as_dict(numbers))
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
+    places = patients.dataset, patients.cohort
+    if used := occlusion.measure(Transform.read(embeddings.path), *places, vectors, labels, numbers=numbers, seed=seed):
+        used.write(out)
     _compare(out, settings, divided, spaces, people, halves=halves, embeddings=embeddings, seed=seed)
     sizes = np.bincount(labels, minlength=settings.n)
     return {

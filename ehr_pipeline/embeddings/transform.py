@@ -89,7 +89,10 @@ class Transform:
         if "basis" not in self.arrays:
             return pooled
         share = self.settings.encoder_share
-        blocks = np.sqrt(share) * unit_length(pooled.vectors_PD), np.sqrt(1 - share) * self.centred_profile(part)
+        blocks = (
+            np.sqrt(share) * unit_length(pooled.vectors_PD),
+            np.sqrt(1 - share) * self.centred_profile(part.shard, part.patients),
+        )
         vectors = np.hstack(blocks)
         vectors[pooled.tokens == 0] = 0
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
@@ -103,21 +106,24 @@ class Transform:
         vectors[pooled.tokens == 0] = 0
         return replace(pooled, vectors_PD=vectors.astype(np.float32))
 
-    def centred_profile(self, part: Part) -> Vectors:
+    def centred_profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
         """The profile's vectors alone (P, M): confirmed, centred, and scaled to length 1."""
-        return unit_length(self.confirmed(part) - self.arrays["profile_centre"])
+        return self.centred(self.profile(shard, patients))
+
+    def centred(self, features: Vectors) -> Vectors:
+        """The same from features (P, K) as `profile` returns them."""
+        return unit_length(self.confirmed(features) - self.arrays["profile_centre"])
 
     def profile(self, shard: Shard, patients: NDArray[np.int64]) -> Vectors:
         """Concept profiles of some patients (P, K), followed by columns for course and mean age if these are switched on."""
         arrays = {name: self.arrays[name] for name in ("concepts", "passed", "usual", "basis")}
         return profile.features(shard, patients, **arrays, course=self.settings.course, ages=self.settings.ages)
 
-    def confirmed(self, part: Part) -> Vectors:
-        """Profiles in the directions in which halves agree (P, M), scaled to length 1."""
-        told = self.profile(part.shard, part.patients)
+    def confirmed(self, features: Vectors) -> Vectors:
+        """Features (P, K) in the directions in which halves agree (P, M), scaled to length 1."""
         if "directions" in self.arrays:
-            told = (told - self.arrays["whole_centre"]) @ self.arrays["directions"]
-        return unit_length(told)
+            features = (features - self.arrays["whole_centre"]) @ self.arrays["directions"]
+        return unit_length(features)
 
     def without_common(self, vectors: Vectors) -> Vectors:
         """Scale vectors (P, D) to length 1, and remove their common component."""
@@ -209,7 +215,9 @@ def fit(
             arrays |= {"whole_centre": np.concatenate(whole).mean(0), "directions": found.directions}
     if settings.profile:
         # Patients without a chosen token do not count towards the centre.
-        confirmed = [transform.confirmed(s.whole)[s.whole.there] for s in samples]
+        confirmed = [
+            transform.confirmed(transform.profile(s.whole.shard, s.whole.patients))[s.whole.there] for s in samples
+        ]
         arrays["profile_centre"] = spatial_median(np.concatenate(confirmed))
     return transform, told
 

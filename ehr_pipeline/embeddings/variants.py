@@ -49,9 +49,12 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
     few = _drawn(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
     bare = fit(replace(base, kinship=0.0, encoder_share=0.0, attention="none", common_components=0), few)
-    made: dict[str, Callable[[Part], Vectors]] = {NO_NETWORK: bare.centred_profile}
+    made: dict[str, Callable[[Part], Vectors]] = {
+        NO_NETWORK: lambda part: bare.centred_profile(part.shard, part.patients)
+    }
     if learned.settings.profile:
-        made |= {NETWORK: lambda part: learned.network(part).vectors_PD, PROFILE: learned.centred_profile}
+        made[NETWORK] = lambda part: learned.network(part).vectors_PD
+        made[PROFILE] = lambda part: learned.centred_profile(part.shard, part.patients)
     shown = _drawn(few, SAMPLED)
     for name, vectors in made.items():
         schemas.write(out / FOLDER / f"{name}.arrow", _table(dataset, shown, vectors))

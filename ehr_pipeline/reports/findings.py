@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import baseline, divide, evidence
+from ehr_pipeline.clusters.occlusion import Occlusion
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.disclosure.suppression import Disclosure
@@ -102,6 +103,11 @@ class Findings:
     def evidence(self) -> dict[str, Any]:
         """The split-half test."""
         return evidence.read(self.inputs.artifacts[assets.CLUSTERS].path)
+
+    @cached_property
+    def occlusion(self) -> Occlusion | None:
+        """What the vectors of each cluster rest on; None if the profile decides nothing."""
+        return Occlusion.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
     # About concepts and each cluster.
 

@@ -6,6 +6,8 @@ from typing import Any
 from ehr_pipeline.reports import likeness
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import clusters as say
+from ehr_pipeline.reports.statements import occlusion
+from ehr_pipeline.reports.statements.statement import Statement
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -16,7 +18,7 @@ def content(findings: Findings) -> dict[str, Any]:
     named = bool(shown) and verdict != "none"
     alike = likeness.alike_of_one_disease(cards) if named else []
     return {
-        "cards": [_with_sentences(card, verdict) for card in shown],
+        "cards": [_with_sentences(card, verdict) | {"rests_on": _rests_on(findings, card["number"])} for card in shown],
         "no_marks": say.no_marks(rules.suppress_below, rules.max_p),
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
@@ -24,9 +26,16 @@ def content(findings: Findings) -> dict[str, Any]:
         "glance_explained": say.glance(rules.suppress_below),
         "alike": [say.alike(numbers, names, cards) for numbers, names in alike],
         "alike_explained": say.alike_explained(),
-        "guide": say.how_to_read(rules.suppress_below),
+        "guide": [*say.how_to_read(rules.suppress_below), *filter(None, [occlusion.explained(findings.occlusion)])],
         "hidden_away": verdict == "none",
     }
+
+
+def _rests_on(findings: Findings, number: int) -> Statement | None:
+    """Return what the vectors of a cluster rest on."""
+    return occlusion.rests_on(
+        findings.occlusion, number, findings.vocabulary, findings.disclosure, verdict=findings.evidence["verdict"]
+    )
 
 
 def _with_sentences(card: Mapping[str, Any], verdict: str) -> dict[str, Any]:

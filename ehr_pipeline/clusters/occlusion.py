@@ -1,0 +1,256 @@
+"""Which concepts the vectors of a cluster's patients rest on: occlusion (Zeiler & Fergus 2014, section 4.2).
+
+A concept is left out of a member's record, and the transform is applied again. The member's lead is the cosine of its vector with
+the centre of its cluster, less that with the nearest other centre: what is lost of it is what the vectors used the concept for.
+Means are over a random sample of the members, those without the concept included.
+
+Only the concept profile is computed again, exactly; the network's part of a vector stays as it is, since a new one would need the
+encoder for each concept left out. So occlusion covers the part of the distance that the profile decides. The mean age, which is a
+feature of the profile too, is left out in the same way: it is set to the cohort's.
+
+Axes: P patients, K clusters, D dimensions, V token ids, M records with something left out.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters.methods import Labels, Vectors
+from ehr_pipeline.cohort.members import Cohort
+from ehr_pipeline.embeddings.geometry import unit_length
+from ehr_pipeline.embeddings.transform import Transform
+from ehr_pipeline.patients.shard import Shard
+
+FILE = "occlusion.json"
+MEMBERS, CONCEPTS = 60, 30
+"""Most members sampled of a cluster, and most concepts left out: those that most of them have. Both bound the time."""
+FEWEST = 10
+"""Concepts that fewer of the sampled members have are not left out: their mean would be that of a few patients."""
+BLOCK = 1024
+AGE = -1
+"""Stands for the mean age, in place of a token id."""
+NORMAL_95 = 1.96
+
+
+@dataclass(frozen=True)
+class Used:
+    """One concept that a cluster's vectors rest on."""
+
+    token: int
+    """Token id, or AGE."""
+    having: int
+    """How many of the sampled members have it."""
+    lost: float
+    """Mean lead that is lost without it, as a part of the mean lead."""
+    low: float
+    """Lower end of its 95 % interval over members."""
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """Results for the clusters, by number."""
+
+    decides: float
+    """Part of the squared distance between two patients that the profile decides."""
+    sampled: dict[int, int]
+    """Members sampled of each cluster."""
+    lead: dict[int, float]
+    """Their mean lead; where it is not above 0, `used` is empty."""
+    used: dict[int, list[Used]]
+    """What each cluster rests on: the largest part of the lead first."""
+
+    def write(self, folder: Path) -> None:
+        """Write FILE."""
+        (folder / FILE).write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Occlusion | None":
+        """Read the folder of a `clusters` artifact; None if nothing was left out."""
+        path = folder / FILE
+        if not path.is_file():
+            return None
+        found = json.loads(path.read_text(encoding="utf-8"))
+        sampled, lead = ({int(number): value for number, value in found[name].items()} for name in ("sampled", "lead"))
+        used = {int(number): [Used(**one) for one in rows] for number, rows in found["used"].items()}
+        return cls(found["decides"], sampled, lead, used)
+
+
+def measure(
+    transform: Transform,
+    dataset: list[Path],
+    cohort: Cohort,
+    vectors: Vectors,
+    labels: Labels,
+    *,
+    numbers: NDArray[np.int64],
+    seed: int,
+) -> Occlusion | None:
+    """Leave concepts out of the records of a sample of members. `cohort`, `vectors` (P, D) and `labels` (P,) are in one order.
+
+    `numbers` (K,) are the clusters' numbers. None if there is one cluster only, or the profile decides nothing.
+    """
+    there, labels = np.unique(labels, return_inverse=True)
+    numbers = numbers[there]
+    share = 1 - transform.settings.encoder_share
+    if "basis" not in transform.arrays or not share or len(numbers) < 2:
+        return None
+    unit = unit_length(vectors)
+    member = labels == np.arange(len(numbers))[:, None]
+    centres = unit_length(np.stack([unit[own].mean(0) for own in member]))
+    sampled = _sample(labels, len(numbers), seed)
+    parts = [_Part.of(transform, path, *_placed(cohort, path, sampled)) for path in dataset]
+    having = _having(parts, labels, (len(numbers), len(transform.weights) + 1))  # AGE is the last column
+    lost, squares = np.zeros(having.shape), np.zeros(having.shape)
+    wanted = _chosen(having)
+    for part in parts:
+        for places, tokens, left in part.without(transform, wanted, labels):
+            joined = unit[places]
+            joined[:, joined.shape[1] - left.shape[1] :] = np.sqrt(share) * left
+            own = labels[places]
+            taken = lead(unit[places], centres, own) - lead(joined, centres, own)
+            np.add.at(lost, (own, tokens), taken)
+            np.add.at(squares, (own, tokens), taken**2)
+    leads = [
+        lead(unit[own], centres, labels[own]) for own in (sampled[labels[sampled] == k] for k in range(len(numbers)))
+    ]
+    used = [_used(*rows) for rows in zip(leads, having, lost, squares, strict=True)]
+    names = numbers.tolist()
+    return Occlusion(
+        share,
+        {number: len(own) for number, own in zip(names, leads, strict=True)},
+        {number: float(own.mean()) for number, own in zip(names, leads, strict=True)},
+        dict(zip(names, used, strict=True)),
+    )
+
+
+def lead(unit: Vectors, centres: Vectors, own: Labels) -> NDArray[np.float64]:
+    """Cosine (P,) of vectors (P, D) of length 1 with the centre of their `own` cluster, less that with the nearest other centre."""
+    cosines = (unit @ centres.T).astype(np.float64)
+    rows = np.arange(len(own))
+    mine = cosines[rows, own].copy()
+    cosines[rows, own] = -np.inf
+    found: NDArray[np.float64] = mine - cosines.max(axis=1)
+    return found
+
+
+def left_out(shard: Shard, rows: NDArray[np.int64], tokens: NDArray[np.int64]) -> Shard:
+    """Copies (M,) of the records `rows` of a shard, each without one token id; visits that hold nothing else are left out."""
+    first, count = shard.patient_start[rows], shard.patient_start[rows + 1] - shard.patient_start[rows]
+    visits = _ranges(first, count)
+    copy = np.repeat(np.arange(len(rows)), count)
+    size = np.diff(shard.visit_start)[visits]
+    place = _ranges(shard.visit_start[visits], size)
+    kept = shard.tokens[place] != np.repeat(tokens[copy], size)
+    left = np.bincount(np.repeat(np.arange(len(visits)), size)[kept], minlength=len(visits))
+    some = left > 0
+    return Shard(
+        tokens=shard.tokens[place][kept],
+        visit_start=np.concatenate([[0], np.cumsum(left[some])]).astype(np.int32),
+        visit_day=shard.visit_day[visits][some],
+        patient_start=np.concatenate([[0], np.cumsum(np.bincount(copy[some], minlength=len(rows)))]).astype(np.int32),
+        birth_day=shard.birth_day[rows],
+        birth_year_only=shard.birth_year_only[rows],
+    )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The sampled members in one shard."""
+
+    shard: Shard
+    rows: NDArray[np.int64]
+    """Their rows in the shard (P,)."""
+    places: NDArray[np.int64]
+    """Their places among all patients (P,)."""
+    owner: NDArray[np.int64]
+    """The member (an index into `rows`) of each pair of a member and a profiled concept that it has."""
+    tokens: NDArray[np.int64]
+    """The concept of each pair."""
+
+    @classmethod
+    def of(cls, transform: Transform, path: Path, rows: NDArray[np.int64], places: NDArray[np.int64]) -> "_Part":
+        shard = Shard.read(path).below(len(transform.weights))
+        starts = shard.patient_tokens
+        count = starts[rows + 1] - starts[rows]
+        tokens = shard.tokens[_ranges(starts[rows], count)]
+        pairs = np.unique(np.repeat(np.arange(len(rows)), count) * len(transform.weights) + tokens)
+        owner, own = np.divmod(pairs, len(transform.weights))
+        profiled = np.isin(own, transform.arrays["concepts"])
+        return cls(shard, rows, places, owner[profiled], own[profiled])
+
+    def without(
+        self, transform: Transform, wanted: NDArray[np.bool_], labels: Labels
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], Vectors]]:
+        """Yield profile vectors without a concept, with the places of their members and the concepts (both M).
+
+        `wanted` (K, V + 1) flags the concepts to leave out in each cluster.
+        """
+        asked = np.flatnonzero(wanted[labels[self.places][self.owner], self.tokens])
+        for begin in range(0, len(asked), BLOCK):
+            some = asked[begin : begin + BLOCK]
+            owner, tokens = self.owner[some], self.tokens[some]
+            features = transform.profile(left_out(self.shard, self.rows[owner], tokens), np.arange(len(some)))
+            nothing = ~features.any(axis=1, keepdims=True)  # the concept was all that the profile held
+            yield self.places[owner], tokens, np.where(nothing, np.float32(0), transform.centred(features))
+        if transform.settings.ages and "whole_centre" in transform.arrays:
+            features = transform.profile(self.shard, self.rows)
+            features[:, -1] = transform.arrays["whole_centre"][-1]
+            yield self.places, np.full(len(self.rows), AGE), transform.centred(features)
+
+
+def _ranges(first: NDArray[np.integer], count: NDArray[np.integer]) -> NDArray[np.int64]:
+    """The integers first, first + 1, ... of each range, `count` of them, one range after the other."""
+    count = count.astype(np.int64)
+    return np.repeat(first - (np.cumsum(count) - count), count) + np.arange(int(count.sum()))
+
+
+def _sample(labels: Labels, clusters: int, seed: int) -> NDArray[np.int64]:
+    """Places of at most MEMBERS patients of each cluster, drawn at random."""
+    rng = np.random.default_rng([seed, 0x0CC])
+    drawn = [rng.permutation(np.flatnonzero(labels == cluster))[:MEMBERS] for cluster in range(clusters)]
+    return np.sort(np.concatenate(drawn))
+
+
+def _placed(cohort: Cohort, path: Path, sampled: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows of a shard, and places in the cohort, of the sampled patients in it."""
+    here = pc.equal(cohort.table.column("shard"), path.name).to_numpy()[sampled]
+    places = sampled[here]
+    return cohort.table.column("row").to_numpy().astype(np.int64)[places], places
+
+
+def _having(parts: list[_Part], labels: Labels, shape: tuple[int, int]) -> NDArray[np.int64]:
+    """Number of the sampled members of each cluster who have each concept (K, V + 1)."""
+    having = np.zeros(shape, np.int64)
+    for part in parts:
+        np.add.at(having, (labels[part.places][part.owner], part.tokens), 1)
+        np.add.at(having[:, AGE], labels[part.places], 1)
+    return having
+
+
+def _chosen(having: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Flags (K, V + 1) of the concepts to leave out in each cluster: those that most of its sampled members have."""
+    rank = np.argsort(np.argsort(-having[:, :AGE], axis=1, kind="stable"), axis=1)
+    flags = np.zeros(having.shape, bool)
+    flags[:, :AGE] = (having[:, :AGE] >= FEWEST) & (rank < CONCEPTS)
+    return flags
+
+
+def _used(
+    leads: NDArray[np.float64], having: NDArray[np.int64], lost: NDArray[np.float64], squares: NDArray[np.float64]
+) -> list[Used]:
+    """What one cluster rests on: `leads` (n,) of its members, and sums (V + 1,) over them of what was `lost`, and of its square."""
+    mean = float(leads.mean())
+    if mean <= 0:
+        return []
+    part = lost / len(leads) / mean
+    spread = np.sqrt(np.maximum(squares / len(leads) - (lost / len(leads)) ** 2, 0) / max(len(leads) - 1, 1)) / mean
+    low = part - NORMAL_95 * spread
+    found = np.flatnonzero((low > 0) & (having > 0))
+    order = found[np.argsort(-part[found], kind="stable")]
+    last = len(lost) - 1
+    return [Used(AGE if k == last else k, int(having[k]), float(part[k]), float(low[k])) for k in order.tolist()]
