@@ -60,33 +60,9 @@ class Effect:
         return "by chance" if self.chance else in_words(self.value, self.measure)
 
     @property
-    def left(self) -> str:
-        """How much of a medium or large effect remains among patients of one disease, in plain words; otherwise empty."""
-        if self.within is None or self.words not in ("medium", "large"):
-            return ""
-        size = in_words(self.within, self.measure)
-        if size in ("negligible", "small"):
-            return (
-                f"Among patients of one disease little of it is left ({self.within:.2f}): it comes with the diseases."
-            )
-        return f"Among patients of one disease it is {self.within:.2f}, still {size}: it does not come with the diseases alone."
-
-    @property
     def name(self) -> str:
         """The name of the attribute for readers."""
         return WORDS.get(self.attribute, self.attribute)
-
-    @property
-    def sentence(self) -> str:
-        """What the effect means, in plain words."""
-        if self.value is None:
-            return f"Nothing can be said of {self.name}: {self.why}."
-        if self.chance:
-            return f"The clusters tell no more about {self.name} than chance would."
-        if self.measure == "η²":
-            return f"{100 * self.value:.0f} % of the variation in {self.name} lies between the clusters."
-        tells = {"negligible": "next to nothing", "small": "little", "medium": "a good deal", "large": "a great deal"}
-        return f"To know a patient's cluster says {tells[self.words]} about {self.name}."
 
 
 def in_words(value: float, measure: str) -> str:
@@ -217,12 +193,3 @@ def strong(effects: Sequence[Effect]) -> list[Effect]:
     order = ("large", "medium")
     found = [effect for effect in effects if effect.words in order and effect.attribute != "disease"]
     return sorted(found, key=lambda effect: order.index(effect.words))
-
-
-def warnings(effects: Sequence[Effect]) -> list[str]:
-    """Return a warning for each medium or large effect, of patients or of recording, except that of disease."""
-    return [
-        f"The clusters go with {effect.name} ({effect.measure} {effect.value:.2f}, a {effect.words} effect): they may show"
-        f" {'habits of recording' if effect.attribute in RECORDING else 'this'} rather than kinds of disease. {effect.left}".strip()
-        for effect in strong(effects)
-    ]

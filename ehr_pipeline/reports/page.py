@@ -33,6 +33,7 @@ from ehr_pipeline.reports.sections import (
     truth,
     verdict,
 )
+from ehr_pipeline.reports.statements.words import WORDS
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ SECTIONS = (
     Section("flow", flow.content, "From raw rows to clusters"),
     Section("published", published.content, "Published against this run"),
     Section("truth", truth.content, "Planted groups"),
-    Section("words", link="Words explained"),
+    Section("words", lambda _: {"words": WORDS}, "Words explained"),
     Section("methods", methods.content, "Methods"),
     Section("record", record.content, "RECORD"),
     Section("settings", settings.content, "Settings"),

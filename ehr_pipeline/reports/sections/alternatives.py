@@ -8,13 +8,13 @@ from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import alternatives as say
+from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 CLEARLY = 0.1
 """Smallest advantage in stability (mean Jaccard coefficient) for which another method is mentioned."""
-AS_GOOD = 0.01
-"""Adjusted Rand indices that differ by less are about the same."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -25,13 +25,23 @@ def content(findings: Findings) -> dict[str, Any]:
     if len(agreement) >= 3:
         picture = findings.pictures / "agreement_by_number.png"
         pictures.agreement_by_number(picture, agreement, number)
-        tried = {"picture": embedded(picture), "rows": sorted(agreement.items()), "asked": number}
+        rows = [(n, f"{mean:.2f}", f"{spread:.2f}") for n, (mean, spread) in sorted(agreement.items())]
+        tried = {"picture": embedded(picture), "rows": rows, "asked": number}
     return {
-        "how_many": how_many(clusters, number),
+        "how_many": [statement for statement in (how_many(clusters, number), say.a_choice()) if statement],
+        "how_tried": say.how_tried(),
         "tried": tried,
-        "comparison": methods,
-        "steadier": steadier(methods, findings.inputs.settings[CLUSTERS]["method"]),
+        "comparison": [_shown(row) for row in methods],
+        "columns": say.columns(),
+        "steadier": say.steadier(steadier(methods, findings.inputs.settings[CLUSTERS]["method"])),
     }
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a method's name for readers, and its scores as text."""
+    scores = [row[name] for name in ("agreement", "stability", "silhouette")]
+    name = "baseline without a model" if row["method"] == "baseline" else row["method"]
+    return row | {"name": name, "scores": ["–" if score in (None, "") else f"{float(score):.2f}" for score in scores]}
 
 
 def _comparison(clusters: Artifact, disclosure: Disclosure) -> list[dict[str, Any]]:
@@ -51,22 +61,9 @@ def agreements(clusters: Artifact) -> dict[int, tuple[float, float]]:
     return {row["n"]: (row["agreement"], row["agreement_sd"] or 0.0) for row in tried}
 
 
-def how_many(clusters: Artifact, asked: int) -> str:
-    """Compare in words the number of clusters asked for with that on which random halves of the patients agree best.
-
-    Empty if it was not examined.
-    """
-    agreement = {n: mean for n, (mean, _) in agreements(clusters).items()}
-    if not agreement:
-        return ""
-    best = max(agreement, key=lambda n: agreement[n])
-    told = f"{asked} clusters were asked for. Among {min(agreement)} to {max(agreement)}, random halves of the patients"
-    if best == asked:
-        return f"{told} agree best on {asked} as well (adjusted Rand index {agreement[best]:.2f})."
-    most = max(n for n, mean in agreement.items() if mean >= agreement[best] - AS_GOOD)
-    alike = f"; on up to {most} about as well" if most > best else ""
-    own = f"; {agreement[asked]:.2f} with {asked}" if asked in agreement and asked != most else ""
-    return f"{told} agree best on {best} (adjusted Rand index {agreement[best]:.2f}{alike}{own})."
+def how_many(clusters: Artifact, asked: int) -> Statement | None:
+    """Compare the number of clusters asked for with that on which random halves of the patients agree best."""
+    return say.how_many({n: mean for n, (mean, _) in agreements(clusters).items()}, asked)
 
 
 def steadier(methods: list[dict[str, Any]], method: str) -> list[tuple[str, str]]:

@@ -32,7 +32,8 @@ def content(findings: Findings) -> dict[str, Any]:
     rows = read_neighbours(concepts.path)
     of_own = type_agreement(rows, findings.vocabulary, own.listed) if own else None
     ontology, sets = _ontology(concepts, naming), findings.substituted.sets or ()
-    shown = _neighbours(rows, own.listed if own else (), findings.named)
+    listed = _neighbours(rows, own.listed if own else (), findings.named)
+    shown = [(row["name"], row[SCOPES[1]], row[SCOPES[0]]) for row in listed]
     checked = [
         say.purpose(),
         say.recorded_together(_together(findings, rows)),

@@ -6,6 +6,7 @@ from ehr_pipeline.drawing import plots
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import encoder as say
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
 
 COURSE = 3
@@ -19,4 +20,10 @@ def content(findings: Findings) -> dict[str, Any]:
     drawn = len(metrics["epochs"]) >= COURSE
     if drawn:
         plots.learning_curves(curve, metrics)
-    return {"metrics": metrics, "learning_curve": embedded(curve) if drawn else ""}
+    return {
+        "trained": say.trained(metrics),
+        "best_epoch": metrics["best"]["epoch"],
+        "scores": say.scores(metrics),
+        "learning_curve": embedded(curve) if drawn else "",
+        "no_curve": say.no_curve(metrics),
+    }

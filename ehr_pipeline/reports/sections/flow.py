@@ -15,6 +15,7 @@ from ehr_pipeline.reports.counted import REPEATS, STAGES, Counted, Lost, on_side
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import flow as say
 from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
@@ -39,21 +40,25 @@ def content(findings: Findings) -> dict[str, Any]:
     artifacts, counted = findings.inputs.artifacts, findings.counted
     coverage, picture = read_coverage(artifacts[MAPPED_EVENTS].path), findings.pictures / "coverage.png"
     data_stages.coverage(picture, coverage["by_namespace"], findings.disclosure.below)
-    embedded_patients = artifacts[PATIENT_EMBEDDINGS].counts["kept"]
+    named = lists.listed(findings.inputs, findings.disclosure)
+    not_embedded = counted.person.difference(
+        artifacts[COHORT].counts["kept"], artifacts[PATIENT_EMBEDDINGS].counts["kept"]
+    )
     return {
-        "events_lost": summary(counted),
-        "reconciled": reconciled(counted),
+        "lead": [summary(counted), say.sides(), reconciled(counted)],
         "diagrams": [
             diagram.draw("Flow of patients", patients(counted)),
             diagram.draw("Flow of events", events(counted)),
         ],
-        "rounded": counted.rounded,
-        "reports": findings.settings,
+        "rounding": say.rounding(findings.settings.suppress_below, rounded=counted.rounded),
         "flow": list(rows(counted)),
-        "cohort": by_disease(counted),
-        "not_embedded": counted.person.difference(artifacts[COHORT].counts["kept"], embedded_patients),
-        "lists": lists.listed(findings.inputs, findings.disclosure),
-        "coverage": coverage,
+        "cohort": say.cohort(by_disease(counted), not_embedded),
+        "cases": say.cases(everybody=any(not disease["digest"] for disease in named)),
+        "lists": named,
+        "no_list": "no list: everybody",
+        "codes": [(disease["name"], say.codes(disease)) for disease in named if disease["rows"]],
+        "mapped": say.mapped(coverage),
+        "mapped_so_far": say.mapped_so_far(coverage),
         "ladder": list(ladder(coverage, counted)),
         "coverage_picture": embedded(picture),
     }

@@ -16,6 +16,8 @@ from scipy.optimize import linprog
 from ehr_pipeline.clusters.overlap import FILE
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.statements import new_extracts as say
+from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.store.artifacts import CONTINUES, Artifact
 from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, PATIENT_DATASET, PATIENT_EMBEDDINGS
 
@@ -30,34 +32,31 @@ def content(findings: Findings) -> dict[str, Any] | None:
     artifacts = findings.inputs.artifacts
     sentences = told(artifacts, findings.clusters.table, findings.disclosure)
     overlap = shown(artifacts[CLUSTERS], findings.disclosure)
-    return {"extracts": sentences, "overlap": overlap} if sentences or overlap else None
+    if not sentences and not overlap:
+        return None
+    return {
+        "heading": "New extracts" if sentences else "Beside the clusters before",
+        "extracts": sentences,
+        "overlap": overlap,
+        "agreement": overlap and say.overlap(overlap),
+        "table_explained": overlap and say.overlap_table(overlap),
+    }
 
 
-def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[str]:
+def told(artifacts: dict[str, Artifact], clustered: pa.Table, disclosure: Disclosure) -> list[Statement]:
     """Say which previous results encoder, vectors and clusters continue; no sentences if the study was made in one go."""
     encoder, embeddings, clusters = (artifacts[name] for name in (ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS))
-    trained_on, words = encoder.manifest["inputs"], []
+    trained_on, said = encoder.manifest["inputs"], []
     if trained_on[PATIENT_DATASET] != artifacts[PATIENT_DATASET].data_version:
-        words.append(
-            "The encoder was trained on earlier extracts, and stayed as it was. Tokens of the cohort that it does not know,"
-            f" and that have no part in the vectors: {_share(embeddings.counts['tokens'])}."
-        )
+        said.append(say.earlier_encoder(_share(embeddings.counts["tokens"])))
     if CONTINUES in trained_on:
-        added = encoder.counts["tokens_added"]
-        words.append(f"The encoder went on from the weights of an earlier one; {added:,} concepts were new to it.")
+        said.append(say.continued_encoder(encoder.counts["tokens_added"]))
     if CONTINUES in embeddings.manifest["inputs"]:
-        words.append(
-            "Patients whose records are as they were kept their vectors; the others were embedded in the same space."
-        )
+        said.append(say.kept_vectors())
     if CONTINUES in clusters.manifest["inputs"]:
         count = sum(clustered.column("assigned").to_pylist())
-        assigned = disclosure.about(count) if count else "no"
-        words.append(
-            f"The clusters are those of earlier extracts: {assigned} new or changed patients were assigned to them by the vote"
-            " of their nearest clustered patients. Stability, and the comparison of methods, are of the clustering itself; the"
-            " split-half test, marking concepts and the audit are of all patients of today."
-        )
-    return words
+        said.append(say.assigned(disclosure.about(count) if count else "no"))
+    return said
 
 
 def shown(clusters: Artifact, disclosure: Disclosure) -> Overlap | None:

@@ -21,6 +21,8 @@ from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.settings import ReportsSettings
+from ehr_pipeline.reports.statements import settings as say
+from ehr_pipeline.reports.statements.statement import counted
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import asset_names as assets
 
@@ -35,13 +37,16 @@ POOLED = {
 def content(findings: Findings) -> dict[str, Any]:
     """Return the main settings in words, all settings, and the versions of code and data."""
     inputs = findings.inputs
+    made_with = [
+        say.years(years(inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure)),
+        say.installed(versions()),
+        say.machines(machines(inputs.artifacts)),
+    ]
     return {
         "chosen": chosen(inputs, findings.settings),
         "settings": json.dumps(_public(inputs.settings), indent=1, default=str),
-        "years": years(inputs.artifacts[assets.PATIENT_DATASET], findings.disclosure),
-        "computed": versions(),
-        "machines": machines(inputs.artifacts),
-        "version": __version__,
+        "made_with": [statement for statement in made_with if statement],
+        "made_from": say.made_from(__version__),
         "versions": [(name, artifact.data_version) for name, artifact in inputs.artifacts.items()],
     }
 
@@ -63,7 +68,7 @@ def chosen(inputs: Inputs, reports: ReportsSettings) -> list[tuple[str, str]]:
         ("Appearances (patient and day) that a concept has at least", f"{vocabulary['min_appearances']:,}"),
         (
             "Encoder",
-            f"preset {encoder['preset']}: {encoder['layers']} layer{'s' if encoder['layers'] > 1 else ''} of width"
+            f"preset {encoder['preset']}: {counted(encoder['layers'], 'layer')} of width"
             f" {encoder['hidden_size']}, at most {encoder['max_epochs']} epochs, chunks of {encoder['context']} concepts",
         ),
         (

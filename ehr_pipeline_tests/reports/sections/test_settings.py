@@ -9,7 +9,6 @@ import numpy as np
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.inputs import Inputs
-from ehr_pipeline.reports.sections import methods
 from ehr_pipeline.reports.sections import settings as section
 from ehr_pipeline.tables import schemas
 
@@ -52,13 +51,3 @@ def test_what_was_changed_of_a_preset_is_told(tiny: Pipeline) -> None:
     changed = replace(embeddings, manifest=manifest)
     inputs = Inputs("tiny", [], {"patient_embeddings": changed}, {}, 0, {})
     assert section.changed(inputs) == ["profile = 0", "ages = false"]
-
-
-def test_equal_distances_are_no_collapse(tiny: Pipeline) -> None:
-    embeddings = tiny.store.current("patient_embeddings")
-    assert "at the same distance" in methods.collapse(Inputs("", [], {"patient_embeddings": embeddings}, {}, 0, {}))
-    quality = embeddings.counts["quality"] | {"collapse": embeddings.counts["quality"]["collapse"] | {"spread": 0.1}}
-    other = replace(embeddings, manifest=embeddings.manifest | {"counts": embeddings.counts | {"quality": quality}})
-    told = methods.collapse(Inputs("", [], {"patient_embeddings": other}, {}, 0, {}))
-    assert told.startswith("Rank correlation")
-    assert "varies by 10.0%" in told

@@ -1,0 +1,121 @@
+"""The bias audit in words: how far clusters go with attributes of the patients, or with how they were recorded."""
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+
+from ehr_pipeline.reports.effects import BANDS, RECORDING, Effect, in_words, strong
+from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, say
+
+FINEST_P = 0.005
+"""A permutation p value below this is shown as a bound: there are 200 permutations."""
+TELLS = {"negligible": "next to nothing", "small": "little", "medium": "a good deal", "large": "a great deal"}
+
+
+def meaning(effect: Effect) -> Statement:
+    """Say what an effect means."""
+    if effect.value is None:
+        return say("Nothing can be said of {name}: {why}.", name=effect.name, why=effect.why)
+    if effect.chance:
+        return say("The clusters tell no more about {name} than chance would.", Rate.AUDIT, name=effect.name)
+    if effect.measure == "η²":
+        share = f"{100 * effect.value:.0f} %"
+        return say(
+            "{share} of the variation in {name} lies between the clusters.", Rate.AUDIT, share=share, name=effect.name
+        )
+    return say(
+        "Knowing a patient’s cluster says {much} about {name}.", Rate.AUDIT, much=TELLS[effect.words], name=effect.name
+    )
+
+
+def left(effect: Effect) -> Statement | None:
+    """Say how much of a medium or large effect is left among patients of one disease; None of other effects."""
+    if effect.within is None or effect.words not in ("medium", "large"):
+        return None
+    size = in_words(effect.within, effect.measure)
+    if size in ("negligible", "small"):
+        text = "Among patients of one disease little of it is left ({within:.2f}): it comes with the diseases."
+    else:
+        text = (
+            "Among patients of one disease it is {within:.2f}, still {size}: it does not come with the diseases alone."
+        )
+    return say(text, Rate.AUDIT, within=effect.within, size=size)
+
+
+def warnings(effects: Sequence[Effect]) -> list[Statement]:
+    """Return a warning for each medium or large effect, of patients or of recording, except that of disease."""
+    return [
+        say(
+            "The clusters go with {name} ({measure} {value:.2f}, a {words} effect): they may show {what} rather than kinds of"
+            " disease. {left}",
+            Rate.AUDIT,
+            name=effect.name,
+            measure=effect.measure,
+            value=effect.value,
+            words=effect.words,
+            what="habits of recording" if effect.attribute in RECORDING else "this",
+            left=left(effect) or "",
+        )
+        for effect in strong(effects)
+    ]
+
+
+def purpose() -> list[Statement]:
+    """Say what the audit is for, and explain its columns."""
+    limits = listed(
+        f"from {', '.join(f'{value:g}' for value in bands)} of {measure} on" for measure, bands in BANDS.items()
+    )
+    return [
+        say(
+            "A large effect of disease is expected. A large effect of age, of the number of concepts, or of where and when was"
+            " recorded says that clusters may mirror who is old, or who is recorded more, rather than kinds of disease."
+        ),
+        say("Effects are called small, medium and large {limits} (Cohen 1988).", limits=limits),
+        say(
+            "Region, practice, ethnicity and treatment are what the patient file says, or the codes from which they were"
+            " derived: one value per patient, without a date."
+        ),
+        say(
+            "“Within a disease” is the same effect among patients of one disease, over all diseases: what is left there does"
+            " not come with the diseases."
+        ),
+    ]
+
+
+def p_text(effect: Effect) -> str:
+    """Return the permutation p value as text; a bound if it is as small as it can be."""
+    if effect.p is None:
+        return "–"
+    return f"<{FINEST_P:g}" if effect.p < FINEST_P else f"{effect.p:.3f}"
+
+
+def read_as(kinds: Mapping[str, str], given: Mapping[str, str]) -> Statement | None:
+    """Say which attributes were read as numbers and which as categories, and which of these were guessed; None without any."""
+    if not kinds:
+        return None
+    ordered = sorted(kinds.items(), key=lambda pair: pair[1])
+    parts = (
+        f"{'numbers' if kind == 'number' else 'categories'}: "
+        + ", ".join(f"{name}{'' if name in given else ' (guessed)'}" for name, _ in named)
+        for kind, named in groupby(ordered, key=lambda pair: pair[1])
+    )
+    return say(
+        "Read as {parts}. Patients without a number are left out of its row. <code>reports.attribute_types</code> says otherwise"
+        " where a guess is wrong.",
+        parts="; as ".join(parts),
+    )
+
+
+def without_map(names: Sequence[str], fewest: int) -> Statement | None:
+    """Name the attributes without a map; None if all have one."""
+    if not names:
+        return None
+    return say(
+        "Without a map, since fewer than two groups of them have {fewest} patients: {names}.",
+        fewest=fewest,
+        names=listed(names),
+    )
+
+
+def picture(name: str) -> str:
+    """Return the words that stand for a map where it cannot be seen."""
+    return f"Map of patients coloured by {name}; the table above tells in numbers how far it goes with clusters and map"

@@ -1,0 +1,51 @@
+"""How the encoder was trained, and how well it guesses concepts that are hidden from it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr_pipeline.reports.statements.statement import Statement, counted, percent, say
+
+
+def trained(metrics: Mapping[str, Any]) -> list[Statement]:
+    """Say how large the network is, how long it was trained, and on what task."""
+    ended = "stopped when both losses were flat" if metrics["stopped_early"] else "the most that the settings allow"
+    return [
+        say(
+            "{parameters:,} parameters, trained on {tokens:,} tokens for {epochs} ({ended}).",
+            parameters=metrics["parameters"],
+            tokens=metrics["training_tokens"],
+            epochs=counted(len(metrics["epochs"]), "epoch"),
+            ended=ended,
+        ),
+        say(
+            "The task is to guess hidden (“masked”) concepts from the rest of the record. The published network has 12.6 million"
+            " parameters."
+        ),
+    ]
+
+
+def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """Return rows of (measure, this encoder, guesses by frequency alone)."""
+    best, base = metrics["best"], metrics["baseline"]
+    return [
+        (
+            "loss (in nats per hidden concept: lower is better)",
+            f"{best['validation_loss']:.3f}",
+            f"{base['loss']:.3f}",
+        ),
+        ("right at the first guess", percent(best["validation_top1"], 1), percent(base["top1"], 1)),
+        ("right among ten guesses", percent(best["validation_top10"], 1), percent(base["top10"], 1)),
+    ]
+
+
+def no_curve(metrics: Mapping[str, Any]) -> Statement:
+    """Say why there is no learning curve, and how the training ended."""
+    epochs, last = len(metrics["epochs"]), metrics["epochs"][-1]
+    return say(
+        "A learning curve is not drawn: {epochs} {show} no course. Training loss at the end {training:.3f}, on held-out patients"
+        " {validation:.3f}.",
+        epochs=counted(epochs, "epoch"),
+        show="shows" if epochs == 1 else "show",
+        training=last["training_loss"],
+        validation=last["validation_loss"],
+    )

@@ -1,0 +1,264 @@
+"""How everything on the page was computed, and what it cannot tell."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
+from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
+
+EQUAL = 1e-3
+"""Distances whose variation is a smaller share of their mean count as equal."""
+MOST_NAMED = 12
+"""Diseases' concepts that a sentence names."""
+
+
+def records() -> Statement:
+    """Say what became of the raw rows."""
+    return say(
+        "Records: rows with unusable dates, codes or patients were set aside with a reason and are counted above. A visit is a"
+        " day with at least one concept."
+    )
+
+
+def vectors(settings: Mapping[str, Any], context: int, *, substitutes: bool, confirmed: bool) -> list[Statement]:
+    """Say how patients' vectors are made: the profile, if there is one, and what the encoder adds."""
+    told = [encoder(settings, context)]
+    if settings["profile"]:
+        told = [profile(settings, substitutes=substitutes, confirmed=confirmed), *told, shares(settings)]
+    return told
+
+
+def encoder(settings: Mapping[str, Any], context: int) -> Statement:
+    """Say how the encoder's vectors of a patient are pooled."""
+    between = {
+        "none": "the chunks are averaged, each by its number of such tokens",
+        "plain": "the chunk vectors A attend to each other as softmax(A Aᵀ/√d) A, and the result is averaged",
+        "trained": (
+            "the chunk vectors A attend to each other as softmax(A Q Kᵀ Aᵀ/√d) A, with Q and K trained to tell which halves"
+            " belong to one patient, and the result is averaged"
+        ),
+    }[settings["attention"]]
+    removed = {0: "", 1: "; the middle (spatial median) of all patients is taken out"}.get(
+        settings["common_components"],
+        "; the middle (spatial median) of all patients and the leading principal components are taken out",
+    )
+    return say(
+        "Encoder’s part of a patient’s vector: all tokens attend to each other within chunks of {context:,}; the chosen tokens of a"
+        " chunk are averaged{weighted}; {between}{removed}.",
+        context=context,
+        weighted="" if settings["weighting"] == "equal" else ", weighted by how rare their concepts are",
+        between=between,
+        removed=removed,
+    )
+
+
+def profile(settings: Mapping[str, Any], *, substitutes: bool, confirmed: bool) -> Statement:
+    """Say what the concept profile is made of."""
+    one = (
+        ' (concepts that <a href="#concepts">count as one</a> share what is recorded of any of them)'
+        if substitutes
+        else ""
+    )
+    smoothed = f", smoothed by {percent(settings['smoothing'])} of the cohort’s shares" if settings["smoothing"] else ""
+    passed = (
+        f", {percent(settings['kinship'])} of it passed on to the concepts that the network holds to be nearest (“kinship”: a"
+        f" patient"
+        " with one of two similar diagnoses is a little like a patient with the other)"
+        if settings["kinship"]
+        else ""
+    )
+    course = ", and how they changed from the earlier half of the record to the later" if settings["course"] else ""
+    ages = ", and the mean age at which they were recorded" if settings["ages"] else ""
+    kept = (
+        "; only in those directions on which two random halves of the visits agree, weighted by how well. Nobody’s disease or group"
+        " is used as a label"
+        if confirmed
+        else ""
+    )
+    return say(
+        "Concept profile of a patient: the square roots of each chosen concept’s share of the record"
+        f"{one}{{smoothed}}{{passed}}{{course}}{{ages}}{{kept}}.",
+        smoothed=smoothed,
+        passed=passed,
+        course=course,
+        ages=ages,
+        kept=kept,
+    )
+
+
+def shares(settings: Mapping[str, Any]) -> Statement:
+    """Say how much profile and encoder decide."""
+    share = settings["encoder_share"]
+    return say(
+        "The profile decides {profile} of the squared distance between two patients, the encoder {encoder}.",
+        profile=percent(1 - share),
+        encoder=percent(share),
+    )
+
+
+def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statement:
+    """Say how far a patient's place depends on age and length of record only, compared with the published vectors."""
+    asked = "Do the vectors of old patients, or of long records, collapse to the centre?"
+    if now["spread"] < EQUAL:
+        return say(
+            "{asked} No: they are centred so that all patients lie at the same distance from the middle. (That of the"
+            " published vectors varies by {spread}, with rank correlations of {age:+.2f} with age and {concepts:+.2f} with the"
+            " number of concepts.)",
+            asked=asked,
+            spread=percent(published["spread"], 1),
+            age=published["age"],
+            concepts=published["concepts"],
+        )
+    words = {"age": "age", "concepts": "number of concepts", "inverse_frequency": "rarity of concepts"}
+    return say(
+        "{asked} Rank correlation of the distance to the centre of all patients with {told}; 0 is best. That distance varies"
+        " by {spread} of its mean (published vectors: {published}).",
+        asked=asked,
+        told="; ".join(
+            f"{word} {now[name]:+.2f} (published vectors: {published[name]:+.2f})" for name, word in words.items()
+        ),
+        spread=percent(now["spread"], 1),
+        published=percent(published["spread"], 1),
+    )
+
+
+def habits(method: str) -> Statement | None:
+    """Say how concepts were found that are recorded one instead of another; None if none were looked for."""
+    return say("Habits of recording: {method}", method=method) if method else None
+
+
+def own_diseases(own: Own | None) -> Statement | None:
+    """Say how far codes of the cohort's own diseases decide the vectors; None if no list chose the cohort."""
+    if not own:
+        return None
+    if not own.names:
+        return say(
+            "Diseases of the cohort: no concept of the lists by which the cohort was chosen is among the {pooled:,} that decide a"
+            " patient’s vector.",
+            pooled=own.pooled,
+        )
+    named = [*own.names[:MOST_NAMED], *(["others"] if len(own.names) > MOST_NAMED else [])]
+    return say(
+        "Diseases of the cohort: {some} of the {pooled:,} concepts that decide a patient’s vector {are} on the lists by which"
+        " the cohort was chosen ({named}). The name of a patient’s disease is used nowhere, but its codes are recorded, so"
+        " clusters follow the disease by construction. That they do is no discovery; what divides the patients of one disease"
+        " may be.",
+        some=len(own.names),
+        pooled=own.pooled,
+        are="is" if len(own.names) == 1 else "are",
+        named=listed(named),
+    )
+
+
+def ages(settings: Mapping[str, Any]) -> Statement | None:
+    """Say that clusters follow age by construction; None if ages have no part in the vectors."""
+    if not settings["profile"] or not settings["ages"]:
+        return None
+    return say(
+        "Age: the mean age at which a patient’s concepts were recorded is part of the vector, so clusters follow age by"
+        " construction, as they follow the disease. That they do is no discovery either."
+    )
+
+
+def sides(told: str) -> Statement | None:
+    """Say what the test side is for; `told`: patients on each side, in words. None if there is no test side."""
+    if not told:
+        return None
+    return say(
+        "Sides of the split: of the patients in the data set, {told}. Vocabulary, network and the transform of the vectors"
+        " were made without those who are left out. Clusters, map, marking concepts and the audit describe the whole cohort,"
+        " including those who are left out: they are not predictions to be tested on the test side.",
+        told=told,
+    )
+
+
+def clustering(method: str) -> Statement:
+    """Say how clusters are made."""
+    how = (
+        "spectral clustering on the graph of nearest neighbours by cosine"
+        if method == "spectral"
+        else f"the method {method}"
+    )
+    return say("Clusters: {how}, with other methods beside it.", how=how)
+
+
+def windows(told: Mapping[str, str] | None) -> Statement | None:
+    """Say how change over time is computed; None if records were not divided into windows."""
+    if told is None:
+        return None
+    return say(
+        "Change over time: windows with too few pooled concepts ({dropped}; {kept} were kept) and patients with fewer than two"
+        " windows ({too_few}) are left out. The transform of the vectors is the one of the whole records. A window lies on the"
+        " map at the mean place of those of its nearest whole records that are of its cluster. Whether more patients go one"
+        " way than back: exact binomial test (McNemar 1947), BH value over all pairs of clusters.",
+        **told,
+    )
+
+
+def marks(most: int, max_p: float) -> Statement:
+    """Say how the concepts of a cluster are tested and ranked."""
+    return say(
+        "Marking concepts: chi-square test of independence of each concept on the 2 × 2 table of its occurrences (this concept"
+        " or others, this cluster or the rest), and on patients beside it, with Yates’ continuity correction; ranked by log p"
+        " (shown down to 10⁻³⁰⁰). Occurrences are visits, and repeated records of one patient count as independent: p values"
+        " and BH values of occurrences order the concepts, but are no error rates. The first {most} with p below {max_p:g} are"
+        " shown.",
+        most=most,
+        max_p=max_p,
+    )
+
+
+def split_half() -> Statement:
+    """Say how the split-half test is made."""
+    return say(
+        "Split-half test: visits are divided at random into halves. One half is embedded and gets the cluster of its nearest whole"
+        " records; from the concepts of the other half, without ages, a naive Bayes classifier trained on other patients"
+        " predicts it. Chance is what the classifier predicts from other patients within blocks of at most 20 who have the"
+        " same disease and sex and are close in age and number of concepts. Evidence is called clear from {clear:.2f} of the"
+        " possible excess over chance, none below {none:.2f}.",
+        clear=WEAK_BELOW,
+        none=NONE_BELOW,
+    )
+
+
+def intervals() -> list[Statement]:
+    """Say how lifts and effect sizes are computed."""
+    return [
+        say(
+            "Lift: share of the cluster’s patients with the concept over the share of the others, with Katz’ interval (1978). BH:"
+            " Benjamini and Hochberg (1995), over all tests of a kind."
+        ),
+        say(
+            "Effect sizes: η² for numbers; Cramér’s V with bias correction (Bergsma 2013) for categories. Intervals from 200"
+            " resamples of patients, corrected for their bias (a resample contains some patients twice, which looks like more"
+            " agreement than there is); p from 200 permutations of the clusters. “With the map” is the share of variance that"
+            " the attribute and the place on the map have in common."
+        ),
+    ]
+
+
+def neighbours() -> Statement:
+    """Say how the concept check is made."""
+    return say(
+        "Concept check: in visits of held-out patients, each concept and its neighbour are compared with the same concept and"
+        " others that are recorded in about as many visits; p from drawing neighbours anew among these, the interval from"
+        " resampled patients."
+    )
+
+
+def limits() -> Statement:
+    """Say what no method can see."""
+    return say(
+        "What was never recorded cannot be found; what is recorded more often looks more important. Patients with long"
+        " records, and those with only general concepts, tend towards the centre of the map. Clusters describe this cohort;"
+        " they are not diagnoses."
+    )
+
+
+def error_rates() -> Statement:
+    """Say where it is written how often the page is wrong."""
+    return say(
+        "How often statements of this page are made where they are false was measured on synthetic cohorts:"
+        " <code>docs/error_rates.md</code> of ehr_pipeline."
+    )

@@ -1,0 +1,63 @@
+"""What later extracts changed: which earlier results go on, and how far clusters overlap with those before."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr_pipeline.reports.statements.statement import Statement, say
+
+
+def earlier_encoder(unknown: str) -> Statement:
+    """Say that the encoder was not trained again; `unknown`: share of tokens that it does not know."""
+    return say(
+        "The encoder was trained on earlier extracts and was not changed. Tokens of the cohort that it does not know, and which"
+        " therefore play no part in the vectors: {unknown}.",
+        unknown=unknown,
+    )
+
+
+def continued_encoder(added: int) -> Statement:
+    """Say that the training began from earlier weights."""
+    return say(
+        "The training of the encoder began from the weights of an earlier one; {added:,} {concepts} new to it.",
+        added=added,
+        concepts="concept was" if added == 1 else "concepts were",
+    )
+
+
+def kept_vectors() -> Statement:
+    """Say whose vectors are the earlier ones."""
+    return say(
+        "Patients whose records have not changed kept their vectors; the others were embedded in the same space."
+    )
+
+
+def assigned(number: str) -> Statement:
+    """Say how many patients were assigned to the earlier clusters, as text."""
+    return say(
+        "The clusters are those of earlier extracts: {number} new or changed patients were assigned to them by the vote of their"
+        " nearest clustered patients. Stability and the comparison of methods describe the clustering itself; the split-half test,"
+        " the marking concepts and the audit describe all patients of today.",
+        number=number,
+    )
+
+
+def overlap(told: Mapping[str, Any]) -> Statement:
+    """Say how far the clusters agree with those before."""
+    return say(
+        "Overlap with the clusters before, over {patients} patients who had a cluster in both: adjusted Rand index {index} (1: the"
+        " same division, 0: what chance gives).",
+        patients=told["patients"],
+        index=told["index"],
+    )
+
+
+def overlap_table(told: Mapping[str, Any]) -> Statement:
+    """Explain the table of overlaps, or say why it is not shown."""
+    if not told["rows"]:
+        return say(
+            "Which patients were in which cluster before is not shown: so few moved that the sizes of the clusters would"
+            " reveal them."
+        )
+    return say(
+        "Numbers of patients, rounded to a multiple of {blank}; empty: fewer than that, or nobody.", blank=told["blank"]
+    )

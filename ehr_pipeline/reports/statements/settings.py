@@ -1,0 +1,32 @@
+"""With what the page was made: years, libraries, machines, versions."""
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from ehr_pipeline.reports.statements.statement import Statement, markup, say
+
+
+def years(told: str) -> Statement:
+    """Say of which calendar years the records are."""
+    return say("Records of the years {told} (first and last calendar year with visits of enough patients).", told=told)
+
+
+def installed(versions: Sequence[tuple[str, str]]) -> Statement:
+    """Say which libraries were installed where the page was made."""
+    return say(
+        "Installed where this page was made: {names}.", names=", ".join(f"{name} {number}" for name, number in versions)
+    )
+
+
+def machines(decided: Sequence[tuple[str, str]]) -> Statement | None:
+    """Say what the machines decided for each asset; None if nothing."""
+    if not decided:
+        return None
+    each = (markup("<code>{asset}</code> {what}", asset=asset, what=what) for asset, what in decided)
+    return say("Decided by the machines that computed: {each}.", each=Markup("; ").join(each))
+
+
+def made_from(version: str) -> Statement:
+    """Say which version of the package made the page; the versions of the data follow."""
+    return say("Made by ehr_pipeline {version} from these versions of the data:", version=version)

@@ -1,0 +1,210 @@
+"""Sentences of the other sections: one and many, none, and what they leave out."""
+
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.reports.effects import Effect
+from ehr_pipeline.reports.lists import Own
+from ehr_pipeline.reports.statements import (
+    alternatives,
+    audit,
+    encoder,
+    flow,
+    methods,
+    new_extracts,
+    patient_map,
+    record,
+    settings,
+)
+from ehr_pipeline.reports.statements.words import WORDS
+
+
+def metrics(epochs: int, stopped: bool = False) -> dict[str, Any]:
+    score = {"epoch": 3, "validation_loss": 4.5648, "validation_top1": 0.1479, "validation_top10": 0.3824}
+    course = [{"training_loss": 4.61, "validation_loss": 4.57}] * epochs
+    baseline = {"loss": 5.0959, "top1": 0.0466, "top10": 0.2745}
+    counts = {"parameters": 527_728, "training_tokens": 990_546, "stopped_early": stopped}
+    return counts | {"epochs": course, "best": score, "baseline": baseline}
+
+
+def test_how_the_encoder_was_trained() -> None:
+    assert str(encoder.trained(metrics(1, True))[0]) == (
+        "527,728 parameters, trained on 990,546 tokens for 1 epoch (stopped when both losses were flat)."
+    )
+    assert "4 epochs (the most that the settings allow)" in str(encoder.trained(metrics(4))[0])
+    assert "1 epoch shows no course" in str(encoder.no_curve(metrics(1)))
+    assert "2 epochs show no course. Training loss at the end 4.610, on held-out patients 4.570." in str(
+        encoder.no_curve(metrics(2))
+    )
+    assert encoder.scores(metrics(1))[1] == ("right at the first guess", "14.8 %", "4.7 %")
+
+
+def test_how_many_clusters() -> None:
+    assert str(alternatives.how_many({1: 1.0, 2: 0.5}, 1)).startswith("1 cluster was asked for. Among 1 to 2")
+    assert alternatives.steadier([]) is None
+    assert "the clusters of another method again clearly better: kmeans 0.74." in str(
+        alternatives.steadier([("kmeans", "0.74")])
+    )
+    assert "the clusters of other methods again clearly better: a 0.74 and b 0.80." in str(
+        alternatives.steadier([("a", "0.74"), ("b", "0.80")])
+    )
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [(0.005, "next to nothing"), (0.15, "little"), (0.4, "a good deal"), (0.6, "a great deal")],
+)
+def test_what_an_effect_says(words: float, told: str) -> None:
+    value = 0.05 if told == "next to nothing" else words
+    assert (
+        str(audit.meaning(Effect("practice", "Cramér's V", value, p=0.005)))
+        == f"Knowing a patient’s cluster says {told} about practice."
+    )
+    assert "6 % of the variation in age at the last visit" in str(audit.meaning(Effect("age", "η²", 0.06, p=0.005)))
+
+
+def test_p_values_of_the_audit() -> None:
+    p_texts = [audit.p_text(Effect("age", "η²", 0.1, p=p)) for p in (None, 1 / 201, 0.005, 0.2)]
+    assert p_texts == ["–", "<0.005", "0.005", "0.200"]
+
+
+def test_how_attributes_were_read() -> None:
+    kinds = {"bmi": "number", "region": "category", "practice": "category"}
+    assert str(audit.read_as(kinds, {"region": "category"})).startswith(
+        "Read as categories: region, practice (guessed); as numbers: bmi (guessed). Patients"
+    )
+    assert audit.read_as({}, {}) is None
+    assert audit.without_map([], 10) is None
+    assert "have 10 patients: age and sex." in str(audit.without_map(["age", "sex"], 10))
+
+
+def test_what_is_suppressed_on_the_map() -> None:
+    assert len(patient_map.how_to_read(10)) == len(patient_map.how_to_read(1)) + 1
+    assert "at least 10 neighbours" in " ".join(map(str, patient_map.how_to_read(10)))
+
+
+def test_what_new_extracts_changed() -> None:
+    assert "1 concept was new to it" in str(new_extracts.continued_encoder(1))
+    assert "1,200 concepts were new to it" in str(new_extracts.continued_encoder(1200))
+    assert "is not shown" in str(new_extracts.overlap_table({"rows": [], "blank": 0}))
+    assert "a multiple of 20" in str(new_extracts.overlap_table({"rows": [1], "blank": 20}))
+
+
+def test_how_numbers_of_the_flow_are_shown() -> None:
+    assert len(flow.rounding(10, rounded=True)) == 2
+    assert len(flow.rounding(10, rounded=False)) == 1
+    assert len(flow.cases(everybody=True)) == len(flow.cases(everybody=False)) + 1
+    assert flow.codes({"codes": "2", "rows": ["a", "b"]}) == "a · b"
+    assert flow.codes({"codes": "1,200", "rows": ["a", "b"]}) == "a · b · …"
+
+
+def test_how_codes_were_mapped() -> None:
+    coverage = {"events_share": 0.456, "codes_share": 0.5, "source": "<UMLS>", "kept_events": 0, "events": 1000}
+    told = flow.mapped(coverage)
+    assert str(told[0]) == "45.6 % of events and 50.0 % of codes were mapped to the UMLS by way of <UMLS>."
+    assert "<UMLS>" not in told[0].text
+    assert (len(told), flow.mapped_so_far(coverage)) == (2, "Events mapped so far")
+    kept = coverage | {"kept_events": 123}
+    assert "12.3 % of events were kept" in str(flow.mapped(kept)[1])
+    assert flow.mapped_so_far(kept) == "Events mapped or kept so far"
+
+
+VECTORS = {
+    "weighting": "equal",
+    "attention": "none",
+    "common_components": 1,
+    "profile": 64,
+    "smoothing": 0.3,
+    "kinship": 0.3,
+    "course": True,
+    "ages": True,
+    "encoder_share": 0.1,
+}
+
+
+def test_how_vectors_are_made() -> None:
+    told = methods.vectors(VECTORS, 256, substitutes=True, confirmed=True)
+    words = " ".join(map(str, told))
+    assert str(told[0]).startswith("Concept profile of a patient"), "what decides most comes first"
+    for part in (
+        "count as one",
+        "smoothed by 30 %",
+        "30 % of it passed on",
+        "earlier half",
+        "mean age",
+        "two random halves",
+    ):
+        assert part in words
+    assert "The profile decides 90 % of the squared distance between two patients, the encoder 10 %." in words
+    assert "the middle (spatial median) of all patients is taken out." in words
+    plain = VECTORS | {"profile": 0, "attention": "plain", "common_components": 0, "weighting": "sif"}
+    (alone,) = methods.vectors(plain, 128, substitutes=False, confirmed=False)
+    assert "within chunks of 128" in str(alone)
+    assert "weighted by how rare" in str(alone)
+    assert "softmax(A Aᵀ/√d) A, and the result is averaged." in str(alone)
+    assert "and the leading principal components are" in str(methods.encoder(VECTORS | {"common_components": 3}, 256))
+    assert "count as one" not in str(methods.profile(VECTORS, substitutes=False, confirmed=True))
+
+
+def test_what_follows_by_construction() -> None:
+    assert "so clusters follow age by construction" in str(methods.ages(VECTORS))
+    assert methods.ages(VECTORS | {"ages": False}) is None
+    assert methods.own_diseases(None) is None
+    assert "no concept of the lists" in str(methods.own_diseases(Own((), 1200, frozenset())))
+    assert "1 of the 1,200 concepts that decide a patient’s vector is on the lists" in str(
+        methods.own_diseases(Own(("a",), 1200, frozenset()))
+    )
+    many = str(methods.own_diseases(Own(tuple("abcdefghijklmn"), 1200, frozenset())))
+    assert "14 of the 1,200 concepts that decide a patient’s vector are on the lists" in many
+    assert "l and others)" in many
+
+
+def test_equal_distances_are_no_collapse() -> None:
+    published = {"spread": 0.1763, "age": -0.05, "concepts": -0.23, "inverse_frequency": 0.31}
+    none = str(methods.collapse({"spread": 0.0, "age": 0.0, "concepts": 0.0, "inverse_frequency": 0.0}, published))
+    assert "at the same distance from the middle. (That of the published vectors varies by 17.6 %" in none
+    some = str(methods.collapse({"spread": 0.1, "age": 0.2, "concepts": -0.1, "inverse_frequency": 0.0}, published))
+    assert "Rank correlation of the distance" in some
+    assert "age +0.20 (published vectors: -0.05)" in some
+    assert "varies by 10.0 % of its mean" in some
+
+
+def test_methods_that_were_not_used_are_left_out() -> None:
+    assert methods.windows(None) is None
+    assert "two windows (<10) are left out" in str(
+        methods.windows({"kept": "60", "dropped": "about 20", "too_few": "<10"})
+    )
+    assert methods.sides("") is None
+    assert methods.habits("") is None
+    assert "spectral clustering" in str(methods.clustering("spectral"))
+    assert "the method kmeans" in str(methods.clustering("kmeans"))
+
+
+def test_the_checklist() -> None:
+    items = list(record.items(2, ["age", "<sex>"], "the network learned from 90"))
+    assert [number for number, _, _ in items][:4] == ["RECORD 1.1", "RECORD 1.2", "RECORD 1.3", "RECORD 6.1"]
+    assert len(items) == 13
+    words = " ".join(str(answer) for _, _, answer in items)
+    for part in (
+        "every row of 2 extracts that",
+        "Attributes: age, <sex>.",
+        "in the data set, the network learned from 90.",
+    ):
+        assert part in words
+    assert "every row of 1 extract that" in str(record.cleaning(1))
+    assert str(record.selection("")).endswith("the flow of patients and of events.")
+
+
+def test_with_what_the_page_was_made() -> None:
+    assert settings.machines([]) is None
+    assert settings.machines([("a", "device cpu"), ("b", "<x>")]).text == (  # type: ignore[union-attr]
+        "Decided by the machines that computed: <code>a</code> device cpu; <code>b</code> &lt;x&gt;."
+    )
+    assert str(settings.installed([("Python", "3.12"), ("numpy", "2")])).endswith("made: Python 3.12, numpy 2.")
+
+
+def test_the_glossary_is_in_order() -> None:
+    words = [word.lower() for word, _ in WORDS]
+    assert words == sorted(words)
+    assert len(set(words)) == len(words)
