@@ -28,19 +28,22 @@ class Substituted:
     def sentence(self) -> str:
         """The result, and what it means for the patients' vectors, in words."""
         if not self.column:
-            return "not looked at, since no column of the patients is set that has some (embeddings.vectors.habits)."
+            return (
+                "not examined, since no column of the patients is set that may show them (embeddings.vectors.habits)."
+            )
         if self.sets is None:
             return (
-                f"not looked at. The patients have no column of text “{self.column}” with two values or more that several of them"
+                f"not examined. The patients have no column of text “{self.column}” with two values or more that several of them"
                 " share, or no two concepts are frequent enough."
             )
         if not self.sets:
-            return f"no two concepts stand in like records, but seldom in those of the same {self.column}."
+            return f"no two concepts occur in similar records, but seldom in those of the same {self.column}."
         count, sets = sum(map(len, self.sets)), len(self.sets)
         return (
-            f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, stand in like records, but seldom in those of the same"
-            f" {self.column}: one {self.column} has the habit of one code, another of another. The patients’ vectors divide what"
-            " is recorded of each evenly among those that replace it, so that patients do not come apart by where they are"
+            f"{count:,} concepts, in {sets:,} set{'s' if sets > 1 else ''}, occur in similar records, but seldom in those of"
+            f" the same {self.column}: one {self.column} habitually uses one code, another {self.column} another. The"
+            f" patients’ vectors divide what"
+            " is recorded of each evenly among those that replace it, so that patients are not separated by where they are"
             " recorded; the tables of concepts on this page do not. Check that the concepts of each set mean the same;"
             ' embeddings.vectors.habits = "" keeps them apart.'
         )

@@ -5,25 +5,29 @@ from typing import Any
 from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import audit as say
+from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 
 def content(findings: Findings) -> dict[str, Any]:
     """Return the effect of each attribute, the warnings to the reader, and the maps."""
     drawn = {name: picture for name, picture in findings.maps.items() if picture and name != "cluster"}
     without = [effect.name for effect in findings.effects if effect.attribute not in drawn]
-    settings = findings.settings
+    settings, own = findings.settings, findings.own_diseases
+    made = findings.inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
+    ages = bool(made["profile"] and made["ages"])
     return {
         "purpose": say.purpose(),
         "warnings": say.warnings(findings.effects),
-        "rows": [_row(effect) for effect in findings.effects],
+        "rows": [_row(effect, diseases=bool(own and own.names), ages=ages) for effect in findings.effects],
         "maps": [(picture, say.picture(name)) for name, picture in drawn.items()],
         "read_as": say.read_as(findings.kinds, settings.attribute_types),
         "without_map": say.without_map(without, settings.suppress_below),
     }
 
 
-def _row(effect: Effect) -> dict[str, Any]:
-    """Return the row of an attribute as text."""
+def _row(effect: Effect, *, diseases: bool, ages: bool) -> dict[str, Any]:
+    """Return the row of an attribute as text; vectors may be made of codes of the `diseases`, and of `ages`."""
+    meaning = (say.meaning(effect), say.by_construction(effect, diseases=diseases, ages=ages), say.left(effect))
     return {
         "name": effect.name,
         "measure": effect.measure,
@@ -33,7 +37,7 @@ def _row(effect: Effect) -> dict[str, Any]:
         "words": effect.words,
         "within": _number(effect.within),
         "place": _number(effect.place),
-        "meaning": [part for part in (say.meaning(effect), say.left(effect)) if part],
+        "meaning": [part for part in meaning if part],
     }
 
 

@@ -113,7 +113,7 @@ def _key_figures(findings: Findings) -> list[tuple[str, str]]:
     return [
         ("patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])),
         (
-            "clusters" if usable is None else f"clusters, of which {usable} can be relied on alone",
+            "clusters" if usable is None else f"clusters, of which {usable} can be relied on by themselves",
             str(inputs.artifacts[assets.CLUSTERS].counts["clusters"]),
         ),
         (

@@ -45,7 +45,7 @@ def how_tried() -> Statement:
     return say(
         "The patients are divided at random into halves, each half is clustered by itself, and the two divisions are compared (mean"
         " over repetitions; bars: standard deviation). 1 is the same division, 0 what chance gives. Few clusters agree easily;"
-        " after the number from which the line falls, more is asked for than the records give again."
+        " where the line falls, more clusters are asked for than the records support."
     )
 
 

@@ -27,6 +27,18 @@ def meaning(effect: Effect) -> Statement:
     )
 
 
+def by_construction(effect: Effect, *, diseases: bool, ages: bool) -> Statement | None:
+    """Say that clusters follow what their vectors are made of: codes of the cohort's diseases, and ages; None of other"
+    " attributes."""
+    if diseases and effect.attribute == "disease":
+        return say(
+            "This is so by construction: codes of the diseases are among the concepts of which the vectors are made."
+        )
+    if ages and effect.attribute == "age":
+        return say("This is so by construction: the vectors contain the mean age at which concepts were recorded.")
+    return None
+
+
 def left(effect: Effect) -> Statement | None:
     """Say how much of a medium or large effect is left among patients of one disease; None of other effects."""
     if effect.within is None or effect.words not in ("medium", "large"):
@@ -45,8 +57,8 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
     """Return a warning for each medium or large effect, of patients or of recording, except that of disease."""
     return [
         say(
-            "The clusters go with {name} ({measure} {value:.2f}, a {words} effect): they may show {what} rather than kinds of"
-            " disease. {left}",
+            "The clusters are associated with {name} ({measure} {value:.2f}, a {words} effect): they may reflect {what} rather"
+            " than kinds of disease. {left}",
             Rate.AUDIT,
             name=effect.name,
             measure=effect.measure,
@@ -61,15 +73,14 @@ def warnings(effects: Sequence[Effect]) -> list[Statement]:
 
 def purpose() -> list[Statement]:
     """Say what the audit is for, and explain its columns."""
-    limits = listed(
-        f"from {', '.join(f'{value:g}' for value in bands)} of {measure} on" for measure, bands in BANDS.items()
-    )
+    limits = " or ".join(f"{listed(f'{value:g}' for value in bands)} ({measure})" for measure, bands in BANDS.items())
     return [
         say(
-            "A large effect of disease is expected. A large effect of age, of the number of concepts, or of where and when was"
-            " recorded says that clusters may mirror who is old, or who is recorded more, rather than kinds of disease."
+            "A large effect of disease is expected. A large effect of age, of the number of concepts, or of where and when"
+            " patients were recorded suggests that clusters mirror who is old, or who is recorded more, rather than kinds of"
+            " disease."
         ),
-        say("Effects are called small, medium and large {limits} (Cohen 1988).", limits=limits),
+        say("Effects are called small, medium and large from {limits} upwards (Cohen 1988).", limits=limits),
         say(
             "Region, practice, ethnicity and treatment are what the patient file says, or the codes from which they were"
             " derived: one value per patient, without a date."
@@ -118,4 +129,6 @@ def without_map(names: Sequence[str], fewest: int) -> Statement | None:
 
 def picture(name: str) -> str:
     """Return the words that stand for a map where it cannot be seen."""
-    return f"Map of patients coloured by {name}; the table above tells in numbers how far it goes with clusters and map"
+    return (
+        f"Map of patients coloured by {name}; the table above gives in numbers how strongly clusters and map reflect it"
+    )

@@ -117,7 +117,7 @@ def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow], Sequence
 def no_marks(fewest: int, max_p: float) -> Statement:
     """Say that no concept marks a cluster."""
     return say(
-        "No concept that at least {fewest} patients have has a p value below {max_p:g}.",
+        "No concept with at least {fewest} patients has a p value below {max_p:g}.",
         Rate.MARKS,
         fewest=fewest,
         max_p=max_p,

@@ -44,8 +44,8 @@ def encoder(settings: Mapping[str, Any], context: int) -> Statement:
         "; the middle (spatial median) of all patients and the leading principal components are taken out",
     )
     return say(
-        "Encoder’s part of a patient’s vector: all tokens attend to each other within chunks of {context:,}; the chosen tokens of a"
-        " chunk are averaged{weighted}; {between}{removed}.",
+        "The encoder’s part of a patient’s vector: all tokens attend to each other within chunks of {context:,}; the chosen"
+        " tokens of a chunk are averaged{weighted}; {between}{removed}.",
         context=context,
         weighted="" if settings["weighting"] == "equal" else ", weighted by how rare their concepts are",
         between=between,
@@ -61,29 +61,27 @@ def profile(settings: Mapping[str, Any], *, substitutes: bool, confirmed: bool) 
         else ""
     )
     smoothed = f", smoothed by {percent(settings['smoothing'])} of the cohort’s shares" if settings["smoothing"] else ""
-    passed = (
-        f", {percent(settings['kinship'])} of it passed on to the concepts that the network holds to be nearest (“kinship”: a"
-        f" patient"
-        " with one of two similar diagnoses is a little like a patient with the other)"
-        if settings["kinship"]
-        else ""
-    )
-    course = ", and how they changed from the earlier half of the record to the later" if settings["course"] else ""
-    ages = ", and the mean age at which they were recorded" if settings["ages"] else ""
-    kept = (
-        "; only in those directions on which two random halves of the visits agree, weighted by how well. Nobody’s disease or group"
-        " is used as a label"
-        if confirmed
-        else ""
-    )
+    also = [
+        *(["how these shares changed from the earlier half of the record to the later"] if settings["course"] else []),
+        *(["the mean age at which the concepts were recorded"] if settings["ages"] else []),
+    ]
+    more = ""
+    if settings["kinship"]:
+        more += (
+            f" {percent(settings['kinship'])} of each share is passed on to the concepts that the network holds to be nearest"
+            " (“kinship”: a patient with one of two similar diagnoses is a little like a patient with the other)."
+        )
+    if also:
+        more += f" The profile also contains {' and '.join(also)}."
+    if confirmed:
+        more += (
+            " Only those directions are kept on which two random halves of the visits agree, weighted by how well; nobody’s disease"
+            " or group is used as a label."
+        )
     return say(
-        "Concept profile of a patient: the square roots of each chosen concept’s share of the record"
-        f"{one}{{smoothed}}{{passed}}{{course}}{{ages}}{{kept}}.",
+        f"Concept profile of a patient: the square roots of each chosen concept’s share of the record{one}{{smoothed}}.{{more}}",
         smoothed=smoothed,
-        passed=passed,
-        course=course,
-        ages=ages,
-        kept=kept,
+        more=more,
     )
 
 

@@ -37,7 +37,7 @@ def who(cards: Cards, verdict: str, sure: Sequence[int], *, profile: bool, fewes
     if all(card["hidden"] for card in cards):
         return [say("No cluster has {fewest} patients, so none is described.", fewest=fewest)]
     why = (
-        "their records hold the same concepts in similar shares"
+        "their records contain the same concepts in similar shares"
         if profile
         else "the network takes their records to be alike"
     )
@@ -76,7 +76,7 @@ def subgroups(verdict: str) -> Statement:
 def stable(numbers: str, limits: str) -> Statement:
     """Say how many clusters other samples of the patients give again; `numbers` and `limits` from `sureness`."""
     return say(
-        "Do other samples of the patients give the same clusters? {numbers} ({limits}).",
+        "Found again in other samples of the patients: {numbers} ({limits}).",
         Rate.CLUSTER,
         numbers=numbers,
         limits=limits,
@@ -89,8 +89,8 @@ def relied_on(verdict: str, sure: Sequence[int], clusters: int) -> Statement | N
         return None
     which = f"{len(sure)} (number {listed(sure)})" if len(sure) == 1 else f"{len(sure)} (numbers {listed(sure)})"
     return say(
-        "Of the {clusters}, {which} {are} both stable and clear beyond disease, age, sex and amount of record; do not build on"
-        " the others by themselves.",
+        "Of the {clusters}, {which} {are} both stable and supported by clear evidence beyond disease, age, sex and amount of"
+        " record; do not build on the others by themselves.",
         Rate.CLUSTER,
         clusters=counted(clusters, "cluster"),
         which=which if sure else "none",
@@ -103,7 +103,7 @@ def followed(verdict: str, strong: Sequence[Effect]) -> Statement:
     audit = Markup('<a href="#audit">bias audit</a>')
     if strong:
         names = listed(f"{effect.name} ({effect.words} effect)" for effect in strong)
-        return say("The clusters go with {names}: see the {audit}.", Rate.AUDIT, names=names, audit=audit)
+        return say("The clusters are associated with {names}: see the {audit}.", Rate.AUDIT, names=names, audit=audit)
     if verdict == "untested":
         return say(
             "There are too few patients to tell: even a large effect may be chance (see the {audit}).", audit=audit
@@ -167,13 +167,8 @@ def by_construction(own: Own | None, *, ages: bool) -> Statement | None:
 
 
 def without_concept(codes_lost: str) -> Statement | None:
-    """Say that codes without a concept take no part; `codes_lost` says how many there are, and is empty if there are none."""
-    if not codes_lost:
-        return None
-    return say(
-        "What was recorded in codes without a concept plays no part in the clusters: {codes_lost}",
-        codes_lost=codes_lost,
-    )
+    """Say that codes without a concept play no part; `codes_lost` says how many there are, and is empty if there are none."""
+    return say("What was recorded in codes without a concept plays no part in the clusters.") if codes_lost else None
 
 
 def never_recorded() -> Statement:

@@ -17,7 +17,7 @@ WORDS = (
     ("Cosine", "How alike two vectors are in direction: 1 the same, 0 nothing in common."),
     (
         "Cramér's V, η² (eta squared)",
-        "How far an attribute and the clusters go together, from 0 (not at all) to 1 (fully): V for"
+        "How strongly an attribute and the clusters are associated, from 0 (not at all) to 1 (fully): V for"
         " categories such as sex, η² for numbers such as age.",
     ),
     ("Embedded", "Turned into a vector."),
@@ -36,7 +36,7 @@ WORDS = (
     ),
     (
         "Lift",
-        "The share of the cluster's patients with a concept, divided by the share of the other patients: 2"
+        "The share of the cluster’s patients with a concept, divided by the share of the other patients: 2"
         " is twice as many.",
     ),
     (

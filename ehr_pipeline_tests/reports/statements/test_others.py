@@ -64,6 +64,17 @@ def test_what_an_effect_says(words: float, told: str) -> None:
     assert "6 % of the variation in age at the last visit" in str(audit.meaning(Effect("age", "η²", 0.06, p=0.005)))
 
 
+def test_what_the_vectors_are_made_of_is_followed_by_construction() -> None:
+    age, disease, sex = (Effect(name, "η²", 0.5, p=0.005) for name in ("age", "disease", "sex"))
+    assert "the vectors contain the mean age" in str(audit.by_construction(age, diseases=True, ages=True))
+    assert "codes of the diseases" in str(audit.by_construction(disease, diseases=True, ages=True))
+    assert audit.by_construction(sex, diseases=True, ages=True) is None
+    assert audit.by_construction(age, diseases=True, ages=False) is None
+    assert audit.by_construction(disease, diseases=False, ages=True) is None
+    limits = "from 0.01, 0.06 and 0.14 (η²) or 0.1, 0.3 and 0.5 (Cramér's V) upwards"
+    assert limits in str(audit.purpose()[1])
+
+
 def test_p_values_of_the_audit() -> None:
     p_texts = [audit.p_text(Effect("age", "η²", 0.1, p=p)) for p in (None, 1 / 201, 0.005, 0.2)]
     assert p_texts == ["–", "<0.005", "0.005", "0.200"]
@@ -130,7 +141,7 @@ def test_how_vectors_are_made() -> None:
     for part in (
         "count as one",
         "smoothed by 30 %",
-        "30 % of it passed on",
+        "30 % of each share is passed on",
         "earlier half",
         "mean age",
         "two random halves",

@@ -61,7 +61,7 @@ def test_how_strong_the_evidence_is() -> None:
 def test_what_the_clusters_go_with() -> None:
     strong = [Effect("age", "η²", 0.3, p=0.005), Effect("practice", "Cramér's V", 0.31, p=0.005)]
     assert str(short.followed("clear", strong)).startswith(
-        "The clusters go with age at the last visit (large effect) and practice (medium effect): see"
+        "The clusters are associated with age at the last visit (large effect) and practice (medium effect): see"
     )
     assert "too few patients to tell" in str(short.followed("untested", []))
     assert "small effects at most" in str(short.followed("clear", []))

@@ -1,5 +1,8 @@
 """How a statement is written: values are escaped, and counted things agree in number."""
 
+import re
+from pathlib import Path
+
 import pytest
 from markupsafe import Markup
 
@@ -15,6 +18,12 @@ def test_values_are_escaped_and_our_own_markup_is_not() -> None:
     assert str(told) == "<script>\\u202e is in cluster 3: 1,200"
     assert told.rate == "marks"
     assert say("Nothing is concluded.").rate == "none: description"
+
+
+def test_every_error_rate_is_among_those_that_were_measured() -> None:
+    page_of_rates = Path(__file__).parents[3] / "docs/error_rates.md"
+    measured = set(re.findall(r"^## (.+)$", page_of_rates.read_text(encoding="utf-8"), re.MULTILINE))
+    assert {rate.value for rate in Rate} - measured == {Rate.DESCRIPTION}
 
 
 def test_a_template_shows_a_statement_as_it_is() -> None:
