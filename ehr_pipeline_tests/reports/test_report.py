@@ -226,6 +226,7 @@ def test_tables_for_notebooks(tiny: Pipeline) -> None:
         "region",
         "treatment",
         "ethnicity",
+        "practice",
         "year",
     ]
     agreement = json.loads(artifact.file("agreement.json").read_text())
