@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ehr_pipeline.reports import likeness
+from ehr_pipeline.reports import likeness, overlap
 from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import clusters as say
 from ehr_pipeline.reports.statements import occlusion
+from ehr_pipeline.reports.statements import overlap as together
 from ehr_pipeline.reports.statements.statement import Statement
 
 
@@ -27,7 +29,24 @@ def content(findings: Findings) -> dict[str, Any]:
         "alike": [say.alike(numbers, names, cards) for numbers, names in alike],
         "alike_explained": say.alike_explained(),
         "guide": [*say.how_to_read(rules.suppress_below), *filter(None, [occlusion.explained(findings.occlusion)])],
+        **_overlap(findings),
         "hidden_away": verdict == "none",
+    }
+
+
+def _overlap(findings: Findings) -> dict[str, Any]:
+    """Return the picture of the patients with several diseases, with its words; no picture where none may be shown."""
+    diseases = findings.cohort.table.column("diseases").to_pylist()
+    found = overlap.overlap(diseases, findings.clusters.numbers, findings.disclosure)
+    if found is None:
+        return {"overlap": ""}
+    path = findings.pictures / "diseases_by_cluster.png"
+    overlap.draw(path, found)
+    return {
+        "overlap": embedded(path),
+        "overlap_alt": together.alt(found, findings.disclosure),
+        "overlap_told": together.several(found, findings.disclosure),
+        "overlap_explained": together.explained(findings.disclosure),
     }
 
 
