@@ -199,6 +199,7 @@ RESULTS = (
         "transitions.",
         reads=(PATIENT_DATASET, COHORT, ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, CLUSTERS, VOCABULARY),
         heavy=True,
+        version="2",
         section="trajectories",
         also=(identity.encoder_shape, identity.seed),
         checks=(

@@ -96,7 +96,7 @@ def map_of_courses(
     indices of them. A cluster without a centre gets no arrow.
     """
     colours = _rgb(plots.colours(len(courses)))
-    titles = ("Mean place, window after window", "More patients this way than back")[: 2 if moves else 1]
+    titles = ("Mean place, window after window", "More patients this way than expected")[: 2 if moves else 1]
     with plots.figure(path, width=5.5 * len(titles), height=4.8) as figure:
         for side, title in enumerate(titles):
             axes = _map_axes(figure, title, place=(1, len(titles), side + 1))

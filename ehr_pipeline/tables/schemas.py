@@ -113,10 +113,10 @@ TRANSITIONS = pa.schema(
     [
         ("step", pa.string()),
         *((name, pa.int64()) for name in ("from_cluster", "to_cluster", "patients", "patients_back")),
-        ("ln_p", pa.float64()),
+        *((name, pa.float64()) for name in ("expected", "expected_back", "ln_p")),
     ]
 )
-"""Columns of `transitions.csv`: pairs of clusters between which patients moved."""
+"""Columns of `transitions.csv`: pairs of clusters between which patients moved. The last three are empty if not computed."""
 VISITS = pa.list_(
     pa.field("item", pa.struct([("date", pa.date32()), ("concepts", pa.list_(pa.field("item", pa.int32())))]))
 )

@@ -6,8 +6,8 @@ those neighbours that are in this cluster on the map of patients. So windows lie
 projection.
 
 The artifact contains `trajectories/` (one row per window, `schemas.trajectories`) and `transitions.csv` (see
-`transitions`). On synthetic extracts where patients change, it also contains `agreement.json`. With `windows = "off"`
-it is empty.
+`transitions`), where the moves that are expected of patients like these (`expected`) stand beside those that were made.
+On synthetic extracts where patients change, it also contains `agreement.json`. With `windows = "off"` it is empty.
 """
 
 import json
@@ -27,12 +27,13 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.embeddings.vectors import Vectors
-from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS
-from ehr_pipeline.trajectories import transitions, truth
+from ehr_pipeline.trajectories import expected, transitions, truth
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
+from ehr_pipeline.trajectories.transitions import Course
 from ehr_pipeline.work.jobs import Launch
 
 FOLDER = "trajectories"
@@ -61,7 +62,7 @@ def build(
     job.lay_out(members, transform.weights)
     launch(replace(job, windows=windows.Division(settings.windows, settings.years)))
     known = _Known.read(artifacts, clusters, job.seed)
-    found, few, parts = 0, 0, []
+    found, few, parts, ends = 0, 0, [], []
     for path in artifacts[PATIENT_DATASET].files("patients"):
         rows = members.rows(path.name)
         windowed = windows.split(Shard.read(path), rows, settings.windows, settings.years)
@@ -71,10 +72,12 @@ def build(
         ids = schemas.read(path, ["patient_id"]).column("patient_id").take(pa.array(rows[windowed.owner[kept]]))
         made = _table(windowed, kept, ids, pooled.vectors_PD[kept], tokens=pooled.tokens[kept], known=known)
         schemas.write(out / FOLDER / path.name, made)
+        ends.append(_Ends.of(made, windowed.shard.birth_day[kept]))
         parts.append(made.drop_columns(["vector"]))
     table = pa.concat_tables(parts).combine_chunks()
-    course = transitions.Course.of(table)
-    transitions.write(out, course, np.unique(clusters.numbers))
+    course = Course.of(table)
+    names = np.unique(clusters.numbers)
+    transitions.write(out, course, names, _expected(ends, clusters, known, names))
     told: Counts = {}
     if planted is not None:
         told["agreement"] = truth.agreement(planted, table, clusters.table)
@@ -130,14 +133,77 @@ class _Known:
         The place is the mean of the neighbours in the chosen cluster: a mean over all neighbours could lie between the
         islands of the map, where there are no patients.
         """
-        own = align.rows(ids, self.ids)
+        found, cluster, share = self.vote(align.rows(ids, self.ids), vectors)
+        chosen = (found >= 0) & (self.cluster[found] == cluster[:, None])
+        sums = np.einsum("mk,mkx->mx", chosen.astype(np.float32), self.points[found])
+        points = sums / np.maximum(chosen.sum(1), 1)[:, None]
+        return cluster, share, points.astype(np.float32)
+
+    def vote(
+        self, own: NDArray[np.int64], vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+        """Return the nearest records (m, k) of vectors (m, D), the cluster (m,) of most of them, and the share that is in it (m,).
+
+        `own` (m,) are the rows of the patients' own records, which do not vote; -1 for none.
+        """
         found = nearest_others(vectors, self.unit, own, self.neighbours)
         names, labels = np.unique(self.cluster, return_inverse=True)
         label, share = vote(found, labels, len(names))
-        chosen = (found >= 0) & (labels[found] == label[:, None])
-        sums = np.einsum("mk,mkx->mx", chosen.astype(np.float32), self.points[found])
-        points = sums / np.maximum(chosen.sum(1), 1)[:, None]
-        return names[label], share, points.astype(np.float32)
+        return found, names[label], share
+
+
+@dataclass(frozen=True)
+class _Ends:
+    """The first and the last window of each patient with several. Axes: n patients, 2 windows."""
+
+    ids: pa.ChunkedArray
+    vectors: tuple[NDArray[np.float32], NDArray[np.float32]]
+    """First and last (n, D)."""
+    cluster: NDArray[np.int64]
+    """Clusters of the first windows (n,)."""
+    ages: NDArray[np.float64]
+    """Ages in years in the middle of each window (n, 2)."""
+    year: NDArray[np.float64]
+    """Calendar year in the middle of the first window (n,)."""
+    tokens: NDArray[np.float64]
+    """Pooled concepts in each window (n, 2)."""
+
+    @classmethod
+    def of(cls, table: pa.Table, birth_day: NDArray[np.int32]) -> "_Ends":
+        """Take them from a table with the schema `schemas.trajectories`; `birth_day` (W,) is that of each window's patient."""
+        _, *rows = Course.of(table).first_and_last()
+        vectors = schemas.matrix(table)
+        first, last = (table.column(name).cast(pa.int32()).to_numpy() for name in ("first_date", "last_date"))
+        middle = (first.astype(np.float64) + last) / 2
+        pair = np.stack(rows, axis=1)
+        return cls(
+            table.column("patient_id").take(pa.array(rows[0])),
+            (vectors[rows[0]], vectors[rows[1]]),
+            table.column("cluster").to_numpy().astype(np.int64)[rows[0]],
+            (middle[pair] - birth_day[pair]) / DAYS_IN_YEAR,
+            1970 + middle[rows[0]] / DAYS_IN_YEAR,
+            table.column("tokens").to_numpy().astype(np.float64)[pair],
+        )
+
+
+def _expected(
+    parts: list[_Ends], clusters: Clusters, known: _Known, names: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    """Return the moves to be expected between the clusters `names` (K,) from the first to the last window (K, K)."""
+    ids = pa.chunked_array([chunk for part in parts for chunk in part.ids.chunks], pa.string())
+    people = clusters.of(ids).table
+    ages, year, tokens, left = (
+        np.concatenate([getattr(part, name) for part in parts]) for name in ("ages", "year", "tokens", "cluster")
+    )
+    first, last = (np.concatenate([part.vectors[side] for part in parts]) for side in range(2))
+    categories = tuple(np.array(people.column(name).to_pylist(), str) for name in ("disease", "sex"))
+    ends = expected.Ends(first, last, categories, ages, np.column_stack([year, np.log(np.maximum(tokens, 1))]))
+    own = align.rows(ids, known.ids)
+
+    def assign(rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        return np.searchsorted(names, known.vote(own[rows], vectors)[1])
+
+    return expected.flows(ends, np.searchsorted(names, left), len(names), assign)
 
 
 def _drawn(members: Cohort, most: int, seed: int) -> Cohort:

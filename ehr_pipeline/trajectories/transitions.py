@@ -1,10 +1,10 @@
 """Transitions between clusters: from one window of a patient's record to the next, and from the first to the last.
 
-A window holds less than a whole record, so some patients change their cluster by chance. Chance works in both
-directions: if nobody really changes, windows are exchangeable, and as many patients go from A to B as from B to A. So
-the difference of the two numbers tests for real change (McNemar 1947, exact by the binomial distribution; Bowker 1948
-for more than two states). The test uses the first and the last window, so that each patient counts once. Changes
-equally frequent in both directions look like chance.
+These numbers describe, and include everybody who grows older. Windows of one patient differ by chance as well, in both directions
+alike: so the difference between the patients who went from A to B and those who went from B to A is tested, on first and last
+windows, so that each patient counts once. Without ageing, and without anything else that moves records, this difference would be 0
+(McNemar 1947; Bowker 1948 for more than two states). It is compared with the difference that is expected of patients whose records
+change as those of others like them do (`expected`). Changes that are equally frequent in both directions look like chance.
 
 `transitions.csv`: one row for each pair of clusters and kind of step with at least one patient; nothing in it is suppressed.
 """
@@ -17,13 +17,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import binom
+from scipy.stats import binom, norm
 
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.trajectories.expected import DONORS
 
 FILE = "transitions.csv"
+FEWEST_MOVES = 6
+"""Fewest patients who moved between two clusters, one way or the other, for a test: with fewer, none could reach p < 0.05."""
+FIRST_TO_LAST = "first to last"
 Integers = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Steps = tuple[Integers, Integers, Integers]
 """For each step: patient, row of the window left, row of the window entered."""
 
@@ -66,30 +71,75 @@ class Course:
         return np.bincount(pairs, minlength=count * count).reshape(count, count)
 
 
-def log_p_one_way(counts: Integers) -> NDArray[np.float64]:
-    """Return ln p (K, K) of the exact test that A to B and B to A are equally frequent; 0 on the diagonal."""
-    both = counts + counts.T
-    fewer = np.minimum(counts, counts.T)
-    found: NDArray[np.float64] = np.minimum(np.log(2) + binom.logcdf(fewer, both, 0.5), 0)
-    found[both == 0] = 0
-    np.fill_diagonal(found, 0)
+@dataclass(frozen=True)
+class Tested:
+    """What was tested of the moves from the first to the last window, as read from an artifact. Axis: K sorted clusters."""
+
+    expected: Floats
+    """Patients (K, K) expected to go from row to column cluster, like others of their kind; NaN: unknown."""
+    log_p: Floats
+    """ln p (K, K), the same both ways, that more went one way than back beyond that; NaN for pairs that were not tested."""
+
+    @classmethod
+    def read(cls, folder: Path, clusters: Integers) -> "Tested":
+        """Read the folder of a `patient_trajectories` artifact; `clusters` (K,) are sorted numbers."""
+        expected, log_p = np.full((2, len(clusters), len(clusters)), np.nan)
+        for row in spreadsheet.read(folder / FILE, schemas.TRANSITIONS):
+            if row["step"] == FIRST_TO_LAST and row["expected"] is not None:
+                left, entered = np.searchsorted(clusters, [row["from_cluster"], row["to_cluster"]])
+                expected[left, entered], expected[entered, left] = row["expected"], row["expected_back"]
+                if row["ln_p"] is not None:
+                    log_p[left, entered] = log_p[entered, left] = row["ln_p"]
+        return cls(expected, log_p)
+
+
+def log_p_beyond(counts: Integers, expected: Floats) -> Floats:
+    """Return ln p (K, K) that the difference between A to B and B to A is no larger than expected; NaN for pairs with few moves.
+
+    Two-sided, and the same for both directions. Numbers of moves count as Poisson; their means are estimated under the hypothesis
+    (score test: Krishnamoorthy & Thomson 2004), from which follows the variance; expected numbers are means over DONORS draws. An
+    expected difference in the other direction counts as 0, and no p is smaller than that of the exact test that both directions
+    are equally frequent, so no move is more certain than it would be if nobody grew older.
+    """
+    more, fewer = np.maximum(counts, counts.T).astype(float), np.minimum(counts, counts.T).astype(float)
+    difference = np.where(counts >= counts.T, expected - expected.T, expected.T - expected)
+    due = np.maximum(difference, 0)
+    half = more + fewer - 2 * due
+    back = (half + np.sqrt(half**2 + 8 * fewer * due)) / 4
+    variance = np.maximum(2 * back + due, expected + expected.T) * (1 + 1 / DONORS)
+    score = (more - fewer - due) / np.sqrt(np.maximum(variance, 1e-12))
+    beyond = np.log(2) + norm.logsf(score)
+    exact = np.log(2) + binom.logcdf(fewer, more + fewer, 0.5)
+    found: Floats = np.minimum(np.maximum(beyond, exact), 0)
+    found[more + fewer < FEWEST_MOVES] = np.nan
+    np.fill_diagonal(found, np.nan)
     return found
 
 
-def write(folder: Path, course: Course, clusters: Integers) -> None:
-    """Write the transitions, by first and last window, and by consecutive windows."""
+def write(folder: Path, course: Course, clusters: Integers, expected: Floats | None) -> None:
+    """Write the transitions, by first and last window, and by consecutive windows.
+
+    `expected` (K, K) are the moves to be expected from the first to the last window; None if they are unknown.
+    """
     consecutive = course.consecutive()
     leaving = course.number[consecutive[1]]
-    tables = [_rows("first to last", course.table(course.first_and_last(), clusters), clusters, True)]
+    tables = [_rows(FIRST_TO_LAST, course.table(course.first_and_last(), clusters), clusters, expected)]
     for number in np.unique(leaving).tolist():
         patient, left, entered = (column[leaving == number] for column in consecutive)
         table = course.table((patient, left, entered), clusters)
-        tables.append(_rows(f"{number} to {number + 1}", table, clusters, False))
+        tables.append(_rows(f"{number} to {number + 1}", table, clusters, None))
     spreadsheet.write(folder / FILE, schemas.TRANSITIONS, chain.from_iterable(tables))
 
 
-def _rows(step: str, counts: Integers, clusters: Integers, tested: bool) -> Iterator[tuple[object, ...]]:
-    log_p = log_p_one_way(counts)
+def _rows(step: str, counts: Integers, clusters: Integers, expected: Floats | None) -> Iterator[tuple[object, ...]]:
+    log_p = None if expected is None else log_p_beyond(counts, expected)
     for row, column in zip(*np.nonzero(counts), strict=True):
-        test = f"{log_p[row, column]:.6g}" if tested and row != column else ""
-        yield (step, clusters[row], clusters[column], counts[row, column], counts[column, row], test)
+        more: list[str] = ["", "", ""]
+        if expected is not None and log_p is not None:
+            test = log_p[row, column]
+            more = [
+                f"{expected[row, column]:.2f}",
+                f"{expected[column, row]:.2f}",
+                "" if np.isnan(test) else f"{test:.6g}",
+            ]
+        yield (step, clusters[row], clusters[column], counts[row, column], counts[column, row], *more)

@@ -1,4 +1,4 @@
-"""Transitions count patients, once for each way, and tell a change from chance."""
+"""Transitions count patients, once for each way, and are tested against what is expected."""
 
 import csv
 import math
@@ -31,12 +31,39 @@ def test_a_gap_is_no_step_and_who_goes_twice_counts_once() -> None:
     assert table.tolist() == [[0, 0, 1], [0, 0, 0], [1, 0, 0]]
 
 
-def test_the_p_value_is_that_of_the_binomial_test() -> None:
+def test_without_expected_moves_the_p_value_is_that_of_the_binomial_test() -> None:
     counts = np.array([[90, 30, 4], [12, 50, 5], [4, 5, 0]])
-    log_p = transitions.log_p_one_way(counts)
-    assert log_p[0, 1] == log_p[1, 0] == pytest.approx(math.log(binomtest(12, 42).pvalue), abs=1e-9)
+    log_p = transitions.log_p_beyond(counts, np.zeros((3, 3)))
+    exact = math.log(binomtest(12, 42).pvalue)
+    assert exact <= log_p[0, 1] == log_p[1, 0] < exact + math.log(1.5)
     assert log_p[0, 2] == log_p[1, 2] == 0  # as many there as back
-    assert (np.diag(log_p) == 0).all()
+    assert np.isnan(np.diag(log_p)).all()
+
+
+def test_what_is_expected_is_no_evidence() -> None:
+    counts = np.array([[90, 60], [10, 50]])
+    log_p = [
+        transitions.log_p_beyond(counts, np.array([[0.0, due], [10.0, 0.0]]))[0, 1] for due in (10, 30, 45, 60, 80)
+    ]
+    assert log_p == sorted(log_p)
+    assert log_p[0] < math.log(1e-7)
+    assert log_p[3] == pytest.approx(0, abs=1e-9)
+    back = transitions.log_p_beyond(counts, np.array([[0.0, 10.0], [60.0, 0.0]]))[0, 1]
+    assert back > log_p[0] - 1e-9, "an expected difference the other way makes no move more certain"
+
+
+def test_too_few_moves_are_not_tested() -> None:
+    log_p = transitions.log_p_beyond(np.array([[9, 5], [0, 9]]), np.zeros((2, 2)))
+    assert np.isnan(log_p).all()
+
+
+def test_the_p_values_of_chance_are_not_too_small() -> None:
+    """Poisson numbers whose means differ by what is expected: at most as many p values under each bound as it says."""
+    rng = np.random.default_rng(0)
+    due = np.array([[0.0, 25.0], [8.0, 0.0]])
+    log_p = np.array([transitions.log_p_beyond(rng.poisson(due), due)[0, 1] for _ in range(4000)])
+    for bound in (0.05, 0.01):
+        assert (log_p < math.log(bound)).mean() <= bound
 
 
 def test_nobody_changes_by_chance_alone() -> None:
@@ -47,12 +74,29 @@ def test_nobody_changes_by_chance_alone() -> None:
     found = Course(patient, np.tile(np.arange(3), 1000), CLUSTERS[cluster])
     table = found.table(found.first_and_last(), CLUSTERS)
     assert table.trace() < 400
-    assert transitions.log_p_one_way(table).min() > math.log(0.005)
+    assert np.nanmin(transitions.log_p_beyond(table, np.zeros((3, 3)))) > math.log(0.005)
+
+
+def test_what_was_tested_is_read_as_it_was_written(tmp_path: Path) -> None:
+    """In both directions, also where nobody went one of them; and nothing is known where nothing was expected."""
+    windows = [(f"p{number:02d}", side, (2, 5)[side]) for number in range(8) for side in (0, 1)]
+    found = course(*windows)
+    due = np.array([[50.0, 2.25, 0.5], [1.5, 40.0, 0.0], [0.0, 0.0, 3.0]])
+    transitions.write(tmp_path, found, CLUSTERS, due)
+    tested = transitions.Tested.read(tmp_path, CLUSTERS)
+    assert (tested.expected[0, 1], tested.expected[1, 0]) == (2.25, 1.5)
+    counts = found.table(found.first_and_last(), CLUSTERS)
+    assert (
+        tested.log_p[0, 1] == tested.log_p[1, 0] == pytest.approx(transitions.log_p_beyond(counts, due)[0, 1], rel=1e-5)
+    )
+    assert np.isnan(tested.log_p[0, 2])
+    transitions.write(tmp_path, found, CLUSTERS, None)
+    assert np.isnan(transitions.Tested.read(tmp_path, CLUSTERS).log_p).all()
 
 
 def test_the_table_for_notebooks(tmp_path: Path) -> None:
     found = course(("b", 0, 2), ("b", 1, 5), ("c", 0, 2), ("c", 1, 5), ("c", 2, 2))
-    transitions.write(tmp_path, found, CLUSTERS)
+    transitions.write(tmp_path, found, CLUSTERS, None)
     with (tmp_path / transitions.FILE).open() as stream:
         rows = list(csv.DictReader(stream))
     told = [(r["step"], r["from_cluster"], r["to_cluster"], r["patients"], r["patients_back"]) for r in rows]

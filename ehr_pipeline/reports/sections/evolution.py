@@ -1,4 +1,4 @@
-"""How patients change: a table of clusters in first and last window, moves in mainly one direction, and the picture."""
+"""How patients change: a table of clusters in first and last window, moves beyond those expected, and the picture."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from ehr_pipeline.reports.statements import evolution as say
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import PATIENT_TRAJECTORIES
 from ehr_pipeline.trajectories.build import FOLDER
-from ehr_pipeline.trajectories.transitions import Course, log_p_one_way
+from ehr_pipeline.trajectories.transitions import Course, Tested
 
 MAX_Q = 0.05
 STEPS = (0.001, 0.01, 0.05)
@@ -29,12 +29,14 @@ COUNTED_FROM = {"record": "the first visit", "age": "birth", "calendar": "1900"}
 
 @dataclass(frozen=True)
 class Move:
-    """A pair of clusters between which more patients moved in one direction than back."""
+    """A pair of clusters between which patients moved in one direction beyond what is expected of patients like them."""
 
     left: int
     entered: int
     patients: str
+    expected: str
     back: str
+    expected_back: str
     q: str
 
 
@@ -51,7 +53,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "picture_alone": say.picture_alone(told),
         "notes": [*say.picture(told), *say.what_windows_can_tell(fewest)],
         "moves": [(named[move.left], named[move.entered], move) for move in told["moves"]],
-        "no_moves": say.no_moves(verdict, fewest, MAX_Q),
+        "no_moves": say.no_moves(told["tested"], fewest, MAX_Q),
         "transitions": say.transitions(),
         "planted": say.planted(told["agreement"]),
     }
@@ -70,7 +72,8 @@ def describe(findings: Findings) -> dict[str, Any]:
     hidden = tabulate.hidden(flows, disclosure)
     if disclosure.small(sum(patients["dropped"].values())):  # they are the difference to a total shown elsewhere
         hidden[-1] = hidden[:, -1] = True
-    moves = _moves(flows, hidden, numbers)
+    tested = Tested.read(trajectories.path, numbers)
+    moves = _moves(flows, hidden, numbers, tested, disclosure)
     points = findings.clusters.points.astype(np.float64)
     centres = maps.centres(points, findings.clusters.numbers, disclosure)
     if centres:
@@ -93,6 +96,7 @@ def describe(findings: Findings) -> dict[str, Any]:
         "numbers": numbers.tolist(),
         "rows": _rows(flows, hidden, numbers),
         "moves": moves,
+        "tested": bool(np.isfinite(tested.log_p).any()),
         "picture": embedded(picture) if centres else "",
         "agreement": counts.get("agreement"),
     }
@@ -137,12 +141,18 @@ def _rows(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[
     ]
 
 
-def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray[np.int64]) -> list[Move]:
-    """Return moves that more patients made in one direction than back, largest first, if their number is not hidden."""
-    row, column = np.nonzero(np.triu(flows + flows.T, 1))
+def _moves(
+    flows: NDArray[np.int64],
+    hidden: NDArray[np.bool_],
+    numbers: NDArray[np.int64],
+    tested: Tested,
+    disclosure: Disclosure,
+) -> list[Move]:
+    """Return moves in one direction beyond those expected, largest first, if their number is not hidden."""
+    row, column = np.nonzero(np.triu(np.isfinite(tested.log_p), 1))
     if not len(row):
         return []
-    log_q = benjamini_hochberg(log_p_one_way(flows)[row, column])
+    log_q = benjamini_hochberg(tested.log_p[row, column])
     found = []
     for one, other, value in zip(row.tolist(), column.tolist(), log_q.tolist(), strict=True):
         left, entered = (one, other) if flows[one, other] > flows[other, one] else (other, one)
@@ -150,8 +160,18 @@ def _moves(flows: NDArray[np.int64], hidden: NDArray[np.bool_], numbers: NDArray
             back, step = f"{flows[entered, left]:,}", next(step for step in STEPS if value < np.log(step))
             if hidden[entered, left]:  # a finer step would narrow the hidden number
                 back, step = "…", MAX_Q
-            q = f"<{step:g}"
-            move = Move(int(numbers[left]), int(numbers[entered]), f"{flows[left, entered]:,}", back, q)
+            due, due_back = (
+                disclosure.about(round(tested.expected[pair])) for pair in ((left, entered), (entered, left))
+            )
+            move = Move(
+                int(numbers[left]),
+                int(numbers[entered]),
+                f"{flows[left, entered]:,}",
+                due,
+                back,
+                due_back,
+                f"<{step:g}",
+            )
             found.append((-int(flows[left, entered]), move))
     return [move for _, move in sorted(found, key=lambda pair: (pair[0], pair[1].left, pair[1].entered))]
 

@@ -1,4 +1,4 @@
-"""Change over time: who moved from cluster to cluster, and what of it chance cannot explain."""
+"""Change over time: who moved from cluster to cluster, and what of it neither chance nor growing older explains."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -40,7 +40,10 @@ def picture(told: Mapping[str, Any]) -> list[Statement]:
     ]
     if moves:
         sentences.append(
-            say("Right: an arrow for each pair of clusters between which more patients went one way than back.")
+            say(
+                "Right: an arrow for each pair of clusters between which more patients went one way than expected.",
+                Rate.CHANGE,
+            )
         )
     return sentences
 
@@ -52,12 +55,19 @@ def picture_alone(told: Mapping[str, Any]) -> str:
 
 
 def what_windows_can_tell(fewest: int) -> list[Statement]:
-    """Say what a change from window to window can mean, and explain the sign for hidden numbers."""
+    """Say which moves count as a change and which do not, what cannot be told apart, and explain the sign for hidden numbers."""
     return [
         say(
-            "A window contains less than a whole record, so some patients change their cluster by chance alone; but chance"
-            " goes both ways equally. Only the difference between there and back is evidence of a change, and growing older is"
-            " one as well."
+            "A window contains less than a whole record, so some patients change their cluster by chance. Others do because they"
+            " grow older: diagnoses begin, and the first window holds the history that was entered at registration. So a move is"
+            " shown here only if more patients made it, less those who went back, than expected of patients of the same disease"
+            " and sex, of similar age, calendar year and amount of record, whose records change as those of the others like"
+            " them do."
+        ),
+        say(
+            "What happens to everybody alike is therefore no change, and neither is traffic that is equal in both directions. A"
+            " change that only patients of one cluster go through is shown whatever its cause: their condition, their care, or"
+            " a new way of recording it."
         ),
         say(
             "“…” stands for numbers that are not shown: those of fewer than {fewest} patients, and those from which such a number"
@@ -69,7 +79,9 @@ def what_windows_can_tell(fewest: int) -> list[Statement]:
 
 def transitions() -> Statement:
     """Say what the table of transitions counts."""
-    return say("Patients by the cluster of their first window and that of their last.")
+    return say(
+        "Patients by the cluster of their first window and that of their last. These moves include growing older, and chance."
+    )
 
 
 def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
@@ -86,20 +98,16 @@ def named(number: int, card: Mapping[str, Any], verdict: str) -> Statement:
     )
 
 
-def no_moves(verdict: str, fewest: int, max_q: float) -> Statement:
-    """Say that between no two clusters more patients go one way than back."""
-    meaning = (
-        "there are too few patients to show any"
-        if verdict == "untested"
-        else "these records show no change of state beyond chance"
-    )
+def no_moves(tested: bool, fewest: int, max_q: float) -> Statement:
+    """Say that between no two clusters more patients go one way than expected, or that there are too few patients to know."""
+    if not tested:
+        return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(
-        "Between no two clusters do more patients go one way than back (BH value below {max_q:g}, and at least {fewest} patients):"
-        " {meaning}.",
+        "Between no two clusters do more patients go one way than expected (BH value below {max_q:g}, and at least {fewest}"
+        " patients): these records show no change beyond growing older and chance.",
         Rate.CHANGE,
         max_q=max_q,
         fewest=fewest,
-        meaning=meaning,
     )
 
 

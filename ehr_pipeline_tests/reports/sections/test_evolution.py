@@ -15,13 +15,22 @@ from ehr_pipeline.reports.sections import evolution
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.trajectories import transitions
+from ehr_pipeline.trajectories.transitions import Course
 from ehr_pipeline_tests.conftest import unpublished
 
 RULE = Disclosure(10)
 NUMBERS = np.array([1, 2, 4])
 
 
-def described(tmp_path: Path, flows: list[list[int]], others: int = 50, not_drawn: int = 0) -> dict[str, object]:
+def described(
+    tmp_path: Path,
+    flows: list[list[int]],
+    others: int = 50,
+    not_drawn: int = 0,
+    *,
+    expected: list[list[float]] | None = None,
+) -> dict[str, object]:
     """What is told of patients who went from cluster to cluster, two windows each."""
     rows = []
     for left, row in zip(NUMBERS.tolist(), flows, strict=True):
@@ -32,6 +41,8 @@ def described(tmp_path: Path, flows: list[list[int]], others: int = 50, not_draw
     names = ["patient_id", "window", "cluster", "x", "y"]
     table = pa.table(dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
     schemas.write(tmp_path / "trajectories" / "00000.arrow", table)
+    due = np.zeros((3, 3)) if expected is None else np.array(expected)
+    transitions.write(tmp_path, Course.of(table), NUMBERS, due)
     counts = {
         "windows": "record",
         "years": 5.0,
@@ -61,6 +72,22 @@ def test_moves_are_told_with_their_direction(tmp_path: Path) -> None:
     assert found["stayed"] == "75–77 %"
     assert found["steps"] == [("0 to 1", "about 580", "23–25 %")]
     assert (tmp_path / "drawn" / "trajectories.png").stat().st_size > 5_000
+
+
+def test_moves_that_are_expected_are_not_told(tmp_path: Path) -> None:
+    """What is expected stands beside what is told, rounded."""
+    flows = [[200, 60, 20], [12, 150, 0], [18, 30, 90]]
+    found = described(tmp_path / "some", flows, expected=[[0, 22.4, 0], [14.2, 0, 0], [0, 31.5, 0]])
+    told = [(move.left, move.entered, move.expected, move.expected_back) for move in found["moves"]]  # type: ignore[attr-defined]
+    assert told == [(1, 2, "about 20", "about 10")]
+    assert found["tested"]
+    none = described(tmp_path / "none", flows, expected=[[0, 55, 0], [10, 0, 0], [0, 31.5, 0]])
+    assert none["moves"] == []
+    assert none["tested"]
+
+
+def test_without_enough_moves_nothing_was_tested(tmp_path: Path) -> None:
+    assert not described(tmp_path, [[200, 5, 0], [0, 150, 0], [0, 0, 90]])["tested"]
 
 
 def test_a_move_of_few_is_not_told(tmp_path: Path) -> None:

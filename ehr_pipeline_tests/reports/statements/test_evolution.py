@@ -3,6 +3,7 @@
 from typing import Any
 
 from ehr_pipeline.reports.statements import evolution
+from ehr_pipeline.reports.statements.statement import Rate
 
 
 def told(**other: Any) -> dict[str, Any]:
@@ -42,10 +43,21 @@ def test_a_cluster_is_named_if_it_may_be() -> None:
 
 
 def test_no_moves() -> None:
-    assert "(BH value below 0.05, and at least 10 patients): these records show no change" in str(
-        evolution.no_moves("clear", 10, 0.05)
+    none = evolution.no_moves(True, 10, 0.05)
+    assert "(BH value below 0.05, and at least 10 patients): these records show no change beyond growing older" in str(
+        none
     )
-    assert "too few patients to show any" in str(evolution.no_moves("untested", 10, 0.05))
+    assert none.rate is Rate.CHANGE
+    untested = evolution.no_moves(False, 10, 0.05)
+    assert "Too few patients moved" in str(untested)
+    assert untested.rate is Rate.DESCRIPTION
+
+
+def test_what_a_move_means_is_said() -> None:
+    words = " ".join(map(str, evolution.what_windows_can_tell(10)))
+    for word in ("disease", "sex", "age", "calendar year", "amount of record", "fewer than 10 patients"):
+        assert word in words
+    assert "include growing older" in str(evolution.transitions())
 
 
 def test_planted_changes() -> None:
