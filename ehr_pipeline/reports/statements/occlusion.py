@@ -21,10 +21,14 @@ def rests_on(
     if not used:
         return None
     names = [
-        f"{'mean age' if one.token == AGE else vocabulary.name(one.token)} ({percent(one.lost)})"
-        for one in used[:SHOWN]
+        f"{'mean age' if one.token == AGE else vocabulary.name(one.token)} ({_part(one.lost)})" for one in used[:SHOWN]
     ]
     return say("What its vectors rest on (part of the lead lost without it): {names}.", names=listed(names, ", "))
+
+
+def _part(lost: float) -> str:
+    """Return a part of the lead in words: a concept can take more than all of it."""
+    return "all" if lost >= 1 else percent(lost)
 
 
 def explained(found: Occlusion | None) -> Statement | None:
@@ -34,10 +38,10 @@ def explained(found: Occlusion | None) -> Statement | None:
     return say(
         "What its vectors rest on: each concept in turn was left out of the records of up to {members} patients of the cluster,"
         " and their vectors were made again. The percentage is the part of their lead (how much nearer they are to the centre of"
-        " their cluster than to that of the nearest other one) that is lost on average. It says what the model used to put them"
-        " together, not what is more frequent here; concepts that go together can stand in for one another, so that the parts do"
-        " not add up. Only the concept profile was made again, which decides {share} of the squared distance; the part of the"
-        " network was left as it is.",
+        " their cluster than to that of the nearest other one) that is lost on average; “all” means that without the concept they"
+        " are no nearer to their own. It says what the model used to put them together, not what is more frequent here; concepts"
+        " that go together can stand in for one another, so that the parts do not add up. Only the concept profile was made again,"
+        " which decides {share} of the squared distance; the part of the network was left as it is.",
         members=MEMBERS,
         share=percent(found.decides),
     )

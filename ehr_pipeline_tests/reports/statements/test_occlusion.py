@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from ehr_pipeline.clusters.occlusion import AGE, Occlusion, Used
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.statements import occlusion as say
@@ -16,6 +18,12 @@ def test_concepts_of_enough_members_are_named_in_their_order() -> None:
     assert told(1, 10).endswith(": Gout (42 %), mean age (20 %).")
     assert "Acne (10 %)" in told(1, 9)
     assert told(1, 50).endswith(": mean age (20 %).")
+
+
+def test_more_than_all_of_the_lead_is_all_of_it() -> None:
+    lost = replace(FOUND, used={1: [Used(5, 40, 1.82, 1.3), Used(6, 40, 0.99, 0.5)]})
+    told = str(say.rests_on(lost, 1, VOCABULARY, Disclosure(10), verdict="clear"))
+    assert told.endswith(": Gout (all), Acne (99 %).")
 
 
 def test_nothing_is_said_without_evidence_or_without_a_lead() -> None:
