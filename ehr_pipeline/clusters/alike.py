@@ -16,6 +16,8 @@ from ehr_pipeline.clusters.methods import Labels
 
 PRACTICE = "practice"
 """Column of the patients that names where they are registered, if the data have it."""
+MOST = 10
+"""Patients in a block. In blocks of 20, a cluster of the older ones of a group differs from the others by what comes with age."""
 
 
 @dataclass(frozen=True)
@@ -31,14 +33,19 @@ class Alike:
         """From a table of the patients (`schemas.clusters`)."""
         disease, sex = (_category(people, name) for name in ("disease", "sex"))
         numbers = tuple(people.column(name).to_numpy() for name in ("mean_age", "concepts"))
-        if PRACTICE not in people.column_names or len(np.unique(practice := _category(people, PRACTICE))) < 2:
+        if not has_practices(people):
             return cls(((disease, sex),), numbers)
-        return cls(((disease, sex), (disease, practice)), numbers)
+        return cls(((disease, sex), (disease, _category(people, PRACTICE))), numbers)
 
-    def blockings(self, rows: NDArray[np.int64]) -> list[Labels]:
-        """The block (m,) of each patient among `rows` (m,), for each set of blocks."""
+    def blockings(self, rows: NDArray[np.int64], most: int = MOST) -> list[Labels]:
+        """The block (m,) of each patient among `rows` (m,), for each set of blocks, of `most` patients at most."""
         numbers = [number[rows] for number in self.numbers]
-        return [matched_blocks([one[rows] for one in categories], numbers) for categories in self.categories]
+        return [matched_blocks([one[rows] for one in categories], numbers, most) for categories in self.categories]
+
+
+def has_practices(people: pa.Table) -> bool:
+    """Whether the table of the patients names at least two practices."""
+    return PRACTICE in people.column_names and len(np.unique(_category(people, PRACTICE))) > 1
 
 
 def _category(people: pa.Table, name: str) -> NDArray[Any]:

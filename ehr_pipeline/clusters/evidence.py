@@ -117,8 +117,8 @@ def _mean(shares: NDArray[np.float64]) -> float | None:
     return float(shares.mean()) if len(shares) else None
 
 
-def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) -> Labels:
-    """Block numbers (n,): blocks hold at most 20 patients, who are equal in all categories (n,) and close in all numbers (n,).
+def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]], most: int = ALIKE) -> Labels:
+    """Block numbers (n,): blocks hold at most `most` patients, who are equal in all categories (n,) and close in all numbers (n,).
 
     Within each combination of categories, patients are halved repeatedly, at the median of each number in turn.
     """
@@ -130,7 +130,7 @@ def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]]) 
     waiting = [(np.flatnonzero(combination == number), 0) for number in np.unique(combination)]
     while waiting:
         members, depth = waiting.pop()
-        if len(members) <= ALIKE:
+        if len(members) <= most:
             blocks[members] = count
             count += 1
             continue

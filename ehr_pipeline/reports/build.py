@@ -6,10 +6,14 @@ The artifact contains `report.html`, `enrichment.csv` (all concepts of the top l
 
 import csv
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from ehr_pipeline.clusters.marks import Marks
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.reports import ENRICHMENT, PAGE, page
 from ehr_pipeline.reports.effects import Effect
@@ -38,8 +42,16 @@ COLUMNS = (
     "ln_p",  # for occurrences; natural logarithm
     "ln_q",  # Benjamini-Hochberg value of ln_p
     "ln_p_patients",
+    "mark",  # 'more' or 'less' where the concept passes the matched half test
+    "deviate_half_test",  # its normal deviate; empty where the concept was not tested
+    "ln_p_half_test",
+    "ln_q_half_test",
 )
-"""Columns of `enrichment.csv`: one row per cluster and concept that marks it, for notebooks; nothing in it is suppressed."""
+"""Columns of `enrichment.csv`, for notebooks; nothing in it is suppressed.
+
+One row for each cluster and concept of the published ranking, in its order, and then for each other concept that passes the
+matched half test, without a rank.
+"""
 
 
 def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
@@ -70,27 +82,33 @@ def _rounded(effect: Effect) -> dict[str, Any]:
 
 
 def _write_enrichment(path: Path, findings: Findings) -> None:
-    """Write the marking concepts of all clusters, most important first."""
-    tested, settings = findings.enrichment, findings.settings
+    """Write the concepts of the published ranking and those that pass the matched half test."""
+    rules, marks = findings.settings, findings.marks
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(COLUMNS)
         for cluster, number in enumerate(findings.numbers.tolist()):
-            for rank, token in enumerate(tested.top(cluster, settings.top_concepts, settings.max_p), start=1):
-                concept = findings.vocabulary.concepts[token - FIRST_CONCEPT]
-                ratios = (tested.ratio[cluster, token], *tested.lift(cluster, token))
-                tests = (table[cluster, token] for table in (tested.log_p, tested.log_q, tested.log_p_patients))
-                types = "; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)
-                writer.writerow(
-                    (
-                        number,
-                        rank,
-                        *map(spreadsheet.text, (concept.concept, concept.name, types)),
-                        bool(tested.over[cluster, token]),
-                        tested.occurrences[cluster, token],
-                        tested.patients[cluster, token],
-                        tested.cluster_patients[cluster],
-                        *(f"{value:.4g}" for value in ratios),
-                        *(f"{value:.6g}" for value in tests),
-                    )
-                )
+            top = findings.enrichment.top(cluster, rules.top_concepts, rules.max_p)
+            passed = {token: word for word in ("more", "less") for token in marks.ranked(number, more=word == "more")}
+            for place, token in enumerate([*top, *(token for token in passed if token not in top)]):
+                rank = place + 1 if place < len(top) else ""
+                half_test = (passed.get(token, ""), *_half_test(marks, number, token))
+                writer.writerow((number, rank, *_row(findings, cluster, token), *half_test))
+
+
+def _row(findings: Findings, cluster: int, token: int) -> Iterator[Any]:
+    """Yield the columns from `concept` to `ln_p_patients`."""
+    tested, concept = findings.enrichment, findings.vocabulary.concepts[token - FIRST_CONCEPT]
+    types = "; ".join(TYPE_NAMES.get(tui, tui) for tui in concept.semantic_types)
+    yield from map(spreadsheet.text, (concept.concept, concept.name, types))
+    yield bool(tested.over[cluster, token])
+    yield from (tested.occurrences[cluster, token], tested.patients[cluster, token], tested.cluster_patients[cluster])
+    yield from (f"{value:.4g}" for value in (tested.ratio[cluster, token], *tested.lift(cluster, token)))
+    yield from (f"{table[cluster, token]:.6g}" for table in (tested.log_p, tested.log_q, tested.log_p_patients))
+
+
+def _half_test(marks: Marks, number: int, token: int) -> tuple[str, ...]:
+    """Return deviate, ln p and ln q of a cluster and a concept; empty texts where it was not tested."""
+    place = np.flatnonzero(marks.numbers == number), np.flatnonzero(marks.tokens == token)
+    values = [table[place] for table in (marks.deviate, marks.log_p, marks.log_q)]
+    return tuple(f"{value[0]:.6g}" if value.size else "" for value in values)

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from ehr_pipeline.disclosure import by_subtraction
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports.enrichment import Enrichment
+from ehr_pipeline.reports.ranking import Ranking
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
 
 P_BOUNDS = ((-20 * math.log(10), "<10⁻²⁰"), (-5 * math.log(10), "<10⁻⁵"), (math.log(0.001), "<0.001"))
 SMALLEST_P = -300  # power of ten, below which a p value says no more
 AGE_BANDS = (0, 18, 40, 60, 80)  # years; the first of each band
 TITLE = 3  # concepts that name a cluster
-STRONG = 2.0  # ratio of shares of occurrences from which a concept is one of the marks by which clusters are compared
+NOTHING = "nothing marks it"
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -42,7 +43,7 @@ class ConceptRow:
     p_patients: str
     importance: float
     strong: bool
-    """Whether its share of the cluster's occurrences is at least twice its share elsewhere."""
+    """Whether it is one of the marks by which clusters are named and compared (`ranking.Ranking.marks`)."""
 
     @property
     def bounded(self) -> bool:
@@ -55,49 +56,55 @@ class ConceptRow:
 
 
 def concept_tables(
-    found: Enrichment, vocabulary: Vocabulary, count: int, max_p: float, disclosure: Disclosure
+    found: Enrichment, ranking: Ranking, vocabulary: Vocabulary, disclosure: Disclosure
 ) -> list[list[ConceptRow]]:
-    """Return the concepts that mark each cluster, most important first.
+    """Return the concepts on each cluster's card, in the order of the `ranking`.
 
     Where a count is small, the figures that would reveal it are rounded or suppressed (`by_subtraction.hidden`). A
     concept is omitted if few patients have it, or if it is over-represented through few of the cluster's patients: its
     name would reveal them.
     """
-    tops = [found.top(cluster, count, max_p) for cluster in range(len(found.cluster_patients))]
     listed, everywhere = np.zeros_like(found.over), found.patients.sum(0)
-    for cluster, tokens in enumerate(tops):
+    for cluster, tokens in enumerate(ranking.tokens):
         named = [
             t
             for t in tokens
             if disclosure.named(int(everywhere[t]))
-            and (disclosure.named(int(found.patients[cluster, t])) or not found.over[cluster, t])
+            and (disclosure.named(int(found.patients[cluster, t])) or not ranking.over[cluster, t])
         ]
         listed[cluster, named] = True
     hidden = by_subtraction.hidden(found.patients, found.cluster_patients, listed, disclosure)
     return [
         [
             _concept_row(
-                found, cluster, vocabulary.concepts[token - FIRST_CONCEPT], bool(hidden[cluster, token]), disclosure
+                found,
+                ranking,
+                cluster,
+                vocabulary.concepts[token - FIRST_CONCEPT],
+                hidden=bool(hidden[cluster, token]),
+                disclosure=disclosure,
             )
             for token in tokens
             if listed[cluster, token]
         ]
-        for cluster, tokens in enumerate(tops)
+        for cluster, tokens in enumerate(ranking.tokens)
     ]
 
 
-def _concept_row(found: Enrichment, cluster: int, concept: Concept, hidden: bool, disclosure: Disclosure) -> ConceptRow:
+def _concept_row(
+    found: Enrichment, ranking: Ranking, cluster: int, concept: Concept, *, hidden: bool, disclosure: Disclosure
+) -> ConceptRow:
     token = concept.token_id
     size, everyone = int(found.cluster_patients[cluster]), int(found.cluster_patients.sum())
     inside = int(found.patients[cluster, token])
     outside = int(found.patients[:, token].sum()) - inside
-    log_p, log_p_patients = float(found.log_p[cluster, token]), float(found.log_p_patients[cluster, token])
-    log_q, ratio = float(found.log_q[cluster, token]), float(found.ratio[cluster, token])
+    log_p, log_q = float(ranking.log_p[cluster, token]), float(ranking.log_q[cluster, token])
+    log_p_patients, ratio = float(found.log_p_patients[cluster, token]), float(found.ratio[cluster, token])
     lift, low, high = found.lift(cluster, token)
     row = ConceptRow(
         name=concept.name,
         concept=concept.concept,
-        over=bool(found.over[cluster, token]),
+        over=bool(ranking.over[cluster, token]),
         share=disclosure.share(inside, size),
         elsewhere=disclosure.share(outside, everyone - size),
         patients=disclosure.show(inside, size),
@@ -108,7 +115,7 @@ def _concept_row(found: Enrichment, cluster: int, concept: Concept, hidden: bool
         q=p_text(log_q),
         p_patients=p_text(log_p_patients),
         importance=-log_p / math.log(10),
-        strong=bool(found.over[cluster, token]) and ratio >= STRONG,
+        strong=bool(ranking.marks[cluster, token]),
     )
     if not hidden:
         return row
@@ -213,15 +220,11 @@ def band_name(band: int) -> str:
 
 
 def marks(rows: list[ConceptRow]) -> list[str]:
-    """Return the names of the concepts that are recorded at least twice as often as elsewhere, most important first."""
+    """Return the names of a cluster's marks, most important first."""
     return [row.name for row in rows if row.strong]
 
 
 def title(rows: list[ConceptRow], disease: str) -> str:
     """Return a cluster's title: the disease of most of its patients, if there is one, and its most important concepts."""
     named = [row.name for row in rows if row.over and row.name != disease][:TITLE]
-    return (
-        f"{disease}: {', '.join(named)}"
-        if disease and named
-        else disease or ", ".join(named) or "nothing over-represented"
-    )
+    return f"{disease}: {', '.join(named)}" if disease and named else disease or ", ".join(named) or NOTHING

@@ -9,14 +9,15 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import baseline, divide, evidence
+from ehr_pipeline.clusters import alike, baseline, divide, evidence
+from ehr_pipeline.clusters.marks import Marks
 from ehr_pipeline.clusters.occlusion import Occlusion
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.records import numeric
-from ehr_pipeline.reports import cards, enrichment, likeness, lists, maps, pictures, sureness
+from ehr_pipeline.reports import cards, enrichment, likeness, lists, maps, pictures, ranking, sureness
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.closest import Closest, closest
 from ehr_pipeline.reports.counted import Counted, totals
@@ -131,12 +132,37 @@ class Findings:
         return enrichment.test(self._visits[shown], self.labels[shown], len(self.numbers))
 
     @cached_property
-    def concept_tables(self) -> list[list[ConceptRow]]:
-        """The concepts that mark each cluster, as text."""
-        rules = self.settings
-        return cards.concept_tables(
-            self.enrichment_shown, self.vocabulary, rules.top_concepts, rules.max_p, self.disclosure
+    def marks(self) -> Marks:
+        """Which concepts mark which cluster, by the matched half test."""
+        return Marks.read(self.inputs.artifacts[assets.CLUSTERS].path)
+
+    @property
+    def beyond(self) -> str:
+        """What the patients whom the half test compares are alike in."""
+        practice = alike.has_practices(self.clusters.table)
+        return (
+            "disease, age, sex, amount of record and practice" if practice else "disease, age, sex and amount of record"
         )
+
+    @property
+    def is_tested(self) -> bool:
+        """Whether the cards show what passes the matched half test, and not the published ranking."""
+        if self.settings.ranking == "auto":
+            return bool(self.inputs.settings[assets.PATIENT_EMBEDDINGS]["preset"] != "published")
+        return self.settings.ranking == "tested"
+
+    @cached_property
+    def ranking(self) -> ranking.Ranking:
+        """Which concepts stand on the cards."""
+        rules = self.settings
+        if self.is_tested:
+            return ranking.tested(self.marks, self.numbers, self.vocabulary.size, rules.top_concepts)
+        return ranking.published(self.enrichment_shown, rules.top_concepts, rules.max_p)
+
+    @cached_property
+    def concept_tables(self) -> list[list[ConceptRow]]:
+        """The concepts on each cluster's card, as text."""
+        return cards.concept_tables(self.enrichment_shown, self.ranking, self.vocabulary, self.disclosure)
 
     @cached_property
     def cards(self) -> list[dict[str, Any]]:

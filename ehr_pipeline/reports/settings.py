@@ -10,9 +10,22 @@ class ReportsSettings:
     """What the page shows."""
 
     title: str = option("Title of the page.", "Patient clusters")
-    top_concepts: int = option("Concepts shown for each cluster. Source: 50 in the published run.", 50, ge=1)
+    ranking: Literal["auto", "tested", "published"] = option(
+        "Concepts on the cards. 'tested': those that pass the matched half test, more frequent and less frequent ones apart;"
+        " 'published': the first by the chi-square test of occurrences, which a random division of the patients has as well;"
+        " 'auto': 'published' with embeddings.preset = 'published', otherwise 'tested'.",
+        "auto",
+    )
+    top_concepts: int = option(
+        "The most concepts shown for each cluster (with 'tested', in each direction). Source: 50 in the published run.",
+        50,
+        ge=1,
+    )
     max_p: float = option(
-        "Largest p value of a concept that is shown. Source: 0.1 in the published run.", 0.1, gt=0, le=1
+        "Largest p value of a concept that the published ranking shows. Source: 0.1 in the published run.",
+        0.1,
+        gt=0,
+        le=1,
     )
     suppress_below: int = option(
         "Counts of patients under this number are not shown anywhere but in the data artifacts.", 10, ge=1

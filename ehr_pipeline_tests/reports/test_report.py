@@ -14,7 +14,7 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.reports import cards, page
+from ehr_pipeline.reports import cards, page, ranking
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import settings, truth
@@ -109,14 +109,30 @@ def test_pictures_have_names_and_tables_heads(html: str) -> None:
     assert not [table for table in re.findall(r"<table.*?</table>", html, re.DOTALL) if "<th" not in table]
 
 
-def test_p_values_say_when_they_are_bounds_and_what_they_count(html: str, text: Text) -> None:
-    words = " ".join(" ".join(text.words).split())
-    assert "repeated records of one patient count as independent" in words
+def test_p_values_say_when_they_are_bounds_and_what_they_count(tiny: Pipeline, extract: Path, text: Text) -> None:
+    assert "repeated records of one patient count as independent" in " ".join(" ".join(text.words).split())
+    rules = {"ranking": "published"}
+    study = tiny_settings(extract, study={"store": tiny.study.study.store}, reports=rules)
+    html = Pipeline(study).cluster_reports().file("report.html").read_text(encoding="utf-8")
+    assert "it cannot say that a concept marks the cluster" in html
     rows = re.findall(r'<td class="n">([^<]*)</td><td class="n">([^<]*)</td><td class="n part">[^<]*</td>', html)
     shown = {p for row in rows for p in row}
     assert any(p.endswith(" †") for p in shown), "otherwise this tests nothing"
     assert not [p for p in shown if p.startswith("<10") and not p.endswith("†") and p != "<10⁻³⁰⁰"]
     assert not [p for p in shown if (found := re.match("10⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", p)) and len(found[1]) > 3]
+
+
+def test_the_cards_show_what_passes_the_half_test(tiny: Pipeline, html: str, text: Text) -> None:
+    """Every concept that may be named and passes stands on a card, and a cluster without any says so."""
+    with tiny.store.current("cluster_reports").file("enrichment.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    passed = [row for row in rows if row["mark"]]
+    assert all(float(row["ln_q_half_test"]) < np.log(0.05) for row in passed)
+    assert {row["mark"] for row in rows if row["ln_q_half_test"] and float(row["ln_q_half_test"]) > -2.9} <= {""}
+    more = {row["cluster"] for row in passed if int(row["patients"]) >= 10}
+    silent = " ".join(text.words).count("Nothing marks this cluster beyond disease, age, sex")
+    assert silent >= 8 - len(more)
+    assert "it cannot say that a concept marks the cluster" not in html
 
 
 def test_the_page_needs_no_network(text: Text) -> None:
@@ -174,9 +190,8 @@ def table_of(patients: list[list[int]], sizes: list[int], over: bool = True) -> 
     counts = np.array([[0] * 5 + row for row in patients])
     p = np.tile([0.0] * 5 + [-9.0] * 2, (2, 1))
     found = Enrichment(counts, counts, np.array(sizes), p, p, np.full((2, 7), 2.0), np.full((2, 7), over), p)
-    return [
-        {row.name: row for row in table} for table in cards.concept_tables(found, vocabulary, 9, 0.1, Disclosure(10))
-    ]
+    tables = cards.concept_tables(found, ranking.published(found, 9, 0.1), vocabulary, Disclosure(10))
+    return [{row.name: row for row in table} for table in tables]
 
 
 def test_rows_of_small_counts_betray_nothing() -> None:
@@ -231,6 +246,9 @@ def test_tables_for_notebooks(tiny: Pipeline) -> None:
     ]
     agreement = json.loads(artifact.file("agreement.json").read_text())
     assert len(agreement["recovered"]) == 10
+    (own, of_own), (others, of_others) = agreement["own"], agreement["others"]
+    assert of_others > 5 * of_own > 0
+    assert others / of_others < own / of_own, "companions of other groups mark a cluster less often than its own"
 
 
 def test_a_cohort_without_evidence_is_told_as_such(
@@ -311,7 +329,7 @@ def test_a_cluster_of_one_disease_is_called_by_it() -> None:
     assert cards.title(rows, "Psoriasis") == "Psoriasis: one, two"
     assert cards.title(rows, "two") == "two: one"
     assert cards.title([], "Psoriasis") == "Psoriasis"
-    assert cards.title([], "") == "nothing over-represented"
+    assert cards.title([], "") == cards.NOTHING
 
 
 @pytest.mark.parametrize(("psoriasis", "called"), [(16, "Psoriasis"), (15, ""), (9, "")])

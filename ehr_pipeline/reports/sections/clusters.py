@@ -7,7 +7,7 @@ from ehr_pipeline.reports import likeness, overlap
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import clusters as say
-from ehr_pipeline.reports.statements import occlusion
+from ehr_pipeline.reports.statements import marks, occlusion
 from ehr_pipeline.reports.statements import overlap as together
 from ehr_pipeline.reports.statements.statement import Statement
 
@@ -21,14 +21,21 @@ def content(findings: Findings) -> dict[str, Any]:
     alike = likeness.alike_of_one_disease(cards) if named else []
     return {
         "cards": [_with_sentences(card, verdict) | {"rests_on": _rests_on(findings, card["number"])} for card in shown],
-        "no_marks": say.no_marks(rules.suppress_below, rules.max_p),
+        "is_tested": findings.is_tested,
+        "no_marks": marks.nothing_marks(findings.beyond, rules.suppress_below)
+        if findings.is_tested
+        else marks.none_listed(rules.suppress_below, rules.max_p),
+        "cloud_says": None if findings.is_tested else marks.cloud_of_the_published_ranking(),
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
         "glance": [_at_a_glance(card) for card in shown] if named else [],
         "glance_explained": say.glance(rules.suppress_below),
         "alike": [say.alike(numbers, names, cards) for numbers, names in alike],
         "alike_explained": say.alike_explained(),
-        "guide": [*say.how_to_read(rules.suppress_below), *filter(None, [occlusion.explained(findings.occlusion)])],
+        "guide": [
+            *say.how_to_read(rules.suppress_below, findings.beyond if findings.is_tested else ""),
+            *filter(None, [occlusion.explained(findings.occlusion)]),
+        ],
         **_overlap(findings),
         "hidden_away": verdict == "none",
     }

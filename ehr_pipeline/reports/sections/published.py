@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ehr_pipeline.clusters.marks import MAX_Q
 from ehr_pipeline.disclosure.figures import HIDDEN
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.patients.settings import LEARNED_FROM
@@ -36,6 +37,8 @@ class Run:
     max_p: float
     concepts_in_visits: Mapping[int, int]
     """Number of visits of the data set by the number of their concepts."""
+    is_tested: bool
+    """Whether the cards show what passes the half test, and not the published ranking."""
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -48,6 +51,7 @@ def content(findings: Findings) -> dict[str, Any]:
         settings.top_concepts,
         settings.max_p,
         concepts_in_visits(artifacts[assets.PATIENT_DATASET].files("patients")),
+        findings.is_tested,
     )
     return {"published": [*of_the_data(run), *of_the_encoder(run), *of_the_clusters(run)]}
 
@@ -131,7 +135,8 @@ def of_the_clusters(run: Run) -> Iterator[Row]:
     counts = run.counted.counts
     vectors = counts[assets.PATIENT_EMBEDDINGS]
     pooled = OF_POOLING[vectors["pooling"]].format(chosen=vectors["selected_concepts"])
-    marked = f"the first {run.top_concepts} with p below {run.max_p:g}"
+    published_ranking = f"the first {run.top_concepts} with p below {run.max_p:g}"
+    marked = f"those that pass the half test (BH value below {MAX_Q:g})" if run.is_tested else published_ranking
     yield "concepts that are pooled: listed → with their neighbours", "250 → 1,294", pooled
     yield "cohort patients", "53,228", run.counted.person(counts[assets.COHORT]["kept"])
     yield "clusters", "20", str(counts[assets.CLUSTERS]["clusters"])

@@ -8,6 +8,7 @@ from ehr_pipeline.clusters.contributions import Contributions
 from ehr_pipeline.clusters.planted import read_agreement
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements import contributions as say
+from ehr_pipeline.reports.statements import marks
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
 
@@ -21,6 +22,7 @@ def content(findings: Findings) -> dict[str, Any] | None:
     return {
         "agreement": planted,
         "clusters_of_this_run": say.clusters_of_this_run(planted),
+        "companions_told": marks.companions(planted["own"], planted["others"]),
         "by_starts": say.by_starts(compared) if compared else "",
         "rows": [
             {
@@ -34,16 +36,34 @@ def content(findings: Findings) -> dict[str, Any] | None:
 
 
 def agreement(findings: Findings) -> dict[str, Any] | None:
-    """Return agreement with planted groups, and which companions mark their group's main cluster; None without truth."""
+    """Return agreement with planted groups, and which companions mark their group's main cluster; None without truth.
+
+    A companion counts where it is over-represented. `own` and `others` are how many companions of a group do so in its main
+    cluster, and how many of the other groups' companions, of how many that are in the vocabulary.
+    """
     planted = read_agreement(findings.inputs.artifacts[CLUSTERS].path)
     if planted is None:
         return None
-    vocabulary, settings = findings.vocabulary, findings.settings
-    planted["recovered"] = []
+    vocabulary = findings.vocabulary
+    tokens = {
+        group: [vocabulary.token_of.get(concept) for concept in concepts]
+        for group, concepts in planted["companions"].items()
+    }
+    planted |= {"recovered": [], "own": [0, 0], "others": [0, 0]}
     for group, cluster in planted["main_cluster"].items():
-        label = int(np.searchsorted(findings.numbers, cluster))
-        top = set(findings.enrichment.top(label, settings.top_concepts, settings.max_p))
-        tokens = [vocabulary.token_of.get(concept) for concept in planted["companions"][group]]
-        companions = [("not in the vocabulary" if t is None else vocabulary.name(t), t in top) for t in tokens]
-        planted["recovered"].append((group, cluster, companions))
+        marking = _marking(findings, cluster)
+        own = {token for token in tokens[group] if token is not None}
+        others = {token for name, some in tokens.items() if name != group for token in some if token is not None} - own
+        for name, companions in (("own", own), ("others", others)):
+            planted[name] = [planted[name][0] + len(companions & marking), planted[name][1] + len(companions)]
+        named = [("not in the vocabulary" if t is None else vocabulary.name(t), t in marking) for t in tokens[group]]
+        planted["recovered"].append((group, cluster, named))
     return planted
+
+
+def _marking(findings: Findings, number: int) -> set[int]:
+    """Return the token ids that the page's ranking lists as over-represented in a cluster."""
+    label = int(np.searchsorted(findings.numbers, number))
+    if findings.is_tested:
+        return set(findings.marks.ranked(number, more=True))
+    return {token for token in findings.ranking.tokens[label] if findings.ranking.over[label, token]}

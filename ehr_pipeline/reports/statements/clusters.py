@@ -7,6 +7,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.cards import ConceptRow
+from ehr_pipeline.reports.statements import marks
 from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, listed, markup, say
 
 Card = Mapping[str, Any]
@@ -114,16 +115,6 @@ def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow], Sequence
             yield kind, heading, rows[:FOLDED_AFTER], rows[FOLDED_AFTER:], f"{len(rows) - FOLDED_AFTER} more"
 
 
-def no_marks(fewest: int, max_p: float) -> Statement:
-    """Say that no concept marks a cluster."""
-    return say(
-        "No concept with at least {fewest} patients has a p value below {max_p:g}.",
-        Rate.MARKS,
-        fewest=fewest,
-        max_p=max_p,
-    )
-
-
 def closest(card: Card, verdict: str) -> Statement | None:
     """Name the nearest cluster, and the concepts that tell the two apart; None if there is no other."""
     near = card["nearest"]
@@ -198,34 +189,19 @@ def alike(numbers: Sequence[int], names: Sequence[str], cards: Sequence[Card]) -
     return say("{links}: {names}", Rate.ONE_GROUP, links=listed(links), names=", ".join(names))
 
 
-def how_to_read(fewest: int) -> list[Statement]:
-    """Explain the cards."""
+def how_to_read(fewest: int, beyond: str) -> list[Statement]:
+    """Explain the cards; `beyond`: what the patients that the half test compares are alike in, empty for the published ranking."""
     told = [
         say(
             '<span class="over">Red</span> concepts are recorded more often in the cluster than elsewhere, <span class="under">blue'
             "</span> ones less often; the larger a name, the smaller its p value. Ages and records: median (quartiles)."
         ),
-        say(
-            "How often it is recorded: the ratio compares the concept’s share of all recorded concepts here and elsewhere; 2 means"
-            " twice as often, 1 no difference. It decides whether a concept stands in the table of “more often” or of “less often”,"
-            " as in the published study (Scienta Lab, January 2026)."
-        ),
+        *(marks.tested(beyond) if beyond else marks.published()),
         say(
             "Patients who have it at least once: their number and share here, their share elsewhere, and the lift: the share here"
             " divided by the share elsewhere, so that 2 means twice as many patients. Long records contain most common concepts at"
             " least once, so the two parts may differ: a concept that more patients have here can still take up a smaller part of"
             " their records."
-        ),
-        say(
-            "None of these p values is an error rate. Those of “how often it is recorded” count every visit with the concept as if"
-            " it were independent, even visits of one patient, so they are far too small, and the Benjamini-Hochberg (BH) values"
-            " computed from them are too small as well. Those on patients follow the amount of record: where records are long,"
-            " more patients have any concept at least once. And the clusters were made from the same records, so even a random"
-            " division of the patients would get a table like these. The p values put concepts in order; they prove nothing."
-        ),
-        say(
-            "The split-half test asks whether the cluster of one half of a record is recognised from the other half. It tests the"
-            " cluster as a whole, not single concepts."
         ),
     ]
     return told + suppressed(fewest) if fewest > 1 else told

@@ -194,19 +194,6 @@ def windows(told: Mapping[str, str] | None) -> Statement | None:
     )
 
 
-def marks(most: int, max_p: float) -> Statement:
-    """Say how the concepts of a cluster are tested and ranked."""
-    return say(
-        "Marking concepts: chi-square test of independence of each concept on the 2 × 2 table of its occurrences (this concept"
-        " or others, this cluster or the rest), and on patients beside it, with Yates’ continuity correction; ranked by log p"
-        " (shown down to 10⁻³⁰⁰). Occurrences are visits, and repeated records of one patient count as independent: p values"
-        " and BH values of occurrences order the concepts, but are no error rates. The first {most} with p below {max_p:g} are"
-        " shown.",
-        most=most,
-        max_p=max_p,
-    )
-
-
 def split_half() -> Statement:
     """Say how the split-half test is made."""
     return say(

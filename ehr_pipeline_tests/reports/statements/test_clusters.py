@@ -111,4 +111,5 @@ def test_clusters_that_are_alike() -> None:
 
 
 def test_signs_for_small_counts_are_explained_only_where_counts_are_suppressed() -> None:
-    assert len(clusters.how_to_read(10)) == len(clusters.how_to_read(1)) + 2
+    for beyond in ("", "disease"):
+        assert len(clusters.how_to_read(10, beyond)) == len(clusters.how_to_read(1, beyond)) + 2

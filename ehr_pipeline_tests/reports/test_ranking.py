@@ -1,0 +1,63 @@
+"""Which concepts stand on the cards, by the half test and by the published ranking."""
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from ehr_pipeline.clusters.marks import Marks
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.reports import cards, enrichment, ranking
+from ehr_pipeline.reports.enrichment import Enrichment
+from ehr_pipeline.vocabulary.table import Concept, Vocabulary
+
+NUMBERS = np.array([2, 5])
+VOCABULARY = Vocabulary(tuple(Concept(t, f"C{t}", f"concept {t}", (), 9, 9) for t in range(5, 11)), "x")
+MARKS = Marks(
+    NUMBERS,
+    np.array([5, 6, 8, 9, 10]),
+    np.array([[9.0, 12.0, 0.0, -8.0, -9.0], [-9.0, 1.0, 0.0, 9.0, 0.0]]),
+    np.array([[True, True, True, True, False], [True] * 5]),
+)
+
+
+@pytest.fixture
+def found() -> Enrichment:
+    rng = np.random.default_rng(0)
+    counts = np.hstack([np.zeros((200, 5)), rng.poisson(1.0, (200, 6))])
+    counts[:, 9] = np.arange(200) < 4
+    return enrichment.test(csr_array(counts), np.arange(200) % 2, 2)
+
+
+def test_only_what_passes_stands_on_a_card_the_smallest_p_first_in_each_direction() -> None:
+    tested = ranking.tested(MARKS, NUMBERS, 11, 50)
+    assert tested.tokens == [[6, 5, 9], [9, 5]]
+    assert [np.flatnonzero(row).tolist() for row in tested.marks] == [[5, 6], [9]]
+    assert [row[tokens].tolist() for row, tokens in zip(tested.over, tested.tokens, strict=True)] == [
+        [True, True, False],
+        [True, False],
+    ]
+    assert tested.log_q[0, 6] == MARKS.log_q[0, 1]
+    assert ranking.tested(MARKS, NUMBERS, 11, 1).tokens == [[6, 9], [9, 5]]
+
+
+def test_a_cluster_that_was_not_tested_has_an_empty_card() -> None:
+    tested = ranking.tested(MARKS, np.array([2, 4, 5]), 11, 50)
+    assert tested.tokens == [[6, 5, 9], [], [9, 5]]
+    assert not tested.marks[1].any()
+
+
+def test_titles_are_made_of_what_passes(found: Enrichment) -> None:
+    tables = cards.concept_tables(found, ranking.tested(MARKS, NUMBERS, 11, 50), VOCABULARY, Disclosure(10))
+    assert cards.title(tables[0], "") == "concept 6, concept 5"
+    assert cards.marks(tables[0]) == ["concept 6", "concept 5"]
+    assert [row.name for row in tables[1]] == ["concept 5"], "few patients have concept 9: it is not named"
+    assert cards.title(tables[1], "") == cards.NOTHING
+    assert tables[0][0].q == cards.p_text(MARKS.log_q[0, 1])
+
+
+def test_the_published_ranking_fills_the_cards_of_a_random_division(found: Enrichment) -> None:
+    listed = ranking.published(found, 50, 1.0)
+    assert listed.tokens == [found.top(cluster, 50, 1.0) for cluster in range(2)]
+    assert not listed.is_tested
+    assert np.array_equal(listed.log_p, found.log_p)
+    assert not listed.marks[found.ratio < 2].any()
