@@ -37,10 +37,14 @@ class Alike:
             return cls(((disease, sex),), numbers)
         return cls(((disease, sex), (disease, _category(people, PRACTICE))), numbers)
 
-    def blockings(self, rows: NDArray[np.int64], most: int = MOST) -> list[Labels]:
-        """The block (m,) of each patient among `rows` (m,), for each set of blocks, of `most` patients at most."""
-        numbers = [number[rows] for number in self.numbers]
-        return [matched_blocks([one[rows] for one in categories], numbers, most) for categories in self.categories]
+    def among(self, rows: NDArray[np.int64]) -> "Alike":
+        """Only the patients `rows` (m,)."""
+        categories = tuple(tuple(one[rows] for one in some) for some in self.categories)
+        return Alike(categories, tuple(number[rows] for number in self.numbers))
+
+    def blockings(self, most: int = MOST) -> list[Labels]:
+        """The block (n,) of each patient, for each set of blocks, of `most` patients at most."""
+        return [matched_blocks(list(categories), list(self.numbers), most) for categories in self.categories]
 
 
 def has_practices(people: pa.Table) -> bool:

@@ -2,8 +2,8 @@
 
 The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the baseline
 (0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned
-to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `evidence.json` (the
-split-half test), `trust.json` (stability of each cluster),
+to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `groups.json` (clusters
+that are parts of one group), `evidence.json` (the split-half test), `trust.json` (stability of each cluster),
 `choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
 clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
 new patients: see `assign`), `contributions.json` (what each part of the method contributes),
@@ -26,6 +26,7 @@ from ehr_pipeline.clusters import (
     continued,
     contributions,
     evidence,
+    groups,
     marks,
     occlusion,
     overlap,
@@ -87,7 +88,7 @@ def build(
         [people.column(name).to_numpy() for name in ("mean_age", "concepts")],
     )
     halves = patients.half(HALVES[0], seed), patients.half(HALVES[1], seed)
-    _marks(vectors, divided, halves, people, patients.visits(), settings.neighbours).write(out)
+    _marks(out, vectors, divided, people, halves=halves, counts=patients.visits(), neighbours=settings.neighbours)
     tested = evidence.split_half(
         vectors, labels, halves, alike, neighbours=settings.neighbours, permutations=settings.permutations, seed=seed
     )
@@ -131,18 +132,23 @@ def _table(people: pa.Table, divided: Division, points: NDArray[np.float32], vec
 
 
 def _marks(
+    out: Path,
     vectors: NDArray[np.float32],
     divided: Division,
-    halves: tuple[evidence.Half, evidence.Half],
     people: pa.Table,
+    *,
+    halves: tuple[evidence.Half, evidence.Half],
     counts: csr_array,
     neighbours: int,
-) -> marks.Marks:
-    """Concepts that mark each cluster; `counts` (n, V) are visits by concept in the whole records."""
+) -> None:
+    """Write the concepts that mark each cluster, and groups of clusters; `counts` (n, V) are visits in the whole records."""
     both, (one, other) = evidence.votes(vectors, divided.labels, halves, neighbours)
     roots = [root_shares(half.counts[both]) for half in halves]
-    alike = Alike.of(people).blockings(both)
-    return marks.test(Halves((one, other), (roots[0], roots[1])), alike, counts, divided.labels, divided.numbers)
+    tested, alike = Halves((one, other), (roots[0], roots[1])), Alike.of(people).among(both)
+    found = marks.test(tested, alike.blockings(), counts, divided.labels, divided.numbers)
+    found.write(out)
+    diseases = np.array(people.column("disease").to_pylist())
+    groups.find(found, tested, alike, groups.main_diseases(diseases, divided.labels, len(divided.numbers))).write(out)
 
 
 def _compare(

@@ -83,9 +83,10 @@ def published() -> list[Statement]:
 def methods(beyond: str, count: int, max_p: float, *, is_tested: bool) -> list[Statement]:
     """Say how the concepts on the cards were chosen, by which test, and what the published ranking is."""
     half_test = say(
-        "Marks of clusters (half test): visits are divided at random into halves. The cluster of one half is compared with the square"
-        " roots of the shares of concepts in the other half, in both directions; patients are the units. They are compared within"
-        " blocks of at most {most} patients alike ({beyond}); practices have blocks of their own, and both tests have to be passed."
+        "Marks of clusters (half test): visits are divided at random into halves. The cluster of one half is compared with the"
+        " square roots of the shares of concepts in the other half, in both directions; patients are the units. They are compared"
+        " within blocks of at most {most} patients alike ({beyond}); practices have blocks of their own, and both tests have to be"
+        " passed."
         " p values are of permutations within blocks, by mean, variance and skewness; BH over all clusters and all concepts that at"
         " least {fewest} patients have.",
         fewest=FEWEST,

@@ -16,7 +16,7 @@ SETTINGS = {
 }
 
 
-def rows(visits: dict[int, int] | None = None, **changed: Any) -> dict[str, tuple[str, str]]:
+def rows(visits: dict[int, int] | None = None, tested: bool = False, **changed: Any) -> dict[str, tuple[str, str]]:
     metrics = {"parameters": 527_728, "epochs": [1, 2, 3]}
     run = published.Run(counted(**changed), metrics, SETTINGS, 50, 0.1, visits or {1: 40, 2: 20, 21: 30, 500: 10}, tested)
     kinds = (published.of_the_data, published.of_the_encoder, published.of_the_clusters)
@@ -87,3 +87,10 @@ def test_visits_are_counted_by_their_concepts(tiny: Pipeline) -> None:
     found = published.concepts_in_visits(shards)
     assert sum(found.values()) == sum(len(Shard.read(path).visit_day) for path in shards)
     assert sum(size * count for size, count in found.items()) == sum(len(Shard.read(path).tokens) for path in shards)
+
+
+def test_the_concepts_named_are_those_that_pass_or_the_published_ranking() -> None:
+    quantity = "concepts that are named for a cluster"
+    published_ranking = "the first 50 with p below 0.1"
+    assert rows()[quantity] == (published_ranking, published_ranking)
+    assert rows(tested=True)[quantity] == (published_ranking, "those that pass the half test (BH value below 0.05)")

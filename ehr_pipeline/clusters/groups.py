@@ -1,0 +1,127 @@
+"""Groups of clusters: clusters that are parts of one kind of patient, cut by age or by amount of record, count once.
+
+Two clusters are parts of one group if they have the same main disease, if the half test between just the two finds no mark, and if
+at least half of the concepts that mark either of them are more frequent in both (each by a one-sided test at 5 %). The last is
+there because small clusters find no mark between them merely because they are small: two that are marked by different things, or
+only one of which is marked, stay apart. Where nothing marks either, there is nothing to tell them apart, and they are one group.
+
+Groups are joined from pairs as in complete linkage: in a group, each two clusters are parts of one. A chain of neighbours, each
+like the next, is therefore no group. Pairs are compared within small blocks, since parts differ by age above all, and share the
+error rate (Bonferroni): a group is cut in two by mistake in at most one cohort in twenty. (To test a division before it is told:
+Kimes et al. 2017, Biometrics 73; Grabski, Street & Irizarry 2023, Nature Methods 20.)
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters.alike import Alike
+from ehr_pipeline.clusters.half_test import Halves, deviates, log_p_of
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.clusters.marks import MAX_Q, Marks
+from ehr_pipeline.clusters.methods import Labels
+
+SHARED, MORE = 0.5, 1.645
+"""The share of marks that two parts of a group have in common, and the deviate from which a concept counts as more frequent."""
+MOST = 4
+"""Patients in a block when two clusters are compared."""
+FILE = "groups.json"
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which clusters are parts of which group, by cluster number."""
+
+    parts: tuple[tuple[int, ...], ...]
+    """The numbers of each group's clusters, ascending; groups in order of their first."""
+    apart: dict[Pair, tuple[int, ...]]
+    """Of each pair compared, the smaller number first: token ids of what tells them apart, smallest p first."""
+
+    def of(self, number: int) -> tuple[int, ...]:
+        """The numbers of the clusters in the group of one of them."""
+        return next((group for group in self.parts if number in group), (number,))
+
+    def write(self, folder: Path) -> None:
+        """Write `groups.json` to a folder that `read` can read."""
+        pairs = [{"clusters": pair, "tokens": tokens} for pair, tokens in sorted(self.apart.items())]
+        text = json.dumps({"groups": self.parts, "compared": pairs}, indent=1)
+        (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Groups":
+        """Read the folder of a `clusters` artifact."""
+        found = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        pairs = {(pair["clusters"][0], pair["clusters"][1]): tuple(pair["tokens"]) for pair in found["compared"]}
+        return cls(tuple(map(tuple, found["groups"])), pairs)
+
+
+def find(marks: Marks, halves: Halves, alike: Alike, main: list[str]) -> Groups:
+    """Find the groups of the clusters of `marks`. `alike` is of the patients of `halves`; `main` is each cluster's main disease."""
+    numbers = marks.numbers.tolist()
+    if not len(marks.tokens):  # nothing was tested
+        return Groups(tuple((number,) for number in numbers), {})
+    candidates = [pair for pair in combinations(range(len(numbers)), 2) if _may_be_one(marks, pair, main)]
+    tested = halves.columns(marks.tokens)
+    compared = {pair: _between(tested, alike, pair) for pair in candidates}
+    bar = np.log(MAX_Q / max(len(candidates), 1))
+    told = {pair: np.flatnonzero(log_q < bar) for pair, (_, log_q) in compared.items()}
+    nearness = {pair: float(np.abs(d).max(initial=0)) for pair, (d, _) in compared.items() if not len(told[pair])}
+    groups = _joined(len(numbers), nearness)
+    named = {
+        (numbers[one], numbers[other]): tuple(
+            marks.tokens[some[np.argsort(compared[one, other][1][some], kind="stable")]].tolist()
+        )
+        for (one, other), some in told.items()
+    }
+    return Groups(tuple(sorted(tuple(sorted(numbers[place] for place in group)) for group in groups)), named)
+
+
+def main_diseases(diseases: NDArray[np.str_], labels: Labels, count: int) -> list[str]:
+    """The disease of more than half of each cluster's patients; empty where there is none."""
+    found = []
+    for label in range(count):
+        names, counted = np.unique(diseases[labels == label], return_counts=True)
+        found.append(str(names[counted.argmax()]) if 2 * counted.max(initial=0) > counted.sum() else "")
+    return found
+
+
+def _may_be_one(marks: Marks, pair: Pair, main: list[str]) -> bool:
+    """Whether two clusters have the same main disease and share their marks."""
+    one, other = pair
+    either = marks.more[one] | marks.more[other]
+    both = (marks.deviate[one] > MORE) & (marks.deviate[other] > MORE)
+    return main[one] == main[other] and bool((both & either).sum() >= SHARED * either.sum())
+
+
+def _between(halves: Halves, alike: Alike, pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The half test (V,) between two clusters, of the patients both of whose halves are in one of them: deviates and ln q."""
+    inside = np.isin(halves.votes[0], pair) & np.isin(halves.votes[1], pair)
+    own = np.flatnonzero(inside)
+    votes = [(vote[own] == pair[1]).astype(np.int64) for vote in halves.votes]
+    two = Halves((votes[0], votes[1]), (halves.roots[0][own], halves.roots[1][own]))
+    deviate = deviates(two, alike.among(own).blockings(MOST), 2)[0] if len(own) else np.zeros(halves.roots[0].shape[1])
+    return deviate, benjamini_hochberg(log_p_of(deviate))
+
+
+def _joined(count: int, nearness: dict[Pair, float]) -> list[set[int]]:
+    """Groups in which each two are among the pairs of `nearness`; the nearest (smallest) are joined first."""
+    groups = [{place} for place in range(count)]
+
+    def between(pair: Pair) -> Iterator[float]:
+        for one in groups[pair[0]]:
+            for other in groups[pair[1]]:
+                yield nearness.get((min(one, other), max(one, other)), np.inf)
+
+    while len(groups) > 1:
+        farthest = {pair: max(between(pair)) for pair in combinations(range(len(groups)), 2)}
+        one, other = min(farthest, key=lambda pair: farthest[pair])
+        if not np.isfinite(farthest[one, other]):
+            break
+        groups[one] |= groups.pop(other)
+    return groups
