@@ -161,7 +161,7 @@ def with_true_groups(cohort: Cohort, ids: pa.Array, groups: dict[str, str]) -> s
     roots = [root_shares(half.counts[both]) for half in halves]
     tested = marks.test(
         Halves((labels[both], labels[both]), (roots[0], roots[1])),
-        Alike.of(people.described()).blockings(both),
+        Alike.of(people.described()).among(both).blockings(),
         people.visits(),
         labels,
         np.arange(len(names)),

@@ -161,7 +161,7 @@ def test_numbers_of_patients_that_differ_by_few_are_rounded_everywhere(changed: 
     shown = [*numbers(flow.patients(found)), *(row["kept"] for row in flow.rows(found) if "patients" in row["words"])]
     for text in shown:
         assert re.fullmatch(r"about [\d,]+0|>1,979|1,997|1,980|>1,996", text), text
-    run = published.Run(found, {"parameters": 1, "epochs": []}, {}, 50, 0.1, {})
+    run = published.Run(found, {"parameters": 1, "epochs": []}, {}, 50, 0.1, {}, is_tested=True)
     rows = {quantity: own for quantity, _, own in published.of_the_clusters(run)}
     assert rows["cohort patients"] in (">1,979", ">1,996")
 

@@ -18,7 +18,9 @@ SETTINGS = {
 
 def rows(visits: dict[int, int] | None = None, tested: bool = False, **changed: Any) -> dict[str, tuple[str, str]]:
     metrics = {"parameters": 527_728, "epochs": [1, 2, 3]}
-    run = published.Run(counted(**changed), metrics, SETTINGS, 50, 0.1, visits or {1: 40, 2: 20, 21: 30, 500: 10}, tested)
+    run = published.Run(
+        counted(**changed), metrics, SETTINGS, 50, 0.1, visits or {1: 40, 2: 20, 21: 30, 500: 10}, tested
+    )
     kinds = (published.of_the_data, published.of_the_encoder, published.of_the_clusters)
     return {quantity: (source, own) for kind in kinds for quantity, source, own in kind(run)}
 
