@@ -33,6 +33,7 @@ REPORT_SOURCES = (
     "clusters/alike.py",
     "clusters/baseline.py",
     "clusters/evidence.py",
+    "clusters/groups.py",
     "clusters/many_tests.py",
     "clusters/marks.py",
     "clusters/overlap.py",

@@ -68,6 +68,11 @@ class Marks:
         order = np.argsort(-np.abs(self.deviate[rows][:, passed]).max(axis=0, initial=0), kind="stable")
         return [int(token) for token in self.tokens[passed[order]]]
 
+    def not_in(self, number: int, other: int) -> list[int]:
+        """Token ids that mark a cluster by being more frequent, and are less frequent in the other; smallest p first."""
+        less = self.tokens[(self.deviate[self.numbers == other] < 0).any(axis=0)]
+        return [token for token in self.ranked(number, more=True) if token in less]
+
     def write(self, folder: Path) -> None:
         """Write `marks.arrow`, one row for each pair, to a folder that `read` can read."""
         pairs = {

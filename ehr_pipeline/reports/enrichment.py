@@ -76,13 +76,6 @@ def test(counts: csr_array, labels: NDArray[np.int64], clusters: int) -> Enrichm
     return Enrichment(occurrences, patients, size, log_p, log_p_patients, ratio, over, log_q)
 
 
-def between(found: Enrichment, one: int, other: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Compare two clusters' patients: return ln p (V,) of each concept, and whether it is more frequent in `one` (V,)."""
-    pair = found.patients[[one, other]]
-    statistic, over, _ = _two_by_two(pair, np.broadcast_to(found.cluster_patients[[one, other], None], pair.shape))
-    return log_p_of(statistic)[0], over[0]
-
-
 def log_p_of(statistic: Table) -> Table:
     """Return ln p of a chi-square statistic with one degree of freedom: ln 2 Φ(-√x), exact where p would underflow."""
     log_p: Table = np.log(2) + log_ndtr(-np.sqrt(statistic))

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import alike, baseline, divide, evidence
+from ehr_pipeline.clusters.groups import Groups
 from ehr_pipeline.clusters.marks import Marks
 from ehr_pipeline.clusters.occlusion import Occlusion
 from ehr_pipeline.clusters.table import Clusters
@@ -136,6 +137,13 @@ class Findings:
         """Which concepts mark which cluster, by the matched half test."""
         return Marks.read(self.inputs.artifacts[assets.CLUSTERS].path)
 
+    @cached_property
+    def groups(self) -> list[list[int]]:
+        """The numbers of the clusters in each group: clusters of one kind of patient, which count once."""
+        there = set(self.numbers.tolist())
+        found = Groups.read(self.inputs.artifacts[assets.CLUSTERS].path).parts
+        return [some for group in found if (some := [number for number in group if number in there])]
+
     @property
     def beyond(self) -> str:
         """What the patients whom the half test compares are alike in."""
@@ -171,8 +179,9 @@ class Findings:
             Vectors.read(self.inputs.artifacts[assets.PATIENT_EMBEDDINGS]).of(self.clusters.ids),
             self.labels,
             self.enrichment_shown,
-            self.vocabulary,
-            max_p=self.settings.max_p,
+            marks=self.marks,
+            numbers=self.numbers,
+            vocabulary=self.vocabulary,
             disclosure=self.disclosure,
         )
         trust = divide.read_trust(self.inputs.artifacts[assets.CLUSTERS].path)["clusters"]
@@ -211,8 +220,8 @@ class Findings:
 
     @cached_property
     def standing(self) -> sureness.Standing:
-        """How many clusters can be relied on."""
-        return sureness.standing(self.cards, self.sizes.tolist(), self.disclosure)
+        """How many groups of clusters can be relied on."""
+        return sureness.standing(self.cards, self.sizes.tolist(), self.disclosure, self.groups)
 
     # About attributes of the patients.
 

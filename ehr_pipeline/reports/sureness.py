@@ -77,14 +77,16 @@ def usable(card: dict[str, Any]) -> bool:
 
 @dataclass(frozen=True)
 class Standing:
-    """How many clusters can be relied on, judged one by one."""
+    """How many groups of clusters can be relied on."""
 
     usable: int
     total: int
     share: str
-    """The share of the patients in described clusters who are in usable ones."""
+    """The share of the patients in described clusters who are in usable groups."""
     others: str
-    """How many of the other clusters fall short, and why; empty if there are none."""
+    """How many of the other groups fall short, and why; empty if there are none."""
+    kind: str = "clusters"
+    """What is counted, in words: 'clusters' if each is a group by itself, otherwise 'groups of clusters'."""
 
     @property
     def colour(self) -> str:
@@ -107,18 +109,29 @@ SHORT = {
 """Why clusters cannot be relied on, by their evidence: words for one cluster, and for several."""
 
 
-def standing(described: Sequence[dict[str, Any]], patients: Sequence[int], disclosure: Disclosure) -> Standing:
-    """Return how many `described` clusters can be relied on, their share of `patients`, and why others cannot."""
-    good = [usable(card) for card in described]
-    short = Counter(
-        card["evidence"] if card["evidence"] in SHORT else "too few"
-        for card, fine in zip(described, good, strict=True)
-        if not fine
-    )
+def standing(
+    described: Sequence[dict[str, Any]],
+    patients: Sequence[int],
+    disclosure: Disclosure,
+    groups: Sequence[Sequence[int]] | None = None,
+) -> Standing:
+    """Return how many `groups` of the `described` clusters can be relied on, their share of `patients`, and why others cannot.
+
+    A group can be relied on if one of its parts can. A group that cannot falls short as its largest part does. Without `groups`,
+    which hold numbers of clusters, each cluster is one.
+    """
+    parts = [[place] for place in range(len(described))]
+    if groups is not None:
+        places = {card["number"]: place for place, card in enumerate(described)}
+        parts = [[places[number] for number in group] for group in groups]
+    good = [any(usable(described[place]) for place in group) for group in parts]
+    first = [described[max(group, key=lambda place: patients[place])]["evidence"] for group in parts]
+    short = Counter(word if word in SHORT else "too few" for word, fine in zip(first, good, strict=True) if not fine)
     told = [size for card, size in zip(described, patients, strict=True) if not card["hidden"]]
-    inside = sum(size for size, fine in zip(patients, good, strict=True) if fine)
+    inside = sum(patients[place] for group, fine in zip(parts, good, strict=True) if fine for place in group)
     others = [f"{short[word]} {SHORT[word][short[word] > 1]}" for word in SHORT if short[word]]
-    return Standing(sum(good), len(good), disclosure.share(inside, sum(told)), "; ".join(others))
+    kind = "clusters" if len(parts) == len(described) else "groups of clusters"
+    return Standing(sum(good), len(good), disclosure.share(inside, sum(told)), "; ".join(others), kind)
 
 
 def limits(unstable_below: float) -> str:

@@ -80,13 +80,3 @@ def test_the_ratio_of_shares_is_finite_where_nobody_else_has_the_concept() -> No
     ratio, low, high = enrichment.risk_ratio(0, 40, 20, 400)
     assert (low, ratio) == (0, 0)
     assert 1 < high < 10
-
-
-def test_two_clusters_alone_are_compared_by_their_patients() -> None:
-    log_p, more = enrichment.between(FOUND, 0, 2)
-    first, second = ((COUNTS[cluster == LABELS] > 0).astype(int) for cluster in (0, 2))
-    for concept in range(9):
-        a, c = int(first[:, concept].sum()), int(second[:, concept].sum())
-        table = [[a, len(first) - a], [c, len(second) - c]]
-        assert np.exp(log_p[concept]) == pytest.approx(chi2_contingency(table).pvalue, rel=1e-9)
-        assert more[concept] == (a / len(first) > c / len(second))

@@ -91,6 +91,25 @@ def test_the_verdict_tells_how_many_clusters_can_be_relied_on_and_why_not_the_ot
     assert doubtful.others == "1 has weak evidence only; 1 is not the same in other samples of the patients"
 
 
+def test_a_group_of_clusters_counts_once_and_can_be_relied_on_if_one_of_its_parts_can() -> None:
+    described = [
+        card(evidence, stability) | {"number": number}
+        for number, evidence, stability in (
+            (1, "clear", "stable"),
+            (2, "clear", "unstable"),
+            (3, "weak", "stable"),
+            (5, "none", "stable"),
+        )
+    ]
+    found = sureness.standing(described, [100, 50, 100, 150], RULE, [[1, 2], [3, 5]])
+    assert (found.usable, found.total, found.share, found.kind) == (1, 2, "37.5 %", "groups of clusters")
+    assert found.others == "1 says no more of a patient than disease, age, sex and amount of record do", (
+        "of the largest part"
+    )
+    alone = sureness.standing(described, [100, 50, 100, 150], RULE, [[1], [2], [3], [5]])
+    assert (alone.usable, alone.total, alone.kind) == (1, 4, "clusters")
+
+
 def test_the_limits_of_stability_are_those_of_the_settings() -> None:
     assert sureness.limits(0.6).startswith("stable from 0.75, unstable below 0.60, doubtful between")
     assert sureness.limits(0.8).startswith("stable from 0.80, unstable below 0.80")

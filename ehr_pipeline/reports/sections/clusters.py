@@ -1,9 +1,9 @@
 """The list of clusters, how to read their cards, and the cards."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ehr_pipeline.reports import likeness, overlap
+from ehr_pipeline.reports import overlap
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import clusters as say
@@ -13,12 +13,11 @@ from ehr_pipeline.reports.statements.statement import Statement
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the cards (`Findings.cards`), and groups of clusters that are alike."""
+    """Return the cards (`Findings.cards`), and the list of groups with their parts."""
     cards, verdict, rules = findings.cards, findings.evidence["verdict"], findings.settings
     shown = [card for card in cards if not card["hidden"]]
     small = [card["number"] for card in cards if card["hidden"]]
     named = bool(shown) and verdict != "none"
-    alike = likeness.alike_of_one_disease(cards) if named else []
     return {
         "cards": [_with_sentences(card, verdict) | {"rests_on": _rests_on(findings, card["number"])} for card in shown],
         "is_tested": findings.is_tested,
@@ -28,10 +27,8 @@ def content(findings: Findings) -> dict[str, Any]:
         "cloud_says": None if findings.is_tested else marks.cloud_of_the_published_ranking(),
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
-        "glance": [_at_a_glance(card) for card in shown] if named else [],
+        "glance": list(_list_of_groups(findings, shown)) if named else [],
         "glance_explained": say.glance(rules.suppress_below),
-        "alike": [say.alike(numbers, names, cards) for numbers, names in alike],
-        "alike_explained": say.alike_explained(),
         "guide": [
             *say.how_to_read(rules.suppress_below, findings.beyond if findings.is_tested else ""),
             *filter(None, [occlusion.explained(findings.occlusion)]),
@@ -75,6 +72,16 @@ def _with_sentences(card: Mapping[str, Any], verdict: str) -> dict[str, Any]:
         "sides": list(say.sides(card)),
         "closest": say.closest(card, verdict),
     }
+
+
+def _list_of_groups(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of the list: group after group, the parts of a group by size, the first of several with a heading."""
+    sizes = dict(zip(findings.numbers.tolist(), findings.sizes.tolist(), strict=True))
+    for group in findings.groups:
+        cards = sorted((card for card in shown if card["number"] in group), key=lambda card: -sizes[card["number"]])
+        heading = say.parts(cards, findings.beyond) if len(cards) > 1 else None
+        for place, card in enumerate(cards):
+            yield _at_a_glance(card) | {"heading": heading if place == 0 else None, "is_part": len(cards) > 1}
 
 
 def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:

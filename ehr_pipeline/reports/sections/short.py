@@ -3,7 +3,7 @@
 from typing import Any
 
 from ehr_pipeline.encoder.metrics import read as read_metrics
-from ehr_pipeline.reports import effects, likeness, sureness
+from ehr_pipeline.reports import effects, sureness
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import alternatives, flow
@@ -38,8 +38,10 @@ def content(findings: Findings) -> dict[str, Any]:
     }
 
 
-def _sure(findings: Findings) -> list[int]:
-    return [card["number"] for card in findings.cards if sureness.usable(card)]
+def _sure(findings: Findings) -> list[list[int]]:
+    """The groups that can be relied on: those of which one part can."""
+    good = {card["number"] for card in findings.cards if sureness.usable(card)}
+    return [group for group in findings.groups if good & set(group)]
 
 
 def _vectors(inputs: Inputs) -> Any:
@@ -66,7 +68,7 @@ def _how_sure(findings: Findings) -> list[Any]:
             sureness.counted(card["stability"]["words"] for card in findings.cards),
             sureness.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
         ),
-        say.relied_on(verdict, _sure(findings), len(findings.cards)),
+        say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
         how_many,
         say.index_explained() if how_many else None,
     ]
@@ -76,7 +78,7 @@ def _artefacts(findings: Findings) -> list[Any]:
     verdict, made_of = findings.evidence["verdict"], _vectors(findings.inputs)
     return [
         say.followed(verdict, effects.strong(findings.effects)),
-        say.divided(verdict, likeness.alike_of_one_disease(findings.cards)),
+        say.divided(verdict, findings.groups),
         say.mixed(verdict, findings.cards),
         say.by_construction(findings.own_diseases, ages=bool(made_of["profile"] and made_of["ages"])),
         say.without_concept(flow.summary_of_codes(findings.counted)),
@@ -108,13 +110,14 @@ def _key_figures(findings: Findings) -> list[tuple[str, str]]:
     """Return the key numbers at the top of the page, with their words."""
     inputs, counted = findings.inputs, findings.counted
     usable = findings.standing.usable if findings.evidence["verdict"] in ("clear", "weak") else None
+    kind = findings.standing.kind
     metrics = read_metrics(inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
     best, base = metrics["best"], metrics["baseline"]
     return [
         ("patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])),
         (
-            "clusters" if usable is None else f"clusters, of which {usable} can be relied on by themselves",
-            str(inputs.artifacts[assets.CLUSTERS].counts["clusters"]),
+            kind if usable is None else f"{kind}, of which {usable} can be relied on by themselves",
+            str(findings.standing.total),
         ),
         (
             "of events have a UMLS concept",

@@ -1,4 +1,4 @@
-"""What the page says of each cluster, of several that are alike, and how to read their cards."""
+"""What the page says of each cluster, of groups of them, and how to read their cards."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -116,7 +116,7 @@ def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow], Sequence
 
 
 def closest(card: Card, verdict: str) -> Statement | None:
-    """Name the nearest cluster, and the concepts that tell the two apart; None if there is no other."""
+    """Name the nearest cluster, and the concepts that mark only one of the two; None if there is no other."""
     near = card["nearest"]
     if not near:
         return None
@@ -124,12 +124,12 @@ def closest(card: Card, verdict: str) -> Statement | None:
     told = markup("Closest: {link} (cosine of the mean vectors {cosine:.2f}).", link=link, cosine=near.cosine)
     apart = [
         markup("{where} – {names}", where=where, names=", ".join(names))
-        for where, names in (("more here", near.here), ("more there", near.there))
+        for where, names in (("here", near.here), ("there", near.there))
         if names
     ]
     if verdict == "none" or not apart:
         return say("{told}", told=told)
-    return say("{told} What tells them apart: {apart}.", Rate.MARKS, told=told, apart=Markup("; ").join(apart))
+    return say("{told} What marks only one of them: {apart}.", Rate.MARKS, told=told, apart=Markup("; ").join(apart))
 
 
 def small(numbers: Sequence[int], fewest: int) -> Statement:
@@ -166,27 +166,31 @@ def glance(fewest: int) -> list[Statement]:
             fewest=fewest,
         ),
         say(
+            "Clusters that are parts of one group stand together, and count once where this page says how many can be relied on."
+            " Two clusters are parts of one group if they have the same main disease, share at least half of their marks, and no"
+            " concept passes the half test between the two.",
+            Rate.ONE_GROUP,
+        ),
+        say(
             "Stability: whether other samples of the patients give the same cluster. The two are different things: an age band can"
             " be found again in every sample and yet say no more about a patient than age does."
         ),
     ]
 
 
-def alike_explained() -> Statement:
-    """Say what the list of clusters with nearly the same marks means."""
-    return say(
-        "The clusters of each line have the same main disease and share most of their six most important marks (concepts recorded"
-        " at least twice as often as elsewhere). They may be one kind of patient, divided by age or by how much is recorded,"
-        " rather than several kinds.",
-        Rate.ONE_GROUP,
+def parts(cards: Sequence[Card], beyond: str) -> Statement:
+    """Say that several clusters are parts of one group; `cards` are those of its parts that are described, the largest first."""
+    links = (
+        markup("{link} (median age {age})", link=cluster_link(card["number"]), age=card["age"].split()[0])
+        for card in cards
     )
-
-
-def alike(numbers: Sequence[int], names: Sequence[str], cards: Sequence[Card]) -> Statement:
-    """Name clusters with nearly the same marks, their median ages, and the marks that they share."""
-    ages = {card["number"]: card["age"].split()[0] for card in cards if not card["hidden"]}
-    links = (markup("{link} (median age {age})", link=cluster_link(number), age=ages[number]) for number in numbers)
-    return say("{links}: {names}", Rate.ONE_GROUP, links=listed(links), names=", ".join(names))
+    return say(
+        "One group in {n} parts, {links}: no concept marks one of them against another beyond {beyond}.",
+        Rate.ONE_GROUP,
+        n=len(cards),
+        links=listed(links),
+        beyond=beyond,
+    )
 
 
 def how_to_read(fewest: int, beyond: str) -> list[Statement]:

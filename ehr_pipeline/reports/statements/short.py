@@ -19,10 +19,12 @@ from ehr_pipeline.reports.statements.statement import (
 )
 
 Cards = Sequence[Mapping[str, Any]]
+Groups = Sequence[Sequence[int]]
+"""Numbers of the clusters that are parts of each group."""
 
 
-def who(cards: Cards, verdict: str, sure: Sequence[int], *, profile: bool, fewest: int) -> list[Statement]:
-    """Say who is in the clusters, and which can be relied on (`sure`: their numbers).
+def who(cards: Cards, verdict: str, sure: Groups, *, profile: bool, fewest: int) -> list[Statement]:
+    """Say who is in the clusters, and which groups of them can be relied on (`sure`: the numbers of their parts).
 
     `profile`: whether the vectors hold a concept profile. Clusters of fewer than `fewest` patients are not described.
     """
@@ -48,20 +50,23 @@ def who(cards: Cards, verdict: str, sure: Sequence[int], *, profile: bool, fewes
             why=why,
         )
     ]
-    described = [card for card in cards if card["number"] in sure and not card["hidden"]]
+    described = [
+        some for group in sure if (some := [card for card in cards if card["number"] in group and not card["hidden"]])
+    ]
     if described:
-        named = Markup("; ").join(
-            markup(
-                "{link} {title} ({size} patients, median age {age})",
-                link=cluster_link(card["number"]),
-                title=card["title"],
-                size=card["size"],
-                age=card["age"].split()[0],
-            )
-            for card in described
-        )
+        named = Markup("; ").join(map(_named, described))
         told.append(say("Those that can be relied on by themselves: {named}.", Rate.CLUSTER, named=named))
     return told
+
+
+def _named(parts: Cards) -> Markup:
+    """Name a group by its first cluster, with the clusters that are its parts."""
+    links = Markup(" and ").join(cluster_link(card["number"]) for card in parts)
+    first = parts[0]
+    text = "{links} {title} ({size} patients, median age {age})" if len(parts) == 1 else "{links} {title} ({n} parts)"
+    return markup(
+        text, links=links, title=first["title"], size=first["size"], age=first["age"].split()[0], n=len(parts)
+    )
 
 
 def subgroups(verdict: str) -> Statement:
@@ -83,16 +88,20 @@ def stable(numbers: str, limits: str) -> Statement:
     )
 
 
-def relied_on(verdict: str, sure: Sequence[int], clusters: int) -> Statement | None:
-    """Say which clusters can be relied on; None if there is no evidence of subgroups in the first place."""
+def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Statement | None:
+    """Say which groups of clusters can be relied on; None if there is no evidence of subgroups in the first place."""
     if verdict not in ("clear", "weak"):
         return None
-    which = f"{len(sure)} (number {listed(sure)})" if len(sure) == 1 else f"{len(sure)} (numbers {listed(sure)})"
+    names = listed(" + ".join(map(str, group)) for group in sure)
+    which = f"{len(sure)} ({'number' if len(sure) == 1 else 'numbers'} {names})"
+    total = counted(clusters, "cluster")
     return say(
-        "Of the {clusters}, {which} {are} both stable and supported by clear evidence beyond disease, age, sex and amount of"
+        "Of the {of}, {which} {are} both stable and supported by clear evidence beyond disease, age, sex and amount of"
         " record; do not build on the others by themselves.",
         Rate.CLUSTER,
-        clusters=counted(clusters, "cluster"),
+        of=total
+        if groups == clusters
+        else f"{counted(groups, 'group')} that {total} {'makes' if clusters == 1 else 'make'}",
         which=which if sure else "none",
         are="is" if not sure else are(len(sure)),
     )
@@ -111,18 +120,16 @@ def followed(verdict: str, strong: Sequence[Effect]) -> Statement:
     return say("Except for disease, the {audit} shows small effects at most.", Rate.AUDIT, audit=audit)
 
 
-def divided(verdict: str, alike: Sequence[Any]) -> Statement | None:
-    """Say how many sets of clusters may be one kind of patient each; None if there are none, or no evidence of subgroups."""
-    if verdict == "none" or not alike:
+def divided(verdict: str, groups: Groups) -> Statement | None:
+    """Say how many groups are cut into several clusters; None if none is, or without evidence of subgroups."""
+    several = sum(len(group) > 1 for group in groups)
+    if verdict == "none" or not several:
         return None
-    one = len(alike) == 1
     return say(
-        '{sets} of clusters {have} nearly the same marks, and <a href="#alike">may be one kind of patient{each}</a>, divided by'
-        " age or by how much is recorded.",
+        '{groups} {are} cut into several clusters, by age or by how much is recorded: see the <a href="#glance">list</a>.',
         Rate.ONE_GROUP,
-        sets=counted(len(alike), "set"),
-        have="has" if one else "have",
-        each="" if one else " each",
+        groups=counted(several, "group"),
+        are=are(several),
     )
 
 

@@ -76,10 +76,12 @@ def headline(verdict: str, standing: Standing) -> Statement:
     weak = verdict == "weak"
     if standing.usable:
         of_patients = f" ({standing.share} of the patients)" if standing.share != "–" else ""
-        where = f"{' overall, clear' if weak else ''} in {standing.usable} of {standing.total} clusters{of_patients}"
+        where = (
+            f"{' overall, clear' if weak else ''} in {standing.usable} of {standing.total} {standing.kind}{of_patients}"
+        )
     else:
-        where = f", but in none of the {standing.total} clusters alone"
-    rest = f"; of {'the others' if standing.usable else 'the clusters'}, {standing.others}" if standing.others else ""
+        where = f", but in none of the {standing.total} {standing.kind} alone"
+    rest = f"; of {'the others' if standing.usable else 'these'}, {standing.others}" if standing.others else ""
     return say(
         "<b>{word} evidence of subgroups{where}{rest}.</b>",
         Rate.SUBGROUPS,

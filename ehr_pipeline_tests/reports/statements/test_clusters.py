@@ -1,4 +1,4 @@
-"""What is said of each cluster, and of several that are alike."""
+"""What is said of each cluster, and of groups of them."""
 
 from typing import Any
 
@@ -83,11 +83,11 @@ def test_what_tells_the_nearest_cluster_apart() -> None:
     near = Closest(2, 0.734, ("a", "<b>"), ("c",))
     told = str(clusters.closest(card(nearest=near), "clear"))
     assert told == (
-        "Closest: cluster 3 (cosine of the mean vectors 0.73). What tells them apart: more here – a, <b>; more there – c."
+        "Closest: cluster 3 (cosine of the mean vectors 0.73). What marks only one of them: here – a, <b>; there – c."
     )
     one = clusters.closest(card(nearest=Closest(2, 0.7, (), ("c",))), "clear")
-    assert str(one).endswith("What tells them apart: more there – c.")
-    assert "apart" not in str(clusters.closest(card(nearest=near), "none"))
+    assert str(one).endswith("What marks only one of them: there – c.")
+    assert "marks" not in str(clusters.closest(card(nearest=near), "none"))
     assert clusters.closest(card(), "clear") is None
 
 
@@ -103,10 +103,12 @@ def test_clusters_of_too_few_patients() -> None:
     assert str(clusters.small([3, 4], 10)).startswith("fewer than 10 patients each: too few")
 
 
-def test_clusters_that_are_alike() -> None:
-    cards = [card(number=number) for number in (2, 5, 9)]
-    told = clusters.alike([2, 5, 9], ["a", "<b>"], cards)
-    assert str(told) == "2 (median age 54), 5 (median age 54) and 9 (median age 54): a, <b>"
+def test_parts_of_one_group() -> None:
+    told = clusters.parts([card(number=number) for number in (5, 2, 9)], "disease, age, sex and amount of record")
+    assert str(told) == (
+        "One group in 3 parts, 5 (median age 54), 2 (median age 54) and 9 (median age 54): no concept marks one of them against"
+        " another beyond disease, age, sex and amount of record."
+    )
     assert told.rate == "one group"
 
 

@@ -21,20 +21,21 @@ def card(number: int, **other: Any) -> dict[str, Any]:
     } | other
 
 
-def who(cards: list[dict[str, Any]], verdict: str, sure: list[int], profile: bool = True) -> str:
+def who(cards: list[dict[str, Any]], verdict: str, sure: list[list[int]], profile: bool = True) -> str:
     return " ".join(map(str, short.who(cards, verdict, sure, profile=profile, fewest=10)))
 
 
 def test_who_is_in_the_clusters() -> None:
     cards = [card(1), card(2), card(3, hidden=True)]
     assert (
-        who(cards, "none", [1])
+        who(cards, "none", [[1]])
         == "The cohort was divided into 3 clusters, but there is no evidence that they mean anything."
     )
     assert who([card(3, hidden=True)], "clear", []) == "No cluster has 10 patients, so none is described."
-    told = who(cards, "clear", [2, 3])
+    told = who(cards, "clear", [[2], [3]])
     assert told.endswith("by themselves: 2 <2> (120 patients, median age 54).")
     assert "the same concepts in similar shares" in told
+    assert who(cards, "clear", [[1, 2, 3]]).endswith("by themselves: 1 and 2 <1> (2 parts).")
     assert "relied on" not in who(cards, "clear", [])
     assert "the network takes their records to be alike" in who(cards, "clear", [], profile=False)
 
@@ -43,13 +44,18 @@ def test_who_is_in_the_clusters() -> None:
     ("sure", "told"),
     [
         ([], "Of the 20 clusters, none is both"),
-        ([4], "Of the 20 clusters, 1 (number 4) is both"),
-        ([1, 4, 9], "Of the 20 clusters, 3 (numbers 1, 4 and 9) are both"),
+        ([[4]], "Of the 20 clusters, 1 (number 4) is both"),
+        ([[1], [4], [9]], "Of the 20 clusters, 3 (numbers 1, 4 and 9) are both"),
     ],
 )
-def test_which_can_be_relied_on(sure: list[int], told: str) -> None:
-    assert str(short.relied_on("weak", sure, 20)).startswith(told)
-    assert short.relied_on("none", sure, 20) is None
+def test_which_can_be_relied_on(sure: list[list[int]], told: str) -> None:
+    assert str(short.relied_on("weak", sure, 20, 20)).startswith(told)
+    assert short.relied_on("none", sure, 20, 20) is None
+
+
+def test_groups_of_clusters_count_once() -> None:
+    told = str(short.relied_on("clear", [[1, 3], [2]], 20, 10))
+    assert told.startswith("Of the 10 groups that 20 clusters make, 2 (numbers 1 + 3 and 2) are both")
 
 
 def test_how_strong_the_evidence_is() -> None:
@@ -67,15 +73,11 @@ def test_what_the_clusters_go_with() -> None:
     assert "small effects at most" in str(short.followed("clear", []))
 
 
-def test_sets_of_clusters_that_are_alike() -> None:
-    assert short.divided("clear", []) is None
-    assert short.divided("none", [1]) is None
-    assert str(short.divided("clear", [1])).startswith(
-        "1 set of clusters has nearly the same marks, and may be one kind of patient,"
-    )
-    assert "2 sets of clusters have nearly the same marks, and may be one kind of patient each," in str(
-        short.divided("weak", [1, 2])
-    )
+def test_groups_that_are_cut_into_several_clusters() -> None:
+    assert short.divided("clear", [[1], [2]]) is None
+    assert short.divided("none", [[1, 2]]) is None
+    assert str(short.divided("clear", [[1, 2], [3]])).startswith("1 group is cut into several clusters, by age")
+    assert str(short.divided("weak", [[1, 2], [3, 4]])).startswith("2 groups are cut into several")
 
 
 def test_clusters_that_carry_the_marks_of_another() -> None:
