@@ -49,7 +49,7 @@ class Groups:
 
     def write(self, folder: Path) -> None:
         """Write `groups.json` to a folder that `read` can read."""
-        pairs = [{"clusters": pair, "tokens": tokens} for pair, tokens in sorted(self.apart.items())]
+        pairs = [{"pair": pair, "tokens": tokens} for pair, tokens in sorted(self.apart.items())]
         text = json.dumps({"groups": self.parts, "compared": pairs}, indent=1)
         (folder / FILE).write_text(text + "\n", encoding="utf-8")
 
@@ -57,7 +57,7 @@ class Groups:
     def read(cls, folder: Path) -> "Groups":
         """Read the folder of a `clusters` artifact."""
         found = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        pairs = {(pair["clusters"][0], pair["clusters"][1]): tuple(pair["tokens"]) for pair in found["compared"]}
+        pairs = {(pair["pair"][0], pair["pair"][1]): tuple(pair["tokens"]) for pair in found["compared"]}
         return cls(tuple(map(tuple, found["groups"])), pairs)
 
 

@@ -32,7 +32,7 @@ WORDS = {
     "reports/sections/flow.py": {"cohort": 1},  # a value of a template
     "reports/sections/published.py": {"clusters": 2},  # of the page, and a count
     "reports/sections/settings.py": {"cohort": 1},  # a setting
-    "reports/sections/short.py": {"clusters": 2},  # of the page, and a count
+    "reports/sureness.py": {"clusters": 2},  # of the page
     "tables/schemas.py": {"clusters": 1},  # a column
     "synthetic/study.py": {"clusters": 2, "vocabulary": 2},  # sections of the settings
 }
