@@ -208,7 +208,7 @@ def judged(people: People, windows: Divided, planted: set[Way]) -> Iterator[Foun
     flows = windows.flows
     due = expected.flows(windows.ends, windows.clusters[0], CLUSTERS, windows.assign)
     steady = people.on == NEVER
-    votes = np.zeros((CLUSTERS, len(STATES)))
+    votes = np.zeros((CLUSTERS, people.group.max() + 1))
     grouped = steady & (people.group >= 0)
     np.add.at(votes, (windows.whole[grouped], people.group[grouped]), 1)
     meaning = votes.argmax(1).tolist()
@@ -262,7 +262,7 @@ def row(plan: str, seeds: list[int], cohorts: int, size: int) -> tuple[object, .
     cells: list[str] = []
     for rule in range(len(RULES)):
         cells += [share(false[rule], count), str(moves[rule]), share(right[rule], shown)]
-    return plan, f"{size:,}", *cells
+    return plan, *cells
 
 
 def main() -> None:
@@ -272,20 +272,25 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[21, 22, 23])
     parser.add_argument("--cohorts", type=int, default=5, help="of each seed")
     parser.add_argument(
-        "--size", type=int, nargs="+", default=[1000, 3000], help="patients drawn for a cohort, in thousands"
+        "--size", type=int, nargs="+", default=[1000, 3000], help="patients drawn for a cohort, in whole thousands"
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row(plan, options.seeds, options.cohorts, size) for size in options.size for plan in options.plans]
-    header = ["World", "Patients"]
+    header = ["World"]
     for rule in RULES:
         header += [f"{rule}: cohorts with a false move", "false moves", "planted changes found"]
-    text = (
-        f"Seeds {', '.join(map(str, options.seeds))}, {options.cohorts} cohorts of each; {CLUSTERS} clusters; windows of"
-        f" {TrajectoriesSettings().years:g} years from the first visit; BH value under {MAX_Q}, at least {FEWEST_MOVES} moves."
-        f" Planted changes: those that at least {TO_BE_SHOWN} patients went through between their first window and their last."
-    )
-    results.write("evolution.py", "Change over time", f"{text}\n\n{results.table(tuple(header), rows)}")
+    for size in options.size:
+        rows = [row(plan, options.seeds, options.cohorts, size) for plan in options.plans]
+        text = (
+            f"Seeds {', '.join(map(str, options.seeds))}, {options.cohorts} of each; {CLUSTERS} clusters; windows of"
+            f" {TrajectoriesSettings().years:g} years from the first visit; BH value under {MAX_Q}, at least {FEWEST_MOVES}"
+            f" moves. Planted changes: those that at least {TO_BE_SHOWN} patients went through between their first window and"
+            " their last."
+        )
+        heading = f"Cohorts of {size:,} drawn patients"
+        results.write_part(
+            "evolution.py", "Change over time", heading, f"{text}\n\n{results.table(tuple(header), rows)}"
+        )
 
 
 if __name__ == "__main__":

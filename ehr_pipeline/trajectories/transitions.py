@@ -24,8 +24,10 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.trajectories.expected import DONORS
 
 FILE = "transitions.csv"
-FEWEST_MOVES = 6
-"""Fewest patients who moved between two clusters, one way or the other, for a test: with fewer, none could reach p < 0.05."""
+FEWEST_MOVES = 10
+"""Fewest patients who moved between two clusters, one way or the other, for a test: fewer would be hidden on the page anyway."""
+MODEL_ERROR = 0.15
+"""Relative standard error of an expected difference, because the model is not exact: with many patients, it outweighs chance."""
 FIRST_TO_LAST = "first to last"
 Integers = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -96,17 +98,17 @@ class Tested:
 def log_p_beyond(counts: Integers, expected: Floats) -> Floats:
     """Return ln p (K, K) that the difference between A to B and B to A is no larger than expected; NaN for pairs with few moves.
 
-    Two-sided, and the same for both directions. Numbers of moves count as Poisson; their means are estimated under the hypothesis
-    (score test: Krishnamoorthy & Thomson 2004), from which follows the variance; expected numbers are means over DONORS draws. An
-    expected difference in the other direction counts as 0, and no p is smaller than that of the exact test that both directions
-    are equally frequent, so no move is more certain than it would be if nobody grew older.
+    Two-sided, and the same for both directions. Numbers of moves count as Poisson; their means, and so the variance, are
+    estimated under the hypothesis (score test: Krishnamoorthy & Thomson 2004). Expected numbers are means over DONORS draws,
+    and have a MODEL_ERROR. An expected difference in the other direction counts as 0, and no p is smaller than that of the
+    exact test that both directions are equally frequent, so no move is more certain than it would be if nobody grew older.
     """
     more, fewer = np.maximum(counts, counts.T).astype(float), np.minimum(counts, counts.T).astype(float)
     difference = np.where(counts >= counts.T, expected - expected.T, expected.T - expected)
     due = np.maximum(difference, 0)
     half = more + fewer - 2 * due
     back = (half + np.sqrt(half**2 + 8 * fewer * due)) / 4
-    variance = np.maximum(2 * back + due, expected + expected.T) * (1 + 1 / DONORS)
+    variance = np.maximum(2 * back + due, expected + expected.T) * (1 + 1 / DONORS) + (MODEL_ERROR * due) ** 2
     score = (more - fewer - due) / np.sqrt(np.maximum(variance, 1e-12))
     beyond = np.log(2) + norm.logsf(score)
     exact = np.log(2) + binom.logcdf(fewer, more + fewer, 0.5)

@@ -14,7 +14,7 @@ from ehr_pipeline.disclosure.kinds import People, Share
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.synthetic.generate import EXTRACT, generate
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.trajectories import build
+from ehr_pipeline.trajectories import build, transitions
 from ehr_pipeline_tests.conftest import tiny_settings
 
 
@@ -123,9 +123,13 @@ def test_planted_changes_are_found(changing: Pipeline) -> None:
 
 
 def test_the_changes_are_one_way(changing: Pipeline) -> None:
-    """Transitions show the direction: from each group that is left several times as many go to the one they join as come back."""
+    """Transitions show the direction, and what is expected: of two groups of a disease, what others like them went through."""
     artifact = changing.store.current("patient_trajectories")
-    rows = pl.read_csv(artifact.file("transitions.csv")).filter(
-        (pl.col("step") == "first to last") & (pl.col("from_cluster") != pl.col("to_cluster")) & (pl.col("ln_p") < -3)
-    )
-    assert rows.filter(pl.col("patients") > pl.col("patients_back")).height >= 3
+    steps = pl.read_csv(artifact.file("transitions.csv")).filter(pl.col("step") == "first to last")
+    assert steps["expected"].null_count() == steps["expected_back"].null_count() == 0
+    numbers = np.unique(steps.select("from_cluster", "to_cluster").to_numpy())
+    assert transitions.Tested.read(artifact.path, numbers).expected.shape == (len(numbers), len(numbers))
+    moves = steps.filter((pl.col("from_cluster") != pl.col("to_cluster")) & (pl.col("patients") >= 6))
+    assert moves.filter(pl.col("patients_back") == 0).height >= 3
+    assert moves.filter(pl.col("patients") >= transitions.FEWEST_MOVES)["ln_p"].null_count() == 0
+    assert steps["patients"].sum() == artifact.counts["patients"]["kept"]

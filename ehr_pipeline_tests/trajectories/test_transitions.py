@@ -32,7 +32,7 @@ def test_a_gap_is_no_step_and_who_goes_twice_counts_once() -> None:
 
 
 def test_without_expected_moves_the_p_value_is_that_of_the_binomial_test() -> None:
-    counts = np.array([[90, 30, 4], [12, 50, 5], [4, 5, 0]])
+    counts = np.array([[90, 30, 6], [12, 50, 5], [6, 5, 0]])
     log_p = transitions.log_p_beyond(counts, np.zeros((3, 3)))
     exact = math.log(binomtest(12, 42).pvalue)
     assert exact <= log_p[0, 1] == log_p[1, 0] < exact + math.log(1.5)
@@ -79,7 +79,7 @@ def test_nobody_changes_by_chance_alone() -> None:
 
 def test_what_was_tested_is_read_as_it_was_written(tmp_path: Path) -> None:
     """In both directions, also where nobody went one of them; and nothing is known where nothing was expected."""
-    windows = [(f"p{number:02d}", side, (2, 5)[side]) for number in range(8) for side in (0, 1)]
+    windows = [(f"p{number:02d}", side, (2, 5)[side]) for number in range(12) for side in (0, 1)]
     found = course(*windows)
     due = np.array([[50.0, 2.25, 0.5], [1.5, 40.0, 0.0], [0.0, 0.0, 3.0]])
     transitions.write(tmp_path, found, CLUSTERS, due)
