@@ -1,4 +1,4 @@
-"""Rebuild data/demo/codes.csv.gz and data/lists/*.csv from the open sources that data/README.md names.
+"""Rebuild data/demo/codes.csv.gz, data/lists/*.csv and data/tasks/lists/*.csv from the open sources that data/README.md names.
 
 Usage: python data/build.py SOURCES
 
@@ -70,6 +70,24 @@ CODE_LISTS = {
     "psoriasis": "nhsd-primary-care-domain-refsets-adult-and-child-psoriasis-codes.csv",
     "atopic_dermatitis": "nhsd-primary-care-domain-refsets-atopic-dermatitis-codes.csv",
 }
+
+# Concept lists of the tasks: OpenSAFELY's (all of their codes), and by names of the NHS file where there is none.
+REFSET = "nhsd-primary-care-domain-refsets-"
+TASK_LISTS = {
+    "asthma": "ast_cod", "copd": "copd_cod", "coronary_heart_disease": "chd_cod", "stroke": "strk_cod", "heart_failure": "hf_cod",
+    "type_2_diabetes": "dmtype2audit_cod", "depression": "depr_cod", "dementia": "dem_cod", "epilepsy": "epil_cod",
+    "osteoporosis": "osteo_cod", "polymyalgia_rheumatica": "polymyalgia-rheumatica-pmr-codes",
+    "rheumatoid_arthritis": "rheumatoid-arthritis-disorders", "coeliac_disease": "coeliac-disease-codes",
+    "crohns_disease": "crohns-disease-codes", "psoriatic_arthritis": "adult-and-child-psoriasis-codes",
+}  # fmt: skip
+PART_OF_LIST = {"psoriatic_arthritis": re.compile(r"arthr|spondyl|dactylitis", re.IGNORECASE)}
+BY_NAME = {  # what the name must hold, what it must not, and the tags that the code may have
+    "death": (r"^(patient died|died in|death$|dead on arrival|sudden death|found dead|patient died at home|unattended death|dead$)", r"infant|family|foetal|fetal|neonat|preferred|place", ("finding", "event", "disorder", "situation")),
+    "infection": (r"respiratory (tract )?infection|pneumonia|cellulitis|tonsillitis|otitis media|acute sinusitis|acute bronchitis|impetigo|urinary tract infection|\bcystitis|pyelonephritis|sepsis|erysipelas|abscess|infectious gastroenteritis|infection of skin|wound infection", r"chronic|interstitial|suppurative otitis media with|history|risk|suspected|screen|aspiration|hypersensitivity|pneumonia vacc|radiation|follicular|sterile|eosinophilic|trigone|organizing", ("disorder",)),
+    "anticoagulant": (r"(warfarin|anticoagula\w+)( drug)? (therapy|prophylaxis|monitoring|treatment plan|daily dose|dose|assessment)|follow-up warfarin|initial warfarin|(warfarin|anticoag\w+) therapy started|ratio derived warfarin dose", r"not indicated|declined|contraindicated|not tolerated|stop|history|duration|education|information|bleeding|offer|discussion|referral|home visit|enhanced service|record|requires|seen in|allerg|adverse|status", ()),
+    "oral_diabetes_treatment": (r"diabetic on oral treatment|oral hypoglyc|metformin", r"insulin|adverse|allerg|overdose|poison|declined|contraind|not tolerated|not indicated|level", ()),
+    "insulin": (r"diabetic on insulin|insulin treated|insulin treatment initiated|conversion to insulin|subcutaneous injection of insulin|insulin dose|insulin therapy", r"adverse|allerg|overdose|site|education|declined|type 1|passport|hypoglyc|history", ()),
+}  # fmt: skip
 
 # Comorbidities of skin immune disease that a clinician would look for, whatever their rank in general practice.
 OF_INTEREST = re.compile(
@@ -253,13 +271,30 @@ def administrative_list(codes: list[Code]) -> list[tuple[str, ...]]:
     return [(c.identifier, public_cui(c), c.term, "NHS usage; by its name") for c in found[:600]]
 
 
-def write_list(name: str, rows: list[tuple[str, ...]]) -> None:
+def task_list(name: str, codes: dict[str, Code], sources: Path) -> list[tuple[str, ...]]:
+    """Codes of a list for tasks: those of OpenSAFELY, or by name; most used first."""
+    rows = []
+    if name in TASK_LISTS:
+        with (sources / "codelists" / f"{REFSET}{TASK_LISTS[name]}.csv").open(encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                if name not in PART_OF_LIST or PART_OF_LIST[name].search(row["term"]):
+                    rows.append((row["code"], public_cui(codes.get(row["code"])), row["term"], "OpenSAFELY"))
+    else:
+        wanted, unwanted, tags = BY_NAME[name]
+        for code in codes.values():
+            right = re.search(wanted, code.term, re.IGNORECASE) and not re.search(unwanted, code.term, re.IGNORECASE)
+            if right and code.usage and (not tags or code.tag in tags):
+                rows.append((code.identifier, public_cui(code), code.term, "NHS usage; by its name"))
+    return sorted(rows, key=lambda row: (-codes[row[0]].usage if row[0] in codes else 0, row[0]))
+
+
+def write_list(name: str, rows: list[tuple[str, ...]], folder: str = "lists") -> None:
     """Write one concept list."""
-    with (HERE / "lists" / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
+    with (HERE / folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("code", "cui", "name", "source"))
         writer.writerows(rows)
-    print(f"lists/{name}.csv: {len(rows)} rows")
+    print(f"{folder}/{name}.csv: {len(rows)} rows")
 
 
 def main() -> None:
@@ -278,6 +313,9 @@ def main() -> None:
     write_list("diseases_of_interest", diseases)
     write_list("symptoms_and_diagnoses", pooling)
     write_list("administrative", administrative_list(ranked))
+    (HERE / "tasks" / "lists").mkdir(parents=True, exist_ok=True)
+    for name in (*TASK_LISTS, *BY_NAME):
+        write_list(name, task_list(name, codes, sources), "tasks/lists")
 
     kept = ranked[:MOST_USED] + [c for c in ranked[MOST_USED:] if c.identifier in listed or public_cui(c)]
     invent_concepts(kept)

@@ -34,6 +34,7 @@ MADE_BY = {
     "vocabulary": ("vocabulary/build.py", "vocabulary/learners.py"),
     "patient_dataset": ("patients/dataset.py",),
     "data_split": ("patients/split.py",),
+    "task_labels": ("tasks/build.py", "tasks/chosen.py"),
     "encoder_checkpoint": ("encoder/build.py", "encoder/train.py"),
     "concept_embeddings": ("concepts/build.py",),
     "cohort": ("cohort/build.py",),

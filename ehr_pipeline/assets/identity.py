@@ -98,3 +98,14 @@ def sides(study: Study) -> dict[str, Any]:
 def encoder_shape(study: Study) -> dict[str, Any]:
     """The encoder settings that the embedding job needs."""
     return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
+
+
+def of_tasks(study: Study) -> dict[str, Any]:
+    """What decides labels beside the settings of tasks: seed, split, and what the screen takes; empty without tasks."""
+    if not study.tasks.any:
+        return {}
+    own: dict[str, Any] = {**seed(study), "split": hash_of(fields.identity(split_settings(study)))}
+    own |= {"visit_window_days": study.patients.visit_window_days}
+    if study.tasks.screen:
+        own |= {"semantic_types": study.embeddings.pooling.semantic_types}
+    return own

@@ -10,6 +10,7 @@ from ehr_pipeline.chain import incremental
 from ehr_pipeline.chain.incremental import origin
 from ehr_pipeline.chain.making import Maker, versions_of, watched_files
 from ehr_pipeline.chain.passed_checks import Passed
+from ehr_pipeline.errors import InputError
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.tables.asset_names import (
@@ -18,6 +19,7 @@ from ehr_pipeline.tables.asset_names import (
     MAPPED_EVENTS,
     PATIENT_DATASET,
     RAW_RECORDS,
+    TASK_LABELS,
     VOCABULARY,
 )
 
@@ -157,6 +159,43 @@ class DataAssets(Maker):
         return self._make(
             DATA_SPLIT, versions_of(read), lambda out: split.build(read[PATIENT_DATASET], settings, out, known)
         )
+
+    def task_labels(self) -> Artifact:
+        """Label the patients of every task. Raises InputError for tasks without a test side, and as `chosen.rules` does."""
+        from ehr_pipeline.events import listed
+        from ehr_pipeline.events.listed import Ladder
+        from ehr_pipeline.events.table import Mapping
+        from ehr_pipeline.store import secret_key
+        from ehr_pipeline.tasks import build, chosen
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings, read = self.study.tasks, self.read(TASK_LABELS)
+        mapped, dataset, split = read[MAPPED_EVENTS], read[PATIENT_DATASET], read[DATA_SPLIT]
+        lists = chosen.lists(settings)
+        ladder = Ladder(self.study.events, mapped)
+        inputs = versions_of(read) | (ladder.inputs() if lists else {})
+
+        def make(out: Path) -> Counts:
+            if not settings.any:
+                return build.nothing(out)
+            if not self.study.patients.split.leaves_out:
+                raise InputError(chosen.NO_TEST_SIDE)
+            types = self.study.embeddings.pooling.semantic_types
+            screened = chosen.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
+            concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()
+            resolved = {name: listed.concepts(rows) for name, rows in ladder.resolve(lists).items()}
+            window = self.study.patients.visit_window_days
+            rules = chosen.rules(settings, resolved, screened, concepts, window)
+            how = build.How(
+                deaths=chosen.deaths(settings, resolved),
+                until=chosen.until(settings, read[EXTRACT_CATALOG]),
+                draw=chosen.draw(split.manifest["settings"]["key"], self.study.study.seed),
+                workers=settings.workers,
+                spread=self.engine.spread,
+            )
+            return build.build((mapped, dataset, split), rules, how, secret_key.of(self.store.root), out)
+
+        return self._make(TASK_LABELS, inputs, make)
 
     # Questions about the extracts and their records.
 

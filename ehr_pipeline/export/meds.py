@@ -32,6 +32,8 @@ from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tasks.meds import code as code_of
+from ehr_pipeline.tasks.meds import subject_id
 
 VERSION = "0.4"
 SPLITS = {TRAIN: "train", VALIDATION: "tuning", TEST: "held_out"}
@@ -54,15 +56,6 @@ CODES = pa.schema(
 SUBJECT_SPLITS = pa.schema(
     [pa.field("subject_id", pa.int64(), nullable=False), pa.field("split", pa.string(), nullable=False)]
 )
-
-
-def subject_id(patient_id: str, key: Key) -> int:
-    """The subject id of a patient: 63 bits of a BLAKE2b hash (RFC 7693) of the patient id, keyed with the store's key.
-
-    It is the same in every export of the store. Without the key nobody can compute it from a patient id. This is not
-    anonymisation: the events of a subject are still those of one person.
-    """
-    return key.number("meds subject", patient_id) >> 1
 
 
 def export(
@@ -146,7 +139,7 @@ def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) ->
     found = np.array([place_of.get(patient_id, -1) for patient_id in ids.to_pylist()], np.int64)
     owner = found[patient] if len(found) else np.empty(0, np.int64)
     here = owner >= 0
-    code = pl.Series([_code(name) for name in names.to_pylist()], dtype=pl.String)
+    code = pl.Series([code_of(name) for name in names.to_pylist()], dtype=pl.String)
     return pl.DataFrame(
         {
             "subject_id": owner[here],
@@ -154,14 +147,6 @@ def _recorded(path: Path, patient_ids: pl.Series, subject: NDArray[np.int64]) ->
             "code": code.gather(concept[here]),
         }
     )
-
-
-def _code(concept: str) -> str:
-    """The MEDS code of one of our concepts."""
-    system, colon, code = concept.partition(":")
-    if not colon:
-        return f"UMLS//{concept}"
-    return f"{'SNOMED' if system == 'SCT' else system}//{code}"
 
 
 def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
@@ -199,7 +184,7 @@ def _distinct(parts: list[NDArray[np.int64]]) -> tuple[NDArray[np.int64], NDArra
 def _described(codes: list[str], mapping: Mapping) -> pl.DataFrame:
     named = mapping.mapped.filter(pl.col("name").fill_null("") != "").sort("concept", "name")
     name_of = dict(named.unique("concept", keep="first", maintain_order=True).select("concept", "name").iter_rows())
-    by_code = {_code(concept): name for concept, name in name_of.items()}
+    by_code = {code_of(concept): name for concept, name in name_of.items()}
     return pl.DataFrame(
         {
             "code": pl.Series(codes, dtype=pl.String),

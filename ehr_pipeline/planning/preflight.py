@@ -20,6 +20,7 @@ from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.walk import links_outside, walk
 from ehr_pipeline.study.dagster_home import refuse_network_disk
 from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tasks import aces, chosen, given
 from ehr_pipeline.terminology import code_lists, obo, omop, reading, rf2, rrf
 
 WITHOUT = {
@@ -36,6 +37,7 @@ def inspect(study: Study) -> Preflight:
     _terminology(study, found)
     _lists(study, found)
     _consistency(study, found)
+    _tasks(study, found)
     _store(study, found)
     _keys(study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
@@ -162,6 +164,35 @@ def _consistency(study: Study, found: Preflight) -> None:
         )
     if study.clusters.truth and (problem := planted.problem(Path(study.clusters.truth))):
         found.problems.append(problem)
+
+
+def _tasks(study: Study, found: Preflight) -> None:
+    """Check what tasks need: a test side, files that can be read, and an attribute with dates of death."""
+    tasks = study.tasks
+    if not tasks.any:
+        return
+    if not study.patients.split.leaves_out:
+        found.problems.append(chosen.NO_TEST_SIDE)
+    if tasks.death_attribute and tasks.death_attribute not in study.attributes:
+        found.problems.append(
+            f"tasks.death_attribute names {tasks.death_attribute!r}, but the patient files carry no such attribute (they have:"
+            f" {', '.join(study.attributes) or 'none'})."
+        )
+    if not (tasks.death or tasks.death_attribute):
+        found.facts.append(
+            "tasks: no deaths are known (tasks.death, tasks.death_attribute), so patients who died count as those who left"
+        )
+    if study.patients.min_visits > 1:
+        found.facts.append(
+            f"patients.min_visits is {study.patients.min_visits}: who has fewer visits in the whole record gets no label, although"
+            " nobody knows that on the index day. Set it to 1 for tasks"
+        )
+    for task in tasks.task:
+        if task.aces:
+            found.look(aces.read, Path(task.aces), task.name, ())
+        if task.index_file:
+            found.look(given.read, Path(task.index_file))
+    found.facts.append(f"tasks: {len(tasks.task)}" + (f", and {tasks.screen} of the screen" if tasks.screen else ""))
 
 
 def _store(study: Study, found: Preflight) -> None:

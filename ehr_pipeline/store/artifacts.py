@@ -5,8 +5,8 @@
 
 The fingerprint is known before the work: a hash of the stage's version, its settings, and the data versions of its
 inputs. If the store already has that fingerprint, the work is skipped. The data version is known after the work: a hash
-of the data files, so that unchanged data never makes anything downstream stale. Files under `notes/` and `quarantine/`
-are not part of it.
+of the data files, so that unchanged data never makes anything downstream stale. Files in the
+folders `integrity.NOT_HASHED` are not part of it.
 """
 
 import contextlib

@@ -31,6 +31,8 @@ from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.study import mirror_address as mirror
+from ehr_pipeline.study import task_files
+from ehr_pipeline.tasks.settings import TasksSettings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
 from ehr_pipeline.vocabulary.settings import VocabularySettings
@@ -64,6 +66,7 @@ class Study:
     events: EventsSettings = option("The mapping to UMLS concepts.", EventsSettings())
     vocabulary: VocabularySettings = option("The vocabulary.", VocabularySettings())
     patients: PatientsSettings = option("The patient data set and its split.", PatientsSettings())
+    tasks: TasksSettings = option("Clinical tasks.", TasksSettings())
     encoder: EncoderSettings = option("The encoder and its training.", EncoderSettings())
     launcher: LauncherSettings = option("Where the work runs.", LauncherSettings())
     concepts: ConceptsSettings = option("The concept check.", ConceptsSettings())
@@ -115,6 +118,9 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     if problems := list(_unseen(values, "")):  # stop here: such texts must not get into a path or another message
         raise SettingsError(where, problems)
     values = _with_presets(_with_names_of_today(values, where))
+    values, problems = task_files.filled(values, base)
+    if problems:
+        raise SettingsError(where, problems)
     try:
         read = pydantic.TypeAdapter(Study).validate_json(json.dumps(values, default=str), strict=True)
     except pydantic.ValidationError as error:

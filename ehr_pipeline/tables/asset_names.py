@@ -9,6 +9,7 @@ MAPPED_EVENTS = "mapped_events"
 VOCABULARY = "vocabulary"
 PATIENT_DATASET = "patient_dataset"
 DATA_SPLIT = "data_split"
+TASK_LABELS = "task_labels"
 ENCODER_CHECKPOINT = "encoder_checkpoint"
 CONCEPT_EMBEDDINGS = "concept_embeddings"
 COHORT = "cohort"
@@ -24,6 +25,7 @@ STAGES = {
     VOCABULARY: "vocabulary",
     PATIENT_DATASET: "patients",
     DATA_SPLIT: "patients",
+    TASK_LABELS: "tasks",
     ENCODER_CHECKPOINT: "encoder",
     CONCEPT_EMBEDDINGS: "concepts",
     COHORT: "embeddings",

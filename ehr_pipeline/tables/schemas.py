@@ -28,6 +28,25 @@ QUARANTINE = pa.schema(
     ]
 )
 SPLIT = pa.schema([("patient_id", pa.string()), ("side", pa.string())])
+TASK_LABELS = pa.schema(
+    [
+        ("task", pa.int16()),
+        ("patient_id", _IDS),
+        ("row", pa.int32()),
+        ("side", pa.dictionary(pa.int8(), pa.string())),
+        ("index_date", pa.date32()),
+        ("history_from", pa.date32()),
+        ("history_until", pa.date32()),
+        ("prediction_date", pa.date32()),
+        ("window_from", pa.date32()),
+        ("window_until", pa.date32()),
+        ("label", pa.bool_()),
+        ("ended", pa.dictionary(pa.int8(), pa.string())),
+        ("followed_days", pa.int32()),
+        ("had_before", pa.bool_()),
+    ]
+)
+"""Labels of a shard of the data set, by task. `history_from` is null where the whole history is used."""
 COHORT = pa.schema(
     [
         ("patient_id", pa.string()),

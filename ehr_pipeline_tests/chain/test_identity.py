@@ -41,6 +41,7 @@ DECIDES: dict[str, set[str]] = {
         f"patients.split.{name}": {"extract_catalog", "vocabulary", "data_split", "patient_embeddings"}
         for name in ("test_share", "column")
     },
+    "tasks": {"task_labels"},
     "encoder": {"encoder_checkpoint"},
     "encoder.on_new_extract": MODEL,
     **{
@@ -103,6 +104,8 @@ def others(value: Any, hint: Any) -> list[Any]:
             )
         case tuple() if value:
             return [value[:-1]]
+        case tuple() if dataclasses.is_dataclass(get_args(hint)[0]):
+            return [(smallest(get_args(hint)[0]),)]
         case _:
             return [("other",)]
 

@@ -28,7 +28,7 @@ FOLDERS = {
     "patient_trajectories": ("trajectories",),
 }
 FILES = {"cohort": "cohort.arrow", "clusters": "clusters.arrow"}
-OF_NO_COLUMN = {"extract_catalog": {"extract"}, "concept_embeddings": {"scope"}}
+OF_NO_COLUMN = {"extract_catalog": {"extract"}, "concept_embeddings": {"scope"}, "task_labels": {"task"}}
 """Names of folders, and of settings."""
 
 
@@ -70,7 +70,7 @@ def test_columns_are_those_of_the_files(tiny: Pipeline) -> None:
 def test_every_column_says_what_it_holds(tiny: Pipeline) -> None:
     own = {*tiny.study.attributes, *(f"cluster_{method}" for method in tiny.study.clusters.others)}
     for asset, table in tables(tiny.study).items():
-        assert set(table.names) <= set(MEANING) | own, asset
+        assert set(table.names) <= {*MEANING, *ASSETS[asset].meanings} | own, asset
         described = {c.name: c.description for c in column_metadata(asset, tiny.study)["dagster/column_schema"].columns}
         assert all(described.values())
         assert {name for name, told in described.items() if told == ATTRIBUTE} <= own

@@ -21,6 +21,7 @@ GRAPH = {
     "vocabulary": {"mapped_events"},
     "patient_dataset": {"extract_catalog", "mapped_events", "vocabulary"},
     "data_split": {"patient_dataset"},
+    "task_labels": {"extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"},
     "encoder_checkpoint": {"vocabulary", "patient_dataset", "data_split"},
     "concept_embeddings": {"encoder_checkpoint", "vocabulary", "mapped_events"},
     "cohort": {"mapped_events", "patient_dataset"},
@@ -41,7 +42,7 @@ GRAPH = {
         "clusters",
         "vocabulary",
     },
-    "cluster_reports": set(STAGES) - {"raw_records", "cluster_reports"},
+    "cluster_reports": set(STAGES) - {"raw_records", "task_labels", "cluster_reports"},
 }
 
 
@@ -136,6 +137,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"trajectories": {"years": 2.0}}, {"patient_trajectories"}),
     ({"reports": {"title": "another"}}, {"cluster_reports"}),
     ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports"}),
+    ({"tasks": {"screen": 5}}, {"task_labels"}),
     ({"operation": {"watch": "sensor", "quiet_minutes": 1}}, set()),
 ]
 

@@ -1,0 +1,120 @@
+"""Checks of the labels of tasks: no label without a history, no index day that knows the outcome, and enough cases."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.kinds import People, Things
+from ehr_pipeline.patients.settings import TEST
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tables.asset_names import PATIENT_DATASET
+from ehr_pipeline.tasks.records import count, key
+from ehr_pipeline.tasks.table import Definition, definitions, of_task, shards
+
+FEWEST_CASES = 50
+"""Fewest cases on the test side for which a score says anything."""
+FEWEST_TO_JUDGE = 50
+"""Fewest cases, and others, by which a file of index days is judged."""
+MOST_ALIKE, MOST_APART = 0.2, 0.2
+"""Share of the cases that may have the outcome on one day after their index; difference between shares of cases and of others."""
+
+
+def _visits(artifact: Artifact, store: Store) -> Iterator[tuple[pa.Table, NDArray[np.int64], NDArray[np.int64]]]:
+    """The labels of each shard, the keys of the visits of its patients, and the patient of each label."""
+    dataset = store.current(PATIENT_DATASET)
+    for name, table in shards(artifact.path):
+        path = dataset.file(f"patients/{name}")
+        shard, ids = Shard.read(path), schemas.read(path, ["patient_id"]).column("patient_id")
+        visits = key(np.repeat(np.arange(len(ids)), np.diff(shard.patient_start)), shard.visit_day)
+        yield table, visits, align.every_row(table.column("patient_id").cast(pa.string()), ids)
+
+
+def _day(table: pa.Table, name: str) -> NDArray[np.int64]:
+    days: NDArray[np.int64] = table.column(name).cast(pa.int32()).fill_null(-(2**20)).to_numpy().astype(np.int64)
+    return days
+
+
+def history_before_label(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Every label has a visit in its history, which ends before its window begins."""
+    without = overlapping = 0
+    for table, visits, patient in _visits(artifact, store):
+        last, known = _day(table, "history_until"), _day(table, "prediction_date")
+        without += int((count(visits, patient, _day(table, "history_from"), last) == 0).sum())
+        overlapping += int(((last > known) | (known >= _day(table, "window_from"))).sum())
+    figures = {"without_history": People(without), "overlapping": People(overlapping)}
+    if not without and not overlapping:
+        return True, "every label has a history, which ends before its window", {**figures}
+    below = study.reports.suppress_below
+    message = f"{told(without, below)} labels have no history, of {told(overlapping, below)} it reaches into the window"
+    return False, message, {**figures}
+
+
+def test_side_labelled(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Each task has labels on the test side."""
+    tasks = definitions(artifact.path)
+    none = [each.name for each in tasks if not artifact.counts[each.slug]["by_side"][TEST]["labels"]]
+    message = f"no label on the test side: {', '.join(none)}" if none else "every task has labels on the test side"
+    return not none, message, {"tasks": Things(len(tasks)), "without": Things(len(none))}
+
+
+test_side_labelled.__test__ = False  # type: ignore[attr-defined]  # not a test of pytest
+
+
+def enough_cases(artifact: Artifact, store: Store, study: Study) -> Found:
+    """Each task has enough cases on the test side to be judged by."""
+    tasks = definitions(artifact.path)
+    few = [each.name for each in tasks if artifact.counts[each.slug]["by_side"][TEST]["cases"] < FEWEST_CASES]
+    if not few:
+        return True, "every task has enough cases on the test side", {"few": Things(0)}
+    return (
+        False,
+        f"fewer than {FEWEST_CASES} cases on the test side, so that a score says little: {', '.join(few)}",
+        {"few": Things(len(few))},
+    )
+
+
+def index_before_outcome(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The rule for the index day does not read the outcome; of a user's file, as far as it can be seen."""
+    problems = []
+    for definition in definitions(artifact.path):
+        by_entry = definition.index == "first_entry" and definition.incident and definition.rule["kind"] != "stop"
+        if by_entry and {*definition.entry} & {*definition.outcome}:
+            problems.append(f"{definition.name}: a concept of the entry is one of the outcome too")
+        if definition.index_may_know_outcome and (why := _knows(artifact, store, definition)):
+            problems.append(f"{definition.name}: {why}")
+    message = "; ".join(problems)
+    if problems:
+        message += ". A model that learns from such index days learns how they were chosen"
+    return not problems, message or "no index day knows the outcome", {"tasks": Things(len(problems))}
+
+
+def _knows(artifact: Artifact, store: Store, definition: Definition) -> str:
+    """Why the index days of a user's file seem to be chosen by the outcome; empty if they do not."""
+    cases = others = at_visit = others_at_visit = 0
+    after = Counter[int]()
+    for table, visits, patient in _visits(artifact, store):
+        here = table.column("task").to_numpy() == definition.number
+        label, day = table.column("label").to_numpy(zero_copy_only=False)[here], _day(table, "index_date")[here]
+        seen = count(visits, patient[here], day, day) > 0
+        cases, others = cases + int(label.sum()), others + int((~label).sum())
+        at_visit, others_at_visit = at_visit + int(seen[label].sum()), others_at_visit + int(seen[~label].sum())
+        after.update(of_task(table, definition).column("followed_days").to_numpy()[label].tolist())
+    dropped = artifact.counts[definition.slug]["dropped"]
+    onset = dropped["outcome_on_index_day"]
+    if onset >= FEWEST_TO_JUDGE and onset > MOST_ALIKE * (cases + onset):
+        return "in many patients the index day is the day of the outcome"
+    if cases < FEWEST_TO_JUDGE or others < FEWEST_TO_JUDGE:
+        return ""
+    if max(after.values(), default=0) > MOST_ALIKE * cases and definition.outcome and definition.rule["closes"] > 30:
+        return "in many cases the outcome comes the same number of days after the index day"
+    if abs(at_visit / cases - others_at_visit / others) > MOST_APART:
+        return "index days are visits of the cases and no visits of the others, or the other way round"
+    return ""

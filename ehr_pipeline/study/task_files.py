@@ -1,0 +1,69 @@
+"""Files of tasks: what a task does not set itself, it takes from its file, such as those in data/tasks.
+
+A file is TOML with the settings of one task. Paths in it are relative to it.
+"""
+
+import dataclasses
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.fields import FILES, role
+from ehr_pipeline.store import special_files
+from ehr_pipeline.tasks.settings import Task
+
+_PATHS = tuple(field.name for field in dataclasses.fields(Task) if role(field) in FILES)
+
+
+def filled(values: Mapping[str, Any], base: Path) -> tuple[dict[str, Any], list[str]]:
+    """The values of a study with those of the files of its tasks, and what is wrong with these files.
+
+    Relative paths are taken from `base`. Values that do not have the form of settings are left as they are.
+    """
+    tasks = values.get("tasks")
+    listed = tasks.get("task") if isinstance(tasks, Mapping) else None
+    if not isinstance(tasks, Mapping) or not isinstance(listed, list | tuple):
+        return dict(values), []
+    problems: list[str] = []
+    made = [_filled(task, number, base, problems) for number, task in enumerate(listed)]
+    return {**values, "tasks": {**tasks, "task": made}}, problems
+
+
+def _filled(task: Any, number: int, base: Path, problems: list[str]) -> Any:
+    named = task.get("file") if isinstance(task, Mapping) else None
+    if not named or not isinstance(named, str):
+        return task
+    path = (base / named).resolve()
+    try:
+        return {**_read(path), **task}
+    except _Unreadable as error:
+        problems.append(f"tasks.task[{number}].file: {path}: {error}.")
+        return {"name": path.stem, "outcome_kind": "death", **task}  # nothing more is said of this task
+
+
+class _Unreadable(Exception):
+    """Why a file cannot be read."""
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The values of a file, with its paths made absolute."""
+    if kind := special_files.special(path):
+        raise _Unreadable(f"this is {kind}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise _Unreadable(f"the file cannot be read ({type(error).__name__})") from None
+    except tomllib.TOMLDecodeError as error:
+        raise _Unreadable(f"this is not valid TOML: {error}") from None
+    if others := sorted(_others(values)):
+        raise _Unreadable(f"{', '.join(others)}: no settings of a task")
+    for name in _PATHS:
+        if isinstance(values.get(name), str) and values[name]:
+            values[name] = str((path.parent / values[name]).resolve())
+    return values
+
+
+def _others(values: Mapping[str, Any]) -> Iterator[str]:
+    known = {field.name for field in dataclasses.fields(Task)} - {"file"}
+    return (name for name in values if name not in known)

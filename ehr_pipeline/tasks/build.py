@@ -1,0 +1,244 @@
+"""`task_labels`: the labels of every task, with the reasons why others have none. Work in buckets of patients.
+
+No function knows more of the future of a patient than the label: the tables hold no event.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ehr_pipeline.patients.settings import EVERY_SIDE
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tasks import censoring, given, meds
+from ehr_pipeline.tasks.index import places
+from ehr_pipeline.tasks.judge import DIED, ENDS, REASONS, Judged, judge
+from ehr_pipeline.tasks.records import NEVER, Deaths, Records, read
+from ehr_pipeline.tasks.rule import Rule
+from ehr_pipeline.tasks.table import LABELS, ROWS, Definition, of_task, shards, write
+from ehr_pipeline.work.buckets import Spread, map_buckets
+
+_GIVEN = ".given"
+_LEFT = list(REASONS).index("left_in_window")
+
+
+@dataclass(frozen=True)
+class LabelJob:
+    """Input of the work on one bucket."""
+
+    name: str
+    events: Path
+    dataset: Path
+    split: Path
+    rules: tuple[Rule, ...]
+    deaths: Deaths
+    until: int | None
+    draw: tuple[int, int]
+    out: Path
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found in a bucket, for each task."""
+
+    counts: tuple[Counter[str], ...]
+    left: tuple[NDArray[np.int64], ...]
+    """Patients by the days followed: who left, and (`others`) who ended otherwise."""
+    others: tuple[NDArray[np.int64], ...]
+
+
+@dataclass(frozen=True)
+class How:
+    """What decides all labels, beside the tasks."""
+
+    deaths: Deaths
+    until: int | None
+    """The day until which patients without a known end of observation are followed; None: their last event."""
+    draw: tuple[int, int]
+    """Two words that key the landmarks."""
+    workers: int = 1
+    spread: Spread = map_buckets
+
+
+def nothing(out: Path) -> Counts:
+    """Write the tables of a study without tasks."""
+    write(out, ())
+    return {"tasks": 0}
+
+
+def build(made: tuple[Artifact, Artifact, Artifact], rules: Sequence[Rule], how: How, key: Key, out: Path) -> Counts:
+    """Write the tables (`table`) into `out`. `made` are the mapped events, the data set and its split; `key` is the store's.
+
+    Returns counts by task.
+    """
+    events, dataset, split = made
+    total, located = {}, []
+    for rule in rules:
+        if rule.index == "file":
+            path = out / _GIVEN / f"{rule.slug}.arrow"
+            total[rule.slug] = given.locate(Path(rule.file), dataset, key, path)
+            rule = replace(rule, file=str(path))
+        located.append(rule)
+    jobs = [
+        LabelJob(
+            shard.name,
+            events.file(f"events/{shard.name}"),
+            shard,
+            split.file(f"split/{shard.name}"),
+            tuple(located),
+            how.deaths,
+            how.until,
+            how.draw,
+            out,
+        )
+        for shard in dataset.files("patients")
+    ]
+    finished = how.spread(build_bucket, jobs, how.workers, "labelling patients")
+    _forget(out / _GIVEN)
+    weights = [_weights(number, finished) for number in range(len(rules))]
+    definitions = [_definition(rule, number, weights[number]) for number, rule in enumerate(rules)]
+    write(out, definitions)
+    _write_meds(out, definitions, key)
+    counted: Counts = {"tasks": len(rules)}
+    for number, rule in enumerate(rules):
+        counted[rule.slug] = _counts([found.counts[number] for found in finished], rule, total.get(rule.slug))
+    return counted
+
+
+def _counts(parts: Sequence[Counter[str]], rule: Rule, of_file: int | None) -> Counts:
+    """The counts of a task."""
+    summed = sum(parts, Counter[str]())
+    dropped = {name: summed[name] for name in REASONS}
+    if of_file is not None:
+        dropped["not_in_data_set"] = of_file - summed["rows_in"]
+    return {
+        "rows_in": summed["rows_in"] if of_file is None else of_file,
+        "kept": summed["kept"],
+        "dropped": dropped,
+        "cases": summed["cases"],
+        "died": summed["died"],
+        "by_side": {side: {name: summed[f"{side}/{name}"] for name in ("labels", "cases")} for side in EVERY_SIDE},
+        "concepts": len(rule.outcome),
+    }
+
+
+def build_bucket(job: LabelJob) -> Found:
+    """Write the labels of one bucket."""
+    listed = frozenset[str]().union(*(rule.concepts for rule in job.rules))
+    records = read(job.events, job.dataset, listed, job.deaths, job.until)
+    sides = schemas.read(job.split).column("side").to_numpy(zero_copy_only=False)
+    tables, counts, left, others = [], [], [], []
+    for number, rule in enumerate(job.rules):
+        judged = judge(records, rule, places(records, rule, job.draw))
+        kept = judged.reason < 0
+        tables.append(_table(records, rule, judged, number, sides))
+        counts.append(_counted(judged, sides))
+        days = rule.closes - rule.opens + 1
+        ended = (judged.reason == _LEFT, kept) if rule.censor and judged.places.told is None else ()
+        by_day = [np.bincount(judged.followed[which], minlength=days) for which in ended]
+        left.append(by_day[0] if by_day else np.zeros(0, np.int64))
+        others.append(by_day[1] if by_day else np.zeros(0, np.int64))
+    schemas.write(job.out / ROWS / job.name, pa.concat_tables(tables))
+    return Found(tuple(counts), tuple(left), tuple(others))
+
+
+def _counted(judged: Judged, sides: NDArray[np.object_]) -> Counter[str]:
+    kept = judged.reason < 0
+    counts = Counter(judged.dropped())
+    counts["rows_in"] = len(kept) + sum(judged.places.without.values())
+    counts["kept"] = int(kept.sum())
+    counts["cases"] = int((kept & judged.label).sum())
+    counts["died"] = int((kept & (judged.end == DIED)).sum())
+    own = sides[judged.places.patient]
+    for side in EVERY_SIDE:
+        here = kept & (own == side)
+        counts[f"{side}/labels"], counts[f"{side}/cases"] = int(here.sum()), int((here & judged.label).sum())
+    return counts
+
+
+def _table(records: Records, rule: Rule, judged: Judged, number: int, sides: NDArray[np.object_]) -> pa.Table:
+    """The rows of a task: `schemas.TASK_LABELS`."""
+    kept = np.flatnonzero(judged.reason < 0)
+    patient, index = judged.places.patient[kept], judged.places.index[kept]
+    owner, place = np.unique(patient, return_inverse=True)
+
+    def date(day: NDArray[np.int64]) -> pa.Array:
+        return pa.array(day.astype(np.int32)).cast(pa.date32())
+
+    first = judged.first[kept]
+    since = pa.array(np.maximum(first, -NEVER).astype(np.int32), mask=first <= -NEVER).cast(pa.date32())
+    side = np.searchsorted(sorted(EVERY_SIDE), sides[patient].astype(str)).astype(np.int8)
+    columns = [
+        pa.array(np.full(len(kept), number, np.int16)),
+        pa.DictionaryArray.from_arrays(place.astype(np.int32), records.ids.take(pa.array(owner)).cast(pa.string())),
+        pa.array(patient.astype(np.int32)),
+        pa.DictionaryArray.from_arrays(pa.array(side), pa.array(sorted(EVERY_SIDE))),
+        date(index),
+        since,
+        date(judged.last[kept]),
+        date(index + rule.last),
+        date(index + rule.opens),
+        date(index + rule.closes),
+        pa.array(judged.label[kept]),
+        pa.DictionaryArray.from_arrays(pa.array(judged.end[kept].astype(np.int8)), pa.array(ENDS)),
+        pa.array(judged.followed[kept].astype(np.int32)),
+        pa.array(judged.had_before[kept]),
+    ]
+    return pa.table(columns, schema=schemas.TASK_LABELS)
+
+
+def _weights(number: int, finished: Sequence[Found]) -> tuple[float, ...]:
+    """The weights by the days followed; empty where all weigh the same."""
+    left = np.sum([found.left[number] for found in finished], axis=0)
+    others = np.sum([found.others[number] for found in finished], axis=0)
+    return tuple(censoring.weights(left, others).tolist()) if np.size(left) else ()
+
+
+def _definition(rule: Rule, number: int, weights: tuple[float, ...]) -> Definition:
+    apart = ("name", "outcome", "entry", "exclude", "index", "incident", "conditions", "file")
+    told = {name: value for name, value in asdict(rule).items() if name not in apart}
+    return Definition(
+        number=number,
+        name=rule.name,
+        slug=rule.slug,
+        outcome=tuple(sorted(rule.outcome)),
+        entry=tuple(sorted(rule.entry or ())),
+        index=rule.index,
+        index_may_know_outcome=rule.index == "file",
+        incident=rule.incident,
+        rule=told,
+        weights=weights,
+    )
+
+
+def _write_meds(out: Path, definitions: Sequence[Definition], key: Key) -> None:
+    """Write `labels/`: a file in the MEDS label schema for each task, shard by shard."""
+    (out / LABELS).mkdir()
+    writers = [pq.ParquetWriter(out / LABELS / f"{each.slug}.parquet", meds.LABELS) for each in definitions]
+    for _, table in shards(out):
+        subjects: dict[str, int] = {}
+        for definition, writer in zip(definitions, writers, strict=True):
+            rows = of_task(table, definition)
+            for patient in set(rows.column("patient_id").unique().to_pylist()) - subjects.keys():
+                subjects[patient] = meds.subject_id(patient, key)
+            subject = [subjects[patient] for patient in rows.column("patient_id").to_pylist()]
+            last = rows.column("prediction_date").cast(pa.int32()).to_numpy()
+            columns = [pa.array(subject, pa.int64()), meds.prediction_time(last), rows.column("label").combine_chunks()]
+            writer.write_table(pa.table(columns, schema=meds.LABELS))
+    for writer in writers:
+        writer.close()
+
+
+def _forget(folder: Path) -> None:
+    """Remove the located index days, which are patients' data in another form."""
+    if folder.is_dir():
+        for path in folder.iterdir():
+            path.unlink()
+        folder.rmdir()

@@ -1,0 +1,19 @@
+"""Weights for patients who left: the inverse of the chance of having been followed (Kaplan-Meier of leaving)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+
+
+def weights(left: Counts, others: Counts) -> NDArray[np.float64]:
+    """Weights (w,) of labels by the days followed, from the numbers (w,) of patients who left, or ended otherwise, on each day.
+
+    A patient who had the outcome on day t counts for 1 / P(not having left before day t) (Uno, Cai, Tian and Wei 2007, J Am Stat
+    Assoc 102:527). Outcomes of a day come before those who leave on it.
+    """
+    remaining = (left + others)[::-1].cumsum()[::-1] - others
+    with np.errstate(invalid="ignore", divide="ignore"):
+        stays = np.where(remaining > 0, 1 - left / np.maximum(remaining, 1), 1.0)
+    before = np.concatenate([[1.0], np.cumprod(stays)[:-1]])
+    return np.where(before > 0, 1 / np.maximum(before, 1e-12), 0.0)

@@ -1,0 +1,122 @@
+"""The index days: where predictions are made. No function here reads the outcome.
+
+Each returns the patients and index days (c,), and how many of the places where there could be one have none, by reason.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR
+from ehr_pipeline.store.secret_key import siphash
+from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tasks.records import NEVER, Days, Keys, Records, count, days, key, nth, patients
+from ehr_pipeline.tasks.rule import Rule
+
+NO_ENTRY, NO_VISIT = "never_at_risk", "no_visit_to_predict_at"
+_LARGEST = np.uint64(2**64 - 1)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where predictions may be made."""
+
+    patient: NDArray[np.int64]
+    index: Days
+    without: dict[str, int]
+    """How many patients, or landmarks of patients, have none, by reason."""
+    told: NDArray[np.bool_] | None = None
+    """Labels (c,) of the user's file."""
+
+
+def entry_day(records: Records, rule: Rule) -> Days:
+    """The day (n,) from which each patient is at risk; NEVER for who never is, and the first of the calendar without a list."""
+    everybody = np.arange(len(records.ids))
+    if rule.entry is None:
+        return np.full(len(everybody), -NEVER, np.int64)
+    return nth(records.days_of(rule.entry), everybody, np.full(len(everybody), -NEVER), rule.entry_days)
+
+
+def places(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
+    """The places to predict at. `draw` are the two words that key the landmarks."""
+    match rule.index:
+        case "first_entry":
+            day = entry_day(records, rule)
+            found = np.flatnonzero(day < NEVER)
+            return Places(found, day[found], {NO_ENTRY: len(day) - len(found)})
+        case "calendar":
+            patient = np.repeat(np.arange(len(records.ids)), len(rule.dates))
+            return Places(patient, np.tile(np.array(rule.dates, np.int64), len(records.ids)), {})
+        case "trigger":
+            keys = records.days_of(rule.entry or frozenset())
+            return Places(patients(keys), days(keys), {NO_ENTRY: len(records.ids) - len(np.unique(patients(keys)))})
+        case "file":
+            return _of_file(records, rule)
+        case _:
+            return _landmarks(records, rule, draw)
+
+
+def ages(records: Records, patient: NDArray[np.int64], day: Days) -> NDArray[np.float64]:
+    """Ages (c,) in years."""
+    found: NDArray[np.float64] = (day - records.birth[patient]) / DAYS_IN_YEAR
+    return found
+
+
+def _landmarks(records: Records, rule: Rule, draw: tuple[int, int]) -> Places:
+    """Visits drawn at random, from those at which the patient is at risk as far as is known by then.
+
+    A visit's place in the draw is a keyed hash of the patient and the day, so that a visit more moves few landmarks.
+    """
+    patient, day = patients(records.visits), days(records.visits)
+    entry = entry_day(records, rule)
+    age = ages(records, patient, day)
+    starts = np.searchsorted(
+        records.visits, key(np.arange(len(records.ids) + 1), np.full(len(records.ids) + 1, -NEVER))
+    )
+    eligible = (
+        (np.arange(len(day)) - starts[patient] >= rule.from_visit - 1)
+        & (entry[patient] < day)
+        & (records.start[patient] + rule.min_observed <= day)
+        & (day <= records.end[patient])
+        & (age >= rule.ages[0])
+        & (age < rule.ages[1] + 1)
+    )
+    with np.errstate(over="ignore"):
+        words = records.hashes[patient] + day.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    rank = siphash(words, np.uint64(draw[0]), np.uint64(draw[1]))
+    rank[~eligible] = _LARGEST
+    chosen = np.zeros(len(day), bool)
+    some = np.flatnonzero(np.diff(starts) > 0)  # those without a visit would take their neighbour's
+    for _ in range(rule.per_patient if len(day) else 0):
+        least = np.minimum.reduceat(rank, starts[some])
+        best = np.zeros(len(records.ids), np.uint64)
+        best[some] = least
+        now = (rank == best[patient]) & (rank < _LARGEST)
+        chosen |= now
+        rank[now] = _LARGEST
+    found = np.flatnonzero(chosen)
+    never = int((entry >= NEVER).sum()) * rule.per_patient
+    none = len(records.ids) * rule.per_patient - len(found) - never
+    return Places(patient[found], day[found], {NO_ENTRY: never, NO_VISIT: none})
+
+
+def _of_file(records: Records, rule: Rule) -> Places:
+    """The index days of the user's file, whose patients were located, for the patients of this bucket."""
+    table = schemas.read(Path(rule.file))
+    row = align.rows(table.column("patient_id"), records.ids)
+    here = np.flatnonzero(row >= 0)
+    table = table.take(pa.array(here))
+    index = table.column("last_day").to_numpy().astype(np.int64) - rule.last
+    order = np.argsort(key(row[here], index), kind="stable")
+    told = table.column("label").to_numpy()[order] if rule.labelled_by_file else None
+    return Places(row[here][order], index[order], {}, told)
+
+
+def history(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> tuple[Days, Days, Keys]:
+    """The first and the last day (c,) of each history, and its number of visits."""
+    last = index + rule.last - rule.visit_window
+    first = last - rule.lookback + 1 if rule.lookback else np.full(len(index), -NEVER, np.int64)
+    return first, last, count(records.visits, patient, first, last)

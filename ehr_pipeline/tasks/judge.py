@@ -1,0 +1,131 @@
+"""Who gets a label at the index days, which one, and why the others do not.
+
+All checks are made on all places at once; the first that applies gives the reason, in the order of `REASONS`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.tasks.index import NO_ENTRY, NO_VISIT, Places, ages, entry_day, history
+from ehr_pipeline.tasks.records import NEVER, Days, Keys, Records, count, days, key, nth, patients
+from ehr_pipeline.tasks.rule import Rule
+
+Flags = NDArray[np.bool_]
+REASONS = {
+    NO_ENTRY: "never at risk, or not yet on the index day",
+    NO_VISIT: "no visit to predict at",
+    "not_in_data_set": "not in the data set",
+    "other_age_or_sex": "of another age or sex",
+    "not_observed": "not observed on the index day",
+    "observed_too_short": "observed for too short a time",
+    "few_visits_before": "too few visits in the history",
+    "excluded_by_list": "left out by the list of exclusions",
+    "condition_not_met": "a condition of the task is not met",
+    "outcome_before": "had the outcome before",
+    "outcome_on_index_day": "the outcome on the index day itself",
+    "outcome_in_gap": "the outcome between index day and window",
+    "died_before_window": "died before the window",
+    "left_before_window": "left before the window",
+    "left_in_window": "left within the window, without the outcome",
+}
+"""Why a place has no label, in the order in which the reasons are looked for, in words."""
+ENDS = ("outcome", "window", "died", "left", "file")
+"""How following a patient ended: with the outcome, the end of the window, death, or leaving; or the label is the user's."""
+OUTCOME, WINDOW, DIED, LEFT, FILE = range(len(ENDS))
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found at each place (c,)."""
+
+    places: Places
+    reason: NDArray[np.int64]
+    """Number of the reason why it has no label, among REASONS; -1 if it has one."""
+    label: Flags
+    end: NDArray[np.int64]
+    followed: Days
+    """Days from the first of the window to that end."""
+    had_before: Flags
+    """Whether the outcome was recorded in the history, at any time."""
+    first: Days
+    last: Days
+    """First and last day of the history; the first is at most -NEVER where all of it is used."""
+
+    def dropped(self) -> dict[str, int]:
+        """How many places have no label, by reason; those without an index day included."""
+        names = list(REASONS)
+        counted = np.bincount(self.reason[self.reason >= 0], minlength=len(names)).tolist()
+        return {name: number + self.places.without.get(name, 0) for name, number in zip(names, counted, strict=True)}
+
+
+def outcome_days(records: Records, rule: Rule) -> Keys:
+    """The days on which the outcome happened."""
+    keys = records.days_of(rule.outcome) if rule.outcome else np.zeros(0, np.int64)
+    if rule.kind == "first":
+        return keys[np.diff(patients(keys), prepend=-1) != 0]
+    if rule.kind == "stop":
+        # The day on which it is certain: so many days after the last record, if there is none in between.
+        following = np.append(keys[1:], np.int64(NEVER) << 40)
+        since = np.where(patients(following) == patients(keys), days(following) - days(keys), NEVER)
+        stopped = keys[since > rule.stop_days]
+        return key(patients(stopped), days(stopped) + rule.stop_days)
+    return keys
+
+
+def judge(records: Records, rule: Rule, places: Places) -> Judged:
+    """Judge every place."""
+    patient, index = places.patient, places.index
+    first, last, visits = history(records, rule, patient, index)
+    outcomes, every = outcome_days(records, rule), np.full(len(index), -NEVER, np.int64)
+    opens, closes = index + rule.opens, index + rule.closes
+    start, end, death = (days_[patient] for days_ in (records.start, records.end, records.death))
+    until = np.minimum(closes, end)
+    when = nth(outcomes, patient, opens, rule.outcome_days)
+    label = when <= until
+    died = (death <= closes) & (end == death)  # who left before is not known to have been without the outcome
+    finish = np.select([label, died, end >= closes], [OUTCOME, DIED, WINDOW], LEFT)
+    reached = np.select([label, finish == DIED], [when, death], until)
+    before = {
+        "outcome_before": count(outcomes, patient, every, index + rule.last) > 0,
+        "outcome_on_index_day": count(outcomes, patient, index + rule.last + 1, np.minimum(index, opens - 1)) > 0,
+        "outcome_in_gap": count(outcomes, patient, index + 1, opens - 1) > 0,
+    }
+    age, known = ages(records, patient, index), index + rule.last
+    flags = {
+        NO_ENTRY: entry_day(records, rule)[patient] > (index if rule.index == "first_entry" else known),
+        "other_age_or_sex": (age < rule.ages[0])
+        | (age >= rule.ages[1] + 1)
+        | ((records.sex[patient] != rule.sex) if rule.sex else np.zeros(len(index), bool)),
+        "not_observed": (index < start) | (index > end),
+        "observed_too_short": index - start < rule.min_observed,
+        "few_visits_before": visits < rule.min_visits,
+        "excluded_by_list": count(records.days_of(rule.exclude), patient, every, known) > 0
+        if rule.exclude
+        else np.zeros(len(index), bool),
+        "condition_not_met": _unmet(records, rule, patient, index),
+        **({name: flag for name, flag in before.items() if rule.incident}),
+        "died_before_window": death < opens,
+        "left_before_window": end < opens,
+        "left_in_window": finish == LEFT,
+    }
+    if rule.index in ("trigger", "file"):
+        del flags[NO_ENTRY]
+    if places.told is not None:
+        for name in ("died_before_window", "left_before_window", "left_in_window", *before):
+            flags.pop(name, None)
+        label, finish, reached = places.told, np.full(len(index), FILE), opens - 1
+    numbers, reason = list(REASONS), np.full(len(index), -1)
+    for name in reversed(flags):
+        reason = np.where(flags[name], numbers.index(name), reason)
+    return Judged(places, reason, label, finish, reached - opens, before["outcome_before"], first, last)
+
+
+def _unmet(records: Records, rule: Rule, patient: NDArray[np.int64], index: Days) -> Flags:
+    """Whether a condition of the task is not met."""
+    unmet = np.zeros(len(index), bool)
+    for condition in rule.conditions:
+        found = count(records.days_of(condition.concepts), patient, index + condition.first, index + condition.last)
+        unmet |= (found < condition.least) | (found > condition.most)
+    return unmet

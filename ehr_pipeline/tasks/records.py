@@ -1,0 +1,191 @@
+"""The records of one bucket, as far as tasks read them: flat arrays over n patients of the data set.
+
+Days with a concept are sorted keys (patient, day), so that counting those in a stretch of days takes two searches.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.tables import align, row_keys, schemas
+from ehr_pipeline.tables.hashing import hash_of_column
+from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.tasks.meds import DEATH
+from ehr_pipeline.tasks.rule import VISIT
+
+Days = NDArray[np.int64]
+"""Days (c,), from 1970-01-01."""
+Keys = NDArray[np.int64]
+"""Sorted keys (k,) of patients and days."""
+NEVER = row_keys.LAST_DAY
+"""The day of what does not happen; no record reaches it."""
+
+
+@dataclass(frozen=True)
+class Deaths:
+    """How deaths are recorded: as concepts, or as an attribute of the patients with a date of some format."""
+
+    concepts: frozenset[str] = frozenset()
+    attribute: str = ""
+    format: str = "%Y-%m-%d"
+
+
+@dataclass(frozen=True)
+class Records:
+    """The patients of a bucket, and the events that tasks ask about."""
+
+    ids: pa.Array
+    """Patient ids (n,), in the order of the data set."""
+    hashes: NDArray[np.uint64]
+    birth: Days
+    sex: NDArray[np.object_]
+    start: Days
+    """First and last day (n,) on which the patient was observed; a death ends observation."""
+    end: Days
+    death: Days
+    """Day of death (n,), or NEVER."""
+    visits: Keys
+    patient: NDArray[np.int64]
+    """Patient, day and concept of each event (m,) with a listed concept, sorted by patient and day."""
+    day: Days
+    concept: NDArray[np.int64]
+    names: tuple[str, ...]
+    """Names of the concepts that occur."""
+
+    def days_of(self, concepts: frozenset[str]) -> Keys:
+        """The distinct days with one of the concepts; DEATH is the day of death, VISIT every visit of the data set."""
+        wanted = np.array([name in concepts for name in self.names], bool)
+        here = wanted[self.concept] if len(self.names) else np.zeros(0, bool)
+        found = key(self.patient[here], self.day[here])
+        if DEATH in concepts:
+            dead = np.flatnonzero(self.death < NEVER)
+            found = np.concatenate([found, key(dead, self.death[dead])])
+        if VISIT in concepts:
+            found = np.concatenate([found, self.visits])
+        return np.unique(found)
+
+
+def key(patient: NDArray[np.integer], day: NDArray[np.integer]) -> Keys:
+    """The keys (c,) of patients on days; days outside the calendar count as its first or last day."""
+    inside = np.clip(day.astype(np.int64), row_keys.FIRST_DAY, row_keys.LAST_DAY)
+    keys: Keys = (patient.astype(np.int64) << row_keys.DAY_BITS) + (inside - row_keys.FIRST_DAY)
+    return keys
+
+
+def patients(keys: Keys) -> NDArray[np.int64]:
+    """The patients of keys."""
+    return keys >> row_keys.DAY_BITS
+
+
+def days(keys: Keys) -> Days:
+    """The days of keys."""
+    return (keys & (2**row_keys.DAY_BITS - 1)) + row_keys.FIRST_DAY
+
+
+def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> NDArray[np.int64]:
+    """The number (c,) of keys of each patient from a first to a last day, both included; 0 if the last comes before the first."""
+    after = np.searchsorted(keys, key(patient, last), side="right")
+    before = np.searchsorted(keys, key(patient, first), side="left")
+    found: NDArray[np.int64] = np.where(last >= first, after - before, 0)
+    return found
+
+
+def nth(keys: Keys, patient: NDArray[np.int64], first: Days, number: int) -> Days:
+    """The day (c,) of the n-th key of each patient from a first day on; NEVER where there are fewer."""
+    place = np.searchsorted(keys, key(patient, first), side="left") + number - 1
+    found = np.append(keys, np.int64(-1))[np.minimum(place, len(keys))]
+    return np.where((found >= 0) & (patients(found) == patient), days(found), NEVER)
+
+
+def read(events: Path, dataset: Path, listed: frozenset[str], deaths: Deaths, until: int | None) -> Records:
+    """Read a bucket of mapped events, and of the patient data set.
+
+    `listed` are the concepts that tasks ask about. Patients without a known end of observation are followed until the day
+    `until`, or to their last event if it is None.
+    """
+    people, shard = schemas.read(dataset), Shard.read(dataset)
+    ids = align.one_chunk(people.column("patient_id"))
+    n = len(ids)
+    patient, day, concept, event_ids, names = row_keys.from_table(schemas.read(events), "concept")
+    row = align.rows(event_ids.cast(pa.string()), ids).astype(np.int32)
+    first, last = _extent(patient, day, row, n)
+    asked = pc.is_in(names.cast(pa.string()), value_set=pa.array(sorted(listed | deaths.concepts), pa.string()))
+    wanted = asked.to_numpy(zero_copy_only=False)
+    here = _wanted(patient, concept, row, wanted)
+    order = np.argsort(row[patient[here]], kind="stable")  # events of a patient are in order of days
+    here = here[order]
+    own, when, what = row[patient[here]].astype(np.int64), day[here].astype(np.int64), concept[here].astype(np.int64)
+    kept = tuple(names.cast(pa.string()).filter(pa.array(wanted)).to_pylist())
+    place = np.cumsum(wanted) - 1
+    what = place[what] if len(place) else what
+    death = _deaths(people, own, when, np.array([name in deaths.concepts for name in kept], bool)[what], deaths)
+    start = _column(people, schemas.OBSERVATION[0], first)
+    end = _column(people, schemas.OBSERVATION[1], np.full(n, until, np.int64) if until is not None else last)
+    return Records(
+        ids=ids,
+        hashes=hash_of_column(ids) if n else np.zeros(0, np.uint64),
+        birth=shard.birth_day.astype(np.int64),
+        sex=np.array(people.column("sex").to_pylist(), object),
+        start=start,
+        end=np.minimum(end, death),
+        death=death,
+        visits=key(np.repeat(np.arange(n), np.diff(shard.patient_start)), shard.visit_day),
+        patient=own,
+        day=when,
+        concept=what,
+        names=kept,
+    )
+
+
+def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
+    """A column of dates as days (n,), with other days where it is empty or missing."""
+    if name not in people.column_names:
+        return otherwise
+    column = people.column(name).cast(pa.int32())
+    known = column.is_valid().to_numpy()
+    return np.where(known, column.fill_null(0).to_numpy().astype(np.int64), otherwise)
+
+
+def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArray[np.bool_], deaths: Deaths) -> Days:
+    """The day of death (n,), or NEVER: the earliest that is recorded. `dead` are flags of events (m,)."""
+    found = np.full(people.num_rows, NEVER, np.int64)
+    np.minimum.at(found, patient[dead], day[dead])
+    if deaths.attribute:
+        told = pl.Series(people.column(deaths.attribute)).cast(pl.String).str.strip_chars()
+        dates = told.str.to_date(deaths.format, strict=False).cast(pl.Int32).fill_null(NEVER)
+        found = np.minimum(found, dates.to_numpy().astype(np.int64))
+    return found
+
+
+@compiled
+def _extent(
+    patient: NDArray[np.int32], day: NDArray[np.int32], row: NDArray[np.int32], n: int
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The first and the last day (n,) with an event of each patient of the data set, by row."""
+    first, last = np.full(n, 2**30, np.int64), np.full(n, -(2**30), np.int64)
+    for place in range(len(patient)):
+        own = row[patient[place]]
+        if own >= 0:
+            first[own] = min(first[own], day[place])
+            last[own] = max(last[own], day[place])
+    return first, last
+
+
+@compiled
+def _wanted(
+    patient: NDArray[np.int32], concept: NDArray[np.int32], row: NDArray[np.int32], wanted: NDArray[np.bool_]
+) -> NDArray[np.int64]:
+    """The places of the events of wanted concepts whose patients are in the data set."""
+    found, number = np.empty(len(patient), np.int64), 0
+    for place in range(len(patient)):
+        if wanted[concept[place]] and row[patient[place]] >= 0:
+            found[number] = place
+            number += 1
+    return found[:number].copy()

@@ -1,0 +1,176 @@
+"""Settings of the clinical tasks: which outcome is predicted, for whom, from when."""
+
+import datetime
+import re
+from collections.abc import Iterator
+from typing import Literal
+
+from ehr_pipeline.fields import option, settings
+
+RESERVED = "tasks"
+"""Name of a count beside those of the tasks, so no task may have it."""
+
+
+def list_of(number: int, name: str) -> str:
+    """Name of the setting that holds a concept list (`outcome`, `entry` or `exclude`) of a task, given the task's number."""
+    return f"tasks.task[{number}].{name}"
+
+
+def slug(name: str) -> str:
+    """The name of a task as a file name: lower case, letters and digits, joined by underscores."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+@settings
+class Task:
+    """One task. A day is a day of the record; the index day is the day on which the prediction is made."""
+
+    file: str = option(
+        "A file whose values are taken where the task does not set them itself, such as those in data/tasks. Paths in it are"
+        " relative to it.",
+        "",
+        role="input",
+    )
+    name: str = option("Name of the task. Its labels are in labels/NAME.parquet, in lower case with underscores.")
+    outcome: str = option(
+        "Concept list (CSV) of the outcome. Empty for a death, a MEDS label file, or an ACES file.", "", role="list"
+    )
+    outcome_kind: Literal["recorded", "first", "stop", "death"] = option(
+        "What the outcome is: 'recorded': a concept of the list is recorded; 'first': it is recorded for the first time ever, as"
+        " the first prescription of a drug; 'stop': none has been recorded for `stop_days` since the last, as when a treatment"
+        " ended; 'death'.",
+        "recorded",
+    )
+    outcome_days: int = option("Days within the window with a concept of the list that make a case.", 1, ge=1)
+    stop_days: int = option(
+        "Days without a concept of the list after which it has stopped, for outcome_kind = 'stop'.", 180, ge=1
+    )
+    entry: str = option("Concept list (CSV) that puts patients at risk. Empty: everybody is at risk.", "", role="list")
+    entry_days: int = option("Days with a concept of that list, the last of which is the day of entry.", 1, ge=1)
+    exclude: str = option(
+        "Concept list (CSV) of patients to leave out, where recorded before the index day.", "", role="list"
+    )
+    index: Literal["landmark", "first_entry", "calendar", "file"] = option(
+        "The index day: 'landmark': a visit drawn at random, always the same for the same seed and split; 'first_entry': the day of"
+        " entry; 'calendar': `index_dates`; 'file': `index_file`.",
+        "landmark",
+    )
+    index_dates: tuple[str, ...] = option("Index days (YYYY-MM-DD) for index = 'calendar'.", ())
+    index_file: str = option(
+        "File in the MEDS label schema (Parquet or CSV) for index = 'file': prediction_time, and subject_id (as `export meds`"
+        " writes it) or patient_id. Without an outcome, its boolean_value is the label.",
+        "",
+        role="list",
+    )
+    from_visit: int = option(
+        "Number of the first visit that can be a landmark: 3 leaves at least two before it.", 3, ge=1
+    )
+    per_patient: int = option("Landmarks of each patient.", 1, ge=1, le=20)
+    index_day: Literal["neither", "history", "outcome"] = option(
+        "What the events of the index day itself are. Within a day, nobody knows what came first: so by default they are neither"
+        " history nor outcome.",
+        "neither",
+    )
+    lookback_days: int = option("Days of the history that are used; 0: all.", 0, ge=0)
+    gap_days: int = option(
+        "Days between the index day and the window, in which the work-up of a diagnosis may be recorded.", 0, ge=0
+    )
+    window_days: int = option("Days of the window in which the outcome counts.", 365, ge=1)
+    incident: bool = option(
+        "Whether patients are left out who had the outcome before the window. If not, the outcome may recur.", True
+    )
+    min_visits: int = option("Visits that the history must have.", 1, ge=1)
+    min_observed_days: int = option("Days that a patient must have been observed for before the index day.", 0, ge=0)
+    min_age: int = option("Youngest age in years on the index day.", 0, ge=0)
+    max_age: int = option("Oldest age in years on the index day.", 150, ge=0)
+    sex: str = option("Sex of those at risk, as in the data set ('F' or 'M'). Empty: all.", "")
+    follow_up: Literal["require", "censor"] = option(
+        "Patients who leave within the window without the outcome are not known to be without it, and are left out. 'require': all"
+        " others weigh the same; 'censor': they are weighted by the inverse of the chance of having been followed for so long"
+        " (Uno 2007).",
+        "require",
+    )
+    aces: str = option(
+        "A task file of ACES (YAML) in place of outcome, entry, index, gap, window, lookback, history and incident.",
+        "",
+        role="list",
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values beyond their types."""
+        if not slug(self.name) or slug(self.name) == RESERVED:
+            yield f"name {self.name!r} gives no file name: use letters and digits, and not {RESERVED!r} alone."
+        if self.aces:
+            yield from self._beside_aces()
+            return
+        of_file = self.index == "file" and not self.outcome and self.outcome_kind == "recorded"
+        if not self.outcome and self.outcome_kind != "death" and not of_file:
+            yield "outcome must name a concept list, unless outcome_kind = 'death' or the labels are those of index_file."
+        if self.outcome and self.outcome_kind == "death":
+            yield "a death has no outcome list: name the codes of deaths in tasks.death, and remove outcome."
+        if self.index == "first_entry" and not self.entry:
+            yield "index = 'first_entry' needs entry, the concept list that puts patients at risk."
+        if self.min_age > self.max_age:
+            yield f"min_age ({self.min_age}) is above max_age ({self.max_age})."
+        if self.outcome_kind in ("first", "stop", "death") and self.outcome_days > 1:
+            yield f"outcome_days has no meaning for outcome_kind = {self.outcome_kind!r}, which happens on one day."
+        yield from self._of_index()
+
+    def _of_index(self) -> Iterator[str]:
+        for kind, name in (("calendar", "index_dates"), ("file", "index_file")):
+            if (self.index == kind) != bool(getattr(self, name)):
+                yield f"{name} belongs to index = {kind!r}: give both, or neither."
+        for date in self.index_dates:
+            try:
+                datetime.date.fromisoformat(date)
+            except ValueError:
+                yield f"index_dates are dates as YYYY-MM-DD, not {date!r}."
+        if len(set(self.index_dates)) < len(self.index_dates):
+            yield "index_dates names a date twice."
+
+    def _beside_aces(self) -> Iterator[str]:
+        of_aces = (
+            *("outcome", "outcome_kind", "outcome_days", "entry", "entry_days", "index", "index_dates", "index_file"),
+            *("from_visit", "per_patient", "index_day", "lookback_days", "gap_days", "window_days", "incident"),
+        )
+        plain = Task(name=self.name)
+        if others := [name for name in of_aces if getattr(self, name) != getattr(plain, name)]:
+            yield f"aces says this already: remove {', '.join(others)}."
+
+
+@settings
+class TasksSettings:
+    """Clinical tasks: who is labelled, when, and how. They need a test side (`patients.split.test_share` or `column`)."""
+
+    screen: int = option(
+        "So many tasks are made without being named: the most frequent concepts of the pooled semantic types, each within 365 days"
+        " of a landmark. 0: none.",
+        0,
+        ge=0,
+        le=1000,
+    )
+    death: str = option("Concept list (CSV) of the codes that record a death.", "", role="list")
+    death_attribute: str = option("Attribute of the patients that holds the date of death. Empty: none.", "")
+    death_date_format: str = option("Format of the dates in that attribute.", "%Y-%m-%d")
+    observed_until: Literal["last_event", "extract"] = option(
+        "How long patients are followed for whom no end of observation is known: to their last event, or to the day of the newest"
+        " extract. The second is right where everybody without an end is still registered.",
+        "last_event",
+    )
+    task: tuple[Task, ...] = option("The tasks.", ())
+    workers: int = option("Buckets that are worked on side by side.", 1, role="tuning", ge=1, le=512)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is any task."""
+        return bool(self.screen or self.task)
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values beyond their types."""
+        slugs = [slug(task.name) for task in self.task]
+        if len(set(slugs)) < len(slugs):
+            yield f"the tasks need names that differ as file names. Got {', '.join(repr(task.name) for task in self.task)}."
+        if not (self.death or self.death_attribute):
+            for task in self.task:
+                if task.outcome_kind == "death":
+                    yield f"{task.name!r} predicts a death, but neither death nor death_attribute says how deaths are recorded."

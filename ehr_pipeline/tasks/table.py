@@ -1,0 +1,79 @@
+"""The labels of tasks as later stages read them. GPU workers import this module, so it does not use polars.
+
+rows/<bucket>.arrow             schemas.TASK_LABELS: the labels of all tasks for the patients of a shard of the data set
+labels/<task>.parquet           the MEDS label schema, for other programs
+tasks.json                      the tasks: name, definition, concepts, and their weights by the days followed
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.tables import schemas
+
+ROWS, LABELS, FILE = "rows", "labels", "tasks.json"
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A task of an artifact."""
+
+    number: int
+    """Its number in the tables."""
+    name: str
+    slug: str
+    outcome: tuple[str, ...]
+    """The concepts of the outcome, sorted."""
+    entry: tuple[str, ...]
+    index: str
+    index_may_know_outcome: bool
+    """Whether the index days come from a user's file, so that nobody knows how they were chosen."""
+    incident: bool
+    rule: dict[str, Any]
+    """All numbers of the rule, for people to read."""
+    weights: tuple[float, ...] = ()
+    """Weight of a label by the days followed (0, 1, …), where patients who left are made up for; empty where all weigh 1."""
+
+
+def write(folder: Path, definitions: Sequence[Definition]) -> None:
+    """Write the definitions, as `definitions` reads them."""
+    text = json.dumps([asdict(each) for each in definitions], indent=1, ensure_ascii=False)
+    (folder / FILE).write_text(text + "\n", encoding="utf-8")
+
+
+def definitions(folder: Path) -> tuple[Definition, ...]:
+    """Read the tasks of a `task_labels` artifact. Raises Damaged."""
+    try:
+        told = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        lists = ("outcome", "entry", "weights")
+        return tuple(Definition(**{**each, **{name: tuple(each[name]) for name in lists}}) for each in told)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise Damaged(f"{folder / FILE}: it cannot be read. Make task_labels again (ehr-pipeline run).") from error
+
+
+def shards(folder: Path) -> Iterator[tuple[str, pa.Table]]:
+    """The labels of all tasks, shard by shard of the data set (given by file name), mapped into memory."""
+    for path in sorted((folder / ROWS).glob("[!.]*.arrow")):
+        yield path.name, schemas.read_as(path, schemas.TASK_LABELS)
+
+
+def of_task(table: pa.Table, definition: Definition) -> pa.Table:
+    """The rows of one task."""
+    return table.filter(pc.equal(table.column("task"), definition.number))
+
+
+def weights(table: pa.Table, definition: Definition) -> NDArray[np.float64]:
+    """The weights (n,) of the rows of one task."""
+    followed = table.column("followed_days").to_numpy()
+    if not definition.weights:
+        return np.ones(len(followed))
+    found: NDArray[np.float64] = np.array(definition.weights)[followed]
+    return found
