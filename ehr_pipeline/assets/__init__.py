@@ -1,15 +1,17 @@
 """The declarations of the chain's assets: one entry for each, in the order in which they are made.
 
 Adding an asset takes a folder for its stage (code, settings class, `COUNTED`), a section in `study.settings.Study`, and an entry in
-data.py or results.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and plan follow from the entry.
+data.py, tasks.py or results.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and plan follow from
+it.
 """
 
 from ehr_pipeline.assets.data import DATA
 from ehr_pipeline.assets.results import RESULTS
+from ehr_pipeline.assets.tasks import TASKS
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import COHORT
 
-ASSETS = {asset.name: asset for asset in (*DATA, *RESULTS)}
+ASSETS = {asset.name: asset for asset in (*DATA, *TASKS, *RESULTS)}
 
 
 def of_study(study: Study) -> tuple[str, ...]:
