@@ -169,7 +169,10 @@ class DataAssets(Maker):
         from ehr_pipeline.tasks import build, chosen
         from ehr_pipeline.vocabulary.table import Vocabulary
 
-        settings, read = self.study.tasks, self.read(TASK_LABELS)
+        settings = self.study.tasks
+        if settings.any and not self.study.patients.split.leaves_out:
+            raise InputError(chosen.NO_TEST_SIDE)
+        read = self.read(TASK_LABELS)
         mapped, dataset, split = read[MAPPED_EVENTS], read[PATIENT_DATASET], read[DATA_SPLIT]
         lists = chosen.lists(settings)
         ladder = Ladder(self.study.events, mapped)
@@ -178,8 +181,6 @@ class DataAssets(Maker):
         def make(out: Path) -> Counts:
             if not settings.any:
                 return build.nothing(out)
-            if not self.study.patients.split.leaves_out:
-                raise InputError(chosen.NO_TEST_SIDE)
             types = self.study.embeddings.pooling.semantic_types
             screened = chosen.screen(Vocabulary.read(read[VOCABULARY].path), types, settings.screen)
             concepts = Mapping.read(mapped.path, "concept").table["concept"].drop_nulls().unique().to_list()

@@ -64,7 +64,8 @@ def outcome_days(records: Records, rule: Rule) -> Keys:
     """The days on which the outcome happened."""
     keys = records.days_of(rule.outcome) if rule.outcome else np.zeros(0, np.int64)
     if rule.kind == "first":
-        return keys[np.diff(patients(keys), prepend=-1) != 0]
+        first: Keys = keys[np.diff(patients(keys), prepend=-1) != 0]
+        return first
     if rule.kind == "stop":
         # The day on which it is certain: so many days after the last record, if there is none in between.
         following = np.append(keys[1:], np.int64(NEVER) << 40)

@@ -86,7 +86,8 @@ def patients(keys: Keys) -> NDArray[np.int64]:
 
 def days(keys: Keys) -> Days:
     """The days of keys."""
-    return (keys & (2**row_keys.DAY_BITS - 1)) + row_keys.FIRST_DAY
+    found: Days = (keys & (2**row_keys.DAY_BITS - 1)) + row_keys.FIRST_DAY
+    return found
 
 
 def count(keys: Keys, patient: NDArray[np.int64], first: Days, last: Days) -> NDArray[np.int64]:

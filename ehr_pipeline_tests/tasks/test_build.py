@@ -169,17 +169,17 @@ def test_the_same_settings_give_the_same_bytes(made: Pipeline, tmp_path: Path) -
     assert other.data_version != first.data_version, "another seed draws other landmarks"
 
 
-def test_without_tasks_nothing_is_labelled_and_no_test_side_is_needed(tiny: Pipeline) -> None:
-    artifact = labels(tiny)
+def test_without_tasks_nothing_is_labelled(made: Pipeline, tmp_path: Path) -> None:
+    store = shutil.copytree(made.store.root, tmp_path / "store")
+    pipeline = Pipeline(study_of(Path(made.study.records.landing).parent, store, tasks={}))
+    artifact = pipeline.task_labels()
     assert artifact.counts == {"tasks": 0}
     assert table.definitions(artifact.path) == ()
-    assert all(outcome.passed for outcome in checked(tiny).values())
+    assert all(outcome.passed for outcome in checked(pipeline).values())
 
 
-def test_tasks_need_a_test_side(made: Pipeline, tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
-    study = tiny_settings(
-        extract, study={"store": str(shutil.copytree(tiny.store.root, tmp_path / "store"))}, tasks=TASKS
-    )
+def test_tasks_need_a_test_side(made: Pipeline, extract: Path, tmp_path: Path) -> None:
+    study = tiny_settings(extract, study={"store": str(tmp_path / "store")}, tasks=TASKS)
     with pytest.raises(InputError, match="no test side"):
         Pipeline(study).task_labels()
     assert chosen.NO_TEST_SIDE in preflight.inspect(study).problems
