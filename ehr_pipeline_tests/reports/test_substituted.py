@@ -29,7 +29,7 @@ def test_pairs_hang_together_in_sets_the_largest_first(tmp_path: Path) -> None:
     found = read(tmp_path, "practice", {"substitutes": 3})
     assert found.sets == (("name of A", "name of E", "name of B"), ("name of C", "name of D"))
     assert found.sentence.startswith(
-        "5 concepts, in 2 sets, stand in like records, but seldom in those of the same practice"
+        "5 concepts, in 2 sets, occur in similar records, but seldom in those of the same practice"
     )
 
 
