@@ -135,6 +135,8 @@ def said(cohort: Cohort) -> dict[str, Any]:
         "patients": len(findings.labels),
         "clusters": len(findings.numbers),
         "verdict": evidence["verdict"],
+        "persistent": evidence.get("persistent"),
+        "together": evidence.get("together"),
         "excess": evidence["excess"],
         "marks": int(own.more.sum() + own.less.sum()),
         "marks of the true groups": len(true),
