@@ -27,6 +27,7 @@ import pyarrow as pa
 import rates
 import results
 from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
+from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import build as clusters
 from ehr_pipeline.clusters import divide, marks, trust
@@ -111,6 +112,7 @@ def said(cohort: Cohort) -> dict[str, Any]:
     names += (assets.ENCODER_CHECKPOINT, assets.CONCEPT_EMBEDDINGS)
     read = cohort.artifacts(*names)
     used = {name: artifact.manifest["settings"] for name, artifact in read.items()}
+    used[assets.PATIENT_EMBEDDINGS] = {"preset": study.embeddings.preset}
     findings = Findings(Inputs("", [], read, used, study.study.seed, {}), study.reports, cohort.folder / "notes")
     found, evidence = findings.enrichment, findings.evidence
     occurs = found.occurrences.sum(0) > 0
@@ -121,16 +123,18 @@ def said(cohort: Cohort) -> dict[str, Any]:
         for label, number in enumerate(findings.numbers.tolist())
     ]
     relied = np.flatnonzero(usable).tolist()
-    own = marks.Marks.read(cohort.made(assets.CLUSTERS).path)
+    own = findings.marks
     groups = read_groups(cohort.folder / "truth")
     true = with_true_groups(cohort, findings.clusters.ids, groups) if cohort.kind.plan == "base" else set()
     found_too = {
-        (_main(findings, label, groups), int(token))
+        (_main(findings, np.array([label]), groups), int(token))
         for label, flags in enumerate(own.more)
         for token in own.tokens[flags]
     }
-    planted = [_main(findings, label, groups) for label in relied]
-    firsts = [(_disease(findings, label), cards.marks(findings.concept_tables[label])[:1]) for label in relied]
+    parts = [np.searchsorted(findings.numbers, group) for group in findings.groups]
+    counted = [part for part in parts if set(part.tolist()) & set(relied)]
+    planted = [_main(findings, part, groups) for part in counted]
+    firsts = [_first_mark(findings, part) for part in counted]
     return {
         "patients": len(findings.labels),
         "clusters": len(findings.numbers),
@@ -145,6 +149,7 @@ def said(cohort: Cohort) -> dict[str, Any]:
         "marks by occurrences": int((found.log_q < np.log(MAX_Q)).sum()),
         "marks by patients": int((log_q_patients < np.log(MAX_Q)).sum()),
         "relied on": len(relied),
+        "groups of clusters relied on": len(counted),
         "planted groups relied on": len(set(planted) - {""}),
         "one planted group twice": len(planted) - len(set(planted)) - max(planted.count("") - 1, 0),
         "one first mark twice": len(firsts) - len(set(map(str, firsts))),
@@ -201,15 +206,16 @@ def _recognised(findings: Findings, label: int) -> str:
     return found.evidence
 
 
-def _disease(findings: Findings, label: int) -> str:
-    """The disease of most of a cluster's patients."""
-    mine = findings.clusters.table.filter(findings.labels == label).column("disease").to_pylist()
-    return str(max(sorted(set(mine)), key=mine.count))
+def _first_mark(findings: Findings, part: NDArray[np.int64]) -> tuple[str, str]:
+    """The disease of most patients of some clusters, and the first mark that they have."""
+    mine = findings.clusters.table.filter(np.isin(findings.labels, part)).column("disease").to_pylist()
+    named = [name for label in part.tolist() for name in cards.marks(findings.concept_tables[label])[:1]]
+    return str(max(sorted(set(mine)), key=mine.count)), named[0] if named else f"nothing: {part}"
 
 
-def _main(findings: Findings, label: int, groups: dict[str, str]) -> str:
-    """The planted group of most of a cluster's patients who have one."""
-    mine = findings.clusters.ids.filter(findings.labels == label).to_pylist()
+def _main(findings: Findings, part: NDArray[np.int64], groups: dict[str, str]) -> str:
+    """The planted group of most patients of some clusters; empty where most have none."""
+    mine = findings.clusters.ids.filter(np.isin(findings.labels, part)).to_pylist()
     names, counts = np.unique([groups.get(patient, "") for patient in mine], return_counts=True)
     return str(names[counts.argmax()])
 
