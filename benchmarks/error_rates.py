@@ -70,7 +70,8 @@ Worlds called *shuffled* have vectors exchanged between patients of the same dis
 Their clusters say nothing else of a patient. In the other worlds without subgroups, patients still have diagnoses that are recorded
 for years. *base-2* is the base world with hazard ratios of 2 in all groups, and so on.
 
-*Before* is the page before its statements had error rates."""
+*Before* is the page before its statements had error rates, with the settings that the demo had then (20 clusters).
+With 200 cohorts and none in which something false is said, the interval ends at 2 %; with 39, at 9 %."""
 
 
 def measure(cohort: Cohort, first: str) -> dict[str, Any]:
