@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import Patients
-from ehr_pipeline.clusters.evidence import matched_blocks
+from ehr_pipeline.clusters.matching import matched_blocks
 from ehr_pipeline.cohort import build as cohort_of
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.embeddings import build as embeddings

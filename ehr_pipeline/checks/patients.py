@@ -14,10 +14,11 @@ from ehr_pipeline.tables.asset_names import CLUSTERS, COHORT
 EVIDENCE = {
     "clear": "clear evidence of subgroups",
     "weak": "weak evidence of subgroups",
+    "differ": "patients differ persistently, but no evidence of subgroups",
     "none": "no evidence of subgroups",
     "untested": "too few patients have enough records to test for subgroups",
 }
-"""The verdicts of the split-half test, in words."""
+"""The verdicts of `clusters.evidence`, in words."""
 
 
 def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> Found:
@@ -56,11 +57,11 @@ def clusters_stable(artifact: Artifact, store: Store, study: Study) -> Found:
 
 
 def evidence(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The split-half test finds more agreement than chance."""
+    """Patients differ persistently: the split-half test finds more agreement than chance."""
     test = artifact.counts["split_half"]
     found = figures(artifact.counts, declared(CLUSTERS))["split_half"]
     numbers: dict[str, Figure] = {name: found[name] for name in ("recognised", "expected") if name in found}
-    return test["verdict"] in ("clear", "weak"), f"split-half test: {EVIDENCE[test['verdict']]}", numbers
+    return test["verdict"] in ("clear", "weak", "differ"), f"{EVIDENCE[test['verdict']]}", numbers
 
 
 def planted_groups(artifact: Artifact, store: Store, study: Study) -> Found:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.evidence import matched_blocks
+from ehr_pipeline.clusters.matching import matched_blocks
 from ehr_pipeline.clusters.methods import Labels
 
 PRACTICE = "practice"

@@ -3,7 +3,7 @@
 The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability, the clusters by other methods and by the baseline
 (0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned
 to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `groups.json` (clusters
-that are parts of one group), `evidence.json` (the split-half test), `trust.json` (stability of each cluster),
+that are parts of one group), `evidence.json` (the verdicts), `trust.json` (stability of each cluster),
 `choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
 clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
 new patients: see `assign`), `contributions.json` (what each part of the method contributes),
@@ -12,14 +12,14 @@ new patients: see `assign`), `contributions.json` (what each part of the method 
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, vstack
 
 from ehr_pipeline.clusters import (
     baseline,
@@ -32,10 +32,12 @@ from ehr_pipeline.clusters import (
     overlap,
     planted,
     scores,
+    traits,
     truth,
 )
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.assign import Model
+from ehr_pipeline.clusters.covariates import Covariates
 from ehr_pipeline.clusters.divide import Division, divide
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.settings import ClustersSettings
@@ -51,6 +53,11 @@ from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import COHORT, PATIENT_DATASET, PATIENT_EMBEDDINGS, VOCABULARY
 from ehr_pipeline.vocabulary.table import Vocabulary
+
+TIMES = ("middle", "length")
+"""Columns of `Patients.described` that are matched on only: mean calendar time of the record, and its length, in years."""
+MOST_OTHERS = 20_000
+"""Patients beside the cohort with whom its traits are compared, so that memory stays bounded."""
 
 
 def build(
@@ -79,20 +86,19 @@ def build(
         points = project(vectors, 2, settings.neighbours, seed)
         Model.of(unit_length(vectors), divided.numbers[divided.labels], points, ids, seed).write(out)
     labels, numbers, people = divided.labels, divided.numbers, patients.described()
-    _table(people, divided, points, vectors).write(out)
+    _table(people.drop_columns(list(TIMES)), divided, points, vectors).write(out)
     shared = overlap.overlap(ids, numbers[labels], before) if (before := clustered or earlier) else None
     if shared:
         _write_json(out / overlap.FILE, shared)
-    alike = evidence.matched_blocks(
-        [np.array(people.column(name).to_pylist()) for name in ("disease", "sex")],
-        [people.column(name).to_numpy() for name in ("mean_age", "concepts")],
-    )
     halves = patients.half(HALVES[0], seed), patients.half(HALVES[1], seed)
     _marks(out, vectors, divided, people, halves=halves, counts=patients.visits(), neighbours=settings.neighbours)
-    tested = evidence.split_half(
-        vectors, labels, halves, alike, neighbours=settings.neighbours, permutations=settings.permutations, seed=seed
-    )
-    _write_json(out / evidence.FILE, tested.as_dict(numbers))
+    both, votes = evidence.votes(vectors, labels, halves, settings.neighbours)
+    predictions = evidence.Predictions.of(votes, halves, both, seed)
+    drawn = {"permutations": settings.permutations, "seed": seed}
+    tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
+    together = traits.together(_records(artifacts, patients, people, halves, seed), **drawn)
+    told = tested.as_dict(numbers, together)
+    _write_json(out / evidence.FILE, told)
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
     places = patients.dataset, patients.cohort
     if used := occlusion.measure(Transform.read(embeddings.path), *places, vectors, labels, numbers=numbers, seed=seed):
@@ -107,7 +113,7 @@ def build(
         "largest": int(sizes.max()),
         **divided.counts,
         **({"agreement_with_the_clusters_before": shared["adjusted_rand_index"]} if shared else {}),
-        "split_half": {name: getattr(tested, name) for name in ("recognised", "expected", "excess", "verdict")},
+        "split_half": {name: told[name] for name in ("recognised", "expected", "excess", "verdict")},
     }
 
 
@@ -149,6 +155,28 @@ def _marks(
     found.write(out)
     diseases = np.array(people.column("disease").to_pylist())
     groups.find(found, tested, alike, groups.main_diseases(diseases, divided.labels, len(divided.numbers))).write(out)
+
+
+def _records(
+    artifacts: Mapping[str, Artifact],
+    patients: "Patients",
+    people: pa.Table,
+    halves: tuple[evidence.Half, evidence.Half],
+    seed: int,
+) -> traits.Records:
+    """The halves of the cohort's patients, and of others beside them, as far as both hold a pooled concept."""
+    others = patients.others(artifacts, seed)
+    more = [others.visits(others.part(name, seed)) for name in HALVES]
+    counts = [csr_array(vstack([half.counts, other], format="csr")) for half, other in zip(halves, more, strict=True)]
+    both = np.flatnonzero(np.all([np.asarray(half.sum(axis=1)).ravel() > 0 for half in counts], axis=0))
+    tables = [
+        table.select([name for name in people.column_names if name != "disease"])
+        for table in (people, others.described())
+    ]
+    disease = [*people.column("disease").to_pylist(), *[""] * len(others.cohort)]
+    everybody = pa.concat_tables(tables).append_column("disease", pa.array(disease, pa.string()))
+    alike = Covariates.of(everybody).among(both)
+    return traits.Records((counts[0][both], counts[1][both]), alike.disease, alike.whatever_disease)
 
 
 def _compare(
@@ -196,7 +224,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 @dataclass(frozen=True)
 class Patients:
-    """The embedded patients, in the order of their vectors."""
+    """Patients of the data set: those embedded, in the order of their vectors, or others beside them."""
 
     dataset: list[Path]
     """Shards of the data set."""
@@ -227,14 +255,35 @@ class Patients:
         placed = np.zeros((len(there), vectors.width), np.float32)
         placed[there] = vectors.of(self.cohort.ids.filter(pa.array(there)))
 
+        return evidence.Half(placed, self.visits(self.part(folder, seed)), there)
+
+    def part(self, folder: str, seed: int) -> Callable[[Path, Shard], Shard]:
+        """What cuts a shard to one half of the visits of these patients."""
+
         def part(path: Path, shard: Shard) -> Shard:
             first = first_half(path, shard, self.cohort.rows(path.name), seed)
             return shard.keep_visits(first == (folder == HALVES[0]))
 
-        return evidence.Half(placed, self.visits(part), there)
+        return part
+
+    def others(self, artifacts: Mapping[str, Artifact], seed: int) -> "Patients":
+        """Patients of the data set beside the cohort, at most MOST_OTHERS, drawn at random from each shard."""
+        known, rng = Cohort.read(artifacts[COHORT].path), np.random.default_rng([seed, 0x07E5])
+        parts = [schemas.COHORT.empty_table()]
+        for path in self.dataset:
+            ids = align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id"))
+            free = np.setdiff1d(np.arange(len(ids)), known.rows(path.name))
+            rows = np.sort(rng.permutation(free)[: -(-MOST_OTHERS // len(self.dataset))])
+            drawn = {"patient_id": ids.take(pa.array(rows)), "shard": pa.array([path.name] * len(rows), pa.string())}
+            columns = drawn | {"row": pa.array(rows, pa.int32()), "disease": pa.array([""] * len(rows), pa.string())}
+            missing = {
+                name: pa.nulls(len(rows), schemas.COHORT.field(name).type) for name in ("diseases", "first_date")
+            }
+            parts.append(pa.table(columns | missing, schemas.COHORT))
+        return replace(self, cohort=Cohort(pa.concat_tables(parts)))
 
     def described(self) -> pa.Table:
-        """Attributes, disease, age at the last visit, mean age over the record, and numbers of recorded concepts and visits."""
+        """Attributes, disease, age at the last visit, mean age over the record, its TIMES, and numbers of concepts and visits."""
         parts = []
         for path in self.dataset:
             shard, table, rows = Shard.read(path), schemas.read(path), self.cohort.rows(path.name)
@@ -243,11 +292,15 @@ class Patients:
             size = np.diff(shard.patient_tokens)
             owner = np.repeat(np.arange(len(size)), np.diff(shard.patient_start))
             days = np.bincount(owner, shard.visit_day.astype(float) * np.diff(shard.visit_start), len(size))
-            mean_age = (days / np.maximum(size, 1) - shard.birth_day) / DAYS_IN_YEAR
+            middle = days / np.maximum(size, 1)
+            first = np.minimum(shard.patient_start[:-1], max(len(shard.visit_day) - 1, 0))
+            length = shard.visit_day[last] - shard.visit_day[first] if len(last) else np.zeros(0)
             table = table.drop_columns(["visits", "birth_date", "birth_precision"]).take(pa.array(rows))
             for name, values, kind in (
                 ("age", np.floor(age), pa.int32()),
-                ("mean_age", mean_age, pa.float64()),
+                ("mean_age", (middle - shard.birth_day) / DAYS_IN_YEAR, pa.float64()),
+                ("middle", middle / DAYS_IN_YEAR, pa.float64()),
+                ("length", length / DAYS_IN_YEAR, pa.float64()),
                 ("concepts", size, pa.int32()),
                 ("visits", np.diff(shard.patient_start), pa.int32()),
             ):

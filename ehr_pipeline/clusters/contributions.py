@@ -25,7 +25,8 @@ from sklearn.cluster import KMeans
 from sklearn.decomposition import TruncatedSVD
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
-from ehr_pipeline.clusters.evidence import Half, matched_blocks
+from ehr_pipeline.clusters.evidence import Half
+from ehr_pipeline.clusters.matching import matched_blocks
 from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
 from ehr_pipeline.embeddings import quality, variants
@@ -169,7 +170,7 @@ def compare(
 ) -> Contributions | None:
     """Compare ways to make vectors; the first is that of this run. None with fewer than FEWEST patients.
 
-    `alike` (n,) numbers blocks of patients alike (`evidence.matched_blocks`); `numbers` (n,) are the mean age over the record
+    `alike` (n,) numbers blocks of patients alike (`matching.matched_blocks`); `numbers` (n,) are the mean age over the record
     (`age`) and its amount (`concepts`).
     """
     sizes = np.bincount(alike)

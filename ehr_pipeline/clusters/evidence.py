@@ -1,10 +1,14 @@
-"""Do the clusters mean anything? The split-half test.
+"""Do the clusters mean anything? Two verdicts: patients differ persistently, and their traits go together.
 
-Each patient's visits are divided at random into two halves. One half is embedded as if it were the whole record, and thus gets a
-cluster. A naive Bayes classifier, trained on other patients, predicts this cluster from the concepts of the other half alone,
-without ages. If there are subgroups, it is right more often than by chance. Chance means its predictions for other patients of
-similar disease, sex, age and amount of record: what these explain does not count as evidence, however well the clusters can be
-reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics 25(1).)
+*Patients differ persistently*: the split-half test. Each patient's visits are divided at random into two halves. One half is
+embedded as if it were the whole record, and thus gets a cluster. A naive Bayes classifier, trained on other patients, predicts
+this cluster from the concepts of the other half alone, without ages. If patients differ, it is right more often than by chance.
+Chance means its predictions for *other* patients alike in disease, sex, age and amount of record: what these explain does not
+count, however well the clusters can be reproduced. (Idea: data splitting after clustering, Neufeld et al. 2024, Biostatistics
+25(1).) The same is asked again within practices, and among patients alike in calendar time: where little is left, recording
+explains it.
+
+Any chronic disease makes patients differ. There are subgroups only where *their traits go together* too: see `traits`.
 """
 
 import json
@@ -19,7 +23,10 @@ from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 
 from ehr_pipeline.clusters.assign import nearest_others, vote
+from ehr_pipeline.clusters.covariates import Covariates
+from ehr_pipeline.clusters.matching import shuffled
 from ehr_pipeline.clusters.methods import Labels, Vectors
+from ehr_pipeline.clusters.traits import Togetherness
 from ehr_pipeline.embeddings.geometry import unit_length
 
 # Share of the possible excess over chance: below the first, no evidence; below the second, weak evidence.
@@ -27,7 +34,6 @@ NONE_BELOW, WEAK_BELOW, MAX_P = 0.05, 0.20, 0.05
 FEWEST_PATIENTS = 50
 FILE = "evidence.json"
 FOLDS = 5
-ALIKE = 20  # largest number of patients in a block of similar ones
 
 
 @dataclass(frozen=True)
@@ -44,100 +50,140 @@ class Half:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Result of the test."""
+    """Result of the split-half test. Shares are of the patients who have both halves and somebody alike."""
 
     recognised: float | None
-    """Share of patients whose cluster is recognised from the other half of their record; None if too few have both halves."""
+    """Share of patients whose cluster is recognised from the other half of their record; None if too few could be tested."""
     expected: float | None
-    """The same for the records of different but similar patients, mean over permutations."""
+    """The same for the records of other patients alike."""
     excess: float | None
     """(recognised - expected) / (1 - expected): 0 is chance, 1 is perfect."""
     p: float | None
     patients: int
-    verdict: str
-    """'none', 'weak', 'clear', or 'untested'."""
     per_cluster: dict[int, float | None]
     """Share recognised among the patients of each cluster (by its label, from 0)."""
     expected_per_cluster: dict[int, float | None]
-    """The same for the records of different but similar patients, mean over permutations: chance level of each cluster."""
+    """The same for the records of other patients alike: chance level of each cluster."""
+    balance: dict[str, float]
+    """How near the patients compared are in age and amount of record: see `matching.balance`."""
+    again: dict[str, dict[str, float]]
+    """The excess among patients who are also alike in practice, or calendar time (`alike.PRACTICE`, `covariates.TIME`): `excess`;
+    and with these exchanged, which shows what coarser matching does: `exchanged`."""
 
-    def as_dict(self, numbers: NDArray[np.int64]) -> dict[str, Any]:
+    @property
+    def explained(self) -> list[str]:
+        """What recording by practice or time explains: the excess is below the bound there, but not with practices exchanged."""
+        return [name for name, found in self.again.items() if found["excess"] < NONE_BELOW <= found["exchanged"]]
+
+    @property
+    def persistent(self) -> bool | None:
+        """Whether patients differ persistently; None if it was not tested."""
+        if self.excess is None or self.p is None:
+            return None
+        return self.p <= MAX_P and self.excess >= NONE_BELOW and not self.explained
+
+    def verdict(self, traits: Togetherness) -> str:
+        """'weak' or 'clear' evidence of subgroups; 'differ' if patients differ persistently and no more; 'none'; 'untested'."""
+        if not self.persistent:
+            return "untested" if self.persistent is None else "none"
+        if not traits.found:
+            return "differ"
+        return "weak" if (self.excess or 0.0) < WEAK_BELOW else "clear"
+
+    def as_dict(self, numbers: NDArray[np.int64], traits: Togetherness) -> dict[str, Any]:
         """Dictionary for JSON, with clusters identified by their `numbers` (clusters,)."""
         found = asdict(self)
         for name in ("per_cluster", "expected_per_cluster"):
             found[name] = {str(numbers[label]): share for label, share in found[name].items()}
-        return found
+        found["balance"] = {name: spread if np.isfinite(spread) else None for name, spread in self.balance.items()}
+        verdicts = {"persistent": self.persistent, "together": traits.found, "verdict": self.verdict(traits)}
+        return found | verdicts | {"explained": self.explained, "traits": traits.as_dict()}
 
 
 def read(folder: Path) -> dict[str, Any]:
-    """Read the result of the test (`Evidence.as_dict`) from the folder of a `clusters` artifact."""
+    """Read the result of the tests (`Evidence.as_dict`) from the folder of a `clusters` artifact."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found
 
 
-def split_half(
-    vectors: Vectors,
-    labels: Labels,
-    halves: tuple[Half, Half],
-    similar: Labels,
-    *,
-    neighbours: int,
-    permutations: int,
-    seed: int,
-) -> Evidence:
-    """Test clusters of whole records (`vectors` (n, D), `labels` (n,)) on the halves of the same patients.
+@dataclass(frozen=True)
+class Predictions:
+    """The cluster that either half of m patients gets, and the one predicted from the other half. Arrays are (m,)."""
 
-    `similar` (n,) numbers blocks of similar patients (see `matched_blocks`). Both directions are tested and averaged.
-    """
-    both = np.flatnonzero(halves[0].there & halves[1].there)
-    clusters = range(int(labels.max()) + 1)
-    if len(both) < FEWEST_PATIENTS:
-        return Evidence(None, None, None, None, len(both), "untested", dict.fromkeys(clusters), dict.fromkeys(clusters))
-    rng = np.random.default_rng([seed, 0x5911])
-    hits, chance, own_chance = np.zeros(len(both)), np.zeros(permutations), np.zeros(len(both))
-    for one, other in (halves, halves[::-1]):
-        cluster = _assign(vectors, labels, one.vectors[both], both, neighbours)
+    clusters: tuple[Labels, Labels]
+    predicted: tuple[Labels, Labels]
+
+    @classmethod
+    def of(cls, votes: list[Labels], halves: tuple[Half, Half], both: NDArray[np.int64], seed: int) -> "Predictions":
+        """Train the classifiers and predict. `votes` are the clusters of the halves of the patients `both` (m,)."""
         folds = KFold(FOLDS, shuffle=True, random_state=seed)
-        told = cross_val_predict(MultinomialNB(), other.counts[both], cluster, cv=folds)
-        hits += (told == cluster) / 2
-        for number in range(permutations):
-            alike = (told[_shuffle_within(similar[both], rng)] == cluster) / 2
-            chance[number] += alike.mean()
-            own_chance += alike / permutations
+        told = [
+            cross_val_predict(MultinomialNB(), other.counts[both], cluster, cv=folds)
+            for cluster, other in zip(votes, halves[::-1], strict=True)
+        ]
+        return cls((votes[0], votes[1]), (told[0], told[1]))
+
+    @property
+    def hits(self) -> NDArray[np.float64]:
+        """Share of the two predictions that are right."""
+        return self.exchanged(np.arange(len(self.clusters[0])))
+
+    def exchanged(self, order: NDArray[np.int64]) -> NDArray[np.float64]:
+        """The same when each patient gets the predictions of the patient `order` (m,)."""
+        pairs = zip(self.clusters, self.predicted, strict=True)
+        return np.asarray(np.mean([predicted[order] == cluster for cluster, predicted in pairs], axis=0), np.float64)
+
+    def by_others(self, blocks: Labels) -> NDArray[np.float64]:
+        """The same from the records of the others of one's block, on average; NaN for a patient alone in a block."""
+        size, count = np.bincount(blocks), 1 + max(int(half.max()) for half in (*self.clusters, *self.predicted))
+        shares = []
+        for cluster, predicted in zip(self.clusters, self.predicted, strict=True):
+            table = np.bincount(blocks * count + predicted, minlength=len(size) * count)
+            others = table[blocks * count + cluster] - (predicted == cluster)
+            shares.append(others / np.where(size[blocks] > 1, size[blocks] - 1, np.nan))
+        return np.asarray(np.mean(shares, axis=0))
+
+    def excess(self, blocks: Labels) -> float | None:
+        """What is recognised beyond others alike, as a share of what could be; None if too few have anybody alike."""
+        chance = self.by_others(blocks)
+        there = np.isfinite(chance)
+        return _excess(self.hits[there].mean(), chance[there].mean()) if there.sum() >= FEWEST_PATIENTS else None
+
+
+def split_half(
+    predictions: Predictions, members: Labels, alike: Covariates, *, permutations: int, seed: int
+) -> Evidence:
+    """Test clusters on the halves of m patients, who are `members` (m,) of clusters; both directions are averaged."""
+    clusters = range(int(members.max(initial=-1)) + 1)
+    nothing: dict[int, float | None] = dict.fromkeys(clusters)
+    blocks = alike.blocks if len(members) else members
+    there = np.bincount(blocks)[blocks] > 1
+    patients = int(there.sum())
+    if patients < FEWEST_PATIENTS:
+        return Evidence(None, None, None, None, patients, nothing, nothing, {}, {})
+    rng = np.random.default_rng([seed, 0x5911])
+    hits, chance = predictions.hits[there], predictions.by_others(blocks)[there]
     recognised, expected = float(hits.mean()), float(chance.mean())
-    p = float((1 + (chance >= recognised).sum()) / (1 + permutations))
-    excess = (recognised - expected) / max(1 - expected, 1e-9)
-    verdict = "none" if p > MAX_P or excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
-    members = labels[both]
-    own, by_chance = ({k: _mean(shares[members == k]) for k in clusters} for shares in (hits, own_chance))
-    return Evidence(recognised, expected, excess, p, len(both), verdict, own, by_chance)
+    drawn = [predictions.exchanged(shuffled(blocks, rng))[there].mean() for _ in range(permutations)]
+    p = float((1 + (np.array(drawn) >= recognised).sum()) / (1 + permutations))
+    own, by_chance = ({k: _mean(shares[members[there] == k]) for k in clusters} for shares in (hits, chance))
+    again, exchanged = alike.again(), alike.exchanged(blocks, rng).again()
+    compared = {name: (predictions.excess(again[name]), predictions.excess(exchanged[name])) for name in again}
+    left = {
+        name: {"excess": one, "exchanged": other}
+        for name, (one, other) in compared.items()
+        if one is not None and other is not None
+    }
+    excess = _excess(recognised, expected)
+    return Evidence(recognised, expected, excess, p, patients, own, by_chance, alike.balance(blocks), left)
+
+
+def _excess(recognised: float, expected: float) -> float:
+    return float((recognised - expected) / max(1 - expected, 1e-9))
 
 
 def _mean(shares: NDArray[np.float64]) -> float | None:
     return float(shares.mean()) if len(shares) else None
-
-
-def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]], most: int = ALIKE) -> Labels:
-    """Block numbers (n,): blocks hold at most `most` patients, who are equal in all categories (n,) and close in all numbers (n,).
-
-    Within each combination of categories, patients are halved repeatedly, at the median of each number in turn.
-    """
-    combination = np.unique(
-        np.stack([np.unique(c, return_inverse=True)[1] for c in categories]), axis=1, return_inverse=True
-    )[1]
-    blocks = np.empty(len(combination), np.int64)
-    count = 0
-    waiting = [(np.flatnonzero(combination == number), 0) for number in np.unique(combination)]
-    while waiting:
-        members, depth = waiting.pop()
-        if len(members) <= most:
-            blocks[members] = count
-            count += 1
-            continue
-        ordered = members[np.argsort(numbers[depth % len(numbers)][members], kind="stable")]
-        middle = len(ordered) // 2
-        waiting += [(ordered[:middle], depth + 1), (ordered[middle:], depth + 1)]
-    return blocks
 
 
 def votes(vectors: Vectors, labels: Labels, halves: tuple[Half, Half], neighbours: int) -> tuple[Labels, list[Labels]]:
@@ -150,12 +196,3 @@ def _assign(vectors: Vectors, labels: Labels, halves: Vectors, own: NDArray[np.i
     """Assign each half to the cluster of most of the nearest whole records; a patient's own record does not vote."""
     found = nearest_others(halves, unit_length(vectors), own, neighbours)
     return vote(found, labels, int(labels.max()) + 1)[0]
-
-
-def _shuffle_within(blocks: Labels, rng: np.random.Generator) -> NDArray[np.int64]:
-    """Random permutation (n,) that keeps every patient in their block."""
-    order = np.lexsort((rng.random(len(blocks)), blocks))
-    grouped = np.argsort(blocks, kind="stable")
-    permutation = np.empty(len(blocks), np.int64)
-    permutation[grouped] = order
-    return permutation

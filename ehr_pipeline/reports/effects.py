@@ -188,6 +188,12 @@ def on_the_map(coded: NDArray[np.generic], points: NDArray[np.float64], numeric:
     return float((size[:, None] * means**2).sum() / scatter)
 
 
+def in_banner(effect: Effect) -> bool:
+    """Whether an effect stands at the top of the page: large ones, except of disease, and medium ones of practice and year."""
+    wanted = ("medium", "large") if effect.attribute in ("practice", "year") else ("large",)
+    return effect.words in wanted and effect.attribute != "disease"
+
+
 def strong(effects: Sequence[Effect]) -> list[Effect]:
     """Return medium and large effects of attributes other than disease, the large ones first."""
     order = ("large", "medium")

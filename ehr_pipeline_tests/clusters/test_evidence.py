@@ -1,16 +1,24 @@
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.evidence import Half, matched_blocks, split_half
+from ehr_pipeline.clusters.alike import PRACTICE
+from ehr_pipeline.clusters.covariates import TIME, Covariates
+from ehr_pipeline.clusters.evidence import Evidence, Half, Predictions, split_half, votes
 from ehr_pipeline.clusters.methods import cluster
+from ehr_pipeline.clusters.traits import Togetherness
 
 CONCEPTS = 30
+Given = tuple[np.ndarray, np.ndarray, tuple[Half, Half], Covariates]
 
 
-def cohort(
-    planted: bool, seed: int = 0, patients: int = 600
-) -> tuple[np.ndarray, np.ndarray, tuple[Half, Half], np.ndarray]:
-    """Patients with two halves of counts. Everybody's concepts depend on age; with `planted`, also on one of three groups."""
+def cohort(planted: bool, seed: int = 0, patients: int = 600, by: str = "") -> Given:
+    """Patients with two halves of counts. Everybody's concepts depend on age; with `planted`, also on one of three groups.
+
+    With `by`, the groups are practices, or calendar times.
+    """
     rng = np.random.default_rng(seed)
     age = rng.uniform(20, 80, patients)
     group = rng.integers(3, size=patients)
@@ -31,12 +39,26 @@ def cohort(
         Half(vector, csr_array(count.astype(float)), everyone)
         for vector, count in zip(vectors[1:], counts, strict=True)
     )
-    return vectors[0], labels, (halves[0], halves[1]), matched_blocks([np.zeros(patients, int)], [age])
+    same, length = np.full(patients, "x"), rng.uniform(1, 10, patients)
+    practice = group if by == PRACTICE else rng.integers(4, size=patients)
+    middle = 2004.0 + 4 * group if by == TIME else rng.uniform(2000, 2019, patients)
+    alike = Covariates(same, same, practice.astype(str), age, counts[0].sum(1), middle, length)
+    return vectors[0], labels, (halves[0], halves[1]), alike
+
+
+def found_in(given: Given) -> Evidence:
+    vectors, labels, halves, alike = given
+    both, clusters = votes(vectors, labels, halves, 15)
+    predictions = Predictions.of(clusters, halves, both, 0)
+    return split_half(predictions, labels[both], alike.among(both), permutations=60, seed=0)
+
+
+GO, STAY = Togetherness(0.01, {"x": 3.0}, 100), Togetherness(0.4, {"x": 0.2}, 100)
 
 
 def test_planted_groups_are_clear_evidence() -> None:
-    found = split_half(*cohort(planted=True), neighbours=15, permutations=60, seed=0)
-    assert found.verdict == "clear"
+    found = found_in(cohort(planted=True))
+    assert (found.persistent, found.verdict(GO), found.verdict(STAY)) == (True, "clear", "differ")
     assert found.p is not None
     assert found.p < 0.05
     assert found.recognised is not None
@@ -47,7 +69,7 @@ def test_planted_groups_are_clear_evidence() -> None:
 def test_each_cluster_has_a_chance_of_its_own() -> None:
     """Clusters of planted groups are recognised beyond it, those of age alone are not; together they are the chance of all."""
     given = cohort(planted=True)
-    found = split_half(*given, neighbours=15, permutations=60, seed=0)
+    found = found_in(given)
     sizes = np.bincount(given[1])
     own, by_chance = (
         np.array([shares[number] for number in range(len(sizes))], float)
@@ -56,35 +78,64 @@ def test_each_cluster_has_a_chance_of_its_own() -> None:
     assert np.isclose(by_chance @ sizes / sizes.sum(), found.expected)
     assert np.ptp(by_chance) > 0.01
     assert (own > by_chance).all()
-    by_age = split_half(*cohort(planted=False), neighbours=15, permutations=60, seed=0)
+    by_age = found_in(cohort(planted=False))
     assert by_age.per_cluster[0] is not None
     assert by_age.expected_per_cluster[0] is not None
     assert abs(by_age.per_cluster[0] - by_age.expected_per_cluster[0]) < 0.15
 
 
 def test_clusters_by_age_alone_are_no_evidence_however_well_they_are_reproduced() -> None:
-    verdicts = [
-        split_half(*cohort(planted=False, seed=seed), neighbours=15, permutations=60, seed=0) for seed in range(4)
-    ]
-    assert [found.verdict for found in verdicts] == ["none"] * 4
+    verdicts = [found_in(cohort(planted=False, seed=seed)) for seed in range(4)]
+    assert [(found.persistent, found.verdict(GO)) for found in verdicts] == [(False, "none")] * 4
     assert all(found.excess is not None and abs(found.excess) < 0.05 for found in verdicts)
 
 
-def test_too_few_patients_are_not_tested() -> None:
-    vectors, labels, halves, blocks = cohort(planted=True)
+def test_too_few_patients_are_not_found_in() -> None:
+    vectors, labels, halves, alike = cohort(planted=True)
     few = np.zeros(len(labels), bool)
     few[:49] = True
     cut = tuple(Half(half.vectors, half.counts, few) for half in halves)
-    found = split_half(vectors, labels, (cut[0], cut[1]), blocks, neighbours=15, permutations=60, seed=0)
-    assert (found.verdict, found.recognised, found.patients) == ("untested", None, 49)
+    found = found_in((vectors, labels, (cut[0], cut[1]), alike))
+    assert (found.verdict(GO), found.persistent, found.recognised, found.patients) == ("untested", None, None, 49)
     assert set(found.per_cluster.values()) == set(found.expected_per_cluster.values()) == {None}
 
 
-def test_blocks_hold_at_most_twenty_similar_patients() -> None:
-    rng = np.random.default_rng(0)
-    sex, age = rng.choice(["F", "M"], 500), rng.uniform(0, 90, 500)
-    blocks = matched_blocks([sex, np.zeros(500)], [age])
-    assert np.bincount(blocks).max() <= 20
-    for block in np.unique(blocks):
-        assert len(set(sex[blocks == block])) == 1
-        assert np.ptp(age[blocks == block]) < 20
+def test_without_anybody_to_compare_traits_with_subgroups_are_unfound_in() -> None:
+    nobody = Togetherness(None, {}, 0)
+    assert found_in(cohort(planted=True)).verdict(nobody) == "differ"
+    assert found_in(cohort(planted=False)).verdict(nobody) == "none"
+
+
+def test_chance_is_that_of_other_patients_of_the_block() -> None:
+    """Worked out by hand: two blocks of two and three patients, and one alone."""
+    cluster, told = np.array([0, 1, 0, 0, 1, 0]), np.array([0, 0, 0, 1, 1, 0])
+    found = Predictions((cluster, cluster), (told, told)).by_others(np.array([0, 0, 1, 1, 1, 2]))
+    assert np.allclose(found[:5], [1, 0, 0, 0.5, 0.5])
+    assert np.isnan(found[5])
+
+
+def test_recording_by_practice_explains_clusters_that_are_practices() -> None:
+    """The same groups of patients: taken for persistent, unless they are the patients of one practice."""
+    assert found_in(cohort(planted=True)).explained == []
+    found = found_in(cohort(planted=True, by=PRACTICE))
+    assert found.again[PRACTICE]["excess"] < 0.05 < 0.2 < found.again[PRACTICE]["exchanged"]
+    assert (found.explained, found.persistent, found.verdict(GO)) == ([PRACTICE], False, "none")
+
+
+def test_matching_on_calendar_time_takes_most_of_what_it_explains() -> None:
+    """Not all: of four numbers none is matched exactly, so that a strong effect of time can stay above the bound."""
+    found = found_in(cohort(planted=True, by=TIME, patients=2400)).again[TIME]
+    assert found["excess"] < found["exchanged"] / 3
+
+
+def test_json_holds_both_verdicts_and_the_balance() -> None:
+    told = found_in(cohort(planted=True)).as_dict(np.arange(1, 7), STAY)
+    assert (told["persistent"], told["together"], told["verdict"]) == (True, False, "differ")
+    assert told["traits"]["p"] == 0.4
+    assert 0 < told["balance"]["age"] < 0.5
+    assert set(told["per_cluster"]) == set("123456")
+
+
+def test_without_names_of_practices_only_time_is_matched_again() -> None:
+    given: Any = cohort(planted=True)
+    assert set(found_in((*given[:3], replace(given[3], practice=None))).again) == {TIME}

@@ -264,6 +264,8 @@ def test_a_cohort_without_evidence_is_told_as_such(
         "verdict": "none",
         "per_cluster": {},
         "expected_per_cluster": {},
+        "persistent": False,
+        "explained": [],
     }
     monkeypatch.setattr(Findings, "evidence", evidence)
     monkeypatch.setattr(truth, "agreement", lambda findings: None)

@@ -109,7 +109,7 @@ def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:
 def _key_figures(findings: Findings) -> list[tuple[str, str]]:
     """Return the key numbers at the top of the page, with their words."""
     inputs, counted = findings.inputs, findings.counted
-    usable = findings.standing.usable if findings.evidence["verdict"] in ("clear", "weak") else None
+    usable = findings.standing.usable if findings.evidence["verdict"] in ("clear", "weak", "differ") else None
     kind = findings.standing.kind
     metrics = read_metrics(inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
     best, base = metrics["best"], metrics["baseline"]

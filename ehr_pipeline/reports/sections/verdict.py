@@ -2,14 +2,15 @@
 
 from typing import Any
 
+from ehr_pipeline.reports import effects
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import truth
 from ehr_pipeline.reports.statements import verdict
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the verdict of the split-half test, with the attributes, except disease, that the clusters strongly mirror."""
-    mirrored = [effect.name for effect in findings.effects if effect.words == "large" and effect.attribute != "disease"]
+    """Return the verdicts, with the attributes, except disease, that the clusters mirror (`effects.in_banner`)."""
+    mirrored = [effect.name for effect in findings.effects if effects.in_banner(effect)]
     evidence, standing = findings.evidence, findings.standing
     return {
         "invented": verdict.invented() if truth.agreement(findings) else None,

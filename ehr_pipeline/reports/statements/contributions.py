@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ehr_pipeline.clusters.contributions import Contributions, Estimate, Row
-from ehr_pipeline.clusters.evidence import ALIKE
+from ehr_pipeline.clusters.matching import HALVED
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.embeddings.variants import NETWORK, NO_NETWORK, PROFILE, SAMPLED
 from ehr_pipeline.reports.statements.statement import Statement, say
@@ -32,7 +32,7 @@ def compared(found: Contributions, patients: str, step: int) -> Statement:
         " still has a standard deviation of {years} years, which helps vectors that hold the age.",
         patients=patients,
         most=f"{SAMPLED:,}",
-        alike=ALIKE,
+        alike=HALVED,
         chance=f"{percent(found.chance, step)} %",
         years=f"{found.age_sd:.1f}",
     )

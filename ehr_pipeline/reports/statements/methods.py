@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from ehr_pipeline.clusters import matching, traits
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.lists import Own
 from ehr_pipeline.reports.statements.statement import Statement, listed, percent, say
@@ -199,11 +200,17 @@ def split_half() -> Statement:
     return say(
         "Split-half test: visits are divided at random into halves. One half is embedded and gets the cluster of its nearest whole"
         " records; from the concepts of the other half, without ages, a naive Bayes classifier trained on other patients"
-        " predicts it. Chance is what the classifier predicts from other patients within blocks of at most 20 who have the"
-        " same disease and sex and are close in age and number of concepts. Evidence is called clear from {clear:.2f} of the"
-        " possible excess over chance, none below {none:.2f}.",
+        " predicts it. Chance is what the classifier predicts from the other patients of a block of {alike} or more who have"
+        " the same disease and sex and are nearest in age and number of concepts. Evidence is called clear from {clear:.2f} of the"
+        " possible excess over chance, none below {none:.2f}. Patients then differ persistently. Evidence of subgroups also needs"
+        " conditions that go together: in either half, the {traits} most frequent concepts of each disease’s patients are"
+        " correlated, and so are those of others of the same sex and of like age and number of concepts; the largest eigenvalue"
+        " of the difference is compared with diseases permuted among patients alike (p up to {most:.2f}).",
+        alike=matching.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
+        traits=traits.TRAITS,
+        most=traits.MAX_P,
     )
 
 

@@ -75,6 +75,8 @@ def subgroups(verdict: str) -> Statement:
         return say("It could not be tested.")
     if verdict == "none":
         return say("There is no evidence of subgroups.", Rate.SUBGROUPS)
+    if verdict == "differ":
+        return say("Patients differ persistently, but there is no evidence of subgroups.", Rate.SUBGROUPS)
     return say("{word} evidence that there are subgroups at all.", Rate.SUBGROUPS, word=verdict.capitalize())
 
 
@@ -90,7 +92,7 @@ def stable(numbers: str, limits: str) -> Statement:
 
 def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Statement | None:
     """Say which groups of clusters can be relied on; None if there is no evidence of subgroups in the first place."""
-    if verdict not in ("clear", "weak"):
+    if verdict not in ("clear", "weak", "differ"):
         return None
     names = listed(" + ".join(map(str, group)) for group in sure)
     which = f"{len(sure)} ({'number' if len(sure) == 1 else 'numbers'} {names})"

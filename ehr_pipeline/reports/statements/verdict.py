@@ -3,11 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from markupsafe import Markup
+
 from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, percent, say, together
 from ehr_pipeline.reports.sureness import Standing
 
 FINEST_P = 0.006
 """A permutation p value below this is the smallest that the number of permutations allows."""
+LOOSE = 0.5
+"""A match is loose where a number varies more than this among patients compared, as a share of its variation among all."""
 
 
 def invented() -> Statement:
@@ -19,17 +23,22 @@ def invented() -> Statement:
 
 
 def banner(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str]) -> Statement:
-    """Return the verdict of the split-half test; `mirrored`: attributes that the clusters follow closely, except disease."""
-    if evidence["verdict"] == "none":
-        return none(evidence, mirrored)
-    if evidence["verdict"] == "untested":
-        return untested()
-    return some(evidence, standing, mirrored)
+    """Return the verdicts of the two tests; `mirrored`: attributes that the clusters follow closely, except disease."""
+    match evidence["verdict"]:
+        case "untested":
+            return untested()
+        case "none":
+            return by_recording(evidence) if evidence["explained"] else none(evidence, mirrored)
+        case "differ":
+            return differ(evidence, mirrored)
+        case _:
+            return some(evidence, standing, mirrored)
 
 
 def colour(evidence: Mapping[str, Any], standing: Standing) -> str:
     """Return the colour of the banner, a class of the page's style: a clear verdict is green if most clusters deserve it."""
-    return standing.colour if evidence["verdict"] == "clear" else str(evidence["verdict"])
+    verdict = str(evidence["verdict"])
+    return standing.colour if verdict == "clear" else "weak" if verdict == "differ" else verdict
 
 
 def recognised(evidence: Mapping[str, Any]) -> str:
@@ -54,6 +63,66 @@ def none(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     )
 
 
+def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
+    """Say that patients differ persistently, but that their conditions do not go together, or could not be compared."""
+    traits = evidence["traits"]
+    if traits["p"] is None:
+        head = "Patients differ persistently; whether there are subgroups could not be tested."
+        compared = Markup("There are too few other patients of the same sex and of like age and amount of record.")
+    else:
+        head = "Patients differ persistently, but there is no evidence of subgroups."
+        compared = markup(
+            "Here they do not, compared with {others} of the same sex and of like age and amount of record (permutation p ="
+            " {p:.2f}).",
+            others=_others(traits),
+            p=traits["p"],
+        )
+    differing = say(
+        "<b>{head}</b> {recognised}. So patients differ in more than these, as everybody with a chronic condition does."
+        " Subgroups of a disease need conditions that go together in its patients more than in others. {compared} Take the clusters"
+        " for patients who share a condition, not for kinds of the disease.",
+        Rate.SUBGROUPS,
+        head=head,
+        recognised=recognised(evidence),
+        compared=compared,
+    )
+    return together(Rate.SUBGROUPS, [differing, matched(evidence), also_follow(mirrored)])
+
+
+def by_recording(evidence: Mapping[str, Any]) -> Statement:
+    """Say that recording by practice, or in different years, explains what the clusters tell."""
+    name = evidence["explained"][0]
+    left, exchanged = (f"{evidence['again'][name][key]:.2f}" for key in ("excess", "exchanged"))
+    return say(
+        "<b>No evidence of subgroups: recording by {name} explains the clusters.</b> {recognised}. Among patients who are alike in"
+        " {name} too, this excess is {left}; if they are matched to others as closely, whatever their {name}, it is {exchanged}."
+        " What is recorded differs, not the patients.",
+        Rate.SUBGROUPS,
+        name=name,
+        recognised=recognised(evidence),
+        left=left,
+        exchanged=exchanged,
+    )
+
+
+def _others(traits: Mapping[str, Any]) -> str:
+    """Return who the patients of each disease were compared with, in words."""
+    several = len(traits["diseases"]) > 1
+    if traits["others"] and several:
+        return "patients with another of the diseases, or with none of them,"
+    return "patients without the disease" if traits["others"] else "patients with another of the diseases"
+
+
+def matched(evidence: Mapping[str, Any]) -> Statement | None:
+    """Warn where patients could not be matched closely on age or amount of record; None where they could."""
+    loose = [name for name, left in evidence["balance"].items() if left is not None and left > LOOSE]
+    if not loose:
+        return None
+    words = {"age": "age", "amount": "amount of record"}
+    left = listed(f"{words[name]} varies {percent(evidence['balance'][name])} as much as among all" for name in loose)
+    return say("There are too few patients for a close match: among those compared, {left}.", left=left)
+
+
 def untested() -> Statement:
     """Say that the test could not be made."""
     return say(
@@ -68,7 +137,21 @@ def some(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[str
     test = say("{recognised} (permutation p {sign} {p:.3f}).", recognised=recognised(evidence), p=evidence["p"],
                sign="<" if smallest else "=")  # fmt: skip
     verdict = evidence["verdict"]
-    return together(Rate.SUBGROUPS, [headline(verdict, standing), test, only_some(verdict), also_follow(mirrored)])
+    parts = [headline(verdict, standing), test, traits_together(evidence["traits"]), matched(evidence)]
+    return together(Rate.SUBGROUPS, [*parts, only_some(verdict), also_follow(mirrored)])
+
+
+def traits_together(traits: Mapping[str, Any]) -> Statement:
+    """Say that the patients' conditions go together more than in others."""
+    smallest = traits["p"] < FINEST_P
+    return say(
+        "And their conditions go together more than in {others} of the same sex and of like age and amount of record (permutation p"
+        " {sign} {p:.3f}).",
+        Rate.SUBGROUPS,
+        others=_others(traits),
+        sign="<" if smallest else "=",
+        p=traits["p"],
+    )
 
 
 def headline(verdict: str, standing: Standing) -> Statement:

@@ -9,7 +9,18 @@ from ehr_pipeline.reports.sureness import Standing
 
 
 def evidence(word: str, p: float = 0.02) -> dict[str, Any]:
-    return {"verdict": word, "recognised": 0.504, "expected": 0.2, "p": p}
+    traits = {"p": 0.012, "diseases": {"a": 3.0, "b": 2.0}, "others": 20}
+    return {
+        "verdict": word,
+        "recognised": 0.504,
+        "expected": 0.2,
+        "p": p,
+        "persistent": {"none": False, "untested": None}.get(word, True),
+        "explained": [],
+        "balance": {"age": 0.2, "amount": 0.3},
+        "again": {"practice": {"excess": 0.021, "exchanged": 0.09}},
+        "traits": traits,
+    }
 
 
 GOOD = Standing(9, 12, "84.1 %", "3 have weak evidence only")
@@ -58,5 +69,51 @@ def test_what_the_clusters_follow_as_well() -> None:
 
 def test_the_colour_is_green_only_where_most_clusters_deserve_it() -> None:
     words = ("clear", "weak", "none", "untested")
+    assert verdict.colour(evidence("differ"), GOOD) == "weak"
     assert [verdict.colour(evidence(word), GOOD) for word in words] == list(words)
     assert verdict.colour(evidence("clear"), NOBODY) == "weak"
+
+
+def test_patients_who_differ_make_no_subgroups_by_themselves() -> None:
+    told = str(verdict.banner(evidence("differ"), NOBODY, ["practice"]))
+    assert told.startswith("Patients differ persistently, but there is no evidence of subgroups. From one random half")
+    assert (
+        "Here they do not, compared with patients with another of the diseases, or with none of them, of the same sex"
+        in told
+    )
+    assert "The clusters also follow practice closely" in told
+
+
+@pytest.mark.parametrize(
+    ("traits", "told"),
+    [
+        ({"others": 20, "diseases": {"a": 1.0}}, "more than in patients without the disease of the same sex"),
+        ({"others": 0, "diseases": {"a": 1.0, "b": 2.0}}, "more than in patients with another of the diseases of the same sex"),
+    ],
+)  # fmt: skip
+def test_with_whom_traits_were_compared(traits: dict[str, Any], told: str) -> None:
+    given = evidence("clear")
+    assert told in str(verdict.banner(given | {"traits": given["traits"] | traits}, GOOD, []))
+
+
+def test_recording_that_explains_the_clusters_is_named() -> None:
+    told = str(verdict.banner(evidence("none") | {"explained": ["practice"]}, NOBODY, []))
+    assert told.startswith("No evidence of subgroups: recording by practice explains the clusters.")
+    assert (
+        "alike in practice too, this excess is 0.02; if they are matched to others as closely, whatever their practice, it is 0.09"
+        in told
+    )
+
+
+def test_nobody_to_compare_traits_with() -> None:
+    nothing = {"p": None, "diseases": {}, "others": 0}
+    told = str(verdict.banner(evidence("differ") | {"traits": nothing}, NOBODY, []))
+    assert told.startswith("Patients differ persistently; whether there are subgroups could not be tested.")
+
+
+def test_a_loose_match_is_said_with_what_was_achieved() -> None:
+    assert "close match" not in str(verdict.banner(evidence("clear"), GOOD, []))
+    loose = evidence("clear") | {"balance": {"age": 0.84, "amount": 0.3}}
+    assert "too few patients for a close match: among those compared, age varies 84 % as much as among all." in str(
+        verdict.banner(loose, GOOD, [])
+    )

@@ -1,0 +1,91 @@
+"""What patients are matched on for the verdicts, and the blocks of patients alike within which they are compared.
+
+Always disease, sex, age and amount of record. Where the data name practices, comparisons are made again within a practice; and
+again among patients whose records also lie in the same years and are of like length: what a practice, or a time, records more
+often than others, is then the same for everybody compared.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters.alike import PRACTICE, has_practices
+from ehr_pipeline.clusters.matching import ALIKE, Labels, balance, nearest_blocks, shuffled
+
+TIME = "calendar time"
+"""What comparisons are made again within, beside PRACTICE."""
+WHATEVER_DISEASE = 2 * ALIKE
+"""Patients in a block where their diseases are compared: it has to hold several of them."""
+
+
+@dataclass(frozen=True)
+class Covariates:
+    """What patients are matched on; arrays are (n,)."""
+
+    disease: NDArray[Any]
+    sex: NDArray[Any]
+    practice: NDArray[Any] | None
+    """None where it is not known, or the same for all."""
+    age: NDArray[Any]
+    """Mean age over the record, in years."""
+    amount: NDArray[Any]
+    """Logarithm of the number of recorded concepts."""
+    middle: NDArray[Any]
+    """Mean calendar time of the record, in years."""
+    length: NDArray[Any]
+    """Time between the first and the last visit, in years."""
+
+    @classmethod
+    def of(cls, people: pa.Table) -> "Covariates":
+        """From a table of the patients (`build.Patients.described`)."""
+        disease, sex = (_category(people, name) for name in ("disease", "sex"))
+        practice = _category(people, PRACTICE) if has_practices(people) else None
+        age, concepts, middle, length = (
+            people.column(name).to_numpy() for name in ("mean_age", "concepts", "middle", "length")
+        )
+        return cls(disease, sex, practice, age, np.log1p(concepts), middle, length)
+
+    def among(self, rows: NDArray[np.int64]) -> "Covariates":
+        """Only the patients `rows` (m,)."""
+        changed = {name: value[rows] for name, value in vars(self).items() if value is not None}
+        return replace(self, **changed)
+
+    @property
+    def blocks(self) -> Labels:
+        """Blocks of patients equal in disease and sex, near in age and amount of record."""
+        return nearest_blocks([self.disease, self.sex], [self.age, self.amount])
+
+    @property
+    def whatever_disease(self) -> Labels:
+        """Blocks of patients equal in sex, near in age and amount of record, of any disease."""
+        return nearest_blocks([self.sex], [self.age, self.amount], WHATEVER_DISEASE)
+
+    def again(self) -> dict[str, Labels]:
+        """Blocks for the comparisons made again, by name: within a practice, and with like calendar time and length of record."""
+        # What the comparison is about counts twice: of four numbers, none is matched closely.
+        found = {
+            TIME: nearest_blocks(
+                [self.disease, self.sex], [self.age, self.amount, self.length, self.middle, self.middle]
+            )
+        }
+        if self.practice is not None:
+            woman = np.unique(self.sex, return_inverse=True)[1]  # a number: few patients of a practice have one disease
+            found[PRACTICE] = nearest_blocks([self.disease, self.practice], [self.age, self.amount, woman])
+        return found
+
+    def exchanged(self, blocks: Labels, rng: np.random.Generator) -> "Covariates":
+        """The same patients with practices and times of others of their block: matching on them is as coarse, but means nothing."""
+        order = shuffled(blocks, rng)
+        practice = None if self.practice is None else self.practice[order]
+        return replace(self, practice=practice, middle=self.middle[order], length=self.length[order])
+
+    def balance(self, blocks: Labels) -> dict[str, float]:
+        """How near age and amount of record are within blocks; see `matching.balance`."""
+        return balance(blocks, {"age": self.age, "amount": self.amount})
+
+
+def _category(people: pa.Table, name: str) -> NDArray[Any]:
+    return np.array([value or "" for value in people.column(name).to_pylist()])
