@@ -62,7 +62,7 @@ def the_report_of_the_others(tiny: Pipeline) -> Iterator[None]:
     tiny.cluster_reports()
 
 
-def test_the_page_tells_the_whole_story(text: Text) -> None:
+def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
     words = " ".join(text.words)
     for part in (
         "evidence",
