@@ -107,7 +107,7 @@ def studies() -> list[settings.Study]:
     laid_over = [
         merged(whole | ({"records": {}} if "source" in other.get("records", {}) else {}), other) for other in others
     ]
-    return [settings.validate(values) for values in (whole, *laid_over)]
+    return [settings.validate(values, base=TOP / "data/demo") for values in (whole, *laid_over)]
 
 
 def test_the_settings_of_the_guide_are_valid() -> None:

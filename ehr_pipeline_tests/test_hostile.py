@@ -291,6 +291,7 @@ OTHERS_TABLES = {
     "clusters/planted.py",  # of synthetic extracts
     "encoder/objectives/masked.py",  # an example, for people without this package
     "records/text.py",
+    "tasks/given.py",  # the user's own index days
     "terminology/rrf.py",
     "trajectories/truth.py",  # of synthetic extracts
     "vocabulary/table.py",  # undoes the cells of its names by itself: `spreadsheet.plain`

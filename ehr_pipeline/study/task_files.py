@@ -38,7 +38,7 @@ def _filled(task: Any, number: int, base: Path, problems: list[str]) -> Any:
     try:
         return {**_read(path), **task}
     except _Unreadable as error:
-        problems.append(f"tasks.task[{number}].file: {path}: {error}.")
+        problems.append(f"tasks.task[{number}].file: {path} {error}.")
         return {"name": path.stem, "outcome_kind": "death", **task}  # nothing more is said of this task
 
 
@@ -49,15 +49,15 @@ class _Unreadable(Exception):
 def _read(path: Path) -> dict[str, Any]:
     """The values of a file, with its paths made absolute."""
     if kind := special_files.special(path):
-        raise _Unreadable(f"this is {kind}")
+        raise _Unreadable(f"is {kind}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
-        raise _Unreadable(f"the file cannot be read ({type(error).__name__})") from None
+        raise _Unreadable(f"cannot be read ({type(error).__name__})") from None
     except tomllib.TOMLDecodeError as error:
-        raise _Unreadable(f"this is not valid TOML: {error}") from None
+        raise _Unreadable(f"is not valid TOML: {error}") from None
     if others := sorted(_others(values)):
-        raise _Unreadable(f"{', '.join(others)}: no settings of a task")
+        raise _Unreadable(f"sets {', '.join(others)}, which no task has")
     for name in _PATHS:
         if isinstance(values.get(name), str) and values[name]:
             values[name] = str((path.parent / values[name]).resolve())

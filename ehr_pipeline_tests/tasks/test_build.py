@@ -353,7 +353,7 @@ def test_two_tasks_of_one_file_name_are_refused(extract: Path) -> None:
 
 def test_an_unread_file_of_a_task_is_named(extract: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text("nme = 'x'\n")
-    with pytest.raises(SettingsError, match="nme: no settings of a task"):
+    with pytest.raises(SettingsError, match="sets nme, which no task has"):
         tiny_settings(extract, tasks={"task": [{"file": str(tmp_path / "mine.toml")}]})
 
 
