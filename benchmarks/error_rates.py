@@ -128,9 +128,9 @@ def said(cohort: Cohort) -> dict[str, Any]:
     groups = read_groups(cohort.folder / "truth")
     true = with_true_groups(cohort, findings.clusters.ids, groups) if cohort.kind.plan == "base" else set()
     found_too = {
-        (_main(findings, np.array([label]), groups), int(token))
-        for label, flags in enumerate(own.more)
-        for token in own.tokens[flags]
+        (group, int(token))
+        for group, part in _clusters_of(findings, groups).items()
+        for token in own.tokens[own.more[part].any(axis=0)]
     }
     parts = [np.searchsorted(findings.numbers, group) for group in findings.groups]
     counted = [part for part in parts if set(part.tolist()) & set(relied)]
@@ -214,6 +214,17 @@ def _first_mark(findings: Findings, part: NDArray[np.int64]) -> tuple[str, str]:
     return str(max(sorted(set(mine)), key=mine.count)), named[0] if named else f"nothing: {part}"
 
 
+def _clusters_of(findings: Findings, groups: dict[str, str]) -> dict[str, NDArray[np.int64]]:
+    """Places of the clusters of each planted group: those in which it is the most common one, and the one that most of it is in."""
+    of = np.array([groups.get(patient, "") for patient in findings.clusters.ids.to_pylist()])
+    names = sorted(set(of) - {""})
+    shared = np.array([np.bincount(findings.labels[of == name], minlength=len(findings.numbers)) for name in names])
+    return {
+        name: np.union1d(np.flatnonzero(shared.argmax(axis=0) == place), [shared[place].argmax()])
+        for place, name in enumerate(names)
+    }
+
+
 def _main(findings: Findings, part: NDArray[np.int64], groups: dict[str, str]) -> str:
     """The planted group of most patients of some clusters; empty where most have none."""
     mine = findings.clusters.ids.filter(np.isin(findings.labels, part)).to_pylist()
@@ -241,9 +252,9 @@ def _flat(vectors: Any, dimensions: int, *_: Any) -> Any:
     return np.ascontiguousarray(vectors[:, :dimensions])
 
 
-def write(work: Path, name: str) -> None:
+def write(work: Path, name: str, note: str) -> None:
     """Write the counts of a state of the methods, the page of error rates and the section of RESULTS.md."""
-    told = rates.keep(name, rates.counted(work, name))
+    told = rates.keep(name, rates.counted(work, name) | {"note": note})
     rates.PAGE.write_text(rates.page(told, FACTS), encoding="utf-8")
     results.write("error_rates.py", "Error rates", rates.section(told))
 
@@ -271,9 +282,10 @@ def main() -> None:
         "--again", choices=STAGES, help="measure again what another commit measured under this name, from this stage on"
     )
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
+    parser.add_argument("--note", default="", help="with --write: what has to be known of this state of the methods")
     options = parser.parse_args()
     if options.write:
-        write(options.work, options.name)
+        write(options.work, options.name, options.note)
         return
     now = commit()
     waiting = [

@@ -109,9 +109,9 @@ STATEMENTS = (
     ),
     Statement(
         Rate.MARKS,
-        "marks that the true groups would have",
+        "marks that the planted groups would have",
         "Of the marks that the same test finds when it is given the planted groups in place of clusters: how many mark a"
-        " cluster that holds mostly patients of that group.",
+        " cluster in which that group is the most common one, or the cluster that most of its patients are in.",
         lambda told: told["of them found"],
         "of them found",
         (),
@@ -252,7 +252,7 @@ def rows(told: Mapping[str, Any], statement: Statement, false: bool) -> list[tup
 
 def page(told: Mapping[str, Any], facts: str) -> str:
     """The page of error rates."""
-    text = [f"# Error rates\n\n{facts}"]
+    text = [f"# Error rates\n\n{facts} {commits(told)}"]
     head = ("World", "Patients in a cohort", "Before", "Now")
     for rate in Rate:
         mine = [statement for statement in STATEMENTS if statement.rate == rate]
@@ -260,10 +260,20 @@ def page(told: Mapping[str, Any], facts: str) -> str:
             text.append(f"## {rate.value}" + ("" if mine else "\n\nNot measured."))
         for statement in mine:
             text.append(f"### {statement.name}\n\n{statement.text}")
-            for false in (True, False):
-                if table := rows(told, statement, false):
+            tables = [rows(told, statement, false) for false in (True, False)]
+            if not any(tables):
+                text.append("Not measured.")
+            for false, table in zip((True, False), tables, strict=True):
+                if table:
                     text.append(f"Said where it is {'false' if false else 'true'}:\n\n{markdown(head, table)}")
     return "\n\n".join(text) + "\n"
+
+
+def commits(told: Mapping[str, Any]) -> str:
+    """The commits at which both states were measured, as a sentence."""
+    named = [f"*{name}* at commit {', '.join(told[name]['commits'])}" for name in (BEFORE, NOW) if name in told]
+    notes = [told[name].get("note", "") for name in (BEFORE, NOW) if name in told]
+    return " ".join([f"Measured: {'; '.join(named)}.", *filter(None, notes)])
 
 
 def section(told: Mapping[str, Any]) -> str:
@@ -276,10 +286,9 @@ def section(told: Mapping[str, Any]) -> str:
                 cells = [interval(*pooled(counts, statement, kinds, size)) for counts in states]
                 if any(cells):
                     table.append((statement.name, "false" if false else "true", f"{int(size):,}", *cells))
-    commits = "; ".join(f"{name}: commit {', '.join(told[name]['commits'])}" for name in (BEFORE, NOW) if name in told)
     head = ("Statement", "Where it is", "Patients in a cohort", "Before", "Now")
     return (
         "Share of cohorts in which a statement is made, all worlds pooled where it is false or true, with 95 % intervals (Clopper"
-        f" and Pearson); each world by itself: [docs/error_rates.md](../docs/error_rates.md). {commits}.\n\n"
+        f" and Pearson); each world by itself: [docs/error_rates.md](../docs/error_rates.md). {commits(told)}\n\n"
         + markdown(head, table)
     )
