@@ -298,9 +298,9 @@ def test_an_extract_that_lands_twice_changes_nobody(made: Made, tmp_path: Path) 
     shutil.copytree(tmp_path / "landing" / LATER, tmp_path / "landing" / "2019-05-02")
     again = run(grown.study("embed"), EXTRACT, LATER, "2019-05-02")
     assert {asset for asset, artifact in again.items() if not artifact.skipped} == {
-        *("extract_catalog", "mapped_events", "patient_dataset", "cluster_reports")
+        *("extract_catalog", "mapped_events", "patient_dataset", "task_labels", "cluster_reports")
     }
-    for asset in ("mapped_events", "patient_dataset", "patient_embeddings", "clusters"):
+    for asset in ("mapped_events", "patient_dataset", "task_labels", "patient_embeddings", "clusters"):
         assert again[asset].data_version == artifacts[asset].data_version
 
 
