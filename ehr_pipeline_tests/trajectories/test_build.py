@@ -101,7 +101,8 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     folder = tmp_path_factory.mktemp("changing")
     generate(folder, 600, seed=7, cohort_share=1.0, plant="change")
     clusters = {"n": 10, "resamples": 2, "compare": [], "permutations": 20}
-    pipeline = Pipeline(tiny_settings(folder, clusters=clusters))
+    pooled = {"pooling": {"neighbours": 10}}  # the list alone lacks most of what marks the groups of this generator
+    pipeline = Pipeline(tiny_settings(folder, clusters=clusters, embeddings=pooled))
     pipeline.raw_records(EXTRACT)
     for asset in list(ASSETS)[1:-1]:
         getattr(pipeline, asset)()
@@ -130,6 +131,7 @@ def test_the_changes_are_one_way(changing: Pipeline) -> None:
     numbers = np.unique(steps.select("from_cluster", "to_cluster").to_numpy())
     assert transitions.Tested.read(artifact.path, numbers).expected.shape == (len(numbers), len(numbers))
     moves = steps.filter((pl.col("from_cluster") != pl.col("to_cluster")) & (pl.col("patients") >= 6))
-    assert moves.filter(pl.col("patients_back") == 0).height >= 3
+    assert moves.height >= 3
+    assert (moves["patients"] >= 4 * moves["patients_back"]).all()
     assert moves.filter(pl.col("patients") >= transitions.FEWEST_MOVES)["ln_p"].null_count() == 0
     assert steps["patients"].sum() == artifact.counts["patients"]["kept"]
