@@ -31,11 +31,11 @@ class Alike:
     @classmethod
     def of(cls, people: pa.Table) -> "Alike":
         """From a table of the patients (`schemas.clusters`)."""
-        disease, sex = (_category(people, name) for name in ("disease", "sex"))
+        disease, sex = (category(people, name) for name in ("disease", "sex"))
         numbers = tuple(people.column(name).to_numpy() for name in ("mean_age", "concepts"))
         if not has_practices(people):
             return cls(((disease, sex),), numbers)
-        return cls(((disease, sex), (disease, _category(people, PRACTICE))), numbers)
+        return cls(((disease, sex), (disease, category(people, PRACTICE))), numbers)
 
     def among(self, rows: NDArray[np.int64]) -> "Alike":
         """Only the patients `rows` (m,)."""
@@ -49,8 +49,9 @@ class Alike:
 
 def has_practices(people: pa.Table) -> bool:
     """Whether the table of the patients names at least two practices."""
-    return PRACTICE in people.column_names and len(np.unique(_category(people, PRACTICE))) > 1
+    return PRACTICE in people.column_names and len(np.unique(category(people, PRACTICE))) > 1
 
 
-def _category(people: pa.Table, name: str) -> NDArray[Any]:
+def category(people: pa.Table, name: str) -> NDArray[Any]:
+    """A column of a table of the patients (n,); what is not known is an empty text."""
     return np.array([value or "" for value in people.column(name).to_pylist()])

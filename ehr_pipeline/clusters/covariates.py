@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.alike import PRACTICE, has_practices
+from ehr_pipeline.clusters.alike import PRACTICE, category, has_practices
 from ehr_pipeline.clusters.matching import ALIKE, Labels, balance, nearest_blocks, shuffled
 
 TIME = "calendar time"
@@ -41,8 +41,8 @@ class Covariates:
     @classmethod
     def of(cls, people: pa.Table) -> "Covariates":
         """From a table of the patients (`build.Patients.described`)."""
-        disease, sex = (_category(people, name) for name in ("disease", "sex"))
-        practice = _category(people, PRACTICE) if has_practices(people) else None
+        disease, sex = (category(people, name) for name in ("disease", "sex"))
+        practice = category(people, PRACTICE) if has_practices(people) else None
         age, concepts, middle, length = (
             people.column(name).to_numpy() for name in ("mean_age", "concepts", "middle", "length")
         )
@@ -85,7 +85,3 @@ class Covariates:
     def balance(self, blocks: Labels) -> dict[str, float]:
         """How near age and amount of record are within blocks; see `matching.balance`."""
         return balance(blocks, {"age": self.age, "amount": self.amount})
-
-
-def _category(people: pa.Table, name: str) -> NDArray[Any]:
-    return np.array([value or "" for value in people.column(name).to_pylist()])
