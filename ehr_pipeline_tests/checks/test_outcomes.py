@@ -8,6 +8,7 @@ import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import encoder, patients
+from ehr_pipeline.clusters import planted
 from ehr_pipeline.store.artifacts import Artifact
 
 
@@ -52,3 +53,17 @@ def test_an_encoder_that_learnt_too_little_is_told_with_what_to_do(
     sound, message, _ = encoder.better_than_frequency(made, tiny.store, tiny.study)
     assert sound
     assert "encoder." not in message
+
+
+@pytest.mark.parametrize(("index", "passed"), [(0.12, True), (0.10, True), (0.09, False)])
+def test_planted_groups_are_compared_with_what_counts_find(index: float, passed: bool, tmp_path: Path) -> None:
+    vectors = {
+        planted.THIS_RUN: {"adjusted_rand_index": index, "homogeneity": 0.2},
+        planted.COUNTS: {"adjusted_rand_index": 0.10, "homogeneity": 0.2},
+    }
+    (tmp_path / planted.AGREEMENT).write_text(json.dumps({"vectors": vectors}))
+    nothing: Any = None
+    found, message, numbers = patients.planted_groups(Artifact(tmp_path, {}), nothing, nothing)
+    assert found is passed
+    assert "counts without a model: 0.100" in message
+    assert set(numbers) == {"adjusted_rand_index", "homogeneity", "baseline_adjusted_rand_index"}
