@@ -1,0 +1,73 @@
+"""The encoder asked for the future: a history with one further visit that holds [MASK], at the age in question.
+
+The distribution over concepts at the mask is that of the encoder as trained, so no label is needed (He et al. 2025, "Mask"). The
+encoder has no calendar: only the age at the mask says how far ahead is asked. Of a history longer than the context, the last
+tokens stand before the mask. Axes: H histories, M histories of a batch, D hidden size, V vocabulary.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.encoder import packing
+from ehr_pipeline.encoder.devices import autocast
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.encoder.sequences import Chunks, Sequences
+from ehr_pipeline.patients.histories import with_visit
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.vocabulary.table import MASK
+
+
+def at_mask(
+    model: PackedEncoder, histories: Shard, day: NDArray[np.integer], how: Inference, before: int = 0
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Yield the hidden states at the mask, batch by batch: rows of `histories` (M,), and states (M, D) on the model's device.
+
+    `day` (H,) is the day asked about, for each history. At most `before` tokens stand before the mask; 0: as many as the context
+    holds. Every history comes exactly once; without tokens, it is the mask and its age alone. Raises ValueError for a negative
+    `before`.
+    """
+    if before < 0:
+        raise ValueError(f"before is a number of tokens from 0, not {before}")
+    asked = with_visit(histories, MASK, day)
+    room = min(before, how.context - 1) if before else how.context - 1
+    end = asked.patient_tokens[1:]
+    length = np.minimum(end - asked.patient_tokens[:-1], room + 1)
+    chunks = Chunks(np.zeros(len(end), np.int32), np.arange(len(end)), end - length, length)
+    sequences = Sequences((asked,), chunks, how.age_unit, how.max_positions)
+    rows_at_once = max(how.batch_tokens // how.context, 1)
+    for rows in packing.group_rows(sequences, np.arange(len(end)), how.context, rows_at_once):
+        batch = packing.build(sequences, rows, how.context)
+        places = np.flatnonzero(batch.tokens_RT == MASK)
+        arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, places)
+        tensors = [torch.from_numpy(array).to(model.stock.device) for array in arrays]
+        with torch.no_grad(), autocast(model.stock.device, how.precision):
+            hidden_MD = model.hidden(*tensors)
+        yield batch.chunks.reshape(-1)[places], hidden_MD
+
+
+def logits(model: PackedEncoder, hidden_MD: Tensor, precision: str) -> Tensor:
+    """The scores (M, V) of all token ids, in float32, at the hidden states of masks."""
+    with torch.no_grad(), autocast(model.stock.device, precision):
+        scores = model.logits(hidden_MD)
+    return scores.float()
+
+
+def log_odds(logits_MV: Tensor, lists: Sequence[NDArray[np.integer]]) -> NDArray[np.float32]:
+    """The log-odds (M, L) that the concept at the mask is one of each of L lists of token ids.
+
+    log Σ_{c in list} e^z − log Σ_{c not in list} e^z: the logit of the summed softmax, which stays exact where the sum is near 0
+    or 1. It is −∞ for an empty list.
+    """
+    found = np.full((len(logits_MV), len(lists)), -np.inf, np.float32)
+    for number, tokens in enumerate(lists):
+        if len(tokens):
+            inside = torch.zeros(logits_MV.shape[1], dtype=torch.bool, device=logits_MV.device)
+            inside[torch.from_numpy(np.asarray(tokens, np.int64)).to(logits_MV.device)] = True
+            odds = logits_MV[:, inside].logsumexp(1) - logits_MV[:, ~inside].logsumexp(1)
+            found[:, number] = odds.cpu().numpy()
+    return found
