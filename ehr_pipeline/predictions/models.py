@@ -1,0 +1,53 @@
+"""The models that stand side by side, and what each of them is told."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["baseline", "model", "control"]
+"""'baseline': nothing from the encoder; 'model': from the trained encoder; 'control': from an encoder with untrained weights."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """One of the models."""
+
+    name: str
+    title: str
+    """Its name for people to read."""
+    kind: Kind
+    features: tuple[str, ...]
+    """Blocks of features that it learns from (`features.BLOCKS`); of a model without labels, its score."""
+    learner: Literal["none", "logistic", "boosting"]
+    """'none': it needs no labels."""
+    free: bool = False
+    """Whether the first block, the encoder's own log-odds, is not shrunk: with few labels the model is about that score."""
+
+
+MODELS = (
+    Model("prevalence", "Prevalence", "baseline", (), "logistic"),
+    Model("age_sex", "Age and sex", "baseline", ("age_sex",), "logistic"),
+    Model("rule_of_thumb", "Rule of thumb", "baseline", ("age_sex", "amounts"), "boosting"),
+    Model("history", "The outcome's own history, no labels", "baseline", ("history",), "none"),
+    Model("history_fitted", "The outcome's own history", "baseline", ("history",), "logistic"),
+    Model("counts", "Counts, logistic regression", "baseline", ("age_sex", "counts"), "logistic"),
+    Model("counts_boosting", "Counts, boosting", "baseline", ("age_sex", "counts"), "boosting"),
+    Model(
+        "recency", "Counts and recency, logistic regression", "baseline", ("age_sex", "counts", "recency"), "logistic"
+    ),
+    Model("recency_boosting", "Counts and recency, boosting", "baseline", ("age_sex", "counts", "recency"), "boosting"),
+    Model("masked", "Masked-token probability, no labels", "model", ("masked",), "none"),
+    Model("vectors", "Vectors, logistic regression", "model", ("vectors",), "logistic"),
+    Model("vectors_masked", "Masked-token probability and vectors", "model", ("masked", "vectors"), "logistic", True),
+    Model(
+        "masked_recency",
+        "Masked-token probability, counts and recency",
+        "model",
+        ("masked", "age_sex", "counts", "recency"),
+        "logistic",
+        True,
+    ),
+    Model("masked_untrained", "Masked-token probability, untrained weights", "control", ("masked_untrained",), "none"),
+    Model("vectors_untrained", "Vectors of untrained weights", "control", ("vectors_untrained",), "logistic"),
+)
+BY_NAME = {model.name: model for model in MODELS}
+RULE_OF_THUMB, MASKED = "rule_of_thumb", "masked"

@@ -1,0 +1,100 @@
+"""The results of tasks as later stages read them.
+
+results.csv, differences.csv, verdicts.csv, net_benefit.csv, subgroups.csv, calibration.csv, guards.csv, deciding_concepts.csv
+                                        tables (`columns`) with exact figures, so restricted
+predictions/<task>/<model>.parquet      the test side in the schema of meds-evaluation, fitted with all labels; for other programs
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.predictions import columns
+from ehr_pipeline.tasks import meds
+
+PREDICTIONS = "predictions"
+Verdict = Literal["better", "level", "worse", "not needed", "too few"]
+"""Of a task: the model against the best baseline; 'not needed': the rule of thumb has 95 % of its gain; 'too few': cases."""
+TABLES = {
+    "results": columns.RESULTS,
+    "differences": columns.DIFFERENCES,
+    "verdicts": columns.VERDICTS,
+    "net_benefit": columns.BENEFIT,
+    "subgroups": columns.SUBGROUPS,
+    "calibration": columns.CALIBRATION,
+    "guards": columns.GUARDS,
+    "deciding_concepts": columns.CONCEPTS,
+}
+PREDICTED = pa.schema(
+    [
+        *meds.LABELS,
+        pa.field("predicted_boolean_value", pa.bool_()),
+        pa.field("predicted_boolean_probability", pa.float32()),
+    ]
+)
+"""Columns of predictions, as meds-evaluation 0.0.6 reads them."""
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TaskResults:
+    """The tables of a `task_results` artifact: rows as mappings from column to value; a null is None, of a text ''.
+
+    All are empty for a study without tasks.
+    """
+
+    results: tuple[Row, ...]
+    differences: tuple[Row, ...]
+    verdicts: tuple[Row, ...]
+    net_benefit: tuple[Row, ...]
+    subgroups: tuple[Row, ...]
+    calibration: tuple[Row, ...]
+    guards: tuple[Row, ...]
+    deciding_concepts: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> "TaskResults":
+        """Read the tables in the folder of an artifact. Raises Damaged."""
+        return cls(**{name: tuple(spreadsheet.read(folder / f"{name}.csv", kind)) for name, kind in TABLES.items()})
+
+    def write(self, folder: Path) -> None:
+        """Write the tables, as `read` reads them."""
+        for field in fields(self):
+            kind = TABLES[field.name]
+            rows = ([_cell(row[name]) for name in kind.names] for row in getattr(self, field.name))
+            spreadsheet.write(folder / f"{field.name}.csv", kind, rows)
+
+    def of(self, task: str, model: str, labels: int | None) -> tuple[Row, ...]:
+        """The replicates of a model of a task with so many labels (None: all)."""
+        asked = (task, model, labels)
+        return tuple(row for row in self.results if (row["task"], row["model"], row["labels"]) == asked)
+
+
+def nothing() -> TaskResults:
+    """The tables of a study without tasks."""
+    return TaskResults(*((),) * len(TABLES))
+
+
+def read_predictions(folder: Path, task: str, model: str) -> pa.Table:
+    """The predictions of a model (PREDICTED) for the test side of a task, given by its name as a file name. Raises Damaged."""
+    path = folder / PREDICTIONS / task / f"{model}.parquet"
+    try:
+        return pq.read_table(path, schema=PREDICTED)
+    except (OSError, pa.ArrowException) as error:
+        raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
+
+
+def _cell(value: object) -> object:
+    return "" if value is None else value
+
+
+def joined(parts: Iterable[TaskResults]) -> TaskResults:
+    """The rows of several parts, one after the other."""
+    parts = tuple(parts)
+    return TaskResults(*(tuple(row for part in parts for row in getattr(part, name)) for name in TABLES))
