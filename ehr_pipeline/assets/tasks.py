@@ -21,6 +21,7 @@ TASKS = (
         description="Clinical tasks: who is labelled from which day on, what happened then, and who is left out why. Empty without"
         " `[tasks]`.",
         reads=(EXTRACT_CATALOG, MAPPED_EVENTS, VOCABULARY, PATIENT_DATASET, DATA_SPLIT),
+        version="2",
         section="tasks",
         also=(identity.of_tasks,),
         checks=(

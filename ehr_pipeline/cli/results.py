@@ -43,6 +43,12 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     embed.add_argument("--extract", type=Path, required=True, help="folder of the extract")
     embed.add_argument("--out", type=Path, required=True, help="Arrow file to write: one row for each patient")
+    embed.add_argument(
+        "--cut",
+        type=Path,
+        help="CSV or Parquet file of patients and dates, under the study's names or in the MEDS label schema: embed what was known"
+        " by the end of each date, one row for each row of the file",
+    )
     embed.set_defaults(command=_embed)
     assign = commands.add_parser("assign", help="give new embedded patients one of the clusters that were found")
     assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
@@ -101,6 +107,8 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _embed(options: argparse.Namespace) -> int:
+    if options.cut:
+        return _embed_histories(options)
     study = study_of(options)
     from ehr_pipeline.export import apply
 
@@ -109,6 +117,23 @@ def _embed(options: argparse.Namespace) -> int:
     print(f"wrote {counts['kept']:,} patients to {options.out}")
     print(
         f"left out: {told(bare)} patients without a pooled concept; {unknown:,} events whose concept the model does not know"
+    )
+    if "training" in counts:
+        print(counts["training"])
+    return 0
+
+
+def _embed_histories(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline.export import histories
+
+    counts = histories.embed(study, (options.model, options.vectors, options.extract), options.cut, options.out)
+    below, without = study.reports.suppress_below, counts["without"]
+    print(f"wrote {counts['rows_in']:,} rows, one for each of {options.cut}, to {options.out}")
+    print(
+        f"without a vector: {told(without['not_in_extract'], below)} whose patient is not in the extract,"
+        f" {told(without['no_history'], below)} without a history by then,"
+        f" {told(without['no_chosen_concept'], below)} without a pooled concept in it"
     )
     if "training" in counts:
         print(counts["training"])

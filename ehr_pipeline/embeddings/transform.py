@@ -76,6 +76,10 @@ class Transform:
     arrays: dict[str, NDArray[Any]]
     """centre, common; concepts, passed, usual, basis, whole_centre, directions, profile_centre; aggregator.query and .key."""
 
+    def width(self, hidden: int) -> int:
+        """Length of a final vector, given the hidden size of the encoder."""
+        return hidden + (len(self.arrays["profile_centre"]) if "basis" in self.arrays else 0)
+
     def attention(self) -> Attention | None:
         """The attention between chunks; None when there is none."""
         if self.settings.attention == "trained":

@@ -1,14 +1,17 @@
 """Apply a trained encoder to new patients: turn a raw extract into one vector per patient, by the model's vocabulary.
 
-    ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow
+    ehr-pipeline embed --model CHECKPOINT --vectors EMBEDDINGS --extract FOLDER --settings FILE --out embeddings.arrow [--cut FILE]
 
 The extract is read, mapped and laid out as the settings say, in a scratch folder of the study's store. The folder is
 removed at the end (after a kill, by the next run), so only the vectors remain. Concepts that the model does not know
 are left out and counted: the vocabulary is never extended, since token ids would change their meaning. The vectors are
-made like those of the patient_embeddings artifact that `--vectors` names, so they are comparable with them.
+made like those of the patient_embeddings artifact that `--vectors` names, so they are comparable with them. With
+`--cut`, they are those of histories (`histories`).
 """
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +26,14 @@ from ehr_pipeline.embeddings.pooling import pool_chunks
 from ehr_pipeline.embeddings.transform import Part, Transform
 from ehr_pipeline.encoder import checkpoint, machine
 from ehr_pipeline.encoder.devices import process_group
+from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients import dataset, learned
 from ehr_pipeline.patients.settings import SplitSettings
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.records.listing import tree_of
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
-from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FILE, Vocabulary
@@ -44,6 +48,23 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
     'auto'. Raises InputError when a folder is not what it should be, and UserError when `out` is a folder or a special
     file.
     """
+    vocabulary, transform = checked(model, vectors, extract, out)
+    with build_lock.scratch(Path(study.study.store)) as folder:
+        _, counts = patients(study, model, extract, folder)
+        table = _vectors(study, model, vocabulary, transform, folder)
+    with publishing.whole(out, replace=True) as part:
+        schemas.write(part, table)
+    return {
+        "rows_in": counts["patients"]["kept"],
+        "kept": table.num_rows,
+        "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
+        "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
+        **whom_it_knows(study, model, table.column("patient_id")),
+    }
+
+
+def checked(model: Path, vectors: Path, extract: Path, out: Path) -> tuple[Vocabulary, Transform]:
+    """The vocabulary of a checkpoint and the transform of its vectors. Raises as `embed` does."""
     publishing.refuse_taken(out, replace=True)
     if not (model / FILE).is_file():
         raise InputError(
@@ -59,32 +80,27 @@ def embed(study: Study, model: Path, vectors: Path, extract: Path, out: Path) ->
         raise InputError(
             f"{vectors} was made with another vocabulary than {model}. Name the embeddings of this very model."
         )
-    with build_lock.scratch(Path(study.study.store)) as folder:
-        counts = _patients(study, model, extract, folder)
-        table = _vectors(study, model, vocabulary, transform, folder)
-    with publishing.whole(out, replace=True) as part:
-        schemas.write(part, table)
-    return {
-        "rows_in": counts["patients"]["kept"],
-        "kept": table.num_rows,
-        "dropped": {"no_chosen_concept": counts["patients"]["kept"] - table.num_rows},
-        "not_in_vocabulary": counts["dropped"]["not_in_vocabulary"],
-        **({"training": whom_it_knows(study, model, table)} if study.patients.split.leaves_out else {}),
-    }
+    return vocabulary, transform
 
 
-def whom_it_knows(study: Study, model: Path, embedded: pa.Table) -> str:
-    """How many embedded patients the model was trained or validated on; or why it is unknown, and the file needed."""
+def whom_it_knows(study: Study, model: Path, ids: pa.ChunkedArray) -> dict[str, str]:
+    """How many of the patients `ids` the model was trained or validated on; or why it is unknown, and the file needed.
+
+    Nothing for a study without a test side, which does not keep whom a model learned from.
+    """
+    if not study.patients.split.leaves_out:
+        return {}
     artifact, key = model.resolve().parent, secret_key.read(Path(study.study.store))
     if why := learned.cannot_be_checked(artifact, key):
-        return f"{model}: {why}."
+        return {"training": f"{model}: {why}."}
     assert key is not None
-    seen = learned.overlap(artifact, key, pl.Series(embedded.column("patient_id").to_pylist(), dtype=pl.String))
-    return f"the model was trained, or validated, on {told(seen, study.reports.suppress_below)} of these patients"
+    seen = learned.overlap(artifact, key, pl.Series(ids.to_pylist(), dtype=pl.String))
+    below = study.reports.suppress_below
+    return {"training": f"the model was trained, or validated, on {told(seen, below)} of these patients"}
 
 
-def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
-    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns the counts."""
+def patients(study: Study, model: Path, extract: Path, work: Path) -> tuple[Artifact, Counts]:
+    """Write the patients of an extract below `work`, as the model reads them (`PATIENTS`). Returns its records, and counts."""
     landing, extract = work / "landing", extract.resolve()
     tree_of(extract, study.records)  # check the rule on links; the link made below is ours, not the study's
     landing.mkdir()
@@ -99,25 +115,39 @@ def _patients(study: Study, model: Path, extract: Path, work: Path) -> Counts:
     )
     records = pipeline.raw_records(extract.name)
     pipeline.extract_catalog()
-    return dataset.build([records], pipeline.mapped_events(), model, study.patients, work / PATIENTS)
+    return records, dataset.build([records], pipeline.mapped_events(), model, study.patients, work / PATIENTS)
 
 
 def _vectors(study: Study, model: Path, vocabulary: Vocabulary, transform: Transform, work: Path) -> pa.Table:
     """The vectors (`schemas.embeddings`) of the patients below the folder `work`."""
     tables = []
-    with process_group(study.launcher.threads) as device:
-        encoder = checkpoint.load(model, vocabulary, device)
-        config = encoder.stock.config
-        how = Inference(
-            context=config.context,
-            age_unit=config.age_unit,
-            max_positions=config.max_position_embeddings,
-            batch_tokens=study.embeddings.batch_tokens,
-            precision=machine.precision_of(study.encoder.precision, config),
-        )
-        for path in sorted((work / PATIENTS / "patients").glob("*.arrow")):
+    with model_at_work(study, model, vocabulary) as (encoder, how):
+        for path in shards(work):
             ids, shard = schemas.read(path, ["patient_id"]).column("patient_id"), Shard.read(path)
             everybody = np.arange(len(ids))
             chunks = pool_chunks(encoder, shard, everybody, transform.weights, how)
             tables.append(table_of(ids, transform.apply(Part(shard, everybody, chunks))))
     return pa.concat_tables(tables)
+
+
+def shards(work: Path) -> list[Path]:
+    """The shards of the patients that `patients` wrote below `work`."""
+    return sorted((work / PATIENTS / "patients").glob("*.arrow"))
+
+
+@contextmanager
+def model_at_work(study: Study, model: Path, vocabulary: Vocabulary) -> Iterator[tuple[PackedEncoder, Inference]]:
+    """The encoder of a checkpoint on its device, and how it is applied."""
+    with process_group(study.launcher.threads) as device:
+        encoder = checkpoint.load(model, vocabulary, device)
+        config = encoder.stock.config
+        yield (
+            encoder,
+            Inference(
+                context=config.context,
+                age_unit=config.age_unit,
+                max_positions=config.max_position_embeddings,
+                batch_tokens=study.embeddings.batch_tokens,
+                precision=machine.precision_of(study.encoder.precision, config),
+            ),
+        )

@@ -105,11 +105,22 @@ class Shard:
         tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
             self.visit_start[visit], np.repeat(starts, visits)
         )
-        days = self.visit_day[visit] - self.birth_day[owner]
-        scale = UNITS_IN_YEAR[unit]
-        exact = np.floor(days * (scale / DAYS_IN_YEAR)).astype(np.int64)
-        years = (_years(self.visit_day[visit]) - _years(self.birth_day[owner])).astype(np.int64)
-        return np.repeat(np.where(self.birth_year_only[owner], years * scale, exact), tokens)
+        age = ages_at(self.visit_day[visit], self.birth_day[owner], self.birth_year_only[owner], unit)
+        return np.repeat(age, tokens)
+
+
+def ages_at(
+    day: NDArray[np.int32],
+    birth_day: NDArray[np.int32],
+    birth_year_only: NDArray[np.bool_],
+    unit: Literal["year", "quarter"],
+) -> NDArray[np.int64]:
+    """Ages (n,) on days (n,), in whole units; the difference of calendar years where only the birth year is known."""
+    scale = UNITS_IN_YEAR[unit]
+    exact = np.floor((day - birth_day) * (scale / DAYS_IN_YEAR)).astype(np.int64)
+    years = (_years(day) - _years(birth_day)).astype(np.int64)
+    ages: NDArray[np.int64] = np.where(birth_year_only, years * scale, exact)
+    return ages
 
 
 def _years(days: NDArray[np.int32]) -> NDArray[np.int32]:

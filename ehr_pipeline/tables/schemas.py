@@ -172,6 +172,17 @@ def embeddings(size: int) -> pa.Schema:
     return pa.schema([("patient_id", pa.string()), ("vector", vector), ("chunks", pa.int32()), ("tokens", pa.int32())])
 
 
+def histories(who: pa.DataType, size: int) -> pa.Schema:
+    """Columns of a table with one row per history that was asked for, by patient or subject id: how much is known, and its vector.
+
+    `vector` is null where no token was chosen, and `age_at_cut` (whole years) where the patient is not in the extract.
+    """
+    name = "subject_id" if pa.types.is_integer(who) else "patient_id"
+    counts = [(column, pa.int32()) for column in ("tokens", "pooled_tokens", "age_at_cut")]
+    vector = pa.list_(pa.field("item", pa.float32()), size)
+    return pa.schema([(name, who), ("cut", pa.date32()), ("vector", vector), *counts])
+
+
 def clusters(attributes: tuple[str, ...], methods: tuple[str, ...]) -> pa.Schema:
     """Columns of a table with one row per embedded patient: attributes, clusters (also by other `methods`), map position."""
     others = [(f"cluster_{method}", pa.int32()) for method in methods]

@@ -90,8 +90,8 @@ def test_an_extract_is_read_where_links_are_forbidden_unless_it_has_some(
     for path in (extract / "landing" / EXTRACT).iterdir():
         (linked / path.name).symlink_to(path)
     with pytest.raises(InputError, match=r"records.follow_links is false"):
-        apply._patients(study, model, linked, tmp_path)
-    assert apply._patients(study, model, extract / "landing" / EXTRACT, tmp_path)["patients"]["kept"]
+        apply.patients(study, model, linked, tmp_path)
+    assert apply.patients(study, model, extract / "landing" / EXTRACT, tmp_path)[1]["patients"]["kept"]
 
 
 def test_a_folder_that_is_no_checkpoint_is_told(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -263,8 +263,14 @@ def test_a_file_of_case_onsets_and_random_dates_is_a_warning(
 BAD: list[tuple[dict[str, list[Any]], str]] = [
     ({"subject_id": [1]}, "prediction_time"),
     ({"prediction_time": ["2012-01-01"]}, "subject_id"),
-    ({"subject_id": ["x"], "prediction_time": ["2012-01-01"]}, "types"),
-    ({"patient_id": ["1", None], "prediction_time": ["2012-01-01"] * 2}, "empty"),
+    (
+        {"subject_id": ["x"], "prediction_time": ["2012-01-01"]},
+        "row 1 below the header, column subject_id: it is not a whole number",
+    ),
+    (
+        {"patient_id": ["1", None], "prediction_time": ["2012-01-01"] * 2},
+        "row 2 below the header, column patient_id: it is empty",
+    ),
     ({"subject_id": [1, 1], "prediction_time": ["2012-01-01"] * 2}, "twice"),
 ]
 
