@@ -1,0 +1,1 @@
+"""Which concepts go together: counted in records, read from the encoder, and compared as graphs."""

@@ -1,0 +1,227 @@
+"""Count pairs of concepts by patient, within strata of patients alike, and after index dates.
+
+Patients of a stratum are of one sex, within `BAND` years of age, and in one third by the amount of record. For the odds ratio these
+are the age at the last visit and the visits of the whole record; for the relative risk the age on the index day and the visits of
+the year before it. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with
+patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries, S strata.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.relations.measures import OddsSums, RiskSums
+from ehr_pipeline.relations.occurrences import NEVER, YEAR, Occurrences, age
+from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.work.progress import Progress
+
+BAND = 2.5
+"""Years of age in a stratum: a hazard that doubles in eight years changes by a quarter within it."""
+ROWS = 1024
+Blocks = Iterator[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Counts and sums over strata of all pairs (n, n)."""
+
+    both: NDArray[np.int32]
+    """Patients who have both, ever."""
+    odds: OddsSums
+    risks: RiskSums
+
+
+def count(occurrences: Occurrences, after_days: int) -> Pairs:
+    """Count all pairs."""
+    n = occurrences.concepts
+    both, odds, risks = np.zeros((n, n), np.int32), OddsSums.zeros((n, n)), RiskSums.zeros((n, n))
+    strata, controls, entries = _strata(occurrences), _controls(occurrences), _index_entries(occurrences, after_days)
+    blocks = [(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
+    progress = Progress("comparing patients alike", len(blocks))
+    for begin, end in blocks:
+        _odds_of(occurrences, strata, (begin, end), both, _rows(odds, begin, end))
+        _risks_of(occurrences, (controls, entries, after_days), (begin, end), _rows(risks, begin, end))
+        progress.advance(1)
+    return Pairs(both, odds, risks)
+
+
+def _rows(sums: Any, begin: int, end: int) -> Any:
+    return type(sums)(*(getattr(sums, name)[begin:end] for name in type(sums).__annotations__))
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """Things sorted by stratum."""
+
+    order: NDArray[np.int64]
+    bounds: NDArray[np.int64]
+
+    @classmethod
+    def by(cls, stratum: NDArray[np.int64]) -> "_Sorted":
+        """Sort things whose strata are numbers from 0; those below 0 are left out."""
+        order = np.argsort(stratum, kind="stable")
+        wanted = np.arange(int(stratum.max(initial=-1)) + 2)
+        return cls(order, np.searchsorted(stratum[order], wanted))
+
+    def each(self) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """The number of each stratum that holds something, and what it holds."""
+        for number, (begin, end) in enumerate(zip(self.bounds[:-1], self.bounds[1:], strict=True)):
+            if end > begin:
+                yield number, self.order[begin:end]
+
+
+def strata_of(
+    years: NDArray[np.float64], sex: NDArray[np.int64], amount: NDArray[np.integer], cuts: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """The number of the stratum by age, sex and amount of record; `cuts` (2,) divide the amount into thirds."""
+    third = np.searchsorted(cuts, amount, side="left")
+    found: NDArray[np.int64] = (np.maximum(years, 0) // BAND).astype(np.int64) * 3 * 64 + sex * 3 + third
+    return found
+
+
+def _strata(occurrences: Occurrences) -> _Sorted:
+    people = occurrences.people
+    some = people.visits > 0
+    cuts = np.quantile(people.visits[some], (1 / 3, 2 / 3)) if some.any() else np.zeros(2)
+    number = strata_of(age(people.last, people.birth), people.sex, people.visits, cuts)
+    return _Sorted.by(np.where(some, number, -1))
+
+
+def _odds_of(
+    occurrences: Occurrences, strata: _Sorted, rows: tuple[int, int], both: NDArray[np.int32], odds: OddsSums
+) -> None:
+    n = occurrences.concepts
+    held = occurrences.start, occurrences.place
+    for _, patients in strata.each():
+        counts, margins = np.zeros((rows[1] - rows[0], n), np.int32), np.zeros(n, np.int64)
+        _count_both(held, patients, rows, counts, margins)
+        odds.add(counts, margins[rows[0] : rows[1]], margins, len(patients))
+        both[rows[0] : rows[1]] += counts
+
+
+@compiled
+def _count_both(held: Any, patients: Any, rows: Any, counts: Any, margins: Any) -> None:
+    start, place = held
+    low, high = rows
+    for patient in patients:
+        for one in range(start[patient], start[patient + 1]):
+            i = place[one]
+            margins[i] += 1
+            if low <= i < high:
+                for other in range(start[patient], start[patient + 1]):
+                    counts[i - low, place[other]] += 1
+
+
+@dataclass(frozen=True)
+class _Controls:
+    """Index dates at random: the patients by stratum, and what divides visits of the year before into thirds."""
+
+    by: _Sorted
+    cuts: NDArray[np.float64]
+
+
+def _controls(occurrences: Occurrences) -> _Controls:
+    people = occurrences.people
+    has = people.index != NEVER
+    cuts = np.quantile(people.recent[has], (1 / 3, 2 / 3)) if has.any() else np.zeros(2)
+    number = strata_of(age(people.index, people.birth), people.sex, people.recent, cuts)
+    return _Controls(_Sorted.by(np.where(has, number, -1)), cuts)
+
+
+def _index_entries(occurrences: Occurrences, after_days: int) -> NDArray[np.bool_]:
+    """Which entries are index dates (F,): not within the first year of a record, which may repeat older history; followed."""
+    owner, people = occurrences.owner, occurrences.people
+    day = np.asarray(occurrences.day)
+    found: NDArray[np.bool_] = (day >= people.first[owner] + YEAR) & (day <= people.last[owner] - after_days)
+    return found
+
+
+def _risks_of(
+    occurrences: Occurrences,
+    given: tuple[_Controls, NDArray[np.bool_], int],
+    rows: tuple[int, int],
+    risks: RiskSums,
+) -> None:
+    """Add the index dates of a block of concepts, each against matched dates of patients who do not have it by then."""
+    controls, usable, after_days = given
+    shape = rows[1] - rows[0], occurrences.concepts
+    held = occurrences.start, occurrences.place, occurrences.day
+    entries = np.flatnonzero(usable & (occurrences.place >= rows[0]) & (occurrences.place < rows[1]))
+    owner = np.searchsorted(occurrences.start, entries, side="right") - 1
+    people = occurrences.people
+    years = age(np.asarray(occurrences.day)[entries], people.birth[owner])
+    cases = _Sorted.by(strata_of(years, people.sex[owner], np.asarray(occurrences.recent)[entries], controls.cuts))
+    exposed = dict(cases.each())
+    for number, patients in controls.by.each():
+        if number not in exposed:
+            continue
+        mine = exposed[number]
+        after, had, first = np.zeros(shape, np.int32), np.zeros(shape, np.int32), np.zeros(shape[0], np.int32)
+        _count_after(held, (entries[mine], owner[mine]), (rows[0], after_days), (after, had, first))
+        followed, at_risk = _unexposed(held, (patients, people.index), (*rows, after_days), shape)
+        risks.add((after, first[:, None] - had), (followed, at_risk))
+
+
+@compiled
+def _count_after(held: Any, index: Any, window: Any, counts: Any) -> None:
+    """Count what follows each index entry within the time, and what was there by then, the same day included."""
+    start, place, day = held
+    entries, owner = index
+    low, within = window
+    after, had, first = counts
+    for number in range(len(entries)):
+        entry, patient = entries[number], owner[number]
+        i, since = place[entry] - low, day[entry]
+        first[i] += 1
+        for other in range(start[patient], start[patient + 1]):
+            days = day[other] - since
+            if days <= 0:
+                had[i, place[other]] += 1
+            elif days <= within:
+                after[i, place[other]] += 1
+
+
+def _unexposed(
+    held: Any, dates: tuple[Any, Any], window: tuple[int, int, int], shape: tuple[int, int]
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Cases and people at risk (R, n) after index dates of patients without the row's concept by then."""
+    with_it = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    everybody = np.zeros(shape[1], np.int32), np.zeros(shape[1], np.int32)
+    _count_with(held, dates, window, with_it, everybody)
+    (followed, had), (all_followed, all_had) = with_it, everybody
+    without = len(dates[0]) - all_had[window[0] : window[1], None]
+    return all_followed - followed, without - (all_had - had)
+
+
+@compiled
+def _count_with(held: Any, dates: Any, window: Any, with_it: Any, everybody: Any) -> None:
+    """Count, among patients who have the row's concept by the index day, what follows and what is there by then."""
+    start, place, day = held
+    patients, index = dates
+    low, high, within = window
+    followed, had = with_it
+    all_followed, all_had = everybody
+    for patient in patients:
+        since = index[patient]
+        for other in range(start[patient], start[patient + 1]):
+            j, days = place[other], day[other] - since
+            if days > within:
+                break
+            if days <= 0:
+                all_had[j] += 1
+            else:
+                all_followed[j] += 1
+            for one in range(start[patient], other + 1 if days <= 0 else other):
+                i = place[one]
+                if day[one] > since:
+                    break
+                if low <= i < high:
+                    if days <= 0:
+                        had[i - low, j] += 1
+                    else:
+                        followed[i - low, j] += 1
+                if days <= 0 and one != other and low <= j < high:
+                    had[j - low, i] += 1

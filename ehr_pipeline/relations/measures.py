@@ -1,0 +1,252 @@
+"""Measures of how far two concepts go together, from counts of patients or of visits.
+
+Arrays broadcast: `both`, `one`, `other` are how many have both concepts, the first, and the second, of `total`.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from ehr_pipeline.tables.jit import compiled
+
+Floats = NDArray[np.float64]
+NORMAL = float(special.ndtri(0.975))
+"""Standard errors on each side of a 95 % interval."""
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio with its 95 % interval; NaN where it cannot be determined."""
+
+    value: Floats
+    low: Floats
+    high: Floats
+
+    @classmethod
+    def of(cls, log: Floats, variance: Floats) -> "Ratio":
+        """From the logarithm of the ratio and its variance."""
+        wide = NORMAL * np.sqrt(variance)
+        return cls(np.exp(log), np.exp(log - wide), np.exp(log + wide))
+
+
+def jaccard(both: Floats, one: Floats, other: Floats) -> Floats:
+    """Those with both among those with either (Jaccard 1901)."""
+    return _over(both, one + other - both)
+
+
+def phi(both: Floats, one: Floats, other: Floats, total: float) -> Floats:
+    """The correlation of two yes-or-no variables (Pearson 1900)."""
+    spread = np.sqrt(one) * np.sqrt(total - one) * np.sqrt(other) * np.sqrt(total - other)
+    return _over(both * total - one * other, spread)
+
+
+def log_odds_ratio(both: Floats, one: Floats, other: Floats, total: float) -> tuple[Floats, Floats]:
+    """The logarithm of the odds ratio with 0.5 added to each cell, and its variance (Haldane 1956; Anscombe 1956)."""
+    a, b, c = both + 0.5, one - both + 0.5, other - both + 0.5
+    d = total - one - other + both + 0.5
+    return np.log(a) + np.log(d) - np.log(b) - np.log(c), 1 / a + 1 / b + 1 / c + 1 / d
+
+
+def fisher(both: NDArray[Any], one: NDArray[Any], other: NDArray[Any], total: int) -> Floats:
+    """The probability of this many or more with both, given the margins (Fisher's exact test, one-sided)."""
+    shape = np.broadcast_shapes(both.shape, one.shape, other.shape)
+    cells = [np.ascontiguousarray(np.broadcast_to(part, shape), np.int64).ravel() for part in (both, one, other)]
+    found = np.empty(len(cells[0]))
+    _tails(cells[0], cells[1], cells[2], total, found)
+    return found.reshape(shape)
+
+
+@compiled
+def _tails(both: Any, one: Any, other: Any, total: int, found: Any) -> None:
+    """Sum the upper tail of the hypergeometric distribution; the shorter sum is computed where the other tail is the larger."""
+    for place in range(len(both)):
+        a, m, k = both[place], one[place], other[place]
+        least, most = max(0, m + k - total), min(m, k)
+        if a <= least:
+            found[place] = 1.0
+            continue
+        upper = a * total >= m * k  # at or above the mean: the upper tail falls from here
+        start = a if upper else a - 1
+        log = (
+            math.lgamma(m + 1.0)
+            - math.lgamma(start + 1.0)
+            - math.lgamma(m - start + 1.0)
+            + math.lgamma(total - m + 1.0)
+            - math.lgamma(k - start + 1.0)
+            - math.lgamma(total - m - k + start + 1.0)
+            - math.lgamma(total + 1.0)
+            + math.lgamma(k + 1.0)
+            + math.lgamma(total - k + 1.0)
+        )
+        x, term, tail = start, 1.0, 1.0
+        while term > 1e-18 * tail and (x < most if upper else x > least):
+            if upper:
+                term *= (m - x) * 1.0 * (k - x) / ((x + 1.0) * (total - m - k + x + 1.0))
+                x += 1
+            else:
+                term *= x * 1.0 * (total - m - k + x) / ((m - x + 1.0) * (k - x + 1.0))
+                x -= 1
+            tail += term
+        p = math.exp(log) * tail
+        found[place] = min(p, 1.0) if upper else max(1.0 - p, 0.0)
+
+
+def benjamini_hochberg(p: Floats) -> Floats:
+    """The smallest false discovery rate at which each test passes (Benjamini & Hochberg 1995). NaN are not tested."""
+    flat = p.ravel()
+    tested = np.flatnonzero(~np.isnan(flat))
+    order = tested[np.argsort(flat[tested], kind="stable")]
+    ranked = flat[order] * len(order) / np.arange(1, len(order) + 1)
+    found = np.full(len(flat), np.nan)
+    found[order] = np.minimum(np.minimum.accumulate(ranked[::-1])[::-1], 1)
+    return found.reshape(p.shape)
+
+
+@dataclass(frozen=True)
+class OddsSums:
+    """Sums over strata from which the Mantel-Haenszel odds ratio, its interval and its test are computed.
+
+    With cells a (both), b (only the first), c (only the second), d (neither) of t in each stratum: R = ad/t, S = bc/t, P = (a+d)/t,
+    Q = (b+c)/t.
+    """
+
+    r: Floats
+    s: Floats
+    pr: Floats
+    mixed: Floats
+    """PS + QR."""
+    qs: Floats
+    above: Floats
+    """a less the number that chance gives."""
+    variance: Floats
+    """Its variance."""
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, int]) -> "OddsSums":
+        """Sums over no stratum."""
+        return cls(*(np.zeros(shape) for _ in range(7)))
+
+    def add(self, both: NDArray[np.int32], one: NDArray[np.int64], other: NDArray[np.int64], total: int) -> None:
+        """Add a stratum: `both` (R, n), `one` (R,), `other` (n,)."""
+        sums = (self.r, self.s, self.pr, self.mixed, self.qs, self.above, self.variance)
+        _add_odds(both, one, other, total, sums)
+
+    def ratio(self) -> Ratio:
+        """The odds ratio (Mantel & Haenszel 1959), with the variance of Robins, Breslow & Greenland (1986)."""
+        r, s = np.where(self.r > 0, self.r, np.nan), np.where(self.s > 0, self.s, np.nan)
+        variance = self.pr / (2 * r**2) + self.mixed / (2 * r * s) + self.qs / (2 * s**2)
+        return Ratio.of(np.log(r) - np.log(s), variance)
+
+    def deviate(self) -> Floats:
+        """The normal deviate of the test that the odds ratio is 1 (Mantel & Haenszel 1959), without a continuity correction."""
+        return _over(self.above, np.sqrt(self.variance), np.nan)
+
+
+@compiled
+def _add_odds(both: Any, one: Any, other: Any, total: int, sums: Any) -> None:
+    r, s, pr, mixed, qs, above, variance = sums
+    t = float(total)
+    for i in range(both.shape[0]):
+        if not one[i]:
+            continue
+        for j in range(both.shape[1]):
+            if not other[j]:
+                continue
+            a = float(both[i, j])
+            b, c = one[i] - a, other[j] - a
+            d = t - a - b - c
+            p, q, x, y = (a + d) / t, (b + c) / t, a * d / t, b * c / t
+            r[i, j] += x
+            s[i, j] += y
+            pr[i, j] += p * x
+            mixed[i, j] += p * y + q * x
+            qs[i, j] += q * y
+            above[i, j] += a - one[i] * other[j] / t
+            if total > 1:
+                variance[i, j] += one[i] * (t - one[i]) / t * other[j] / t * (t - other[j]) / (t - 1)
+
+
+@dataclass(frozen=True)
+class RiskSums:
+    """Sums over strata of index dates, from which the relative risk after a concept is computed."""
+
+    r: Floats
+    s: Floats
+    v: Floats
+    cases: Floats
+    """Patients in whom the second concept followed the first within the time."""
+    expected: Floats
+    """How many that would be with the risk of the matched index dates of the same strata."""
+
+    @classmethod
+    def zeros(cls, shape: tuple[int, int]) -> "RiskSums":
+        """Sums over no stratum."""
+        return cls(*(np.zeros(shape) for _ in range(5)))
+
+    def add(self, cases: tuple[Any, Any], others: tuple[Any, Any]) -> None:
+        """Add a stratum: cases and people at risk (R, n), after the first concept and after the matched index dates."""
+        _add_risks(cases, others, (self.r, self.s, self.v, self.cases, self.expected))
+
+    def ratio(self) -> Ratio:
+        """The Mantel-Haenszel relative risk with the variance of Greenland & Robins (1985)."""
+        r, s = np.where(self.r > 0, self.r, np.nan), np.where(self.s > 0, self.s, np.nan)
+        return Ratio.of(np.log(r) - np.log(s), self.v / (r * s))
+
+
+@compiled
+def _add_risks(first: Any, second: Any, sums: Any) -> None:
+    cases, at_risk = first
+    cases_of_others, others = second
+    r, s, v, seen, expected = sums
+    for i in range(cases.shape[0]):
+        for j in range(cases.shape[1]):
+            x, n = float(cases[i, j]), float(at_risk[i, j])
+            y, m = float(cases_of_others[i, j]), float(others[i, j])
+            if n <= 0 or m <= 0:
+                continue
+            t = n + m
+            r[i, j] += x * m / t
+            s[i, j] += y * n / t
+            v[i, j] += (n * m * (x + y) - x * y * t) / (t * t)
+            seen[i, j] += x
+            expected[i, j] += y * n / m
+
+
+@dataclass(frozen=True)
+class Direction:
+    """Whether the second concept follows the first rather than the other way round."""
+
+    deviate: Floats
+    """Normal deviate (n, n): above 0 where the row's concept comes first; NaN where no case of either order was expected."""
+    p: Floats
+    """Of the exact test, one-sided: that the row's concept does not come first."""
+
+
+def direction(cases: Floats, expected: Floats) -> Direction:
+    """Compare both orders (n, n): given their sum, cases of one order are binomial with its share of what was expected.
+
+    This is the exact comparison of two Poisson counts (Przyborowski & Wilenski 1940). What was expected is taken as known.
+    """
+    total = cases + cases.T
+    either = expected + expected.T
+    share = np.where((either > 0) & (total > 0), expected / np.where(either > 0, either, 1), np.nan)
+    spread = np.sqrt(total * share * (1 - share))
+    deviate = _over(cases - total * share, spread, np.nan)
+    with np.errstate(invalid="ignore"):
+        tail = special.betainc(np.maximum(cases, 1), np.maximum(total - cases + 1, 1), share)
+    p = np.where(cases > 0, tail, np.where(np.isnan(share), np.nan, 1.0))
+    return Direction(deviate, p)
+
+
+def two_sided(deviate: Floats) -> Floats:
+    """The probability of a deviate this far from 0 or further."""
+    found: Floats = 2 * special.ndtr(-np.abs(deviate))
+    return found
+
+
+def _over(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:
+    return np.where(whole > 0, part / np.where(whole > 0, whole, 1), otherwise)

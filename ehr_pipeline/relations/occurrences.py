@@ -1,0 +1,194 @@
+"""The records as this room counts them: when each patient first had each concept, and which concepts share a visit.
+
+Only the chosen concepts are kept. The first days are written to files that are mapped into memory, so memory does not grow with
+the patients. Axes: n concepts, P patients, F pairs of a patient and a concept that the patient has.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.tables.jit import compiled
+from ehr_pipeline.work.progress import Progress
+
+YEAR = 365
+NEVER = np.iinfo(np.int32).min
+"""The index day of a patient who has none."""
+FIELDS = {"place": np.int32, "day": np.int32, "recent": np.int16}
+
+
+@dataclass(frozen=True)
+class People:
+    """What patients are compared by, and their index days (P,)."""
+
+    birth: NDArray[np.int32]
+    sex: NDArray[np.int64]
+    """The number of the sex, from 0."""
+    visits: NDArray[np.int32]
+    first: NDArray[np.int32]
+    """The day of the first visit."""
+    last: NDArray[np.int32]
+    """The day of the last visit, until which the patient is followed."""
+    index: NDArray[np.int32]
+    """The day of a visit drawn at random among those with a year before and enough time after; NEVER where there is none."""
+    recent: NDArray[np.int16]
+    """Visits in the year before the index day."""
+
+
+@dataclass(frozen=True)
+class Occurrences:
+    """First days of concepts by patient, and counts of visits."""
+
+    concepts: int
+    start: NDArray[np.int64]
+    """The first entry of each patient, and the number of entries at the end (P + 1,)."""
+    place: NDArray[np.int32]
+    """The concept of each entry (F,); a patient's entries are in order of time."""
+    day: NDArray[np.int32]
+    """The first day on which the patient had it (F,)."""
+    recent: NDArray[np.int16]
+    """The patient's visits in the year before that day (F,)."""
+    people: People
+    visits: int
+    """Number of visits of all patients."""
+    in_visits: NDArray[np.int32]
+    """Visits that hold both concepts (n, n); on the diagonal, those that hold the one."""
+    together: NDArray[np.int32]
+    """Patients with a visit that holds both concepts (n, n)."""
+
+    @property
+    def patients(self) -> NDArray[np.int64]:
+        """Patients who have each concept (n,)."""
+        return np.bincount(self.place, minlength=self.concepts)
+
+    @property
+    def owner(self) -> NDArray[np.int64]:
+        """The patient of each entry (F,)."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+
+@dataclass(frozen=True)
+class Source:
+    """The records of one shard, and the number of the sex of each patient."""
+
+    shard: Shard
+    sex: NDArray[np.int64]
+
+
+def read(
+    sources: Iterable[Source], place_of: NDArray[np.int32], after_days: int, *, seed: int, work: Path, total: int
+) -> Occurrences:
+    """Read shards. `place_of` (V,) is the concept's place by token id, -1 where it is not chosen.
+
+    `after_days` is how long a patient must be followed after an index day. `work` is a folder for the files, which must stay as
+    long as the result is used; `total` the number of sources.
+    """
+    concepts = int(place_of.max(initial=-1)) + 1
+    counts = tuple(np.zeros((concepts, concepts), np.int32) for _ in range(2))
+    stamps, visits, patients = np.full((concepts, concepts), -1, np.int32), 0, 0
+    lengths, people = [np.zeros(1, np.int64)], list[People]()
+    rng, progress = np.random.default_rng([seed, 0x7E1A]), Progress("counting concepts", total)
+    files = {name: (work / name).open("wb") for name in FIELDS}
+    try:
+        for source in sources:
+            held = _held(source.shard, place_of)
+            _count_visits((held[0], held[2], held[3]), patients, stamps, counts)
+            entries, owner = _firsts(source.shard, held, concepts)
+            for name, values in entries.items():
+                files[name].write(values.astype(FIELDS[name]).tobytes())
+            some = len(source.shard.birth_day)
+            lengths.append(np.bincount(owner, minlength=some))
+            people.append(_people(source, after_days, rng))
+            visits, patients = visits + len(source.shard.visit_day), patients + some
+            progress.advance(1)
+    finally:
+        for file in files.values():
+            file.close()
+    mapped = {name: _mapped(work / name, kind) for name, kind in FIELDS.items()}
+    joined = People(*(np.concatenate([getattr(one, name) for one in people]) for name in People.__annotations__))
+    start = np.cumsum(np.concatenate(lengths))
+    return Occurrences(concepts, start, **mapped, people=joined, visits=visits, in_visits=counts[0], together=counts[1])
+
+
+def _mapped(path: Path, kind: Any) -> NDArray[Any]:
+    return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
+
+
+def _held(shard: Shard, place_of: NDArray[np.int32]) -> tuple[NDArray[np.int64], ...]:
+    """The chosen concepts of each visit, each once: places, the visit of each place, the first of each visit, visits by patient."""
+    visit = np.repeat(np.arange(len(shard.visit_day)), np.diff(shard.visit_start))
+    places = place_of[shard.tokens]
+    visit, place = visit[places >= 0].astype(np.int64), places[places >= 0].astype(np.int64)
+    wide = int(place_of.max(initial=-1)) + 1
+    once = np.unique(visit * wide + place)  # sorted by visit; merged synonyms may occur twice in one
+    visit, place = once // max(wide, 1), once % max(wide, 1)
+    first = np.searchsorted(visit, np.arange(len(shard.visit_day) + 1)).astype(np.int64)
+    return place, visit, first, shard.patient_start.astype(np.int64)
+
+
+@compiled
+def _count_visits(held: Any, before: int, stamps: Any, counts: Any) -> None:
+    """Add pairs of concepts of one visit: how many visits, and how many patients (a stamp says who was counted last)."""
+    place, first, patient_start = held
+    visits, people = counts
+    for patient in range(len(patient_start) - 1):
+        for visit in range(patient_start[patient], patient_start[patient + 1]):
+            for one in range(first[visit], first[visit + 1]):
+                for other in range(first[visit], first[visit + 1]):
+                    i, j = place[one], place[other]
+                    visits[i, j] += 1
+                    if stamps[i, j] != before + patient:
+                        stamps[i, j] = before + patient
+                        people[i, j] += 1
+
+
+def _firsts(
+    shard: Shard, held: tuple[NDArray[np.int64], ...], concepts: int
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    """The first visit of each patient with each concept, in order of time, and whose entries they are."""
+    place, visit, _, patient_start = held
+    owner = np.searchsorted(patient_start, visit, side="right") - 1
+    _, first = np.unique(owner * max(concepts, 1) + place, return_index=True)  # the first occurrence is the earliest
+    first.sort()
+    at = visit[first]
+    recent = _recent(shard)[at]
+    return {"place": place[first], "day": shard.visit_day[at], "recent": recent}, owner[first]
+
+
+def _recent(shard: Shard) -> NDArray[np.int64]:
+    """The number of visits of the same patient in the year before each visit (visits,)."""
+    visits = len(shard.visit_day)
+    owner = np.repeat(np.arange(len(shard.birth_day)), np.diff(shard.patient_start))
+    key = owner.astype(np.int64) * 2**32 + shard.visit_day.astype(np.int64) + 2**31
+    earliest = np.maximum(np.searchsorted(key, key - YEAR), shard.patient_start[owner])
+    return np.minimum(np.arange(visits) - earliest, np.iinfo(np.int16).max)
+
+
+def _people(source: Source, after_days: int, rng: np.random.Generator) -> People:
+    shard = source.shard
+    patients, bounds = len(shard.birth_day), shard.patient_start.astype(np.int64)
+    days = np.append(shard.visit_day, NEVER)
+    number = np.diff(bounds)
+    first = np.where(number > 0, days[np.minimum(bounds[:-1], len(days) - 1)], NEVER).astype(np.int32)
+    last = np.where(number > 0, days[bounds[1:] - 1], NEVER).astype(np.int32)
+    owner = np.repeat(np.arange(patients), number)
+    fits = (shard.visit_day >= first[owner] + YEAR) & (shard.visit_day <= last[owner] - after_days)
+    usable = np.flatnonzero(fits)
+    many = np.bincount(owner[usable], minlength=patients)
+    drawn = (np.cumsum(many) - many) + np.floor(rng.random(patients) * many).astype(np.int64)
+    has = many > 0
+    chosen = usable[drawn[has]]
+    index, recent = np.full(patients, NEVER, np.int32), np.zeros(patients, np.int16)
+    index[has], recent[has] = shard.visit_day[chosen], _recent(shard)[chosen]
+    return People(shard.birth_day, source.sex, number.astype(np.int32), first, last, index, recent)
+
+
+def age(day: NDArray[np.int32], birth: NDArray[np.int32]) -> NDArray[np.float64]:
+    """Ages in years on days."""
+    years: NDArray[np.float64] = (day.astype(np.int64) - birth) / DAYS_IN_YEAR
+    return years

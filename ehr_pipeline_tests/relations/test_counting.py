@@ -1,0 +1,163 @@
+"""Counts of pairs equal those of plain loops over patients."""
+
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.relations import counting, occurrences
+from ehr_pipeline.relations.measures import OddsSums, RiskSums
+from ehr_pipeline.relations.occurrences import NEVER, Occurrences, Source
+
+WITHIN, CONCEPTS = 500, 6
+PLACE = np.array([-1, 0, 1, 2, -1, 3, 4, 5, 5], np.int32)  # two tokens of one concept; two tokens of none
+
+
+def shard(seed: int, patients: int = 60) -> Shard:
+    rng = np.random.default_rng(seed)
+    number = rng.integers(0, 12, patients)
+    days = [np.sort(rng.choice(4000, some, replace=False)) + 5000 for some in number]
+    held = [np.sort(rng.choice(len(PLACE), rng.integers(1, 5), replace=False)) for _ in range(number.sum())]
+    starts = [np.concatenate([[0], np.cumsum(parts)]) for parts in ([len(one) for one in held], number)]
+    return Shard(
+        np.concatenate(held).astype(np.int32),
+        starts[0].astype(np.int32),
+        np.concatenate(days).astype(np.int32),
+        starts[1].astype(np.int32),
+        rng.integers(-12_000, 4000, patients).astype(np.int32),
+        np.zeros(patients, bool),
+    )
+
+
+@pytest.fixture(scope="module")
+def sources() -> list[Source]:
+    rng = np.random.default_rng(0)
+    return [Source(shard(seed), rng.integers(0, 2, 60)) for seed in range(8)]
+
+
+@pytest.fixture(scope="module")
+def read(sources: list[Source], tmp_path_factory: pytest.TempPathFactory) -> Occurrences:
+    return occurrences.read(sources, PLACE, WITHIN, seed=1, work=tmp_path_factory.mktemp("work"), total=len(sources))
+
+
+def records(sources: list[Source]) -> list[list[tuple[int, set[int]]]]:
+    """Days and concepts of the visits of each patient."""
+    found = []
+    for source in sources:
+        part = source.shard
+        for begin, end in zip(part.patient_start[:-1], part.patient_start[1:], strict=True):
+            visits = [(v, part.tokens[part.visit_start[v] : part.visit_start[v + 1]]) for v in range(begin, end)]
+            found.append([(int(part.visit_day[v]), {int(PLACE[t]) for t in tokens} - {-1}) for v, tokens in visits])
+    return found
+
+
+def test_visits_and_patients_with_both_in_one_visit_are_counted_once(sources: list[Source], read: Occurrences) -> None:
+    visits, patients = Counter[tuple[int, int]](), Counter[tuple[int, int]]()
+    for record in records(sources):
+        pairs = [{(i, j) for i in held for j in held} for _, held in record]
+        for pair in pairs:
+            visits.update(pair)
+        patients.update(set[tuple[int, int]]().union(*pairs))
+    for i in range(CONCEPTS):
+        for j in range(CONCEPTS):
+            assert read.in_visits[i, j] == visits[i, j]
+            assert read.together[i, j] == patients[i, j]
+    assert (read.in_visits > read.together).any()
+    assert read.visits == sum(len(record) for record in records(sources))
+
+
+def test_first_days_and_visits_of_the_year_before(sources: list[Source], read: Occurrences) -> None:
+    for patient, record in enumerate(records(sources)):
+        entries = range(int(read.start[patient]), int(read.start[patient + 1]))
+        firsts: dict[int, int] = {}
+        for day, held in record:
+            for concept in held:
+                firsts.setdefault(concept, day)
+        assert {int(read.place[e]): int(read.day[e]) for e in entries} == firsts
+        for entry in entries:
+            day = int(read.day[entry])
+            assert read.recent[entry] == sum(day - occurrences.YEAR <= other < day for other, _ in record)
+
+
+def test_index_days_have_a_year_before_and_the_time_after(sources: list[Source], read: Occurrences) -> None:
+    for patient, record in enumerate(records(sources)):
+        days = [day for day, _ in record]
+        fits = [day for day in days if day >= days[0] + occurrences.YEAR and day <= days[-1] - WITHIN]
+        index = int(read.people.index[patient])
+        assert index in fits if fits else index == NEVER
+
+
+def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
+    """The sums by loops over strata and pairs."""
+    n, people = read.concepts, read.people
+    firsts = [
+        {int(read.place[e]): int(read.day[e]) for e in range(int(read.start[p]), int(read.start[p + 1]))}
+        for p in range(len(read.start) - 1)
+    ]
+    cuts = np.quantile(people.visits[people.visits > 0], (1 / 3, 2 / 3))
+    recent_cuts = np.quantile(people.recent[people.index != NEVER], (1 / 3, 2 / 3))
+
+    def stratum(day: int, patient: int, amount: int, at: np.ndarray) -> tuple[int, int, int]:
+        years = (day - int(people.birth[patient])) / 365.2425
+        return int(max(years, 0) // counting.BAND), int(people.sex[patient]), int((amount > at).sum())
+
+    ever: dict[tuple[int, int, int], list[int]] = {}
+    index: dict[tuple[int, int, int], list[int]] = {}
+    for p in range(len(firsts)):
+        if people.visits[p]:
+            ever.setdefault(stratum(int(people.last[p]), p, int(people.visits[p]), cuts), []).append(p)
+        if people.index[p] != NEVER:
+            index.setdefault(stratum(int(people.index[p]), p, int(people.recent[p]), recent_cuts), []).append(p)
+    odds, risks = OddsSums.zeros((n, n)), RiskSums.zeros((n, n))
+    for members in ever.values():
+        has = np.array([[c in firsts[p] for c in range(n)] for p in members])
+        both = (has[:, :, None] & has[:, None, :]).sum(0).astype(np.int32)
+        odds.add(both, has.sum(0), has.sum(0), len(members))
+    for key, members in index.items():
+        cells = np.zeros((4, n, n), np.int32)
+        for p, record in enumerate(firsts):
+            for e in range(int(read.start[p]), int(read.start[p + 1])):
+                i, day = int(read.place[e]), int(read.day[e])
+                if not people.first[p] + occurrences.YEAR <= day <= people.last[p] - WITHIN:
+                    continue
+                if stratum(day, p, int(read.recent[e]), recent_cuts) != key:
+                    continue
+                for j in range(n):
+                    if record.get(j, day + 1) > day:
+                        cells[1, i, j] += 1
+                        cells[0, i, j] += j in record and record[j] <= day + WITHIN
+        for p in members:
+            day = int(people.index[p])
+            for i in range(n):
+                for j in range(n):
+                    if firsts[p].get(i, day + 1) > day and firsts[p].get(j, day + 1) > day:
+                        cells[3, i, j] += 1
+                        cells[2, i, j] += j in firsts[p] and firsts[p][j] <= day + WITHIN
+        risks.add((cells[0], cells[1]), (cells[2], cells[3]))
+    return odds, risks
+
+
+@pytest.mark.parametrize("rows", [4, 1024])
+def test_sums_over_strata_are_those_of_plain_loops(
+    read: Occurrences, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(counting, "ROWS", rows)
+    monkeypatch.setattr(counting, "BAND", 15.0)  # so that strata of this few patients hold several
+    found, (odds, risks) = counting.count(read, WITHIN), plainly(read)
+    apart = ~np.eye(CONCEPTS, dtype=bool)
+    assert found.risks.cases[apart].sum() > 50
+    for sums, expected in ((found.odds, odds), (found.risks, risks)):
+        for name in type(sums).__annotations__:
+            np.testing.assert_allclose(
+                getattr(sums, name)[apart], getattr(expected, name)[apart], rtol=1e-9, err_msg=name
+            )
+    np.testing.assert_array_equal(np.diagonal(found.both), read.patients)
+
+
+def test_no_patient_and_no_concept_count_nothing(tmp_path: Path) -> None:
+    empty = np.zeros(1, np.int32)
+    none = Shard(np.zeros(0, np.int32), empty, np.zeros(0, np.int32), empty, np.zeros(0, np.int32), np.zeros(0, bool))
+    read = occurrences.read([Source(none, np.zeros(0, np.int64))], PLACE, WITHIN, seed=1, work=tmp_path, total=1)
+    assert not counting.count(read, WITHIN).both.any()

@@ -1,0 +1,142 @@
+"""Measures of pairs equal scipy's, and the formulas of their sources written out stratum by stratum."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.stats.contingency import odds_ratio, relative_risk
+
+from ehr_pipeline.relations import measures
+from ehr_pipeline.relations.measures import OddsSums, RiskSums
+
+CELLS = [
+    (3, 9, 7, 40),
+    (0, 5, 8, 30),
+    (5, 5, 5, 5),
+    (9, 9, 20, 21),
+    (40, 60, 90, 1000),
+    (2, 400, 300, 90_000),
+    (8, 9, 9, 10),
+    (9, 9, 9, 10),
+]
+STRATA = [(8, 20, 22, 90), (3, 6, 15, 40), (0, 4, 9, 33), (12, 30, 16, 51)]
+
+
+def as_table(both: int, one: int, other: int, total: int) -> list[list[int]]:
+    return [[both, one - both], [other - both, total - one - other + both]]
+
+
+@pytest.mark.parametrize(("both", "one", "other", "total"), CELLS)
+def test_fisher_equals_scipys(both: int, one: int, other: int, total: int) -> None:
+    found = measures.fisher(np.array([[both]]), np.array([[one]]), np.array([[other]]), total)[0, 0]
+    expected = stats.fisher_exact(as_table(both, one, other, total), alternative="greater").pvalue
+    assert found == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+def test_a_probability_far_in_the_tail_keeps_its_digits() -> None:
+    found = measures.fisher(np.array([900]), np.array([1000]), np.array([1000]), 10_000)[0]
+    assert found == pytest.approx(stats.hypergeom.sf(899, 10_000, 1000, 1000), rel=1e-8)
+    assert 0 < found < 1e-300 or found == 0
+
+
+def test_benjamini_hochberg_equals_scipys_and_leaves_out_what_was_not_tested() -> None:
+    p = np.random.default_rng(1).random((6, 7)) ** 3
+    expected = stats.false_discovery_control(p, axis=None).reshape(p.shape)
+    np.testing.assert_allclose(measures.benjamini_hochberg(p), expected, rtol=1e-12)
+    some = p.copy()
+    some[2] = np.nan
+    rest = np.delete(p, 2, axis=0)
+    np.testing.assert_allclose(
+        np.delete(measures.benjamini_hochberg(some), 2, axis=0),
+        stats.false_discovery_control(rest, axis=None).reshape(rest.shape),
+        rtol=1e-12,
+    )
+
+
+def test_phi_and_jaccard_are_those_of_the_columns() -> None:
+    has = np.random.default_rng(2).random((500, 2)) < (0.3, 0.6)
+    both, one, other = (np.array(float(part.sum())) for part in (has.all(1), has[:, 0], has[:, 1]))
+    assert measures.phi(both, one, other, 500) == pytest.approx(np.corrcoef(has.T)[0, 1], rel=1e-9)
+    assert measures.jaccard(both, one, other) == pytest.approx(has.all(1).sum() / has.any(1).sum(), rel=1e-12)
+
+
+def test_the_log_odds_ratio_has_half_a_person_more_in_each_cell() -> None:
+    log, variance = measures.log_odds_ratio(np.array(8.0), np.array(20.0), np.array(22.0), 90)
+    expected = odds_ratio(as_table(8, 20, 22, 90), kind="sample")
+    assert log == pytest.approx(np.log(8.5 * 56.5 / (12.5 * 14.5)), rel=1e-12)
+    assert np.sign(log) == np.sign(np.log(expected.statistic))
+    assert variance == pytest.approx(1 / 8.5 + 1 / 12.5 + 1 / 14.5 + 1 / 56.5, rel=1e-12)
+
+
+def odds_of(strata: list[tuple[int, int, int, int]]) -> OddsSums:
+    sums = OddsSums.zeros((1, 1))
+    for both, one, other, total in strata:
+        sums.add(np.array([[both]], np.int32), np.array([one]), np.array([other]), total)
+    return sums
+
+
+def test_in_one_stratum_the_odds_ratio_and_its_interval_are_scipys() -> None:
+    both, one, other, total = STRATA[0]
+    found = odds_of(STRATA[:1]).ratio()
+    expected = odds_ratio(as_table(both, one, other, total), kind="sample")
+    interval = expected.confidence_interval(0.95)
+    for mine, theirs in ((found.value, expected.statistic), (found.low, interval.low), (found.high, interval.high)):
+        assert mine[0, 0] == pytest.approx(theirs, rel=1e-9)
+    chi2 = stats.chi2_contingency(as_table(both, one, other, total), correction=False).statistic
+    assert odds_of(STRATA[:1]).deviate()[0, 0] ** 2 == pytest.approx(chi2 * (total - 1) / total, rel=1e-9)
+
+
+def test_over_strata_the_odds_ratio_interval_and_test_are_those_of_their_sources() -> None:
+    tables = np.array([np.ravel(as_table(*cells)) for cells in STRATA], float)
+    a, b, c, d = tables.T
+    t = tables.sum(1)
+    r, s, p, q = a * d / t, b * c / t, (a + d) / t, (b + c) / t
+    ratio = r.sum() / s.sum()
+    variance = (
+        (p * r).sum() / (2 * r.sum() ** 2)
+        + (p * s + q * r).sum() / (2 * r.sum() * s.sum())
+        + (q * s).sum() / (2 * s.sum() ** 2)
+    )
+    found = odds_of(STRATA)
+    assert found.ratio().value[0, 0] == pytest.approx(ratio, rel=1e-12)
+    assert found.ratio().high[0, 0] == pytest.approx(ratio * np.exp(stats.norm.ppf(0.975) * variance**0.5), rel=1e-9)
+    expected = stats.hypergeom(t.astype(int), (a + b).astype(int), (a + c).astype(int))
+    deviate = (a.sum() - expected.mean().sum()) / expected.var().sum() ** 0.5
+    assert found.deviate()[0, 0] == pytest.approx(deviate, rel=1e-9)
+    assert measures.two_sided(found.deviate())[0, 0] == pytest.approx(2 * stats.norm.sf(abs(deviate)), rel=1e-9)
+
+
+def risks_of(strata: list[tuple[int, int, int, int]]) -> RiskSums:
+    sums = RiskSums.zeros((1, 1))
+    for cells in strata:
+        x, n, y, m = (np.array([[cell]], np.int32) for cell in cells)
+        sums.add((x, n), (y, m))
+    return sums
+
+
+def test_in_one_stratum_the_relative_risk_and_its_interval_are_scipys() -> None:
+    found, expected = risks_of([(15, 60, 9, 120)]).ratio(), relative_risk(15, 60, 9, 120)
+    interval = expected.confidence_interval(0.95)
+    for mine, theirs in ((found.value, expected.relative_risk), (found.low, interval.low), (found.high, interval.high)):
+        assert mine[0, 0] == pytest.approx(theirs, rel=1e-9)
+
+
+def test_over_strata_the_relative_risk_is_that_of_its_source() -> None:
+    strata = [(15, 60, 9, 120), (3, 10, 20, 50), (0, 8, 4, 30)]
+    x, n, y, m = np.array(strata, float).T
+    t = n + m
+    r, s = (x * m / t).sum(), (y * n / t).sum()
+    variance = ((n * m * (x + y) - x * y * t) / t**2).sum() / (r * s)
+    found = risks_of([*strata, (2, 5, 0, 0)]).ratio()  # nobody to compare with: not counted
+    assert found.value[0, 0] == pytest.approx(r / s, rel=1e-12)
+    assert found.low[0, 0] == pytest.approx(r / s * np.exp(-stats.norm.ppf(0.975) * variance**0.5), rel=1e-9)
+    assert risks_of(strata).expected[0, 0] == pytest.approx((n * y / m).sum(), rel=1e-12)
+
+
+def test_direction_is_an_exact_binomial_test() -> None:
+    cases, expected = np.array([[0.0, 30.0], [10.0, 0.0]]), np.array([[0.0, 12.0], [18.0, 0.0]])
+    found = measures.direction(cases, expected)
+    assert found.p[0, 1] == pytest.approx(stats.binomtest(30, 40, 0.4, alternative="greater").pvalue, rel=1e-9)
+    assert found.p[1, 0] == pytest.approx(stats.binomtest(10, 40, 0.6, alternative="greater").pvalue, rel=1e-9)
+    assert found.deviate[0, 1] == pytest.approx(-found.deviate[1, 0], rel=1e-12)
+    assert found.deviate[0, 1] > 4
+    assert np.isnan(found.deviate[0, 0])
