@@ -26,7 +26,7 @@ from ehr_pipeline.planning import preflight
 from ehr_pipeline.records import build
 from ehr_pipeline.records.landing import look
 from ehr_pipeline.records.operation import OperationSettings
-from ehr_pipeline.reports import page
+from ehr_pipeline.reports import layout
 from ehr_pipeline.store.artifacts import Recipe, Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.vocabulary import table as vocabulary
@@ -328,10 +328,10 @@ def test_lines_of_the_log_show_no_marks(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_page_spells_marks_of_direction() -> None:
-    assert page._shown("a\u202eb\u200f\tc") == "a\\u202eb\\u200f\tc"
+    assert layout.shown("a\u202eb\u200f\tc") == "a\\u202eb\\u200f\tc"
     markup = jinja2.utils.markupsafe.Markup("<b>\u200f</b>")
-    assert page._shown(markup) is markup
-    assert page._shown(3) == 3
+    assert layout.shown(markup) is markup
+    assert layout.shown(3) == 3
 
 
 def test_names_are_no_formulas_of_a_picture(tmp_path: Path) -> None:

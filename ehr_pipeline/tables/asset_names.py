@@ -17,6 +17,8 @@ PATIENT_EMBEDDINGS = "patient_embeddings"
 CLUSTERS = "clusters"
 PATIENT_TRAJECTORIES = "patient_trajectories"
 CLUSTER_REPORTS = "cluster_reports"
+TASK_RESULTS = "task_results"
+PREDICTION_REPORT = "prediction_report"
 
 STAGES = {
     RAW_RECORDS: "records",

@@ -14,9 +14,10 @@ import pytest
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.reports import cards, page, ranking
+from ehr_pipeline.reports import cards, layout, page, ranking
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
+from ehr_pipeline.reports.layout import Section
 from ehr_pipeline.reports.sections import settings, truth
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.tables import schemas
@@ -322,8 +323,8 @@ def test_words_are_explained_and_a_short_training_has_no_curve(html: str, text: 
 
 def test_texts_are_escaped() -> None:
     with pytest.raises(jinja2.UndefinedError):
-        page._template("page").render({})
-    assert page._environment().autoescape
+        layout.environment(layout.FRAME).get_template("page.html.j2").render({})
+    assert layout.environment(page.FOLDER).autoescape
 
 
 def test_a_cluster_of_one_disease_is_called_by_it() -> None:
@@ -354,13 +355,10 @@ def test_a_section_is_a_template_and_an_entry(tmp_path: Path, monkeypatch: pytes
     def content(findings: Findings) -> dict[str, Any]:
         return {"name": f"<{findings.inputs.study}>"}
 
-    templates = jinja2.DictLoader({"sections/more.html.j2": '<h2 id="more">{{ name }}</h2>'})
-    monkeypatch.setattr(
-        page, "SECTIONS", (page.Section("more", content, "More"), page.Section("less", lambda _: None, "Less"))
-    )
-    monkeypatch.setattr(
-        page._environment(), "loader", jinja2.ChoiceLoader([templates, page._environment().loader or templates])
-    )
+    templates = jinja2.DictLoader({"more.html.j2": '<h2 id="more">{{ name }}</h2>'})
+    monkeypatch.setattr(page, "SECTIONS", (Section("more", content, "More"), Section("less", lambda _: None, "Less")))
+    environment = layout.environment(page.FOLDER)
+    monkeypatch.setattr(environment, "loader", jinja2.ChoiceLoader([templates, environment.loader or templates]))
     inputs = Inputs("study", [], {}, {}, 0, {})
     html = page.render(Findings(inputs, ReportsSettings(), tmp_path))
     assert '<h2 id="more">&lt;study&gt;</h2>' in html

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 from jinja2 import nodes
 
-from ehr_pipeline.reports import page
+import ehr_pipeline
+from ehr_pipeline.reports import layout, page
 
-FOLDER = Path(page.__file__).parent
+FOLDER = Path(ehr_pipeline.__file__).parent
 TEMPLATES = {path.name.removesuffix(".html.j2"): path for path in sorted(FOLDER.rglob("*.html.j2"))}
 NAMED_PARTS = ("title", "style", "h1", "h2", "h3", "h4", "th", "summary")
 """Elements that name a part of the page: a heading, the head of a column, a line to unfold. Their words may stand in a template."""
@@ -55,7 +56,7 @@ class Prose(HTMLParser):
 
 def problems(source: str) -> Iterator[str]:
     """What a template does that is not layout."""
-    environment = page._environment()
+    environment = layout.environment(page.FOLDER)
     tree = environment.parse(source)
     for node in tree.find_all(nodes.Compare):
         yield (

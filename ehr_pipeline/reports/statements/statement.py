@@ -29,6 +29,8 @@ class Rate(StrEnum):
     """The clusters go with an attribute."""
     NEIGHBOURS = "neighbours"
     """The neighbours of concepts mean something."""
+    PREDICTIONS = "predictions"
+    """The model predicts better, or worse, than counting."""
 
 
 @dataclass(frozen=True)

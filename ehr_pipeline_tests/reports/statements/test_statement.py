@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from ehr_pipeline.reports import page
+from ehr_pipeline.reports import layout
 from ehr_pipeline.reports.statements import statement
 from ehr_pipeline.reports.statements.statement import Rate, counted, listed, markup, percent, say, together
 
@@ -27,7 +27,7 @@ def test_every_error_rate_is_among_those_that_were_measured() -> None:
 
 
 def test_a_template_shows_a_statement_as_it_is() -> None:
-    shown = page._environment().from_string("{{ one }}|{{ all|join(' ') }}")
+    shown = layout.environment(layout.FRAME).from_string("{{ one }}|{{ all|join(' ') }}")
     told = say("<b>{name}</b>", name="<i>")
     assert shown.render(one=told, all=[told, "a < b"]) == "<b>&lt;i&gt;</b>|<b>&lt;i&gt;</b> a &lt; b"
 

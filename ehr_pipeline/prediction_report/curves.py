@@ -1,0 +1,206 @@
+"""Learning curves over tasks, and how many labels of the baselines a model's labels are worth.
+
+A curve is the mean AUROC over the tasks that have all of its points (a macro average: every task counts the same). Two sides are
+compared: the best model of the encoder, and the best baseline, each chosen anew at every number of labels. Both are chosen on the
+same test side in the same way, so neither gains. Axes: T tasks, N numbers of labels.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
+from ehr_pipeline.predictions.table import TaskResults
+
+USUAL = 100
+"""The number of labels that the first sentence is about, where models were fitted with so many."""
+Z = 1.959964
+"""Half the width of a 95 % interval, in standard errors."""
+NONE, ALL = 0, None
+"""Labels of models that need none, and of those that are fitted with all."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Mean AUROC over tasks, with its standard error."""
+
+    value: float
+    error: float
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95 % interval, within 0 and 1."""
+        return max(self.value - Z * self.error, 0.0), min(self.value + Z * self.error, 1.0)
+
+
+@dataclass(frozen=True)
+class Curves:
+    """The curves of all models over the same tasks."""
+
+    tasks: tuple[str, ...]
+    """The tasks that every point averages over."""
+    labels: tuple[int, ...]
+    """Numbers of labels, ascending, without 'all'."""
+    all: int
+    """The median number of patients that models are fitted with when all labels are used."""
+    points: Mapping[str, Mapping[int | None, Point]]
+    """By model and number of labels (ALL: None). A model that needs no labels has one point, at NONE."""
+    difference: float
+    """Standard error of the difference between the best model and the best baseline, with all labels."""
+
+    def best(self, kind: Kind, labels: int | None) -> tuple[str, Point] | None:
+        """The best model of a kind that needs at most these labels, and its point; None if there is none."""
+        found = {
+            name: by_labels[known]
+            for name, by_labels in self.points.items()
+            if BY_NAME[name].kind == kind and (known := NONE if NONE in by_labels else labels) in by_labels
+        }
+        return max(found.items(), key=lambda item: item[1].value) if found else None
+
+    @cached_property
+    def baseline(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Numbers of labels (N,), and the highest AUROC (N,) of any baseline with at most so many."""
+        found = [(number, best[1].value) for number in (*self.labels, ALL) if (best := self.best("baseline", number))]
+        numbers = np.array([self.all if number is None else number for number, _ in found], np.float64)
+        return numbers, np.maximum.accumulate(np.array([value for _, value in found], np.float64))
+
+    def labels_for(self, auroc: float) -> float:
+        """How many labels the best baseline needs for an AUROC: interpolated between points, in the logarithm of labels.
+
+        At most the fewest labels that it was fitted with, where it reaches the AUROC with these; infinite where all do not suffice.
+        """
+        numbers, values = self.baseline
+        if not len(values) or auroc > values[-1]:
+            return float("inf")
+        if auroc <= values[0]:
+            return float(numbers[0])
+        place = int(np.searchsorted(values, auroc))
+        share = (auroc - values[place - 1]) / (values[place] - values[place - 1])
+        return float(np.exp(np.interp(share, [0, 1], np.log(numbers[place - 1 : place + 1]))))
+
+
+@dataclass(frozen=True)
+class Worth:
+    """What the encoder's labels are worth."""
+
+    labels: int | None
+    """How many labels its model has; None: all."""
+    model: str
+    baseline: str
+    difference: float
+    """AUROC of the best model minus that of the best baseline with as many labels, mean over tasks."""
+    error: float
+    equals: float
+    """Labels with which the best baseline is as good."""
+    low: float
+    high: float
+    """The 95 % interval of that number; infinite where all labels do not suffice."""
+
+    @property
+    def verdict(self) -> str:
+        """'better', 'level' or 'worse': whether the 95 % interval of the difference holds 0."""
+        if abs(self.difference) <= Z * self.error:
+            return "level"
+        return "better" if self.difference > 0 else "worse"
+
+
+def curves(results: TaskResults) -> Curves | None:
+    """The curves of all models over the tasks that were scored; None if none was."""
+    scored = [
+        row["task"] for row in results.verdicts if row["model_auroc"] is not None and row["baseline_auroc"] is not None
+    ]
+    if not scored:
+        return None
+    there = {(row["task"], row["model"], row["labels"]) for row in results.results}
+    every = sorted({row["labels"] for row in results.results if row["labels"]})
+    having = {number: {task for task in scored if _has(there, task, number)} for number in every}
+    labels = tuple(number for number in every if 2 * len(having[number]) >= len(scored))
+    tasks = tuple(task for task in scored if all(task in having[number] for number in labels))
+    if not tasks:
+        labels, tasks = (), tuple(scored)
+    fitted = [row["fitted_patients"] for row in results.verdicts if row["task"] in tasks]
+    points = {
+        model.name: {
+            number: point
+            for number in (NONE, *labels, ALL)
+            if (point := _point(results, model.name, tasks, number)) is not None
+        }
+        for model in MODELS
+    }
+    models = {row["task"]: row["model"] for row in results.verdicts}
+    widths = [
+        (row["high"] - row["low"]) / (2 * Z)
+        for row in results.differences
+        if row["task"] in tasks and row["model"] == models[row["task"]]
+    ]
+    kept = {name: found for name, found in points.items() if found}
+    return Curves(tasks, labels, int(np.median(fitted)), kept, float(np.mean(widths)) if widths else 0.0)
+
+
+def worth(found: Curves, labels: int | None) -> Worth | None:
+    """What so many labels of the encoder are worth; None if one of the sides has no model with as many."""
+    model, baseline = found.best("model", labels), found.best("baseline", labels)
+    if model is None or baseline is None:
+        return None
+    error = float(
+        np.sqrt(found.difference**2 + _of_samples(found, model, labels) + _of_samples(found, baseline, labels))
+    )
+    low, high = (found.labels_for(model[1].value + Z * sign * error) for sign in (-1, 1))
+    return Worth(
+        labels,
+        model[0],
+        baseline[0],
+        model[1].value - baseline[1].value,
+        error,
+        found.labels_for(model[1].value),
+        low,
+        high,
+    )
+
+
+def usual(found: Curves) -> int | None:
+    """The number of labels nearest to USUAL that models were fitted with; None, that is all, if there is none."""
+    return min(found.labels, key=lambda number: abs(number - USUAL)) if found.labels else None
+
+
+def _has(there: set[tuple[str, str, int | None]], task: str, labels: int) -> bool:
+    """Whether both sides have a model of a task that needs at most so many labels, and one of them is fitted with as many."""
+    own = {(BY_NAME[model].kind, number) for each, model, number in there if each == task and number in (NONE, labels)}
+    return {"baseline", "model"} <= {kind for kind, _ in own} and labels in {number for _, number in own}
+
+
+def _of_samples(found: Curves, best: tuple[str, Point], labels: int | None) -> float:
+    """The variance of a point that comes from which patients were labelled: beyond that of the same model with all labels."""
+    whole = found.points[best[0]].get(ALL)
+    return max(best[1].error ** 2 - whole.error**2, 0.0) if whole and labels is not ALL else 0.0
+
+
+def _point(results: TaskResults, model: str, tasks: Sequence[str], labels: int | None) -> Point | None:
+    """The mean over tasks of a model with so many labels; None unless every task has it.
+
+    Its variance has two parts. Which patients are on the test side: the standard errors of the tasks, from their intervals with
+    all labels, are averaged, as if all tasks went up and down together; so it is an upper bound. And which patients were labelled:
+    the variance of the mean over replicates.
+    """
+    rows = [results.of(task, model, labels) for task in tasks]
+    if not all(rows):
+        return None
+    replicates = min(map(len, rows))
+    by_replicate = np.array([[row["auroc"] for row in own[:replicates]] for own in rows]).mean(0)
+    final = [_final(results, task, model) for task in tasks]
+    of_test = np.mean([(high - low) / (2 * Z) for low, high in _known(final)] or [0.0])
+    of_labels = by_replicate.var(ddof=1) / replicates if replicates > 1 else 0.0
+    return Point(float(by_replicate.mean()), float(np.sqrt(of_test**2 + of_labels)))
+
+
+def _final(results: TaskResults, task: str, model: str) -> Mapping[str, Any] | None:
+    """The row of a model with all the labels that it needs."""
+    return next(iter((*results.of(task, model, ALL), *results.of(task, model, NONE))), None)
+
+
+def _known(rows: Iterable[Mapping[str, Any] | None]) -> list[tuple[float, float]]:
+    return [(row["auroc_low"], row["auroc_high"]) for row in rows if row and row["auroc_low"] is not None]

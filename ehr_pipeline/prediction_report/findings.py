@@ -1,0 +1,58 @@
+"""What the sections of the page share: the tables of results, the labels behind them, and the rules by which counts are shown."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.prediction_report import curves
+from ehr_pipeline.prediction_report.curves import Curves, Worth
+from ehr_pipeline.predictions.table import Row, TaskResults
+from ehr_pipeline.tasks.table import Definition
+
+
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """Everything that the page is made from."""
+
+    results: TaskResults
+    definitions: tuple[Definition, ...]
+    counts: Mapping[str, Any]
+    """Counts of `task_labels`, by task."""
+    naming: Naming
+    study: str
+    terms: Mapping[str, str]
+    pictures: Path
+    """The folder that pictures are drawn into."""
+
+    @cached_property
+    def disclosure(self) -> Disclosure:
+        """The rules by which counts are shown."""
+        return Disclosure(self.naming.below)
+
+    @cached_property
+    def curves(self) -> Curves | None:
+        """Learning curves over tasks; None where no task was scored."""
+        return curves.curves(self.results)
+
+    @cached_property
+    def worth(self) -> Worth | None:
+        """What the usual number of the encoder's labels is worth."""
+        return curves.worth(self.curves, curves.usual(self.curves)) if self.curves else None
+
+    @cached_property
+    def named(self) -> dict[str, str]:
+        """The name of each task, by its name as a file name."""
+        return {row["task"]: row["name"] for row in self.results.verdicts}
+
+    def final(self, task: str, model: str) -> Row | None:
+        """The results of a model of a task with all the labels that it needs."""
+        found = (*self.results.of(task, model, curves.ALL), *self.results.of(task, model, curves.NONE))
+        return found[0] if found else None
+
+    def difference(self, task: str, model: str) -> Row | None:
+        """A model of a task against the task's best baseline."""
+        return next((row for row in self.results.differences if (row["task"], row["model"]) == (task, model)), None)

@@ -1,0 +1,92 @@
+"""Pictures of the page: learning curves with bands, and calibration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ehr_pipeline.drawing import plots
+from ehr_pipeline.prediction_report.curves import ALL, NONE, Curves, Point
+from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
+
+DRAWN = frozenset(
+    {
+        "rule_of_thumb",
+        "counts",
+        "recency",
+        "masked",
+        "vectors",
+        "vectors_masked",
+        "masked_recency",
+        "masked_untrained",
+        "vectors_untrained",
+    }
+)
+"""The models that are always drawn, beside the best ones: the table below the picture has all of them."""
+LINES = {"baseline": "-", "model": "-", "control": ":"}
+MAPS = {"baseline": "Reds", "model": "Blues", "control": "Greys"}
+"""Colours by kind, darker from one model to the next."""
+ACROSS, SIDE, LETTERS = 5, 2.1, 30
+
+
+def curves(path: Path, found: Curves) -> None:
+    """Draw the mean AUROC by the number of labels; models that need none as level lines."""
+    from matplotlib import colormaps
+
+    numbers = [*found.labels, found.all]
+    chosen = _drawn(found)
+    with plots.figure(path, width=9, height=4.6) as figure:
+        axes = figure.add_subplot()
+        for name in chosen:
+            model, points = BY_NAME[name], found.points[name]
+            alike = [each for each in chosen if BY_NAME[each].kind == model.kind]
+            colour = colormaps[MAPS[model.kind]](0.45 + 0.5 * (alike.index(name) + 1) / len(alike))
+            if NONE in points:
+                drawn = [(number, points[NONE]) for number in (numbers[0], numbers[-1])]
+            else:
+                known = zip(numbers, (*found.labels, ALL), strict=True)
+                drawn = [(place, points[number]) for place, number in known if number in points]
+            _line(axes, drawn, colour, LINES[model.kind], model.title)
+        axes.set(xscale="log", xlabel="labels", ylabel="mean AUROC", title="What labels are worth")
+        axes.set_xticks(numbers, [*(f"{number:,}" for number in found.labels), f"all ({found.all:,})"], rotation=30)
+        axes.minorticks_off()
+        axes.axhline(0.5, color=plots.NEUTRAL, linewidth=0.7)
+        figure.legend(loc="outside right center", fontsize=8)
+
+
+def _drawn(found: Curves) -> list[str]:
+    """The models to draw, in the order of MODELS."""
+    kinds: tuple[Kind, ...] = ("model", "baseline")
+    best = (found.best(kind, number) for kind in kinds for number in (*found.labels, ALL))
+    wanted = DRAWN | {each[0] for each in best if each}
+    return [model.name for model in MODELS if model.name in wanted and model.name in found.points]
+
+
+def _line(axes: Any, drawn: Sequence[tuple[int, Point]], colour: Any, style: str, name: str) -> None:
+    places = [place for place, _ in drawn]
+    axes.plot(
+        places,
+        [point.value for _, point in drawn],
+        style,
+        color=colour,
+        label=name,
+        marker="o" if style == "-" else None,
+        markersize=3,
+    )
+    low, high = zip(*(point.interval for _, point in drawn), strict=True)
+    axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
+
+
+def calibration(path: Path, panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:
+    """Draw a panel for each task: shares with the outcome (y) by predicted risk (x)."""
+    down = -(-len(panels) // ACROSS)
+    across = min(len(panels), ACROSS)
+    with plots.figure(path, width=SIDE * across + 0.3, height=SIDE * down + 0.3) as figure:
+        for number, (name, points) in enumerate(panels):
+            axes = figure.add_subplot(down, across, number + 1)
+            most = 1.1 * max(max(pair) for pair in points)
+            axes.plot([0, most], [0, most], color=plots.NEUTRAL, linewidth=0.7)
+            axes.plot(*zip(*points, strict=True), "o-", color=plots.UNDER, markersize=3)
+            axes.set_title(name if len(name) <= LETTERS else f"{name[: LETTERS - 1]}…", fontsize=7)
+            axes.tick_params(labelsize=6)
+        figure.supxlabel("predicted risk", fontsize=8)
+        figure.supylabel("share with the outcome", fontsize=8)

@@ -1,0 +1,261 @@
+"""What each section of the page shows: values for its template."""
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import People
+from ehr_pipeline.prediction_report import pictures
+from ehr_pipeline.prediction_report import statements as say
+from ehr_pipeline.prediction_report.curves import ALL
+from ehr_pipeline.prediction_report.findings import Findings
+from ehr_pipeline.predictions.models import BY_NAME, MODELS
+from ehr_pipeline.predictions.table import Row
+from ehr_pipeline.reports import diagram
+from ehr_pipeline.reports.diagram import Step
+from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements.statement import markup
+from ehr_pipeline.tasks.judge import REASONS
+
+GUARDS = {
+    "no_future": "Nothing after the day of the prediction is read",
+    "test_side_unseen": "The encoder has seen no patient of the test side",
+    "index_rule": "The rule for the index day does not read the outcome",
+    "rule_of_thumb": "The task needs more than a rule of thumb",
+    "deciding_concepts": "No concept decides the outcome alone",
+    "permuted_labels": "Permuted labels are not predicted",
+    "enough_cases": "There are enough cases",
+}
+"""Guards in words."""
+
+
+def worth(findings: Findings) -> dict[str, Any]:
+    """The first sentences, and warnings."""
+    verdicts = findings.results.verdicts
+    told = [row["name"] for row in verdicts if row["index_may_know_outcome"]]
+    found = findings.worth
+    return {
+        "colour": say.COLOURS[found.verdict] if found else "untested",
+        "head": head(findings),
+        "warning": say.index_may_know(told),
+        "notes": list(filter(None, [say.not_needed(_with(findings, "not needed")), say.baselines()])),
+    }
+
+
+def head(findings: Findings) -> list[Any]:
+    """The first sentences of the page, which also stand in the model card."""
+    counts = Counter(str(row["verdict"]) for row in findings.results.verdicts)
+    parts = [
+        say.head(findings.worth, findings.curves),
+        say.without_labels(findings.curves),
+        say.verdicts(counts) if counts else None,
+    ]
+    return list(filter(None, parts))
+
+
+def tasks(findings: Findings) -> dict[str, Any]:
+    """The table of tasks."""
+    return {"lead": say.table(), "rows": [_task(findings, row) for row in findings.results.verdicts]}
+
+
+def _task(findings: Findings, row: Row) -> dict[str, Any]:
+    shown, task = findings.disclosure, row["task"]
+    told = {
+        "name": row["name"],
+        "verdict": say.verdict_of(row["verdict"]),
+        "patients": shown.about(row["patients"]),
+        "cases": shown.about(row["cases"], row["rows"]),
+        "share": shown.coarse(row["cases"], row["rows"]),
+        **dict.fromkeys(("rule", "baseline", "model", "difference", "precision"), say.NONE),
+        "baseline_name": "",
+        "model_name": "",
+    }
+    model, baseline = (findings.final(task, row[kind]) if row[kind] else None for kind in ("model", "baseline"))
+    if model is None or baseline is None:
+        return told
+    return told | {
+        "rule": say.auroc(row["rule_auroc"]),
+        "baseline": say.auroc(baseline["auroc"], baseline["auroc_low"], baseline["auroc_high"]),
+        "baseline_name": BY_NAME[row["baseline"]].title,
+        "model": say.auroc(model["auroc"], model["auroc_low"], model["auroc_high"]),
+        "model_name": BY_NAME[row["model"]].title,
+        "difference": say.difference(findings.difference(task, row["model"])),
+        "precision": say.auroc(model["average_precision"]),
+    }
+
+
+def curve(findings: Findings) -> dict[str, Any] | None:
+    """The learning curves, and the same as a table."""
+    found = findings.curves
+    if found is None:
+        return None
+    path = findings.pictures / "curve.png"
+    pictures.curves(path, found)
+    numbers = (*([0] if any(0 in own for own in found.points.values()) else []), *found.labels, ALL)
+    return {
+        "lead": say.curve(found),
+        "picture": embedded(path),
+        "heads": [say.labels(number) for number in numbers],
+        "rows": [
+            {"name": model.title, "cells": [say.point(found.points[model.name].get(number)) for number in numbers]}
+            for model in MODELS
+            if model.name in found.points
+        ],
+    }
+
+
+def models(findings: Findings) -> dict[str, Any] | None:
+    """All models of each task, with all the labels that they need."""
+    tables = []
+    for task, name in findings.named.items():
+        found = [(model, findings.final(task, model.name)) for model in MODELS]
+        rows = [say.model(model.title, row) for model, row in found if row is not None]
+        if rows:
+            tables.append((name, rows, list(_benefit(findings, task))))
+    return {"tables": tables} if tables else None
+
+
+def _benefit(findings: Findings, task: str) -> Iterator[dict[str, str]]:
+    """Net benefit of the chosen model and baseline, by threshold."""
+    (verdict,) = (row for row in findings.results.verdicts if row["task"] == task)
+    own = [row for row in findings.results.net_benefit if row["task"] == task]
+    for threshold in sorted({row["threshold"] for row in own}):
+        at = {row["model"]: row for row in own if row["threshold"] == threshold}
+        if verdict["model"] in at and verdict["baseline"] in at:
+            yield say.benefit(threshold, at[verdict["model"]], at[verdict["baseline"]])
+
+
+def calibration(findings: Findings) -> dict[str, Any] | None:
+    """Calibration of the chosen model of each task."""
+    panels = []
+    for row in findings.results.verdicts:
+        own = (row["task"], row["model"])
+        bins = [each for each in findings.results.calibration if (each["task"], each["model"]) == own]
+        if joined := merged(sorted(bins, key=lambda each: int(each["bin"])), findings.disclosure.below):
+            panels.append((row["name"], joined))
+    if not panels:
+        return None
+    path = findings.pictures / "calibration.png"
+    pictures.calibration(path, panels)
+    return {"lead": say.calibration(), "picture": embedded(path)}
+
+
+def merged(bins: list[Row], below: int) -> list[tuple[float, float]]:
+    """Predicted and observed shares of neighbouring bins, joined until each has `below` cases and as many others; ascending."""
+    found: list[list[float]] = []
+    for row in bins:
+        if not found or min(found[-1][1], found[-1][0] - found[-1][1]) >= below:
+            found.append([0.0, 0.0, 0.0, 0.0])
+        for place, value in enumerate(
+            (row["rows"], row["cases"], row["rows"] * row["predicted_after"], row["rows"] * row["observed"])
+        ):
+            found[-1][place] += value
+    while len(found) > 1 and min(found[-1][1], found[-1][0] - found[-1][1]) < below:
+        last = found.pop()
+        found[-1] = [a + b for a, b in zip(found[-1], last, strict=True)]
+    if len(found) == 1 and min(found[0][1], found[0][0] - found[0][1]) < below:
+        return []
+    return [(predicted / rows, observed / rows) for rows, _, predicted, observed in found]
+
+
+def subgroups(findings: Findings) -> dict[str, Any]:
+    """The chosen model of each task within groups of patients."""
+    tables = []
+    for verdict in findings.results.verdicts:
+        own = (verdict["task"], verdict["model"])
+        rows = [
+            _subgroup(findings, row)
+            for row in findings.results.subgroups
+            if (row["task"], row["model"]) == own and findings.disclosure.named(row["patients"])
+        ]
+        if rows:
+            tables.append((verdict["name"], rows))
+    return {"lead": say.subgroups() if tables else say.no_subgroups(), "tables": tables}
+
+
+def _subgroup(findings: Findings, row: Row) -> dict[str, str]:
+    shown = findings.disclosure
+    return {
+        "attribute": row["attribute"],
+        "value": row["value"],
+        "patients": shown.about(row["patients"]),
+        "cases": shown.about(row["cases"], row["rows"]),
+        "auroc": say.auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
+        "predicted": f"{100 * row['predicted']:.1f} %",
+        "observed": shown.coarse(row["cases"], row["rows"]),
+    }
+
+
+def excluded(findings: Findings) -> dict[str, Any]:
+    """From patients to labels, for each task."""
+    return {"lead": say.excluded(), "diagrams": [_flow(findings, row) for row in findings.results.verdicts]}
+
+
+def _flow(findings: Findings, row: Row) -> tuple[str, Markup]:
+    counts, show = findings.counts[row["task"]], findings.disclosure.about
+    words = {**REASONS, "not_in_data_set": "not in the data set"}
+    lost = {words.get(name, name): People(number) for name, number in counts["dropped"].items() if number}
+    joined = Guard(findings.disclosure.below).joined(lost)
+    steps = (
+        Step(
+            "patients and days looked at",
+            show(counts["rows_in"]),
+            tuple((" or ".join(names), show(figure.number)) for names, figure in joined),
+        ),
+        Step("with a label", show(counts["kept"]), (("without the outcome", show(counts["kept"] - counts["cases"])),)),
+        Step("with the outcome", show(counts["cases"])),
+    )
+    return row["name"], diagram.draw(f"Flow of {row['name']}", steps)
+
+
+def guards(findings: Findings) -> dict[str, Any]:
+    """What the guards found, failures first, and the concepts that decide an outcome."""
+    found = findings.results.guards
+    order = {False: 0, None: 1, True: 2}
+    rows = [
+        {
+            "guard": GUARDS.get(row["guard"], row["guard"]),
+            "task": findings.named.get(row["task"], row["task"]),
+            "passed": say.passed(row["passed"]),
+            "message": row["message"],
+        }
+        for row in sorted(found, key=lambda row: order[row["passed"]])
+    ]
+    concepts = [
+        {
+            "task": findings.named[row["task"]],
+            "name": row["name"],
+            "kind": row["kind"],
+            "patients": findings.disclosure.about(row["patients"]),
+        }
+        for row in findings.results.deciding_concepts
+        if findings.naming.shows(row["concept"], row["patients"])
+    ]
+    states = Counter(row["passed"] for row in found)
+    return {
+        "lead": say.guards(states[False], states[None]),
+        "open": [row for row, own in zip(rows, sorted(order[row["passed"]] for row in found), strict=True) if own < 2],
+        "rest": [row for row, own in zip(rows, sorted(order[row["passed"]] for row in found), strict=True) if own == 2],
+        "about_concepts": say.concepts(bool(concepts)),
+        "concepts": concepts,
+    }
+
+
+def methods(findings: Findings) -> dict[str, Any]:
+    """How everything was computed."""
+    definitions = [
+        (
+            each.name,
+            markup("{rule}", rule=", ".join(f"{name} {value}" for name, value in each.rule.items())),
+            len(each.outcome),
+        )
+        for each in findings.definitions
+    ]
+    return {"notes": say.methods(), "definitions": definitions}
+
+
+def _with(findings: Findings, verdict: str) -> list[str]:
+    return [row["name"] for row in findings.results.verdicts if row["verdict"] == verdict]

@@ -1,0 +1,313 @@
+"""The sentences of the page: functions of values. Counts come in as text that may be shown."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from markupsafe import Markup
+
+from ehr_pipeline.prediction_report.curves import Curves, Point, Worth
+from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.reports.statements.statement import Rate, Statement, are, counted, listed, markup, say
+
+VERDICTS = {
+    "better": "better",
+    "level": "level",
+    "worse": "worse",
+    "not needed": "does not need the model",
+    "too few": "too few cases",
+}
+"""Verdicts in words, in the order in which they are counted."""
+COLOURS = {"better": "clear", "level": "weak", "worse": "none"}
+"""Class of the page's style for the first sentence."""
+
+
+def title(model: str) -> str:
+    """A model's name inside a sentence."""
+    name = BY_NAME[model].title
+    return name[0].lower() + name[1:]
+
+
+def labels(number: int | None) -> str:
+    """A number of labels in words."""
+    return "all labels" if number is None else "no labels" if number == 0 else counted(number, "label")
+
+
+def about(number: float) -> str:
+    """A number of labels that was interpolated: two digits."""
+    digits = max(int(math.log10(max(number, 1))) - 1, 0)
+    return f"{round(number, -digits):,.0f}"
+
+
+def head(found: Worth | None, curves: Curves | None) -> Statement:
+    """Say what the model is worth: the first sentence of the page."""
+    if found is None or curves is None:
+        return say("<b>Nothing can be said of what the model predicts:</b> no task has enough cases.", Rate.PREDICTIONS)
+    beginning = f"With {labels(found.labels)}, the model"
+    aurocs = markup(
+        "mean AUROC {model:.3f} against {baseline:.3f} over {tasks}",
+        model=_value(curves, found.model, found.labels),
+        baseline=_value(curves, found.baseline, found.labels),
+        tasks=counted(len(curves.tasks), "task"),
+    )
+    if found.verdict != "better":
+        word = "no better than" if found.verdict == "level" else "worse than"
+        return say(
+            "<b>{beginning} is {word} counting</b> with as many ({aurocs}; difference {difference:+.3f}, 95 % interval {low:+.3f}"
+            " to {high:+.3f}).",
+            Rate.PREDICTIONS,
+            beginning=beginning,
+            word=word,
+            aurocs=aurocs,
+            difference=found.difference,
+            low=found.difference - 1.96 * found.error,
+            high=found.difference + 1.96 * found.error,
+        )
+    if math.isinf(found.equals):
+        worth = markup("<b>{beginning} is better than counting with all labels</b>", beginning=beginning)
+    else:
+        worth = markup(
+            "<b>{beginning} is as good as counting with {equals}</b>", beginning=beginning, equals=about(found.equals)
+        )
+    return say(
+        "{worth} (95 % interval {interval}): {aurocs} with as many labels.",
+        Rate.PREDICTIONS,
+        worth=worth,
+        interval=interval(found, curves.all),
+        aurocs=aurocs,
+    )
+
+
+def interval(found: Worth, every: int) -> str:
+    """The interval of the number of labels that the model's are worth."""
+    most = f"more than all, about {about(every)}"
+    if math.isinf(found.low):
+        return most
+    return f"{about(found.low)} to {most if math.isinf(found.high) else about(found.high)}"
+
+
+def without_labels(curves: Curves | None) -> Statement | None:
+    """Say how far the encoder comes without a label; None where it was not asked."""
+    found = curves.points.get("masked", {}).get(0) if curves else None
+    if curves is None or found is None:
+        return None
+    equals = curves.labels_for(found.value)
+    worth = (
+        "better than counting with all labels"
+        if math.isinf(equals)
+        else f"no better than counting with {about(equals)} labels"
+        if equals <= curves.baseline[0][0]
+        else f"as good as counting with {about(equals)} labels"
+    )
+    return say(
+        "Without a single label, its masked-token probability has a mean AUROC of {auroc:.3f}: {worth}.",
+        Rate.PREDICTIONS,
+        auroc=found.value,
+        worth=worth,
+    )
+
+
+def verdicts(counts: Mapping[str, int]) -> Statement:
+    """Say how many tasks have which verdict, with all labels."""
+    words = {
+        "better": "the model is better than the best baseline",
+        "level": "level with it",
+        "worse": "worse",
+        "not needed": "the task does not need the model",
+        "too few": "there are too few cases",
+    }
+    parts = [f"in {counts[name]:,} {words[name]}" for name in VERDICTS if counts.get(name)]
+    return say(
+        "With all labels, of {tasks}: {parts}.",
+        Rate.PREDICTIONS,
+        tasks=counted(sum(counts.values()), "task"),
+        parts=listed(parts),
+    )
+
+
+def baselines() -> Statement:
+    """Say what counting is."""
+    return say(
+        "Counting is the best of the baselines that read no encoder: age and sex, a rule of thumb (also how much is recorded, and"
+        " when), the outcome’s own history, and counts of concepts with and without their recency. The model is the best of those"
+        " that read the encoder. At each number of labels, the best of either side counts."
+    )
+
+
+def index_may_know(tasks: Sequence[str]) -> Statement | None:
+    """Warn of tasks whose index days come from a file; None where none do."""
+    if not tasks:
+        return None
+    return say(
+        "<b>Index days of {tasks} come from a file.</b> If they were chosen by the outcome (cases on the day of their diagnosis,"
+        " others on any day), every model learns how they were chosen, and no figure means anything. Read the rule of thumb first:"
+        " if it alone predicts well, the file is the reason.",
+        tasks=listed(tasks),
+    )
+
+
+def not_needed(tasks: Sequence[str]) -> Statement | None:
+    """Say which tasks do not need the model; None where all do."""
+    if not tasks:
+        return None
+    return say(
+        "{tasks} {do} not need the model: the rule of thumb has at least 95 % of its gain over chance.",
+        Rate.PREDICTIONS,
+        tasks=listed(tasks),
+        do="does" if len(tasks) == 1 else "do",
+    )
+
+
+def verdict_of(verdict: str) -> Markup:
+    """A verdict as a cell of the table."""
+    kind = {"better": "yes", "worse": "no", "not needed": "no"}.get(verdict, "soft")
+    return markup('<span class="{kind}">{words}</span>', kind=kind, words=VERDICTS[verdict])
+
+
+def table() -> Statement:
+    """Say how to read the table of tasks."""
+    return say(
+        "On patients of the test side, whom neither the encoder nor any model has seen. Model and baseline of a task are chosen on"
+        " the validation side. Difference: of the AUROC, on the same patients, with its 95 % interval. “Better” and “worse”: the"
+        " false discovery rate over tasks (Benjamini and Hochberg 1995) is below 5 %; everything else is “level”."
+    )
+
+
+def curve(found: Curves) -> Statement:
+    """Say what the learning curves show."""
+    return say(
+        "Mean AUROC over {tasks}, by the number of labels that a model is fitted with (half of them cases, as far as there are"
+        " enough). Bands: 95 % intervals over test patients and over samples of labels. The models of untrained weights show"
+        " what comes of the architecture and the counting alone.",
+        tasks=counted(len(found.tasks), "task"),
+    )
+
+
+def calibration() -> Statement:
+    """Say how to read calibration."""
+    return say(
+        "How many of those with a predicted risk have the outcome, after recalibration on the validation side (Platt 1999). On the"
+        " diagonal, predictions are right. Slope below 1: too extreme; intercept below 0: too high. Neighbouring tenths of patients"
+        " stand together where too few have the outcome, or do not."
+    )
+
+
+def no_subgroups() -> Statement:
+    """Say that no subgroup is shown."""
+    return say("Subgroups are shown for tasks with at least 200 cases on the test side; there is none.")
+
+
+def subgroups() -> Statement:
+    """Say how to read the table of subgroups."""
+    return say(
+        "AUROC within each group, with its 95 % interval; mean predicted risk (after recalibration) beside the share that has the"
+        " outcome. A group’s AUROC can be lower because its patients are more alike, and not because the model treats them worse."
+    )
+
+
+def excluded() -> Statement:
+    """Say what the flow shows."""
+    return say(
+        "From patients to labels. Numbers are rounded, and reasons with few patients stand together. Patients who leave the"
+        " practice within the window without the outcome are not counted as without it."
+    )
+
+
+def concepts(any_listed: bool) -> Statement:
+    """Say what the listed concepts are, or that there is none."""
+    if not any_listed:
+        return say("No concept of a history decides an outcome by itself.")
+    return say(
+        "Concepts after which the outcome always, or never, follows, among those that at least 50 patients have. They may be the"
+        " outcome under another name, or its work-up: look whether they belong into the list, or into a gap before the window."
+    )
+
+
+def guards(failed: int, unknown: int) -> Statement:
+    """Say how many guards found something."""
+    if not failed and not unknown:
+        return say("Every guard against results that are too good was passed.")
+    parts = [f"{counted(failed, 'guard')} found something"] if failed else []
+    parts += [f"{unknown:,} {are(unknown)} open"] if unknown else []
+    return say("{parts}: read these first.", parts=listed(parts))
+
+
+def methods() -> list[Statement]:
+    """Say how everything was computed."""
+    return [
+        say(
+            "Histories are cut on the day of the prediction; nothing later is read. Samples of labels are nested: a smaller one is"
+            " part of a larger one, and every model of a task has the same. Five samples up to 100 labels, three above."
+        ),
+        say(
+            "Intervals of AUROCs and of their differences: 1,000 draws of patients with replacement, the same draws for both sides"
+            " (Efron 1979). The mean over tasks has the mean standard error of its tasks, as if all went up and down together,"
+            " which is an upper bound, and the variance over samples of labels."
+        ),
+        say(
+            "How many labels of counting equal those of the model: the number at which the best baseline has the same mean AUROC,"
+            " interpolated in the logarithm of labels."
+        ),
+        say(
+            "Net benefit: true positives minus false positives weighted by the odds of the threshold, for each patient (Vickers and"
+            " Elkin 2006). Average precision is to be read beside the prevalence, which it has by chance."
+        ),
+    ]
+
+
+def _value(curves: Curves, model: str, number: int | None) -> float:
+    points = curves.points[model]
+    return points[0 if 0 in points else number].value
+
+
+NONE = "–"
+"""Stands where there is no figure."""
+
+
+def auroc(value: float | None, low: float | None = None, high: float | None = None) -> str:
+    """A figure with three decimals, and its interval if it has one."""
+    if value is None or math.isnan(value):
+        return NONE
+    return f"{value:.3f}" if low is None or high is None else f"{value:.3f} ({low:.3f}–{high:.3f})"
+
+
+def difference(row: Mapping[str, Any] | None) -> str:
+    """A difference of AUROCs with its interval."""
+    return NONE if row is None else f"{row['difference']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def point(found: Point | None) -> str:
+    """A point of a learning curve."""
+    return NONE if found is None else auroc(found.value, *found.interval)
+
+
+def model(name: str, row: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of all models of a task."""
+    two = {
+        key: NONE if row[key] is None else f"{row[key]:.2f}"
+        for key in ("brier_skill", "slope", "intercept", "slope_after", "intercept_after")
+    }
+    return {
+        "name": name,
+        "auroc": auroc(row["auroc"], row["auroc_low"], row["auroc_high"]),
+        "precision": auroc(row["average_precision"]),
+        **two,
+    }
+
+
+def benefit(threshold: float, own: Mapping[str, Any], baseline: Mapping[str, Any]) -> dict[str, str]:
+    """A row of the table of net benefit."""
+    return {
+        "threshold": f"{100 * threshold:.1f} %",
+        "model": f"{own['net_benefit']:.4f}",
+        "baseline": f"{baseline['net_benefit']:.4f}",
+        "all": f"{own['treat_all']:.4f}",
+    }
+
+
+def passed(state: bool | None) -> Markup:
+    """The state of a guard as a cell."""
+    kind, words = {True: ("yes", "passed"), False: ("no", "found something"), None: ("soft", "cannot be checked")}[
+        state
+    ]
+    return markup('<span class="{kind}">{words}</span>', kind=kind, words=words)

@@ -1,0 +1,75 @@
+"""The frame of every page: a title, links, and sections in order. One file, no network, readable and printable.
+
+A page's room has a template for each section, which only lays out, and a function that gives the template its values.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Generic, TypeVar
+
+import jinja2
+from markupsafe import Markup
+
+from ehr_pipeline import __version__
+from ehr_pipeline.errors import undirected
+
+Findings = TypeVar("Findings")
+FRAME = "ehr_pipeline.reports"
+"""The package that holds `page.html.j2`."""
+
+
+@dataclass(frozen=True)
+class Section(Generic[Findings]):
+    """A part of a page."""
+
+    name: str
+    """Names the template, `<name>.html.j2`; if the page links to the section, it is the id of its heading."""
+    content: Callable[[Findings], dict[str, Any] | None] = lambda _: {}
+    """Returns the values for the template; None if there is nothing to show and the section is omitted."""
+    link: str = ""
+    """The text of its link at the top of the page; empty for no link."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What stands at the top of a page."""
+
+    title: str
+    study: str
+    terms: Mapping[str, str]
+    """Licence, protocol and expiry of the data, those that are known."""
+
+
+def render(sections: Sequence[Section[Findings]], findings: Findings, header: Header, folder: str) -> str:
+    """Return a page as HTML; the templates of its sections are in `folder`, a package. Every value in it is escaped."""
+    templates = environment(folder)
+    contents = [(section, section.content(findings)) for section in sections]
+    parts = [
+        (section, Markup(templates.get_template(f"{section.name}.html.j2").render(content)))  # noqa: S704  # escaped by its template
+        for section, content in contents
+        if content is not None
+    ]
+    return (
+        environment(FRAME)
+        .get_template("page.html.j2")
+        .render(**vars(header), made_by=f"ehr_pipeline {__version__}", sections=parts)
+    )
+
+
+@cache
+def environment(folder: str) -> jinja2.Environment:
+    """The templates of a package."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader(folder, "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def shown(value: Any) -> Any:
+    """Escape direction marks in texts, which may be names from the data; markup comes from the page's own code."""
+    return undirected(value) if type(value) is str else value

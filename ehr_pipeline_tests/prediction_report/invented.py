@@ -1,0 +1,85 @@
+"""Results of invented tasks, as `task_results` writes them: AUROCs that are a known function of the number of labels."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.table import TABLES, TaskResults, nothing
+from ehr_pipeline.tasks.table import Definition
+
+LABELS = (10, 100, 500)
+ALL = 5_000
+Curve = Callable[[float], float]
+
+
+def rising(first: float, by_decade: float) -> Curve:
+    """An AUROC that is `first` with ten labels, and grows by so much with ten times as many."""
+    return lambda labels: first + by_decade * np.log10(labels / 10)
+
+
+def results(tasks: Sequence[str], curves: dict[str, Curve | float], width: float = 0.02, **verdict: Any) -> TaskResults:
+    """Tables of tasks whose models have these AUROCs (a number: without labels), with intervals of a `width`."""
+    rows, differences = [], []
+    aurocs = {name: of if isinstance(of, float) else of(ALL) for name, of in curves.items()}
+    kinds = {kind: [name for name in curves if BY_NAME[name].kind == kind] for kind in ("model", "baseline")}
+    model, baseline = (max(kinds[kind], key=lambda name: aurocs[name]) for kind in ("model", "baseline"))
+    for task in tasks:
+        for name, of in curves.items():
+            numbers = [(0, 0)] if isinstance(of, float) else [*((n, r) for n in LABELS for r in range(3)), (None, 0)]
+            for labels, replicate in numbers:
+                value = of if isinstance(of, float) else of(ALL if labels is None else labels)
+                rows.append(result(task, name, labels, replicate, value, width))
+        difference = aurocs[model] - aurocs[baseline]
+        low, high = difference - width / 2, difference + width / 2
+        told = {"difference": difference, "low": low, "high": high, "p": 0.01, "q": 0.02, "verdict": "better"}
+        differences.append({"task": task, "model": model, "baseline": baseline, "labels": None, **told})
+    usual = {
+        "verdict": "better",
+        "model": model,
+        "baseline": baseline,
+        "patients": 1_234,
+        "rows": 1_234,
+        "cases": 123,
+        "fitted_patients": ALL,
+        "fitted_cases": 500,
+        "rule_auroc": 0.61,
+        "baseline_auroc": aurocs[baseline],
+        "model_auroc": aurocs[model],
+        "index_may_know_outcome": False,
+    }
+    verdicts = [usual | {"task": task, "name": f"Task {task} <"} | verdict for task in tasks]
+    return TaskResults(
+        **vars(nothing()) | {"results": (*rows,), "differences": (*differences,), "verdicts": (*verdicts,)}
+    )
+
+
+def result(task: str, model: str, labels: int | None, replicate: int, auroc: float, width: float) -> dict[str, Any]:
+    final = labels is None or labels == 0
+    told = {
+        "task": task,
+        "model": model,
+        "labels": labels,
+        "replicate": replicate,
+        "patients": 1_234,
+        "rows": 1_234,
+        "cases": 123,
+        "auroc": auroc,
+        "auroc_low": auroc - width / 2 if final else None,
+        "auroc_high": auroc + width / 2 if final else None,
+        "average_precision": 0.2,
+        "prevalence": 0.1,
+    }
+    return {name: told.get(name) for name in TABLES["results"].names}
+
+
+def definition(number: int, slug: str) -> Definition:
+    return Definition(
+        number, f"Task {slug} <", slug, ("C1", "C2"), (), "landmark", False, True, {"kind": "recorded", "closes": 365}
+    )
+
+
+def counts(dropped: dict[str, int]) -> dict[str, Any]:
+    kept = 2_000 - sum(dropped.values())
+    return {"rows_in": 2_000, "kept": kept, "dropped": dropped, "cases": 123, "concepts": 2}

@@ -1,0 +1,92 @@
+"""Learning curves, and how many labels of counting the labels of a model are worth."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ehr_pipeline.prediction_report.curves import ALL, NONE, Z, curves, usual, worth
+from ehr_pipeline.predictions.table import nothing
+from ehr_pipeline_tests.prediction_report.invented import ALL as EVERY
+from ehr_pipeline_tests.prediction_report.invented import Curve, results, rising
+
+BASELINES: dict[str, Curve | float] = {"counts": rising(0.60, 0.08), "history": 0.55}
+
+
+def test_labels_are_worth_what_the_baseline_needs_for_as_much() -> None:
+    """With 100 labels 0.76; counts have 0.60 with ten and 0.08 more with each ten times as many: 0.76 with 1,000."""
+    found = curves(results(["a", "b"], {**BASELINES, "vectors": rising(0.70, 0.06)}))
+    assert found is not None
+    assert found.labels == (10, 100, 500)
+    assert usual(found) == 100
+    made = worth(found, 100)
+    assert made is not None
+    assert (made.model, made.baseline, made.verdict) == ("vectors", "counts", "better")
+    assert made.difference == pytest.approx(0.08)
+    assert made.equals == pytest.approx(1_000, rel=1e-6)
+    assert made.low == pytest.approx(10 ** (3 - Z * made.error / 0.08), rel=1e-6)
+    assert made.error == pytest.approx(0.02 / (2 * Z), rel=1e-6)
+
+
+def test_a_model_that_all_labels_do_not_reach_and_one_that_ten_do() -> None:
+    found = curves(results(["a"], {**BASELINES, "vectors": rising(0.90, 0.0), "masked": 0.50}))
+    assert found is not None
+    made = worth(found, 100)
+    assert made is not None
+    assert math.isinf(made.equals)
+    assert found.labels_for(found.points["masked"][NONE].value) == 10
+    assert found.all == EVERY
+
+
+def test_a_model_without_labels_stands_beside_those_with_any_number() -> None:
+    found = curves(results(["a"], {**BASELINES, "masked": 0.70, "vectors": rising(0.50, 0.12)}))
+    assert found is not None
+    best = [found.best("model", number) for number in (10, 100, ALL)]
+    assert [each[0] if each else "" for each in best] == ["masked", "masked", "vectors"]
+    assert worth(found, 10).model == "masked"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("first", "verdict"), [(0.66, "worse"), (0.683, "level"), (0.70, "better")])
+def test_the_verdict_is_that_of_the_interval(first: float, verdict: str) -> None:
+    """The baseline has 0.68 with 100 labels; the interval is 0.01 to either side."""
+    found = curves(results(["a", "b"], {**BASELINES, "masked": first}))
+    assert found is not None
+    made = worth(found, 100)
+    assert made is not None
+    assert made.verdict == verdict
+
+
+def test_tasks_that_lack_a_number_of_labels_are_left_out_of_all_points() -> None:
+    """Otherwise a curve falls where a difficult task comes in."""
+    whole = results(["a", "b", "c"], {**BASELINES, "vectors": rising(0.70, 0.06)})
+    fewer = tuple(row for row in whole.results if (row["task"], row["labels"]) != ("c", 500))
+    found = curves(replace(whole, results=fewer))
+    assert found is not None
+    assert (found.tasks, found.labels) == (("a", "b"), (10, 100, 500))
+    fewer = tuple(row for row in whole.results if row["task"] == "a" or row["labels"] != 500)
+    found = curves(replace(whole, results=fewer))
+    assert found is not None
+    assert (found.tasks, found.labels) == (("a", "b", "c"), (10, 100))
+
+
+def test_bands_hold_samples_of_labels() -> None:
+    whole = results(["a"], {**BASELINES, "vectors": rising(0.70, 0.06)}, width=0.0)
+    shifted = tuple(
+        {**row, "auroc": row["auroc"] + (row["replicate"] - 1) * 0.03} if row["labels"] == 100 else row
+        for row in whole.results
+    )
+    found = curves(replace(whole, results=shifted))
+    assert found is not None
+    point = found.points["vectors"][100]
+    assert point.value == pytest.approx(0.76)
+    assert point.error == pytest.approx(np.sqrt(0.03**2 / 3))
+    made = worth(found, 100)
+    assert made is not None
+    assert made.error == pytest.approx(np.sqrt(2 * 0.03**2 / 3))
+    assert found.points["vectors"][ALL].error == 0
+
+
+def test_nothing_was_scored() -> None:
+    assert curves(nothing()) is None
+    assert curves(results(["a"], {**BASELINES, "masked": 0.7}, model_auroc=None)) is None

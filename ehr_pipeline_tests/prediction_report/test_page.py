@@ -1,0 +1,164 @@
+"""The page of predictions, of invented results: what it says first, what it suppresses, and what it warns of."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.prediction_report import page, sections
+from ehr_pipeline.prediction_report.findings import Findings
+from ehr_pipeline.prediction_report.sections import merged
+from ehr_pipeline.predictions.table import TaskResults, nothing
+from ehr_pipeline_tests.prediction_report.invented import counts, definition, results, rising
+
+BETTER = {
+    "counts": rising(0.60, 0.08),
+    "rule_of_thumb": rising(0.55, 0.02),
+    "vectors": rising(0.70, 0.06),
+    "masked": 0.70,
+}
+DROPPED = {"few_visits_before": 3, "outcome_before": 700, "left_in_window": 111}
+
+
+def findings(found: TaskResults, folder: Path, below: int = 10) -> Findings:
+    slugs = [row["task"] for row in found.verdicts]
+    return Findings(
+        found,
+        tuple(definition(number, slug) for number, slug in enumerate(slugs)),
+        {slug: counts(DROPPED) for slug in slugs},
+        Naming(below, "key"),
+        "<study>",
+        {},
+        folder,
+    )
+
+
+def text_of(html: str) -> str:
+    return " ".join(re.sub(r"<[^>]+>", " ", re.sub(r"<style>.*?</style>", "", html, flags=re.DOTALL)).split())
+
+
+def first_sentence(found: TaskResults, folder: Path) -> str:
+    return str(sections.head(findings(found, folder))[0])
+
+
+@pytest.mark.parametrize(
+    ("curves", "told"),
+    [
+        (BETTER, "With 100 labels, the model is as good as counting with 1,000 (95 % interval 750 to 1,300): mean AUROC 0.760"
+         " against 0.680 over 2 tasks with as many labels."),
+        ({**BETTER, "vectors": rising(0.88, 0.01)},
+         "With 100 labels, the model is better than counting with all labels (95 % interval more than all, about 5,000): mean"),
+        ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.68},
+         "With 100 labels, the model is no better than counting with as many (mean AUROC 0.680 against 0.680 over 2 tasks;"
+         " difference +0.000, 95 % interval -0.010 to +0.010)."),
+        ({**BETTER, "vectors": rising(0.50, 0.01), "masked": 0.55}, "With 100 labels, the model is worse than counting with as"),
+    ],
+)  # fmt: skip
+def test_the_first_sentence_says_what_the_model_is_worth(curves: dict[str, Any], told: str, tmp_path: Path) -> None:
+    assert first_sentence(results(["a", "b"], curves), tmp_path).startswith(told)
+
+
+def test_nothing_to_say(tmp_path: Path) -> None:
+    few = results(["a"], BETTER, verdict="too few", model="", baseline="", model_auroc=None, baseline_auroc=None)
+    told = findings(replace(nothing(), verdicts=few.verdicts), tmp_path)
+    assert [str(each) for each in sections.head(told)] == [
+        "Nothing can be said of what the model predicts: no task has enough cases.",
+        "With all labels, of 1 task: in 1 there are too few cases.",
+    ]
+    html = text_of(page.render(told))
+    assert "too few cases" in html
+    assert "Learning curve" not in html
+
+
+def whole() -> TaskResults:
+    """Results with something in every table."""
+    told = results(["a", "b"], BETTER)
+    bins = [(20, 0, 0.01), (20, 2, 0.05), (20, 9, 0.4), (20, 15, 0.7)]
+    calibration = [
+        {"task": "a", "model": "vectors", "bin": n, "rows": rows, "cases": cases, "predicted": p, "predicted_after": p,
+         "observed": cases / rows} for n, (rows, cases, p) in enumerate(bins)
+    ]  # fmt: skip
+    subgroups = [
+        {"task": "a", "model": "vectors", "attribute": "practice", "value": value, "patients": patients, "rows": patients,
+         "cases": cases, "auroc": auroc, "auroc_low": None, "auroc_high": None, "predicted": 0.1, "observed": cases / patients}
+        for value, patients, cases, auroc in (("P-large", 400, 56, 0.71), ("P-small", 7, 3, None), ("P-few", 300, 4, None))
+    ]  # fmt: skip
+    benefit = [
+        {"task": "a", "model": model, "threshold": 0.2, "net_benefit": value, "treat_all": -0.1}
+        for model, value in (("vectors", 0.0123), ("counts", 0.0071))
+    ]
+    return replace(
+        told,
+        calibration=tuple(calibration),
+        subgroups=tuple(subgroups),
+        net_benefit=tuple(benefit),
+        guards=(
+            {"guard": "permuted_labels", "task": "a", "passed": True, "message": "AUROC 0.5"},
+            {"guard": "test_side_unseen", "task": "", "passed": None, "message": "no file"},
+        ),
+        deciding_concepts=(
+            {"task": "a", "concept": "C1", "name": "Always <one>", "kind": "always", "patients": 60, "cases": 60},
+            {"task": "a", "concept": "C2", "name": "Rare", "kind": "always", "patients": 9, "cases": 9},
+        ),
+    )
+
+
+def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
+    html = page.render(findings(whole(), tmp_path))
+    told = text_of(html)
+    assert html.rstrip().endswith("</html>")
+    assert 'src="http' not in html
+    assert "Task a &lt;" in html
+    for section in page.SECTIONS:
+        assert f'id="{section.name}"' in html
+    assert "about 1,230" in told
+    assert not re.search(r"\b(1,?234|123)\b", html)
+    assert "P-large" in told
+    assert "P-small" not in told
+    assert "P-few about 300 <10 –" in told.replace("&lt;", "<")
+    assert "Always &lt;one&gt;" in html
+    assert "Rare" not in told
+    assert "too few visits in the history or left within the window" in told
+    assert "cannot be checked" in told
+    assert "1 is open: read these first" in told
+    assert "0.0123" in told
+    assert html.count("data:image/png;base64,") == 2
+
+
+def test_exact_counts_where_nothing_is_suppressed(tmp_path: Path) -> None:
+    told = text_of(page.render(findings(whole(), tmp_path, below=1)))
+    assert "1,234" in told
+    assert "P-small" in told
+
+
+def test_a_file_of_index_days_is_a_red_warning(tmp_path: Path) -> None:
+    """The rule of thumb stands first in the sentence."""
+    plain = page.render(findings(results(["a"], BETTER), tmp_path))
+    assert "come from a file" not in plain
+    html = page.render(findings(results(["a"], BETTER, index_may_know_outcome=True), tmp_path))
+    warning = re.search(r'<div class="banner none">(.*?)</div>', html)
+    assert warning
+    assert "Index days of Task a &lt; come from a file." in warning[1]
+    assert "Read the rule of thumb first" in warning[1]
+
+
+def test_tasks_that_do_not_need_the_model_are_named(tmp_path: Path) -> None:
+    html = text_of(page.render(findings(results(["a", "b"], BETTER, verdict="not needed"), tmp_path)))
+    assert "in 2 the task does not need the model" in html
+    assert "Task a &lt; and Task b &lt; do not need the model: the rule of thumb has at least 95 % of its gain" in html
+
+
+def test_bins_are_joined_until_each_has_enough_cases_and_others() -> None:
+    bins = list(whole().calibration)
+    assert merged(bins, 5) == [
+        (pytest.approx((0.01 + 0.05 + 0.4) / 3), pytest.approx(11 / 60)),
+        (pytest.approx(0.7), pytest.approx(0.75)),
+    ]
+    assert merged(bins, 10) == [(pytest.approx((0.01 + 0.05 + 0.4 + 0.7) / 4), pytest.approx(26 / 80))], (
+        "5 without in the last"
+    )
+    assert len(merged(bins, 1)) == 3
+    assert merged(bins[:2], 10) == []
