@@ -41,6 +41,7 @@ MADE_BY = {
     "patient_embeddings": ("embeddings/build.py", "embeddings/embed.py"),
     "clusters": ("clusters/build.py",),
     "patient_trajectories": ("trajectories/build.py",),
+    "task_results": ("predictions/build.py", "predictions/job.py"),
 }
 """The modules that make each asset. The version of `cluster_reports` follows from its sources (`identity.REPORT_SOURCES`)."""
 CARRIERS = frozenset(

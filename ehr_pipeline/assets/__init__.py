@@ -7,11 +7,11 @@ it.
 
 from ehr_pipeline.assets.data import DATA
 from ehr_pipeline.assets.results import RESULTS
-from ehr_pipeline.assets.tasks import TASKS
+from ehr_pipeline.assets.tasks import PREDICTIONS, TASKS
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import COHORT
 
-ASSETS = {asset.name: asset for asset in (*DATA, *TASKS, *RESULTS)}
+ASSETS = {asset.name: asset for asset in (*DATA, *TASKS, *RESULTS, *PREDICTIONS)}
 
 
 def of_study(study: Study) -> tuple[str, ...]:

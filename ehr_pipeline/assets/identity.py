@@ -102,6 +102,13 @@ def encoder_shape(study: Study) -> dict[str, Any]:
     return {name: getattr(study.encoder, name) for name in ENCODER_SHAPE}
 
 
+def of_predictions(study: Study) -> dict[str, Any]:
+    """What decides the results of tasks beside the settings of the predictions; empty without tasks."""
+    if not study.tasks.any:
+        return {}
+    return {**seed(study), **encoder_shape(study), "audited": study.reports.audited}
+
+
 def of_tasks(study: Study) -> dict[str, Any]:
     """What decides labels beside the settings of tasks: seed, split, and what the screen takes; empty without tasks."""
     if not study.tasks.any:

@@ -1,19 +1,54 @@
 """The declarations of the assets of clinical tasks."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.assets.data import EVENT, PATIENT
-from ehr_pipeline.checks import rows, tasks
+from ehr_pipeline.checks import predictions, rows, tasks
 from ehr_pipeline.checks.model import Check
+from ehr_pipeline.predictions import columns
+from ehr_pipeline.store.artifacts import Artifact, Counts, Store
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import (
     DATA_SPLIT,
+    ENCODER_CHECKPOINT,
     EXTRACT_CATALOG,
     MAPPED_EVENTS,
     PATIENT_DATASET,
     TASK_LABELS,
+    TASK_RESULTS,
     VOCABULARY,
 )
+from ehr_pipeline.work.jobs import Launch
+
+
+def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
+    """Fit and judge the models of all tasks."""
+    from ehr_pipeline.embeddings.job import Inference
+    from ehr_pipeline.predictions import build
+    from ehr_pipeline.predictions.asked import work_of
+    from ehr_pipeline.predictions.job import AnswersJob
+    from ehr_pipeline.store import secret_key
+
+    settings, seed = study.predictions, study.study.seed
+    job = AnswersJob(
+        checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
+        vocabulary=read[VOCABULARY].path,
+        dataset=read[PATIENT_DATASET].file("patients"),
+        work=work_of(out),
+        settings=Inference(**identity.encoder_shape(study), batch_tokens=settings.batch_tokens),
+        tokens_before=settings.tokens_before,
+        seed=seed,
+        untrained=build.needs_untrained(settings),
+        threads=study.launcher.threads,
+    )
+    attributes = tuple(name for name in study.reports.audited if name in study.attributes)
+    how = build.How(settings, attributes, seed, secret_key.of(Store(study.study.store).root))
+    return build.build(read, how, job, out, launch)
+
 
 TASKS = (
     Asset(
@@ -77,5 +112,70 @@ TASKS = (
         counts_rows=False,
         group="data",
         kinds=("arrow", "parquet"),
+    ),
+)
+
+PREDICTIONS = (
+    Asset(
+        name=TASK_RESULTS,
+        description="What the encoder and simpler models predict of the clinical tasks, side by side on patients from whom nothing"
+        " was learned. Empty without `[tasks]`.",
+        reads=(VOCABULARY, PATIENT_DATASET, TASK_LABELS, ENCODER_CHECKPOINT),
+        build=_task_results,
+        heavy=True,
+        section="predictions",
+        also=(identity.of_predictions,),
+        checks=(
+            Check(
+                "nothing_after_the_cut",
+                "No history holds a visit after its last day, which lies before the window.",
+                predictions.of_guard(columns.NO_FUTURE),
+            ),
+            Check(
+                "test_side_unseen",
+                "The encoder learned from no patient of the test side, by hashes of whom it learned from.",
+                predictions.of_guard(columns.UNSEEN),
+                only_warns=predictions.cannot_be_checked(columns.UNSEEN),
+            ),
+            Check(
+                "permuted_labels",
+                "Labels that are permuted are not predicted.",
+                predictions.of_guard(columns.PERMUTED),
+            ),
+            Check(
+                "index_rule",
+                "Index days are chosen by a rule that does not read the outcome.",
+                predictions.of_guard(columns.INDEX_RULE),
+                blocking=False,
+            ),
+            Check(
+                "rule_of_thumb",
+                "No task is solved by age, sex, amount of record and calendar time.",
+                predictions.of_guard(columns.RULE_OF_THUMB),
+                blocking=False,
+            ),
+            Check(
+                "deciding_concepts",
+                "There is no concept after which the outcome always, or never, follows.",
+                predictions.of_guard(columns.DECIDING),
+                blocking=False,
+            ),
+            Check(
+                "enough_cases",
+                "Each task has enough cases to be judged by.",
+                predictions.of_guard(columns.CASES),
+                blocking=False,
+            ),
+        ),
+        columns=lambda study: columns.RESULTS,
+        meanings=columns.MEANINGS,
+        lineage=lambda study: {
+            name: ((TASK_LABELS, "label"), (PATIENT_DATASET, "visits"))
+            for name in columns.RESULTS.names
+            if name not in ("task", "model", "labels", "replicate")
+        },
+        counts_rows=False,
+        group="encoder",
+        kinds=("torch", "scikitlearn", "csv"),
     ),
 )

@@ -69,3 +69,34 @@ CONCEPTS = pa.schema(
     ]
 )
 """Columns of `deciding_concepts.csv`: concepts of a history after which the outcome always, or never, follows (`kind`)."""
+
+NO_FUTURE, UNSEEN, INDEX_RULE, RULE_OF_THUMB, DECIDING, PERMUTED, CASES = (
+    "no_future",
+    "test_side_unseen",
+    "index_rule",
+    "rule_of_thumb",
+    "deciding_concepts",
+    "permuted_labels",
+    "enough_cases",
+)
+"""Names of guards."""
+MEANINGS = {
+    "model": "The model (predictions.models).",
+    "labels": "Number of labels that it was fitted with; empty: all; 0: it needs none.",
+    "replicate": "Which sample of labels it was fitted with.",
+    "rows": "Labels on the test side.",
+    "cases": "Those of them with the outcome.",
+    "auroc": "Area under the ROC curve, on the test side.",
+    "auroc_low": "Lower bound of its 95 % interval, over patients.",
+    "auroc_high": "Upper bound of its 95 % interval.",
+    "average_precision": "Area under the curve of precision by recall, to be read beside the prevalence.",
+    "prevalence": "Share of cases on the test side.",
+    "brier": "Mean squared error of the probabilities.",
+    "brier_skill": "1 - brier / that of the prevalence.",
+    "slope": "Calibration slope: below 1 where predictions are too extreme.",
+    "intercept": "Calibration in the large: below 0 where predictions are too high.",
+    "slope_after": "The slope after recalibration on the validation side.",
+    "intercept_after": "Calibration in the large after recalibration.",
+    "brier_after": "Mean squared error after recalibration.",
+}
+"""The meaning of columns of `results.csv`."""

@@ -2,9 +2,12 @@
 
 results.csv, differences.csv, verdicts.csv, net_benefit.csv, subgroups.csv, calibration.csv, guards.csv, deciding_concepts.csv
                                         tables (`columns`) with exact figures, so restricted
-predictions/<task>/<model>.parquet      the test side in the schema of meds-evaluation, fitted with all labels; for other programs
+predictions/<task>/<model>.parquet      the test side in the schema of meds-evaluation, before recalibration; for
+                                        other programs
+calibrations/<task>.json                slope and intercept by which the log-odds of each model are recalibrated
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -16,9 +19,10 @@ import pyarrow.parquet as pq
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.predictions import columns
+from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.tasks import meds
 
-PREDICTIONS = "predictions"
+PREDICTIONS, CALIBRATIONS = "predictions", "calibrations"
 Verdict = Literal["better", "level", "worse", "not needed", "too few"]
 """Of a task: the model against the best baseline; 'not needed': the rule of thumb has 95 % of its gain; 'too few': cases."""
 TABLES = {
@@ -87,6 +91,16 @@ def read_predictions(folder: Path, task: str, model: str) -> pa.Table:
     try:
         return pq.read_table(path, schema=PREDICTED)
     except (OSError, pa.ArrowException) as error:
+        raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
+
+
+def read_calibrations(folder: Path, task: str) -> dict[str, Calibration]:
+    """How the models of a task are recalibrated, by name; a model is absent where too few cases were there. Raises Damaged."""
+    path = folder / CALIBRATIONS / f"{task}.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return {model: Calibration(**values) for model, values in told.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
 
 

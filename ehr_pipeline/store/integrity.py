@@ -24,9 +24,9 @@ from ehr_pipeline.fields import file_hash, hash_of
 from ehr_pipeline.store import durable, special_files
 
 MANIFEST = "manifest.json"
-NOT_HASHED = ("notes", "quarantine", "labels")
-"""Folders that do not count for the data version: pictures, logs, timings; the places of rejected rows in the input; and labels
-under subject ids, which are hashed with the store's key, while data files have the same bytes whatever the key."""
+NOT_HASHED = ("notes", "quarantine", "labels", "predictions")
+"""Folders that do not count for the data version: pictures, logs, timings; the places of rejected rows in the input; labels and
+predictions under subject ids, which are hashed with the store's key, while data files have the same bytes whatever the key."""
 CHECKSUM = "checksum"
 """Key of the manifest's checksum: the hash of everything else in it. Older manifests have none, and list no notes."""
 _NEEDED = {

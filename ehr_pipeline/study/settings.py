@@ -25,6 +25,7 @@ from ehr_pipeline.errors import SettingsError, unseen
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option, settings
 from ehr_pipeline.patients.settings import PatientsSettings
+from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.records.operation import OperationSettings
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
@@ -73,6 +74,7 @@ class Study:
     embeddings: EmbeddingsSettings = option("The cohort and its embeddings.", EmbeddingsSettings())
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
     trajectories: TrajectoriesSettings = option("How patients change.", TrajectoriesSettings())
+    predictions: PredictionsSettings = option("How models of the tasks are compared.", PredictionsSettings())
     reports: ReportsSettings = option("The reports.", ReportsSettings())
     governance: GovernanceSettings = option("The terms under which the data are used.", GovernanceSettings())
     operation: OperationSettings = option("Runs that start by themselves, and failures.", OperationSettings())

@@ -35,6 +35,7 @@ STAGES = {
     CLUSTERS: "clusters",
     PATIENT_TRAJECTORIES: "trajectories",
     CLUSTER_REPORTS: "reports",
+    TASK_RESULTS: "predictions",
 }
 """The stage of each asset, in the order of the chain. An asset is stored in `<store>/<stage>/<asset>`."""
 

@@ -42,7 +42,8 @@ GRAPH = {
         "clusters",
         "vocabulary",
     },
-    "cluster_reports": set(STAGES) - {"raw_records", "task_labels", "cluster_reports"},
+    "cluster_reports": set(STAGES) - {"raw_records", "task_labels", "cluster_reports", "task_results"},
+    "task_results": {"vocabulary", "patient_dataset", "task_labels", "encoder_checkpoint"},
 }
 
 
@@ -137,7 +138,8 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"trajectories": {"years": 2.0}}, {"patient_trajectories"}),
     ({"reports": {"title": "another"}}, {"cluster_reports"}),
     ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports"}),
-    ({"tasks": {"screen": 5}}, {"task_labels"}),
+    ({"tasks": {"screen": 5}}, {"task_labels", "task_results"}),
+    ({"predictions": {"labels": [50], "batch_tokens": 512}}, {"task_results"}),
     ({"operation": {"watch": "sensor", "quiet_minutes": 1}}, set()),
 ]
 

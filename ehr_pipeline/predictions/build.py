@@ -1,0 +1,178 @@
+"""`task_results`: all models of all tasks side by side on the same patients, with guards; the tables of `predictions.table`.
+
+The encoder answers for all tasks in one job. Then one task after the other is fitted and judged, so that memory does not grow with
+the number of tasks.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from ehr_pipeline.predictions import columns, guards, judging
+from ehr_pipeline.predictions.asked import Asked, work_of
+from ehr_pipeline.predictions.compare import Case, Fit, fits, scorable
+from ehr_pipeline.predictions.features import recorded
+from ehr_pipeline.predictions.job import UNTRAINED, AnswersJob
+from ehr_pipeline.predictions.learners import Table
+from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.rows import FIT, JUDGE, People, Rows, read
+from ehr_pipeline.predictions.settings import PredictionsSettings
+from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, joined, nothing
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_DATASET, TASK_LABELS, VOCABULARY
+from ehr_pipeline.tasks import meds
+from ehr_pipeline.tasks.table import Definition, definitions
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.work.jobs import Launch
+
+
+@dataclass(frozen=True)
+class How:
+    """What decides all results, beside the artifacts."""
+
+    settings: PredictionsSettings
+    attributes: tuple[str, ...]
+    """Columns of the patients by which subgroups are made."""
+    seed: int
+    key: Key
+    """That of the store: of subject ids, and of the hashes of whom the encoder learned from."""
+
+
+def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Path, launch: Launch) -> Counts:
+    """Write the tables into `out`. Returns counts: of tasks, and of those with too few cases."""
+    tasks = definitions(artifacts[TASK_LABELS].path)
+    if not tasks:
+        nothing().write(out)
+        return {"tasks": 0, "too_few": 0}
+    vocabulary = Vocabulary.read(artifacts[VOCABULARY].path)
+    dataset = artifacts[PATIENT_DATASET].files("patients")
+    labels = artifacts[TASK_LABELS].path
+    chosen = [(read(labels, each, how.settings.patients, how.seed), _tokens(each, vocabulary)) for each in tasks]
+    scored = [number for number, (rows, _) in enumerate(chosen) if scorable(rows)]
+    asked = Asked.ask(job, [chosen[number] for number in scored], launch)
+    parts = []
+    for number, definition in enumerate(tasks):
+        rows, tokens = chosen[number]
+        told, people = recorded(dataset, rows, vocabulary.size), People.read(dataset, rows, how.attributes)
+        if number not in scored:
+            parts.append(judging.too_few(definition, Case(rows, told, people, tokens, {}, how.settings, how.seed)))
+            continue
+        place = scored.index(number)
+        answers = {"": asked.answers(rows, place)}
+        if job.untrained:
+            answers[UNTRAINED] = asked.answers(rows, place, untrained=True)
+        stops = definition.rule["kind"] == "stop"
+        case = Case(rows, told, people, tokens, answers, how.settings, how.seed, stops)
+        parts.append(_task(definition, case, vocabulary, (dataset, how.key), out))
+    checkpoint = artifacts[ENCODER_CHECKPOINT]
+    seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
+    results = judging.with_verdicts(joined(parts))
+    TaskResults(**vars(results) | {"guards": (seen, *results.guards)}).write(out)
+    shutil.rmtree(work_of(out), ignore_errors=True)
+    return {"tasks": len(tasks), "too_few": len(tasks) - len(scored)}
+
+
+def _tokens(definition: Definition, vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """The token ids of the outcome's concepts, as far as they are in the vocabulary."""
+    known = [vocabulary.token_of[concept] for concept in definition.outcome if concept in vocabulary.token_of]
+    return np.array(sorted(known), np.int64)
+
+
+def _task(
+    definition: Definition, case: Case, vocabulary: Vocabulary, store: tuple[Sequence[Path], Key], out: Path
+) -> TaskResults:
+    """Fit and judge the models of a task, and write their predictions."""
+    found, rows, slug = list(fits(case)), case.rows, definition.slug
+    made = judging.tables(definition, case, found)
+    table = Table.of(
+        [case.block("counts", case.concepts), case.block("recency", case.concepts)], rows.on(FIT), free=False
+    )
+    listed = [
+        {
+            "task": slug,
+            "concept": vocabulary.concepts[token - FIRST_CONCEPT].concept,
+            "name": vocabulary.concepts[token - FIRST_CONCEPT].name,
+            "kind": kind,
+            "patients": holders,
+            "cases": cases,
+        }
+        for token, kind, holders, cases in guards.deciding(rows, case.told.counts, case.concepts)
+    ]
+    message = (
+        f"{len(listed)} concepts after which the outcome always, or never, follows"
+        if listed
+        else "no concept decides alone"
+    )
+    found_guards = (
+        guards.no_future(slug, rows, case.told.latest),
+        guards.index_rule(definition),
+        guards.row(columns.DECIDING, slug, not listed, message),
+        guards.permuted_labels(slug, rows, table, case.seed),
+    )
+    _write_predictions(definition, rows, found, store, out)
+    _write_calibrations(slug, found, out)
+    return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
+
+
+def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
+    """The patient ids of some rows (n,)."""
+    parts = []
+    for number, path in enumerate(dataset):
+        own = pa.array(rows.row[rows.shard == number])
+        parts.append(schemas.read(path, ["patient_id"]).column("patient_id").take(own).combine_chunks())
+    return pa.concat_arrays([part.chunk(0) if isinstance(part, pa.ChunkedArray) else part for part in parts])
+
+
+def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
+    """The ids of all patients of the test sides of some tasks, each once."""
+    ids = [pl.Series(_ids(dataset, rows.take(rows.on(JUDGE)))) for rows in tasks]
+    return pl.concat(ids).unique() if ids else pl.Series([], dtype=pl.String)
+
+
+def _write_predictions(
+    definition: Definition, rows: Rows, found: Sequence[Fit], store: tuple[Sequence[Path], Key], out: Path
+) -> None:
+    """Write the predictions of the test side, of models that have all labels that they need."""
+    dataset, key = store
+    test = rows.take(rows.on(JUDGE))
+    ids = _ids(dataset, test).to_pylist()
+    subjects = {patient: meds.subject_id(patient, key) for patient in set(ids)}
+    columns = [
+        pa.array([subjects[patient] for patient in ids], pa.int64()),
+        meds.prediction_time(test.known.astype(np.int32)),
+        pa.array(test.label),
+        pa.nulls(len(test), pa.bool_()),
+    ]
+    folder = out / PREDICTIONS / definition.slug
+    folder.mkdir(parents=True, exist_ok=True)
+    for fit in found:
+        if fit.final:
+            probability = pa.array(fit.probability.astype(np.float32))
+            pq.write_table(pa.table([*columns, probability], schema=PREDICTED), folder / f"{fit.model.name}.parquet")
+
+
+def _write_calibrations(slug: str, found: Sequence[Fit], out: Path) -> None:
+    """Write how the models with all labels are recalibrated, as `read_calibrations` reads it."""
+    calibrations = {
+        fit.model.name: {"slope": fit.calibration.slope, "intercept": fit.calibration.intercept}
+        for fit in found
+        if fit.final and fit.calibration
+    }
+    path = out / CALIBRATIONS / f"{slug}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(calibrations, indent=1) + "\n", encoding="utf-8")
+
+
+def needs_untrained(settings: PredictionsSettings) -> bool:
+    """Whether a model of untrained weights is compared."""
+    return any(BY_NAME[name].kind == "control" for name in settings.chosen)

@@ -1,0 +1,242 @@
+"""One task: all models fitted side by side on the same rows, and judged on the same patients.
+
+Axes: n rows of the task, J of them on the test side.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+from ehr_pipeline.predictions import learners, metrics
+from ehr_pipeline.predictions.asked import Answers
+from ehr_pipeline.predictions.features import Recorded, age_and_sex, counted_concepts, history_of
+from ehr_pipeline.predictions.learners import Block, Sample, Table
+from ehr_pipeline.predictions.metrics import Bootstrap, Calibration
+from ehr_pipeline.predictions.models import BY_NAME, Model
+from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, People, Rows
+from ehr_pipeline.predictions.settings import PredictionsSettings
+
+Floats = NDArray[np.float64]
+FEWEST_CASES = 50
+"""Fewest cases, and others, on the test side for which a model is scored."""
+FEWEST_TO_CHOOSE = 20
+"""Fewest cases on the validation side by which the best model is chosen."""
+FEWEST_FITTED = 10
+"""Fewest cases, and others, to fit on."""
+BOOSTED_FROM = 100
+"""Fewest labels with which boosting is fitted: with fewer, its leaves hold everybody."""
+
+
+def replicates(labels: int) -> int:
+    """How often a model is fitted with so many labels, each time with others."""
+    return 5 if labels <= 100 else 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A task with all that its models are told. `answers` has those of trained weights ('') and of new ones ('_untrained')."""
+
+    rows: Rows
+    told: Recorded
+    people: People
+    tokens: NDArray[np.int64]
+    """Token ids of the outcome; none for a death."""
+    answers: Mapping[str, Answers]
+    settings: PredictionsSettings
+    seed: int
+    stops: bool = False
+    """Whether the outcome is that its concepts are no longer recorded, so that their log-odds speak against it."""
+
+    @cached_property
+    def concepts(self) -> NDArray[np.int64]:
+        """The concepts (c,) that are counted."""
+        return counted_concepts(self.told, self.rows, self.settings.concepts)
+
+    @cached_property
+    def boosted(self) -> NDArray[np.int64]:
+        """Those of them that boosting is given."""
+        return counted_concepts(self.told, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
+
+    def block(self, name: str, concepts: NDArray[np.int64]) -> Block:
+        """A block of features (n, p)."""
+        sign = -1.0 if self.stops else 1.0
+        match name.partition("_"):
+            case ("counts", _, _):
+                return self.told.counts[:, concepts].log1p()
+            case ("recency", _, _):
+                return self.told.recency[:, concepts]
+            case ("amounts", _, _):
+                return self.told.amounts
+            case ("history", _, _):
+                return sign * history_of(self.told, self.tokens)
+            case ("masked", _, _):
+                return sign * self.answers[name.removeprefix("masked")].odds[:, None]
+            case ("vectors", _, _):
+                return self.answers[name.removeprefix("vectors")].vectors
+        return age_and_sex(self.told, self.people)
+
+    def possible(self, model: Model) -> bool:
+        """Whether the model says anything here: a death has no concept to ask for, or to look up."""
+        asks = {"masked", "masked_untrained", "history"} & {*model.features}
+        return not asks or bool(len(self.tokens))
+
+    def scored(self, fitted: Floats) -> tuple[Floats, Floats]:
+        """Probabilities of the validation and of the test side from log-odds (n,), in single precision, as they are written."""
+        probability = expit(fitted).astype(np.float32).astype(np.float64)
+        return probability[self.rows.on(TUNE)], probability[self.rows.on(JUDGE)]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model: its probabilities on the test side, and how they are recalibrated."""
+
+    model: Model
+    labels: int | None
+    """None: all."""
+    replicate: int
+    probability: Floats
+    """On the test side (J,), before recalibration."""
+    calibration: Calibration | None
+    """Fitted on the validation side; None where it has too few cases."""
+    tuned: float
+    """AUROC on the validation side."""
+    weights: Floats | None
+    """Of a logistic regression with all labels: by column, then the intercept."""
+
+    @property
+    def final(self) -> bool:
+        """Whether it is fitted with all the labels that it needs."""
+        return self.labels is None or self.labels == 0
+
+    @property
+    def recalibrated(self) -> Floats:
+        """Probabilities on the test side after recalibration; as they were where there is none."""
+        return self.calibration.apply(self.probability) if self.calibration else self.probability
+
+
+def fits(case: Case) -> Iterator[Fit]:
+    """Fit all models of a task with all numbers of labels."""
+    rows = case.rows
+    fit = rows.on(FIT)
+    everything = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence)
+    samples = list(_samples(case, everything))
+    for name in case.settings.chosen:
+        model = BY_NAME[name]
+        if not case.possible(model):
+            continue
+        learn = _learner(case, model)
+        if model.learner == "none" or not model.features:
+            yield _fit(case, model, 0, 0, learn(everything))
+            continue
+        for labels, replicate, sample in [*samples, (None, 0, everything)]:
+            if model.learner == "logistic" or len(sample.rows) >= BOOSTED_FROM:
+                yield _fit(case, model, labels, replicate, learn(sample))
+
+
+def _samples(case: Case, everything: Sample) -> Iterator[tuple[int, int, Sample]]:
+    """Samples of labels, of all sizes and replicates."""
+    for replicate in range(max((replicates(size) for size in case.settings.labels), default=0)):
+        sizes = [size for size in case.settings.labels if replicate < replicates(size)]
+        rng = np.random.default_rng([case.seed, 0x5A, replicate])
+        for size, own in learners.nested(everything.label, sizes, rng).items():
+            rows = everything.rows[own]
+            yield size, replicate, Sample(rows, everything.label[own], everything.weight[own], everything.prevalence)
+
+
+def _learner(case: Case, model: Model) -> Callable[[Sample], tuple[Floats, Floats | None]]:
+    """A function that fits a model on a sample, and returns log-odds (n,) and weights; its features are computed once."""
+    if not model.features:
+        return lambda sample: (learners.constant(sample, len(case.rows)), None)
+    concepts = case.boosted if model.learner == "boosting" else case.concepts
+    blocks = [case.block(name, concepts) for name in model.features]
+    if model.learner == "none":
+        usual = float(logit(np.clip(case.rows.prevalence, 1e-7, 1 - 1e-7))) if model.kind == "baseline" else 0.0
+        return lambda sample: (np.asarray(blocks[0][:, 0], np.float64) + usual, None)
+    if model.learner == "boosting":
+        dense = np.hstack([np.asarray(block.toarray() if hasattr(block, "toarray") else block) for block in blocks])
+        return lambda sample: (learners.boosting(dense.astype(np.float32), sample, case.seed), None)
+    table = Table.of(blocks, case.rows.on(FIT), free=model.free)
+    return lambda sample: learners.logistic(table, sample, case.seed)
+
+
+def _fit(case: Case, model: Model, labels: int | None, replicate: int, found: tuple[Floats, Floats | None]) -> Fit:
+    rows, (tuned, judged) = case.rows, case.scored(found[0])
+    tune = rows.on(TUNE)
+    label, weight = rows.label[tune], rows.weight[tune]
+    return Fit(
+        model,
+        labels,
+        replicate,
+        judged,
+        metrics.recalibration(label, tuned, weight),
+        metrics.auroc(label, tuned, weight) if len(tune) else float("nan"),
+        found[1] if labels is None else None,
+    )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The test side of a task: labels, weights, and draws of patients."""
+
+    label: NDArray[np.bool_]
+    weight: Floats
+    patients: int
+    bootstrap: Bootstrap
+
+    @classmethod
+    def of(cls, case: Case) -> "Judged":
+        """The test side of a task."""
+        rows = case.rows.take(case.rows.on(JUDGE))
+        draws = Bootstrap(rows.patient, rows.weight, case.settings.bootstrap, case.seed)
+        return cls(rows.label, rows.weight, len(np.unique(rows.patient)), draws)
+
+    def row(self, slug: str, fit: Fit, draws: Floats | None) -> dict[str, Any]:
+        """The row of results of a fitted model, with the interval of its AUROC in `draws`."""
+        label, weight, before, after = self.label, self.weight, fit.probability, fit.recalibrated
+        low, high = metrics.interval(draws) if draws is not None else (None, None)
+        is_probability = (
+            fit.model.learner != "none"
+        )  # a score without labels is no probability until it is recalibrated
+        slope = metrics.recalibration(label, before, weight) if is_probability and fit.model.features else None
+        slope_after = metrics.recalibration(label, after, weight) if fit.calibration and fit.model.features else None
+        return {
+            "task": slug,
+            "model": fit.model.name,
+            "labels": fit.labels,
+            "replicate": fit.replicate,
+            "patients": self.patients,
+            "rows": len(label),
+            "cases": int(label.sum()),
+            "auroc": metrics.auroc(label, before, weight),
+            "auroc_low": low,
+            "auroc_high": high,
+            "average_precision": metrics.average_precision(label, before, weight),
+            "prevalence": float(np.average(label, weights=weight)),
+            "brier": metrics.brier(label, before, weight) if is_probability else None,
+            "brier_skill": metrics.brier_skill(label, before, weight) if is_probability else None,
+            "slope": slope.slope if slope else None,
+            "intercept": metrics.calibration_intercept(label, before, weight) if is_probability else None,
+            "slope_after": slope_after.slope if slope_after else None,
+            "intercept_after": metrics.calibration_intercept(label, after, weight) if fit.calibration else None,
+            "brier_after": metrics.brier(label, after, weight) if fit.calibration else None,
+        }
+
+
+def scorable(rows: Rows) -> bool:
+    """Whether there are enough cases, and others, to fit on and to judge by."""
+    counted = [np.bincount(rows.label[rows.on(side)], minlength=2).min() for side in (FIT, JUDGE)]
+    return bool(counted[0] >= FEWEST_FITTED and counted[1] >= FEWEST_CASES)
+
+
+def best(found: Sequence[Fit], kind: str, cases: int, usual: Sequence[str]) -> Fit | None:
+    """The model of a kind that is best on the validation side; with few `cases` there, the first of `usual` that is there."""
+    final = {fit.model.name: fit for fit in found if fit.final and fit.model.kind == kind}
+    known = [fit for fit in final.values() if np.isfinite(fit.tuned)]
+    if cases >= FEWEST_TO_CHOOSE and known:
+        return max(known, key=lambda fit: fit.tuned)
+    return next((final[name] for name in (*usual, *final) if name in final), None)

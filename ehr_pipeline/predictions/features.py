@@ -1,0 +1,119 @@
+"""What models are told of histories, in blocks of columns. Counts are sparse, so memory grows with what is recorded.
+
+Axes: n histories, V vocabulary, c counted concepts.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from ehr_pipeline.patients.histories import cut
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.predictions.rows import FIT, People, Rows
+
+Floats = NDArray[np.float64]
+HALF_LIFE = 365.0
+"""Days after which a recorded concept counts half: recency is 2^(-days since / HALF_LIFE)."""
+FEWEST = 5
+"""Fewest patients with a concept that is counted."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The concepts of histories, with how often and how recently they were recorded."""
+
+    counts: sparse.csr_array
+    """Visits with each concept (n, V)."""
+    recency: sparse.csr_array
+    """2^(-days since the last visit with the concept / HALF_LIFE) (n, V)."""
+    decayed: sparse.csr_array
+    """The same, summed over all visits with the concept (n, V): count and recency in one number."""
+    amounts: Floats
+    """Visits, tokens, days from first to last visit, days since the last visit, visits of the last year, and of the last 30 days;
+    all as log(1 + x), and 1 January 1970 to the index day in years (n, 7)."""
+    age: Floats
+    """Age in years on the index day (n,)."""
+    latest: NDArray[np.int64]
+    """Day of the last visit of each history (n,); its first possible day where it has none."""
+
+
+def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
+    """Read the histories of some rows. `size` is that of the vocabulary (V)."""
+    parts = []
+    for number, path in enumerate(dataset):
+        own = np.flatnonzero(rows.shard == number)
+        if len(own):
+            shard, mine = Shard.read(path), rows.take(own)
+            parts.append(of_histories(cut(shard, mine.row, mine.first, mine.last), mine, size))
+    if not parts:
+        nothing = sparse.csr_array((0, size))
+        return Recorded(nothing, nothing, nothing, np.zeros((0, 7)), np.zeros(0), np.zeros(0, np.int64))
+    stacked = [
+        sparse.vstack([getattr(part, name) for part in parts], format="csr")
+        for name in ("counts", "recency", "decayed")
+    ]
+    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("amounts", "age", "latest")]
+    return Recorded(*stacked, *joined)
+
+
+def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
+    """The same of histories in memory, whose rows are those of `rows`."""
+    count = len(rows)
+    visits, tokens = np.diff(histories.patient_start), np.diff(histories.visit_start)
+    owner = np.repeat(np.arange(count), visits)
+    day, known = histories.visit_day.astype(np.int64), rows.known
+    ago = (known[owner] - day).astype(np.float64)
+    key = np.repeat(owner, tokens) * np.int64(size) + histories.tokens
+    decay = np.repeat(2.0 ** (-ago / HALF_LIFE), tokens)
+    pairs, place, times = np.unique(key, return_inverse=True, return_counts=True)
+    latest = np.zeros(len(pairs))
+    np.maximum.at(latest, place, decay)
+    columns, starts = pairs % size, np.searchsorted(pairs // size, np.arange(count + 1))
+
+    def table(values: NDArray[np.generic]) -> sparse.csr_array:
+        return sparse.csr_array((values, columns, starts), shape=(count, size))
+
+    first_visit, last_visit = histories.patient_start[:-1], histories.patient_start[1:] - 1
+    some = visits > 0
+    span, since = np.zeros(count), np.zeros(count)
+    span[some] = day[last_visit[some]] - day[first_visit[some]]
+    since[some] = known[some] - day[last_visit[some]]
+    within = [np.bincount(owner, ago < days, count) for days in (365, 30)]
+    sizes = np.bincount(owner, tokens, count)
+    amounts = np.log1p(np.stack([visits, sizes, span, since, *within], axis=1).astype(np.float64))
+    return Recorded(
+        table(times.astype(np.float64)),
+        table(latest),
+        table(np.bincount(place, decay, len(pairs))),
+        np.column_stack([amounts, rows.index / DAYS_IN_YEAR]),
+        (rows.index - histories.birth_day) / DAYS_IN_YEAR,
+        np.where(some, day[np.maximum(last_visit, 0)] if len(day) else 0, rows.first),
+    )
+
+
+def counted_concepts(told: Recorded, rows: Rows, most: int) -> NDArray[np.int64]:
+    """The concepts (c,) that are counted: the most frequent by patients of the training side, without looking at labels."""
+    own = told.counts[rows.on(FIT)]
+    holders = np.bincount(own.indices, minlength=own.shape[1])
+    order = np.argsort(-holders, kind="stable")[:most]
+    return np.sort(order[holders[order] >= FEWEST])
+
+
+def history_of(told: Recorded, tokens: NDArray[np.integer]) -> Floats:
+    """What the history says of the outcome itself (n, 3): decayed count, log(1 + visits), and recency of the last."""
+    columns = np.asarray(tokens, np.int64)
+    if not len(columns):
+        return np.zeros((told.counts.shape[0], 3))
+    decayed, counts = (np.asarray(part[:, columns].sum(axis=1)).ravel() for part in (told.decayed, told.counts))
+    recency = told.recency[:, columns].max(axis=1).toarray().ravel()
+    return np.stack([decayed, np.log1p(counts), recency], axis=1)
+
+
+def age_and_sex(told: Recorded, people: People) -> Floats:
+    """Age, its square, sex, and age by sex (n, 4)."""
+    decades = (told.age - 50) / 20
+    return np.stack([decades, decades**2, people.female, decades * people.female], axis=1)

@@ -1,0 +1,110 @@
+"""Guards against results that are too good: leaks into the history, patients seen before, and labels that anything predicts.
+
+A guard returns a row of `columns.GUARDS`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy.stats import binom
+
+from ehr_pipeline.patients import learned
+from ehr_pipeline.predictions import columns, learners, metrics
+from ehr_pipeline.predictions.learners import Sample, Table
+from ehr_pipeline.predictions.rows import FIT, JUDGE, Rows
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.secret_key import Key
+from ehr_pipeline.tasks.table import Definition
+
+MOST_OF_GAIN = 0.95
+"""Share of the model's gain (AUROC − 0.5) from which on the rule of thumb makes the model unnecessary."""
+FEWEST_HOLDERS = 50
+CHANCE = 0.01
+"""Chance that any concept of a task is listed where none decides."""
+MOST_ERRORS = 4.0
+"""Standard errors that the AUROC of permuted labels may lie from 0.5: one false alarm in 16,000 tasks."""
+MOST_PERMUTED = 1_000
+"""Most labels of the fit on permuted ones."""
+
+
+def row(guard: str, task: str, passed: bool | None, message: str) -> dict[str, Any]:
+    """A row of the table of guards."""
+    return {"guard": guard, "task": task, "passed": passed, "message": message}
+
+
+def no_future(task: str, rows: Rows, latest: NDArray[np.int64]) -> dict[str, Any]:
+    """No visit of a history (n,: the day of its `latest`) is after the last known day, which lies before the window."""
+    late = int((latest > rows.known).sum()) + int((rows.known >= rows.opens).sum())
+    message = "histories reach into the time that is predicted" if late else "every history ends before its window"
+    return row(columns.NO_FUTURE, task, not late, message)
+
+
+def unseen(checkpoint: Artifact, key: Key | None, patients: pl.Series) -> dict[str, Any]:
+    """The encoder learned from none of the `patients` of the test side, by hashes; None where that cannot be checked."""
+    if why := learned.cannot_be_checked(checkpoint.path, key):
+        return row(columns.UNSEEN, "", None, why)
+    assert key is not None
+    seen = learned.overlap(checkpoint.path, key, patients)
+    message = (
+        "the encoder learned from patients of the test side"
+        if seen
+        else "the encoder has seen no patient of the test side"
+    )
+    return row(columns.UNSEEN, "", not seen, message)
+
+
+def index_rule(definition: Definition) -> dict[str, Any]:
+    """The rule for the index day does not read the outcome; a user's file may."""
+    if definition.index_may_know_outcome:
+        message = "the index days are those of a file: if they were chosen by the outcome, models learn how"
+        return row(columns.INDEX_RULE, definition.slug, False, message)
+    return row(columns.INDEX_RULE, definition.slug, True, "the index day is chosen without the outcome")
+
+
+def rule_is_enough(rule: float, model: float, low: float) -> bool:
+    """Whether the rule of thumb (AUROC, with the lower bound of its interval) has MOST_OF_GAIN of the model's gain."""
+    return low > 0.5 and rule - 0.5 >= MOST_OF_GAIN * (model - 0.5)
+
+
+def deciding(rows: Rows, held: Any, concepts: NDArray[np.int64]) -> Iterator[tuple[int, str, int, int]]:
+    """Concepts after which the outcome always, or never, follows: token id, 'always' or 'never', rows and cases with it.
+
+    `held` (n, V) is sparse: visits with each concept. Looked for on the training side, among concepts of FEWEST_HOLDERS rows or
+    more. Only where chance would hardly make it so: the binomial chance is below CHANCE over the number of concepts (Bonferroni).
+    """
+    fit = rows.on(FIT)
+    own = held[fit][:, concepts] > 0
+    holders = np.asarray(own.sum(axis=0)).ravel()
+    cases = np.asarray(own[rows.label[fit]].sum(axis=0)).ravel()
+    share = float(rows.label[fit].mean()) if len(fit) else 0.0
+    limit = CHANCE / max(len(concepts), 1)
+    for number in np.flatnonzero(holders >= FEWEST_HOLDERS).tolist():
+        of, found = int(holders[number]), int(cases[number])
+        if found == 0 and binom.cdf(0, of, share) < limit:
+            yield int(concepts[number]), "never", of, found
+        elif found == of and binom.sf(of - 1, of, share) < limit:
+            yield int(concepts[number]), "always", of, found
+
+
+def permuted_labels(task: str, rows: Rows, table: Table, seed: int) -> dict[str, Any]:
+    """Labels that are permuted among all rows are not predicted: the AUROC of the whole chain is 0.5, but for chance.
+
+    The standard error is that of the rank sum (Mann & Whitney 1947), taken as if each patient had one row: patients' rows are
+    permuted one by one, so they are exchangeable.
+    """
+    rng = np.random.default_rng([seed, 0x9E])
+    label = rng.permutation(rows.label)
+    fit, test = rows.on(FIT), rows.on(JUDGE)
+    if len(fit) > MOST_PERMUTED:
+        fit = np.sort(rng.choice(fit, MOST_PERMUTED, replace=False))
+    cases, others = int(label[test].sum()), int((~label[test]).sum())
+    if not cases or not others or not 0 < label[fit].sum() < len(fit):
+        return row(columns.PERMUTED, task, None, "too few cases to permute")
+    scores, _ = learners.logistic(table, Sample(fit, label[fit], np.ones(len(fit)), 0.5), seed)
+    found = metrics.auroc(label[test], scores[test], np.ones(len(test)))
+    error = np.sqrt((cases + others + 1) / (12 * cases * others))
+    passed = abs(found - 0.5) <= MOST_ERRORS * error
+    return row(columns.PERMUTED, task, bool(passed), f"AUROC of permuted labels {found:.3f}")

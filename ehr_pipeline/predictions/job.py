@@ -1,0 +1,128 @@
+"""What the encoder says of histories: `python -m ehr_pipeline.predictions.job --job job.json`, alone or under torchrun.
+
+Reads `asked/<shard>.arrow` (ASKED: histories, and days ahead) in the job's folder and writes `answers/<shard>.arrow`, a row for
+each: the mean over the vectors of all tokens, with attention between chunks as published; the hidden state at a mask on the day
+asked about; and there the log-odds of the concepts of each task. With `untrained`, new weights are asked as well, to compare.
+Each process takes every N-th shard and holds one at a time. A file appears complete or not at all.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.embeddings.pooling import attend, over_chunks, pool_chunks
+from ehr_pipeline.encoder import checkpoint, machine
+from ehr_pipeline.encoder.devices import process_group
+from ehr_pipeline.encoder.model import PackedEncoder, new_model
+from ehr_pipeline.patients.histories import cut
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.work import jobs
+from ehr_pipeline.work.progress import Progress
+
+ASKED = pa.schema([(name, pa.int64()) for name in ("row", "first", "last", "asked")])
+"""Columns of the histories: row in the shard, first and last day, day asked about; days since 1970-01-01."""
+QUESTIONS, ANSWERS, LISTS = "asked", "answers", "lists.json"
+TRAINED, UNTRAINED = "", "_untrained"
+"""What the names of columns end with, for the trained weights and for new ones."""
+BLOCK = 2_000
+"""Histories that are held in memory at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnswersJob(jobs.Job):
+    """Job that fills `answers` in the folder `work`, where `lay_out` has written what is asked."""
+
+    module: ClassVar[str] = "ehr_pipeline.predictions.job"
+    checkpoint: Path
+    vocabulary: Path
+    dataset: Path
+    work: Path
+    settings: Inference
+    tokens_before: int
+    seed: int
+    untrained: bool
+
+    def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]]) -> None:
+        """Write what is asked of each shard (ASKED), and the token ids of each task's outcome."""
+        for name, table in asked.items():
+            schemas.write(self.work / QUESTIONS / name, table)
+        (self.work / ANSWERS).mkdir(parents=True, exist_ok=True)
+        (self.work / LISTS).write_text(json.dumps([list(map(int, tokens)) for tokens in lists]), encoding="utf-8")
+
+    def answers(self, shard: str) -> pa.Table:
+        """What was answered for a shard, in the order of what was asked."""
+        return schemas.read(self.work / ANSWERS / shard)
+
+
+def run(job: AnswersJob) -> None:
+    """Answer for all shards. Raises UserError when checkpoint and vocabulary do not match."""
+    with process_group(job.threads) as device:
+        model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
+        config = model.stock.config
+        how = replace(job.settings, precision=machine.precision_of(job.settings.precision, config))
+        models = {TRAINED: model}
+        if job.untrained:
+            models[UNTRAINED] = PackedEncoder(new_model(config, job.seed)).to(device).eval()
+        lists = [np.array(tokens, np.int64) for tokens in json.loads((job.work / LISTS).read_text(encoding="utf-8"))]
+        paths = sorted((job.work / QUESTIONS).glob("[!.]*.arrow"))
+        progress = Progress("asking the encoder", len(paths))
+        for number, path in enumerate(paths):
+            if number % jobs.world_size() == jobs.rank():
+                whole = Shard.read(job.dataset / path.name).below(config.vocab_size)
+                blocks = schemas.read(path).to_batches(BLOCK)
+                parts = [
+                    _answer(whole, pa.Table.from_batches([block]), models, lists, (how, job.tokens_before))
+                    for block in blocks
+                ]
+                beside = path.with_name(f".{path.name}.{os.getpid()}")
+                schemas.write(beside, pa.concat_tables(parts))
+                beside.rename(job.work / ANSWERS / path.name)
+            progress.advance(1)
+
+
+def _answer(
+    whole: Shard,
+    asked: pa.Table,
+    models: dict[str, PackedEncoder],
+    lists: Sequence[NDArray[np.int64]],
+    how: tuple[Inference, int],
+) -> pa.Table:
+    row, first, last, day = (asked.column(name).to_numpy() for name in ASKED.names)
+    histories = cut(whole, row, first, last)
+    columns: dict[str, pa.Array] = {}
+    for name, model in models.items():
+        mean = mean_vectors(model, histories, how[0])
+        state = np.zeros_like(mean)
+        odds = np.zeros((len(mean), max(len(lists), 1)), np.float32)
+        for rows, hidden in at_mask(model, histories, day, *how):
+            state[rows] = hidden.float().cpu().numpy()
+            odds[rows, : len(lists)] = log_odds(logits(model, hidden, how[0].precision), lists)
+        columns |= {
+            f"{kind}{name}": schemas.vectors(array)
+            for kind, array in (("mean", mean), ("state", state), ("odds", odds))
+        }
+    return pa.table(columns)
+
+
+def mean_vectors(model: PackedEncoder, histories: Shard, how: Inference) -> NDArray[np.float32]:
+    """The vectors (H, D) of all histories, pooled over all tokens as published; 0 for a history without tokens."""
+    every = np.arange(len(histories.birth_day))
+    weights = (np.arange(model.stock.config.vocab_size) >= FIRST_CONCEPT).astype(np.float32)
+    if not len(histories.tokens):
+        return np.zeros((len(every), model.stock.config.hidden_size), np.float32)
+    return over_chunks(pool_chunks(model, histories, every, weights, how), len(every), attend).vectors_PD
+
+
+if __name__ == "__main__":
+    jobs.main(run)

@@ -1,0 +1,225 @@
+"""From the fitted models of a task to its tables: results with intervals, paired differences, calibration, subgroups, verdict."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.clusters.many_tests import benjamini_hochberg
+from ehr_pipeline.predictions import columns, guards, metrics
+from ehr_pipeline.predictions.compare import FEWEST_CASES, Case, Fit, Judged, best
+from ehr_pipeline.predictions.models import RULE_OF_THUMB
+from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE
+from ehr_pipeline.predictions.table import TaskResults
+from ehr_pipeline.tasks.table import Definition
+
+Floats = NDArray[np.float64]
+USUAL_BASELINES, USUAL_MODELS = ("recency", "counts"), ("masked_recency", "vectors_masked", "masked")
+"""The models that are compared where the validation side is too small to choose by."""
+TIMES_PREVALENCE = (0.5, 1.0, 2.0, 4.0)
+"""Thresholds of net benefit, as multiples of the prevalence."""
+FEWEST_FOR_SUBGROUPS = 200
+FEWEST_IN_SUBGROUP = 10
+SIGNIFICANT = 0.05
+AGES = ((0, 18, "under 18"), (18, 40, "18 to 39"), (40, 60, "40 to 59"), (60, 75, "60 to 74"), (75, 200, "75 and over"))
+QUINTILES = 5
+
+
+def too_few(definition: Definition, case: Case) -> TaskResults:
+    """The tables of a task with too few cases: they are shown, and nothing is scored."""
+    verdict = _verdict(definition, case) | {"verdict": "too few"}
+    message = f"under {FEWEST_CASES} cases, or others, on the test side, or too few to fit on"
+    guard = guards.row(columns.CASES, definition.slug, False, message)
+    return TaskResults((), (), (verdict,), (), (), (), (guard,), ())
+
+
+def tables(definition: Definition, case: Case, found: Sequence[Fit]) -> TaskResults:
+    """All tables of a task that has enough cases, but for most guards and the deciding concepts."""
+    judged, slug = Judged.of(case), definition.slug
+    final = [fit for fit in found if fit.final]
+    draws = {id(fit): judged.bootstrap.aurocs(judged.label, fit.probability) for fit in final}
+    results = tuple(judged.row(slug, fit, draws.get(id(fit))) for fit in found)
+    tuned = int(case.rows.label[case.rows.on(TUNE)].sum())
+    baseline = best(found, "baseline", tuned, USUAL_BASELINES)
+    model = best(found, "model", tuned, USUAL_MODELS)
+    differences = tuple(
+        _difference(slug, judged, fit, baseline, draws) for fit in final if baseline and fit.model.kind != "baseline"
+    )
+    verdict = _verdict(definition, case) | _compared(judged, final, model, baseline, draws)
+    shown = [fit for fit in (model, baseline) if fit]
+    return TaskResults(
+        results,
+        differences,
+        (verdict,),
+        tuple(row for fit in final for row in _benefit(slug, judged, fit)),
+        tuple(row for fit in shown for row in _subgroups(slug, case, judged, fit)),
+        tuple(row for fit in final if fit.model.features for row in _bins(slug, judged, fit)),
+        (guards.row(columns.CASES, slug, True, "enough cases on the test side"),),
+        (),
+    )
+
+
+def _verdict(definition: Definition, case: Case) -> dict[str, Any]:
+    rows, fit, test = case.rows, case.rows.on(FIT), case.rows.on(JUDGE)
+    return {
+        "task": definition.slug,
+        "name": definition.name,
+        "verdict": "",
+        "model": "",
+        "baseline": "",
+        "patients": len(np.unique(rows.patient[test])),
+        "rows": len(test),
+        "cases": int(rows.label[test].sum()),
+        "fitted_patients": len(np.unique(rows.patient[fit])),
+        "fitted_cases": int(rows.label[fit].sum()),
+        "rule_auroc": None,
+        "baseline_auroc": None,
+        "model_auroc": None,
+        "index_may_know_outcome": definition.index_may_know_outcome,
+    }
+
+
+def _compared(
+    judged: Judged, final: Sequence[Fit], model: Fit | None, baseline: Fit | None, draws: Mapping[int, Floats]
+) -> dict[str, Any]:
+    """What the verdict says of the models. Whether one is better or worse is added when all tasks are known (`with_verdicts`)."""
+    rule = next((fit for fit in final if fit.model.name == RULE_OF_THUMB), None)
+    aurocs = [
+        metrics.auroc(judged.label, fit.probability, judged.weight) if fit else None for fit in (rule, baseline, model)
+    ]
+    told: dict[str, Any] = {
+        "model": model.model.name if model else "",
+        "baseline": baseline.model.name if baseline else "",
+        "rule_auroc": aurocs[0],
+        "baseline_auroc": aurocs[1],
+        "model_auroc": aurocs[2],
+    }
+    if rule and aurocs[0] is not None and aurocs[2] is not None:
+        low, _ = metrics.interval(draws[id(rule)])
+        if guards.rule_is_enough(aurocs[0], aurocs[2], low):
+            told["verdict"] = "not needed"
+    return told
+
+
+def _difference(slug: str, judged: Judged, fit: Fit, baseline: Fit, draws: Mapping[int, Floats]) -> dict[str, Any]:
+    apart = draws[id(fit)] - draws[id(baseline)]
+    low, high = metrics.interval(apart)
+    one, other = (metrics.auroc(judged.label, each.probability, judged.weight) for each in (fit, baseline))
+    return {
+        "task": slug,
+        "model": fit.model.name,
+        "baseline": baseline.model.name,
+        "labels": fit.labels,
+        "difference": one - other,
+        "low": low,
+        "high": high,
+        "p": metrics.two_sided(apart),
+        "q": None,
+        "verdict": "",
+    }
+
+
+def with_verdicts(results: TaskResults) -> TaskResults:
+    """The tables of all tasks with p values adjusted over tasks, for each model (Benjamini & Hochberg 1995), and verdicts."""
+    differences = [dict(row) for row in results.differences]
+    for name in {row["model"] for row in differences}:
+        own = [row for row in differences if row["model"] == name]
+        adjusted = np.exp(benjamini_hochberg(np.log(np.array([row["p"] for row in own]))))
+        for row, q in zip(own, adjusted.tolist(), strict=True):
+            row["q"] = q
+            certain = q < SIGNIFICANT and row["low"] * row["high"] > 0
+            row["verdict"] = ("better" if row["difference"] > 0 else "worse") if certain else "level"
+    said = {(row["task"], row["model"]): row["verdict"] for row in differences}
+    verdicts = [
+        row if row["verdict"] else {**row, "verdict": said.get((row["task"], row["model"]), "level")}
+        for row in results.verdicts
+    ]
+    rules = [
+        guards.row(
+            columns.RULE_OF_THUMB,
+            row["task"],
+            row["verdict"] != "not needed",
+            "this task does not need the model"
+            if row["verdict"] == "not needed"
+            else "the model has more than the rule of thumb",
+        )
+        for row in verdicts
+        if row["rule_auroc"] is not None and row["model_auroc"] is not None
+    ]
+    parts = vars(results) | {"differences": tuple(differences), "verdicts": tuple(verdicts)}
+    return TaskResults(**parts | {"guards": (*results.guards, *rules)})
+
+
+def _benefit(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
+    share = float(np.average(judged.label, weights=judged.weight))
+    for times in TIMES_PREVALENCE:
+        if (threshold := times * share) < 1:
+            yield {
+                "task": slug,
+                "model": fit.model.name,
+                "threshold": threshold,
+                "net_benefit": metrics.net_benefit(judged.label, fit.recalibrated, judged.weight, threshold),
+                "treat_all": metrics.net_benefit(judged.label, np.ones(len(judged.label)), judged.weight, threshold),
+            }
+
+
+def _bins(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
+    after = fit.recalibrated
+    place = metrics.bins(judged.label, fit.probability, judged.weight)
+    for number in np.unique(place).tolist():
+        own = place == number
+        weight = judged.weight[own]
+        yield {
+            "task": slug,
+            "model": fit.model.name,
+            "bin": number,
+            "rows": int(own.sum()),
+            "cases": int(judged.label[own].sum()),
+            "predicted": float(np.average(fit.probability[own], weights=weight)),
+            "observed": float(np.average(judged.label[own], weights=weight)),
+            "predicted_after": float(np.average(after[own], weights=weight)),
+        }
+
+
+def groups_of(case: Case) -> Iterator[tuple[str, NDArray[np.str_]]]:
+    """For each attribute, the value of each row on the test side; an empty value is of nobody's group."""
+    test = case.rows.on(JUDGE)
+    for name, values in case.people.attributes.items():
+        yield name, np.array(values, np.str_)[test]
+    age, amount = case.told.age[test], case.told.amounts[test, 1]
+    bands = [next((label for low, high, label in AGES if low <= years < high), "") for years in age.tolist()]
+    yield "age", np.array(bands, np.str_)
+    edges = np.quantile(amount, np.arange(1, QUINTILES) / QUINTILES) if len(amount) else np.zeros(QUINTILES - 1)
+    yield "amount of record, fifth", (np.searchsorted(edges, amount, side="right") + 1).astype(np.str_)
+
+
+def _subgroups(slug: str, case: Case, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
+    if judged.label.sum() < FEWEST_FOR_SUBGROUPS:
+        return
+    patient = case.rows.patient[case.rows.on(JUDGE)]
+    for attribute, values in groups_of(case):
+        for value in np.unique(values).tolist():
+            own = values == value
+            label, weight, probability = judged.label[own], judged.weight[own], fit.recalibrated[own]
+            enough = min(label.sum(), (~label).sum()) >= FEWEST_IN_SUBGROUP and bool(value)
+            score = fit.probability[own]
+            low, high = None, None
+            if enough:
+                draws = metrics.Bootstrap(patient[own], weight, min(case.settings.bootstrap, 200), case.seed)
+                low, high = metrics.interval(draws.aurocs(label, score))
+            if value:
+                yield {
+                    "task": slug,
+                    "model": fit.model.name,
+                    "attribute": attribute,
+                    "value": value,
+                    "patients": len(np.unique(patient[own])),
+                    "rows": int(own.sum()),
+                    "cases": int(label.sum()),
+                    "auroc": metrics.auroc(label, score, weight) if enough else None,
+                    "auroc_low": low,
+                    "auroc_high": high,
+                    "predicted": float(np.average(probability, weights=weight)),
+                    "observed": float(np.average(label, weights=weight)),
+                }

@@ -1,0 +1,160 @@
+"""Logistic regression and boosting on blocks of features, from ten labels to all, and samples of labels that are nested.
+
+Axes: n rows, p columns.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.special import logit
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+Block = Any
+"""Columns (n, p): an array, or a `scipy.sparse.csr_array`."""
+SPREADS = (0.3, 3.0, 30.0)
+"""Prior variances of the log-odds that are tried: with columns scaled as here, this is the C of scikit-learn."""
+PRIOR = 3.0
+"""The one that is used where too few labels are there to try."""
+FREE = 30.0
+"""Scale of a block that is not shrunk."""
+FEWEST_TO_CHOOSE = 10
+"""Fewest cases, and others, with which a prior variance is chosen, by cross-validation in three parts (Stone 1974)."""
+FEWEST_TO_BOOST = 100
+MOST_TO_CHOOSE = 1_000
+SMALL = 1_500
+"""Up to so many rows, the exact coordinates of the rows in the space that they span are used in place of their columns."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Blocks side by side, each scaled so that the mean squared length of its rows is 1: no block counts more for being wide."""
+
+    columns: Block
+
+    @classmethod
+    def of(cls, blocks: Sequence[Block], rows: NDArray[np.int64], *, free: bool) -> "Table":
+        """Join blocks (n, p). Scales are learned from some `rows`, without labels. If `free`, the first block is not shrunk."""
+        scaled = [_scaled(block, rows) for block in blocks]
+        if free:
+            scaled[0] = scaled[0] * FREE
+        if any(sparse.issparse(block) for block in scaled):
+            return cls(sparse.csr_array(sparse.hstack(scaled, format="csr")))
+        return cls(np.hstack(scaled) if scaled else np.zeros((0, 0)))
+
+
+def _scaled(block: Block, rows: NDArray[np.int64]) -> Block:
+    if sparse.issparse(block):
+        own = block[rows]
+        return sparse.csr_array(block / np.sqrt(max(float(own.multiply(own).sum()) / max(len(rows), 1), 1e-12)))
+    dense = np.asarray(block, np.float64)
+    moved = dense - (dense[rows].mean(0) if len(rows) else 0.0)
+    return np.asarray(moved / np.sqrt(max(float((moved[rows] ** 2).sum()) / max(len(rows), 1), 1e-12)))
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Rows that a model is fitted on, of which cases may be more frequent than they are among patients."""
+
+    rows: NDArray[np.int64]
+    label: Flags
+    weight: Floats
+    prevalence: float
+    """Share of cases among patients."""
+
+    @property
+    def shift(self) -> float:
+        """What is added to the log-odds, as cases were drawn more often than others (King & Zeng 2001, prior correction)."""
+        share = float(np.average(self.label, weights=self.weight))
+        if not 0 < share < 1 or not 0 < self.prevalence < 1:
+            return 0.0
+        return float(logit(self.prevalence) - logit(share))
+
+
+def nested(label: Flags, sizes: Sequence[int], rng: np.random.Generator) -> dict[int, NDArray[np.int64]]:
+    """Samples of labelled rows by size, smaller ones within larger ones: half cases, as far as there are enough; sorted.
+
+    A size that is not there is left out: all rows, or the cases that are there with as many others as it takes.
+    """
+    cases, others = (rng.permutation(np.flatnonzero(label == kind)) for kind in (True, False))
+    found = {}
+    for size in sizes:
+        number = min(size // 2, len(cases))
+        if number and size - number <= len(others):
+            found[size] = np.sort(np.concatenate([cases[:number], others[: size - number]]))
+    return found
+
+
+def constant(sample: Sample, count: int) -> Floats:
+    """The log-odds of the prevalence for each of `count` rows."""
+    return np.full(count, float(logit(np.clip(sample.prevalence, 1e-7, 1 - 1e-7))))
+
+
+def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
+    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and weights (p + 1,).
+
+    The variance of the prior is chosen by cross-validation within the sample where it is large enough.
+    """
+    own = table.columns[sample.rows]
+    x, back = _coordinates(own) if len(sample.rows) <= SMALL and own.shape[1] > len(sample.rows) else (own, None)
+    spread = _chosen(x, sample, seed)
+    model = _fitted(x, sample.label, sample.weight, spread)
+    weights = model.coef_[0] if back is None else np.asarray(back @ model.coef_[0]).ravel()
+    intercept = float(model.intercept_[0]) + sample.shift
+    return np.asarray(table.columns @ weights).ravel() + intercept, np.append(weights, intercept)
+
+
+def boosting(table: Floats, sample: Sample, seed: int) -> Floats:
+    """Fit gradient boosting on a dense table. Returns the log-odds of all its rows (n,)."""
+    model = HistGradientBoostingClassifier(
+        max_iter=100,
+        learning_rate=0.06,
+        max_leaf_nodes=15,
+        l2_regularization=1.0,
+        early_stopping=False,
+        random_state=seed,
+    )
+    model.fit(table[sample.rows], sample.label, sample_weight=sample.weight)
+    found: Floats = np.asarray(model.decision_function(table), np.float64) + sample.shift
+    return found
+
+
+def _coordinates(own: Block) -> tuple[Floats, Block]:
+    """Coordinates (n, r) of rows in the space that they span, and the matrix (p, r) that takes weights back to the columns."""
+    gram = own @ own.T
+    values, vectors = np.linalg.eigh(gram.toarray() if sparse.issparse(gram) else gram)
+    kept = values > max(values[-1], 1e-12) * 1e-10
+    lengths = np.sqrt(values[kept])
+    return vectors[:, kept] * lengths, own.T @ (vectors[:, kept] / lengths)
+
+
+def _fitted(x: Block, label: Flags, weight: Floats, spread: float) -> LogisticRegression:
+    return LogisticRegression(C=spread, max_iter=150, tol=1e-4).fit(x, label, weight)
+
+
+def _chosen(x: Block, sample: Sample, seed: int) -> float:
+    label = sample.label
+    if min(label.sum(), (~label).sum()) < FEWEST_TO_CHOOSE:
+        return PRIOR
+    few = np.arange(len(label))
+    if len(few) > MOST_TO_CHOOSE:
+        few = np.sort(np.random.default_rng([seed, 0xC]).choice(len(few), MOST_TO_CHOOSE, replace=False))
+        if min(label[few].sum(), (~label[few]).sum()) < FEWEST_TO_CHOOSE:
+            return PRIOR
+    parts = list(StratifiedKFold(3, shuffle=True, random_state=seed).split(few, label[few]))
+    losses = []
+    for spread in SPREADS:
+        loss = 0.0
+        for train, test in parts:
+            model = _fitted(x[few[train]], label[few[train]], sample.weight[few[train]], spread)
+            odds = model.decision_function(x[few[test]])
+            loss += float(np.logaddexp(0, np.where(label[few[test]], -odds, odds)) @ sample.weight[few[test]])
+        losses.append(loss)
+    return SPREADS[int(np.argmin(losses))]

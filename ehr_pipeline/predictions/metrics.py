@@ -1,0 +1,163 @@
+"""How well probabilities predict a binary outcome, with intervals over patients. Axes: n rows, B draws of patients.
+
+Every function takes labels (n,) as flags, scores or probabilities (n,), and weights (n,), which are 1 except where patients who
+left are made up for.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit, logit
+
+Floats = NDArray[np.float64]
+Flags = NDArray[np.bool_]
+BINS = 10
+_BLOCK = 4_000_000
+"""Numbers held at once while draws are evaluated."""
+_NEAREST = 1e-7
+"""Probabilities are kept this far from 0 and 1 where their log-odds are taken."""
+
+
+def auroc(label: Flags, score: Floats, weight: Floats) -> float:
+    """Area under the ROC curve: the chance that a case has a higher score than another; ties count half. NaN without either."""
+    return float(_aurocs(label, score, weight[None, :])[0])
+
+
+def average_precision(label: Flags, score: Floats, weight: Floats) -> float:
+    """Σ (R_k − R_{k−1}) P_k over distinct scores, from the highest; as in scikit-learn. NaN without a case."""
+    values, place = np.unique(-score, return_inverse=True)
+    cases = np.cumsum(np.bincount(place, weight * label, len(values)))
+    everybody = np.cumsum(np.bincount(place, weight, len(values)))
+    if not len(values) or cases[-1] <= 0:
+        return float("nan")
+    return float((np.diff(cases, prepend=0) / cases[-1]) @ (cases / everybody))
+
+
+def brier(label: Flags, probability: Floats, weight: Floats) -> float:
+    """Weighted mean of the squared error of the probabilities (Brier 1950)."""
+    return float(np.average((probability - label) ** 2, weights=weight))
+
+
+def brier_skill(label: Flags, probability: Floats, weight: Floats) -> float:
+    """1 − Brier / Brier of the prevalence: 0 is no better than giving everybody the prevalence. NaN without cases or others."""
+    share = float(np.average(label, weights=weight))
+    return 1 - brier(label, probability, weight) / (share * (1 - share)) if 0 < share < 1 else float("nan")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Probability p' with logit p' = intercept + slope · logit p (Platt 1999)."""
+
+    slope: float
+    intercept: float
+
+    def apply(self, probability: Floats) -> Floats:
+        """The recalibrated probabilities (n,)."""
+        found: Floats = expit(self.intercept + self.slope * log_odds(probability))
+        return found
+
+
+def log_odds(probability: Floats) -> Floats:
+    """The log-odds (n,) of probabilities, which are kept off 0 and 1."""
+    found: Floats = logit(np.clip(probability, _NEAREST, 1 - _NEAREST))
+    return found
+
+
+def recalibration(label: Flags, probability: Floats, weight: Floats) -> Calibration | None:
+    """Slope and intercept of a logistic regression of the labels on the log-odds; None without ten cases and ten others.
+
+    On the test side the slope is the calibration slope: below 1 where predictions are too extreme (Cox 1958).
+    """
+    from sklearn.linear_model import LogisticRegression  # not above: readers of results load no scikit-learn
+
+    if min(label.sum(), (~label).sum()) < BINS:
+        return None
+    x = log_odds(probability)
+    centre, spread = float(x.mean()), float(x.std())
+    if spread < 1e-9:
+        return Calibration(1.0, calibration_intercept(label, probability, weight))
+    model = LogisticRegression(C=1e6, max_iter=200).fit((x[:, None] - centre) / spread, label, weight)
+    slope = float(model.coef_[0, 0]) / spread
+    return Calibration(slope, float(model.intercept_[0]) - slope * centre)
+
+
+def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> float:
+    """Calibration in the large: the constant that, added to the log-odds, gives as many cases as there are (Van Calster 2019).
+
+    By Newton's method; below 0 where predictions are too high. NaN without cases or others.
+    """
+    if not 0 < label.sum() < len(label):
+        return float("nan")
+    x, shift, cases = log_odds(probability), 0.0, float((weight * label).sum())
+    for _ in range(50):
+        now = expit(x + shift)
+        step = (cases - float((weight * now).sum())) / max(float((weight * now * (1 - now)).sum()), 1e-12)
+        shift += float(np.clip(step, -2, 2))
+        if abs(step) < 1e-10:
+            break
+    return shift
+
+
+def net_benefit(label: Flags, probability: Floats, weight: Floats, threshold: float) -> float:
+    """(TP − FP · t / (1 − t)) / n for treating who has at least a probability of `threshold` t (Vickers & Elkin 2006)."""
+    treated = probability >= threshold
+    gain = np.where(label, 1.0, -threshold / (1 - threshold)) * treated
+    return float(np.average(gain, weights=weight))
+
+
+def bins(label: Flags, probability: Floats, weight: Floats) -> NDArray[np.int64]:
+    """The bin (n,) of each row, of BINS with equally many rows, in order of the probability."""
+    order = np.argsort(probability, kind="stable")
+    found = np.empty(len(order), np.int64)
+    found[order] = np.arange(len(order)) * BINS // max(len(order), 1)
+    return found
+
+
+class Bootstrap:
+    """Draws of patients with replacement (Efron 1979), the same for all models of a task, so that differences are paired."""
+
+    def __init__(self, patient: NDArray[np.generic], weight: Floats, draws: int, seed: int) -> None:
+        """`patient` (n,) says whose each row is."""
+        people, self._place = np.unique(patient, return_inverse=True)
+        self._weight, rng = weight, np.random.default_rng([seed, 0xB007])
+        self._times = np.empty(
+            (draws, len(people)), np.uint8
+        )  # how often each patient is in each draw: at most 255 times
+        for times in self._times:
+            counted = np.bincount(rng.integers(0, len(people), len(people)), minlength=len(people))
+            times[:] = np.minimum(counted, 255)
+
+    def aurocs(self, label: Flags, score: Floats) -> Floats:
+        """The AUROC (B,) in each draw; NaN where a draw has no case, or nobody else."""
+        at_once = max(1, _BLOCK // max(len(label), 1))
+        starts = range(0, len(self._times), at_once)
+        parts = (self._times[start : start + at_once][:, self._place] * self._weight for start in starts)
+        return np.concatenate([_aurocs(label, score, part) for part in parts])
+
+
+def interval(draws: Floats) -> tuple[float, float]:
+    """The 95 % percentile interval of draws, leaving out those that are NaN."""
+    low, high = np.nanpercentile(draws, [2.5, 97.5]) if np.isfinite(draws).any() else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def two_sided(draws: Floats) -> float:
+    """Two-sided p value of a difference from its draws: twice the smaller tail, at least 2 / (B + 1) (Davison & Hinkley 1997)."""
+    draws = draws[np.isfinite(draws)]
+    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return min(1.0, 2 * (tail + 1) / (len(draws) + 1))
+
+
+def _aurocs(label: Flags, score: Floats, weights_Bn: Floats) -> Floats:
+    order = np.argsort(score, kind="stable")
+    begins = np.flatnonzero(np.diff(score[order], prepend=np.nan) != 0)
+    if not len(begins):
+        return np.full(len(weights_Bn), np.nan)
+    ordered, case = weights_Bn[:, order], label[order]
+    cases = np.add.reduceat(ordered * case, begins, axis=1)
+    others = np.add.reduceat(ordered * ~case, begins, axis=1)
+    below = np.cumsum(others, axis=1) - others / 2
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found: Floats = (cases * below).sum(1) / (cases.sum(1) * others.sum(1))
+    return found
