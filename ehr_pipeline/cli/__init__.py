@@ -5,15 +5,20 @@ Dagster is imported only by the commands that need it, when they run.
 
 import argparse
 import logging
+import shlex
+import signal
 import sys
+import threading
+import traceback
 
 from ehr_pipeline import __version__
 from ehr_pipeline.cli import chain, keys, preparing, results
-from ehr_pipeline.cli.common import FAILED, USER_ERROR, Printable, tell
+from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
+from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.errors import UserError
 
-__all__ = ["FAILED", "USER_ERROR", "main", "parser"]
+__all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,23 +30,45 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
     try:
-        return int(options.command(options))
+        return _run(options)
     except UserError as error:
         tell("error", str(error))
-        return USER_ERROR
+        return _failed(options, USER_ERROR)
     except OSError as error:
         place = f"{error.filename}: " if error.filename else ""
         tell("error", f"{place}{error.strerror or error}")
-        return USER_ERROR
+        return _failed(options, USER_ERROR)
     except KeyboardInterrupt:
-        print("interrupted; what was published before stays as it was", file=sys.stderr)
-        return 130
+        command = shlex.join(["ehr-pipeline", *(sys.argv[1:] if arguments is None else arguments)])
+        print(f"stopped. What was published before stays as it was. To go on: {command}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Run the command; SIGTERM ends it as Ctrl-C does. Other threads than the first cannot handle signals."""
+    if threading.current_thread() is not threading.main_thread():
+        return int(options.command(options))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return int(options.command(options))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _failed(options: argparse.Namespace, code: int) -> int:
+    if options.verbose:
+        traceback.print_exc()
+    return code
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands. The attribute `command` of the parsed options is the function to call with them."""
-    whole = argparse.ArgumentParser(
-        prog="ehr-pipeline", description="From raw primary-care records to patient clusters and a report."
+    whole = Parser(
+        prog="ehr-pipeline",
+        description="From raw primary-care records to patient clusters and a report.",
+        epilog="begin with:\n  ehr-pipeline demo            the whole chain on made-up patients\n"
+        "  ehr-pipeline COMMAND --help  what a command does, with an example",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")

@@ -5,7 +5,8 @@ import os
 import shutil
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
+from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
+from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.cli.summary import print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
 from ehr_pipeline.errors import SettingsError, printable
@@ -17,9 +18,24 @@ DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    demo = commands.add_parser("demo", help="write a synthetic extract and run the whole chain on it")
+    demo = add_command(
+        commands,
+        "demo",
+        "write a synthetic extract and run the whole chain on it",
+        "demo",
+        about="It needs no data, no account and no GPU, and takes about five minutes on two cores. Run it again, and nothing is"
+        " done twice.",
+    )
     demo.set_defaults(command=_demo)
-    run = commands.add_parser("run", help="materialise assets, checks included")
+    run = add_command(
+        commands,
+        "run",
+        "materialise assets, checks included",
+        "run --settings my_study.toml",
+        'run --settings my_study.toml --select "clusters+"',
+        about="What is unchanged is not made again. After Ctrl-C, the same command goes on; a training goes on from its last"
+        " checkpoint.",
+    )
     run.add_argument(
         "--select",
         help="which assets, in the syntax of Dagster's UI, where names may stand alone: 'clusters', '+clusters' (with all that"
@@ -27,23 +43,39 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         " same as '+' (default: all)",
     )
     run.set_defaults(command=_run)
-    about_a_study(run)
-    check = commands.add_parser("check", help="validate the settings and the inputs that they name")
+    check = add_command(
+        commands,
+        "check",
+        "validate the settings and the inputs that they name",
+        "check --settings my_study.toml",
+        about="It reports every problem at once, each with its setting and its cure, before anything long starts.",
+    )
     check.set_defaults(command=_check)
-    about_a_study(check)
-    verify = commands.add_parser(
+    verify = add_command(
+        commands,
         "verify",
-        help="read every file of the store again, and compare it with what was published: rot of disks included",
+        "read every file of the store again, and compare it with what was published",
+        "verify --settings my_study.toml",
+        about="It finds files that a disk has damaged.",
     )
     verify.set_defaults(command=_verify)
-    about_a_study(verify)
-    ci_check = commands.add_parser(
-        "ci-check", help="make everything on a small synthetic slice, and fail on any failed check: for CI"
+    ci_check = add_command(
+        commands,
+        "ci-check",
+        "make everything on a small synthetic slice, and fail on any failed check",
+        "ci-check",
+        about="For your CI: it shows whether an upgrade still works on this machine.",
     )
     ci_check.set_defaults(command=_ci_check)
-    ui = commands.add_parser("ui", help="start the Dagster UI")
-    ui.add_argument("--settings", type=Path)
-    ui.add_argument("--port", type=int, default=3000)
+    ui = add_command(
+        commands,
+        "ui",
+        "start the Dagster UI",
+        "ui --settings my_study.toml",
+        "ui --settings my_study.toml --port 3001",
+        about="Open the address that it prints in a browser; Ctrl-C ends it.",
+    )
+    ui.add_argument("--port", type=int, default=3000, help="port to listen on (default: 3000)")
     ui.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     ui.add_argument(
         "--allow-host",
@@ -53,6 +85,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="further name under which browsers may ask for it, such as that of a proxy; may be repeated",
     )
     ui.set_defaults(command=_ui)
+    for command in (run, check, verify, ui):
+        about_a_study(command)
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -91,7 +125,9 @@ def _run(options: argparse.Namespace) -> int:
         tell("warning", warning)
     if found.problems:
         raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
-    outcome = run.run(study, options.select)
+    outcome = run.run(study, options.select, options.verbose)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
     print_table(outcome.rows, study.guard)
     report = report_of(study)
     write_summary(study, outcome, None if outcome.problems else report)
@@ -108,6 +144,7 @@ def _check(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline.planning import preflight
 
+    print(printable(f"checked {os.environ[settings.ENVIRONMENT_VARIABLE]} and the inputs that it names"))
     found = preflight.inspect(study)
     for fact in found.facts:
         print(printable(fact))
@@ -155,6 +192,7 @@ def _ci_check(options: argparse.Namespace) -> int:
 def _ui(options: argparse.Namespace) -> int:
     if options.settings is None and settings.ENVIRONMENT_VARIABLE not in os.environ:
         options.settings = _demo_settings()
+        tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
         _ensure_demo_extract(settings.load(options.settings))
     study = study_of(options)
     from ehr_pipeline.chain.pipeline import Pipeline

@@ -9,8 +9,7 @@ from pathlib import Path
 from ehr_pipeline.errors import printable
 from ehr_pipeline.study import settings
 
-Commands = argparse._SubParsersAction  # argparse has no public name for it
-FAILED, USER_ERROR = 1, 2
+FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 
 
 def tell(kind: str, text: str) -> None:
@@ -36,7 +35,12 @@ def about_a_study(command: argparse.ArgumentParser) -> None:
 
 
 def study_of(options: argparse.Namespace) -> settings.Study:
-    """Load the study that a command works on, and set the environment variable by which Dagster's processes find it."""
+    """Load the study that a command works on, and set the environment variable by which Dagster's processes find it.
+
+    Without a name, it is the embedded demo, which is said.
+    """
     path = options.settings or settings.settings_path()
+    if not options.settings and settings.ENVIRONMENT_VARIABLE not in os.environ:
+        tell("note", f"no --settings FILE was given, so this is the embedded demo ({path})")
     os.environ[settings.ENVIRONMENT_VARIABLE] = str(path.resolve())
     return settings.load(path)

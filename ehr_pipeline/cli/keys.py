@@ -3,22 +3,42 @@
 import argparse
 from pathlib import Path
 
-from ehr_pipeline.cli.common import Commands, about_a_study, study_of
+from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.parsing import Commands, add_command
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add this command with its actions."""
-    key = commands.add_parser(
-        "key", help="move the key with which a store hashes what it keeps about people; no mirror holds it"
+    key = add_command(
+        commands,
+        "key",
+        "move the key with which a store hashes what it keeps about people",
+        "key export key.bin --settings my_study.toml",
+        about="No mirror holds it.",
     )
-    actions = key.add_subparsers(required=True, metavar="ACTION")
-    exported = actions.add_parser("export", help="write the key of study.store into a new file, for another store")
+    actions = key.add_subparsers(required=True, metavar="COMMAND")
+    exported = add_command(
+        actions,
+        "export",
+        "write the key of study.store into a new file, for another store",
+        "key export key.bin --settings my_study.toml",
+    )
     exported.add_argument("file", type=Path, help="new file (mode 0600); remove it when it has been imported")
     exported.set_defaults(command=_export)
-    imported = actions.add_parser("import", help="give study.store the key of the store that its artifacts come from")
+    imported = add_command(
+        actions,
+        "import",
+        "give study.store the key of the store that its artifacts come from",
+        "key import key.bin --settings my_study.toml",
+    )
     imported.add_argument("file", type=Path, help="what `key export` wrote")
     imported.set_defaults(command=_import)
-    anew = actions.add_parser("new", help="draw another key, where the store's own is lost for good")
+    anew = add_command(
+        actions,
+        "new",
+        "draw another key, where the store's own is lost for good",
+        "key new --settings my_study.toml",
+    )
     anew.set_defaults(command=_new)
     for action in (exported, imported, anew):
         about_a_study(action)

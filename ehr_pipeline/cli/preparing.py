@@ -5,16 +5,27 @@ from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
-from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of
+from ehr_pipeline.cli.common import FAILED, about_a_study, study_of
+from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    scripts = commands.add_parser("job-scripts", help="print what would be sent to Slurm, or to Kubernetes")
+    scripts = add_command(
+        commands,
+        "job-scripts",
+        "print what would be sent to Slurm, or to Kubernetes",
+        "job-scripts --settings my_study.toml",
+    )
     scripts.set_defaults(command=_job_scripts)
-    planned = commands.add_parser("plan", help="what a study of a given size needs, and whether the settings fit")
+    planned = add_command(
+        commands,
+        "plan",
+        "tell what a study of a given size needs, and whether the settings fit",
+        "plan --settings my_study.toml --rows 3e9 --machines 8x32x256x1",
+    )
     planned.add_argument("--rows", type=float, required=True, help="rows of events, such as 3e9")
     planned.add_argument(
         "--machines",
@@ -28,10 +39,16 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     planned.set_defaults(command=_plan)
     for command in (scripts, planned):
         about_a_study(command)
-    commands.add_parser("settings", help="print the reference of all settings, as Markdown").set_defaults(
-        command=_settings
+    reference = add_command(
+        commands, "settings", "print the reference of all settings, as Markdown", "settings > settings.md"
     )
-    synth = commands.add_parser("synth", help="write a synthetic extract with known truth")
+    reference.set_defaults(command=_settings)
+    synth = add_command(
+        commands,
+        "synth",
+        "write a synthetic extract with known truth",
+        "synth OUT --patients 100000 --seed 1",
+    )
     synth.add_argument("out", type=Path, help="folder to write to")
     synth.add_argument("--patients", type=_positive, default=DEMO_PATIENTS)
     synth.add_argument("--seed", type=int, default=DEMO_SEED)

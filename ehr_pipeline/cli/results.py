@@ -3,7 +3,8 @@
 import argparse
 from pathlib import Path
 
-from ehr_pipeline.cli.common import FAILED, Commands, about_a_study, study_of, tell
+from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
+from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.errors import printable
 from ehr_pipeline.tables.asset_names import (
@@ -18,7 +19,12 @@ from ehr_pipeline.tables.asset_names import (
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Add these commands."""
-    export = commands.add_parser("export", help="write events and split, the results, or the model, for use elsewhere")
+    export = add_command(
+        commands,
+        "export",
+        "write events and split, the results, or the model, for use elsewhere",
+        "export results --settings my_study.toml --out results",
+    )
     export.add_argument(
         "format",
         choices=["meds", "results", "model"],
@@ -33,10 +39,20 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="meds: also write OUT_crosswalk.csv, which says which subject is which patient: keep it as safe as the records",
     )
     export.set_defaults(command=_export)
-    explore = commands.add_parser("explore", help="look at the map of patients in a browser (needs embedding-atlas)")
+    explore = add_command(
+        commands,
+        "explore",
+        "look at the map of patients in a browser (needs embedding-atlas)",
+        "explore --settings my_study.toml",
+    )
     explore.add_argument("--port", type=int, default=5055)
     explore.set_defaults(command=_explore)
-    embed = commands.add_parser("embed", help="apply a trained encoder to the patients of an extract")
+    embed = add_command(
+        commands,
+        "embed",
+        "apply a trained encoder to the patients of an extract",
+        "embed --model DIR --vectors DIR --extract FOLDER --settings my_study.toml --out vectors.arrow",
+    )
     embed.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
     embed.add_argument(
         "--vectors", type=Path, required=True, help="folder of a patient_embeddings artifact: how vectors are made"
@@ -50,18 +66,36 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         " by the end of each date, one row for each row of the file",
     )
     embed.set_defaults(command=_embed)
-    assign = commands.add_parser("assign", help="give new embedded patients one of the clusters that were found")
+    assign = add_command(
+        commands,
+        "assign",
+        "give new embedded patients one of the clusters that were found",
+        "assign --vectors vectors.arrow --settings my_study.toml --out clusters.arrow",
+    )
     assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
     assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
     assign.set_defaults(command=_assign)
-    release = commands.add_parser("release", help="write what may leave the place where the data lie, with a manifest")
+    release = add_command(
+        commands,
+        "release",
+        "write what may leave the place where the data lie, with a manifest",
+        "release --settings my_study.toml --out release",
+    )
     release.add_argument("--out", type=Path, required=True, help="new folder to write to")
     release.set_defaults(command=_release)
-    pushed = commands.add_parser(
-        "push", help="copy the current artifacts to study.mirror, and remove there what is not current"
+    pushed = add_command(
+        commands,
+        "push",
+        "copy the current artifacts to study.mirror, and remove there what is not current",
+        "push --settings my_study.toml",
     )
     pushed.set_defaults(command=_push)
-    pulled = commands.add_parser("pull", help="fetch from study.mirror what the store lacks or has an older version of")
+    pulled = add_command(
+        commands,
+        "pull",
+        "fetch from study.mirror what the store lacks or has an older version of",
+        "pull --settings my_study.toml",
+    )
     pulled.set_defaults(command=_pull)
     for command in (export, explore, embed, assign, release, pushed, pulled):
         about_a_study(command)

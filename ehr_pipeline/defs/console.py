@@ -1,35 +1,177 @@
-"""The log lines that the command line shows during a run: those of the library and its jobs, without Dagster's events."""
+"""What the command line shows during a run: a line as each stage starts and ends, the library's log, and time left.
+
+Lines of the orchestrator (Dagster) itself are shown only with `--verbose`. On a terminal, a status line says what is
+being done; elsewhere, a line is written when nothing was for a while.
+"""
 
 import logging
 import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import dagster as dg
 
-from ehr_pipeline.errors import printable
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.errors import UserError, printable
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.work.progress import duration
+
+SILENCE = 9.0
+"""Seconds without a line, after which one says that the stage is still being made."""
+CHECKS = "_checks"
+"""Ends the name of the step that runs an asset's checks."""
+SHOWN = "ehr_pipeline_shown"
+"""Attribute of log records that the console has shown; Dagster's handler, which comes after it, copies it."""
+INTERRUPTIONS = ("DagsterExecutionInterruptedError", "KeyboardInterrupt")
+_COLOURS = {logging.WARNING: "yellow", logging.ERROR: "red", logging.CRITICAL: "red"}
 
 
-class _OwnLinesOnly(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return getattr(record, "dagster_meta", {}).get("dagster_event") is None
+class Console(logging.Handler):
+    """Shows the stages of a run, `stages` in all. `usual` are the seconds that assets took when last made."""
+
+    def __init__(self, stages: int, usual: Mapping[str, float], verbose: bool = False):
+        super().__init__()
+        self._stages, self._usual, self.verbose = stages, usual, verbose
+        self._number, self._step, self._since = 0, "", time.monotonic()
+        self._last, self._ended = time.monotonic(), threading.Event()
+        self._rich = _rich_console()
+        self._status: Any = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show a line of the library, or of the orchestrator where it says that a stage starts or ends."""
+        setattr(record, SHOWN, True)
+        meta: Mapping[str, Any] = getattr(record, "dagster_meta", {})
+        text = str(meta.get("orig_message", record.getMessage()))
+        if event := meta.get("dagster_event"):
+            self._of_event(event)
+        elif record.levelno >= logging.INFO and (self.verbose or not getattr(record, "orchestrator", False)):
+            self._write(text, record.levelno)
+
+    def _of_event(self, event: Any) -> None:
+        step = str(event.step_key or "")
+        if event.event_type == dg.DagsterEventType.STEP_START:
+            self._step, self._since = step, time.monotonic()
+            if step in ASSETS:
+                self._number += 1
+                self._write(f"{self._title()} starts{self._expected(', about {} as last time')}")
+        elif event.event_type == dg.DagsterEventType.ASSET_MATERIALIZATION and step in ASSETS:
+            metadata = event.event_specific_data.materialization.metadata
+            unchanged = bool(metadata["skipped"].value) if "skipped" in metadata else False
+            self._write(f"{self._title()} {'is unchanged' if unchanged else f'was made in {self._spent()}'}", ends=True)
+        elif event.event_type == dg.DagsterEventType.STEP_FAILURE:
+            if error_kind(event.event_specific_data.error) in INTERRUPTIONS:
+                self._write(f"{self._title()} was stopped after {self._spent()}", logging.WARNING)
+            else:
+                self._write(f"{self._title()} failed after {self._spent()}", logging.ERROR)
+        if event.event_type in (dg.DagsterEventType.STEP_SUCCESS, dg.DagsterEventType.STEP_FAILURE):
+            self._step = ""
+
+    def _title(self) -> str:
+        if self._step.endswith(CHECKS):
+            return f"{self._step.removesuffix(CHECKS)}: its checks"
+        return f"[{self._number}/{self._stages}] {self._step}"
+
+    def _spent(self) -> str:
+        return duration(time.monotonic() - self._since)
+
+    def _expected(self, words: str) -> str:
+        seconds = self._usual.get(self._step, 0.0)
+        return words.format(duration(seconds)) if seconds > SILENCE else ""
+
+    def _now(self) -> str:
+        """What is being done, for how long, and how long it will take by the time it took before."""
+        spent = time.monotonic() - self._since
+        left = self._usual.get(self._step, 0) - spent
+        about = f", about {duration(left)} left" if left > 0 else ""
+        return f"{self._title()}: working for {duration(spent)}{about}"
+
+    def _write(self, text: str, level: int = logging.INFO, ends: bool = False) -> None:
+        self._last = time.monotonic()
+        line = printable(f"{time.strftime('%H:%M:%S')} {text}")
+        if self._rich is None:
+            print(line, file=sys.stderr, flush=True)
+            return
+        style = _COLOURS.get(level, "green" if ends else "")
+        self._rich.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+
+    def _beat(self) -> None:
+        """Until the end, renew the status line each second; without a terminal, end long silences."""
+        while not self._ended.wait(1.0):
+            if not self._step:
+                continue
+            if self._status is not None:
+                self._status.update(printable(self._now()))
+            elif time.monotonic() - self._last >= SILENCE:
+                self._write(self._now())
+
+    @contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show the library's log, and what is being done, until the end of the block."""
+        library = logging.getLogger("ehr_pipeline")
+        propagated, library.propagate = library.propagate, False  # its lines come once
+        library.addHandler(self)
+        thread = threading.Thread(target=self._beat, daemon=True)
+        try:
+            if self._rich is not None:
+                self._status = self._rich.status("starting")
+                self._status.start()
+            thread.start()
+            yield
+        finally:
+            self._ended.set()
+            thread.join()
+            if self._status is not None:
+                self._status.stop()
+            library.removeHandler(self)
+            library.propagate = propagated
+
+    def definition(self) -> dg.LoggerDefinition:
+        """The logger by which Dagster hands its events and lines to this console."""
+
+        @dg.logger
+        def events(context: dg.InitLoggerContext) -> logging.Logger:
+            logger = logging.Logger("ehr_pipeline.console", level=logging.DEBUG)  # events have that level
+            logger.addHandler(_Passing(self))
+            return logger
+
+        return events
 
 
-@dg.logger
-def quiet_console(context: dg.InitLoggerContext) -> logging.Logger:
-    """A logger that writes to standard error."""
-    logger = logging.Logger("ehr_pipeline.console", level=logging.INFO)
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain("%(asctime)s %(message)s", "%H:%M:%S"))
-    handler.addFilter(_OwnLinesOnly())
-    logger.addHandler(handler)
-    return logger
+class _Passing(logging.Handler):
+    """Passes on what Dagster logs. Lines of the library come to the console by themselves."""
+
+    def __init__(self, console: Console):
+        super().__init__(logging.DEBUG)
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not getattr(record, SHOWN, False):
+            record.orchestrator = True
+            self._console.handle(record)
 
 
-class _Plain(logging.Formatter):
-    """Formats the message as it was logged, without the run id and step that Dagster prepends."""
+def error_kind(error: Any) -> str:
+    """The class of the error that made a step fail."""
+    return str((error.cause or error).cls_name)
 
-    def format(self, record: logging.LogRecord) -> str:
-        plain = logging.makeLogRecord(
-            record.__dict__
-            | {"msg": getattr(record, "dagster_meta", {}).get("orig_message", record.getMessage()), "args": None}
-        )
-        return printable(super().format(plain))
+
+def _rich_console() -> Any:
+    """A console for a terminal; None where standard error goes elsewhere."""
+    if not sys.stderr.isatty():
+        return None
+    from rich.console import Console as Rich
+
+    return Rich(stderr=True)
+
+
+def usual_seconds(store: Store) -> dict[str, float]:
+    """The seconds that each asset took when its current artifact was made."""
+    found: dict[str, float] = {}
+    for asset in ASSETS:
+        with suppress(UserError):  # nothing made yet, or not readable: there is no time to tell
+            partition = max(store.partitions(asset), default=None)
+            found[asset] = float(store.current(asset, partition).manifest["seconds"])
+    return found

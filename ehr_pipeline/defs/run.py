@@ -1,5 +1,6 @@
 """Materialise assets from the command line, through the same instance that the UI shows."""
 
+import difflib
 import logging
 import operator
 import os
@@ -20,7 +21,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness, servers, webserver
 from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import build_assets
-from ehr_pipeline.defs.console import quiet_console
+from ehr_pipeline.defs.console import INTERRUPTIONS, Console, error_kind, usual_seconds
 from ehr_pipeline.defs.failures import USER_ERRORS
 from ehr_pipeline.defs.home import ensure_home, register_extracts
 from ehr_pipeline.errors import UserError
@@ -32,6 +33,8 @@ from ehr_pipeline.work import die_with_parent
 _log = logging.getLogger("ehr_pipeline")
 SELECTION = re.compile(r"(\*|\d*\+)?(?P<asset>[a-z_]+)(\*|\+\d*)?")
 """The bare name of an asset, with optional signs that add the assets upstream and downstream of it."""
+TRACEBACK = "\nTraceback:\n"
+"""Stands in a problem between its message and the traceback, which only `--verbose` shows."""
 LOOK_SECONDS = 30.0  # between two checks by the server of the runs that should be alive
 
 
@@ -64,17 +67,26 @@ class Outcome:
     """Errors and failed blocking checks; empty if the run succeeded."""
     warnings: list[str]
     """Failed non-blocking checks."""
+    interrupted: bool = False
+    """Whether Ctrl-C, or a signal, ended the run."""
 
 
-def run(study: Study, select: str | None) -> Outcome:
+def run(study: Study, select: str | None, verbose: bool = False) -> Outcome:
     """Materialise a selection with its checks, for all extracts.
 
     `select` is Dagster's asset selection syntax, several selections separated by commas; None selects everything.
+    `verbose` also shows Dagster's lines, and tracebacks.
     """
     ensure_home()
-    logging.getLogger("ehr_pipeline").propagate = False  # its lines come through Dagster, once
     pipeline, wanted = Pipeline(study), _selected(select, study)
-    definitions = build(study, {"console": quiet_console})
+    stages = len(wanted - {RAW_RECORDS}) + (len(pipeline.extracts()) if RAW_RECORDS in wanted else 0)
+    console = Console(stages, usual_seconds(pipeline.store), verbose)
+    with console.showing():
+        return _run(study, pipeline, wanted, console)
+
+
+def _run(study: Study, pipeline: Pipeline, wanted: set[str], console: Console) -> Outcome:
+    definitions = build(study, {"console": console.definition()})
     outcome = Outcome([], [], [])
     with dg.DagsterInstance.get() as instance:
         tell(liveness.reap(instance))
@@ -84,8 +96,10 @@ def run(study: Study, select: str | None) -> Outcome:
         )
         steps.append(([asset for asset in ASSETS if asset in wanted and asset != RAW_RECORDS], None))
         for assets, extract in steps:
-            if assets and not outcome.problems:
+            if assets and not outcome.problems and not outcome.interrupted:
                 _materialise(definitions, instance, pipeline, assets, extract=extract, outcome=outcome)
+                if not console.verbose:
+                    outcome.problems = [problem.split(TRACEBACK)[0] for problem in outcome.problems]
     reached = {row.asset for row in outcome.rows}
     outcome.rows += [
         Row(asset, "", "not reached", None, None, None, None, "")
@@ -98,6 +112,8 @@ def run(study: Study, select: str | None) -> Outcome:
 def _selected(select: str | None, study: Study) -> set[str]:
     if select is None:
         return set(of_study(study))
+    for part in select.split(","):
+        _refuse_unknown(part.strip())
     try:
         parts = [dg.AssetSelection.from_string(_as_in_the_ui(part.strip())) for part in select.split(",")]
         keys = reduce(operator.or_, parts).resolve(build_assets(study))
@@ -111,6 +127,15 @@ def _selected(select: str | None, study: Study) -> set[str]:
             " With all that comes before: '+clusters'; after: 'clusters+'; with one layer before: '1+clusters'."
         )
     return {key.to_user_string() for key in keys}
+
+
+def _refuse_unknown(selection: str) -> None:
+    """Raise UserError for a bare name that is no asset's."""
+    match = SELECTION.fullmatch(selection)
+    if match and match["asset"] not in ASSETS:
+        near = difflib.get_close_matches(match["asset"], ASSETS, n=1, cutoff=0.5)
+        hint = f"Did you mean {near[0]!r}?" if near else f"Assets: {', '.join(ASSETS)}."
+        raise UserError(f"--select: there is no asset {match['asset']!r}. {hint}")
 
 
 def _as_in_the_ui(selection: str) -> str:
@@ -154,8 +179,13 @@ def _materialise(
     failures = {
         event.step_key or "": event.step_failure_data.error for event in result.all_events if event.is_step_failure
     }
-    outcome.problems += [f"{step}: {_message(error)}" for step, error in failures.items() if step in assets]
-    if not result.success and not outcome.problems:
+    outcome.interrupted |= any(error_kind(error) in INTERRUPTIONS for error in failures.values())
+    outcome.problems += [
+        f"{step}: {_message(error)}"
+        for step, error in failures.items()
+        if step in assets and error_kind(error) not in INTERRUPTIONS
+    ]
+    if not result.success and not outcome.problems and not outcome.interrupted:
         outcome.problems.append(f"the run {result.run_id} failed; its log is in the Dagster UI")
     made = {
         event.asset_key.to_user_string(): event
@@ -173,7 +203,9 @@ def _message(error: Any) -> str:
     message = str(cause.message).strip()
     if cause.cls_name in USER_ERRORS:
         return message.split(": ", 1)[1]
-    return message + "\n" + "".join(cause.stack[-3:])
+    where = re.search(r'File "([^"]+)", line (\d+)', cause.stack[-1]) if cause.stack else None
+    place = f" ({Path(where[1]).name}, line {where[2]}; --verbose shows the traceback)" if where else ""
+    return f"{message}{place}{TRACEBACK}{''.join(cause.stack)}"
 
 
 def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row:

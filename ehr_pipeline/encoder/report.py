@@ -11,7 +11,7 @@ from ehr_pipeline.work import jobs
 from ehr_pipeline.work.progress import duration
 
 _log = logging.getLogger("ehr_pipeline")
-REPORT_SECONDS = 10.0
+REPORT_SECONDS = 8.0
 
 
 class Reporter:

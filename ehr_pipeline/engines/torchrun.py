@@ -26,14 +26,15 @@ class Torchrun(ThisMachine):
         """Run a heavy job. Raises UserError with the message that a process reported, else with the last log lines."""
         with build_lock.scratch(self.store) as folder:
             follower, logs = post.put_job(folder, job, logs_to_stderr=False), folder / "logs"
-            code = self._run(self._command(job.module, folder / post.JOB, logs), follower)
+            said = folder / "torchrun.log"
+            code = self._run(self._command(job.module, folder / post.JOB, logs), follower, said)
             if not code:
                 return
             if (folder / jobs.ERROR).is_file():
                 raise UserError((folder / jobs.ERROR).read_text(encoding="utf-8"))
             raise UserError(
                 f"The job {job.module} on {self.settings.processes} processes failed, and was started again"
-                f" {self.settings.restarts} times. (torchrun ended with code {code})\n{log_tails(logs)}"
+                f" {self.settings.restarts} times. (torchrun ended with code {code})\n{log_tails(logs) or post.tail([said])}"
             )
 
     def _command(self, module: str, job: Path, logs: Path) -> list[str]:
@@ -54,11 +55,20 @@ class Torchrun(ThisMachine):
             str(job),
         ]
 
-    def _run(self, command: list[str], follower: post.Follower) -> int:
-        """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun."""
+    def _run(self, command: list[str], follower: post.Follower, said: Path) -> int:
+        """Run torchrun to its end, and return its exit code. If this process ends first, for any reason, so does torchrun.
+
+        What it prints goes to the file `said`: the job logs by itself, and the rest matters only after a failure.
+        """
         # Unless OMP_NUM_THREADS is set, torchrun gives each process one thread, which would leave the other cores idle.
         threads = self.settings.threads or max(1, cores() // self.settings.processes)
-        process = subprocess.Popen(command, env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)})
+        with said.open("wb") as output:
+            process = subprocess.Popen(
+                command,
+                env=os.environ | ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
         try:
             while True:
                 try:

@@ -13,7 +13,7 @@ class Progress:
     `total` and the amounts given to `advance` are in the same unit, such as bytes, buckets or tokens.
     """
 
-    def __init__(self, what: str, total: float, interval: float = 10.0):
+    def __init__(self, what: str, total: float, interval: float = 8.0):
         self.what, self.total, self.interval = what, max(total, 1e-9), interval
         self.done, self.start = 0.0, time.monotonic()
         self._next = self.start + interval

@@ -1,6 +1,11 @@
+import argparse
 import json
+import os
+import shlex
 import shutil
+import signal
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +26,7 @@ def check(path: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
 def test_all_in_order(extract: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, told = check(write_settings(tmp_path / "s.toml", extract, tmp_path / "store"), capsys)
     assert code == 0
+    assert told.startswith(f"checked {tmp_path / 's.toml'} ")
     assert "extract 2019-04-01: 2 files" in told
     assert told.rstrip().endswith("settings and inputs are in order")
 
@@ -227,3 +233,63 @@ def test_what_an_audited_attribute_is_taken_for_is_said(
         )
         found, printed = check(path, capsys)
         assert (found, told in printed) == (code, True), printed
+
+
+def commands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield command
+                yield from commands(command)
+
+
+def test_every_command_has_a_description_and_an_example_that_it_can_read() -> None:
+    whole = cli.parser()
+    for command in commands(whole):
+        assert command.description, command.prog
+        examples = [line for line in str(command.epilog).splitlines() if line.startswith("  ehr-pipeline ")]
+        assert examples, command.prog
+        for example in examples:
+            words = shlex.split(example.partition(" > ")[0])
+            assert f"ehr-pipeline {' '.join(words[1:])}".startswith(command.prog)
+            assert whole.parse_args(words[1:]).command
+
+
+def test_a_misspelt_command_is_recognised(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, told in (("rnu", "Did you mean 'run'?"), ("xyz", "Commands: demo, run"), ("key imprt", "'import'?")):
+        with pytest.raises(SystemExit):
+            cli.main(words.split())
+        assert told in capsys.readouterr().err
+
+
+def test_the_demo_is_never_taken_in_silence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.delenv(settings.ENVIRONMENT_VARIABLE, raising=False)
+    monkeypatch.setattr(settings, "settings_path", lambda: tmp_path / "demo.toml")
+    assert cli.main(["check"]) == 2
+    assert (
+        f"no --settings FILE was given, so this is the embedded demo ({tmp_path / 'demo.toml'})"
+        in capsys.readouterr().err
+    )
+
+
+def test_an_interrupted_command_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By Ctrl-C, or by SIGTERM."""
+
+    def interrupted(options: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    def ended(options: argparse.Namespace) -> int:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 0
+
+    for command in (interrupted, ended):
+        monkeypatch.setattr(chain, "_check", command)
+        assert cli.main(["check", "--settings", "my study.toml"]) == 130
+        told = capsys.readouterr().err
+        assert told.splitlines() == [
+            "stopped. What was published before stays as it was. To go on: ehr-pipeline check --settings 'my study.toml'"
+        ]

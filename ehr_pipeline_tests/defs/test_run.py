@@ -3,11 +3,12 @@
 import io
 import json
 import os
+import re
 import shutil
 import sqlite3
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, redirect_stdout, suppress
+from contextlib import closing, redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -58,6 +59,7 @@ class Again:
     home: Path
     code: int
     printed: str
+    log: str
     summary: dict[str, Any]
 
 
@@ -66,10 +68,13 @@ def again(tiny: Pipeline, extract: Path, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("again")
     store = Path(shutil.copytree(tiny.store.root, folder / "store"))
     path = write_settings(folder / "settings.toml", extract, store)
-    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(io.StringIO()) as printed:
+    log = io.StringIO()
+    with pytest.MonkeyPatch.context() as monkeypatch, redirect_stdout(io.StringIO()) as printed, redirect_stderr(log):
         home = at_home(monkeypatch, folder)
         code = cli.main(["run", "--settings", str(path)])
-    return Again(store, home, code, printed.getvalue(), json.loads((store / "summary.json").read_text()))
+    return Again(
+        store, home, code, printed.getvalue(), log.getvalue(), json.loads((store / "summary.json").read_text())
+    )
 
 
 def test_unchanged_work_is_skipped_and_the_command_says_so(again: Again) -> None:
@@ -79,6 +84,16 @@ def test_unchanged_work_is_skipped_and_the_command_says_so(again: Again) -> None
     assert "encoder_checkpoint" in again.printed
     assert again.printed.rstrip().endswith("report.html")
     assert Path(again.summary["report"]).is_file()
+
+
+def test_a_line_is_shown_as_each_stage_starts_and_ends(again: Again) -> None:
+    told = re.findall(r"\[(\d+)/(\d+)\] (\w+) (starts|is unchanged)", again.log)
+    assert sorted({asset for _, _, asset, _ in told}) == sorted(STAGES)
+    numbers = [str(number) for number in range(1, len(STAGES) + 1) for _ in range(2)]
+    assert [number for number, *_ in told] == numbers
+    assert {total for _, total, *_ in told} == {str(len(STAGES))}
+    assert [what for *_, what in told] == ["starts", "is unchanged"] * len(STAGES)
+    assert "dagster" not in again.log.lower()
 
 
 @pytest.mark.slow
@@ -160,9 +175,12 @@ def test_the_message_of_a_failing_job_reaches_the_user(home: Path, store: Path, 
     assert Store(store).has("encoder_checkpoint"), "what was there before stays"
 
 
-def test_a_failed_blocking_check_stops_what_follows(home: Path, store: Path, extract: Path) -> None:
+def test_a_failed_blocking_check_stops_what_follows(
+    home: Path, store: Path, extract: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outcome = run(tiny_settings(extract, study={"store": str(store)}, events={"coverage_floor": 0.99}), None)
     assert any("mapped_events: check mapping_coverage failed" in problem for problem in outcome.problems)
+    assert "Dependencies for step" not in capsys.readouterr().err, "the orchestrator's lines need --verbose"
     states = {row.asset: row.state for row in outcome.rows}
     assert states["mapped_events"] == "unchanged"
     assert states["vocabulary"] == states["cluster_reports"] == "not reached"
@@ -185,7 +203,7 @@ def _coverage(store: Path, extract: Path) -> Any:
 
 
 def test_a_selection_that_is_none_is_told(home: Path, store: Path, extract: Path) -> None:
-    with pytest.raises(UserError, match=r"--select 'chort' .* Assets: raw_records, extract_catalog"):
+    with pytest.raises(UserError, match=r"there is no asset 'chort'. Did you mean 'cohort'\?"):
         run(tiny_settings(extract, study={"store": str(store)}), "chort")
 
 

@@ -1,0 +1,49 @@
+"""The parser of the command line: every command has a description and an example, and a misspelt one is recognised."""
+
+import argparse
+import difflib
+import shutil
+import sys
+import textwrap
+from typing import Any, NoReturn
+
+Commands = argparse._SubParsersAction  # argparse has no public name for it
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that prints its help when no command is given, and suggests a command for a misspelt one."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print what is wrong, and how to get help; exit with code 2."""
+        if message.endswith("are required: COMMAND") and len(sys.argv) < 2:
+            self.print_help(sys.stderr)
+        else:
+            self._print_message(f"error: {message}\nHelp: {self.prog} --help\n", sys.stderr)
+        raise SystemExit(2)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if isinstance(action, argparse._SubParsersAction) and value not in action.choices:
+            names = list(action.choices)
+            near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+            hint = f"Did you mean {near[0]!r}?" if near else f"Commands: {', '.join(names)}."
+            raise argparse.ArgumentError(None, f"there is no command {value!r}. {hint}")
+        super()._check_value(action, value)
+
+
+def add_command(
+    commands: "Commands[Any]", name: str, summary: str, *examples: str, about: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command. Its help shows the summary, what else `about` says, and examples (without the program's name)."""
+    width = max(min(shutil.get_terminal_size().columns, 100) - 2, 40)
+    text = f"{summary[0].upper()}{summary[1:]}.{f' {about}' if about else ''}"
+    made: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=summary,
+        description=textwrap.fill(text, width),
+        epilog="\n".join([f"example{'s' * (len(examples) > 1)}:", *(f"  ehr-pipeline {one}" for one in examples)]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    made.add_argument(
+        "-v", "--verbose", action="store_true", help="also show the orchestrator's lines, and tracebacks of errors"
+    )
+    return made
