@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,7 @@ import token_data
 import torch
 from numpy.typing import NDArray
 from training_ours import matrix_rate
+from transformers import RobertaPreLayerNormModel
 from watch import watched
 
 from ehr_pipeline.cohort.members import Cohort
@@ -43,9 +45,7 @@ HOW = Inference(SETTINGS.context, SETTINGS.age_unit, SETTINGS.max_positions, BAT
 
 
 @torch.no_grad()
-def stock(
-    model: PackedEncoder, shard: Shard, patients: NDArray[np.int64], chosen: NDArray[np.bool_]
-) -> NDArray[np.float32]:
+def stock(model: Any, shard: Shard, patients: NDArray[np.int64], chosen: NDArray[np.bool_]) -> NDArray[np.float32]:
     """Means (C, D) of the chosen tokens of each chunk, by the stock class with padding; zeros where none is chosen."""
     chunks, size = cut(shard, 0, patients, HOW.context), BATCH_TOKENS // HOW.context
     sequences = Sequences((shard,), chunks, HOW.age_unit, HOW.max_positions)
@@ -61,9 +61,7 @@ def stock(
             for values in (flat.tokens, flat.positions)
         )
         there = tokens > 0
-        hidden = model.stock.roberta_prelayernorm(
-            input_ids=tokens, position_ids=positions, attention_mask=there.long()
-        ).last_hidden_state
+        hidden = model(input_ids=tokens, position_ids=positions, attention_mask=there.long()).last_hidden_state
         counted = (flags[tokens] & there).float()
         means.append((hidden * counted[..., None]).sum(1) / counted.sum(1).clamp(min=1)[:, None])
     return torch.cat(means).numpy()
@@ -142,13 +140,16 @@ def main() -> None:
         path = next((Path(scratch) / "speed" / "patients").glob("*.arrow"))
         shard, patients = Shard.read(path), np.arange(options.patients)
         model = PackedEncoder(new_model(config_for(SETTINGS, CONCEPTS + FIRST_CONCEPT, "x"), 0)).eval()
+        checkpoint.save_model(Path(scratch), model.stock)
+        theirs: Any = RobertaPreLayerNormModel.from_pretrained(scratch, add_pooling_layer=False)
+        theirs.eval()
         real = int(cut(shard, 0, patients, HOW.context).length.sum())
         slots = len(cut(shard, 0, patients, HOW.context)) * HOW.context
         for share in options.chosen:
             chosen, times = flags(share), {"stock": [], "ours": []}  # type: ignore[var-annotated]
             for _ in range(options.repeats):
                 start = time.perf_counter()
-                expected = stock(model, shard, patients, chosen)
+                expected = stock(theirs, shard, patients, chosen)
                 times["stock"].append(time.perf_counter() - start)
                 start = time.perf_counter()
                 found = pool_chunks(model, shard, patients, chosen.astype(np.float32), HOW)

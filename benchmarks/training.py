@@ -24,13 +24,12 @@ from typing import Any
 import numpy as np
 import results
 import token_data
-import torch
+from safetensors.torch import load_file
 from training_ours import CONTEXT, CPU, FILLED, ROWS, VOCABULARY, WARM_UP, autocast_low, settings_with
-from transformers import RobertaPreLayerNormForMaskedLM
 from watch import watched
 
-from ehr_pipeline.encoder import evaluate
-from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.encoder import checkpoint, evaluate
+from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 
 
@@ -89,7 +88,9 @@ def _run(command: list[str], scratch: Path) -> Run:
 def score(folder: Path, paths: dict[str, Path]) -> float:
     """Float32 loss of saved weights on the held-out patients: the same masks for every model."""
     settings = settings_with(0.0, "float32", "off")
-    model = PackedEncoder(RobertaPreLayerNormForMaskedLM.from_pretrained(folder, dtype=torch.float32)).eval()
+    weights = new_model(config_for(settings, VOCABULARY, "benchmark"), 0)
+    weights.load_state_dict(load_file(folder / checkpoint.WEIGHTS))
+    model = PackedEncoder(weights).eval()
     held_out = token_data.opened(paths, settings, "validation")
     objective = token_data.masked(settings, VOCABULARY)
     asked = evaluate.asked(objective, held_out, settings.context, seed=0)

@@ -15,7 +15,7 @@ import numpy as np
 import token_data
 import torch
 
-from ehr_pipeline.encoder import loader, optimizer, start
+from ehr_pipeline.encoder import checkpoint, loader, optimizer, start
 from ehr_pipeline.encoder.devices import compiles, keep_freed_memory, repeatable
 from ehr_pipeline.encoder.machine import precision_for
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
@@ -108,7 +108,7 @@ def ours(options: argparse.Namespace) -> None:
         if options.profile:
             facts["profile"] = profile(model, updater, updates, settings)
     if options.save:
-        model.stock.save_pretrained(options.save)
+        checkpoint.save_model(Path(options.save), model.stock)
     print(json.dumps(facts))
 
 

@@ -3,8 +3,26 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline_tests.conftest import write_settings
+
+HEAVY = (
+    "torch",
+    "transformers",
+    "tokenizers",
+    "sklearn",
+    "scipy",
+    "umap",
+    "matplotlib",
+    "numba",
+    "wordcloud",
+    "jinja2",
+)
 
 
 def loaded_by(statement: str, *modules: str) -> list[str]:
@@ -21,24 +39,26 @@ def test_the_library_does_not_load_dagster() -> None:
 
 
 def test_gpu_workers_need_no_data_libraries() -> None:
-    absent = ("polars", "sklearn", "umap", "matplotlib", "wordcloud", "jinja2", "dagster")
+    absent = ("polars", "sklearn", "umap", "matplotlib", "wordcloud", "jinja2", "dagster", "transformers")
     imports = "import ehr_pipeline.encoder.train, ehr_pipeline.embeddings.embed"
     assert loaded_by(f"sys.modules.update(dict.fromkeys({absent!r})); {imports}", "torch") == ["torch"]
 
 
 def test_the_ui_does_not_load_heavy_packages() -> None:
-    assert (
-        loaded_by(
-            "import ehr_pipeline.definitions as d; d.defs()",
-            "torch",
-            "transformers",
-            "sklearn",
-            "umap",
-            "matplotlib",
-            "numba",
-        )
-        == []
+    assert loaded_by("import ehr_pipeline.definitions as d; d.defs()", *HEAVY) == []
+
+
+def test_a_chain_in_which_nothing_changed_loads_no_heavy_package(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """Only what is made needs the packages that make it."""
+    path = write_settings(tmp_path / "settings.toml", extract, tiny.store.root)
+    chain = (
+        "from pathlib import Path; from ehr_pipeline.study.settings import load;"
+        " from ehr_pipeline.chain.pipeline import Pipeline;"
+        f" pipeline = Pipeline(load(Path({str(path)!r}))); made = pipeline.make({EXTRACT!r});"
+        " [pipeline.check(name) for name in list(made)[1:]];"
+        " assert all(one.skipped for one in made.values()), [name for name in made if not made[name].skipped]"
     )
+    assert loaded_by(chain, *HEAVY, "dagster") == []
 
 
 @pytest.mark.parametrize(("own", "found"), [(None, "10000"), ("7", "7")])

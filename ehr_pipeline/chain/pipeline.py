@@ -88,7 +88,6 @@ class Pipeline(DataAssets):
 
     def concept_embeddings(self) -> Artifact:
         """Write the concept vectors and their nearest neighbours."""
-        from ehr_pipeline.concepts import build
         from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events.listed import Ladder
         from ehr_pipeline.events.table import Mapping
@@ -108,6 +107,8 @@ class Pipeline(DataAssets):
         inputs |= ladder.inputs() if path else {}
 
         def make(out: Path) -> Counts:
+            from ehr_pipeline.concepts import build
+
             interest = ladder.resolve({name: path} if path else {}).get(name, ())
             known = Mapping.read(mapped.path, "snomed", "concept").concept_of_code() if settings.ontology else {}
             return build.build(
@@ -142,7 +143,6 @@ class Pipeline(DataAssets):
 
     def patient_embeddings(self, launch: Launch | None = None) -> Artifact:
         """Embed the cohort: one vector for each patient."""
-        from ehr_pipeline.embeddings import build
         from ehr_pipeline.encoder import machine
         from ehr_pipeline.events.listed import Ladder
 
@@ -158,6 +158,8 @@ class Pipeline(DataAssets):
         work = self._work(".embedding", PATIENT_EMBEDDINGS, inputs)
 
         def make(out: Path) -> Counts:
+            from ehr_pipeline.embeddings import build
+
             job, run = self.embedding_job(artifacts, work), launch or self.engine.launch
             listed = self.pooled_concepts
             counts = build.build(artifacts, settings, job, out, earlier, listed=listed, launch=run)
@@ -172,8 +174,7 @@ class Pipeline(DataAssets):
 
     def clusters(self) -> Artifact:
         """Divide the cohort into clusters, and test whether the division is meaningful."""
-        from ehr_pipeline.clusters import build
-        from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
+        from ehr_pipeline.embeddings.vectors import ARRAYS, FACTS
 
         settings, seed = self.study.clusters, self.study.study.seed
         artifacts = self.read(CLUSTERS)
@@ -185,18 +186,23 @@ class Pipeline(DataAssets):
         encoder, method = embeddings.manifest["inputs"][ENCODER_CHECKPOINT], self._method(CLUSTERS)
         own = origin(encoder, space, self._method(COHORT), method)
         inputs, clustered, earlier = incremental.clusters(self._case(CLUSTERS, inputs, own))
-        return self._make(
-            CLUSTERS,
-            inputs,
-            truth.guard(lambda out: build.build(artifacts, settings, seed, out, earlier=earlier, clustered=clustered)),
-            own=own,
-            machine=build.machine,
-        )
+
+        def make(out: Path) -> Counts:
+            from ehr_pipeline.clusters import build
+
+            return build.build(artifacts, settings, seed, out, earlier=earlier, clustered=clustered)
+
+        def machine(out: Path) -> Mapping[str, str]:
+            from ehr_pipeline.clusters import build
+
+            return build.machine(out)
+
+        return self._make(CLUSTERS, inputs, truth.guard(make), own=own, machine=machine)
 
     def patient_trajectories(self, launch: Launch | None = None) -> Artifact:
         """Vectors, clusters and map positions of the patients' records in time windows."""
         from ehr_pipeline.encoder import machine
-        from ehr_pipeline.trajectories import build, truth
+        from ehr_pipeline.trajectories import truth
 
         settings, artifacts = self.study.trajectories, self.read(PATIENT_TRAJECTORIES)
         inputs, changes, files = versions_of(artifacts), None, Watched.of([])
@@ -205,23 +211,20 @@ class Pipeline(DataAssets):
             files = Watched.of([*_truth(self.study.clusters.truth), changes / truth.CHANGES])
             inputs["truth"] = hash_of([fields.file_hash(path) for path in files.files])
         work, run = self._work(".embedding", PATIENT_TRAJECTORIES, inputs), launch or self.engine.launch
-        artifact = self._make(
-            PATIENT_TRAJECTORIES,
-            inputs,
-            files.guard(
-                lambda out: build.build(
-                    artifacts, settings, self.embedding_job(artifacts, work), out, launch=run, planted=changes
-                )
-            ),
-            machine=lambda _: machine.noted(work),
-        )
+
+        def make(out: Path) -> Counts:
+            from ehr_pipeline.trajectories import build
+
+            job = self.embedding_job(artifacts, work)
+            return build.build(artifacts, settings, job, out, launch=run, planted=changes)
+
+        artifact = self._make(PATIENT_TRAJECTORIES, inputs, files.guard(make), machine=lambda _: machine.noted(work))
         shutil.rmtree(work, ignore_errors=True)
         return artifact
 
     def cluster_reports(self) -> Artifact:
         """Write the report page."""
         from ehr_pipeline.cohort.members import LISTS
-        from ehr_pipeline.reports import build
         from ehr_pipeline.reports.inputs import Inputs
 
         artifacts = self.read(CLUSTER_REPORTS)
@@ -233,7 +236,13 @@ class Pipeline(DataAssets):
         records = self._records(artifacts[EXTRACT_CATALOG])
         inputs = Inputs(self.study.study.name, records, artifacts, settings_used, seed, terms)
         versions = versions_of(artifacts) | {"lists": fields.file_hash(artifacts[COHORT].file(LISTS))}
-        return self._make(CLUSTER_REPORTS, versions, lambda out: build.build(inputs, self.study.reports, out))
+
+        def make(out: Path) -> Counts:
+            from ehr_pipeline.reports import build
+
+            return build.build(inputs, self.study.reports, out)
+
+        return self._make(CLUSTER_REPORTS, versions, make)
 
     def make(self, *extracts: str, until: str = "") -> dict[str, Artifact]:
         """Read the extracts, then make every downstream asset in order, up to `until` if given. For notebooks and scripts.

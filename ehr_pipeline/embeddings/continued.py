@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.concepts import substitutes
 from ehr_pipeline.embeddings import vectors
-from ehr_pipeline.embeddings.transform import ARRAYS, FACTS
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align, schemas
 
 SEEN = "seen"
-TAKEN_OVER = (ARRAYS, FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
+TAKEN_OVER = (vectors.ARRAYS, vectors.FACTS, vectors.SELECTED, vectors.SELECTED_CONCEPTS, substitutes.FILE)
 """Files that do not depend on which patients are embedded."""
 
 

@@ -28,13 +28,13 @@ from ehr_pipeline.embeddings import aggregator, canonical, profile
 from ehr_pipeline.embeddings.geometry import leading_axes, spatial_median, unit_length
 from ehr_pipeline.embeddings.pooling import Attention, ChunkVectors, Pooled, attend, over_chunks
 from ehr_pipeline.embeddings.settings import VectorSettings
+from ehr_pipeline.embeddings.vectors import ARRAYS, FACTS
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.shard import Shard
 
 Vectors = NDArray[np.float32]
 PATIENTS_PER_COMPONENT = 20
 """Least number of patients per component: with few patients and many directions, halves agree in some by chance."""
-ARRAYS, FACTS = "transform.safetensors", "transform.json"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from ehr_pipeline.tables import align, schemas
 
 WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 """Folders of the artifact: vectors of whole records, and of the two halves of the split-half test."""
+ARRAYS, FACTS = "transform.safetensors", "transform.json"
+"""What the transform of the vectors learned (`transform`)."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
 """The token ids that vectors are made of; the same with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])

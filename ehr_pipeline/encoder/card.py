@@ -1,10 +1,10 @@
 """The model card, stored next to the weights: what a new user needs to know before using them."""
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from typing import Any
 
 import torch
-import transformers
 
 from ehr_pipeline import __version__
 from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
@@ -27,7 +27,7 @@ tags: [ehr, {objective.tag}]
 A RobertaPreLayerNorm model with {metrics["parameters"]:,} parameters, trained from scratch by {objective.task} on the
 coded concepts in patients' health records. It takes a patient's history as a list of concepts and gives a vector for each, or
 {objective.answers}. Made with ehr_pipeline {__version__}, torch {torch.__version__} and transformers
-{transformers.__version__}; seed {metrics["seed"]}. {_machine(metrics["machine"])}
+{version("transformers")}; seed {metrics["seed"]}. {_machine(metrics["machine"])}
 
 Research software: not a medical device, and not to be used for decisions about a patient. The weights were made from patients'
 records, and a model can give away what it was trained on: hand it on under the same rules as the records.

@@ -1,53 +1,67 @@
 """A checkpoint folder that anyone can load: weights (safetensors), configuration, tokenizer with one token per concept."""
 
+import json
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast, RobertaPreLayerNormConfig, RobertaPreLayerNormForMaskedLM
-from transformers.utils import logging as transformers_logging
+from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from ehr_pipeline.encoder import configuration
+from ehr_pipeline.encoder.configuration import ModelConfig
 from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.encoder.stock import StockWeights
 from ehr_pipeline.errors import UserError, printable
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.vocabulary.table import FILE as VOCABULARY
 from ehr_pipeline.vocabulary.table import HASH, SPECIAL_TOKENS, Vocabulary
 
-transformers_logging.disable_progress_bar()  # a progress bar for one small file is useless, and fills logs
-
 WEIGHTS, SUMS = "model.safetensors", "SHA256SUMS"
-HASHED = (configuration.FILE, WEIGHTS, VOCABULARY, HASH, "tokenizer.json", "tokenizer_config.json")
+TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
+HASHED = (configuration.FILE, WEIGHTS, VOCABULARY, HASH, TOKENIZER, TOKENIZER_CONFIG)
 """The files whose hashes are listed in SHA256SUMS; `sha256sum -c SHA256SUMS` also checks them."""
 _LAYER = "roberta_prelayernorm.encoder.layer."
 
 
-def save(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> None:
+def save(folder: Path, model: StockWeights, vocabulary: Vocabulary) -> None:
     """Write a folder for AutoModel, AutoModelForMaskedLM and AutoTokenizer, with the vocabulary that names its tokens."""
-    model.save_pretrained(folder)
-    tokenizer_of(vocabulary).save_pretrained(folder)
+    save_model(folder, model)
+    _save_tokenizer(folder, vocabulary)
     vocabulary.write(folder)
     sums = [f"{file_hash(folder / name)}  {name}\n" for name in HASHED]
     (folder / SUMS).write_text("".join(sums), encoding="ascii")
 
 
-def tokenizer_of(vocabulary: Vocabulary) -> PreTrainedTokenizerFast:
-    """Return a tokenizer that makes one token of each blank-separated concept, and adds nothing at either end."""
+def save_model(folder: Path, model: StockWeights) -> None:
+    """Write configuration and weights into a folder, which is made if need be."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.config.write(folder)
+    weights = {name: parameter.detach().contiguous() for name, parameter in _parameters(model).items()}
+    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def _save_tokenizer(folder: Path, vocabulary: Vocabulary) -> None:
+    """Write a tokenizer that makes one token of each blank-separated concept, and adds nothing at either end."""
     pad, mask, unknown, cls, sep = SPECIAL_TOKENS
     ids = {token: index for index, token in enumerate(SPECIAL_TOKENS)} | vocabulary.token_of
     tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token=pad,
-        mask_token=mask,
-        unk_token=unknown,
-        cls_token=cls,
-        sep_token=sep,
-        clean_up_tokenization_spaces=False,
-    )
+    tokenizer.post_processor = processors.TemplateProcessing(single="$A:0", pair="$A:0 $B:1", special_tokens=[])
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
+    tokenizer.save(str(folder / TOKENIZER))
+    values = {
+        "backend": "tokenizers",
+        "clean_up_tokenization_spaces": False,
+        "cls_token": cls,
+        "mask_token": mask,
+        "model_max_length": int(1e30),
+        "pad_token": pad,
+        "sep_token": sep,
+        "tokenizer_class": "TokenizersBackend",
+        "unk_token": unknown,
+    }
+    (folder / TOKENIZER_CONFIG).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
 
 def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEncoder:
@@ -72,17 +86,14 @@ def load(folder: Path, vocabulary: Vocabulary, device: torch.device) -> PackedEn
             folder, f"its configuration has {values['num_hidden_layers']} layers, its weights {len(layers)}"
         )
     try:
-        config = RobertaPreLayerNormConfig.from_dict(values)
         with torch.device("meta"):  # shapes only: a configuration that does not fit allocates no memory
-            expected = {name: each.shape for name, each in _parameters(RobertaPreLayerNormForMaskedLM(config)).items()}
-    except Exception as error:  # the library may raise anything for values that it never wrote
+            model = StockWeights(ModelConfig.of(values))
+        expected = {name: each.shape for name, each in _parameters(model).items()}
+    except Exception as error:  # torch may raise anything for values that were never written
         raise configuration.unusable(folder, f"its configuration describes no model ({_first_line(error)})") from error
     if problem := _difference(expected, weights):
         raise configuration.unusable(folder, problem)
-    with torch.random.fork_rng(devices=[]), torch.no_grad():
-        model = RobertaPreLayerNormForMaskedLM(config)
-        for name, parameter in _parameters(model).items():
-            parameter.copy_(weights[name])
+    model.load_state_dict({name: weight.clone() for name, weight in weights.items()}, assign=True)
     return PackedEncoder(model).to(device).eval()
 
 
@@ -118,8 +129,8 @@ def _weights(folder: Path) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _parameters(model: RobertaPreLayerNormForMaskedLM) -> dict[str, torch.nn.Parameter]:
-    """Return the parameters that a checkpoint holds: each one once, tied ones under their first name."""
+def _parameters(model: StockWeights) -> dict[str, torch.nn.Parameter]:
+    """Return the parameters that a checkpoint holds, by name."""
     return dict(model.named_parameters())
 
 

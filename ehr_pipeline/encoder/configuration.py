@@ -1,8 +1,10 @@
 """The configuration of a checkpoint, for stages that read it without loading a model. Standard library only."""
 
 import json
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ehr_pipeline.errors import UserError, printable
 
@@ -14,6 +16,14 @@ FORBIDDEN = {
     "quantization_config": "describes weights that were made smaller, which are not read",
 }
 """Names in a configuration that would change what is loaded, and why each is refused."""
+FIXED = {
+    "hidden_act": "gelu",
+    "is_decoder": False,
+    "add_cross_attention": False,
+    "tie_word_embeddings": True,
+    "pad_token_id": 0,
+}
+"""Values of the stock class's configuration that the encoder has by its construction."""
 NUMBERS = (
     "vocab_size",
     "hidden_size",
@@ -24,6 +34,50 @@ NUMBERS = (
     "type_vocab_size",
     "context",
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The configuration of the stock class, under its names, with the further values that a user of the checkpoint must match."""
+
+    vocab_size: int
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int
+    max_position_embeddings: int
+    vocabulary_hash: str
+    age_unit: Literal["year", "quarter"]
+    context: int
+    hidden_dropout_prob: float
+    attention_probs_dropout_prob: float
+    precision: str | None = None
+    """None in checkpoints that were written before it was recorded."""
+    type_vocab_size: int = 1
+    pad_token_id: int = 0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "ModelConfig":
+        """Take from a checkpoint's configuration what decides the model."""
+        return cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
+
+    def write(self, folder: Path) -> None:
+        """Write the configuration for transformers, as the stock class itself would."""
+        values = {
+            **FIXED,
+            **asdict(self),
+            "architectures": ["RobertaPreLayerNormForMaskedLM"],
+            "bos_token_id": None,
+            "classifier_dropout": None,
+            "dtype": "float32",
+            "eos_token_id": None,
+            "model_type": MODEL_TYPE,
+            "transformers_version": version("transformers"),
+            "use_cache": True,
+        }
+        (folder / FILE).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def unusable(folder: Path, problem: str) -> UserError:
@@ -60,6 +114,12 @@ def _problem(values: Any) -> str:
     for name in NUMBERS:
         if not isinstance(values.get(name), int) or isinstance(values[name], bool) or values[name] < 1:
             return f"says {values.get(name)!r} for {name}, which is a whole number from 1"
+    for name, meant in FIXED.items():
+        if values.get(name, meant) != meant:
+            return f"says {values[name]!r} for {name}, which is {meant!r} in an encoder"
+    for name in ("hidden_dropout_prob", "attention_probs_dropout_prob", "layer_norm_eps"):
+        if not isinstance(values.get(name), float | int):
+            return f"says {values.get(name)!r} for {name}, which is a number"
     if values["hidden_size"] % values["num_attention_heads"]:
         return f"says {values['hidden_size']} for hidden_size, no multiple of its {values['num_attention_heads']} heads"
     if values.get("age_unit") not in ("year", "quarter"):

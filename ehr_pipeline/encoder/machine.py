@@ -7,13 +7,13 @@ encoder that makes them. An artifact's fingerprint includes what was decided (`a
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from ehr_pipeline.encoder.devices import fast_bfloat16, from_first
 from ehr_pipeline.store import durable
 from ehr_pipeline.work import jobs
+
+if TYPE_CHECKING:
+    import torch
 
 FILE = "machine.json"
 PRECISIONS = ("float32", "bfloat16")
@@ -24,12 +24,14 @@ Machine = dict[str, str]
 """What was decided: device ('cpu', 'cuda'), precision ('float32', 'bfloat16') and, for a training, compiled ('yes', 'no')."""
 
 
-def of_training(wish: str, compiled: bool, device: torch.device, folder: Path) -> Machine:
+def of_training(wish: str, compiled: bool, device: "torch.device", folder: Path) -> Machine:
     """Return the choices for the training in a folder. The machine of the first process decides for all, and records them there.
 
     `wish` is the precision in the settings ('auto', 'float32', 'bfloat16'); `compiled` is whether layers are compiled here. A
     resumed training keeps the precision with which it began. If it is resumed on another device, both devices are recorded.
     """
+    from ehr_pipeline.encoder.devices import from_first
+
     before = json.loads((folder / FILE).read_text(encoding="utf-8")) if (folder / FILE).is_file() else {}
     precision = before.get("precision") or precision_for(wish, device)
     precision = PRECISIONS[from_first(PRECISIONS.index(precision), device)]
@@ -40,10 +42,12 @@ def of_training(wish: str, compiled: bool, device: torch.device, folder: Path) -
     return machine
 
 
-def precision_for(wish: str, device: torch.device) -> str:
+def precision_for(wish: str, device: "torch.device") -> str:
     """Return the precision of a training on this machine: `wish` is 'auto', 'float32' or 'bfloat16'."""
     if wish != "auto":
         return wish
+    from ehr_pipeline.encoder.devices import fast_bfloat16
+
     return "bfloat16" if fast_bfloat16(device) else "float32"
 
 

@@ -1,4 +1,4 @@
-"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM`, computed on packed rows.
+"""The encoder: the weights of a stock `RobertaPreLayerNormForMaskedLM` (`stock.py`), computed on packed rows.
 
 It computes the same as the stock class; a test compares logits, loss and gradients. Axes: R rows, T token slots, D hidden size,
 H heads, M chosen tokens, V vocabulary.
@@ -9,16 +9,15 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import RobertaPreLayerNormConfig, RobertaPreLayerNormForMaskedLM
 
+from ehr_pipeline.encoder.configuration import ModelConfig
 from ehr_pipeline.encoder.settings import EncoderSettings
-from ehr_pipeline.vocabulary.table import PAD
+from ehr_pipeline.encoder.stock import StockWeights
 
 
-def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash: str) -> RobertaPreLayerNormConfig:
+def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash: str) -> ModelConfig:
     """Return the configuration of the stock class, with the further values that a user of the checkpoint must match."""
-    configuration: Any = RobertaPreLayerNormConfig  # it accepts more names than its signature lists
-    made: RobertaPreLayerNormConfig = configuration(
+    return ModelConfig(
         vocab_size=vocabulary_size,
         hidden_size=settings.hidden_size,
         num_hidden_layers=settings.layers,
@@ -27,29 +26,24 @@ def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash:
         hidden_dropout_prob=settings.dropout,
         attention_probs_dropout_prob=settings.attention_dropout,
         max_position_embeddings=settings.max_positions,
-        type_vocab_size=1,
-        pad_token_id=PAD,
-        bos_token_id=None,
-        eos_token_id=None,
         vocabulary_hash=vocabulary_hash,
         age_unit=settings.age_unit,
         context=settings.context,
         precision=settings.precision,
     )
-    return made
 
 
-def new_model(config: RobertaPreLayerNormConfig, seed: int) -> RobertaPreLayerNormForMaskedLM:
+def new_model(config: ModelConfig, seed: int) -> StockWeights:
     """Return a model with new weights, which depend only on configuration and seed."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return RobertaPreLayerNormForMaskedLM(config)
+        return StockWeights(config)
 
 
 class PackedEncoder(nn.Module):
     """Runs a stock model's weights on packed rows. For training it also has an objective (`encoder.objectives`)."""
 
-    def __init__(self, stock: RobertaPreLayerNormForMaskedLM, objective: nn.Module | None = None):
+    def __init__(self, stock: StockWeights, objective: nn.Module | None = None):
         super().__init__()
         self.stock, self.objective = stock, objective
         self.layers = self.hidden
@@ -86,12 +80,11 @@ class PackedEncoder(nn.Module):
     def _attention(self, attention: Any, x_RTD: Tensor, bias_R1TT: Tensor, chosen_M: Tensor | None) -> Tensor:
         own = attention.self
         rows, slots, width = x_RTD.shape
+        heads = self.stock.config.num_attention_heads
         # One product instead of three: the weights are joined here, and are separate in the checkpoint.
         weight = torch.cat([own.query.weight, own.key.weight, own.value.weight])
         bias = torch.cat([own.query.bias, own.key.bias, own.value.bias])
-        joined = F.linear(attention.LayerNorm(x_RTD), weight, bias).view(
-            rows, slots, 3, own.num_attention_heads, own.attention_head_size
-        )
+        joined = F.linear(attention.LayerNorm(x_RTD), weight, bias).view(rows, slots, 3, heads, width // heads)
         query, key, value = joined.permute(2, 0, 3, 1, 4)
         dropout = own.dropout.p if self.training else 0.0
         mixed_RHTd = F.scaled_dot_product_attention(query, key, value, attn_mask=bias_R1TT, dropout_p=dropout)
@@ -103,8 +96,7 @@ class PackedEncoder(nn.Module):
 
     def logits(self, hidden_MD: Tensor) -> Tensor:
         """Return scores (M, V) of every token id for some hidden states (M, D)."""
-        scores: Tensor = self.stock.lm_head(hidden_MD)
-        return scores
+        return self.stock.logits(hidden_MD)
 
     def forward(self, *arrays: Tensor) -> Tensor:
         """Return the objective's summed loss on a part; the caller divides by the predictions of all processes."""
@@ -121,7 +113,7 @@ def visibility(segments_RT: Tensor, dtype: torch.dtype) -> Tensor:
 
 def _feed_forward(layer: Any, x: Tensor) -> Tensor:
     inner = layer.intermediate
-    middle = inner.intermediate_act_fn(inner.dense(inner.LayerNorm(x)))
+    middle = F.gelu(inner.dense(inner.LayerNorm(x)))
     out: Tensor = x + layer.output.dropout(layer.output.dense(middle))
     return out
 

@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import RobertaPreLayerNormForMaskedLM
 
 from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.stock import StockWeights
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 TOKENS = "roberta_prelayernorm.embeddings.word_embeddings.weight"
@@ -25,14 +25,14 @@ _GROWING = (TOKENS, "lm_head.bias")
 """Parameters with one row for each token id. The weights of the head are tied to the token embeddings."""
 
 
-def bias_at_frequencies(model: RobertaPreLayerNormForMaskedLM, training_counts: NDArray[np.int64]) -> None:
+def bias_at_frequencies(model: StockWeights, training_counts: NDArray[np.int64]) -> None:
     """Set the output bias to the logarithm of each token id's share of the training tokens (V,), with add-one smoothing."""
     smoothed = torch.from_numpy(training_counts + 1.0)
     with torch.no_grad():
-        model.lm_head.bias.copy_(torch.log(smoothed / smoothed.sum()))
+        model.output_bias.copy_(torch.log(smoothed / smoothed.sum()))
 
 
-def continue_from(folder: Path, model: RobertaPreLayerNormForMaskedLM, vocabulary: Vocabulary) -> int:
+def continue_from(folder: Path, model: StockWeights, vocabulary: Vocabulary) -> int:
     """Overwrite a new model's weights with those of a checkpoint. Returns the number of tokens that are new to the checkpoint.
 
     Raises UserError when the checkpoint is damaged, or `vocabulary` does not extend the checkpoint's vocabulary.

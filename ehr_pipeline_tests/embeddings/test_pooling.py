@@ -13,6 +13,7 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline_tests.encoder.data import write_shard
+from ehr_pipeline_tests.encoder.stock_class import stock_of
 
 SETTINGS = EncoderSettings(hidden_size=16, layers=1, heads=2, feed_forward=32, dropout=0.0, attention_dropout=0.0)
 HOW = Inference(context=4, age_unit="year", max_positions=514, batch_tokens=256, precision="float32")
@@ -52,7 +53,7 @@ def by_hand(model: PackedEncoder, shard: Shard, patient: int, chosen: np.ndarray
         one = sequences.select(chunks[number : number + 1])
         tokens, positions = torch.from_numpy(one.tokens)[None], torch.from_numpy(one.positions)[None]
         with torch.no_grad():
-            hidden = model.stock.roberta_prelayernorm(input_ids=tokens, position_ids=positions).last_hidden_state[0]
+            hidden = stock_of(model).roberta_prelayernorm(input_ids=tokens, position_ids=positions).last_hidden_state[0]
         here = torch.from_numpy(chosen[one.tokens])
         if here.any():
             means.append(hidden[here].mean(0))
@@ -96,9 +97,13 @@ def test_weighted_means(model: PackedEncoder, tmp_path: Path) -> None:
     for number in range(len(cuts)):
         one = sequences.select(cuts[number : number + 1])
         with torch.no_grad():
-            hidden = model.stock.roberta_prelayernorm(
-                input_ids=torch.from_numpy(one.tokens)[None], position_ids=torch.from_numpy(one.positions)[None]
-            ).last_hidden_state[0]
+            hidden = (
+                stock_of(model)
+                .roberta_prelayernorm(
+                    input_ids=torch.from_numpy(one.tokens)[None], position_ids=torch.from_numpy(one.positions)[None]
+                )
+                .last_hidden_state[0]
+            )
         vectors.append(hidden.numpy() * weights[one.tokens][:, None])
         used.append(weights[one.tokens])
     assert np.allclose(pooled.vectors_PD[0], np.concatenate(vectors).sum(0) / np.concatenate(used).sum(), atol=1e-5)

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.concepts import build as concepts
@@ -18,8 +20,9 @@ from ehr_pipeline.encoder import checkpoint, configuration, start
 from ehr_pipeline.encoder.model import config_for, new_model
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.vocabulary.table import Vocabulary
+from ehr_pipeline.vocabulary.table import SPECIAL_TOKENS, Vocabulary
 from ehr_pipeline_tests.encoder.data import write_vocabulary
+from ehr_pipeline_tests.encoder.stock_class import stock_of
 
 CPU = torch.device("cpu")
 SHAPE = EncoderSettings(
@@ -99,7 +102,8 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
         "has the shape .* by its configuration",
     ),
     "other ages": (lambda f: with_values(f, max_position_embeddings=21), "has the shape .* by its configuration"),
-    "untied head": (lambda f: with_values(f, tie_word_embeddings=False), "weights are missing"),
+    "untied head": (lambda f: with_values(f, tie_word_embeddings=False), "says False for tie_word_embeddings"),
+    "no dropout": (lambda f: with_values(f, hidden_dropout_prob="absent"), "says None for hidden_dropout_prob"),
     "not a number": (lambda f: with_weights(f, nan), "holds values that are not finite"),
     "weights in half precision": (
         lambda f: with_weights(f, lambda w: w.update({QUERY: w[QUERY].half()})),
@@ -147,7 +151,8 @@ MUTILATIONS: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a number that is text": (lambda f: with_values(f, hidden_size="16"), "says '16' for hidden_size"),
     "a number that is none": (lambda f: with_values(f, num_hidden_layers=0), "says 0 for num_hidden_layers"),
-    "an unknown activation": (lambda f: with_values(f, hidden_act="sine"), "configuration describes no model"),
+    "another activation": (lambda f: with_values(f, hidden_act="relu"), "says 'relu' for hidden_act"),
+    "an epsilon that is text": (lambda f: with_values(f, layer_norm_eps="1"), "says '1' for layer_norm_eps"),
     "no context": (lambda f: with_values(f, context="absent"), "says None for context"),
     "another unit of age": (lambda f: with_values(f, age_unit="month"), "says 'month' for age_unit"),
     "no vocabulary": (
@@ -204,9 +209,21 @@ def test_a_whole_checkpoint_loads_as_it_was_saved(vocabulary: Vocabulary, folder
     assert torch.equal(before, torch.random.get_rng_state()), "random numbers are drawn for nothing that is loaded"
     for (name, one), (_, other) in zip(expected.named_parameters(), found.named_parameters(), strict=True):
         assert torch.equal(one, other), name
-    assert found.lm_head.decoder.weight is found.get_input_embeddings().weight
     (folder / checkpoint.SUMS).unlink()
     assert checkpoint.load(folder, vocabulary, CPU), "one that was written before there were hashes"
+
+
+def test_the_files_are_those_of_the_stock_classes(vocabulary: Vocabulary, folder: Path, tmp_path: Path) -> None:
+    stock_of(checkpoint.load(folder, vocabulary, CPU)).save_pretrained(tmp_path)
+    pad, mask, unknown, cls, sep = SPECIAL_TOKENS
+    ids = {token: number for number, token in enumerate(SPECIAL_TOKENS)} | vocabulary.token_of
+    tokenizer = Tokenizer(models.WordLevel(ids, unk_token=unknown))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    names = {"pad_token": pad, "mask_token": mask, "unk_token": unknown, "cls_token": cls, "sep_token": sep}
+    stock = PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **names)
+    stock.save_pretrained(tmp_path)
+    for name in (configuration.FILE, checkpoint.WEIGHTS, checkpoint.TOKENIZER, checkpoint.TOKENIZER_CONFIG):
+        assert (folder / name).read_bytes() == (tmp_path / name).read_bytes(), name
 
 
 def test_the_list_of_hashes_is_what_sha256sum_reads(folder: Path) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import RobertaPreLayerNormForMaskedLM
 
 from ehr_pipeline.encoder import packing
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
@@ -11,6 +12,7 @@ from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
+from ehr_pipeline_tests.encoder.stock_class import stock_config, stock_of
 
 SETTINGS = EncoderSettings(
     hidden_size=32, layers=2, heads=4, feed_forward=64, context=16, dropout=0.0, attention_dropout=0.0
@@ -38,7 +40,7 @@ def stock_on_single_chunks(
             torch.from_numpy(one.positions),
             1,
         )
-    logits = model.stock(input_ids=tokens, attention_mask=mask, position_ids=positions).logits
+    logits = stock_of(model)(input_ids=tokens, attention_mask=mask, position_ids=positions).logits
     return logits, mask.bool()
 
 
@@ -85,10 +87,11 @@ def test_loss_and_gradients_equal_those_of_the_stock_class(sequences: Sequences)
         positions[row, :length] = torch.from_numpy(batch.positions_RT[here])
         labels[row, :length] = torch.from_numpy(np.where(chosen_RT[here], batch.tokens_RT[here], -100))
         mask[row, :length] = 1
-    loss = model.stock(input_ids=inputs, attention_mask=mask, position_ids=positions, labels=labels).loss
+    stock = stock_of(model)
+    loss = stock(input_ids=inputs, attention_mask=mask, position_ids=positions, labels=labels).loss
     assert ours_loss.item() == pytest.approx(loss.item(), abs=1e-5)
     loss.backward()
-    theirs = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None}
+    theirs = {f"stock.{name}": weight.grad for name, weight in stock.named_parameters() if weight.grad is not None}
     assert ours.keys() == theirs.keys()
     for name, gradient in ours.items():
         assert torch.allclose(gradient, theirs[name], atol=1e-5), name
@@ -108,6 +111,17 @@ def test_patients_in_one_row_never_see_each_other(sequences: Sequences) -> None:
         after = model.hidden(tokens, positions, segments)
     assert torch.equal(before[~first], after[~first])
     assert not torch.allclose(before[first], after[first])
+
+
+def test_a_seed_gives_the_weights_of_the_stock_class_bit_by_bit() -> None:
+    config = config_for(SETTINGS, SIZE, "x")
+    ours = new_model(config, 3)
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        stock = RobertaPreLayerNormForMaskedLM(stock_config(config))
+    for (name, one), (other_name, other) in zip(ours.named_parameters(), stock.named_parameters(), strict=True):
+        assert name == other_name
+        assert torch.equal(one, other), name
 
 
 def test_the_same_seed_gives_the_same_weights() -> None:

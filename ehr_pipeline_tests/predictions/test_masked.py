@@ -13,6 +13,7 @@ from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
 from ehr_pipeline.vocabulary.table import MASK
+from ehr_pipeline_tests.encoder.stock_class import stock_of
 from ehr_pipeline_tests.patients.test_histories import Record, shard_of
 
 SETTINGS = EncoderSettings(hidden_size=16, layers=2, heads=2, feed_forward=32, dropout=0.0, attention_dropout=0.0)
@@ -45,7 +46,7 @@ def by_hand(model: PackedEncoder, tokens: list[int], days: list[int], birth: int
     else:
         years = [int((d - birth) // YEAR) for d in days]
     with torch.no_grad():
-        scores = model.stock(
+        scores = stock_of(model)(
             input_ids=torch.tensor([[*tokens, MASK]]), position_ids=torch.tensor([[age + 1 for age in years]])
         ).logits[0, -1]
     return scores.numpy()

@@ -69,9 +69,8 @@ class Masked(Objective):
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
         """Return the sum of the cross-entropy over the chosen places."""
         *rows, targets_M = arrays
-        head: Any = encoder.stock.lm_head
-        features_MD = head.layer_norm(F.gelu(head.dense(encoder.layers(*rows))))
-        return cross_entropy(features_MD, head.decoder.weight, head.decoder.bias, targets_M)
+        stock = encoder.stock
+        return cross_entropy(stock.features(encoder.layers(*rows)), stock.token_vectors, stock.output_bias, targets_M)
 
     def no_sums(self) -> NDArray[np.float64]:
         """Return zeros (4, V)."""
