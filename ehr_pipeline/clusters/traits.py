@@ -3,10 +3,13 @@
 Patients differ persistently wherever anything is chronic: this alone makes no subgroup. And some traits go together in everybody:
 obesity with diabetes, two codes of one diagnosis, whatever a busy practice records. So the patients of each disease are compared
 with others of the same sex and of like age and amount of record, who have another of the diseases, or none of them. A trait is a
-concept recorded at least once in half of the visits. The correlations between traits, one in either half, make a matrix for the
-patients of the disease, and another for the others; the largest eigenvalue of their difference is large when several traits go
-together in the disease alone. Chance is the same with diseases permuted among patients alike (a test of equal dependence, as in
-Zhu et al. 2017, Annals of Applied Statistics 11(3): sparse leading eigenvalue of the difference of two covariance matrices).
+concept recorded at least once in half of the visits; the concepts are those that stay with most patients from one half to the
+other, and do not belong to a disease. Patients with a concept that belongs to another disease than theirs are left out: in those
+chosen for that disease it is no difference, and so hides what goes with it in everybody. The correlations between traits, one in
+either half, make a matrix for the patients of the disease, and another for the others. In a subgroup several traits are more
+frequent, so that they are correlated in the disease: the statistic is the sum of squares of the positive differences. Chance is
+the same with diseases permuted among patients alike (a test of equal covariances by the sum of squared differences, as in Li &
+Chen 2012, Annals of Statistics 40(2), for one side).
 
 Practices, calendar time and frailty act on both sides and cancel out, as long as they do not depend on the disease.
 
@@ -22,15 +25,19 @@ from scipy.sparse import csr_array
 
 from ehr_pipeline.clusters.matching import Labels, centred, shuffled
 
-TRAITS = 40
-"""The most frequent concepts that are compared; rarer ones add more noise than knowledge."""
+TRAITS = 20
+"""The concepts that are compared, those that stay with most patients; more of them add more noise than knowledge."""
 MAX_P = 0.02
 """Largest p at which traits go together: below 0.05, so that the verdict is wrong in clearly fewer than 5 % of cohorts."""
 FEWEST_PATIENTS = 50
-LIKE = 10.0
-"""A trait that is so many times as frequent in a disease as in others alike, or as rare, belongs to it, and is left out."""
+FEWEST_CARRIERS = 10
+"""A trait is left out if fewer patients of a disease have it, or fewer of others alike: correlations of a few mean nothing."""
+LIKE = 5.0
+"""A concept that is so many times as frequent in a disease as in others alike belongs to it. A trait that is six times as frequent
+in a third of a disease's patients is less than three times as frequent in all of them."""
 
 Values = NDArray[np.float64]
+Named = NDArray[np.object_]
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,7 @@ class Togetherness:
     p: float | None
     """None where there is nobody to compare with, or too few patients."""
     diseases: dict[str, float]
-    """How far the largest eigenvalue of each disease lies above its mean by chance, in standard deviations."""
+    """How far the statistic of each disease lies above its mean by chance, in standard deviations."""
     others: int
     """Patients compared with who have none of the diseases."""
 
@@ -60,7 +67,7 @@ class Records:
 
     halves: tuple[csr_array, csr_array]
     """Visits (n, V) of each half with each concept."""
-    diseases: NDArray[np.object_]
+    diseases: Named
     """Disease (n,); '' for a patient with none of them."""
     blocks: Labels
     """Blocks (n,) of patients alike, whatever their disease."""
@@ -68,75 +75,124 @@ class Records:
 
 def together(records: Records, *, permutations: int, seed: int) -> Togetherness:
     """Test whether the traits of the diseases' patients go together more than those of others alike."""
-    names, disease = np.unique(records.diseases, return_inverse=True)
     others = int((records.diseases == "").sum())
-    tested = [
-        number
-        for number, name in enumerate(names)
-        if name and _compared(disease == number, records.blocks)[0].sum() >= FEWEST_PATIENTS
-    ]
-    if not tested:
+    records, allowed = _of_one_disease(records)
+    names, disease = np.unique(records.diseases, return_inverse=True)
+    sides, compared = _comparisons(records, allowed)
+    if not compared:
         return Togetherness(None, {}, others)
-    present = [np.asarray(half[:, _frequent(records.halves)].toarray() > 0, np.float64) for half in records.halves]
-    common = {number: _comparable(present, disease == number, records.blocks) for number in tested}
-    sides = [_residuals(half, disease, records.blocks) for half in present]
     rng = np.random.default_rng([seed, 0x7A17])
 
-    def leading(given: Labels) -> Values:
-        return np.array([_leading(sides, given == number, records.blocks, common[number]) for number in tested])
+    def measured(given: Labels) -> Values:
+        return np.array([one.statistic(sides, np.flatnonzero(given == number)) for number, one in compared.items()])
 
-    chance = np.array([leading(disease[shuffled(records.blocks, rng)]) for _ in range(permutations)])
+    chance = np.array([measured(disease[shuffled(records.blocks, rng)]) for _ in range(permutations)])
     middle, spread = chance.mean(axis=0), np.maximum(chance.std(axis=0), 1e-12)
-    deviates = (leading(disease) - middle) / spread
+    deviates = (measured(disease) - middle) / spread
     by_chance = ((chance - middle) / spread).sum(axis=1)
     p = float((1 + (by_chance >= deviates.sum()).sum()) / (1 + permutations))
-    found = {str(names[number]): round(float(z), 2) for number, z in zip(tested, deviates, strict=True)}
+    found = {str(names[number]): round(float(z), 2) for number, z in zip(compared, deviates, strict=True)}
     return Togetherness(p, found, others)
 
 
-def _frequent(halves: tuple[csr_array, csr_array]) -> NDArray[np.int64]:
-    """The concepts that most halves of records hold, ascending."""
-    count = np.sum([np.bincount(half.indices[half.data > 0], minlength=half.shape[1]) for half in halves], axis=0)
-    order = np.argsort(-count, kind="stable")[:TRAITS]
-    return np.sort(order[count[order] > 0])
+def _of_one_disease(records: Records) -> tuple[Records, NDArray[np.bool_]]:
+    """The patients without a concept that belongs to another disease than theirs, and flags (V,) of the concepts of no disease."""
+    has = _present(records.halves)
+    allowed, apart = np.ones(has[0].shape[1], bool), np.zeros(len(records.diseases), bool)
+    for name in np.unique(records.diseases[records.diseases != ""]):
+        inside = records.diseases == name
+        here, there = _shares(has, inside, records.blocks)
+        belongs = (here > LIKE * there) & (here >= FEWEST_CARRIERS)
+        allowed &= ~belongs
+        apart |= ~inside & (np.sum([half @ belongs.astype(float) for half in has], axis=0) > 0)
+    one, other = (half[~apart] for half in records.halves)
+    blocks = np.unique(records.blocks[~apart], return_inverse=True)[1]
+    return Records((one, other), records.diseases[~apart], blocks), allowed
 
 
-def _compared(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
-    """Weights (n,) of the patients of a disease, and of the others: in each block both sum to its patients of the disease."""
+def _comparisons(records: Records, allowed: NDArray[np.bool_]) -> tuple[list[Values], dict[int, "_Compared"]]:
+    """Traits (n, T) in either half, less what patients alike and those of the same disease have; each disease, by its number."""
+    has, (names, disease) = _present(records.halves), np.unique(records.diseases, return_inverse=True)
+    chosen = _lasting(has, allowed)
+    sides = [centred(centred(half[:, chosen].toarray(), records.blocks), disease) for half in has]
+    compared = {}
+    for number in np.flatnonzero(names != "").tolist():
+        mine, others = _weights(disease == number, records.blocks)
+        if mine.sum() >= FEWEST_PATIENTS:
+            enough = np.minimum(*_shares(has, disease == number, records.blocks))[chosen] >= FEWEST_CARRIERS
+            compared[number] = _Compared.of(sides, enough, others)
+    return sides, compared
+
+
+def _present(halves: tuple[csr_array, csr_array]) -> list[csr_array]:
+    """1 for each concept (n, V) that is recorded in a half."""
+    return [csr_array((half > 0).astype(np.float64)) for half in halves]
+
+
+def _shares(has: list[csr_array], inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
+    """Patients (V,) of a disease with each concept, and as many others alike with it: both by half, on average."""
+    mine, others = _weights(inside, blocks)
+    here, there = (
+        np.mean([half.T @ weights for half in has], axis=0) for weights in (mine, np.where(inside, 0, others))
+    )
+    return here, there
+
+
+def _lasting(has: list[csr_array], allowed: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The concepts that most patients have in both halves, beyond as many as would by chance, if allowed (V,); ascending."""
+    one, other = has
+    first, second, both = (np.asarray(some.sum(axis=0)).ravel() for some in (one, other, one.multiply(other)))
+    beyond = np.where(allowed, both - first * second / max(one.shape[0], 1), 0)
+    order = np.argsort(-beyond, kind="stable")[:TRAITS]
+    return np.sort(order[beyond[order] > 0])
+
+
+def _weights(inside: NDArray[np.bool_], blocks: Labels) -> tuple[Values, Values]:
+    """Weights (n,) of a patient as one of a disease, and as one of the others: both sum to the same in each block, or are 0."""
     size = np.bincount(blocks)
     own = np.bincount(blocks, inside, len(size))
     both = ((own > 0) & (own < size))[blocks]
     others = (own / np.maximum(size - own, 1))[blocks]
-    return np.where(inside & both, 1.0, 0.0), np.where(~inside & both, others, 0.0)
+    return np.where(both, 1.0, 0.0) * inside, np.where(both, others, 0.0)
 
 
-def _comparable(present: list[Values], inside: NDArray[np.bool_], blocks: Labels) -> NDArray[np.bool_]:
-    """Flags (T,) of the traits that are about as frequent in the patients of a disease as in others alike."""
-    here, there = (np.sum([weights @ half for half in present], axis=0) for weights in _compared(inside, blocks))
-    return np.asarray((here < LIKE * there) & (there < LIKE * here))
+@dataclass(frozen=True)
+class _Compared:
+    """A disease, whose patients are compared with others alike. Permutations within blocks leave all of this as it is."""
+
+    traits: NDArray[np.int64]
+    """Which traits are compared."""
+    there: NDArray[np.bool_]
+    """Flags (n,) of the patients whose block has both patients of the disease and others."""
+    weights: Values
+    """What a patient counts (n,) as one of the others."""
+    everybody: tuple[Values, Values]
+    """Moments of all patients with these weights."""
+
+    @classmethod
+    def of(cls, sides: list[Values], enough: NDArray[np.bool_], weights: Values) -> "_Compared":
+        """From traits (n, T), flags (T,) of those that enough patients have, and what each patient counts (n,) as another."""
+        traits = np.flatnonzero(enough)
+        return cls(traits, weights > 0, weights, _moments(*(side[:, traits] for side in sides), weights))
+
+    def statistic(self, sides: list[Values], rows: Labels) -> float:
+        """Sum of squares of what the correlations of the patients `rows` exceed those of all others by."""
+        rows = rows[self.there[rows]]
+        one, other = (side[rows][:, self.traits] for side in sides)
+        here = _moments(one, other, np.ones(len(rows)))
+        mine = _moments(one, other, self.weights[rows])
+        there = self.everybody[0] - mine[0], self.everybody[1] - mine[1]
+        more = np.maximum(_correlations(*here) - _correlations(*there), 0)
+        return float((np.triu(more, 1) ** 2).sum())
 
 
-def _residuals(present: Values, disease: Labels, blocks: Labels) -> Values:
-    """Traits (n, T) less what patients alike, and patients of the same disease, have on average."""
-    left = centred(present, blocks)
-    return centred(left, disease)
+def _moments(one: Values, other: Values, weights: Values) -> tuple[Values, Values]:
+    """Sums of products (T, T) of a trait in one half and a trait in the other, symmetrised, and sums of squares (T,)."""
+    products = (one * weights[:, None]).T @ other
+    return (products + products.T) / 2, weights @ (one**2 + other**2) / 2
 
 
-def _leading(sides: list[Values], inside: NDArray[np.bool_], blocks: Labels, traits: NDArray[np.bool_]) -> float:
-    """Largest eigenvalue of the difference between the correlations of a disease's patients and of others alike."""
-    if traits.sum() < 2:
-        return 0.0
-    here, there = (_correlations(sides, weights)[np.ix_(traits, traits)] for weights in _compared(inside, blocks))
-    return float(np.linalg.eigvalsh(here - there)[-1])
-
-
-def _correlations(sides: list[Values], weights: Values) -> Values:
-    """Correlations (T, T) between traits in either half, symmetrised; 0 on the diagonal, which says that a trait persists."""
-    some = weights > 0
-    one, other = (side[some] * np.sqrt(weights[some])[:, None] for side in sides)
-    spread = np.sqrt(((one**2).sum(axis=0) + (other**2).sum(axis=0)) / 2)
-    spread[spread == 0] = 1
-    products = one.T @ other
-    found: Values = (products + products.T) / 2 / np.outer(spread, spread)
-    np.fill_diagonal(found, 0)
-    return found
+def _correlations(products: Values, squares: Values) -> Values:
+    """Correlations (T, T) from moments; 0 with a trait that nobody has, or everybody."""
+    spread = np.sqrt(np.where(squares > 1e-9, squares, np.inf))
+    return np.asarray(products / np.outer(spread, spread), np.float64)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
+from ehr_pipeline.clusters import traits
 from ehr_pipeline.clusters.matching import nearest_blocks
 from ehr_pipeline.clusters.traits import Records, Togetherness, together
 
@@ -23,7 +24,7 @@ def records(
     if group:
         member &= disease == "a"
     if group or everybody:
-        chance[:, 5:10] = np.where(member, 0.7, 0.05)[:, None]
+        chance[:, 5:10] = np.where(member, 0.7, 0.15)[:, None]
     has = rng.random((PATIENTS, CONCEPTS)) < chance
     halves = tuple(csr_array(rng.poisson(np.where(has, 1.5, 0.0)).astype(float)) for _ in range(2))
     blocks = nearest_blocks([np.zeros(PATIENTS)], [age], 20)
@@ -59,3 +60,24 @@ def test_a_single_disease_is_compared_with_patients_beside_it() -> None:
 def test_without_anybody_else_nothing_is_said() -> None:
     found = found_in(records(seed=4, group=True, names=("a",)))
     assert (found.p, found.found, found.diseases, found.others) == (None, None, {}, 0)
+
+
+def of_a_disease(*, seed: int) -> Records:
+    """Everybody with concept 0 has six others more often. It is rare, but all patients of disease a have it, some unrecorded."""
+    rng = np.random.default_rng(seed)
+    disease, age = rng.choice(np.array(["a", "b", "c"], object), PATIENTS), rng.uniform(20, 80, PATIENTS)
+    carrier = (disease == "a") | (rng.random(PATIENTS) < 0.1)
+    chance = np.full((PATIENTS, CONCEPTS), 0.15)
+    chance[:, 0] = np.where(carrier, 0.9, 0.0)
+    chance[:, 1:7] = np.where(carrier, 0.5, 0.1)[:, None]
+    has = rng.random((PATIENTS, CONCEPTS)) < chance
+    halves = tuple(csr_array(rng.poisson(np.where(has, 1.5, 0.0)).astype(float)) for _ in range(2))
+    return Records((halves[0], halves[1]), disease, nearest_blocks([np.zeros(PATIENTS)], [age], 20))
+
+
+def test_comorbidity_of_one_disease_makes_no_subgroup_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Psoriasis patients with eczema have asthma and hay fever; patients chosen for eczema all have eczema, so it tells nothing."""
+    given = of_a_disease(seed=1)
+    assert max(found_in(given).diseases.values()) < 3
+    monkeypatch.setattr(traits, "LIKE", np.inf)
+    assert max(found_in(given).diseases.values()) > 6

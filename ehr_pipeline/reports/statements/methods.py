@@ -203,9 +203,11 @@ def split_half() -> Statement:
         " predicts it. Chance is what the classifier predicts from the other patients of a block of {alike} or more who have"
         " the same disease and sex and are nearest in age and number of concepts. Evidence is called clear from {clear:.2f} of the"
         " possible excess over chance, none below {none:.2f}. Patients then differ persistently. Evidence of subgroups also needs"
-        " conditions that go together: in either half, the {traits} most frequent concepts of each disease’s patients are"
-        " correlated, and so are those of others of the same sex and of like age and number of concepts; the largest eigenvalue"
-        " of the difference is compared with diseases permuted among patients alike (p up to {most:.2f}).",
+        " conditions that go together: the {traits} concepts that patients most often have in both halves, apart from what belongs"
+        " to a disease, are correlated, one in either half, among each disease’s patients, and among others of the same sex and of"
+        " like age and number of concepts. Who has what belongs to another of the diseases is left out."
+        " The sum of squares of what correlations are higher by in the disease is compared with diseases permuted among patients"
+        " alike (p up to {most:.2f}).",
         alike=matching.ALIKE,
         clear=WEAK_BELOW,
         none=NONE_BELOW,
