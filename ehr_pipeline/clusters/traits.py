@@ -173,7 +173,8 @@ class _Compared:
     def of(cls, sides: list[Values], enough: NDArray[np.bool_], weights: Values) -> "_Compared":
         """From traits (n, T), flags (T,) of those that enough patients have, and what each patient counts (n,) as another."""
         traits = np.flatnonzero(enough)
-        return cls(traits, weights > 0, weights, _moments(*(side[:, traits] for side in sides), weights))
+        one, other = (side[:, traits] for side in sides)
+        return cls(traits, weights > 0, weights, _moments(one, other, weights))
 
     def statistic(self, sides: list[Values], rows: Labels) -> float:
         """Sum of squares of what the correlations of the patients `rows` exceed those of all others by."""
