@@ -26,7 +26,7 @@ HEAVY = (
 
 
 def loaded_by(statement: str, *modules: str) -> list[str]:
-    code = f"import sys; {statement}; print(*[m for m in {modules!r} if m in sys.modules])"
+    code = f"import sys\n{statement}\nprint(*[m for m in {modules!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return done.stdout.split()
 
@@ -46,6 +46,16 @@ def test_gpu_workers_need_no_data_libraries() -> None:
 
 def test_the_ui_does_not_load_heavy_packages() -> None:
     assert loaded_by("import ehr_pipeline.definitions as d; d.defs()", *HEAVY) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["--version"]])
+def test_help_loads_nothing_that_takes_time(arguments: list[str]) -> None:
+    asked = (
+        "import contextlib, io; from ehr_pipeline.cli import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()): "
+        f"main({arguments!r})\n"
+    )
+    assert loaded_by(asked, *HEAVY, "dagster", "numpy", "polars", "pyarrow", "pydantic") == []
 
 
 def test_a_chain_in_which_nothing_changed_loads_no_heavy_package(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from ehr_pipeline import __version__
 from ehr_pipeline.cli import chain, keys, preparing, results
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
-from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.errors import UserError
 
 __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
@@ -24,6 +23,8 @@ __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
 def main(arguments: list[str] | None = None) -> int:
     """Run a command. Returns 0; 1 for a failed stage or blocking check; 2 for a user error; 130 when interrupted."""
     options = parser().parse_args(arguments)
+    from ehr_pipeline.disclosure.governance import private_files
+
     private_files()
     handler = logging.StreamHandler()
     handler.setFormatter(Printable("%(asctime)s %(message)s", "%H:%M:%S"))

@@ -4,14 +4,18 @@ import argparse
 import os
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
 from ehr_pipeline.cli.summary import print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
 from ehr_pipeline.errors import SettingsError, printable
-from ehr_pipeline.study import settings
+from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 from ehr_pipeline.terminology.shipped import shipped
+
+if TYPE_CHECKING:
+    pass
 
 DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 
@@ -91,7 +95,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _demo(options: argparse.Namespace) -> int:
     options.settings, options.select = _demo_settings(), None
-    _ensure_demo_extract(settings.load(options.settings))
+    _ensure_demo_extract(options.settings)
     return _run(options)
 
 
@@ -106,10 +110,11 @@ def _demo_settings() -> Path:
     return copy / "demo" / "settings.toml"
 
 
-def _ensure_demo_extract(study: settings.Study) -> None:
+def _ensure_demo_extract(path: Path) -> None:
+    from ehr_pipeline.study import settings
     from ehr_pipeline.synthetic.worlds.write import is_there, write
 
-    out = Path(study.records.landing).parent
+    out = Path(settings.load(path).records.landing).parent
     if not is_there(out, DEMO_PLANS, DEMO_PATIENTS, DEMO_SEED):
         print(f"writing a synthetic extract of {DEMO_PATIENTS:,} patients to {out}")
         write(out, DEMO_PLANS, DEMO_PATIENTS, DEMO_SEED)
@@ -124,7 +129,7 @@ def _run(options: argparse.Namespace) -> int:
     for warning in found.warnings:
         tell("warning", warning)
     if found.problems:
-        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
+        raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], found.problems)
     outcome = run.run(study, options.select, options.verbose)
     if outcome.interrupted:
         raise KeyboardInterrupt
@@ -144,14 +149,14 @@ def _check(options: argparse.Namespace) -> int:
     study = study_of(options)
     from ehr_pipeline.planning import preflight
 
-    print(printable(f"checked {os.environ[settings.ENVIRONMENT_VARIABLE]} and the inputs that it names"))
+    print(printable(f"checked {os.environ[ENVIRONMENT_VARIABLE]} and the inputs that it names"))
     found = preflight.inspect(study)
     for fact in found.facts:
         print(printable(fact))
     for warning in found.warnings:
         tell("warning", warning)
     if found.problems:
-        raise SettingsError(os.environ[settings.ENVIRONMENT_VARIABLE], found.problems)
+        raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], found.problems)
     if found.warnings:
         print(f"settings and inputs can be used; warnings: {len(found.warnings)}")
     else:
@@ -190,10 +195,10 @@ def _ci_check(options: argparse.Namespace) -> int:
 
 
 def _ui(options: argparse.Namespace) -> int:
-    if options.settings is None and settings.ENVIRONMENT_VARIABLE not in os.environ:
+    if options.settings is None and ENVIRONMENT_VARIABLE not in os.environ:
         options.settings = _demo_settings()
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({options.settings})")
-        _ensure_demo_extract(settings.load(options.settings))
+        _ensure_demo_extract(options.settings)
     study = study_of(options)
     from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.defs import home, run

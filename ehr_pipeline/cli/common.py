@@ -5,9 +5,13 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ehr_pipeline.errors import printable
-from ehr_pipeline.study import settings
+from ehr_pipeline.study import ENVIRONMENT_VARIABLE
+
+if TYPE_CHECKING:
+    from ehr_pipeline.study.settings import Study
 
 FAILED, USER_ERROR, INTERRUPTED = 1, 2, 130
 
@@ -30,17 +34,19 @@ def about_a_study(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--settings",
         type=Path,
-        help=f"TOML file of the study (default: ${settings.ENVIRONMENT_VARIABLE}, or the embedded demo)",
+        help=f"TOML file of the study (default: ${ENVIRONMENT_VARIABLE}, or the embedded demo)",
     )
 
 
-def study_of(options: argparse.Namespace) -> settings.Study:
+def study_of(options: argparse.Namespace) -> "Study":
     """Load the study that a command works on, and set the environment variable by which Dagster's processes find it.
 
     Without a name, it is the embedded demo, which is said.
     """
+    from ehr_pipeline.study import settings
+
     path = options.settings or settings.settings_path()
-    if not options.settings and settings.ENVIRONMENT_VARIABLE not in os.environ:
+    if not options.settings and ENVIRONMENT_VARIABLE not in os.environ:
         tell("note", f"no --settings FILE was given, so this is the embedded demo ({path})")
-    os.environ[settings.ENVIRONMENT_VARIABLE] = str(path.resolve())
+    os.environ[ENVIRONMENT_VARIABLE] = str(path.resolve())
     return settings.load(path)

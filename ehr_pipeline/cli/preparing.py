@@ -7,7 +7,6 @@ from pathlib import Path
 from ehr_pipeline.cli.chain import DEMO_PATIENTS, DEMO_PLANS, DEMO_SEED
 from ehr_pipeline.cli.common import FAILED, about_a_study, study_of
 from ehr_pipeline.cli.parsing import Commands, add_command
-from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import UserError
 
 
@@ -90,6 +89,8 @@ def _share(text: str) -> float:
 
 
 def _job_scripts(options: argparse.Namespace) -> int:
+    from ehr_pipeline.engines import engine_for
+
     study = study_of(options)
     launcher, store = study.launcher, Path(study.study.store)
     # For the backends on this machine and for Ray, which send nothing to a scheduler, show what Slurm would get.

@@ -2,21 +2,24 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, Things, figures
 from ehr_pipeline.errors import printable
 from ehr_pipeline.reports import PAGE
-from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.store.durable import write_atomically
-from ehr_pipeline.study import settings
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
+if TYPE_CHECKING:
+    from ehr_pipeline.study.settings import Study
 
-def report_of(study: settings.Study) -> str | None:
+
+def report_of(study: "Study") -> str | None:
     """The path of the report; None if there is none."""
+    from ehr_pipeline.store.artifacts import Store
+
     report = Store(study.study.store).usable(CLUSTER_REPORTS)
     return str(report.file(PAGE)) if report else None
 
@@ -55,7 +58,7 @@ def _shown(row: Any, guard: Guard) -> dict[str, float | None]:
     return {"read": counts.get("rows_in"), "kept": counts.get("kept"), "rejected": rejected}
 
 
-def write_summary(study: settings.Study, outcome: Any, report: str | None) -> None:
+def write_summary(study: "Study", outcome: Any, report: str | None) -> None:
     """Write the same table to `summary.json` in the store."""
     stages = [
         {n: value for n, value in vars(row).items() if n != "counts"} | _shown(row, study.guard) for row in outcome.rows

@@ -31,6 +31,7 @@ from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
+from ehr_pipeline.study import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
 from ehr_pipeline.study import mirror_address as mirror
 from ehr_pipeline.study import task_files
 from ehr_pipeline.tasks.settings import TasksSettings
@@ -39,7 +40,6 @@ from ehr_pipeline.trajectories.settings import TrajectoriesSettings
 from ehr_pipeline.vocabulary.settings import VocabularySettings
 
 _log = logging.getLogger("ehr_pipeline")
-ENVIRONMENT_VARIABLE = "EHR_PIPELINE_SETTINGS"
 
 
 @settings
