@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 import rates
 import results
+from beside import audited, near
 from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 from numpy.typing import NDArray
 
@@ -154,6 +155,8 @@ def said(cohort: Cohort) -> dict[str, Any]:
         "planted groups relied on": len(set(planted) - {""}),
         "one planted group twice": len(planted) - len(set(planted)) - max(planted.count("") - 1, 0),
         "one first mark twice": len(firsts) - len(set(map(str, firsts))),
+        **audited(findings),
+        **near(cohort),
         **({} if cohort.kind.shuffled else ways(cohort, findings)),
     }
 

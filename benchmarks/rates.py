@@ -15,6 +15,7 @@ Told = Mapping[str, Any]
 """What was measured of one cohort; see `error_rates.said`."""
 SHUFFLED = ("null-shuffled", "traits-shuffled", "practices-strong-shuffled")
 NUISANCE = ("null", "traits", "practices", "practices-strong", "calendar", "access", "referral")
+ALIKE_PRACTICES = ("null", "traits", "calendar", "access", "base", "ageing", "change")
 NOBODY_CHANGES = (*NUISANCE, "ageing", "base")
 COUNTS = Path(__file__).with_name("error_rates.json")
 PAGE = Path(__file__).parents[1] / "docs/error_rates.md"
@@ -181,6 +182,55 @@ STATEMENTS = (
         (),
         ("change",),
         "planted ways",
+    ),
+    Statement(
+        Rate.AUDIT,
+        "the clusters go with an attribute",
+        "Of practice, and of region and ethnicity, which depend on nothing but the practice: how many are said to go with the"
+        " clusters, beyond chance. False where practices record alike.",
+        lambda told: told["attributes told"],
+        "attributes told",
+        ALIKE_PRACTICES,
+        (),
+        "attributes",
+    ),
+    Statement(
+        Rate.AUDIT,
+        "a warning of an attribute",
+        "The same, where the effect is medium or large, so that the first paragraph warns of it.",
+        lambda told: told["attributes warned of"],
+        "attributes warned of",
+        ALIKE_PRACTICES,
+        (),
+        "attributes",
+    ),
+    Statement(
+        Rate.AUDIT,
+        "the clusters go with practice",
+        "Beyond chance. True where practices record differently, if the clusters follow that.",
+        any_of("practice told"),
+        "practice told",
+        (),
+        ("practices", "practices-strong", "referral"),
+    ),
+    Statement(
+        Rate.NEIGHBOURS,
+        "neighbours are recorded together",
+        "In visits of the cohort, of which the encoder has seen nothing, beyond chance (p below 0.05, and an interval above 1)."
+        " One encoder in each world.",
+        any_of("neighbours told"),
+        "neighbours told",
+        (),
+        (*NUISANCE, *SUBGROUPED),
+    ),
+    Statement(
+        Rate.NEIGHBOURS,
+        "random neighbours are recorded together",
+        "The same of concepts drawn at random in place of the neighbours: false everywhere.",
+        any_of("random neighbours told"),
+        "random neighbours told",
+        (*NUISANCE, *SUBGROUPED),
+        (),
     ),
 )
 

@@ -1,0 +1,62 @@
+"""What the page says beside its clusters, for `error_rates.py`: of attributes of the patients, and of neighbours of concepts."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pyarrow as pa
+from cohorts import SEED, Cohort
+
+from ehr_pipeline.concepts.table import SCOPES, read_neighbours
+from ehr_pipeline.concepts.together import held_out, together
+from ehr_pipeline.reports.effects import effect
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.statements.concepts import MAX_P
+from ehr_pipeline.tables import asset_names as assets
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+
+def audited(findings: Findings) -> dict[str, int]:
+    """What the audit says of practice, and of region and ethnicity, which depend on the practice alone."""
+    points, diseases = findings.clusters.points.astype(np.float64), findings.attributes["disease"]
+    found = {
+        name: effect(
+            name, findings.attributes[name], findings.labels, points, diseases=diseases, seed=findings.inputs.seed
+        )
+        for name in ("practice", "region", "ethnicity")
+    }
+    said = {name: int(one.value is not None and not one.chance) for name, one in found.items()}
+    return {
+        "attributes": len(found),
+        "attributes told": sum(said.values()),
+        "attributes warned of": sum(one.words in ("medium", "large") for one in found.values()),
+        "practice told": said["practice"],
+    }
+
+
+def near(cohort: Cohort) -> dict[str, int]:
+    """Whether neighbours are said to be recorded together in the cohort's visits, and the same of concepts drawn at random.
+
+    The encoder has not learned from these patients. Nothing is returned where it cannot be told.
+    """
+    read = cohort.artifacts(assets.PATIENT_DATASET, assets.CONCEPT_EMBEDDINGS, assets.VOCABULARY)
+    vocabulary = Vocabulary.read(read[assets.VOCABULARY].path)
+    known, shards = vocabulary.token_of, read[assets.PATIENT_DATASET].files("patients")
+    rows = [row for row in read_neighbours(read[assets.CONCEPT_EMBEDDINGS].path) if row["scope"] == SCOPES[1]]
+    pairs = [(known[row["concept"]], known[row["neighbour"]]) for row in rows]
+    concepts, neighbours = np.array(pairs, np.int64).reshape(-1, 2).T
+    with TemporaryDirectory() as folder:
+        sides = [Path(folder) / path.name for path in shards]
+        for path, side in zip(shards, sides, strict=True):
+            ids = schemas.read(path, ["patient_id"]).column("patient_id")
+            schemas.write(side, pa.table({"patient_id": ids, "side": ["apart"] * len(ids)}))
+        visits = held_out(zip(shards, sides, strict=True), vocabulary.size)
+    size = vocabulary.size - FIRST_CONCEPT
+    steps = np.random.default_rng([SEED, cohort.number]).integers(1, size, len(concepts))  # never the concept itself
+    random = FIRST_CONCEPT + (concepts - FIRST_CONCEPT + steps) % size
+    told = {
+        name: together(visits, concepts, others, SEED)
+        for name, others in (("neighbours told", neighbours), ("random neighbours told", random))
+    }
+    return {name: int(one.p < MAX_P and one.low > 1) for name, one in told.items() if one is not None}
