@@ -31,13 +31,14 @@ from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import build as clusters
-from ehr_pipeline.clusters import divide, marks, trust
+from ehr_pipeline.clusters import divide, marks, traits, trust
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.build import Patients
+from ehr_pipeline.clusters.evidence import WEAK_BELOW
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.planted import read_groups
-from ehr_pipeline.embeddings.vectors import HALVES
+from ehr_pipeline.embeddings.vectors import HALVES, Vectors
 from ehr_pipeline.reports import cards, pictures, sureness
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -57,6 +58,7 @@ KINDS = {
 }
 MAX_Q = 0.05
 STAGES = "clusters", "trajectories", "findings"
+TRAITS, COMMIT_OF_TRAITS = "traits", "commit of traits"
 FACTS = f"""\
 How often the page makes each kind of statement where it is false, and where it is true: measured by `benchmarks/error_rates.py`
 on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a number of cohorts, a share, and its 95 % interval
@@ -98,6 +100,21 @@ def measure(cohort: Cohort, first: str) -> dict[str, Any]:
     told = said(cohort)
     seconds["findings"] = time.perf_counter() - begun
     return told | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
+
+
+def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a cohort with only the test of traits made again: it needs no clusters, and decides the verdict."""
+    study = cohort.learned.pipeline.study
+    cohort.embed()
+    read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
+    people = Patients.of(read, Vectors.read(read[assets.PATIENT_EMBEDDINGS]).ids)
+    halves = people.half(HALVES[0], study.study.seed), people.half(HALVES[1], study.study.seed)
+    records = clusters.compared_records(read, people, people.described(), halves, study.study.seed)
+    found = traits.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
+    told = known | {"together": found.found, "p of traits": found.p}
+    if known.get("persistent"):
+        told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.found else "differ"
+    return told
 
 
 def said(cohort: Cohort) -> dict[str, Any]:
@@ -268,9 +285,12 @@ def commit() -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _commit_of(path: Path) -> str:
-    """The commit of the code that measured a cohort; empty if nothing did."""
-    return str(json.loads(path.read_text(encoding="utf-8"))["commit"]) if path.is_file() else ""
+def _is_due(path: Path, again: str | None, now: str) -> bool:
+    """Whether a cohort is to be measured: it never was, or by the code of another commit, and it is to be measured again."""
+    if not path.is_file():
+        return again in (None, TRAITS)
+    told = json.loads(path.read_text(encoding="utf-8"))
+    return again is not None and told.get(COMMIT_OF_TRAITS if again == TRAITS else "commit") != now
 
 
 def main() -> None:
@@ -282,7 +302,9 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1000, help="patients in a cohort")
     parser.add_argument("--cohorts", type=int, default=60, help="cohorts of each kind")
     parser.add_argument(
-        "--again", choices=STAGES, help="measure again what another commit measured under this name, from this stage on"
+        "--again",
+        choices=(*STAGES, TRAITS),
+        help="measure again what another commit measured under this name, from this stage on, or traits alone",
     )
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     parser.add_argument("--note", default="", help="with --write: what has to be known of this state of the methods")
@@ -296,13 +318,17 @@ def main() -> None:
         for number in range(options.cohorts)
         for kind in options.kinds
         for path in [options.work / kind / str(options.size) / str(number) / f"{options.name}.json"]
-        if (_commit_of(path) not in ("", now) if options.again else not path.is_file())
+        if _is_due(path, options.again, now)
     ]
     begun = time.perf_counter()
     with without_pictures():
         for done, (kind, number, path) in enumerate(waiting):
             cohort = Cohort(options.work, kind, options.size, number)
-            told = measure(cohort, options.again or STAGES[0]) | {"commit": now}
+            if options.again == TRAITS:
+                known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"commit": now}
+                told = traits_again(cohort, known) | {COMMIT_OF_TRAITS: now}
+            else:
+                told = measure(cohort, options.again or STAGES[0]) | {"commit": now}
             path.write_text(json.dumps(told) + "\n", encoding="utf-8")
             left = (time.perf_counter() - begun) / (done + 1) * (len(waiting) - done - 1)
             print(f"{cohort.name}: {told}; {left / 60:.0f} min left", flush=True)

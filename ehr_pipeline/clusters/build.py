@@ -96,7 +96,7 @@ def build(
     predictions = evidence.Predictions.of(votes, halves, both, seed)
     drawn = {"permutations": settings.permutations, "seed": seed}
     tested = evidence.split_half(predictions, labels[both], Covariates.of(people).among(both), **drawn)
-    together = traits.together(_records(artifacts, patients, people, halves, seed), **drawn)
+    together = traits.together(compared_records(artifacts, patients, people, halves, seed), **drawn)
     told = tested.as_dict(numbers, together)
     _write_json(out / evidence.FILE, told)
     spaces = {planted.THIS_RUN: vectors, planted.COUNTS: plain}
@@ -157,7 +157,7 @@ def _marks(
     groups.find(found, tested, alike, groups.main_diseases(diseases, divided.labels, len(divided.numbers))).write(out)
 
 
-def _records(
+def compared_records(
     artifacts: Mapping[str, Artifact],
     patients: "Patients",
     people: pa.Table,
