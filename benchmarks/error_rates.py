@@ -72,7 +72,7 @@ the demo. Left out is only what decides no statement: the map, the word clouds, 
 Worlds called *shuffled* have vectors exchanged between patients of the same disease and sex, of similar age and amount of record.
 Their clusters say nothing else of a patient. In the other worlds without subgroups, patients still have diagnoses that are recorded
 for years. *base-2* is the base world with hazard ratios of 2 in all groups, and so on. Worlds without groups have the same people
-with the same diagnoses: cohorts with one number in several of them are not independent, so the intervals of all these worlds together
+with the same diagnoses: cohorts with one number in several of them are not independent, so the intervals of all of them together
 are narrower than they should be.
 
 *Before* is the page before its statements had error rates, with the settings that the demo had then (20 clusters).
