@@ -81,7 +81,7 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
     some = visits > 0
     span, since = np.zeros(count), np.zeros(count)
     span[some] = day[last_visit[some]] - day[first_visit[some]]
-    since[some] = known[some] - day[last_visit[some]]
+    since[some] = np.maximum(known[some] - day[last_visit[some]], 0)
     within = [np.bincount(owner, ago < days, count) for days in (365, 30)]
     sizes = np.bincount(owner, tokens, count)
     amounts = np.log1p(np.stack([visits, sizes, span, since, *within], axis=1).astype(np.float64))

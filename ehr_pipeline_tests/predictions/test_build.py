@@ -1,0 +1,194 @@
+"""The stage on a small study: what is planted is predicted, what is not is not, and every guard catches the leak planted for it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
+
+from ehr_pipeline.predictions import columns, guards
+from ehr_pipeline.predictions.learners import Table
+from ehr_pipeline.predictions.models import MODELS
+from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
+from ehr_pipeline.predictions.settings import PredictionsSettings
+from ehr_pipeline.predictions.table import TaskResults, read_calibrations, read_predictions
+from ehr_pipeline.store import secret_key
+from ehr_pipeline_tests.predictions.data import SMALL, Planted, definition
+
+FEW = PredictionsSettings(models=("age_sex", "counts", "masked"), labels=(10,), bootstrap=200)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    return Planted(tmp_path_factory.mktemp("planted"))
+
+
+@pytest.fixture(scope="module")
+def made(planted: Planted, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TaskResults]:
+    out = tmp_path_factory.mktemp("made") / "out"
+    return out, planted.results(out)
+
+
+def guard(results: TaskResults, name: str, task: str = "risky") -> dict[str, Any]:
+    (row,) = [row for row in results.guards if (row["guard"], row["task"]) == (name, task)]
+    return dict(row)
+
+
+def auroc(results: TaskResults, model: str, task: str = "risky", labels: int | None = None) -> float:
+    return float(np.mean([row["auroc"] for row in results.of(task, model, labels)]))
+
+
+def test_what_is_planted_is_predicted_and_a_null_is_not(made: tuple[Path, TaskResults]) -> None:
+    _, results = made
+    assert auroc(results, "counts") > 0.75
+    assert auroc(results, "masked_recency") > 0.75
+    assert auroc(results, "history_fitted", labels=10) == pytest.approx(0.5, abs=0.1), "its history says nothing"
+    nothing = [row for row in results.results if row["task"] == "null" and row["labels"] is None]
+    assert all(row["auroc_low"] < 0.53 and row["auroc_high"] > 0.47 for row in nothing)
+    assert {row["model"] for row in results.results} == {model.name for model in MODELS}
+    verdicts = {row["task"]: row for row in results.verdicts}
+    assert verdicts["null"]["verdict"] == "level"
+    assert verdicts["risky"]["cases"] == results.of("risky", "counts", None)[0]["cases"] >= 50
+
+
+def test_each_size_of_sample_has_its_replicates(made: tuple[Path, TaskResults]) -> None:
+    _, results = made
+    assert [row["replicate"] for row in results.of("risky", "vectors", 10)] == list(range(5))
+    assert len(results.of("risky", "vectors", None)) == len(results.of("risky", "masked", 0)) == 1
+    assert not results.of("risky", "rule_of_thumb", 10), "boosting needs more"
+    assert len(results.of("risky", "rule_of_thumb", None)) == 1
+
+
+def test_predictions_give_the_figures_of_the_table(made: tuple[Path, TaskResults]) -> None:
+    """To 1e-9, as another program reads the file: that is how meds-evaluation computes them."""
+    out, results = made
+    for model, labels in (("counts", None), ("masked", 0), ("vectors", None)):
+        table = pl.DataFrame(read_predictions(out, "risky", model))
+        label, score = table["boolean_value"].to_numpy(), table["predicted_boolean_probability"].to_numpy()
+        (row,) = results.of("risky", model, labels)
+        assert row["auroc"] == pytest.approx(roc_auc_score(label, score), abs=1e-9)
+        assert row["average_precision"] == pytest.approx(average_precision_score(label, score), abs=1e-9)
+        if row["brier"] is not None:
+            assert row["brier"] == pytest.approx(brier_score_loss(label, score.astype(float)), abs=1e-9)
+        assert (table["subject_id"].n_unique(), len(table)) == (row["patients"], row["rows"])
+
+
+def test_recalibration_comes_from_the_validation_side(made: tuple[Path, TaskResults]) -> None:
+    out, results = made
+    found = read_calibrations(out, "risky")
+    (row,) = results.of("risky", "history_fitted", None)
+    assert set(found) >= {"counts", "masked", "vectors"}
+    assert row["intercept_after"] is not None
+    (masked,) = results.of("risky", "masked", 0)
+    assert masked["brier"] is None, "a score without labels is no probability"
+    assert masked["brier_after"] < 0.25
+
+
+def test_subgroups_need_cases_and_bins_hold_everybody(made: tuple[Path, TaskResults]) -> None:
+    _, results = made
+    (row,) = results.of("risky", "counts", None)
+    bins = [each for each in results.calibration if (each["task"], each["model"]) == ("risky", "counts")]
+    assert (sum(each["rows"] for each in bins), sum(each["cases"] for each in bins)) == (row["rows"], row["cases"])
+    assert not results.subgroups, "under 200 cases"
+
+
+def test_a_model_has_the_same_figures_whatever_stands_beside_it(
+    planted: Planted, made: tuple[Path, TaskResults], tmp_path: Path
+) -> None:
+    again = planted.results(tmp_path / "out", FEW)
+    kept = [row for row in made[1].results if row["model"] in FEW.models]
+    assert list(again.results) == kept
+
+
+def test_clean_data_pass_every_guard(made: tuple[Path, TaskResults]) -> None:
+    failed = [row for row in made[1].guards if row["passed"] is not True]
+    assert failed == []
+
+
+def test_a_history_cut_late_is_caught(tmp_path: Path) -> None:
+    """The placebo leak: with the window in the history, the outcome's own history predicts everything; and the guard sees it."""
+    late = Planted(tmp_path, late=400)
+    results = late.results(tmp_path / "out", replace(FEW, models=("history_fitted", "masked")))
+    assert auroc(results, "history_fitted") >= 0.99
+    assert guard(results, columns.NO_FUTURE)["passed"] is False
+
+
+def test_a_test_patient_in_training_is_caught(tmp_path: Path, planted: Planted) -> None:
+    study = Planted(tmp_path)
+    study.learn_from([f"p{number}" for number in range(900)])
+    results = study.results(tmp_path / "out", FEW)
+    assert guard(results, columns.UNSEEN, "")["passed"] is False
+    row = guards.unseen(study.artifacts()["encoder_checkpoint"], secret_key.of(tmp_path / "another"), pl.Series(["p1"]))
+    assert row["passed"] is None
+    assert "ehr-pipeline key export" in row["message"], "which file would allow it"
+
+
+def test_index_days_of_a_file_are_a_warning(tmp_path: Path) -> None:
+    study = Planted(tmp_path, (definition(0, "Risky", 6, index="file", index_may_know_outcome=True),))
+    results = study.results(tmp_path / "out", FEW)
+    assert guard(results, columns.INDEX_RULE)["passed"] is False
+    assert results.verdicts[0]["index_may_know_outcome"] is True
+
+
+def test_too_few_cases_are_shown_and_not_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ehr_pipeline.predictions.compare.FEWEST_CASES", 500)
+    results = Planted(tmp_path).results(tmp_path / "out", FEW)
+    assert not results.results
+    assert [row["verdict"] for row in results.verdicts] == ["too few", "too few"]
+    assert all(row["cases"] > 0 for row in results.verdicts)
+    assert guard(results, columns.CASES)["passed"] is False
+
+
+def test_a_rule_of_thumb_is_enough() -> None:
+    assert guards.rule_is_enough(0.86, 0.87, low=0.8)
+    assert not guards.rule_is_enough(0.80, 0.87, low=0.75)
+    assert not guards.rule_is_enough(0.52, 0.49, low=0.47), "neither predicts anything"
+
+
+def rows_of(planted: Planted, most: int = 10_000) -> Rows:
+    return read(planted.folder / "labels", planted.definitions[0], most, 0)
+
+
+def test_permuted_labels_that_are_predicted_are_caught(planted: Planted, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = rows_of(planted)
+    noise = np.random.default_rng(0).normal(0, 1, (len(rows), 5))
+    clean = Table.of([noise], rows.on(FIT), free=False)
+    assert guards.permuted_labels("risky", rows, clean, 0)["passed"] is True
+    told = np.random.default_rng([0, 0x9E]).permutation(
+        rows.label
+    )  # features that know the very labels that are permuted
+    leak = Table.of([noise, told[:, None].astype(float)], rows.on(FIT), free=False)
+    assert guards.permuted_labels("risky", rows, leak, 0)["passed"] is False
+
+
+def test_deciding_concepts_are_found(planted: Planted) -> None:
+    rows = rows_of(planted)
+    held = np.zeros((len(rows), 4))
+    held[rows.label, 1] = 1  # every case, and nobody else
+    held[~rows.label, 2] = 1
+    held[:, 3] = 1
+    found = {token: kind for token, kind, _, _ in guards.deciding(rows, np_sparse(held), np.arange(4))}
+    assert found == {1: "always", 2: "never"}
+
+
+def np_sparse(dense: np.ndarray) -> Any:
+    from scipy import sparse
+
+    return sparse.csr_array(dense)
+
+
+def test_patients_are_capped_with_cases_first(planted: Planted) -> None:
+    everybody, few = rows_of(planted), rows_of(planted, 100)
+    assert [len(few.on(side)) for side in (FIT, TUNE, JUDGE)] == [100, 100, 100]
+    assert few.label[few.on(FIT)].mean() == pytest.approx(0.5)
+    assert few.prevalence == everybody.prevalence == pytest.approx(everybody.label[everybody.on(FIT)].mean())
+    assert {*few.patient} <= {*everybody.patient}
+
+
+def test_settings_name_their_problems() -> None:
+    assert [*SMALL.problems()] == []
+    assert "models: 'nobody' is none" in " ".join(PredictionsSettings(models=("nobody",)).problems())
+    assert "fewer than 4" in " ".join(PredictionsSettings(labels=(2,)).problems())
