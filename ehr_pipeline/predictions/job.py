@@ -100,9 +100,13 @@ def _answer(
 ) -> pa.Table:
     row, first, last, day = (asked.column(name).to_numpy() for name in ASKED.names)
     histories = cut(whole, row, first, last)
+    distinct, place = np.unique(
+        np.stack([row, first, last]), axis=1, return_inverse=True
+    )  # asked about on several days
+    alone = cut(whole, *distinct)
     columns: dict[str, pa.Array] = {}
     for name, model in models.items():
-        mean = mean_vectors(model, histories, how[0])
+        mean = mean_vectors(model, alone, how[0])[place.ravel()]
         state = np.zeros_like(mean)
         odds = np.zeros((len(mean), max(len(lists), 1)), np.float32)
         for rows, hidden in at_mask(model, histories, day, *how):
