@@ -49,6 +49,11 @@ def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
         if len(own):
             shard, mine = Shard.read(path), rows.take(own)
             parts.append(of_histories(cut(shard, mine.row, mine.first, mine.last), mine, size))
+    return joined(parts, size)
+
+
+def joined(parts: Sequence[Recorded], size: int) -> Recorded:
+    """Histories one after the other; `size` is that of the vocabulary."""
     if not parts:
         nothing = sparse.csr_array((0, size))
         return Recorded(nothing, nothing, nothing, np.zeros((0, 7)), np.zeros(0), np.zeros(0, np.int64))
@@ -56,8 +61,8 @@ def recorded(dataset: Sequence[Path], rows: Rows, size: int) -> Recorded:
         sparse.vstack([getattr(part, name) for part in parts], format="csr")
         for name in ("counts", "recency", "decayed")
     ]
-    joined = [np.concatenate([getattr(part, name) for part in parts]) for name in ("amounts", "age", "latest")]
-    return Recorded(*stacked, *joined)
+    dense = [np.concatenate([getattr(part, name) for part in parts]) for name in ("amounts", "age", "latest")]
+    return Recorded(*stacked, *dense)
 
 
 def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
