@@ -142,6 +142,7 @@ PREDICTIONS = (
                 "permuted_labels",
                 "Labels that are permuted are not predicted.",
                 predictions.of_guard(columns.PERMUTED),
+                only_warns=predictions.cannot_be_checked(columns.PERMUTED),
             ),
             Check(
                 "index_rule",

@@ -77,10 +77,10 @@ def of_histories(histories: Shard, rows: Rows, size: int) -> Recorded:
     pairs, place, times = np.unique(key, return_inverse=True, return_counts=True)
     latest = np.zeros(len(pairs))
     np.maximum.at(latest, place, decay)
-    columns, starts = pairs % size, np.searchsorted(pairs // size, np.arange(count + 1))
+    columns, starts = (pairs % size).astype(np.int32), np.searchsorted(pairs // size, np.arange(count + 1))
 
     def table(values: NDArray[np.generic]) -> sparse.csr_array:
-        return sparse.csr_array((values, columns, starts), shape=(count, size))
+        return sparse.csr_array((values.astype(np.float32), columns, starts), shape=(count, size))
 
     first_visit, last_visit = histories.patient_start[:-1], histories.patient_start[1:] - 1
     some = visits > 0

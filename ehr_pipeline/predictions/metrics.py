@@ -1,5 +1,7 @@
 """How well probabilities predict a binary outcome, with intervals over patients. Axes: n rows, B draws of patients.
 
+Readers of results import this module, so it loads neither SciPy nor, but to recalibrate, scikit-learn.
+
 Every function takes labels (n,) as flags, scores or probabilities (n,), and weights (n,), which are 1 except where patients who
 left are made up for.
 """
@@ -8,7 +10,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -54,13 +55,19 @@ class Calibration:
 
     def apply(self, probability: Floats) -> Floats:
         """The recalibrated probabilities (n,)."""
-        found: Floats = expit(self.intercept + self.slope * log_odds(probability))
-        return found
+        return probabilities(self.intercept + self.slope * log_odds(probability))
 
 
 def log_odds(probability: Floats) -> Floats:
     """The log-odds (n,) of probabilities, which are kept off 0 and 1."""
-    found: Floats = logit(np.clip(probability, _NEAREST, 1 - _NEAREST))
+    kept = np.clip(probability, _NEAREST, 1 - _NEAREST)
+    found: Floats = np.log(kept) - np.log1p(-kept)
+    return found
+
+
+def probabilities(odds: Floats) -> Floats:
+    """Probabilities (n,) of log-odds."""
+    found: Floats = 1 / (1 + np.exp(-np.clip(odds, -700, 700)))
     return found
 
 
@@ -91,7 +98,7 @@ def calibration_intercept(label: Flags, probability: Floats, weight: Floats) -> 
         return float("nan")
     x, shift, cases = log_odds(probability), 0.0, float((weight * label).sum())
     for _ in range(50):
-        now = expit(x + shift)
+        now = probabilities(x + shift)
         step = (cases - float((weight * now).sum())) / max(float((weight * now * (1 - now)).sum()), 1e-12)
         shift += float(np.clip(step, -2, 2))
         if abs(step) < 1e-10:
