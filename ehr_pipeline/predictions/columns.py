@@ -81,6 +81,8 @@ NO_FUTURE, UNSEEN, INDEX_RULE, RULE_OF_THUMB, DECIDING, PERMUTED, CASES = (
 )
 """Names of guards."""
 MEANINGS = {
+    "task": "Name of the task as a file name.",
+    "patients": "Patients on the test side.",
     "model": "The model (predictions.models).",
     "labels": "Number of labels that it was fitted with; empty: all; 0: it needs none.",
     "replicate": "Which sample of labels it was fitted with.",

@@ -42,6 +42,9 @@ DECIDES: dict[str, set[str]] = {
         for name in ("test_share", "column")
     },
     "tasks": {"task_labels"},
+    # Without tasks, nothing else decides their results.
+    **{name: {"task_labels", "task_results"} for name in ("tasks.screen", "tasks.task")},
+    "predictions": {"task_results"},
     "encoder": {"encoder_checkpoint"},
     "encoder.on_new_extract": MODEL,
     **{

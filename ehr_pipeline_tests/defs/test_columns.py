@@ -28,8 +28,13 @@ FOLDERS = {
     "patient_trajectories": ("trajectories",),
 }
 FILES = {"cohort": "cohort.arrow", "clusters": "clusters.arrow"}
-OF_NO_COLUMN = {"extract_catalog": {"extract"}, "concept_embeddings": {"scope"}, "task_labels": {"task"}}
-"""Names of folders, and of settings."""
+OF_NO_COLUMN = {
+    "extract_catalog": {"extract"},
+    "concept_embeddings": {"scope"},
+    "task_labels": {"task"},
+    "task_results": {"task", "model", "labels", "replicate"},
+}
+"""Names of folders, and of settings, models and samples."""
 
 
 def tables(study: settings.Study) -> dict[str, pa.Schema]:
