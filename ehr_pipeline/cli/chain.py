@@ -121,16 +121,23 @@ def _ensure_demo_extract(path: Path) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    study = study_of(options)
-    from ehr_pipeline.defs import run
+    from ehr_pipeline.chain import unchanged
     from ehr_pipeline.planning import preflight
+
+    study = study_of(options)
 
     found = preflight.inspect(study)
     for warning in found.warnings:
         tell("warning", warning)
     if found.problems:
         raise SettingsError(os.environ[ENVIRONMENT_VARIABLE], found.problems)
-    outcome = run.run(study, options.select, options.verbose)
+    outcome = None if options.select or options.verbose else unchanged.outcome(study)
+    if outcome:
+        print("nothing has changed since the last run")
+    else:
+        from ehr_pipeline.defs import run
+
+        outcome = run.run(study, options.select, options.verbose)
     if outcome.interrupted:
         raise KeyboardInterrupt
     print_table(outcome.rows, study.guard)

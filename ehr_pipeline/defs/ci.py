@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ehr_pipeline.chain.outcome import RunOutcome
 from ehr_pipeline.defs.home import default_home
-from ehr_pipeline.defs.run import Outcome, run
+from ehr_pipeline.defs.run import run
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.dagster_home import CONFIGURATION
 from ehr_pipeline.synthetic.generate import generate
@@ -31,7 +32,7 @@ NOT_OF_THE_SLICE = (
 )
 
 
-def ci_check(overrides: Mapping[str, Any] | None = None) -> Outcome:
+def ci_check(overrides: Mapping[str, Any] | None = None) -> RunOutcome:
     """Materialise the slice. Failed non-blocking checks are problems here, too. `overrides` replace its settings."""
     with tempfile.TemporaryDirectory(prefix="ehr-ci-") as named, _home(Path(named) / "home"):
         folder = Path(named)

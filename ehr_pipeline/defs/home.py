@@ -30,7 +30,8 @@ def ensure_home() -> Path:
             " without it, telemetry is on and state lies elsewhere."
         )
     os.environ["DAGSTER_HOME"] = str(home)
-    folder = Path(os.environ.setdefault("EHR_STATE_DIR", str(home / "data" / "dagster")))
+    folder = dagster_home.state_folder()
+    os.environ.setdefault("EHR_STATE_DIR", str(folder))
     dagster_home.refuse_network_disk()
     folder.mkdir(parents=True, exist_ok=True)
     return home

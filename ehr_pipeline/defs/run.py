@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from typing import Any
 import dagster as dg
 
 from ehr_pipeline.assets import ASSETS, of_study
+from ehr_pipeline.chain import unchanged
+from ehr_pipeline.chain.outcome import Row, RunOutcome
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness, servers, webserver
 from ehr_pipeline.defs.assembly import build
@@ -38,40 +39,7 @@ TRACEBACK = "\nTraceback:\n"
 LOOK_SECONDS = 30.0  # between two checks by the server of the runs that should be alive
 
 
-@dataclass(frozen=True)
-class Row:
-    """The result of one asset in a run."""
-
-    asset: str
-    partition: str
-    state: str
-    """'made', 'unchanged', 'failed' or 'not reached'."""
-    read: int | None
-    """Rows that the asset read; None if it counts none."""
-    kept: int | None
-    rejected: int | None
-    """Rows that the asset dropped, for any reason."""
-    seconds: float | None
-    version: str
-    note: str = ""
-    counts: dict[str, Any] = field(default_factory=dict)
-    """All counts of its manifest."""
-
-
-@dataclass
-class Outcome:
-    """The result of a run."""
-
-    rows: list[Row]
-    problems: list[str]
-    """Errors and failed blocking checks; empty if the run succeeded."""
-    warnings: list[str]
-    """Failed non-blocking checks."""
-    interrupted: bool = False
-    """Whether Ctrl-C, or a signal, ended the run."""
-
-
-def run(study: Study, select: str | None, verbose: bool = False) -> Outcome:
+def run(study: Study, select: str | None, verbose: bool = False) -> RunOutcome:
     """Materialise a selection with its checks, for all extracts.
 
     `select` is Dagster's asset selection syntax, several selections separated by commas; None selects everything.
@@ -82,12 +50,15 @@ def run(study: Study, select: str | None, verbose: bool = False) -> Outcome:
     stages = len(wanted - {RAW_RECORDS}) + (len(pipeline.extracts()) if RAW_RECORDS in wanted else 0)
     console = Console(stages, usual_seconds(pipeline.store), verbose)
     with console.showing():
-        return _run(study, pipeline, wanted, console)
+        outcome = _run(study, pipeline, wanted, console)
+    if select is None and not outcome.problems and not outcome.interrupted:
+        unchanged.note(study, outcome)
+    return outcome
 
 
-def _run(study: Study, pipeline: Pipeline, wanted: set[str], console: Console) -> Outcome:
+def _run(study: Study, pipeline: Pipeline, wanted: set[str], console: Console) -> RunOutcome:
     definitions = build(study, {"console": console.definition()})
-    outcome = Outcome([], [], [])
+    outcome = RunOutcome()
     with dg.DagsterInstance.get() as instance:
         tell(liveness.reap(instance))
         extracts = register_extracts(instance, pipeline)
@@ -101,11 +72,7 @@ def _run(study: Study, pipeline: Pipeline, wanted: set[str], console: Console) -
                 if not console.verbose:
                     outcome.problems = [problem.split(TRACEBACK)[0] for problem in outcome.problems]
     reached = {row.asset for row in outcome.rows}
-    outcome.rows += [
-        Row(asset, "", "not reached", None, None, None, None, "")
-        for asset in ASSETS
-        if asset in wanted and asset not in reached
-    ]
+    outcome.rows += [Row(asset, "", "not reached") for asset in ASSETS if asset in wanted and asset not in reached]
     return outcome
 
 
@@ -160,7 +127,7 @@ def _materialise(
     assets: list[str],
     *,
     extract: str | None,
-    outcome: Outcome,
+    outcome: RunOutcome,
 ) -> None:
     """Materialise some assets with their checks in one run, and add the results to the outcome."""
     chosen = dg.AssetSelection.assets(*assets)
@@ -172,10 +139,9 @@ def _materialise(
         instance=instance, partition_key=extract, run_config={"loggers": {"console": {}}}, raise_on_error=False
     )
     for check in result.get_asset_check_evaluations():
-        if not check.passed:
-            told = f"{check.asset_key.to_user_string()}: check {check.check_name} failed: {check.description}"
-            blocking = check.severity == dg.AssetCheckSeverity.ERROR
-            (outcome.problems if blocking else outcome.warnings).append(told)
+        blocking = check.severity == dg.AssetCheckSeverity.ERROR
+        asset, message = check.asset_key.to_user_string(), check.description or ""
+        outcome.add(asset, extract, check.check_name, check.passed, message, blocking)
     failures = {
         event.step_key or "": event.step_failure_data.error for event in result.all_events if event.is_step_failure
     }
@@ -210,21 +176,9 @@ def _message(error: Any) -> str:
 
 def _row(pipeline: Pipeline, asset: str, extract: str | None, event: Any) -> Row:
     if event is None:
-        return Row(asset, extract or "", "failed", None, None, None, None, "")
+        return Row(asset, extract or "", "failed")
     artifact: Artifact = pipeline.store.current(asset, extract)
-    skipped = bool(event.materialization.metadata["skipped"].value)
-    seconds = None if skipped else artifact.manifest["seconds"]
-    return Row(
-        asset,
-        extract or "",
-        "unchanged" if skipped else "made",
-        artifact.counts.get("rows_in"),
-        artifact.counts.get("kept"),
-        sum(dropped.values()) if (dropped := artifact.counts.get("dropped")) is not None else None,
-        seconds,
-        artifact.data_version,
-        counts=artifact.counts,
-    )
+    return Row.of(artifact, extract, bool(event.materialization.metadata["skipped"].value))
 
 
 def serve(port: int, host: str, allow: Sequence[str] = ()) -> int:

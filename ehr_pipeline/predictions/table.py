@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.predictions import columns
-from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.tasks import meds
+
+if TYPE_CHECKING:
+    from ehr_pipeline.predictions.metrics import Calibration
 
 PREDICTIONS, CALIBRATIONS = "predictions", "calibrations"
 Verdict = Literal["better", "level", "worse", "not needed", "too few"]
@@ -94,8 +96,10 @@ def read_predictions(folder: Path, task: str, model: str) -> pa.Table:
         raise Damaged(f"{path}: it cannot be read. Make task_results again (ehr-pipeline run).") from error
 
 
-def read_calibrations(folder: Path, task: str) -> dict[str, Calibration]:
+def read_calibrations(folder: Path, task: str) -> "dict[str, Calibration]":
     """How the models of a task are recalibrated, by name; a model is absent where too few cases were there. Raises Damaged."""
+    from ehr_pipeline.predictions.metrics import Calibration
+
     path = folder / CALIBRATIONS / f"{task}.json"
     try:
         told = json.loads(path.read_text(encoding="utf-8"))

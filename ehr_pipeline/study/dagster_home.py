@@ -33,6 +33,11 @@ def home() -> Path:
     return Path(named) if named else our_home()
 
 
+def state_folder() -> Path:
+    """The folder of Dagster's state: EHR_STATE_DIR, or `data/dagster` in its home."""
+    return Path(os.environ.get("EHR_STATE_DIR") or home() / "data" / "dagster")
+
+
 def our_home() -> Path:
     """The top of a checkout; elsewhere the folder `ehr_pipeline_home` in the working directory, which may not exist yet."""
     package = Path(__file__).parents[1]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline import cli
+from ehr_pipeline.chain.outcome import RunOutcome
 from ehr_pipeline.defs import ci
-from ehr_pipeline.defs.run import Outcome
 from ehr_pipeline.tables.asset_names import STAGES
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def test_a_failed_blocking_check_fails_it() -> None:
 def test_so_does_one_that_blocks_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Dagster's own exit code would be 0."""
     told = "mapped_events: check drift_codes failed"
-    monkeypatch.setattr(ci, "run", lambda study, select: Outcome([], [], [told]))
+    monkeypatch.setattr(ci, "run", lambda study, select: RunOutcome([], [], [told]))
     assert cli.main(["ci-check"]) == 1
     assert f"error: {told}" in capsys.readouterr().err
 
@@ -47,6 +47,6 @@ def test_so_does_one_that_blocks_nothing(monkeypatch: pytest.MonkeyPatch, capsys
 def test_a_question_that_the_slice_cannot_answer_is_told_and_does_not_count(
     told: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(ci, "run", lambda study, select: Outcome([], [], [f"{told}: none"]))
+    monkeypatch.setattr(ci, "run", lambda study, select: RunOutcome([], [], [f"{told}: none"]))
     assert cli.main(["ci-check"]) == 0
     assert told in capsys.readouterr().err

@@ -6,10 +6,12 @@ import os
 import re
 import shutil
 import sqlite3
+import subprocess
+import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import closing, redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import dagster as dg
 import pytest
 
 from ehr_pipeline import cli
+from ehr_pipeline.chain import unchanged
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import USER_ERROR
 from ehr_pipeline.defs.run import run
@@ -94,6 +97,41 @@ def test_a_line_is_shown_as_each_stage_starts_and_ends(again: Again) -> None:
     assert {total for _, total, *_ in told} == {str(len(STAGES))}
     assert [what for *_, what in told] == ["starts", "is unchanged"] * len(STAGES)
     assert "dagster" not in again.log.lower()
+
+
+def test_a_run_in_which_nothing_changed_needs_no_dagster(again: Again, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = again.store.parent / "settings.toml"
+    monkeypatch.setenv("DAGSTER_HOME", str(again.home))
+    monkeypatch.setenv("EHR_STATE_DIR", str(again.home / "state"))
+    code = f"import sys; from ehr_pipeline.cli import main; print(main(['run', '--settings', {str(path)!r}]));"
+    code += " print(*[name for name in ('dagster', 'torch', 'sklearn', 'scipy', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[0] == "nothing has changed since the last run"
+    assert done.stdout.endswith("report.html\n0\n\n"), done.stdout
+    assert json.loads((again.store / "summary.json").read_text())["stages"] == again.summary["stages"]
+
+
+def test_dagster_runs_where_there_is_something_to_make_or_to_record(
+    again: Again, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EHR_STATE_DIR", str(again.home / "state"))
+    study = settings.load(again.store.parent / "settings.toml")
+    found = unchanged.outcome(study)
+    assert found
+    assert {row.state for row in found.rows} == {"unchanged"}
+    assert unchanged.outcome(replace(study, clusters=replace(study.clusters, n=5))) is None
+    assert unchanged.outcome(replace(study, study=replace(study.study, name="Other"))) is None
+    note = next((again.home / "state").glob("recorded-*.json"))
+    text = note.read_text()
+    try:
+        for other in (text.replace("true", "false", 1), text.replace("2-", "3-", 1)):
+            assert other != text
+            note.write_text(other)
+            assert unchanged.outcome(study) is None, "Dagster knows of other checks or versions"
+        note.unlink()
+        assert unchanged.outcome(study) is None
+    finally:
+        note.write_text(text)
 
 
 @pytest.mark.slow
@@ -195,8 +233,6 @@ def test_and_so_does_it_in_a_later_run(home: Path, store: Path, extract: Path) -
 
 
 def _coverage(store: Path, extract: Path) -> Any:
-    from dataclasses import replace
-
     study = tiny_settings(extract, study={"store": str(store)}, events={"coverage_floor": 0.99})
     outcome = next(check for check in Pipeline(study).check("mapped_events") if check.name == "mapping_coverage")
     return replace(outcome, message=f"mapping_coverage: {outcome.message}")

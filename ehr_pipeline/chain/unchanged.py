@@ -1,0 +1,68 @@
+"""A run in which nothing changed is answered from the manifests, without starting Dagster.
+
+Dagster must know of what is there: each whole run leaves a note beside Dagster's state that says what it recorded. Where
+artifacts, code versions, or what checks say differ from the note, or there is none, the run goes through Dagster.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ehr_pipeline.assets import of_study
+from ehr_pipeline.chain.outcome import Row, RunOutcome
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.store.artifacts import Artifact, hash_of
+from ehr_pipeline.store.durable import write_atomically
+from ehr_pipeline.study import dagster_home
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
+
+
+class _Changed(Exception):
+    """Raised instead of making something."""
+
+
+class _Existing(Pipeline):
+    """A pipeline that makes nothing: raises _Changed for an asset that is not there as its recipe asks."""
+
+    def _make(self, asset: str, inputs: Any, build: Callable[[Path], Any], **how: Any) -> Artifact:
+        def refuse(_: Path) -> NoReturn:
+            raise _Changed(asset)
+
+        return super()._make(asset, inputs, refuse, **how)
+
+
+def outcome(study: Study) -> RunOutcome | None:
+    """The outcome of a whole run in which nothing is made; None if there is something to make, to record, or to tell."""
+    if not _note(study).is_file():
+        return None
+    pipeline, found = _Existing(study), RunOutcome()
+    try:
+        extracts = [(RAW_RECORDS, extract, pipeline.raw_records(extract)) for extract in pipeline.extracts()]
+        others = [(asset, None, pipeline.asset(asset)) for asset in of_study(study) if asset != RAW_RECORDS]
+        for asset, extract, artifact in (*extracts, *others):
+            found.rows.append(Row.of(artifact, extract, skipped=True))
+            for check in pipeline.check(asset, extract):
+                found.add(asset, extract, check.name, check.passed, check.message, check.blocking)
+    except (_Changed, UserError):
+        return None
+    known = json.loads(_note(study).read_text(encoding="utf-8"))
+    return found if not found.problems and known == _recorded(pipeline, found) else None
+
+
+def note(study: Study, made: RunOutcome) -> None:
+    """Note what Dagster recorded of a whole run that succeeded."""
+    write_atomically(_note(study), json.dumps(_recorded(Pipeline(study), made)) + "\n")
+
+
+def _note(study: Study) -> Path:
+    return dagster_home.state_folder() / f"recorded-{hash_of(str(Path(study.study.store).resolve()))}.json"
+
+
+def _recorded(pipeline: Pipeline, made: RunOutcome) -> dict[str, Any]:
+    versions = {
+        f"{row.asset} {row.partition}": f"{row.version} {pipeline.code_version(row.asset)}" for row in made.rows
+    }
+    return {"versions": versions, "checks": dict(sorted(made.checks.items()))}
