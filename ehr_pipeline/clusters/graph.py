@@ -86,7 +86,8 @@ def _others(found: NDArray[np.int64], rows: NDArray[np.int64], k: int) -> NDArra
     """The first k of the k + 1 `found` neighbours (m, k + 1) of `rows` (m,) that are not the row itself."""
     others = found != rows[:, None]
     others &= np.cumsum(others, axis=1) <= k
-    return found[others].reshape(len(rows), k)
+    first: NDArray[np.int64] = found[others].reshape(len(rows), k)
+    return first
 
 
 def _share_in(found: NDArray[np.int64], true: NDArray[np.int64]) -> float:
