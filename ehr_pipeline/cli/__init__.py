@@ -12,7 +12,7 @@ import threading
 import traceback
 
 from ehr_pipeline import __version__
-from ehr_pipeline.cli import chain, keys, preparing, results
+from ehr_pipeline.cli import chain, keys, preparing, results, starting
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.errors import UserError
@@ -67,12 +67,13 @@ def parser() -> argparse.ArgumentParser:
     whole = Parser(
         prog="ehr-pipeline",
         description="From raw primary-care records to patient clusters and a report.",
-        epilog="begin with:\n  ehr-pipeline demo            the whole chain on made-up patients\n"
-        "  ehr-pipeline COMMAND --help  what a command does, with an example",
+        epilog="begin with:\n  ehr-pipeline demo                      the whole chain on made-up patients\n"
+        "  ehr-pipeline init DIR --from FILE ...  a study of your own\n"
+        "  ehr-pipeline COMMAND --help            what a command does, with an example",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for module in (chain, results, keys, preparing):
+    for module in (chain, starting, results, keys, preparing):
         module.add(commands)
     return whole

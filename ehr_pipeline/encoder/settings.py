@@ -26,10 +26,24 @@ class EncoderSettings:
             "tokens_per_step": 2048,
             "max_epochs": 4,
         },
+        # For hundreds of patients: more, smaller updates.
+        "small": {
+            "hidden_size": 64,
+            "layers": 2,
+            "heads": 4,
+            "feed_forward": 128,
+            "dropout": 0.0,
+            "attention_dropout": 0.0,
+            "learning_rate": 2e-3,
+            "warmup_steps": 50,
+            "tokens_per_step": 1024,
+            "max_epochs": 12,
+        },
     }
 
-    preset: Literal["published", "demo"] = option(
-        "'published' (12.6 M parameters) or 'demo' (for two CPU cores).", "published"
+    preset: Literal["published", "demo", "small"] = option(
+        "'published' (12.6 M parameters), 'demo' (thousands of patients, two CPU cores) or 'small' (hundreds of patients).",
+        "published",
     )
     hidden_size: int = option("Width of the token vectors.", 256, ge=8)
     layers: int = option("Number of transformer layers.", 4, ge=1)
@@ -62,7 +76,9 @@ class EncoderSettings:
     learning_rate: float = option("Peak learning rate of AdamW.", 1e-3, gt=0)
     weight_decay: float = option("Weight decay of matrices (not of biases, norms or embeddings).", 0.01, ge=0)
     warmup_steps: int = option(
-        "Updates of linear warm-up; after them the rate falls as a cosine to a tenth.", 500, ge=0
+        "Updates of linear warm-up; after them the rate falls as a cosine to a tenth.",
+        500,
+        ge=0,
     )
     output_bias: Literal["zero", "frequency"] = option(
         "Where the bias of the output begins: at 'zero', as in the stock class, or at the logarithm of each concept's 'frequency'"

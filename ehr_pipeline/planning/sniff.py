@@ -1,0 +1,232 @@
+"""Look at a file that nobody has described: delimiter, quotes, encoding, columns, dates, codes, words for the sex.
+
+A text file shows its first quarter of a megabyte; a Parquet file its first rows. Nothing of a row's content leaves this
+module but what the settings need: formats, names of columns, and words for the sex that have a usual meaning.
+"""
+
+import csv
+import datetime
+import gzip
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.records import dates, files
+from ehr_pipeline.records.values import USUAL, plainly
+from ehr_pipeline.terminology import snomed
+
+HEAD = 1 << 18
+"""Bytes of a text file, and at most rows of a Parquet file, that are looked at."""
+MOST_ROWS = 5000
+MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+"""Byte order marks, and the encodings that they show."""
+FORMATS = (
+    "iso",
+    "%d/%m/%Y",
+    "%m/%d/%Y",
+    "%d-%m-%Y",
+    "%d.%m.%Y",
+    "%d-%b-%Y",
+    "%d %b %Y",
+    "%d%b%Y",
+    "%Y/%m/%d",
+    "%d/%m/%Y %H:%M",
+    "%d/%m/%Y %H:%M:%S",
+    "%m/%d/%Y %H:%M",
+    "%d-%b-%Y %H:%M:%S",
+    "%d%b%Y:%H:%M:%S",
+    "%d/%m/%y",
+    "%d-%b-%y",
+)
+"""Formats of dates that are tried, in this order: of two that read as many values, the first is taken."""
+NAMES = {
+    "patient": "patient patientid patid personid subjectid person subject patientkey patientpseudonym pid eid id",
+    "date": "date eventdate obsdate recorddate recordeddate consdate consultationdate codedate clinicaldate effectivedate"
+    " startdate diagnosisdate start datetime eventdatetime time",
+    "code": "code snomedcode snomed snomedct snomedid snomedctcode snomedctconceptid snomedconceptid conceptid sctid concept"
+    " clinicalcode eventcode diagnosiscode medcode readcode ctv3code icd10code icd10 icdcode",
+    "birth_date": "birthdate dateofbirth dob birth",
+    "birth_year": "birthyear yearofbirth yob",
+    "birth_month": "birthmonth monthofbirth mob",
+    "sex": "sex gender patientsex",
+}
+"""Usual names of columns by their role, without case and signs: the more usual first."""
+MOST_VALUES, LONGEST_NAME = 40, 30
+ALMOST = 0.9
+"""Share of the values that have to fit."""
+ICD10 = r"^[A-TV-Z][0-9][0-9A-Z](?:\.?[0-9A-Z]{1,4})?$"
+READ = r"^[A-Za-z0-9][A-Za-z0-9.]{4}(?:[0-9]{2})?$"
+_DIGITS = re.compile(r"[^a-z0-9]")
+
+
+@dataclass(frozen=True)
+class Sniffed:
+    """What the head of a file is like."""
+
+    path: Path
+    table: pl.DataFrame
+    """Its first rows, as text."""
+    bytes_a_row: float
+    delimiter: str = ""
+    quote: str = ""
+    encoding: str = "utf-8"
+
+    @property
+    def rows(self) -> int:
+        """About how many rows the file has."""
+        whole = self.path.stat().st_size * (5 if self.path.suffix == ".gz" else 1)
+        return self.table.height if self.bytes_a_row <= 0 else round(whole / self.bytes_a_row)
+
+    def column(self, role: str) -> str:
+        """The column of a role by its usual names; empty if there is none."""
+        usual = NAMES[role].split()
+        named = {_plain(name): name for name in reversed(self.table.columns)}
+        return next((named[name] for name in usual if name in named), "")
+
+    def values(self, column: str) -> pl.Series:
+        """The values of a column that are not empty."""
+        values = self.table[column].str.strip_chars()
+        return values.filter(values.is_not_null() & (values != ""))
+
+    @property
+    def is_patients(self) -> bool:
+        """Whether rows tell births."""
+        return bool(self.column("patient") and (self.column("birth_date") or self.column("birth_year")))
+
+    @property
+    def is_events(self) -> bool:
+        """Whether rows have a date and a code."""
+        return bool(self.column("patient") and self.column("date") and self.column("code"))
+
+
+def sniff(path: Path) -> Sniffed:
+    """Look at a file. Raises InputError where it is neither delimited text nor Parquet."""
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file.")
+    if files.is_parquet(path):
+        scan = pl.scan_parquet(path)
+        rows = int(scan.select(pl.len()).collect().item())
+        head = scan.head(MOST_ROWS).collect().select(pl.all().cast(pl.String, strict=False))
+        return Sniffed(path, head, path.stat().st_size / max(rows, 1))
+    raw = _head(path)
+    if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
+        raise InputError(f"{path}: a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV (UTF-8).")
+    encoding, text = _decoded(raw)
+    lines = text.splitlines(keepends=True)
+    if not lines or not lines[0].strip():
+        raise InputError(f"{path}: the file is empty, or begins with an empty line.")
+    delimiter = _delimiter(lines)
+    if not delimiter:
+        raise InputError(
+            f"{path}: the first line is not divided by tab, comma, semicolon or '|'. A file needs a header line with the names"
+            " of its columns."
+        )
+    quoted = delimiter in ",;" or bool(re.search(f'(^|{re.escape(delimiter)})"', text, re.MULTILINE))
+    table = _table(text, delimiter, quoted)
+    size = len(text.encode(encoding if encoding != "utf-16" else "utf-16-le"))
+    return Sniffed(path, table, size / max(len(lines) - 1, 1), delimiter, '"' if quoted else "", encoding)
+
+
+def date_format(values: pl.Series, today: datetime.date) -> tuple[str, bool]:
+    """The format that reads most of the values, and whether another reads as many, as other days; ('', False) if none does."""
+    sample = values.head(MOST_ROWS)
+    read = {form: sample.to_frame("v").select(d=dates.parse(pl.col("v"), (form,), today))["d"] for form in FORMATS}
+    known = {form: int((days.is_not_null() & (days <= today)).sum()) for form, days in read.items()}
+    best = max(FORMATS, key=lambda form: known[form])
+    if not len(sample) or known[best] < len(sample) / 2:
+        return "", False
+    same = [form for form in FORMATS if form != best and known[form] == known[best]]
+    return best, any(not read[form].equals(read[best]) for form in same)
+
+
+def code_system(values: pl.Series) -> str:
+    """'snomed', 'ICD10', or 'local' for codes of another kind."""
+    if not len(values):
+        return "snomed"
+    digits = values.filter(values.str.contains(r"^[0-9]{6,18}$"))
+    valid = int(snomed.verhoeff_valid(np.asarray(digits.cast(pl.Int64))).sum())
+    read = int(values.str.contains(READ).sum())
+    if valid >= ALMOST * len(digits) and len(digits) + read >= ALMOST * len(values) and len(digits) >= read:
+        return "snomed"
+    return "ICD10" if int(values.str.contains(ICD10).sum()) >= ALMOST * len(values) else "local"
+
+
+def rewritten_by_excel(values: pl.Series) -> bool:
+    """Whether some codes look as a spreadsheet rewrites long numbers: 1.9E+08, or 195967001.0."""
+    return bool(values.str.contains(r"^[0-9](?:[.,][0-9]+)?E\+[0-9]+$|^[0-9]{6,18}\.0$").any())
+
+
+def sexes(values: pl.Series) -> tuple[dict[str, str], bool]:
+    """The meanings of 1 and 2 where the sex is so written, and whether all other values are understood."""
+    words = set(values.unique())
+    meant = {"1": "M", "2": "F"} if words & {"1", "2"} else {}
+    unclear = {word for word in words - meant.keys() if plainly(word) not in USUAL and word not in ("0", "9", "3")}
+    more = dict.fromkeys(sorted(words & {"0", "3", "9"}), "") if meant else {}
+    return meant | more, not unclear
+
+
+def attributes(found: Sniffed, taken: Sequence[str]) -> dict[str, str]:
+    """Other columns with few values, such as the region: by a name for the patient data set."""
+    chosen: dict[str, str] = {}
+    for column in found.table.columns:
+        values = found.values(column)
+        name = re.sub(r"\W+", "_", column.strip().lower()).strip("_")
+        few = 1 < values.n_unique() <= min(MOST_VALUES, max(len(values) / 3, 2))
+        if column not in taken and few and name.isidentifier() and len(name) <= LONGEST_NAME:
+            chosen[name] = column
+    return chosen
+
+
+def _plain(name: str) -> str:
+    return _DIGITS.sub("", name.lower())
+
+
+def _head(path: Path) -> bytes:
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as stream:
+            return stream.read(HEAD)
+    except (gzip.BadGzipFile, EOFError) as error:
+        raise InputError(f"{path}: this is no whole gzip file ({error}).") from None
+
+
+def _decoded(raw: bytes) -> tuple[str, str]:
+    """The encoding of a text and its whole lines: by its byte order mark, else UTF-8, else Latin 1, which reads every byte."""
+    known = next((encoding for mark, encoding in MARKS if raw.startswith(mark)), "")
+    if known == "utf-16":
+        text = raw[: len(raw) // 2 * 2].decode("utf-16", errors="replace")
+    else:
+        whole = raw[: raw.rfind(b"\n") + 1] or raw
+        try:
+            known, text = "utf-8", whole.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            known, text = "latin-1", whole.decode("latin-1")
+    return known, text[: text.rfind("\n") + 1] or text
+
+
+def _delimiter(lines: list[str]) -> str:
+    """The character that divides the header into most fields, if most other lines divide into as many."""
+    found = []
+    for mark in "\t,;|":
+        widths = [len(row) for row in csv.reader(lines[:200], delimiter=mark)]
+        alike = sum(width == widths[0] for width in widths) / len(widths)
+        if widths[0] > 1:
+            found.append((alike >= ALMOST / 2, widths[0], mark))
+    return max(found)[2] if found else ""
+
+
+def _table(text: str, delimiter: str, quoted: bool) -> pl.DataFrame:
+    rows = list(
+        csv.reader(io.StringIO(text), delimiter=delimiter, quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE)
+    )
+    names = [name.strip() for name in rows[0]]
+    whole = [row for row in rows[1 : MOST_ROWS + 1] if len(row) == len(names)]
+    return pl.DataFrame(
+        {name: [row[place] for row in whole] for place, name in enumerate(names) if names.count(name) == 1 and name},
+        schema=dict.fromkeys([name for name in names if names.count(name) == 1 and name], pl.String),
+    )

@@ -1,0 +1,342 @@
+"""Start a study: a folder with a landing folder, concept lists, and a settings file that fits the files at hand.
+
+Files stay where they are; the landing folder holds links to them. Every choice that was made by looking at a file stands
+in the settings file with a comment, to be read and corrected.
+"""
+
+import datetime
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError, UserError
+from ehr_pipeline.planning import sniff
+from ehr_pipeline.planning.sniff import Sniffed
+from ehr_pipeline.records import files
+from ehr_pipeline.terminology.shipped import shipped
+
+SETTINGS, LANDING, LISTS = "study.toml", "landing", "lists"
+FEW, MANY = 2_000, 50_000
+"""Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
+PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20
+
+
+@dataclass
+class Started:
+    """A study that was started."""
+
+    settings: Path
+    facts: list[str] = field(default_factory=list)
+    """What was seen in the files, and what was chosen for it."""
+    doubts: list[str] = field(default_factory=list)
+    """What a person has to decide."""
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What is known of the files: their part of the settings, and about how many patients they hold."""
+
+    records: list[str]
+    """Lines of TOML, from `source` on."""
+    patients: int
+    links: dict[str, Path]
+    """The files and folders to link, by their name in the extract; one named '' is the extract itself."""
+    unmapped: bool
+    """Whether some codes are not SNOMED's, so that each has to be a concept of its own."""
+    audited: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    """Further sections."""
+
+
+def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date) -> Started:
+    """Write a study into a folder. Raises UserError if it has one already, or if the files are not understood."""
+    made = Started(folder / SETTINGS)
+    if made.settings.exists():
+        raise UserError(
+            f"{made.settings} is there already, and stays as it is. Name another folder, or edit that file."
+        )
+    extract = _look(sources, made, today) if sources else None
+    terminology = _terminology(umls)
+    if not terminology:
+        made.doubts.append("Without --umls DIR, a code is a concept without a name: the page shows its number.")
+    folder.mkdir(parents=True, exist_ok=True)
+    place = folder / LANDING / today.isoformat()
+    (place.parent if extract and "" in extract.links else place).mkdir(parents=True, exist_ok=True)
+    for name, target in (extract.links if extract else {}).items():
+        link = place / name if name else place
+        if not link.is_symlink():
+            link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
+    shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
+    made.settings.write_text(_text(folder, extract or _unknown(), terminology), encoding="utf-8")
+    return made
+
+
+def _look(sources: Sequence[Path], made: Started, today: datetime.date) -> Extract:
+    """Look at the files: a known layout in one folder, or delimited files."""
+    if len(sources) == 1 and sources[0].is_dir():
+        known = _known(sources[0], made)
+        if known:
+            return known
+        sources = sorted(path for path in sources[0].iterdir() if path.is_file() and not path.name.startswith("."))
+    names = {path.name.lower().split(".")[0] for path in sources}
+    parents = {path.parent for path in sources}
+    files_of_omop = "person" in names and len(parents) == 1 and not any(path.is_dir() for path in sources)
+    if files_of_omop and (known := _known(parents.pop(), made)):
+        return known
+    return _delimited([sniff.sniff(path) for path in sources], made, today)
+
+
+def _known(folder: Path, made: Started) -> Extract | None:
+    """The layouts that `records.source` names, by the names of their files."""
+    names = [path.name.lower() for path in folder.iterdir()]
+    if "person" in {name.split(".")[0] for name in names}:
+        made.facts.append(f"{folder}: the layout of OMOP")
+        made.doubts.append(
+            "Set events.omop_vocabulary to the folder of Athena's CONCEPT.csv: without it, each id is a concept without a name."
+        )
+        return Extract(['source = "omop"'], _rows_of(folder, "person"), {"": folder}, True)
+    if any("extract_observation" in name for name in names):
+        made.facts.append(f"{folder}: the layout of CPRD Aurum")
+        made.doubts.append(
+            "Name CPRD's dictionaries under [events.dictionaries]: without them, each medcodeid is a concept without a name."
+        )
+        return Extract(['source = "cprd_aurum"'], _rows_of(folder, "extract_patient"), {"": folder}, True)
+    if found := sorted((folder / "data").glob("**/*.parquet")):
+        columns = pl.scan_parquet(found).collect_schema().names()
+        if {"subject_id", "time", "code"} <= set(columns):
+            made.facts.append(f"{folder}: the layout of MEDS")
+            people = pl.scan_parquet(found).select(pl.col("subject_id").n_unique()).collect().item()
+            return Extract(['source = "meds"'], int(people), {"": folder}, True)
+    return None
+
+
+def _rows_of(folder: Path, name: str) -> int:
+    """About how many rows the tables have that a name begins or holds."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and name in str(path.relative_to(folder)).lower()]
+    return sum(sniff.sniff(path).rows for path in paths)
+
+
+def _delimited(found: list[Sniffed], made: Started, today: datetime.date) -> Extract:
+    """Files with columns of their own. Raises UserError unless some hold events and some hold births."""
+    events, patients = [one for one in found if one.is_events], [one for one in found if one.is_patients]
+    for what, there, needs in (
+        ("events", events, ("patient", "date", "code")),
+        ("patients", patients, ("patient", "birth_year")),
+    ):
+        if not there:
+            shown = "; ".join(f"{one.path.name} has {', '.join(one.table.columns) or 'none'}" for one in found)
+            usual = "; ".join(f"{role}: {', '.join(sniff.NAMES[role].split()[:4])}" for role in needs)
+            raise InputError(
+                f"No file of {what} was recognised by its columns ({shown}). Usual names are: {usual}. Give columns that are"
+                " called otherwise in a settings file of your own, or start with ehr-pipeline init DIR and fill them in."
+            )
+    for one in found:
+        if not one.is_events and not one.is_patients:
+            made.doubts.append(f"{one.path}: neither events nor patients were recognised, so it is not linked.")
+    used = [one for one in found if one.is_events or one.is_patients]
+    names = [one.path.name for one in used]
+    if len(set(names)) < len(names):
+        raise InputError("Two files have the same name. Rename one: an extract is one folder.")
+    lines: list[str] = ['source = "delimited"']
+    local, audited = False, dict[str, None]()
+    for one in events:
+        more, is_local = _event_lines(one, made, today)
+        lines, local = lines + more, local or is_local
+    for one in patients:
+        more, attributes = _patient_lines(one, made, today)
+        lines += more
+        audited |= dict.fromkeys(attributes)
+    people = sum(one.rows for one in patients if not one.is_events)
+    people = people or sum(one.values(one.column("patient")).n_unique() for one in patients)
+    links = {one.path.name: one.path for one in used}
+    return Extract(lines, people, links, local, tuple(audited))
+
+
+def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], bool]:
+    columns = {role: one.column(role) for role in ("patient", "date", "code")}
+    form, doubtful = sniff.date_format(one.values(columns["date"]), today)
+    codes = one.values(columns["code"])
+    system = sniff.code_system(codes)
+    if doubtful:
+        made.doubts.append(f"{one.path.name}: dates could also have the month first. See date_formats.")
+    if sniff.rewritten_by_excel(codes):
+        made.doubts.append(
+            f"{one.path.name}: some codes look as a spreadsheet rewrites long numbers (1.9E+08, 195967001.0). Export them again as"
+            " text: what was rounded is lost."
+        )
+    lines = ["", "[[records.events]]", *_layout(one)]
+    if form:
+        lines.append(
+            f"date_formats = [{_quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
+        )
+    else:
+        made.doubts.append(f"{one.path.name}: the form of its dates was not recognised. Set date_formats.")
+    lines.append(f"columns = {_inline(columns)}")
+    if system != "snomed":
+        named = "icd10" if system == "ICD10" else "local"
+        lines.append(
+            f'code_system = "{named}" # its codes are not SNOMED\'s; name their dictionary under [events.dictionaries]'
+        )
+    made.facts.append(
+        f"{one.path.name}: events; {_described(one)}; dates as {form or 'unknown'}; codes of"
+        f" {'SNOMED CT' if system == 'snomed' else 'ICD-10' if system == 'ICD10' else 'a system of their own'}"
+    )
+    return lines, system != "snomed"
+
+
+def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], list[str]]:
+    columns = {role: one.column(role) for role in ("patient", "birth_date", "birth_year", "birth_month", "sex")}
+    columns = {role: name for role, name in columns.items() if name}
+    forms = list[str]()
+    if "birth_date" in columns:
+        columns.pop("birth_year", None)
+        form, doubtful = sniff.date_format(one.values(columns["birth_date"]), today)
+        forms = [form] if form else []
+        if doubtful:
+            made.doubts.append(f"{one.path.name}: births could also have the month first. See date_formats.")
+    if "birth_year" not in columns:
+        columns.pop("birth_month", None)
+    meant, understood = sniff.sexes(one.values(columns["sex"])) if "sex" in columns else ({}, True)
+    if not understood:
+        made.doubts.append(
+            f"{one.path.name}: words for the sex ({columns.pop('sex')}) are not understood, so it is not read. Name the column and"
+            " set sex_values."
+        )
+    if meant:
+        made.doubts.append(
+            f"{one.path.name}: sex is written as numbers, and 1 was taken for M, 2 for F. See sex_values."
+        )
+    event = {one.column(role) for role in ("date", "code")} if one.is_events else set[str]()
+    carried = sniff.attributes(one, [*columns.values(), *event])
+    lines = ["", "[[records.patients]]", *_layout(one)]
+    lines += [f"date_formats = [{', '.join(map(_quoted, forms))}]"] if forms else []
+    lines.append(f"columns = {_inline(columns)}")
+    lines += [f"sex_values = {_inline(meant)} # check this against the source's documentation"] if meant else []
+    lines += [f"attributes = {_inline(carried)} # carried to the page; take out what is not needed"] if carried else []
+    made.facts.append(
+        f"{one.path.name}: patients, about {one.rows:,}; {_described(one)}; columns {', '.join(columns.values())}"
+        + (f"; attributes {', '.join(carried)}" if carried else "")
+    )
+    return lines, list(carried)
+
+
+def _layout(one: Sniffed) -> Iterator[str]:
+    yield f"files = {_quoted(one.path.name)}"
+    if not files.is_parquet(one.path):
+        yield f"delimiter = {_quoted(one.delimiter)}"
+        yield f"encoding = {_quoted(one.encoding)}"
+        if one.quote:
+            yield f"quote = {_quoted(one.quote)}"
+
+
+def _described(one: Sniffed) -> str:
+    if files.is_parquet(one.path):
+        return "Parquet"
+    marks = {"\t": "tab", ",": "comma", ";": "semicolon", "|": "|"}
+    return f"{one.encoding}, delimiter {marks[one.delimiter]}{', quoted' if one.quote else ''}"
+
+
+def _terminology(umls: Path | None) -> tuple[Path, Path] | None:
+    if umls is None:
+        return None
+    found = umls / "MRCONSO.RRF", umls / "MRSTY.RRF"
+    for path in found:
+        if not path.is_file():
+            raise InputError(f"{path}: there is no such file. --umls names the folder with MRCONSO.RRF and MRSTY.RRF.")
+    return found
+
+
+def _unknown() -> Extract:
+    """The demo's columns, for a study whose files are not there yet."""
+    lines = [
+        'source = "delimited" # or cprd_aurum, omop, meds: then without the tables below',
+        "",
+        "[[records.events]]",
+        'files = "events_*.txt*"',
+        'delimiter = "\\t"',
+        'columns = { patient = "patient_id", date = "event_date", code = "snomed_code" }',
+        "",
+        "[[records.patients]]",
+        'files = "patients.txt"',
+        'delimiter = "\\t"',
+        'columns = { patient = "patient_id", birth_year = "year_of_birth", sex = "sex" }',
+    ]
+    return Extract(lines, FEW, {}, False)
+
+
+def preset_for(patients: int) -> str:
+    """The encoder's preset for a number of patients."""
+    return "small" if patients < FEW else "demo" if patients < MANY else "published"
+
+
+def _text(folder: Path, extract: Extract, terminology: tuple[Path, Path] | None) -> str:
+    """The settings file."""
+    patients = extract.patients
+    clusters = max(2, min(MOST_CLUSTERS, patients // PATIENTS_A_CLUSTER))
+    audited = ", ".join(map(_quoted, extract.audited))
+    lines = [
+        f"# Written by ehr-pipeline init. Check it with: ehr-pipeline check --settings {SETTINGS}",
+        "# Paths are relative to this file. Every setting is documented by: ehr-pipeline settings",
+        "",
+        "[study]",
+        f"name = {_quoted(folder.resolve().name)}",
+        'store = "store" # results go here: a local disk with room',
+        "",
+        "[records]",
+        f"landing = {_quoted(LANDING)} # a folder for each extract, named by its date: no event may be later",
+        *extract.records,
+        "",
+        "[events]",
+    ]
+    if terminology:
+        lines += [f"mrconso = {_quoted(str(terminology[0].resolve()))}"]
+    else:
+        lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a concept of its own']
+    lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', "", "[vocabulary]"]
+    if terminology:
+        lines += [f"mrsty = {_quoted(str(terminology[1].resolve()))}"]
+        lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
+    lines += [
+        f"min_appearances = {max(5, min(100, patients // 100))} # of a concept, to be in the vocabulary; 100 in the published run",
+        "",
+        "# The key of the split into training and validation is drawn at random, and kept in the store.",
+        "",
+        "[encoder]",
+        f'preset = "{preset_for(patients)}" # small: hundreds of patients, demo: thousands, published: for a GPU',
+        "",
+        "[launcher]",
+        'backend = "processes"',
+        "processes = 1 # one for each GPU",
+        "",
+        "# The patients whose clusters are looked for. Everybody, until you name a disease by a list:",
+        '#   name = "Psoriasis"',
+        f'#   concepts = "{LISTS}/psoriasis.csv"',
+        "[[embeddings.cohort]]",
+        'name = "Everybody"',
+        "",
+        "[clusters]",
+        f"n = {clusters}",
+        "",
+        "[reports]",
+        f"title = {_quoted(f'Patient clusters: {folder.resolve().name}')}",
+        *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
+        "",
+        *extract.more,
+    ]
+    return "\n".join(lines)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _inline(values: dict[str, str]) -> str:
+    pairs = [
+        f"{key if key.isascii() and key.isidentifier() else _quoted(key)} = {_quoted(value)}"
+        for key, value in values.items()
+    ]
+    return "{ " + ", ".join(pairs) + " }"

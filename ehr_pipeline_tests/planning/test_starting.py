@@ -1,0 +1,182 @@
+"""A study that `init` starts from files passes `check`, and has what is in the files."""
+
+import codecs
+import datetime
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ehr_pipeline import cli
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.planning import preflight, sniff, starting
+from ehr_pipeline.study import settings
+
+TODAY = datetime.date(2024, 6, 1)
+CODES = ("195967001", "73211009", "38341003", "44054006")
+PEOPLE = [(f"p{number:04}", 1940 + number % 60, "MF"[number % 2]) for number in range(60)]
+EVENTS = [
+    (PEOPLE[number % 60][0], datetime.date(2001 + number % 20, 1 + number % 12, 1 + number % 28), CODES[number % 4])
+    for number in range(600)
+]
+Write = Callable[[Path], list[Path]]
+
+
+def text(
+    path: Path, head: list[str], rows: list[list[str]], mark: str, encoding: str = "utf-8", end: str = "\n"
+) -> Path:
+    content = end.join(mark.join(row) for row in [head, *rows]) + end
+    path.write_bytes(
+        (codecs.BOM_UTF8 if encoding == "utf-8-sig" else b"") + content.encode(encoding.removesuffix("-sig"))
+    )
+    return path
+
+
+def quoted_csv(folder: Path) -> list[Path]:
+    events = [[f'"{who}"', day.isoformat(), code, '"pain, ""acute"""'] for who, day, code in EVENTS]
+    people = [[f'"{who}"', f"{year}-07-01", {"M": "Male", "F": "Female"}[sex]] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "events.csv", ["PersonID", "EventDate", "SnomedCode", "Term"], events, ","),
+        text(folder / "people.csv", ["PersonID", "DOB", "Sex"], people, ","),
+    ]
+
+
+def saved_by_excel(folder: Path) -> list[Path]:
+    events = [[who, f"{day:%d/%m/%Y}", code] for who, day, code in EVENTS]
+    people = [[who, str(year), sex, "North;South"[: 5 + 0 * year]] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "Events.csv", ["Patient ID", "Event date", "SNOMED code"], events, ";", "utf-8-sig", "\r\n"),
+        text(
+            folder / "Patients.csv",
+            ["Patient ID", "Year of birth", "Gender", "Region"],
+            people,
+            ";",
+            "utf-8-sig",
+            "\r\n",
+        ),
+    ]
+
+
+def tabs_in_gzip(folder: Path) -> list[Path]:
+    lines = [f"{who}\t{day:%d-%b-%Y}\t{code}\tM\xe9ni\xe8re" for who, day, code in EVENTS]
+    with gzip.open(folder / "clinical.txt.gz", "wb") as stream:
+        stream.write("\n".join(["PATID\tOBSDATE\tSNOMEDCTCONCEPTID\tTERM", *lines, ""]).encode("latin-1"))
+    people = [[who, str(year), {"M": "1", "F": "2"}[sex]] for who, year, sex in PEOPLE]
+    return [folder / "clinical.txt.gz", text(folder / "patients.txt", ["PATID", "YOB", "GENDER"], people, "\t")]
+
+
+def parquet(folder: Path) -> list[Path]:
+    pl.DataFrame(EVENTS, schema=["patient_id", "date", "code"], orient="row").write_parquet(folder / "events.parquet")
+    people = pl.DataFrame(PEOPLE, schema=["patient_id", "birth_year", "sex"], orient="row")
+    people.write_parquet(folder / "patients.parquet")
+    return [folder / "events.parquet", folder / "patients.parquet"]
+
+
+def icd_codes(folder: Path) -> list[Path]:
+    events = [[who, day.isoformat(), f"E1{CODES.index(code)}.9"] for who, day, code in EVENTS]
+    people = [[who, str(year), sex] for who, year, sex in PEOPLE]
+    return [
+        text(folder / "events.psv", ["patient", "date", "icd10"], events, "|"),
+        text(folder / "patients.psv", ["patient", "yob", "sex"], people, "|"),
+    ]
+
+
+def meds(folder: Path) -> list[Path]:
+    (folder / "data").mkdir()
+    number = {who: place + 1 for place, (who, _, _) in enumerate(PEOPLE)}
+    rows: list[tuple[int, datetime.datetime | None, str]] = []
+    for who, year, sex in PEOPLE:
+        rows += [(number[who], datetime.datetime(year, 7, 1), "MEDS_BIRTH"), (number[who], None, f"GENDER//{sex}")]
+    rows += [
+        (number[who], datetime.datetime(day.year, day.month, day.day), f"ICD10CM//{code[:3]}")
+        for who, day, code in EVENTS
+    ]
+    table = pl.DataFrame(
+        rows, schema={"subject_id": pl.Int64, "time": pl.Datetime("us"), "code": pl.String}, orient="row"
+    )
+    table.with_columns(numeric_value=pl.lit(None, dtype=pl.Float32)).write_parquet(folder / "data" / "0.parquet")
+    return [folder]
+
+
+def omop(folder: Path) -> list[Path]:
+    number = {who: str(place + 1) for place, (who, _, _) in enumerate(PEOPLE)}
+    people = [[number[who], {"M": "8507", "F": "8532"}[sex], str(year), "x", "y"] for who, year, sex in PEOPLE]
+    head = ["person_id", "gender_concept_id", "year_of_birth", "race_source_value", "ethnicity_source_value"]
+    text(folder / "person.csv", head, people, ",")
+    events = [[number[who], day.isoformat(), code, "0"] for who, day, code in EVENTS]
+    names = ["person_id", "condition_start_date", "condition_concept_id", "condition_source_concept_id"]
+    text(folder / "condition_occurrence.csv", names, events, ",")
+    return [folder]
+
+
+def cprd(folder: Path) -> list[Path]:
+    events = [[who[1:], f"{day:%d/%m/%Y}", f"{day:%d/%m/%Y}", code] for who, day, code in EVENTS]
+    text(folder / "a_Extract_Observation_001.txt", ["patid", "obsdate", "enterdate", "medcodeid"], events, "\t")
+    people = [
+        [who[1:], "1", {"M": "1", "F": "2"}[sex], str(year), "", "01/01/1990", "", ""] for who, year, sex in PEOPLE
+    ]
+    head = ["patid", "pracid", "gender", "yob", "mob", "regstartdate", "regenddate", "cprd_ddate"]
+    text(folder / "a_Extract_Patient_001.txt", head, people, "\t")
+    return [folder]
+
+
+@pytest.mark.parametrize("write", [quoted_csv, saved_by_excel, tabs_in_gzip, parquet, icd_codes, meds, omop, cprd])
+def test_a_study_from_files_passes_check(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And every row of the first rows can be read."""
+    (tmp_path / "files").mkdir()
+    made = starting.start(tmp_path / "study", write(tmp_path / "files"), None, TODAY)
+    study = settings.load(made.settings)
+    found = preflight.inspect(study)
+    assert found.problems == found.warnings == []
+    assert not [fact for fact in found.facts if "rejected" in fact]
+    assert study.encoder.preset == "small"
+    assert study.clusters.n < len(PEOPLE)
+    assert (tmp_path / "study/lists/psoriasis.csv").is_file()
+
+
+def test_the_files_are_described_as_they_are(tmp_path: Path) -> None:
+    first, second = saved_by_excel(tmp_path)
+    found = sniff.sniff(first)
+    assert (found.delimiter, found.quote, found.encoding, found.rows) == (";", '"', "utf-8", 600)
+    assert sniff.date_format(found.values("Event date"), TODAY) == ("%d/%m/%Y", False)
+    assert sniff.sniff(second).column("birth_year") == "Year of birth"
+    assert sniff.sniff(tabs_in_gzip(tmp_path)[0]).encoding == "latin-1"
+
+
+def test_days_that_could_be_months_are_left_to_a_person(tmp_path: Path) -> None:
+    assert sniff.date_format(pl.Series(["03/04/2001", "05/06/2010"]), TODAY) == ("%d/%m/%Y", True)
+    assert sniff.date_format(pl.Series(["03/14/2001", "05/06/2010"]), TODAY) == ("%m/%d/%Y", False)
+    assert sniff.date_format(pl.Series(["soon", "later"]), TODAY) == ("", False)
+
+
+def test_codes_and_sexes_are_recognised() -> None:
+    assert sniff.code_system(pl.Series(CODES)) == "snomed"
+    assert sniff.code_system(pl.Series(["E11.9", "J45"])) == "ICD10"
+    assert sniff.code_system(pl.Series(["100001", "100002", "100003"])) == "local", "no check digit fits"
+    assert sniff.rewritten_by_excel(pl.Series(["1.9E+08"]))
+    assert sniff.rewritten_by_excel(pl.Series(["195967001.0"]))
+    assert not sniff.rewritten_by_excel(pl.Series(CODES))
+    assert sniff.sexes(pl.Series(["1", "2", "0"])) == ({"1": "M", "2": "F", "0": ""}, True)
+    assert sniff.sexes(pl.Series(["Male", "f"])) == ({}, True)
+    assert sniff.sexes(pl.Series(["V", "M"])) == ({}, False)
+
+
+def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text(tmp_path / "a.csv", ["who", "when", "what"], [["1", "2001-01-01", "x"]], ",")
+    with pytest.raises(UserError, match=r"No file of events was recognised .*a\.csv has who, when, what"):
+        starting.start(tmp_path / "study", [tmp_path / "a.csv"], None, TODAY)
+    assert not (tmp_path / "study").exists()
+    (tmp_path / "book.csv").write_bytes(b"PK\x03\x04")
+    with pytest.raises(UserError, match="Excel workbook"):
+        starting.start(tmp_path / "study", [tmp_path / "book.csv"], None, TODAY)
+    assert cli.main(["init", str(tmp_path / "empty")]) == 0
+    assert "put files into" in capsys.readouterr().out
+    assert settings.load(tmp_path / "empty/study.toml").study.name == "empty"
+    assert cli.main(["init", str(tmp_path / "empty")]) == 2
+    assert "is there already" in capsys.readouterr().err
