@@ -4,18 +4,14 @@ import argparse
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
-from ehr_pipeline.cli.summary import print_table, report_of, write_summary
+from ehr_pipeline.cli.summary import link_of_report, print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
 from ehr_pipeline.errors import SettingsError, printable
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE
 from ehr_pipeline.terminology.shipped import shipped
-
-if TYPE_CHECKING:
-    pass
 
 DEMO_PATIENTS, DEMO_SEED, DEMO_PLANS = 5000, 0, ("base",)
 
@@ -147,8 +143,8 @@ def _run(options: argparse.Namespace) -> int:
         tell("warning", warning)
     for problem in outcome.problems:
         tell("error", problem)
-    if report and not outcome.problems:
-        print(f"\nreport: {report}")
+    if not outcome.problems and (link := link_of_report(study)):
+        print(f"\nreport: {link}")
     return FAILED if outcome.problems else 0
 
 

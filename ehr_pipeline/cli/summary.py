@@ -1,6 +1,7 @@
 """The output at the end of a run: a table for people, and `summary.json` for machines."""
 
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,22 @@ def report_of(study: "Study") -> str | None:
 
     report = Store(study.study.store).usable(CLUSTER_REPORTS)
     return str(report.file(PAGE)) if report else None
+
+
+def link_of_report(study: "Study") -> Path | None:
+    """A path in the store that always leads to the current report: a link, renewed here. None if there is no report."""
+    report, link = report_of(study), Path(study.study.store) / PAGE
+    if report is None:
+        return None
+    target = Path(report).relative_to(link.parent)
+    try:
+        if not link.is_symlink() or link.readlink() != target:
+            fresh = link.with_name(f".{PAGE}.{os.getpid()}")
+            fresh.symlink_to(target)
+            fresh.replace(link)
+    except OSError:  # a file system without links
+        return Path(report)
+    return link
 
 
 COLUMNS = ("read", "kept", "rejected")

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from sklearn.cluster import HDBSCAN, AgglomerativeClustering, KMeans
 
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
+from ehr_pipeline.clusters.settings import most_clusters
 from ehr_pipeline.clusters.spectral import spectrum
-from ehr_pipeline.disclosure.figures import FEWEST, told
+from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.errors import UserError
 
@@ -89,7 +90,7 @@ def cluster(vectors: Vectors, method: str, n: int, neighbours: int, seed: int) -
 def checked(vectors: Vectors, n: int) -> Vectors:
     """Scale the vectors (n, D) to length 1. Raises UserError when they cannot be divided into n clusters."""
     if len(vectors) < max(n, 3):
-        most = 0 if len(vectors) < 3 else 2 if len(vectors) < FEWEST else len(vectors) // 3
+        most = most_clusters(len(vectors))
         raise UserError(
             f"{told(len(vectors)).capitalize()} patients cannot be divided into {n} clusters."
             + (f" Set clusters.n to at most {most}, or widen the cohort." if most else TOO_FEW)

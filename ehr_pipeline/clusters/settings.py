@@ -2,6 +2,7 @@
 
 from typing import Literal
 
+from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.fields import option, settings
 
 Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
@@ -50,3 +51,8 @@ class ClustersSettings:
     def others(self) -> tuple[str, ...]:
         """The methods computed in addition to the one that the reports use, in the order of their columns."""
         return tuple(name for name in self.compare if name != self.method)
+
+
+def most_clusters(patients: int) -> int:
+    """The most clusters that a message may advise for so many patients; 0 where they are too few for any."""
+    return 0 if patients < 3 else 2 if patients < FEWEST else patients // 3

@@ -12,7 +12,7 @@ from ehr_pipeline.engines import engine_for
 from ehr_pipeline.events.translate import place, read_dictionary
 from ehr_pipeline.patients import derived, preview
 from ehr_pipeline.patients.settings import PUBLIC_KEY
-from ehr_pipeline.planning import extracts
+from ehr_pipeline.planning import extracts, foresight
 from ehr_pipeline.planning.found import Preflight
 from ehr_pipeline.records import layouts, withdrawals
 from ehr_pipeline.reports.settings import ReportsSettings
@@ -40,6 +40,7 @@ def inspect(study: Study) -> Preflight:
     _tasks(study, found)
     _store(study, found)
     _keys(study, found)
+    foresight.look(study, found)
     found.look(engine_for(study.launcher, Path(study.study.store)).check)
     found.look(refuse_if_expired, study.governance)
     found.look(refuse_network_disk)

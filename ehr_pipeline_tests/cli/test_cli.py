@@ -250,7 +250,7 @@ def test_every_command_has_a_description_and_an_example_that_it_can_read() -> No
         examples = [line for line in str(command.epilog).splitlines() if line.startswith("  ehr-pipeline ")]
         assert examples, command.prog
         for example in examples:
-            words = shlex.split(example.partition(" > ")[0])
+            words = shlex.split(example.partition(" >")[0])
             assert f"ehr-pipeline {' '.join(words[1:])}".startswith(command.prog)
             assert whole.parse_args(words[1:]).command
 

@@ -1,0 +1,113 @@
+"""Find codes by words in their names, and what lies below them, for a concept list that a clinician then reviews."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.terminology import code_lists, rf2, rrf
+
+NAMES = {"code": pl.String, "cui": pl.String, "name": pl.String}
+MOST_STEPS = 30
+"""Steps below a code that are followed: more than SNOMED CT is deep."""
+
+
+@dataclass(frozen=True)
+class Codes:
+    """The codes that were found."""
+
+    table: pl.DataFrame
+    """Columns code, cui, name, source; and events and patients (null where no extract has been mapped)."""
+    looked_in: tuple[str, ...]
+    """Where names were looked for, in words."""
+
+    def write(self, path: Path) -> None:
+        """Write a concept list. Raises InputError if the file is there."""
+        if path.exists():
+            raise InputError(f"{path} is there already. Name another file.")
+        self.table.select(code_lists.COLUMNS).write_csv(path)
+
+
+def find(words: str, study: Study, mapped: Artifact | None) -> Codes:
+    """Find codes whose name holds all words, in any case, and the codes below them where a hierarchy is named.
+
+    Raises InputError where no file with names is at hand.
+    """
+    known, looked_in = _names(study, mapped)
+    if not looked_in:
+        raise InputError(
+            "No file with names of codes is at hand. Set events.mrconso or events.descriptions, or map an extract first"
+            ' (run --select "+mapped_events").'
+        )
+    holds = pl.all_horizontal(
+        pl.col("name").str.to_lowercase().str.contains(word, literal=True) for word in words.lower().split()
+    )
+    hits = known.filter(holds).unique("code", keep="first", maintain_order=True)
+    hits = hits.with_columns(source=pl.lit(f"name: {words}"))
+    below = _below(hits["code"], study)
+    best = known.unique("code", keep="first", maintain_order=True)
+    more = below.join(best, on="code", how="left").filter(~pl.col("code").is_in(hits["code"].implode()))
+    more = more.with_columns(source=pl.format("below {}", "above")).select(*NAMES, "source")
+    found = pl.concat([hits, more]).with_columns(pl.col("cui", "name").fill_null(""))
+    return Codes(_counted(found, mapped), looked_in)
+
+
+def _names(study: Study, mapped: Artifact | None) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    """All names of codes: the best of each code first, in each file."""
+    parts, looked_in = [pl.DataFrame(schema=NAMES)], list[str]()
+    if study.events.mrconso:
+        atoms = rrf.snomed_atoms(Path(study.events.mrconso), study.events.source, study.events.suppress)
+        parts.append(atoms.select(*NAMES))
+        looked_in.append("events.mrconso")
+    for path in study.events.descriptions:
+        rows = rf2.scan(Path(path), rf2.DESCRIPTION, "events.descriptions").filter(pl.col("active") == "1")
+        parts.append(rows.select(code="conceptId", cui=pl.lit(""), name="term").collect())
+    looked_in += ["events.descriptions"] * bool(study.events.descriptions)
+    if mapped is not None:
+        table = Mapping.read(mapped.path, "code", "snomed", "concept", "name", "events").table
+        if "name" in table.columns:
+            parts.append(table.select("code", cui=pl.lit(""), name="name").drop_nulls("name"))
+            looked_in.append("the extracts")
+    return pl.concat(parts), tuple(looked_in)
+
+
+def _below(codes: pl.Series, study: Study) -> pl.DataFrame:
+    """The codes below some, with the one of these that they were reached from: columns code, above."""
+    paths = study.events.relationships
+    reached = pl.DataFrame({"code": codes, "above": codes}, schema={"code": pl.String, "above": pl.String})
+    if not paths:
+        return reached.clear()
+    edges = rf2.parents(paths).select(code="target", child="source")
+    fresh = reached
+    for _ in range(MOST_STEPS):
+        fresh = fresh.join(edges, on="code").select(code="child", above="above")
+        fresh = fresh.join(reached, on="code", how="anti").unique("code", keep="first", maintain_order=True)
+        if fresh.is_empty():
+            break
+        reached = pl.concat([reached, fresh])
+    return reached.filter(~pl.col("code").is_in(codes.implode()))
+
+
+def _counted(found: pl.DataFrame, mapped: Artifact | None) -> pl.DataFrame:
+    """The codes with their numbers of events and patients in the extracts, the most frequent first.
+
+    A code counts where it was recorded as it stands, or as another code that was translated to it. The number of
+    patients is that of the recorded code that most patients have.
+    """
+    if mapped is None:
+        empty = pl.lit(None, pl.Int64)
+        return found.with_columns(events=empty, patients=empty)
+    table = Mapping.read(mapped.path, "code", "snomed", "concept", "events", "patients").table
+    patients = pl.col("patients") if "patients" in table.columns else pl.lit(None, pl.Int64)
+    recorded = pl.concat(
+        [table.select(code=name, events="events", patients=patients, own="code") for name in ("code", "snomed")]
+    ).unique(["code", "own"])
+    counts = recorded.drop_nulls("code").group_by("code").agg(pl.col("events").sum(), pl.col("patients").max())
+    joined = found.join(counts, on="code", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("events", "patients").fill_null(0)).sort(
+        "events", descending=True, maintain_order=True
+    )

@@ -1,0 +1,150 @@
+"""Foresee what a run would find only after minutes: too few patients, too small a vocabulary, an empty cohort.
+
+Where the extracts are small enough to be read within seconds, all their rows are looked at. Only what is certain, or
+nearly so, is reported.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+from ehr_pipeline.checks import lists
+from ehr_pipeline.clusters.settings import most_clusters
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.events import build, listed
+from ehr_pipeline.events.mapping import map_by_files
+from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.records import catalog, files, listing
+from ehr_pipeline.records.kinds import EventKind, PatientKind
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.work.progress import Progress
+
+LARGEST, BLOCK = 1 << 25, 1 << 22
+"""Bytes of the extracts up to which they are read, and of a block."""
+
+
+@dataclass
+class Held:
+    """What the extracts hold."""
+
+    people: set[str] = field(default_factory=set)
+    """Patients with a birth."""
+    events: list[pl.DataFrame] = field(default_factory=list)
+    """Blocks of patient, date and code, all as text; a code of a local system has its name before it."""
+
+    def count(self) -> tuple[int, pl.DataFrame]:
+        """The number of patients with a birth and an event, and how often (patients and days) each code appears."""
+        if not self.events:
+            return 0, pl.DataFrame(schema={"code": pl.String, "len": pl.UInt32})
+        people = pl.Series("patient", sorted(self.people), dtype=pl.String)
+        held = pl.concat(self.events).filter(pl.col("code") != "", pl.col("patient").is_in(people.implode())).unique()
+        return held["patient"].n_unique(), held.group_by("code").len()
+
+
+def look(study: Study, found: Preflight) -> None:
+    """Report what is to be foreseen, unless the files are too large, or there are problems already."""
+    landing = Path(study.records.landing)
+    extracts = catalog.extracts_in(landing)
+    if found.problems or not extracts:
+        return
+    try:
+        held = _read(
+            study, [landing / name for name in (extracts[-1:] if study.records.mode == "snapshot" else extracts)]
+        )
+    except (UserError, OSError, pl.exceptions.PolarsError):
+        return  # what cannot be read is reported elsewhere
+    if held is None:
+        return
+    patients, codes = held.count()
+    _clusters(study, found, patients)
+    _vocabulary(study, found, codes)
+    _cohort(study, found, codes)
+
+
+def _read(study: Study, folders: list[Path]) -> Held | None:
+    """The rows of the extracts; None if they are too large."""
+    chosen = [
+        (path, kind)
+        for folder in folders
+        for tree in [listing.tree_of(folder, study.records)]
+        for kind in study.records.kinds
+        if isinstance(kind, EventKind | PatientKind) and kind.where not in listing.absent(tree, study.records.kinds)
+        for path in files.find(tree, kind)
+    ]
+    if sum(path.stat().st_size * (5 if path.suffix == ".gz" else 1) for path, _ in chosen) > LARGEST:
+        return None
+    held = Held()
+    for path, kind in chosen:
+        for split in files.read(path, kind, block_bytes=BLOCK, progress=Progress(path.name, 1)):
+            rows, _ = kind.adapted(split().rows)
+            if isinstance(kind, EventKind):
+                held.events.append(_events(rows, kind))
+            elif not kind.partial or "birth_date" in rows.columns or "birth_year" in rows.columns:
+                held.people |= set(rows["patient"].str.strip_chars())
+    return held
+
+
+def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
+    system = kind.files.code_system
+    code = pl.col("code").str.strip_chars()
+    if "code_fallback" in rows.columns:
+        code = (
+            pl.when(code.is_in(["", *kind.files.no_code]))
+            .then(pl.col("code_fallback").str.strip_chars())
+            .otherwise(code)
+        )
+    if system not in ("", "snomed"):
+        code = pl.when(code != "").then(pl.lit(f"{system}:") + code).otherwise(code)
+    return rows.select(
+        pl.col("patient").str.strip_chars(), pl.col("date").cast(pl.String).str.head(10), code.alias("code")
+    )
+
+
+def _clusters(study: Study, found: Preflight, patients: int) -> None:
+    most = most_clusters(patients)
+    if study.embeddings.cohort and isinstance(study.clusters.n, int) and patients < max(study.clusters.n, 3):
+        found.problems.append(
+            f"clusters.n is {study.clusters.n}, but the extracts hold {told(patients)} patients with a birth and an event."
+            + (f" Set it to at most {most}." if most else " Too few for clusters.")
+        )
+
+
+def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
+    settings = study.vocabulary
+    often = codes.filter(pl.col("len") >= settings.min_appearances).height
+    if often >= settings.min_size:
+        return
+    ranked = codes["len"].sort(descending=True)
+    if len(ranked) >= settings.min_size:
+        cure = f"Set vocabulary.min_appearances to at most {ranked[settings.min_size - 1]}"
+    else:
+        cure = f"The extracts hold {len(ranked):,} codes in all. Lower vocabulary.min_size"
+    merged = bool(study.events.mrconso or study.events.dictionaries or study.events.omop_vocabulary)
+    (found.warnings if merged else found.problems).append(
+        f"only {often:,} codes appear {settings.min_appearances} times or more (vocabulary.min_appearances), and a vocabulary of"
+        f" fewer than {settings.min_size} concepts is refused (vocabulary.min_size). {cure}."
+    )
+
+
+def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
+    """Report a cohort whose lists match no recorded code."""
+    named = lists.cohort(study)
+    if lists.takes_everybody(study) or not codes.height:
+        return
+    if sum(path.stat().st_size for path in build.inputs(study.events)) > lists.LARGEST:
+        return
+    recorded = codes["code"]
+    mapped = map_by_files(recorded, study.events).select("concept").drop_nulls()["concept"]
+    known = set(recorded) | set(mapped)
+    resolved = listed.resolve({where: Path(path) for where, path in named.items()}, study.events)
+    empty = [
+        where
+        for where, rows in resolved.items()
+        if not known & (listed.concepts(rows) | {row.row.code for row in rows})
+    ]
+    problem = "no code of the list is recorded in the extracts, so nobody is in the cohort by it"
+    for where in empty:
+        text = f"{named[where]} ({where}): {problem}. Compare its codes with those of the event files."
+        (found.problems if len(empty) == len(named) else found.warnings).append(text)

@@ -1,0 +1,48 @@
+"""What a run would do is said without doing it, and is what a run does."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ehr_pipeline.chain import outlook
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.study import settings
+
+
+def changed(tiny: Pipeline, store: Path | None = None, n: int | None = None) -> Pipeline:
+    study = tiny.study
+    if store:
+        study = replace(study, study=replace(study.study, store=str(store)))
+    if n:
+        study = settings.with_overrides(study, {"clusters": {"n": n}})
+    return Pipeline(study)
+
+
+def files(store: Path) -> dict[str, float]:
+    """When the files of a store were changed, besides the notes of when each artifact was last compared."""
+    return {
+        str(path): path.stat().st_mtime for path in store.rglob("*") if path.is_file() and path.suffix != ".verified"
+    }
+
+
+def test_everything_is_made_and_nothing_is_touched(tiny: Pipeline) -> None:
+    before = files(tiny.store.root)
+    found = list(outlook.states(tiny))
+    assert {one.state for one in found} == {outlook.MADE}, found
+    assert all(one.seconds is not None for one in found)
+    assert files(tiny.store.root) == before
+
+
+def test_a_changed_setting_makes_its_asset_stale_and_what_follows(tiny: Pipeline) -> None:
+    found = {one.asset: one for one in outlook.states(changed(tiny, n=5))}
+    assert {name for name, one in found.items() if one.state != outlook.MADE} == {
+        "clusters",
+        "patient_trajectories",
+        "cluster_reports",
+    }
+    assert found["clusters"].why.startswith("settings changed: n (8 → 5)")
+    assert found["cluster_reports"].why == "follows clusters, patient_trajectories"
+
+
+def test_in_an_empty_store_nothing_is_made(tiny: Pipeline, tmp_path: Path) -> None:
+    found = list(outlook.states(changed(tiny, store=tmp_path / "store")))
+    assert {(one.state, one.why, one.seconds) for one in found} == {(outlook.MISSING, "was never made", None)}

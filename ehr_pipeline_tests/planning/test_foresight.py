@@ -1,0 +1,91 @@
+"""`check` says what only a run found before: too few patients, too small a vocabulary, an empty cohort."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ehr_pipeline.planning import foresight
+from ehr_pipeline.planning.found import Preflight
+from ehr_pipeline.study import settings
+
+CODES = ("195967001", "73211009", "38341003", "44054006", "24700007")
+
+
+def study(folder: Path, **overrides: Any) -> settings.Study:
+    """Thirty patients, one of them without a birth; four codes that appear 29 times, and one once."""
+    extract = folder / "landing/2024-01-01"
+    extract.mkdir(parents=True, exist_ok=True)
+    rows = [f"p{who},2001-0{1 + place}-01,{code}" for who in range(30) for place, code in enumerate(CODES[:4])]
+    rows += ["p1,2005-01-01,24700007", "p1,2001-01-01,195967001"]
+    (extract / "events.csv").write_text("\n".join(["patient,date,code", *rows, ""]))
+    (extract / "patients.csv").write_text("\n".join(["patient,yob", *(f"p{who},1950" for who in range(29)), ""]))
+    values = {
+        "study": {"name": "s", "store": str(folder / "store")},
+        "records": {
+            "landing": str(folder / "landing"),
+            "events": [
+                {
+                    "files": "events.csv",
+                    "delimiter": ",",
+                    "columns": {"patient": "patient", "date": "date", "code": "code"},
+                }
+            ],
+            "patients": [
+                {"files": "patients.csv", "delimiter": ",", "columns": {"patient": "patient", "birth_year": "yob"}}
+            ],
+        },
+        "events": {"unmapped": "keep"},
+        "vocabulary": {"min_appearances": 5, "min_size": 4},
+        "embeddings": {"cohort": [{"name": "Everybody"}]},
+        "clusters": {"n": 4},
+    }
+    return settings.validate(settings.merged(values, overrides))
+
+
+def looked(made: settings.Study) -> Preflight:
+    found = Preflight()
+    foresight.look(made, found)
+    return found
+
+
+def test_what_fits_is_not_reported(tmp_path: Path) -> None:
+    found = looked(study(tmp_path))
+    assert (found.problems, found.warnings) == ([], [])
+
+
+def test_more_clusters_than_patients(tmp_path: Path) -> None:
+    (problem,) = looked(study(tmp_path, clusters={"n": 30})).problems
+    assert problem.startswith("clusters.n is 30, but the extracts hold about 30 patients with a birth and an event."), (
+        problem
+    )
+    assert problem.endswith("Set it to at most 9.")
+
+
+@pytest.mark.parametrize(
+    ("appearances", "size", "told"),
+    [
+        (30, 4, "only 0 codes appear 30 times or more"),
+        (30, 4, "Set vocabulary.min_appearances to at most 29."),
+        (1, 50, "The extracts hold 5 codes in all. Lower vocabulary.min_size."),
+    ],
+)
+def test_too_small_a_vocabulary(tmp_path: Path, appearances: int, size: int, told: str) -> None:
+    """A code that a patient has twice on a day, and events of a patient without a birth, do not count."""
+    (problem,) = looked(study(tmp_path, vocabulary={"min_appearances": appearances, "min_size": size})).problems
+    assert told in problem
+
+
+def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
+    for name, code in (("none", "59393003"), ("some", "73211009")):
+        (tmp_path / f"{name}.csv").write_text(f"code,cui,name,source\n{code},,a name,a source\n")
+    none, some = ({"name": name, "concepts": str(tmp_path / f"{name}.csv")} for name in ("none", "some"))
+    (problem,) = looked(study(tmp_path, embeddings={"cohort": [none]})).problems
+    assert "none.csv (embeddings.cohort[0].concepts): no code of the list is recorded in the extracts" in problem
+    found = looked(study(tmp_path, embeddings={"cohort": [none, some]}))
+    assert (found.problems, len(found.warnings)) == ([], 1)
+
+
+def test_large_extracts_are_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(foresight, "LARGEST", 100)
+    assert looked(study(tmp_path, clusters={"n": 30})).problems == []
