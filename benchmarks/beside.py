@@ -1,14 +1,20 @@
-"""What the page says beside its clusters, for `error_rates.py`: of attributes of the patients, and of neighbours of concepts."""
+"""Parts of the page that `error_rates.py` can measure by themselves: the test of traits, the audit, the neighbours of concepts."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from cohorts import SEED, Cohort
 
+from ehr_pipeline.clusters import build as clusters
+from ehr_pipeline.clusters import traits
+from ehr_pipeline.clusters.build import Patients
+from ehr_pipeline.clusters.evidence import WEAK_BELOW
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours
 from ehr_pipeline.concepts.together import held_out, together
+from ehr_pipeline.embeddings.vectors import HALVES, Vectors
 from ehr_pipeline.reports.effects import effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.statements.concepts import MAX_P
@@ -60,3 +66,18 @@ def near(cohort: Cohort) -> dict[str, int]:
         for name, others in (("neighbours told", neighbours), ("random neighbours told", random))
     }
     return {name: int(one.p < MAX_P and one.low > 1) for name, one in told.items() if one is not None}
+
+
+def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a cohort with only the test of traits made again: it needs no clusters, and decides the verdict."""
+    study = cohort.learned.pipeline.study
+    cohort.embed()
+    read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
+    people = Patients.of(read, Vectors.read(read[assets.PATIENT_EMBEDDINGS]).ids)
+    halves = people.half(HALVES[0], study.study.seed), people.half(HALVES[1], study.study.seed)
+    records = clusters.compared_records(read, people, people.described(), halves, study.study.seed)
+    found = traits.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
+    told = known | {"together": found.found, "p of traits": found.p}
+    if known.get("persistent"):
+        told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.found else "differ"
+    return told

@@ -26,19 +26,18 @@ import numpy as np
 import pyarrow as pa
 import rates
 import results
-from beside import audited, near
+from beside import audited, near, traits_again
 from cohorts import LEARNED_FROM, SEED, Cohort, Kind, here
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters import build as clusters
-from ehr_pipeline.clusters import divide, marks, traits, trust
+from ehr_pipeline.clusters import divide, marks, trust
 from ehr_pipeline.clusters.alike import Alike
 from ehr_pipeline.clusters.build import Patients
-from ehr_pipeline.clusters.evidence import WEAK_BELOW
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.planted import read_groups
-from ehr_pipeline.embeddings.vectors import HALVES, Vectors
+from ehr_pipeline.embeddings.vectors import HALVES
 from ehr_pipeline.reports import cards, pictures, sureness
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -58,7 +57,8 @@ KINDS = {
 }
 MAX_Q = 0.05
 STAGES = "clusters", "trajectories", "findings"
-TRAITS, COMMIT_OF_TRAITS = "traits", "commit of traits"
+PARTS = "traits", "beside"
+"""What can be measured again by itself: the test of traits, and what is said of attributes and of neighbours of concepts."""
 FACTS = f"""\
 How often the page makes each kind of statement where it is false, and where it is true: measured by `benchmarks/error_rates.py`
 on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a number of cohorts, a share, and its 95 % interval
@@ -104,23 +104,15 @@ def measure(cohort: Cohort, first: str) -> dict[str, Any]:
     return told | {"seconds": {name: round(value, 2) for name, value in seconds.items()}}
 
 
-def traits_again(cohort: Cohort, known: dict[str, Any]) -> dict[str, Any]:
-    """What is known of a cohort with only the test of traits made again: it needs no clusters, and decides the verdict."""
-    study = cohort.learned.pipeline.study
-    cohort.embed()
-    read = cohort.artifacts(assets.PATIENT_DATASET, assets.COHORT, assets.PATIENT_EMBEDDINGS, assets.VOCABULARY)
-    people = Patients.of(read, Vectors.read(read[assets.PATIENT_EMBEDDINGS]).ids)
-    halves = people.half(HALVES[0], study.study.seed), people.half(HALVES[1], study.study.seed)
-    records = clusters.compared_records(read, people, people.described(), halves, study.study.seed)
-    found = traits.together(records, permutations=study.clusters.permutations, seed=study.study.seed)
-    told = known | {"together": found.found, "p of traits": found.p}
-    if known.get("persistent"):
-        told["verdict"] = ("weak" if known["excess"] < WEAK_BELOW else "clear") if found.found else "differ"
-    return told
+def part_again(cohort: Cohort, part: str, known: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a cohort, with one of PARTS measured again."""
+    if part == "traits":
+        return traits_again(cohort, known)
+    return known | near(cohort) | (audited(findings_of(cohort)) if (cohort.folder / assets.CLUSTERS).is_dir() else {})
 
 
-def said(cohort: Cohort) -> dict[str, Any]:
-    """The statements of the page, from a cohort's artifacts."""
+def findings_of(cohort: Cohort) -> Findings:
+    """The findings of the page, from a cohort's artifacts."""
     study = cohort.learned.pipeline.study
     names: tuple[str, ...] = (
         assets.EXTRACT_CATALOG,
@@ -134,7 +126,12 @@ def said(cohort: Cohort) -> dict[str, Any]:
     read = cohort.artifacts(*names)
     used = {name: artifact.manifest["settings"] for name, artifact in read.items()}
     used[assets.PATIENT_EMBEDDINGS] = {"preset": study.embeddings.preset}
-    findings = Findings(Inputs("", [], read, used, study.study.seed, {}), study.reports, cohort.folder / "notes")
+    return Findings(Inputs("", [], read, used, study.study.seed, {}), study.reports, cohort.folder / "notes")
+
+
+def said(cohort: Cohort) -> dict[str, Any]:
+    """The statements of the page, from a cohort's artifacts."""
+    findings = findings_of(cohort)
     found, evidence = findings.enrichment, findings.evidence
     occurs = found.occurrences.sum(0) > 0
     log_q_patients = benjamini_hochberg(found.log_p_patients[:, occurs])
@@ -290,9 +287,9 @@ def commit() -> str:
 def _is_due(path: Path, again: str | None, now: str) -> bool:
     """Whether a cohort is to be measured: it never was, or by the code of another commit, and it is to be measured again."""
     if not path.is_file():
-        return again in (None, TRAITS)
+        return again is None or again in PARTS
     told = json.loads(path.read_text(encoding="utf-8"))
-    return again is not None and told.get(COMMIT_OF_TRAITS if again == TRAITS else "commit") != now
+    return again is not None and told.get(f"commit of {again}" if again in PARTS else "commit") != now
 
 
 def main() -> None:
@@ -305,8 +302,8 @@ def main() -> None:
     parser.add_argument("--cohorts", type=int, default=60, help="cohorts of each kind")
     parser.add_argument(
         "--again",
-        choices=(*STAGES, TRAITS),
-        help="measure again what another commit measured under this name, from this stage on, or traits alone",
+        choices=(*STAGES, *PARTS),
+        help="measure again what another commit measured under this name, from this stage on, or one part alone",
     )
     parser.add_argument("--write", action="store_true", help="only write the tables from what was measured")
     parser.add_argument("--note", default="", help="with --write: what has to be known of this state of the methods")
@@ -326,9 +323,9 @@ def main() -> None:
     with without_pictures():
         for done, (kind, number, path) in enumerate(waiting):
             cohort = Cohort(options.work, kind, options.size, number)
-            if options.again == TRAITS:
+            if options.again in PARTS:
                 known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"commit": now}
-                told = traits_again(cohort, known) | {COMMIT_OF_TRAITS: now}
+                told = part_again(cohort, options.again, known) | {f"commit of {options.again}": now}
             else:
                 told = measure(cohort, options.again or STAGES[0]) | {"commit": now}
             path.write_text(json.dumps(told) + "\n", encoding="utf-8")

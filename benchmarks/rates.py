@@ -241,7 +241,7 @@ def counted(work: Path, name: str) -> dict[str, Any]:
     commits: set[str] = set()
     for path in sorted(work.glob(f"*/*/*/{name}.json")):
         told = json.loads(path.read_text(encoding="utf-8"))
-        commits |= {told[key] for key in ("commit", "commit of traits") if key in told}
+        commits |= {value for key, value in told.items() if key.startswith("commit")}
         measured.setdefault(path.parts[-4], {}).setdefault(path.parts[-3], []).append(told)
     counts: dict[str, Any] = {}
     for statement in STATEMENTS:
