@@ -42,7 +42,7 @@ def test_rooms_are_few_and_few_modules_stand_loose() -> None:
     loose = {name for name in MODULES if "/" not in name} - {"__init__.py"}
     folders = {path.parent for path in MODULES.values()} - {PACKAGE}
     assert len(loose) <= 4
-    assert len(folders) + len(loose) <= 40, "38, the worlds within synthetic/, and the sentences within reports/"
+    assert len(folders) + len(loose) <= 41, "39, the worlds within synthetic/, and the sentences within reports/"
 
 
 def test_modules_are_short() -> None:

@@ -14,9 +14,12 @@ import pytest
 from ehr_pipeline.assets.identity import split_settings
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks import sides as checks
+from ehr_pipeline.errors import UserError
 from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.export import forecast, rating_sheet
 from ehr_pipeline.export.apply import whom_it_knows
 from ehr_pipeline.fields import file_hash
+from ehr_pipeline.forecasts.table import Forecasts
 from ehr_pipeline.patients import learned, sides, split
 from ehr_pipeline.store import secret_key
 from ehr_pipeline.store.artifacts import Artifact
@@ -210,3 +213,26 @@ def test_another_split_makes_the_vocabulary_anew_and_none_goes_on_from_it(both: 
     assert Pipeline(study).code_version("mapped_events") == pipeline.code_version("mapped_events")
     assert "continues" not in before["inputs"]
     assert set(before["inputs"]) >= {"mapped_events", "extract_catalog"}
+
+
+def test_forecasts_count_without_the_test_side_and_are_judged_on_it(
+    both: tuple[Pipeline, Pipeline], tmp_path: Path
+) -> None:
+    made = [pipeline.asset("forecasts") for pipeline in both]
+    for name in ("counted.npz", "counted.json"):
+        assert file_hash(made[0].file(name)) == file_hash(made[1].file(name)), name
+    pipeline, counts = both[0], made[0].counts
+    assert counts["rows_in"] == pipeline.store.current("data_split").counts["test"]
+    assert counts["kept"] > 10
+    assert {row["list"] for row in Forecasts.read(made[0].path).forecasts} == {"new", "recurring", "any"}
+    assert not [outcome for outcome in pipeline.check("forecasts") if outcome.blocking and not outcome.passed]
+    opened = forecast.Open.of(pipeline)
+    name = sorted(opened.known.names.values())[0]
+    answer = opened.answer(["age,code", f"34,{name}"], "F", "", "365_days", 5)
+    assert [opened.forecaster.vocabulary.name(one.token) for one in answer.recurring] == [name]
+    assert len(answer.new) == 5
+    shown = "\n".join(forecast.text(opened, answer, "365_days"))
+    assert name in shown
+    assert forecast.UNCALIBRATED in shown, "the validation side is too small"
+    with pytest.raises(UserError, match="a test side"):
+        rating_sheet.write(opened, tmp_path / "sheet", 2, 1, "365_days")

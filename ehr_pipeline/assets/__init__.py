@@ -1,17 +1,18 @@
 """The declarations of the chain's assets: one entry for each, in the order in which they are made.
 
 Adding an asset takes a folder for its stage (code, settings class, `COUNTED`), a section in `study.settings.Study`, and an entry in
-data.py, tasks.py or results.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and plan follow from
-it.
+data.py, tasks.py, results.py or forecasts.py. Dagster's graph, checks, code versions, columns and their lineage, mirror and
+plan follow from it.
 """
 
 from ehr_pipeline.assets.data import DATA
+from ehr_pipeline.assets.forecasts import FORECASTS
 from ehr_pipeline.assets.results import RESULTS
 from ehr_pipeline.assets.tasks import PREDICTIONS, TASKS
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import COHORT
 
-ASSETS = {asset.name: asset for asset in (*DATA, *TASKS, *RESULTS, *PREDICTIONS)}
+ASSETS = {asset.name: asset for asset in (*DATA, *TASKS, *RESULTS, *FORECASTS, *PREDICTIONS)}
 
 
 def of_study(study: Study) -> tuple[str, ...]:

@@ -109,6 +109,13 @@ def of_predictions(study: Study) -> dict[str, Any]:
     return {**seed(study), **encoder_shape(study), "audited": study.reports.audited}
 
 
+def of_forecasts(study: Study) -> dict[str, Any]:
+    """What decides forecasts beside their settings: seed, sides, and how the encoder is run; empty without a test side."""
+    if not study.patients.split.leaves_out:
+        return {}
+    return {**seed(study), **sides(study), **encoder_shape(study)}
+
+
 def of_tasks(study: Study) -> dict[str, Any]:
     """What decides labels beside the settings of tasks: seed, split, and what the screen takes; empty without tasks."""
     if not study.tasks.any:

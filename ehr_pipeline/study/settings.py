@@ -24,6 +24,7 @@ from ehr_pipeline.engines.settings import LauncherSettings
 from ehr_pipeline.errors import SettingsError, unseen
 from ehr_pipeline.events.settings import EventsSettings
 from ehr_pipeline.fields import option, settings
+from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.records.operation import OperationSettings
@@ -75,6 +76,7 @@ class Study:
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
     trajectories: TrajectoriesSettings = option("How patients change.", TrajectoriesSettings())
     predictions: PredictionsSettings = option("How models of the tasks are compared.", PredictionsSettings())
+    forecasts: ForecastsSettings = option("Forecasts of the next concepts.", ForecastsSettings())
     reports: ReportsSettings = option("The reports.", ReportsSettings())
     governance: GovernanceSettings = option("The terms under which the data are used.", GovernanceSettings())
     operation: OperationSettings = option("Runs that start by themselves, and failures.", OperationSettings())

@@ -19,6 +19,7 @@ PATIENT_TRAJECTORIES = "patient_trajectories"
 CLUSTER_REPORTS = "cluster_reports"
 TASK_RESULTS = "task_results"
 PREDICTION_REPORT = "prediction_report"
+FORECASTS = "forecasts"
 
 STAGES = {
     RAW_RECORDS: "records",
@@ -35,6 +36,7 @@ STAGES = {
     CLUSTERS: "clusters",
     PATIENT_TRAJECTORIES: "trajectories",
     CLUSTER_REPORTS: "reports",
+    FORECASTS: "forecasts",
     TASK_RESULTS: "predictions",
 }
 """The stage of each asset, in the order of the chain. An asset is stored in `<store>/<stage>/<asset>`."""

@@ -38,7 +38,7 @@ DECIDES: dict[str, set[str]] = {
     "patients.split": {"data_split"},
     # With a test side, or a column of sides, everything that is learned from a part of the patients depends on the split.
     **{
-        f"patients.split.{name}": {"extract_catalog", "vocabulary", "data_split", "patient_embeddings"}
+        f"patients.split.{name}": {"extract_catalog", "vocabulary", "data_split", "patient_embeddings", "forecasts"}
         for name in ("test_share", "column")
     },
     "tasks": {"task_labels"},
@@ -56,6 +56,7 @@ DECIDES: dict[str, set[str]] = {
     "embeddings.cohort": {"cohort"},
     "clusters": {"clusters"},
     "trajectories": {"patient_trajectories"},
+    "forecasts": {"forecasts"},
     "reports": {"cluster_reports"},
     "governance": {"cluster_reports"},
 }

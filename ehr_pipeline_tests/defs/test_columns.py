@@ -33,6 +33,7 @@ OF_NO_COLUMN = {
     "concept_embeddings": {"scope"},
     "task_labels": {"task"},
     "task_results": {"task", "model", "labels", "replicate"},
+    "forecasts": {"horizon", "list", "model", "measure"},
 }
 """Names of folders, and of settings, models and samples."""
 

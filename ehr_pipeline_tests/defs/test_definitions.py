@@ -42,8 +42,9 @@ GRAPH = {
         "clusters",
         "vocabulary",
     },
-    "cluster_reports": set(STAGES) - {"raw_records", "task_labels", "cluster_reports", "task_results"},
+    "cluster_reports": set(STAGES) - {"raw_records", "task_labels", "cluster_reports", "task_results", "forecasts"},
     "task_results": {"vocabulary", "patient_dataset", "task_labels", "encoder_checkpoint"},
+    "forecasts": {"vocabulary", "patient_dataset", "data_split", "encoder_checkpoint"},
 }
 
 
@@ -140,6 +141,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports"}),
     ({"tasks": {"screen": 5}}, {"task_labels", "task_results"}),
     ({"predictions": {"labels": [50], "batch_tokens": 512}}, {"task_results"}),
+    ({"forecasts": {"min_visits": 3}}, {"forecasts"}),
     ({"operation": {"watch": "sensor", "quiet_minutes": 1}}, set()),
 ]
 

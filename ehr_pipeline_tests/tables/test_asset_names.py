@@ -24,6 +24,9 @@ WORDS = {
     "drawing/data_stages.py": {"mapped_events": 2},  # a count
     "events/build.py": {"mapped_events": 1},  # a count
     "events/coverage.py": {"mapped_events": 1},  # a count
+    "assets/forecasts.py": {"forecasts": 1},  # a section of the settings
+    "forecasts/judge.py": {"forecasts": 1},  # of a file
+    "forecasts/table.py": {"forecasts": 1},  # of a file
     "reports/__init__.py": {"clusters": 1},  # a count
     "reports/build.py": {"clusters": 1},  # a count
     "reports/findings.py": {"clusters": 1},  # of a file

@@ -1,0 +1,87 @@
+"""The declaration of the forecasts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from ehr_pipeline.assets import identity
+from ehr_pipeline.assets.asset import Asset
+from ehr_pipeline.checks import forecasts, rows
+from ehr_pipeline.checks.model import Check
+from ehr_pipeline.forecasts import judge, pictures, table
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import asset_names
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, ENCODER_CHECKPOINT, PATIENT_DATASET, VOCABULARY
+from ehr_pipeline.work.jobs import Launch
+
+
+def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
+    """Forecast the next concepts of patients of the test side; nothing where there is none."""
+    from ehr_pipeline.embeddings.job import Inference
+    from ehr_pipeline.forecasts import build
+    from ehr_pipeline.forecasts.job import StatesJob
+
+    if not study.patients.split.leaves_out or not study.forecasts.patients:
+        return build.empty(out)
+    work = out / build.WORK
+    job = StatesJob(
+        checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
+        vocabulary=read[VOCABULARY].path,
+        dataset=read[PATIENT_DATASET].file("patients"),
+        work=work,
+        settings=Inference(**identity.encoder_shape(study), batch_tokens=study.embeddings.batch_tokens),
+        tokens_before=study.forecasts.tokens_before,
+        threads=study.launcher.threads,
+    )
+    try:
+        return build.build(read, study.forecasts, job, study.study.seed, launch=launch, out=out)
+    finally:
+        build.remove(work)
+
+
+FORECASTS = (
+    Asset(
+        name=asset_names.FORECASTS,
+        description="Which concepts follow on a drawn visit of patients from whom nothing was learned: foreseen by the encoder at"
+        " an appended mask, and by counting. Empty without a test side.",
+        reads=(VOCABULARY, PATIENT_DATASET, DATA_SPLIT, ENCODER_CHECKPOINT),
+        build=_forecasts,
+        heavy=True,
+        section="forecasts",
+        also=(identity.of_forecasts,),
+        checks=(
+            rows.CONSERVED,
+            Check(
+                "test_side_unseen",
+                "The encoder learned from nobody whose future is forecast, by hashes of whom it learned from.",
+                forecasts.unseen,
+                only_warns=forecasts.cannot_be_checked,
+                applies=lambda study: study.patients.split.leaves_out,
+            ),
+            Check(
+                "enough_patients",
+                f"At least {judge.FEWEST} patients have a new, and as many a recurring, concept in the next year.",
+                forecasts.enough_patients,
+                blocking=False,
+                applies=lambda study: study.patients.split.leaves_out,
+            ),
+            Check(
+                "better_than_counting",
+                "In the next year, the forecast is better than counting: for recurring concepts, and for new ones.",
+                forecasts.better_than_counting,
+                blocking=False,
+                applies=lambda study: study.patients.split.leaves_out,
+            ),
+        ),
+        columns=lambda study: table.FORECASTS,
+        meanings=table.MEANINGS,
+        lineage=lambda study: dict.fromkeys(
+            set(table.FORECASTS.names) - {"horizon", "list", "model", "measure"},
+            ((PATIENT_DATASET, "visits"), (DATA_SPLIT, "side")),
+        ),
+        counts_rows=False,
+        group="encoder",
+        kinds=("torch", "scikitlearn", "csv"),
+        pictures={"recall at ten": pictures.RECALLS},
+    ),
+)

@@ -1,0 +1,53 @@
+"""Checks of the forecasts: whom the encoder learned from, how many patients there are, and what counting does as well."""
+
+from ehr_pipeline.checks import sides
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.disclosure.kinds import Figure, People, Score
+from ehr_pipeline.forecasts.cases import YEAR
+from ehr_pipeline.forecasts.judge import FEWEST
+from ehr_pipeline.forecasts.metrics import NEW, RECURRING
+from ehr_pipeline.forecasts.table import Forecasts
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT
+
+NOTHING = "nothing was forecast: nobody is on the test side with enough visits, or forecasts.patients is 0"
+
+
+def unseen(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The encoder learned from nobody of the test side."""
+    return sides.unseen(store.intact(ENCODER_CHECKPOINT), store, study)
+
+
+def cannot_be_checked(artifact: Artifact, study: Study) -> bool:
+    """Whether it cannot be checked from whom the encoder learned; this is only a warning."""
+    return sides.cannot_be_checked(Store(study.study.store).intact(ENCODER_CHECKPOINT), study)
+
+
+def enough_patients(artifact: Artifact, store: Store, study: Study) -> Found:
+    """There are enough patients for a verdict."""
+    below, found = study.reports.suppress_below, Forecasts.read(artifact.path)
+    rows = {name: found.verdict(YEAR, name) for name in (RECURRING, NEW)}
+    patients = {name: row["patients"] if row else 0 for name, row in rows.items()}
+    message = ", ".join(f"{told(number, below)} patients with a {name} concept" for name, number in patients.items())
+    return all(number >= FEWEST for number in patients.values()), message, {k: People(v) for k, v in patients.items()}
+
+
+def better_than_counting(artifact: Artifact, store: Store, study: Study) -> Found:
+    """The forecast of the next year is better than the best baseline, for recurring and for new concepts."""
+    found, parts, figures = Forecasts.read(artifact.path), [], dict[str, Figure]()
+    verdicts = [row for name in (RECURRING, NEW) if (row := found.verdict(YEAR, name))]
+    for row in verdicts:
+        word = {"better": "better than counting", "worse": "worse than counting"}.get(row["verdict"], row["verdict"])
+        word = "no better than counting" if row["verdict"] == "no better" else word
+        parts.append(
+            f"{row['list']} concepts: {word}, recall at ten {row['recall']:.3f} against {row['baseline_recall']:.3f}"
+            f" by {row['baseline']} (difference {row['low']:+.3f} to {row['high']:+.3f})"
+        )
+        figures |= {
+            f"{row['list']}_recall": Score(row["recall"]),
+            f"{row['list']}_counting": Score(row["baseline_recall"]),
+        }
+    passed = bool(verdicts) and all(row["verdict"] == "better" for row in verdicts)
+    return passed, "; ".join(parts) or NOTHING, figures

@@ -1,0 +1,80 @@
+"""The command `forecast`: what may follow on a typed-in history, or a sheet of made-up timelines to rate."""
+
+import argparse
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.parsing import Commands, add_command
+from ehr_pipeline.errors import UserError
+
+HORIZONS = {"next": "next_visit", "30": "30_days", "365": "365_days"}
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    forecast = add_command(
+        commands,
+        "forecast",
+        "show what may follow on a typed-in history, or write made-up timelines for clinicians to rate",
+        "forecast history.csv --sex F --settings my_study.toml",
+        "forecast --sheet to_rate --timelines 20 --settings my_study.toml",
+        about="It needs a study with an encoder, and reads no patient's record.",
+    )
+    forecast.add_argument(
+        "history",
+        nargs="?",
+        help="CSV file of lines 'age,code' or 'date,code' ('-': from the terminal); a code may be a concept or a name, as in"
+        " '41,Asthma'",
+    )
+    forecast.add_argument("--sex", choices=["F", "M"], help="whose history it is; for how usual a concept is")
+    forecast.add_argument("--born", default="", help="date of birth, or its year; needed where lines begin with dates")
+    forecast.add_argument(
+        "--within",
+        choices=list(HORIZONS),
+        default="365",
+        help="the next visit, or the next 30 or 365 days (default: 365)",
+    )
+    forecast.add_argument("--top", type=int, default=10, help="concepts of each list (default: 10)")
+    forecast.add_argument(
+        "--sheet", type=Path, metavar="FOLDER", help="new folder for a sheet of made-up timelines to rate"
+    )
+    forecast.add_argument("--timelines", type=int, default=20, help="timelines of the sheet (default: 20)")
+    forecast.add_argument("--seed", type=int, default=0, help="seed of the sheet's timelines (default: 0)")
+    about_a_study(forecast)
+    forecast.set_defaults(command=_forecast)
+
+
+def _forecast(options: argparse.Namespace) -> int:
+    if (options.history is None) == (options.sheet is None):
+        raise UserError("Name a file with a history ('-' reads the terminal), or --sheet FOLDER for made-up timelines.")
+    if options.history is not None and options.sex is None:
+        raise UserError("Say whose history it is: --sex F or --sex M. What is usual depends on it.")
+    if not 1 <= options.top <= 1000:
+        raise UserError("--top is a number of concepts from 1 to 1,000.")
+    study = study_of(options)
+    from ehr_pipeline.chain.pipeline import Pipeline
+    from ehr_pipeline.export import forecast, rating_sheet
+
+    opened, horizon = forecast.Open.of(Pipeline(study)), HORIZONS[options.within]
+    if options.sheet is not None:
+        written = rating_sheet.write(opened, options.sheet, options.timelines, options.seed, horizon)
+        print(f"wrote {written:,} made-up timelines to {options.sheet}: print sheet.html, or fill in ratings.csv")
+        return 0
+    answer = opened.answer(_lines(options.history), options.sex, options.born, horizon, options.top)
+    for line in forecast.text(opened, answer, horizon):
+        print(line)
+    return 0
+
+
+def _lines(history: str) -> Iterable[str]:
+    """The lines of a file, or of the terminal. Raises UserError for a file that is no text."""
+    if history == "-":
+        if sys.stdin.isatty():
+            print("Type lines such as '41,Asthma', then end with Ctrl-D.", file=sys.stderr)
+        return sys.stdin.read().splitlines()
+    try:
+        return Path(history).read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise UserError(f"{history}: this is no text in UTF-8.") from None

@@ -1,0 +1,110 @@
+"""Forecasts for a typed-in history, from the artifacts of a study: no record of a patient is read."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.assets import identity
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.errors import printable
+from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.forecasts import typed
+from ehr_pipeline.forecasts.ask import Answer, Forecaster
+from ehr_pipeline.forecasts.cases import YEAR
+from ehr_pipeline.forecasts.metrics import NEW, RECURRING
+from ehr_pipeline.forecasts.table import Counted, Forecasts
+from ehr_pipeline.reports.statements.forecasts import WITHIN
+from ehr_pipeline.reports.statements.forecasts import nothing as not_judged
+from ehr_pipeline.reports.statements.forecasts import verdict as verdict_of
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, MAPPED_EVENTS, VOCABULARY
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+
+FINEST = 0.01
+"""Shares are shown in whole hundredths: finer ones of rare concepts would reveal few patients."""
+HEADINGS = {RECURRING: "Recorded before, and likely again", NEW: "Not recorded before"}
+UNCALIBRATED = (
+    "These are shares of what is recorded at that age, not probabilities of being recorded, and there is no popularity beside them:"
+    " that takes a validation and a test side of enough patients (patients.split.test_share), and the asset forecasts."
+)
+
+
+@dataclass(frozen=True)
+class Open:
+    """A study's encoder, ready to be asked."""
+
+    forecaster: Forecaster
+    shown: frozenset[str]
+    """Concepts that enough patients have for their names to be shown."""
+    known: typed.Known
+    judged: Forecasts | None
+    """How good the forecasts are on the test side; None where nothing was judged."""
+
+    @classmethod
+    def of(cls, pipeline: Pipeline) -> "Open":
+        """Open the artifacts of a study. Raises MissingArtifact and UserError."""
+        study, encoder = pipeline.study, pipeline.require(ENCODER_CHECKPOINT)
+        vocabulary = pipeline.require(VOCABULARY).path
+        forecasts = pipeline.require(FORECASTS) if pipeline.store.has(FORECASTS) else None
+        folder = encoder.file("checkpoint")
+        shape = {**identity.encoder_shape(study), "precision": "float32"}
+        how = Inference(**shape, batch_tokens=study.embeddings.batch_tokens)
+        counted = Counted.read(forecasts.path) if forecasts else None
+        forecaster = Forecaster.open(folder, vocabulary, counted, how, study.forecasts.tokens_before)
+        naming: Naming = pipeline.naming
+        shown = forecaster.vocabulary.shown_by(naming)
+        codes: dict[str, str] = {}
+        if pipeline.store.has(MAPPED_EVENTS):
+            mapping = Mapping.read(pipeline.require(MAPPED_EVENTS).path, "code", "snomed", "concept")
+            codes = dict(mapping.mapped.select("code", "concept").iter_rows()) | mapping.concept_of_code()
+        judged = Forecasts.read(forecasts.path) if forecasts else None
+        return cls(
+            forecaster,
+            shown,
+            typed.Known.of(forecaster.vocabulary, shown, codes),
+            judged if counted is not None else None,
+        )
+
+    def flags(self) -> NDArray[np.bool_]:
+        """Which token ids may be shown (V,)."""
+        flags = [one.concept in self.shown for one in self.forecaster.vocabulary.concepts]
+        return np.array([False] * FIRST_CONCEPT + flags)
+
+    def answer(self, lines: Iterable[str], sex: str, born: str, horizon: str, most: int) -> Answer:
+        """What may follow on a history in lines of text. Raises UserError."""
+        history = typed.read(lines, self.known, born)
+        return self.forecaster.ask(history, np.array([sex == "F"]), horizon, self.flags(), most)[0]
+
+    def verdicts(self, horizon: str = YEAR) -> list[str]:
+        """How good such forecasts are, in sentences."""
+        rows = [self.judged.verdict(horizon, name) for name in (RECURRING, NEW)] if self.judged else []
+        return [str(verdict_of(row)) for row in rows if row] or [str(not_judged())]
+
+
+def text(opened: Open, answer: Answer, horizon: str) -> Iterator[str]:
+    """The answer in lines for a terminal."""
+    vocabulary, calibrated = opened.forecaster.vocabulary, opened.forecaster.calibrated(horizon)
+    for name, heading in HEADINGS.items():
+        yield f"{heading} ({WITHIN[horizon]})"
+        yield f"  {'likely':>7}  {'usual':>7}  concept"
+        for one in answer.of(name):
+            concept = vocabulary.concepts[one.token - FIRST_CONCEPT]
+            usual = "" if one.popularity is None else percent(one.popularity)
+            yield f"  {percent(one.probability):>7}  {usual:>7}  {printable(concept.name)} ({printable(concept.concept)})"
+        if not answer.of(name):
+            yield "  none"
+        yield ""
+    if calibrated:
+        yield "likely: the probability that it is recorded; usual: how often it is, of people of like age and sex for whom it is"
+        yield "recurring, or new, too."
+    else:
+        yield UNCALIBRATED
+    yield from opened.verdicts(horizon)
+
+
+def percent(share: float) -> str:
+    """A probability in whole per cent: '12 %', '< 1 %'."""
+    return f"< {FINEST:.0%}".replace("%", " %") if share < FINEST else f"{share:.0%}".replace("%", " %")

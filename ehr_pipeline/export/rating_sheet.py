@@ -1,0 +1,169 @@
+"""A sheet of made-up timelines with forecasts, for clinicians to rate. No patient is in it.
+
+OUT/sheet.html    to print, or to fill in: each timeline with the concepts that may follow
+OUT/ratings.csv   the same concepts, one a row, with empty columns for the ratings
+OUT/key.csv       which concepts the forecast named, which popularity alone; to be opened after the rating
+
+Timelines are drawn from the synthetic base world and cut at a drawn visit. What the forecast and what popularity by age and sex
+name stands together, in the order of the alphabet, so that a rater does not know which named it.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.errors import UserError
+from ehr_pipeline.export.forecast import HEADINGS, Open, percent
+from ehr_pipeline.forecasts.ask import Answer, shard_of
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR
+from ehr_pipeline.reports.statements.forecasts import WITHIN
+from ehr_pipeline.synthetic.worlds.plan import World, make
+from ehr_pipeline.synthetic.worlds.write import draw
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+
+EACH = 5
+"""Concepts that the forecast, and that popularity, names of each list."""
+SHOWN_VISITS = 15
+"""Visits that the sheet shows, the last ones; the forecast reads all of them."""
+FEWEST_VISITS, MOST_VISITS, MOST_TIMELINES = 5, 400, 500
+RATINGS = ("plausible", "not plausible", "cannot say")
+_RATED = pa.schema([(name, pa.string()) for name in ("timeline", "list", "concept", "name", "rating", "remark")])
+_KEY = pa.schema(
+    [(name, pa.string()) for name in ("timeline", "list", "concept", "probability", "by_forecast", "by_popularity")]
+)
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>Forecasts to rate</title><style>
+body { font: 14px/1.45 system-ui, sans-serif; max-width: 900px; margin: 24px auto; color: #1d2733; }
+section { break-inside: avoid; border-top: 2px solid #d9dee4; margin-top: 24px; }
+table { border-collapse: collapse; width: 100%; margin: 8px 0; } td, th { text-align: left; padding: 3px 8px 3px 0;
+border-bottom: 1px solid #d9dee4; vertical-align: top; } .box { white-space: nowrap; } .soft { color: #5b6773; }
+</style></head><body>
+<h1>Forecasts to rate</h1>
+<p>These {{ timelines|length }} timelines are made up: nobody has them. For each concept below a timeline, please say whether it is
+plausible that it is recorded {{ within }}. Some were named by the model, some only because they are frequent at that age; which,
+the sheet does not say.</p>
+{% for one in timelines %}<section><h2>{{ one.number }}. {{ one.who }}</h2>
+{% if one.earlier %}<p class="soft">{{ one.earlier }} earlier visits are not shown.</p>{% endif %}
+<table><tr><th>Age</th><th>Recorded</th></tr>
+{% for age, names in one.visits %}<tr><td>{{ age }}</td><td>{{ names|join("; ") }}</td></tr>
+{% endfor %}</table>
+{% for heading, concepts in one.lists %}<h3>{{ heading }}</h3><table>
+{% for name in concepts %}<tr><td>{{ name }}</td><td class="box">{% for word in ratings %}☐ {{ word }} &nbsp; {% endfor %}</td></tr>
+{% endfor %}</table>{% endfor %}</section>
+{% endfor %}</body></html>
+"""
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """A made-up history: visits (days, token ids), the day of birth, and the sex."""
+
+    visits: list[tuple[int, list[int]]]
+    birth: int
+    female: bool
+
+
+def write(opened: Open, out: Path, timelines: int, seed: int, horizon: str) -> int:
+    """Write the sheet into a new folder, and return how many timelines it has. Raises UserError."""
+    if out.exists():
+        raise UserError(f"{out} is there already: name a new folder.")
+    if not 1 <= timelines <= MOST_TIMELINES:
+        raise UserError(f"A sheet has 1 to {MOST_TIMELINES} timelines, not {timelines:,}.")
+    if not opened.forecaster.calibrated(horizon):
+        raise UserError(
+            "The sheet compares the forecast with popularity, which is counted by the asset forecasts: give the study a test side"
+            " (patients.split.test_share), with enough patients on it and on the validation side, and run the chain."
+        )
+    drawn = made_up(opened, timelines, seed)
+    flags = opened.flags()
+    answers = [
+        opened.forecaster.ask(shard_of(each.visits, each.birth), np.array([each.female]), horizon, flags, EACH)[0]
+        for each in drawn
+    ]
+    out.mkdir(parents=True)
+    rows = [row for number, answer in enumerate(answers, 1) for row in _rows(opened, number, answer)]
+    spreadsheet.write(out / "ratings.csv", _RATED, [(*row[:4], "", "") for row in rows])
+    spreadsheet.write(out / "key.csv", _KEY, [(*row[:3], *row[4:]) for row in rows])
+    shown = [
+        _shown(opened, number, each, [row for row in rows if row[0] == str(number)])
+        for number, each in enumerate(drawn, 1)
+    ]
+    page = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined).from_string(_PAGE)
+    text = page.render(timelines=shown, ratings=RATINGS, within=WITHIN[horizon])
+    (out / "sheet.html").write_text(text, encoding="utf-8")
+    return len(drawn)
+
+
+def made_up(opened: Open, many: int, seed: int) -> list[Timeline]:
+    """Timelines of the synthetic base world, of concepts that the encoder knows and that may be shown. Raises UserError."""
+    world = World.of(seed, 0.0)
+    block, events = draw(make(world, ["base"]), world, 0)
+    known = [
+        opened.known.token(code) or opened.known.token(world.book.concept(row))
+        for row, code in enumerate(world.book.codes)
+    ]
+    token = np.array([each or 0 for each in known], np.int64)[events.code]
+    rng = np.random.default_rng([seed, 0x5EE7])
+    order = np.lexsort((events.day, events.person))
+    order = order[token[order] > 0]
+    person, day, what = events.person[order], events.day[order], token[order]
+    found: list[Timeline] = []
+    for number in rng.permutation(np.unique(person)).tolist():
+        own = person == number
+        visits = _visits(day[own], what[own])
+        if FEWEST_VISITS < len(visits) <= MOST_VISITS:
+            end = int(rng.integers(FEWEST_VISITS, len(visits)))
+            female = bool(block.people["female"][number])
+            found.append(Timeline(visits[:end], int(block.days("birth")[number]), female))
+        if len(found) == many:
+            return found
+    raise UserError(
+        f"Only {len(found)} timelines could be made up, as the encoder knows few of the SNOMED codes of the synthetic world. Ask"
+        " for fewer, or type histories in (ehr-pipeline forecast HISTORY)."
+    )
+
+
+def _visits(day: NDArray[np.integer], token: NDArray[np.int64]) -> list[tuple[int, list[int]]]:
+    return [(int(one), np.unique(token[day == one]).tolist()) for one in np.unique(day)]
+
+
+def _rows(opened: Open, number: int, answer: Answer) -> Iterator[tuple[str, ...]]:
+    """Timeline, list, concept, name, probability, and who named it, in the order of names."""
+    vocabulary = opened.forecaster.vocabulary
+    for name in HEADINGS:
+        likely = {one.token: one.probability for one in answer.of(name)}
+        usual = answer.usual(name)
+        concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for token in {*likely, *usual}]
+        for one in sorted(concepts, key=lambda concept: concept.name.lower()):
+            token = one.token_id
+            probability = percent(likely[token]) if token in likely else ""
+            yield (
+                str(number),
+                name,
+                one.concept,
+                one.name,
+                probability,
+                "yes" if token in likely else "no",
+                "yes" if token in usual else "no",
+            )
+
+
+def _shown(opened: Open, number: int, timeline: Timeline, rows: list[tuple[str, ...]]) -> dict[str, object]:
+    vocabulary = opened.forecaster.vocabulary
+    visits = [
+        (f"{(day - timeline.birth) / DAYS_IN_YEAR:.1f}", [vocabulary.name(token) for token in tokens])
+        for day, tokens in timeline.visits[-SHOWN_VISITS:]
+    ]
+    return {
+        "number": number,
+        "who": f"{'A woman' if timeline.female else 'A man'} of {int(float(visits[-1][0]))}",
+        "earlier": max(len(timeline.visits) - SHOWN_VISITS, 0),
+        "visits": visits,
+        "lists": [(heading, [row[3] for row in rows if row[1] == name]) for name, heading in HEADINGS.items()],
+    }

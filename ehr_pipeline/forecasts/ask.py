@@ -1,0 +1,151 @@
+"""Ask the encoder what may follow on histories that are at hand: typed in, or made up. Axes: B histories, V token ids."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.forecasts import cases
+from ehr_pipeline.forecasts.build import days_asked
+from ehr_pipeline.forecasts.metrics import NEW, RECURRING
+from ehr_pipeline.forecasts.scores import ENCODER, FORECAST, POPULARITY, by_model, encoder_probability
+from ehr_pipeline.forecasts.table import Counted
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.predictions.masked import at_mask
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+USUAL_GAP = 60
+"""Days to the next visit where none were counted."""
+_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class Likely:
+    """A concept that may follow."""
+
+    token: int
+    probability: float
+    """That it is recorded within the horizon; where nothing was counted, its share of what is recorded at that age."""
+    popularity: float | None
+    """How often it is recorded within the horizon of people of like age and sex for whom it is new, or recurring, too."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What may follow on one history: the likeliest first."""
+
+    new: tuple[Likely, ...]
+    recurring: tuple[Likely, ...]
+    usual_new: tuple[int, ...]
+    """What popularity alone names, most popular first; empty where nothing was counted."""
+    usual_recurring: tuple[int, ...]
+
+    def of(self, name: str) -> tuple[Likely, ...]:
+        """The list of a name (NEW, RECURRING)."""
+        return {NEW: self.new, RECURRING: self.recurring}[name]
+
+    def usual(self, name: str) -> tuple[int, ...]:
+        """The same of popularity alone."""
+        return {NEW: self.usual_new, RECURRING: self.usual_recurring}[name]
+
+
+@dataclass(frozen=True)
+class Forecaster:
+    """An encoder, what was counted, and how both are asked."""
+
+    model: PackedEncoder
+    vocabulary: Vocabulary
+    """The part of it that the encoder knows."""
+    counted: Counted | None
+    how: Inference
+    tokens_before: int
+
+    @classmethod
+    def open(
+        cls, folder: Path, vocabulary: Path, counted: Counted | None, how: Inference, tokens_before: int
+    ) -> "Forecaster":
+        """Load the checkpoint in a folder. Raises UserError."""
+        whole = Vocabulary.read(vocabulary)
+        model = checkpoint.load(folder, whole, torch.device("cpu"))
+        return cls(model, whole.first(model.stock.config.vocab_size), counted, how, tokens_before)
+
+    def calibrated(self, horizon: str) -> bool:
+        """Whether the probabilities are those of being recorded, and there is popularity to compare with."""
+        return self.counted is not None and horizon in self.counted.mixed
+
+    def ask(
+        self, histories: Shard, female: NDArray[np.bool_], horizon: str, shown: NDArray[np.bool_], most: int = 10
+    ) -> list[Answer]:
+        """What may follow on each history after its last day, of the concepts that may be `shown` (V,)."""
+        found: list[Answer] = []
+        for start in range(0, len(female), _AT_ONCE):
+            rows = np.arange(start, min(start + _AT_ONCE, len(female)))
+            found += self._some(_rows(histories, rows), female[rows], horizon, shown, most)
+        return found
+
+    def _some(
+        self, histories: Shard, female: NDArray[np.bool_], horizon: str, shown: NDArray[np.bool_], most: int
+    ) -> Iterator[Answer]:
+        index = histories.visit_day[histories.patient_start[1:] - 1].astype(np.int64)
+        gap = self.counted.gap_days if self.counted else USUAL_GAP
+        state = np.zeros((len(index), self.model.stock.config.hidden_size), np.float32)
+        for places, hidden in at_mask(
+            self.model, histories, days_asked(index, gap)[horizon], self.how, self.tokens_before
+        ):
+            state[places] = hidden.float().cpu().numpy()
+        probability = encoder_probability(self.model, state)
+        history = cases.history(histories, index, self.vocabulary.size)
+        had, popularity = history.matrix(self.vocabulary.size).toarray(), None
+        if self.counted is not None and horizon in self.counted.tables:
+            stratum = cases.stratum((index - histories.birth_day) / DAYS_IN_YEAR, female)
+            mixed = self.counted.mixed.get(horizon)
+            had, scores = by_model(self.counted.tables[horizon], mixed, probability, stratum, history)
+            probability, popularity = scores.get(FORECAST, scores[ENCODER]), scores[POPULARITY]
+        for row in range(len(index)):
+            usual = None if popularity is None else popularity[row]
+            lists = [_likely(probability[row], usual, (had[row] == again) & shown, most) for again in (False, True)]
+            named = [
+                () if usual is None else _highest(usual, (had[row] == again) & shown, most) for again in (False, True)
+            ]
+            yield Answer(lists[0], lists[1], named[0], named[1])
+
+
+def _likely(
+    probability: NDArray[np.float32], popularity: NDArray[np.float32] | None, allowed: NDArray[np.bool_], most: int
+) -> tuple[Likely, ...]:
+    return tuple(
+        Likely(token, float(probability[token]), None if popularity is None else float(popularity[token]))
+        for token in _highest(probability, allowed, most)
+    )
+
+
+def _highest(scores: NDArray[np.float32], allowed: NDArray[np.bool_], most: int) -> tuple[int, ...]:
+    tokens = np.flatnonzero(allowed)
+    tokens = tokens[tokens >= FIRST_CONCEPT]
+    return tuple(tokens[np.argsort(-scores[tokens], kind="stable")[:most]].tolist())
+
+
+def _rows(shard: Shard, rows: NDArray[np.integer]) -> Shard:
+    from ehr_pipeline.patients.histories import ALWAYS, cut
+
+    return cut(shard, rows, np.full(len(rows), ALWAYS), np.full(len(rows), 1 << 30))
+
+
+def shard_of(visits: list[tuple[int, list[int]]], birth: int) -> Shard:
+    """One history as a shard: days with token ids, in order of days, and the day of birth."""
+    sizes: Any = [len(tokens) for _, tokens in visits]
+    return Shard(
+        np.array([token for _, tokens in visits for token in tokens], np.int32),
+        np.concatenate([[0], np.cumsum(sizes)]).astype(np.int32),
+        np.array([day for day, _ in visits], np.int32),
+        np.array([0, len(visits)], np.int32),
+        np.array([birth], np.int32),
+        np.zeros(1, bool),
+    )

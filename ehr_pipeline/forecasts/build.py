@@ -1,0 +1,167 @@
+"""`forecasts`: which concepts follow on drawn visits, foreseen by the encoder at an appended mask, and by counting.
+
+The encoder needs no training for it, and no decoder: a history gets one more visit that holds [MASK], at the age in question. The
+day asked about is the last of the history plus the usual gap to the next visit, or the middle of the window; never the true day of
+the next visit, which is not known on that day. Tables: see `table`. Without a test side, or with `patients = 0`, they are empty.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+
+from ehr_pipeline.encoder import checkpoint, configuration
+from ehr_pipeline.forecasts import cases, counting, pictures, scores
+from ehr_pipeline.forecasts.cases import COUNT, DAYS, HORIZONS, JUDGE, NEXT_VISIT, TUNE, YEAR, Cases
+from ehr_pipeline.forecasts.counting import Tables
+from ehr_pipeline.forecasts.job import StatesJob
+from ehr_pipeline.forecasts.judge import Groups, Judge, judged_horizons
+from ehr_pipeline.forecasts.scores import Asked, Mixed
+from ehr_pipeline.forecasts.settings import ForecastsSettings
+from ehr_pipeline.forecasts.table import Counted, Forecasts, nothing
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
+from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+from ehr_pipeline.work.jobs import Launch
+
+WORK = ".work"
+UNTYPED = "no semantic type"
+
+
+def empty(out: Path) -> Counts:
+    """Write empty tables: nobody's future is forecast."""
+    nothing().write(out)
+    return {"rows_in": 0, "kept": 0, "dropped": {}}
+
+
+def build(
+    artifacts: Mapping[str, Artifact],
+    settings: ForecastsSettings,
+    job: StatesJob,
+    seed: int,
+    *,
+    launch: Launch,
+    out: Path,
+) -> Counts:
+    """Write the tables into `out`; the job works in a folder that the caller removes. Returns counts of patients."""
+    dataset = artifacts[PATIENT_DATASET].files("patients")
+    split = [artifacts[DATA_SPLIT].file(f"split/{path.name}") for path in dataset]
+    config = configuration.read(job.checkpoint)
+    vocabulary = Vocabulary.read(job.vocabulary).first(config["vocab_size"])
+    drawn = cases.draw(dataset, split, settings, seed)
+    every = cases.read(dataset, drawn, vocabulary.size)
+    counts = _counts(every, drawn.counts)
+    learned = np.flatnonzero(every.side == COUNT)
+    if not len(learned) or not counts["kept"]:
+        nothing().write(out)
+        return counts
+    gap = max(round(float(np.median(every.next_day[learned] - every.index[learned]))), 1)
+    asked = ask(every, dataset, job, gap, launch)
+    tables, mixed = count_and_mix(every, asked, seed)
+    Counted(tables, mixed, gap).write(out)
+    judge = Judge(_groups(vocabulary, every), settings.bootstrap, seed)
+    found = judged_horizons(judge, every, asked, tables, mixed)
+    found.write(out)
+    pictures.recalls(out / pictures.RECALLS, found)
+    return counts | {"gap_days": gap, "recall": _recalls(found)}
+
+
+def count_and_mix(every: Cases, asked: dict[str, Asked], seed: int) -> tuple[dict[str, Tables], dict[str, Mixed]]:
+    """What is counted on the training side, and how it is joined to the encoder on the validation side, by horizon."""
+    tables, mixed = {}, {}
+    for name in HORIZONS:
+        counted = counting.count(every, name, every.on(COUNT, name), seed)
+        if counted is None:
+            continue
+        tables[name] = Tables.of(counted)
+        joined = scores.mix(every, name, asked[name], tables[name], seed)
+        if joined is not None:
+            mixed[name] = joined
+    return tables, mixed
+
+
+def days_asked(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64]]:
+    """The day (P,) that the encoder is asked about, by horizon."""
+    middle = {name: index + (many + 1) // 2 for name, many in DAYS.items()}
+    return {NEXT_VISIT: index + gap} | middle
+
+
+def ask(every: Cases, dataset: list[Path], job: StatesJob, gap: int, launch: Launch) -> dict[str, Asked]:
+    """Have the encoder answer for the cases that are not only counted. Horizons at the same age share an answer."""
+    some = np.flatnonzero(every.side != COUNT)
+    days = days_asked(every.index, gap)
+    layout, number, questions = {}, np.full((len(HORIZONS), len(every)), -1), 0
+    for place, path in enumerate(dataset):
+        rows = some[every.shard[some] == place]
+        if not len(rows):
+            continue
+        shard = Shard.read(path)
+        ages = [ages_on(shard, every.row[rows], days[name][rows], job.settings.age_unit) for name in HORIZONS]
+        keys = np.concatenate([np.arange(len(rows)) * 10_000 + age for age in ages])
+        _, first, answer = np.unique(keys, return_index=True, return_inverse=True)
+        asked = np.concatenate([days[name][rows] for name in HORIZONS])[first]
+        own = rows[first % len(rows)]
+        layout[path.name] = pa.table([every.row[own], every.index[own], asked], names=["row", "last", "day"])
+        number[:, rows] = questions + answer.reshape(len(HORIZONS), len(rows))
+        questions += len(first)
+    job.lay_out(layout)
+    launch(job)
+    states = np.concatenate([job.states(path.name) for path in dataset if path.name in layout])
+    model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), torch.device("cpu"))
+    return {name: Asked(model, states, number[place]) for place, name in enumerate(HORIZONS)}
+
+
+def ages_on(
+    shard: Shard, rows: NDArray[np.int64], day: NDArray[np.int64], unit: Literal["year", "quarter"]
+) -> NDArray[np.int64]:
+    """The age (P,), in whole units, of patients on days, as the encoder is told it."""
+    one = np.arange(len(rows) + 1)
+    flat = Shard(
+        one[:-1].astype(np.int32),
+        one.astype(np.int32),
+        day.astype(np.int32),
+        one.astype(np.int32),
+        shard.birth_day[rows],
+        shard.birth_year_only[rows],
+    )
+    return flat.ages(one[:-1], np.ones(len(rows), np.int64), one[:-1], unit)
+
+
+def _groups(vocabulary: Vocabulary, every: Cases) -> Groups:
+    types: list[tuple[str, ...]] = [()] * FIRST_CONCEPT
+    types += [tuple(TYPE_NAMES.get(t, t) for t in one.semantic_types) or (UNTYPED,) for one in vocabulary.concepts]
+    recorded = np.asarray(every.targets[YEAR][np.flatnonzero(every.side == COUNT)].sum(0)).ravel()
+    return Groups.of(types, recorded)
+
+
+def _counts(every: Cases, drawn: dict[str, int]) -> Counts:
+    sides = np.bincount(every.side, minlength=3).tolist()
+    return {
+        "rows_in": drawn["rows_in"],
+        "kept": sides[JUDGE],
+        "dropped": {name: drawn[name] for name in ("few_visits", "not_drawn")},
+        "counted": sides[COUNT],
+        "tuned": sides[TUNE],
+        "followed": {name: len(every.on(JUDGE, name)) for name in DAYS},
+    }
+
+
+def _recalls(found: Forecasts) -> dict[str, Any]:
+    """Recall at ten of the next year, by list and model."""
+    recalls: dict[str, Any] = {}
+    for row in found.forecasts:
+        if (row["horizon"], row["measure"]) == (YEAR, "recall"):
+            recalls.setdefault(row["list"], {})[row["model"]] = round(row["value"], 4)
+    return recalls
+
+
+def remove(work: Path) -> None:
+    """Remove the folder of the job: it holds states of patients."""
+    shutil.rmtree(work, ignore_errors=True)

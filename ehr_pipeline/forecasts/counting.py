@@ -1,0 +1,186 @@
+"""What counting alone forecasts: popularity by age and sex, and the patient's own history by count and recency.
+
+Both are probabilities that a concept is recorded within a horizon, from cases of the training side. For a concept that a patient
+had before (recurring), and for one that is new, popularity is counted among those of whom the same is true: it knows who
+is at risk. Axes: P cases, V token ids, S strata of sex and age, n pairs of a case and a concept of its history, F features.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+
+from ehr_pipeline.forecasts.cases import STRATA, Cases, History
+
+Floats = NDArray[np.float64]
+PRIOR = 20.0
+"""Patients of all ages and both sexes that count beside those of a stratum: most concepts are rare within one."""
+MOST_PAIRS = 200_000
+"""Pairs that weights are fitted on."""
+NEAREST = 1e-7
+"""Probabilities are kept this far from 0 and 1 where their log-odds are taken."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Patients with a concept in the horizon, of those at risk, by stratum (S, V)."""
+
+    cases: NDArray[np.int32]
+    at_risk: NDArray[np.int32]
+
+    def rate(self) -> NDArray[np.float32]:
+        """The smoothed rates (S, V): those of everybody count as PRIOR patients (beta-binomial, posterior mean)."""
+        found: NDArray[np.float32] = ((self.cases + PRIOR * self.overall) / (self.at_risk + PRIOR)).astype(np.float32)
+        return found
+
+    @property
+    def overall(self) -> Floats:
+        """The rates (V,) of all strata together; below one case in as many as are at risk where there is none."""
+        cases, at_risk = self.cases.sum(0), self.at_risk.sum(0)
+        found: Floats = (cases + 0.01) / (at_risk + 1.0)
+        return found
+
+    def without(self, stratum: NDArray[np.integer], concept: NDArray[np.integer], case: NDArray[np.bool_]) -> Floats:
+        """The rates (n,) for patients at risk, each without that patient: who is learned from must not know the answer."""
+        cases, at_risk = self.cases[stratum, concept] - case, self.at_risk[stratum, concept] - 1
+        found: Floats = (cases + PRIOR * self.overall[concept]) / (at_risk + PRIOR)
+        return found
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A logistic regression: log-odds = constant + features · weights."""
+
+    constant: float
+    weights: tuple[float, ...]
+
+    def log_odds(self, features: NDArray[Any]) -> Floats:
+        """The log-odds (...,) of features (..., F)."""
+        found: Floats = features @ np.array(self.weights) + self.constant
+        return found
+
+
+def fit(features: Floats, case: NDArray[np.bool_], weight: Floats | None = None) -> Weights:
+    """Fit a logistic regression on features (n, F). Raises ValueError without cases or others."""
+    centre, spread = features.mean(0), np.maximum(features.std(0), 1e-9)
+    model = LogisticRegression(C=1.0, max_iter=300).fit((features - centre) / spread, case, weight)
+    weights = model.coef_[0] / spread
+    return Weights(float(model.intercept_[0] - weights @ centre), tuple(map(float, weights)))
+
+
+@dataclass(frozen=True)
+class Counting:
+    """All that is counted for one horizon."""
+
+    new: Rates
+    recurring: Rates
+    history: Weights
+    """Of the features of `own`: the patient's own history alone."""
+    both: Weights
+    """Of the same features and the log-odds of popularity."""
+
+
+def count(cases: Cases, horizon: str, rows: NDArray[np.integer], seed: int) -> Counting | None:
+    """Count on some cases (`rows`); None if nothing, or everything, comes again among them."""
+    some = cases.take(rows)
+    targets, size = some.targets[horizon], some.targets[horizon].shape[1]
+    had = some.history.matrix(size)
+    strata = csr_array((np.ones(len(some), np.int32), (some.stratum, np.arange(len(some)))), shape=(STRATA, len(some)))
+    again = csr_array(targets.multiply(had))
+    with_it, recurring = (_dense(strata @ each.astype(np.int32)) for each in (had, again))
+    people = np.bincount(some.stratum, minlength=STRATA).astype(np.int32)[:, None]
+    rates = Rates(_dense(strata @ targets.astype(np.int32)) - recurring, people - with_it), Rates(recurring, with_it)
+    own = some.history
+    case = _at(again, own.owner, own.concept)
+    if not 0 < case.sum() < len(case):
+        return None
+    rng = np.random.default_rng([seed, 0xC0])
+    pair = np.sort(rng.permutation(len(case))[:MOST_PAIRS])
+    owner, concept = own.owner[pair], own.concept[pair]
+    popularity = log_odds(rates[1].without(some.stratum[owner], concept, case[pair]))
+    features = features_of(own)[pair]
+    return Counting(*rates, fit(features, case[pair]), fit(np.column_stack([features, popularity]), case[pair]))
+
+
+def features_of(history: History) -> Floats:
+    """What counts and recency say of each pair (n, F): how often, how lately, how regularly, and how late the next one is."""
+    visits, recent = history.visits.astype(float), history.recent.astype(float)
+    since, span = history.since.astype(float), (history.first - history.since).astype(float)
+    gap = (span + 30) / np.maximum(visits - 1, 0.5)
+    late = np.log1p(since)
+    return np.column_stack(
+        [
+            np.log1p(visits),
+            np.log1p(recent),
+            late,
+            late**2,
+            (since == 0).astype(float),
+            (visits == 1).astype(float),
+            np.log(gap),
+            np.log((since + 7) / gap),
+            np.log1p(visits) * late,
+        ]
+    )
+
+
+def log_odds(probability: NDArray[Any]) -> Floats:
+    """The log-odds of probabilities, which are kept off 0 and 1."""
+    found: Floats = logit(np.clip(probability, NEAREST, 1 - NEAREST))
+    return found
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What counting says of some cases, as probabilities (B, V)."""
+
+    had: NDArray[np.bool_]
+    popularity: NDArray[np.float32]
+    history: NDArray[np.float32]
+    """Of concepts that a patient had, by the patient's own history; all others stand below them, by popularity."""
+    both: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The rates of a horizon as they are asked for (S, V), with the weights."""
+
+    new: NDArray[np.float32]
+    recurring: NDArray[np.float32]
+    known: NDArray[np.float32]
+    """How known each concept is (V,): logarithm of how many training cases had it, plus one."""
+    history: Weights
+    both: Weights
+
+    @classmethod
+    def of(cls, counting: Counting) -> "Tables":
+        """Work them out."""
+        known = np.log1p(counting.recurring.at_risk.sum(0)).astype(np.float32)
+        return cls(counting.new.rate(), counting.recurring.rate(), known, counting.history, counting.both)
+
+    def ask(self, stratum: NDArray[np.integer], history: History) -> Counted:
+        """What counting says of cases, given by stratum (B,) and history."""
+        had = history.matrix(self.new.shape[1]).toarray()
+        popularity = np.where(had, self.recurring[stratum], self.new[stratum])
+        owner, features = history.owner, features_of(history)
+        own, both = popularity * np.float32(NEAREST), popularity.copy()
+        own[owner, history.concept] = expit(self.history.log_odds(features))
+        usual = log_odds(self.recurring[stratum[owner], history.concept])
+        both[owner, history.concept] = expit(self.both.log_odds(np.column_stack([features, usual])))
+        return Counted(had, popularity, own, both)
+
+
+def _dense(matrix: Any) -> NDArray[np.int32]:
+    found: NDArray[np.int32] = np.asarray(matrix.toarray(), np.int32)
+    return found
+
+
+def _at(matrix: csr_array, row: NDArray[np.integer], column: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether each pair (n,) is in a matrix of flags."""
+    width = matrix.shape[1]
+    present = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)).astype(np.int64) * width + matrix.indices
+    found: NDArray[np.bool_] = np.isin(row.astype(np.int64) * width + column, present[matrix.data])
+    return found

@@ -1,0 +1,56 @@
+"""Foresight's own metric (Kraljevic et al. 2024, `next_concept_prediction.py`), beside what popularity alone gets on it.
+
+Of each concept of the next visit, the ten most probable concepts *of the same semantic type and of the same status*, new or
+recurring, are taken; it counts as found if any of the ten is recorded within a year. So type and status of the answer are given,
+and the figure rises with the window without any skill: it is shown once, to be compared with published ones, and decides nothing.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.forecasts.metrics import NEW, RECURRING, TOP
+
+
+@dataclass
+class Foresight:
+    """Concepts of next visits, and how many of them counted as found, by status and model; filled block by block."""
+
+    labels: dict[str, int] = field(default_factory=lambda: {NEW: 0, RECURRING: 0})
+    found: dict[tuple[str, str], int] = field(default_factory=dict)
+    patients: dict[str, int] = field(default_factory=lambda: {NEW: 0, RECURRING: 0})
+
+    def add(
+        self,
+        scores: Mapping[str, NDArray[np.float32]],
+        had: NDArray[np.bool_],
+        labels: NDArray[np.bool_],
+        year: NDArray[np.bool_],
+        of_type: NDArray[np.int64],
+    ) -> None:
+        """Add a block: scores by model, what was had, the next visit and the next year (B, V), the type (V,) of each concept."""
+        members = {each: np.flatnonzero(of_type == each) for each in np.unique(of_type).tolist()}
+        for case in range(len(had)):
+            recorded = np.flatnonzero(labels[case])
+            for status, again in ((NEW, False), (RECURRING, True)):
+                own = recorded[had[case, recorded] == again]
+                self.patients[status] += bool(len(own))
+                kinds, counts = np.unique(of_type[own], return_counts=True)
+                for kind, number in zip(kinds.tolist(), counts.tolist(), strict=True):
+                    same = members[kind]
+                    same = same[had[case, same] == again]
+                    self.labels[status] += number
+                    for model, each in scores.items():
+                        best = same[_highest(each[case, same])]
+                        hit = number if year[case, best].any() else 0
+                        self.found[status, model] = self.found.get((status, model), 0) + hit
+
+
+def _highest(scores: NDArray[np.float32]) -> NDArray[np.int64]:
+    """The places of the TOP highest scores (n,), in any order."""
+    if len(scores) <= TOP:
+        return np.arange(len(scores))
+    found: NDArray[np.int64] = np.argpartition(-scores, TOP - 1)[:TOP]
+    return found

@@ -1,0 +1,150 @@
+"""How well a list of ten names what is recorded, with intervals over patients. Axes: P cases, B of a block, V token ids, G groups.
+
+Two lists answer two questions: which concepts that the patient never had will come (new), and which will come again (recurring). A
+third names ten of all. Recall at ten: |top ten ∩ recorded| / |recorded|; precision at ten: |top ten ∩ recorded| / 10; nDCG at ten
+(Järvelin & Kekäläinen 2002) with gain 1 for what is recorded. Cases without such a concept are in none of them.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+Floats = NDArray[np.float64]
+NEW, RECURRING, ANY = "new", "recurring", "any"
+LISTS = (NEW, RECURRING, ANY)
+TOP = 10
+MEASURES = ("recall", "precision", "ndcg")
+_DISCOUNT = 1 / np.log2(np.arange(TOP) + 2)
+EDGES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
+"""Between bins of probabilities, for calibration."""
+
+
+def top(scores: NDArray[np.float32], allowed: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """The token ids (B, TOP) of the highest scores that are allowed, highest first, and whether there is one at each place."""
+    shown = np.where(allowed, scores, -np.inf)
+    width = min(TOP, shown.shape[1])
+    best = np.argpartition(-shown, width - 1, axis=1)[:, :width]
+    best = np.take_along_axis(best, np.lexsort((best, -np.take_along_axis(shown, best, 1)), axis=1), 1)
+    return best, np.isfinite(np.take_along_axis(shown, best, 1))
+
+
+def allowed_of(name: str, had: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which concepts a list may name (B, V)."""
+    return {NEW: ~had, RECURRING: had, ANY: np.ones_like(had)}[name]
+
+
+@dataclass
+class Tally:
+    """Measures of one horizon and list, filled block by block: by model (P, 3), and hits by group (P, G)."""
+
+    measures: dict[str, list[Floats]] = field(default_factory=dict)
+    hits: dict[str, list[NDArray[np.int32]]] = field(default_factory=dict)
+    recorded: list[NDArray[np.int32]] = field(default_factory=list)
+    by_group: list[NDArray[np.int32]] = field(default_factory=list)
+
+    def add(
+        self,
+        scores: dict[str, NDArray[np.float32]],
+        allowed: NDArray[np.bool_],
+        truth: NDArray[np.bool_],
+        groups: csr_array,
+    ) -> None:
+        """Add a block: scores (B, V) by model, what may be named and what is recorded (B, V), and groups of concepts (V, G)."""
+        wanted = truth & allowed
+        many = wanted.sum(1)
+        self.recorded.append(many.astype(np.int32))
+        row, concept = np.nonzero(wanted)
+        self.by_group.append(_by_group(row, concept, len(wanted), groups))
+        ideal = np.cumsum(_DISCOUNT)[np.clip(many, 1, TOP) - 1]
+        for name, each in scores.items():
+            best, there = top(each, allowed)
+            hit = np.take_along_axis(wanted, best, 1) & there
+            found = hit.sum(1)
+            gain = hit @ _DISCOUNT[: hit.shape[1]]
+            parts = [found / np.maximum(many, 1), found / TOP, gain / ideal]
+            self.measures.setdefault(name, []).append(np.column_stack(parts))
+            row, place = np.nonzero(hit)
+            self.hits.setdefault(name, []).append(_by_group(row, best[row, place], len(hit), groups))
+
+    def done(self) -> "Judged":
+        """All blocks together, of the cases with a concept to find."""
+        recorded = np.concatenate(self.recorded) if self.recorded else np.zeros(0, np.int32)
+        some = recorded > 0
+        return Judged(
+            {name: np.concatenate(parts)[some] for name, parts in self.measures.items()},
+            {name: np.concatenate(parts)[some] for name, parts in self.hits.items()},
+            recorded[some],
+            np.concatenate(self.by_group)[some] if self.by_group else np.zeros((0, 0), np.int32),
+        )
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What was found of the cases (P,) that have a concept to find."""
+
+    measures: dict[str, Floats]
+    """By model (P, 3)."""
+    hits: dict[str, NDArray[np.int32]]
+    """By model: concepts found in each group (P, G)."""
+    recorded: NDArray[np.int32]
+    by_group: NDArray[np.int32]
+    """Concepts recorded of each group (P, G)."""
+
+    def __len__(self) -> int:
+        return len(self.recorded)
+
+
+def draws(people: int, many: int, seed: int) -> NDArray[np.uint8]:
+    """How often each of P patients is in each of B draws with replacement (Efron 1979): the same for all models, so pairs stay."""
+    rng = np.random.default_rng([seed, 0xB007])
+    times = np.empty((many, people), np.uint8)
+    for each in times:
+        each[:] = np.minimum(np.bincount(rng.integers(0, people, people), minlength=people), 255)
+    return times
+
+
+def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None) -> Floats:
+    """The mean (B,) of values (P,) in each draw; of sums by sums of `of` (P,) instead, where it is given. NaN for none."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.concatenate(
+            [
+                (part @ values) / (part.sum(1) if of is None else part @ of)
+                for start in range(0, len(times), 100)
+                for part in [times[start : start + 100].astype(np.float64)]
+            ]
+        )
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """The 95 % percentile interval of draws, leaving out those that are NaN."""
+    finite = values[np.isfinite(values)]
+    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+@dataclass
+class Calibration:
+    """Probabilities against shares, in bins between EDGES."""
+
+    pairs: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) + 1, np.int64))
+    recorded: NDArray[np.int64] = field(default_factory=lambda: np.zeros(len(EDGES) + 1, np.int64))
+    predicted: Floats = field(default_factory=lambda: np.zeros(len(EDGES) + 1))
+
+    def add(self, probability: NDArray[np.float32], allowed: NDArray[np.bool_], truth: NDArray[np.bool_]) -> None:
+        """Add a block (B, V)."""
+        values, case = probability[allowed], truth[allowed]
+        place, size = np.digitize(values, EDGES), len(self.pairs)
+        self.pairs += np.bincount(place, minlength=size)
+        self.recorded += np.bincount(place[case], minlength=size)
+        self.predicted += np.bincount(place, values, size)
+
+
+def _by_group(
+    row: NDArray[np.integer], concept: NDArray[np.integer], cases: int, groups: csr_array
+) -> NDArray[np.int32]:
+    """How many of the pairs (n,) of a case and a concept are in each group (B, G)."""
+    pairs = csr_array((np.ones(len(row), np.int32), (row, concept)), shape=(cases, groups.shape[0]))
+    found: NDArray[np.int32] = np.asarray((pairs @ groups).toarray(), np.int32)
+    return found

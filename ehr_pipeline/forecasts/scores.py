@@ -1,0 +1,142 @@
+"""The scores by which each model ranks concepts, block by block of cases. Axes: B cases of a block, V token ids, D hidden size."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import expit
+from torch import Tensor
+
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.forecasts.cases import TUNE, Cases, History
+from ehr_pipeline.forecasts.counting import Counted, Tables, Weights, fit, log_odds
+from ehr_pipeline.predictions.masked import logits
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+
+Floats = NDArray[np.float64]
+POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST = "popularity", "history", "counting", "encoder", "forecast"
+MODELS = (POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST)
+BASELINES = (POPULARITY, HISTORY, COUNTING)
+"""Popularity by age and sex; the patient's own history by count and recency; both. The forecast joins encoder and both."""
+NEGATIVES = 200
+"""Concepts of each case that the weights of new concepts are fitted on, beside those recorded."""
+FEWEST_CASES, FEWEST_RECORDED = 50, 100
+"""Fewest validation cases, and concepts recorded of them, with which weights are fitted."""
+_AT_ONCE = 8_000_000
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """How the encoder and counting are joined, for new concepts and for recurring ones: a logistic regression of `features_of`.
+
+    Fitted on the validation side, from which the encoder did not learn, so the probabilities are calibrated as well.
+    """
+
+    new: Weights
+    recurring: Weights
+
+    def probability(
+        self, encoder: NDArray[np.float32], counted: Counted, known: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """The probabilities (B, V), from the encoder's (B, V), those of counting, and how known each concept is (V,)."""
+        parts = features_of(encoder, counted.both, known)
+        odds = []
+        for each in (self.new, self.recurring):
+            odds.append(sum((w * x for w, x in zip(each.weights, parts, strict=True)), np.float32(each.constant)))
+        found: NDArray[np.float32] = expit(np.where(counted.had, odds[1], odds[0])).astype(np.float32)
+        return found
+
+
+def features_of(
+    encoder: NDArray[np.float32], counting: NDArray[np.float32], known: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], ...]:
+    """Log-odds of both, how known the concept is, and their products: of rare concepts the encoder has learned little."""
+    one, other = (log_odds(each).astype(np.float32) for each in (encoder, counting))
+    return one, other, known, known * one, known * other
+
+
+def encoder_probability(model: PackedEncoder, states_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The probability (B, V) of each concept at the mask; that of special tokens is 0."""
+    device = next(model.parameters()).device
+    scores: Tensor = logits(model, torch.from_numpy(states_BD).to(device), "float32")
+    scores[:, :FIRST_CONCEPT] = -torch.inf
+    found: NDArray[np.float32] = scores.softmax(1).cpu().numpy()
+    return found
+
+
+def by_model(
+    tables: Tables, mixed: Mixed | None, encoder: NDArray[np.float32], stratum: NDArray[np.integer], history: History
+) -> tuple[NDArray[np.bool_], dict[str, NDArray[np.float32]]]:
+    """Whether each case had each concept, and the scores of all models (B, V)."""
+    counted = tables.ask(stratum, history)
+    scores = {
+        POPULARITY: counted.popularity,
+        HISTORY: counted.history,
+        COUNTING: counted.both,
+        ENCODER: encoder,
+    }
+    if mixed is not None:
+        scores[FORECAST] = mixed.probability(encoder, counted, tables.known)
+    for each in scores.values():
+        each[:, :FIRST_CONCEPT] = 0
+    return counted.had, scores
+
+
+def blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """The rows, in blocks that bound memory."""
+    step = max(_AT_ONCE // size, 1)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The encoder's states for all cases and a horizon: states (q, D), and which of them belongs to each case (P,)."""
+
+    model: PackedEncoder
+    states: NDArray[np.float32]
+    place: NDArray[np.int64]
+
+    def probability(self, rows: NDArray[np.integer]) -> NDArray[np.float32]:
+        """The encoder's probabilities (B, V) for some cases."""
+        return encoder_probability(self.model, self.states[self.place[rows]])
+
+
+def mix(cases: Cases, horizon: str, asked: Asked, tables: Tables, seed: int) -> Mixed | None:
+    """Fit how encoder and counting are joined, on the validation side; None where it has too few cases."""
+    rows = cases.on(TUNE, horizon)
+    size = cases.targets[horizon].shape[1]
+    rng = np.random.default_rng([seed, 0x31])
+    parts: dict[bool, list[tuple[Floats, NDArray[np.bool_], Floats]]] = {False: [], True: []}
+    for block in blocks(rows, size):
+        some = cases.take(block)
+        counted, truth = tables.ask(some.stratum, some.history), some.targets[horizon].toarray()
+        encoder = asked.probability(block)
+        for again in (False, True):
+            row, concept, weight = _pairs(counted.had == again, truth, None if again else NEGATIVES, rng)
+            own = features_of(encoder[row, concept], counted.both[row, concept], tables.known[concept])
+            parts[again].append((np.column_stack(own).astype(float), truth[row, concept], weight))
+    found = []
+    for again in (False, True):
+        joined = [np.concatenate(columns) for columns in zip(*parts[again], strict=True)] if parts[again] else []
+        if len(rows) < FEWEST_CASES or joined[1].sum() < FEWEST_RECORDED or joined[1].all():
+            return None
+        found.append(fit(*joined))
+    return Mixed(*found)
+
+
+def _pairs(
+    candidate: NDArray[np.bool_], truth: NDArray[np.bool_], most: int | None, rng: np.random.Generator
+) -> tuple[NDArray[np.int64], NDArray[np.int64], Floats]:
+    """Pairs of a case and a candidate: all that were recorded, and about `most` others of each case, who weigh for all others."""
+    candidate = candidate.copy()
+    candidate[:, :FIRST_CONCEPT] = False
+    others = candidate & ~truth
+    share = 1.0
+    if most is not None:
+        share = min(1.0, most * len(others) / max(int(others.sum()), 1))
+        others &= rng.random(others.shape, np.float32) < share
+    row, concept = np.nonzero((candidate & truth) | others)
+    return row, concept, np.where(truth[row, concept], 1.0, 1 / share)

@@ -1,0 +1,190 @@
+"""The forecasts' results as later stages and `ehr-pipeline forecast` read them.
+
+forecasts.csv, differences.csv, verdicts.csv, concept_groups.csv, calibration.csv, foresight.csv
+                          tables with exact figures, so restricted
+counted.npz, counted.json rates by age and sex, and weights: what `ehr-pipeline forecast` needs beside the encoder; restricted
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.forecasts.cases import HORIZONS
+from ehr_pipeline.forecasts.counting import Tables, Weights
+from ehr_pipeline.forecasts.scores import Mixed
+
+Row = Mapping[str, Any]
+_WHICH = [("horizon", pa.string()), ("list", pa.string())]
+FORECASTS = pa.schema(
+    [
+        *_WHICH,
+        ("model", pa.string()),
+        ("measure", pa.string()),
+        *((name, pa.int64()) for name in ("patients", "recorded")),
+        *((name, pa.float64()) for name in ("value", "low", "high")),
+    ]
+)
+"""Columns of `forecasts.csv`: a measure (at ten) of a model, with its 95 % interval over patients."""
+DIFFERENCES = pa.schema(
+    [
+        *_WHICH,
+        *((name, pa.string()) for name in ("model", "baseline", "measure")),
+        *((name, pa.float64()) for name in ("difference", "low", "high", "ratio")),
+    ]
+)
+"""Columns of `differences.csv`: a model's measure minus a baseline's, and their ratio, on the same patients."""
+VERDICTS = pa.schema(
+    [
+        *_WHICH,
+        *((name, pa.string()) for name in ("verdict", "model", "baseline")),
+        *((name, pa.int64()) for name in ("patients", "recorded")),
+        *((name, pa.float64()) for name in ("recall", "baseline_recall", "difference", "low", "high", "ratio")),
+    ]
+)
+"""Columns of `verdicts.csv`: recall at ten against the best baseline; 'better', 'no better', 'worse' or 'too few'."""
+GROUPS = pa.schema(
+    [
+        *_WHICH,
+        *((name, pa.string()) for name in ("kind", "group", "model", "baseline")),
+        *((name, pa.int64()) for name in ("patients", "recorded")),
+        *(
+            (name, pa.float64())
+            for name in ("recall", "popularity_recall", "baseline_recall", "difference", "low", "high")
+        ),
+    ]
+)
+"""Columns of `concept_groups.csv`: recall by semantic type and by frequency (`kind`), of what all patients had recorded."""
+CALIBRATION = pa.schema(
+    [
+        *_WHICH,
+        *((name, pa.int64()) for name in ("bin", "pairs", "recorded")),
+        *((name, pa.float64()) for name in ("predicted", "observed")),
+    ]
+)
+"""Columns of `calibration.csv`, of the forecast's probabilities: pairs of a patient and a concept."""
+FORESIGHT = pa.schema(
+    [
+        *((name, pa.string()) for name in ("list", "model")),
+        *((name, pa.int64()) for name in ("patients", "labels")),
+        ("share", pa.float64()),
+    ]
+)
+"""Columns of `foresight.csv` (see `foresight`)."""
+MEANINGS = {
+    "horizon": "The next visit, or the next 30 or 365 days.",
+    "list": "Ten concepts that the patient never had (new), or had (recurring), or ten of all (any).",
+    "model": "popularity by age and sex; own history by count and recency; counting: both; encoder; forecast: all of it.",
+    "measure": "Recall, precision or nDCG, at ten.",
+    "recorded": "Concepts that were recorded within the horizon.",
+    "value": "Mean of the measure over patients with such a concept.",
+    "low": "Lower bound of its 95 % interval, over patients.",
+    "high": "Upper bound of its 95 % interval.",
+}
+"""The meaning of columns of `forecasts.csv`."""
+TABLES = {
+    "forecasts": FORECASTS,
+    "differences": DIFFERENCES,
+    "verdicts": VERDICTS,
+    "concept_groups": GROUPS,
+    "calibration": CALIBRATION,
+    "foresight": FORESIGHT,
+}
+_RATES, _WEIGHTS = "counted.npz", "counted.json"
+_ARRAYS = ("new", "recurring", "known")
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """The tables of a `forecasts` artifact: rows as mappings from column to value. All are empty where nothing was judged."""
+
+    forecasts: tuple[Row, ...]
+    differences: tuple[Row, ...]
+    verdicts: tuple[Row, ...]
+    concept_groups: tuple[Row, ...]
+    calibration: tuple[Row, ...]
+    foresight: tuple[Row, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> "Forecasts":
+        """Read the tables in the folder of an artifact. Raises Damaged."""
+        return cls(**{name: tuple(spreadsheet.read(folder / f"{name}.csv", kind)) for name, kind in TABLES.items()})
+
+    def write(self, folder: Path) -> None:
+        """Write the tables, as `read` reads them."""
+        for each in fields(self):
+            kind = TABLES[each.name]
+            rows = ([_cell(row[name]) for name in kind.names] for row in getattr(self, each.name))
+            spreadsheet.write(folder / f"{each.name}.csv", kind, rows)
+
+    def verdict(self, horizon: str, name: str) -> Row | None:
+        """The verdict on a list; None where nothing was judged."""
+        return next((row for row in self.verdicts if (row["horizon"], row["list"]) == (horizon, name)), None)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What counting says, for every horizon, and how the encoder is joined to it."""
+
+    tables: dict[str, Tables]
+    mixed: dict[str, Mixed]
+    """Without the horizons for which the validation side was too small."""
+    gap_days: int
+    """Usual days from a visit to the next one."""
+
+    def write(self, folder: Path) -> None:
+        """Write both files."""
+        rates = {f"{name}_{kind}": getattr(each, kind) for name, each in self.tables.items() for kind in _ARRAYS}
+        np.savez(folder / _RATES, **rates)
+        weights: dict[str, Any] = {
+            name: {kind: asdict(getattr(each, kind)) for kind in ("history", "both")}
+            for name, each in self.tables.items()
+        }
+        for name, mixed in self.mixed.items():
+            weights[name]["mixed"] = asdict(mixed)
+        text = json.dumps({"gap_days": self.gap_days, "weights": weights}, indent=1)
+        (folder / _WEIGHTS).write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "Counted | None":
+        """Read both files; None where nothing was counted. Raises Damaged."""
+        if not (folder / _WEIGHTS).is_file():
+            return None
+        try:
+            told = json.loads((folder / _WEIGHTS).read_text(encoding="utf-8"))
+            with np.load(folder / _RATES, allow_pickle=False) as rates:
+                tables = {
+                    name: Tables(
+                        *(rates[f"{name}_{kind}"] for kind in _ARRAYS),
+                        *(_weights(told["weights"][name][kind]) for kind in ("history", "both")),
+                    )
+                    for name in HORIZONS
+                    if name in told["weights"]
+                }
+            mixed = {
+                name: Mixed(*(_weights(each["mixed"][kind]) for kind in ("new", "recurring")))
+                for name, each in told["weights"].items()
+                if "mixed" in each
+            }
+            return cls(tables, mixed, int(told["gap_days"]))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise Damaged(f"{folder / _RATES}: it cannot be read. Make forecasts again (ehr-pipeline run).") from error
+
+
+def _weights(values: Mapping[str, Any]) -> Weights:
+    return Weights(float(values["constant"]), tuple(map(float, values["weights"])))
+
+
+def nothing() -> Forecasts:
+    """The tables where nothing was judged."""
+    return Forecasts(*((),) * len(TABLES))
+
+
+def _cell(value: object) -> object:
+    return "" if value is None or value != value else value

@@ -1,0 +1,147 @@
+"""A history that somebody typed in: lines 'age,code' or 'date,code', where a code may be a name or a concept as well.
+
+    age,code
+    34,24079001
+    41.5,Asthma
+
+A first line without a number is a header. Blank lines and those that begin with '#' are left out. All problems are told at once, by
+line; for an unknown code or name, the nearest known ones are named.
+"""
+
+import difflib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import date
+
+from ehr_pipeline.errors import UserError, printable
+from ehr_pipeline.forecasts.ask import shard_of
+from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+OLDEST = 120
+MOST_LINES = 100_000
+_EPOCH = date(1970, 1, 1)
+_PROBLEMS = 20
+
+
+@dataclass(frozen=True)
+class Known:
+    """What may be typed: concepts, codes, and names in lower case, each with its token id."""
+
+    tokens: Mapping[str, int]
+    names: Mapping[str, str]
+    """What is shown for each name in lower case."""
+
+    @classmethod
+    def of(cls, vocabulary: Vocabulary, shown: frozenset[str], codes: Mapping[str, str]) -> "Known":
+        """From the concepts that may be `shown`, and the concept of each code."""
+        concepts = {one.concept: one.token_id for one in vocabulary.concepts if one.concept in shown}
+        names = {one.name.lower(): one.name for one in vocabulary.concepts if one.concept in shown}
+        by_name = {one.name.lower(): one.token_id for one in vocabulary.concepts if one.concept in shown}
+        by_code = {code: concepts[concept] for code, concept in codes.items() if concept in concepts}
+        return cls({**by_code, **by_name, **concepts}, names)
+
+    def token(self, what: str) -> int | None:
+        """The token id of a code, concept or name; None if it is not known."""
+        return self.tokens.get(what, self.tokens.get(what.lower(), self.tokens.get(what.upper())))
+
+    def nearest(self, what: str) -> list[str]:
+        """Up to three known names, concepts or codes that look like this: names that hold all of its words come first."""
+        words = what.lower().split()
+        if not words:
+            return []
+        holding = sorted((name for name in self.names if all(word in name for word in words)), key=len)
+        like = difflib.get_close_matches(what.lower(), list(self.names), 3, 0.6)
+        if what[:1].isdigit() or what[1:].isdigit():
+            like = difflib.get_close_matches(
+                what.upper(), [one for one in self.tokens if one not in self.names], 3, 0.6
+            )
+        found = dict.fromkeys([*holding, *like])
+        return [self.names.get(name, name) for name in found][:3]
+
+
+def read(lines: Iterable[str], known: Known, born: str = "") -> Shard:
+    """The history in lines of text, as a shard of one row. `born` is the date of birth, or its year, which dates need.
+
+    Raises UserError with all problems.
+    """
+    birth = _birth(born) if born else None
+    visits: dict[int, set[int]] = {}
+    problems: list[str] = []
+    kinds: set[str] = set()
+    for number, when, what in _split(lines):
+        day, kind = _day(when, birth)
+        kinds.add(kind)
+        token = known.token(what)
+        if isinstance(day, str):
+            problems.append(f"line {number}: {day}")
+        if token is None:
+            problems.append(f"line {number}: {_unknown(what, known)}")
+        if not isinstance(day, str) and token is not None:
+            visits.setdefault(day, set()).add(token)
+    if {"age", "date"} <= kinds:
+        problems.append("some lines begin with an age, others with a date: write all of them in one way")
+    if problems:
+        more = [f"and {len(problems) - _PROBLEMS:,} more problems"] * (len(problems) > _PROBLEMS)
+        raise UserError("The history cannot be read:\n  " + "\n  ".join([*problems[:_PROBLEMS], *more]))
+    if not visits:
+        raise UserError(
+            "The history is empty. Write lines such as '34,Asthma': an age or a date, and a code or a name."
+        )
+    return shard_of([(day, sorted(visits[day])) for day in sorted(visits)], 0 if "age" in kinds else birth or 0)
+
+
+def _split(lines: Iterable[str]) -> Iterator[tuple[int, str, str]]:
+    """Number, first cell and the rest of each line that says something."""
+    begun = False
+    for number, line in enumerate(lines, 1):
+        if number > MOST_LINES:
+            raise UserError(f"The history has more than {MOST_LINES:,} lines.")
+        text = line.strip().removeprefix("\ufeff")
+        if not text or text.startswith("#"):
+            continue
+        when, _, what = text.replace("\t", ",", 1 if "," not in text else 0).partition(",")
+        header = not begun and not any(letter.isdigit() for letter in when)
+        begun = True
+        if not header:
+            yield number, when.strip(' "'), what.strip(' "')
+
+
+def _day(when: str, birth: int | None) -> tuple[int | str, str]:
+    """The day, or what is wrong with it; and whether it is an 'age', a 'date', or neither ('')."""
+    try:
+        age = float(when)
+    except ValueError:
+        pass
+    else:
+        if not 0 <= age <= OLDEST:
+            return f"the age {when} is not between 0 and {OLDEST} years", "age"
+        return round(age * DAYS_IN_YEAR), "age"
+    try:
+        day = (date.fromisoformat(when) - _EPOCH).days
+    except ValueError:
+        return f"'{printable(when)}' is neither an age in years nor a date such as 2019-04-01", ""
+    if birth is None:
+        return "a date needs the date of birth: add --born 1980-05-01, or its year", "date"
+    if day < birth:
+        return f"{when} is before the birth", "date"
+    if day > birth + OLDEST * DAYS_IN_YEAR:
+        return f"{when} is more than {OLDEST} years after the birth", "date"
+    return day, "date"
+
+
+def _birth(born: str) -> int:
+    """The day of birth; of a year alone, 1 July. Raises UserError."""
+    text = f"{born}-07-01" if len(born) == 4 and born.isdigit() else born
+    try:
+        return (date.fromisoformat(text) - _EPOCH).days
+    except ValueError:
+        raise UserError(f"--born: '{printable(born)}' is neither a date such as 1980-05-01 nor a year.") from None
+
+
+def _unknown(what: str, known: Known) -> str:
+    if not what:
+        return "there is no code or name: write 'age,code'"
+    near = known.nearest(what)
+    hint = f"; nearest: {', '.join(map(printable, near))}" if near else ""
+    return f"'{printable(what)}' is no code, concept or name that the encoder knows{hint}"

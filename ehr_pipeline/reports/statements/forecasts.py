@@ -1,0 +1,63 @@
+"""What is said of forecasts of the next concepts: whether they are better than counting, with the figures."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from ehr_pipeline.reports.statements.statement import Rate, Statement, percent, say
+
+WITHIN = {"next_visit": "at the next visit", "30_days": "within 30 days", "365_days": "within a year"}
+KIND = {"recurring": "concepts that a patient had before", "new": "concepts that a patient never had"}
+BASELINE = {
+    "popularity": "popularity by age and sex",
+    "history": "the patient's own history",
+    "counting": "the patient's own history and popularity",
+}
+_VERDICT = {"better": "better than counting", "no better": "no better than counting", "worse": "worse than counting"}
+
+
+def verdict(row: Mapping[str, Any]) -> Statement:
+    """Say whether the forecast of a list is better than counting (a row of `verdicts.csv`)."""
+    where = {"kind": KIND[row["list"]], "within": WITHIN[row["horizon"]]}
+    if row["verdict"] == "too few":
+        return say("Of {kind}, {within}: too few patients of the test side had one to judge the forecast by.", **where)
+    return say(
+        "Of {kind}, {within}: the forecast is <b>{verdict}</b>. Ten named concepts hold {recall} of those that were recorded,"
+        " with {baseline} alone {other} (difference {low} to {high} points, 95 % interval over patients).",
+        Rate.PREDICTIONS,
+        verdict=_VERDICT[row["verdict"]],
+        recall=percent(row["recall"], 1),
+        other=percent(row["baseline_recall"], 1),
+        baseline=BASELINE[row["baseline"]],
+        low=f"{100 * row['low']:+.1f}",
+        high=f"{100 * row['high']:+.1f}",
+        **where,
+    )
+
+
+def foresight(share: float, popularity: float, kind: str) -> Statement:
+    """Say what Foresight's own metric gives, and that popularity alone gives nearly as much."""
+    return say(
+        "By Foresight's own metric, which is told type and status of the answer: {share} of {kind} are found, by popularity alone"
+        " {popularity}.",
+        share=percent(share, 1),
+        popularity=percent(popularity, 1),
+        kind=KIND[kind],
+    )
+
+
+def nothing() -> Statement:
+    """Say why there is no verdict on forecasts."""
+    return say(
+        "The forecasts were not judged: nobody is on the test side (<code>patients.split.test_share</code>) with a history that is"
+        " long enough."
+    )
+
+
+def lead() -> Statement:
+    """Say what was asked, and of whom."""
+    return say(
+        "On patients of the test side, from whom nothing was learned, a visit was drawn, and ten concepts were named that may"
+        " follow: of those that the patient never had (new), and of those that the patient had (recurring). Recall at ten: of what"
+        " was recorded, the share among the ten. The baselines are counted on the training side; the day of the next visit is not"
+        " told."
+    )

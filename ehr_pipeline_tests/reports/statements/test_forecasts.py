@@ -1,0 +1,49 @@
+"""What is said of forecasts: better, or no better, than counting, with the figures."""
+
+import pytest
+
+from ehr_pipeline.reports.statements import forecasts
+from ehr_pipeline.reports.statements.statement import Rate
+
+ROW = {
+    "horizon": "365_days",
+    "list": "new",
+    "verdict": "no better",
+    "baseline": "popularity",
+    "recall": 0.1637,
+    "baseline_recall": 0.1564,
+    "low": 0.004,
+    "high": 0.011,
+}
+
+
+def test_no_better_than_counting_is_said_with_its_figures() -> None:
+    said = forecasts.verdict(ROW)
+    assert str(said) == (
+        "Of concepts that a patient never had, within a year: the forecast is no better than counting. Ten named concepts hold"
+        " 16.4 % of those that were recorded, with popularity by age and sex alone 15.6 % (difference +0.4 to +1.1 points, 95 %"
+        " interval over patients)."
+    )
+    assert said.rate == Rate.PREDICTIONS
+
+
+@pytest.mark.parametrize(("verdict", "words"), [("better", "is better than"), ("worse", "is worse than")])
+def test_other_verdicts(verdict: str, words: str) -> None:
+    said = str(forecasts.verdict({**ROW, "verdict": verdict, "list": "recurring", "baseline": "counting"}))
+    assert words in said
+    assert "with the patient's own history and popularity alone" in said.replace("&#39;", "'")
+
+
+def test_of_too_few_patients_no_figure_is_shown() -> None:
+    said = str(forecasts.verdict({**ROW, "verdict": "too few"}))
+    assert "too few patients" in said
+    assert "%" not in said
+    assert forecasts.verdict({**ROW, "verdict": "too few"}).rate == Rate.DESCRIPTION
+
+
+def test_foresights_metric_stands_beside_what_popularity_gets_on_it() -> None:
+    assert "62.5 % of concepts that a patient never had are found, by popularity alone 62.1 %" in str(
+        forecasts.foresight(0.625, 0.621, "new")
+    )
+    assert "patients.split.test_share" in str(forecasts.nothing())
+    assert "from whom nothing was learned" in str(forecasts.lead())
