@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Block = Any
 """Columns (n, p): an array, or a `scipy.sparse.csr_array`."""
-SPREADS = (0.3, 3.0, 30.0)
+SPREADS = (0.3, 3.0, 30.0, 300.0)
 """Prior variances of the log-odds that are tried: with columns scaled as here, this is the C of scikit-learn."""
 PRIOR = 3.0
 """The one that is used where too few labels are there to try."""
@@ -28,7 +28,7 @@ FREE = 10.0
 FEWEST_TO_CHOOSE = 10
 """Fewest cases, and others, with which a prior variance is chosen, by cross-validation in three parts (Stone 1974)."""
 FEWEST_TO_BOOST = 100
-MOST_TO_CHOOSE = 1_000
+MOST_TO_CHOOSE = 3_000
 NEWTON_STEPS = 30
 SMALL = 1_500
 """Up to so many rows, the exact coordinates of the rows in the space that they span are used in place of their columns."""
