@@ -67,7 +67,7 @@ on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a n
 The cohorts of one kind of world are disjoint, and drawn from one world of seed {SEED}, all of whose patients have one of five skin
 diseases. The encoder is small (width 32, one layer), and is trained once in each world, on {LEARNED_FROM:,} other patients.
 Everything after it, from the choice of concepts to the findings of the page, is made of each cohort by itself, with the settings of
-the demo. Left out is only what decides no statement: the map, the word clouds, the comparison with other methods.
+the demo, but for ten clusters in each. Left out is only what decides no statement: the map, the word clouds, other methods.
 
 Worlds called *shuffled* have vectors exchanged between patients of the same disease and sex, of similar age and amount of record.
 Their clusters say nothing else of a patient. In the other worlds without subgroups, patients still have diagnoses that are recorded

@@ -17,6 +17,7 @@ REPORT_SOURCES = (
     "clusters/comparison.py",
     "clusters/contributions.py",
     "clusters/divide.py",
+    "clusters/number.py",
     "clusters/occlusion.py",
     "clusters/planted.py",
     "clusters/table.py",

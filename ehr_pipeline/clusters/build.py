@@ -4,7 +4,8 @@ The artifact holds `clusters.arrow` (patient_id, the cluster's number, stability
 (0 for a patient without a cluster), x, y, age, concepts, the attributes that the reports audit, whether the patient was assigned
 to an existing cluster, and a hash of the vector), `marks.arrow` (the concepts that mark each cluster), `groups.json` (clusters
 that are parts of one group), `evidence.json` (the verdicts), `trust.json` (stability of each cluster),
-`choice.csv` (eigengap and stability for each number of clusters), `comparison.csv` (the methods compared), `numbers.json` (the
+`choice.csv` (eigengap and stability for each number of clusters), `support.csv` (how far
+halves of records agree on it), `comparison.csv` (the methods compared), `numbers.json` (the
 clusters that kept their numbers), `overlap.json` (overlap with the previous artifact's clusters), `model/` and `voters.arrow` (for
 new patients: see `assign`), `contributions.json` (what each part of the method contributes),
 `occlusion.json` (what the vectors of each cluster rest on); on synthetic extracts also `agreement.json`.
@@ -28,6 +29,7 @@ from ehr_pipeline.clusters import (
     evidence,
     groups,
     marks,
+    number,
     occlusion,
     overlap,
     planted,
@@ -40,6 +42,7 @@ from ehr_pipeline.clusters.assign import Model
 from ehr_pipeline.clusters.covariates import Covariates
 from ehr_pipeline.clusters.divide import Division, divide
 from ehr_pipeline.clusters.half_test import Halves, root_shares
+from ehr_pipeline.clusters.methods import checked
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.cohort.members import Cohort
@@ -77,20 +80,22 @@ def build(
     embeddings = artifacts[PATIENT_EMBEDDINGS]
     vectors = (embedded := Vectors.read(embeddings)).all()
     patients = Patients.of(artifacts, ids := embedded.ids)
+    halves, people = (patients.half(HALVES[0], seed), patients.half(HALVES[1], seed)), patients.described()
     plain = baseline.vectors(patients.visits(), settings.baseline_components, seed)
     if clustered:
         everybody = _everybody(artifacts[PATIENT_DATASET])
         divided, points = continued.divide(vectors, ids, everybody, clustered, out, neighbours=settings.neighbours)
     else:
-        divided = divide(vectors, plain, settings, seed, out, ids=ids, earlier=earlier)
+        unit = checked(vectors, 1 if settings.n == "auto" else settings.n)
+        tried = number.of_cohort(unit, halves, Alike.of(people), settings, seed)
+        divided = divide(vectors, plain, settings, seed, out, tried=tried, ids=ids, earlier=earlier)
         points = project(vectors, 2, settings.neighbours, seed)
         Model.of(unit_length(vectors), divided.numbers[divided.labels], points, ids, seed).write(out)
-    labels, numbers, people = divided.labels, divided.numbers, patients.described()
+    labels, numbers = divided.labels, divided.numbers
     _table(people.drop_columns(list(TIMES)), divided, points, vectors).write(out)
     shared = overlap.overlap(ids, numbers[labels], before) if (before := clustered or earlier) else None
     if shared:
         _write_json(out / overlap.FILE, shared)
-    halves = patients.half(HALVES[0], seed), patients.half(HALVES[1], seed)
     _marks(out, vectors, divided, people, halves=halves, counts=patients.visits(), neighbours=settings.neighbours)
     both, votes = evidence.votes(vectors, labels, halves, settings.neighbours)
     predictions = evidence.Predictions.of(votes, halves, both, seed)
@@ -104,7 +109,7 @@ def build(
     if used := occlusion.measure(Transform.read(embeddings.path), *places, vectors, labels, numbers=numbers, seed=seed):
         used.write(out)
     _compare(out, settings, divided, spaces, people, halves=halves, embeddings=embeddings, seed=seed)
-    sizes = np.bincount(labels, minlength=settings.n)
+    sizes = np.bincount(labels, minlength=len(numbers))
     return {
         "rows_in": len(ids),
         "kept": len(ids),

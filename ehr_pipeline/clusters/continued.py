@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import comparison, numbering
+from ehr_pipeline.clusters import comparison, number, numbering
 from ehr_pipeline.clusters.assign import Model, vote
 from ehr_pipeline.clusters.divide import CHOICE, TRUST, Division
 from ehr_pipeline.clusters.methods import Vectors
@@ -25,7 +25,8 @@ from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align
 
-TAKEN_OVER = (TRUST, CHOICE, comparison.FILE)
+TAKEN_OVER = (TRUST, CHOICE, number.FILE, comparison.FILE)
+"""Files of the original clustering; one made before there was one of them lacks it."""
 OF_THE_CLUSTERING = ("graph", "eigenvectors", "stability", "numbers_kept")  # counts, besides agreement_with_<method>
 OTHER = "cluster_"
 
@@ -60,7 +61,8 @@ def divide(
         agree = (voted[found] == labels[new][:, None])[:, :, None]
         points[new] = (model.points[found] * agree).sum(1) / agree.sum(1)
     for name in TAKEN_OVER:
-        shutil.copyfile(earlier.file(name), out / name)
+        if (earlier.path / name).is_file():
+            shutil.copyfile(earlier.file(name), out / name)
     told = json.loads(earlier.file(numbering.FILE).read_text(encoding="utf-8"))
     told |= {"after": earlier.data_version, "kept": {str(number): 1.0 for number in numbers.tolist()}}
     (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
 """The clustering itself: graph, spectrum, clusters with their numbers, stability, and other methods for comparison.
 
-Writes `trust.json`, `choice.csv`, `comparison.csv` and `numbers.json` to the artifact.
+Writes `trust.json`, `choice.csv`, `support.csv`, `comparison.csv` and `numbers.json` to the artifact.
 """
 
 import json
@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters import comparison, numbering, trust
+from ehr_pipeline.clusters import comparison, number, numbering, trust
 from ehr_pipeline.clusters.graph import Graph, neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors, by_size, checked
+from ehr_pipeline.clusters.number import Tried, largest
 from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 from ehr_pipeline.disclosure import spreadsheet
@@ -51,39 +52,41 @@ def divide(
     seed: int,
     out: Path,
     *,
+    tried: list[Tried],
     ids: pa.Array,
     earlier: Artifact | None,
 ) -> Division:
     """Cluster patients by their vectors (n, D), and by `plain` (n, B), those of the baseline without a model.
 
-    Raises UserError when they cannot be divided. Clusters that match one of the artifact `earlier` keep its number.
+    `tried` says which numbers of clusters the data support; the largest is taken where the settings leave it to them. Clusters that
+    match one of the artifact `earlier` keep its number. Raises UserError when the patients cannot be divided.
     """
-    unit = checked(vectors, settings.n)
+    n = largest(tried) if settings.n == "auto" else settings.n
+    unit = checked(vectors, n)
     graph = neighbour_graph(unit, settings.neighbours, seed, settings.index)
-    whole = spectrum(graph, settings.n, seed, max(settings.examine_up_to - settings.n, 0) + 1)
+    whole = spectrum(graph, n, seed, max(settings.examine_up_to - n, 0) + 1)
     spectral = settings.method == "spectral"
-    found = whole.labels(settings.n) if spectral else METHODS[settings.method](unit, graph, settings.n, seed)
+    found = whole.labels(n) if spectral else METHODS[settings.method](unit, graph, n, seed)
     labels, numbers, told = _numbered(by_size(found), ids, earlier if settings.keep_numbers else None)
     (out / numbering.FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
     sampling = trust.Sampling(settings.resamples, settings.resample_patients, settings.neighbours, seed)
     tested = trust.examine(unit, labels, settings.method, _without_last(whole), sampling)
     _write_trust(out / TRUST, tested, labels, numbers, settings)
     spreadsheet.write(out / CHOICE, schemas.CHOICE, _choice(whole, tested))
-    others: dict[str, Labels] = {
-        name: by_size(METHODS[name](unit, graph, settings.n, seed)) for name in settings.others
-    }
+    number.write(out, tried, tested.strength)
+    others: dict[str, Labels] = {name: by_size(METHODS[name](unit, graph, n, seed)) for name in settings.others}
     bare = checked(plain, 1)
     bare_graph = neighbour_graph(bare, settings.neighbours, seed, settings.index)
-    others["baseline"] = by_size(METHODS[settings.method](bare, bare_graph, settings.n, seed))
-    rows = [comparison.row(settings.method, unit, labels, labels, sampling, n=settings.n, again=settings.method)]
+    others["baseline"] = by_size(METHODS[settings.method](bare, bare_graph, n, seed))
+    rows = [comparison.row(settings.method, unit, labels, labels, sampling, n=n, again=settings.method)]
     for name, other in others.items():
         space, again = (bare, settings.method) if name == "baseline" else (unit, name)
-        rows.append(comparison.row(name, space, other, labels, sampling, n=settings.n, again=again))
+        rows.append(comparison.row(name, space, other, labels, sampling, n=n, again=again))
     comparison.write(out, rows)
     words = [trust.words(value, settings.unstable_below) for value in tested.clusters]
     counts = {
         "graph": {"parts": graph.parts, "exact": graph.exact},
-        "eigenvectors": _convergence(whole, settings.n, graph),
+        "eigenvectors": _convergence(whole, n, graph),
         "stability": {word: words.count(word) for word in ("stable", "doubtful", "unstable", "untested")},
         "numbers_kept": len(told["kept"]),
         **{f"agreement_with_{row.method}": row.agreement for row in rows[1:]},

@@ -1,6 +1,9 @@
 """Settings of the clusters."""
 
-from typing import Literal
+from typing import Annotated, Any, Literal
+
+import pydantic
+from pydantic_core import PydanticCustomError
 
 from ehr_pipeline.disclosure.figures import FEWEST
 from ehr_pipeline.fields import option, settings
@@ -8,11 +11,22 @@ from ehr_pipeline.fields import option, settings
 Other = Literal["spectral", "agglomerative", "kmeans", "leiden", "hdbscan"]
 
 
+def _number(value: Any) -> Any:
+    """A number of clusters, as given. Raises a validation error for anything but "auto" or a whole number from 1."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and value >= 1):
+        return value
+    raise PydanticCustomError("number_of_clusters", 'must be "auto" or a whole number of at least 1')
+
+
 @settings
 class ClustersSettings:
     """How the cohort is divided."""
 
-    n: int = option("Number of clusters. Source: 20 in the published run.", 20, ge=2)
+    n: Annotated[int | Literal["auto"], pydantic.PlainValidator(_number)] = option(
+        "Number of clusters, at least 1. auto: the largest number on which the two halves of records agree beyond chance, from 1"
+        " to `examine_up_to`. Source: 20 in the published run.",
+        20,
+    )
     method: Literal["spectral", "agglomerative", "kmeans"] = option(
         "The method that the reports use. Source: spectral in the published run.", "spectral"
     )
@@ -35,7 +49,11 @@ class ClustersSettings:
         "Random halves of the patients that are clustered anew to see how stable clusters are.", 20, ge=2
     )
     resample_patients: int = option("The most patients in one of them.", 10_000, ge=100)
-    examine_up_to: int = option("The largest number of clusters whose stability and eigengap are examined.", 30, ge=2)
+    examine_up_to: int = option(
+        "The largest number of clusters that is examined: eigengap, stability, and whether halves of a record agree.",
+        30,
+        ge=2,
+    )
     unstable_below: float = option(
         "Mean Jaccard coefficient over the halves under which a cluster is flagged as unstable; from 0.75 it is called stable."
         " Source: Hennig 2007.",

@@ -12,11 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.metrics import adjusted_rand_score
 
+from ehr_pipeline.clusters.assign import vote
 from ehr_pipeline.clusters.graph import neighbour_graph
 from ehr_pipeline.clusters.methods import METHODS, Labels, Vectors
+from ehr_pipeline.clusters.neighbours import nearest_of
 from ehr_pipeline.clusters.spectral import Spectrum, spectrum
 
 Shares = NDArray[np.float64]
+Divided = tuple[NDArray[np.int64], list[Labels]]
+"""Rows of some patients, and their clusters for 2, 3, … clusters."""
 STABLE = 0.75  # Hennig 2007: at or above this a cluster is valid; below 0.6 it should not be trusted
 FEWEST = 30
 """With fewer patients, stability is not tested."""
@@ -42,6 +46,8 @@ class Trust:
     """Share of a patient's subsets that put them into the cluster that matches their own (n,); NaN for one in no subset."""
     over_n: Shares
     """Adjusted Rand index (subsets, numbers of clusters) of a subset's clusters and those of all, for 2, 3, … clusters."""
+    strength: Shares
+    """Prediction strength (pairs of subsets, numbers of clusters), for 2, 3, … clusters; NaN where it cannot be computed."""
 
 
 def subsets(n: int, sampling: Sampling) -> Iterator[NDArray[np.int64]]:
@@ -65,7 +71,7 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
     """
     n, count, most = len(unit), int(labels.max()) + 1, whole.coordinates.shape[1]
     by_n = [whole.labels(number) for number in range(2, most + 1)]
-    jaccards, over_n = [], []
+    jaccards, over_n, strength, before = [], [], [], None
     same, drawn = np.zeros(n), np.zeros(n)
     for number, rows in enumerate(subsets(n, sampling) if n >= FEWEST else ()):
         seed = sampling.seed + number
@@ -73,7 +79,13 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
         wanted = min(count, len(rows) - 1)
         own = spectrum(graph, wanted, seed, max(most - count, 0))
         sizes = range(2, min(most, own.coordinates.shape[1]) + 1)
-        over_n.append([adjusted_rand_score(by_n[k - 2][rows], own.labels(k)) for k in sizes])
+        divided = rows, [own.labels(k) for k in sizes]
+        over_n.append(
+            [adjusted_rand_score(everybody[rows], again) for everybody, again in zip(by_n, divided[1], strict=False)]
+        )
+        if number % 2 and before:
+            strength.append(_strength(unit, before, divided, sampling.neighbours))
+        before = divided
         again = own.labels(wanted) if method == "spectral" else METHODS[method](unit[rows], graph, wanted, seed)
         overlap = jaccard(labels[rows], again, count)
         there = np.bincount(labels[rows], minlength=count) > 0
@@ -81,7 +93,37 @@ def examine(unit: Vectors, labels: Labels, method: str, whole: Spectrum, samplin
         same[rows] += again == overlap.argmax(axis=1)[labels[rows]]
         drawn[rows] += 1
     patients = np.where(drawn > 0, same / np.maximum(drawn, 1), np.nan)
-    return Trust(_mean(np.array(jaccards), count), patients, np.array(over_n) if over_n else np.zeros((0, most - 1)))
+    nothing = np.zeros((0, most - 1))
+    return Trust(
+        _mean(np.array(jaccards), count),
+        patients,
+        np.array(over_n) if over_n else nothing,
+        np.array(strength) if strength else nothing,
+    )
+
+
+def _strength(unit: Vectors, one: Divided, other: Divided, neighbours: int) -> list[float]:
+    """Prediction strength for 2, 3, … clusters: how well the clusters of some patients foretell those of others.
+
+    Of the pairs of patients in a cluster of `other`, the share that the nearest patients of `one` put together too; the smallest of
+    all clusters (Tibshirani & Walther 2005, Journal of Computational and Graphical Statistics 14).
+    """
+    new = ~np.isin(other[0], one[0])
+    found = nearest_of(unit[other[0][new]], unit[one[0]], min(neighbours, len(one[0])))
+    return [
+        least_together(theirs[new], vote(found, labels, int(labels.max()) + 1)[0])
+        for labels, theirs in zip(one[1], other[1], strict=False)
+    ]
+
+
+def least_together(clusters: Labels, predicted: Labels) -> float:
+    """The smallest share, of all clusters (n,) of two patients or more, of pairs that are together in `predicted` (n,) too."""
+    counts = np.zeros((int(clusters.max()) + 1, int(predicted.max()) + 1))
+    np.add.at(counts, (clusters, predicted), 1)
+    size = counts.sum(axis=1)
+    several = size > 1
+    together = (counts * (counts - 1)).sum(axis=1)[several] / (size * (size - 1))[several]
+    return float(together.min(initial=1.0)) if several.any() else float("nan")
 
 
 def jaccard(one: Labels, other: Labels, count: int | None = None) -> Shares:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ WORD_MARGIN = 8
 """Pixels between the names of a word cloud, so that two are not read as one."""
 REST = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
+CURVES = ("#2f7d4f", "#a86200")
+"""Colours of further curves."""
 PALE = (0.78, 0.78, 0.78)
 """The colour of patients without a number."""
 
@@ -113,18 +116,31 @@ def map_of_courses(
             _name(axes, centres, fontsize=8, color="#444")
 
 
-def agreement_by_number(path: Path, agreement: Mapping[int, tuple[float, float]], chosen: int) -> None:
-    """Draw the agreement of halves of the patients (mean, SD) by number of clusters; the `chosen` one is marked."""
+def agreement_by_number(
+    path: Path,
+    agreement: Mapping[int, tuple[float, float]],
+    chosen: int,
+    others: Mapping[str, Mapping[int, float]] = MappingProxyType({}),
+) -> None:
+    """Draw the agreement of halves of the patients (mean, SD) by number of clusters; the `chosen` one is marked.
+
+    `others` are further curves, by name.
+    """
     numbers = sorted(agreement)
     mean, spread = np.array([agreement[n] for n in numbers]).T
     with plots.figure(path, width=6.2, height=2.8) as figure:
         axes = figure.add_subplot()
-        axes.errorbar(numbers, mean, spread, color=plots.UNDER, marker="o", ms=3, lw=1, elinewidth=0.6, capsize=2)
+        style = {"marker": "o", "ms": 3, "lw": 1}
+        axes.errorbar(
+            numbers, mean, spread, color=plots.UNDER, elinewidth=0.6, capsize=2, label="halves of the patients", **style
+        )
+        for (name, curve), colour in zip(others.items(), CURVES, strict=False):
+            axes.plot(list(curve), list(curve.values()), color=colour, label=name, **style)
         axes.axvline(chosen, color=plots.OVER, linestyle="--", lw=1, label=f"{chosen} clusters, as on this page")
-        axes.set(xlabel="number of clusters", ylabel="adjusted Rand index", title="Do halves of the patients agree?")
+        axes.set(xlabel="number of clusters", ylabel="agreement", title="Do halves agree?")
         axes.set_ylim(min(0.0, float(mean.min())), 1.05)
         axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend(loc="lower left")
+        axes.legend(loc="lower left", fontsize="small")
 
 
 def _name(axes: Any, centres: Mapping[int, Place], **style: Any) -> None:

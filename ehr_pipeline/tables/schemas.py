@@ -112,6 +112,15 @@ CHOICE = pa.schema(
     ]
 )
 """Columns of `choice.csv`: the numbers of clusters that were tried."""
+SUPPORT = pa.schema(
+    [
+        ("n", pa.int64()),
+        *((name, pa.float64()) for name in ("halves", "weakest")),
+        ("supported", pa.bool_()),
+        *((name, pa.float64()) for name in ("prediction_strength", "prediction_strength_sd")),
+    ]
+)
+"""Columns of `support.csv`: how far the halves of a record agree on each number of clusters, and the prediction strength."""
 COMPARISON = pa.schema(
     [
         ("method", pa.string()),

@@ -99,7 +99,7 @@ def others(value: Any, hint: Any) -> list[Any]:
         case int() | float():
             return [value + 1, value - 1, value / 2 + 0.125]
         case str():
-            return [f"{value} other"]
+            return [f"{value} other", *(5 for part in get_args(hint) if part is int)]
         case dict():
             return (
                 [{}]

@@ -95,3 +95,17 @@ def test_methods_beside_each_other() -> None:
     assert chance.stability < 0.6
     nobody = comparison.row("hdbscan", unit, np.full(len(labels), -1), labels, sampling(), n=3, again="kmeans")
     assert (nobody.clusters, nobody.unassigned, nobody.stability, nobody.silhouette) == (0, 360, None, None)
+
+
+def test_prediction_strength_is_high_for_planted_groups_only() -> None:
+    unit = unit_length(blobs((150, 120, 90), 0.1)[0])
+    _, found = examined(unit, 3, 6)
+    assert found.strength.shape == (3, 5)
+    assert found.strength[:, 1].min() > 0.9
+    assert found.strength[:, 3:].max() < 0.8
+
+
+def test_the_cluster_that_is_least_together_counts() -> None:
+    clusters, predicted = np.array([0, 0, 0, 0, 1, 1, 1, 2]), np.array([1, 1, 0, 0, 2, 2, 2, 0])
+    assert trust.least_together(clusters, predicted) == pytest.approx(4 / 12)
+    assert np.isnan(trust.least_together(np.array([0, 1]), np.array([0, 1])))

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
@@ -78,7 +79,7 @@ def test_the_page_tells_the_whole_story(tiny: Pipeline, text: Text) -> None:
     assert {f"cluster-{number}" for number in range(1, 9)} <= set(text.ids)
     assert len(set(text.ids)) == len(text.ids)
     assert "36,058" in words
-    assert "8 clusters were asked for. Among 2 to " in words
+    assert "8 were asked for. Among 2 to " in words
     assert "From half a record it is recognised for" in words
     assert re.search(
         r"Of (?:about )?[\d,]+ rows of events, (?:about )?[\d,]+ \([\d.]+ %\) are in the patient data set. The largest losses",
@@ -252,6 +253,24 @@ def test_tables_for_notebooks(tiny: Pipeline) -> None:
     (own, of_own), (others, of_others) = agreement["own"], agreement["others"]
     assert of_others > 5 * of_own > 0
     assert others / of_others <= max(own / of_own, 0.05), "companions of other groups hardly ever mark a cluster"
+
+
+def test_a_page_of_one_cluster_is_clear(tiny: Pipeline, extract: Path, tmp_path: Path) -> None:
+    """Everything after the clusters works with one; the page says that nothing is divided, and shows no cards."""
+    store = shutil.copytree(tiny.study.study.store, tmp_path / "store")
+    study = tiny_settings(extract, study={"store": str(store)}, clusters={"n": 1, "examine_up_to": 5})
+    pipeline = Pipeline(study)
+    pipeline.clusters()
+    pipeline.patient_trajectories()
+    pipeline.cluster_reports()
+    assert pipeline.store.current("clusters").counts["clusters"] == 1
+    html = pipeline.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
+    assert "These patients are not divided." in html
+    assert "so there are no cards" in html
+    assert "All patients are in one cluster" in html
+    assert 'id="cluster-1"' not in html
+    assert 'href="#audit"' not in html
+    assert 'href="#glance"' not in html
 
 
 def test_a_cohort_without_evidence_is_told_as_such(

@@ -46,8 +46,13 @@ def test_minimal_settings_take_the_published_values() -> None:
     assert (study.clusters.n, study.clusters.method, study.patients.split.validation_share) == (20, "spectral", 0.02)
 
 
+@pytest.mark.parametrize("n", [1, 7, "auto"])
+def test_the_number_of_clusters_may_be_left_to_the_data(n: int | str) -> None:
+    assert settings.validate(changed(clusters={"n": n})).clusters.n == n
+
+
 def test_all_problems_are_told_at_once() -> None:
-    message = problems_of(changed(clusters={"n": 1}, encoder={"dropout": 1.5}, events={"mrconso": 5}))
+    message = problems_of(changed(clusters={"n": 0}, encoder={"dropout": 1.5}, events={"mrconso": 5}))
     assert "3 problems" in message
     assert "clusters.n" in message
     assert "encoder.dropout" in message
@@ -58,6 +63,9 @@ def test_all_problems_are_told_at_once() -> None:
     ("values", "told"),
     [
         (changed(clusters={"nn": 5}), "clusters.nn is not a setting. Did you mean 'n'?"),
+        (changed(clusters={"n": 0}), 'clusters.n: must be "auto" or a whole number of at least 1. Got 0.'),
+        (changed(clusters={"n": "five"}), 'clusters.n: must be "auto" or a whole number of at least 1. Got "five".'),
+        (changed(clusters={"n": 2.5}), 'clusters.n: must be "auto" or a whole number of at least 1. Got 2.5.'),
         (changed(patients={"min_visit": 5}), "Did you mean 'min_visits'?"),
         (changed(patients={"xyzzy": 5}), "Valid keys: max_concepts_per_visit"),
         ({**MINIMAL, "cluster": {}}, "Did you mean 'clusters'?"),

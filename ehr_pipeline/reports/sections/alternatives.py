@@ -1,9 +1,11 @@
 """The results that other numbers of clusters and other methods would have given."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from ehr_pipeline.clusters import comparison, divide
+from ehr_pipeline.clusters import number as numbers
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.findings import Findings
@@ -13,6 +15,8 @@ from ehr_pipeline.reports.statements.statement import Statement
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables.asset_names import CLUSTERS
 
+CURVES = {"halves": "halves of a record (kappa)", "prediction_strength": "prediction strength"}
+"""Columns of `support.csv` that are drawn, with the words for them."""
 CLEARLY = 0.1
 """Smallest advantage in stability (mean Jaccard coefficient) for which another method is mentioned."""
 
@@ -22,19 +26,50 @@ def content(findings: Findings) -> dict[str, Any]:
     clusters, number = findings.inputs.artifacts[CLUSTERS], len(findings.numbers)
     methods = _comparison(clusters, findings.disclosure)
     agreement, tried = agreements(clusters), None
+    support = {row["n"]: row for row in numbers.read(clusters.path)}
     if len(agreement) >= 3:
         picture = findings.pictures / "agreement_by_number.png"
-        pictures.agreement_by_number(picture, agreement, number)
-        rows = [(n, f"{mean:.2f}", f"{spread:.2f}") for n, (mean, spread) in sorted(agreement.items())]
+        curves = {words: _curve(support, name) for name, words in CURVES.items()}
+        pictures.agreement_by_number(
+            picture, agreement, number, {name: curve for name, curve in curves.items() if curve}
+        )
+        rows = [_row(n, *agreement[n], support.get(n, {})) for n in sorted(agreement)]
         tried = {"picture": embedded(picture), "rows": rows, "asked": number}
     return {
-        "how_many": [statement for statement in (how_many(clusters, number), say.a_choice()) if statement],
-        "how_tried": say.how_tried(),
+        "how_many": [statement for statement in (how_supported(findings), how_many(clusters, number)) if statement],
+        "how_tried": [say.how_tried(), *(say.how_supported(numbers.MOST_PATIENTS) if support else [])],
         "tried": tried,
         "comparison": [_shown(row) for row in methods],
         "columns": say.columns(),
         "steadier": say.steadier(steadier(methods, findings.inputs.settings[CLUSTERS]["method"])),
     }
+
+
+def _curve(support: Mapping[int, Mapping[str, Any]], name: str) -> dict[int, float]:
+    """Return a column of `support.csv` by number of clusters, where it is known."""
+    return {n: row[name] for n, row in support.items() if row[name] is not None}
+
+
+def _row(n: int, mean: float, spread: float, support: Mapping[str, Any]) -> tuple[int, list[str]]:
+    """Return a number of clusters, and its figures as text."""
+    known = [support.get(name) for name in ("halves", "weakest", "prediction_strength")]
+    figures = ["–" if value is None else f"{value:.2f}" for value in (mean, spread, *known)]
+    return n, [*figures, ("yes" if support["supported"] else "no") if support else "–"]
+
+
+def most_tried(findings: Findings) -> int:
+    """Return the largest number of clusters that was tried because the study left it to the data; 0 if it did not."""
+    if findings.inputs.settings[CLUSTERS].get("n") != "auto":
+        return 0
+    return max((row["n"] for row in numbers.read(findings.inputs.artifacts[CLUSTERS].path)), default=0)
+
+
+def how_supported(findings: Findings) -> Statement:
+    """Say how many clusters the records support."""
+    tried = numbers.read(findings.inputs.artifacts[CLUSTERS].path)
+    largest = max((row["n"] for row in tried if row["supported"]), default=1)
+    chosen = findings.inputs.settings[CLUSTERS].get("n") == "auto"
+    return say.supported([row["n"] for row in tried], largest, len(findings.numbers), chosen=chosen)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from ehr_pipeline.reports.statements import audit as say
 from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 
-def content(findings: Findings) -> dict[str, Any]:
-    """Return the effect of each attribute, the warnings to the reader, and the maps."""
+def content(findings: Findings) -> dict[str, Any] | None:
+    """Return the effect of each attribute, the warnings to the reader, and the maps; None for a single cluster."""
+    if len(findings.numbers) == 1:
+        return None
     drawn = {name: picture for name, picture in findings.maps.items() if picture and name != "cluster"}
     without = [effect.name for effect in findings.effects if effect.attribute not in drawn]
     settings, own = findings.settings, findings.own_diseases

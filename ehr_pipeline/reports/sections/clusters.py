@@ -18,7 +18,11 @@ def content(findings: Findings) -> dict[str, Any]:
     shown = [card for card in cards if not card["hidden"]]
     small = [card["number"] for card in cards if card["hidden"]]
     named = bool(shown) and verdict != "none"
+    undivided = len(cards) == 1
+    if undivided:
+        shown, small, named = [], [], False
     return {
+        "undivided": say.undivided() if undivided else None,
         "cards": [_with_sentences(card, verdict) | {"rests_on": _rests_on(findings, card["number"])} for card in shown],
         "is_tested": findings.is_tested,
         "no_marks": marks.nothing_marks(findings.beyond, rules.suppress_below)
@@ -34,7 +38,7 @@ def content(findings: Findings) -> dict[str, Any]:
             *filter(None, [occlusion.explained(findings.occlusion)]),
         ],
         **_overlap(findings),
-        "hidden_away": verdict == "none",
+        "hidden_away": verdict == "none" and not undivided,
     }
 
 

@@ -41,8 +41,8 @@ class Move:
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
-    """Return what changed from window to window; None if records were not divided into windows."""
-    if findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["windows"] == "off":
+    """Return what changed from window to window; None if records were not divided into windows, or patients into clusters."""
+    if findings.inputs.artifacts[PATIENT_TRAJECTORIES].counts["windows"] == "off" or len(findings.numbers) == 1:
         return None
     told, fewest, verdict = describe(findings), findings.settings.suppress_below, findings.evidence["verdict"]
     cards = {card["number"]: card for card in findings.cards}

@@ -50,6 +50,8 @@ def _vectors(inputs: Inputs) -> Any:
 
 
 def _who(findings: Findings) -> list[Statement]:
+    if len(findings.numbers) == 1:
+        return [say.undivided()]
     return say.who(
         findings.cards,
         findings.evidence["verdict"],
@@ -62,6 +64,9 @@ def _who(findings: Findings) -> list[Statement]:
 def _how_sure(findings: Findings) -> list[Any]:
     inputs, verdict = findings.inputs, findings.evidence["verdict"]
     how_many = alternatives.how_many(inputs.artifacts[assets.CLUSTERS], len(findings.numbers))
+    supported = alternatives.how_supported(findings)
+    if len(findings.numbers) == 1:
+        return [supported]
     return [
         say.subgroups(verdict),
         say.stable(
@@ -69,6 +74,7 @@ def _how_sure(findings: Findings) -> list[Any]:
             sureness.limits(inputs.settings[assets.CLUSTERS]["unstable_below"]),
         ),
         say.relied_on(verdict, _sure(findings), len(findings.cards), len(findings.groups)),
+        supported,
         how_many,
         say.index_explained() if how_many else None,
     ]
@@ -76,6 +82,8 @@ def _how_sure(findings: Findings) -> list[Any]:
 
 def _artefacts(findings: Findings) -> list[Any]:
     verdict, made_of = findings.evidence["verdict"], _vectors(findings.inputs)
+    if len(findings.numbers) == 1:
+        return [say.without_concept(flow.summary_of_codes(findings.counted)), say.never_recorded()]
     return [
         say.followed(verdict, effects.strong(findings.effects)),
         say.divided(verdict, findings.groups),
@@ -109,16 +117,12 @@ def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:
 def _key_figures(findings: Findings) -> list[tuple[str, str]]:
     """Return the key numbers at the top of the page, with their words."""
     inputs, counted = findings.inputs, findings.counted
-    usable = findings.standing.usable if findings.evidence["verdict"] in ("clear", "weak", "differ") else None
-    kind = findings.standing.kind
+    verdict = findings.evidence["verdict"]
     metrics = read_metrics(inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
     best, base = metrics["best"], metrics["baseline"]
     return [
         ("patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])),
-        (
-            kind if usable is None else f"{kind}, of which {usable} can be relied on by themselves",
-            str(findings.standing.total),
-        ),
+        (say.headline(findings.standing, verdict), str(findings.standing.total)),
         (
             "of events have a UMLS concept",
             f"{100 * inputs.artifacts[assets.MAPPED_EVENTS].counts['coverage_of_events']:.1f} %",

@@ -4,7 +4,7 @@ from typing import Any
 
 from ehr_pipeline.reports import effects
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.sections import truth
+from ehr_pipeline.reports.sections import alternatives, truth
 from ehr_pipeline.reports.statements import verdict
 
 
@@ -15,5 +15,7 @@ def content(findings: Findings) -> dict[str, Any]:
     return {
         "invented": verdict.invented() if truth.agreement(findings) else None,
         "colour": verdict.colour(evidence, standing),
-        "verdict": verdict.banner(evidence, standing, mirrored),
+        "verdict": verdict.banner(evidence, standing, mirrored)
+        if len(findings.numbers) > 1
+        else verdict.undivided(tried=alternatives.most_tried(findings)),
     }

@@ -2,23 +2,23 @@
 
 from collections.abc import Mapping, Sequence
 
+from ehr_pipeline.clusters.number import LEAST
 from ehr_pipeline.clusters.trust import STABLE
-from ehr_pipeline.reports.statements.statement import Rate, Statement, counted, listed, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, listed, markup, say
 
 AS_GOOD = 0.01
 """Adjusted Rand indices that differ by less are about the same."""
 
 
 def how_many(agreement: Mapping[int, float], asked: int) -> Statement | None:
-    """Compare the number of clusters asked for with that on which random halves of the patients agree best.
+    """Compare the page's number of clusters with that on which random halves of the patients agree best.
 
     `agreement`: mean adjusted Rand index by number of clusters. None if it was not examined.
     """
     if not agreement:
         return None
+    told = f"Among {min(agreement)} to {max(agreement)} clusters, random halves of the patients"
     best = max(agreement, key=lambda n: agreement[n])
-    some = f"{counted(asked, 'cluster')} {'was' if asked == 1 else 'were'} asked for."
-    told = f"{some} Among {min(agreement)} to {max(agreement)}, random halves of the patients"
     if best == asked:
         return say("{told} agree best on {best} as well (adjusted Rand index {index:.2f}).", told=told, best=best,
                    index=agreement[best])  # fmt: skip
@@ -35,9 +35,49 @@ def how_many(agreement: Mapping[int, float], asked: int) -> Statement | None:
     )
 
 
-def a_choice() -> Statement:
-    """Say that the number of clusters is a choice."""
-    return say("The number is a choice of the study; the picture shows what others would have given.")
+def supported(tried: Sequence[int], largest: int, asked: int, *, chosen: bool) -> Statement:
+    """Say how many clusters the data support: the `largest` of the numbers `tried`, 1 for none of them.
+
+    `asked`: the page's number of clusters; `chosen`: whether the study left it to the data.
+    """
+    if not tried:
+        return say(
+            "How many clusters the records support was not examined{made}.",
+            made="; there is one" if chosen else f": {asked} {'was' if asked == 1 else 'were'} asked for",
+        )
+    halves = markup("the two halves of a record agree on beyond chance, of 2 to {most} tried", most=max(tried))
+    if largest == 1:
+        told = say("There is no number of clusters that {halves}", Rate.CLUSTER, halves=halves)
+    else:
+        told = say(
+            "{largest} is the largest number of clusters that {halves}", Rate.CLUSTER, largest=largest, halves=halves
+        )
+    if chosen:
+        so = "so the patients are not divided" if largest == 1 else "so the patients were divided into as many"
+    else:
+        so = "as many were asked for" if asked == largest else f"{asked} {'was' if asked == 1 else 'were'} asked for"
+    return say("{told}; {so}.", Rate.CLUSTER, told=told.text, so=so)
+
+
+def how_supported(most: int) -> list[Statement]:
+    """Explain the agreement of the halves of a record, and prediction strength; `most`: patients examined at the most."""
+    return [
+        say(
+            "Halves of a record: one random half of a patient’s visits gets a cluster, and so does the other. Kappa is how often"
+            " the two agree beyond chance, which is what the halves of two patients alike in disease, sex, age and amount of record"
+            " give. Weakest: the same for the cluster that is told least well from its rival, the cluster that takes most of the"
+            " halves that it loses. A number is supported if all its clusters reach {least:.1f} there, beyond chance (p &lt; 0.05),"
+            " and the halves agree over all clusters (p &lt; 0.05 for all numbers tried together). At most {most:,} patients are"
+            " examined, drawn at random.",
+            least=LEAST,
+            most=most,
+        ),
+        say(
+            "Prediction strength (Tibshirani & Walther 2005): of the pairs of patients whom one half of the patients puts into one"
+            " cluster, the share that the clusters of the other half put together too; the smallest of all clusters. From 0.8 or"
+            " 0.9 on, clusters are well separated."
+        ),
+    ]
 
 
 def how_tried() -> Statement:
@@ -45,7 +85,7 @@ def how_tried() -> Statement:
     return say(
         "The patients are divided at random into halves, each half is clustered by itself, and the two divisions are compared (mean"
         " over repetitions; bars: standard deviation). 1 is the same division, 0 what chance gives. Few clusters agree easily;"
-        " where the line falls, more clusters are asked for than the records support."
+        " where the line falls, it depends on who was drawn which clusters there are."
     )
 
 

@@ -17,6 +17,11 @@ DOUBTED = ("unstable", "doubtful")
 """Words for stability that are printed as a warning."""
 
 
+def undivided() -> Statement:
+    """Say why there are no cards."""
+    return say("All patients are in one cluster. There is nothing to compare it with, so there are no cards.")
+
+
 def is_folded(card: Card, verdict: str) -> bool:
     """Whether a card is folded away: of a cluster that neither other samples nor half records confirm."""
     return bool(verdict != "none" and card["evidence"] == "none" and card["stability"]["words"] == "unstable")

@@ -15,7 +15,7 @@ def several(found: Overlap, disclosure: Disclosure) -> Statement:
     clusters = [markup("{link} ({share})", link=cluster_link(n), share=percent(share)) for n, share in found.largest()]
     where = (
         markup(" The share of such patients is largest in cluster {clusters}.", clusters=listed(clusters))
-        if clusters
+        if clusters and len(found.numbers) > 1
         else ""
     )
     return say(

@@ -17,6 +17,7 @@ from ehr_pipeline.reports.statements.statement import (
     markup,
     say,
 )
+from ehr_pipeline.reports.sureness import Standing
 
 Cards = Sequence[Mapping[str, Any]]
 Groups = Sequence[Sequence[int]]
@@ -55,8 +56,17 @@ def who(cards: Cards, verdict: str, sure: Groups, *, profile: bool, fewest: int)
     ]
     if described:
         named = Markup("; ").join(map(_named, described))
-        told.append(say("Those that can be relied on by themselves: {named}.", Rate.CLUSTER, named=named))
+        differ = verdict == "differ"
+        which = (
+            "Those whose patients clearly share what lasts" if differ else "Those that can be relied on by themselves"
+        )
+        told.append(say("{which}: {named}.", Rate.CLUSTER, which=which, named=named))
     return told
+
+
+def undivided() -> Statement:
+    """Say that there is one cluster only."""
+    return say("All patients are in one cluster: nobody is set apart from others.")
 
 
 def _named(parts: Cards) -> Markup:
@@ -97,16 +107,54 @@ def relied_on(verdict: str, sure: Groups, clusters: int, groups: int) -> Stateme
     names = listed(" + ".join(map(str, group)) for group in sure)
     which = f"{len(sure)} ({'number' if len(sure) == 1 else 'numbers'} {names})"
     total = counted(clusters, "cluster")
+    of = (
+        total
+        if groups == clusters
+        else f"{counted(groups, 'group')} that {total} {'makes' if clusters == 1 else 'make'}"
+    )
+    if verdict == "differ":
+        return (
+            _shared(which, of, len(sure))
+            if sure
+            else say(
+                "None of the {of} is both stable and clearly recognised from half a"
+                " record, beyond disease, age, sex and amount of record.",
+                Rate.CLUSTER,
+                of=of,
+            )
+        )
     return say(
         "Of the {of}, {which} {are} both stable and supported by clear evidence beyond disease, age, sex and amount of"
         " record; do not build on the others by themselves.",
         Rate.CLUSTER,
-        of=total
-        if groups == clusters
-        else f"{counted(groups, 'group')} that {total} {'makes' if clusters == 1 else 'make'}",
+        of=of,
         which=which if sure else "none",
         are="is" if not sure else are(len(sure)),
     )
+
+
+def _shared(which: str, of: str, number: int) -> Statement:
+    """Say in which clusters patients share what lasts, where that makes no subgroups."""
+    return say(
+        "Of the {of}, {which} {are} stable and clearly recognised from half a record, beyond disease, age, sex and amount of"
+        " record: their patients share what lasts, such as a chronic condition. That alone makes no subgroup of a disease.",
+        Rate.CLUSTER,
+        of=of,
+        which=which,
+        are=are(number),
+    )
+
+
+def headline(standing: Standing, verdict: str) -> str:
+    """Return the words below the number of clusters."""
+    kind = (
+        standing.kind if standing.total > 1 else standing.kind.replace("clusters", "cluster").replace("groups", "group")
+    )
+    if verdict == "differ" and standing.total > 1:
+        return f"{kind}, none of which is shown to be a subgroup of a disease"
+    if verdict in ("clear", "weak"):
+        return f"{kind}, of which {standing.usable} can be relied on by themselves"
+    return kind
 
 
 def followed(verdict: str, strong: Sequence[Effect]) -> Statement:

@@ -35,6 +35,22 @@ def banner(evidence: Mapping[str, Any], standing: Standing, mirrored: Sequence[s
             return some(evidence, standing, mirrored)
 
 
+def undivided(tried: int) -> Statement:
+    """Say that all patients are in one cluster; `tried`: the largest number tried, 0 if nothing else was tried."""
+    if not tried:
+        return say(
+            "<b>These patients are not divided.</b> One cluster was asked for, or there are too few patients to try more. Whether"
+            " there are subgroups was not tested."
+        )
+    return say(
+        "<b>The records support no division of these patients.</b> Divisions into 2 to {tried} clusters were tried. In each, the"
+        " two halves of a patient’s record do not agree on the clusters, or not on all of them, beyond what disease, age, sex and"
+        " amount of record explain. So all patients are left in one cluster, and this page describes no subgroups.",
+        Rate.SUBGROUPS,
+        tried=tried,
+    )
+
+
 def colour(evidence: Mapping[str, Any], standing: Standing) -> str:
     """Return the colour of the banner, a class of the page's style: a clear verdict is green if most clusters deserve it."""
     verdict = str(evidence["verdict"])

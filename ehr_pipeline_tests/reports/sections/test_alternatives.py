@@ -1,5 +1,6 @@
 """What other numbers of clusters and other methods would have given."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from ehr_pipeline.reports import pictures
 from ehr_pipeline.reports.sections import alternatives
+from ehr_pipeline.reports.statements import alternatives as say
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -31,11 +33,11 @@ def clusters(folder: Path, agreement: dict[int, str]) -> Artifact:
         ({2: "0.5", 3: "0.7"}, "agree best on 3 (adjusted Rand index 0.70)."),
     ],
 )
-def test_the_number_that_halves_agree_on_stands_beside_the_one_asked_for(
+def test_the_number_that_halves_agree_on_stands_beside_the_one_of_the_page(
     tmp_path: Path, agreement: dict[int, str], told: str
 ) -> None:
     words = str(alternatives.how_many(clusters(tmp_path, agreement), 20))
-    assert words.startswith(f"20 clusters were asked for. Among {min(agreement)} to ")
+    assert words.startswith(f"Among {min(agreement)} to ")
     assert words.endswith(told)
 
 
@@ -46,10 +48,12 @@ def test_nothing_is_said_of_numbers_that_were_not_tried(tmp_path: Path) -> None:
 def test_agreement_is_drawn_over_the_numbers_that_were_tried(tmp_path: Path, drawn: list[Any]) -> None:
     agreement = alternatives.agreements(clusters(tmp_path, {2: "0.5", 3: "", 10: "0.9", 20: "0.8"}))
     assert agreement == {2: (0.5, 0.1), 10: (0.9, 0.1), 20: (0.8, 0.1)}
-    pictures.agreement_by_number(tmp_path / "curve.png", agreement, 10)
+    pictures.agreement_by_number(tmp_path / "curve.png", agreement, 10, {"another curve": {2: 0.1, 3: 0.2}})
     (axes,) = drawn
     curve = next(line for line in axes.get_lines() if len(line.get_xdata()) == 3)
     assert (list(curve.get_xdata()), list(curve.get_ydata())) == ([2, 10, 20], [0.5, 0.9, 0.8])
+    other = next(line for line in axes.get_lines() if line.get_label() == "another curve")
+    assert (list(other.get_xdata()), list(other.get_ydata())) == ([2, 3], [0.1, 0.2])
     assert any(set(line.get_xdata()) == {10} for line in axes.get_lines()), "the chosen number is marked"
 
 
@@ -58,3 +62,30 @@ def test_methods_that_are_clearly_steadier_are_named() -> None:
     rows = [{"method": name, "stability": value} for name, value in found.items()]
     assert alternatives.steadier(rows, "spectral") == [("kmeans", "0.74")]
     assert alternatives.steadier(rows, "kmeans") == []
+
+
+@pytest.mark.parametrize(
+    ("largest", "asked", "chosen", "told"),
+    [
+        (
+            7,
+            20,
+            False,
+            "7 is the largest number of clusters that the two halves .* of 2 to 30 tried; 20 were asked for.",
+        ),
+        (20, 20, False, "20 is the largest .* tried; as many were asked for."),
+        (7, 7, True, "7 is the largest .* tried; so the patients were divided into as many."),
+        (1, 1, True, "There is no number of clusters that .* tried; so the patients are not divided."),
+        (1, 20, False, "There is no number of clusters that .* tried; 20 were asked for."),
+    ],
+)
+def test_the_number_that_the_records_support_is_named(largest: int, asked: int, chosen: bool, told: str) -> None:
+    assert re.fullmatch(told, str(say.supported(range(2, 31), largest, asked, chosen=chosen)))
+
+
+def test_nothing_is_said_of_support_that_was_not_examined() -> None:
+    assert (
+        str(say.supported([], 1, 1, chosen=True))
+        == "How many clusters the records support was not examined; there is one."
+    )
+    assert str(say.supported([], 1, 20, chosen=False)).endswith("was not examined: 20 were asked for.")

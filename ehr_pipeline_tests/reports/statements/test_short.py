@@ -8,6 +8,7 @@ from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.likeness import Carried
 from ehr_pipeline.reports.lists import Own
 from ehr_pipeline.reports.statements import short, vectors
+from ehr_pipeline.reports.sureness import Standing
 
 
 def card(number: int, **other: Any) -> dict[str, Any]:
@@ -51,6 +52,27 @@ def test_who_is_in_the_clusters() -> None:
 def test_which_can_be_relied_on(sure: list[list[int]], told: str) -> None:
     assert str(short.relied_on("weak", sure, 20, 20)).startswith(told)
     assert short.relied_on("none", sure, 20, 20) is None
+
+
+def test_clusters_that_hold_what_lasts_are_not_called_subgroups() -> None:
+    told = str(short.relied_on("differ", [[1], [4]], 20, 20))
+    assert told.startswith("Of the 20 clusters, 2 (numbers 1 and 4) are stable")
+    assert told.endswith("That alone makes no subgroup of a disease.")
+    assert str(short.relied_on("differ", [], 20, 20)).startswith("None of the 20 clusters is both stable")
+    assert "relied on" not in told + who([card(1), card(4)], "differ", [[1], [4]])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "total", "kind", "told"),
+    [
+        ("clear", 10, "clusters", "clusters, of which 2 can be relied on by themselves"),
+        ("differ", 10, "clusters", "clusters, none of which is shown to be a subgroup of a disease"),
+        ("none", 10, "groups of clusters", "groups of clusters"),
+        ("none", 1, "clusters", "cluster"),
+    ],
+)
+def test_the_words_below_the_number_of_clusters(verdict: str, total: int, kind: str, told: str) -> None:
+    assert short.headline(Standing(2, total, "40 %", "", kind), verdict) == told
 
 
 def test_groups_of_clusters_count_once() -> None:

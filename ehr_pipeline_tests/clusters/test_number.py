@@ -1,0 +1,111 @@
+"""How many clusters the two halves of records support."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from ehr_pipeline.clusters import number
+from ehr_pipeline.clusters.alike import Alike
+from ehr_pipeline.clusters.evidence import Half
+from ehr_pipeline.clusters.settings import ClustersSettings
+from ehr_pipeline.embeddings.geometry import unit_length
+
+Floats = NDArray[np.float32]
+WIDTH = 12
+
+
+def cohort(
+    groups: int, *, patients: int = 600, age: float = 0.0, seed: int = 0
+) -> tuple[Floats, tuple[Half, Half], Alike]:
+    """Whole records, halves and covariates of patients in as many groups; diseases show in their vectors, as ages do by `age`."""
+    rng = np.random.default_rng(seed)
+    group, disease = rng.integers(0, groups, patients), rng.integers(0, 2, patients)
+    years = rng.uniform(0, 1, patients)
+    planted = (np.eye(WIDTH)[group] if groups > 1 else 0) + np.eye(WIDTH)[-1 - disease] / 2
+    halves = []
+    for _ in range(2):
+        vectors = planted + rng.normal(0, 0.3, (patients, WIDTH))
+        vectors[:, WIDTH // 2] += age * (years + rng.normal(0, 0.03, patients))
+        halves.append(Half(vectors.astype(np.float32), csr_array((patients, 1)), np.ones(patients, bool)))
+    whole = unit_length((halves[0].vectors + halves[1].vectors) / 2)
+    sex = rng.integers(0, 2, patients)
+    return whole, (halves[0], halves[1]), Alike(((disease, sex),), (years, rng.lognormal(4, 1, patients)))
+
+
+def tried(groups: int, method: str = "spectral", **how: float) -> list[number.Tried]:
+    unit, halves, alike = cohort(groups, **how)  # type: ignore[arg-type]
+    return number.of_cohort(unit, halves, alike, ClustersSettings(method=method, examine_up_to=10), seed=0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("groups", [2, 4, 5])
+def test_as_many_clusters_as_groups_are_supported(groups: int) -> None:
+    found = tried(groups)
+    assert number.largest(found) == groups
+    assert tried(groups) == found, "the same cohort gives the same answer"
+
+
+@pytest.mark.parametrize("method", ["kmeans", "agglomerative"])
+def test_other_methods_find_the_number_too(method: str) -> None:
+    assert number.largest(tried(3, method)) == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_noise_and_what_patients_are_matched_on_support_no_division(seed: int) -> None:
+    assert number.largest(tried(1, seed=seed)) == 1
+    assert number.largest(tried(1, seed=seed, age=2.0)) == 1
+
+
+def test_the_number_is_examined_in_a_part_of_many_patients(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(number, "MOST_PATIENTS", 500)
+    assert len(number.sample(2000, 0)) == 500
+    assert number.largest(tried(3, patients=2000)) == 3
+
+
+def test_nothing_is_tried_where_there_are_too_few_patients() -> None:
+    assert tried(2, patients=12) == []
+    assert tried(2, patients=40) == []
+    assert number.largest([]) == 1
+
+
+def test_agreement_is_that_beyond_all_shuffles_within_blocks() -> None:
+    rng = np.random.default_rng(1)
+    one, other = rng.integers(0, 3, 60), rng.integers(0, 3, 60)
+    other[:25] = one[:25]
+    blocks = np.repeat(np.arange(12), 5)
+    shuffles = []
+    for _ in range(4000):
+        order = np.lexsort((rng.random(60), blocks))
+        shuffles.append((one == other[order]).sum())
+    found, same = number.agreement(one, other, blocks), (one == other).sum()
+    assert found.deviate == pytest.approx((same - np.mean(shuffles)) / np.std(shuffles), abs=0.1)
+    assert found.kappa == pytest.approx((same - np.mean(shuffles)) / (found.patients - np.mean(shuffles)), abs=0.01)
+
+
+def test_blocks_of_one_cluster_or_one_patient_say_nothing() -> None:
+    labels, blocks = np.array([0, 0, 0, 0, 1, 1, 1]), np.array([0, 0, 0, 0, 1, 1, 2])
+    assert number.agreement(labels, labels, blocks) == number.NOBODY
+
+
+def test_neighbours_in_a_number_are_alike() -> None:
+    blocks = number.in_order([np.array([0, 0, 1, 1, 0, 0, 0, 1])], np.array([5, 1, 2, 3, 4, 3, 9, 1]))
+    assert len({blocks[place] for place in (0, 1, 4, 5)}) == 1
+    assert len({blocks[place] for place in (2, 3, 7)}) == 1
+    assert len(set(blocks.tolist())) == 3
+
+
+def test_the_table_can_be_read_again(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    some = [number.Tried(2, 0.5, 0.25, supported=True), number.Tried(3, np.nan, np.nan, supported=False)]
+    number.write(tmp_path, some, np.array([[0.9, np.nan], [0.7, np.nan]]))
+    one, other = number.read(tmp_path)
+    assert one == {
+        "n": 2,
+        "halves": 0.5,
+        "weakest": 0.25,
+        "supported": True,
+        "prediction_strength": 0.8,
+        "prediction_strength_sd": 0.1,
+    }
+    assert other["supported"] is False
+    assert other["halves"] is other["prediction_strength"] is None
+    assert number.read(tmp_path / "elsewhere") == []
