@@ -32,9 +32,12 @@ def everybody_accounted_for(artifact: Artifact, store: Store, study: Study) -> F
 def no_empty_cluster(artifact: Artifact, store: Store, study: Study) -> Found:
     """There are as many non-empty clusters as the settings ask for."""
     clusters, n = artifact.counts["clusters"], study.clusters.n
-    if n == "auto":
-        return clusters >= 1, f"{clusters} clusters: as many as the data support", {"clusters": Things(clusters)}
-    return clusters == n, f"{clusters} of {n} clusters have patients", {"clusters": Things(clusters)}
+    message = (
+        f"{clusters} clusters: as many as the data support"
+        if n == "auto"
+        else f"{clusters} of {n} clusters have patients"
+    )
+    return clusters == n or (n == "auto" and clusters >= 1), message, {"clusters": Things(clusters)}
 
 
 def eigenvectors_converged(artifact: Artifact, store: Store, study: Study) -> Found:

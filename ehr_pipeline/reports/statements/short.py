@@ -147,9 +147,9 @@ def _shared(which: str, of: str, number: int) -> Statement:
 
 def headline(standing: Standing, verdict: str) -> str:
     """Return the words below the number of clusters."""
-    kind = (
-        standing.kind if standing.total > 1 else standing.kind.replace("clusters", "cluster").replace("groups", "group")
-    )
+    kind = standing.kind
+    if standing.total == 1:
+        kind = kind.replace("groups", "group", 1) if kind.startswith("groups") else kind.removesuffix("s")
     if verdict == "differ" and standing.total > 1:
         return f"{kind}, none of which is shown to be a subgroup of a disease"
     if verdict in ("clear", "weak"):
