@@ -103,10 +103,12 @@ def how_sure(card: Card, verdict: str) -> Statement:
 def _beyond(evidence: str) -> Markup:
     words = {
         "": "",
+        "clear": ": clearly more than disease, age, sex and amount of record explain",
+        "weak": ": a little more than disease, age, sex and amount of record explain",
         "none": ': <b class="over">no more than disease, age, sex and amount of record explain</b>',
         "too few": ': <b class="over">too few patients to tell this from chance</b>',
     }
-    return Markup(words.get(evidence, f": {evidence} evidence"))  # noqa: S704  # our own words
+    return Markup(words[evidence])  # noqa: S704  # our own words
 
 
 def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow], Sequence[ConceptRow], str]]:

@@ -57,9 +57,7 @@ def who(cards: Cards, verdict: str, sure: Groups, *, profile: bool, fewest: int)
     if described:
         named = Markup("; ").join(map(_named, described))
         differ = verdict == "differ"
-        which = (
-            "Those whose patients clearly share what lasts" if differ else "Those that can be relied on by themselves"
-        )
+        which = "Those that half a record tells most clearly" if differ else "Those that can be relied on by themselves"
         told.append(say("{which}: {named}.", Rate.CLUSTER, which=which, named=named))
     return told
 
@@ -137,7 +135,7 @@ def _shared(which: str, of: str, number: int) -> Statement:
     """Say in which clusters patients share what lasts, where that makes no subgroups."""
     return say(
         "Of the {of}, {which} {are} stable and clearly recognised from half a record, beyond disease, age, sex and amount of"
-        " record: their patients share what lasts, such as a chronic condition. That alone makes no subgroup of a disease.",
+        " record: what the records there hold, or lack, lasts, as chronic conditions do. That makes no subgroup of a disease.",
         Rate.CLUSTER,
         of=of,
         which=which,

@@ -96,7 +96,7 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     differing = say(
         "<b>{head}</b> {recognised}. So patients differ in more than these, as everybody with a chronic condition does."
         " Subgroups of a disease need conditions that go together in its patients more than in others. {compared} Take the clusters"
-        " for patients who share a condition, not for kinds of the disease.",
+        " for patients with like conditions that last, or without them, not for kinds of the disease.",
         Rate.SUBGROUPS,
         head=head,
         recognised=recognised(evidence),

@@ -54,8 +54,11 @@ def test_the_facts_of_a_card() -> None:
 @pytest.mark.parametrize(
     ("evidence", "told"),
     [
-        ("clear", "by chance it would be for 40 %: clear evidence. Stable"),
-        ("weak", ": weak evidence. Stable"),
+        (
+            "clear",
+            "by chance it would be for 40 %: clearly more than disease, age, sex and amount of record explain. Stable",
+        ),
+        ("weak", ": a little more than disease, age, sex and amount of record explain. Stable"),
         ("none", ": no more than disease, age, sex and amount of record explain. Stable"),
         ("too few", ": too few patients to tell this from chance. Stable"),
         ("", "by chance it would be for 40 %. Stable"),

@@ -57,7 +57,7 @@ def test_which_can_be_relied_on(sure: list[list[int]], told: str) -> None:
 def test_clusters_that_hold_what_lasts_are_not_called_subgroups() -> None:
     told = str(short.relied_on("differ", [[1], [4]], 20, 20))
     assert told.startswith("Of the 20 clusters, 2 (numbers 1 and 4) are stable")
-    assert told.endswith("That alone makes no subgroup of a disease.")
+    assert told.endswith("That makes no subgroup of a disease.")
     assert str(short.relied_on("differ", [], 20, 20)).startswith("None of the 20 clusters is both stable")
     assert "relied on" not in told + who([card(1), card(4)], "differ", [[1], [4]])
 
