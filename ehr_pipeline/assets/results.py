@@ -154,7 +154,7 @@ RESULTS = (
         description="A cluster and a place on the map for every patient of the cohort, and how far the division can be "
         "trusted.",
         reads=(PATIENT_DATASET, COHORT, PATIENT_EMBEDDINGS, VOCABULARY),
-        version="8",
+        version="9",
         section="clusters",
         also=(identity.seed,),
         checks=(
