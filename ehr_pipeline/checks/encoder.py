@@ -24,23 +24,18 @@ def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Fou
     passed = bool(np.isfinite(loss) and loss < baseline)
     message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
     if not passed:
-        message += f". {_what_to_do(artifact, metrics)}"
+        message += f". {_what_to_do(metrics)}"
     return passed, message, {"validation_loss": Score(loss), "baseline_loss": Score(baseline)}
 
 
-def _what_to_do(artifact: Artifact, metrics: dict[str, Any]) -> str:
-    """Advice after a failed check. With few patients, training may end during the warm-up, which then has to be shorter."""
-    epochs, warm_up = len(metrics["epochs"]), artifact.manifest["settings"]["warmup_steps"]
-    updates = metrics["epochs"][-1]["updates"]
+def _what_to_do(metrics: dict[str, Any]) -> str:
+    """Advice after a failed check."""
+    epochs, updates = len(metrics["epochs"]), metrics["epochs"][-1]["updates"]
     more = f"raise encoder.{'patience' if metrics['stopped_early'] else 'max_epochs'}, or lower encoder.tokens_per_step"
-    made = f"The training made {updates:,} updates in {epochs:,} epoch{'s' if epochs > 1 else ''}"
-    if updates < 2 * warm_up:
-        compared = "fewer than" if updates < warm_up else "not twice"
-        return (
-            f"{made}, {compared} the {warm_up:,} of its warm-up: lower encoder.warmup_steps to a tenth of the updates, or make more"
-            f" of them ({more})."
-        )
-    return f"{made}: make more ({more}), or lower encoder.learning_rate."
+    return (
+        f"The training made {updates:,} updates in {epochs:,} epoch{'s' if epochs > 1 else ''}: make more ({more}), or lower"
+        " encoder.learning_rate. With hundreds of patients, set encoder.preset to 'small'."
+    )
 
 
 def checkpoint_fits(artifact: Artifact, store: Store, study: Study) -> Found:

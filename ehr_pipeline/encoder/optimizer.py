@@ -13,11 +13,17 @@ from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.work import jobs
 
 
+def warm_up(steps: int, settings: EncoderSettings) -> int:
+    """The updates of the warm-up: never more than a tenth of all, or a short training would end before it has begun."""
+    return min(settings.warmup_steps, steps // 10)
+
+
 def learning_rate(step: int, steps: int, settings: EncoderSettings) -> float:
     """Return the learning rate: linear warm-up, then a cosine from the peak to a tenth at the last possible update."""
-    if step < settings.warmup_steps:
-        return settings.learning_rate * (step + 1) / settings.warmup_steps
-    share = min((step - settings.warmup_steps) / max(steps - settings.warmup_steps, 1), 1.0)
+    rising = warm_up(steps, settings)
+    if step < rising:
+        return settings.learning_rate * (step + 1) / rising
+    share = min((step - rising) / max(steps - rising, 1), 1.0)
     return settings.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share)))
 
 

@@ -76,7 +76,7 @@ class EncoderSettings:
     learning_rate: float = option("Peak learning rate of AdamW.", 1e-3, gt=0)
     weight_decay: float = option("Weight decay of matrices (not of biases, norms or embeddings).", 0.01, ge=0)
     warmup_steps: int = option(
-        "Updates of linear warm-up; after them the rate falls as a cosine to a tenth.",
+        "Updates of linear warm-up, but never more than a tenth of all; after them the rate falls as a cosine to a tenth.",
         500,
         ge=0,
     )

@@ -229,3 +229,13 @@ def test_norms_biases_and_embeddings_do_not_decay(trained: Path, data: dict[str,
     ]
     assert len(decayed["params"]) + len(others["params"]) == len(names)
     assert others["weight_decay"] == 0
+
+
+def test_the_warm_up_is_never_longer_than_a_tenth_of_the_training() -> None:
+    settings = replace(SETTINGS, warmup_steps=100, learning_rate=1.0)
+    rates = [optimizer.learning_rate(step, 200, settings) for step in range(200)]
+    assert rates.index(max(rates)) == 19, "the peak is reached after 20 of 200 updates"
+    assert rates[0] == pytest.approx(1 / 20)
+    long = [optimizer.learning_rate(step, 5000, settings) for step in range(5000)]
+    assert long.index(max(long)) == 99, "a long training keeps the warm-up that it was given"
+    assert optimizer.learning_rate(0, 5, settings) == 1.0, "five updates have none"
