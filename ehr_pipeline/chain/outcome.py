@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.store.artifacts import Artifact
 
 
@@ -56,8 +57,9 @@ class RunOutcome:
     interrupted: bool = False
     """Whether Ctrl-C, or a signal, ended the run."""
 
-    def add(self, asset: str, partition: str | None, check: str, passed: bool, message: str, blocking: bool) -> None:
+    def add(self, asset: str, partition: str | None, check: Outcome) -> None:
         """Add the outcome of a check."""
-        self.checks[f"{asset} {partition or ''} {check}"] = passed
-        if not passed:
-            (self.problems if blocking else self.warnings).append(f"{asset}: check {check} failed: {message}")
+        self.checks[f"{asset} {partition or ''} {check.name}"] = check.passed
+        if not check.passed:
+            told = self.problems if check.blocking else self.warnings
+            told.append(f"{asset}: check {check.name} failed: {check.message}")

@@ -45,7 +45,7 @@ def outcome(study: Study) -> RunOutcome | None:
         for asset, extract, artifact in (*extracts, *others):
             found.rows.append(Row.of(artifact, extract, skipped=True))
             for check in pipeline.check(asset, extract):
-                found.add(asset, extract, check.name, check.passed, check.message, check.blocking)
+                found.add(asset, extract, check)
     except (_Changed, UserError):
         return None
     known = json.loads(_note(study).read_text(encoding="utf-8"))

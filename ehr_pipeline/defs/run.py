@@ -19,6 +19,7 @@ from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.chain import unchanged
 from ehr_pipeline.chain.outcome import Row, RunOutcome
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.checks.model import Outcome as Checked
 from ehr_pipeline.defs import liveness, servers, webserver
 from ehr_pipeline.defs.assembly import build
 from ehr_pipeline.defs.assets import build_assets
@@ -141,7 +142,7 @@ def _materialise(
     for check in result.get_asset_check_evaluations():
         blocking = check.severity == dg.AssetCheckSeverity.ERROR
         asset, message = check.asset_key.to_user_string(), check.description or ""
-        outcome.add(asset, extract, check.check_name, check.passed, message, blocking)
+        outcome.add(asset, extract, Checked(check.check_name, check.passed, message, blocking))
     failures = {
         event.step_key or "": event.step_failure_data.error for event in result.all_events if event.is_step_failure
     }
