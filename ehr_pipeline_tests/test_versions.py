@@ -58,7 +58,7 @@ def test_every_change_of_a_stage_raised_its_version_or_says_why_results_stay_the
 
 
 def test_every_asset_is_made_by_modules_that_there_are() -> None:
-    assert {*MADE_BY, "cluster_reports"} == set(STAGES)
+    assert {*MADE_BY, "cluster_reports", "prediction_report"} == set(STAGES)
     assert all((PACKAGE / name).is_file() for names in MADE_BY.values() for name in names)
     assert all((PACKAGE / name).is_file() for name in CARRIERS)
 
@@ -148,3 +148,6 @@ def test_what_the_reports_import_is_among_their_sources() -> None:
     outside = {name for name in used if not name.startswith("reports/")} - carried
     declared = {name for name in identity.REPORT_SOURCES if name.endswith("__init__.py")}  # what counts are
     assert outside == {name for name in identity.REPORT_SOURCES if name != "reports"} - declared
+    used = {name for path in (PACKAGE / "prediction_report").rglob("*.py") for name in imports(path, PACKAGE)}
+    outside = {name for name in used if not name.startswith("prediction_report/")} - CARRIERS | {"drawing/plots.py"}
+    assert outside - {"tables/asset_names.py"} <= {*identity.PREDICTION_REPORT_SOURCES}

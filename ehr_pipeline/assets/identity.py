@@ -63,10 +63,30 @@ REPORT_SOURCES = (
 )
 """Modules and folders of this package that decide the report page. It is quickly made, so any change in them remakes it."""
 
+PREDICTION_REPORT_SOURCES = (
+    "prediction_report",
+    "disclosure/figures.py",
+    "disclosure/kinds.py",
+    "disclosure/suppression.py",
+    "drawing/plots.py",
+    "predictions/columns.py",
+    "predictions/metrics.py",
+    "predictions/models.py",
+    "predictions/table.py",
+    "reports/diagram.py",
+    "reports/inputs.py",
+    "reports/layout.py",
+    "reports/page.html.j2",
+    "reports/statements/statement.py",
+    "tasks/judge.py",
+    "tasks/table.py",
+)
+"""The same of the page of predictions."""
+
 
 def version_of_sources(root: Path, sources: Sequence[str]) -> str:
     """A version computed from the paths (below `root`) and bytes of Python modules and templates."""
-    found = [path for name in sources for path in ([root / name] if name.endswith(".py") else (root / name).rglob("*"))]
+    found = [path for name in sources for path in ([root / name] if Path(name).suffix else (root / name).rglob("*"))]
     kept = sorted(path for path in found if path.suffix in (".py", ".j2"))
     return hash_of([(path.relative_to(root).as_posix(), fields.file_hash(path)) for path in kept])
 

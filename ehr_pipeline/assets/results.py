@@ -253,7 +253,7 @@ RESULTS = (
         also=(lambda study: {"study": study.study.name, "terms": study.governance.terms}, identity.seed),
         checks=(
             rows.CONSERVED,
-            Check("page_whole", "The page is complete, and links to nothing outside.", patients.page_whole),
+            Check("page_whole", "The page is complete, and links to nothing outside.", patients.page_whole(PAGE)),
         ),
         counts_rows=False,
         group="reports",

@@ -6,8 +6,9 @@ from pathlib import Path
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.assets.data import EVENT, PATIENT
-from ehr_pipeline.checks import predictions, rows, tasks
+from ehr_pipeline.checks import patients, predictions, rows, tasks
 from ehr_pipeline.checks.model import Check
+from ehr_pipeline.prediction_report import PAGE
 from ehr_pipeline.predictions import columns
 from ehr_pipeline.store.artifacts import Artifact, Counts, Store
 from ehr_pipeline.study.settings import Study
@@ -18,6 +19,7 @@ from ehr_pipeline.tables.asset_names import (
     EXTRACT_CATALOG,
     MAPPED_EVENTS,
     PATIENT_DATASET,
+    PREDICTION_REPORT,
     TASK_LABELS,
     TASK_RESULTS,
     VOCABULARY,
@@ -48,6 +50,15 @@ def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, ou
     attributes = tuple(name for name in study.reports.audited if name in study.attributes)
     how = build.How(settings, attributes, seed, secret_key.of(Store(study.study.store).root))
     return build.build(read, how, job, out, launch)
+
+
+def _prediction_report(study: Study, read: Mapping[str, Artifact], launch: Launch, out: Path) -> Counts:
+    """Write the page of predictions."""
+    from ehr_pipeline.disclosure.figures import Naming
+    from ehr_pipeline.prediction_report import build
+
+    naming = Naming(study.reports.suppress_below, read[DATA_SPLIT].manifest["settings"]["key"])
+    return build.build(read, naming, study.study.name, study.governance.terms, out)
 
 
 TASKS = (
@@ -179,5 +190,28 @@ PREDICTIONS = (
         counts_rows=False,
         group="encoder",
         kinds=("torch", "scikitlearn", "csv"),
+    ),
+    Asset(
+        name=PREDICTION_REPORT,
+        description="One self-contained page: what the model is worth beside counting, task by task, and where it is not needed."
+        " Empty without `[tasks]`.",
+        reads=(DATA_SPLIT, TASK_LABELS, TASK_RESULTS),
+        build=_prediction_report,
+        version=identity.version_of_sources(Path(__file__).parents[1], identity.PREDICTION_REPORT_SOURCES),
+        section="reports.suppress_below",
+        also=(lambda study: {"study": study.study.name, "terms": study.governance.terms},),
+        checks=(
+            Check(
+                "page_whole",
+                "The page is complete, and links to nothing outside.",
+                patients.page_whole(PAGE),
+                applies=lambda study: study.tasks.any,
+            ),
+        ),
+        counts_rows=False,
+        group="reports",
+        kinds=("html",),
+        pictures={"learning curve": "notes/curve.png"},
+        released=(PAGE,),
     ),
 )

@@ -1,11 +1,10 @@
 """Checks of the cohort's vectors, clusters and trajectories, and of the report page."""
 
-from ehr_pipeline.checks.model import Found
+from ehr_pipeline.checks.model import Found, Test
 from ehr_pipeline.checks.rows import rows_taken_up
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard, told
 from ehr_pipeline.disclosure.kinds import Figure, People, Score, Share, Things, figures
-from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.store.declared import declared
 from ehr_pipeline.study.settings import Study
@@ -112,12 +111,16 @@ def planted_changes(artifact: Artifact, store: Store, study: Study) -> Found:
     return share >= 0.5 and same >= 0.7, message, numbers
 
 
-def page_whole(artifact: Artifact, store: Store, study: Study) -> Found:
-    """The page is complete, and links to nothing outside."""
-    text = artifact.file(PAGE).read_text(encoding="utf-8")
-    outside = text.count('src="http') + text.count('href="http')
-    return (
-        text.rstrip().endswith("</html>") and not outside,
-        f"{len(text) / 1e6:.1f} MB, {outside} links to the network",
-        {"megabytes": Things(len(text) / 1e6)},
-    )
+def page_whole(name: str) -> Test:
+    """A check that the page in a file of the artifact is complete, and links to nothing outside."""
+
+    def test(artifact: Artifact, store: Store, study: Study) -> Found:
+        text = artifact.file(name).read_text(encoding="utf-8")
+        outside = text.count('src="http') + text.count('href="http')
+        return (
+            text.rstrip().endswith("</html>") and not outside,
+            f"{len(text) / 1e6:.1f} MB, {outside} links to the network",
+            {"megabytes": Things(len(text) / 1e6)},
+        )
+
+    return test

@@ -14,13 +14,12 @@ from ehr_pipeline.tasks.table import definitions
 
 
 def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: Mapping[str, str], out: Path) -> Counts:
-    """Write the page and its first sentences. Returns how many tasks it has. Without tasks, nothing is written."""
+    """Write the page and its first sentences. Returns how many tasks it has. Without tasks, there is no page."""
     labels = artifacts[TASK_LABELS]
     results, tasks = TaskResults.read(artifacts[TASK_RESULTS].path), definitions(labels.path)
-    if not tasks:
-        return {"tasks": 0}
     findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes")
-    (out / PAGE).write_text(page.render(findings), encoding="utf-8")
-    head = [str(statement) for statement in sections.head(findings)]
+    if tasks:
+        (out / PAGE).write_text(page.render(findings), encoding="utf-8")
+    head = [str(statement) for statement in sections.head(findings)] if tasks else []
     (out / HEAD).write_text(json.dumps(head, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return {"tasks": len(tasks)}

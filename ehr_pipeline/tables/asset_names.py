@@ -38,6 +38,7 @@ STAGES = {
     CLUSTER_REPORTS: "reports",
     FORECASTS: "forecasts",
     TASK_RESULTS: "predictions",
+    PREDICTION_REPORT: "prediction_report",
 }
 """The stage of each asset, in the order of the chain. An asset is stored in `<store>/<stage>/<asset>`."""
 

@@ -37,4 +37,5 @@ def test_whoever_left_is_looked_for_in_every_asset(name: str) -> None:
 def test_without_a_cohort_there_is_nothing_that_depends_on_one() -> None:
     assert of_study(DEMO) == tuple(ASSETS)
     without = settings.load(shipped("demo/settings.toml"), {"embeddings": {"cohort": []}})
-    assert of_study(without) == (*tuple(ASSETS)[: list(ASSETS).index("cohort")], "forecasts", "task_results")
+    last = ("forecasts", "task_results", "prediction_report")
+    assert of_study(without) == (*tuple(ASSETS)[: list(ASSETS).index("cohort")], *last)

@@ -42,9 +42,11 @@ GRAPH = {
         "clusters",
         "vocabulary",
     },
-    "cluster_reports": set(STAGES) - {"raw_records", "task_labels", "cluster_reports", "task_results", "forecasts"},
+    "cluster_reports": set(STAGES)
+    - {"raw_records", "task_labels", "cluster_reports", "task_results", "forecasts", "prediction_report"},
     "task_results": {"vocabulary", "patient_dataset", "task_labels", "encoder_checkpoint"},
     "forecasts": {"vocabulary", "patient_dataset", "data_split", "encoder_checkpoint"},
+    "prediction_report": {"data_split", "task_labels", "task_results"},
 }
 
 
@@ -107,7 +109,7 @@ def test_every_asset_has_its_checks(graph: AssetGraph) -> None:
 
 
 CHANGES: list[tuple[dict[str, Any], set[str]]] = [
-    ({"study": {"name": "another"}}, {"cluster_reports"}),
+    ({"study": {"name": "another"}}, {"cluster_reports", "prediction_report"}),
     (
         {"study": {"seed": 1}},
         {
@@ -138,7 +140,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"clusters": {"n": 5}}, {"clusters"}),
     ({"trajectories": {"years": 2.0}}, {"patient_trajectories"}),
     ({"reports": {"title": "another"}}, {"cluster_reports"}),
-    ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports"}),
+    ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports", "prediction_report"}),
     ({"tasks": {"screen": 5}}, {"task_labels", "task_results"}),
     ({"predictions": {"labels": [50], "batch_tokens": 512}}, {"task_results"}),
     ({"forecasts": {"min_visits": 3}}, {"forecasts"}),
