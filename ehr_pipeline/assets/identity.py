@@ -80,6 +80,7 @@ PREDICTION_REPORT_SOURCES = (
     "reports/statements/statement.py",
     "tasks/judge.py",
     "tasks/table.py",
+    "vocabulary/table.py",
 )
 """The same of the page of predictions."""
 

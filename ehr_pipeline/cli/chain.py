@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ehr_pipeline.cli.common import FAILED, about_a_study, study_of, tell
 from ehr_pipeline.cli.parsing import Commands, add_command
-from ehr_pipeline.cli.summary import link_of_report, print_table, report_of, write_summary
+from ehr_pipeline.cli.summary import link_of_report, predictions_of, print_table, report_of, write_summary
 from ehr_pipeline.disclosure.figures import FEWEST, Guard
 from ehr_pipeline.errors import SettingsError, printable
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE
@@ -145,6 +145,8 @@ def _run(options: argparse.Namespace) -> int:
         tell("error", problem)
     if not outcome.problems and (link := link_of_report(study)):
         print(f"\nreport: {link}")
+    if not outcome.problems and (page := predictions_of(study)):
+        print(f"predictions: {page}")
     return FAILED if outcome.problems else 0
 
 

@@ -115,7 +115,8 @@ def _export(options: argparse.Namespace) -> int:
         return 0
     if options.format == "model":
         checkpoint, vocabulary = pipeline.require(ENCODER_CHECKPOINT), pipeline.require(VOCABULARY)
-        concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out)
+        predicts = model.predictions_of(pipeline.store, checkpoint)
+        concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out, predicts)
         print(f"wrote a model of {concepts:,} concepts to {options.out}")
         if not ASSETS[ENCODER_CHECKPOINT].passes("patients_present", checkpoint, pipeline.store, study):
             tell(

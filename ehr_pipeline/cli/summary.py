@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, Things, figures
 from ehr_pipeline.errors import printable
+from ehr_pipeline.prediction_report import PAGE as PREDICTIONS_PAGE
 from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.store.durable import write_atomically
-from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, PREDICTION_REPORT
 
 if TYPE_CHECKING:
     from ehr_pipeline.study.settings import Study
@@ -39,6 +40,14 @@ def link_of_report(study: "Study") -> Path | None:
     except OSError:  # a file system without links
         return Path(report)
     return link
+
+
+def predictions_of(study: "Study") -> str | None:
+    """The path of the page of predictions; None if there is none."""
+    from ehr_pipeline.store.artifacts import Store
+
+    page = Store(study.study.store).usable(PREDICTION_REPORT) if study.tasks.any else None
+    return str(page.file(PREDICTIONS_PAGE)) if page else None
 
 
 COLUMNS = ("read", "kept", "rejected")

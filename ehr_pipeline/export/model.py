@@ -5,17 +5,23 @@ if the vocabulary reveals it openly: a concept that very few patients have revea
 patient has any more reveals patients who left.
 """
 
+import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.prediction_report import HEAD
 from ehr_pipeline.store import publishing
-from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PREDICTION_REPORT, TASK_RESULTS
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
-def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path) -> int:
+def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path, predicts: Sequence[str] = ()) -> int:
     """Copy the checkpoint to a new folder, whole or not at all. Returns the number of its concepts.
+
+    The sentences of `predicts` (see `predictions_of`) are added to the model card.
 
     `vocabulary` is the current one, which counts today's patients. Raises UserError when the folder exists, or when a
     concept of the checkpoint has fewer than `fewest` patients.
@@ -31,4 +37,20 @@ def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path) -
         )
     with publishing.whole(out) as part:
         shutil.copytree(checkpoint.file("checkpoint"), part)
+        if predicts:
+            card = part / "README.md"
+            text = card.read_text(encoding="utf-8").rstrip()
+            card.write_text(f"{text}\n\n## What it predicts\n\n{' '.join(predicts)}\n", encoding="utf-8")
     return len(concepts)
+
+
+def predictions_of(store: Store, checkpoint: Artifact) -> list[str]:
+    """The first sentences of the page of predictions, if it was made with this checkpoint; otherwise none."""
+    if not (store.has(PREDICTION_REPORT) and store.has(TASK_RESULTS)):
+        return []
+    page, results = store.intact(PREDICTION_REPORT), store.intact(TASK_RESULTS)
+    of_results = page.manifest["inputs"][TASK_RESULTS] == results.data_version
+    if not of_results or results.manifest["inputs"][ENCODER_CHECKPOINT] != checkpoint.data_version:
+        return []
+    found: list[str] = json.loads(page.file(HEAD).read_text(encoding="utf-8"))
+    return found

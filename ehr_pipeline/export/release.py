@@ -31,7 +31,7 @@ from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import settings
 from ehr_pipeline.tables import schemas
-from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, RAW_RECORDS, VOCABULARY
+from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, MAPPED_EVENTS, PREDICTION_REPORT, RAW_RECORDS, VOCABULARY
 from ehr_pipeline.vocabulary import table
 
 MANIFEST = "manifest.json"
@@ -64,8 +64,9 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
     shown = Shown(pipeline.study.guard, pipeline.naming)
     with publishing.whole(out) as part:
         part.mkdir()
-        for name in ASSETS[CLUSTER_REPORTS].released:
-            (part / name).write_bytes(report.file(name).read_bytes())
+        for page in (report, *_predictions(pipeline)):
+            for name in ASSETS[page.manifest["asset"]].released:
+                (part / name).write_bytes(page.file(name).read_bytes())
         codes = mapping.table.fill_null("").iter_rows(named=True)
         _table(part / MAPPING_FILE, filter(_code_is_known, codes), MAPPING, shown)
         concepts = spreadsheet.read(vocabulary.file(table.FILE), schemas.VOCABULARY)
@@ -80,6 +81,12 @@ def release(pipeline: Pipeline, out: Path) -> list[Path]:
         _manifest(pipeline, part, files)
         _remember(pipeline.store.root, report)  # before the release is published
     return [*(out / path.name for path in files), out / MANIFEST]
+
+
+def _predictions(pipeline: Pipeline) -> list[Artifact]:
+    """The page of predictions; none for a study without tasks."""
+    made = pipeline.study.tasks.any and pipeline.store.has(PREDICTION_REPORT)
+    return [pipeline.require(PREDICTION_REPORT)] if made else []
 
 
 def _refuse_uncounted(mapping: Mapping) -> None:

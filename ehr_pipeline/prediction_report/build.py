@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.disclosure.figures import Naming
@@ -9,14 +10,20 @@ from ehr_pipeline.prediction_report import HEAD, PAGE, page, sections
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables.asset_names import TASK_LABELS, TASK_RESULTS
+from ehr_pipeline.tables.asset_names import TASK_LABELS, TASK_RESULTS, VOCABULARY
 from ehr_pipeline.tasks.table import definitions
+from ehr_pipeline.vocabulary.table import Vocabulary
 
 
 def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: Mapping[str, str], out: Path) -> Counts:
     """Write the page and its first sentences. Returns how many tasks it has. Without tasks, there is no page."""
-    labels = artifacts[TASK_LABELS]
+    labels, vocabulary = artifacts[TASK_LABELS], Vocabulary.read(artifacts[VOCABULARY].path)
+    shown = vocabulary.shown_by(naming)
+    names = {f"screen {one.concept}": one.name for one in vocabulary.concepts if one.concept in shown}
     results, tasks = TaskResults.read(artifacts[TASK_RESULTS].path), definitions(labels.path)
+    results = replace(
+        results, verdicts=tuple({**row, "name": names.get(row["name"], row["name"])} for row in results.verdicts)
+    )
     findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes")
     if tasks:
         (out / PAGE).write_text(page.render(findings), encoding="utf-8")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.drawing import plots
-from ehr_pipeline.prediction_report.curves import ALL, NONE, Curves, Point
+from ehr_pipeline.prediction_report.curves import ALL, NONE, Curves, Point, usual
 from ehr_pipeline.predictions.models import BY_NAME, MODELS, Kind
 
 DRAWN = frozenset(
@@ -22,6 +22,7 @@ DRAWN = frozenset(
     }
 )
 """The models that are always drawn, beside the best ones: the table below the picture has all of them."""
+KINDS: tuple[Kind, ...] = ("model", "baseline")
 LINES = {"baseline": "-", "model": "-", "control": ":"}
 MAPS = {"baseline": "Reds", "model": "Blues", "control": "Greys"}
 """Colours by kind, darker from one model to the next."""
@@ -36,6 +37,7 @@ def curves(path: Path, found: Curves) -> None:
     chosen = _drawn(found)
     with plots.figure(path, width=9, height=4.6) as figure:
         axes = figure.add_subplot()
+        banded = {best[0] for kind in KINDS if (best := found.best(kind, usual(found)))}
         for name in chosen:
             model, points = BY_NAME[name], found.points[name]
             alike = [each for each in chosen if BY_NAME[each].kind == model.kind]
@@ -46,6 +48,9 @@ def curves(path: Path, found: Curves) -> None:
                 known = zip(numbers, (*found.labels, ALL), strict=True)
                 drawn = [(place, points[number]) for place, number in known if number in points]
             _line(axes, drawn, colour, LINES[model.kind], model.title)
+            if name in banded:
+                low, high = zip(*(point.interval for _, point in drawn), strict=True)
+                axes.fill_between([place for place, _ in drawn], low, high, color=colour, alpha=0.15, linewidth=0)
         axes.set(xscale="log", xlabel="labels", ylabel="mean AUROC", title="What labels are worth")
         axes.set_xticks(numbers, [*(f"{number:,}" for number in found.labels), f"all ({found.all:,})"], rotation=30)
         axes.minorticks_off()
@@ -55,8 +60,7 @@ def curves(path: Path, found: Curves) -> None:
 
 def _drawn(found: Curves) -> list[str]:
     """The models to draw, in the order of MODELS."""
-    kinds: tuple[Kind, ...] = ("model", "baseline")
-    best = (found.best(kind, number) for kind in kinds for number in (*found.labels, ALL))
+    best = (found.best(kind, number) for kind in KINDS for number in (*found.labels, ALL))
     wanted = DRAWN | {each[0] for each in best if each}
     return [model.name for model in MODELS if model.name in wanted and model.name in found.points]
 
@@ -72,8 +76,6 @@ def _line(axes: Any, drawn: Sequence[tuple[int, Point]], colour: Any, style: str
         marker="o" if style == "-" else None,
         markersize=3,
     )
-    low, high = zip(*(point.interval for _, point in drawn), strict=True)
-    axes.fill_between(places, low, high, color=colour, alpha=0.12, linewidth=0)
 
 
 def calibration(path: Path, panels: Sequence[tuple[str, Sequence[tuple[float, float]]]]) -> None:

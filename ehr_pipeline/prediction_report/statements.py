@@ -177,7 +177,8 @@ def curve(found: Curves) -> Statement:
     """Say what the learning curves show."""
     return say(
         "Mean AUROC over {tasks}, by the number of labels that a model is fitted with (half of them cases, as far as there are"
-        " enough). Bands: 95 % intervals over test patients and over samples of labels. The models of untrained weights show"
+        " enough). Bands, of the model and the baseline that the first sentence compares: 95 % intervals over test patients and"
+        " over samples of labels. The models of untrained weights show"
         " what comes of the architecture and the counting alone.",
         tasks=counted(len(found.tasks), "task"),
     )

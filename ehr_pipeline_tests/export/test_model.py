@@ -39,6 +39,14 @@ def test_a_model_of_concepts_that_many_have_is_copied_whole(tiny: Pipeline, tmp_
         model.export(checkpoint, vocabulary, 10, tmp_path / "model")
 
 
+def test_the_card_says_what_the_model_predicts(tiny: Pipeline, tmp_path: Path) -> None:
+    checkpoint, vocabulary = tiny.store.current("encoder_checkpoint"), counted(tiny, tmp_path / "vocabulary", 10)
+    told = ["With 100 labels, it is as good as counting with 740.", "With all labels, of 1 task: in 1 level with it."]
+    model.export(checkpoint, vocabulary, 10, tmp_path / "model", told)
+    before, after = (path / "README.md" for path in (checkpoint.file("checkpoint"), tmp_path / "model"))
+    assert after.read_text() == f"{before.read_text().rstrip()}\n\n## What it predicts\n\n{' '.join(told)}\n"
+
+
 @pytest.mark.parametrize("patients", [0, 1, 9])
 def test_a_model_that_names_what_few_have_is_refused(tiny: Pipeline, tmp_path: Path, patients: int) -> None:
     checkpoint, vocabulary = tiny.store.current("encoder_checkpoint"), counted(tiny, tmp_path / "vocabulary", patients)
