@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from ehr_pipeline.predictions import columns, guards, judging
+from ehr_pipeline.predictions import columns, fitted, guards, judging
 from ehr_pipeline.predictions.asked import Asked, work_of
 from ehr_pipeline.predictions.compare import Case, Fit, fits, scorable
 from ehr_pipeline.predictions.features import recorded
@@ -121,6 +121,7 @@ def _task(
     )
     _write_predictions(definition, rows, found, store, out)
     _write_calibrations(slug, found, out)
+    fitted.write(case, found, vocabulary, out / fitted.FITTED / slug)
     return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
 
 

@@ -106,7 +106,7 @@ class Fit:
     tuned: float
     """AUROC on the validation side."""
     weights: Floats | None
-    """Of a logistic regression with all labels: by column, then the intercept."""
+    """Of a logistic regression with all labels: by plain column, then the intercept."""
 
     @property
     def final(self) -> bool:

@@ -39,25 +39,40 @@ class Table:
     """Blocks side by side, each scaled so that the mean squared length of its rows is 1: no block counts more for being wide."""
 
     columns: Block
+    centre: Floats
+    scale: Floats
+    """Of each column (p,): a scaled column is (column - centre) · scale."""
 
     @classmethod
     def of(cls, blocks: Sequence[Block], rows: NDArray[np.int64], *, free: bool) -> "Table":
         """Join blocks (n, p). Scales are learned from some `rows`, without labels. If `free`, the first block is not shrunk."""
-        scaled = [_scaled(block, rows) for block in blocks]
-        if free:
-            scaled[0] = scaled[0] * FREE
+        found = [_scaled(block, rows) for block in blocks]
+        scaled = [block * FREE if free and not place else block for place, (block, _, _) in enumerate(found)]
+        centre = np.concatenate([np.zeros(0), *(each for _, each, _ in found)])
+        lengths = [each * FREE if free and not place else each for place, (_, _, each) in enumerate(found)]
+        scale = np.concatenate([np.zeros(0), *lengths])
         if any(sparse.issparse(block) for block in scaled):
-            return cls(sparse.csr_array(sparse.hstack(scaled, format="csr")))
-        return cls(np.hstack(scaled) if scaled else np.zeros((0, 0)))
+            return cls(sparse.csr_array(sparse.hstack(scaled, format="csr")), centre, scale)
+        return cls(np.hstack(scaled) if scaled else np.zeros((0, 0)), centre, scale)
+
+    def plain(self, weights: Floats) -> Floats:
+        """Weights and intercept (p + 1,) for plain columns, from those for scaled ones."""
+        own = weights[:-1] * self.scale
+        return np.append(own, weights[-1] - own @ self.centre)
 
 
-def _scaled(block: Block, rows: NDArray[np.int64]) -> Block:
+def _scaled(block: Block, rows: NDArray[np.int64]) -> tuple[Block, Floats, Floats]:
+    """A block scaled, and the centre and scale of each of its columns. Sparse columns are not moved."""
+    width = block.shape[1]
     if sparse.issparse(block):
         own = block[rows]
-        return sparse.csr_array(block / np.sqrt(max(float(own.multiply(own).sum()) / max(len(rows), 1), 1e-12)))
+        length = np.sqrt(max(float(own.multiply(own).sum()) / max(len(rows), 1), 1e-12))
+        return sparse.csr_array(block / length), np.zeros(width), np.full(width, 1 / length)
     dense = np.asarray(block, np.float64)
-    moved = dense - (dense[rows].mean(0) if len(rows) else 0.0)
-    return np.asarray(moved / np.sqrt(max(float((moved[rows] ** 2).sum()) / max(len(rows), 1), 1e-12)))
+    centre = dense[rows].mean(0) if len(rows) else np.zeros(width)
+    moved = dense - centre
+    length = np.sqrt(max(float((moved[rows] ** 2).sum()) / max(len(rows), 1), 1e-12))
+    return np.asarray(moved / length), centre, np.full(width, 1 / length)
 
 
 @dataclass(frozen=True)
@@ -99,7 +114,7 @@ def constant(sample: Sample, count: int) -> Floats:
 
 
 def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
-    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and weights (p + 1,).
+    """Fit a logistic regression with a normal prior (ridge). Returns log-odds of all rows (n,), and plain weights (p + 1,).
 
     The variance of the prior is chosen by cross-validation within the sample where it is large enough.
     """
@@ -109,7 +124,7 @@ def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:
     found, base = _fitted(x, sample.label, sample.weight, spread)
     weights = found if back is None else np.asarray(back @ found).ravel()
     intercept = base + sample.shift
-    return np.asarray(table.columns @ weights).ravel() + intercept, np.append(weights, intercept)
+    return np.asarray(table.columns @ weights).ravel() + intercept, table.plain(np.append(weights, intercept))
 
 
 def boosting(table: Floats, sample: Sample, seed: int) -> Floats:

@@ -1,0 +1,87 @@
+"""The fitted models of a task as arrays, to apply them to new patients: no pickles, so that reading them runs nothing.
+
+fitted/<task>/weights.safetensors     for each logistic regression with all labels: weights of its columns, then the intercept
+fitted/<task>/facts.json              the columns: blocks of features, token ids that are counted, those of the outcome; vocabulary
+
+Boosting is not kept: its trees are no arrays. Models that need no labels have no weights: they are their score.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.special import logit
+
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.predictions.compare import Case, Fit
+from ehr_pipeline.predictions.models import BY_NAME, Model
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+Floats = NDArray[np.float64]
+FITTED, ARRAYS, FACTS = "fitted", "weights.safetensors", "facts.json"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What all models of a task have in common."""
+
+    concepts: tuple[int, ...]
+    """Token ids that are counted, in the order of the columns."""
+    tokens: tuple[int, ...]
+    """Token ids of the outcome."""
+    stops: bool
+    prevalence: float
+    vocabulary: str
+    """Hash of the vocabulary that these token ids belong to."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """The models of a task."""
+
+    facts: Facts
+    weights: dict[str, Floats]
+    """By model."""
+
+    @classmethod
+    def read(cls, folder: Path, task: str) -> "Fitted":
+        """Read the models of a task (its name as a file name) in the folder of a `task_results` artifact. Raises Damaged."""
+        path = folder / FITTED / task
+        try:
+            told = json.loads((path / FACTS).read_text(encoding="utf-8"))
+            facts = Facts(**{**told, "concepts": tuple(told["concepts"]), "tokens": tuple(told["tokens"])})
+            return cls(facts, load_file(path / ARRAYS))
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            raise Damaged(
+                f"{path}: the fitted models cannot be read. Make task_results again (ehr-pipeline run)."
+            ) from error
+
+    def applies(self, model: str) -> bool:
+        """Whether a model can be applied to new patients."""
+        return model in self.weights or (model in BY_NAME and BY_NAME[model].learner == "none")
+
+    def log_odds(self, case: Case, model: Model) -> Floats:
+        """The log-odds (n,) of a model for the rows of a case, before recalibration."""
+        blocks = [case.block(name, np.array(self.facts.concepts, np.int64)) for name in model.features]
+        if model.learner == "none":
+            usual = float(logit(np.clip(self.facts.prevalence, 1e-7, 1 - 1e-7))) if model.kind == "baseline" else 0.0
+            return np.asarray(blocks[0][:, 0], np.float64) + usual
+        own, odds, start = self.weights[model.name], np.zeros(len(case.rows)), 0
+        for block in blocks:
+            odds += np.asarray(block @ own[start : start + block.shape[1]]).ravel()
+            start += block.shape[1]
+        return odds + own[-1]
+
+
+def write(case: Case, found: Sequence[Fit], vocabulary: Vocabulary, folder: Path) -> None:
+    """Write the models of a task that have all labels, as `Fitted.read` reads them."""
+    folder.mkdir(parents=True)
+    weights = {fit.model.name: np.ascontiguousarray(fit.weights) for fit in found if fit.weights is not None}
+    save_file(weights, folder / ARRAYS)
+    concepts, tokens = tuple(case.concepts.tolist()), tuple(case.tokens.tolist())
+    facts = Facts(concepts, tokens, case.stops, case.rows.prevalence, vocabulary.hash)
+    (folder / FACTS).write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")
