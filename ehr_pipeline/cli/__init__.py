@@ -12,7 +12,7 @@ import threading
 import traceback
 
 from ehr_pipeline import __version__
-from ehr_pipeline.cli import chain, forecasting, keys, looking, preparing, results, starting
+from ehr_pipeline.cli import chain, forecasting, keys, looking, predicting, preparing, results, starting
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.errors import UserError
@@ -74,6 +74,6 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for module in (chain, looking, starting, results, forecasting, keys, preparing):
+    for module in (chain, looking, starting, results, predicting, forecasting, keys, preparing):
         module.add(commands)
     return whole

@@ -51,6 +51,22 @@ def with_visit(shard: Shard, token: int, day: NDArray[np.integer]) -> Shard:
     )
 
 
+def without(shard: Shard, token: NDArray[np.integer]) -> Shard:
+    """The shard without one token in each record (H,): visits that held nothing else are gone."""
+    of_record = np.diff(shard.patient_tokens)
+    kept = shard.tokens != np.repeat(token, of_record)
+    starts = np.concatenate([[0], np.cumsum(kept)]).astype(np.int32)[shard.visit_start]
+    some = np.diff(starts) > 0
+    visits_before = np.concatenate([[0], np.cumsum(some)]).astype(np.int32)
+    return replace(
+        shard,
+        tokens=shard.tokens[kept],
+        visit_start=np.append(starts[:-1][some], starts[-1]),
+        visit_day=shard.visit_day[some],
+        patient_start=visits_before[shard.patient_start],
+    )
+
+
 def _key(patients: NDArray[np.integer], day: NDArray[np.integer]) -> NDArray[np.int64]:
     """Patient and day in one number (n,), in order of patients, then days."""
     return (patients.astype(np.int64) << _PATIENT) + day.astype(np.int64) + _OFFSET

@@ -121,7 +121,7 @@ def _task(
     )
     _write_predictions(definition, rows, found, store, out)
     _write_calibrations(slug, found, out)
-    fitted.write(case, found, vocabulary, out / fitted.FITTED / slug)
+    fitted.write(definition, case, found, vocabulary, out / fitted.FITTED / slug)
     return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
 
 

@@ -19,6 +19,7 @@ from scipy.special import logit
 from ehr_pipeline.errors import Damaged
 from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.models import BY_NAME, Model
+from ehr_pipeline.tasks.table import Definition
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 Floats = NDArray[np.float64]
@@ -33,6 +34,15 @@ class Facts:
     """Token ids that are counted, in the order of the columns."""
     tokens: tuple[int, ...]
     """Token ids of the outcome."""
+    name: str
+    last: int
+    opens: int
+    closes: int
+    """Days from the index day to the last day of the history, and to the first and the last of the window."""
+    lookback: int
+    visit_window: int
+    incident: bool
+    tokens_before: int
     stops: bool
     prevalence: float
     vocabulary: str
@@ -74,14 +84,25 @@ class Fitted:
         for block in blocks:
             odds += np.asarray(block @ own[start : start + block.shape[1]]).ravel()
             start += block.shape[1]
-        return odds + own[-1]
+        found: Floats = odds + own[-1]
+        return found
 
 
-def write(case: Case, found: Sequence[Fit], vocabulary: Vocabulary, folder: Path) -> None:
+def write(definition: Definition, case: Case, found: Sequence[Fit], vocabulary: Vocabulary, folder: Path) -> None:
     """Write the models of a task that have all labels, as `Fitted.read` reads them."""
     folder.mkdir(parents=True)
     weights = {fit.model.name: np.ascontiguousarray(fit.weights) for fit in found if fit.weights is not None}
     save_file(weights, folder / ARRAYS)
     concepts, tokens = tuple(case.concepts.tolist()), tuple(case.tokens.tolist())
-    facts = Facts(concepts, tokens, case.stops, case.rows.prevalence, vocabulary.hash)
+    facts = Facts(
+        concepts,
+        tokens,
+        definition.name,
+        **{name: definition.rule[name] for name in ("last", "opens", "closes", "lookback", "visit_window")},
+        incident=definition.incident,
+        tokens_before=case.settings.tokens_before,
+        stops=case.stops,
+        prevalence=case.rows.prevalence,
+        vocabulary=vocabulary.hash,
+    )
     (folder / FACTS).write_text(json.dumps(asdict(facts)) + "\n", encoding="utf-8")

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ehr_pipeline.patients.histories import ALWAYS, cut, with_visit
+from ehr_pipeline.patients.histories import ALWAYS, cut, with_visit, without
 from ehr_pipeline.patients.shard import Shard
 
 Record = list[tuple[int, list[int]]]
@@ -55,6 +55,18 @@ def test_a_visit_stands_at_the_end_of_every_record(found: list[dict[int, list[in
     records = [sorted(record.items()) for record in found]
     made = with_visit(shard_of(records), 1, np.full(len(records), day))
     assert records_of(made) == [[*record, (day, [1])] for record in records]
+
+
+@given(RECORDS, st.integers(5, 8))
+@settings(deadline=None)
+def test_a_token_is_left_out_of_each_record(found: list[dict[int, list[int]]], first: int) -> None:
+    records = [sorted(record.items()) for record in found]
+    left_out = [first + place for place in range(len(records))]
+    expected = [
+        [(day, kept) for day, tokens in record if (kept := [each for each in tokens if each != token])]
+        for record, token in zip(records, left_out, strict=True)
+    ]
+    assert records_of(without(shard_of(records), np.array(left_out))) == expected
 
 
 def test_nothing_after_the_cut_changes_a_history() -> None:

@@ -14,6 +14,7 @@ from ehr_pipeline.predictions.compare import Case, Fit
 from ehr_pipeline.predictions.fitted import Fitted
 from ehr_pipeline.predictions.learners import Sample, Table, logistic
 from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.tasks.table import Definition
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 
@@ -34,7 +35,12 @@ def case_of(seed: int, rows: int = 300) -> Any:
             return rows
 
     return SimpleNamespace(
-        rows=Rows(), block=lambda name, _: blocks[name], concepts=np.arange(5, 17), tokens=np.array([6]), stops=False
+        rows=Rows(),
+        block=lambda name, _: blocks[name],
+        concepts=np.arange(5, 17),
+        tokens=np.array([6]),
+        stops=False,
+        settings=SimpleNamespace(tokens_before=0),
     )
 
 
@@ -46,7 +52,15 @@ def test_plain_weights_give_the_log_odds_of_the_fit(tmp_path: Path) -> None:
     table = Table.of(blocks, learned_from, free=model.free)
     odds, weights = logistic(table, Sample(learned_from, label[:200], np.ones(200), 0.1), 0)
     fit = Fit(model, None, 0, np.zeros(0), None, 0.5, weights)
-    fitted.write(cast(Case, case), [fit], cast(Vocabulary, SimpleNamespace(hash="abc")), tmp_path / "fitted" / "asthma")
+    rule = {"last": -1, "opens": 1, "closes": 365, "lookback": 0, "visit_window": 0}
+    definition = Definition(0, "Asthma", "asthma", ("C1",), (), "landmark", False, True, rule)
+    fitted.write(
+        definition,
+        cast(Case, case),
+        [fit],
+        cast(Vocabulary, SimpleNamespace(hash="abc")),
+        tmp_path / "fitted" / "asthma",
+    )
     read = Fitted.read(tmp_path, "asthma")
     assert np.allclose(read.log_odds(cast(Case, case), model), odds, atol=1e-9)
     assert (read.facts.concepts[0], read.facts.tokens, read.facts.vocabulary) == (5, (6,), "abc")

@@ -1,0 +1,45 @@
+"""The command that applies a fitted task: predict."""
+
+import argparse
+from pathlib import Path
+
+from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.parsing import Commands, add_command
+from ehr_pipeline.disclosure.figures import told
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add the command."""
+    predict = add_command(
+        commands,
+        "predict",
+        "apply a fitted task to new patients: risks, and the concepts that the highest rest on",
+        "predict --model DIR --results DIR --task asthma --extract FOLDER --cut days.csv --settings my_study.toml --out risks",
+    )
+    predict.add_argument("--model", type=Path, required=True, help="folder of the checkpoint")
+    predict.add_argument("--results", type=Path, required=True, help="folder of a task_results artifact made with it")
+    predict.add_argument("--task", required=True, help="name of the task")
+    predict.add_argument("--extract", type=Path, required=True, help="folder of the extract")
+    predict.add_argument(
+        "--cut", type=Path, required=True, help="CSV or Parquet file of patients and dates, as for `ehr-pipeline embed`"
+    )
+    predict.add_argument("--explain", type=int, default=100, help="so many of the highest risks are explained (100)")
+    predict.add_argument("--out", type=Path, required=True, help="new folder to write to: as restricted as the records")
+    predict.set_defaults(command=_predict)
+    about_a_study(predict)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    study = study_of(options)
+    from ehr_pipeline.export.predict import Folders, predict
+
+    folders = Folders(options.model, options.results, options.extract)
+    counts = predict(study, folders, options.task, options.cut, options.out, explained=options.explain)
+    below = study.reports.suppress_below
+    print(f"wrote {counts['rows_in']:,} rows, one for each of {options.cut}, to {options.out}")
+    without = counts["rows_in"] - counts["with_risk"]
+    print(
+        f"without a risk: {told(without, below)}, of whom {told(counts['not_in_extract'], below)} are not in the extract;"
+        " the others have no history by then"
+    )
+    return 0

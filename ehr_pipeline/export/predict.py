@@ -1,0 +1,273 @@
+"""A fitted task applied to new patients: calibrated risks, and the concepts that the highest of them rest on.
+
+    ehr-pipeline predict --model CHECKPOINT --results TASK_RESULTS --task NAME --extract FOLDER --cut FILE --out FOLDER
+
+    OUT/risks.parquet       one row for each row of `--cut`, in its order: the risk within the task's window, null without a history
+    OUT/concepts.parquet    for the highest risks, the concepts without which their log-odds change most (occlusion: Zeiler &
+                            Fergus 2014, section 4.2): each is left out of the history, and the model is asked again
+    OUT/task.json           the task, the model and its figures on the test side
+
+All of it is about patients, so it is as restricted as the records.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from ehr_pipeline.embeddings.job import Inference
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.export import apply
+from ehr_pipeline.export.histories import names_of
+from ehr_pipeline.patients.histories import ALWAYS, cut, without
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.predictions.asked import Answers
+from ehr_pipeline.predictions.compare import Case
+from ehr_pipeline.predictions.features import of_histories
+from ehr_pipeline.predictions.fitted import Fitted
+from ehr_pipeline.predictions.job import mean_vectors
+from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
+from ehr_pipeline.predictions.metrics import Calibration
+from ehr_pipeline.predictions.metrics import log_odds as odds_of
+from ehr_pipeline.predictions.models import BY_NAME, Model
+from ehr_pipeline.predictions.rows import JUDGE, People, Rows
+from ehr_pipeline.predictions.settings import PredictionsSettings
+from ehr_pipeline.predictions.table import Row, TaskResults, read_calibrations
+from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
+from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tasks import asked
+from ehr_pipeline.tasks.asked import Asked
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+AT_ONCE = 2_000
+"""Histories that are in memory at a time."""
+MOST_CONCEPTS, SHOWN = 64, 5
+"""Most concepts of a history that are left out, one by one, the latest first; and most that are written."""
+ENCODED = {"masked", "vectors"}
+"""Blocks of features that need the encoder."""
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """A model of a task with all that it takes to apply it."""
+
+    fitted: Fitted
+    model: Model
+    calibration: Calibration
+    size: int
+    """Of the vocabulary."""
+    encoder: PackedEncoder
+    how: Inference
+
+    def rows(self, row: NDArray[np.int64], last_day: NDArray[np.int32]) -> Rows:
+        """Rows of a task for patients (n,: rows of a shard) of whom everything until `last_day` (n,) is known."""
+        facts, known, nothing = self.fitted.facts, last_day.astype(np.int64), np.zeros(len(row))
+        index, last = known - facts.last, known - facts.visit_window
+        first = last - facts.lookback + 1 if facts.lookback else np.full(len(row), ALWAYS, np.int64)
+        return Rows(
+            shard=nothing.astype(np.int32),
+            row=row,
+            side=np.full(len(row), JUDGE, np.int8),
+            patient=nothing.astype(np.uint64),
+            index=index,
+            first=first,
+            last=last,
+            known=known,
+            opens=index + facts.opens,
+            asked=index + (facts.opens + facts.closes) // 2,
+            label=nothing.astype(bool),
+            weight=nothing + 1,
+            prevalence=facts.prevalence,
+        )
+
+    def log_odds(self, histories: Shard, rows: Rows, female: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The recalibrated log-odds (n,) of the rows with these histories."""
+        facts = self.fitted.facts
+        tokens = np.array(facts.tokens, np.int64)
+        answers = {"": self._answers(histories, rows, tokens)} if ENCODED & {*self.model.features} else {}
+        told, people = of_histories(histories, rows, self.size), People(female, {})
+        case = Case(rows, told, people, tokens, answers, PredictionsSettings(), 0, facts.stops)
+        plain = expit(self.fitted.log_odds(case, self.model)).astype(np.float32).astype(np.float64)
+        return odds_of(self.calibration.apply(plain))
+
+    def _answers(self, histories: Shard, rows: Rows, tokens: NDArray[np.int64]) -> Answers:
+        mean = mean_vectors(self.encoder, histories, self.how)
+        state, odds = np.zeros_like(mean), np.zeros(len(mean))
+        for own, hidden in at_mask(self.encoder, histories, rows.asked, self.how, self.fitted.facts.tokens_before):
+            state[own] = hidden.float().cpu().numpy()
+            odds[own] = log_odds(logits(self.encoder, hidden, self.how.precision), [tokens])[:, 0]
+        return Answers(np.hstack([mean, state]), odds)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The columns of the result (N,), in the order of the file."""
+
+    odds: NDArray[np.float64]
+    """NaN where there is no history."""
+    tokens: NDArray[np.int64]
+    had_before: NDArray[np.bool_]
+    shard: NDArray[np.int64]
+    """Which shard the patient is in; -1 for who is in none."""
+    row: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Folders:
+    """What is applied, and to what."""
+
+    model: Path
+    results: Path
+    extract: Path
+
+
+def predict(study: Study, folders: Folders, task: str, file: Path, out: Path, *, explained: int = 100) -> Counts:
+    """Write the folder `out`, whole. Returns counts. `task` is a task's name, also as a file name; `file` is that of `--cut`.
+
+    Raises InputError for folders that do not belong together, an unknown task, and a file that is not as it should be.
+    """
+    publishing.refuse_taken(out)
+    for folder in (folders.model, folders.results):
+        integrity.verify_copy(folder)
+    vocabulary, results = Vocabulary.read(folders.model), TaskResults.read(folders.results)
+    verdict = _verdict(results, task)
+    fitted = Fitted.read(folders.results, verdict["task"])
+    if fitted.facts.vocabulary != vocabulary.hash:
+        raise InputError(
+            f"{folders.results} was made with another vocabulary than {folders.model}. Name what belongs together."
+        )
+    model = BY_NAME[verdict["model"]]
+    calibration = read_calibrations(folders.results, verdict["task"]).get(model.name, Calibration(1.0, 0.0))
+    given = asked.read(file, names_of(study.records))
+    whole = replace(study, patients=replace(study.patients, min_visits=1, visit_window_days=fitted.facts.visit_window))
+    with build_lock.scratch(Path(study.study.store)) as work:
+        apply.patients(whole, folders.model, folders.extract, work)
+        with apply.model_at_work(study, folders.model, vocabulary) as (encoder, how):
+            scorer = Scorer(fitted, model, calibration, vocabulary.size, encoder, how)
+            paths = apply.shards(work)
+            scored = _scores(scorer, given, paths, study)
+            highest = np.argsort(-np.nan_to_num(scored.odds, nan=-np.inf), kind="stable")[:explained]
+            highest = highest[np.isfinite(scored.odds[highest])]
+            rests_on = list(_explained(scorer, scored, given, paths, np.sort(highest)))
+        with publishing.whole(out) as part:
+            part.mkdir()
+            _write(part, given, scored, rests_on, vocabulary)
+            (part / "task.json").write_text(json.dumps(_facts(verdict, results), indent=1) + "\n", encoding="utf-8")
+    return {
+        "rows_in": len(given.who),
+        "with_risk": int(np.isfinite(scored.odds).sum()),
+        "not_in_extract": int((scored.shard < 0).sum()),
+        "explained": len(highest),
+    }
+
+
+def _verdict(results: TaskResults, task: str) -> Row:
+    """The verdict of a task. Raises InputError where there is none, or no model."""
+    found = next((row for row in results.verdicts if task in (row["task"], row["name"])), None)
+    if found is None:
+        known = ", ".join(row["task"] for row in results.verdicts)
+        raise InputError(f"--task: there is no task {task!r}. Tasks: {known or 'none'}.")
+    if not found["model"]:
+        raise InputError(f"--task: {task!r} has too few cases, so no model was fitted.")
+    return found
+
+
+def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Scored:
+    """Score all rows, shard by shard, a block at a time."""
+    count, key = len(given.who), secret_key.read(Path(study.study.store))
+    none = np.full(count, -1)
+    found = Scored(np.full(count, np.nan), np.zeros(count, np.int64), np.zeros(count, bool), none, none.copy())
+    outcome = np.array(scorer.fitted.facts.tokens, np.int64)
+    for number, path in enumerate(paths):
+        ids, shard = (
+            align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id")).cast(pa.string()),
+            Shard.read(path),
+        )
+        row = given.rows(ids, key)
+        here = np.flatnonzero(row >= 0)
+        found.shard[here], found.row[here] = number, row[here]
+        for own in _blocks(here):
+            rows = scorer.rows(row[own], given.last_day[own])
+            histories = cut(shard, rows.row, rows.first, rows.last)
+            sizes = np.diff(histories.patient_tokens)
+            odds = scorer.log_odds(histories, rows, People.read([path], rows, ()).female)
+            owner = np.repeat(np.arange(len(own)), sizes)
+            found.tokens[own] = sizes
+            found.had_before[own] = np.bincount(owner, np.isin(histories.tokens, outcome), len(own)) > 0
+            found.odds[own] = np.where(sizes > 0, odds, np.nan)
+    return found
+
+
+def _explained(
+    scorer: Scorer, scored: Scored, given: Asked, paths: list[Path], rows: NDArray[np.int64]
+) -> Iterator[tuple[int, int, float]]:
+    """Yield, for some rows of the file, the token ids without which their log-odds change most, and what each adds to them."""
+    for number in rows.tolist():
+        path = paths[scored.shard[number]]
+        one = scorer.rows(scored.row[[number]], given.last_day[[number]])
+        history = cut(Shard.read(path), one.row, one.first, one.last)
+        tokens = np.array(list(dict.fromkeys(history.tokens[::-1].tolist()))[:MOST_CONCEPTS], np.int64)
+        again = one.take(np.zeros(len(tokens), np.int64))
+        copies = cut(history, np.zeros(len(tokens), np.int64), again.first, again.last)
+        female = np.repeat(People.read([path], one, ()).female, len(tokens))
+        adds = scored.odds[number] - scorer.log_odds(without(copies, tokens), again, female)
+        for place in np.argsort(-np.abs(adds), kind="stable")[:SHOWN].tolist():
+            yield number, int(tokens[place]), float(adds[place])
+
+
+def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, len(rows), AT_ONCE):
+        yield rows[start : start + AT_ONCE]
+
+
+def _write(
+    folder: Path, given: Asked, scored: Scored, rests_on: list[tuple[int, int, float]], vocabulary: Vocabulary
+) -> None:
+    who = asked.SUBJECT if given.by_subject else asked.PATIENT
+    day = pa.array(given.last_day).cast(pa.date32())
+    absent = ~np.isfinite(scored.odds)
+    columns = {
+        who: given.who,
+        "cut": day,
+        "tokens": pa.array(scored.tokens),
+        "had_outcome_before": pa.array(scored.had_before),
+        "predicted_boolean_probability": pa.array(expit(scored.odds), mask=absent),
+    }
+    pq.write_table(pa.table(columns), folder / "risks.parquet")
+    rows = np.array([number for number, _, _ in rests_on], np.int64)
+    concepts = [vocabulary.concepts[token - FIRST_CONCEPT] for _, token, _ in rests_on]
+    told = {
+        who: given.who.take(pa.array(rows)),
+        "cut": day.take(pa.array(rows)),
+        "concept": pa.array([one.concept for one in concepts], pa.string()),
+        "name": pa.array([one.name for one in concepts], pa.string()),
+        "adds_to_log_odds": pa.array([adds for _, _, adds in rests_on], pa.float64()),
+    }
+    pq.write_table(pa.table(told), folder / "concepts.parquet")
+
+
+def _facts(verdict: Row, results: TaskResults) -> dict[str, object]:
+    """What a reader of the risks has to know of the model."""
+    final = next(
+        iter((*results.of(verdict["task"], verdict["model"], None), *results.of(verdict["task"], verdict["model"], 0)))
+    )
+    return {
+        "class": "restricted: about patients",
+        "not": "a medical device; not to be used for decisions about a patient",
+        **{
+            name: verdict[name]
+            for name in ("task", "name", "verdict", "model", "baseline", "rule_auroc", "baseline_auroc")
+        },
+        "on the test side": {
+            name: final[name] for name in ("auroc", "auroc_low", "auroc_high", "slope_after", "intercept_after")
+        },
+    }
