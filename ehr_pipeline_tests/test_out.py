@@ -17,8 +17,9 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import write_settings
+from ehr_pipeline_tests.export.fitted_task import written
 
-COMMANDS = ("embed", "assign", "release", "export results", "export model", "export meds")
+COMMANDS = ("embed", "assign", "predict", "release", "export results", "export model", "export meds")
 REPLACE = ("embed", "assign")
 """Those that write a file, and again over it."""
 
@@ -41,9 +42,25 @@ def arguments(command: str, tiny: Pipeline, extract: Path, out: Path) -> list[st
             "--extract": extract / "landing" / EXTRACT,
         },
         "assign": {"--vectors": vectors.files("embeddings")[0]},
+        "predict": of_a_task(tiny, extract, out.parents[1]) if command == "predict" else {},
     }
     given = {**more.get(command, {}), "--out": out}
     return [*command.split(), *(str(part) for pair in given.items() for part in pair)]
+
+
+def of_a_task(tiny: Pipeline, extract: Path, folder: Path) -> dict[str, Path]:
+    """What `predict` needs: the results of a task, and a file that asks for one patient."""
+    if not (folder / "results").is_dir():
+        (folder / "results").mkdir()
+        written(tiny, folder / "results")
+        (folder / "days.csv").write_text("patient_id,date\nnobody,2012-01-01\n")
+    return {
+        "--model": tiny.store.current("encoder_checkpoint").file("checkpoint"),
+        "--results": folder / "results",
+        "--task": Path("a"),
+        "--extract": extract / "landing" / EXTRACT,
+        "--cut": folder / "days.csv",
+    }
 
 
 def test_every_command_with_an_out_is_tried_here() -> None:
