@@ -77,9 +77,9 @@ def pool_chunks(
         sequences, np.arange(len(chunks)), how.context, max(how.batch_tokens // how.context, 1)
     ):
         batch = packing.build(sequences, rows, how.context)
-        tokens, positions, segments, owner = (
+        tokens, positions, segments, owner, order = (
             torch.from_numpy(array).to(device)
-            for array in (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.chunks)
+            for array in (batch.tokens_RT, batch.positions_RT, batch.segments_RT, batch.chunks, batch.order_RT)
         )
         weighed = (weights_V[tokens] * (segments > 0)).reshape(-1)
         places = torch.nonzero(weighed)[:, 0]
@@ -87,7 +87,7 @@ def pool_chunks(
             continue
         # The last layer is computed only for the chosen tokens; the others are not used.
         with autocast(device, how.precision):
-            hidden_MD = model.hidden(tokens, positions, segments, places)
+            hidden_MD = model.hidden(tokens, positions, segments, places, order)
         own, weight = owner.reshape(-1)[places], weighed[places]
         sums_CD.index_add_(0, own, hidden_MD.float() * weight[:, None])
         weights_C.index_add_(0, own, weight)

@@ -9,7 +9,9 @@ from typing import Any, Literal
 from ehr_pipeline.errors import UserError, printable
 
 FILE = "config.json"
-MODEL_TYPE = "roberta-prelayernorm"
+MODEL_TYPE, LOOKING_BACK = "roberta-prelayernorm", "ehr-encoder-looking-back"
+CLASSES = {MODEL_TYPE: "RobertaPreLayerNormForMaskedLM", LOOKING_BACK: "LookingBackForMaskedLM"}
+"""The stock class, and that of `encoder.looking_back`."""
 FORBIDDEN = {
     "auto_map": "names program code of its own, which is never run",
     "custom_pipelines": "names program code of its own, which is never run",
@@ -57,6 +59,7 @@ class ModelConfig:
     pad_token_id: int = 0
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-12
+    model_type: str = MODEL_TYPE
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "ModelConfig":
@@ -68,12 +71,11 @@ class ModelConfig:
         values = {
             **FIXED,
             **asdict(self),
-            "architectures": ["RobertaPreLayerNormForMaskedLM"],
+            "architectures": [CLASSES[self.model_type]],
             "bos_token_id": None,
             "classifier_dropout": None,
             "dtype": "float32",
             "eos_token_id": None,
-            "model_type": MODEL_TYPE,
             "transformers_version": version("transformers"),
             "use_cache": True,
         }
@@ -106,8 +108,8 @@ def _problem(values: Any) -> str:
     """Return what is wrong with a configuration, in words; empty when nothing is."""
     if not isinstance(values, dict):
         return "holds no names with values"
-    if values.get("model_type") != MODEL_TYPE:
-        return f"is of a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r}"
+    if values.get("model_type") not in CLASSES:
+        return f"is of a model of the type {values.get('model_type')!r}, not {MODEL_TYPE!r} or {LOOKING_BACK!r}"
     for name, why in FORBIDDEN.items():
         if values.get(name):
             return f"{why} ({name})"

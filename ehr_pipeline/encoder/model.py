@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ehr_pipeline.encoder.configuration import ModelConfig
+from ehr_pipeline.encoder.configuration import LOOKING_BACK, MODEL_TYPE, ModelConfig
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stock import StockWeights
 
@@ -30,6 +30,7 @@ def config_for(settings: EncoderSettings, vocabulary_size: int, vocabulary_hash:
         age_unit=settings.age_unit,
         context=settings.context,
         precision=settings.precision,
+        model_type=LOOKING_BACK if settings.objective == "next_visit" else MODEL_TYPE,
     )
 
 
@@ -46,6 +47,8 @@ class PackedEncoder(nn.Module):
     def __init__(self, stock: StockWeights, objective: nn.Module | None = None):
         super().__init__()
         self.stock, self.objective = stock, objective
+        self.looks_back = stock.config.model_type == LOOKING_BACK
+        """Whether a token sees its own visit and earlier ones only (`encoder.looking_back`), or the whole segment."""
         self.layers = self.hidden
 
     def compile_layers(self) -> None:
@@ -53,12 +56,18 @@ class PackedEncoder(nn.Module):
         self.layers = torch.compile(self.hidden, dynamic=None)
 
     def hidden(
-        self, tokens_RT: Tensor, positions_RT: Tensor, segments_RT: Tensor, chosen_M: Tensor | None = None
+        self,
+        tokens_RT: Tensor,
+        positions_RT: Tensor,
+        segments_RT: Tensor,
+        chosen_M: Tensor | None = None,
+        order_RT: Tensor | None = None,
     ) -> Tensor:
         """Return the final hidden states (R, T, D), or (M, D) of chosen places only (indices into the flattened R × T).
 
-        A token attends only to tokens of its own segment. With chosen places, the last layer computes keys and values of all
-        tokens, but everything else only for chosen ones: the result is the same.
+        A token attends only to tokens of its own segment; in an encoder that looks back, only to those of its visit and of earlier
+        ones, by `order_RT` (see `visibility`), which other encoders do not need. With chosen places, the last layer computes keys
+        and values of all tokens, but everything else only for chosen ones: the result is the same.
         """
         base: Any = self.stock.roberta_prelayernorm
         embeddings = base.embeddings
@@ -68,7 +77,9 @@ class PackedEncoder(nn.Module):
             + embeddings.position_embeddings(positions_RT)
         )
         x_RTD = embeddings.dropout(embeddings.LayerNorm(x_RTD))
-        bias_R1TT = visibility(segments_RT, x_RTD.dtype)
+        if self.looks_back and order_RT is None:
+            raise ValueError("an encoder that looks back needs the order of visits")
+        bias_R1TT = visibility(segments_RT, x_RTD.dtype, order_RT if self.looks_back else None)
         *layers, last = base.encoder.layer
         for layer in layers:
             x_RTD = _feed_forward(layer, self._attention(layer.attention, x_RTD, bias_R1TT, None))
@@ -105,9 +116,16 @@ class PackedEncoder(nn.Module):
         return loss
 
 
-def visibility(segments_RT: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments."""
+def visibility(segments_RT: Tensor, dtype: torch.dtype, order_RT: Tensor | None = None) -> Tensor:
+    """Return the term added to attention scores (R, 1, T, T): 0 within a segment, minus infinity between segments.
+
+    With `order_RT`, a token sees only what is not later than itself: 2v + 1 for a token of visit v, and 2v for a mask that stands
+    before visit v and asks for it. A mask is seen by itself alone.
+    """
     apart_RTT = segments_RT[:, :, None] != segments_RT[:, None, :]
+    if order_RT is not None:
+        seen, asking = order_RT[:, None, :], order_RT[:, :, None]
+        apart_RTT |= (seen > asking) | ((seen < asking) & (seen % 2 == 0))
     return torch.zeros_like(apart_RTT, dtype=dtype).masked_fill_(apart_RTT, -torch.inf).unsqueeze(1)
 
 

@@ -22,9 +22,16 @@ class Batch:
     positions_RT: NDArray[np.int64]
     segments_RT: NDArray[np.int64]
     """1, 2, … for the chunks of a row, 0 for padding. Attention stays within a segment."""
+    visits_RT: NDArray[np.int64]
+    """Number of each token's visit in its chunk, from 0."""
     chunks: NDArray[np.int64]
     """Chunk of each token (an index into `Sequences.chunks`), -1 for padding; shape (R, T)."""
     clipped: int
+
+    @property
+    def order_RT(self) -> NDArray[np.int64]:
+        """Place of each token in time, for an encoder that looks back (`model.visibility`)."""
+        return 2 * self.visits_RT + 1
 
     @property
     def real_tokens(self) -> int:
@@ -91,14 +98,16 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> 
     ends = np.cumsum(chunks.length)
     begins = ends - chunks.length
     place = np.arange(ends[-1]) + np.repeat(row_of * context - begins[first][row_of], chunks.length)
-    arrays = [np.zeros(shape, np.int64) for _ in range(3)] + [np.full(shape, -1, np.int64)]
-    values = (selection.tokens, selection.positions, np.repeat(segment, chunks.length), np.repeat(index, chunks.length))
+    arrays = [np.zeros(shape, np.int64) for _ in range(4)] + [np.full(shape, -1, np.int64)]
+    chunk = np.repeat(index, chunks.length)
+    values = (selection.tokens, selection.positions, np.repeat(segment, chunks.length), selection.visits, chunk)
     for array, value in zip(arrays, values, strict=True):
         array.reshape(-1)[place] = value
-    return Batch(arrays[0], arrays[1], arrays[2], arrays[3], selection.clipped)
+    tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT = arrays
+    return Batch(tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT, selection.clipped)
 
 
 def padding(context: int) -> Batch:
     """Return one row of padding."""
     row = np.zeros((1, context), np.int64)
-    return Batch(row, row, row, row - 1, 0)
+    return Batch(row, row, row, row, row - 1, 0)

@@ -62,6 +62,8 @@ class Selection:
     tokens: NDArray[np.int64]
     positions: NDArray[np.int64]
     """Age index + 1, because the stock model never trains row 0 of the table, the row of the padding id."""
+    visits: NDArray[np.int64]
+    """Number of the token's visit in its chunk, from 0."""
     clipped: int
     """Number of tokens whose age is outside the position table."""
 
@@ -114,24 +116,26 @@ class Sequences:
         return np.unique(np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1)
 
     def select(self, chunks: Chunks) -> Selection:
-        """Return tokens and positions of some chunks, in the order of the chunks."""
+        """Return tokens, positions and visits of some chunks, in the order of the chunks."""
         order = np.argsort(chunks.shard, kind="stable")
         ordered = chunks[order]
         numbers, firsts = np.unique(ordered.shard, return_index=True)
-        tokens, ages = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        parts: list[tuple[NDArray[np.integer], ...]] = [(np.zeros(0, np.int64),) * 3]
         for number, own in zip(numbers, np.split(np.arange(len(order)), firsts[1:]), strict=True):
             shard, part = self.shards[number], ordered[own]
             begins = np.cumsum(part.length) - part.length
-            tokens.append(shard.tokens[np.arange(part.length.sum()) + np.repeat(part.start - begins, part.length)])
-            ages.append(shard.ages(part.start, part.length, part.patient, self.age_unit))
+            tokens = shard.tokens[np.arange(part.length.sum()) + np.repeat(part.start - begins, part.length)]
+            ages = shard.ages(part.start, part.length, part.patient, self.age_unit)
+            parts.append((tokens, ages, shard.visit_numbers(part.start, part.length)))
         # From the order of shards back to the order of the chunks.
         begins_then = np.cumsum(chunks.length) - chunks.length
         begins_now = np.cumsum(ordered.length) - ordered.length
         place = np.arange(int(chunks.length.sum())) + np.repeat(begins_then[order] - begins_now, ordered.length)
-        laid = np.empty((2, len(place)), np.int64)
-        laid[0, place], laid[1, place] = np.concatenate(tokens), np.concatenate(ages)
+        laid = np.empty((3, len(place)), np.int64)
+        for row, values in enumerate(zip(*parts, strict=True)):
+            laid[row, place] = np.concatenate(values)
         positions = np.clip(laid[1] + 1, 1, self.max_positions - 1)
-        return Selection(laid[0], positions, int((positions != laid[1] + 1).sum()))
+        return Selection(laid[0], positions, laid[2], int((positions != laid[1] + 1).sum()))
 
     def token_counts(self, vocabulary_size: int) -> NDArray[np.int64]:
         """Count the occurrences of each token id (vocabulary_size,)."""

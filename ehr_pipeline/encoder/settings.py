@@ -62,8 +62,18 @@ class EncoderSettings:
     age_unit: Literal["year", "quarter"] = option("Unit of the age that is a token's position.", "year")
     context: int = option("Longest chunk, in tokens. Source: 256 in the published run.", 256, ge=8)
 
+    objective: Literal["masked", "next_visit"] = option(
+        "What the encoder learns. 'masked': hidden tokens, from all of the record around them (Devlin 2019), as in the published"
+        " run. 'next_visit': what is recorded at a visit, from the visits before it and the age at it. Tokens then see their own"
+        " visit and earlier ones only, so the checkpoint needs a model class of this package (its README says how to load it).",
+        "masked",
+        later=True,
+    )
     mask_share: float = option(
-        "Share of the tokens to predict. Source: 0.15 in BERT (Devlin 2019) and the published run.", 0.15, gt=0, lt=1
+        "Share of the tokens to predict with the objective 'masked'. Source: 0.15 in BERT (Devlin 2019) and the published run.",
+        0.15,
+        gt=0,
+        lt=1,
     )
     tokens_per_step: int = option("Token slots of one update, over all processes.", 32768, ge=64)
     micro_batch_tokens: int = option(

@@ -95,18 +95,31 @@ class Shard:
         Chunks (C,) begin at token `starts`, hold `lengths` tokens and belong to `patients`. Ages are computed once for each visit.
         If only the birth year is known, an age is the difference of calendar years.
         """
+        visit, visits, tokens = self._visits(starts, lengths)
+        owner = np.repeat(patients, visits)
+        age = ages_at(self.visit_day[visit], self.birth_day[owner], self.birth_year_only[owner], unit)
+        return np.repeat(age, tokens)
+
+    def visit_numbers(self, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the number of each token's visit, from 0 in each chunk (see `ages`), one chunk after the other."""
+        visit, visits, tokens = self._visits(starts, lengths)
+        first = visit[np.cumsum(visits) - visits]
+        return np.repeat(visit - np.repeat(first, visits), tokens)
+
+    def _visits(
+        self, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """Return the visits of some chunks, how many there are in each chunk, and how many of its tokens each visit holds."""
         ends = starts + lengths
         # Cast to the type of `visit_start`: otherwise numpy would convert the whole of `visit_start` on every call.
         asked = starts.astype(self.visit_start.dtype), ends.astype(self.visit_start.dtype)
         first = np.searchsorted(self.visit_start, asked[0], side="right") - 1
         visits = np.searchsorted(self.visit_start, asked[1], side="left") - first
         visit = np.arange(int(visits.sum())) + np.repeat(first - (np.cumsum(visits) - visits), visits)
-        owner = np.repeat(patients, visits)
         tokens = np.minimum(self.visit_start[visit + 1], np.repeat(ends, visits)) - np.maximum(
             self.visit_start[visit], np.repeat(starts, visits)
         )
-        age = ages_at(self.visit_day[visit], self.birth_day[owner], self.birth_year_only[owner], unit)
-        return np.repeat(age, tokens)
+        return visit, visits, tokens
 
 
 def ages_at(

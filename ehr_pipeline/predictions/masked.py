@@ -43,7 +43,7 @@ def at_mask(
     for rows in packing.group_rows(sequences, np.arange(len(end)), how.context, rows_at_once):
         batch = packing.build(sequences, rows, how.context)
         places = np.flatnonzero(batch.tokens_RT == MASK)
-        arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, places)
+        arrays = (batch.tokens_RT, batch.positions_RT, batch.segments_RT, places, batch.order_RT)
         tensors = [torch.from_numpy(array).to(model.stock.device) for array in arrays]
         with torch.no_grad(), autocast(model.stock.device, how.precision):
             hidden_MD = model.hidden(*tensors)

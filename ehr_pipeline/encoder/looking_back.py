@@ -1,0 +1,40 @@
+"""The model class of an encoder that looks back: a token sees its own visit and earlier ones, never later ones.
+
+The weights have the names and shapes of the stock class, but the stock class cannot run them: its tokens see the whole record. So
+the configuration has a `model_type` of its own, and importing this module registers the class for AutoModelForMaskedLM.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForMaskedLM, RobertaPreLayerNormConfig, RobertaPreLayerNormForMaskedLM
+
+from ehr_pipeline.encoder.configuration import LOOKING_BACK
+from ehr_pipeline.encoder.model import visibility
+
+
+class LookingBackConfig(RobertaPreLayerNormConfig):  # type: ignore[no-untyped-call]
+    """The stock configuration under a `model_type` of its own."""
+
+    model_type: ClassVar[str] = LOOKING_BACK
+
+
+class LookingBackForMaskedLM(RobertaPreLayerNormForMaskedLM):  # type: ignore[no-untyped-call]
+    """The stock class with attention that looks back. Axes: B patients, T tokens."""
+
+    config_class = LookingBackConfig
+
+    def forward(self, input_ids: Tensor, visit_ids: Tensor, attention_mask: Tensor | None = None, **others: Any) -> Any:
+        """As the stock class, which see; `visit_ids` (B, T) number the visits of each patient, from the first one on.
+
+        `attention_mask` (B, T) is 1 for tokens and 0 for padding. To ask for a patient's next visit, append [MASK] at the age in
+        question, as a visit of its own.
+        """
+        real = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+        unseen = visibility(real, self.dtype, 2 * visit_ids + 1)
+        return super().forward(input_ids=input_ids, attention_mask=unseen, **others)
+
+
+AutoConfig.register(LOOKING_BACK, LookingBackConfig)
+AutoModelForMaskedLM.register(LookingBackConfig, LookingBackForMaskedLM)
