@@ -37,6 +37,7 @@ MADE_BY = {
     "task_labels": ("tasks/build.py", "tasks/chosen.py"),
     "encoder_checkpoint": ("encoder/build.py", "encoder/train.py"),
     "concept_embeddings": ("concepts/build.py",),
+    "concept_relations": ("relations/build.py", "relations/pair_files.py"),
     "cohort": ("cohort/build.py",),
     "patient_embeddings": ("embeddings/build.py", "embeddings/embed.py"),
     "clusters": ("clusters/build.py",),

@@ -43,6 +43,8 @@ REPORT_SOURCES = (
     "clusters/trust.py",
     "concepts/substitutes.py",
     "drawing/plots.py",
+    "drawing/network.py",
+    "relations/table.py",
     "cohort/members.py",
     "patients/shard.py",
     "disclosure/figures.py",
@@ -112,6 +114,11 @@ def split_settings(study: Study) -> SplitSettings:
     current, made = store.fingerprint(DATA_SPLIT), store.published(DATA_SPLIT)
     made.sort(key=lambda artifact: artifact.manifest["fingerprint"] == current)  # the current one last, else the newest
     return replace(split, key=made[-1].manifest["settings"]["key"] if made else secret_key.of(store.root).text("split"))
+
+
+def habits(study: Study) -> dict[str, Any]:
+    """The column whose values have habits of recording: concepts recorded in place of each other count as one."""
+    return {"habits": study.embeddings.vectors.habits}
 
 
 def sides(study: Study) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from pathlib import Path
 from ehr_pipeline.assets import identity
 from ehr_pipeline.assets.asset import Asset, Sources
 from ehr_pipeline.assets.data import EVENT, PATIENT
-from ehr_pipeline.checks import data, encoder, patients, rows, sides
+from ehr_pipeline.checks import data, encoder, patients, relations, rows, sides
 from ehr_pipeline.checks.model import Check
 from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.reports import PAGE
@@ -16,6 +16,7 @@ from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
     CONCEPT_EMBEDDINGS,
+    CONCEPT_RELATIONS,
     DATA_SPLIT,
     ENCODER_CHECKPOINT,
     EXTRACT_CATALOG,
@@ -99,6 +100,44 @@ RESULTS = (
         group="encoder",
         kinds=("numpy", "umap"),
         draw=data_stages.draw_concepts,
+    ),
+    Asset(
+        name=CONCEPT_RELATIONS,
+        description="Which concepts go together, and in which order, by counting and by the encoder, compared as graphs; and the"
+        " edges on which the evidence agrees.",
+        reads=(ENCODER_CHECKPOINT, VOCABULARY, MAPPED_EVENTS, PATIENT_DATASET),
+        version="1",
+        section="relations",
+        also=(identity.seed, identity.habits),
+        checks=(
+            rows.CONSERVED,
+            Check(
+                "few_are_suppressed",
+                "No pair of fewer patients than relations.fewest_patients has a value.",
+                relations.few_are_suppressed,
+            ),
+        ),
+        columns=lambda study: schemas.CONCEPT_RELATIONS,
+        meanings={
+            "partner": "The other concept.",
+            "partner_name": "Its name.",
+            "direction": "'together'; or 'after': how far the partner comes after the concept.",
+            "measure": "What is measured.",
+            "value": "The measure.",
+            "low": "The lower end of its 95 % interval, by which partners are ranked.",
+            "high": "The upper end.",
+            "q": "False discovery rate over all pairs.",
+            "patients": "Patients of whom the value is, at least.",
+            "suppressed": "Whether they are too few; there is then no value.",
+        },
+        lineage=lambda study: {
+            **dict.fromkeys(("concept", "partner"), ((VOCABULARY, "concept"),)),
+            **dict.fromkeys(("name", "partner_name"), ((VOCABULARY, "name"),)),
+            **dict.fromkeys(("rank", "value", "low", "high", "q", "patients", "suppressed"), RECORD),
+        },
+        counts_rows=False,
+        group="encoder",
+        kinds=("numpy", "torch", "parquet"),
     ),
     Asset(
         name=COHORT,
@@ -243,6 +282,7 @@ RESULTS = (
             DATA_SPLIT,
             ENCODER_CHECKPOINT,
             CONCEPT_EMBEDDINGS,
+            CONCEPT_RELATIONS,
             COHORT,
             PATIENT_EMBEDDINGS,
             CLUSTERS,

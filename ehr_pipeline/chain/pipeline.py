@@ -29,6 +29,7 @@ from ehr_pipeline.tables.asset_names import (
     CLUSTERS,
     COHORT,
     CONCEPT_EMBEDDINGS,
+    CONCEPT_RELATIONS,
     DATA_SPLIT,
     ENCODER_CHECKPOINT,
     EXTRACT_CATALOG,
@@ -116,6 +117,30 @@ class Pipeline(DataAssets):
             )
 
         return self._make(CONCEPT_EMBEDDINGS, inputs, files.guard(make))
+
+    def concept_relations(self) -> Artifact:
+        """Find which concepts go together, and in which order."""
+        from ehr_pipeline.encoder import configuration
+        from ehr_pipeline.events.listed import Ladder, concepts
+        from ehr_pipeline.events.table import Mapping
+        from ehr_pipeline.relations import build, pair_files
+        from ehr_pipeline.vocabulary.table import Vocabulary
+
+        settings, read = self.study.relations, self.read(CONCEPT_RELATIONS)
+        checkpoint, mapped = read[ENCODER_CHECKPOINT].file("checkpoint"), read[MAPPED_EVENTS]
+        known = Vocabulary.read(read[VOCABULARY].path).first(configuration.read(checkpoint)["vocab_size"])
+        ladder, where = Ladder(self.study.events, mapped), "relations.concepts"
+        dataset, seed = read[PATIENT_DATASET].files("patients"), self.study.study.seed
+        records = build.Records(dataset, self.study.embeddings.vectors.habits, seed)
+
+        def make(out: Path) -> Counts:
+            listed = concepts(ladder.resolve({where: settings.concepts} if settings.concepts else {}).get(where, ()))
+            named = settings.pairs or settings.known or settings.scores
+            codes = Mapping.read(mapped.path, "snomed", "concept").concept_of_code() if named else {}
+            given = pair_files.read(settings, listed, codes)
+            return build.build(records, checkpoint, known, settings, out, given=given)
+
+        return self._make(CONCEPT_RELATIONS, versions_of(read) | (ladder.inputs() if settings.concepts else {}), make)
 
     def cohort(self) -> Artifact:
         """Find the patients with one of the diseases. Raises InputError for a study without a cohort."""

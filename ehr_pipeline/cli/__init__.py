@@ -15,6 +15,7 @@ from ehr_pipeline import __version__
 from ehr_pipeline.cli import chain, forecasting, keys, looking, predicting, preparing, results, starting
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
+from ehr_pipeline.cli.relations import add as add_relations
 from ehr_pipeline.errors import UserError
 
 __all__ = ["FAILED", "INTERRUPTED", "USER_ERROR", "main", "parser"]
@@ -76,4 +77,5 @@ def parser() -> argparse.ArgumentParser:
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
     for module in (chain, looking, starting, results, predicting, forecasting, keys, preparing):
         module.add(commands)
+    add_relations(commands)
     return whole

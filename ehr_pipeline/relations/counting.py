@@ -1,12 +1,14 @@
 """Count pairs of concepts by patient, within strata of patients alike, and after index dates.
 
-Patients of a stratum are of one sex, within `BAND` years of age, and in one third by the amount of record. For the odds ratio these
-are the age at the last visit and the visits of the whole record; for the relative risk the age on the index day and the visits of
-the year before it. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with
+Patients of a stratum are of one sex, within some years of age, and in one third by the amount of record. For the odds ratio these
+are the age at the last visit and the visits of the whole record. For the relative risk they are the age on the index day and the
+visits of the year before it; and since first records are densest where a record begins, the time since then, which doubles from
+band to band. Pairs are counted stratum by stratum in one matrix, for `ROWS` concepts at a time, so memory grows neither with
 patients nor with strata. Axes: n concepts, R rows of a block, P patients, F entries, S strata.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,9 +20,11 @@ from ehr_pipeline.relations.occurrences import NEVER, YEAR, Occurrences, age
 from ehr_pipeline.tables.jit import compiled
 from ehr_pipeline.work.progress import Progress
 
-BAND = 2.5
-"""Years of age in a stratum: a hazard that doubles in eight years changes by a quarter within it."""
-ROWS = 1024
+BAND, BAND_OF_RISK = 2.5, 5.0
+"""Years of age in a stratum. A hazard that doubles in eight years changes by a quarter within the narrower band."""
+OLDEST_BANDS = 6
+"""Bands of the time since the first visit; the last one is open."""
+ROWS, SEXES = 1024, 64
 Blocks = Iterator[tuple[int, int]]
 
 
@@ -41,10 +45,14 @@ def count(occurrences: Occurrences, after_days: int) -> Pairs:
     strata, controls, entries = _strata(occurrences), _controls(occurrences), _index_entries(occurrences, after_days)
     blocks = [(begin, min(begin + ROWS, n)) for begin in range(0, n, ROWS)]
     progress = Progress("comparing patients alike", len(blocks))
-    for begin, end in blocks:
-        _odds_of(occurrences, strata, (begin, end), both, _rows(odds, begin, end))
-        _risks_of(occurrences, (controls, entries, after_days), (begin, end), _rows(risks, begin, end))
-        progress.advance(1)
+    with ThreadPoolExecutor(2) as threads:  # the loops leave the interpreter free
+        for begin, end in blocks:
+            rows = begin, end
+            one = threads.submit(_odds_of, occurrences, strata, rows, both, _rows(odds, begin, end))
+            given = controls, entries, after_days
+            other = threads.submit(_risks_of, occurrences, given, rows, _rows(risks, begin, end))
+            one.result(), other.result()
+            progress.advance(1)
     return Pairs(both, odds, risks)
 
 
@@ -74,12 +82,24 @@ class _Sorted:
 
 
 def strata_of(
-    years: NDArray[np.float64], sex: NDArray[np.int64], amount: NDArray[np.integer], cuts: NDArray[np.float64]
+    years: NDArray[np.float64],
+    sex: NDArray[np.int64],
+    amount: NDArray[np.integer],
+    cuts: NDArray[np.float64],
+    *,
+    since: NDArray[np.int32] | None = None,
 ) -> NDArray[np.int64]:
-    """The number of the stratum by age, sex and amount of record; `cuts` (2,) divide the amount into thirds."""
+    """The number of the stratum by age, sex and amount of record; `cuts` (2,) divide the amount into thirds.
+
+    For index days, `since` is the days since the first visit.
+    """
     third = np.searchsorted(cuts, amount, side="left")
-    found: NDArray[np.int64] = (np.maximum(years, 0) // BAND).astype(np.int64) * 3 * 64 + sex * 3 + third
-    return found
+    width = BAND if since is None else BAND_OF_RISK
+    found: NDArray[np.int64] = (np.maximum(years, 0) // width).astype(np.int64) * 3 * SEXES + sex * 3 + third
+    if since is None:
+        return found
+    band = np.floor(np.log2(np.maximum(since, YEAR) / YEAR)).astype(np.int64)
+    return found * OLDEST_BANDS + np.minimum(band, OLDEST_BANDS - 1)
 
 
 def _strata(occurrences: Occurrences) -> _Sorted:
@@ -127,7 +147,8 @@ def _controls(occurrences: Occurrences) -> _Controls:
     people = occurrences.people
     has = people.index != NEVER
     cuts = np.quantile(people.recent[has], (1 / 3, 2 / 3)) if has.any() else np.zeros(2)
-    number = strata_of(age(people.index, people.birth), people.sex, people.recent, cuts)
+    years, since = age(people.index, people.birth), people.index - np.where(has, people.first, people.index)
+    number = strata_of(years, people.sex, people.recent, cuts, since=since)
     return _Controls(_Sorted.by(np.where(has, number, -1)), cuts)
 
 
@@ -152,8 +173,9 @@ def _risks_of(
     entries = np.flatnonzero(usable & (occurrences.place >= rows[0]) & (occurrences.place < rows[1]))
     owner = np.searchsorted(occurrences.start, entries, side="right") - 1
     people = occurrences.people
-    years = age(np.asarray(occurrences.day)[entries], people.birth[owner])
-    cases = _Sorted.by(strata_of(years, people.sex[owner], np.asarray(occurrences.recent)[entries], controls.cuts))
+    day, recent = np.asarray(occurrences.day)[entries], np.asarray(occurrences.recent)[entries]
+    years, since = age(day, people.birth[owner]), day - people.first[owner]
+    cases = _Sorted.by(strata_of(years, people.sex[owner], recent, controls.cuts, since=since))
     exposed = dict(cases.each())
     for number, patients in controls.by.each():
         if number not in exposed:

@@ -181,15 +181,17 @@ class RiskSums:
     """Patients in whom the second concept followed the first within the time."""
     expected: Floats
     """How many that would be with the risk of the matched index dates of the same strata."""
+    others: Floats
+    """Patients in whom it followed one of these dates."""
 
     @classmethod
     def zeros(cls, shape: tuple[int, int]) -> "RiskSums":
         """Sums over no stratum."""
-        return cls(*(np.zeros(shape) for _ in range(5)))
+        return cls(*(np.zeros(shape) for _ in range(6)))
 
     def add(self, cases: tuple[Any, Any], others: tuple[Any, Any]) -> None:
         """Add a stratum: cases and people at risk (R, n), after the first concept and after the matched index dates."""
-        _add_risks(cases, others, (self.r, self.s, self.v, self.cases, self.expected))
+        _add_risks(cases, others, (self.r, self.s, self.v, self.cases, self.expected, self.others))
 
     def ratio(self) -> Ratio:
         """The Mantel-Haenszel relative risk with the variance of Greenland & Robins (1985)."""
@@ -201,8 +203,10 @@ class RiskSums:
 def _add_risks(first: Any, second: Any, sums: Any) -> None:
     cases, at_risk = first
     cases_of_others, others = second
-    r, s, v, seen, expected = sums
+    r, s, v, seen, expected, of_others = sums
     for i in range(cases.shape[0]):
+        if not at_risk[i].any():
+            continue
         for j in range(cases.shape[1]):
             x, n = float(cases[i, j]), float(at_risk[i, j])
             y, m = float(cases_of_others[i, j]), float(others[i, j])
@@ -214,6 +218,7 @@ def _add_risks(first: Any, second: Any, sums: Any) -> None:
             v[i, j] += (n * m * (x + y) - x * y * t) / (t * t)
             seen[i, j] += x
             expected[i, j] += y * n / m
+            of_others[i, j] += y
 
 
 @dataclass(frozen=True)

@@ -94,11 +94,10 @@ def read(
     lengths, people = [np.zeros(1, np.int64)], list[People]()
     rng, progress = np.random.default_rng([seed, 0x7E1A]), Progress("counting concepts", total)
     files = {name: (work / name).open("wb") for name in FIELDS}
+    last = np.full(concepts, -1, np.int64)
     try:
         for source in sources:
-            held = _held(source.shard, place_of)
-            _count_visits((held[0], held[2], held[3]), patients, stamps, counts)
-            entries, owner = _firsts(source.shard, held, concepts)
+            entries, owner = _entries(source.shard, place_of, (patients, last, stamps), counts)
             for name, values in entries.items():
                 files[name].write(values.astype(FIELDS[name]).tobytes())
             some = len(source.shard.birth_day)
@@ -119,45 +118,55 @@ def _mapped(path: Path, kind: Any) -> NDArray[Any]:
     return np.memmap(path, kind, "r") if path.stat().st_size else np.zeros(0, kind)
 
 
-def _held(shard: Shard, place_of: NDArray[np.int32]) -> tuple[NDArray[np.int64], ...]:
-    """The chosen concepts of each visit, each once: places, the visit of each place, the first of each visit, visits by patient."""
-    visit = np.repeat(np.arange(len(shard.visit_day)), np.diff(shard.visit_start))
-    places = place_of[shard.tokens]
-    visit, place = visit[places >= 0].astype(np.int64), places[places >= 0].astype(np.int64)
-    wide = int(place_of.max(initial=-1)) + 1
-    once = np.unique(visit * wide + place)  # sorted by visit; merged synonyms may occur twice in one
-    visit, place = once // max(wide, 1), once % max(wide, 1)
-    first = np.searchsorted(visit, np.arange(len(shard.visit_day) + 1)).astype(np.int64)
-    return place, visit, first, shard.patient_start.astype(np.int64)
+def _entries(
+    shard: Shard,
+    place_of: NDArray[np.int32],
+    seen: tuple[int, NDArray[np.int64], NDArray[np.int32]],
+    counts: tuple[NDArray[np.int32], ...],
+) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
+    """Count a shard's visits; return the first visit of each patient with each concept, in order of time, and whose they are."""
+    records = shard.tokens, shard.visit_start, shard.patient_start
+    found = np.empty((3, len(shard.tokens)), np.int64)
+    place, visit, owner = found[:, : _walk(records, place_of, seen, counts, found)]
+    return {"place": place, "day": shard.visit_day[visit], "recent": _recent(shard)[visit]}, owner
 
 
 @compiled
-def _count_visits(held: Any, before: int, stamps: Any, counts: Any) -> None:
-    """Add pairs of concepts of one visit: how many visits, and how many patients (a stamp says who was counted last)."""
-    place, first, patient_start = held
+def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> int:
+    """Walk through visits: count pairs of their concepts, and note the first visit of each patient with each concept.
+
+    `seen` holds the number of patients before, the last patient with each concept (n,), and with each pair in a visit (n, n).
+    Concepts that stand for several tokens count once in a visit. Returns how many first visits were noted in `found` (3, tokens).
+    """
+    tokens, visit_start, patient_start = records
+    before, last, stamps = seen
     visits, people = counts
+    held, entries = np.empty(len(last), np.int64), 0
     for patient in range(len(patient_start) - 1):
+        number = before + patient
         for visit in range(patient_start[patient], patient_start[patient + 1]):
-            for one in range(first[visit], first[visit + 1]):
-                for other in range(first[visit], first[visit + 1]):
-                    i, j = place[one], place[other]
+            size = 0
+            for token in range(visit_start[visit], visit_start[visit + 1]):
+                i = place_of[tokens[token]]
+                known = i < 0
+                for other in range(size):
+                    known = known or held[other] == i
+                if known:
+                    continue
+                held[size] = i
+                size += 1
+                if last[i] != number:
+                    last[i] = number
+                    found[0, entries], found[1, entries], found[2, entries] = i, visit, patient
+                    entries += 1
+            for one in range(size):
+                for other in range(size):
+                    i, j = held[one], held[other]
                     visits[i, j] += 1
-                    if stamps[i, j] != before + patient:
-                        stamps[i, j] = before + patient
+                    if stamps[i, j] != number:
+                        stamps[i, j] = number
                         people[i, j] += 1
-
-
-def _firsts(
-    shard: Shard, held: tuple[NDArray[np.int64], ...], concepts: int
-) -> tuple[dict[str, NDArray[Any]], NDArray[np.int64]]:
-    """The first visit of each patient with each concept, in order of time, and whose entries they are."""
-    place, visit, _, patient_start = held
-    owner = np.searchsorted(patient_start, visit, side="right") - 1
-    _, first = np.unique(owner * max(concepts, 1) + place, return_index=True)  # the first occurrence is the earliest
-    first.sort()
-    at = visit[first]
-    recent = _recent(shard)[at]
-    return {"place": place[first], "day": shard.visit_day[at], "recent": recent}, owner[first]
+    return entries
 
 
 def _recent(shard: Shard) -> NDArray[np.int64]:

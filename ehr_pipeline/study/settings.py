@@ -29,6 +29,7 @@ from ehr_pipeline.patients.settings import PatientsSettings
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.records.operation import OperationSettings
 from ehr_pipeline.records.settings import RecordsSettings
+from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.reports.settings import ReportsSettings
 from ehr_pipeline.store import special_files
 from ehr_pipeline.store.artifacts import hash_of
@@ -72,6 +73,7 @@ class Study:
     encoder: EncoderSettings = option("The encoder and its training.", EncoderSettings())
     launcher: LauncherSettings = option("Where the work runs.", LauncherSettings())
     concepts: ConceptsSettings = option("The concept check.", ConceptsSettings())
+    relations: RelationsSettings = option("Which concepts go together.", RelationsSettings())
     embeddings: EmbeddingsSettings = option("The cohort and its embeddings.", EmbeddingsSettings())
     clusters: ClustersSettings = option("The clusters.", ClustersSettings())
     trajectories: TrajectoriesSettings = option("How patients change.", TrajectoriesSettings())

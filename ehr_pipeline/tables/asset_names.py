@@ -12,6 +12,7 @@ DATA_SPLIT = "data_split"
 TASK_LABELS = "task_labels"
 ENCODER_CHECKPOINT = "encoder_checkpoint"
 CONCEPT_EMBEDDINGS = "concept_embeddings"
+CONCEPT_RELATIONS = "concept_relations"
 COHORT = "cohort"
 PATIENT_EMBEDDINGS = "patient_embeddings"
 CLUSTERS = "clusters"
@@ -31,6 +32,7 @@ STAGES = {
     TASK_LABELS: "tasks",
     ENCODER_CHECKPOINT: "encoder",
     CONCEPT_EMBEDDINGS: "concepts",
+    CONCEPT_RELATIONS: "relations",
     COHORT: "embeddings",
     PATIENT_EMBEDDINGS: "embeddings",
     CLUSTERS: "clusters",

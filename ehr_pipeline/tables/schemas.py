@@ -70,6 +70,15 @@ VOCABULARY = pa.schema(
     ]
 )
 """Columns of `vocabulary.csv`."""
+CONCEPT_RELATIONS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("concept", "name", "partner", "partner_name", "direction", "measure")),
+        ("rank", pa.int64()),
+        *((name, pa.float64()) for name in ("value", "low", "high", "q")),
+        ("patients", pa.int64()),
+        ("suppressed", pa.bool_()),
+    ]
+)
 NEIGHBOURS = pa.schema(
     [
         ("concept", pa.string()),

@@ -25,7 +25,7 @@ OWN = {"study": {"store": str(Path(STORE.name).resolve())}}
 DEMO = settings.load(shipped("demo/settings.toml"), OWN)
 SECTIONS = [field.name for field in dataclasses.fields(Study)]
 MODEL = {"encoder_checkpoint", "patient_embeddings", "clusters"}
-SEEDED = {*MODEL, "concept_embeddings", "patient_trajectories", "cluster_reports"}
+SEEDED = {*MODEL, "concept_embeddings", "concept_relations", "patient_trajectories", "cluster_reports"}
 DECIDES: dict[str, set[str]] = {
     "study.name": {"cluster_reports"},
     "study.seed": SEEDED,
@@ -52,7 +52,9 @@ DECIDES: dict[str, set[str]] = {
         for name in identity.ENCODER_SHAPE
     },
     "concepts": {"concept_embeddings"},
+    "relations": {"concept_relations"},
     "embeddings": {"patient_embeddings"},
+    "embeddings.vectors.habits": {"patient_embeddings", "concept_relations"},
     "embeddings.cohort": {"cohort"},
     "clusters": {"clusters"},
     "trajectories": {"patient_trajectories"},

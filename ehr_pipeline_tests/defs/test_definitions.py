@@ -33,6 +33,7 @@ GRAPH = {
         "vocabulary",
         "mapped_events",
     },
+    "concept_relations": {"encoder_checkpoint", "vocabulary", "mapped_events", "patient_dataset"},
     "clusters": {"patient_dataset", "cohort", "patient_embeddings", "vocabulary"},
     "patient_trajectories": {
         "patient_dataset",
@@ -115,6 +116,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
         {
             "encoder_checkpoint",
             "concept_embeddings",
+            "concept_relations",
             "patient_embeddings",
             "clusters",
             "patient_trajectories",
@@ -134,6 +136,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"encoder": {"on_new_extract": "retrain"}}, {"encoder_checkpoint", "patient_embeddings", "clusters"}),
     ({"launcher": {"processes": 2, "backend": "slurm"}}, set()),
     ({"concepts": {"neighbours": 5}}, {"concept_embeddings"}),
+    ({"relations": {"after_days": 365}}, {"concept_relations"}),
     ({"embeddings": {"pooling": {"select": "all"}}}, {"patient_embeddings"}),
     ({"embeddings": {"batch_tokens": 512}}, set()),
     ({"embeddings": {"cohort": [{"name": "Psoriasis", "concepts": str(shipped("lists/psoriasis.csv"))}]}}, {"cohort"}),

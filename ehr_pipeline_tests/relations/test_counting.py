@@ -99,17 +99,21 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
     cuts = np.quantile(people.visits[people.visits > 0], (1 / 3, 2 / 3))
     recent_cuts = np.quantile(people.recent[people.index != NEVER], (1 / 3, 2 / 3))
 
-    def stratum(day: int, patient: int, amount: int, at: np.ndarray) -> tuple[int, int, int]:
+    def stratum(day: int, patient: int, amount: int, at: np.ndarray, band: int = 0) -> tuple[int, ...]:
         years = (day - int(people.birth[patient])) / 365.2425
-        return int(max(years, 0) // counting.BAND), int(people.sex[patient]), int((amount > at).sum())
+        return int(max(years, 0) // counting.BAND), int(people.sex[patient]), int((amount > at).sum()), band
 
-    ever: dict[tuple[int, int, int], list[int]] = {}
-    index: dict[tuple[int, int, int], list[int]] = {}
+    def on(day: int, patient: int, recent: int) -> tuple[int, ...]:
+        years = (day - int(people.first[patient])) / occurrences.YEAR
+        return stratum(day, patient, recent, recent_cuts, 1 + sum(years >= bound for bound in (2, 4, 8, 16)))
+
+    ever: dict[tuple[int, ...], list[int]] = {}
+    index: dict[tuple[int, ...], list[int]] = {}
     for p in range(len(firsts)):
         if people.visits[p]:
             ever.setdefault(stratum(int(people.last[p]), p, int(people.visits[p]), cuts), []).append(p)
         if people.index[p] != NEVER:
-            index.setdefault(stratum(int(people.index[p]), p, int(people.recent[p]), recent_cuts), []).append(p)
+            index.setdefault(on(int(people.index[p]), p, int(people.recent[p])), []).append(p)
     odds, risks = OddsSums.zeros((n, n)), RiskSums.zeros((n, n))
     for members in ever.values():
         has = np.array([[c in firsts[p] for c in range(n)] for p in members])
@@ -122,7 +126,7 @@ def plainly(read: Occurrences) -> tuple[OddsSums, RiskSums]:
                 i, day = int(read.place[e]), int(read.day[e])
                 if not people.first[p] + occurrences.YEAR <= day <= people.last[p] - WITHIN:
                     continue
-                if stratum(day, p, int(read.recent[e]), recent_cuts) != key:
+                if on(day, p, int(read.recent[e])) != key:
                     continue
                 for j in range(n):
                     if record.get(j, day + 1) > day:
@@ -144,7 +148,8 @@ def test_sums_over_strata_are_those_of_plain_loops(
     read: Occurrences, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     monkeypatch.setattr(counting, "ROWS", rows)
-    monkeypatch.setattr(counting, "BAND", 15.0)  # so that strata of this few patients hold several
+    for name in ("BAND", "BAND_OF_RISK"):
+        monkeypatch.setattr(counting, name, 15.0)  # so that strata of this few patients hold several
     found, (odds, risks) = counting.count(read, WITHIN), plainly(read)
     apart = ~np.eye(CONCEPTS, dtype=bool)
     assert found.risks.cases[apart].sum() > 50

@@ -130,6 +130,7 @@ def test_over_strata_the_relative_risk_is_that_of_its_source() -> None:
     assert found.value[0, 0] == pytest.approx(r / s, rel=1e-12)
     assert found.low[0, 0] == pytest.approx(r / s * np.exp(-stats.norm.ppf(0.975) * variance**0.5), rel=1e-9)
     assert risks_of(strata).expected[0, 0] == pytest.approx((n * y / m).sum(), rel=1e-12)
+    assert (risks_of(strata).cases[0, 0], risks_of(strata).others[0, 0]) == (18, 33)
 
 
 def test_direction_is_an_exact_binomial_test() -> None:

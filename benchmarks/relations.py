@@ -1,0 +1,184 @@
+"""Which concepts go together, on worlds where that is known; and the time and memory of counting.
+
+World `relations`: 20 pairs within visits, 20 pairs of which the second follows in 6 to 24 months, and 40 concepts of old age,
+related through age alone. All pairs of these 120 concepts are ranked. The encoder is not asked: the consensus is that of counts.
+
+Usage: python benchmarks/relations.py [--seeds 1 2 3] [--blocks 10] [--rows 30e6] [--concepts 1000]
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import results
+from numpy.typing import NDArray
+from world_groups import shard_of
+
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.relations import consensus, counting, evidence, graphs, occurrences
+from ehr_pipeline.relations.evidence import AFTER, VISIT, Evidence
+from ehr_pipeline.relations.occurrences import Source
+from ehr_pipeline.relations.settings import RelationsSettings
+from ehr_pipeline.synthetic.worlds.block import BLOCK
+from ehr_pipeline.synthetic.worlds.plan import World, make
+from ehr_pipeline.synthetic.worlds.relations import Relations
+from ehr_pipeline.synthetic.worlds.write import draw
+
+SETTINGS, TITLE = RelationsSettings(), "Which concepts go together"
+PER_PATIENT, PER_VISIT, SHARD = 100, 3, 10_000
+
+
+@dataclass(frozen=True)
+class Truth:
+    """Planted pairs by place (20, 2) of each kind, among n concepts."""
+
+    within: NDArray[np.int64]
+    lag: NDArray[np.int64]
+    aged: NDArray[np.int64]
+    concepts: int
+
+    def flags(self, *kinds: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Pairs (n, n) of some kinds, in both orders."""
+        found = np.zeros((self.concepts, self.concepts), bool)
+        for pairs in kinds:
+            found[pairs[:, 0], pairs[:, 1]] = found[pairs[:, 1], pairs[:, 0]] = True
+        return found
+
+    @property
+    def through_age(self) -> NDArray[np.bool_]:
+        """Pairs (n, n) of two concepts of old age: none of them is related at one age."""
+        old = np.isin(np.arange(self.concepts), self.aged)
+        return old[:, None] & old
+
+
+def measured(seed: int, blocks: int) -> tuple[Evidence, Truth]:
+    """Count a world."""
+    world = World.of(seed, 0.5)
+    mechanisms = make(world, ["relations"])
+    planted = next(one for one in mechanisms if isinstance(one, Relations)).pairs
+    place = np.full(len(world.book.codes), -1, np.int32)
+    place[planted.ravel()] = np.arange(planted.size)
+    within, lag, aged = np.arange(planted.size).reshape(planted.shape)
+
+    def sources() -> Iterator[Source]:
+        for number in range(blocks):
+            block, events = draw(mechanisms, world, number)
+            yield Source(shard_of(block, events, np.arange(BLOCK)), block.people["female"].astype(np.int64))
+
+    return counted(sources(), place, seed, blocks), Truth(within, lag, aged, planted.size)
+
+
+def counted(sources: Iterator[Source], place: NDArray[np.int32], seed: int, total: int) -> Evidence:
+    """Count shards, and compute all measures."""
+    with tempfile.TemporaryDirectory() as work:
+        read = occurrences.read(sources, place, SETTINGS.after_days, seed=seed, work=Path(work), total=total)
+        return evidence.counted(read, counting.count(read, SETTINGS.after_days))
+
+
+def row(seed: int, blocks: int) -> tuple[str, ...]:
+    """Figures of one world."""
+    found, truth = measured(seed, blocks)
+    upper = np.triu_indices(truth.concepts, 1)
+    agreed = consensus.agree(found, SETTINGS, seed)
+    related, aged = truth.flags(truth.within, truth.lag), truth.through_age
+    raw = found["log_odds_by_patient"]
+    assert raw.q is not None
+    by_counts = (raw.q[upper] <= SETTINGS.max_q) & (raw.value[upper] > 0)
+    passed = agreed.qualified[upper]
+    heavy = graphs.edges_of(raw.weights, SETTINGS.edges_per_concept * truth.concepts)
+    ordered, right = directions(found, agreed.qualified, truth)
+    return (
+        str(seed),
+        f"{graphs.average_precision(found[VISIT].weights, truth.within):.3f}",
+        f"{graphs.average_precision(agreed.graph.weights, truth.within):.3f}",
+        f"{graphs.average_precision(agreed.graph.weights, np.concatenate([truth.within, truth.lag])):.3f}",
+        f"{ordered:.3f}",
+        f"{right:.0%}",
+        f"{aged[upper][by_counts].mean():.0%} of {by_counts.sum()}",
+        f"{aged[heavy[:, 0], heavy[:, 1]].mean():.0%}",
+        f"{aged[upper][passed].sum()} of {passed.sum()}",
+        f"{(~related[upper])[passed].sum()} of {passed.sum()}",
+    )
+
+
+def directions(found: Evidence, qualified: NDArray[np.bool_], truth: Truth) -> tuple[float, float]:
+    """The average precision of ordered pairs, and the share of the planted ones whose order is right."""
+    deviate, low = found.comes_first.deviate, found[AFTER].low
+    assert low is not None
+    score = np.where(qualified & (np.nan_to_num(low) > 1), np.nan_to_num(deviate), -np.inf)
+    true = np.zeros(score.shape, bool)
+    true[truth.lag[:, 0], truth.lag[:, 1]] = True
+    apart = ~np.eye(len(true), dtype=bool)
+    ranked = true[apart][np.lexsort((true[apart], -score[apart]))]
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    first, second = truth.lag.T
+    return float(precision[ranked].mean()), float((deviate[first, second] > 0).mean())
+
+
+def random_records(rows: int, concepts: int) -> Iterator[Source]:
+    """Records of patients with PER_PATIENT rows each, of concepts as unequally frequent as words are."""
+    rng = np.random.default_rng(1)
+    share = 1 / np.arange(1, concepts + 1)
+    visits = PER_PATIENT // PER_VISIT
+    for _ in range(max(rows // (PER_PATIENT * SHARD), 1)):
+        tokens = rng.choice(concepts, SHARD * visits * PER_VISIT, p=share / share.sum()).astype(np.int32)
+        days = np.sort(rng.integers(7000, 18_000, (SHARD, visits)), axis=1).astype(np.int32)
+        starts = np.arange(SHARD * visits + 1, dtype=np.int32)
+        shard = Shard(
+            tokens,
+            starts * PER_VISIT,
+            days.ravel(),
+            starts[::visits],
+            rng.integers(-25_000, 6000, SHARD).astype(np.int32),
+            np.zeros(SHARD, bool),
+        )
+        yield Source(shard, rng.integers(0, 2, SHARD))
+
+
+def speed(rows: int, concepts: int) -> tuple[str, ...]:
+    """Seconds, and the memory of the process at its peak."""
+    started = time.perf_counter()
+    counted(random_records(rows, concepts), np.arange(concepts, dtype=np.int32), 1, rows // (PER_PATIENT * SHARD))
+    seconds = time.perf_counter() - started
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return f"{rows:,}", f"{rows // PER_PATIENT:,}", f"{concepts:,}", f"{seconds:.0f}", f"{peak:.1f}"
+
+
+def main() -> None:
+    """Measure, and write the section, part by part."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--blocks", type=int, default=10, help="thousands of patients of each world")
+    parser.add_argument("--rows", type=float, nargs="*", default=[3e6, 30e6])
+    parser.add_argument("--concepts", type=int, default=1000)
+    options = parser.parse_args()
+    if options.rows:
+        sizes = [(int(rows), options.concepts) for rows in options.rows]
+        header = "Rows", "Patients", "Concepts", "Seconds", "GB at the peak, Python and libraries included"
+        text = (
+            "Random records are drawn within the time. Reading, counting and all measures; one process.\n\n"
+            + results.table(header, [speed(*size) for size in sizes])
+        )
+        results.write_part("relations.py", TITLE, "Time and memory", text)
+    if options.seeds:
+        columns = (
+            "Seed", "Within visits: AP of Jaccard by visit", "AP of the consensus",
+            "Within visits or with a lag: AP of the consensus",
+            "Ordered pairs: AP", "Order right", "Of old age alone, of pairs by Fisher's test (q ≤ 0.05)",
+            "of the 600 heaviest by odds ratio", "of pairs that qualify", "Pairs that qualify and are false",
+        )  # fmt: skip
+        text = (
+            f"World `relations`, {options.blocks * BLOCK:,} patients; 7,140 pairs of the 120 planted concepts, 20 of each kind; AP"
+            " is the average precision, chance is 0.003. The consensus is of counts alone, without an encoder.\n\n"
+            + results.table(columns, [row(seed, options.blocks) for seed in options.seeds])
+        )
+        results.write_part("relations.py", TITLE, "Planted pairs", text)
+
+
+if __name__ == "__main__":
+    main()

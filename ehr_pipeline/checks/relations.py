@@ -1,0 +1,20 @@
+"""Checks of the relations of concepts."""
+
+import pyarrow.compute as pc
+
+from ehr_pipeline.checks.model import Found
+from ehr_pipeline.disclosure.kinds import Things
+from ehr_pipeline.relations import table
+from ehr_pipeline.store.artifacts import Artifact, Store
+from ehr_pipeline.study.settings import Study
+
+
+def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Found:
+    """No pair that fewer patients have than the settings ask for has a value, or is an edge."""
+    fewest, rows = study.relations.fewest_patients, table.read(artifact.path)
+    few = pc.fill_null(pc.less(rows.column("patients"), fewest), True)
+    shown = pc.and_(few, pc.or_(pc.is_valid(rows.column("value")), pc.is_valid(rows.column("low"))))
+    edges = sum(row["patients"] < fewest for row in table.read_consensus(artifact.path))
+    wrong = (pc.sum(shown).as_py() or 0) + edges
+    message = f"{wrong:,} pairs of too few patients have values" if wrong else "every value is of enough patients"
+    return not wrong, message, {"pairs": Things(wrong)}

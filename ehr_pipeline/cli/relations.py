@@ -1,0 +1,90 @@
+"""The command that answers what goes together with a disease, and what comes after it."""
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+from ehr_pipeline.cli.common import about_a_study, study_of
+from ehr_pipeline.cli.parsing import Commands, add_command
+from ehr_pipeline.errors import InputError, printable
+from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS, DATA_SPLIT, VOCABULARY
+
+if TYPE_CHECKING:
+    from ehr_pipeline.reports.partners import Partner
+
+DAYS = {"d": 1, "m": 365 / 12, "y": 365}
+
+
+def add(commands: "Commands[Any]") -> None:
+    """Add the command."""
+    command = add_command(
+        commands,
+        "relations",
+        "print what goes together with a disease, or comes after it",
+        'relations "psoriatic arthritis" --after 2y --settings my_study.toml',
+    )
+    command.add_argument("name", help="a concept, or a part of its name")
+    command.add_argument(
+        "--after",
+        metavar="TIME",
+        help="only what comes after it within this time, such as 2y, 18m or 90d: that of relations.after_days",
+    )
+    command.set_defaults(command=_relations)
+    about_a_study(command)
+
+
+def days(text: str) -> int:
+    """Read a time in days ('2y', '18m', '90d'). Raises InputError for any other text."""
+    found = re.fullmatch(r"([0-9]+)\s*([dmy])", text.strip().lower())
+    if not found:
+        raise InputError(f"--after {printable(text)}: write a number with d, m or y, such as 2y.")
+    return round(int(found[1]) * DAYS[found[2]])
+
+
+def _relations(options: argparse.Namespace) -> int:
+    from ehr_pipeline.chain.pipeline import Pipeline
+    from ehr_pipeline.disclosure.figures import Naming
+    from ehr_pipeline.disclosure.suppression import Disclosure
+    from ehr_pipeline.relations import table
+    from ehr_pipeline.reports import partners
+    from ehr_pipeline.vocabulary.table import Vocabulary
+
+    study = study_of(options)
+    pipeline = Pipeline(study)
+    made, split = pipeline.require(CONCEPT_RELATIONS), pipeline.require(DATA_SPLIT)
+    within = int(made.manifest["settings"]["after_days"])
+    if options.after and days(options.after) != within:
+        raise InputError(
+            f"The relations were made for {within} days. Set relations.after_days = {days(options.after)}, and make"
+            " concept_relations again."
+        )
+    disclosure = Disclosure(study.reports.suppress_below)
+    naming = Naming(disclosure.below, split.manifest["settings"]["key"])
+    vocabulary, whole = Vocabulary.read(pipeline.require(VOCABULARY).path), int(made.counts["patients"])
+    named = vocabulary.shown_by(naming)
+    wanted = options.name.strip().lower()
+    names = {one.concept: one.name for one in vocabulary.concepts if one.concept in named}
+    found = [concept for concept, name in names.items() if wanted in (concept.lower(), name.lower())]
+    found = found or [concept for concept, name in names.items() if wanted in name.lower()]
+    if not found:
+        raise InputError(f"No concept that may be named has {printable(options.name)} in its name.")
+    rows = partners.shown(table.read_consensus(made.path), named, naming, whole)
+    for concept in found:
+        listed = partners.partners(concept, rows, disclosure, whole)
+        print(
+            "\n".join(
+                lines(names[concept], [one for one in listed if not options.after or one.order == "later"], within)
+            )
+        )
+    return 0
+
+
+def lines(name: str, listed: "list[Partner]", within: int) -> list[str]:
+    """The answer for one concept."""
+    said = [printable(name)]
+    for one in listed:
+        text = f"  {printable(one.name)}: {one.patients} patients with both, odds ratio {one.odds_ratio}"
+        if one.order:
+            text += f"; recorded {one.order}, relative risk within {within} days {one.risk}"
+        said.append(text)
+    return said if listed else [*said, "  nothing that can be shown"]

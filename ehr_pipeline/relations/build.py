@@ -1,0 +1,131 @@
+"""`concept_relations`: which concepts go together, by counting and by the encoder, compared as graphs.
+
+The artifact holds `relations.parquet` (the best partners of each concept by each measure, and pairs that the user listed),
+`consensus.csv` (the edges on which independent evidence agrees, with the evidence), `graphs.json` (how the graphs compare) and
+`network.graphml` (the consensus edges, for network viewers).
+"""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ehr_pipeline.concepts import substitutes
+from ehr_pipeline.encoder import checkpoint
+from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.relations import chosen, consensus, counting, evidence, graphml, model, occurrences, table, writing
+from ehr_pipeline.relations.chosen import Chosen
+from ehr_pipeline.relations.evidence import Evidence
+from ehr_pipeline.relations.graphs import Graph
+from ehr_pipeline.relations.occurrences import Source
+from ehr_pipeline.relations.pair_files import Given
+from ehr_pipeline.relations.settings import RelationsSettings
+from ehr_pipeline.store.artifacts import Counts
+from ehr_pipeline.tables import schemas
+from ehr_pipeline.vocabulary.table import Vocabulary
+
+
+@dataclass(frozen=True)
+class Records:
+    """The data set, and how it is read."""
+
+    paths: list[Path]
+    habits: str
+    """The column whose values have habits of recording; '' for none."""
+    seed: int
+
+    def sources(self) -> Iterator[Source]:
+        """The shards, each with the sexes of its patients as numbers."""
+        number: dict[str, int] = {}
+        for path in self.paths:
+            sexes = [sex or "" for sex in schemas.read(path, ["sex"]).column("sex").to_pylist()]
+            yield Source(Shard.read(path), np.array([number.setdefault(sex, len(number)) for sex in sexes], np.int64))
+
+
+def build(
+    records: Records, encoder: Path, vocabulary: Vocabulary, settings: RelationsSettings, out: Path, *, given: Given
+) -> Counts:
+    """Write the artifact. `encoder` is the folder of the checkpoint, `vocabulary` the part of the vocabulary that it knows."""
+    same = substitutes.find(records.paths, records.habits, vocabulary.size, records.seed) if records.habits else None
+    synonyms = same.pairs if same else np.zeros((0, 2), np.int64)
+    compared = chosen.choose(vocabulary, given.listed, settings, synonyms)
+    place_of = np.full(max(vocabulary.size, _largest(records.paths) + 1), -1, np.int32)
+    place_of[: vocabulary.size] = compared.place_of
+    with tempfile.TemporaryDirectory(dir=out, prefix=".work") as work:
+        read = occurrences.read(
+            records.sources(),
+            place_of,
+            settings.after_days,
+            seed=records.seed,
+            work=Path(work),
+            total=len(records.paths),
+        )
+        counted = evidence.counted(read, counting.count(read, settings.after_days))
+        patients, visits = int((read.people.visits > 0).sum()), read.visits
+        del read  # unmaps its files
+    every = _with_model(counted, encoder, compared)
+    found = _write(every, compared, settings, records.seed, out, given=given)
+    tokens = sum(map(len, compared.groups))
+    merged = tokens - len(compared)
+    return {
+        "rows_in": len(vocabulary.concepts),
+        "kept": len(compared),
+        "dropped": {"not_compared": len(vocabulary.concepts) - tokens, "merged": merged},
+        "patients": patients,
+        "visits": visits,
+        **found,
+    }
+
+
+def _largest(paths: list[Path]) -> int:
+    """The largest token id in the data set, which may know concepts that the encoder does not."""
+    return max((int(Shard.read(path).tokens.max(initial=0)) for path in paths), default=0)
+
+
+def _with_model(counted: Evidence, encoder: Path, compared: Chosen) -> Evidence:
+    loaded = checkpoint.load(encoder, compared.vocabulary, torch.device("cpu"))
+    tokens = model.Tokens.of(compared.groups)
+    pair = model.pairs(loaded, tokens)
+    both = counted[evidence.ALIKE].patients
+    added = evidence.of_model(both, pair, model.lift(pair), model.cosine(loaded, tokens))
+    return replace(counted, measures=(*counted.measures, *added))
+
+
+def graphs_of(every: Evidence, settings: RelationsSettings, seed: int) -> list[Graph]:
+    """The graph of each measure, and one of random weights, all with the same number of edges."""
+    n = len(every.measures[0].value)
+    most = settings.edges_per_concept * n
+    found = [Graph(measure.name, measure.weights, most, seed) for measure in every.measures]
+    random = np.random.default_rng([seed, 0x9A4D]).random((n, n))
+    return [*found, Graph("random", np.maximum(random, random.T), most, seed)]
+
+
+def _write(
+    every: Evidence, compared: Chosen, settings: RelationsSettings, seed: int, out: Path, *, given: Given
+) -> dict[str, int]:
+    agreed = consensus.agree(every, settings, seed)
+    graphs = graphs_of(every, settings, seed)
+    brought = [
+        Graph(name, _weights(compared, rows), settings.edges_per_concept * len(compared), seed)
+        for name, rows in given.scores.items()
+    ]
+    rows = writing.write(out / table.RELATIONS, every, compared, settings, compared.places(given.pairs))
+    edges = consensus.edges_with_evidence(agreed, every, compared, [*graphs, *brought])
+    writing.write_consensus(out, edges)
+    graphml.write(out / table.NETWORK, edges)
+    known = compared.places(given.known)
+    writing.write_graphs(out, consensus.compared([agreed.graph, *graphs, *brought], compared.types, known))
+    return {"rows": rows, "edges": edges.num_rows, "with_direction": int((agreed.first != 0).sum())}
+
+
+def _weights(compared: Chosen, rows: list[tuple[str, str, float]]) -> NDArray[np.float64]:
+    """Scores that a user brings as symmetric weights (n, n): the larger one where there are two, NaN where there is none."""
+    found = np.full((len(compared), len(compared)), np.nan)
+    for one, other, score in rows:
+        for i, j in compared.places([(one, other)]).tolist():
+            found[i, j] = found[j, i] = np.fmax(found[i, j], score)
+    return found

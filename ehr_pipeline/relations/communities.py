@@ -1,0 +1,72 @@
+"""Communities of a graph: sets of concepts with more links among them than their numbers of partners alone would give."""
+
+from collections import defaultdict
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+ROUNDS = 50
+
+
+def louvain(links: sparse.csr_array, seed: int) -> NDArray[np.int64]:
+    """The community of each node (n,), numbered from 0, the largest first (Blondel et al. 2008).
+
+    `links` (n, n) is symmetric with weights above 0 and without loops. A node without links is a community of its own.
+    """
+    rng = np.random.default_rng([seed, 0x10BA])
+    n = links.shape[0]
+    node = np.arange(n)  # the node of the present level that each node is in
+    links = links.tocsr()
+    rows = [slice(*bounds) for bounds in pairwise(links.indptr.tolist())]
+    level = [dict(zip(links.indices[row].tolist(), links.data[row].tolist(), strict=True)) for row in rows]
+    while True:
+        community = _moved(level, rng)
+        names, numbered = np.unique(community, return_inverse=True)
+        node = numbered[node]
+        if len(names) == len(level):
+            break
+        level = _joined(level, numbered.tolist(), len(names))
+    sizes = np.bincount(node, minlength=1)
+    order = np.argsort(-sizes, kind="stable")
+    number = np.empty(len(order), np.int64)
+    number[order] = np.arange(len(order))
+    found: NDArray[np.int64] = number[node]
+    return found
+
+
+def _moved(level: list[dict[int, float]], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Move single nodes to the community where modularity gains most, until none gains."""
+    degree = [sum(row.values()) for row in level]
+    whole = sum(degree)
+    community, total = list(range(len(level))), list(degree)
+    for _ in range(ROUNDS if whole else 0):
+        moved = False
+        for place in rng.permutation(len(level)).tolist():
+            own = community[place]
+            total[own] -= degree[place]
+            toward: dict[int, float] = defaultdict(float)
+            for other, weight in level[place].items():
+                if other != place:
+                    toward[community[other]] += weight
+            best, gain = own, toward.get(own, 0.0) - degree[place] * total[own] / whole
+            for candidate, weight in sorted(toward.items()):
+                better = weight - degree[place] * total[candidate] / whole
+                if better > gain + 1e-12:
+                    best, gain = candidate, better
+            community[place] = best
+            total[best] += degree[place]
+            moved |= best != own
+        if not moved:
+            break
+    return np.array(community, np.int64)
+
+
+def _joined(level: list[dict[int, float]], community: list[int], number: int) -> list[dict[int, float]]:
+    """The graph whose nodes are the communities; links within one become a loop."""
+    found: list[dict[int, float]] = [defaultdict(float) for _ in range(number)]
+    for place, row in enumerate(level):
+        for other, weight in row.items():
+            found[community[place]][community[other]] += weight
+    return found

@@ -1,0 +1,146 @@
+"""Edges on which independent kinds of evidence agree.
+
+A pair qualifies if patients alike in age, sex and amount of record have both more often than chance gives, at the false discovery
+rate of the settings, and enough patients have both. Qualified pairs are ranked by three kinds of evidence, which err in different
+ways: the same visit, patients alike, and the encoder. Their ranks are joined by reciprocal rank fusion (Cormack, Clarke & Büttcher
+2009). Axes: n concepts, m edges.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.relations import graphs
+from ehr_pipeline.relations.chosen import Chosen
+from ehr_pipeline.relations.evidence import AFTER, ALIKE, PAIR, VISIT, Evidence
+from ehr_pipeline.relations.graphs import Graph
+from ehr_pipeline.relations.settings import RelationsSettings
+from ehr_pipeline.relations.table import EDGES
+
+SMOOTHING = 60
+"""The constant of reciprocal rank fusion, as in its source."""
+KINDS = (VISIT, ALIKE, PAIR)
+
+
+@dataclass(frozen=True)
+class Consensus:
+    """The edges, their order, and the communities that they make."""
+
+    graph: Graph
+    qualified: NDArray[np.bool_]
+    """Pairs that qualify (n, n)."""
+    first: NDArray[np.int64]
+    """For each edge (m,): 1 if its first concept comes first, -1 if the second does, 0 if that cannot be told."""
+
+
+def qualified(evidence: Evidence, settings: RelationsSettings) -> NDArray[np.bool_]:
+    """The pairs (n, n) that patients alike have together more often than chance gives, and that enough patients have."""
+    alike = evidence[ALIKE]
+    assert alike.q is not None
+    found: NDArray[np.bool_] = (
+        (alike.value > 1) & (alike.q <= settings.max_q) & (alike.patients >= settings.fewest_patients)
+    )
+    return found
+
+
+def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Join the ranks of symmetric weights (n, n) among some pairs; -inf for all other pairs, and on the diagonal."""
+    rows, columns = np.triu_indices(len(among), 1)
+    kept = among[rows, columns]
+    rows, columns = rows[kept], columns[kept]
+    score = np.zeros(len(rows))
+    for table in tables:
+        values = np.nan_to_num(table[rows, columns].astype(np.float64), nan=-np.inf)
+        order = np.argsort(-values, kind="stable")
+        rank = np.empty(len(order), np.int64)
+        rank[order] = np.arange(1, len(order) + 1)
+        score += 1 / (SMOOTHING + rank)
+    found = np.full(among.shape, -np.inf)
+    found[rows, columns] = found[columns, rows] = score
+    return found
+
+
+def agree(evidence: Evidence, settings: RelationsSettings, seed: int) -> Consensus:
+    """Find the consensus edges."""
+    names = {measure.name for measure in evidence.measures}
+    among = qualified(evidence, settings)
+    weights = fused([evidence[kind].weights for kind in KINDS if kind in names], among)
+    graph = Graph("consensus", weights, settings.edges_per_concept * len(weights), seed)
+    one, other = graph.edges.T
+    risk = evidence[AFTER]
+
+    def comes_first(i: NDArray[np.int64], j: NDArray[np.int64]) -> NDArray[np.bool_]:
+        assert risk.low is not None
+        enough = risk.patients[i, j] >= settings.fewest_patients
+        found: NDArray[np.bool_] = (evidence.direction_q[i, j] <= settings.max_q) & (risk.low[i, j] > 1) & enough
+        return found
+
+    first = comes_first(one, other).astype(np.int64) - comes_first(other, one)
+    return Consensus(graph, among, first)
+
+
+def edges_with_evidence(consensus: Consensus, evidence: Evidence, chosen: Chosen, others: list[Graph]) -> pa.Table:
+    """The edges with the evidence for each: `EDGES`."""
+    edges, concepts = consensus.graph.edges, chosen.concepts
+    one, other = edges.T
+    alike, risk, community = evidence[ALIKE], evidence[AFTER], consensus.graph.communities
+    forward = np.where(consensus.first != 0, consensus.first > 0, _likelier(evidence, edges))
+    i, j = np.where(forward, one, other), np.where(forward, other, one)
+    heavy = {graph.name: {tuple(edge) for edge in graph.edges.tolist()} for graph in others}
+    in_graphs = [" ".join(name for name, some in heavy.items() if tuple(edge) in some) for edge in edges.tolist()]
+    named = {
+        f"{side}{suffix}": [getattr(concepts[place], field) for place in places]
+        for side, places in (("first", one), ("second", other))
+        for suffix, field in (("", "concept"), ("_name", "name"))
+    }
+    words = {1: "first", -1: "second", 0: ""}
+    values = named | {
+        "rank": np.arange(1, len(edges) + 1),
+        "score": consensus.graph.weights[one, other],
+        "graphs": in_graphs,
+        "patients": alike.patients[one, other],
+        "patients_in_a_visit": evidence[VISIT].patients[one, other],
+        "patients_of_first": evidence.patients[one],
+        "patients_of_second": evidence.patients[other],
+        "first_then_second": risk.patients[one, other],
+        "second_then_first": risk.patients[other, one],
+        "after_others": evidence.after_others[i, j],
+        **{f"odds_ratio{suffix}": part[one, other] for suffix, part in _parts(alike)},
+        "odds_ratio_q": alike.q[one, other] if alike.q is not None else np.full(len(edges), np.nan),
+        "comes_first": [words[side] for side in consensus.first.tolist()],
+        **{f"relative_risk{suffix}": part[i, j] for suffix, part in _parts(risk)},
+        "direction_q": evidence.direction_q[i, j],
+        "community_of_first": community[one],
+        "community_of_second": community[other],
+    }
+    return pa.table({field.name: pa.array(values[field.name]).cast(field.type) for field in EDGES}, EDGES)
+
+
+def _likelier(evidence: Evidence, edges: NDArray[np.int64]) -> NDArray[np.bool_]:
+    one, other = edges.T
+    found: NDArray[np.bool_] = np.nan_to_num(evidence.comes_first.deviate[one, other]) >= 0
+    return found
+
+
+def _parts(measure: Any) -> list[tuple[str, NDArray[Any]]]:
+    return [("", measure.value), ("_low", measure.low), ("_high", measure.high)]
+
+
+def compared(graphs_: list[Graph], group: NDArray[np.int64], known: NDArray[np.int64]) -> dict[str, Any]:
+    """Describe graphs, compare each two, and all with pairs known from elsewhere (m, 2), if there are any."""
+    described = {graph.name: graphs.describe(graph, group) for graph in graphs_}
+    agreement = [
+        {"one": one.name, "other": other.name} | graphs.compare(one, other)
+        for place, one in enumerate(graphs_)
+        for other in graphs_[:place]
+    ]
+    found: dict[str, Any] = {"graphs": described, "agreement": agreement}
+    if len(known):
+        found["known"] = {
+            "pairs": len(known),
+            "average_precision": {graph.name: graphs.average_precision(graph.weights, known) for graph in graphs_},
+        }
+    return found

@@ -1,0 +1,155 @@
+"""All measures of all pairs: what records and encoder say of how far two concepts go together.
+
+Axes: n concepts. A measure that has a direction says how far the column's concept comes after the row's.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.relations import measures
+from ehr_pipeline.relations.counting import Pairs
+from ehr_pipeline.relations.measures import Direction, Ratio
+from ehr_pipeline.relations.occurrences import Occurrences
+
+Table = NDArray[np.float32]
+VISIT, ALIKE, AFTER = "jaccard_by_visit", "odds_ratio_of_patients_alike", "relative_risk_after"
+PAIR, LIFT, COSINE = "model_pair", "model_lift", "model_cosine"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One measure of all pairs (n, n)."""
+
+    name: str
+    value: Table
+    patients: NDArray[np.int32]
+    """How many patients a value is of, at least."""
+    directed: bool = False
+    low: Table | None = None
+    high: Table | None = None
+    """A 95 % interval, where there is one."""
+    q: Table | None = None
+    """False discovery rate over all pairs, where there is a test."""
+
+    @property
+    def rank_by(self) -> Table:
+        """What partners are ranked by: the lower end of the interval, so that rare pairs do not come first; else the value."""
+        return self.value if self.low is None else self.low
+
+    @property
+    def weights(self) -> Table:
+        """A symmetric weight of each pair: the larger one of both directions; NaN where it cannot be told."""
+        return np.fmax(self.rank_by, self.rank_by.T)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The measures, and in which order concepts come."""
+
+    measures: tuple[Measure, ...]
+    comes_first: Direction
+    direction_q: Table
+    """False discovery rate (n, n) of the row's concept coming first."""
+    patients: NDArray[np.int64]
+    """Patients who have each concept (n,)."""
+    after_others: NDArray[np.int32]
+    """Patients in whom the column's concept followed a date matched with the row's (n, n)."""
+
+    def __getitem__(self, name: str) -> Measure:
+        return next(measure for measure in self.measures if measure.name == name)
+
+
+def counted(occurrences: Occurrences, pairs: Pairs) -> Evidence:
+    """The measures of counts."""
+    followed = pairs.risks.cases.astype(np.int32)
+    order = measures.direction(pairs.risks.cases, pairs.risks.expected)
+    together = [*_of_visits(occurrences), *_of_patients(occurrences, pairs)]
+    after = _filled(pairs.risks.ratio(), _risk_of_few(pairs), pairs.risks.cases > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = (np.log(after.high) - np.log(after.low)) / (2 * measures.NORMAL)
+        p = measures.two_sided(np.log(after.value) / spread)
+    risk = Measure(AFTER, _small(after.value), followed, directed=True, **_interval(after), q=_of_all(p))
+    others = pairs.risks.others.astype(np.int32)
+    return Evidence((*together, risk), order, _of_all(order.p), occurrences.patients, others)
+
+
+def of_model(both: NDArray[np.int32], pair: Table, lift: Table, cosine: Table) -> Iterator[Measure]:
+    """The measures of the encoder; a value is shown where enough patients have both concepts."""
+    yield Measure(PAIR, _apart(pair), both, directed=True)
+    yield Measure(LIFT, _apart(lift), both, directed=True)
+    yield Measure(COSINE, _apart(cosine), both)
+
+
+def _of_visits(occurrences: Occurrences) -> Iterator[Measure]:
+    both = occurrences.in_visits.astype(np.float64)
+    one, other, total = both.diagonal()[:, None], both.diagonal()[None], float(occurrences.visits)
+    people = occurrences.together
+    yield Measure(VISIT, _small(measures.jaccard(both, one, other)), people)
+    yield Measure("phi_by_visit", _small(measures.phi(both, one, other, total)), people)
+    log, _ = measures.log_odds_ratio(both, one, other, total)
+    yield Measure("log_odds_by_visit", _small(log), people)  # visits of one patient are alike: no interval, no test
+
+
+def _of_patients(occurrences: Occurrences, pairs: Pairs) -> Iterator[Measure]:
+    both, has = pairs.both.astype(np.float64), occurrences.patients
+    one, other, total = (
+        has[:, None].astype(np.float64),
+        has[None].astype(np.float64),
+        int((occurrences.people.visits > 0).sum()),
+    )
+    yield Measure("jaccard_by_patient", _small(measures.jaccard(both, one, other)), pairs.both)
+    yield Measure("phi_by_patient", _small(measures.phi(both, one, other, total)), pairs.both)
+    log, variance = measures.log_odds_ratio(both, one, other, total)
+    wide = measures.NORMAL * np.sqrt(variance)
+    q = _of_pairs(measures.fisher(pairs.both, has[:, None], has[None], total))
+    low, high = _small(log - wide), _small(log + wide)
+    yield Measure("log_odds_by_patient", _small(log), pairs.both, low=low, high=high, q=q)
+    alike = _filled(pairs.odds.ratio(), Ratio.of(log, variance), (one > 0) & (other > 0))
+    q = _of_pairs(measures.two_sided(pairs.odds.deviate()))
+    yield Measure(ALIKE, _small(alike.value), pairs.both, **_interval(alike), q=q)
+
+
+def _filled(ratio: Ratio, instead: Ratio, there: NDArray[np.bool_]) -> Ratio:
+    """Ratios over strata; where no stratum allows one, those of all patients with 0.5 added to each cell."""
+    without = there & ~np.isfinite(ratio.low)
+    names = ("value", "low", "high")
+    return Ratio(*(np.where(without, getattr(instead, name), getattr(ratio, name)) for name in names))
+
+
+def _risk_of_few(pairs: Pairs) -> Ratio:
+    cases, expected = pairs.risks.cases + 0.5, pairs.risks.expected + 0.5
+    return Ratio.of(np.log(cases / expected), 1 / cases + 1 / expected)
+
+
+def _interval(ratio: Ratio) -> dict[str, Any]:
+    return {"low": _small(ratio.low), "high": _small(ratio.high)}
+
+
+def _small(values: NDArray[Any]) -> Table:
+    return _apart(values.astype(np.float32))
+
+
+def _apart(values: Table) -> Table:
+    """Without the diagonal."""
+    found = values.copy()
+    np.fill_diagonal(found, np.nan)
+    return found
+
+
+def _of_all(p: NDArray[np.float64]) -> Table:
+    """False discovery rates over all ordered pairs."""
+    apart = p.copy()
+    np.fill_diagonal(apart, np.nan)
+    return measures.benjamini_hochberg(apart).astype(np.float32)
+
+
+def _of_pairs(p: NDArray[np.float64]) -> Table:
+    """False discovery rates over pairs, each of which is tested once."""
+    rows, columns = np.triu_indices(len(p), 1)
+    found = np.full(p.shape, np.nan, np.float32)
+    found[rows, columns] = found[columns, rows] = measures.benjamini_hochberg(p[rows, columns])
+    return found

@@ -1,0 +1,194 @@
+"""Ways to find which concepts go together, compared as graphs with the same number of edges.
+
+Any measure of a graph depends on its density, so a comparison at a threshold compares thresholds. A random graph stands beside
+them, since a graph without any sense is the most diverse. Axes: n concepts, m edges.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+from scipy.sparse.csgraph import connected_components
+
+from ehr_pipeline.relations.communities import louvain
+
+Weights = NDArray[np.floating[Any]]
+PERSISTENCE, DEPTH = 0.9, 20
+"""Of rank-biased overlap: the chance that a reader goes on to the next partner, and the last that is looked at."""
+MOST_PAIRS = 500_000
+"""Pairs drawn for the rank correlation, if there are more."""
+
+
+def edges_of(weights: Weights, most: int) -> NDArray[np.int64]:
+    """The edges (m, 2) of the largest weights (n, n), symmetric, the heaviest first; pairs without a finite weight are none."""
+    one, other = np.triu_indices(len(weights), 1)
+    values = weights[one, other]
+    usable = np.flatnonzero(np.isfinite(values))
+    order = usable[np.argsort(-values[usable], kind="stable")[:most]]
+    return np.stack([one[order], other[order]], axis=1).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """The heaviest edges of one measure."""
+
+    name: str
+    weights: Weights
+    """Symmetric (n, n)."""
+    most: int
+    """The number of edges asked for."""
+    seed: int
+
+    @cached_property
+    def edges(self) -> NDArray[np.int64]:
+        """The edges (m, 2), the heaviest first; the first concept of each has the lower number."""
+        return edges_of(self.weights, self.most)
+
+    @cached_property
+    def links(self) -> sparse.csr_array:
+        """The adjacency matrix (n, n) of 0 and 1."""
+        n, (one, other) = len(self.weights), self.edges.T
+        ones = np.ones(2 * len(one))
+        return sparse.csr_array((ones, (np.concatenate([one, other]), np.concatenate([other, one]))), shape=(n, n))
+
+    @cached_property
+    def degree(self) -> NDArray[np.int64]:
+        """The number of partners (n,)."""
+        return np.asarray(self.links.sum(1), np.int64).ravel()
+
+    @cached_property
+    def communities(self) -> NDArray[np.int64]:
+        """The community of each concept (n,)."""
+        return louvain(self.links, self.seed)
+
+    @cached_property
+    def partners(self) -> NDArray[np.int64]:
+        """The nearest partners of each concept, in order (n, DEPTH or fewer); -1 where there is none."""
+        weights = np.where(np.isfinite(self.weights), self.weights, -np.inf)
+        np.fill_diagonal(weights, -np.inf)
+        order = np.argsort(-weights, axis=1, kind="stable")[:, : min(DEPTH, len(weights) - 1)]
+        return np.where(np.isfinite(np.take_along_axis(weights, order, axis=1)), order, -1)
+
+
+def clustering(links: sparse.csr_array) -> float:
+    """The mean over concepts of the share of their pairs of partners that are partners (Watts & Strogatz 1998)."""
+    degree = np.asarray(links.sum(1)).ravel()
+    triangles = np.asarray((links @ links).multiply(links).sum(1)).ravel()
+    return float(np.mean(np.divide(triangles, degree * (degree - 1), out=np.zeros(len(degree)), where=degree > 1)))
+
+
+def gini(values: NDArray[Any]) -> float:
+    """The Gini coefficient of numbers of partners: 0 where all have as many, near 1 where a few hubs have all."""
+    ordered = np.sort(values.astype(np.float64))
+    total = ordered.sum()
+    if not total:
+        return 0.0
+    n = len(ordered)
+    return float((2 * np.arange(1, n + 1) - n - 1) @ ordered / (n * total))
+
+
+def diversity(graph: Graph, group: NDArray[np.int64]) -> tuple[float, float]:
+    """Share of partners outside a concept's group, and the normalised entropy of partners over groups: means over concepts."""
+    groups = int(group.max(initial=0)) + 1
+    belongs = sparse.csr_array((np.ones(len(group)), (np.arange(len(group)), group)), shape=(len(group), groups))
+    counts = (graph.links @ belongs).toarray()
+    has = graph.degree > 0
+    if not has.any():
+        return 0.0, 0.0
+    share = counts[has] / graph.degree[has, None]
+    outside = 1 - share[np.arange(len(share)), group[has]]
+    entropy = stats.entropy(share, axis=1) / np.log(groups) if groups > 1 else np.zeros(len(share))
+    return float(outside.mean()), float(entropy.mean())
+
+
+def describe(graph: Graph, group: NDArray[np.int64]) -> dict[str, Any]:
+    """Measures of one graph; `group` (n,) is that of each concept, such as its semantic type."""
+    parts, part = connected_components(graph.links, directed=False)
+    outside, entropy = diversity(graph, group)
+    return {
+        "edges": len(graph.edges),
+        "coverage": float((graph.degree > 0).mean()),
+        "hubness": gini(graph.degree),
+        "clustering": clustering(graph.links),
+        "components": int(parts),
+        "largest_component": int(np.bincount(part).max(initial=0)),
+        "communities": int(graph.communities.max(initial=-1)) + 1,
+        "modularity": modularity(graph.links, graph.communities),
+        "partners_outside_group": outside,
+        "entropy_of_partners": entropy,
+    }
+
+
+def modularity(links: sparse.csr_array, community: NDArray[np.int64]) -> float:
+    """Links within communities, as a share of all, less what degrees alone give (Newman & Girvan 2004)."""
+    degree = np.asarray(links.sum(1)).ravel()
+    whole = degree.sum()
+    if not whole:
+        return 0.0
+    one, other = links.nonzero()
+    inside = float(np.asarray(links[one, other]).ravel()[community[one] == community[other]].sum())
+    sums = np.bincount(community, degree)
+    return inside / float(whole) - float(((sums / whole) ** 2).sum())
+
+
+def compare(one: Graph, other: Graph) -> dict[str, float]:
+    """How far two graphs agree: edges in common (Jaccard), partners in order, ranks of all pairs, communities."""
+    from sklearn.metrics import normalized_mutual_info_score
+
+    n = len(one.weights)
+    first, second = ({tuple(edge) for edge in graph.edges.tolist()} for graph in (one, other))
+    either = len(first | second)
+    return {
+        "edges": len(first & second) / either if either else 0.0,
+        "partners": rank_biased_overlap(one.partners, other.partners),
+        "ranks": _spearman(one.weights, other.weights, one.seed),
+        "communities": float(normalized_mutual_info_score(one.communities, other.communities)) if n else 0.0,
+    }
+
+
+def rank_biased_overlap(one: NDArray[np.int64], other: NDArray[np.int64]) -> float:
+    """Mean over concepts of the rank-biased overlap of their partners (Webber, Moffat & Zobel 2010), to DEPTH, and scaled to it.
+
+    `one` and `other` (n, depth) hold partners in order; below 0 is none. 1 where the lists are the same, 0 where none is shared.
+    """
+    depth = min(one.shape[1], other.shape[1])
+    if not depth or not len(one):
+        return 0.0
+    weight = PERSISTENCE ** np.arange(depth)
+    place = np.full((len(one), depth), depth, np.int64)
+    same = (one[:, :depth, None] == other[:, None, :depth]) & (one[:, :depth, None] >= 0)
+    row, first, second = np.nonzero(same)
+    place[row, first] = np.maximum(first, second)  # from this depth on, the partner is in both lists
+    shared = (place[:, :, None] <= np.arange(depth)).sum(1)
+    agreement = shared / np.arange(1, depth + 1)
+    return float((agreement @ weight / weight.sum()).mean())
+
+
+def _spearman(one: Weights, other: Weights, seed: int) -> float:
+    rows, columns = np.triu_indices(len(one), 1)
+    if len(rows) > MOST_PAIRS:
+        drawn = np.random.default_rng([seed, 0x5AEA]).choice(len(rows), MOST_PAIRS, replace=False)
+        rows, columns = rows[drawn], columns[drawn]
+    values = one[rows, columns], other[rows, columns]
+    known = np.isfinite(values[0]) & np.isfinite(values[1])
+    if known.sum() < 3 or any(np.ptp(part[known]) == 0 for part in values):
+        return 0.0
+    return float(stats.spearmanr(values[0][known], values[1][known]).statistic)
+
+
+def average_precision(weights: Weights, known: NDArray[np.int64]) -> float:
+    """The average precision with which the weights (n, n) rank the known pairs (m, 2) above all others; ties count as worst."""
+    one, other = np.triu_indices(len(weights), 1)
+    values = np.where(np.isfinite(weights[one, other]), weights[one, other], -np.inf)
+    true = np.zeros(weights.shape, bool)
+    true[known[:, 0], known[:, 1]] = true[known[:, 1], known[:, 0]] = True
+    hit = true[one, other]
+    if not hit.any():
+        return 0.0
+    order = np.lexsort((hit, -values))
+    ranked = hit[order]
+    precision = np.cumsum(ranked) / np.arange(1, len(ranked) + 1)
+    return float(precision[ranked].mean())

@@ -1,0 +1,83 @@
+"""What the trained encoder says of pairs: the probability of a concept at a mask beside another one, and how near vectors are.
+
+A record of two tokens is shorter than those that the encoder learned from, so its answers are a readout of what was learned and not
+a risk. Axes: n concepts, A ages, V token ids, M tokens that stand for a concept, B rows of a batch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.patients.shard import UNITS_IN_YEAR
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
+
+AGES = (10, 20, 30, 40, 50, 60, 70, 80)
+"""Ages, in years, at which the encoder is asked."""
+ROWS = 256
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The tokens that stand for each concept: several where synonymous codes were merged."""
+
+    first: NDArray[np.int64]
+    """The most frequent token of each concept (n,)."""
+    every: NDArray[np.int64]
+    """All tokens (M,)."""
+    place: NDArray[np.int64]
+    """The concept of each of them (M,)."""
+
+    @classmethod
+    def of(cls, groups: Sequence[Sequence[int]]) -> "Tokens":
+        """From the tokens of each concept, the most frequent first."""
+        sizes = [len(group) for group in groups]
+        every = [token for group in groups for token in group]
+        return cls(
+            np.array([group[0] for group in groups], np.int64),
+            np.array(every, np.int64),
+            np.repeat(np.arange(len(groups)), sizes),
+        )
+
+
+def pairs(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
+    """The probability (n, n) of the column's concept at a mask beside the row's, at one age; mean over AGES."""
+    config: Any = model.stock.config
+    scale, device = UNITS_IN_YEAR[config.age_unit], model.stock.device
+    n = len(tokens.first)
+    every, place = (torch.from_numpy(array).to(device) for array in (tokens.every, tokens.place))
+    asked = np.stack([np.repeat(tokens.first, len(AGES)), np.full(n * len(AGES), MASK)], axis=1)
+    positions = np.repeat(np.tile(np.array(AGES) * scale + 1, n)[:, None], 2, axis=1)
+    positions = np.minimum(positions, config.max_position_embeddings - 1)
+    found = np.zeros((n, n), np.float32)
+    for begin in range(0, len(asked), ROWS):
+        rows = slice(begin, begin + ROWS)
+        inputs = [torch.from_numpy(array[rows]).to(device) for array in (asked, positions)]
+        masks = torch.arange(1, 2 * len(inputs[0]), 2, device=device)
+        with torch.no_grad():
+            hidden = model.hidden(inputs[0], inputs[1], torch.zeros_like(inputs[0]), masks)
+            likely = model.logits(hidden).float().softmax(1)[:, every]
+        summed = torch.zeros((len(likely), n), device=device).index_add_(1, place, likely).cpu().numpy()
+        np.add.at(found, np.arange(begin, begin + len(summed)) // len(AGES), summed / len(AGES))
+    return found
+
+
+def lift(likely: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logarithm of probabilities (n, n) over the mean of their column: how much more likely beside this concept than others."""
+    found: NDArray[np.float32] = np.log(np.maximum(likely, 1e-12)) - np.log(np.maximum(likely.mean(0), 1e-12))
+    return found
+
+
+def cosine(model: PackedEncoder, tokens: Tokens) -> NDArray[np.float32]:
+    """Cosines (n, n) of the input vectors, from which the mean of the whole vocabulary was subtracted."""
+    vectors = model.stock.token_vectors.detach().cpu().numpy()
+    centred = vectors[tokens.every] - vectors[FIRST_CONCEPT:].mean(0)
+    mean = np.zeros((len(tokens.first), vectors.shape[1]), np.float32)
+    np.add.at(mean, tokens.place, centred)
+    unit = mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-12)
+    found: NDArray[np.float32] = unit @ unit.T
+    return found

@@ -1,0 +1,74 @@
+"""Read a user's files of pairs of concepts: pairs to list, pairs known from elsewhere, and scores made elsewhere."""
+
+import csv
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.relations.settings import RelationsSettings
+
+FIRST, SECOND, SCORE = "first", "second", "score"
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a user brings: lists of concepts, of pairs and of scores, by concept."""
+
+    listed: frozenset[str]
+    pairs: list[tuple[str, str]]
+    known: list[tuple[str, str]]
+    scores: dict[str, list[tuple[str, str, float]]]
+
+
+def read(settings: RelationsSettings, listed: frozenset[str], concept_of_code: Mapping[str, str]) -> Given:
+    """Read the files that the settings name. Raises InputError for one that cannot be used."""
+    scores = {
+        one.name: read_scores(one.file, f"relations.scores[{number}].file", concept_of_code)
+        for number, one in enumerate(settings.scores)
+    }
+    pairs, known = (
+        read_pairs(getattr(settings, name), f"relations.{name}", concept_of_code) for name in ("pairs", "known")
+    )
+    return Given(listed, pairs, known, scores)
+
+
+def read_pairs(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Read pairs of concepts; '' is no file. `where` is the setting that names it. Raises InputError if it cannot be used."""
+    return [(one, other) for one, other, _ in _rows(path, where, (FIRST, SECOND), concept_of_code)] if path else []
+
+
+def read_scores(path: str, where: str, concept_of_code: Mapping[str, str]) -> list[tuple[str, str, float]]:
+    """Read pairs of concepts, each with a score. Raises InputError if the file cannot be used."""
+    found = []
+    for line, (one, other, text) in enumerate(_rows(path, where, (FIRST, SECOND, SCORE), concept_of_code), start=2):
+        try:
+            score = float(text)
+        except ValueError:
+            score = math.nan
+        if not math.isfinite(score):
+            raise InputError(
+                f"{path} ({where}): line {line} has no number in the column {SCORE}. Write one, or remove the line."
+            )
+        found.append((one, other, score))
+    return found
+
+
+def _rows(
+    path: str, where: str, columns: tuple[str, ...], concept_of_code: Mapping[str, str]
+) -> Iterator[tuple[str, str, str]]:
+    """Yield the two concepts of each row, and its score; a code becomes the concept that it is mapped to."""
+    try:
+        with Path(path).open(encoding="utf-8-sig", newline="") as stream:
+            table = csv.DictReader(stream)
+            missing = [name for name in columns if name not in (table.fieldnames or ())]
+            if missing:
+                raise InputError(
+                    f"{path} ({where}): it has no column {', '.join(missing)}. Name the columns {', '.join(columns)}."
+                )
+            for row in table:
+                one, other = ((row[name] or "").strip() for name in columns[:2])
+                yield concept_of_code.get(one, one), concept_of_code.get(other, other), row.get(SCORE) or ""
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path} ({where}): it cannot be read as CSV in UTF-8. Name another file.") from error

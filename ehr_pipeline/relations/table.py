@@ -1,0 +1,56 @@
+"""The files of a `concept_relations` artifact, as later stages read them."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.errors import Damaged
+from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
+
+RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
+EDGES = pa.schema(
+    [
+        *((name, pa.string()) for name in ("first", "first_name", "second", "second_name")),
+        ("rank", pa.int64()),
+        ("score", pa.float64()),
+        ("graphs", pa.string()),
+        *(
+            (name, pa.int64())
+            for name in ("patients", "patients_in_a_visit", "patients_of_first", "patients_of_second")
+        ),
+        *((name, pa.int64()) for name in ("first_then_second", "second_then_first", "after_others")),
+        *((name, pa.float64()) for name in ("odds_ratio", "odds_ratio_low", "odds_ratio_high", "odds_ratio_q")),
+        ("comes_first", pa.string()),
+        *((name, pa.float64()) for name in ("relative_risk", "relative_risk_low", "relative_risk_high", "direction_q")),
+        *((name, pa.int64()) for name in ("community_of_first", "community_of_second")),
+    ]
+)
+"""Columns of the consensus edges. `graphs` names the measures among whose heaviest edges the pair is. `first_then_second` counts
+patients in whom the second followed the first within the time, `after_others` those in whom the later one followed a matched date.
+The relative risk is of the order in `comes_first`, and of the likelier one where that is empty."""
+
+
+def read(folder: Path) -> pa.Table:
+    """Read the long table: `schemas.CONCEPT_RELATIONS`. Raises Damaged if it cannot be read."""
+    try:
+        return pq.read_table(folder / RELATIONS, schema=CONCEPT_RELATIONS)
+    except (OSError, pa.ArrowException) as error:
+        raise Damaged(
+            f"{folder / RELATIONS}: it cannot be read. Make the asset again (ehr-pipeline run), or copy its whole folder again from"
+            " where it was made."
+        ) from error
+
+
+def read_consensus(folder: Path) -> list[dict[str, Any]]:
+    """Read the consensus edges: `consensus.EDGES`."""
+    return list(spreadsheet.read(folder / CONSENSUS, EDGES))
+
+
+def read_graphs(folder: Path) -> dict[str, Any]:
+    """Read how the graphs compare (`consensus.compared`)."""
+    found: dict[str, Any] = json.loads((folder / GRAPHS).read_text(encoding="utf-8"))
+    return found

@@ -1,0 +1,82 @@
+"""Partners of diseases as the page may show them, from the consensus edges of `concept_relations`.
+
+A pair is named if enough patients have both concepts, by the rule for names (`figures.Naming`): a pair that disappears from the
+next page then does not reveal how many have it. Its odds ratio is shown only if enough patients have both, only the one, only the
+other, and neither; a relative risk, if enough patients had the later concept after the earlier one and after the matched dates.
+From an exact ratio with its interval, a small one of these counts could be computed.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_pipeline.disclosure.figures import HIDDEN, Naming
+from ehr_pipeline.disclosure.suppression import Disclosure
+
+
+@dataclass(frozen=True)
+class Partner:
+    """A partner of a disease, as text."""
+
+    name: str
+    patients: str
+    """Patients with both, rounded."""
+    odds_ratio: str
+    """Of patients alike, with its interval; '–' where it would reveal a small count."""
+    order: str
+    """'later', 'earlier', or '' where neither comes first."""
+    risk: str
+    """The relative risk of the later one after the earlier one, with its interval; '–' as above, or where there is no order."""
+
+
+def shown(
+    rows: Iterable[Mapping[str, Any]], named: Collection[str], naming: Naming, whole: int
+) -> list[Mapping[str, Any]]:
+    """Return the edges (`consensus.EDGES`) that the page may show, of `whole` patients."""
+    return [
+        row
+        for row in rows
+        if row["first"] in named
+        and row["second"] in named
+        and naming.shows(f"{row['first']} {row['second']}", row["patients"])
+        and row["patients"] <= whole
+    ]
+
+
+def partners(concept: str, rows: Iterable[Mapping[str, Any]], disclosure: Disclosure, whole: int) -> list[Partner]:
+    """Return the partners of a concept among shown edges, in their order."""
+    found = []
+    for row in rows:
+        if concept in (row["first"], row["second"]):
+            other = "second" if row["first"] == concept else "first"
+            order = "" if not row["comes_first"] else "earlier" if row["comes_first"] == other else "later"
+            risk = _risk(row, disclosure) if order else HIDDEN
+            text = disclosure.about(row["patients"])
+            found.append(Partner(row[f"{other}_name"], text, _odds(row, disclosure, whole), order, risk))
+    return found
+
+
+def _odds(row: Mapping[str, Any], disclosure: Disclosure, whole: int) -> str:
+    both, one, other = row["patients"], row["patients_of_first"], row["patients_of_second"]
+    cells = (both, one - both, other - both, whole - one - other + both)
+    return ratio(row, "odds_ratio") if min(cells) >= disclosure.below else HIDDEN
+
+
+def _risk(row: Mapping[str, Any], disclosure: Disclosure) -> str:
+    cases = row["first_then_second" if row["comes_first"] == "first" else "second_then_first"]
+    return ratio(row, "relative_risk") if min(cases, row["after_others"]) >= disclosure.below else HIDDEN
+
+
+def ratio(row: Mapping[str, Any], name: str) -> str:
+    """Return a ratio and its interval in two digits: '2.4 (1.9–3.1)'; '–' if one of them is missing."""
+    values = [row[name], row[f"{name}_low"], row[f"{name}_high"]]
+    if any(value is None for value in values):
+        return HIDDEN
+    value, low, high = map(two_digits, values)
+    return f"{value} ({low}–{high})"
+
+
+def two_digits(value: float) -> str:
+    """Return a number in two digits: '0.031', '2.4', '140'."""
+    rounded = float(f"{value:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.2g}" if rounded < 1 else f"{rounded:.1f}"

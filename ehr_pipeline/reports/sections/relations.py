@@ -1,0 +1,98 @@
+"""Which diseases go together: partners of each disease of interest, the network, and the ways to find pairs compared."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ehr_pipeline.drawing import network
+from ehr_pipeline.relations import table
+from ehr_pipeline.reports import partners
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.inputs import embedded
+from ehr_pipeline.reports.statements import relations as say
+from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
+
+MOST_DISEASES, MOST_PARTNERS, MOST_EDGES = 40, 8, 80
+"""Diseases and partners of each that the page lists, and edges that it draws, at most."""
+
+
+def content(findings: Findings) -> dict[str, Any]:
+    """Return the partners of each disease, the pictures, and the table of graphs."""
+    artifact, disclosure = findings.inputs.artifacts[CONCEPT_RELATIONS], findings.disclosure
+    settings, whole = artifact.manifest["settings"], int(artifact.counts["patients"])
+    naming = findings.inputs.naming(disclosure.below)
+    rows = partners.shown(table.read_consensus(artifact.path), findings.named, naming, whole)
+    names = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
+    interest = _interest(findings, names)
+    listed = [(names[one], partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS]) for one in interest]
+    compared = table.read_graphs(artifact.path)
+    return {
+        "lead": [
+            say.rule(settings["max_q"], max(settings["fewest_patients"], disclosure.below)),
+            say.number(len(rows), artifact.counts["kept"], sum(bool(row["comes_first"]) for row in rows)),
+        ],
+        "listed": listed[:MOST_DISEASES],
+        "notes": [say.order(settings["after_days"]), say.doubts()] if listed else [],
+        "without": say.hidden_partners(max(_of_interest(findings) - len(interest), 0)),
+        "network": _network(rows[:MOST_EDGES], findings) if rows else "",
+        "matrix": _matrix(rows[:MOST_EDGES], findings) if rows else "",
+        "legend": say.legend(len(rows[:MOST_EDGES])),
+        "graphs_are": say.graphs(compared["graphs"]["random"]["edges"]),
+        "graphs": _graphs(compared),
+    }
+
+
+def _interest(findings: Findings, names: Mapping[str, str]) -> list[str]:
+    """The diseases with partners, in order: the cohort's own ones, or all if the cohort has no list."""
+    own = findings.own_diseases.listed if findings.own_diseases else frozenset(names)
+    return [concept for concept in names if concept in own] or list(names)
+
+
+def _of_interest(findings: Findings) -> int:
+    """How many of the cohort's diseases may be named."""
+    own = findings.own_diseases
+    return len(own.listed & findings.named) if own else 0
+
+
+def _numbered(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], Any, Any]:
+    """Names of the concepts of some edges, the edges (m, 2) as places among them, and the community of each concept."""
+    concepts = list(dict.fromkeys(row[side] for row in rows for side in ("first", "second")))
+    named = {row[side]: row[f"{side}_name"] for row in rows for side in ("first", "second")}
+    community = {row[side]: row[f"community_of_{side}"] for row in rows for side in ("first", "second")}
+    edges = np.array([[concepts.index(row["first"]), concepts.index(row["second"])] for row in rows], np.int64)
+    return [named[one] for one in concepts], edges, np.array([community[one] for one in concepts], np.int64)
+
+
+def _network(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
+    names, edges, group = _numbered(rows)
+    arrow = {"first": 1, "second": -1, "": 0}
+    texts = [
+        f"{row['first_name']} – {row['second_name']}: {findings.disclosure.about(row['patients'])} patients with both"
+        for row in rows
+    ]
+    arrows = np.array([arrow[row["comes_first"]] for row in rows], np.int64)
+    return network.svg(names, edges, texts, arrows=arrows, group=group, seed=findings.inputs.seed)
+
+
+def _matrix(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
+    names, edges, group = _numbered(rows)
+    weights = np.zeros((len(names), len(names)))
+    heavy = len(rows) - np.arange(len(rows))  # the rank, not a ratio: a colour would be a figure that is not rounded
+    weights[edges[:, 0], edges[:, 1]] = weights[edges[:, 1], edges[:, 0]] = heavy
+    path = findings.pictures / "relations.png"
+    network.matrix(path, names, weights, group)
+    return embedded(path)
+
+
+def _graphs(compared: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Rows of the table of graphs: name, edges in the consensus, hubs, partners outside, modularity."""
+    with_consensus = {row["one"]: row["edges"] for row in compared["agreement"] if row["other"] == "consensus"}
+    return [
+        (
+            say.NAMES.get(name, name),
+            f"{with_consensus[name]:.2f}" if name in with_consensus else "",
+            *(f"{found[part]:.2f}" for part in ("hubness", "partners_outside_group", "modularity")),
+        )
+        for name, found in compared["graphs"].items()
+    ]

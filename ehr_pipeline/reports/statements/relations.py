@@ -1,0 +1,92 @@
+"""Which diseases go together."""
+
+from ehr_pipeline.reports.statements.statement import Statement, counted, say
+
+NAMES = {
+    "consensus": "Consensus",
+    "jaccard_by_visit": "Same visit: Jaccard index",
+    "phi_by_visit": "Same visit: phi",
+    "log_odds_by_visit": "Same visit: log odds ratio",
+    "jaccard_by_patient": "Same patient: Jaccard index",
+    "phi_by_patient": "Same patient: phi",
+    "log_odds_by_patient": "Same patient: log odds ratio",
+    "odds_ratio_of_patients_alike": "Patients alike: odds ratio",
+    "relative_risk_after": "Relative risk after the first",
+    "model_pair": "Encoder: probability beside the other",
+    "model_lift": "Encoder: lift over the mean",
+    "model_cosine": "Encoder: cosine of vectors",
+    "random": "Random graph",
+}
+
+
+def rule(max_q: float, fewest: int) -> Statement:
+    """Say when two concepts are listed as going together."""
+    return say(
+        "A pair is listed if patients alike in age, sex and amount of record have both concepts more often than chance gives, at a"
+        " false discovery rate of {q:g} over all pairs (Mantel-Haenszel), and at least {fewest} patients have both. Listed"
+        " pairs are ordered by three kinds of evidence together: the same visit, patients alike, and the encoder.",
+        q=max_q,
+        fewest=fewest,
+    )
+
+
+def number(pairs: int, concepts: int, ordered: int) -> Statement:
+    """Say how many pairs are shown."""
+    if not pairs:
+        return say("No pair of the {concepts} compared can be shown.", concepts=counted(concepts, "concept"))
+    return say(
+        "{pairs} of {concepts} can be shown. For {ordered} of them the order can be told.",
+        pairs=counted(pairs, "pair"),
+        concepts=counted(concepts, "concept"),
+        ordered=f"{ordered:,}",
+    )
+
+
+def order(days: int) -> Statement:
+    """Say what the order and the relative risk mean."""
+    return say(
+        "Later, earlier: which of the two is first recorded after the other, more often than in the reverse order. The relative"
+        " risk compares how many patients have the later one for the first time within {days:,} days after the first record of"
+        " the earlier one with how many have it after a visit of patients without the earlier one, alike in age, sex, visits of"
+        " the year before and time since their records began. Records of the first year are left out, since they may repeat"
+        " older history.",
+        days=days,
+    )
+
+
+def doubts() -> Statement:
+    """Say what does not follow."""
+    return say(
+        "Neither says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the same"
+        " figures. “–” stands where a figure would reveal fewer patients than the threshold."
+    )
+
+
+def hidden_partners(concepts: int) -> Statement | None:
+    """Say how many diseases of interest have no partner that can be shown; None if all have one."""
+    if not concepts:
+        return None
+    return say(
+        "{concepts} of interest without a partner that can be shown.", concepts=counted(concepts, "further disease")
+    )
+
+
+def legend(drawn: int) -> Statement:
+    """Say what the network shows."""
+    return say(
+        "The {drawn} with the most evidence. An arrow points to the one that is recorded later; colours are communities. Rest the"
+        " pointer on a line or a name for more.",
+        drawn=counted(drawn, "pair"),
+    )
+
+
+def graphs(edges: int) -> Statement:
+    """Say how the ways to find pairs are compared."""
+    return say(
+        "Each way to find pairs is taken as a graph of its {edges} heaviest edges, because graphs of different density cannot be"
+        " compared; the consensus may have fewer. A graph without any sense is the most diverse, so a random one stands beside"
+        " them."
+        " Hubs: the Gini coefficient of the numbers of partners. Outside: the share of partners of another semantic type. In the"
+        " consensus: edges in common with it, of those in either.",
+        edges=f"{edges:,}",
+    )
