@@ -48,7 +48,7 @@ def definition(number: int, name: str, outcome: int, **changes: Any) -> Definiti
         "calendar",
         False,
         False,
-        {"kind": "recorded"},
+        {"kind": "recorded", "last": -1, "opens": 1, "closes": 365, "lookback": 0, "visit_window": 0},
     )
     return replace(plain, **changes)
 
