@@ -8,12 +8,11 @@ had.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, vstack
 
 from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.patients.histories import ALWAYS, cut
@@ -21,6 +20,9 @@ from ehr_pipeline.patients.settings import TEST, TRAIN, VALIDATION
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.hashing import hash_of_column, hash_of_numbers
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 COUNT, TUNE, JUDGE = range(3)
@@ -56,8 +58,10 @@ class History:
         """The case (n,) of each pair."""
         return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
 
-    def matrix(self, size: int) -> csr_array:
+    def matrix(self, size: int) -> "csr_array":
         """Whether each case had each concept (P, V)."""
+        from scipy.sparse import csr_array
+
         return csr_array(
             (np.ones(len(self.concept), bool), self.concept, self.start), shape=(len(self.start) - 1, size)
         )
@@ -88,7 +92,7 @@ class Cases:
     followed: dict[str, NDArray[np.bool_]]
     """By horizon: whether the patient was followed to its end."""
     history: History
-    targets: dict[str, csr_array]
+    targets: "dict[str, csr_array]"
     """By horizon: whether each concept is recorded (P, V)."""
 
     def __len__(self) -> int:
@@ -242,8 +246,10 @@ def history(records: Shard, end: NDArray[np.integer], size: int) -> History:
     )
 
 
-def _recorded(records: Shard, size: int) -> csr_array:
+def _recorded(records: Shard, size: int) -> "csr_array":
     """Whether each concept is recorded (P, V)."""
+    from scipy.sparse import csr_array
+
     people = len(records.birth_day)
     owner = np.repeat(np.arange(people), np.diff(records.patient_tokens))
     known = records.tokens < size
@@ -254,6 +260,8 @@ def _recorded(records: Shard, size: int) -> csr_array:
 
 def joined(parts: Sequence[Cases], size: int) -> Cases:
     """Cases one after the other."""
+
+    from scipy.sparse import csr_array, vstack
 
     def put(owners: Sequence[Any], name: str) -> Any:
         return np.concatenate([getattr(owner, name) for owner in owners])

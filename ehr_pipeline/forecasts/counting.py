@@ -6,15 +6,15 @@ is at risk. Axes: P cases, V token ids, S strata of sex and age, n pairs of a ca
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
 from ehr_pipeline.forecasts.cases import STRATA, Cases, History
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 PRIOR = 20.0
@@ -66,6 +66,8 @@ class Weights:
 
 def fit(features: Floats, case: NDArray[np.bool_], weight: Floats | None = None) -> Weights:
     """Fit a logistic regression on features (n, F). Raises ValueError without cases or others."""
+    from sklearn.linear_model import LogisticRegression
+
     centre, spread = features.mean(0), np.maximum(features.std(0), 1e-9)
     model = LogisticRegression(C=1.0, max_iter=300).fit((features - centre) / spread, case, weight)
     weights = model.coef_[0] / spread
@@ -86,6 +88,8 @@ class Counting:
 
 def count(cases: Cases, horizon: str, rows: NDArray[np.integer], seed: int) -> Counting | None:
     """Count on some cases (`rows`); None if nothing, or everything, comes again among them."""
+    from scipy.sparse import csr_array
+
     some = cases.take(rows)
     targets, size = some.targets[horizon], some.targets[horizon].shape[1]
     had = some.history.matrix(size)
@@ -129,6 +133,8 @@ def features_of(history: History) -> Floats:
 
 def log_odds(probability: NDArray[Any]) -> Floats:
     """The log-odds of probabilities, which are kept off 0 and 1."""
+    from scipy.special import logit
+
     found: Floats = logit(np.clip(probability, NEAREST, 1 - NEAREST))
     return found
 
@@ -163,6 +169,8 @@ class Tables:
 
     def ask(self, stratum: NDArray[np.integer], history: History) -> Counted:
         """What counting says of cases, given by stratum (B,) and history."""
+        from scipy.special import expit
+
         had = history.matrix(self.new.shape[1]).toarray()
         popularity = np.where(had, self.recurring[stratum], self.new[stratum])
         owner, features = history.owner, features_of(history)
@@ -178,7 +186,7 @@ def _dense(matrix: Any) -> NDArray[np.int32]:
     return found
 
 
-def _at(matrix: csr_array, row: NDArray[np.integer], column: NDArray[np.integer]) -> NDArray[np.bool_]:
+def _at(matrix: "csr_array", row: NDArray[np.integer], column: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Whether each pair (n,) is in a matrix of flags."""
     width = matrix.shape[1]
     present = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)).astype(np.int64) * width + matrix.indices

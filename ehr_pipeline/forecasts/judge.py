@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from ehr_pipeline.forecasts import metrics
 from ehr_pipeline.forecasts.cases import HORIZONS, JUDGE, NEXT_VISIT, YEAR, Cases
@@ -24,6 +24,9 @@ from ehr_pipeline.forecasts.scores import (
 )
 from ehr_pipeline.forecasts.table import Forecasts, Row
 
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
 FEWEST = 100
 """Fewest patients with a concept to find for which there is a verdict, or a row of a group."""
 RECURRING_BY, NEW_TIMES = 0.02, 1.15
@@ -36,7 +39,7 @@ class Groups:
 
     kinds: tuple[str, ...]
     names: tuple[str, ...]
-    members: csr_array
+    members: "csr_array"
     of_type: NDArray[np.int64]
     """The first semantic type of each concept (V,), as a number."""
 
@@ -46,6 +49,8 @@ class Groups:
 
         By frequency: the most frequent concepts that together make up a third of what was recorded, the next, and the others.
         """
+        from scipy.sparse import csr_array
+
         every = sorted({one for own in types for one in own})
         pairs = [(token, every.index(one)) for token, own in enumerate(types) for one in own]
         order = np.argsort(-recorded, kind="stable")

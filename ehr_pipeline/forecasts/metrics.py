@@ -6,10 +6,13 @@ third names ten of all. Recall at ten: |top ten ∩ recorded| / |recorded|; prec
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Floats = NDArray[np.float64]
 NEW, RECURRING, ANY = "new", "recurring", "any"
@@ -49,7 +52,7 @@ class Tally:
         scores: dict[str, NDArray[np.float32]],
         allowed: NDArray[np.bool_],
         truth: NDArray[np.bool_],
-        groups: csr_array,
+        groups: "csr_array",
     ) -> None:
         """Add a block: scores (B, V) by model, what may be named and what is recorded (B, V), and groups of concepts (V, G)."""
         wanted = truth & allowed
@@ -142,9 +145,11 @@ class Calibration:
 
 
 def _by_group(
-    row: NDArray[np.integer], concept: NDArray[np.integer], cases: int, groups: csr_array
+    row: NDArray[np.integer], concept: NDArray[np.integer], cases: int, groups: "csr_array"
 ) -> NDArray[np.int32]:
     """How many of the pairs (n,) of a case and a concept are in each group (B, G)."""
+    from scipy.sparse import csr_array
+
     pairs = csr_array((np.ones(len(row), np.int32), (row, concept)), shape=(cases, groups.shape[0]))
     found: NDArray[np.int32] = np.asarray((pairs @ groups).toarray(), np.int32)
     return found

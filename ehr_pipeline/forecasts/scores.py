@@ -2,18 +2,19 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from scipy.special import expit
-from torch import Tensor
 
-from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.forecasts.cases import TUNE, Cases, History
 from ehr_pipeline.forecasts.counting import Counted, Tables, Weights, fit, log_odds
-from ehr_pipeline.predictions.masked import logits
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ehr_pipeline.encoder.model import PackedEncoder
 
 Floats = NDArray[np.float64]
 POPULARITY, HISTORY, COUNTING, ENCODER, FORECAST = "popularity", "history", "counting", "encoder", "forecast"
@@ -41,6 +42,8 @@ class Mixed:
         self, encoder: NDArray[np.float32], counted: Counted, known: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """The probabilities (B, V), from the encoder's (B, V), those of counting, and how known each concept is (V,)."""
+        from scipy.special import expit
+
         parts = features_of(encoder, counted.both, known)
         odds = []
         for each in (self.new, self.recurring):
@@ -57,8 +60,12 @@ def features_of(
     return one, other, known, known * one, known * other
 
 
-def encoder_probability(model: PackedEncoder, states_BD: NDArray[np.float32]) -> NDArray[np.float32]:
+def encoder_probability(model: "PackedEncoder", states_BD: NDArray[np.float32]) -> NDArray[np.float32]:
     """The probability (B, V) of each concept at the mask; that of special tokens is 0."""
+    import torch
+
+    from ehr_pipeline.predictions.masked import logits
+
     device = next(model.parameters()).device
     scores: Tensor = logits(model, torch.from_numpy(states_BD).to(device), "float32")
     scores[:, :FIRST_CONCEPT] = -torch.inf
@@ -95,7 +102,7 @@ def blocks(rows: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
 class Asked:
     """The encoder's states for all cases and a horizon: states (q, D), and which of them belongs to each case (P,)."""
 
-    model: PackedEncoder
+    model: "PackedEncoder"
     states: NDArray[np.float32]
     place: NDArray[np.int64]
 
