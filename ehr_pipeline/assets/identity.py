@@ -67,6 +67,11 @@ REPORT_SOURCES = (
 
 PREDICTION_REPORT_SOURCES = (
     "prediction_report",
+    "forecasts/cases.py",
+    "forecasts/metrics.py",
+    "forecasts/pictures.py",
+    "forecasts/table.py",
+    "reports/statements/forecasts.py",
     "disclosure/figures.py",
     "disclosure/kinds.py",
     "disclosure/suppression.py",

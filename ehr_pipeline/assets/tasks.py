@@ -17,6 +17,7 @@ from ehr_pipeline.tables.asset_names import (
     DATA_SPLIT,
     ENCODER_CHECKPOINT,
     EXTRACT_CATALOG,
+    FORECASTS,
     MAPPED_EVENTS,
     PATIENT_DATASET,
     PREDICTION_REPORT,
@@ -195,7 +196,7 @@ PREDICTIONS = (
         name=PREDICTION_REPORT,
         description="One self-contained page: what the model is worth beside counting, task by task, and where it is not needed."
         " Empty without `[tasks]`.",
-        reads=(VOCABULARY, DATA_SPLIT, TASK_LABELS, TASK_RESULTS),
+        reads=(VOCABULARY, DATA_SPLIT, FORECASTS, TASK_LABELS, TASK_RESULTS),
         build=_prediction_report,
         version=identity.version_of_sources(Path(__file__).parents[1], identity.PREDICTION_REPORT_SOURCES),
         section="reports.suppress_below",

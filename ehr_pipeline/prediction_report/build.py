@@ -6,11 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from ehr_pipeline.disclosure.figures import Naming
-from ehr_pipeline.prediction_report import HEAD, PAGE, page, sections
+from ehr_pipeline.forecasts.table import Forecasts, nothing
+from ehr_pipeline.prediction_report import HEAD, PAGE, next_concepts, page, sections
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact, Counts
-from ehr_pipeline.tables.asset_names import TASK_LABELS, TASK_RESULTS, VOCABULARY
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, FORECASTS, TASK_LABELS, TASK_RESULTS, VOCABULARY
 from ehr_pipeline.tasks.table import definitions
 from ehr_pipeline.vocabulary.table import Vocabulary
 
@@ -24,9 +25,13 @@ def build(artifacts: Mapping[str, Artifact], naming: Naming, study: str, terms: 
     results = replace(
         results, verdicts=tuple({**row, "name": names.get(row["name"], row["name"])} for row in results.verdicts)
     )
-    findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes")
+    encoders = {artifacts[name].manifest["inputs"][ENCODER_CHECKPOINT] for name in (FORECASTS, TASK_RESULTS)}
+    forecasts = Forecasts.read(artifacts[FORECASTS].path) if len(encoders) == 1 else nothing()
+    findings = Findings(results, tasks, labels.counts, naming, study, terms, out / "notes", forecasts)
     if tasks:
         (out / PAGE).write_text(page.render(findings), encoding="utf-8")
-    head = [str(statement) for statement in sections.head(findings)] if tasks else []
-    (out / HEAD).write_text(json.dumps(head, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    head = [*(sections.head(findings) if tasks else ()), *next_concepts.head(forecasts)]
+    (out / HEAD).write_text(
+        json.dumps([str(statement) for statement in head], indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+    )
     return {"tasks": len(tasks)}

@@ -1,13 +1,15 @@
 """What the sections of the page share: the tables of results, the labels behind them, and the rules by which counts are shown."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ehr_pipeline.disclosure.figures import Naming
 from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.forecasts.table import Forecasts
+from ehr_pipeline.forecasts.table import nothing as no_forecasts
 from ehr_pipeline.prediction_report import curves
 from ehr_pipeline.prediction_report.curves import Curves, Worth
 from ehr_pipeline.predictions.table import Row, TaskResults
@@ -27,6 +29,7 @@ class Findings:
     terms: Mapping[str, str]
     pictures: Path
     """The folder that pictures are drawn into."""
+    forecasts: Forecasts = field(default_factory=no_forecasts)
 
     @cached_property
     def disclosure(self) -> Disclosure:

@@ -1,6 +1,6 @@
 """The page of predictions: its sections in order. A section is a function in `sections` and a template."""
 
-from ehr_pipeline.prediction_report import sections
+from ehr_pipeline.prediction_report import next_concepts, sections
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.reports import layout
 from ehr_pipeline.reports.layout import Header, Section
@@ -13,6 +13,7 @@ SECTIONS: tuple[Section[Findings], ...] = (
     Section("models", sections.models, "All models"),
     Section("calibration", sections.calibration, "Calibration"),
     Section("subgroups", sections.subgroups, "Subgroups"),
+    Section("forecasts", next_concepts.forecasts, "What comes next"),
     Section("excluded", sections.excluded, "Who was excluded"),
     Section("guards", sections.guards, "Guards"),
     Section("methods", sections.methods, "Methods"),

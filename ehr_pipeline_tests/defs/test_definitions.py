@@ -47,7 +47,7 @@ GRAPH = {
     - {"raw_records", "task_labels", "cluster_reports", "task_results", "forecasts", "prediction_report"},
     "task_results": {"vocabulary", "patient_dataset", "task_labels", "encoder_checkpoint"},
     "forecasts": {"vocabulary", "patient_dataset", "data_split", "encoder_checkpoint"},
-    "prediction_report": {"vocabulary", "data_split", "task_labels", "task_results"},
+    "prediction_report": {"vocabulary", "data_split", "forecasts", "task_labels", "task_results"},
 }
 
 

@@ -1,10 +1,13 @@
 """Results of invented tasks, as `task_results` writes them: AUROCs that are a known function of the number of labels."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ehr_pipeline.forecasts.table import Forecasts
+from ehr_pipeline.forecasts.table import nothing as no_forecasts
 from ehr_pipeline.predictions.models import BY_NAME
 from ehr_pipeline.predictions.table import TABLES, TaskResults, nothing
 from ehr_pipeline.tasks.table import Definition
@@ -83,3 +86,36 @@ def definition(number: int, slug: str) -> Definition:
 def counts(dropped: dict[str, int]) -> dict[str, Any]:
     kept = 2_000 - sum(dropped.values())
     return {"rows_in": 2_000, "kept": kept, "dropped": dropped, "cases": 123, "concepts": 2}
+
+
+WHICH = {"horizon": "365_days", "list": "recurring"}
+RECALLS = {"popularity": 0.62, "history": 0.58, "counting": 0.72, "encoder": 0.69, "forecast": 0.725}
+
+
+def foreseen(patients: int = 1_234) -> Forecasts:
+    told = {"patients": patients, "recorded": 9_000}
+    interval = {"difference": 0.005, "low": -0.004, "high": 0.014}
+    rows = [
+        {
+            **WHICH,
+            **told,
+            "model": model,
+            "measure": "recall",
+            "value": value,
+            "low": value - 0.01,
+            "high": value + 0.01,
+        }
+        for model, value in RECALLS.items()
+    ]
+    best = {"model": "forecast", "baseline": "counting", "recall": 0.725, "baseline_recall": 0.72}
+    group = {"kind": "semantic type", "group": "Finding <", "popularity_recall": 0.5}
+    return replace(
+        no_forecasts(),
+        forecasts=tuple(rows),
+        verdicts=({**WHICH, **told, **best, **interval, "verdict": "no better", "ratio": 1.007},),
+        concept_groups=({**WHICH, **told, **best, **interval, **group},),
+        foresight=tuple(
+            {"list": "recurring", "model": model, "patients": patients, "labels": 1_500, "share": 0.98}
+            for model in RECALLS
+        ),
+    )

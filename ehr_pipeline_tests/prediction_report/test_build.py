@@ -15,21 +15,23 @@ from ehr_pipeline.prediction_report.build import build
 from ehr_pipeline.predictions.table import nothing
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.tasks import table
-from ehr_pipeline_tests.prediction_report.invented import counts, definition, results, rising
+from ehr_pipeline_tests.prediction_report.invented import counts, definition, foreseen, results, rising
 
 CURVES: Any = {"counts": rising(0.60, 0.08), "rule_of_thumb": rising(0.55, 0.02), "vectors": rising(0.70, 0.06)}
 
 
 def made_of(tiny: Pipeline, folder: Path, slugs: tuple[str, ...], **verdict: Any) -> dict[str, Artifact]:
-    for name in ("labels", "results", "page"):
+    for name in ("labels", "results", "forecasts", "page"):
         (folder / name).mkdir()
     table.write(folder / "labels", [definition(number, slug) for number, slug in enumerate(slugs)])
     (results(slugs, CURVES, **verdict) if slugs else nothing()).write(folder / "results")
+    foreseen().write(folder / "forecasts")
     told = {slug: counts({"outcome_before": 700}) for slug in slugs}
     return {
         "vocabulary": tiny.store.current("vocabulary"),
+        "forecasts": Artifact(folder / "forecasts", {"inputs": {"encoder_checkpoint": "m1"}}),
         "task_labels": Artifact(folder / "labels", {"counts": told}),
-        "task_results": Artifact(folder / "results", {}),
+        "task_results": Artifact(folder / "results", {"inputs": {"encoder_checkpoint": "m1"}}),
     }
 
 
@@ -40,6 +42,16 @@ def test_the_page_and_its_first_sentences(tiny: Pipeline, tmp_path: Path) -> Non
     head = json.loads((tmp_path / "page" / HEAD).read_text())
     assert head[0].startswith("With 100 labels, the model is as good as counting with 1,000")
     assert "as good as counting with 1,000" in html
+    assert "no better than counting" in head[-1]
+    assert "What comes next" in html
+
+
+def test_forecasts_of_another_encoder_are_not_said_of_this_one(tiny: Pipeline, tmp_path: Path) -> None:
+    artifacts = made_of(tiny, tmp_path, ("a", "b"))
+    artifacts["forecasts"] = Artifact(tmp_path / "forecasts", {"inputs": {"encoder_checkpoint": "m0"}})
+    build(artifacts, Naming(10, "key"), "study", {}, tmp_path / "page")
+    assert "What comes next" not in (tmp_path / "page" / PAGE).read_text()
+    assert "forecast" not in (tmp_path / "page" / HEAD).read_text()
 
 
 def test_a_screened_concept_has_its_name_where_enough_patients_have_it(tiny: Pipeline, tmp_path: Path) -> None:
@@ -57,7 +69,7 @@ def test_without_tasks_there_is_no_page(tiny: Pipeline, tmp_path: Path) -> None:
     artifacts = made_of(tiny, tmp_path, ())
     assert build(artifacts, Naming(10, "key"), "study", {}, tmp_path / "page") == {"tasks": 0}
     assert [path.name for path in (tmp_path / "page").iterdir()] == [HEAD]
-    assert json.loads((tmp_path / "page" / HEAD).read_text()) == []
+    assert len(json.loads((tmp_path / "page" / HEAD).read_text())) == 1, "the forecasts need no task"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from ehr_pipeline.prediction_report import page, sections
 from ehr_pipeline.prediction_report.findings import Findings
 from ehr_pipeline.prediction_report.sections import merged
 from ehr_pipeline.predictions.table import TaskResults, nothing
-from ehr_pipeline_tests.prediction_report.invented import counts, definition, results, rising
+from ehr_pipeline_tests.prediction_report.invented import counts, definition, foreseen, results, rising
 
 BETTER = {
     "counts": rising(0.60, 0.08),
@@ -107,7 +107,7 @@ def whole() -> TaskResults:
 
 
 def test_the_page_is_whole_and_suppresses_small_counts(tmp_path: Path) -> None:
-    html = page.render(findings(whole(), tmp_path))
+    html = page.render(replace(findings(whole(), tmp_path), forecasts=foreseen()))
     told = text_of(html)
     assert html.rstrip().endswith("</html>")
     assert 'src="http' not in html

@@ -1,0 +1,29 @@
+"""The section on the next concepts: what it says, and that it is left out where nothing was judged."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from ehr_pipeline.forecasts.table import nothing
+from ehr_pipeline.prediction_report import next_concepts, page
+from ehr_pipeline_tests.prediction_report.invented import foreseen, results
+from ehr_pipeline_tests.prediction_report.test_page import BETTER, findings, text_of
+
+
+def test_no_better_than_counting_is_said_with_all_baselines_beside_it(tmp_path: Path) -> None:
+    text = text_of(page.render(replace(findings(results(("a", "b"), BETTER), tmp_path), forecasts=foreseen())))
+    assert "What comes next" in text
+    assert "the forecast is no better than counting" in text
+    assert "72.5 % (71.5–73.5)" in text
+    assert "58.0 % (57.0–59.0)" in text
+    assert "about 1,230" in text
+    assert "1,234" not in text[text.index("On patients of the test side") :]
+    assert "-0.4 to +1.4 points" in text
+    assert "by popularity alone 98.0 %" in text
+    assert [str(each)[:60] for each in next_concepts.head(foreseen())] == [
+        "Of concepts that a patient had before, within a year: the fo"
+    ]
+
+
+def test_where_nothing_was_judged_there_is_no_section(tmp_path: Path) -> None:
+    assert "What comes next" not in page.render(findings(results(("a", "b"), BETTER), tmp_path))
+    assert next_concepts.head(nothing()) == []
