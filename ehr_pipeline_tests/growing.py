@@ -88,7 +88,7 @@ def run(study: Study, *extracts: str) -> dict[str, Artifact]:
     pipeline = Pipeline(study)
     for name in extracts:
         pipeline.raw_records(name)
-    return {asset: getattr(pipeline, asset)() for asset in STAGES if asset != "raw_records"}
+    return {asset: pipeline.asset(asset) for asset in STAGES if asset != "raw_records"}
 
 
 def vectors(embeddings: Artifact, folder: str = "embeddings") -> dict[str, bytes]:

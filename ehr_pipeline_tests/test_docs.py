@@ -23,7 +23,10 @@ GUIDE = (TOP / "docs/guide.md").read_text(encoding="utf-8")
 ARCHITECTURE = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
 
 
-HELPERS = "cohorts.py", "rates.py", "results.py", "second_opinion.py", "token_data.py", "training_ours.py", "watch.py"
+HELPERS = (
+    *("beside.py", "cohorts.py", "rates.py", "results.py"),
+    *("second_opinion.py", "token_data.py", "training_ours.py", "watch.py"),
+)
 """Modules of the benchmarks, which write no section of results themselves."""
 
 

@@ -290,8 +290,10 @@ def test_one_character_after_another_reads_back() -> None:
 OTHERS_TABLES = {
     "clusters/planted.py",  # of synthetic extracts
     "encoder/objectives/masked.py",  # an example, for people without this package
+    "encoder/objectives/next_visit.py",  # the same
     "records/text.py",
-    "tasks/given.py",  # the user's own index days
+    "relations/pair_files.py",  # the user's own pairs
+    "tasks/asked.py",  # the user's own index days
     "terminology/rrf.py",
     "trajectories/truth.py",  # of synthetic extracts
     "vocabulary/table.py",  # undoes the cells of its names by itself: `spreadsheet.plain`

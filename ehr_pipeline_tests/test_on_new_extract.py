@@ -206,7 +206,7 @@ def test_a_changed_setting_trains_whatever_new_extracts_do(made: Made, tmp_path:
     study = grown.study("embed", study={"store": str(tmp_path / "store")}, patients={"min_visits": 4})
     pipeline = Pipeline(study)
     for asset in ("patient_dataset", "data_split", "encoder_checkpoint"):
-        assert not getattr(pipeline, asset)().skipped, asset
+        assert not pipeline.asset(asset).skipped, asset
     assert "continues" not in pipeline.store.current("encoder_checkpoint").manifest["inputs"]
     # Set back, everything is what it was, although two versions of the encoder lie in the store.
     back = run(grown.study("embed", study={"store": str(tmp_path / "store")}), EXTRACT, LATER)
@@ -273,7 +273,7 @@ def data_plane(study: Study) -> Artifact:
     for name in (EXTRACT, LATER):
         pipeline.raw_records(name)
     for asset in ("extract_catalog", "mapped_events", "vocabulary", "patient_dataset", "data_split"):
-        getattr(pipeline, asset)()
+        pipeline.asset(asset)
     return pipeline.encoder_checkpoint()
 
 

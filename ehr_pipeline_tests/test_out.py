@@ -19,7 +19,7 @@ from ehr_pipeline.synthetic.generate import EXTRACT
 from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.export.fitted_task import written
 
-COMMANDS = ("embed", "assign", "predict", "release", "export results", "export model", "export meds")
+COMMANDS = ("embed", "assign", "predict", "release", "export results", "export model", "export meds", "find-codes a")
 REPLACE = ("embed", "assign")
 """Those that write a file, and again over it."""
 

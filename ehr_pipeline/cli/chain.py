@@ -67,6 +67,11 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         about="For your CI: it shows whether an upgrade still works on this machine.",
     )
     ci_check.set_defaults(command=_ci_check)
+    for command in (run, check, verify, _add_ui(commands)):
+        about_a_study(command)
+
+
+def _add_ui(commands: "Commands[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     ui = add_command(
         commands,
         "ui",
@@ -85,8 +90,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="further name under which browsers may ask for it, such as that of a proxy; may be repeated",
     )
     ui.set_defaults(command=_ui)
-    for command in (run, check, verify, ui):
-        about_a_study(command)
+    return ui
 
 
 def _demo(options: argparse.Namespace) -> int:

@@ -47,13 +47,13 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _forecast(options: argparse.Namespace) -> int:
+    study = study_of(options)
     if (options.history is None) == (options.sheet is None):
         raise UserError("Name a file with a history ('-' reads the terminal), or --sheet FOLDER for made-up timelines.")
     if options.history is not None and options.sex is None:
         raise UserError("Say whose history it is: --sex F or --sex M. What is usual depends on it.")
     if not 1 <= options.top <= 1000:
         raise UserError("--top is a number of concepts from 1 to 1,000.")
-    study = study_of(options)
     from ehr_pipeline.chain.pipeline import Pipeline
     from ehr_pipeline.export import forecast, rating_sheet
 

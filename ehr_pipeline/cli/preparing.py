@@ -42,6 +42,10 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         commands, "settings", "print the reference of all settings, as Markdown", "settings > settings.md"
     )
     reference.set_defaults(command=_settings)
+    _add_synth(commands)
+
+
+def _add_synth(commands: "Commands[argparse.ArgumentParser]") -> None:
     synth = add_command(
         commands,
         "synth",

@@ -47,6 +47,19 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     explore.add_argument("--port", type=int, default=5055)
     explore.set_defaults(command=_explore)
+    release = add_command(
+        commands,
+        "release",
+        "write what may leave the place where the data lie, with a manifest",
+        "release --settings my_study.toml --out release",
+    )
+    release.add_argument("--out", type=Path, required=True, help="new folder to write to")
+    release.set_defaults(command=_release)
+    for command in (export, explore, *_add_applying(commands), release, *_add_mirror(commands)):
+        about_a_study(command)
+
+
+def _add_applying(commands: "Commands[argparse.ArgumentParser]") -> tuple[argparse.ArgumentParser, ...]:
     embed = add_command(
         commands,
         "embed",
@@ -75,14 +88,10 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     assign.add_argument("--vectors", type=Path, required=True, help="what `ehr-pipeline embed` wrote")
     assign.add_argument("--out", type=Path, required=True, help="Arrow file to write: patient_id, cluster, support")
     assign.set_defaults(command=_assign)
-    release = add_command(
-        commands,
-        "release",
-        "write what may leave the place where the data lie, with a manifest",
-        "release --settings my_study.toml --out release",
-    )
-    release.add_argument("--out", type=Path, required=True, help="new folder to write to")
-    release.set_defaults(command=_release)
+    return embed, assign
+
+
+def _add_mirror(commands: "Commands[argparse.ArgumentParser]") -> tuple[argparse.ArgumentParser, ...]:
     pushed = add_command(
         commands,
         "push",
@@ -97,8 +106,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         "pull --settings my_study.toml",
     )
     pulled.set_defaults(command=_pull)
-    for command in (export, explore, embed, assign, release, pushed, pulled):
-        about_a_study(command)
+    return pushed, pulled
 
 
 def _export(options: argparse.Namespace) -> int:

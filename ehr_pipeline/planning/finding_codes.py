@@ -5,8 +5,10 @@ from pathlib import Path
 
 import polars as pl
 
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.events.table import Mapping
+from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.terminology import code_lists, rf2, rrf
@@ -26,10 +28,9 @@ class Codes:
     """Where names were looked for, in words."""
 
     def write(self, path: Path) -> None:
-        """Write a concept list. Raises InputError if the file is there."""
-        if path.exists():
-            raise InputError(f"{path} is there already. Name another file.")
-        self.table.select(code_lists.COLUMNS).write_csv(path)
+        """Write a concept list, whole or not at all. Raises UserError if the file is there."""
+        with publishing.whole(path) as part:
+            spreadsheet.table(self.table.select(code_lists.COLUMNS)).write_csv(part)
 
 
 def find(words: str, study: Study, mapped: Artifact | None) -> Codes:

@@ -16,7 +16,7 @@ from ehr_pipeline.errors import UserError
 from ehr_pipeline.events import build, listed
 from ehr_pipeline.events.mapping import map_by_files
 from ehr_pipeline.planning.found import Preflight
-from ehr_pipeline.records import catalog, files, listing
+from ehr_pipeline.records import catalog, events, files, ids, listing
 from ehr_pipeline.records.kinds import EventKind, PatientKind
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.work.progress import Progress
@@ -82,23 +82,17 @@ def _read(study: Study, folders: list[Path]) -> Held | None:
             if isinstance(kind, EventKind):
                 held.events.append(_events(rows, kind))
             elif not kind.partial or "birth_date" in rows.columns or "birth_year" in rows.columns:
-                held.people |= set(rows["patient"].str.strip_chars())
+                held.people |= set(rows.select(ids.whole(pl.col("patient").str.strip_chars())).to_series())
     return held
 
 
 def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
-    system = kind.files.code_system
+    plain = events.with_plain_codes(rows, kind.files)
     code = pl.col("code").str.strip_chars()
-    if "code_fallback" in rows.columns:
-        code = (
-            pl.when(code.is_in(["", *kind.files.no_code]))
-            .then(pl.col("code_fallback").str.strip_chars())
-            .otherwise(code)
-        )
-    if system not in ("", "snomed"):
-        code = pl.when(code != "").then(pl.lit(f"{system}:") + code).otherwise(code)
-    return rows.select(
-        pl.col("patient").str.strip_chars(), pl.col("date").cast(pl.String).str.head(10), code.alias("code")
+    return plain.select(
+        pl.col("patient").str.strip_chars(),
+        pl.col("date").cast(pl.String).str.head(10),
+        code=pl.when(code != "").then(pl.lit(events.prefix(kind.files.code_system)) + code).otherwise(code),
     )
 
 

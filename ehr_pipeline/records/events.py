@@ -39,7 +39,7 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
     contain it) and rejected rows (line, reason, patient). Codes of a local system are prefixed with its name, as in
     'medcode:1234', so that every code shows its system. `middle` is true if the day represents a whole month or year.
     """
-    rows = _with_fallback(_whole_numbers(rows, files), files)
+    rows = with_plain_codes(rows, files)
     date = dates.parse(pl.col("date"), files.date_formats, rules.latest)
     middle, precision = dates.partial(pl.col("date"))
     partial = pl.col("parsed").is_null() & pl.col("middle")
@@ -67,6 +67,14 @@ def parse(rows: pl.DataFrame, files: EventFiles, rules: DateRules) -> tuple[pl.D
         "line", "patient", day=pl.col("parsed").to_physical(), code=code, middle="middle", **_entered(files)
     )
     return good, judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
+
+
+def with_plain_codes(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:
+    """Return rows (line, patient, date, code) with ids and codes as they were before an export changed them.
+
+    A value that means 'no code' is replaced by that of the fallback column, or is empty.
+    """
+    return _with_fallback(_whole_numbers(rows, files), files)
 
 
 def _whole_numbers(rows: pl.DataFrame, files: EventFiles) -> pl.DataFrame:

@@ -83,4 +83,7 @@ def choose(
 
 
 def _is_wanted(concept: Concept, listed: frozenset[str], settings: RelationsSettings) -> bool:
-    return concept.concept in listed if listed else not set(settings.types).isdisjoint(concept.semantic_types)
+    """Whether a concept is listed, or without a list, of one of the types; a local code has no type, and is compared too."""
+    if listed:
+        return concept.concept in listed
+    return not concept.semantic_types or not set(settings.types).isdisjoint(concept.semantic_types)

@@ -24,7 +24,8 @@ class RelationsSettings:
         role="list",
     )
     types: tuple[str, ...] = option(
-        "Semantic types (UMLS) of the concepts that are compared where no list names them: disorders.",
+        "Semantic types (UMLS) of the concepts that are compared where no list names them: disorders. Codes without a type, as in"
+        " a study without the UMLS, are compared too.",
         ("T019", "T020", "T037", "T046", "T047", "T048", "T049", "T050", "T190", "T191"),
     )
     most: int = option("Number of concepts compared at most, the most frequent ones.", 1000, ge=2, le=8192)

@@ -27,7 +27,7 @@ SECTIONS = [field.name for field in dataclasses.fields(Study)]
 MODEL = {"encoder_checkpoint", "patient_embeddings", "clusters"}
 SEEDED = {*MODEL, "concept_embeddings", "concept_relations", "patient_trajectories", "cluster_reports"}
 DECIDES: dict[str, set[str]] = {
-    "study.name": {"cluster_reports"},
+    "study.name": {"cluster_reports", "prediction_report"},
     "study.seed": SEEDED,
     "records": {"raw_records"},
     "records.mode": {"extract_catalog"},
@@ -60,7 +60,8 @@ DECIDES: dict[str, set[str]] = {
     "trajectories": {"patient_trajectories"},
     "forecasts": {"forecasts"},
     "reports": {"cluster_reports"},
-    "governance": {"cluster_reports"},
+    "reports.suppress_below": {"cluster_reports", "prediction_report"},
+    "governance": {"cluster_reports", "prediction_report"},
 }
 """By place, the longest that fits. Of the others in a section, roles say which decide nothing (`fields.Role`)."""
 

@@ -50,7 +50,8 @@ def test_everything_is_restricted_but_the_page(tiny: Pipeline) -> None:
     told = {asset: tiny.store.current(asset).manifest["governance"] for asset in STAGES if asset != "raw_records"}
     assert {found["class"] for found in told.values()} == {"restricted"}
     assert {asset: found["releasable"] for asset, found in told.items() if "releasable" in found} == {
-        "cluster_reports": "report.html"
+        "cluster_reports": "report.html",
+        "prediction_report": "prediction_report.html",
     }
     assert governance.label((), GovernanceSettings())["class"] == "restricted"
 

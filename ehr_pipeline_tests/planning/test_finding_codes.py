@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.errors import InputError
+from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.events.table import Mapping
 from ehr_pipeline.planning import finding_codes
 from ehr_pipeline.study import settings
@@ -60,7 +60,7 @@ def test_the_list_can_be_read_as_one(study: Study, tmp_path: Path) -> None:
     found.write(tmp_path / "list.csv")
     rows = code_lists.read(tmp_path / "list.csv")
     assert [(row.code, row.cui) for row in rows] == list(found.table.select("code", "cui").iter_rows())
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         found.write(tmp_path / "list.csv")
 
 

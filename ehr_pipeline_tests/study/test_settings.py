@@ -70,7 +70,7 @@ def test_all_problems_are_told_at_once() -> None:
         (changed(patients={"xyzzy": 5}), "Valid keys: max_concepts_per_visit"),
         ({**MINIMAL, "cluster": {}}, "Did you mean 'clusters'?"),
         ({name: part for name, part in MINIMAL.items() if name != "records"}, "records is missing"),
-        (changed(encoder={"preset": "large"}), "'published' or 'demo'"),
+        (changed(encoder={"preset": "large"}), "'published', 'demo' or 'small'"),
         (changed(encoder={"heads": 3}), "must be a multiple of heads (3)"),
         (changed(records={"buckets": 12}), "power of two. Got 12; use 16"),
         (changed(records={"latest_date": "31/12/2020"}), "not a date of the form YYYY-MM-DD"),
