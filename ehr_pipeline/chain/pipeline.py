@@ -123,7 +123,6 @@ class Pipeline(DataAssets):
         from ehr_pipeline.encoder import configuration
         from ehr_pipeline.events.listed import Ladder, concepts
         from ehr_pipeline.events.table import Mapping
-        from ehr_pipeline.relations import build, pair_files
         from ehr_pipeline.vocabulary.table import Vocabulary
 
         settings, read = self.study.relations, self.read(CONCEPT_RELATIONS)
@@ -131,9 +130,11 @@ class Pipeline(DataAssets):
         known = Vocabulary.read(read[VOCABULARY].path).first(configuration.read(checkpoint)["vocab_size"])
         ladder, where = Ladder(self.study.events, mapped), "relations.concepts"
         dataset, seed = read[PATIENT_DATASET].files("patients"), self.study.study.seed
-        records = build.Records(dataset, self.study.embeddings.vectors.habits, seed)
 
         def make(out: Path) -> Counts:
+            from ehr_pipeline.relations import build, pair_files
+
+            records = build.Records(dataset, self.study.embeddings.vectors.habits, seed)
             listed = concepts(ladder.resolve({where: settings.concepts} if settings.concepts else {}).get(where, ()))
             named = settings.pairs or settings.known or settings.scores
             codes = Mapping.read(mapped.path, "snomed", "concept").concept_of_code() if named else {}

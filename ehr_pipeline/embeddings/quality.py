@@ -74,7 +74,8 @@ def collapse(vectors: Vectors, numbers: dict[str, NDArray[Any]]) -> dict[str, fl
     """
     unit = _unit(vectors)
     distance = np.round(np.linalg.norm(unit - unit.mean(0), axis=1), DECIMALS)
-    spread = float(distance.std() / max(float(distance.mean()), 1e-12))
+    exact = distance.astype(np.float64)  # in float32 the last digits depend on where the array lies in memory
+    spread = round(float(exact.std() / max(float(exact.mean()), 1e-12)), DECIMALS)
     return {name: spearman(distance, values) for name, values in numbers.items()} | {"spread": spread}
 
 

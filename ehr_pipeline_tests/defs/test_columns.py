@@ -18,7 +18,7 @@ from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import STAGES
 from ehr_pipeline.terminology.shipped import shipped
 
-NO_TABLE = {"encoder_checkpoint", "cluster_reports"}
+NO_TABLE = {"encoder_checkpoint", "cluster_reports", "prediction_report"}
 FOLDERS = {
     "raw_records": ("events", "patients"),
     "mapped_events": ("events",),
@@ -31,6 +31,7 @@ FILES = {"cohort": "cohort.arrow", "clusters": "clusters.arrow"}
 OF_NO_COLUMN = {
     "extract_catalog": {"extract"},
     "concept_embeddings": {"scope"},
+    "concept_relations": {"direction", "measure"},
     "task_labels": {"task"},
     "task_results": {"task", "model", "labels", "replicate"},
     "forecasts": {"horizon", "list", "model", "measure"},
