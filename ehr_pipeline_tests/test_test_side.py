@@ -4,11 +4,11 @@ import dataclasses
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from ehr_pipeline.assets.identity import split_settings
@@ -193,7 +193,7 @@ def test_what_cannot_be_checked_says_which_file_would_allow_it(both: tuple[Pipel
         assert says in message
         assert checks.cannot_be_checked(artifact, pipeline.study)
         model = artifact.path / "checkpoint"
-        assert "cannot be checked" in whom_it_knows(pipeline.study, model, SimpleNamespace())  # type: ignore[arg-type]
+        assert "cannot be checked" in whom_it_knows(pipeline.study, model, pa.chunked_array([["1"]]))["training"]
 
 
 def test_embed_says_how_many_of_the_patients_the_model_knows(both: tuple[Pipeline, Pipeline]) -> None:
@@ -201,7 +201,8 @@ def test_embed_says_how_many_of_the_patients_the_model_knows(both: tuple[Pipelin
     table = schemas.read(pipeline.store.current("data_split").files("split")[0])
     known = sum(side in ("train", "validation") for side in table["side"].to_pylist())
     model = pipeline.store.current("encoder_checkpoint").file("checkpoint")
-    assert whom_it_knows(pipeline.study, model, table).endswith(f"on about {(known + 5) // 10 * 10} of these patients")
+    said = whom_it_knows(pipeline.study, model, table["patient_id"])["training"]
+    assert said.endswith(f"on about {(known + 5) // 10 * 10} of these patients")
 
 
 def test_another_split_makes_the_vocabulary_anew_and_none_goes_on_from_it(both: tuple[Pipeline, Pipeline]) -> None:
