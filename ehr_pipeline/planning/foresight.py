@@ -1,7 +1,7 @@
 """Foresee what a run would find only after minutes: too few patients, too small a vocabulary, an empty cohort.
 
 Where the extracts are small enough to be read within seconds, all their rows are looked at. Only what is certain, or
-nearly so, is reported.
+nearly so, is reported, as a warning: the assets before the one that would stop can still be made.
 """
 
 from dataclasses import dataclass, field
@@ -99,7 +99,7 @@ def _events(rows: pl.DataFrame, kind: EventKind) -> pl.DataFrame:
 def _clusters(study: Study, found: Preflight, patients: int) -> None:
     most = most_clusters(patients)
     if study.embeddings.cohort and isinstance(study.clusters.n, int) and patients < max(study.clusters.n, 3):
-        found.problems.append(
+        found.warnings.append(
             f"clusters.n is {study.clusters.n}, but the extracts hold {told(patients)} patients with a birth and an event."
             + (f" Set it to at most {most}." if most else " Too few for clusters.")
         )
@@ -115,8 +115,7 @@ def _vocabulary(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
         cure = f"Set vocabulary.min_appearances to at most {ranked[settings.min_size - 1]}"
     else:
         cure = f"The extracts hold {len(ranked):,} codes in all. Lower vocabulary.min_size"
-    merged = bool(study.events.mrconso or study.events.dictionaries or study.events.omop_vocabulary)
-    (found.warnings if merged else found.problems).append(
+    found.warnings.append(
         f"only {often:,} codes appear {settings.min_appearances} times or more (vocabulary.min_appearances), and a vocabulary of"
         f" fewer than {settings.min_size} concepts is refused (vocabulary.min_size). {cure}."
     )
@@ -141,4 +140,4 @@ def _cohort(study: Study, found: Preflight, codes: pl.DataFrame) -> None:
     problem = "no code of the list is recorded in the extracts, so nobody is in the cohort by it"
     for where in empty:
         text = f"{named[where]} ({where}): {problem}. Compare its codes with those of the event files."
-        (found.problems if len(empty) == len(named) else found.warnings).append(text)
+        found.warnings.append(text)

@@ -55,7 +55,7 @@ def test_what_fits_is_not_reported(tmp_path: Path) -> None:
 
 
 def test_more_clusters_than_patients(tmp_path: Path) -> None:
-    (problem,) = looked(study(tmp_path, clusters={"n": 30})).problems
+    (problem,) = looked(study(tmp_path, clusters={"n": 30})).warnings
     assert problem.startswith("clusters.n is 30, but the extracts hold about 30 patients with a birth and an event."), (
         problem
     )
@@ -72,7 +72,7 @@ def test_more_clusters_than_patients(tmp_path: Path) -> None:
 )
 def test_too_small_a_vocabulary(tmp_path: Path, appearances: int, size: int, told: str) -> None:
     """A code that a patient has twice on a day, and events of a patient without a birth, do not count."""
-    (problem,) = looked(study(tmp_path, vocabulary={"min_appearances": appearances, "min_size": size})).problems
+    (problem,) = looked(study(tmp_path, vocabulary={"min_appearances": appearances, "min_size": size})).warnings
     assert told in problem
 
 
@@ -80,7 +80,7 @@ def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
     for name, code in (("none", "59393003"), ("some", "73211009")):
         (tmp_path / f"{name}.csv").write_text(f"code,cui,name,source\n{code},,a name,a source\n")
     none, some = ({"name": name, "concepts": str(tmp_path / f"{name}.csv")} for name in ("none", "some"))
-    (problem,) = looked(study(tmp_path, embeddings={"cohort": [none]})).problems
+    (problem,) = looked(study(tmp_path, embeddings={"cohort": [none]})).warnings
     assert "none.csv (embeddings.cohort[0].concepts): no code of the list is recorded in the extracts" in problem
     found = looked(study(tmp_path, embeddings={"cohort": [none, some]}))
     assert (found.problems, len(found.warnings)) == ([], 1)
@@ -88,4 +88,4 @@ def test_a_cohort_of_lists_that_match_no_recorded_code(tmp_path: Path) -> None:
 
 def test_large_extracts_are_left_to_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(foresight, "LARGEST", 100)
-    assert looked(study(tmp_path, clusters={"n": 30})).problems == []
+    assert looked(study(tmp_path, clusters={"n": 30})).warnings == []
