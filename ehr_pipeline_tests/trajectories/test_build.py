@@ -105,7 +105,7 @@ def changing(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
     pipeline = Pipeline(tiny_settings(folder, clusters=clusters, embeddings=pooled))
     pipeline.raw_records(EXTRACT)
     for asset in list(ASSETS)[1:-1]:
-        getattr(pipeline, asset)()
+        pipeline.asset(asset)
     return pipeline
 
 
