@@ -70,7 +70,11 @@ def test_nothing_after_the_cut_is_read(
     counts = histories.embed(tiny.study, folders(tiny, extract / "landing"), file, out)
     rows = schemas.read(out)
     histories.embed(tiny.study, folders(tiny, changed), file, tmp_path / "changed.arrow")
-    assert schemas.read(tmp_path / "changed.arrow").equals(rows)
+    again = schemas.read(tmp_path / "changed.arrow")
+    assert again.drop_columns("vector").equals(rows.drop_columns("vector"))
+    assert again["vector"].is_null().equals(rows["vector"].is_null())
+    one, other = (np.array(table["vector"].drop_null().to_pylist()) for table in (again, rows))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)  # other patients of a batch change the rounding
 
     assert list(zip(rows["patient_id"].to_pylist(), map(str, rows["cut"].to_pylist()), strict=True)) == cuts
     table = pl.DataFrame({name: rows[name].to_pylist() for name in ("tokens", "pooled_tokens", "age_at_cut", "vector")})
