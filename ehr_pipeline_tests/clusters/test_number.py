@@ -1,5 +1,7 @@
 """How many clusters the two halves of records support."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -94,7 +96,7 @@ def test_neighbours_in_a_number_are_alike() -> None:
     assert len(set(blocks.tolist())) == 3
 
 
-def test_the_table_can_be_read_again(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_table_can_be_read_again(tmp_path: Path) -> None:
     some = [number.Tried(2, 0.5, 0.25, supported=True), number.Tried(3, np.nan, np.nan, supported=False)]
     number.write(tmp_path, some, np.array([[0.9, np.nan], [0.7, np.nan]]))
     one, other = number.read(tmp_path)

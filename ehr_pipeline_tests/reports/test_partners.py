@@ -12,6 +12,7 @@ from ehr_pipeline.drawing import network
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.relations.measures import log_odds_ratio
 from ehr_pipeline.reports import partners
+from ehr_pipeline.reports.statements import relations as say
 
 BELOW, WHOLE = 10, 5000
 DISCLOSURE, NAMING = Disclosure(BELOW), Naming(BELOW, "key")
@@ -121,3 +122,13 @@ def test_the_command_reads_times_and_prints_what_comes_after() -> None:
     assert "two: about 120 patients with both" in said[1]
     assert "recorded later, relative risk within 730 days" in said[1]
     assert relations.lines("one", [], 730)[1:] == ["  nothing that can be shown"]
+
+
+def test_a_dash_is_explained_by_what_the_list_shows() -> None:
+    assert (
+        say.number(72, 134, 0)
+        == "72 pairs of 134 concepts can be shown. Which comes first can be told of none of them."
+    )
+    assert "cannot be told which comes first" in say.doubts(ordered=True)
+    assert "comes first" not in say.doubts(ordered=False)
+    assert "arrow" not in say.legend(3, ordered=False)

@@ -27,17 +27,21 @@ def content(findings: Findings) -> dict[str, Any]:
     interest = _interest(findings, names)
     listed = [(names[one], partners.partners(one, rows, disclosure, whole)[:MOST_PARTNERS]) for one in interest]
     compared = table.read_graphs(artifact.path)
+    drawn = rows[:MOST_EDGES]
+    ordered = any(partner.order for _, found in listed[:MOST_DISEASES] for partner in found)
+    notes = [*([say.order(settings["after_days"])] if ordered else []), say.doubts(ordered)]
     return {
         "lead": [
             say.rule(settings["max_q"], max(settings["fewest_patients"], disclosure.below)),
             say.number(len(rows), artifact.counts["kept"], sum(bool(row["comes_first"]) for row in rows)),
         ],
         "listed": listed[:MOST_DISEASES],
-        "notes": [say.order(settings["after_days"]), say.doubts()] if listed else [],
+        "ordered": ordered,
+        "notes": notes if listed else [],
         "without": say.hidden_partners(max(_of_interest(findings) - len(interest), 0)),
-        "network": _network(rows[:MOST_EDGES], findings) if rows else "",
-        "matrix": _matrix(rows[:MOST_EDGES], findings) if rows else "",
-        "legend": say.legend(len(rows[:MOST_EDGES])),
+        "network": _network(drawn, findings) if rows else "",
+        "matrix": _matrix(drawn, findings) if rows else "",
+        "legend": say.legend(len(drawn), any(row["comes_first"] for row in drawn)),
         "graphs_are": say.graphs(compared["graphs"]["random"]["edges"]),
         "graphs": _graphs(compared),
     }

@@ -35,10 +35,10 @@ def number(pairs: int, concepts: int, ordered: int) -> Statement:
     if not pairs:
         return say("No pair of the {concepts} compared can be shown.", concepts=counted(concepts, "concept"))
     return say(
-        "{pairs} of {concepts} can be shown. For {ordered} of them the order can be told.",
+        "{pairs} of {concepts} can be shown. Which comes first can be told of {ordered}.",
         pairs=counted(pairs, "pair"),
         concepts=counted(concepts, "concept"),
-        ordered=f"{ordered:,}",
+        ordered=f"{ordered:,} of them" if ordered else "none of them",
     )
 
 
@@ -54,11 +54,12 @@ def order(days: int) -> Statement:
     )
 
 
-def doubts() -> Statement:
-    """Say what does not follow."""
+def doubts(ordered: bool) -> Statement:
+    """Say what does not follow, and what a dash stands for. `ordered`: whether the list says which comes first."""
     return say(
-        "Neither says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the same"
-        " figures. “–” stands where a figure would reveal fewer patients than the threshold."
+        "None of this says that one causes the other: a common cause, or care for the one in which the other is noticed, gives the"
+        " same figures. “–” stands where {untold}a figure would reveal fewer patients than the threshold.",
+        untold="it cannot be told which comes first, or where " if ordered else "",
     )
 
 
@@ -71,12 +72,12 @@ def hidden_partners(concepts: int) -> Statement | None:
     )
 
 
-def legend(drawn: int) -> Statement:
-    """Say what the network shows."""
+def legend(drawn: int, ordered: bool) -> Statement:
+    """Say what the network shows. `ordered`: whether it has arrows."""
     return say(
-        "The {drawn} with the most evidence. An arrow points to the one that is recorded later; colours are communities. Rest the"
-        " pointer on a line or a name for more.",
+        "The {drawn} with the most evidence. {arrows}Colours are communities. Rest the pointer on a line or a name for more.",
         drawn=counted(drawn, "pair"),
+        arrows="An arrow points to the one that is recorded later. " if ordered else "",
     )
 
 
