@@ -44,7 +44,8 @@ def labels(at: NDArray[np.float64], widths: NDArray[np.float64]) -> NDArray[np.f
             moved = False
             for other in order[:place]:
                 over = abs(at[one, 0] - at[other, 0]) < (widths[one] + widths[other]) / 2
-                if over and abs(height[one] - height[other]) < LINE:
+                # Less than LINE by more than rounding: otherwise a name that was just moved would be moved again without end.
+                if over and abs(height[one] - height[other]) < LINE - 1e-6:
                     height[one] = height[other] + LINE
                     moved = True
     return height

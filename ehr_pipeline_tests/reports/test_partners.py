@@ -93,13 +93,24 @@ def test_numbers_have_two_digits() -> None:
 
 
 def test_names_in_the_network_do_not_cover_each_other_and_are_escaped() -> None:
-    rng = np.random.default_rng(1)
-    at, widths = rng.random((60, 2)) * (400, 200), rng.random(60) * 100 + 40
-    height = network.labels(at, widths)
-    for one in range(60):
-        for other in range(one):
-            if abs(at[one, 0] - at[other, 0]) < (widths[one] + widths[other]) / 2:
-                assert abs(height[one] - height[other]) >= network.LINE - 1e-9
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        at, widths = rng.random((60, 2)) * (400, 200), rng.random(60) * 100 + 40
+        height = network.labels(at, widths)
+        for one in range(60):
+            for other in range(one):
+                if abs(at[one, 0] - at[other, 0]) < (widths[one] + widths[other]) / 2:
+                    assert abs(height[one] - height[other]) >= network.LINE - 1e-6
+
+
+@pytest.mark.parametrize("height", [0.1, 17.3, 100.7, 200.3, 333.3, 399.9])
+def test_a_name_is_moved_once_although_sums_are_rounded(height: float) -> None:
+    """In floating point, (h + 15) - h may be less than 15."""
+    moved = network.labels(np.full((9, 2), height), np.full(9, 50.0))
+    assert np.diff(np.sort(moved)).min() >= network.LINE - 1e-6
+
+
+def test_a_network_shows_names_as_text_and_arrows() -> None:
     edges = np.array([[0, 1], [1, 2]])
     drawn = network.svg(
         ["<b>", "two", "three"], edges, ["a & b", "c"], arrows=np.array([1, 0]), group=np.zeros(3, int), seed=1
