@@ -33,7 +33,7 @@ from ehr_pipeline.predictions.compare import Case
 from ehr_pipeline.predictions.features import of_histories
 from ehr_pipeline.predictions.fitted import Fitted
 from ehr_pipeline.predictions.job import mean_vectors
-from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
+from ehr_pipeline.predictions.masked import answers as answers_of
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.metrics import log_odds as odds_of
 from ehr_pipeline.predictions.models import BY_NAME, Model
@@ -101,11 +101,9 @@ class Scorer:
 
     def _answers(self, histories: Shard, rows: Rows, tokens: NDArray[np.int64]) -> Answers:
         mean = mean_vectors(self.encoder, histories, self.how)
-        state, odds = np.zeros_like(mean), np.zeros(len(mean))
-        for own, hidden in at_mask(self.encoder, histories, rows.asked, self.how, self.fitted.facts.tokens_before):
-            state[own] = hidden.float().cpu().numpy()
-            odds[own] = log_odds(logits(self.encoder, hidden, self.how.precision), [tokens])[:, 0]
-        return Answers(np.hstack([mean, state]), odds)
+        before = self.fitted.facts.tokens_before
+        state, odds = answers_of(self.encoder, histories, rows.asked, self.how, before, lists=[tokens])
+        return Answers(np.hstack([mean, state]), odds[:, 0].astype(np.float64))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ the number of tasks.
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ehr_pipeline.predictions import columns, fitted, guards, judging
-from ehr_pipeline.predictions.asked import Asked, work_of
+from ehr_pipeline.predictions.asked import Asked
 from ehr_pipeline.predictions.compare import Case, Fit, fits, scorable
 from ehr_pipeline.predictions.features import recorded
 from ehr_pipeline.predictions.job import UNTRAINED, AnswersJob
@@ -78,7 +77,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = judging.with_verdicts(joined(parts))
     TaskResults(**vars(results) | {"guards": (seen, *results.guards)}).write(out)
-    shutil.rmtree(work_of(out), ignore_errors=True)
+    job.remove()
     return {"tasks": len(tasks), "too_few": len(tasks) - len(scored)}
 
 
