@@ -27,7 +27,7 @@ from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, joined, nothing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_DATASET, TASK_LABELS, VOCABULARY
 from ehr_pipeline.tasks import meds
 from ehr_pipeline.tasks.table import Definition, definitions
@@ -129,8 +129,8 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
     parts = []
     for number, path in enumerate(dataset):
         own = pa.array(rows.row[rows.shard == number])
-        parts.append(schemas.read(path, ["patient_id"]).column("patient_id").take(own).combine_chunks())
-    return pa.concat_arrays([part.chunk(0) if isinstance(part, pa.ChunkedArray) else part for part in parts])
+        parts.append(align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id").take(own)))
+    return pa.concat_arrays(parts)
 
 
 def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:
