@@ -43,7 +43,7 @@ MADE_BY = {
     "clusters": ("clusters/build.py",),
     "patient_trajectories": ("trajectories/build.py",),
     "task_results": ("predictions/build.py", "predictions/job.py"),
-    "forecasts": ("forecasts/build.py", "forecasts/job.py"),
+    "forecasts": ("forecasts/build.py", "predictions/job.py"),
 }
 """The modules that make each asset. The version of `cluster_reports` follows from its sources (`identity.REPORT_SOURCES`)."""
 CARRIERS = frozenset(

@@ -19,24 +19,24 @@ def _forecasts(study: Study, read: Mapping[str, Artifact], launch: Launch, out: 
     """Forecast the next concepts of patients of the test side; nothing where there is none."""
     from ehr_pipeline.embeddings.job import Inference
     from ehr_pipeline.forecasts import build
-    from ehr_pipeline.forecasts.job import StatesJob
+    from ehr_pipeline.predictions.asked import work_of
+    from ehr_pipeline.predictions.job import AnswersJob
 
     if not study.patients.split.leaves_out or not study.forecasts.patients:
         return build.empty(out)
-    work = out / build.WORK
-    job = StatesJob(
+    job = AnswersJob(
         checkpoint=read[ENCODER_CHECKPOINT].file("checkpoint"),
         vocabulary=read[VOCABULARY].path,
         dataset=read[PATIENT_DATASET].file("patients"),
-        work=work,
+        work=work_of(out),
         settings=Inference(**identity.encoder_shape(study), batch_tokens=study.embeddings.batch_tokens),
         tokens_before=study.forecasts.tokens_before,
+        means=False,
+        untrained=False,
+        seed=study.study.seed,
         threads=study.launcher.threads,
     )
-    try:
-        return build.build(read, study.forecasts, job, study.study.seed, launch=launch, out=out)
-    finally:
-        build.remove(work)
+    return build.build(read, study.forecasts, job, study.study.seed, launch=launch, out=out)
 
 
 FORECASTS = (

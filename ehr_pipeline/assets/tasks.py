@@ -44,6 +44,7 @@ def _task_results(study: Study, read: Mapping[str, Artifact], launch: Launch, ou
         work=work_of(out),
         settings=Inference(**identity.encoder_shape(study), batch_tokens=settings.batch_tokens),
         tokens_before=settings.tokens_before,
+        means=True,
         seed=seed,
         untrained=build.needs_untrained(settings),
         threads=study.launcher.threads,

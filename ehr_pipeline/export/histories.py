@@ -93,8 +93,8 @@ def embed(study: Study, folders: tuple[Path, Path, Path], file: Path, out: Path)
         with apply.model_at_work(study, model, vocabulary) as (encoder, how):
             for path in apply.shards(work):
                 shard = Shard.read(path)
-                row = given.rows(_ids(schemas.read(path, ["patient_id"])), key)
-                for rows in _blocks(np.flatnonzero(row >= 0)):
+                row = given.rows(ids_of(schemas.read(path, ["patient_id"])), key)
+                for rows in blocks(np.flatnonzero(row >= 0), AT_ONCE):
                     last = given.last_day[rows] - study.patients.visit_window_days
                     made, everybody = cut(shard, row[rows], np.full(len(rows), ALWAYS), last), np.arange(len(rows))
                     chunks = pool_chunks(encoder, made, everybody, transform.weights, how)
@@ -123,18 +123,20 @@ def names_of(records: RecordsSettings) -> Names:
     )
 
 
-def _ids(table: pa.Table) -> pa.Array:
+def ids_of(table: pa.Table) -> pa.Array:
+    """The patient ids of a table as one array of text."""
     return align.one_chunk(table.column("patient_id")).cast(pa.string())
 
 
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), AT_ONCE):
-        yield rows[start : start + AT_ONCE]
+def blocks(rows: NDArray[np.int64], at_once: int) -> Iterator[NDArray[np.int64]]:
+    """The rows, in blocks of so many."""
+    for start in range(0, len(rows), at_once):
+        yield rows[start : start + at_once]
 
 
 def _ages(columns: Columns, given: Asked, people: pa.Table, key: Key | None) -> pa.Array:
     """Fill in the ages of those of a table of patients who are asked for. Returns their ids, one for each row of the file."""
-    ids = _ids(people)
+    ids = ids_of(people)
     row = given.rows(ids, key)
     here = np.flatnonzero(row >= 0)
     birth = people.column("birth_date").cast(pa.int32()).to_numpy()[row[here]]

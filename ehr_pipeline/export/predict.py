@@ -25,15 +25,15 @@ from ehr_pipeline.embeddings.job import Inference
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.export import apply
-from ehr_pipeline.export.histories import names_of
+from ehr_pipeline.export.histories import blocks, ids_of, names_of
 from ehr_pipeline.patients.histories import ALWAYS, cut, without
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.predictions.asked import Answers
-from ehr_pipeline.predictions.compare import Case
+from ehr_pipeline.predictions.compare import Case, as_written
 from ehr_pipeline.predictions.features import of_histories
 from ehr_pipeline.predictions.fitted import Fitted
 from ehr_pipeline.predictions.job import mean_vectors
-from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
+from ehr_pipeline.predictions.masked import answers as answers_of
 from ehr_pipeline.predictions.metrics import Calibration
 from ehr_pipeline.predictions.metrics import log_odds as odds_of
 from ehr_pipeline.predictions.models import BY_NAME, Model
@@ -43,7 +43,7 @@ from ehr_pipeline.predictions.table import Row, TaskResults, read_calibrations
 from ehr_pipeline.store import build_lock, integrity, publishing, secret_key
 from ehr_pipeline.store.artifacts import Counts
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables import align, schemas
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.tasks import asked
 from ehr_pipeline.tasks.asked import Asked
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -96,16 +96,14 @@ class Scorer:
         answers = {"": self._answers(histories, rows, tokens)} if ENCODED & {*self.model.features} else {}
         told, people = of_histories(histories, rows, self.size), People(female, {})
         case = Case(rows, told, people, tokens, answers, PredictionsSettings(), 0, facts.stops)
-        plain = expit(self.fitted.log_odds(case, self.model)).astype(np.float32).astype(np.float64)
+        plain = as_written(self.fitted.log_odds(case, self.model))
         return odds_of(self.calibration.apply(plain))
 
     def _answers(self, histories: Shard, rows: Rows, tokens: NDArray[np.int64]) -> Answers:
         mean = mean_vectors(self.encoder, histories, self.how)
-        state, odds = np.zeros_like(mean), np.zeros(len(mean))
-        for own, hidden in at_mask(self.encoder, histories, rows.asked, self.how, self.fitted.facts.tokens_before):
-            state[own] = hidden.float().cpu().numpy()
-            odds[own] = log_odds(logits(self.encoder, hidden, self.how.precision), [tokens])[:, 0]
-        return Answers(np.hstack([mean, state]), odds)
+        before = self.fitted.facts.tokens_before
+        state, odds = answers_of(self.encoder, histories, rows.asked, self.how, before, lists=[tokens])
+        return Answers(np.hstack([mean, state]), odds[:, 0].astype(np.float64))
 
 
 @dataclass(frozen=True)
@@ -188,14 +186,10 @@ def _scores(scorer: Scorer, given: Asked, paths: list[Path], study: Study) -> Sc
     found = Scored(np.full(count, np.nan), np.zeros(count, np.int64), np.zeros(count, bool), none, none.copy())
     outcome = np.array(scorer.fitted.facts.tokens, np.int64)
     for number, path in enumerate(paths):
-        ids, shard = (
-            align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id")).cast(pa.string()),
-            Shard.read(path),
-        )
-        row = given.rows(ids, key)
+        shard, row = Shard.read(path), given.rows(ids_of(schemas.read(path, ["patient_id"])), key)
         here = np.flatnonzero(row >= 0)
         found.shard[here], found.row[here] = number, row[here]
-        for own in _blocks(here):
+        for own in blocks(here, AT_ONCE):
             rows = scorer.rows(row[own], given.last_day[own])
             histories = cut(shard, rows.row, rows.first, rows.last)
             sizes = np.diff(histories.patient_tokens)
@@ -222,11 +216,6 @@ def _explained(
         adds = scored.odds[number] - scorer.log_odds(without(copies, tokens), again, female)
         for place in np.argsort(-np.abs(adds), kind="stable")[:SHOWN].tolist():
             yield number, int(tokens[place]), float(adds[place])
-
-
-def _blocks(rows: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(rows), AT_ONCE):
-        yield rows[start : start + AT_ONCE]
 
 
 def _write(
@@ -257,9 +246,8 @@ def _write(
 
 def _facts(verdict: Row, results: TaskResults) -> dict[str, object]:
     """What a reader of the risks has to know of the model."""
-    final = next(
-        iter((*results.of(verdict["task"], verdict["model"], None), *results.of(verdict["task"], verdict["model"], 0)))
-    )
+    final = results.final(verdict["task"], verdict["model"])
+    assert final is not None
     return {
         "class": "restricted: about patients",
         "not": "a medical device; not to be used for decisions about a patient",

@@ -17,8 +17,9 @@ from ehr_pipeline.forecasts.build import days_asked
 from ehr_pipeline.forecasts.metrics import NEW, RECURRING
 from ehr_pipeline.forecasts.scores import ENCODER, FORECAST, POPULARITY, by_model, encoder_probability
 from ehr_pipeline.forecasts.table import Counted
+from ehr_pipeline.patients.histories import ALWAYS, cut
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
-from ehr_pipeline.predictions.masked import at_mask
+from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 USUAL_GAP = 60
@@ -95,11 +96,7 @@ class Forecaster:
     ) -> Iterator[Answer]:
         index = histories.visit_day[histories.patient_start[1:] - 1].astype(np.int64)
         gap = self.counted.gap_days if self.counted else USUAL_GAP
-        state = np.zeros((len(index), self.model.stock.config.hidden_size), np.float32)
-        for places, hidden in at_mask(
-            self.model, histories, days_asked(index, gap)[horizon], self.how, self.tokens_before
-        ):
-            state[places] = hidden.float().cpu().numpy()
+        state, _ = answers(self.model, histories, days_asked(index, gap)[horizon], self.how, self.tokens_before)
         probability = encoder_probability(self.model, state)
         history = cases.history(histories, index, self.vocabulary.size)
         had, popularity = history.matrix(self.vocabulary.size).toarray(), None
@@ -133,8 +130,6 @@ def _highest(scores: NDArray[np.float32], allowed: NDArray[np.bool_], most: int)
 
 
 def _rows(shard: Shard, rows: NDArray[np.integer]) -> Shard:
-    from ehr_pipeline.patients.histories import ALWAYS, cut
-
     return cut(shard, rows, np.full(len(rows), ALWAYS), np.full(len(rows), 1 << 30))
 
 

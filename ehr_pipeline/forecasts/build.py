@@ -5,10 +5,9 @@ day asked about is the last of the history plus the usual gap to the next visit,
 the next visit, which is not known on that day. Tables: see `table`. Without a test side, or with `patients = 0`, they are empty.
 """
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,19 +18,20 @@ from ehr_pipeline.encoder import checkpoint, configuration
 from ehr_pipeline.forecasts import cases, counting, pictures, scores
 from ehr_pipeline.forecasts.cases import COUNT, DAYS, HORIZONS, JUDGE, NEXT_VISIT, TUNE, YEAR, Cases
 from ehr_pipeline.forecasts.counting import Tables
-from ehr_pipeline.forecasts.job import StatesJob
 from ehr_pipeline.forecasts.judge import Groups, Judge, judged_horizons
 from ehr_pipeline.forecasts.scores import Asked, Mixed
 from ehr_pipeline.forecasts.settings import ForecastsSettings
 from ehr_pipeline.forecasts.table import Counted, Forecasts, nothing
-from ehr_pipeline.patients.shard import Shard
+from ehr_pipeline.patients.histories import ALWAYS
+from ehr_pipeline.patients.shard import Shard, ages_at
+from ehr_pipeline.predictions.job import ASKED, AnswersJob
 from ehr_pipeline.store.artifacts import Artifact, Counts
+from ehr_pipeline.tables import schemas
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, PATIENT_DATASET
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.jobs import Launch
 
-WORK = ".work"
 UNTYPED = "no semantic type"
 
 
@@ -44,13 +44,13 @@ def empty(out: Path) -> Counts:
 def build(
     artifacts: Mapping[str, Artifact],
     settings: ForecastsSettings,
-    job: StatesJob,
+    job: AnswersJob,
     seed: int,
     *,
     launch: Launch,
     out: Path,
 ) -> Counts:
-    """Write the tables into `out`; the job works in a folder that the caller removes. Returns counts of patients."""
+    """Write the tables into `out`. Returns counts of patients."""
     dataset = artifacts[PATIENT_DATASET].files("patients")
     split = [artifacts[DATA_SPLIT].file(f"split/{path.name}") for path in dataset]
     config = configuration.read(job.checkpoint)
@@ -64,6 +64,7 @@ def build(
         return counts
     gap = max(round(float(np.median(every.next_day[learned] - every.index[learned]))), 1)
     asked = ask(every, dataset, job, gap, launch)
+    job.remove()
     tables, mixed = count_and_mix(every, asked, seed)
     Counted(tables, mixed, gap).write(out)
     judge = Judge(_groups(vocabulary, every), settings.bootstrap, seed)
@@ -93,7 +94,7 @@ def days_asked(index: NDArray[np.int64], gap: int) -> dict[str, NDArray[np.int64
     return {NEXT_VISIT: index + gap} | middle
 
 
-def ask(every: Cases, dataset: list[Path], job: StatesJob, gap: int, launch: Launch) -> dict[str, Asked]:
+def ask(every: Cases, dataset: list[Path], job: AnswersJob, gap: int, launch: Launch) -> dict[str, Asked]:
     """Have the encoder answer for the cases that are not only counted. Horizons at the same age share an answer."""
     some = np.flatnonzero(every.side != COUNT)
     days = days_asked(every.index, gap)
@@ -103,35 +104,21 @@ def ask(every: Cases, dataset: list[Path], job: StatesJob, gap: int, launch: Lau
         if not len(rows):
             continue
         shard = Shard.read(path)
-        ages = [ages_on(shard, every.row[rows], days[name][rows], job.settings.age_unit) for name in HORIZONS]
+        birth = shard.birth_day[every.row[rows]], shard.birth_year_only[every.row[rows]]
+        ages = [ages_at(days[name][rows], *birth, job.settings.age_unit) for name in HORIZONS]
         keys = np.concatenate([np.arange(len(rows)) * 10_000 + age for age in ages])
         _, first, answer = np.unique(keys, return_index=True, return_inverse=True)
         asked = np.concatenate([days[name][rows] for name in HORIZONS])[first]
         own = rows[first % len(rows)]
-        layout[path.name] = pa.table([every.row[own], every.index[own], asked], names=["row", "last", "day"])
+        always = np.full(len(own), ALWAYS, np.int64)
+        layout[path.name] = pa.table([every.row[own], always, every.index[own], asked], schema=ASKED)
         number[:, rows] = questions + answer.reshape(len(HORIZONS), len(rows))
         questions += len(first)
     job.lay_out(layout)
     launch(job)
-    states = np.concatenate([job.states(path.name) for path in dataset if path.name in layout])
+    states = np.concatenate([schemas.matrix(job.answers(name), "state") for name in layout])
     model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), torch.device("cpu"))
     return {name: Asked(model, states, number[place]) for place, name in enumerate(HORIZONS)}
-
-
-def ages_on(
-    shard: Shard, rows: NDArray[np.int64], day: NDArray[np.int64], unit: Literal["year", "quarter"]
-) -> NDArray[np.int64]:
-    """The age (P,), in whole units, of patients on days, as the encoder is told it."""
-    one = np.arange(len(rows) + 1)
-    flat = Shard(
-        one[:-1].astype(np.int32),
-        one.astype(np.int32),
-        day.astype(np.int32),
-        one.astype(np.int32),
-        shard.birth_day[rows],
-        shard.birth_year_only[rows],
-    )
-    return flat.ages(one[:-1], np.ones(len(rows), np.int64), one[:-1], unit)
 
 
 def _groups(vocabulary: Vocabulary, every: Cases) -> Groups:
@@ -160,8 +147,3 @@ def _recalls(found: Forecasts) -> dict[str, Any]:
         if (row["horizon"], row["measure"]) == (YEAR, "recall"):
             recalls.setdefault(row["list"], {})[row["model"]] = round(row["value"], 4)
     return recalls
-
-
-def remove(work: Path) -> None:
-    """Remove the folder of the job: it holds states of patients."""
-    shutil.rmtree(work, ignore_errors=True)

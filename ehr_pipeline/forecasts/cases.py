@@ -173,7 +173,7 @@ def read(dataset: Sequence[Path], drawn: Drawn, size: int) -> Cases:
         _of_shard(number, path, shard, size)
         for number, (path, shard) in enumerate(zip(dataset, drawn.shards, strict=True))
     ]
-    return joined(parts, size)
+    return joined(parts)
 
 
 def _of_shard(
@@ -258,9 +258,8 @@ def _recorded(records: Shard, size: int) -> "csr_array":
     return csr_array((np.ones(len(pairs), bool), (pairs % size).astype(np.int32), start), shape=(people, size))
 
 
-def joined(parts: Sequence[Cases], size: int) -> Cases:
+def joined(parts: Sequence[Cases]) -> Cases:
     """Cases one after the other."""
-
     from scipy.sparse import csr_array, vstack
 
     def put(owners: Sequence[Any], name: str) -> Any:

@@ -23,6 +23,7 @@ from ehr_pipeline.forecasts.scores import (
     by_model,
 )
 from ehr_pipeline.forecasts.table import Forecasts, Row
+from ehr_pipeline.predictions.metrics import interval, times_drawn
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -109,14 +110,14 @@ class Judge:
             return
         which = {"horizon": horizon, "list": name}
         counts = {"patients": len(judged), "recorded": int(judged.recorded.sum())}
-        times = metrics.draws(len(judged), self.bootstrap, self.seed)
+        times = times_drawn(len(judged), self.bootstrap, self.seed)
         means = {
             (model, measure): (float(values[:, place].mean()), metrics.averages(values[:, place], times))
             for model, values in judged.measures.items()
             for place, measure in enumerate(MEASURES)
         }
         for (model, measure), (value, drawn) in means.items():
-            low, high = metrics.interval(drawn)
+            low, high = interval(drawn)
             row = {"model": model, "measure": measure, "value": value, "low": low, "high": high}
             self.rows["forecasts"].append(which | counts | row)
         for model in (ENCODER, FORECAST):
@@ -144,7 +145,7 @@ class Judge:
                 continue
             hits = {each: judged.hits[each][:, place].astype(float) for each in (model, POPULARITY, baseline)}
             found = {each: values.sum() / recorded.sum() for each, values in hits.items()}
-            low, high = metrics.interval(metrics.averages(hits[model] - hits[baseline], times, recorded))
+            low, high = interval(metrics.averages(hits[model] - hits[baseline], times, recorded))
             yield {
                 "kind": kind,
                 "group": group,
@@ -189,7 +190,7 @@ def verdict_of(name: str, patients: int, compared: dict[str, float]) -> str:
 
 
 def _compared(one: tuple[float, NDArray[np.float64]], other: tuple[float, NDArray[np.float64]]) -> dict[str, float]:
-    low, high = metrics.interval(one[1] - other[1])
+    low, high = interval(one[1] - other[1])
     ratio = one[0] / other[0] if other[0] > 0 else float("nan")
     return {"difference": one[0] - other[0], "low": low, "high": high, "ratio": ratio}
 

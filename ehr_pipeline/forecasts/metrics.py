@@ -99,15 +99,6 @@ class Judged:
         return len(self.recorded)
 
 
-def draws(people: int, many: int, seed: int) -> NDArray[np.uint8]:
-    """How often each of P patients is in each of B draws with replacement (Efron 1979): the same for all models, so pairs stay."""
-    rng = np.random.default_rng([seed, 0xB007])
-    times = np.empty((many, people), np.uint8)
-    for each in times:
-        each[:] = np.minimum(np.bincount(rng.integers(0, people, people), minlength=people), 255)
-    return times
-
-
 def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None) -> Floats:
     """The mean (B,) of values (P,) in each draw; of sums by sums of `of` (P,) instead, where it is given. NaN for none."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -118,13 +109,6 @@ def averages(values: Floats, times: NDArray[np.uint8], of: Floats | None = None)
                 for part in [times[start : start + 100].astype(np.float64)]
             ]
         )
-
-
-def interval(values: Floats) -> tuple[float, float]:
-    """The 95 % percentile interval of draws, leaving out those that are NaN."""
-    finite = values[np.isfinite(values)]
-    low, high = np.percentile(finite, [2.5, 97.5]) if len(finite) else (np.nan, np.nan)
-    return float(low), float(high)
 
 
 @dataclass

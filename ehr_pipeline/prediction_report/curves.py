@@ -191,15 +191,10 @@ def _point(results: TaskResults, model: str, tasks: Sequence[str], labels: int |
         return None
     replicates = min(map(len, rows))
     by_replicate = np.array([[row["auroc"] for row in own[:replicates]] for own in rows]).mean(0)
-    final = [_final(results, task, model) for task in tasks]
+    final = [results.final(task, model) for task in tasks]
     of_test = np.mean([(high - low) / (2 * Z) for low, high in _known(final)] or [0.0])
     of_labels = by_replicate.var(ddof=1) / replicates if replicates > 1 else 0.0
     return Point(float(by_replicate.mean()), float(np.sqrt(of_test**2 + of_labels)))
-
-
-def _final(results: TaskResults, task: str, model: str) -> Mapping[str, Any] | None:
-    """The row of a model with all the labels that it needs."""
-    return next(iter((*results.of(task, model, ALL), *results.of(task, model, NONE))), None)
 
 
 def _known(rows: Iterable[Mapping[str, Any] | None]) -> list[tuple[float, float]]:

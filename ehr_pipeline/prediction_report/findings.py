@@ -51,11 +51,6 @@ class Findings:
         """The name of each task, by its name as a file name."""
         return {row["task"]: row["name"] for row in self.results.verdicts}
 
-    def final(self, task: str, model: str) -> Row | None:
-        """The results of a model of a task with all the labels that it needs."""
-        found = (*self.results.of(task, model, curves.ALL), *self.results.of(task, model, curves.NONE))
-        return found[0] if found else None
-
     def difference(self, task: str, model: str) -> Row | None:
         """A model of a task against the task's best baseline."""
         return next((row for row in self.results.differences if (row["task"], row["model"]) == (task, model)), None)

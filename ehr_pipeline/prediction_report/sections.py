@@ -73,7 +73,7 @@ def _task(findings: Findings, row: Row) -> dict[str, Any]:
         "baseline_name": "",
         "model_name": "",
     }
-    model, baseline = (findings.final(task, row[kind]) if row[kind] else None for kind in ("model", "baseline"))
+    model, baseline = (findings.results.final(task, row[kind]) if row[kind] else None for kind in ("model", "baseline"))
     if model is None or baseline is None:
         return told
     return told | {
@@ -111,7 +111,7 @@ def models(findings: Findings) -> dict[str, Any] | None:
     """All models of each task, with all the labels that they need."""
     tables = []
     for task, name in findings.named.items():
-        found = [(model, findings.final(task, model.name)) for model in MODELS]
+        found = [(model, findings.results.final(task, model.name)) for model in MODELS]
         rows = [say.model(model.title, row) for model, row in found if row is not None]
         if rows:
             tables.append((name, rows, list(_benefit(findings, task))))

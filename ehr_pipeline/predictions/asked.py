@@ -13,8 +13,6 @@ from ehr_pipeline.predictions.rows import Rows
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.work.jobs import Launch
 
-_COLUMNS = ("row", "first", "last", "asked")
-
 
 @dataclass(frozen=True)
 class Answers:
@@ -71,7 +69,7 @@ class Asked:
 
 
 def _questions(rows: Rows) -> NDArray[np.int64]:
-    found: NDArray[np.int64] = np.stack([getattr(rows, name) for name in _COLUMNS], axis=1).astype(np.int64)
+    found: NDArray[np.int64] = np.stack([getattr(rows, name) for name in ASKED.names], axis=1).astype(np.int64)
     return found
 
 

@@ -5,7 +5,6 @@ the number of tasks.
 """
 
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ehr_pipeline.predictions import columns, fitted, guards, judging
-from ehr_pipeline.predictions.asked import Asked, work_of
+from ehr_pipeline.predictions.asked import Asked
 from ehr_pipeline.predictions.compare import Case, Fit, fits, scorable
 from ehr_pipeline.predictions.features import recorded
 from ehr_pipeline.predictions.job import UNTRAINED, AnswersJob
@@ -28,7 +27,7 @@ from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, joined, nothing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
-from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables import align, schemas
 from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_DATASET, TASK_LABELS, VOCABULARY
 from ehr_pipeline.tasks import meds
 from ehr_pipeline.tasks.table import Definition, definitions
@@ -78,7 +77,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = judging.with_verdicts(joined(parts))
     TaskResults(**vars(results) | {"guards": (seen, *results.guards)}).write(out)
-    shutil.rmtree(work_of(out), ignore_errors=True)
+    job.remove()
     return {"tasks": len(tasks), "too_few": len(tasks) - len(scored)}
 
 
@@ -130,8 +129,8 @@ def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:
     parts = []
     for number, path in enumerate(dataset):
         own = pa.array(rows.row[rows.shard == number])
-        parts.append(schemas.read(path, ["patient_id"]).column("patient_id").take(own).combine_chunks())
-    return pa.concat_arrays([part.chunk(0) if isinstance(part, pa.ChunkedArray) else part for part in parts])
+        parts.append(align.one_chunk(schemas.read(path, ["patient_id"]).column("patient_id").take(own)))
+    return pa.concat_arrays(parts)
 
 
 def _test_side(dataset: Sequence[Path], tasks: Sequence[Rows]) -> pl.Series:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import expit
 
 from ehr_pipeline.predictions import learners, metrics
 from ehr_pipeline.predictions.asked import Answers
@@ -86,9 +86,22 @@ class Case:
         return not asks or bool(len(self.tokens))
 
     def scored(self, fitted: Floats) -> tuple[Floats, Floats]:
-        """Probabilities of the validation and of the test side from log-odds (n,), in single precision, as they are written."""
-        probability = expit(fitted).astype(np.float32).astype(np.float64)
+        """Probabilities of the validation and of the test side from log-odds (n,)."""
+        probability = as_written(fitted)
         return probability[self.rows.on(TUNE)], probability[self.rows.on(JUDGE)]
+
+
+def score(case: Case, model: Model) -> Floats:
+    """The log-odds (n,) of a model without labels: its score, which for a baseline is added to those of the prevalence."""
+    usual = learners.usual(case.rows.prevalence) if model.kind == "baseline" else 0.0
+    (name,) = model.features
+    return np.asarray(case.block(name, np.zeros(0, np.int64))[:, 0], np.float64) + usual
+
+
+def as_written(odds: Floats) -> Floats:
+    """Probabilities (n,) of log-odds, in single precision, as they are written."""
+    found: Floats = expit(odds).astype(np.float32).astype(np.float64)
+    return found
 
 
 @dataclass(frozen=True)
@@ -150,13 +163,12 @@ def _samples(case: Case, everything: Sample) -> Iterator[tuple[int, int, Sample]
 
 def _learner(case: Case, model: Model) -> Callable[[Sample], tuple[Floats, Floats | None]]:
     """A function that fits a model on a sample, and returns log-odds (n,) and weights; its features are computed once."""
+    if model.learner == "none":
+        return lambda sample: (score(case, model), None)
     if not model.features:
         return lambda sample: (learners.constant(sample, len(case.rows)), None)
     concepts = case.boosted if model.learner == "boosting" else case.concepts
     blocks = [case.block(name, concepts) for name in model.features]
-    if model.learner == "none":
-        usual = float(logit(np.clip(case.rows.prevalence, 1e-7, 1 - 1e-7))) if model.kind == "baseline" else 0.0
-        return lambda sample: (np.asarray(blocks[0][:, 0], np.float64) + usual, None)
     if model.learner == "boosting":
         dense = np.hstack([np.asarray(block.toarray() if hasattr(block, "toarray") else block) for block in blocks])
         return lambda sample: (learners.boosting(dense.astype(np.float32), sample, case.seed), None)

@@ -14,10 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
-from scipy.special import logit
 
 from ehr_pipeline.errors import Damaged
-from ehr_pipeline.predictions.compare import Case, Fit
+from ehr_pipeline.predictions.compare import Case, Fit, score
 from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.tasks.table import Definition
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -76,10 +75,9 @@ class Fitted:
 
     def log_odds(self, case: Case, model: Model) -> Floats:
         """The log-odds (n,) of a model for the rows of a case, before recalibration."""
-        blocks = [case.block(name, np.array(self.facts.concepts, np.int64)) for name in model.features]
         if model.learner == "none":
-            usual = float(logit(np.clip(self.facts.prevalence, 1e-7, 1 - 1e-7))) if model.kind == "baseline" else 0.0
-            return np.asarray(blocks[0][:, 0], np.float64) + usual
+            return score(case, model)
+        blocks = [case.block(name, np.array(self.facts.concepts, np.int64)) for name in model.features]
         own, odds, start = self.weights[model.name], np.zeros(len(case.rows)), 0
         for block in blocks:
             odds += np.asarray(block @ own[start : start + block.shape[1]]).ravel()

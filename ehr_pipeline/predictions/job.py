@@ -1,13 +1,14 @@
 """What the encoder says of histories: `python -m ehr_pipeline.predictions.job --job job.json`, alone or under torchrun.
 
 Reads `asked/<shard>.arrow` (ASKED: histories, and days ahead) in the job's folder and writes `answers/<shard>.arrow`, a row for
-each: the mean over the vectors of all tokens, with attention between chunks as published; the hidden state at a mask on the day
-asked about; and there the log-odds of the concepts of each task. With `untrained`, new weights are asked as well, to compare.
-Each process takes every N-th shard and holds one at a time. A file appears complete or not at all.
+each: the hidden state at a mask on the day asked about; with `means`, the mean over the vectors of all tokens, with attention
+between chunks as published; and the log-odds at the mask of each list of concepts, if there are any. With `untrained`, new weights
+are asked as well, to compare. Each process takes every N-th shard and holds one at a time. A file appears complete or not at all.
 """
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ehr_pipeline.encoder.devices import process_group
 from ehr_pipeline.encoder.model import PackedEncoder, new_model
 from ehr_pipeline.patients.histories import cut
 from ehr_pipeline.patients.shard import Shard
-from ehr_pipeline.predictions.masked import at_mask, log_odds, logits
+from ehr_pipeline.predictions.masked import answers
 from ehr_pipeline.tables import schemas
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work import jobs
@@ -50,11 +51,13 @@ class AnswersJob(jobs.Job):
     work: Path
     settings: Inference
     tokens_before: int
-    seed: int
+    means: bool
     untrained: bool
+    seed: int
+    """Of the weights of an untrained model."""
 
-    def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]]) -> None:
-        """Write what is asked of each shard (ASKED), and the token ids of each task's outcome."""
+    def lay_out(self, asked: dict[str, pa.Table], lists: Sequence[Sequence[int]] = ()) -> None:
+        """Write what is asked of each shard (ASKED), and lists of token ids, such as those of each task's outcome."""
         for name, table in asked.items():
             schemas.write(self.work / QUESTIONS / name, table)
         (self.work / ANSWERS).mkdir(parents=True, exist_ok=True)
@@ -63,6 +66,10 @@ class AnswersJob(jobs.Job):
     def answers(self, shard: str) -> pa.Table:
         """What was answered for a shard, in the order of what was asked."""
         return schemas.read(self.work / ANSWERS / shard)
+
+    def remove(self) -> None:
+        """Remove the folder: it holds what was said of patients, and is no part of an artifact."""
+        shutil.rmtree(self.work, ignore_errors=True)
 
 
 def run(job: AnswersJob) -> None:
@@ -81,9 +88,9 @@ def run(job: AnswersJob) -> None:
             if number % jobs.world_size() == jobs.rank():
                 whole = Shard.read(job.dataset / path.name).below(config.vocab_size)
                 blocks = schemas.read(path).to_batches(BLOCK)
+                asked = (pa.Table.from_batches([block]) for block in blocks)
                 parts = [
-                    _answer(whole, pa.Table.from_batches([block]), models, lists, (how, job.tokens_before))
-                    for block in blocks
+                    _answer(whole, each, models, lists, (how, job.tokens_before), means=job.means) for each in asked
                 ]
                 beside = path.with_name(f".{path.name}.{os.getpid()}")
                 schemas.write(beside, pa.concat_tables(parts))
@@ -97,26 +104,21 @@ def _answer(
     models: dict[str, PackedEncoder],
     lists: Sequence[NDArray[np.int64]],
     how: tuple[Inference, int],
+    *,
+    means: bool,
 ) -> pa.Table:
     row, first, last, day = (asked.column(name).to_numpy() for name in ASKED.names)
     histories = cut(whole, row, first, last)
-    distinct, place = np.unique(
-        np.stack([row, first, last]), axis=1, return_inverse=True
-    )  # asked about on several days
-    alone = cut(whole, *distinct)
-    columns: dict[str, pa.Array] = {}
+    columns: dict[str, NDArray[np.float32]] = {}
+    if means:  # a history may be asked about on several days
+        distinct, place = np.unique(np.stack([row, first, last]), axis=1, return_inverse=True)
+        alone = cut(whole, *distinct)
+        columns |= {f"mean{name}": mean_vectors(model, alone, how[0])[place.ravel()] for name, model in models.items()}
     for name, model in models.items():
-        mean = mean_vectors(model, alone, how[0])[place.ravel()]
-        state = np.zeros_like(mean)
-        odds = np.zeros((len(mean), max(len(lists), 1)), np.float32)
-        for rows, hidden in at_mask(model, histories, day, *how):
-            state[rows] = hidden.float().cpu().numpy()
-            odds[rows, : len(lists)] = log_odds(logits(model, hidden, how[0].precision), lists)
-        columns |= {
-            f"{kind}{name}": schemas.vectors(array)
-            for kind, array in (("mean", mean), ("state", state), ("odds", odds))
-        }
-    return pa.table(columns)
+        columns[f"state{name}"], odds = answers(model, histories, day, *how, lists=lists)
+        if lists:
+            columns[f"odds{name}"] = odds
+    return pa.table({name: schemas.vectors(array) for name, array in columns.items()})
 
 
 def mean_vectors(model: PackedEncoder, histories: Shard, how: Inference) -> NDArray[np.float32]:

@@ -166,7 +166,7 @@ def _benefit(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
 
 def _bins(slug: str, judged: Judged, fit: Fit) -> Iterator[dict[str, Any]]:
     after = fit.recalibrated
-    place = metrics.bins(judged.label, fit.probability, judged.weight)
+    place = metrics.bins(fit.probability)
     for number in np.unique(place).tolist():
         own = place == number
         weight = judged.weight[own]

@@ -27,7 +27,6 @@ FREE = 10.0
 """Scale of a block that is not shrunk."""
 FEWEST_TO_CHOOSE = 10
 """Fewest cases, and others, with which a prior variance is chosen, by cross-validation in three parts (Stone 1974)."""
-FEWEST_TO_BOOST = 100
 MOST_TO_CHOOSE = 3_000
 NEWTON_STEPS = 30
 SMALL = 1_500
@@ -110,7 +109,12 @@ def nested(label: Flags, sizes: Sequence[int], rng: np.random.Generator) -> dict
 
 def constant(sample: Sample, count: int) -> Floats:
     """The log-odds of the prevalence for each of `count` rows."""
-    return np.full(count, float(logit(np.clip(sample.prevalence, 1e-7, 1 - 1e-7))))
+    return np.full(count, usual(sample.prevalence))
+
+
+def usual(prevalence: float) -> float:
+    """The log-odds of a prevalence, which is kept off 0 and 1."""
+    return float(logit(np.clip(prevalence, 1e-7, 1 - 1e-7)))
 
 
 def logistic(table: Table, sample: Sample, seed: int) -> tuple[Floats, Floats]:

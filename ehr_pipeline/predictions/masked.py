@@ -50,6 +50,26 @@ def at_mask(
         yield batch.chunks.reshape(-1)[places], hidden_MD
 
 
+def answers(
+    model: PackedEncoder,
+    histories: Shard,
+    day: NDArray[np.integer],
+    how: Inference,
+    before: int = 0,
+    *,
+    lists: Sequence[NDArray[np.integer]] = (),
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The hidden states (H, D) at the masks, and there the log-odds (H, L) of L lists of token ids, in the order of histories."""
+    count = len(histories.birth_day)
+    states = np.zeros((count, model.stock.config.hidden_size), np.float32)
+    odds = np.zeros((count, len(lists)), np.float32)
+    for rows, hidden in at_mask(model, histories, day, how, before):
+        states[rows] = hidden.float().cpu().numpy()
+        if lists:
+            odds[rows] = log_odds(logits(model, hidden, how.precision), lists)
+    return states, odds
+
+
 def logits(model: PackedEncoder, hidden_MD: Tensor, precision: str) -> Tensor:
     """The scores (M, V) of all token ids, in float32, at the hidden states of masks."""
     with torch.no_grad(), autocast(model.stock.device, precision):

@@ -113,7 +113,7 @@ def net_benefit(label: Flags, probability: Floats, weight: Floats, threshold: fl
     return float(np.average(gain, weights=weight))
 
 
-def bins(label: Flags, probability: Floats, weight: Floats) -> NDArray[np.int64]:
+def bins(probability: Floats) -> NDArray[np.int64]:
     """The bin (n,) of each row, of BINS with equally many rows, in order of the probability."""
     order = np.argsort(probability, kind="stable")
     found = np.empty(len(order), np.int64)
@@ -121,19 +121,22 @@ def bins(label: Flags, probability: Floats, weight: Floats) -> NDArray[np.int64]
     return found
 
 
+def times_drawn(people: int, draws: int, seed: int) -> NDArray[np.uint8]:
+    """How often, at most 255 times, each of P people is in each of B draws with replacement (B, P) (Efron 1979)."""
+    rng = np.random.default_rng([seed, 0xB007])
+    found = np.empty((draws, people), np.uint8)
+    for times in found:
+        times[:] = np.minimum(np.bincount(rng.integers(0, people, people), minlength=people), 255)
+    return found
+
+
 class Bootstrap:
-    """Draws of patients with replacement (Efron 1979), the same for all models of a task, so that differences are paired."""
+    """Draws of patients, the same for all models of a task, so that differences are paired."""
 
     def __init__(self, patient: NDArray[np.generic], weight: Floats, draws: int, seed: int) -> None:
         """`patient` (n,) says whose each row is."""
         people, self._place = np.unique(patient, return_inverse=True)
-        self._weight, rng = weight, np.random.default_rng([seed, 0xB007])
-        self._times = np.empty(
-            (draws, len(people)), np.uint8
-        )  # how often each patient is in each draw: at most 255 times
-        for times in self._times:
-            counted = np.bincount(rng.integers(0, len(people), len(people)), minlength=len(people))
-            times[:] = np.minimum(counted, 255)
+        self._weight, self._times = weight, times_drawn(len(people), draws, seed)
 
     def aurocs(self, label: Flags, score: Floats) -> Floats:
         """The AUROC (B,) in each draw; NaN where a draw has no case, or nobody else."""

@@ -16,7 +16,7 @@ class Model:
     """Its name for people to read."""
     kind: Kind
     features: tuple[str, ...]
-    """Blocks of features that it learns from (`features.BLOCKS`); of a model without labels, its score."""
+    """Blocks of features that it learns from (`compare.Case.block`); of a model without labels, its score."""
     learner: Literal["none", "logistic", "boosting"]
     """'none': it needs no labels."""
     free: bool = False

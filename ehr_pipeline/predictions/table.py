@@ -81,6 +81,10 @@ class TaskResults:
         asked = (task, model, labels)
         return tuple(row for row in self.results if (row["task"], row["model"], row["labels"]) == asked)
 
+    def final(self, task: str, model: str) -> Row | None:
+        """The row of a model of a task with all the labels that it needs; None if it was not scored."""
+        return next(iter((*self.of(task, model, None), *self.of(task, model, 0))), None)
+
 
 def nothing() -> TaskResults:
     """The tables of a study without tasks."""

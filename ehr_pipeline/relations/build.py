@@ -53,12 +53,10 @@ def build(
     same = substitutes.find(records.paths, records.habits, vocabulary.size, records.seed) if records.habits else None
     synonyms = same.pairs if same else np.zeros((0, 2), np.int64)
     compared = chosen.choose(vocabulary, given.listed, settings, synonyms)
-    place_of = np.full(max(vocabulary.size, _largest(records.paths) + 1), -1, np.int32)
-    place_of[: vocabulary.size] = compared.place_of
     with tempfile.TemporaryDirectory(dir=out, prefix=".work") as work:
         read = occurrences.read(
             records.sources(),
-            place_of,
+            compared.place_of,
             settings.after_days,
             seed=records.seed,
             work=Path(work),
@@ -79,11 +77,6 @@ def build(
         "visits": visits,
         **found,
     }
-
-
-def _largest(paths: list[Path]) -> int:
-    """The largest token id in the data set, which may know concepts that the encoder does not."""
-    return max((int(Shard.read(path).tokens.max(initial=0)) for path in paths), default=0)
 
 
 def _with_model(counted: Evidence, encoder: Path, compared: Chosen) -> Evidence:

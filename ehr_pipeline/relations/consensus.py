@@ -65,9 +65,8 @@ def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.fl
 
 def agree(evidence: Evidence, settings: RelationsSettings, seed: int) -> Consensus:
     """Find the consensus edges."""
-    names = {measure.name for measure in evidence.measures}
     among = qualified(evidence, settings)
-    weights = fused([evidence[kind].weights for kind in KINDS if kind in names], among)
+    weights = fused([evidence[kind].weights for kind in KINDS], among)
     graph = Graph("consensus", weights, settings.edges_per_concept * len(weights), seed)
     one, other = graph.edges.T
     risk = evidence[AFTER]

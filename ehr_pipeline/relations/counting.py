@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.relations.measures import OddsSums, RiskSums
-from ehr_pipeline.relations.occurrences import NEVER, YEAR, Occurrences, age
+from ehr_pipeline.relations.occurrences import NEVER, YEAR, Occurrences, age, may_be_index
 from ehr_pipeline.tables.jit import compiled
 from ehr_pipeline.work.progress import Progress
 
@@ -153,11 +153,9 @@ def _controls(occurrences: Occurrences) -> _Controls:
 
 
 def _index_entries(occurrences: Occurrences, after_days: int) -> NDArray[np.bool_]:
-    """Which entries are index dates (F,): not within the first year of a record, which may repeat older history; followed."""
+    """Which entries are index dates (F,)."""
     owner, people = occurrences.owner, occurrences.people
-    day = np.asarray(occurrences.day)
-    found: NDArray[np.bool_] = (day >= people.first[owner] + YEAR) & (day <= people.last[owner] - after_days)
-    return found
+    return may_be_index(np.asarray(occurrences.day), people.first[owner], people.last[owner], after_days)
 
 
 def _risks_of(

@@ -83,7 +83,7 @@ class Source:
 def read(
     sources: Iterable[Source], place_of: NDArray[np.int32], after_days: int, *, seed: int, work: Path, total: int
 ) -> Occurrences:
-    """Read shards. `place_of` (V,) is the concept's place by token id, -1 where it is not chosen.
+    """Read shards. `place_of` (V,) is the concept's place by token id, -1 where it is not chosen; larger token ids are not, either.
 
     `after_days` is how long a patient must be followed after an index day. `work` is a folder for the files, which must stay as
     long as the result is used; `total` the number of sources.
@@ -97,12 +97,13 @@ def read(
     last = np.full(concepts, -1, np.int64)
     try:
         for source in sources:
-            entries, owner = _entries(source.shard, place_of, (patients, last, stamps), counts)
+            recent = _recent(source.shard)
+            entries, owner = _entries(source.shard, recent, place_of, (patients, last, stamps), counts)
             for name, values in entries.items():
                 files[name].write(values.astype(FIELDS[name]).tobytes())
             some = len(source.shard.birth_day)
             lengths.append(np.bincount(owner, minlength=some))
-            people.append(_people(source, after_days, rng))
+            people.append(_people(source, recent, after_days, rng))
             visits, patients = visits + len(source.shard.visit_day), patients + some
             progress.advance(1)
     finally:
@@ -120,6 +121,7 @@ def _mapped(path: Path, kind: Any) -> NDArray[Any]:
 
 def _entries(
     shard: Shard,
+    recent: NDArray[np.int64],
     place_of: NDArray[np.int32],
     seen: tuple[int, NDArray[np.int64], NDArray[np.int32]],
     counts: tuple[NDArray[np.int32], ...],
@@ -128,7 +130,7 @@ def _entries(
     records = shard.tokens, shard.visit_start, shard.patient_start
     found = np.empty((3, len(shard.tokens)), np.int64)
     place, visit, owner = found[:, : _walk(records, place_of, seen, counts, found)]
-    return {"place": place, "day": shard.visit_day[visit], "recent": _recent(shard)[visit]}, owner
+    return {"place": place, "day": shard.visit_day[visit], "recent": recent[visit]}, owner
 
 
 @compiled
@@ -147,7 +149,7 @@ def _walk(records: Any, place_of: Any, seen: Any, counts: Any, found: Any) -> in
         for visit in range(patient_start[patient], patient_start[patient + 1]):
             size = 0
             for token in range(visit_start[visit], visit_start[visit + 1]):
-                i = place_of[tokens[token]]
+                i = place_of[tokens[token]] if tokens[token] < len(place_of) else -1
                 known = i < 0
                 for other in range(size):
                     known = known or held[other] == i
@@ -178,7 +180,7 @@ def _recent(shard: Shard) -> NDArray[np.int64]:
     return np.minimum(np.arange(visits) - earliest, np.iinfo(np.int16).max)
 
 
-def _people(source: Source, after_days: int, rng: np.random.Generator) -> People:
+def _people(source: Source, visits_before: NDArray[np.int64], after_days: int, rng: np.random.Generator) -> People:
     shard = source.shard
     patients, bounds = len(shard.birth_day), shard.patient_start.astype(np.int64)
     days = np.append(shard.visit_day, NEVER)
@@ -186,15 +188,22 @@ def _people(source: Source, after_days: int, rng: np.random.Generator) -> People
     first = np.where(number > 0, days[np.minimum(bounds[:-1], len(days) - 1)], NEVER).astype(np.int32)
     last = np.where(number > 0, days[bounds[1:] - 1], NEVER).astype(np.int32)
     owner = np.repeat(np.arange(patients), number)
-    fits = (shard.visit_day >= first[owner] + YEAR) & (shard.visit_day <= last[owner] - after_days)
-    usable = np.flatnonzero(fits)
+    usable = np.flatnonzero(may_be_index(shard.visit_day, first[owner], last[owner], after_days))
     many = np.bincount(owner[usable], minlength=patients)
     drawn = (np.cumsum(many) - many) + np.floor(rng.random(patients) * many).astype(np.int64)
     has = many > 0
     chosen = usable[drawn[has]]
     index, recent = np.full(patients, NEVER, np.int32), np.zeros(patients, np.int16)
-    index[has], recent[has] = shard.visit_day[chosen], _recent(shard)[chosen]
+    index[has], recent[has] = shard.visit_day[chosen], visits_before[chosen]
     return People(shard.birth_day, source.sex, number.astype(np.int32), first, last, index, recent)
+
+
+def may_be_index(
+    day: NDArray[np.int32], first: NDArray[np.int32], last: NDArray[np.int32], after_days: int
+) -> NDArray[np.bool_]:
+    """Whether days are index days: not within the first year of a record, which may repeat older history; and followed."""
+    found: NDArray[np.bool_] = (day >= first + YEAR) & (day <= last - after_days)
+    return found
 
 
 def age(day: NDArray[np.int32], birth: NDArray[np.int32]) -> NDArray[np.float64]:

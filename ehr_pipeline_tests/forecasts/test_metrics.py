@@ -8,6 +8,7 @@ from ehr_pipeline.forecasts import metrics
 from ehr_pipeline.forecasts.foresight import Foresight
 from ehr_pipeline.forecasts.judge import FEWEST, Groups, verdict_of
 from ehr_pipeline.forecasts.metrics import ANY, NEW, RECURRING, Calibration, Tally
+from ehr_pipeline.predictions.metrics import interval, times_drawn
 
 SIZE = 30
 
@@ -65,8 +66,8 @@ def test_hits_and_recorded_by_group() -> None:
 
 def test_intervals_have_the_width_of_the_mean() -> None:
     values = np.random.default_rng(0).normal(size=400)
-    times = metrics.draws(400, 1000, 0)
-    low, high = metrics.interval(metrics.averages(values, times))
+    times = times_drawn(400, 1000, 0)
+    low, high = interval(metrics.averages(values, times))
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
     assert low < values.mean() < high
     of = np.full(400, 2.0)

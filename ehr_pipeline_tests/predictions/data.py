@@ -155,6 +155,7 @@ class Planted:
             work=out / ".work",
             settings=Inference(ENCODER.context, ENCODER.age_unit, ENCODER.max_positions, 4096, "float32"),
             tokens_before=settings.tokens_before,
+            means=True,
             seed=0,
             untrained=build.needs_untrained(settings),
             threads=1,

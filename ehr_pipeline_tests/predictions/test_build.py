@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from ehr_pipeline.predictions import columns, guards
+from ehr_pipeline.predictions import build, columns, guards
 from ehr_pipeline.predictions.learners import Table
 from ehr_pipeline.predictions.models import MODELS
 from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
@@ -124,6 +124,22 @@ def test_a_test_patient_in_training_is_caught(tmp_path: Path, planted: Planted) 
     row = guards.unseen(study.artifacts()["encoder_checkpoint"], secret_key.of(tmp_path / "another"), pl.Series(["p1"]))
     assert row["passed"] is None
     assert "ehr-pipeline key export" in row["message"], "which file would allow it"
+
+
+def test_the_test_sides_of_all_tasks_are_looked_up(planted: Planted) -> None:
+    """Tasks may draw other patients: one who is of the test side of any task must not be known to the encoder."""
+    rows = rows_of(planted)
+    halves = [rows.take(np.arange(len(rows)) % 2 == rest) for rest in (0, 1)]
+    found = build._test_side(planted.artifacts()["patient_dataset"].files("patients"), halves)
+    assert sorted(found) == sorted(f"p{number}" for number in np.flatnonzero(planted.side == JUDGE))
+
+
+def test_a_window_that_opens_within_what_is_known_is_caught(planted: Planted) -> None:
+    rows = rows_of(planted)
+    latest = rows.last
+    assert guards.no_future("risky", rows, latest)["passed"] is True
+    assert guards.no_future("risky", replace(rows, opens=rows.known), latest)["passed"] is False
+    assert guards.no_future("risky", rows, rows.known + 1)["passed"] is False
 
 
 def test_index_days_of_a_file_are_a_warning(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The artifact of the tiny study: what the encoder says of pairs, what is suppressed, and the files."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
@@ -9,13 +10,16 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.checks.relations import few_are_suppressed
 from ehr_pipeline.concepts.table import read_vectors
+from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.encoder import checkpoint
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.relations import build, chosen, model, table
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.vocabulary.table import MASK, Vocabulary
+from ehr_pipeline_tests.conftest import unpublished
 
 NONE = np.zeros((0, 2), np.int64)
 
@@ -93,6 +97,16 @@ def test_the_table_lists_the_best_and_the_listed_pairs_and_hides_few(made: Path)
     assert any(row["suppressed"] for row in rows)
     assert all(sorted(listed)[:4] == [1, 2, 3, 4][: len(listed)] for listed in ranks.values())
     assert len({measure for measure, _ in ranks}) == 11
+
+
+def test_the_check_finds_pairs_of_few_that_have_values(made: Path, tiny: Pipeline) -> None:
+    """The artifact was made for fewer patients than a study asks for now: values and edges of a pair of few are found."""
+    for fewest, passed in ((10, True), (10_000, False)):
+        study = replace(tiny.study, relations=replace(tiny.study.relations, fewest_patients=fewest))
+        found, message, figures = few_are_suppressed(unpublished(made), tiny.store, study)
+        assert found is passed
+        assert ("pairs of too few patients have values" in message) is not passed
+        assert (figures["pairs"] == Things(0)) is passed
 
 
 def test_the_consensus_has_its_evidence_and_is_a_graph_for_viewers(made: Path) -> None:

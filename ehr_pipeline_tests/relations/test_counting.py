@@ -68,6 +68,17 @@ def test_visits_and_patients_with_both_in_one_visit_are_counted_once(sources: li
     assert read.visits == sum(len(record) for record in records(sources))
 
 
+def test_token_ids_that_the_encoder_does_not_know_are_not_counted(sources: list[Source], tmp_path: Path) -> None:
+    several = np.where(np.arange(len(PLACE)) < 4, PLACE, -1).astype(np.int32)
+    found = []
+    for name, place in (("known", several[:4]), ("all", several)):
+        (tmp_path / name).mkdir()
+        found.append(occurrences.read(sources, place, WITHIN, seed=1, work=tmp_path / name, total=len(sources)))
+    for part in ("start", "place", "day", "recent", "in_visits", "together"):
+        np.testing.assert_array_equal(*(getattr(one, part) for one in found))
+    assert found[0].visits == found[1].visits, "a visit of unknown concepts is one of the record"
+
+
 def test_first_days_and_visits_of_the_year_before(sources: list[Source], read: Occurrences) -> None:
     for patient, record in enumerate(records(sources)):
         entries = range(int(read.start[patient]), int(read.start[patient + 1]))

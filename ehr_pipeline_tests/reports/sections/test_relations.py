@@ -1,0 +1,65 @@
+"""Which diseases go together: no pair of few patients is on the page, in text, table or picture, and no exact count."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pyarrow as pa
+import pytest
+
+from ehr_pipeline.disclosure.figures import Naming
+from ehr_pipeline.disclosure.suppression import Disclosure
+from ehr_pipeline.drawing import network
+from ehr_pipeline.relations import table, writing
+from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.sections import relations
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.tables.asset_names import CONCEPT_RELATIONS
+from ehr_pipeline_tests.reports.test_partners import BELOW, WHOLE, edge
+
+NAMES = {"C1": "Psoriasis", "C2": "Uveitis", "C3": "Rarity"}
+
+
+def pair(first: str, second: str, patients: int) -> dict[str, Any]:
+    own = edge(patients) | {
+        "first": first,
+        "second": second,
+        "first_name": NAMES[first],
+        "second_name": NAMES[second],
+    }
+    return dict.fromkeys(table.EDGES.names) | {"graphs": "", "community_of_first": 0, "community_of_second": 0} | own
+
+
+@pytest.fixture
+def findings(tmp_path: Path) -> Findings:
+    """Two pairs: one of many patients, one of so few that the rule for names hides it."""
+    rows = [pair("C1", "C2", 123), pair("C1", "C3", BELOW)]
+    writing.write_consensus(tmp_path, pa.Table.from_pylist(rows, table.EDGES))
+    figures = {"hubness": 0.5, "partners_outside_group": 0.5, "modularity": 0.5, "edges": 2}
+    writing.write_graphs(tmp_path, {"graphs": {"consensus": figures, "random": figures}, "agreement": []})
+    settings = {"max_q": 0.05, "fewest_patients": BELOW, "after_days": 730}
+    artifact = Artifact(tmp_path, {"settings": settings, "counts": {"patients": WHOLE, "kept": 3}})
+    naming = Naming(BELOW, "key")
+    assert not naming.shows("C1 C3", BELOW)
+    inputs = SimpleNamespace(artifacts={CONCEPT_RELATIONS: artifact}, naming=lambda below: naming, seed=1)
+    made = SimpleNamespace(
+        inputs=inputs, disclosure=Disclosure(BELOW), named=frozenset(NAMES), own_diseases=None, pictures=tmp_path
+    )
+    return cast(Findings, made)
+
+
+def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    matrix = network.matrix
+
+    def noted(path: Path, names: list[str], *rest: Any) -> None:
+        drawn.extend(names)
+        matrix(path, names, *rest)
+
+    monkeypatch.setattr(network, "matrix", noted)
+    found = relations.content(findings)
+    assert {name for name, _ in found["listed"]} == {*drawn} == {"Psoriasis", "Uveitis"}
+    told = " ".join(str(value) for name, value in found.items() if name != "matrix")
+    assert "Rarity" not in told
+    assert "123" not in told, "counts are rounded"
+    assert "about 120 patients with both" in found["network"]
