@@ -22,7 +22,7 @@ from ehr_pipeline.engines import engine_for
 from ehr_pipeline.errors import GateFailed, InputError, UserError
 from ehr_pipeline.patients import learned
 from ehr_pipeline.store import secret_key
-from ehr_pipeline.store.artifacts import Artifact, Decided, Recipe, Store
+from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, Store
 from ehr_pipeline.store.watched_inputs import Watched
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import DATA_SPLIT, EXTRACT_CATALOG, RAW_RECORDS
@@ -71,9 +71,12 @@ class Maker:
 
     def read(self, asset: str) -> dict[str, Artifact]:
         """The artifacts that an asset is declared to read, by name. Raises the errors of `require`."""
+        return {name: self.require(name) for name in self.names_read(asset)}
+
+    def names_read(self, asset: str) -> tuple[str, ...]:
+        """The names of the assets that an asset is declared to read in this study."""
         declared = ASSETS[asset]
-        for_sides = declared.reads_for_sides if self.study.patients.split.leaves_out else ()
-        return {name: self.require(name) for name in (*declared.reads, *for_sides)}
+        return (*declared.reads, *(declared.reads_for_sides if self.study.patients.split.leaves_out else ()))
 
     def check(self, asset: str, partition: str | None = None) -> list[Outcome]:
         """The outcomes of an asset's checks. Raises Damaged for an artifact that cannot be checked."""
@@ -114,7 +117,11 @@ class Maker:
                 " Start the run again."
             )
         recipe = replace(self._recipe(asset, inputs, partition, own), links=dict(links or {}))
-        return self.store.make(recipe, lists.guard(build), machine)
+        return self._publish(recipe, lists.guard(build), machine)
+
+    def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> Artifact:
+        """Where every asset is made, its recipe known. Pipelines that only ask what a run would make differ here."""
+        return self.store.make(recipe, build, machine)
 
     def _recipe(self, asset: str, inputs: Mapping[str, str], partition: str | None = None, own: str = "") -> Recipe:
         """The recipe of an asset with these inputs; `own` is its origin."""

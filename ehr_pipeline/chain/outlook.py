@@ -3,19 +3,20 @@
 An asset's recipe is formed as in a run (`Pipeline`), and looked up in the store. Nothing is built, checked or changed.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
-from ehr_pipeline.assets import ASSETS, of_study
+from ehr_pipeline.assets import of_study
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records import catalog
-from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Decided, Recipe
+from ehr_pipeline.store.artifacts import CONTINUES, Artifact, Counts, Decided, Recipe
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
 MADE, STALE, MISSING, BLOCKED = "made", "stale", "not made", "blocked"
+RETURNS = "one made before fits, and becomes current again"
 MOST_NAMED = 3
 
 
@@ -34,14 +35,14 @@ class State:
 
 
 class _Foreseen(Exception):
-    """Ends the making of an asset at the point where its recipe is known."""
+    """Ends the making of an asset at the point where its recipe is known, with the fingerprint that it has if it is made."""
 
-    def __init__(self, recipe: Recipe, made: bool):
+    def __init__(self, recipe: Recipe, made: str):
         self.recipe, self.made = recipe, made
 
 
 class _Outlook(Pipeline):
-    """A pipeline whose assets are never made: `_make` raises `_Foreseen`."""
+    """A pipeline whose assets are never made: raises `_Foreseen` instead."""
 
     def require(self, asset: str, partition: str | None = None) -> Artifact:
         """The current artifact, its checks not run."""
@@ -53,41 +54,25 @@ class _Outlook(Pipeline):
         versions = {extract: self.store.current(RAW_RECORDS, extract).data_version for extract in counting}
         return self._make(EXTRACT_CATALOG, versions, lambda out: {})
 
-    def _make(
-        self,
-        asset: str,
-        inputs: Mapping[str, str],
-        build: Callable[[Path], dict[str, Any]],
-        *,
-        partition: str | None = None,
-        own: str = "",
-        machine: Decided | None = None,
-        links: Mapping[str, str] | None = None,
-    ) -> Artifact:
-        recipe = self._recipe(asset, inputs, partition, own)
-        raise _Foreseen(recipe, self.store.holds(recipe, machine is not None))
+    def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> NoReturn:
+        raise _Foreseen(recipe, self.store.made(recipe, machine is not None))
 
 
 def states(pipeline: Pipeline) -> Iterator[State]:
     """Yield the state of each asset of the study, in order of the chain."""
     outlook = _Outlook(pipeline.study)
-    coming: dict[str, str] = {}  # assets that would be made, or cannot be
+    coming: set[str] = set()  # assets that would be made, or cannot be
     for asset in of_study(pipeline.study):
         if asset == RAW_RECORDS:
             found = [_state(outlook, asset, extract) for extract in pipeline.extracts()]
         else:
-            before = [name for name in _reads(outlook, asset) if name in coming]
+            before = [name for name in outlook.names_read(asset) if name in coming]
             found = [_state(outlook, asset, "", before)]
-        coming |= {one.asset: one.state for one in found if one.state != MADE}
+        coming |= {one.asset for one in found if one.state != MADE}
         yield from found
 
 
-def _reads(outlook: _Outlook, asset: str) -> tuple[str, ...]:
-    declared = ASSETS[asset]
-    return (*declared.reads, *(declared.reads_for_sides if outlook.study.patients.split.leaves_out else ()))
-
-
-def _state(outlook: _Outlook, asset: str, extract: str, before: list[str] | None = None) -> State:
+def _state(outlook: _Outlook, asset: str, extract: str, before: Sequence[str] = ()) -> State:
     current = _current(outlook, asset, extract or None)
     seconds = float(current.manifest["seconds"]) if current else None
     if before:
@@ -99,11 +84,12 @@ def _state(outlook: _Outlook, asset: str, extract: str, before: list[str] | None
         else:
             outlook.asset(asset)
     except _Foreseen as foreseen:
-        if foreseen.made:
-            return State(asset, extract, MADE, "", seconds)
         if current is None:
             return State(asset, extract, MISSING, "was never made", seconds)
-        return State(asset, extract, STALE, "; ".join(_changes(foreseen.recipe, current)), seconds)
+        if foreseen.made == current.path.name:
+            return State(asset, extract, MADE, "", seconds)
+        changes = [RETURNS] if foreseen.made else _changes(foreseen.recipe, current)
+        return State(asset, extract, STALE, "; ".join(changes), seconds)
     except UserError as error:
         return State(asset, extract, BLOCKED, str(error), seconds)
     return State(asset, extract, MADE, "", seconds)
@@ -116,30 +102,22 @@ def _current(outlook: _Outlook, asset: str, extract: str | None) -> Artifact | N
         return None
 
 
-def _changes(recipe: Recipe, current: Artifact) -> Iterator[str]:
+def _changes(recipe: Recipe, current: Artifact) -> list[str]:
     """What is other than when the current artifact was made, in words."""
-    before = current.manifest
+    before, found = current.manifest, list[str]()
     if recipe.version != before["version"]:
-        yield "this version of the program makes it in another way"
-    settings = list(_differing("", recipe.settings, before["settings"]))
-    if settings:
-        yield f"settings changed: {_some(settings)}"
+        found.append("this version of the program makes it in another way")
+    if settings := list(_differing("", recipe.settings, before["settings"])):
+        found.append(f"settings changed: {_some(settings)}")
     names = recipe.inputs.keys() | before["inputs"].keys()
-    inputs = sorted(name for name in names - {CONTINUES} if recipe.inputs.get(name) != before["inputs"].get(name))
-    if inputs:
-        yield f"inputs changed: {_some(inputs)}"
+    if inputs := sorted(name for name in names - {CONTINUES} if recipe.inputs.get(name) != before["inputs"].get(name)):
+        found.append(f"inputs changed: {_some(inputs)}")
     if recipe.population != before.get("population", ""):
-        yield "patients have left"
-    if (
-        not settings
-        and not inputs
-        and recipe.version == before["version"]
-        and recipe.population == before.get("population", "")
-    ):
-        yield "its files are damaged, or what it continues has changed"
+        found.append("patients have left")
+    return found or ["its files are damaged, or what it continues has changed"]
 
 
-def _some(names: list[str]) -> str:
+def _some(names: Sequence[str]) -> str:
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return f"{', '.join(names[:MOST_NAMED])}{more}"
 

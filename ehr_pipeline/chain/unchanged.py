@@ -13,7 +13,7 @@ from ehr_pipeline.assets import of_study
 from ehr_pipeline.chain.outcome import Row, RunOutcome
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
-from ehr_pipeline.store.artifacts import Artifact, hash_of
+from ehr_pipeline.store.artifacts import Artifact, Counts, Decided, Recipe, hash_of
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home
 from ehr_pipeline.study.settings import Study
@@ -27,11 +27,11 @@ class _Changed(Exception):
 class _Existing(Pipeline):
     """A pipeline that makes nothing: raises _Changed for an asset that is not there as its recipe asks."""
 
-    def _make(self, asset: str, inputs: Any, build: Callable[[Path], Any], **how: Any) -> Artifact:
+    def _publish(self, recipe: Recipe, build: Callable[[Path], Counts], machine: Decided | None) -> Artifact:
         def refuse(_: Path) -> NoReturn:
-            raise _Changed(asset)
+            raise _Changed(recipe.asset)
 
-        return super()._make(asset, inputs, refuse, **how)
+        return super()._publish(recipe, refuse, machine)
 
 
 def outcome(study: Study) -> RunOutcome | None:

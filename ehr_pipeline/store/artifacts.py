@@ -247,9 +247,9 @@ class Store:
             ) from error
         return Artifact(target, manifest, skipped)
 
-    def holds(self, recipe: Recipe, decided: bool) -> bool:
-        """Whether there is an intact artifact of a recipe. For `decided` see `_made`."""
-        return bool(self._made(recipe, self.folder(recipe.asset, recipe.partition), decided)[0])
+    def made(self, recipe: Recipe, decided: bool) -> str:
+        """The fingerprint of a recipe's intact artifact, current or not; empty if there is none. For `decided` see `_made`."""
+        return self._made(recipe, self.folder(recipe.asset, recipe.partition), decided)[0]
 
     def _made(self, recipe: Recipe, folder: Path, decided: bool) -> tuple[str, str]:
         """The fingerprint of a recipe's intact artifact and '', or '' and what is wrong with a damaged one ('' if none).

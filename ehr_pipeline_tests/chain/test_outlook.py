@@ -1,5 +1,6 @@
 """What a run would do is said without doing it, and is what a run does."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,3 +47,15 @@ def test_a_changed_setting_makes_its_asset_stale_and_what_follows(tiny: Pipeline
 def test_in_an_empty_store_nothing_is_made(tiny: Pipeline, tmp_path: Path) -> None:
     found = list(outlook.states(changed(tiny, store=tmp_path / "store")))
     assert {(one.state, one.why, one.seconds) for one in found} == {(outlook.MISSING, "was never made", None)}
+
+
+def test_what_fits_but_is_not_current_is_stale(tiny: Pipeline, tmp_path: Path) -> None:
+    """A run would make it current again, and make what follows."""
+    copy = changed(tiny, store=shutil.copytree(tiny.store.root, tmp_path / "store"))
+    other = Pipeline(settings.with_overrides(copy.study, {"concepts": {"neighbours": 5}}))
+    assert not other.concept_embeddings().skipped
+    found = {one.asset: one for one in outlook.states(copy)}
+    assert (found["concept_embeddings"].state, found["concept_embeddings"].why) == (outlook.STALE, outlook.RETURNS)
+    assert found["patient_embeddings"].why == "follows concept_embeddings"
+    assert copy.concept_embeddings().skipped
+    assert {one.state for one in outlook.states(copy)} == {outlook.MADE}
