@@ -18,13 +18,14 @@ WIDTH = 12
 
 
 def cohort(
-    groups: int, *, patients: int = 600, age: float = 0.0, seed: int = 0
+    groups: int, *, patients: int = 600, age: float = 0.0, seed: int = 0, apart: float = 1.0
 ) -> tuple[Floats, tuple[Half, Half], Alike]:
-    """Whole records, halves and covariates of patients in as many groups; diseases show in their vectors, as ages do by `age`."""
+    """Whole records, halves and covariates of patients in as many groups, `apart` from each other; diseases show in their vectors,
+    as ages do by `age`."""
     rng = np.random.default_rng(seed)
     group, disease = rng.integers(0, groups, patients), rng.integers(0, 2, patients)
     years = rng.uniform(0, 1, patients)
-    planted = (np.eye(WIDTH)[group] if groups > 1 else 0) + np.eye(WIDTH)[-1 - disease] / 2
+    planted = (apart * np.eye(WIDTH)[group] if groups > 1 else 0) + np.eye(WIDTH)[-1 - disease] / 2
     halves = []
     for _ in range(2):
         vectors = planted + rng.normal(0, 0.3, (patients, WIDTH))
@@ -50,6 +51,17 @@ def test_as_many_clusters_as_groups_are_supported(groups: int) -> None:
 @pytest.mark.parametrize("method", ["kmeans", "agglomerative"])
 def test_other_methods_find_the_number_too(method: str) -> None:
     assert number.largest(tried(3, method)) == 3
+
+
+@pytest.mark.parametrize(("apart", "supported"), [(0.25, False), (0.35, True)])
+def test_slight_agreement_supports_no_number_however_sure(apart: float, supported: bool) -> None:
+    """Of 2,000 patients, halves agree beyond chance on both; only on one by more than what is called slight."""
+    patients = 2_000
+    group = np.random.default_rng(0).integers(0, 2, patients)  # as `cohort` draws it
+    unit, halves, alike = cohort(2, patients=patients, apart=apart)
+    (found,) = number.examine(unit, halves, alike, lambda _: group, most=2, neighbours=10)
+    assert 0.1 < found.halves < 0.4
+    assert found.supported is supported
 
 
 @pytest.mark.parametrize("seed", range(5))
