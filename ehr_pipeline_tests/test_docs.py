@@ -19,7 +19,6 @@ from ehr_pipeline.study.settings import merged
 TOP = Path(__file__).parents[1]
 PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]
 README = (TOP / "README.md").read_text(encoding="utf-8")
-GUIDE = (TOP / "docs/guide.md").read_text(encoding="utf-8")
 ARCHITECTURE = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
 
 
@@ -104,24 +103,30 @@ def test_commands_are_known(page: Path) -> None:
             parser().parse_args(words)
 
 
-def studies() -> list[settings.Study]:
-    """The first settings of the guide are a whole study; each of the others is laid over it, a source in place of its records."""
-    whole, *others = (tomllib.loads(block) for block in code(GUIDE, "toml"))
+def studies(page: str) -> list[settings.Study]:
+    """The settings of `docs/study.md` are a whole study; each of a page's is laid over it, a source in place of its records."""
+    (whole,) = (tomllib.loads(block) for block in code(docs("study"), "toml"))
     laid_over = [
-        merged(whole | ({"records": {}} if "source" in other.get("records", {}) else {}), other) for other in others
+        merged(whole | ({"records": {}} if "source" in other.get("records", {}) else {}), other)
+        for other in map(tomllib.loads, code(docs(page), "toml"))
     ]
-    return [settings.validate(values, base=TOP / "data/demo") for values in (whole, *laid_over)]
+    return [settings.validate(values, base=TOP / "data/demo") for values in laid_over]
 
 
-def test_the_settings_of_the_guide_are_valid() -> None:
-    study, *others = studies()
-    assert study.launcher.processes == 8
-    assert len(others) > 2
-    assert study not in others
+def docs(page: str) -> str:
+    return (TOP / f"docs/{page}.md").read_text(encoding="utf-8")
 
 
-def test_the_guide_shows_every_source() -> None:
-    shown = {study.records.source: study for study in reversed(studies())}  # the first of each
+@pytest.mark.parametrize("page", [path.stem for path in (TOP / "docs").glob("*.md") if code(docs(path.stem), "toml")])
+def test_the_settings_of_every_page_are_valid(page: str) -> None:
+    (whole,) = studies("study")
+    assert whole.launcher.processes == 8
+    assert page == "study" or any(study != whole for study in studies(page))
+
+
+def test_the_pages_of_layouts_show_every_source() -> None:
+    shown = {page: studies(page)[0] for page in ("cprd", "omop", "meds")}
+    shown = {study.records.source: study for study in [*studies("study"), *shown.values()]}
     assert set(shown) == set(typing.get_args(typing.get_type_hints(RecordsSettings)["source"]))
     assert shown["cprd_aurum"].events.dictionaries["prodcodeid"].then == "ingredient"
     assert {kind.files.code_system for kind in shown["cprd_aurum"].records.kinds.events} <= set(
@@ -132,15 +137,15 @@ def test_the_guide_shows_every_source() -> None:
     assert shown["meds"].patients.visit_window_days == 3
 
 
-def test_the_code_of_the_guide_runs(tiny: Pipeline) -> None:
-    (block,) = code(GUIDE, "python")
+def test_the_code_that_uses_the_artifacts_runs(tiny: Pipeline) -> None:
+    (block,) = code(docs("results"), "python")
     names: dict[str, object] = {}
     exec(block.replace('"store"', repr(tiny.study.study.store)), names)  # noqa: S102 (our own page)
     assert names["logits"].shape[:2] == (1, 2)  # type: ignore[attr-defined]
 
 
 def test_the_page_that_fills_a_concept_runs(tiny: Pipeline, capsys: pytest.CaptureFixture[str]) -> None:
-    page = (TOP / "docs/fill_a_concept.md").read_text(encoding="utf-8")
+    page = docs("fill_a_concept")
     (block,) = code(page, "python")
     place = "data/studies/demo/store/encoder/encoder_checkpoint"
     assert place in block

@@ -141,7 +141,7 @@ class LauncherSettings:
     backend: Literal["processes", "inline", "ray", "slurm", "kubernetes"] = option(
         "'processes': this machine, with heavy jobs on all its GPUs or CPU cores under torchrun; 'inline': this machine, with"
         " heavy jobs as a plain call, for notebooks and tests; 'ray': a Ray cluster; 'slurm': a site's Slurm; 'kubernetes': Jobs"
-        " of a Kubernetes cluster (docs/clusters.md).",
+        " of a Kubernetes cluster (docs/scaling.md).",
         "processes",
         role="tuning",
     )
@@ -169,4 +169,4 @@ class LauncherSettings:
         if self.processes % self.nodes:
             yield f"processes ({self.processes}) must be a multiple of nodes ({self.nodes})"
         if self.backend == "kubernetes" and not self.kubernetes.image:
-            yield "kubernetes.image is missing: the image of the workers (docs/clusters.md)"
+            yield "kubernetes.image is missing: the image of the workers (docs/scaling.md)"

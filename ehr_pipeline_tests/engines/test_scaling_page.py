@@ -1,4 +1,4 @@
-"""The commands of docs/clusters.md, as they stand there, on a real Ray cluster, a real Slurm, and a stand-in for Kubernetes."""
+"""The commands of docs/scaling.md, as they stand there, on a real Ray cluster, a real Slurm, and a stand-in for Kubernetes."""
 
 import importlib.util
 import os
@@ -24,7 +24,7 @@ from ehr_pipeline_tests.engines.disturbing import until
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/clusters.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/scaling.md").read_text(encoding="utf-8")
 
 
 def blocks(heading: str, language: str) -> list[str]:
