@@ -63,10 +63,10 @@ def fused(tables: list[NDArray[Any]], among: NDArray[np.bool_]) -> NDArray[np.fl
     return found
 
 
-def agree(evidence: Evidence, settings: RelationsSettings, seed: int) -> Consensus:
-    """Find the consensus edges."""
+def agree(evidence: Evidence, settings: RelationsSettings, seed: int, kinds: tuple[str, ...] = KINDS) -> Consensus:
+    """Find the consensus edges. Without an encoder, `kinds` are those of counts."""
     among = qualified(evidence, settings)
-    weights = fused([evidence[kind].weights for kind in KINDS], among)
+    weights = fused([evidence[kind].weights for kind in kinds], among)
     graph = Graph("consensus", weights, settings.edges_per_concept * len(weights), seed)
     one, other = graph.edges.T
     risk = evidence[AFTER]

@@ -33,3 +33,15 @@ def test_an_order_needs_enough_patients_who_had_them_in_it() -> None:
     for followed in (least - 1, least):
         found = consensus.agree(evidence(99, followed), SETTINGS, 1)
         assert found.first.tolist() == [int(followed >= least)]
+
+
+def test_without_an_encoder_the_kinds_of_counts_make_the_edges() -> None:
+    whole = evidence(99, 99)
+    counts = Evidence(
+        tuple(measure for measure in whole.measures if measure.name != PAIR),
+        whole.comes_first,
+        whole.direction_q,
+        whole.patients,
+        whole.after_others,
+    )
+    assert consensus.agree(counts, SETTINGS, 1, (VISIT, ALIKE)).graph.edges.tolist() == [[0, 1]]
