@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 export DAGSTER_HOME := $(CURDIR)
 export EHR_STATE_DIR ?= $(CURDIR)/data/dagster
 
-.PHONY: demo test test-all ui lint audit format clean
+.PHONY: demo test test-all ui docs lint audit format clean
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, as PYTHON=python3.11 for example")'
@@ -31,6 +31,10 @@ test-all: $(READY)  ## every test, those that start servers, kill processes or r
 
 ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 	$(BIN)/ehr-pipeline ui
+
+docs: $(READY)  ## the docs site in build/site: open build/site/index.html; with the demo's report and tutorial after `make demo`
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 lint: $(READY)  ## style, types, and that stages import only earlier stages
 	$(BIN)/ruff check .

@@ -1,13 +1,20 @@
 """What README and docs say is there is there: files, commands, settings, and code that runs."""
 
+import argparse
+import errno
+import importlib.util
+import os
 import re
 import shlex
 import tomllib
 import typing
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
 
+from ehr_pipeline import __version__
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import parser
@@ -17,8 +24,10 @@ from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import merged
 
 TOP = Path(__file__).parents[1]
-PAGES = [TOP / "README.md", TOP / "data/README.md", TOP / "benchmarks/README.md", *sorted((TOP / "docs").glob("*.md"))]
+FIRST = ("README.md", "CONTRIBUTING.md", "data/README.md", "benchmarks/README.md")
+PAGES = [*(TOP / name for name in FIRST), *sorted((TOP / "docs").glob("*.md"))]
 README = (TOP / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (TOP / "CONTRIBUTING.md").read_text(encoding="utf-8")
 ARCHITECTURE = (TOP / "docs/architecture.md").read_text(encoding="utf-8")
 
 
@@ -40,8 +49,8 @@ def test_links_and_pictures_exist(page: Path) -> None:
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
 
 
-@pytest.mark.parametrize("page", [README, ARCHITECTURE], ids=["README.md", "architecture.md"])
-def test_files_that_the_readme_and_the_architecture_name_exist(page: str) -> None:
+@pytest.mark.parametrize("page", [CONTRIBUTING, ARCHITECTURE], ids=["CONTRIBUTING.md", "architecture.md"])
+def test_files_that_the_pages_for_developers_name_exist(page: str) -> None:
     named = re.findall(r"`((?:ehr_pipeline|ehr_pipeline_tests|data|docs|benchmarks)/[\w/.]+)`", page)
     assert len(named) > 5
     assert [name for name in named if not (TOP / name).exists()] == []
@@ -61,7 +70,7 @@ def test_every_error_rate_that_a_statement_names_has_its_section() -> None:
 
 
 def test_the_file_map_is_complete_and_true() -> None:
-    lines = code(README, "")[0].splitlines()
+    lines = code(CONTRIBUTING, "")[0].splitlines()
     entries = {line.split()[0] for line in lines if line.startswith("  ")}
     package = TOP / "ehr_pipeline"
     assert [entry for entry in entries if not (package / entry).exists()] == []
@@ -80,27 +89,78 @@ def test_commands_are_known(page: Path) -> None:
     for command in re.findall(r"(?:^    |`)(?:[\w./]+/)?ehr-pipeline ([^`#\n>]+)", text, re.MULTILINE):
         words = shlex.split(command)
         if len(words) == 1:  # a mention of the command, not a whole line to type
-            assert words[0] in (
-                "demo",
-                "run",
-                "check",
-                "embed",
-                "assign",
-                "export",
-                "settings",
-                "synth",
-                "ui",
-                "release",
-                "ci-check",
-                "plan",
-                "push",
-                "pull",
-                "job-scripts",
-                "key",
-                "verify",
-            )
+            assert words[0] in commands()
         else:
             parser().parse_args(words)
+
+
+def commands() -> set[str]:
+    (found,) = (action.choices for action in parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return set(found)
+
+
+def test_the_page_of_commands_has_every_command() -> None:
+    assert set(re.findall(r"^\| `ehr-pipeline ([\w-]+)", docs("commands"), re.MULTILINE)) == commands()
+
+
+def test_the_readme_is_one_screen() -> None:
+    assert len(README.splitlines()) <= 60
+
+
+def test_the_citation_names_this_version() -> None:
+    assert yaml.safe_load((TOP / "CITATION.cff").read_text(encoding="utf-8"))["version"] == __version__
+
+
+def test_the_table_of_the_quick_start_has_every_asset() -> None:
+    assert set(re.findall(r"^\| `(\w+)` \|", docs("quick_start"), re.MULTILINE)) == set(ASSETS)
+
+
+def hooks() -> ModuleType:
+    """What adds pages to the docs site (`docs/hooks.py`)."""
+    spec = importlib.util.spec_from_file_location("hooks", TOP / "docs/hooks.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_site_leads_to_every_page_and_to_no_other() -> None:
+    listed = set(re.findall(r": ([\w]+\.md)$", (TOP / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    added = {*hooks().ELSEWHERE, "tutorial.md", "sample_report.md"}
+    assert listed == added | {path.name for path in (TOP / "docs").glob("*.md")}
+
+
+def test_links_to_files_elsewhere_lead_to_their_pages_of_the_site() -> None:
+    text = "[a](../benchmarks/RESULTS.md#error-rates) [b](worlds.md) [c](https://x.org/CHANGELOG.md)"
+    assert hooks().local(text, "docs/page.md") == text.replace("../benchmarks/RESULTS.md", "benchmarks.md")
+    assert (
+        hooks().local("[a](docs/lists.md#review) [b](LICENSE)", "CHANGELOG.md") == "[a](lists.md#review) [b](LICENSE)"
+    )
+
+
+def test_the_tutorial_runs(tiny: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = hooks()
+    place, path = "data/studies/demo/store", module.TUTORIAL.read_text(encoding="utf-8")
+    assert "outputs" not in re.sub(r'"outputs": \[\]', "", path), "the notebook is kept without what its cells show"
+    cells = [(kind, text.replace(place, str(tiny.store.root))) for kind, text in module.cells()]
+    monkeypatch.setattr(module, "cells", lambda: cells)
+    shown = re.findall(r"```text\n(.*?)```", "".join(module.tutorial(tiny.store.root)), re.DOTALL)
+    assert len(shown) == sum(kind == "code" for kind, _ in cells), "each cell shows something"
+    assert f"{tiny.store.current('vocabulary').counts['rows_in']:,} concepts" in shown[0]
+    (edges,) = (text for text in shown if "odds_ratio" in text)
+    assert "shape: (0," not in edges
+    assert module.NOT_MADE in next(module.tutorial(None))
+
+
+def test_the_messages_that_the_page_of_mistakes_quotes_exist() -> None:
+    texts = "".join(path.read_text(encoding="utf-8") for path in sorted((TOP / "ehr_pipeline").rglob("*.py")))
+    texts = re.sub(r'"\s+f?"', "", texts) + os.strerror(errno.ENOSPC) + os.strerror(errno.EACCES)
+    quoted = [row[0] for row in table(docs("troubleshooting")) if row[0].startswith('"')]
+    pieces = [piece.strip(" …,") for message in quoted for piece in re.split(r'"|…', message)]
+    pieces = [piece for piece in pieces if len(piece) > 5 and not piece.startswith("(")]
+    assert len(pieces) > 8
+    assert [piece for piece in pieces if piece not in texts] == []
 
 
 def studies(page: str) -> list[settings.Study]:
@@ -167,22 +227,25 @@ def test_every_benchmark_is_listed() -> None:
             assert f"<!-- {script.name} -->" in results
 
 
-def test_the_time_of_the_demo_in_the_readme_was_measured() -> None:
+def test_the_time_of_the_demo_was_measured() -> None:
     results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
     seconds = re.search(r"report in \*\*(\d+) s\*\*, (\d+) s of processor time", results)
     assert seconds
     assert f"{seconds[1]} s" in README
-    assert f"{seconds[2]} s of processor time" in README
+    for page in (README, docs("evidence"), docs("needs")):
+        assert f"{seconds[2]} s of processor time" in page
 
 
-def test_figures_of_planted_groups_in_the_readme_were_measured() -> None:
-    """By world: each row of the README's table has the means of the section in RESULTS.md."""
+def test_figures_of_planted_groups_were_measured() -> None:
+    """By world: each row of the table in docs/evidence.md has the means of the section in RESULTS.md."""
     results = (TOP / "benchmarks/RESULTS.md").read_text(encoding="utf-8")
     section = results.split("## Planted groups, by mechanism")[1]
     heads, *rows = table(next(part for part in section.split("\n\n") if part.startswith("| vectors |")))
     means = {row[0]: dict(zip(heads, (cell.split(" ")[0] for cell in row), strict=True)) for row in rows}
     vectors = ("this run (recommended)", "published", "no network", "counts + SVD")
-    shown = [row for row in table(README) if re.search(r"\(`[a-z-]+`\)$", row[0]) and len(row) == len(vectors) + 1]
+    shown = [
+        row for row in table(docs("evidence")) if re.search(r"\(`[a-z-]+`\)$", row[0]) and len(row) == len(vectors) + 1
+    ]
     assert len(shown) == len(heads) - 1, "every world"
     for name, *cells in shown:
         world = name.rpartition("(`")[2].removesuffix("`)")

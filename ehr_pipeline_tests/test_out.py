@@ -14,12 +14,24 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError
+from ehr_pipeline.planning import curating
 from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.synthetic.generate import EXTRACT
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import write_settings
 from ehr_pipeline_tests.export.fitted_task import written
 
-COMMANDS = ("embed", "assign", "predict", "release", "export results", "export model", "export meds", "find-codes a")
+COMMANDS = (
+    "embed",
+    "assign",
+    "predict",
+    "release",
+    "export results",
+    "export model",
+    "export meds",
+    "find-codes a",
+    "curate",
+)
 REPLACE = ("embed", "assign")
 """Those that write a file, and again over it."""
 
@@ -43,9 +55,18 @@ def arguments(command: str, tiny: Pipeline, extract: Path, out: Path) -> list[st
         },
         "assign": {"--vectors": vectors.files("embeddings")[0]},
         "predict": of_a_task(tiny, extract, out.parents[1]) if command == "predict" else {},
+        "curate": {"--review": reviewed(out.parents[1])} if command == "curate" else {},
     }
     given = {**more.get(command, {}), "--out": out}
-    return [*command.split(), *(str(part) for pair in given.items() for part in pair)]
+    first = [str(shipped("lists") / "psoriasis.csv")] if command == "curate" else []
+    return [*command.split(), *first, *(str(part) for pair in given.items() for part in pair)]
+
+
+def reviewed(folder: Path) -> Path:
+    """A review with one accepted concept."""
+    row = "C0000001,Itch,Psoriasis,0.9,120,accept,me,2026-03-31,"
+    (folder / "review.csv").write_text(",".join(curating.REVIEW.names) + f"\n{row}\n")
+    return folder / "review.csv"
 
 
 def of_a_task(tiny: Pipeline, extract: Path, folder: Path) -> dict[str, Path]:

@@ -1,0 +1,195 @@
+"""Extend a concept list by neighbours that a person accepted: candidates to review, decisions, and the list they make.
+
+The published study pooled 250 listed concepts and their 10 nearest neighbours, 1,294 in all, unseen (Scienta Lab, 2026). Here
+each neighbour is offered to a reviewer, and only what was accepted enters the list, with reviewer and date.
+"""
+
+import datetime
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from ehr_pipeline.concepts.neighbours import nearest
+from ehr_pipeline.disclosure import spreadsheet
+from ehr_pipeline.disclosure.figures import Guard, Naming
+from ehr_pipeline.errors import InputError
+from ehr_pipeline.store import publishing
+from ehr_pipeline.terminology import code_lists
+from ehr_pipeline.terminology.code_lists import ListedConcept
+from ehr_pipeline.terminology.reading import named, read_rows, why
+from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
+
+ACCEPT, REFUSE = "accept", "refuse"
+DECIDED = ("concept", "name", "neighbour_of", "decision", "reviewer", "date")
+REVIEW = pa.schema(
+    [
+        ("concept", pa.string()),
+        ("name", pa.string()),
+        ("neighbour_of", pa.string()),
+        ("cosine", pa.float32()),
+        ("patients", pa.int64()),
+        *((name, pa.string()) for name in ("decision", "reviewer", "date", "comment")),
+    ]
+)
+"""A review: what is offered, and four columns to fill in. Counts are rounded to multiples of `reports.suppress_below`."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A concept that is not on the list, with the concept of the list that it is nearest to."""
+
+    concept: str
+    name: str
+    neighbour_of: str
+    cosine: float
+    patients: int
+    """Rounded."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a reviewer said about one concept. A concept without a decision is undecided, and not returned."""
+
+    concept: str
+    name: str
+    neighbour_of: str
+    accepted: bool
+    reviewer: str
+    date: datetime.date
+    place: str
+    """The file and line that hold it, for messages."""
+
+
+def candidates(
+    listed: frozenset[str], vocabulary: Vocabulary, vectors: NDArray[np.float32], neighbours: int, naming: Naming
+) -> tuple[list[Candidate], int]:
+    """The nearest neighbours of listed concepts, each under the one it is nearest to; and how many may not be named.
+
+    `vectors` (V, D) are by token id. Neighbours are those that `embeddings.pooling` would take unseen: the `neighbours`
+    nearest of each listed concept by cosine in the whole vocabulary. A concept that too few patients have is only
+    counted. The order is that of the nearest listed concept (the most frequent first), then of the cosine. Raises
+    InputError when no concept of the list is in the vocabulary.
+    """
+    known = [one for one in vocabulary.concepts if one.concept in listed]
+    if not known:
+        raise InputError("No concept of the list is in the vocabulary, so it has no neighbours. Is it the right list?")
+    known.sort(key=lambda one: (-one.patients, one.token_id))
+    everything = np.arange(FIRST_CONCEPT, vocabulary.size)
+    found, cosines = nearest(np.array([one.token_id for one in known], np.int64), everything, vectors, neighbours)
+    best: dict[int, tuple[float, int]] = {}
+    for place, (row, row_cosines) in enumerate(zip(found.tolist(), cosines.tolist(), strict=True)):
+        for token, cosine in zip(row, row_cosines, strict=True):
+            best[token] = max(best.get(token, (-np.inf, 0)), (cosine, -place))
+    guard, offered, hidden = Guard(naming.below), list[Candidate](), 0
+    for token, (cosine, place) in sorted(best.items(), key=lambda item: (-item[1][1], -item[1][0], item[0])):
+        one = vocabulary.concepts[token - FIRST_CONCEPT]
+        patients = guard.count(one.patients) if naming.shows(one.concept, one.patients) else None
+        if one.concept in listed:
+            continue
+        if patients is None:
+            hidden += 1
+        else:
+            offered.append(Candidate(one.concept, one.name, known[-place].name, cosine, patients))
+    return offered, hidden
+
+
+def write_offer(path: Path, offered: Iterable[Candidate]) -> None:
+    """Write a review to fill in, whole or not at all. Raises UserError if the file is there."""
+    rows = (
+        (one.concept, one.name, one.neighbour_of, f"{one.cosine:.3f}", one.patients, "", "", "", "") for one in offered
+    )
+    with publishing.whole(path) as part:
+        spreadsheet.write(part, REVIEW, rows)
+
+
+def read_reviews(paths: Sequence[Path]) -> list[Decision]:
+    """The decisions of reviews; rows without a decision are left out. One concept may stand in several reviews.
+
+    Raises InputError with file and line where a decision is no word of the two, has no reviewer or no date of the form
+    2026-03-31, or contradicts another decision about the same concept.
+    """
+    decided: dict[str, Decision] = {}
+    for one in (row for path in paths for row in _decisions(path)):
+        before = decided.setdefault(one.concept, one)
+        if before.accepted != one.accepted:
+            raise InputError(
+                f"{one.concept} is accepted at one place and refused at another: {before.place}, and {one.place}."
+                " Settle it, and correct one of them."
+            )
+    return list(decided.values())
+
+
+def _decisions(path: Path) -> Iterator[Decision]:
+    told, places, problems = named(path, "--review"), dict[str, int](), list[str]()
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(read_rows(stream, told))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{told}: this review cannot be read: {why(error)}.") from None
+    header = [name.strip().lower() for name in rows[0][1]] if rows else []
+    if missing := [name for name in DECIDED if name not in header]:
+        raise InputError(
+            f"{told}, line 1: a review has the columns {', '.join(REVIEW.names)}. Missing: {', '.join(missing)}."
+        )
+    places = {name: header.index(name) for name in DECIDED}
+    for line, row in rows[1:]:
+        if len(row) != len(header):
+            problems += [f"line {line}: {len(row)} fields, but the header has {len(header)}"] if any(row) else []
+            continue
+        cell = {name: spreadsheet.plain(row[place].strip()) for name, place in places.items()}
+        if not cell["decision"]:
+            continue
+        date = _date(cell["date"])
+        if problem := _problem(cell, date):
+            problems.append(f"line {line}: {problem}")
+        elif date:
+            accepted = cell["decision"].lower() == ACCEPT
+            yield Decision(
+                cell["concept"],
+                cell["name"],
+                cell["neighbour_of"],
+                accepted,
+                cell["reviewer"],
+                date,
+                f"{told}, line {line}",
+            )
+    if problems:
+        more = len(problems) - code_lists.SHOWN
+        tail = f"; and {more} more lines" if more > 0 else ""
+        raise InputError(f"{told}, {'; '.join(problems[: code_lists.SHOWN])}{tail}.")
+
+
+def _date(text: str) -> datetime.date | None:
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _problem(cell: dict[str, str], date: datetime.date | None) -> str:
+    """What is wrong with a decision; empty when nothing is."""
+    if not cell["concept"]:
+        return "it names no concept"
+    if cell["decision"].lower() not in (ACCEPT, REFUSE):
+        return f"the decision is '{ACCEPT}', '{REFUSE}', or left empty"
+    if not cell["reviewer"]:
+        return "it has a decision, but no reviewer"
+    return "" if date else "it has a decision, but no date of the form 2026-03-31"
+
+
+def write_list(path: Path, listed: Iterable[ListedConcept], accepted: Iterable[Decision]) -> None:
+    """Write a concept list: its rows as they were, then what was accepted, with the reason, reviewer and date as its source.
+
+    A list is written whole or not at all. Raises UserError if the file is there.
+    """
+    rows = [(row.code, row.cui, row.name, row.source) for row in listed]
+    rows += [
+        ("", one.concept, one.name, f"neighbour of {one.neighbour_of}; accepted by {one.reviewer} on {one.date}")
+        for one in accepted
+    ]
+    with publishing.whole(path) as part:
+        spreadsheet.write(part, pa.schema([(name, pa.string()) for name in code_lists.COLUMNS]), rows)
