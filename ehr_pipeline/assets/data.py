@@ -63,7 +63,7 @@ DATA = (
         "An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, "
         "registered when the server starts or by the sensor `new_extracts`.",
         reads=(),
-        version="7",
+        version="8",
         section="records",
         without=("mode",),
         also=(lambda study: {"withdrawals": presence.list_of_withdrawals(study)},),

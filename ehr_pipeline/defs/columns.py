@@ -57,6 +57,7 @@ MEANING = {
     "patients": "How many patients have it.",
     "observation_start": "The first day on which the patient was observed; empty: not known.",
     "observation_end": "The last day on which the patient was observed; empty: not known.",
+    "death_date": "The day of death; empty: no death is known.",
 }
 """The meaning of a column, in every table. A study's attributes have other names, and are described by `ATTRIBUTE`."""
 ATTRIBUTE = "An attribute that the settings carry along."

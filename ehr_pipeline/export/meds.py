@@ -32,8 +32,8 @@ from ehr_pipeline.store import durable, publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.store.secret_key import Key
 from ehr_pipeline.tables import row_keys, schemas
+from ehr_pipeline.tasks.meds import DEATH, subject_id
 from ehr_pipeline.tasks.meds import code as code_of
-from ehr_pipeline.tasks.meds import subject_id
 
 VERSION = "0.4"
 SPLITS = {TRAIN: "train", VALIDATION: "tuning", TEST: "held_out"}
@@ -158,11 +158,9 @@ def _known(people: pl.DataFrame, subject: NDArray[np.int64]) -> pl.DataFrame:
         people.filter(pl.col("sex") != "").select("subject_id", time=time, code=pl.lit("GENDER//") + pl.col("sex")),
     ]
     for name, kind in people.schema.items():
-        if name in schemas.OBSERVATION:
-            known = people.filter(pl.col(name).is_not_null())
-            parts.append(
-                known.select("subject_id", time=pl.col(name).cast(pl.Datetime("us")), code=pl.lit(name.upper()))
-            )
+        if name in schemas.DATED:
+            known, code = people.filter(pl.col(name).is_not_null()), DEATH if name == schemas.DEATH else name.upper()
+            parts.append(known.select("subject_id", time=pl.col(name).cast(pl.Datetime("us")), code=pl.lit(code)))
         elif kind == pl.String and name not in ("patient_id", "birth_precision", "sex"):
             known = people.filter(pl.col(name) != "")
             parts.append(known.select("subject_id", time=time, code=pl.lit(f"{name.upper()}//") + pl.col(name)))

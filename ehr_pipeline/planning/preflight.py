@@ -179,13 +179,15 @@ def _tasks(study: Study, found: Preflight) -> None:
             f"tasks.death_attribute names {tasks.death_attribute!r}, but the patient files carry no such attribute (they have:"
             f" {', '.join(study.attributes) or 'none'})."
         )
-    if not (tasks.death or tasks.death_attribute):
+    if not study.deaths_known:
         found.facts.append(
-            "tasks: no deaths are known (tasks.death, tasks.death_attribute), so patients who died count as those who left"
+            "tasks: no deaths are known (tasks.death, tasks.death_attribute, columns.death of the patient files), so patients who"
+            " died count as those who left"
         )
-    if study.patients.min_visits > 1:
+    fewest = study.patients.min_visits  # a landmark has as many visits up to it as its own number
+    if fewest > 1 and any(task.aces or task.index != "landmark" or task.from_visit < fewest for task in tasks.task):
         found.facts.append(
-            f"patients.min_visits is {study.patients.min_visits}: who has fewer visits in the whole record gets no label, although"
+            f"patients.min_visits is {fewest}: who has fewer visits in the whole record gets no label, although"
             " nobody knows that on the index day. Set it to 1 for tasks"
         )
     for task in tasks.task:

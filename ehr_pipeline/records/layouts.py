@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ehr_pipeline.fields import option, settings
 from ehr_pipeline.records.dates import ISO
 from ehr_pipeline.store.walk import glob
-from ehr_pipeline.tables.schemas import OBSERVATION
+from ehr_pipeline.tables.schemas import DATED, DEATH, OBSERVATION
 
 # SNOMED identifiers have 6 to 18 digits; Read v2 and CTV3 codes have five characters, with or without a term number.
 # [0-9] and not \d, which is any digit of Unicode, Arabic ones among them.
@@ -17,7 +17,7 @@ ANY_LOCAL_CODE = r"^[^\s:]{1,40}:\S{1,200}$"  # a system and its code
 LONGEST_ID = 100  # bytes of a patient id: a longer value is another column, or text that lost its delimiters
 # Directives for day, month and year in formats of dates, and for a time of day, which is not used.
 DIRECTIVES = frozenset("dembBhyYHIMSpTRfjz%")
-RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *OBSERVATION)
+RESERVED = ("patient_id", "birth_date", "birth_precision", "sex", "visits", "line", *DATED)
 
 
 _DESCRIBED = re.compile(r"records\.(events|patients)\[\d+\](\.linked\[\d+\])?")
@@ -141,7 +141,11 @@ class PatientColumns:
     sex: str = option("Column of the sex.", "")
     observation_start: str = option("Column of the date from which the patient was observed (registration).", "")
     observation_ends: tuple[str, ...] = option(
-        "Columns of dates at which observation may have ended (end of registration, death): the earliest counts.", ()
+        "Columns of dates at which observation may have ended (end of registration): the earliest counts, a death included.",
+        (),
+    )
+    death: str = option(
+        "Column of the date of death. It ends observation, and tasks know it as a death.", "", later=True
     )
 
     def problems(self) -> Iterator[str]:
@@ -188,7 +192,9 @@ class PatientFiles(DelimitedText):
     def carried(self) -> set[str]:
         """Names of the columns that these files give to patients besides id, birth and sex."""
         own = {OBSERVATION[0]} if self.columns.observation_start else set()
-        if self.columns.observation_ends or any(table.observation_ends for table in self.linked):
+        if self.columns.death:
+            own.add(DEATH)
+        if self.columns.death or self.columns.observation_ends or any(table.observation_ends for table in self.linked):
             own.add(OBSERVATION[1])
         return own.union(self.attributes, *(table.attributes for table in self.linked))
 

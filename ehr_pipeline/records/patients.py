@@ -13,7 +13,7 @@ from ehr_pipeline.records import dates, ids, values
 from ehr_pipeline.records.dates import DateRules
 from ehr_pipeline.records.layouts import LONGEST_ID, DelimitedText, LinkedFiles, PatientFiles
 from ehr_pipeline.records.text import REPLACEMENT
-from ehr_pipeline.tables.schemas import OBSERVATION
+from ehr_pipeline.tables.schemas import DATED, DEATH, OBSERVATION
 
 REASONS = (
     "missing_patient",
@@ -77,15 +77,15 @@ def parse(
     reason = pl.coalesce([pl.when(conditions[name]).then(pl.lit(name)) for name in REASONS])
     judged = rows.with_columns(birth=told_birth, birth_precision=precision).with_columns(reason=reason)
     sex = values.sex(pl.col("sex"), files.sex_values) if files.columns.sex else pl.lit("")
-    given = {name: _attribute(name, files) for name in attributes if name not in OBSERVATION}
-    window = _window(files, rules)
+    given = {name: _attribute(name, files) for name in attributes if name not in DATED}
+    known_dates = _dates_of(files, rules)
     good = judged.filter(pl.col("reason").is_null()).select(
         "line",
         patient_id="patient",
         birth_date="birth",
         birth_precision=pl.when(pl.col("birth").is_not_null()).then("birth_precision").otherwise(pl.lit("")),
         sex=sex,
-        **(given | {name: window[name] for name in OBSERVATION if name in attributes}),
+        **(given | {name: known_dates[name] for name in DATED if name in attributes}),
     )
     order = ["patient_id", "birth_date", "birth_precision", "sex", *attributes, "line"]
     return good.select(order), judged.filter(pl.col("reason").is_not_null()).select("line", "reason", "patient")
@@ -150,8 +150,8 @@ def _earliest_birth() -> pl.Expr:
 
 
 def unusable_dates(rows: pl.DataFrame, files: PatientFiles | LinkedFiles) -> int:
-    """Count dates of observation that cannot be read; they count as unknown."""
-    names = [name for name in rows.columns if name == START or name.startswith("observation_ends:")]
+    """Count dates of observation and of death that cannot be read; they count as unknown."""
+    names = [name for name in rows.columns if name in (START, "death") or name.startswith("observation_ends:")]
     wrong = [((pl.col(name) != "") & dates.parse(pl.col(name), files.date_formats).is_null()).sum() for name in names]
     return int(sum(rows.select(wrong_dates).item() for wrong_dates in wrong))
 
@@ -175,12 +175,16 @@ def _attribute(name: str, files: PatientFiles) -> pl.Expr:
     return pl.lit("")
 
 
-def _window(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
-    """Return first and last day of observation; the last is the earliest end, including those from joined tables."""
+def _dates_of(files: PatientFiles, rules: DateRules) -> dict[str, pl.Expr]:
+    """Return first and last day of observation, and the day of death.
+
+    The last is the earliest end: the death, or one of those of the file and of joined tables.
+    """
     start = _date(START, files, rules, rules.latest) if files.columns.observation_start else pl.lit(None, pl.Date)
-    ends = [_earliest(files, len(files.columns.observation_ends), rules)]
+    death = _date("death", files, rules) if files.columns.death else pl.lit(None, pl.Date)
+    ends = [_earliest(files, len(files.columns.observation_ends), rules), death]
     ends += [pl.col(f"{END}:{number}") for number, _ in enumerate(files.linked)]
-    return {START: start, END: pl.min_horizontal(ends)}
+    return {START: start, END: pl.min_horizontal(ends), DEATH: death}
 
 
 def _earliest(files: DelimitedText, columns: int, rules: DateRules) -> pl.Expr:
@@ -189,7 +193,7 @@ def _earliest(files: DelimitedText, columns: int, rules: DateRules) -> pl.Expr:
 
 
 def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.date | None = None) -> pl.Expr:
-    """Return a date of observation; null if it is missing, unreadable, or means 'no date'. Ends may lie in the future."""
+    """Return a date of observation or of death; null if it is missing, unreadable, or means 'no date'. Ends may lie in the future."""
     parsed = dates.parse(pl.col(name), files.date_formats, latest)
     return pl.when(~parsed.is_in(rules.no_dates)).then(parsed)
 
@@ -278,7 +282,7 @@ def _carried(columns: Iterable[str]) -> list[str]:
 
 
 def _known(name: str) -> pl.Expr:
-    return pl.col(name).is_not_null() if name in OBSERVATION else pl.col(name) != ""
+    return pl.col(name).is_not_null() if name in DATED else pl.col(name) != ""
 
 
 def known(people: pl.DataFrame) -> dict[str, int]:
@@ -293,7 +297,7 @@ def _with_additions(kept: pl.DataFrame, additions: pl.DataFrame, *, earliest_end
     )
     joined = kept.join(each, on="patient_id", how="left", maintain_order="left")
     own = {name: pl.coalesce(pl.when(_known(name)).then(name), f"{name}:added") for name in names}
-    own = {name: value if name in OBSERVATION else value.fill_null("") for name, value in own.items()}
+    own = {name: value if name in DATED else value.fill_null("") for name, value in own.items()}
     if END in names and earliest_end:
         own[END] = pl.min_horizontal(END, f"{END}:added")
     return joined.with_columns(**own).select(kept.columns)

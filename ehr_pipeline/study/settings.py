@@ -36,6 +36,7 @@ from ehr_pipeline.store.artifacts import hash_of
 from ehr_pipeline.study import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
 from ehr_pipeline.study import mirror_address as mirror
 from ehr_pipeline.study import task_files
+from ehr_pipeline.tables.schemas import DEATH
 from ehr_pipeline.tasks.settings import TasksSettings
 from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline.trajectories.settings import TrajectoriesSettings
@@ -89,6 +90,11 @@ class Study:
         return tuple(sorted({*self.records.attributes, *self.patients.derived}))
 
     @property
+    def deaths_known(self) -> bool:
+        """Whether anything says who died: dates of death among the patients, or what tasks name."""
+        return bool(self.tasks.death or self.tasks.death_attribute or DEATH in self.records.attributes)
+
+    @property
     def guard(self) -> Guard:
         """The guard that suppresses and rounds the counts of the study."""
         return Guard(self.reports.suppress_below, self.governance.round_to)
@@ -132,7 +138,7 @@ def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Pa
     except pydantic.ValidationError as error:
         raise SettingsError(where, [_explain(detail) for detail in error.errors(include_url=False)]) from None
     study: Study = fields.placed(read, base)
-    if problems := [*_cross_checks(study, ""), *_roots(study), *_special(study)]:
+    if problems := [*_cross_checks(study, ""), *_deaths(study), *_roots(study), *_special(study)]:
         raise SettingsError(where, problems)
     return study
 
@@ -226,6 +232,17 @@ def _cross_checks(settings: Any, where: str) -> list[str]:
                 place = f"{where}.{field.name}" if where else field.name
                 found += _cross_checks(part, f"{place}[{index}]" if isinstance(value, tuple) else place)
     return found
+
+
+def _deaths(study: Study) -> Iterator[str]:
+    """Problems with tasks that predict a death where nothing says who died."""
+    if not study.deaths_known:
+        for task in study.tasks.task:
+            if task.outcome_kind == "death":
+                yield (
+                    f"tasks: {task.name!r} predicts a death, but nothing says how deaths are recorded: tasks.death,"
+                    " tasks.death_attribute, or columns.death of the patient files."
+                )
 
 
 def _roots(study: Study) -> Iterator[str]:

@@ -160,6 +160,10 @@ VISITS = pa.list_(
 
 OBSERVATION = ("observation_start", "observation_end")
 """Columns of a patient's observation window, if the source has it. It includes both days; null means unknown."""
+DEATH = "death_date"
+"""Column of the day of death, if the source has it; null where no death is known."""
+DATED = (*OBSERVATION, DEATH)
+"""The columns of patients, beside the birth, that hold dates."""
 
 # A birth date known only to the year is set to 1 July, one known only to the month to the 15th.
 _PERSON = [
@@ -181,7 +185,7 @@ def patient_dataset(attributes: tuple[str, ...]) -> pa.Schema:
 
 
 def _carried(attributes: tuple[str, ...]) -> list[tuple[str, pa.DataType]]:
-    return [(name, pa.date32() if name in OBSERVATION else pa.string()) for name in attributes]
+    return [(name, pa.date32() if name in DATED else pa.string()) for name in attributes]
 
 
 def embeddings(size: int) -> pa.Schema:

@@ -30,7 +30,7 @@ NEVER = row_keys.LAST_DAY
 
 @dataclass(frozen=True)
 class Deaths:
-    """How deaths are recorded: as concepts, or as an attribute of the patients with a date of some format."""
+    """How deaths are recorded beside the patients' day of death: as concepts, or as an attribute with a date of some format."""
 
     concepts: frozenset[str] = frozenset()
     attribute: str = ""
@@ -156,7 +156,7 @@ def _column(people: pa.Table, name: str, otherwise: Days) -> Days:
 
 def _deaths(people: pa.Table, patient: NDArray[np.int64], day: Days, dead: NDArray[np.bool_], deaths: Deaths) -> Days:
     """The day of death (n,), or NEVER: the earliest that is recorded. `dead` are flags of events (m,)."""
-    found = np.full(people.num_rows, NEVER, np.int64)
+    found = _column(people, schemas.DEATH, np.full(people.num_rows, NEVER, np.int64))
     np.minimum.at(found, patient[dead], day[dead])
     if deaths.attribute:
         told = pl.Series(people.column(deaths.attribute)).cast(pl.String).str.strip_chars()

@@ -149,7 +149,12 @@ class TasksSettings:
         ge=0,
         le=1000,
     )
-    death: str = option("Concept list (CSV) of the codes that record a death.", "", role="list")
+    death: str = option(
+        "Concept list (CSV) of the codes that record a death, beside the dates of death that patients may have (OMOP, MEDS, CPRD"
+        " Aurum, or `columns.death` of the patient files). The earliest counts.",
+        "",
+        role="list",
+    )
     death_attribute: str = option("Attribute of the patients that holds the date of death. Empty: none.", "")
     death_date_format: str = option("Format of the dates in that attribute.", "%Y-%m-%d")
     observed_until: Literal["last_event", "extract"] = option(
@@ -170,7 +175,3 @@ class TasksSettings:
         slugs = [slug(task.name) for task in self.task]
         if len(set(slugs)) < len(slugs):
             yield f"the tasks need names that differ as file names. Got {', '.join(repr(task.name) for task in self.task)}."
-        if not (self.death or self.death_attribute):
-            for task in self.task:
-                if task.outcome_kind == "death":
-                    yield f"{task.name!r} predicts a death, but neither death nor death_attribute says how deaths are recorded."

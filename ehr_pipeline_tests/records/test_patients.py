@@ -112,6 +112,44 @@ def test_day_month_and_year_make_a_birth_date_where_there_is_such_a_day() -> Non
         assert parse(columns, row)[0] == [("1", datetime.date.fromisoformat(born), precision, "")]
 
 
+def test_a_death_ends_observation_and_is_kept() -> None:
+    files = PatientFiles(
+        files="*", columns=PatientColumns(patient="p", birth_year="y", observation_ends=("e",), death="d")
+    )
+    assert files.carried == {"death_date", "observation_end"}
+    rows = pl.DataFrame(
+        {
+            "line": [0, 1, 2, 3],
+            "patient": ["1", "2", "3", "4"],
+            "birth_year": ["1950"] * 4,
+            "observation_ends:0": ["01/01/2015", "01/01/2010", "01/01/2010", ""],
+            "death": ["01/01/2014", "01/01/2012", "", "nonsense"],
+        }
+    )
+    good, _ = patients.parse(rows, files, ("death_date", "observation_end"))
+    born = pl.col("death_date", "observation_end").dt.year()
+    assert good.select(born).rows() == [(2014, 2014), (2012, 2010), (None, 2010), (None, None)]
+    assert patients.unusable_dates(rows, files) == 1
+
+
+def test_of_several_deaths_the_earliest_counts() -> None:
+    day = datetime.date
+    told = [(day(1950, 7, 1), None), (None, day(2012, 1, 1)), (None, day(2011, 1, 1))]
+    people = pl.DataFrame(
+        {
+            "patient_id": ["1"] * 3,
+            "birth_date": [birth for birth, _ in told],
+            "birth_precision": ["year", "", ""],
+            "sex": [""] * 3,
+            "death_date": [death for _, death in told],
+            "observation_end": [death for _, death in told],
+            "line": [0, 1, 2],
+        }
+    )
+    merged = patients.one_row_each(people).people
+    assert merged.select("death_date", "observation_end").rows() == [(day(2011, 1, 1),) * 2]
+
+
 def test_observation_ends_with_the_earliest_end_and_sentinels_say_nothing() -> None:
     files = PatientFiles(
         files="*",

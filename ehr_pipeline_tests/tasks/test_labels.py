@@ -21,7 +21,8 @@ from ehr_pipeline.tasks.settings import Task
 from ehr_pipeline_tests.tasks.reference import ORIGIN, Patient, age, as_tables, draw_patients, fate, index_days
 
 DRAW = (0x0706050403020100, 0x0F0E0D0C0B0A0908)
-DEATHS = Deaths(attribute="death_date")
+DEATHS = Deaths(attribute="died")
+"""Of every second patient; the others have a day of death."""
 SETS = st.sampled_from([frozenset({"A"}), frozenset({"B", "X"}), frozenset({"C"}), frozenset({"X"}), frozenset[str]()])
 
 

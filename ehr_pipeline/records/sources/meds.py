@@ -57,7 +57,7 @@ class Meds:
         events = EventKind(where=f"{WHERE}.data", files=files, adapt=partial(_events, self))
         told = PatientFiles(
             files=self.data,
-            columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", observation_ends=("death",)),
+            columns=PatientColumns(patient="patient", birth_date="birth_date", sex="sex", death="death"),
             sex_values=omop.SEX,
             attributes={name: name for name in self.attributes},
             date_formats=("iso",),
@@ -95,7 +95,7 @@ def _roles(options: Meds, code: pl.Expr) -> dict[str, pl.Expr]:
 
     return {
         "birth_date": is_code(options.birth_codes),
-        "observation_ends:0": is_code(options.death_codes),
+        "death": is_code(options.death_codes),
         "sex": begins(options.sex_prefixes),
         **{f"attribute:{name}": begins((prefix,)) for name, prefix in options.attributes.items()},
     }
@@ -152,7 +152,7 @@ def _events(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFra
 def _patients(options: Meds, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return rows about patients, each with one known fact; births and deaths without a time are rejected."""
     told = _by_code(options, rows).filter(pl.col("role").is_not_null())
-    dated = pl.col("role").is_in(["birth_date", "observation_ends:0"])
+    dated = pl.col("role").is_in(["birth_date", "death"])
     timeless = told.filter(dated & (pl.col("date") == "")).select("line", reason=pl.lit("no_time"))
     told = told.filter(~dated | (pl.col("date") != ""))
     value = pl.when(dated).then("date").otherwise("told")

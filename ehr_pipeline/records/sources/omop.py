@@ -78,7 +78,7 @@ class Omop:
         )
         death = PatientFiles(
             files=files_of("death"),
-            columns=PatientColumns(patient="person_id", observation_ends=("death_date",)),
+            columns=PatientColumns(patient="person_id", death="death_date"),
             **text,
         )
         of_person = PatientKind(where=f"{WHERE}: person", files=person, any_case=True)

@@ -64,9 +64,9 @@ def test_long_ids_stay_what_they_are_and_events_outside_the_window_are_kept(extr
     # id, birth, precision, sex, end and start of observation, practice, region
     assert rows(tmp_path / "out", "patients") == sorted(
         [
-            (LONG[0], "1984-07-01", "year", "F", "2009-06-01", "2000-01-01", "49", "7"),
-            (LONG[1], "1950-07-01", "year", "M", "2008-05-05", "1990-01-01", "49", "7"),
-            (LONG[2], "2005-04-15", "month", "M", None, "2006-01-01", "50", ""),
+            (LONG[0], "1984-07-01", "year", "F", None, "2009-06-01", "2000-01-01", "49", "7"),
+            (LONG[1], "1950-07-01", "year", "M", "2008-05-05", "2008-05-05", "1990-01-01", "49", "7"),
+            (LONG[2], "2005-04-15", "month", "M", None, None, "2006-01-01", "50", ""),
         ]
     )
     assert counts["linked"] == {"rows_in": 3, "kept": 1, "collapsed": 1, "dropped": {"missing_key": 1}}

@@ -67,10 +67,10 @@ def test_rows_are_events_or_tell_of_patients(meds_set: Path, tmp_path: Path) -> 
         ("1", "2001-03-04", "LOINC:8331-1//high"),
         ("1", "2001-03-04", "meds:plain_code"),
     ]
-    # id, birth, precision, sex, ethnicity, end and start of observation, race, split
+    # id, birth, precision, sex, day of death, ethnicity, end of observation, race, split
     assert rows(tmp_path / "out", "patients") == [
-        ("1", "1950-03-04", "day", "F", "", "2010-03-04", "white", "train"),
-        ("3", "1950-03-04", "day", "", "", None, "", "tuning"),
+        ("1", "1950-03-04", "day", "F", "2010-03-04", "", "2010-03-04", "white", "train"),
+        ("3", "1950-03-04", "day", "", None, "", None, "", "tuning"),
     ]
     one, two = "data/train/0.parquet", "data/tuning/0.parquet"
     assert rows(tmp_path / "out", "quarantine") == [

@@ -65,9 +65,9 @@ def test_tables_in_either_case_as_csv_or_parquet_give_the_same(extract: Path, tm
     assert rows(tmp_path / "csv", "events") == EVENTS
     # id, birth, precision, sex, ethnicity, end of observation, race
     assert rows(tmp_path / "csv", "patients") == [
-        ("1", "1963-12-31", "day", "F", "west_indian", None, "black"),
-        ("2", "1950-04-15", "month", "M", "italian", "2010-05-06", "white"),
-        ("3", "1970-07-01", "year", "", "", None, ""),
+        ("1", "1963-12-31", "day", "F", None, "west_indian", None, "black"),
+        ("2", "1950-04-15", "month", "M", "2010-05-06", "italian", "2010-05-06", "white"),
+        ("3", "1970-07-01", "year", "", None, "", None, ""),
     ]
     assert counts["dropped"] == {"missing_code": 1, "missing_date": 1}
     assert counts["patients"]["dropped"] == {"adds_to_no_patient": 1}
