@@ -29,8 +29,11 @@ FEWEST_TO_CHOOSE = 10
 """Fewest cases, and others, with which a prior variance is chosen, by cross-validation in three parts (Stone 1974)."""
 MOST_TO_CHOOSE = 3_000
 NEWTON_STEPS = 30
-SMALL = 1_500
-"""Up to so many rows, the exact coordinates of the rows in the space that they span are used in place of their columns."""
+SMALL = 250
+"""Up to so many rows, the exact coordinates of the rows in the space that they span are used in place of their columns.
+
+Beyond, the sparse columns are quicker: with 1,300 rows and 4,000 columns 0.3 s in place of 10 s. Either finds the same optimum.
+"""
 
 
 @dataclass(frozen=True)
