@@ -193,7 +193,7 @@ def _earliest(files: DelimitedText, columns: int, rules: DateRules) -> pl.Expr:
 
 
 def _date(name: str, files: DelimitedText, rules: DateRules, latest: datetime.date | None = None) -> pl.Expr:
-    """Return a date of observation or of death; null if it is missing, unreadable, or means 'no date'. Ends may lie in the future."""
+    """Return a date of observation or of death; null if missing, unreadable, or meaning 'no date'. Ends may lie in the future."""
     parsed = dates.parse(pl.col(name), files.date_formats, latest)
     return pl.when(~parsed.is_in(rules.no_dates)).then(parsed)
 
