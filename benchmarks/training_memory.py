@@ -29,7 +29,7 @@ def measure(folder: Path, patients: int, options: argparse.Namespace) -> tuple[o
     paths = token_data.write(data, VOCABULARY, folder / "data")
     out = folder / "out"
     out.mkdir()
-    settings = replace(EncoderSettings(), checkpoint_updates=1)
+    settings = replace(EncoderSettings(), checkpoint_seconds=0)
     job = TrainingJob(**paths, settings=settings, seed=0, threads=options.threads, out=out)
     (folder / "job.json").write_text(jobs.as_json(job))
     command = [sys.executable, "-m", "ehr_pipeline.encoder.train", "--job", str(folder / "job.json")]

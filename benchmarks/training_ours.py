@@ -87,13 +87,14 @@ def ours(options: argparse.Namespace) -> None:
     with repeatable(CPU):
         updates = stream(sequences, settings, options.seed, options.rows)
         for step, update in zip(range(steps), updates, strict=False):
-            total, chosen = optimizer.gradients(model, update, CPU, settings.precision)
-            if not optimizer.step(model, updater, chosen, RATE * (1 - step / steps), settings):
+            total = optimizer.gradients(model, update, CPU, settings.precision)
+            done = optimizer.step(model, updater, total, RATE * (1 - step / steps), settings)
+            if not done.finite:
                 raise SystemExit("a gradient is not finite")
             marks.append(time.perf_counter())
             own.append(time.process_time())
             tokens.append(update.real_tokens)
-            losses.append(total / chosen)
+            losses.append(done.loss / done.asked)
             if options.tokens and sum(tokens) >= options.tokens:
                 break
         facts = {
@@ -143,8 +144,8 @@ def profile(
 
     with torch.profiler.profile(activities=[ProfilerActivity.CPU]) as watched_:
         for _ in range(3):
-            _, chosen = optimizer.gradients(model, next(updates), CPU, settings.precision)
-            optimizer.step(model, updater, chosen, 0.0, settings)
+            total = optimizer.gradients(model, next(updates), CPU, settings.precision)
+            optimizer.step(model, updater, total, 0.0, settings)
     sums: dict[str, float] = dict.fromkeys([*KINDS, "everything else"], 0.0)
     for event in watched_.key_averages():
         kind = next((name for name, parts in KINDS.items() if any(p in event.key for p in parts)), "everything else")

@@ -37,7 +37,7 @@ DIGESTS = "digests"
 
 def run(job: EmbeddingJob) -> None:
     """Embed the chunks of the cohort. Raises UserError when checkpoint and vocabulary do not match."""
-    with process_group(job.threads) as device:
+    with process_group(job.threads, job.needs_gpu) as device:
         vocabulary = Vocabulary.read(job.vocabulary)
         model = checkpoint.load(job.checkpoint, vocabulary, device)
         precision = machine.precision_of(job.settings.precision, model.stock.config)

@@ -3,9 +3,11 @@
 import logging
 import os
 import shutil
+import sysconfig
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,21 +20,24 @@ from ehr_pipeline.work.threads import cores, mallopt
 _log = logging.getLogger("ehr_pipeline")
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 BFLOAT16_VARIABLE = "EHR_BFLOAT16"
+NVIDIA = Path("/dev/nvidia0")
+"""Exists where the driver of a GPU is loaded."""
 LONGEST = timedelta(days=30)  # how long a process that has done its share waits for the others
 
 
 @contextmanager
-def process_group(threads: int = 0) -> Iterator[torch.device]:
+def process_group(threads: int = 0, needs_gpu: bool = False) -> Iterator[torch.device]:
     """Yield the device of this process, inside the group of all processes of the job (NCCL on GPUs, Gloo on CPUs).
 
     The block ends for all at once: when a process dies, torchrun restarts all, which fails on a node whose processes have ended.
+    Raises UserError, before anything starts, when `device_of_process` does.
     """
-    cuda = torch.cuda.is_available()
-    local = int(os.environ.get("LOCAL_RANK", "0"))
-    local_size = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    device = torch.device("cuda", local) if cuda else torch.device("cpu")
-    if not cuda:
-        torch.set_num_threads(threads or max(1, cores() // local_size))
+    device = device_of_process(needs_gpu)
+    cuda = device.type == "cuda"
+    if cuda:
+        torch.cuda.set_device(device)  # else each process would also open a context on the first GPU
+    else:
+        torch.set_num_threads(threads or max(1, cores() // _local("WORLD_SIZE", 1)))
         keep_freed_memory()
     if jobs.world_size() == 1:
         yield device
@@ -42,8 +47,50 @@ def process_group(threads: int = 0) -> Iterator[torch.device]:
         ending = dist.new_group(timeout=LONGEST)
         yield device
         dist.barrier(ending)
-    finally:
-        dist.destroy_process_group()
+    except BaseException:
+        if cuda and dist.group.WORLD is not None:
+            dist.group.WORLD.abort()  # to destroy the group could wait for processes that wait for this one
+        else:
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
+def device_of_process(needs_gpu: bool) -> torch.device:
+    """Return the device of this process: the GPU of its number on this machine, or the CPU where torch finds no GPU.
+
+    Raises UserError when a machine has fewer GPUs than processes, and when a GPU is needed and none is found.
+    """
+    if not torch.cuda.is_available():
+        problem = (
+            f"torch {torch.__version__} finds no GPU (CUDA of this build: {torch.version.cuda or 'none'};"
+            f" CUDA_VISIBLE_DEVICES: {os.environ.get('CUDA_VISIBLE_DEVICES', 'not set')}). Install the build of torch that fits"
+            " the driver (docs/deployment.md, 'A GPU server')"
+        )
+        if needs_gpu:
+            raise UserError(f"This job needs a GPU, but {problem}, or have the launcher ask for none.")
+        if NVIDIA.exists() and os.environ.get("CUDA_VISIBLE_DEVICES") != "":
+            _log.warning("This machine has a GPU, but %s. The job runs on the CPU.", problem)
+        return torch.device("cpu")
+    number, there = _local("RANK", 0), torch.cuda.device_count()
+    # Under Ray each process sees one GPU, its own, and is number 0; torchrun shows all GPUs of the machine to all processes.
+    processes = _local("WORLD_SIZE", 1) if "TORCHELASTIC_RUN_ID" in os.environ else number + 1
+    if processes > there:
+        raise UserError(
+            f"{processes} processes of this job run on one machine, where torch finds {there} GPU{'s' * (there > 1)}; each needs"
+            f" one of its own. Set launcher.processes to {there} for each node, or CUDA_VISIBLE_DEVICES to '' to run on CPUs."
+        )
+    return torch.device("cuda", number)
+
+
+def name_of(device: torch.device) -> str:
+    """Return the name of a device for the log."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+def _local(what: str, default: int) -> int:
+    """Return the number of this process (RANK) or the number of processes (WORLD_SIZE) of the job on this machine."""
+    return int(os.environ.get(f"LOCAL_{what}", default))
 
 
 def from_first(number: int, device: torch.device) -> int:
@@ -62,6 +109,14 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
+
+
+def product_dtype(array: torch.Tensor) -> torch.dtype:
+    """Return the type in which products of an array are computed here: that of autocast, if it is on."""
+    kind = array.device.type
+    if torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return array.dtype
 
 
 def fast_bfloat16(device: torch.device) -> bool:
@@ -103,11 +158,22 @@ def repeatable(device: torch.device) -> Iterator[None]:
 
 
 def compiles(device: torch.device, wish: str) -> bool:
-    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if it should, but there is no compiler."""
+    """Whether to compile: `wish` is 'auto', 'on' or 'off'. Logs a warning if it should, but something for it is missing."""
     if wish == "off" or (wish == "auto" and device.type == "cpu"):
         return False
-    named = os.environ.get("CXX", "")
-    if shutil.which(named) or any(shutil.which(name) for name in ("g++", "clang++", "c++", "gcc")):
-        return True
-    _log.warning("no C++ compiler is found ($CXX, g++, clang++): the training runs uncompiled, which is slower")
-    return False
+    missing = []
+    if not _found("CXX", "g++", "clang++", "c++", "gcc"):
+        missing.append("a C++ compiler ($CXX, g++, clang++)")
+    if device.type == "cuda":  # Triton builds the code that starts its kernels, against the headers of Python
+        if not _found("CC", "gcc", "clang", "cc"):
+            missing.append("a C compiler ($CC, gcc, clang)")
+        if not Path(sysconfig.get_path("include"), "Python.h").is_file():
+            missing.append("Python.h (the package python3-dev of distributions)")
+    if missing:
+        _log.warning("the training runs uncompiled, which is slower: %s not found", ", ".join(missing))
+    return not missing
+
+
+def _found(variable: str, *names: str) -> bool:
+    """Whether one of these programs is there, or the one that an environment variable names."""
+    return any(shutil.which(name) for name in (os.environ.get(variable, ""), *names) if name)

@@ -4,6 +4,7 @@ Every evaluation of a data set asks for the same predictions, so that epochs and
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.work import jobs
 
 ROWS = 16
+"""Rows whose random draws are made together: another number would ask for other predictions."""
+AT_ONCE = {"cpu": 1, "cuda": 16}
+"""How many times ROWS are computed at once."""
 
 
 @torch.no_grad()
@@ -36,10 +40,13 @@ def evaluate(
     return sums.cpu().numpy()
 
 
-def asked(objective: Objective, sequences: Sequences, context: int, seed: int) -> Iterator[Part]:
-    """Yield all chunks of `sequences` as parts: the predictions that every evaluation asks for."""
-    groups = packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS)
-    for number, rows in enumerate(groups):
-        batch = packing.build(sequences, rows, context)
-        draws = objective.draw(batch.tokens_RT.shape, np.random.default_rng([seed, number, 0xE7A1]))
-        yield objective.prepare(batch, draws)
+def asked(objective: Objective, sequences: Sequences, context: int, seed: int, at_once: int = 1) -> Iterator[Part]:
+    """Yield all chunks of `sequences` as parts of `at_once` x ROWS rows: the predictions that every evaluation asks for."""
+    groups = enumerate(packing.group_rows(sequences, np.arange(len(sequences.chunks)), context, ROWS))
+    while several := list(islice(groups, at_once)):
+        draws = [
+            objective.draw((len(rows), context), np.random.default_rng([seed, number, 0xE7A1]))
+            for number, rows in several
+        ]
+        batch = packing.build(sequences, [row for _, rows in several for row in rows], context)
+        yield objective.prepare(batch, tuple(np.concatenate(drawn) for drawn in zip(*draws, strict=True)))

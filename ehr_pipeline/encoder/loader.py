@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from itertools import islice, repeat
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline.encoder import packing
-from ehr_pipeline.encoder.objectives.base import Draws, Objective, Part
+from ehr_pipeline.encoder.objectives.base import Draws, Objective, Part, filled
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.work.buckets import ahead
 
@@ -41,6 +42,10 @@ class Plan:
     micro_rows: int
     rank: int = 0
     processes: int = 1
+    fixed: bool = False
+    """Whether all parts get the same shapes, by padding: compiled code is compiled again for each new shape."""
+    gpu: torch.device | None = None
+    """The GPU for which parts are laid into memory from which it can copy by itself."""
 
 
 def updates(
@@ -67,12 +72,15 @@ def _update(
 ) -> Update:
     mine = np.arange(plan.rank, len(group), plan.processes)
     parts, clipped = [], 0
-    for begin in range(0, len(mine), plan.micro_rows):
+    # An update without a row for this process has one part of padding: the others still wait for its gradients.
+    for begin in range(0, max(len(mine), 1), plan.micro_rows):
         rows = mine[begin : begin + plan.micro_rows]
-        batch = packing.build(sequences, [group[row] for row in rows], plan.context)
-        parts.append(objective.prepare(batch, tuple(drawn[rows] for drawn in draws)))
+        height = plan.micro_rows if plan.fixed else max(len(rows), 1)
+        batch = packing.build(sequences, [group[row] for row in rows], plan.context, height)
+        part = objective.prepare(batch, tuple(filled(drawn[rows], height) for drawn in draws))
+        if plan.fixed:
+            part = objective.padded(part)
+        parts.append(part.pinned(plan.gpu) if plan.gpu else part)
         clipped += batch.clipped
-    if not parts:  # an update without a row for this process: the others still wait for its gradients
-        parts = [objective.prepare(packing.padding(plan.context), tuple(drawn[:1] for drawn in draws))]
     real = sum(int(sequences.chunks.length[row].sum()) for row in group)
     return Update(tuple(parts), real, len(group) * plan.context, clipped)

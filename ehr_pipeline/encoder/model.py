@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ehr_pipeline.encoder import softmax
 from ehr_pipeline.encoder.configuration import LOOKING_BACK, MODEL_TYPE, ModelConfig
+from ehr_pipeline.encoder.devices import product_dtype
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stock import StockWeights
 
@@ -49,11 +51,16 @@ class PackedEncoder(nn.Module):
         self.stock, self.objective = stock, objective
         self.looks_back = stock.config.model_type == LOOKING_BACK
         """Whether a token sees its own visit and earlier ones only (`encoder.looking_back`), or the whole segment."""
-        self.layers = self.hidden
+        self.layers: Any = self.hidden
+        self.shares: Any = softmax.shares
 
     def compile_layers(self) -> None:
-        """Fuse the operations between products with torch.compile, but not in the head: its shape varies by batch."""
+        """Fuse the operations between products with torch.compile: one graph for the layers, and one for the head (`softmax`).
+
+        The layers are compiled for the shapes of the first part, so all parts should have the same (`loader.Plan.fixed`).
+        """
         self.layers = torch.compile(self.hidden, dynamic=None)
+        self.shares = torch.compile(softmax.shares, dynamic=True)
 
     def hidden(
         self,
@@ -79,7 +86,9 @@ class PackedEncoder(nn.Module):
         x_RTD = embeddings.dropout(embeddings.LayerNorm(x_RTD))
         if self.looks_back and order_RT is None:
             raise ValueError("an encoder that looks back needs the order of visits")
-        bias_R1TT = visibility(segments_RT, x_RTD.dtype, order_RT if self.looks_back else None)
+        # On a GPU attention casts this term to the precision of its products: it is made in it, once for all layers.
+        kind = product_dtype(x_RTD) if x_RTD.device.type == "cuda" else x_RTD.dtype
+        bias_R1TT = visibility(segments_RT, kind, order_RT if self.looks_back else None)
         *layers, last = base.encoder.layer
         for layer in layers:
             x_RTD = _feed_forward(layer, self._attention(layer.attention, x_RTD, bias_R1TT, None))

@@ -2,6 +2,7 @@
 
 import math
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -35,40 +36,56 @@ def optimizer_of(model: torch.nn.Module, settings: EncoderSettings) -> torch.opt
     return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(0.9, 0.98), eps=1e-6, fused=True)
 
 
-def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> tuple[float, int]:
-    """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions, over all processes.
+@dataclass(frozen=True)
+class Done:
+    """What an update came to, over all processes."""
 
-    Under DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums.
+    loss: float
+    """Sum of the losses of all predictions."""
+    asked: int
+    """Number of predictions."""
+    finite: bool
+    """Whether loss and gradients are finite; else no weight was changed."""
+
+
+def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> Tensor:
+    """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions (2,), over all processes.
+
+    They are on the device, and nothing here waits for it, so that a GPU always has work ahead. Under DistributedDataParallel each
+    gradient is the mean, over processes, of the gradients of their sums.
     """
-    total = torch.zeros(2, dtype=torch.float64, device=device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for number, part in enumerate(update.parts, start=1):
         waits = isinstance(model, DistributedDataParallel) and number < len(update.parts)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(device, precision):
                 loss: Tensor = model(*part.tensors(device))
             loss.backward()  # type: ignore[no-untyped-call]
-        total += torch.stack([loss.detach().double(), torch.tensor(float(part.count), device=device)])
+        loss_sum += loss.detach()
+    total = torch.stack([loss_sum, torch.full_like(loss_sum, sum(part.count for part in update.parts))])
     if jobs.world_size() > 1:
         torch.distributed.all_reduce(total)
-    return float(total[0]), int(total[1])
+    return total
 
 
 def step(
-    model: torch.nn.Module, optimizer: torch.optim.AdamW, asked: int, rate: float, settings: EncoderSettings
-) -> bool:
-    """Update the weights with the gradients from `gradients`. If these are not finite, returns False and changes nothing.
+    model: torch.nn.Module, optimizer: torch.optim.AdamW, total: Tensor, rate: float, settings: EncoderSettings
+) -> Done:
+    """Update the weights with the gradients and the `total` from `gradients`. If these are not finite, nothing changes.
 
-    The loss is a mean over all predictions of an update (`asked` is their number), never a mean of means. The one division is done
-    here, together with clipping, so that each gradient is read and written once.
+    The loss is a mean over all predictions of an update, never a mean of means. The one division is done here, together with
+    clipping, so that each gradient is read and written once. All that is read from the device is read at once: the only time in an
+    update that the host waits for it.
     """
     own = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    loss, asked, length = torch.cat([total, torch.nn.utils.get_total_norm(own).to(total).view(1)]).tolist()
     scale = jobs.world_size() / max(asked, 1)
-    norm = float(torch.nn.utils.get_total_norm(own)) * scale
-    if not math.isfinite(norm):
-        return False
+    norm = length * scale
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        return Done(loss, int(asked), finite=False)
     torch._foreach_mul_(own, scale * min(1.0, settings.clip_norm / (norm + 1e-6)))
     for group in optimizer.param_groups:
         group["lr"] = rate
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return True
+    return Done(loss, int(asked), finite=True)

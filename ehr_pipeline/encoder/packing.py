@@ -85,9 +85,12 @@ def group_rows(
         yield group
 
 
-def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> Batch:
-    """Arrange the chunks of some rows as arrays (R, T)."""
-    shape = (len(rows), context)
+def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int, height: int = 0) -> Batch:
+    """Arrange the chunks of some rows as arrays (R, T), with rows of padding after them up to `height`."""
+    shape = (max(len(rows), height), context)
+    if not rows:
+        none = np.zeros(shape, np.int64)
+        return Batch(none, none, none, none, none - 1, 0)
     index = np.concatenate(rows)
     chunks: Chunks = sequences.chunks[index]
     selection = sequences.select(chunks)
@@ -105,9 +108,3 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int) -> 
         array.reshape(-1)[place] = value
     tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT = arrays
     return Batch(tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT, selection.clipped)
-
-
-def padding(context: int) -> Batch:
-    """Return one row of padding."""
-    row = np.zeros((1, context), np.int64)
-    return Batch(row, row, row, row, row - 1, 0)

@@ -118,8 +118,11 @@ class EncoderSettings:
         "embed",
         role="operation",
     )
-    checkpoint_updates: int = option(
-        "Updates between two checkpoints, from which a killed training goes on.", 200, role="tuning", ge=1
+    checkpoint_seconds: float = option(
+        "Seconds between two checkpoints, from which a killed training goes on. 0: one after each update.",
+        60.0,
+        role="tuning",
+        ge=0,
     )
     keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
 

@@ -11,9 +11,9 @@ curves).
 import hashlib
 import json
 import logging
-import math
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,7 +27,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ehr_pipeline import fields
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, optimizer, start
-from ehr_pipeline.encoder.devices import compiles, process_group, repeatable
+from ehr_pipeline.encoder.devices import compiles, name_of, process_group, repeatable
 from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
 from ehr_pipeline.encoder.objectives import Objective, objective_of
@@ -47,7 +47,7 @@ MICRO_BATCH_TOKENS = {"cpu": 4096, "cuda": 65536}
 
 def run(job: TrainingJob) -> None:
     """Train as described. Raises UserError if a loss is not finite, or a checkpoint belongs to another training."""
-    with process_group(job.threads) as device, repeatable(device):
+    with process_group(job.threads, job.needs_gpu) as device, repeatable(device):
         training = _Training.begin(job, device)
         with training.checkpoints.lock() if jobs.rank() == 0 else nullcontext():
             training.run()
@@ -62,6 +62,7 @@ class _Training:
     """Settings of the job, with the precision that was decided for the training (`encoder.machine`)."""
     machine: machine.Machine
     device: torch.device
+    compiled: bool
     vocabulary: Vocabulary
     learned: Sequences
     validation: Sequences
@@ -103,7 +104,7 @@ class _Training:
         }
         checkpoints = Checkpoints(folder, identity, settings.keep_checkpoints)
         data, trained = (vocabulary, learned, validation, counts), (objective, model, began, checkpoints)
-        return cls(job, settings, decided, device, *data, *trained)
+        return cls(job, settings, decided, device, compiled, *data, *trained)
 
     def run(self) -> None:
         """Train from the last checkpoint until both losses are flat, and fill the output folder."""
@@ -111,26 +112,21 @@ class _Training:
         if first and self.job.notes_patients:
             sides = [self.learned.patients(), self.validation.patients()]
             np.save(self.job.out / PATIENTS, np.concatenate(sides, axis=1))
-        trained: torch.nn.Module = DistributedDataParallel(self.model) if jobs.world_size() > 1 else self.model
+        trained = _shared(self.model)
         updater = optimizer.optimizer_of(self.model, settings)
-        plan = plan_for(settings, self.device)
+        plan = plan_for(settings, self.device, fixed=self.compiled)
         steps_per_epoch = -(-self.learned.token_count // (plan.rows * settings.context))
         flatness = Flatness(settings.min_improvement, settings.patience)
         position = self.checkpoints.restore(flatness, self.model, updater, self.device)
-        asked = partial(evaluate.asked, objective, self.validation, settings.context, seed)
-        baseline = objective.baseline(asked(), self.counts)
-        _log.info(
-            "training %s parameters on %s tokens, %d updates an epoch",
-            f"{parameter_count(self.model):,}",
-            told(self.learned.token_count),
-            steps_per_epoch,
-        )
+        at_once = evaluate.AT_ONCE[self.device.type]
+        asked = partial(evaluate.asked, objective, self.validation, settings.context, seed, at_once)
+        baseline = objective.baseline(asked() if first else iter(()), self.counts)
+        self._log_beginning(steps_per_epoch)
         steps = steps_per_epoch * settings.max_epochs
         reporter = Reporter(self.checkpoints.folder, steps, position)
-
-        def save() -> None:
-            if first:
-                self.checkpoints.save(position, flatness, self.model, updater)
+        save = _Saver(
+            settings.checkpoint_seconds, lambda: self.checkpoints.save(position, flatness, self.model, updater)
+        )
 
         while position.epoch < settings.max_epochs and not flatness.reached:
             trained.train()
@@ -138,22 +134,33 @@ class _Training:
                 self.learned, objective, plan, seed=seed, epoch=position.epoch, skip=position.update
             ):
                 torch.manual_seed(_step_seed(seed, position.step))  # dropout depends only on seed, process and update
-                total, chosen = optimizer.gradients(trained, update, self.device, settings.precision)
+                total = optimizer.gradients(trained, update, self.device, settings.precision)
                 rate = optimizer.learning_rate(position.step, steps, settings)
-                if not (math.isfinite(total) and optimizer.step(self.model, updater, chosen, rate, settings)):
+                done = optimizer.step(self.model, updater, total, rate, settings)
+                if not done.finite:
                     raise UserError(_not_finite(position, self.checkpoints))
-                _count(position, update, total, chosen)
-                if position.step % settings.checkpoint_updates == 0:
-                    save()
-                reporter.update(position, update.real_tokens, update.slots, total / max(chosen, 1))
+                _count(position, update, done)
+                save.if_due()
+                reporter.update(position, update.real_tokens, update.slots, done.loss / max(done.asked, 1))
             sums = evaluate.evaluate(self.model, objective, asked(), self.device, settings.precision)
             scores = objective.scores(sums)
             reporter.epoch(_end_epoch(position, flatness, scores), objective.headline(scores))
             if position.history[-1]["validation_loss"] == position.best and first:
                 self._save_best(objective.details(sums, baseline))
-            save()
+            save.now()
         if first:
             self._finish(position, flatness, baseline)
+
+    def _log_beginning(self, steps_per_epoch: int) -> None:
+        compiled = "compiled" if self.compiled else "not compiled"
+        processes = f"{jobs.world_size()} process{'es' * (jobs.world_size() > 1)}"
+        _log.info("%s, %s, %s, %s", name_of(self.device), self.settings.precision, compiled, processes)
+        _log.info(
+            "training %s parameters on %s tokens, %d updates an epoch",
+            f"{parameter_count(self.model):,}",
+            told(self.learned.token_count),
+            steps_per_epoch,
+        )
 
     def _save_best(self, details: list[dict[str, Any]]) -> None:
         work = self.checkpoints.folder / f".{BEST}"
@@ -195,11 +202,40 @@ class _Training:
             shutil.copyfile(path, notes / path.name)
 
 
-def plan_for(settings: EncoderSettings, device: torch.device) -> loader.Plan:
-    """Return how updates are divided for this process."""
+class _Saver:
+    """Saves checkpoints on the first process: now, or when `seconds` have passed since the last."""
+
+    def __init__(self, seconds: float, save: Callable[[], object]):
+        self.seconds, self.save, self.last = seconds, save, time.monotonic()
+
+    def if_due(self) -> None:
+        """Save if it is time to. When that is has no influence on the result: a training goes on from any update alike."""
+        if time.monotonic() - self.last >= self.seconds:
+            self.now()
+
+    def now(self) -> None:
+        """Save."""
+        if jobs.rank() == 0:
+            self.save()
+        self.last = time.monotonic()
+
+
+def plan_for(settings: EncoderSettings, device: torch.device, fixed: bool = False) -> loader.Plan:
+    """Return how updates are divided for this process; `fixed`: into parts of the same shapes, for compiled code."""
     rows = max(settings.tokens_per_step // settings.context, jobs.world_size())
-    at_once = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]
-    return loader.Plan(settings.context, rows, max(at_once // settings.context, 1), jobs.rank(), jobs.world_size())
+    at_once = max((settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]) // settings.context, 1)
+    if fixed:
+        share = -(-rows // jobs.world_size())
+        at_once = -(-share // -(-share // at_once))
+    gpu = device if device.type == "cuda" else None
+    return loader.Plan(settings.context, rows, at_once, jobs.rank(), jobs.world_size(), fixed, gpu)
+
+
+def _shared(model: PackedEncoder) -> torch.nn.Module:
+    """Return the model such that its gradients are shared among the processes of the job, if there are several."""
+    if jobs.world_size() == 1:
+        return model
+    return DistributedDataParallel(model, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def _step_seed(seed: int, step: int) -> int:
@@ -222,9 +258,9 @@ def _not_finite(position: Position, checkpoints: Checkpoints) -> str:
     )
 
 
-def _count(position: Position, update: loader.Update, total: float, chosen: int) -> None:
+def _count(position: Position, update: loader.Update, done: optimizer.Done) -> None:
     position.step, position.update = position.step + 1, position.update + 1
-    position.loss_sum, position.chosen = position.loss_sum + total, position.chosen + chosen
+    position.loss_sum, position.chosen = position.loss_sum + done.loss, position.chosen + done.asked
     if position.epoch == 0:
         position.real_tokens, position.slots = position.real_tokens + update.real_tokens, position.slots + update.slots
         position.clipped += update.clipped

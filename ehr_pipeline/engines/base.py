@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -50,4 +50,4 @@ class ThisMachine:
 
     def launch(self, job: jobs.Job) -> None:
         """Run the job in this process; `processes` and `restarts` have no effect."""
-        importlib.import_module(job.module).run(job)
+        importlib.import_module(job.module).run(replace(job, needs_gpu=self.settings.needs_gpu))

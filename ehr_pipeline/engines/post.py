@@ -54,9 +54,9 @@ def left_behind(store: Path) -> Iterator[Path]:
             os.close(lock)
 
 
-def put_job(folder: Path, job: jobs.Job, logs_to_stderr: bool = True) -> "Follower":
+def put_job(folder: Path, job: jobs.Job, *, needs_gpu: bool, logs_to_stderr: bool = True) -> "Follower":
     """Write a heavy job into the folder to which it will report. Returns a Follower of its log."""
-    described = replace(job, reports_to=folder, logs_to_stderr=logs_to_stderr)
+    described = replace(job, reports_to=folder, needs_gpu=needs_gpu, logs_to_stderr=logs_to_stderr)
     (folder / JOB).write_text(jobs.as_json(described), encoding="utf-8")
     return Follower(folder / jobs.LOG)
 

@@ -93,7 +93,8 @@ class Ray:
         what = job.module.rsplit(".", 1)[-1]
         bundles = _job_needs(self.settings)
         with _connected(self.settings) as ray, post.folder(self.store, what) as folder:
-            follower, error_file = post.put_job(folder, job), folder / jobs.ERROR
+            follower = post.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
+            error_file = folder / jobs.ERROR
             for attempt in range(self.settings.restarts + 1):
                 _refuse_infeasible(ray, bundles, what)
                 told = self._attempt(
@@ -129,15 +130,9 @@ class Ray:
             hosts = ray.get([each.host.remote() for each in actors])
             running = {}
             for number, each in enumerate(actors):
-                environment = {
-                    "RANK": str(number),
-                    "WORLD_SIZE": str(len(actors)),
-                    "LOCAL_RANK": "0",  # Ray shows each process its own GPU only
-                    "LOCAL_WORLD_SIZE": str(hosts.count(hosts[number])),
-                    "MASTER_ADDR": address,
-                    "MASTER_PORT": str(port),
-                }
-                running[each.run.remote(*job, environment)] = number
+                environment = _environment(number, hosts, bundles[number])
+                meeting = {"MASTER_ADDR": address, "MASTER_PORT": str(port)}
+                running[each.run.remote(*job, environment | meeting)] = number
             while running:
                 ready, _ = ray.wait(list(running), timeout=LOOK)
                 follower.look()
@@ -226,6 +221,21 @@ class Rank:
         os.environ.update(environment)
         run = importlib.import_module(module).run
         return jobs.perform(run, jobs.from_json(run, job))
+
+
+def _environment(number: int, hosts: list[str], needs: Resources) -> dict[str, str]:
+    """Return the environment of a process of a job whose processes run on `hosts`, one entry for each.
+
+    Ray shows a process that asked for a GPU its own one only. To a process that asked for none it shows all GPUs of the machine,
+    from which all processes would take the first.
+    """
+    return {
+        "RANK": str(number),
+        "WORLD_SIZE": str(len(hosts)),
+        "LOCAL_RANK": "0",
+        "LOCAL_WORLD_SIZE": str(hosts.count(hosts[number])),
+        **({} if needs.get("GPU") else {"CUDA_VISIBLE_DEVICES": ""}),
+    }
 
 
 @contextmanager

@@ -165,7 +165,7 @@ class Scheduler(ABC):
         """Run a heavy job. The log lines of its first process are logged here as they arrive."""
         what = job.module.rsplit(".", 1)[-1]
         with self._folder(what.replace("_", "-")) as folder:
-            follower = post.put_job(folder, job)
+            follower = post.put_job(folder, job, needs_gpu=self.settings.needs_gpu)
 
             def write(name: str, numbers: list[int]) -> str:
                 return self.for_job(folder, name, job.module)

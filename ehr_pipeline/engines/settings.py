@@ -1,9 +1,13 @@
 """Settings of the launcher: where the work of the chain runs. No setting here changes a result."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
 from ehr_pipeline.fields import option, settings
+
+GPU_OPTION = re.compile(r"--gres[= ].*gpu|--gpus|-G|--tres-per-\w+[= ].*gpu")
+"""Options of sbatch that ask for GPUs."""
 
 
 @settings
@@ -153,6 +157,12 @@ class LauncherSettings:
         ge=1,
     )
     threads: int = option("CPU threads of each process; 0 shares the cores out evenly.", 0, role="tuning", ge=0)
+    require_gpu: bool = option(
+        "Whether a job ends with an error when one of its processes has no GPU; otherwise it then runs on the CPU. It is so in any"
+        " case where GPUs are asked for: by `job_gpus` (Ray, Kubernetes), or by `--gres=gpu` or `--gpus` in `job_options` (Slurm).",
+        False,
+        role="tuning",
+    )
     restarts: int = option(
         "How often work is started again by itself after one of its processes died: a job from its last checkpoint, work on buckets"
         " with those that are missing.",
@@ -163,6 +173,16 @@ class LauncherSettings:
     ray: RaySettings = option("A Ray cluster.", RaySettings())
     slurm: SlurmSettings = option("A site's Slurm.", SlurmSettings())
     kubernetes: KubernetesSettings = option("A Kubernetes cluster.", KubernetesSettings())
+
+    @property
+    def needs_gpu(self) -> bool:
+        """Whether a process of a job without a GPU is an error."""
+        asked = {
+            "ray": self.ray.job_gpus > 0,
+            "kubernetes": self.kubernetes.job_gpus > 0,
+            "slurm": any(GPU_OPTION.match(each) for each in self.slurm.job_options),
+        }
+        return self.require_gpu or asked.get(self.backend, False)
 
     def problems(self) -> Iterator[str]:
         """Yield settings that do not fit together."""

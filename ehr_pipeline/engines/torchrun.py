@@ -25,7 +25,8 @@ class Torchrun(ThisMachine):
     def launch(self, job: jobs.Job) -> None:
         """Run a heavy job. Raises UserError with the message that a process reported, else with the last log lines."""
         with build_lock.scratch(self.store) as folder:
-            follower, logs = post.put_job(folder, job, logs_to_stderr=False), folder / "logs"
+            follower = post.put_job(folder, job, needs_gpu=self.settings.needs_gpu, logs_to_stderr=False)
+            logs = folder / "logs"
             said = folder / "torchrun.log"
             code = self._run(self._command(job.module, folder / post.JOB, logs), follower, said)
             if not code:

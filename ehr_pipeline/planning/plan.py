@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from ehr_pipeline.assets import ASSETS
@@ -42,6 +43,19 @@ class Need:
     memory: float = 0.0
     """GB for each process or worker."""
     gpus: int = 0
+    measured: str = ""
+    """At what size the time was measured, and how many times as large this is; the time is reckoned from there."""
+
+
+class Basis(StrEnum):
+    """What a figure rests on."""
+
+    MEASURED = "Measured, on two cores of a 2.8 GHz Xeon (benchmarks/RESULTS.md names the script)"
+    RECKONED = "Reckoned, not measured"
+    GIVEN = "Given by the options of this command, by the settings, or taken from the published study"
+
+
+Assumptions = list[tuple[Basis, str]]
 
 
 @dataclass(frozen=True)
@@ -49,20 +63,25 @@ class Plan:
     """The needs of all stages, the assumptions behind them, and the settings that do not fit."""
 
     needs: list[Need]
-    assumptions: list[str]
+    assumptions: Assumptions
     problems: list[str] = field(default_factory=list)
 
     def text(self) -> str:
         """The plan as text for a terminal."""
         lines = [
-            f"{'stage':<20}" + "".join(f"{name:>13}" for name in BACKENDS) + f"{'disk GB':>10}{'GB each':>9}{'GPUs':>6}"
+            f"{'stage':<20}"
+            + "".join(f"{name:>13}" for name in BACKENDS)
+            + f"{'disk GB':>10}{'GB each':>9}{'GPUs':>6}  time measured at"
         ]
         for need in self.needs:
             times = "".join(f"{_told(need.seconds[name]):>13}" for name in BACKENDS)
-            lines.append(f"{need.stage:<20}{times}{need.disk:>10,.0f}{need.memory:>9.1f}{need.gpus:>6}")
+            lines.append(
+                f"{need.stage:<20}{times}{need.disk:>10,.0f}{need.memory:>9.1f}{need.gpus:>6}  {need.measured}"
+            )
         totals = "".join(f"{_told(self.total(name)):>13}" for name in BACKENDS)
         lines.append(f"{'together':<20}{totals}{sum(need.disk for need in self.needs):>10,.0f}")
-        lines += ["", "It rests on:", *(f"- {each}" for each in self.assumptions)]
+        for basis in Basis:
+            lines += ["", f"{basis}:", *(f"- {text}" for kind, text in self.assumptions if kind == basis)]
         lines += ["", "The settings fit." if not self.problems else "The settings do not fit:"]
         return "\n".join([*lines, *(f"- {each}" for each in self.problems)])
 
@@ -101,20 +120,29 @@ def plan(
     disk[PATIENT_DATASET] = tokens * rates.BYTES_PER_EVENT
     for asset, rate in measured():
         seconds = {name: _seconds(rate, name, rows, count, speed) for name, count in workers.items()}
-        needs.append(Need(asset, seconds, disk.get(asset, 0) / 1e9, per_bucket if rate.alone < 1 else 0.5))
+        needs.append(
+            Need(
+                asset,
+                seconds,
+                disk.get(asset, 0) / 1e9,
+                per_bucket if rate.alone < 1 else 0.5,
+                0,
+                _beyond(f"{rate.rows / 1e6:,.0f} M rows", rows / rate.rows),
+            )
+        )
     used = min(own.processes, machines.gpus)
     training, embedding = _network(study, tokens, machines, gpu_tokens, speed)
-    needs.append(Need(ENCODER_CHECKPOINT, training, 1, rates.TRAINING_GIGABYTES, used))
+    how = f"{rates.CPU_TOKENS_CORES} cores" if not machines.gpus else "your GPU" if gpu_tokens else "no GPU"
+    needs.append(Need(ENCODER_CHECKPOINT, training, 1, rates.TRAINING_GIGABYTES, used, how))
     members = COHORT_SHARE * patients
     vectors = 3 * members * study.encoder.hidden_size * 4 / 1e9
-    needs.append(Need(PATIENT_EMBEDDINGS, embedding, vectors, rates.TRAINING_GIGABYTES, used))
+    needs.append(Need(PATIENT_EMBEDDINGS, embedding, vectors, rates.TRAINING_GIGABYTES, used, how))
     growth = (members / rates.CLUSTER_PATIENTS) ** (2 if members <= QUADRATIC_UP_TO else 1.2)
+    clustered = _beyond(f"{rates.CLUSTER_PATIENTS:,} patients", members / rates.CLUSTER_PATIENTS)
     clustering = rates.CLUSTER_SECONDS * rates.CLUSTER_CORES * growth / speed / machines.first.cores
-    needs.append(Need(CLUSTERS, dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1))
-    assumptions = _assumptions(
-        study, rows, machines, gpu_tokens=gpu_tokens, speed=speed, kept=kept, workers=workers, buckets=buckets
-    )
-    made = Plan(needs, [*assumptions])
+    needs.append(Need(CLUSTERS, dict.fromkeys(BACKENDS, clustering), 0, members * 1024 * 4 / 1e9 + 1, 0, clustered))
+    given = _given(study, rows, speed, kept, buckets)
+    made = Plan(needs, [*given, *_measured(), *_reckoned(study, machines, gpu_tokens, workers)])
     made.problems.extend(_problems(study, machines, made, workers, per_bucket))
     return made
 
@@ -177,64 +205,71 @@ def _seconds(rate: Rate, backend: str, rows: float, workers: int, speed: float) 
     return rate.seconds * rows / rate.rows / speed * (rate.alone + (1 - rate.alone) * rate.workers / workers) + sending
 
 
-def _assumptions(
-    study: Study,
-    rows: float,
-    machines: Machines,
-    *,
-    gpu_tokens: float | None,
-    speed: float,
-    kept: float,
-    workers: dict[str, int],
-    buckets: int,
-) -> Iterator[str]:
-    text, per_bucket = rows * BYTES_PER_ROW_OF_TEXT / 1e9, _gigabytes(rows, buckets)
-    yield f"{rows:,.0f} rows of {BYTES_PER_ROW_OF_TEXT} bytes: {text:,.0f} GB of text in the landing folder"
-    yield (
+def _beyond(size: str, times: float) -> str:
+    """Return at what size a time was measured, and how much larger this is."""
+    return size if 0.5 <= times <= 2 else f"{size} (this is {times:,.2g} times that)"
+
+
+def _given(study: Study, rows: float, speed: float, kept: float, buckets: int) -> Iterator[tuple[Basis, str]]:
+    text = rows * BYTES_PER_ROW_OF_TEXT / 1e9
+    for each in (
+        f"{rows:,.0f} rows of {BYTES_PER_ROW_OF_TEXT} bytes: {text:,.0f} GB of text in the landing folder",
         f"{rows / ROWS_PER_PATIENT:,.0f} patients ({ROWS_PER_PATIENT:,} rows each, as in the published study);"
-        f" {kept:.0%} of the rows become tokens (--kept)"
-    )
-    yield f"rates grow in proportion to rows; a core is {speed:g} times as fast as those of benchmarks/RESULTS.md (--speed)"
+        f" {kept:.0%} of the rows become tokens (--kept)",
+        f"a core is {speed:g} times as fast as those measured (--speed)",
+        f"training: all {study.encoder.max_epochs} epochs, at a vocabulary of {VOCABULARY:,}",
+        f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves",
+        f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {_gigabytes(rows, buckets):.2f} GB each in work; the disk keeps up",
+    ):
+        yield Basis.GIVEN, each
+
+
+def _measured() -> Iterator[tuple[Basis, str]]:
+    """The measured figures. A test compares them with benchmarks/RESULTS.md."""
     for asset, rate in measured():
         yield (
+            Basis.MEASURED,
             f"{asset}: {rate.seconds:g} s for {rate.rows:,.0f} rows on {rate.workers} cores ({rate.source});"
-            f" {rate.alone:.0%} of that (backends.py) in one process whatever the backend"
+            f" {rate.alone:.0%} of that (backends.py) in one process whatever the backend",
         )
-    yield "workers on buckets: " + ", ".join(f"{count} with {name}" for name, count in workers.items())
-    yield (f"{buckets:,} buckets of {rows / buckets:,.0f} rows, {per_bucket:.2f} GB each in work; the disk keeps up")
-    yield f"memory: {rates.RUN_GIGABYTES:g} GB for the run itself (data_scale.py), beside what each worker takes"
-    yield (
-        "sending a piece of work and starting its processes: "
-        + ", ".join(f"{seconds:g} s with {name}" for name, seconds in rates.OVERHEAD.items())
-        + " (backends.py); the waiting time in a site's queue is not in it"
-    )
-    yield (
-        f"training: all {study.encoder.max_epochs} epochs, {mflop(study.encoder):.0f} MFLOP a token at a vocabulary of"
-        f" {VOCABULARY:,}; {rates.CPU_TOKENS:,.0f} tokens/s of {rates.CPU_TOKEN_MFLOP:g} MFLOP on {rates.CPU_TOKENS_CORES} cores"
-        " (training.py), in proportion to cores"
-    )
+    sending = ", ".join(f"{seconds:g} s with {name}" for name, seconds in rates.OVERHEAD.items())
+    for each in (
+        f"training: {rates.CPU_TOKENS:,.0f} tokens/s of {rates.CPU_TOKEN_MFLOP:g} MFLOP on {rates.CPU_TOKENS_CORES} cores"
+        " in float32 (training.py)",
+        f"embedding: {rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES:,.0f} tokens/s of a core (embedding.py)",
+        f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients"
+        " (clustering.py)",
+        f"memory: {rates.RUN_GIGABYTES:g} GB for the run itself (data_scale.py), beside what each worker takes",
+        f"sending a piece of work and starting its processes: {sending} (backends.py)",
+        f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)",
+    ):
+        yield Basis.MEASURED, each
+
+
+def _reckoned(
+    study: Study, machines: Machines, gpu_tokens: float | None, workers: dict[str, int]
+) -> Iterator[tuple[Basis, str]]:
+    found = [
+        "times grow in proportion to rows, and fall in proportion to the workers on buckets: "
+        + ", ".join(f"{count} with {name}" for name, count in workers.items())
+        + "; the waiting time in a site's queue is not in it",
+        f"a token needs {mflop(study.encoder):.0f} MFLOP to train; rates grow in proportion to cores, and to fewer operations",
+        f"clustering grows by the square up to {QUADRATIC_UP_TO:,} patients",
+        "the catalog, the split, the concept check and the report take under a minute each",
+    ]
     if machines.gpus:
-        yield (
-            f"one GPU trains {gpu_tokens:,.0f} tokens/s with the preset 'published' (--gpu-tokens); GPUs add up"
+        found.append(
+            f"{gpu_tokens:,.0f} tokens/s of one GPU with the preset 'published' (--gpu-tokens) add up over GPUs; embedding takes a"
+            " third of the work of training"
             if gpu_tokens
             else "no GPU was measured: run benchmarks/gpu_training.py on one of yours, and give its tokens a second as --gpu-tokens"
         )
-    yield (
-        f"embedding: {COHORT_SHARE:.0%} of the patients, each whole and in two halves;"
-        f" {rates.EMBEDDED_TOKENS / rates.EMBEDDED_CORES:,.0f} tokens/s of a core (embedding.py),"
-        " a third of the work of training on a GPU"
-    )
-    yield (
-        f"clustering: {rates.CLUSTER_SECONDS:g} s on {rates.CLUSTER_CORES} cores for {rates.CLUSTER_PATIENTS:,} patients"
-        f" (clustering.py), by the square up to {QUADRATIC_UP_TO:,} of them"
-    )
-    yield f"disk: {BYTES_PER_ROW_IN_STORE} bytes a row for records and events, {rates.BYTES_PER_EVENT} a token (data_scale.py)"
-    yield "the catalog, the split, the concept check and the report take under a minute each"
     if study.launcher.backend == "kubernetes":
-        yield (
+        found.append(
             "nothing was measured on Kubernetes: with as many pods as tasks, work on buckets takes about what the column of slurm"
             " says; a training has the GPUs of one machine, as with processes"
         )
+    yield from ((Basis.RECKONED, each) for each in found)
 
 
 def _problems(

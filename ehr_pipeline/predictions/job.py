@@ -74,7 +74,7 @@ class AnswersJob(jobs.Job):
 
 def run(job: AnswersJob) -> None:
     """Answer for all shards. Raises UserError when checkpoint and vocabulary do not match."""
-    with process_group(job.threads) as device:
+    with process_group(job.threads, job.needs_gpu) as device:
         model = checkpoint.load(job.checkpoint, Vocabulary.read(job.vocabulary), device)
         config = model.stock.config
         how = replace(job.settings, precision=machine.precision_of(job.settings.precision, config))

@@ -39,6 +39,8 @@ class Job:
     module: ClassVar[str]
     threads: int = 0
     """CPU threads of each process; 0 shares the cores out evenly."""
+    needs_gpu: bool = False
+    """Whether a process without a GPU is an error (`launcher.needs_gpu`); engines fill it in."""
     reports_to: Path | None = None
     """Folder for `DONE`, `ERROR` and `LOG`; engines fill it in."""
     logs_to_stderr: bool = True

@@ -73,11 +73,11 @@ def test_accumulated_parts_equal_one_big_batch(sequences: Sequences, micro_rows:
     def trained(rows: int) -> tuple[list[torch.Tensor], float]:
         model = PackedEncoder(new_model(config_for(SETTINGS, SIZE, "x"), 0), OBJECTIVE).train()
         updater = optimizer.optimizer_of(model, SETTINGS)
-        total = 0.0
         for update in updates(sequences, plan=loader.Plan(16, 8, rows))[:4]:
-            total, chosen = optimizer.gradients(model, update, torch.device("cpu"), "float32")
-            assert optimizer.step(model, updater, chosen, 0.01, SETTINGS)
-        return list(model.parameters()), total
+            total = optimizer.gradients(model, update, torch.device("cpu"), "float32")
+            done = optimizer.step(model, updater, total, 0.01, SETTINGS)
+            assert done.finite
+        return list(model.parameters()), done.loss
 
     (whole, one), (parts, other) = trained(8), trained(micro_rows)
     assert one == pytest.approx(other, rel=1e-5)
@@ -91,12 +91,12 @@ def test_the_loss_is_a_mean_over_tokens_and_not_over_parts(sequences: Sequences)
     update = updates(sequences, plan=loader.Plan(16, 8, 1))[0]
     counts = [part.count for part in update.parts]
     assert len(set(counts)) > 1, "otherwise a mean of means would do"
-    _, chosen = optimizer.gradients(model, update, torch.device("cpu"), "float32")
-    assert chosen == sum(counts)
+    total = optimizer.gradients(model, update, torch.device("cpu"), "float32")
+    assert total[1] == sum(counts)
     seen: list[torch.Tensor] = []
     updater = torch.optim.SGD(model.parameters(), lr=0.0)
     updater.step = lambda *_: seen.extend(p.grad.clone() for p in model.parameters())  # type: ignore[assignment,misc,union-attr]
-    optimizer.step(model, updater, chosen, 0.0, settings)  # type: ignore[arg-type]
+    optimizer.step(model, updater, total, 0.0, settings)  # type: ignore[arg-type]
     losses = [model(*part.tensors(torch.device("cpu"))) for part in update.parts]
     expected = torch.autograd.grad(torch.stack(losses).sum() / sum(counts), list(model.parameters()))
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(seen, expected, strict=True))

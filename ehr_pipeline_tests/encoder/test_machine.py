@@ -20,7 +20,7 @@ from ehr_pipeline_tests.encoder.test_resume import break_at
 from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 
 CPU = torch.device("cpu")
-SHORT = replace(SETTINGS, max_epochs=1, checkpoint_updates=4)
+SHORT = replace(SETTINGS, max_epochs=1, checkpoint_seconds=0)
 FORCED = {"on": "bfloat16", "off": "float32"}
 
 

@@ -22,6 +22,18 @@ def test_little_is_padding() -> None:
     assert lengths.sum() / (256 * len(rows)) > 0.92
 
 
+def test_a_batch_is_filled_up_with_rows_of_padding(tmp_path: Path) -> None:
+    sequences = Sequences.open(learnable(tmp_path)["dataset"], 8, "year", 514)
+    rows = next(packing.group_rows(sequences, packing.order_of_epoch(len(sequences.chunks), 0, 0), 8, 3))
+    batch, higher, none = (packing.build(sequences, *given) for given in ((rows, 8), (rows, 8, 5), ([], 8, 2)))
+    assert higher.tokens_RT.shape == (5, 8)
+    assert np.array_equal(higher.tokens_RT[:3], batch.tokens_RT)
+    assert not higher.segments_RT[3:].any()
+    assert (higher.chunks[3:] == -1).all()
+    assert none.tokens_RT.shape == (2, 8)
+    assert none.real_tokens == 0
+
+
 def test_a_batch_lays_chunks_side_by_side(tmp_path: Path) -> None:
     sequences = Sequences.open(learnable(tmp_path)["dataset"], 8, "year", 514)
     rows = next(packing.group_rows(sequences, packing.order_of_epoch(len(sequences.chunks), 0, 0), 8, 16))

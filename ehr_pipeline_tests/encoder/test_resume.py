@@ -27,7 +27,7 @@ from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 pytestmark = pytest.mark.slow
 
 # With dropout, so that a random state that is not restored would show.
-DROPPING = replace(SETTINGS, dropout=0.1, attention_dropout=0.1, max_epochs=2, checkpoint_updates=4)
+DROPPING = replace(SETTINGS, dropout=0.1, attention_dropout=0.1, max_epochs=2, checkpoint_seconds=0)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def break_at(update: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a training end by an error at an update."""
     step, done = optimizer.step, []
 
-    def breaking(*arguments: Any) -> bool:
+    def breaking(*arguments: Any) -> optimizer.Done:
         done.append(1)
         if len(done) > update:
             raise KeyboardInterrupt
@@ -197,7 +197,7 @@ def test_settings_that_only_concern_speed_may_change(whole: Path, data: dict[str
     described = started(tmp_path, data, replace(DROPPING, max_epochs=1))
     train.run(described)
     described = again(described)
-    settings = replace(described.settings, keep_checkpoints=1, checkpoint_updates=7)
+    settings = replace(described.settings, keep_checkpoints=1, checkpoint_seconds=1.0)
     train.run(replace(described, settings=settings))
 
 
@@ -206,14 +206,14 @@ def test_a_loss_that_is_not_finite_names_the_last_good_checkpoint(
 ) -> None:
     gradients, done = optimizer.gradients, []
 
-    def breaking(*arguments: Any) -> tuple[float, int]:
+    def breaking(*arguments: Any) -> torch.Tensor:
         done.append(1)
-        total, chosen = gradients(*arguments)
-        return (math.nan if len(done) == 11 else total), chosen
+        total = gradients(*arguments)
+        return total.index_fill(0, torch.tensor([0]), math.nan) if len(done) == 11 else total
 
     monkeypatch.setattr(optimizer, "gradients", breaking)
     with pytest.raises(
-        UserError, match=r"not finite at update 10 of epoch 1; .* last good checkpoint: .*update-000000008"
+        UserError, match=r"not finite at update 10 of epoch 1; .* last good checkpoint: .*update-000000010"
     ):
         train.run(started(tmp_path, data))
 
@@ -225,7 +225,8 @@ def test_gradients_that_are_not_finite_change_no_weight() -> None:
         parameter.grad = torch.full_like(parameter, 0.5)
     next(model.parameters()).grad[0] = math.inf  # type: ignore[index]
     before = [parameter.clone() for parameter in model.parameters()]
-    assert not optimizer.step(model, updater, 10, 0.1, SETTINGS)
+    total = torch.tensor([1.0, 10.0], dtype=torch.float64)
+    assert not optimizer.step(model, updater, total, 0.1, SETTINGS).finite
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 

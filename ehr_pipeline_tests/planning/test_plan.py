@@ -7,7 +7,7 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.planning import Machines, plan, rates
-from ehr_pipeline.planning.plan import measured, mflop
+from ehr_pipeline.planning.plan import Basis, measured, mflop
 from ehr_pipeline.study import settings
 from ehr_pipeline.terminology.shipped import shipped
 
@@ -93,6 +93,19 @@ def test_training_on_a_gpu_is_known_only_when_it_was_measured() -> None:
     seconds = 18 * 3e9 / (8 * 1e6) * mflop(own.encoder) / rates.CPU_TOKEN_MFLOP
     assert training.seconds["slurm"] == pytest.approx(seconds)
     assert training.gpus == 8
+    assert (training.measured, unknown.needs[-3].measured) == ("your GPU", "no GPU")
+    assert any(kind == Basis.RECKONED and "no GPU was measured" in text for kind, text in unknown.assumptions)
+
+
+def test_what_is_reckoned_is_not_called_measured() -> None:
+    """Each stage names the size at which its time was measured; a figure that is called measured comes from a script."""
+    made = plan(study(), 3e9, Machines.read(["8x32x256"]))
+    assert {need.stage: need.measured for need in made.needs}["raw_records"] == "300 M rows (this is 10 times that)"
+    assert next(need for need in made.needs if need.stage == "clusters").measured == "53,228 patients"
+    assert all(need.measured for need in made.needs)
+    assert all(".py)" in text for kind, text in made.assumptions if kind == Basis.MEASURED)
+    smaller = plan(study(), 3e8, Machines.read(["8x32x256"]))
+    assert smaller.needs[0].measured == "300 M rows"
 
 
 @pytest.mark.parametrize(
@@ -144,6 +157,7 @@ def test_the_command_prints_every_stage_and_assumption(capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     for stage in (*dict(measured()), "encoder_checkpoint", "patient_embeddings", "clusters", "together"):
         assert re.search(rf"^{stage} ", printed, re.MULTILINE)
-    assert "It rests on:" in printed
+    for basis in Basis:
+        assert f"\n{basis}:\n- " in printed
     assert cli.main(["plan", "--settings", path, "--rows", "3e9", "--machines", "1x2x16"]) == 1
     assert cli.main(["plan", "--settings", path, "--rows", "0", "--machines", "1x2x16"]) == 2

@@ -5,7 +5,7 @@ Axes: R rows, T token slots of a row.
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,9 +29,30 @@ class Part:
     count: int
     """Number of predictions. The loss of an update is the sum of its parts' losses over the sum of their counts."""
 
+    joined: Tensor | None = None
+    """All arrays, one after the other, as int32 in memory from which a GPU copies by itself (`pinned`)."""
+
+    def pinned(self, gpu: torch.device) -> "Part":
+        """Return the part with `joined`."""
+        torch.cuda.set_device(gpu)  # of this thread, which would otherwise open a context on the first GPU
+        flat = np.concatenate([array.reshape(-1) for array in self.arrays]).astype(np.int32)
+        return replace(self, joined=torch.from_numpy(flat).pin_memory())
+
     def tensors(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Return the arrays as tensors on a device."""
-        return tuple(torch.from_numpy(array).to(device, non_blocking=True) for array in self.arrays)
+        """Return the arrays as tensors on a device. With `joined` that is one copy, for which the host does not wait."""
+        if self.joined is None:
+            return tuple(torch.from_numpy(array).to(device) for array in self.arrays)
+        flat = self.joined.to(device, non_blocking=True).long()
+        pieces = torch.split(flat, [array.size for array in self.arrays])
+        return tuple(piece.view(array.shape) for piece, array in zip(pieces, self.arrays, strict=True))
+
+
+def filled(values: NDArray[Any], length: int, value: int = 0) -> NDArray[Any]:
+    """Return an array whose first axis is filled up with `value` to the next multiple of `length`, at least to `length`."""
+    missing = -len(values) % length or (0 if len(values) else length)
+    if not missing:
+        return values
+    return np.concatenate([values, np.full((missing, *values.shape[1:]), value, values.dtype)])
 
 
 class Objective(nn.Module, ABC):
@@ -53,6 +74,13 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def prepare(self, batch: Batch, draws: Draws) -> Part:
         """Prepare some rows: choose what is to be predicted; in rows of padding, nothing."""
+
+    def padded(self, part: Part) -> Part:
+        """Return a part with arrays whose lengths depend only on the number of rows, by predictions that count for nothing.
+
+        Without this method, those of all parts must do so already.
+        """
+        return part
 
     @abstractmethod
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 The baseline predicts by frequency alone. Axes: R rows, T token slots of a row, M chosen tokens, D hidden size, V vocabulary.
 """
 
+import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ehr_pipeline.encoder.model import PackedEncoder
-from ehr_pipeline.encoder.objectives.base import Draws, Part
+from ehr_pipeline.encoder.objectives.base import Draws, Part, filled
 from ehr_pipeline.encoder.objectives.concepts import TOP, PredictsConcepts
 from ehr_pipeline.encoder.packing import Batch
-from ehr_pipeline.encoder.softmax import cross_entropy
+from ehr_pipeline.encoder.softmax import NOTHING, cross_entropy
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 MASKED, REPLACED = 0.8, 0.1
+ROUND = 128  # the number of chosen places is rounded up to a multiple, which suits the units of GPUs
 
 
 class Masked(PredictsConcepts):
@@ -56,11 +59,20 @@ class Masked(PredictsConcepts):
         arrays = (inputs_RT, batch.positions_RT, batch.segments_RT, np.flatnonzero(chosen_RT), targets_M)
         return Part(arrays, len(targets_M))
 
+    def padded(self, part: Part) -> Part:
+        """Fill up the chosen places: to six standard deviations above the mean number, or to a multiple of that."""
+        *rows, chosen_M, targets_M = part.arrays
+        slots, share = rows[0].size, self.settings.mask_share
+        most = min(slots, slots * share + 6 * math.sqrt(slots * share * (1 - share)))
+        room = -(-math.ceil(most) // ROUND) * ROUND
+        return replace(part, arrays=(*rows, filled(chosen_M, room), filled(targets_M, room, NOTHING)))
+
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
         """Return the sum of the cross-entropy over the chosen places."""
         *rows, targets_M = arrays
         stock = encoder.stock
-        return cross_entropy(stock.features(encoder.layers(*rows)), stock.token_vectors, stock.output_bias, targets_M)
+        features_MD = stock.features(encoder.layers(*rows))
+        return cross_entropy(features_MD, stock.token_vectors, stock.output_bias, targets_M, encoder.shares)
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
         """Add cross-entropies in nats, and the numbers of true tokens that are found."""

@@ -9,6 +9,7 @@ Axes: R rows, T token slots of a row, K slots for masks, W visits, M masks, P pr
 V vocabulary.
 """
 
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ehr_pipeline.encoder.model import PackedEncoder
-from ehr_pipeline.encoder.objectives.base import Draws, Part
+from ehr_pipeline.encoder.objectives.base import Draws, Part, filled
 from ehr_pipeline.encoder.objectives.concepts import TOP, PredictsConcepts
 from ehr_pipeline.encoder.packing import Batch
+from ehr_pipeline.encoder.softmax import NOTHING
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
 Ints = NDArray[np.int64]
@@ -80,10 +82,23 @@ class NextVisit(PredictsConcepts):
         )
         return Part(arrays, int(asked_RT.sum()))
 
+    def padded(self, part: Part) -> Part:
+        """Fill up masks and predictions to as many as the rows have room for."""
+        *rows, places_M, masks_P, targets_P = part.arrays
+        height, slots = len(rows[0]), self.settings.context
+        masks, predictions = height * (rows[0].shape[1] - slots), height * slots
+        filled_up = (
+            filled(places_M, masks),
+            filled(masks_P, predictions),
+            filled(targets_P, predictions, NOTHING),
+        )
+        return replace(part, arrays=(*rows, *filled_up))
+
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
         """Return the sum of the cross-entropy over the predictions."""
         logits_MV, masks_P, targets_P = self._logits(encoder, encoder.layers, arrays)
-        return (logits_MV.logsumexp(1)[masks_P] - logits_MV[masks_P, targets_P]).sum()
+        losses_P = logits_MV.logsumexp(1)[masks_P] - logits_MV[masks_P, targets_P]
+        return (losses_P * (targets_P != NOTHING)).sum()
 
     def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
         """Add cross-entropies in nats, and the numbers of true tokens that are found."""

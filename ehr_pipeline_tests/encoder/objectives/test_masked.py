@@ -5,7 +5,7 @@ import pytest
 
 from ehr_pipeline.encoder.objectives.base import Part
 from ehr_pipeline.encoder.objectives.masked import Masked
-from ehr_pipeline.encoder.packing import Batch, padding
+from ehr_pipeline.encoder.packing import Batch
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 from ehr_pipeline_tests.encoder.data import vocabulary_of
@@ -78,7 +78,7 @@ def test_a_part_gets_the_masks_that_it_gets_within_the_whole() -> None:
 
 def test_nothing_is_asked_in_rows_of_padding() -> None:
     objective = masked(share=0.99)
-    part = objective.prepare(padding(16), objective.draw((1, 16), np.random.default_rng(0)))
+    part = objective.prepare(batch_of(np.zeros((1, 16), np.int64)), objective.draw((1, 16), np.random.default_rng(0)))
     assert part.count == 0
     assert not part.arrays[0].any()
 

@@ -124,11 +124,11 @@ def test_a_training_takes_losses_scores_and_words_from_its_objective(
 def test_parameters_of_an_objective_are_trained_and_resumed(
     data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(SETTINGS, max_epochs=2, checkpoint_updates=4, dropout=0.1)
+    settings = replace(SETTINGS, max_epochs=2, checkpoint_seconds=0, dropout=0.1)
     train.run(job(tmp_path / "whole", data, settings))
     again, step, done = job(tmp_path / "again", data, settings), optimizer.step, []
 
-    def interrupted(*given: Any) -> bool:
+    def interrupted(*given: Any) -> optimizer.Done:
         done.append(step(*given))
         if len(done) == 10:
             raise KeyboardInterrupt
