@@ -12,6 +12,9 @@ ITEM_BITS, DAY_BITS, PATIENT_BITS = 23, 18, 23
 FIRST_DAY = -62_091  # 1800-01-01 in days from 1970-01-01; 18 bits reach to the year 2517
 LAST_DAY = FIRST_DAY + 2**DAY_BITS - 1
 
+SMALL_VISIT = 16
+"""Up to this number of rows a visit is sorted by insertion alone."""
+
 Keys = NDArray[np.uint64]
 
 
@@ -56,6 +59,40 @@ def _translated(
             keys[count] = (visit << ITEM_BITS) | other
             count += 1
     return keys[:count]
+
+
+def sort_items(keys: Keys) -> None:
+    """Sort keys in place that are sorted by patient and day already; only items within a visit change places.
+
+    That takes a fraction of the time of a whole sort, which follows if the keys are in another order.
+    """
+    if not _sort_items(keys):
+        keys.sort()
+
+
+@compiled
+def _sort_items(keys: Keys) -> bool:
+    """Sort each visit by itself, larger ones with gaps (Shell 1959). Returns whether visits come in order."""
+    begin = 0
+    for end in range(1, len(keys) + 1):
+        if end < len(keys):
+            visit, before = keys[end] >> np.uint64(ITEM_BITS), keys[end - 1] >> np.uint64(ITEM_BITS)
+            if visit < before:
+                return False
+            if visit == before:
+                continue
+        size = end - begin
+        gap = size * 4 // 9 if size > SMALL_VISIT else 1
+        while gap > 0:
+            for place in range(begin + gap, end):
+                key, at = keys[place], place
+                while at >= begin + gap and keys[at - gap] > key:
+                    keys[at] = keys[at - gap]
+                    at -= gap
+                keys[at] = key
+            gap = 0 if gap == 1 else max(gap * 4 // 9, 1)
+        begin = end
+    return True
 
 
 def patients(keys: Keys) -> NDArray[np.int32]:
