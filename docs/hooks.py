@@ -22,6 +22,9 @@ ELSEWHERE = {
     "changelog.md": "CHANGELOG.md",
 }
 """Pages of the site that stand elsewhere in the repository, where their readers look for them."""
+FOR_REFERENCE = ("api.md", "benchmarks.md", "changelog.md", "data.md", "decisions.md", "error_rates.md", "worlds.md")
+BOOST = {**dict.fromkeys(FOR_REFERENCE, 0.1), "faq.md": 4}
+"""How much a hit of the search counts: answers first, and last the pages that most readers do not look for."""
 NOT_MADE = "This site was built where the demo had not been run. Run `make demo`, then `make docs`."
 
 
@@ -43,8 +46,9 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Have links from pages in docs to files elsewhere in the repository lead to their pages of the site."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """Have links to files elsewhere in the repository lead to their pages, and the search show pages for users first."""
+    page.meta["search"] = {"boost": BOOST.get(page.file.src_uri, 1)}
     return local(markdown, "docs/page.md")
 
 

@@ -131,6 +131,16 @@ def test_the_site_leads_to_every_page_and_to_no_other() -> None:
     assert listed == added | {path.name for path in (TOP / "docs").glob("*.md")}
 
 
+def test_the_site_asks_for_nothing_from_elsewhere() -> None:
+    settings = yaml.safe_load((TOP / "mkdocs.yml").read_text(encoding="utf-8"))
+    assert settings["theme"]["font"] is False
+    scripts = settings["extra"]["polyfills"]
+    assert all((TOP / "docs" / script).is_file() for script in scripts)
+    assert any("iframe-worker" in script for script in scripts), "else the plugin `offline` names one of a server"
+    assert not {"extra_css", "extra_javascript"} & set(settings)
+    assert not any("```mermaid" in page.read_text(encoding="utf-8") for page in PAGES), "its script would be fetched"
+
+
 def test_links_to_files_elsewhere_lead_to_their_pages_of_the_site() -> None:
     text = "[a](../benchmarks/RESULTS.md#error-rates) [b](worlds.md) [c](https://x.org/CHANGELOG.md)"
     assert hooks().local(text, "docs/page.md") == text.replace("../benchmarks/RESULTS.md", "benchmarks.md")

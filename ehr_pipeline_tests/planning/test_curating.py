@@ -47,7 +47,7 @@ def test_each_neighbour_stands_once_under_the_listed_concept_it_is_nearest_to() 
 
 def test_a_concept_of_few_patients_is_counted_and_not_named() -> None:
     found, hidden = curating.candidates(
-        frozenset({"C0000000"}), vocabulary([100, 9, 500]), on_a_circle([0, 5, 9]), 2, NAMING
+        frozenset({"C0000000"}), vocabulary([100, 10, 500]), on_a_circle([0, 5, 9]), 2, NAMING
     )
     assert [one.concept for one in found] == ["C0000002"]
     assert hidden == 1
