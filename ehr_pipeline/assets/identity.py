@@ -86,6 +86,7 @@ PREDICTION_REPORT_SOURCES = (
     "reports/page.html.j2",
     "reports/statements/statement.py",
     "tasks/judge.py",
+    "tasks/meds.py",
     "tasks/table.py",
     "vocabulary/table.py",
 )

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import People
-from ehr_pipeline.prediction_report import pictures
+from ehr_pipeline.prediction_report import definitions, pictures
 from ehr_pipeline.prediction_report import statements as say
 from ehr_pipeline.prediction_report.curves import ALL
 from ehr_pipeline.prediction_report.findings import Findings
@@ -17,7 +17,6 @@ from ehr_pipeline.predictions.table import Row
 from ehr_pipeline.reports import diagram
 from ehr_pipeline.reports.diagram import Step
 from ehr_pipeline.reports.inputs import embedded
-from ehr_pipeline.reports.statements.statement import markup
 from ehr_pipeline.tasks.judge import REASONS
 
 GUARDS = {
@@ -246,15 +245,8 @@ def guards(findings: Findings) -> dict[str, Any]:
 
 def methods(findings: Findings) -> dict[str, Any]:
     """How everything was computed."""
-    definitions = [
-        (
-            each.name,
-            markup("{rule}", rule=", ".join(f"{name} {value}" for name, value in each.rule.items())),
-            len(each.outcome),
-        )
-        for each in findings.definitions
-    ]
-    return {"notes": say.methods(), "definitions": definitions}
+    rows = [(findings.named[each.slug], definitions.asked(each), len(each.outcome)) for each in findings.definitions]
+    return {"notes": say.methods(), "definitions": rows}
 
 
 def _with(findings: Findings, verdict: str) -> list[str]:
