@@ -20,7 +20,7 @@ from ehr_pipeline.work import jobs
 
 ROWS = 16
 """Rows whose random draws are made together: another number would ask for other predictions."""
-AT_ONCE = {"cpu": 1, "cuda": 16}
+AT_ONCE = {"cpu": 1, "cuda": 8}
 """How many times ROWS are computed at once."""
 
 

@@ -45,6 +45,10 @@ class Ray:
         with _connected(self.settings) as ray:
             _refuse_infeasible(ray, [_task_needs(self.settings)], "work on buckets")
             _refuse_infeasible(ray, _job_needs(self.settings), "training and embedding")
+            if not self.settings.ray.job_gpus and any(node.get("GPU") for node in _nodes(ray)):
+                _log.warning(
+                    "The Ray cluster has GPUs, but launcher.ray.job_gpus is 0: training and embedding use CPUs."
+                )
 
     def preview(self) -> dict[str, str]:
         """Return nothing, because nothing is sent to a scheduler."""

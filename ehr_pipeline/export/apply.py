@@ -138,7 +138,7 @@ def shards(work: Path) -> list[Path]:
 @contextmanager
 def model_at_work(study: Study, model: Path, vocabulary: Vocabulary) -> Iterator[tuple[PackedEncoder, Inference]]:
     """The encoder of a checkpoint on its device, and how it is applied."""
-    with process_group(study.launcher.threads, study.launcher.needs_gpu) as device:
+    with process_group(study.launcher.threads) as device:
         encoder = checkpoint.load(model, vocabulary, device)
         config = encoder.stock.config
         yield (

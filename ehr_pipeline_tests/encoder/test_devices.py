@@ -2,6 +2,7 @@
 
 import shutil
 import sysconfig
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_under_ray_each_process_sees_one_gpu_and_without_gpus_none(gpus: Any, mo
         monkeypatch.setenv(name, value)
     assert devices.device_of_process(needs_gpu=True) == torch.device("cuda", 0)
     assert ray._environment(0, ["a"], {"CPU": 1.0})["CUDA_VISIBLE_DEVICES"] == ""
+
+
+@pytest.mark.parametrize(("job_gpus", "there", "warned"), [(0, 8, True), (1, 8, False), (0, 0, False)])
+def test_gpus_of_a_ray_cluster_that_no_job_asks_for_are_a_warning(
+    job_gpus: int, there: int, warned: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: Any
+) -> None:
+    class Cluster:
+        @staticmethod
+        def nodes() -> list[dict[str, Any]]:
+            return [{"Alive": True, "Resources": {"CPU": 8.0, "GPU": float(there)}}]
+
+    monkeypatch.setattr(ray, "_connected", lambda _: nullcontext(Cluster))
+    ray.Ray(LauncherSettings(backend="ray", ray=RaySettings(job_gpus=job_gpus)), tmp_path).check()
+    assert ("The Ray cluster has GPUs" in caplog.text) == warned
 
 
 @pytest.mark.parametrize(("capability", "precision"), [((7, 0), "float32"), ((8, 0), "bfloat16")])
