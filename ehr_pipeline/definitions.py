@@ -5,6 +5,7 @@ import os
 import dagster as dg
 
 from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.defs.home import register_when_loaded
 from ehr_pipeline.disclosure.governance import private_files
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.dagster_home import refuse_network_disk
@@ -16,4 +17,6 @@ def defs() -> dg.Definitions:
     private_files()
     if "DAGSTER_HOME" in os.environ:  # without it, Dagster keeps its state in a temporary folder
         refuse_network_disk()
-    return build(settings.load(settings.settings_path()))
+    study = settings.load(settings.settings_path())
+    register_when_loaded(study)
+    return build(study)

@@ -14,7 +14,7 @@ import results
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import automation
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.automation import EXTRACTS
+from ehr_pipeline.defs.jobs import EXTRACTS
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT, generate

@@ -9,7 +9,7 @@ import results
 
 from ehr_pipeline.defs import automation
 from ehr_pipeline.defs.assembly import build
-from ehr_pipeline.defs.automation import EXTRACTS
+from ehr_pipeline.defs.jobs import EXTRACTS, READING
 from ehr_pipeline.defs.run import run
 from ehr_pipeline.study import settings
 from ehr_pipeline.synthetic.generate import EXTRACT
@@ -30,7 +30,7 @@ def measured(folder: Path, source: Path, days: int) -> str:
     spent: list[float] = []
     with site.environment(), dg.DagsterInstance.get() as instance:
         definitions = build(study)
-        job = definitions.resolve_job_def(automation.READING)
+        job = definitions.resolve_job_def(READING)
         conditions = dg.evaluate_automation_conditions(definitions, instance)
         cursor: str | None = None
         for name, events in zip(names, texts, strict=True):

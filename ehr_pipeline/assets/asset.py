@@ -1,6 +1,6 @@
 """The declaration of an asset: everything that the chain, Dagster, the mirror and the plan need to know about it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from operator import attrgetter
@@ -80,7 +80,7 @@ class Asset:
     """Whether `kept` counts the rows of this asset, not those of its inputs."""
 
     group: str
-    """Group in Dagster's graph."""
+    """Group in Dagster's graph: data, encoder, patients, predictions or reports, whose names sort in flow order."""
     kinds: tuple[str, ...]
     """Technology labels in Dagster's graph."""
     pictures: Mapping[str, str] = field(default_factory=dict)
@@ -133,11 +133,13 @@ class Asset:
         """Whether an artifact, current or not, passes one check."""
         return next(check.test(artifact, store, study)[0] for check in self.all_checks if check.name == name)
 
-    def evaluate(self, artifact: Artifact, store: Store, study: Study) -> list[Outcome]:
-        """Run the checks on an artifact."""
+    def evaluate(
+        self, artifact: Artifact, store: Store, study: Study, only: Collection[str] | None = None
+    ) -> list[Outcome]:
+        """Run the checks on an artifact, or `only` those of some names."""
         outcomes = []
         for check in self.all_checks:
-            if check.applies(study):
+            if check.applies(study) and (only is None or check.name in only):
                 passed, message, figures = check.test(artifact, store, study)
                 blocking = check.blocking and (passed or not check.only_warns(artifact, study))
                 outcomes.append(Outcome(check.name, passed, message, blocking, figures))

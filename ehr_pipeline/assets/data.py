@@ -61,7 +61,7 @@ DATA = (
         description="One extract's text as typed columns, hash-bucketed by patient; rejected rows in a quarantine with "
         "file, line, reason.\n\n"
         "An extract is a folder in the landing folder (`records.landing`), and a partition of this asset, "
-        "registered when the server starts or by the sensor `new_extracts`.",
+        "registered when the definitions are loaded or by the sensor `register_new_extracts`.",
         reads=(),
         version="8",
         section="records",

@@ -80,7 +80,7 @@ FORECASTS = (
             ((PATIENT_DATASET, "visits"), (DATA_SPLIT, "side")),
         ),
         counts_rows=False,
-        group="encoder",
+        group="predictions",
         kinds=("torch", "scikitlearn", "csv"),
         pictures={"recall at ten": pictures.RECALLS},
     ),

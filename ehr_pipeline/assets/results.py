@@ -112,6 +112,12 @@ RESULTS = (
         checks=(
             rows.CONSERVED,
             Check(
+                "two_are_compared",
+                "At least two concepts are compared.",
+                relations.two_are_compared,
+                blocking=False,
+            ),
+            Check(
                 "few_are_suppressed",
                 "No pair of fewer patients than relations.fewest_patients has a value.",
                 relations.few_are_suppressed,
@@ -152,7 +158,7 @@ RESULTS = (
             **dict.fromkeys(("patient_id", "shard", "row"), PATIENT),
             **dict.fromkeys(("disease", "diseases", "first_date"), EVENT),
         },
-        group="cohort",
+        group="patients",
         kinds=("arrow",),
     ),
     Asset(
@@ -185,7 +191,7 @@ RESULTS = (
             "chunks": VISITS,
             "tokens": (*VISITS, *CHOSEN),
         },
-        group="cohort",
+        group="patients",
         kinds=("torch", "arrow"),
     ),
     Asset(
@@ -231,7 +237,7 @@ RESULTS = (
         sound=("no_empty_cluster",),
         columns=lambda study: schemas.clusters(study.attributes, (*study.clusters.others, "baseline")),
         lineage=_clusters_lineage,
-        group="cohort",
+        group="patients",
         kinds=("scikitlearn", "umap"),
     ),
     Asset(
@@ -267,7 +273,7 @@ RESULTS = (
             **dict.fromkeys(("cluster", "support"), (*RECORD, *VECTOR, (CLUSTERS, "cluster"))),
             **{axis: (*RECORD, *VECTOR, (CLUSTERS, axis)) for axis in "xy"},
         },
-        group="cohort",
+        group="patients",
         kinds=("torch", "arrow"),
     ),
     Asset(

@@ -123,7 +123,7 @@ TASKS = (
             **dict.fromkeys(("label", "ended", "followed_days", "had_before"), EVENT),
         },
         counts_rows=False,
-        group="data",
+        group="predictions",
         kinds=("arrow", "parquet"),
     ),
 )
@@ -190,7 +190,7 @@ PREDICTIONS = (
             if name not in ("task", "model", "labels", "replicate")
         },
         counts_rows=False,
-        group="encoder",
+        group="predictions",
         kinds=("torch", "scikitlearn", "csv"),
     ),
     Asset(

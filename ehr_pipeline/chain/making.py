@@ -3,7 +3,7 @@
 `DataAssets` (data_assets.py) and `Pipeline` (pipeline.py) build on this: they say how each asset is made.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -78,9 +78,13 @@ class Maker:
         declared = ASSETS[asset]
         return (*declared.reads, *(declared.reads_for_sides if self.study.patients.split.leaves_out else ()))
 
-    def check(self, asset: str, partition: str | None = None) -> list[Outcome]:
-        """The outcomes of an asset's checks. Raises Damaged for an artifact that cannot be checked."""
-        return self._outcomes(self.store.intact(asset, partition))
+    def check(self, asset: str, partition: str | None = None, *, only: Collection[str] | None = None) -> list[Outcome]:
+        """The outcomes of an asset's checks, or of `only` some, by name. Raises Damaged for an artifact that cannot be checked."""
+        artifact = self.store.intact(asset, partition)
+        declared = {check.name for check in ASSETS[asset].all_checks if check.applies(self.study)}
+        if only is None or declared <= {*only}:
+            return self._outcomes(artifact)
+        return ASSETS[asset].evaluate(artifact, self.store, self.study, only)
 
     def _outcomes(self, artifact: Artifact) -> list[Outcome]:
         asset = artifact.manifest["asset"]

@@ -5,8 +5,21 @@ import pyarrow.compute as pc
 from ehr_pipeline.checks.model import Found
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.relations import table
+from ehr_pipeline.relations.table import FEWEST
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
+
+
+def two_are_compared(artifact: Artifact, store: Store, study: Study) -> Found:
+    """At least two concepts are compared."""
+    compared, whole = artifact.counts["kept"], artifact.counts["rows_in"]
+    message = f"{compared:,} of {whole:,} concepts of the vocabulary are compared"
+    if compared < FEWEST:
+        message += (
+            ", so there is no pair. Name another list in relations.concepts, other semantic types in relations.types, or lower"
+            " vocabulary.min_appearances"
+        )
+    return compared >= FEWEST, message, {"concepts": Things(compared)}
 
 
 def few_are_suppressed(artifact: Artifact, store: Store, study: Study) -> Found:

@@ -12,7 +12,7 @@ import threading
 import traceback
 
 from ehr_pipeline import __version__
-from ehr_pipeline.cli import chain, curating, forecasting, keys, looking, predicting, preparing, results, starting
+from ehr_pipeline.cli import chain, comparing, curating, forecasting, keys, looking, predicting, preparing, results, starting
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.cli.relations import add as add_relations
@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
     )
     whole.add_argument("--version", action="version", version=__version__)
     commands = whole.add_subparsers(required=True, metavar="COMMAND")
-    for module in (chain, looking, curating, starting, results, predicting, forecasting, keys, preparing):
+    for module in (chain, comparing, looking, curating, starting, results, predicting, forecasting, keys, preparing):
         module.add(commands)
     add_relations(commands)
     return whole

@@ -13,6 +13,25 @@ from ehr_pipeline.defs.study import build_study
 from ehr_pipeline.study import settings
 
 
+class NoValues(dg.IOManager):
+    """Takes the place of Dagster's own manager, which pickles values: no asset of ours returns or takes one."""
+
+    def handle_output(self, context: dg.OutputContext, obj: object) -> None:
+        """Take nothing. Raises TypeError for a value."""
+        if obj is not None:
+            raise TypeError("assets write their artifacts into the store, and return no value")
+
+    def load_input(self, context: dg.InputContext) -> object:
+        """Give nothing: raises TypeError."""
+        raise TypeError("assets read their inputs from the store")
+
+
+@dg.io_manager(description="Not used: artifacts lie in the store of the study, whole and with their hashes.")
+def no_io_manager(_: dg.InitResourceContext) -> dg.IOManager:
+    """The resource `io_manager`."""
+    return NoValues()
+
+
 def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | None = None) -> dg.Definitions:
     """The definitions of a study. Each asset's settings are part of its code version: changing them makes it stale.
 
@@ -21,7 +40,7 @@ def build(study: settings.Study, loggers: Mapping[str, dg.LoggerDefinition] | No
     own = dg.Definitions(
         assets=build_assets(study),
         asset_checks=build_checks(study),
-        resources={"pipeline": build_study(study), "launcher": launcher},
+        resources={"pipeline": build_study(study), "launcher": launcher, "io_manager": no_io_manager},
         # One process for all steps of a run: a step costs 0.1 s instead of 4 s, and a killed run leaves no orphans behind.
         executor=dg.in_process_executor,
         loggers=loggers,

@@ -7,13 +7,16 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.automation import EXTRACTS, follows_its_inputs
+from ehr_pipeline.defs import reading
+from ehr_pipeline.defs.automation import follows_its_inputs
 from ehr_pipeline.defs.columns import column_metadata
+from ehr_pipeline.defs.jobs import EXTRACTS, WHOLE_STUDY
+from ehr_pipeline.defs.links import link_about
 from ehr_pipeline.defs.metadata import published, published_together
 from ehr_pipeline.disclosure.governance import GovernanceSettings, label
 from ehr_pipeline.engines.base import Engine
 from ehr_pipeline.study.settings import Study
-from ehr_pipeline.tables.asset_names import RAW_RECORDS, room_of
+from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS, room_of
 
 
 def build_assets(study: Study) -> list[dg.AssetsDefinition]:
@@ -24,13 +27,15 @@ def build_assets(study: Study) -> list[dg.AssetsDefinition]:
 def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
     """The Dagster asset. Raw records have one partition per extract; heavy assets are made one at a time."""
     name, read = asset.name, asset.name == RAW_RECORDS
-    about = f"Settings: `[{asset.section}]`. Code: `ehr_pipeline.{room_of(name)}`."
+    about = f"[Documentation]({link_about(name)}). Settings: `[{asset.section}]`. Code: `ehr_pipeline.{room_of(name)}`."
 
     def make(
         context: dg.AssetExecutionContext, pipeline: dg.ResourceParam[Pipeline], launcher: dg.ResourceParam[Engine]
     ) -> dg.MaterializeResult[Any]:
         if read:
             return published_together(pipeline, [pipeline.raw_records(key) for key in sorted(context.partition_keys)])
+        if name == EXTRACT_CATALOG and context.job_name == WHOLE_STUDY:
+            reading.read_all(context, pipeline)
         return published(pipeline, pipeline.asset(name, launcher.launch))
 
     return dg.asset(
@@ -44,7 +49,7 @@ def _definition(asset: Asset, study: Study) -> dg.AssetsDefinition:
         tags={f"ehr_pipeline/{key}": text for key, text in label(asset.released, GovernanceSettings()).items()},
         group_name=asset.group,
         kinds=set(asset.kinds),
-        owners=["team:ehr-pipeline"],
+        owners=list(study.operation.owners),
         partitions_def=EXTRACTS if read else None,
         backfill_policy=dg.BackfillPolicy.single_run() if read else None,
         pool="reading" if read else "training" if asset.heavy else None,

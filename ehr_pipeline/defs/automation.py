@@ -7,19 +7,21 @@ Dagster's automation conditions, in a single run for any number of extracts, onc
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.defs import jobs
+from ehr_pipeline.defs.jobs import EXTRACTS
 from ehr_pipeline.errors import printable
 from ehr_pipeline.records.landing import Landed, look
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import EXTRACT_CATALOG, RAW_RECORDS
 
-EXTRACTS = dg.DynamicPartitionsDefinition(name="extract")
-READING = "read_extract"
 MOST_RUNS = 50  # requested per evaluation: Dagster allows one evaluation 60 s, and each request takes about 0.1 s
-CONDITION = "some input has other data, and all have been made"
+LOOKS = "Reads names, sizes and times only."
+CONDITION = "new input data"
 
 
 def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.AssetCheckKey]:
@@ -42,60 +44,80 @@ def follows_its_inputs(asset: str) -> dg.AutomationCondition[dg.AssetKey | dg.As
 
 
 def build_automation(study: Study) -> dg.Definitions:
-    """The job that reads one extract; the sensor and schedule that start it; the sensor for the downstream assets.
+    """The jobs, the sensors and the schedule: what registers extracts, what reads them, and what makes all that follows.
 
-    `operation.watch` says which of them are on from the start.
+    Registering is always on. `operation.watch` says which of the others are on from the start.
     """
-    settings = study.operation
-    job = dg.define_asset_job(
-        READING,
-        selection=dg.AssetSelection.assets(RAW_RECORDS) | dg.AssetSelection.checks_for_assets(dg.AssetKey(RAW_RECORDS)),
-        description="Reads one extract (raw_records, one partition), and checks what was read.",
-        tags=run_tags(study),
+    job = jobs.reading(run_tags(study))
+    following = dg.AutomationConditionSensorDefinition(
+        "remake_what_follows",
+        target=dg.AssetSelection.all(),
+        default_status=_sensor_status(study.operation.watch != "off"),
+        run_tags=run_tags(study),
+        description="Makes anew all that depends on an extract whose data changed, in one run, when the last new extract"
+        " was read and passed its checks. What it does to the model: encoder.on_new_extract.",
+    )
+    return dg.Definitions(
+        jobs=[job, jobs.whole_study(study), jobs.new_extract(study)],
+        sensors=[_registering(study), _reading(study, job), following],
+        schedules=[_reading_on_schedule(study, job)],
     )
 
+
+def _registering(study: Study) -> dg.SensorDefinition:
     @dg.sensor(
-        name="new_extracts",
-        job=job,
-        minimum_interval_seconds=settings.watch_seconds,
-        default_status=_sensor_status(settings.watch == "sensor"),
-        description="Looks for new and corrected extracts in the landing folder (records.landing), registers their partitions, and"
-        " starts read_extract for each. Reads names, sizes and times only. On from the start with operation.watch = 'sensor'.",
+        name="register_new_extracts",
+        minimum_interval_seconds=study.operation.watch_seconds,
+        default_status=_sensor_status(True),
+        description="Lists new extracts of the landing folder (records.landing) as partitions of raw_records; starts nothing."
+        f" {LOOKS}",
     )
-    def new_extracts(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
+    def register_new_extracts(
+        context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
+    ) -> dg.SensorResult:
+        found = sensor_result(context.instance, pipeline, None, time.time())
+        new = found.dynamic_partitions_requests
+        return dg.SensorResult(
+            skip_reason=dg.SkipReason("extracts were registered" if new else "no extract is new"),
+            dynamic_partitions_requests=new,
+        )
+
+    return register_new_extracts
+
+
+def _reading(study: Study, job: Any) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="read_new_extracts",
+        job=job,
+        minimum_interval_seconds=study.operation.watch_seconds,
+        default_status=_sensor_status(study.operation.watch == "sensor"),
+        description="Looks for new and corrected extracts in the landing folder (records.landing), registers their partitions, and"
+        f" starts {jobs.READING} for each. {LOOKS} On from the start with operation.watch = 'sensor'.",
+    )
+    def read_new_extracts(context: dg.SensorEvaluationContext, pipeline: dg.ResourceParam[Pipeline]) -> dg.SensorResult:
         return sensor_result(context.instance, pipeline, context.cursor, time.time())
 
+    return read_new_extracts
+
+
+def _reading_on_schedule(study: Study, job: Any) -> dg.ScheduleDefinition:
+    running = dg.DefaultScheduleStatus.RUNNING, dg.DefaultScheduleStatus.STOPPED
+
     @dg.schedule(
-        name="new_extracts_on_schedule",
+        name="read_new_extracts_on_schedule",
         job=job,
-        cron_schedule=settings.cron,
-        execution_timezone=settings.timezone,
-        default_status=dg.DefaultScheduleStatus.RUNNING
-        if settings.watch == "schedule"
-        else dg.DefaultScheduleStatus.STOPPED,
-        description="Does what the sensor new_extracts does, at the times of operation.cron; use one of the two. On from the start"
-        " with operation.watch = 'schedule'.",
+        cron_schedule=study.operation.cron,
+        execution_timezone=study.operation.timezone,
+        default_status=running[study.operation.watch != "schedule"],
+        description="Does what the sensor read_new_extracts does, at the times of operation.cron; use one of the two. On from the"
+        " start with operation.watch = 'schedule'.",
     )
     def on_schedule(
         context: dg.ScheduleEvaluationContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> list[dg.RunRequest] | dg.SkipReason:
         return _read_again(context.instance, pipeline)
 
-    return dg.Definitions(
-        jobs=[job],
-        sensors=[
-            new_extracts,
-            dg.AutomationConditionSensorDefinition(
-                "what_follows_new_extracts",
-                target=dg.AssetSelection.all(),
-                default_status=_sensor_status(settings.watch != "off"),
-                run_tags=run_tags(study),
-                description="Makes anew all that depends on an extract whose data changed, in one run, when the last new extract"
-                " was read and passed its checks. What it does to the model: encoder.on_new_extract.",
-            ),
-        ],
-        schedules=[on_schedule],
-    )
+    return on_schedule
 
 
 def _read_again(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[dg.RunRequest] | dg.SkipReason:

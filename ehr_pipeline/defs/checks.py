@@ -1,6 +1,7 @@
 """The library's checks as Dagster asset checks: one step for all checks of an asset."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import dagster as dg
@@ -28,30 +29,39 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
         if check.applies(study)
     ]
 
-    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs)
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
     def run_checks(
         context: dg.AssetCheckExecutionContext, pipeline: dg.ResourceParam[Pipeline]
     ) -> Iterator[dg.AssetCheckResult]:
-        for outcome in _outcomes(asset, pipeline, context.run.tags.get(PARTITION_TAG)):
+        reasons, wanted = [], {key.name for key in context.selected_asset_check_keys}
+        for outcome in outcomes(asset, pipeline, context.run.tags.get(PARTITION_TAG), wanted):
+            if not outcome.passed:
+                reason = f"{asset}: check {outcome.name} failed: {outcome.message}"
+                context.log.log(logging.ERROR if outcome.blocking else logging.WARNING, reason)
+                reasons += [reason] if outcome.blocking else []
             yield dg.AssetCheckResult(
                 asset_key=asset,
                 check_name=outcome.name,
                 passed=outcome.passed,
-                severity=dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN,
+                severity=severity(outcome),
                 description=outcome.message,
-                metadata=_shown(outcome.figures, pipeline.study.guard),
+                metadata=shown(outcome.figures, pipeline.study.guard),
             )
+        if reasons:  # the run's page ends with the reasons, not with a stack of Dagster's own error
+            raise dg.Failure("\n".join(reasons), allow_retries=False)
 
     return run_checks
 
 
-def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outcome]:
-    """The check outcomes of an asset; for raw_records, those of the run's extract, or the worst over all extracts."""
+def outcomes(
+    asset: str, pipeline: Pipeline, extract: str | None, wanted: Collection[str] | None = None
+) -> list[Outcome]:
+    """The outcomes of the checks that are `wanted` (None: all); for raw_records, of one extract, or the worst over all."""
     if asset != RAW_RECORDS:
-        return pipeline.check(asset)
+        return pipeline.check(asset, only=wanted)
     worst: dict[str, Outcome] = {}
     for partition in [extract] if extract else pipeline.store.partitions(asset):
-        for outcome in pipeline.check(asset, partition):
+        for outcome in pipeline.check(asset, partition, only=wanted):
             known = worst.get(outcome.name)
             if known is None or _gravity(outcome) > _gravity(known):
                 worst[outcome.name] = Outcome(
@@ -60,12 +70,17 @@ def _outcomes(asset: str, pipeline: Pipeline, extract: str | None) -> list[Outco
     return list(worst.values())
 
 
+def severity(outcome: Outcome) -> dg.AssetCheckSeverity:
+    """Dagster's severity of an outcome."""
+    return dg.AssetCheckSeverity.ERROR if outcome.blocking else dg.AssetCheckSeverity.WARN
+
+
 def _gravity(outcome: Outcome) -> int:
     """0 if the check passed, 1 for a warning, 2 for a failed blocking check."""
     return 0 if outcome.passed else 2 if outcome.blocking else 1
 
 
-def _shown(figures: dict[str, Figure], guard: Guard) -> dict[str, Any]:
+def shown(figures: dict[str, Figure], guard: Guard) -> dict[str, Any]:
     """The figures that may be shown; small counts are left out."""
     shown = {name: guard.number(figure) for name, figure in figures.items()}
     return {name: float(value) for name, value in shown.items() if value is not None}

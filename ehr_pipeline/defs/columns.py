@@ -1,5 +1,6 @@
 """Table columns as Dagster shows them: their meaning, from the schemas that the checks enforce, and their lineage."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -67,21 +68,21 @@ _SECOND = "In the table of patients: "
 
 def column_metadata(asset: str, study: Study) -> dict[str, Any]:
     """The `dagster/column_schema` metadata of an asset; empty for assets without a table."""
-    declared = ASSETS[asset]
-    if declared.columns is None:
+    if ASSETS[asset].columns is None:
         return {}
-    meanings = {**MEANING, **declared.meanings, **{f"cluster_{method}": _METHOD for method in study.clusters.others}}
-    second = asset == RAW_RECORDS
-    columns = [
-        dg.TableColumn(
-            field.name,
-            str(field.type).removesuffix(f"[{WIDTH}]"),
-            (_SECOND if second and field.name not in schemas.RAW_EVENTS.names else "")
-            + meanings.get(field.name, ATTRIBUTE),
-        )
-        for field in declared.columns(study)
-    ]
-    return {"dagster/column_schema": dg.TableSchema(columns)}
+    return {"dagster/column_schema": dg.TableSchema([dg.TableColumn(*each) for each in meanings(asset, study)])}
+
+
+def meanings(asset: str, study: Study) -> Iterator[tuple[str, str, str]]:
+    """Yield name, type and meaning of each column of an asset that has a table."""
+    declared = ASSETS[asset]
+    assert declared.columns is not None
+    others = {f"cluster_{method}": _METHOD for method in study.clusters.others}
+    meaning, second = {**MEANING, **declared.meanings, **others}, asset == RAW_RECORDS
+    for field in declared.columns(study):
+        where = _SECOND if second and field.name not in schemas.RAW_EVENTS.names else ""
+        kind = str(field.type).removesuffix(f"[{WIDTH}]")
+        yield field.name, kind, where + meaning.get(field.name, ATTRIBUTE)
 
 
 def lineage_metadata(asset: str, study: Study) -> dict[str, Any]:

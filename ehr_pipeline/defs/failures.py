@@ -25,17 +25,17 @@ def build_failure_hook(study: Study) -> dg.SensorDefinition:
     settings = study.operation
 
     @dg.run_failure_sensor(
-        name="failures",
-        description="Tells of failed runs, without patient data: a line in operation.failure_log, a POST to operation.webhook.",
+        name="report_failed_runs",
+        description="Reports failed runs, without patient data: a line in operation.failure_log, a POST to operation.webhook.",
         minimum_interval_seconds=30,
         default_status=dg.DefaultSensorStatus.RUNNING
         if settings.failure_log or settings.webhook
         else dg.DefaultSensorStatus.STOPPED,
     )
-    def failures(context: dg.RunFailureSensorContext) -> None:
+    def report_failed_runs(context: dg.RunFailureSensorContext) -> None:
         tell(study, described(study, context))
 
-    return failures
+    return report_failed_runs
 
 
 def described(study: Study, context: dg.RunFailureSensorContext) -> dict[str, Any]:

@@ -2,17 +2,19 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.automation import EXTRACTS
+from ehr_pipeline.defs.jobs import EXTRACTS
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.records.landing import look
 from ehr_pipeline.store.durable import write_atomically
 from ehr_pipeline.study import dagster_home
 from ehr_pipeline.study.dagster_home import CONFIGURATION
+from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
 
@@ -58,6 +60,17 @@ def register_watched(instance: dg.DagsterInstance, pipeline: Pipeline) -> None:
     extracts = sorted(complete | set(pipeline.store.partitions(RAW_RECORDS)))
     counting = extracts[-1:] if pipeline.study.records.mode == "snapshot" else extracts
     instance.add_dynamic_partitions(str(EXTRACTS.name), counting)
+
+
+def register_when_loaded(study: Study) -> None:
+    """Register extracts when the definitions are loaded: `Reload definitions` in the UI shows what has landed since.
+
+    Does nothing where Dagster's state has no place, or where the extracts cannot be listed: runs say why.
+    """
+    if not {"DAGSTER_HOME", "EHR_STATE_DIR"} <= os.environ.keys():
+        return
+    with dg.DagsterInstance.get() as instance, suppress(UserError, OSError):
+        register_watched(instance, Pipeline(study))
 
 
 def register_extracts(instance: dg.DagsterInstance, pipeline: Pipeline) -> list[str]:

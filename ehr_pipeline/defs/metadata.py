@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -9,22 +10,32 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.columns import lineage_metadata
-from ehr_pipeline.disclosure.kinds import size
+from ehr_pipeline.defs.links import link
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Events, People, Things, figures, size
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import PAGE
 from ehr_pipeline.store import build_lock
 from ehr_pipeline.store.artifacts import Artifact, hash_of
-from ehr_pipeline.store.declared import shown
+from ehr_pipeline.store.declared import declared, shown
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS, ENCODER_CHECKPOINT
 
 LARGEST_PICTURE = 100_000  # bytes: pictures are stored in Dagster's event log
+UNITS: dict[type, str] = {People: " patients", Events: " events"}
+"""What a number counts, in words; events are what patients have: rows, visits, windows."""
 
 
 def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[Any]:
     """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
     counts = shown(asset, artifact.counts, pipeline.study.guard)
-    metadata: dict[str, Any] = dict(_flat(counts))
+    metadata: dict[str, Any] = {"summary": _summary(artifact, pipeline.study.guard)}
+    metadata |= {
+        f"open {Path(path).name}": dg.MetadataValue.url(link(artifact, path))
+        for path in ASSETS[asset].released
+        if artifact.file(path).is_file()
+    }
+    metadata |= dict(_flat(counts))
     if counts.get("kept") is not None and ASSETS[asset].counts_rows:  # None where the count may not be shown
         metadata["dagster/row_count"] = counts["kept"]
     metadata |= {
@@ -40,6 +51,17 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
         metadata["report"] = dg.MetadataValue.path(str(artifact.file(PAGE)))
     metadata |= dict(_pictures(artifact, pipeline))
     return _result(pipeline, asset, artifact.data_version, metadata)
+
+
+def _summary(artifact: Artifact, guard: Guard) -> str:
+    """The counts in a line, with separators and units; the numbers beside it are those that Dagster plots."""
+    counted = figures(artifact.counts, declared(artifact.manifest["asset"]))
+    words = [
+        f"{name.replace('_', ' ')} {value:,}{UNITS.get(type(figure), '')}"
+        for name, figure in counted.items()
+        if isinstance(figure, People | Events | Things) and (value := guard.number(figure)) is not None
+    ]
+    return ", ".join([*words, f"{_bytes(artifact) / 1e6:,.2g} MB", f"{artifact.manifest['seconds']:,.1f} s"])
 
 
 def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.MaterializeResult[Any]:

@@ -13,6 +13,7 @@ import dagster as dg
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import liveness
+from ehr_pipeline.defs import overrides as launchpad
 from ehr_pipeline.errors import SettingsError, UserError
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
@@ -21,11 +22,6 @@ RESOURCE = "pipeline"
 TAG = "ehr_pipeline/settings"
 OVERRIDDEN = "ehr_pipeline/overridden"
 _SETTINGS_ARE = "Settings "
-OVERRIDES = (
-    "Settings that this run alone has, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part"
-    " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation] and [governance]."
-)
-FIXED = ("study", "operation", "governance")
 
 
 def build_study(study: Study) -> dg.ResourceDefinition:
@@ -34,7 +30,7 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
     # The description is part of the job's snapshot, which a run keeps from the moment it was requested.
     @dg.resource(
-        config_schema={"overrides": dg.Field(dict, default_value={}, description=OVERRIDES)},
+        config_schema={"overrides": launchpad.field()},
         description=f"{_SETTINGS_ARE}{loaded}: the chain of the study {study.study.name!r}. Give this run alone other settings by"
         " overrides, for example {clusters: {n: 6}}.",
     )
@@ -58,8 +54,8 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """The study with overridden values. Raises SettingsError for a section in `FIXED`, and for values that do not fit."""
-    fixed = [name for name in FIXED if name in overrides]
+    """The study with overridden values. Raises SettingsError for a section in `overrides.FIXED`, and for values that do not fit."""
+    fixed = [name for name in launchpad.FIXED if name in overrides]
     if fixed:
         raise SettingsError(
             "overrides", [f"[{name}] cannot be other for one run. Change the settings file." for name in fixed]

@@ -1,4 +1,4 @@
-"""Dagster's web server, which answers only requests for its allowed host names.
+"""Dagster's web server with our pages (`pages`), which answers only requests for its allowed host names.
 
     python -m ehr_pipeline.defs.webserver --allow-host NAME … OPTIONS OF dagster-webserver
 
@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from ehr_pipeline.defs import pages
 from ehr_pipeline.errors import UserError
 
 VARIABLE = "EHR_PIPELINE_ALLOWED_HOSTS"
@@ -57,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def guarded(*about: Any, **options: Any) -> Any:
         app = create(*about, **options)
+        app.router.routes[:0] = pages.routes()
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
         return app
 

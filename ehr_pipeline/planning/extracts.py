@@ -11,7 +11,7 @@ from ehr_pipeline.records.kinds import EventKind, Kind, Kinds, PatientKind
 from ehr_pipeline.records.look import Seen, tells
 from ehr_pipeline.records.settings import RecordsSettings
 from ehr_pipeline.store.artifacts import Store, partition_problem
-from ehr_pipeline.store.walk import Tree, links_outside, misplaced
+from ehr_pipeline.store.walk import Tree, links_outside, listed, misplaced
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
@@ -33,6 +33,7 @@ def look_at_all(study: Study, found: Preflight) -> None:
     elif not extracts:
         found.problems.append(
             f"{landing} (records.landing): no extract. Each extract is a folder of its own in it, named by its date (YYYY-MM-DD)."
+            f"{_beside(landing)}"
         )
     found.problems += found.look(misplaced, landing) or []
     store = Store(study.study.store)
@@ -51,6 +52,12 @@ def look_at_all(study: Study, found: Preflight) -> None:
     _attributes(study, found)
     if not read and study.records.mode == "increment":
         _missing_everywhere(landing, trees, study.records.kinds, found)
+
+
+def _beside(landing: Path) -> str:
+    """What to do with files that lie in the landing folder itself; empty if there are none."""
+    names = sorted(path.name for path in landing.iterdir() if path.is_file() and not path.name.startswith("."))
+    return f" Files lie directly in it ({listed(names)}): move them into such a folder." if names else ""
 
 
 def _attributes(study: Study, found: Preflight) -> None:

@@ -1,9 +1,13 @@
 """How a study is operated: when the landing folder is checked, how long runs may take, who is notified of failures."""
 
+import re
 from collections.abc import Iterator
 from typing import Literal
 
 from ehr_pipeline.fields import option, settings
+
+OWNER = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+|team:[\w-]+")
+"""What Dagster takes for an owner."""
 
 
 @settings
@@ -45,6 +49,11 @@ class OperationSettings:
         ge=0,
         le=10,
     )
+    owners: tuple[str, ...] = option(
+        "Who answers for the study: e-mail addresses, or team:NAME. The UI shows them at each asset.",
+        (),
+        role="operation",
+    )
     failure_log: str = option(
         "File to which each failed run adds a line of JSON: run, job, assets, kind of error, and no patient data. Empty: none.",
         "",
@@ -60,5 +69,8 @@ class OperationSettings:
         """Yield what does not fit together."""
         if not self.marker or "/" in self.marker or self.marker in (".", ".."):
             yield "marker is the name of a file in the extract's folder, without a path"
+        for owner in self.owners:
+            if not OWNER.fullmatch(owner):
+                yield f"owners are e-mail addresses, or team:NAME, not {owner!r}"
         if self.webhook and not self.webhook.startswith(("https://", "http://")):
             yield "webhook is an address that begins with https:// or http://"

@@ -53,6 +53,14 @@ def build(
     same = substitutes.find(records.paths, records.habits, vocabulary.size, records.seed) if records.habits else None
     synonyms = same.pairs if same else np.zeros((0, 2), np.int64)
     compared = chosen.choose(vocabulary, given.listed, settings, synonyms)
+    tokens = sum(map(len, compared.groups))
+    kept = {
+        "rows_in": len(vocabulary.concepts),
+        "kept": len(compared),
+        "dropped": {"not_compared": len(vocabulary.concepts) - tokens, "merged": tokens - len(compared)},
+    }
+    if len(compared) < table.FEWEST:
+        return kept | _without_pairs(records, out)
     with tempfile.TemporaryDirectory(dir=out, prefix=".work") as work:
         read = occurrences.read(
             records.sources(),
@@ -67,16 +75,18 @@ def build(
         del read  # unmaps its files
     every = _with_model(counted, encoder, compared)
     found = _write(every, compared, settings, records.seed, out, given=given)
-    tokens = sum(map(len, compared.groups))
-    merged = tokens - len(compared)
-    return {
-        "rows_in": len(vocabulary.concepts),
-        "kept": len(compared),
-        "dropped": {"not_compared": len(vocabulary.concepts) - tokens, "merged": merged},
-        "patients": patients,
-        "visits": visits,
-        **found,
-    }
+    return {**kept, "patients": patients, "visits": visits, **found}
+
+
+def _without_pairs(records: Records, out: Path) -> dict[str, int]:
+    """Write an artifact without a pair: its files are there, and empty."""
+    writing.write_nothing(out)
+    graphml.write(out / table.NETWORK, table.EDGES.empty_table())
+    counts = {"patients": 0, "visits": 0, "rows": 0, "edges": 0, "with_direction": 0}
+    for source in records.sources():
+        counts["patients"] += int((np.diff(source.shard.patient_start) > 0).sum())
+        counts["visits"] += len(source.shard.visit_day)
+    return counts
 
 
 def _with_model(counted: Evidence, encoder: Path, compared: Chosen) -> Evidence:

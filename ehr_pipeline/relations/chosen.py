@@ -9,11 +9,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from ehr_pipeline.errors import InputError
 from ehr_pipeline.relations.settings import RelationsSettings
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Concept, Vocabulary
-
-FEWEST = 2
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ def choose(
 ) -> Chosen:
     """Choose the concepts of a list, or of the semantic types of the settings; `synonyms` (k, 2) are token ids that count as one.
 
-    A synonym of a chosen concept is counted with it, even if it is not listed. Raises InputError if fewer than two are left.
+    A synonym of a chosen concept is counted with it, even if it is not listed. There may be fewer than two.
     """
     wanted = [concept for concept in vocabulary.concepts if _is_wanted(concept, listed, settings)]
     frequent = sorted(wanted, key=lambda concept: (-concept.patients, concept.token_id))[: settings.most]
@@ -73,11 +70,6 @@ def choose(
         number = int(part[concept.token_id])
         if number in parts:
             groups.setdefault(number, []).append(concept)
-    if len(groups) < FEWEST:
-        raise InputError(
-            f"relations: {len(groups)} of the concepts to compare are in the vocabulary; at least two are needed. Name another"
-            " list in relations.concepts, other semantic types in relations.types, or lower vocabulary.min_appearances."
-        )
     ordered = [sorted(group, key=lambda one: (-one.patients, one.token_id)) for group in groups.values()]
     return Chosen(tuple(tuple(one.token_id for one in group) for group in ordered), vocabulary)
 

@@ -12,6 +12,8 @@ from ehr_pipeline.errors import Damaged
 from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
 
 RELATIONS, CONSENSUS, GRAPHS, NETWORK = "relations.parquet", "consensus.csv", "graphs.json", "network.graphml"
+FEWEST = 2
+"""With fewer concepts there is no pair."""
 EDGES = pa.schema(
     [
         *((name, pa.string()) for name in ("first", "first_name", "second", "second_name")),

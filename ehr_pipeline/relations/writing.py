@@ -14,7 +14,7 @@ from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.relations.chosen import Chosen
 from ehr_pipeline.relations.evidence import Evidence, Measure
 from ehr_pipeline.relations.settings import RelationsSettings
-from ehr_pipeline.relations.table import CONSENSUS, EDGES, GRAPHS
+from ehr_pipeline.relations.table import CONSENSUS, EDGES, GRAPHS, RELATIONS
 from ehr_pipeline.tables.schemas import CONCEPT_RELATIONS
 
 
@@ -33,6 +33,13 @@ def write(
             writer.write_table(part)
             rows += part.num_rows
     return rows
+
+
+def write_nothing(folder: Path) -> None:
+    """Write the tables of an artifact without a pair."""
+    pq.write_table(CONCEPT_RELATIONS.empty_table(), folder / RELATIONS)
+    write_consensus(folder, EDGES.empty_table())
+    write_graphs(folder, {"graphs": {}, "agreement": []})
 
 
 def _rows(measure: Measure, chosen: Chosen, best: int, fewest: int, listed: NDArray[np.int64]) -> pa.Table:

@@ -20,7 +20,7 @@ The column "Decides" says what a changed value does:
 
 | Decides | A changed value |
 |---|---|
-| result | makes its asset stale, and all that follow from it |
+| result | makes its asset stale; once it is made again, what reads it, if its data differ |
 | list | names a small file: its content counts, not its place |
 | input | names a large file or folder: it counts by what is found in it when it is read |
 | check | changes which results are accepted, not the results |

@@ -5,6 +5,7 @@ import difflib
 import json
 import logging
 import os
+import re
 import tomllib
 import typing
 from collections.abc import Iterator, Mapping
@@ -120,9 +121,15 @@ def load(path: Path, overrides: Mapping[str, Any] | None = None) -> Study:
     try:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), [f"this is not valid TOML: {error}"]) from None
+        raise SettingsError(str(path), [f"this is not valid TOML: {error}{_line(text, str(error))}"]) from None
     named, other = _with_names_of_today(values, str(path)), _with_names_of_today(overrides or {}, "overrides")
     return validate(merged(named, other), where=str(path), base=path.resolve().parent)
+
+
+def _line(text: str, error: str) -> str:
+    """The line at which the text of an error points; empty if it names none."""
+    number, lines = re.search(r"at line (\d+)", error), text.splitlines()
+    return f": {lines[int(number[1]) - 1].strip()}" if number and int(number[1]) <= len(lines) else ""
 
 
 def validate(values: Mapping[str, Any], where: str = "settings", base: Path = Path()) -> Study:

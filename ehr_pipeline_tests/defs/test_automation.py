@@ -244,8 +244,8 @@ def test_the_sensor_and_the_schedule_as_dagster_evaluates_them(tmp_path: Path) -
 def sensor_and_schedule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     watcher = Watcher(tmp_path, instance, operation={"watch": "schedule", "quiet_minutes": 0})
     definitions = build(watcher.study)
-    sensor = definitions.resolve_sensor_def("new_extracts")
-    schedule = definitions.resolve_schedule_def("new_extracts_on_schedule")
+    sensor = definitions.resolve_sensor_def("read_new_extracts")
+    schedule = definitions.resolve_schedule_def("read_new_extracts_on_schedule")
     assert sensor.default_status == dg.DefaultSensorStatus.STOPPED
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
     # The resource as the daemon builds it: there is no run that it could ask about.
@@ -270,23 +270,59 @@ def sensor_and_schedule(tmp_path: Path, instance: dg.DagsterInstance) -> None:
     assert definitions.resolve_job_def("read_extract").tags["dagster/max_retries"] == "1"
 
 
+def test_new_extracts_are_registered_without_a_run(tmp_path: Path) -> None:
+    with dg.instance_for_test() as instance:
+        watcher = Watcher(tmp_path, instance, operation={"quiet_minutes": 0})
+        definitions = build(watcher.study)
+        sensor = definitions.resolve_sensor_def("register_new_extracts")
+        repository, needed = definitions.get_repository_def(), {"pipeline": build_study(watcher.study)}
+        watcher.land("2030-01-01")
+        with dg.build_sensor_context(
+            instance, instance_ref=instance.get_ref(), repository_def=repository, resources=needed
+        ) as context:
+            tick = sensor.evaluate_tick(context)
+        assert not tick.run_requests
+        (request,) = tick.dynamic_partitions_requests or ()
+        assert list(request.partition_keys) == ["2030-01-01"]
+
+
+def test_loading_the_definitions_registers_what_has_landed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So `Reload definitions` shows it. An empty landing folder, and a process without a Dagster home, are no errors."""
+    with dg.instance_for_test() as instance:
+        watcher = Watcher(tmp_path, instance)
+        monkeypatch.setattr(dg.DagsterInstance, "get", lambda: instance)
+        monkeypatch.setattr(instance, "__exit__", lambda *_: None, raising=False)
+        monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+        monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
+        home.register_when_loaded(watcher.study)
+        assert watcher.partitions == []
+        watcher.land("2030-01-01")
+        monkeypatch.delenv("EHR_STATE_DIR")
+        home.register_when_loaded(watcher.study)
+        assert watcher.partitions == []
+        monkeypatch.setenv("EHR_STATE_DIR", str(tmp_path))
+        home.register_when_loaded(watcher.study)
+        assert watcher.partitions == ["2030-01-01"]
+
+
 @pytest.mark.parametrize(
     ("watch", "running"),
     [
         ("off", set()),
-        ("sensor", {"new_extracts", "what_follows_new_extracts"}),
-        ("schedule", {"new_extracts_on_schedule", "what_follows_new_extracts"}),
+        ("sensor", {"read_new_extracts", "remake_what_follows"}),
+        ("schedule", {"read_new_extracts_on_schedule", "remake_what_follows"}),
     ],
 )
 def test_what_runs_from_the_start_is_what_the_settings_say(tmp_path: Path, watch: str, running: set[str]) -> None:
     repository = build(tiny_settings(tmp_path, operation={"watch": watch})).get_repository_def()
     found = [*repository.sensor_defs, *repository.schedule_defs]
-    assert {one.name for one in found if one.default_status.value == "RUNNING"} == running
+    assert {one.name for one in found if one.default_status.value == "RUNNING"} == {"register_new_extracts", *running}
     assert {one.name for one in found} == {
-        "failures",
-        "new_extracts",
-        "new_extracts_on_schedule",
-        "what_follows_new_extracts",
+        "report_failed_runs",
+        "register_new_extracts",
+        "read_new_extracts",
+        "read_new_extracts_on_schedule",
+        "remake_what_follows",
     }
 
 
@@ -300,7 +336,7 @@ def test_a_run_that_starts_by_itself_has_limits_and_is_tried_again_where_its_pro
     }
     definitions = build(study)
     assert limits.items() <= definitions.resolve_job_def("read_extract").tags.items()
-    follows = definitions.resolve_sensor_def("what_follows_new_extracts")
+    follows = definitions.resolve_sensor_def("remake_what_follows")
     assert isinstance(follows, dg.AutomationConditionSensorDefinition)
     assert limits.items() <= follows.run_tags.items()
     configured = yaml.safe_load((Path(__file__).parents[2] / "dagster.yaml").read_text())

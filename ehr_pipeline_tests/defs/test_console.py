@@ -1,4 +1,5 @@
 import logging
+from itertools import pairwise
 from types import SimpleNamespace
 
 import dagster as dg
@@ -107,3 +108,65 @@ def test_the_librarys_log_is_shown_once_and_only_during_the_run(capsys: pytest.C
     assert told.count("half of the patients") == 1
     assert "afterwards" not in told
     assert library.propagate == propagated
+
+
+DEMO = {
+    "raw_records": 5.8,
+    "patient_dataset": 0.1,
+    "encoder_checkpoint": 342.1,
+    "concept_embeddings": 52.2,
+    "clusters": 64.3,
+}
+"""Stages, and how many seconds they took in the demo."""
+
+
+class Played:
+    """A run of the demo, played by the seconds of `DEMO` against the thread that ends silences."""
+
+    def __init__(self, shown: Console, now: list[float], epochs: int):
+        self.shown, self.now, self.due = shown, now, list[tuple[float, str, str]]()
+        begin = now[0]
+        for stage, seconds in DEMO.items():
+            self.due.append((begin, "STEP_START", stage))
+            if stage == "encoder_checkpoint":  # a line for each epoch, and nothing for a minute or more between two
+                self.due += [(begin + seconds * epoch / epochs, "", f"epoch {epoch}") for epoch in range(1, epochs)]
+            begin += seconds
+            self.due += [(begin, "ASSET_MATERIALIZATION", stage), (begin, "STEP_SUCCESS", stage)]
+            self.due.append((begin, "STEP_START", f"{stage}{console.CHECKS}"))
+            begin += 11.5  # checks that read much
+            self.due.append((begin, "STEP_SUCCESS", f"{stage}{console.CHECKS}"))
+        self._play()
+
+    def _play(self) -> None:
+        while self.due and self.due[0][0] <= self.now[0]:
+            _, kind, text = self.due.pop(0)
+            if kind:
+                event(self.shown, dg.DagsterEventType[kind], text, skipped=False)
+            else:
+                line(self.shown, text, orchestrator=False)
+
+    def wait(self, seconds: float) -> bool:
+        self.now[0] += seconds
+        self._play()
+        return not self.due
+
+
+def test_the_log_of_a_run_like_the_demo_is_never_silent_for_over_ten_seconds(
+    clock: list[float], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the times of its own lines."""
+    monkeypatch.setattr(console.time, "strftime", lambda _: time_of(clock[0]))
+    shown = Console(len(DEMO), {})
+    monkeypatch.setattr(shown, "_ended", Played(shown, clock, epochs=4))
+    shown._beat()
+    lines = capsys.readouterr().err.splitlines()
+    times = [int(text[:2]) * 3600 + int(text[3:5]) * 60 + int(text[6:8]) for text in lines]
+    assert times[-1] - times[0] > sum(DEMO.values())
+    assert max(after - before for before, after in pairwise(times)) <= 10
+    assert any(text.endswith("epoch 3") for text in lines)
+    assert any("clusters: its checks: working for" in text for text in lines)
+
+
+def time_of(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600:02}:{whole // 60 % 60:02}:{whole % 60:02}"

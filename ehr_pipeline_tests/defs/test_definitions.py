@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 
-from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.assets import ASSETS, of_study
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.clusters.settings import ClustersSettings
 from ehr_pipeline.defs.assembly import build
+from ehr_pipeline.errors import SettingsError
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study, merged
 from ehr_pipeline.tables.asset_names import STAGES
@@ -78,10 +80,65 @@ def test_every_asset_reads_well_in_the_ui(graph: AssetGraph) -> None:
         assert "Settings: `[" in node.description, node.key
         room = node.description.rpartition("Code: `")[2].removesuffix("`.")
         assert node.key.to_user_string() in import_module(room).COUNTED, "where the code is, its counts are declared"
-        assert node.group_name in ("data", "encoder", "cohort", "reports")
-        assert node.owners
+        assert node.group_name not in STAGES, "no name stands for a group and an asset"
         assert node.kinds
         assert node.tags["ehr_pipeline/class"] in ("restricted", "releasable")
+
+
+def test_groups_sort_in_the_order_of_the_flow(graph: AssetGraph) -> None:
+    """Dagster's sidebar sorts them by alphabet. An asset reads none of a later group, but for labels, which come before."""
+    order = [graph.get(key).group_name for key in graph.toposorted_asset_keys]
+    groups = list(dict.fromkeys(order))
+    assert sorted(groups) == ["data", "encoder", "patients", "predictions", "reports"]
+    for node in graph.asset_nodes:
+        for parent in node.parent_keys:
+            assert graph.get(parent).group_name <= node.group_name, (parent, node.key)
+
+
+def test_owners_are_those_of_the_settings() -> None:
+    study = settings.load(shipped("demo/settings.toml"), {"operation": {"owners": ["team:dermatology", "a@b.org"]}})
+    assert {tuple(node.owners) for node in build(study).resolve_asset_graph().asset_nodes} == {
+        ("team:dermatology", "a@b.org")
+    }
+    with pytest.raises(SettingsError, match="owners are e-mail addresses"):
+        settings.load(shipped("demo/settings.toml"), {"operation": {"owners": ["somebody"]}})
+
+
+def test_jobs_say_what_they_make() -> None:
+    study = settings.load(shipped("demo/settings.toml"))
+    without = settings.load(shipped("demo/settings.toml"), {"embeddings": {"cohort": []}})
+    for loaded in (study, without):
+        definitions = build(loaded)
+        made = {
+            name: {key.to_user_string() for key in definitions.resolve_job_def(name).asset_layer.selected_asset_keys}
+            for name in ("whole_study", "new_extract", "read_extract")
+        }
+        assert made["new_extract"] == set(of_study(loaded))
+        assert made["whole_study"] == set(of_study(loaded)) - {"raw_records"}, "its first step reads the extracts"
+        assert made["read_extract"] == {"raw_records"}
+        assert definitions.resolve_job_def("whole_study").partitions_def is None, "there is nothing to choose"
+
+
+def fields_of(config: Any) -> dict[str, Any]:
+    return dict(config.config_type.fields)
+
+
+def test_overrides_are_typed_fields_with_the_texts_of_the_settings() -> None:
+    job = build(settings.load(shipped("demo/settings.toml"))).resolve_job_def("__ASSET_JOB")
+    place = fields_of(job.run_config_schema.config_type.fields["resources"])["pipeline"]  # type: ignore[attr-defined]
+    sections = fields_of(fields_of(fields_of(place)["config"])["overrides"])
+    assert set(sections) == {field.name for field in fields(Study)} - {"study", "operation", "governance"}
+    resamples = fields_of(sections["clusters"])["resamples"]
+    own = next(field for field in fields(ClustersSettings) if field.name == "resamples")
+    assert resamples.description == own.metadata["description"]
+    assert resamples.config_type.given_name == "Int"
+    assert not resamples.is_required
+
+
+def test_no_value_is_pickled() -> None:
+    definitions = build(settings.load(shipped("demo/settings.toml")))
+    manager = definitions.resolve_job_def("whole_study").resource_defs["io_manager"]
+    assert "Not used" in str(manager.description)
 
 
 def test_the_launchpad_has_one_field() -> None:

@@ -41,7 +41,11 @@ def test_they_are_listed(tmp_path: Path) -> None:
         asset["description"] and asset["group_name"] and asset["owners"] and asset["kinds"]
         for asset in listed["assets"]
     )
-    assert {sensor["name"] for sensor in listed["sensors"]} >= {"new_extracts", "what_follows_new_extracts", "failures"}
+    assert {sensor["name"] for sensor in listed["sensors"]} >= {
+        "read_new_extracts",
+        "remake_what_follows",
+        "report_failed_runs",
+    }
     assert [schedule["name"] for schedule in listed["schedules"]] == ["new_extracts_on_schedule"]
 
 

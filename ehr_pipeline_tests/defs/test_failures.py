@@ -62,7 +62,7 @@ def test_a_failure_is_written_and_sent_without_what_may_be_data(
     address, bodies = received
     log = tmp_path / "logs" / "failures.jsonl"
     study = tiny_settings(tmp_path, operation={"failure_log": str(log), "webhook": address})
-    sensor = build(study).resolve_sensor_def("failures")
+    sensor = build(study).resolve_sensor_def("report_failed_runs")
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     with dg.instance_for_test() as instance:
         for asset in (told, kept_quiet):
@@ -86,5 +86,6 @@ def test_an_address_that_cannot_be_reached_loses_nothing(tmp_path: Path, caplog:
 
 def test_nobody_is_told_unless_the_settings_say_so(tmp_path: Path) -> None:
     assert (
-        build(tiny_settings(tmp_path)).resolve_sensor_def("failures").default_status == dg.DefaultSensorStatus.STOPPED
+        build(tiny_settings(tmp_path)).resolve_sensor_def("report_failed_runs").default_status
+        == dg.DefaultSensorStatus.STOPPED
     )

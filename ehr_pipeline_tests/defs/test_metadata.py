@@ -111,9 +111,21 @@ def test_the_first_cluster_is_the_first_that_there_is(tiny: Pipeline, tmp_path: 
     assert "first cluster" in pictures(told(tiny, artifact))
 
 
+def test_the_summary_has_separators_and_units_and_no_small_count(tiny: Pipeline) -> None:
+    artifact = artifact_of(tiny, "mapped_events")
+    counts = artifact.counts | {"rows_in": 1234567, "kept": 3}
+    manifest = artifact.manifest | {"counts": counts, "seconds": 1234.56}
+    summary = told(tiny, replace(artifact, manifest=manifest))["summary"]
+    assert summary.startswith("rows in 1,234,570 events, ")
+    assert summary.endswith(" MB, 1,234.6 s")
+    assert "kept" not in summary
+
+
 def test_a_report_is_linked(tiny: Pipeline) -> None:
     artifact = artifact_of(tiny, "cluster_reports")
-    assert told(tiny, artifact)["report"] == str(artifact.file("report.html"))
+    metadata = told(tiny, artifact)
+    assert metadata["report"] == str(artifact.file("report.html"))
+    assert metadata["open report.html"] == f"/study/cluster_reports/{artifact.path.name}/report.html"
     assert artifact.file("report.html").is_file()
 
 

@@ -44,7 +44,7 @@ def started(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> tuple[TestClien
         await socket.close()
 
     def create(*about: object, **options: object) -> Starlette:
-        return Starlette(routes=[Route("/", page, methods=["GET", "POST"]), WebSocketRoute("/graphql", talk)])
+        return Starlette(routes=[Route("/rows", page, methods=["GET", "POST"]), WebSocketRoute("/graphql", talk)])
 
     def serve() -> None:
         served["arguments"] = sys.argv[1:]
@@ -65,14 +65,14 @@ def client(monkeypatch: pytest.MonkeyPatch) -> TestClient:
 
 @pytest.mark.parametrize("host", GOOD)
 def test_own_names_are_answered(client: TestClient, host: str) -> None:
-    assert client.get("/", headers={"Host": host}).text == "rows"
+    assert client.get("/rows", headers={"Host": host}).text == "rows"
     with client.websocket_connect("/graphql", headers={"Host": host}):
         pass
 
 
 @pytest.mark.parametrize("host", FOREIGN)
 def test_foreign_names_get_nothing(client: TestClient, host: str) -> None:
-    for answer in (client.get("/", headers={"Host": host}), client.post("/", headers={"Host": host})):
+    for answer in (client.get("/rows", headers={"Host": host}), client.post("/rows", headers={"Host": host})):
         assert answer.status_code == 400
         assert "rows" not in answer.text
     with (

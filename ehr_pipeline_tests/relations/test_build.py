@@ -10,14 +10,14 @@ import torch
 from transformers import AutoModelForMaskedLM
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.checks.relations import few_are_suppressed
+from ehr_pipeline.checks.relations import few_are_suppressed, two_are_compared
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.kinds import Things
 from ehr_pipeline.encoder import checkpoint
-from ehr_pipeline.errors import InputError
 from ehr_pipeline.relations import build, chosen, model, table
 from ehr_pipeline.relations.pair_files import Given
 from ehr_pipeline.relations.settings import RelationsSettings
+from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.vocabulary.table import MASK, Vocabulary
 from ehr_pipeline_tests.conftest import unpublished
 
@@ -67,8 +67,26 @@ def test_synonyms_count_as_one_and_unlisted_ones_are_counted_with_the_listed(voc
         1,
         2,
     )
-    with pytest.raises(InputError, match=r"relations\.concepts"):
-        chosen.choose(vocabulary, frozenset({first.concept}), RelationsSettings(), NONE)
+
+
+@pytest.mark.parametrize("listed", [0, 1])
+def test_fewer_than_two_concepts_make_an_empty_artifact_and_the_check_says_what_to_do(
+    tiny: Pipeline, vocabulary: Vocabulary, tmp_path: Path, listed: int
+) -> None:
+    names = [concept.concept for concept in vocabulary.concepts[:listed]] or ["C9999999"]
+    records = build.Records(tiny.store.current("patient_dataset").files("patients"), "", 1)
+    given = Given(frozenset(names), [], [], {})
+    counts = build.build(records, Path("no encoder is read"), vocabulary, RelationsSettings(), tmp_path, given=given)
+    whole = tiny.store.current("concept_relations").counts
+    assert counts["kept"] == listed
+    assert counts["rows_in"] == counts["kept"] + sum(counts["dropped"].values())
+    assert (counts["patients"], counts["visits"]) == (whole["patients"], whole["visits"])
+    assert not table.read(tmp_path).num_rows
+    assert table.read_consensus(tmp_path) == []
+    assert nx.read_graphml(tmp_path / table.NETWORK).number_of_nodes() == 0
+    found, message, _ = two_are_compared(Artifact(tmp_path, {"counts": counts}), tiny.store, tiny.study)
+    assert not found
+    assert "relations.concepts" in message
 
 
 @pytest.fixture(scope="module")

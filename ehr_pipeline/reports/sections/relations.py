@@ -32,7 +32,11 @@ def content(findings: Findings) -> dict[str, Any]:
     notes = [*([say.order(settings["after_days"])] if ordered else []), say.doubts(ordered)]
     return {
         "lead": [
-            say.rule(settings["max_q"], max(settings["fewest_patients"], disclosure.below)),
+            *(
+                [say.rule(settings["max_q"], max(settings["fewest_patients"], disclosure.below))]
+                if compared["graphs"]
+                else []
+            ),
             say.number(len(rows), artifact.counts["kept"], sum(bool(row["comes_first"]) for row in rows)),
         ],
         "listed": listed[:MOST_DISEASES],
@@ -42,7 +46,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "network": _network(drawn, findings) if rows else "",
         "matrix": _matrix(drawn, findings) if rows else "",
         "legend": say.legend(len(drawn), any(row["comes_first"] for row in drawn)),
-        "graphs_are": say.graphs(compared["graphs"]["random"]["edges"]),
+        "graphs_are": say.graphs(compared["graphs"]["random"]["edges"]) if compared["graphs"] else "",
         "graphs": _graphs(compared),
     }
 

@@ -1,5 +1,6 @@
 """Which diseases go together."""
 
+from ehr_pipeline.relations.table import FEWEST
 from ehr_pipeline.reports.statements.statement import Statement, counted, say
 
 NAMES = {
@@ -32,6 +33,11 @@ def rule(max_q: float, fewest: int) -> Statement:
 
 def number(pairs: int, concepts: int, ordered: int) -> Statement:
     """Say how many pairs are shown."""
+    if concepts < FEWEST:
+        return say(
+            "There is no pair to compare: {number} of the concepts to compare is in the vocabulary, and a pair needs two.",
+            number="one" if concepts else "none",
+        )
     if not pairs:
         return say("No pair of the {concepts} compared can be shown.", concepts=counted(concepts, "concept"))
     return say(

@@ -63,3 +63,18 @@ def test_a_pair_of_few_patients_is_nowhere(findings: Findings, monkeypatch: pyte
     assert "Rarity" not in told
     assert "123" not in told, "counts are rounded"
     assert "about 120 patients with both" in found["network"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "told"), [(0, "none of the concepts to compare"), (1, "one of the concepts to compare")]
+)
+def test_an_artifact_without_a_pair_has_one_sentence_on_the_page(findings: Findings, kept: int, told: str) -> None:
+    artifact = findings.inputs.artifacts[CONCEPT_RELATIONS]
+    writing.write_nothing(artifact.path)
+    artifact.manifest["counts"]["kept"] = kept
+    found = relations.content(findings)
+    (sentence,) = found["lead"]
+    assert told in str(sentence)
+    assert not found["listed"]
+    assert not found["graphs"]
+    assert not found["graphs_are"]

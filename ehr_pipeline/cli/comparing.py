@@ -1,0 +1,62 @@
+"""The command `compare`: several variants of one study, side by side."""
+
+import argparse
+import os
+from pathlib import Path
+
+from ehr_pipeline.cli.common import FAILED, about_a_study, tell
+from ehr_pipeline.cli.parsing import Commands, add_command
+from ehr_pipeline.errors import printable
+from ehr_pipeline.study import ENVIRONMENT_VARIABLE
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Add this command."""
+    compare = add_command(
+        commands,
+        "compare",
+        "make several variants of one study, and show them side by side",
+        'compare --settings my_study.toml encoder.layers=4 "clusters.n=8,clusters.method=kmeans"',
+        "compare narrow.toml wide.toml --out comparison",
+        about="Losses, tasks, groups, time and memory, as a table here, and as CSV and a page in --out. What is equal between"
+        " variants is made once. The store of the study is only read: variants are made in a store beside it.",
+    )
+    compare.add_argument(
+        "variants",
+        nargs="+",
+        metavar="FILE",
+        help="a settings file; a TOML file with the settings that differ; or these themselves, such as clusters.n=6",
+    )
+    compare.add_argument(
+        "--out", type=Path, default=Path("comparison"), help="folder to write to (default: comparison)"
+    )
+    compare.add_argument(
+        "--store",
+        type=Path,
+        help="where the variants are made (default: beside the study's store, with '.variants' added)",
+    )
+    about_a_study(compare)
+    compare.set_defaults(command=_compare)
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from ehr_pipeline.planning import making_variants as making
+    from ehr_pipeline.planning import variant_table as writing
+    from ehr_pipeline.planning.variants import variants
+    from ehr_pipeline.study import settings
+
+    named = options.settings or (settings.settings_path() if ENVIRONMENT_VARIABLE in os.environ else None)
+    base = settings.load(named) if named else None
+    first = base or settings.load(Path(options.variants[0]))
+    own = Path(first.study.store)
+    store = options.store.resolve() if options.store else own.with_name(f"{own.name}.variants")
+    found = variants(base, options.variants, store)
+    making.prepare(own, store)
+    made = list(making.make(found))
+    print(f"\n{writing.table(made)}\n")
+    for one in made:
+        if one.problem:
+            tell("error", f"{one.name}: {one.problem}")
+    for path in writing.write(options.out, first.study.name, made):
+        print(printable(str(path)))
+    return FAILED if any(one.problem for one in made) else 0

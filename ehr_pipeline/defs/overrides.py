@@ -1,0 +1,58 @@
+"""The launchpad's field `overrides`: every setting that one run may change, with its type and its own text."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Collection
+from typing import Any, Literal
+
+import dagster as dg
+
+from ehr_pipeline import fields
+from ehr_pipeline.study.settings import Study
+
+FIXED = ("study", "operation", "governance")
+"""Sections that a run cannot override."""
+TEXT = (
+    "Settings that this run alone has, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part"
+    " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation] and [governance]."
+)
+_SCALARS = {str: dg.String, int: dg.Int, float: dg.Float, bool: dg.Bool}
+
+
+def field() -> dg.Field:
+    """The field. Dagster refuses names and types that do not fit; values are checked as in the settings file."""
+    return dg.Field(_table(Study, "", without=FIXED), default_value={}, description=TEXT)
+
+
+def _table(cls: Any, place: str, without: Collection[str] = (), whole: bool = False) -> dg.Shape:
+    """The fields of one table. In a list, a table is given `whole`, so that what has no default is required."""
+    hints = typing.get_type_hints(cls)
+    return dg.Shape(  # type: ignore[no-untyped-call]
+        {
+            each.name: dg.Field(
+                _type(hints[each.name], f"{place}.{each.name}", whole),
+                is_required=whole and fields.default(each) is dataclasses.MISSING,
+                description=each.metadata["description"],
+            )
+            for each in dataclasses.fields(cls)
+            if each.name not in without and each.name != "preset"  # `with_overrides` refuses it
+        }
+    )
+
+
+def _type(hint: Any, place: str, whole: bool) -> Any:
+    """Dagster's type for a setting's type; `dg.Any` for a choice between types, which Dagster cannot express."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if dataclasses.is_dataclass(hint):
+        return _table(hint, place, whole=whole)
+    if origin is Literal and all(isinstance(value, str) for value in arguments):
+        return dg.Enum(place.strip(".").replace(".", "_"), [dg.EnumValue(value) for value in arguments])
+    if origin is tuple:
+        return dg.Array(_type(arguments[0], place, whole=True))
+    if origin is dict:
+        return dg.Map(str, _type(arguments[1], place, whole=True))  # type: ignore[no-untyped-call]
+    if origin in (types.UnionType, typing.Union) and len(arguments) == 2 and type(None) in arguments:
+        (inner,) = (part for part in arguments if part is not type(None))
+        return dg.Noneable(_type(inner, place, whole))
+    return _SCALARS.get(hint, dg.Any)

@@ -1,0 +1,127 @@
+"""Pages that our web server adds to Dagster's: the entrance, what an asset is, and the files that may be shown of it.
+
+Files are those that the asset's declaration releases, and its pictures: small counts are suppressed in them. A page that
+holds text of the data is sandboxed: its scripts cannot ask Dagster for anything.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from html import escape
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from ehr_pipeline.assets import ASSETS
+from ehr_pipeline.assets.asset import Asset
+from ehr_pipeline.defs.columns import meanings
+from ehr_pipeline.defs.links import PLACE, link_about
+from ehr_pipeline.store.artifacts import Store
+from ehr_pipeline.study import settings
+from ehr_pipeline.study.settings import Study
+from ehr_pipeline.tables.asset_names import room_of
+
+SANDBOX = (
+    "sandbox allow-scripts allow-popups allow-downloads; default-src 'none'; style-src 'unsafe-inline';"
+    " script-src 'unsafe-inline'; img-src data:; font-src data:"
+)
+OPEN_GROUPS = "asset-graph-open-graph-nodes-global-__GLOBAL__"
+"""Where Dagster's UI keeps in the browser which groups of the graph are open."""
+STYLE = (
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:960px;margin:2em auto;padding:0 1em}td,th{text-align:left;padding:.2em .8em"
+    " .2em 0;vertical-align:top}code{background:#f2f2f5;padding:0 .2em}"
+)
+
+
+def routes() -> list[Route]:
+    """The routes, to stand before Dagster's."""
+    return [
+        Route("/", entrance),
+        Route(f"{PLACE}/{{asset}}", about),
+        Route(f"{PLACE}/{{asset}}/{{version}}/{{path:path}}", file),
+    ]
+
+
+async def entrance(request: Request) -> Response:
+    """Lead to the graph. On the first visit its groups are opened; Dagster would show closed boxes."""
+    groups = dict.fromkeys(f"global@global:{asset.group}" for asset in ASSETS.values())
+    seen, opened = json.dumps(OPEN_GROUPS), json.dumps(json.dumps({"expanded": ",".join(groups)}))
+    script = (
+        f"if (!localStorage.getItem({seen})) localStorage.setItem({seen}, {opened}); location.replace('/asset-groups');"
+    )
+    return HTMLResponse(f"<!doctype html><title>Asset graph</title><script>{script}</script>")
+
+
+async def about(request: Request) -> Response:
+    """What an asset is, by its declaration and the settings of the study."""
+    asset = ASSETS.get(request.path_params["asset"])
+    if asset is None:
+        return PlainTextResponse("There is no such asset.", 404)
+    return HTMLResponse(described(asset, settings.load(settings.settings_path())))
+
+
+async def file(request: Request) -> Response:
+    """A file of an artifact, if it may be shown."""
+    asked = request.path_params
+    path = shown_file(settings.load(settings.settings_path()), asked["asset"], asked["version"], asked["path"])
+    if path is None:
+        return PlainTextResponse("There is no such file, or it may not be shown.", 404)
+    return FileResponse(path, headers={"Content-Security-Policy": SANDBOX, "X-Content-Type-Options": "nosniff"})
+
+
+def shown_file(study: Study, name: str, version: str, path: str) -> Path | None:
+    """The file at this address; None where there is none that may be shown."""
+    asset = ASSETS.get(name)
+    if asset is None:
+        return None
+    folder = Store(study.study.store).folder(name) / version
+    if version.startswith(".") or "/" in version or not (folder / "manifest.json").is_file():
+        return None
+    allowed = [folder / one for one in asset.released]
+    allowed += [picture for pattern in asset.pictures.values() for picture in folder.glob(pattern)]
+    return next((one for one in allowed if one.relative_to(folder).as_posix() == path and one.is_file()), None)
+
+
+def described(asset: Asset, study: Study) -> str:
+    """The page about an asset."""
+    description = "".join(f"<p>{escape(part)}</p>" for part in asset.description.split("\n\n"))
+    read = ", ".join(f'<a href="{link_about(name)}">{name}</a>' for name in asset.reads) or "the extracts"
+    checks = [
+        (check.name, check.description, "stops what follows" if check.blocking else "warns")
+        for check in asset.all_checks
+        if check.applies(study)
+    ]
+    columns = list(meanings(asset.name, study)) if asset.columns else []
+    parts = [
+        f"<!doctype html><html lang='en'><title>{asset.name}</title><style>{STYLE}</style><h1>{asset.name}</h1>",
+        description,
+        f"<p>Made from: {read}. Code: <code>ehr_pipeline.{room_of(asset.name)}</code>.</p>",
+        *_table(f"Settings: [{asset.section}]", ("Setting", "Value", "What it sets"), _settings(asset, study)),
+        *_table("Checks", ("Check", "What must hold", "If it fails"), checks),
+        *_table("Columns", ("Column", "Type", "Meaning"), columns),
+    ]
+    return "\n".join([*parts, "</html>"])
+
+
+def _settings(asset: Asset, study: Study) -> Iterator[tuple[str, str, str]]:
+    section = attrgetter(asset.section)(study)
+    if not dataclasses.is_dataclass(section):
+        yield asset.section, str(section), ""
+        return
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if field.name not in asset.without and not dataclasses.is_dataclass(value):
+            yield field.name, json.dumps(value, default=str), field.metadata["description"]
+
+
+def _table(title: str, heads: tuple[str, ...], rows: Any) -> Iterator[str]:
+    rows = list(rows)
+    if rows:
+        yield f"<h2>{escape(title)}</h2><table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"
+        for first, *rest in rows:
+            yield f"<tr><td><code>{escape(first)}</code></td>{''.join(f'<td>{escape(cell)}</td>' for cell in rest)}</tr>"
+        yield "</table>"

@@ -1,0 +1,36 @@
+"""Read all extracts within a run that has no partition: the job `whole_study`."""
+
+import dagster as dg
+
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.defs.checks import outcomes, severity, shown
+from ehr_pipeline.defs.home import register_extracts
+from ehr_pipeline.defs.metadata import published
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
+
+
+def read_all(context: dg.AssetExecutionContext, pipeline: Pipeline) -> None:
+    """Read and check every extract of the landing folder, and report it to Dagster as runs of its partitions would.
+
+    A failed blocking check is reported here, and stops the run where the catalog is made.
+    """
+    key = dg.AssetKey(RAW_RECORDS)
+    for extract in register_extracts(context.instance, pipeline):
+        result = published(pipeline, pipeline.raw_records(extract))
+        tags = {"dagster/code_version": pipeline.code_version(RAW_RECORDS)}
+        if result.data_version:
+            tags["dagster/data_version"] = result.data_version.value
+        context.log_event(dg.AssetMaterialization(key, partition=extract, metadata=result.metadata, tags=tags))
+    for outcome in outcomes(RAW_RECORDS, pipeline, None):
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=key,
+            check_name=outcome.name,
+            passed=outcome.passed,
+            severity=severity(outcome),
+            description=outcome.message,
+            metadata=shown(outcome.figures, pipeline.study.guard),
+            blocking=outcome.blocking,
+        )
+        context.instance.report_runless_asset_event(evaluation)
+    # Dagster noted which records the catalog is made of before they were read: the catalog would be stale from the start.
+    context.op_execution_context.get_step_execution_context().fetch_external_input_asset_version_info()

@@ -1,0 +1,138 @@
+"""Make the variants, one after the other, each in a process of its own, so that its memory is known.
+
+They share a store that begins as a copy of the study's (hard links, no second bytes): what is equal is made once, and the study's
+own store is only read.
+"""
+
+import logging
+import os
+import resource
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+
+from ehr_pipeline.assets import of_study
+from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.errors import UserError, printable
+from ehr_pipeline.planning import variant_figures as figures
+from ehr_pipeline.planning.variants import Variant
+from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.walk import walk
+from ehr_pipeline.tables.asset_names import RAW_RECORDS
+from ehr_pipeline.work.progress import duration
+
+BEAT = 9.0
+"""Seconds between two lines while a stage is made."""
+_log = logging.getLogger("ehr_pipeline")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What became of a variant."""
+
+    name: str
+    figures: figures.Figures = field(default_factory=dict)
+    seconds: float = 0.0
+    """The time of all its assets, of reused ones as when they were made."""
+    reused: int = 0
+    assets: int = 0
+    gigabytes: float | None = None
+    """Memory of the largest process; None where nothing was made."""
+    problem: str = ""
+    """Why it could not be made to its end."""
+
+
+def prepare(store: Path, shared: Path) -> None:
+    """Bring what the study's store holds into the shared store, unless it is there. Files are linked where the disk can."""
+    shared.mkdir(parents=True, exist_ok=True)
+    if not store.is_dir():
+        return
+    for path in walk(store, hidden=True).files:
+        target = shared / path.relative_to(store)
+        if any(part.startswith(".making") for part in path.parts) or target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:  # another disk, or one without links
+            shutil.copy2(path, target)
+
+
+def make(variants: Sequence[Variant]) -> Iterator[Made]:
+    """Make each variant, and yield what became of it. A variant that fails does not stop the others."""
+    for number, variant in enumerate(variants, 1):
+        _log.info("variant %d of %d: %s", number, len(variants), printable(variant.name))
+        with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=_speak) as pool:
+            try:
+                yield pool.submit(one, variant).result()
+            except BrokenProcessPool:
+                yield Made(variant.name, problem="its process was killed; perhaps there was not enough memory")
+
+
+def one(variant: Variant) -> Made:
+    """Make one variant in this process."""
+    pipeline, made, reused, seconds, problem = Pipeline(variant.study), dict[str, Artifact](), 0, 0.0, ""
+    assets = of_study(variant.study)
+    try:
+        for number, asset in enumerate(assets, 1):
+            title, begun = f"[{number}/{len(assets)}] {asset}", time.monotonic()
+            _log.info("%s starts", title)
+            with _beating(title):
+                all_of_it = _artifacts(pipeline, asset)
+            made[asset] = all_of_it[-1]
+            skipped = all(artifact.skipped for artifact in all_of_it)
+            reused += skipped
+            seconds += sum(float(artifact.manifest["seconds"]) for artifact in all_of_it)
+            _log.info("%s %s", title, "is reused" if skipped else f"was made in {duration(time.monotonic() - begun)}")
+    except UserError as error:
+        problem = str(error)
+    found = figures.of(made, variant.study.guard)
+    peak = None if reused == len(made) else _gigabytes()
+    return Made(variant.name, found, seconds, reused, len(assets), peak, problem)
+
+
+def _artifacts(pipeline: Pipeline, asset: str) -> list[Artifact]:
+    if asset != RAW_RECORDS:
+        return [pipeline.asset(asset)]
+    return [pipeline.raw_records(extract) for extract in pipeline.extracts()]
+
+
+@contextmanager
+def _beating(title: str) -> Iterator[None]:
+    """Every few seconds, say that the block is still at work."""
+    ended, begun = threading.Event(), time.monotonic()
+
+    def beat() -> None:
+        while not ended.wait(BEAT):
+            _log.info("%s: working for %s", title, duration(time.monotonic() - begun))
+
+    thread = threading.Thread(target=beat, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _gigabytes() -> float:
+    """The most memory of this process, or of one that it started, so far."""
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return most * (1 if sys.platform == "darwin" else 1024) / 1e9
+
+
+def _speak() -> None:
+    """Show the library's log, as the command line does."""
+    from ehr_pipeline.disclosure.governance import private_files
+
+    private_files()
+    logging.basicConfig(format="%(asctime)s %(message)s", datefmt="%H:%M:%S", level=logging.WARNING)
+    logging.getLogger("ehr_pipeline").setLevel(logging.INFO)
