@@ -12,7 +12,18 @@ import threading
 import traceback
 
 from ehr_pipeline import __version__
-from ehr_pipeline.cli import chain, comparing, curating, forecasting, keys, looking, predicting, preparing, results, starting
+from ehr_pipeline.cli import (
+    chain,
+    comparing,
+    curating,
+    forecasting,
+    keys,
+    looking,
+    predicting,
+    preparing,
+    results,
+    starting,
+)
 from ehr_pipeline.cli.common import FAILED, INTERRUPTED, USER_ERROR, Printable, tell
 from ehr_pipeline.cli.parsing import Parser
 from ehr_pipeline.cli.relations import add as add_relations
