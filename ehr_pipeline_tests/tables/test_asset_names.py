@@ -28,6 +28,7 @@ WORDS = {
     "assets/forecasts.py": {"forecasts": 1},  # a section of the settings
     "forecasts/judge.py": {"forecasts": 1},  # of a file
     "forecasts/table.py": {"forecasts": 1},  # of a file
+    "planning/variant_figures.py": {"clusters": 2},  # a figure, and a count
     "prediction_report/page.py": {"forecasts": 1},  # a section of the page
     "reports/__init__.py": {"clusters": 1},  # a count
     "reports/build.py": {"clusters": 1},  # a count
