@@ -11,7 +11,7 @@ from ehr_pipeline.errors import printable
 from ehr_pipeline.planning.making_variants import Made
 from ehr_pipeline.store.durable import write_atomically
 
-CSV, PAGE = "comparison.csv", "comparison.html"
+CSV, PAGE = "variants.csv", "variants.html"
 STYLE = (
     "body{font:15px/1.5 system-ui,sans-serif;margin:2em}table{border-collapse:collapse}td,th{padding:.25em .9em;text-align:right;"
     "border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}tr.other td{background:#fff6dd}"
