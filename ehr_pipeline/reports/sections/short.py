@@ -52,11 +52,12 @@ def _vectors(inputs: Inputs) -> Any:
 def _who(findings: Findings) -> list[Statement]:
     if len(findings.numbers) == 1:
         return [say.undivided()]
+    made_of = _vectors(findings.inputs)
     return say.who(
         findings.cards,
         findings.evidence["verdict"],
         _sure(findings),
-        profile=bool(_vectors(findings.inputs)["profile"]),
+        made=say.alike(profile=bool(made_of["profile"]), ages=bool(made_of["ages"])),
         fewest=findings.settings.suppress_below,
     )
 

@@ -104,7 +104,7 @@ def no_moves(tested: bool, fewest: int, max_q: float) -> Statement:
         return say("Too few patients moved between any two clusters to test whether they changed.")
     return say(
         "Between no two clusters do more patients go one way than expected (BH value below {max_q:g}, and at least {fewest}"
-        " patients): these records show no change beyond growing older and chance.",
+        " patients): no change beyond growing older and chance is shown. A change that few patients go through can be missed.",
         Rate.CHANGE,
         max_q=max_q,
         fewest=fewest,

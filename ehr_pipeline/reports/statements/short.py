@@ -24,10 +24,10 @@ Groups = Sequence[Sequence[int]]
 """Numbers of the clusters that are parts of each group."""
 
 
-def who(cards: Cards, verdict: str, sure: Groups, *, profile: bool, fewest: int) -> list[Statement]:
+def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> list[Statement]:
     """Say who is in the clusters, and which groups of them can be relied on (`sure`: the numbers of their parts).
 
-    `profile`: whether the vectors hold a concept profile. Clusters of fewer than `fewest` patients are not described.
+    `made`: why patients were put together (`alike`). Clusters of fewer than `fewest` patients are not described.
     """
     if verdict == "none":
         return [
@@ -39,16 +39,11 @@ def who(cards: Cards, verdict: str, sure: Groups, *, profile: bool, fewest: int)
         ]
     if all(card["hidden"] for card in cards):
         return [say("No cluster has {fewest} patients, so none is described.", fewest=fewest)]
-    why = (
-        "their records contain the same concepts in similar shares"
-        if profile
-        else "the network takes their records to be alike"
-    )
     told = [
         say(
             'The <a href="#glance">list of clusters</a> says what marks each one, and gives its patients, their ages and their most'
             " frequent disease. Patients were put together because {why}.",
-            why=why,
+            why=made,
         )
     ]
     described = [
@@ -60,6 +55,14 @@ def who(cards: Cards, verdict: str, sure: Groups, *, profile: bool, fewest: int)
         which = "Those that half a record tells most clearly" if differ else "Those that can be relied on by themselves"
         told.append(say("{which}: {named}.", Rate.CLUSTER, which=which, named=named))
     return told
+
+
+def alike(*, profile: bool, ages: bool) -> str:
+    """Return why patients were put together: `profile`, `ages`: whether the vectors hold a concept profile, and mean ages."""
+    if not profile:
+        return "the network takes their records to be alike"
+    shares = "their records contain similar concepts in similar shares"
+    return f"{shares}, recorded at similar ages" if ages else shares
 
 
 def undivided() -> Statement:
@@ -135,7 +138,8 @@ def _shared(which: str, of: str, number: int) -> Statement:
     """Say in which clusters patients share what lasts, where that makes no subgroups."""
     return say(
         "Of the {of}, {which} {are} stable and clearly recognised from half a record, beyond disease, age, sex and amount of"
-        " record: what the records there hold, or lack, lasts, as chronic conditions do. That makes no subgroup of a disease.",
+        " record: what the records there hold, or lack, lasts, as chronic conditions do. That alone shows no subgroup of a"
+        " disease.",
         Rate.CLUSTER,
         of=of,
         which=which,

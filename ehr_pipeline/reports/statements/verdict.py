@@ -71,8 +71,8 @@ def none(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     mirror = markup(" (above all, they mirror {names}; see the bias audit)", names=listed(mirrored)) if mirrored else ""
     return say(
         "<b>No evidence of subgroups in this cohort.</b> {recognised}. Any method of clustering divides any cohort; these clusters"
-        " say no more about a patient than disease, age, sex and amount of record do{mirror}. They should not be given names or"
-        " meanings.",
+        " were not shown to say more about a patient than disease, age, sex and amount of record do{mirror}. They should not be"
+        " given names or meanings.",
         Rate.SUBGROUPS,
         recognised=recognised(evidence),
         mirror=mirror,
@@ -88,8 +88,8 @@ def differ(evidence: Mapping[str, Any], mirrored: Sequence[str]) -> Statement:
     else:
         head = "Patients differ persistently, but there is no evidence of subgroups."
         compared = markup(
-            "Here they do not, compared with {others} of the same sex and of like age and amount of record (permutation p ="
-            " {p:.2f}).",
+            "Here they were not found to, compared with {others} of the same sex and of like age and amount of record (permutation"
+            " p = {p:.2f}). That does not rule subgroups out: the test misses many, above all where a disease has few patients.",
             others=_others(traits),
             p=traits["p"],
         )
@@ -112,7 +112,7 @@ def by_recording(evidence: Mapping[str, Any]) -> Statement:
     return say(
         "<b>No evidence of subgroups: recording by {name} explains the clusters.</b> {recognised}. Among patients who are alike in"
         " {name} too, this excess is {left}; if they are matched to others as closely, whatever their {name}, it is {exchanged}."
-        " What is recorded differs, not the patients.",
+        " Recording is enough to explain it; whether the patients differ too cannot be told.",
         Rate.SUBGROUPS,
         name=name,
         recognised=recognised(evidence),

@@ -44,8 +44,9 @@ def test_a_cluster_is_named_if_it_may_be() -> None:
 
 def test_no_moves() -> None:
     none = evolution.no_moves(True, 10, 0.05)
-    assert "(BH value below 0.05, and at least 10 patients): these records show no change beyond growing older" in str(
-        none
+    assert (
+        "(BH value below 0.05, and at least 10 patients): no change beyond growing older and chance is shown."
+        in str(none)
     )
     assert none.rate is Rate.CHANGE
     untested = evolution.no_moves(False, 10, 0.05)

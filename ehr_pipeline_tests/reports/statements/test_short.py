@@ -22,8 +22,11 @@ def card(number: int, **other: Any) -> dict[str, Any]:
     } | other
 
 
-def who(cards: list[dict[str, Any]], verdict: str, sure: list[list[int]], profile: bool = True) -> str:
-    return " ".join(map(str, short.who(cards, verdict, sure, profile=profile, fewest=10)))
+def who(
+    cards: list[dict[str, Any]], verdict: str, sure: list[list[int]], profile: bool = True, ages: bool = True
+) -> str:
+    made = short.alike(profile=profile, ages=ages)
+    return " ".join(map(str, short.who(cards, verdict, sure, made=made, fewest=10)))
 
 
 def test_who_is_in_the_clusters() -> None:
@@ -35,7 +38,8 @@ def test_who_is_in_the_clusters() -> None:
     assert who([card(3, hidden=True)], "clear", []) == "No cluster has 10 patients, so none is described."
     told = who(cards, "clear", [[2], [3]])
     assert told.endswith("by themselves: 2 <2> (120 patients, median age 54).")
-    assert "the same concepts in similar shares" in told
+    assert "similar concepts in similar shares, recorded at similar ages" in told
+    assert "ages" not in who([card(1)], "clear", [], ages=False).replace("their ages", "")
     assert who(cards, "clear", [[1, 2, 3]]).endswith("by themselves: 1 and 2 <1> (2 parts).")
     assert "relied on" not in who(cards, "clear", [])
     assert "the network takes their records to be alike" in who(cards, "clear", [], profile=False)
@@ -57,7 +61,7 @@ def test_which_can_be_relied_on(sure: list[list[int]], told: str) -> None:
 def test_clusters_that_hold_what_lasts_are_not_called_subgroups() -> None:
     told = str(short.relied_on("differ", [[1], [4]], 20, 20))
     assert told.startswith("Of the 20 clusters, 2 (numbers 1 and 4) are stable")
-    assert told.endswith("That makes no subgroup of a disease.")
+    assert told.endswith("That alone shows no subgroup of a disease.")
     assert str(short.relied_on("differ", [], 20, 20)).startswith("None of the 20 clusters is both stable")
     assert "relied on" not in told + who([card(1), card(4)], "differ", [[1], [4]])
 

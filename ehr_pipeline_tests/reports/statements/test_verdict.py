@@ -78,9 +78,10 @@ def test_patients_who_differ_make_no_subgroups_by_themselves() -> None:
     told = str(verdict.banner(evidence("differ"), NOBODY, ["practice"]))
     assert told.startswith("Patients differ persistently, but there is no evidence of subgroups. From one random half")
     assert (
-        "Here they do not, compared with patients with another of the diseases, or with none of them, of the same sex"
+        "Here they were not found to, compared with patients with another of the diseases, or with none of them, of the same sex"
         in told
     )
+    assert "That does not rule subgroups out" in told
     assert "The clusters also follow practice closely" in told
 
 
