@@ -23,11 +23,11 @@ import pyarrow.compute as pc
 
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.build import Patients
-from ehr_pipeline.clusters.matching import matched_blocks
 from ehr_pipeline.cohort import build as cohort_of
 from ehr_pipeline.cohort.settings import list_of
 from ehr_pipeline.embeddings import build as embeddings
 from ehr_pipeline.embeddings import embed
+from ehr_pipeline.embeddings.blocks import matched_blocks
 from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors
 from ehr_pipeline.events.listed import Ladder, Rows

@@ -1,10 +1,10 @@
-"""Objectives of the encoder on the world `outcomes`: which encoder, asked without labels, ranks patients by their true future best?
+"""Objectives of the encoder on the world `outcomes`: which encoder, asked without labels, ranks patients best by their future?
 
-For each seed the world is drawn, and encoders that differ in their objective alone are trained on 60 % of its patients. The others are
-judged on 1 January of several years: patients who are registered, have a visit before, and have not had the outcome (incident cases
-only). Each encoder is asked by [MASK] at the middle of the year for the outcome's codes. The true risk of each patient and year is
-known, so that the best AUROC there is stands beside (Bayes); so does that of age alone. Patients are the units of the intervals:
-they are drawn again with all their years.
+For each seed the world is drawn, and encoders that differ in their objective alone are trained on 60 % of its patients. The others
+are judged on 1 January of several years: patients who are registered, have a visit before, and have not had the outcome (incident
+cases only). Each encoder is asked by [MASK] at the middle of the year for the outcome's codes. The true risk of each patient and
+year is known, so that the best AUROC there is stands beside (Bayes); so does that of age alone. Patients are the units of the
+intervals: they are drawn again with all their years.
 
 Figures of each training stay in the folder of --keep, and are not measured again.
 
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import results
+import torch
 from numpy.typing import NDArray
 
 from ehr_pipeline.assets.identity import encoder_shape
@@ -64,7 +65,9 @@ def tokens_of_outcomes(folder: Path, vocabulary: Vocabulary) -> list[NDArray[np.
     lines = (folder / "terminology/MRCONSO.RRF").read_text(encoding="utf-8").splitlines()
     concept_of = {parts[13]: parts[0] for parts in (line.split("|") for line in lines)}
     return [
-        np.array([vocabulary.token_of[c] for code in one.codes if (c := concept_of.get(code)) in vocabulary.token_of], int)
+        np.array(
+            [vocabulary.token_of[c] for code in one.codes if (c := concept_of.get(code)) in vocabulary.token_of], int
+        )
         for one in OUTCOMES
     ]
 
@@ -73,7 +76,7 @@ def asked(pipeline: Pipeline, folder: Path) -> dict[str, Rows]:
     """Ask the trained encoder about the test side; the rows of each outcome."""
     store = pipeline.store
     vocabulary = Vocabulary.read(store.current(VOCABULARY).path)
-    model = checkpoint.load(store.current(ENCODER_CHECKPOINT).file("checkpoint"), vocabulary, "cpu")
+    model = checkpoint.load(store.current(ENCODER_CHECKPOINT).file("checkpoint"), vocabulary, torch.device("cpu"))
     how = Inference(**encoder_shape(pipeline.study) | {"precision": "float32"}, batch_tokens=4096)
     lists = tokens_of_outcomes(folder, vocabulary)
     risk = pl.read_parquet(folder / "truth/risk.parquet").filter(pl.col("index").dt.year().is_in(YEARS))
@@ -140,7 +143,9 @@ def differences(
     """AUROC of `one` minus that of `other`, in DRAWS samples of patients drawn with replacement."""
     rng, found = np.random.default_rng(0), np.empty(DRAWS)
     for number in range(DRAWS):
-        weight = np.bincount(rng.integers(0, person.max() + 1, person.max() + 1), minlength=person.max() + 1)[person]
+        weight = np.bincount(rng.integers(0, person.max() + 1, person.max() + 1), minlength=person.max() + 1)[
+            person
+        ].astype(float)
         found[number] = auroc(label, one, weight) - auroc(label, other, weight)
     return found
 
@@ -178,9 +183,9 @@ def section(found: dict[int, dict[str, Any]], options: argparse.Namespace) -> st
     ]
     return "\n\n".join(
         (
-            f"{options.patients:,} patients drawn for each seed, 40 % of them judged; the demo's encoder, {options.epochs} epochs for"
-            f" each objective; 1 January of {', '.join(map(str, YEARS))}; incident cases only, no labels used. Mean AUROC over the"
-            f" outcomes that have a driver, and next_visit minus masked with the 95 % interval over patients:",
+            f"{options.patients:,} patients drawn for each seed, 40 % of them judged; the demo's encoder, {options.epochs} epochs"
+            f" for each objective; 1 January of {', '.join(map(str, YEARS))}; incident cases only, no labels used. Mean AUROC"
+            " over the outcomes that have a driver, and next_visit minus masked with the 95 % interval over patients:",
             results.table(("seed", BAYES, AGE, *OBJECTIVES, "difference"), means),
             "AUROC of each outcome:",
             results.table(("seed", "outcome", "cases", BAYES, AGE, *OBJECTIVES), rows),

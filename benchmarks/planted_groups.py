@@ -53,8 +53,8 @@ SHARE = 0.9
 """Share of the patients who are chosen for a skin disease: only they belong to groups."""
 NEAREST, EPOCHS = 15, 2
 RUN, PUBLISHED, COUNTS = "this run (recommended)", "published", "counts + SVD"
-PARTS = {variants.NETWORK: "network alone", variants.PROFILE: "profile alone", variants.NO_NETWORK: "no network"}
-"""Rows by the names of `embeddings.variants`. The profile alone still has what the network says of which concepts are alike."""
+PARTS = {variants.NETWORK: "network alone", variants.NO_NETWORK: "no network"}
+"""Rows by the names of `embeddings.variants`."""
 ROWS = (RUN, PUBLISHED, *PARTS.values(), COUNTS)
 Floats = NDArray[np.float32]
 Figures = dict[str, dict[str, Any]]
@@ -85,7 +85,7 @@ def measured(folder: Path, world: str, seed: int, options: argparse.Namespace) -
     pipeline.make(EXTRACT, until="patient_embeddings")
     run = pipeline.store.current("patient_embeddings")
     marked = {"marks": companions(pipeline, truth)} if world == BASE else {}
-    found = {PARTS[name]: (variant.ids, variant.whole) for name, variant in variants.read(run).items()}
+    found = {PARTS[name]: (variant.ids, variant.whole) for name, variant in variants.read(run).items() if name in PARTS}
     for name, artifact in (
         (RUN, run),
         (PUBLISHED, Pipeline(study_in(folder, *how, preset=PUBLISHED)).patient_embeddings()),
@@ -97,7 +97,11 @@ def measured(folder: Path, world: str, seed: int, options: argparse.Namespace) -
     place = {name: {patient: row for row, patient in enumerate(own)} for name, own in ids.items()}
     spaces = {name: vectors[[place[name][patient] for patient in members]] for name, (_, vectors) in found.items()}
     spaces[COUNTS] = counted(pipeline, members, pooled_tokens(run.path))
-    return judged(spaces, np.array([truth.group_of[patient] for patient in members]), options.starts) | marked
+    cohort = Cohort.read(pipeline.store.current("cohort").path).of(pa.array(members))
+    named = np.array([truth.group_of[patient] for patient in members])
+    diseases = np.array(cohort.table.column("disease").to_pylist())
+    figures = judged(spaces, named, diseases, options.starts) | marked
+    return figures | {"share": {"chosen": run.counts["encoder_share"]["share"]}}
 
 
 def counted(pipeline: Pipeline, members: list[str], chosen: list[int]) -> Floats:
@@ -109,19 +113,34 @@ def counted(pipeline: Pipeline, members: list[str], chosen: list[int]) -> Floats
     return baseline.vectors(counts.multiply(weights).tocsr(), 64, pipeline.study.study.seed)
 
 
-def judged(spaces: dict[str, Floats], named: NDArray[Any], starts: int) -> Figures:
-    """The figures of each space (n, D), for patients of the groups `named` (n,)."""
+def judged(spaces: dict[str, Floats], named: NDArray[Any], diseases: NDArray[Any], starts: int) -> Figures:
+    """The figures of each space (n, D), for patients of the groups `named` (n,), who have `diseases` (n,)."""
     names, groups = np.unique(named, return_inverse=True)
     shares = np.bincount(groups) / len(groups)
-    figures: Figures = {"members": {"count": len(groups), "by chance": float((shares**2).sum())}}
+    figures: Figures = {
+        "members": {
+            "count": len(groups),
+            "by chance": float((shares**2).sum()),
+            "disease itself": float(adjusted_rand_score(groups, diseases)),
+        }
+    }
     for name, vectors in spaces.items():
         unit = unit_length(vectors)
         found = [KMeans(len(names), n_init=10, random_state=start).fit_predict(unit) for start in range(starts)]
         figures[name] = {
             "indices": [float(adjusted_rand_score(groups, labels)) for labels in found],
+            "within": float(np.mean([within(groups, diseases, labels) for labels in found])),
+            "disease": float(np.mean([adjusted_rand_score(diseases, labels) for labels in found])),
             "nearest": float((groups[quality.nearest(unit, NEAREST)] == groups[:, None]).mean()),
         }
     return figures
+
+
+def within(groups: NDArray[Any], diseases: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean adjusted Rand index among the patients of each disease that has at least two groups; 0 if none has."""
+    of_each = [diseases == disease for disease in np.unique(diseases)]
+    told = [adjusted_rand_score(groups[own], labels[own]) for own in of_each if len(np.unique(groups[own])) > 1]
+    return float(np.mean(told)) if told else 0.0
 
 
 def companions(pipeline: Pipeline, truth: PlantedGroups) -> dict[str, list[int]]:
@@ -195,6 +214,13 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
             results.table(("vectors", *worlds), tables[0]),
             "The same minus that of counts + SVD on the same extract:",
             results.table(("vectors", *worlds), tables[1]),
+            *by_disease(found.get(BASE, {})),
+            "Share of the network that the data chose: "
+            + "; ".join(
+                f"{world} {', '.join(format(figures['share']['chosen'], '.0%') for figures in found[world].values())}"
+                for world in worlds
+            )
+            + ".",
             "The starts of one extract differ by at most {:.3f} ({}).".format(*max(ranges)),
             f"Share of the {NEAREST} nearest members that are of the patient's group, mean over seeds:",
             results.table(("vectors", *worlds), tables[2]),
@@ -204,6 +230,24 @@ def section(found: dict[str, dict[int, Figures]], options: argparse.Namespace) -
                 else []
             ),
         )
+    )
+
+
+def by_disease(found: dict[int, Figures]) -> tuple[str, ...]:
+    """In `base` a group belongs to a disease: how far an index is that of the diseases, which everybody's cohort tells."""
+    if not found:
+        return ()
+
+    def seeds(row: str, name: str) -> list[float]:
+        return [figures[row][name] for figures in found.values()]
+
+    itself = interval(seeds("members", "disease itself"))
+    rows = [(row, interval(seeds(row, "disease")), interval(seeds(row, "within"))) for row in ROWS]
+    return (
+        f"In `base`, each group belongs to one disease, and the disease itself, which the cohort names, has an index of {itself}."
+        " So an index there tells first of all how far clusters repeat the diseases. What they tell of groups is the mean index"
+        " among the patients of each disease:",
+        results.table(("vectors", "index with the disease", "index within a disease"), rows),
     )
 
 

@@ -23,6 +23,8 @@ REPORT_SOURCES = (
     "clusters/table.py",
     "concepts/table.py",
     "concepts/together.py",
+    "embeddings/blocks.py",
+    "embeddings/share.py",
     "embeddings/variants.py",
     "embeddings/vectors.py",
     "encoder/metrics.py",

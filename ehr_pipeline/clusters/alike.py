@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from ehr_pipeline.clusters.matching import matched_blocks
 from ehr_pipeline.clusters.methods import Labels
+from ehr_pipeline.embeddings.blocks import matched_blocks
 
 PRACTICE = "practice"
 """Column of the patients that names where they are registered, if the data have it."""

@@ -26,10 +26,10 @@ from sklearn.decomposition import TruncatedSVD
 from sklearn.metrics import adjusted_rand_score, homogeneity_score
 
 from ehr_pipeline.clusters.evidence import Half
-from ehr_pipeline.clusters.matching import matched_blocks
 from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
 from ehr_pipeline.embeddings import quality, variants
+from ehr_pipeline.embeddings.blocks import Estimate, matched_blocks, mean_over_blocks
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.tables import align
@@ -41,7 +41,6 @@ FEWEST = 50
 """Smallest number of patients that are compared."""
 TIED = 1e-6
 """Cosines that differ by less are equal: further digits are rounding error."""
-NORMAL_95 = 1.96
 
 
 @dataclass(frozen=True)
@@ -50,15 +49,6 @@ class Space:
 
     whole: Vectors
     halves: tuple[Vectors, Vectors]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -170,7 +160,7 @@ def compare(
 ) -> Contributions | None:
     """Compare ways to make vectors; the first is that of this run. None with fewer than FEWEST patients.
 
-    `alike` (n,) numbers blocks of patients alike (`matching.matched_blocks`); `numbers` (n,) are the mean age over the record
+    `alike` (n,) numbers blocks of patients alike (`blocks.matched_blocks`); `numbers` (n,) are the mean age over the record
     (`age`) and its amount (`concepts`).
     """
     sizes = np.bincount(alike)
@@ -184,8 +174,8 @@ def compare(
         Row(
             name,
             space.whole.shape[1],
-            share(hits[name], block),
-            share(own - hits[name], block),
+            mean_over_blocks(hits[name], block),
+            mean_over_blocks(own - hits[name], block),
             float(((unit_length(space.halves[0]) - unit_length(space.halves[1])) ** 2).sum(1).mean()),
             quality.uniformity(space.whole),
             quality.collapse(space.whole, numbers),
@@ -211,19 +201,6 @@ def retrieved(one: Vectors, other: Vectors, alike: Labels) -> NDArray[np.float64
             best = table >= table.max(1, keepdims=True) - TIED
             found[rows] += best.diagonal() / best.sum(1) / 2
     return found
-
-
-def share(hits: NDArray[np.float64], block: Labels) -> Estimate:
-    """Mean of `hits` (n,) with its 95 % interval; patients of a block are compared with each other, so blocks are the units.
-
-    The variance is that of a ratio of block sums (Cochran 1977, 'Sampling techniques', chapter 9A).
-    """
-    _, place = np.unique(block, return_inverse=True)
-    sums, sizes = np.bincount(place, hits), np.bincount(place)
-    mean, count = float(hits.mean()), len(sizes)
-    deviations = sums - mean * sizes
-    wide = NORMAL_95 * float(np.sqrt((deviations**2).sum() * count / max(count - 1, 1))) / len(hits)
-    return Estimate(mean, mean - wide, mean + wide)
 
 
 def agreement(vectors: Vectors, truth: Truth, seed: int) -> dict[str, Estimate]:

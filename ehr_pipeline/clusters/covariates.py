@@ -13,7 +13,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.alike import PRACTICE, category, has_practices
-from ehr_pipeline.clusters.matching import ALIKE, Labels, balance, nearest_blocks, shuffled
+from ehr_pipeline.clusters.matching import ALIKE, balance, nearest_blocks, shuffled
+from ehr_pipeline.embeddings.blocks import Labels
 
 TIME = "calendar time"
 """What comparisons are made again within, beside PRACTICE."""

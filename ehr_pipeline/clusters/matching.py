@@ -11,14 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ehr_pipeline.embeddings.blocks import Labels
+
 ALIKE = 10
 """Patients in a block: fewer where fewer are equal in all categories, and fewer than twice as many."""
-HALVED = 20
-"""The most patients in a block that is made by halving."""
 SEARCHED = 1000
 """Neighbours are sought among so many patients; more are first halved, at the median of the number in which they differ most."""
-
-Labels = NDArray[np.int64]
 
 
 def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray[Any]], size: int = ALIKE) -> Labels:
@@ -40,29 +38,6 @@ def nearest_blocks(categories: Sequence[NDArray[Any]], numbers: Sequence[NDArray
         for block in _neighbours(places[members], size):
             blocks[members[block]] = count
             count += 1
-    return blocks
-
-
-def matched_blocks(categories: list[NDArray[Any]], numbers: list[NDArray[Any]], most: int = HALVED) -> Labels:
-    """Block numbers (n,): blocks hold at most `most` patients, who are equal in all categories (n,) and close in all numbers (n,).
-
-    Within each combination of categories, patients are halved repeatedly, at the median of each number in turn.
-    """
-    combination = np.unique(
-        np.stack([np.unique(c, return_inverse=True)[1] for c in categories]), axis=1, return_inverse=True
-    )[1]
-    blocks = np.empty(len(combination), np.int64)
-    count = 0
-    waiting = [(np.flatnonzero(combination == number), 0) for number in np.unique(combination)]
-    while waiting:
-        members, depth = waiting.pop()
-        if len(members) <= most:
-            blocks[members] = count
-            count += 1
-            continue
-        ordered = members[np.argsort(numbers[depth % len(numbers)][members], kind="stable")]
-        middle = len(ordered) // 2
-        waiting += [(ordered[:middle], depth + 1), (ordered[middle:], depth + 1)]
     return blocks
 
 

@@ -96,8 +96,8 @@ def measure(
     """
     there, labels = np.unique(labels, return_inverse=True)
     numbers = numbers[there]
-    share = 1 - transform.settings.encoder_share
-    if "basis" not in transform.arrays or not share or len(numbers) < 2:
+    share = 1 - transform.share if "basis" in transform.arrays else 0.0
+    if not share or len(numbers) < 2:
         return None
     unit = unit_length(vectors)
     member = labels == np.arange(len(numbers))[:, None]

@@ -23,7 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from ehr_pipeline.clusters.matching import Labels, centred, shuffled
+from ehr_pipeline.clusters.matching import centred, shuffled
+from ehr_pipeline.embeddings.blocks import Labels
 
 TRAITS = 20
 """The concepts that are compared, those that stay with most patients; more of them add more noise than knowledge."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,26 +25,27 @@ from ehr_pipeline.concepts.substitutes import Learns, Substitutes
 from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.disclosure.figures import told
-from ehr_pipeline.embeddings import continued, quality, selection, transform, variants, weights
+from ehr_pipeline.embeddings import continued, quality, selection, share, transform, variants, weights
 from ehr_pipeline.embeddings.embed import PARTS, part_of, read_chunks, table_of
 from ehr_pipeline.embeddings.halves import half_to_learn_from
 from ehr_pipeline.embeddings.job import EmbeddingJob
 from ehr_pipeline.embeddings.pooling import attend, over_chunks
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings
 from ehr_pipeline.embeddings.transform import Transform
-from ehr_pipeline.embeddings.vectors import HALVES, SELECTED, SELECTED_CONCEPTS, WHOLE
+from ehr_pipeline.embeddings.vectors import HALVES, SELECTED, SELECTED_CONCEPTS, SHARE, WHOLE
 from ehr_pipeline.errors import InputError
 from ehr_pipeline.patients.settings import LEARNED_FROM
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
+from ehr_pipeline.tables.align import one_chunk
 from ehr_pipeline.tables.asset_names import COHORT, CONCEPT_EMBEDDINGS, DATA_SPLIT, PATIENT_DATASET, VOCABULARY
 from ehr_pipeline.tables.hashing import hash_of_column
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.jobs import Launch
 
 FOLDERS = {"whole": WHOLE, **{half: half for half in HALVES}}
-LEARNED = ("aggregator", "reliable", "substitutes")
+LEARNED = ("aggregator", "reliable", "substitutes", SHARE)
 """Counts that describe the transform; they are copied when an earlier artifact's transform is used."""
 FITTED_PATIENTS = 50_000
 """Largest number of patients from which the transform is learned, drawn at random."""
@@ -102,6 +104,8 @@ def build(
         )
         samples = _samples(cohort)
         learned, figures = fit(settings.vectors, samples=samples)
+        learned, of_share = _with_share(learned, samples, cohort)
+        figures |= of_share
         figures |= {"substitutes": len(same.pairs)} if same else {}
         learned.write(out)
         variants.write(out, dataset, samples, learned, lambda other, few: fit(other, samples=few)[0])
@@ -137,6 +141,16 @@ def _choose(
     _write_selected(out, vocabulary, chosen)
     same.write(out, vocabulary)
     return weights.token_weights(settings.vectors, chosen, *frequencies(vocabulary))
+
+
+def _with_share(learned: Transform, samples: list[transform.Sample], cohort: "_Cohort") -> tuple[Transform, Counts]:
+    """The transform with the share of the encoder chosen, and the figures of the choice if there was one."""
+    if learned.settings.encoder_share != "auto":
+        return learned, {}
+    if not learned.settings.profile:
+        return replace(learned, settings=replace(learned.settings, encoder_share=1.0)), {}
+    chosen = share.choose(learned, samples, cohort.kinds, cohort.seed)
+    return replace(learned, settings=replace(learned.settings, encoder_share=chosen.share)), {SHARE: chosen.as_dict()}
 
 
 def _samples(cohort: "_Cohort") -> list[transform.Sample]:
@@ -282,6 +296,13 @@ class _Cohort:
             own &= self.learns(path)
             counts += np.bincount(shard.tokens[np.repeat(own, np.diff(shard.patient_tokens))], minlength=size)
         return counts
+
+    def kinds(self, number: int, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Disease and sex of some rows of a shard (P,), as one text."""
+        table = schemas.read(self.dataset[number], ["patient_id", "sex"]).take(pa.array(rows))
+        diseases = self.members.of(one_chunk(table.column("patient_id"))).table.column("disease").to_pylist()
+        sexes = table.column("sex").to_pylist()
+        return np.array([f"{disease}|{sex}" for disease, sex in zip(diseases, sexes, strict=True)])
 
     def samples(self) -> Iterator[transform.Sample]:
         """Samples to learn from, shard by shard: about FITTED_PATIENTS in all, the same share of every shard."""

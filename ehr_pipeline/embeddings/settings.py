@@ -1,13 +1,23 @@
 """Settings of the patient embeddings."""
 
 from collections.abc import Iterator
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
+
+import pydantic
+from pydantic_core import PydanticCustomError
 
 from ehr_pipeline.cohort.settings import Disease
 from ehr_pipeline.fields import option, settings
 
 # Disease or syndrome, mental dysfunction, pathologic function, sign or symptom, neoplastic process, finding.
 SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")
+
+
+def _share(value: Any) -> Any:
+    """A share, as given. Raises a validation error for anything but "auto" or a number from 0 to 1."""
+    if value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
+        return value
+    raise PydanticCustomError("share", 'must be "auto" or a number from 0 to 1')
 
 
 @settings
@@ -58,7 +68,7 @@ class VectorSettings:
     kinship: float = option(
         "Part of each concept's share in the profile that goes to the 10 concepts whose vectors lie nearest, so that companions"
         " count as alike.",
-        0.3,
+        0.0,
         ge=0,
         lt=1,
     )
@@ -77,7 +87,7 @@ class VectorSettings:
     )
     course: bool = option(
         "Whether the profile also tells what changed: that of the later half of the record minus that of the earlier half.",
-        True,
+        False,
     )
     ages: bool = option(
         "Whether the profile also tells the mean age at which its concepts were recorded.",
@@ -89,11 +99,10 @@ class VectorSettings:
         64,
         ge=0,
     )
-    encoder_share: float = option(
-        "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest.",
-        0.1,
-        ge=0,
-        le=1,
+    encoder_share: Annotated[float | Literal["auto"], pydantic.PlainValidator(_share)] = option(
+        "Share of the squared distance between two patients that the encoder's vectors decide; the profile decides the rest. auto:"
+        " the share from 0 to 0.5 with which halves of records agree best on groups, and 0 if none is better than 0.",
+        "auto",
     )
 
 
@@ -110,6 +119,7 @@ class EmbeddingsSettings:
                 "common_components": 0,
                 "profile": 0,
                 "habits": "",
+                "encoder_share": 1.0,
             }
         },
     }

@@ -5,7 +5,8 @@
 3. The concept profile, in which substitutes (`concepts.substitutes`) count as one, with its course and its mean age
    (`embeddings.profile`), in the directions that are reproduced in both halves of the visits (`embeddings.canonical`).
 4. Both vectors are scaled to length 1, centred at their spatial median, scaled again, and concatenated. So the cosine of two
-   patients is the weighted mean of two cosines, and no patient lies nearer to the centre of the cohort than others.
+   patients is the weighted mean of two cosines, and no patient lies nearer to the centre of the cohort than others. How much the
+   encoder's vector weighs is chosen from the data (`embeddings.share`); a vector of weight 0 is left out.
 
 Each step can be switched off; with all of them off, and attention 'plain', the vectors are the published ones.
 `transform.safetensors` and `transform.json` hold what was learned, so that vectors of new patients lie in the same space.
@@ -78,7 +79,17 @@ class Transform:
 
     def width(self, hidden: int) -> int:
         """Length of a final vector, given the hidden size of the encoder."""
-        return hidden + (len(self.arrays["profile_centre"]) if "basis" in self.arrays else 0)
+        if "basis" not in self.arrays:
+            return hidden
+        return (hidden if self.share else 0) + (len(self.arrays["profile_centre"]) if self.share < 1 else 0)
+
+    @property
+    def share(self) -> float:
+        """The encoder's share of the squared distance; it is known once it was chosen."""
+        share = self.settings.encoder_share
+        if isinstance(share, str):
+            raise ValueError("no share of the encoder has been chosen yet")
+        return share
 
     def attention(self) -> Attention | None:
         """The attention between chunks; None when there is none."""
@@ -92,11 +103,11 @@ class Transform:
         pooled = self.network(part)
         if "basis" not in self.arrays:
             return pooled
-        share = self.settings.encoder_share
-        blocks = (
-            np.sqrt(share) * unit_length(pooled.vectors_PD),
-            np.sqrt(1 - share) * self.centred_profile(part.shard, part.patients),
-        )
+        share, blocks = self.share, list[Vectors]()
+        if share:
+            blocks.append(np.sqrt(share) * unit_length(pooled.vectors_PD))
+        if share < 1:
+            blocks.append(np.sqrt(1 - share) * self.centred_profile(part.shard, part.patients))
         vectors = np.hstack(blocks)
         vectors[pooled.tokens == 0] = 0
         return replace(pooled, vectors_PD=vectors.astype(np.float32))

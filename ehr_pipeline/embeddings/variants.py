@@ -44,18 +44,24 @@ def write(out: Path, dataset: list[Path], samples: list[Sample], learned: Transf
     """Write the variants of a sample. `samples` (one for each shard of `dataset`) are those that the transform was learned from.
 
     A part that the run does not have, or that alone makes its vectors, is left out. If the run has no profile, `no_network` is
-    the profile of the default settings.
+    the profile of the default settings; without kinship, it is the profile itself, which then has no second row.
     """
-    few = _drawn(samples, FITTED)
+    few = drawn(samples, FITTED)
     base = learned.settings if learned.settings.profile else VectorSettings(habits=learned.settings.habits)
-    bare = fit(replace(base, kinship=0.0, encoder_share=0.0, attention="none", common_components=0), few)
+    without = learned.settings.profile and not learned.settings.kinship
+    bare = (
+        learned
+        if without
+        else fit(replace(base, kinship=0.0, encoder_share=0.0, attention="none", common_components=0), few)
+    )
     made: dict[str, Callable[[Part], Vectors]] = {
         NO_NETWORK: lambda part: bare.centred_profile(part.shard, part.patients)
     }
     if learned.settings.profile:
         made[NETWORK] = lambda part: learned.network(part).vectors_PD
+    if learned.settings.kinship and learned.settings.profile:
         made[PROFILE] = lambda part: learned.centred_profile(part.shard, part.patients)
-    shown = _drawn(few, SAMPLED)
+    shown = drawn(few, SAMPLED)
     for name, vectors in made.items():
         schemas.write(out / FOLDER / f"{name}.arrow", _table(dataset, shown, vectors))
 
@@ -80,7 +86,7 @@ def read(artifact: Artifact) -> dict[str, Variant]:
     return found
 
 
-def _drawn(samples: list[Sample], most: int) -> list[Sample]:
+def drawn(samples: list[Sample], most: int) -> list[Sample]:
     """At most about `most` of the patients of all samples, the same share of each; all of them if there are fewer."""
     rng = np.random.default_rng(0x7A1)
     share = min(most / max(sum(len(sample.whole.patients) for sample in samples), 1), 1.0)

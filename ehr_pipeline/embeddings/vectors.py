@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +17,8 @@ WHOLE, HALVES = "embeddings", ("half_a", "half_b")
 """Folders of the artifact: vectors of whole records, and of the two halves of the split-half test."""
 ARRAYS, FACTS = "transform.safetensors", "transform.json"
 """What the transform of the vectors learned (`transform`)."""
+SHARE = "encoder_share"
+"""The setting of the share of the encoder; and the count that says which one was chosen, if it was (`share.Chosen`)."""
 SELECTED, SELECTED_CONCEPTS = "selected.json", "selected_concepts.csv"
 """The token ids that vectors are made of; the same with concepts and names."""
 _COLUMNS = pa.schema([("patient_id", pa.string())])
@@ -57,6 +60,12 @@ class Vectors:
     def width(self) -> int:
         """Length of each vector."""
         return int(self.shards[0].schema.field("vector").type.list_size)
+
+
+def settings_of(embeddings: Artifact) -> dict[str, Any]:
+    """The settings of the vectors of a `patient_embeddings` artifact, with the share of the encoder that was chosen."""
+    settings: dict[str, Any] = embeddings.manifest["settings"]["vectors"]
+    return settings | ({SHARE: embeddings.counts[SHARE]["share"]} if SHARE in embeddings.counts else {})
 
 
 def pooled_tokens(folder: Path) -> list[int]:

@@ -102,7 +102,10 @@ def others(value: Any, hint: Any) -> list[Any]:
         case int() | float():
             return [value + 1, value - 1, value / 2 + 0.125]
         case str():
-            return [f"{value} other", *(5 for part in get_args(hint) if part is int)]
+            return [
+                f"{value} other",
+                *(part(0.5) if part is float else 5 for part in get_args(hint) if part in (int, float)),
+            ]
         case dict():
             return (
                 [{}]

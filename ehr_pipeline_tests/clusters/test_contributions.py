@@ -13,7 +13,8 @@ from ehr_pipeline.clusters import baseline, contributions
 from ehr_pipeline.clusters.contributions import Contributions, Space, Truth
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN
 from ehr_pipeline.embeddings import variants
-from ehr_pipeline.embeddings.vectors import HALVES, Vectors
+from ehr_pipeline.embeddings.blocks import mean_over_blocks
+from ehr_pipeline.embeddings.vectors import HALVES, WHOLE, Vectors, settings_of
 from ehr_pipeline_tests.clusters.test_methods import blobs
 
 BLOCKS = np.repeat(np.arange(40), 10)
@@ -55,7 +56,7 @@ def test_the_interval_holds_the_true_share_in_95_of_100_samples() -> None:
     rng, held = np.random.default_rng(1), 0
     for _ in range(400):
         chance = rng.beta(2, 2, 40)[BLOCKS]
-        found = contributions.share((rng.random(400) < chance).astype(float), BLOCKS)
+        found = mean_over_blocks((rng.random(400) < chance).astype(float), BLOCKS)
         held += found.low <= 0.5 <= found.high
     assert 0.92 <= held / 400 <= 0.98
 
@@ -105,7 +106,7 @@ def test_a_run_holds_all_rows_and_reads_them_back(tiny: Pipeline, tmp_path: Path
     artifact = tiny.store.current("clusters")
     found = Contributions.read(artifact.path)
     assert found is not None
-    names = [THIS_RUN, variants.NETWORK, variants.PROFILE, variants.NO_NETWORK, COUNTS]
+    names = [THIS_RUN, variants.NETWORK, variants.NO_NETWORK, COUNTS]
     assert [row.name for row in found.rows] == names
     assert all(row.retrieved.low <= row.retrieved.value <= row.retrieved.high for row in found.rows)
     assert all(row.adjusted_rand_index is not None and row.homogeneity is not None for row in found.rows)
@@ -116,20 +117,15 @@ def test_a_run_holds_all_rows_and_reads_them_back(tiny: Pipeline, tmp_path: Path
 
 
 def test_the_parts_of_the_vectors_make_the_vectors(tiny: Pipeline) -> None:
-    """The vectors of the run are the two parts side by side, weighed; in the whole records and in the halves."""
+    """The vectors of the run are the two parts side by side, weighed by the share that was chosen; also in halves."""
     artifact = tiny.store.current("patient_embeddings")
-    found, share = variants.read(artifact), artifact.manifest["settings"]["vectors"]["encoder_share"]
-    network, profile, bare = (found[name] for name in (variants.NETWORK, variants.PROFILE, variants.NO_NETWORK))
-    whole = Vectors.read(artifact).of(network.ids)
-    width = network.whole.shape[1]
-    unit = network.whole / np.linalg.norm(network.whole, axis=1, keepdims=True)
-    assert np.allclose(whole[:, :width], np.sqrt(share) * unit, atol=1e-5)
-    assert np.allclose(whole[:, width:], np.sqrt(1 - share) * profile.whole, atol=1e-5)
-    half = Vectors.read(artifact, HALVES[1])
-    there = np.flatnonzero(np.isin(profile.ids.to_numpy(False), half.ids.to_numpy(False)))
-    assert np.allclose(
-        half.of(profile.ids.take(there))[:, width:], np.sqrt(1 - share) * profile.halves[1][there], atol=1e-5
-    )
-    assert len(bare.ids) == len(network.ids) == artifact.counts["kept"]
-    assert bare.whole.shape[1] > 1
-    assert not np.allclose(bare.whole[:, :2], profile.whole[:, :2], atol=0.01)
+    found, share = variants.read(artifact), settings_of(artifact)["encoder_share"]
+    network, profile = found[variants.NETWORK], found[variants.NO_NETWORK]
+    for name, parts in ((WHOLE, (network.whole, profile.whole)), (HALVES[1], (network.halves[1], profile.halves[1]))):
+        vectors = Vectors.read(artifact, name)
+        there = np.flatnonzero(np.isin(network.ids.to_numpy(False), vectors.ids.to_numpy(False)))
+        unit = [part[there] / np.linalg.norm(part[there], axis=1, keepdims=True) for part in parts]
+        weighed = [np.sqrt(weight) * block for weight, block in zip((share, 1 - share), unit, strict=True) if weight]
+        assert np.allclose(vectors.of(network.ids.take(there)), np.hstack(weighed), atol=1e-5)
+    assert len(network.ids) == artifact.counts["kept"]
+    assert artifact.counts["encoder_share"]["share"] == share

@@ -46,7 +46,9 @@ def with_vectors(tiny: Pipeline, preset: str = "recommended", **changes: Any) ->
 def test_recommended_is_the_default_and_a_preset_gives_way_to_the_file(extract: Path) -> None:
     assert tiny_settings(extract).embeddings.preset == "recommended"
     published = tiny_settings(extract, embeddings={"preset": "published"}).embeddings
-    assert published.vectors == VectorSettings(attention="plain", common_components=0, profile=0, habits="")
+    assert published.vectors == VectorSettings(
+        attention="plain", common_components=0, profile=0, habits="", encoder_share=1.0
+    )
     own = tiny_settings(extract, embeddings={"preset": "published", "vectors": {"weighting": "sif"}}).embeddings
     assert own.vectors == replace(published.vectors, weighting="sif")
 
@@ -96,7 +98,8 @@ def test_every_choice_gives_sound_vectors(
     assert np.isfinite(vectors).all()
     assert np.linalg.norm(vectors, axis=1).min() > 0
     again = Transform.read(tmp_path / "out")
-    assert again.settings == VectorSettings(**changes)
+    chosen = counts["encoder_share"]["share"] if again.settings.profile else 1.0
+    assert again.settings == replace(VectorSettings(**changes), encoder_share=chosen)
     if "attention" in changes:
         facts = counts["aggregator"]
         assert (facts["kept"] == "trained") == (facts["validation_loss"] < facts["plain_validation_loss"])

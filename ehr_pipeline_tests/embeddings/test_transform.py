@@ -1,6 +1,7 @@
 """What was learned is read back as it was written, and only some patients of a part are those patients."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,11 @@ def test_the_cosine_of_two_patients_is_the_weighted_mean_of_two_cosines(tmp_path
     assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
     assert np.allclose(np.linalg.norm(vectors[:, :2], axis=1) ** 2, 0.25, atol=1e-5)
     assert np.allclose(vectors[:, :2], 0.5 * unit_length(learned.without_common(_means(whole))), atol=1e-5)
+    alone = replace(learned, settings=replace(settings, encoder_share=0.0))
+    assert np.array_equal(alone.apply(whole).vectors_PD, learned.centred_profile(whole.shard, whole.patients))
+    assert alone.width(2) == learned.width(2) - 2, "a part that decides nothing is left out"
+    with pytest.raises(ValueError, match="chosen"):
+        replace(learned, settings=replace(settings, encoder_share="auto")).apply(whole)
 
 
 def _means(whole: transform.Part) -> np.ndarray:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ehr_pipeline.clusters.contributions import Contributions
+from ehr_pipeline.embeddings.share import Chosen
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.sections import short
 from ehr_pipeline.reports.statements import contributions as say
@@ -15,10 +16,15 @@ def content(findings: Findings) -> dict[str, Any] | None:
     found = Contributions.read(findings.inputs.artifacts[CLUSTERS].path)
     if found is None:
         return None
-    pooling = findings.inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]["pooling"]
+    embeddings = findings.inputs.artifacts[PATIENT_EMBEDDINGS]
+    pooling = embeddings.manifest["settings"]["pooling"]
     step = say.step_of(found.patients, findings.disclosure.below)
     return {
-        "lead": [*vectors.what_decides(short.made(findings.inputs, findings.vocabulary)), say.rows()],
+        "lead": [
+            *vectors.what_decides(short.made(findings.inputs, findings.vocabulary)),
+            *filter(None, [say.share(Chosen.of(embeddings))]),
+            say.rows(),
+        ],
         "adds": say.adds(found, step),
         "notes": [
             say.compared(found, findings.counted.person(found.patients), step),

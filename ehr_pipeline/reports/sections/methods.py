@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ehr_pipeline.embeddings.vectors import settings_of
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
 from ehr_pipeline.reports.sections import evolution, flow
@@ -15,7 +16,7 @@ def content(findings: Findings) -> dict[str, Any]:
     """Return the methods, each as one or more statements, without those that this run did not use."""
     inputs, rules = findings.inputs, findings.settings
     made = inputs.artifacts[PATIENT_EMBEDDINGS]
-    settings, quality = made.manifest["settings"]["vectors"], made.counts["quality"]
+    settings, quality = settings_of(made), made.counts["quality"]
     vectors = say.vectors(
         settings,
         made.manifest["settings"]["context"],

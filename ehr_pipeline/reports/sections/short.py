@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ehr_pipeline.embeddings.vectors import settings_of
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.reports import effects, sureness
 from ehr_pipeline.reports.findings import Findings
@@ -46,7 +47,7 @@ def _sure(findings: Findings) -> list[list[int]]:
 
 def _vectors(inputs: Inputs) -> Any:
     """The settings of the patients' vectors."""
-    return inputs.artifacts[assets.PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
+    return settings_of(inputs.artifacts[assets.PATIENT_EMBEDDINGS])
 
 
 def _who(findings: Findings) -> list[Statement]:

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
-from ehr_pipeline.clusters.contributions import Contributions, Estimate, Row
+from ehr_pipeline.clusters.contributions import Contributions, Row
 from ehr_pipeline.clusters.planted import THIS_RUN
+from ehr_pipeline.embeddings.blocks import Estimate
 from ehr_pipeline.embeddings.variants import NO_NETWORK
 from ehr_pipeline.reports.statements import contributions as say
 

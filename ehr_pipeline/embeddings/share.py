@@ -1,0 +1,215 @@
+"""The share of the encoder in a patient's vector, chosen from the data: how much of it makes groups that both halves agree on.
+
+Groups are made by k-means on whole records, and both halves of a patient's visits are put into these groups. The halves agree if
+both fall into the same group. This is set against how often halves of different patients do who are alike in disease, sex, age and
+amount of record, and the difference is taken. So agreement on age or disease does not count, and groups that follow these leave
+less to agree on. (A ratio to what is left to reach, as in Cohen's kappa, would reward just that.) Several numbers of groups are
+tried, and the mean is taken.
+
+Whether a patient's other half is the nearest of all (`clusters.contributions`) would not do as a rule. It asks whether vectors
+identify a person, for which many weak traits serve, and says yes to a share that hides the groups (docs/ablation.md).
+
+The patients are cut in two, block by block. Canonical directions and groups are learned from one part and judged on the other. A
+share is taken only if it is better than none, by an interval for all shares that are tried (Bonferroni); of those, the best one.
+
+Axes: n patients, D dimensions.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings import canonical, variants
+from ehr_pipeline.embeddings.blocks import Estimate, Labels, matched_blocks, mean_over_blocks
+from ehr_pipeline.embeddings.geometry import spatial_median, unit_length
+from ehr_pipeline.embeddings.transform import Part, Sample, Transform
+from ehr_pipeline.embeddings.vectors import SHARE
+from ehr_pipeline.store.artifacts import Artifact
+
+_log = logging.getLogger("ehr_pipeline")
+SHARES = (0.1, 0.2, 0.3, 0.5)
+"""Shares that are tried, beside none."""
+GROUPS, STARTS = (5, 10, 20), 3
+"""Numbers of groups, and random starts of k-means for each."""
+MOST, FEWEST = 5_000, 200
+"""Most patients that the share is chosen from, and fewest: with fewer, it is 0."""
+CERTAIN = NormalDist().inv_cdf(1 - 0.05 / (2 * len(SHARES)))
+"""Half the width of the intervals in standard deviations: all of them hold together in 95 % of cases."""
+Vectors = NDArray[np.float32]
+Three = tuple[Vectors, Vectors, Vectors]
+"""Of the same patients (n, D): whole records, and both halves."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """One share, and how well halves agree on groups with it."""
+
+    share: float
+    agreement: float
+    """Mean over patients of how much more often their halves agree than halves of different patients alike."""
+    gain: Estimate
+    """Agreement minus that without the encoder, in the same patients."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The share that was chosen, and those tried; the first is 0."""
+
+    share: float
+    patients: int
+    tried: tuple[Tried, ...]
+
+    @property
+    def adds(self) -> Tried | None:
+        """What says how much the network adds: the share chosen, or if it is 0 the best of the others."""
+        some = [one for one in self.tried if (one.share == self.share if self.share else one.share)]
+        return max(some, key=lambda one: one.gain.value, default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the counts of the artifact; `of` reads it."""
+        return asdict(self)
+
+    @classmethod
+    def of(cls, embeddings: Artifact) -> "Chosen | None":
+        """Read from the counts of a `patient_embeddings` artifact; None if its share was set by hand."""
+        found = embeddings.counts.get(SHARE)
+        if found is None:
+            return None
+        tried = (Tried(one["share"], one["agreement"], Estimate(**one["gain"])) for one in found["tried"])
+        return cls(found["share"], found["patients"], tuple(tried))
+
+
+def choose(
+    learned: Transform, samples: list[Sample], kinds: Callable[[int, NDArray[np.int64]], NDArray[Any]], seed: int
+) -> Chosen:
+    """Choose the encoder's share for a transform with a profile.
+
+    `kinds(number, rows)` names the kinds of patients, by disease and sex, of the rows of a sample's shard.
+    """
+    some = variants.drawn(samples, MOST)
+    there = np.concatenate([np.all([part.there for part in (one.whole, *one.halves)], axis=0) for one in some])
+    if there.sum() < FEWEST:
+        return Chosen(0.0, int(there.sum()), ())
+
+    def made(vectors: Callable[[Part], Vectors]) -> Three:
+        whole, one, other = (
+            np.concatenate([vectors(part) for part in parts])[there]
+            for parts in zip(*((one.whole, *one.halves) for one in some), strict=True)
+        )
+        return whole, one, other
+
+    def viewed(side: int) -> Vectors:
+        views = [learned.profile(one.views[side], one.whole.patients) for one in some]
+        both: Vectors = np.concatenate(views)[there]
+        return both
+
+    numbers = np.concatenate([_age_and_amount(one.whole) for one in some])[there]
+    kind = np.concatenate([kinds(number, one.whole.patients) for number, one in enumerate(some)])[there]
+    alike = matched_blocks([kind], list(numbers.T))
+    profiles = made(lambda part: learned.profile(part.shard, part.patients))
+    whole, one, other = made(lambda part: learned.network(part).vectors_PD)
+    network = unit_length(whole), unit_length(one), unit_length(other)
+    views = (viewed(0), viewed(1)) if "directions" in learned.arrays else None
+    chosen = compared(profiles, views, network, alike, most=learned.settings.reliable, seed=seed)
+    adds = chosen.adds
+    if adds:
+        _log.info(
+            "The network decides %.0f %% of the distance. With %.0f %%, halves of records agree on groups by %+.3f (%+.3f to %+.3f)"
+            " more than without it",
+            *(100 * chosen.share, 100 * adds.share, adds.gain.value, adds.gain.low, adds.gain.high),
+        )
+    return chosen
+
+
+def compared(
+    profiles: Three, views: tuple[Vectors, Vectors] | None, network: Three, alike: Labels, *, most: int, seed: int
+) -> Chosen:
+    """Compare the shares, and choose one.
+
+    `profiles` are features of the profile, and `views` those of another division into halves, from which at most `most` canonical
+    directions are learned (None: features are taken as they are). `alike` (n,) numbers blocks of patients alike, from 0.
+    """
+    rng = np.random.default_rng([seed, 0x5A4E])
+    learns = (rng.permutation(int(alike.max()) + 1) % 2 == 0)[alike]
+    scores = {share: np.zeros(len(alike)) for share in (0.0, *SHARES)}
+    for fitted in (learns, ~learns):
+        judged = np.flatnonzero(~fitted)
+        parts = _confirmed(profiles, views, fitted, most, seed)
+        for share, score in scores.items():
+            joined = [
+                np.hstack([np.sqrt(share) * block, np.sqrt(1 - share) * part])
+                for block, part in zip(network, parts, strict=True)
+            ]
+            score[judged] = agreement(joined[0][fitted], (joined[1][judged], joined[2][judged]), alike[judged], seed)
+    kept = np.bincount(alike)[alike] > 1
+    gains = {
+        share: mean_over_blocks((score - scores[0.0])[kept], alike[kept], CERTAIN) for share, score in scores.items()
+    }
+    better = [share for share in SHARES if gains[share].low > 0]
+    tried = tuple(
+        Tried(share, round(float(score[kept].mean()), 4), _rounded(gains[share])) for share, score in scores.items()
+    )
+    best = max(better, key=lambda share: gains[share].value, default=0.0)
+    return Chosen(best, int(kept.sum()), tried)
+
+
+def agreement(fitted: Vectors, halves: tuple[Vectors, Vectors], alike: Labels, seed: int) -> NDArray[np.float64]:
+    """How far the halves (m, D) of each patient agree on groups that are learned from others, `fitted` (n, D): (m,), beyond chance.
+
+    It is 0 for a patient alone in the block.
+    """
+    from sklearn.cluster import KMeans
+
+    sizes = np.bincount(alike)[alike]
+    score = np.zeros(len(alike))
+    for groups in GROUPS:
+        for start in range(STARTS):
+            model = KMeans(groups, n_init=1, random_state=seed + start).fit(fitted)
+            one, other = (model.predict(half) for half in halves)
+            same = (one == other).astype(float)
+            by_chance = (_of_others(one, other, alike, groups) + _of_others(other, one, alike, groups)) / 2
+            score += np.where(sizes > 1, same - by_chance, 0)
+    return score / (len(GROUPS) * STARTS)
+
+
+def _of_others(own: Labels, theirs: Labels, alike: Labels, groups: int) -> NDArray[np.float64]:
+    """Share of the other patients of the block whose label in `theirs` (m,) is the patient's in `own` (m,)."""
+    _, block, sizes = np.unique(alike, return_inverse=True, return_counts=True)
+    counts = np.bincount(block * groups + theirs, minlength=len(sizes) * groups).reshape(-1, groups)
+    return np.asarray((counts[block, own] - (own == theirs)) / np.maximum(sizes[block] - 1, 1), np.float64)
+
+
+def _confirmed(
+    profiles: Three, views: tuple[Vectors, Vectors] | None, fitted: NDArray[np.bool_], most: int, seed: int
+) -> list[Vectors]:
+    """Profiles as `Transform.centred_profile` makes them, but learned from the patients `fitted` (n,) alone."""
+    reliable = None
+    if views is not None:
+        both = fitted & views[0].any(axis=1) & views[1].any(axis=1)
+        reliable = canonical.fit(views[0][both], views[1][both], most, seed)
+    parts = list(profiles)
+    if reliable is not None:
+        centre = profiles[0][fitted].mean(0)
+        parts = [(part - centre) @ reliable.directions for part in parts]
+    parts = [unit_length(part) for part in parts]
+    middle = spatial_median(parts[0][fitted])
+    return [unit_length(part - middle) for part in parts]
+
+
+def _age_and_amount(part: Part) -> NDArray[np.float64]:
+    """Mean age in days at which the record of each patient was made, and its number of tokens (P, 2)."""
+    shard = part.shard
+    size, visits = np.diff(shard.patient_tokens), np.diff(shard.patient_start)
+    owner = np.repeat(np.arange(len(size)), visits)
+    days = np.bincount(owner, shard.visit_day.astype(float) * np.diff(shard.visit_start), len(size))
+    found = np.stack([days / np.maximum(size, 1) - shard.birth_day, size], axis=1)
+    return np.asarray(found[part.patients], np.float64)
+
+
+def _rounded(gain: Estimate) -> Estimate:
+    return Estimate(*(round(value, 4) for value in (gain.value, gain.low, gain.high)))
