@@ -123,8 +123,11 @@ def _export(options: argparse.Namespace) -> int:
         return 0
     if options.format == "model":
         checkpoint, vocabulary = pipeline.require(ENCODER_CHECKPOINT), pipeline.require(VOCABULARY)
-        predicts = model.predictions_of(pipeline.store, checkpoint)
-        concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out, predicts)
+        says = {
+            model.ADDS: model.contribution_of(pipeline.store, checkpoint),
+            model.PREDICTS: model.predictions_of(pipeline.store, checkpoint),
+        }
+        concepts = model.export(checkpoint, vocabulary, study.reports.suppress_below, options.out, says)
         print(f"wrote a model of {concepts:,} concepts to {options.out}")
         if not ASSETS[ENCODER_CHECKPOINT].passes("patients_present", checkpoint, pipeline.store, study):
             tell(

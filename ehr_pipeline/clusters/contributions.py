@@ -28,7 +28,7 @@ from sklearn.metrics import adjusted_rand_score, homogeneity_score
 from ehr_pipeline.clusters.evidence import Half
 from ehr_pipeline.clusters.methods import Labels, Vectors
 from ehr_pipeline.clusters.planted import COUNTS, THIS_RUN, PlantedGroups
-from ehr_pipeline.embeddings import quality, variants
+from ehr_pipeline.embeddings import measures, quality, variants
 from ehr_pipeline.embeddings.blocks import Estimate, matched_blocks, mean_over_blocks
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.store.artifacts import Artifact
@@ -177,7 +177,7 @@ def compare(
             mean_over_blocks(hits[name], block),
             mean_over_blocks(own - hits[name], block),
             float(((unit_length(space.halves[0]) - unit_length(space.halves[1])) ** 2).sum(1).mean()),
-            quality.uniformity(space.whole),
+            measures.uniformity(space.whole),
             quality.collapse(space.whole, numbers),
             **({} if truth is None else agreement(space.whole, truth, seed)),
         )

@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from ehr_pipeline.cohort.members import Cohort
+from ehr_pipeline.embeddings import measures
 from ehr_pipeline.embeddings.vectors import HALVES, WHOLE
 from ehr_pipeline.patients.shard import DAYS_IN_YEAR, Shard
 from ehr_pipeline.tables import schemas
@@ -56,9 +57,10 @@ def measure(
     return {
         "collapse": collapse(vectors, numbers),
         **({"collapse_published": collapse(np.concatenate(before), numbers)} if before else {}),
-        "uniformity": uniformity(some),
+        "uniformity": measures.uniformity(some),
         "alignment": alignment(*halves),
         "graph_components": components(neighbours),
+        "space": measures.rounded(measures.of_space(some, _pairs(*halves))),
         "disease_purity": float((labels[neighbours] == labels[:, None]).mean()) if neighbours.size else 1.0,
         "disease_purity_by_chance": float(np.bincount(labels) / len(labels) @ (np.bincount(labels) / len(labels))),
         "patients": len(some),
@@ -87,19 +89,13 @@ def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float((first * second).sum() / size) if size > 0 else 0.0
 
 
-def uniformity(vectors: Vectors) -> float:
-    """Log of the mean of exp(-2 d²) over pairs: 0 when all vectors are equal; lower the more evenly they cover the sphere.
-
-    Source: Wang & Isola 2020, 'Understanding contrastive representation learning through alignment and uniformity'.
-    """
-    unit = _unit(vectors)
-    if len(unit) < 2:
-        return 0.0
-    total = sum(
-        float(np.exp(4 * np.minimum(unit[start : start + 512] @ unit.T, 1) - 4).sum(dtype=np.float64))
-        for start in range(0, len(unit), 512)
-    )
-    return float(np.log(max(total - len(unit), 1e-300) / (len(unit) * (len(unit) - 1))))
+def _pairs(one: dict[str, Vectors], other: dict[str, Vectors]) -> tuple[Vectors, Vectors]:
+    """The two halves of the patients who have both, row by row; without any, no rows."""
+    both = sorted(one.keys() & other.keys())
+    if not both:
+        width = len(next(iter([*one.values(), *other.values()]), np.zeros(1)))
+        return np.zeros((0, width), np.float32), np.zeros((0, width), np.float32)
+    return np.stack([one[name] for name in both]), np.stack([other[name] for name in both])
 
 
 def alignment(one: dict[str, Vectors], other: dict[str, Vectors]) -> float:

@@ -17,7 +17,7 @@ Axes: n patients, D dimensions.
 
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -72,7 +72,16 @@ class Chosen:
 
     def as_dict(self) -> dict[str, Any]:
         """For the counts of the artifact; `of` reads it."""
-        return asdict(self)
+        gains = [one.gain for one in self.tried]
+        return {
+            "share": self.share,
+            "patients": self.patients,
+            "tried": [one.share for one in self.tried],
+            "agreement": [one.agreement for one in self.tried],
+            "gain": [gain.value for gain in gains],
+            "low": [gain.low for gain in gains],
+            "high": [gain.high for gain in gains],
+        }
 
     @classmethod
     def of(cls, embeddings: Artifact) -> "Chosen | None":
@@ -80,7 +89,8 @@ class Chosen:
         found = embeddings.counts.get(SHARE)
         if found is None:
             return None
-        tried = (Tried(one["share"], one["agreement"], Estimate(**one["gain"])) for one in found["tried"])
+        columns = (found[name] for name in ("tried", "agreement", "gain", "low", "high"))
+        tried = (Tried(at, agreed, Estimate(*gain)) for at, agreed, *gain in zip(*columns, strict=True))
         return cls(found["share"], found["patients"], tuple(tried))
 
 

@@ -7,21 +7,26 @@ patient has any more reveals patients who left.
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.prediction_report import HEAD
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Store
-from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PREDICTION_REPORT, TASK_RESULTS
+from ehr_pipeline.tables.asset_names import ENCODER_CHECKPOINT, PATIENT_EMBEDDINGS, PREDICTION_REPORT, TASK_RESULTS
 from ehr_pipeline.vocabulary.table import Vocabulary
 
+PREDICTS, ADDS = "What it predicts", "What it adds to patient vectors"
+"""Headings of the model card: `predictions_of`, `contribution_of`."""
 
-def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path, predicts: Sequence[str] = ()) -> int:
+
+def export(
+    checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path, says: Mapping[str, Sequence[str]] | None = None
+) -> int:
     """Copy the checkpoint to a new folder, whole or not at all. Returns the number of its concepts.
 
-    The sentences of `predicts` (see `predictions_of`) are added to the model card.
+    `says` adds sentences to the model card, by heading (see PREDICTS and ADDS).
 
     `vocabulary` is the current one, which counts today's patients. Raises UserError when the folder exists, or when a
     concept of the checkpoint has fewer than `fewest` patients.
@@ -37,11 +42,26 @@ def export(checkpoint: Artifact, vocabulary: Artifact, fewest: int, out: Path, p
         )
     with publishing.whole(out) as part:
         shutil.copytree(checkpoint.file("checkpoint"), part)
-        if predicts:
-            card = part / "README.md"
-            text = card.read_text(encoding="utf-8").rstrip()
-            card.write_text(f"{text}\n\n## What it predicts\n\n{' '.join(predicts)}\n", encoding="utf-8")
+        card = part / "README.md"
+        for heading, sentences in (says or {}).items():
+            if sentences:
+                text = card.read_text(encoding="utf-8").rstrip()
+                card.write_text(f"{text}\n\n## {heading}\n\n{' '.join(sentences)}\n", encoding="utf-8")
     return len(concepts)
+
+
+def contribution_of(store: Store, checkpoint: Artifact) -> list[str]:
+    """What the network adds to the patient vectors, and the space that they span, if they were made with this checkpoint."""
+    from ehr_pipeline.embeddings.share import Chosen
+    from ehr_pipeline.reports.statements import contributions, methods
+
+    if not store.has(PATIENT_EMBEDDINGS):
+        return []
+    embeddings = store.intact(PATIENT_EMBEDDINGS)
+    if embeddings.manifest["inputs"][ENCODER_CHECKPOINT] != checkpoint.data_version:
+        return []
+    said = (contributions.share(Chosen.of(embeddings)), methods.space(embeddings.counts["quality"]["space"]))
+    return [str(statement) for statement in said if statement]
 
 
 def predictions_of(store: Store, checkpoint: Artifact) -> list[str]:

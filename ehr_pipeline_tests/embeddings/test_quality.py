@@ -6,7 +6,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 from scipy.stats import spearmanr
 
-from ehr_pipeline.embeddings import quality
+from ehr_pipeline.embeddings import measures, quality
 
 
 def test_spearman_is_scipys_ties_included() -> None:
@@ -33,8 +33,8 @@ def test_collapse_sees_who_lies_at_the_centre() -> None:
 
 def test_uniformity_and_alignment_by_hand() -> None:
     points = np.array([[1, 0], [0, 1], [-1, 0]], np.float32)
-    assert quality.uniformity(points) == pytest.approx(np.log((2 * np.exp(-4) + np.exp(-8)) / 3), rel=1e-4)
-    assert quality.uniformity(np.ones((4, 2), np.float32)) == pytest.approx(0, abs=1e-5)
+    assert measures.uniformity(points) == pytest.approx(np.log((2 * np.exp(-4) + np.exp(-8)) / 3), rel=1e-4)
+    assert measures.uniformity(np.ones((4, 2), np.float32)) == pytest.approx(0, abs=1e-5)
     here, there = {"a": points[0], "b": points[1]}, {"a": points[0], "b": points[2], "c": points[1]}
     assert quality.alignment(here, there) == pytest.approx(1.0)
 

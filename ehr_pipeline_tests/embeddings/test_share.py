@@ -1,5 +1,7 @@
 """The share of the encoder: taken where it shows groups that the profile does not, and not where it only identifies patients."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from ehr_pipeline.embeddings import share
 from ehr_pipeline.embeddings.blocks import Estimate
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.share import Chosen, Tried
+from ehr_pipeline.store.artifacts import Artifact
 
 PATIENTS, WIDTH = 600, 12
 ALIKE = np.arange(PATIENTS) // 10
@@ -74,6 +77,13 @@ def test_agreement_is_what_exceeds_that_of_patients_alike(fast: None, rng: np.ra
     assert share.agreement(clear, (clear, clear), ALIKE, 0).mean() == pytest.approx(1 - others)
     assert share.agreement(clear, (noise[0], noise[1]), ALIKE, 0).mean() == pytest.approx(0, abs=0.05)
     assert not share.agreement(clear, (clear, clear), alone, 0).any(), "a patient alone in the block tells nothing"
+
+
+def test_what_was_chosen_is_read_back_from_the_counts(tmp_path: Path) -> None:
+    tried = (Tried(0.0, 0.4, Estimate(0.0, 0.0, 0.0)), Tried(0.1, 0.5, Estimate(0.1, 0.05, 0.15)))
+    chosen = Chosen(0.1, 900, tried)
+    assert Chosen.of(Artifact(tmp_path, {"counts": {"encoder_share": chosen.as_dict()}})) == chosen
+    assert Chosen.of(Artifact(tmp_path, {"counts": {}})) is None, "set by hand"
 
 
 def test_what_the_network_adds_is_said_of_the_chosen_share() -> None:

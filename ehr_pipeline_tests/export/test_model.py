@@ -42,9 +42,18 @@ def test_a_model_of_concepts_that_many_have_is_copied_whole(tiny: Pipeline, tmp_
 def test_the_card_says_what_the_model_predicts(tiny: Pipeline, tmp_path: Path) -> None:
     checkpoint, vocabulary = tiny.store.current("encoder_checkpoint"), counted(tiny, tmp_path / "vocabulary", 10)
     told = ["With 100 labels, it is as good as counting with 740.", "With all labels, of 1 task: in 1 level with it."]
-    model.export(checkpoint, vocabulary, 10, tmp_path / "model", told)
+    model.export(checkpoint, vocabulary, 10, tmp_path / "model", {model.ADDS: [], model.PREDICTS: told})
     before, after = (path / "README.md" for path in (checkpoint.file("checkpoint"), tmp_path / "model"))
     assert after.read_text() == f"{before.read_text().rstrip()}\n\n## What it predicts\n\n{' '.join(told)}\n"
+
+
+def test_the_card_says_what_the_network_adds_to_vectors_of_this_checkpoint(tiny: Pipeline) -> None:
+    checkpoint = tiny.store.current("encoder_checkpoint")
+    chosen, space = model.contribution_of(tiny.store, checkpoint)
+    assert "share of the vectors was chosen from the data" in chosen
+    assert "effective rank" in space
+    other = replace(checkpoint, manifest=checkpoint.manifest | {"data_version": "another"})
+    assert model.contribution_of(tiny.store, other) == []
 
 
 @pytest.mark.parametrize("patients", [0, 1, 9])

@@ -28,6 +28,7 @@ def content(findings: Findings) -> dict[str, Any]:
         vectors,
         say.habits(findings.substituted.method),
         say.collapse(quality["collapse"], quality["collapse_published"]),
+        say.space(quality["space"]),
         say.own_diseases(findings.own_diseases),
         say.ages(settings),
         say.sides(flow.sides_in_words(findings.counted)),

@@ -96,6 +96,27 @@ def shares(settings: Mapping[str, Any]) -> Statement:
     )
 
 
+def space(measured: Mapping[str, Mapping[str, float]]) -> Statement:
+    """Say what kind of space the vectors span, as they are and centred at their mean."""
+
+    def both(name: str, digits: int = 2) -> str:
+        return " and ".join(f"{measured[how][name]:.{digits}f}" for how in ("raw", "centred"))
+
+    return say(
+        "The space of the vectors, as they are and with their mean taken out: squared distance of a patient’s halves {alignment}"
+        " (alignment; 0 equal, 2 unrelated); uniformity {uniformity} (the lower, the more evenly vectors cover the sphere: Wang and"
+        " Isola 2020); effective rank {rank} of {width} dimensions (Roy and Vetterli 2007); hubness {hubness} (0 without patients"
+        " who are everybody’s neighbours: Radovanović 2010); the other half of a patient’s visits among the ten nearest of all for"
+        " {retrieved}. None of these says whether the clusters mean something.",
+        alignment=both("alignment"),
+        uniformity=both("uniformity"),
+        rank=both("effective_rank", 0),
+        width=int(measured["raw"]["dimensions"]),
+        hubness=both("hubness"),
+        retrieved=" and ".join(percent(measured[how]["retrieved_10"]) for how in ("raw", "centred")),
+    )
+
+
 def collapse(now: Mapping[str, float], published: Mapping[str, float]) -> Statement:
     """Say how far a patient's place depends on age and length of record only, compared with the published vectors."""
     asked = "Do the vectors of old patients, or of long records, collapse to the centre?"

@@ -1,0 +1,91 @@
+"""Measures of an embedding space, as the vectors are and after their mean is taken out: a narrow cone makes all cosines large.
+
+None of them says whether vectors are good for a purpose (Taylor et al. 2024 find that alignment and uniformity do not predict it);
+they say what kind of space it is, and compare runs. Axes: P patients, D dimensions.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ehr_pipeline.embeddings.geometry import unit_length
+
+Vectors = NDArray[np.float32]
+BLOCK = 512
+RETRIEVED = (1, 10)
+NEIGHBOURS = 15
+
+
+def of_space(whole: Vectors, halves: tuple[Vectors, Vectors]) -> dict[str, dict[str, float]]:
+    """All measures, 'raw' and 'centred', of whole records (P, D) and of both halves (p, D) of some patients, row by row."""
+    middle = unit_length(whole).mean(axis=0)
+    found = {}
+    for name, centre in (("raw", np.zeros_like(middle)), ("centred", middle)):
+        unit = unit_length(unit_length(whole) - centre)
+        one, other = (unit_length(unit_length(half) - centre) for half in halves)
+        found[name] = {
+            "alignment": float(((one - other) ** 2).sum(axis=1).mean()) if len(one) else 2.0,
+            "dimensions": unit.shape[1],
+            "uniformity": uniformity(unit),
+            "effective_rank": effective_rank(unit),
+            "hubness": hubness(unit),
+            **{f"retrieved_{k}": share for k, share in retrieved(one, other).items()},
+        }
+    return found
+
+
+def uniformity(vectors: Vectors) -> float:
+    """Log of the mean of exp(-2 d²) over pairs: 0 when all vectors are equal; lower the more evenly they cover the sphere.
+
+    Source: Wang & Isola 2020, 'Understanding contrastive representation learning through alignment and uniformity'.
+    """
+    unit = unit_length(vectors)
+    if len(unit) < 2:
+        return 0.0
+    total = sum(
+        float(np.exp(4 * np.minimum(unit[start : start + BLOCK] @ unit.T, 1) - 4).sum(dtype=np.float64))
+        for start in range(0, len(unit), BLOCK)
+    )
+    return float(np.log(max(total - len(unit), 1e-300) / (len(unit) * (len(unit) - 1))))
+
+
+def effective_rank(vectors: Vectors) -> float:
+    """How many directions vectors spread over: exp of the entropy of eigenvalues of their second moments (Roy & Vetterli 2007)."""
+    products = vectors.T.astype(np.float64) @ vectors
+    values = np.maximum(np.linalg.eigvalsh(products), 0)
+    shares = values[values > 0] / max(float(values.sum()), 1e-300)
+    return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def hubness(unit: Vectors, count: int = NEIGHBOURS) -> float:
+    """Skewness of how often a patient is among the `count` nearest of others; 0 without hubs (Radovanović et al. 2010)."""
+    count = min(count, len(unit) - 1)
+    if count < 1:
+        return 0.0
+    times = np.zeros(len(unit))
+    for start in range(0, len(unit), BLOCK):
+        similar = unit[start : start + BLOCK] @ unit.T
+        similar[np.arange(len(similar)), np.arange(start, start + len(similar))] = -np.inf
+        near = np.argpartition(-similar, count - 1, axis=1)[:, :count]
+        times += np.bincount(near.ravel(), minlength=len(unit))
+    spread = float(times.std())
+    return float(((times - times.mean()) ** 3).mean() / spread**3) if spread else 0.0
+
+
+def retrieved(one: Vectors, other: Vectors) -> dict[int, float]:
+    """For each k of RETRIEVED, the share of patients whose other half is among the k nearest of all; mean of both directions."""
+    found = dict.fromkeys(RETRIEVED, 0.0)
+    for first, second in ((one, other), (other, one)):
+        for start in range(0, len(first), BLOCK):
+            similar = first[start : start + BLOCK] @ second.T
+            mine = similar[np.arange(len(similar)), np.arange(start, start + len(similar))]
+            nearer = (similar > mine[:, None]).sum(axis=1)
+            for k in found:
+                found[k] += float((nearer < k).sum()) / (2 * len(first))
+    return found
+
+
+def rounded(found: dict[str, dict[str, float]]) -> dict[str, dict[str, Any]]:
+    """The measures to four decimals: further ones are rounding error."""
+    return {name: {measure: round(value, 4) for measure, value in each.items()} for name, each in found.items()}
