@@ -70,9 +70,9 @@ def share(chosen: Chosen | None) -> Statement | None:
             fewest=FEWEST,
         )
     return say(
-        "The network’s share of the vectors was chosen from the data: {share}{reason}. With {tried}, the two halves of a patient’s"
-        " visits fall into the same group {gain} percentage points more often, beyond patients alike, than without the network"
-        " (95 % interval {low} to {high}).",
+        "The network’s share of the vectors was chosen from the data: {share}{reason}. With {tried}, the network adds {gain}"
+        " percentage points (95 % interval {low} to {high}) to how often the two halves of a patient’s visits fall into the same"
+        " group, beyond what patients alike have in common.",
         share=percent_of(chosen.share),
         reason="" if chosen.share else ", since no share was reliably better than none",
         tried=percent_of(adds.share),
