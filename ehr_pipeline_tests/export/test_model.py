@@ -11,9 +11,11 @@ import pytest
 from ehr_pipeline import cli
 from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.embeddings.share import Chosen
 from ehr_pipeline.encoder import card
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.export import model
+from ehr_pipeline.reports.statements import contributions
 from ehr_pipeline.store.artifacts import Artifact, hash_of
 from ehr_pipeline.vocabulary.table import Vocabulary
 from ehr_pipeline_tests.conftest import tiny_settings, write_settings
@@ -49,9 +51,10 @@ def test_the_card_says_what_the_model_predicts(tiny: Pipeline, tmp_path: Path) -
 
 def test_the_card_says_what_the_network_adds_to_vectors_of_this_checkpoint(tiny: Pipeline) -> None:
     checkpoint = tiny.store.current("encoder_checkpoint")
-    chosen, space = model.contribution_of(tiny.store, checkpoint)
-    assert "share of the vectors was chosen from the data" in chosen
-    assert "effective rank" in space
+    chosen = Chosen.of(tiny.store.current("patient_embeddings"))
+    said = model.contribution_of(tiny.store, checkpoint)
+    assert said[0] == str(contributions.share(chosen))
+    assert "effective rank" in said[1]
     other = replace(checkpoint, manifest=checkpoint.manifest | {"data_version": "another"})
     assert model.contribution_of(tiny.store, other) == []
 
