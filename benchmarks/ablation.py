@@ -133,7 +133,9 @@ def pooled_in(
             for name, one in made.items():
                 total = np.maximum(one.sum(1, keepdims=True), 1e-9)
                 sums[name].append(
-                    (np.sqrt(one / total) if name == "prototypes" else unit_length(one)).astype(np.float32)
+                    (np.sqrt(one / total) if name == "prototypes" else unit_length(one.astype(np.float32))).astype(
+                        np.float32
+                    )
                 )
         for name, those in sums.items():
             found[name].append(np.concatenate(those))
@@ -294,9 +296,9 @@ def measured(folder: Path, world: str, seed: int) -> dict[str, Any]:
     features = profiles["profile"]
     chosen = {}
     for name, five in blocks.items():
-        found = share.compared(
-            features[:3], (features[3], features[4]), five[:3], alike, most=DIRECTIONS, seed=seed
-        )  # fmt: skip
+        whole, *halves = features[:3]
+        own = (whole, halves[0], halves[1]), (five[0], five[1], five[2])
+        found = share.compared(own[0], (features[3], features[4]), own[1], alike, most=DIRECTIONS, seed=seed)
         assert found.adds is not None
         gain = found.adds.gain
         chosen[name] = {"share": found.share, "at": found.adds.share, "gain": [gain.value, gain.low, gain.high]}
