@@ -22,7 +22,8 @@ from pathlib import Path
 from ehr_pipeline.assets import of_study
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.errors import UserError, printable
-from ehr_pipeline.planning import variant_figures as figures
+from ehr_pipeline.planning import variant_figures
+from ehr_pipeline.planning.variant_figures import Figures
 from ehr_pipeline.planning.variants import Variant
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.walk import walk
@@ -39,7 +40,7 @@ class Made:
     """What became of a variant."""
 
     name: str
-    figures: figures.Figures = field(default_factory=dict)
+    figures: Figures = field(default_factory=dict)
     seconds: float = 0.0
     """The time of all its assets, of reused ones as when they were made."""
     reused: int = 0
@@ -94,7 +95,7 @@ def one(variant: Variant) -> Made:
             _log.info("%s %s", title, "is reused" if skipped else f"was made in {duration(time.monotonic() - begun)}")
     except UserError as error:
         problem = str(error)
-    found = figures.of(made, variant.study.guard)
+    found = variant_figures.of(made, variant.study.guard)
     peak = None if reused == len(made) else _gigabytes()
     return Made(variant.name, found, seconds, reused, len(assets), peak, problem)
 
