@@ -85,7 +85,9 @@ PREDICTION_REPORT_SOURCES = (
     "reports/diagram.py",
     "reports/inputs.py",
     "reports/layout.py",
+    "reports/page.css",
     "reports/page.html.j2",
+    "reports/page.js",
     "reports/statements/statement.py",
     "tasks/judge.py",
     "tasks/meds.py",
@@ -96,9 +98,9 @@ PREDICTION_REPORT_SOURCES = (
 
 
 def version_of_sources(root: Path, sources: Sequence[str]) -> str:
-    """A version computed from the paths (below `root`) and bytes of Python modules and templates."""
+    """A version computed from the paths (below `root`) and bytes of Python modules, templates, styles and scripts."""
     found = [path for name in sources for path in ([root / name] if Path(name).suffix else (root / name).rglob("*"))]
-    kept = sorted(path for path in found if path.suffix in (".py", ".j2"))
+    kept = sorted(path for path in found if path.suffix in (".py", ".j2", ".css", ".js"))
     return hash_of([(path.relative_to(root).as_posix(), fields.file_hash(path)) for path in kept])
 
 

@@ -1,5 +1,6 @@
 """All disclosure control: small counts of patients are never shown outside the data artifacts."""
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -94,6 +95,13 @@ class Disclosure:
         """Return a count rounded to the nearest multiple of the threshold, as `about` shows it."""
         return (count + self.below // 2) // self.below * self.below
 
+    def rounded_or_none(self, count: int) -> int:
+        """Return a count rounded, or 0 under one and a half times the threshold, whether or not there are any.
+
+        Beside an exact number of patients, the rest then has a range that is as wide as the threshold.
+        """
+        return 0 if self.below > 1 and 2 * count < 3 * self.below else self.rounded(count)
+
     def coarse(self, count: int, of: int) -> str:
         """Return a share as a range that contains the true share and reveals no more than the count rounded by `about`.
 
@@ -150,21 +158,42 @@ class Disclosure:
         """Whether successive numbers of patients, each a part of the last, differ by so few that they must be rounded."""
         return any(self.small(more - less) for more, less in pairwise(counts))
 
-    def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int) -> Marks:
+    def part(self, count: int, of: int) -> str:
+        """Return a share made of two counts as `about` shows them: 'about 12 %'; a bound if the rest is small."""
+        whole = self.rounded(of)
+        if self.below == 1:
+            return f"{100 * count / of:.0f} %"
+        if of - count < self.below:
+            return f">{max(math.floor(100 - 100 * self.below / max(whole - self.below // 2, 1)), 0)} %"
+        return f"about {100 * self.rounded(count) / whole:.0f} %"
+
+    def marks(self, points: NDArray[np.floating], group: NDArray[np.integer], most: int, salt: str = "") -> Marks:
         """Return the marks, about `most` at most, that a map may show of patients at places (n, 2) in groups (n,).
 
         Groups of fewer than `below` patients are pooled as `OTHERS`, which are not drawn if they too are fewer than
         `below`. Each mark combines neighbours of one group (microaggregation: Domingo-Ferrer and Mateo-Sanz 2002, IEEE
         Trans. Knowl. Data Eng. 14(1)), so that patients can neither be counted nor be located by comparing two maps.
+
+        Maps with different `salt` divide the same patients along different axes, and move each mark by up to about half the
+        spread of its patients, so that no mark of one is a mark of the other, even where both show the same group. The marks
+        of each group are in the order of their places, which says nothing about the order of patients.
         """
         numbers, counts = np.unique(group, return_counts=True)
         group = np.where(np.isin(group, numbers[~self.told(counts)]), OTHERS, group)
         fewest = max(self.below, -(-len(group) // most))
         places, drawn, apart = [np.empty((0, 2))], [np.empty(0, np.int64)], [np.empty(0, bool)]
+        rng = np.random.default_rng(list(hashlib.blake2b(salt.encode(), digest_size=16, person=b"marks").digest()))
+        angle = rng.uniform(0, np.pi / 2) if salt else 0.0
+        turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         for number in np.unique(group).tolist():
             own = points[group == number].astype(np.float64)
             if len(own) >= self.below:
-                marks, away = _joined(own, fewest)
+                marks, away = _joined(own @ turned if salt else own, fewest)
+                if salt and fewest > 1:
+                    marks = (marks + rng.uniform(-0.5, 0.5, marks.shape) * away[:, None]) @ turned.T
+                if fewest > 1:
+                    order = np.lexsort(marks.T)
+                    marks, away = marks[order], away[order]
                 places.append(marks)
                 drawn.append(np.full(len(marks), number))
                 apart.append(away > FAR * np.ptp(points, axis=0).max())

@@ -16,15 +16,25 @@ STYLE: dict[Any, Any] = {
     "axes.titleweight": "bold",
     "figure.dpi": 110,
     "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ehr_pipeline",
     "text.parse_math": False,  # names of concepts and places are not formulas, even if they contain dollar signs
 }
+DISTINCT = (
+    *("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#56b4e9"),
+    *("#332288", "#999933", "#882255", "#117733", "#aa4499", "#8c6d46"),
+)
+"""Colours that people with colour-blindness can tell apart: Okabe & Ito (2008), then Tol's muted scheme (2021)."""
 COLOURS_LEFT = 128  # kept in a picture that was too large, rare colours included, since they mark something
 OVER, UNDER, NEUTRAL = "#b5452b", "#2b6cb5", "#7a7a7a"
 
 
 @contextmanager
 def figure(path: Path, width: float, height: float) -> Iterator[Any]:
-    """Yield a figure of a size in inches; write it to `path` at the end, without metadata of software or time."""
+    """Yield a figure of a size in inches; write it to `path` (PNG or SVG) at the end, without metadata of software or time.
+
+    An SVG holds every coordinate in full: draw only what may be shown to all its digits.
+    """
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -37,7 +47,7 @@ def figure(path: Path, width: float, height: float) -> Iterator[Any]:
         FigureCanvasAgg(drawn)
         yield drawn
         path.parent.mkdir(parents=True, exist_ok=True)
-        drawn.savefig(path, metadata={"Software": None})
+        drawn.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else {"Software": None})
 
 
 def within(path: Path, size: int) -> bytes:
@@ -67,6 +77,19 @@ def colours(count: int) -> list[Any]:
     if count <= 20:
         return [matplotlib.colormaps["tab20"](index) for index in range(count)]
     return [matplotlib.colormaps["hsv"](index / count) for index in range(count)]
+
+
+def distinct(count: int) -> list[str]:
+    """Return `count` colours as '#rrggbb'; after twelve they repeat, since no more can be told apart."""
+    return [DISTINCT[place % len(DISTINCT)] for place in range(count)]
+
+
+def steps(count: int) -> list[str]:
+    """Return `count` colours from low to high as '#rrggbb': an even part of viridis, which is safe for colour-blind readers."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_hex
+
+    return [to_hex(colormaps["viridis"](0.9 * place / max(count - 1, 1))) for place in range(count)]
 
 
 def learning_curves(path: Path, metrics: dict[str, Any]) -> None:

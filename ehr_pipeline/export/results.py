@@ -4,8 +4,11 @@
     OUT/embeddings.parquet    patient_id and vector, in the same order
     OUT/enrichment.csv        the concepts that mark each cluster, with their tests (`reports.tables`)
     OUT/columns.csv           every column with its type
+    OUT/figures/*.svg         the drawings of the page, for a publication
+    OUT/table_1.csv           who is in each cluster
 
-Nothing in the tables is suppressed, so they are as restricted as the records. `neighbours` has the form that
+Figures and Table 1 are suppressed like the page. Nothing in the other tables is, so they are as restricted as the records.
+`neighbours` has the form that
 embedding-atlas reads (github.com/apple/embedding-atlas): row numbers of the file, and cosine distances.
 """
 
@@ -25,7 +28,7 @@ from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.embeddings.geometry import unit_length
 from ehr_pipeline.embeddings.vectors import Vectors
-from ehr_pipeline.reports import ENRICHMENT
+from ehr_pipeline.reports import ENRICHMENT, FIGURES, TABLE_1
 from ehr_pipeline.store import publishing
 from ehr_pipeline.store.artifacts import Artifact, Counts
 from ehr_pipeline.tables import schemas
@@ -64,6 +67,10 @@ def export(found: Found, out: Path, seed: int) -> Counts:
             pq.write_table(rows, part / f"{name}.parquet", compression="zstd")
             columns += [(f"{name}.parquet", field.name, str(field.type)) for field in rows.schema]
         shutil.copyfile(found.reports.file(ENRICHMENT), part / ENRICHMENT)
+        shutil.copyfile(found.reports.file(TABLE_1), part / TABLE_1)
+        (part / FIGURES).mkdir()
+        for drawing in found.reports.files(FIGURES):
+            shutil.copyfile(drawing, part / FIGURES / drawing.name)
         spreadsheet.write(part / "columns.csv", COLUMNS, columns)
     return {"kept": people.num_rows}
 

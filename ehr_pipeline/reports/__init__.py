@@ -3,7 +3,7 @@
 from ehr_pipeline.disclosure.kinds import Declared, People, Things
 from ehr_pipeline.tables.asset_names import CLUSTER_REPORTS
 
-PAGE, ENRICHMENT = "report.html", "enrichment.csv"
+PAGE, ENRICHMENT, FIGURES, TABLE_1 = "report.html", "enrichment.csv", "figures", "table_1.csv"
 
 COUNTED: dict[str, Declared] = {
     CLUSTER_REPORTS: {"clusters": Things, "concepts*": Things, "rows_in": None, "kept": None, "*": People}

@@ -1,7 +1,8 @@
 """`cluster_reports`: one self-contained HTML page that a clinician can read, and the tables behind it.
 
 The artifact contains `report.html`, `enrichment.csv` (all concepts of the top lists, with counts: restricted),
-`audit.json`, and the pictures under `notes/`; on synthetic extracts also `agreement.json`.
+`audit.json`, the drawings of the page and who is in each cluster for a publication (`figures/`, `table_1.csv`), and pictures under
+`notes/`; on synthetic extracts also `agreement.json`.
 """
 
 import csv
@@ -15,7 +16,7 @@ import numpy as np
 
 from ehr_pipeline.clusters.marks import Marks
 from ehr_pipeline.disclosure import spreadsheet
-from ehr_pipeline.reports import ENRICHMENT, PAGE, page
+from ehr_pipeline.reports import ENRICHMENT, PAGE, figures, page
 from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -61,6 +62,7 @@ def build(inputs: Inputs, settings: ReportsSettings, out: Path) -> Counts:
     if agreement := truth.agreement(findings):
         _write_json(out / "agreement.json", agreement)
     _write_enrichment(out / ENRICHMENT, findings)
+    figures.write(findings, out)
     _write_json(out / "audit.json", [_rounded(effect) for effect in findings.effects])
     return {
         "rows_in": len(findings.labels),

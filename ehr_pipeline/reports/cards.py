@@ -178,9 +178,9 @@ def describe(
         "size": disclosure.show(size),
         "hidden": False,
         "share": disclosure.share(size, told),
-        "age": _quartiles(age, disclosure),
+        "age": quartiles(age, disclosure),
         "ages": disclosure.composition(by_age, size),
-        "concepts": _quartiles(concepts, disclosure),
+        "concepts": quartiles(concepts, disclosure),
         "sex": _sexes(rows.column("sex").to_pylist(), people, disclosure),
         "dominant": next(
             (name for name, count in ordered.items() if count >= disclosure.below and 2 * count > size), ""
@@ -189,7 +189,7 @@ def describe(
     }
 
 
-def _quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
+def quartiles(values: NDArray[Any], disclosure: Disclosure) -> str:
     """Return median and quartiles as text; only the median if fewer than the threshold may lie beyond a quartile."""
     median, low, high = np.quantile(values, (0.5, 0.25, 0.75))
     return f"{median:.0f} ({low:.0f}–{high:.0f})" if len(values) >= 4 * disclosure.below else f"{median:.0f}"

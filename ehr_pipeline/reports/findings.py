@@ -18,7 +18,7 @@ from ehr_pipeline.cohort.members import Cohort
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.vectors import Vectors
 from ehr_pipeline.records import numeric
-from ehr_pipeline.reports import cards, enrichment, likeness, lists, maps, pictures, ranking, sureness
+from ehr_pipeline.reports import cards, charts, enrichment, likeness, lists, maps, pictures, ranking, spans, sureness
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.closest import Closest, closest
 from ehr_pipeline.reports.counted import Counted, totals
@@ -200,7 +200,7 @@ class Findings:
             for name in ("per_cluster", "expected_per_cluster")
         )
         cloud = ""
-        if table and not card["hidden"]:
+        if table and not card["hidden"] and not self.is_tested:
             path = self.pictures / f"cloud_{number:02d}.png"
             pictures.word_cloud(path, [(row.name, row.importance, row.over) for row in table], self.inputs.seed)
             cloud = embedded(path)
@@ -215,8 +215,24 @@ class Findings:
             "nearest": nearest,
             "nearest_number": self.numbers[nearest.other] if nearest else 0,
             "cloud": cloud,
+            **({} if card["hidden"] else self._spans_of(label)),
             **asdict(sureness.recognition(recognised, by_chance, size, self.disclosure)),
         }
+
+    def _spans_of(self, label: int) -> dict[str, Any]:
+        """Return how old a cluster's patients were, how long they were followed, and the pyramid of their ages."""
+        mine, rule = self.labels == label, self.disclosure
+        table = self.clusters.table
+        sexes = np.array(table.column("sex").to_pylist())[mine].tolist()
+        return {
+            "pyramid": charts.pyramid(table.column("age").to_numpy()[mine], sexes, rule),
+            "onset": cards.quartiles(self._spans.onset[mine], rule),
+            "followed": cards.quartiles(self._spans.followed[mine], rule),
+        }
+
+    @cached_property
+    def _spans(self) -> spans.Spans:
+        return spans.spans(self.inputs.artifacts[assets.PATIENT_DATASET].files("patients"), self.cohort)
 
     @cached_property
     def standing(self) -> sureness.Standing:
@@ -258,7 +274,7 @@ class Findings:
         ]
 
     @cached_property
-    def maps(self) -> dict[str, str | None]:
-        """Pictures of the map, by cluster and by each attribute; None where a map would show nothing."""
-        drawn = maps.draw(self.attributes, self.clusters, self.settings, self.disclosure, self.pictures)
-        return {name: embedded(path) if path else None for name, path in drawn.items()}
+    def layers(self) -> dict[str, maps.Layer | None]:
+        """The map by cluster and by each attribute; None where it would show nothing."""
+        key = self.inputs.naming(self.disclosure.below).key
+        return maps.layers(self.attributes, self.clusters, self.settings, self.disclosure, key)

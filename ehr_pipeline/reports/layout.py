@@ -1,11 +1,16 @@
 """The frame of every page: a title, links, and sections in order. One file, no network, readable and printable.
 
-A page's room has a template for each section, which only lays out, and a function that gives the template its values.
+A page's room has a template for each section, which only lays out, and a function that gives the template its values. The
+page's one script (`page.js`) adds sorting, search and the like; nothing depends on it. A content security policy in the page
+lets this script run, by its hash, and nothing else: no other script, no network.
 """
 
+import base64
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 import jinja2
@@ -29,6 +34,8 @@ class Section(Generic[Findings]):
     """Returns the values for the template; None if there is nothing to show and the section is omitted."""
     link: str = ""
     """The text of its link at the top of the page; empty for no link."""
+    folded: str = ""
+    """Its heading if it is folded away behind it; empty for a section that is open, whose template has the heading."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +57,27 @@ def render(sections: Sequence[Section[Findings]], findings: Findings, header: He
         for section, content in contents
         if content is not None
     ]
+    style, script = (Markup(Path(__file__).with_name(f"page.{kind}").read_text("utf-8")) for kind in ("css", "js"))  # noqa: S704  # of our own
     return (
         environment(FRAME)
         .get_template("page.html.j2")
-        .render(**vars(header), made_by=f"ehr_pipeline {__version__}", sections=parts)
+        .render(
+            **vars(header),
+            made_by=f"ehr_pipeline {__version__}",
+            sections=parts,
+            style=style,
+            script=script,
+            policy=policy(script),
+        )
+    )
+
+
+def policy(script: str) -> str:
+    """Return the content security policy of a page: its own styles and pictures, one script, and no network."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+    return (
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline';"
+        f" script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
 
 

@@ -1,61 +1,111 @@
-"""The maps of patients: by cluster, by density, and by every audited attribute."""
+"""The map of patients: one frame, coloured by cluster and by every audited attribute. Each colour has marks of its own."""
 
+from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ehr_pipeline.clusters.table import Clusters
-from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure
-from ehr_pipeline.reports import pictures
+from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure, Marks
+from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports.cards import AGE_BANDS, band_name
 from ehr_pipeline.reports.settings import ReportsSettings
 
 TITLES = {
+    "cluster": "Cluster",
     "concepts": "Number of concepts",
     "age": "Age at the last visit (years)",
     "year": "Year of the first disease record",
 }
+MENU = {"concepts": "Amount of record", "age": "Age", "year": "First record"}
+"""Shorter words for the menu of colours."""
 MOST_CATEGORIES = 12  # that can be distinguished by colour; the less frequent ones are 'others'
 NOT_KNOWN = "not known"
 """The name of the group of patients without a value."""
-DENSE = 5_000  # smallest number of patients for which a map of density is drawn as well
+REST, PALE = "#404040", "#c0c4c8"
+"""The colours of `OTHERS`, and of patients without a value."""
 
 
-def draw(
+@dataclass(frozen=True)
+class Group:
+    """What one colour of a map stands for."""
+
+    name: str
+    colour: str
+    share: str
+    """Its share of the patients, rounded."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """The map in one colouring: marks (m) with the groups that they belong to."""
+
+    name: str
+    title: str
+    menu: str
+    """Its name in the menu of colours."""
+    groups: dict[int, Group]
+    """The groups that have marks, by the numbers that the marks have; `OTHERS` last."""
+    marks: Marks
+
+
+def layers(
     attributes: dict[str, NDArray[Any]],
     clusters: Clusters,
     settings: ReportsSettings,
     disclosure: Disclosure,
-    out: Path,
-) -> dict[str, Path | None]:
-    """Draw the map by cluster, by each attribute (n,), and by density if there are many patients.
+    key: str,
+) -> dict[str, Layer | None]:
+    """Return the map by cluster and by each attribute (n,); `key` is a secret of the study.
 
-    Returns the file of each map; None where it would show nothing: no cluster, or fewer than two groups, may be shown.
+    None stands where a map would show nothing: no cluster, or fewer than two groups, may be shown.
     """
     points = clusters.points.astype(np.float64)
     numbers, labels = np.unique(clusters.numbers, return_inverse=True)
-    drawn: dict[str, Path | None] = {"cluster": None}
-    if told := centres(points, clusters.numbers, disclosure):
-        drawn["cluster"] = path = out / "map_cluster.png"
-        pictures.map_of_clusters(path, disclosure.marks(points, labels, settings.map_points), told, len(numbers))
-    if len(points) >= DENSE:
-        drawn["density"] = path = out / "map_density.png"
-        pictures.map_of_density(path, points, disclosure.below)
+
+    def layer(name: str, names: list[str], coded: NDArray[np.integer], colours: list[str]) -> Layer:
+        marks = disclosure.marks(points, coded, settings.map_points, f"{key}/{name}")
+        groups = {
+            number: Group(
+                "others" if number == OTHERS else names[number],
+                REST if number == OTHERS else colours[number],
+                _share(coded, number, marks, disclosure),
+            )
+            for number in sorted(np.unique(marks.group).tolist(), key=lambda number: (number == OTHERS, number))
+        }
+        title = TITLES.get(name, name.capitalize())
+        return Layer(name, title, MENU.get(name, title), groups, marks)
+
+    by_cluster = layer("cluster", [str(n) for n in numbers.tolist()], labels, plots.distinct(len(numbers)))
+    found: dict[str, Layer | None] = {"cluster": by_cluster if centres(by_cluster.marks) else None}
     for name, values in attributes.items():
         names, coded, ordered = _groups(name, values)
-        marks = disclosure.marks(points, coded, settings.map_points)
-        drawn[name] = None
-        if len(np.unique(marks.group)) > 1:
-            drawn[name] = path = out / f"map_{name}.png"
-            title = TITLES.get(name, name.capitalize())
-            if ordered:
-                pictures.map_in_bands(path, marks, names, title, len(names) - names.count(NOT_KNOWN))
-            else:
-                pictures.map_of_categories(path, marks, names, title)
-    return drawn
+        known = len(names) - names.count(NOT_KNOWN) if ordered else len(names)
+        colours = [*plots.steps(known), *[PALE] * (len(names) - known)] if ordered else plots.distinct(len(names))
+        drawn = layer(name, names, coded, colours)
+        found[name] = drawn if len(drawn.groups) > 1 else None
+    return found
+
+
+def _share(coded: NDArray[np.integer], number: int, marks: Marks, disclosure: Disclosure) -> str:
+    """Return the share of a group's patients as text; `OTHERS` are all whose group has no marks."""
+    if number == OTHERS:
+        shown = [own for own in np.unique(marks.group).tolist() if own != OTHERS]
+        return disclosure.part(int((~np.isin(coded, shown)).sum()), len(coded))
+    return disclosure.part(int((coded == number).sum()), len(coded))
+
+
+def centres(marks: Marks) -> dict[int, tuple[float, float]]:
+    """Return where the number of each group may stand, but `OTHERS`: the place of the mark nearest to the middle of its marks."""
+    found = {}
+    for number in np.unique(marks.group).tolist():
+        places = marks.places[marks.group == number]
+        if number != OTHERS:
+            nearest = places[np.linalg.norm(places - np.median(places, axis=0), axis=1).argmin()]
+            found[number] = (float(nearest[0]), float(nearest[1]))
+    return found
 
 
 def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.integer], bool]:
@@ -66,17 +116,6 @@ def _groups(name: str, values: NDArray[Any]) -> tuple[list[str], NDArray[np.inte
     if np.issubdtype(values.dtype, np.number):
         return *_bands(values), True
     return *_most_frequent(values), False
-
-
-def centres(
-    points: NDArray[np.float64], cluster: NDArray[np.integer], disclosure: Disclosure
-) -> dict[int, tuple[float, float]]:
-    """Return the median place of each cluster that may be shown, by number; `points` (n, 2), `cluster` (n,)."""
-    numbers, sizes = np.unique(cluster, return_counts=True)
-    medians = {
-        number: np.median(points[cluster == number], axis=0) for number in numbers[disclosure.told(sizes)].tolist()
-    }
-    return {number: (float(x), float(y)) for number, (x, y) in medians.items()}
 
 
 def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:

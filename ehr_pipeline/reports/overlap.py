@@ -1,9 +1,8 @@
 """Patients who have several of the cohort's diseases, by cluster: a table, and its picture.
 
 A patient has each disease whose list chose them for the cohort. Columns are sets of diseases, as in an UpSet plot (Lex et al.
-2014): a patient is in one column only. All numbers follow from counts rounded to the threshold (`Disclosure.rounded`), and counts
-under one and a half times the threshold are left empty, whether or not there are any: beside a card's exact number of patients
-with a disease, the rest then has a range that is as wide as the threshold.
+2014): a patient is in one column only. All numbers follow from counts rounded to the threshold, few of which are left empty
+(`Disclosure.rounded_or_none`): beside a card's exact number of patients with a disease, the rest has a range that is as wide.
 
 Axes: n patients, K clusters, L sets of diseases.
 """
@@ -67,7 +66,7 @@ def overlap(diseases: Sequence[Sequence[str]], clusters: NDArray[np.int64], disc
     sets = [tuple(sorted(each)) for each in diseases]
     counts = Counter(sets)
     frequent = sorted((each for each in counts if len(each) > 1), key=lambda each: (-counts[each], each))
-    own = [each for each in frequent if _shown(counts[each], disclosure)][:MOST_SETS]
+    own = [each for each in frequent if disclosure.rounded_or_none(counts[each])][:MOST_SETS]
     if not own:
         return None
     alone = sorted((each for each in counts if len(each) == 1), key=lambda each: (-counts[each], each))
@@ -78,12 +77,12 @@ def overlap(diseases: Sequence[Sequence[str]], clusters: NDArray[np.int64], disc
     table = np.zeros((len(numbers), len(columns) + 1), np.int64)
     np.add.at(table, (row, place), 1)
     told = disclosure.told(sizes)
-    total = [_shown(int(count), disclosure) for count in table.sum(axis=0)]
+    total = [disclosure.rounded_or_none(int(count)) for count in table.sum(axis=0)]
     kept = np.flatnonzero(total)
     table = np.column_stack([table[:, kept], table[:, len(alone) :].sum(axis=1)])[told]
-    rounded = [[_shown(count, disclosure) for count in counts] for counts in table.tolist()]
+    rounded = [[disclosure.rounded_or_none(count) for count in counts] for counts in table.tolist()]
     whole = [disclosure.rounded(size) for size in sizes[told].tolist()]
-    counted = [*(total[column] for column in kept), _shown(sum(len(each) > 1 for each in sets), disclosure)]
+    counted = [*(total[column] for column in kept), disclosure.rounded_or_none(sum(len(each) > 1 for each in sets))]
     shares = np.minimum(np.reshape(rounded, (len(whole), len(kept) + 1)) / np.reshape(whole, (-1, 1)), 1)
     return Overlap(
         tuple([*columns, OTHERS][column] for column in kept),
@@ -141,9 +140,3 @@ def _dots(axes: Any, sets: Sequence[Set], names: list[str]) -> None:
     axes.tick_params(length=0)
     for side in ("left", "bottom"):
         axes.spines[side].set_visible(False)
-
-
-def _shown(count: int, disclosure: Disclosure) -> int:
-    """Return a count as it may be shown: rounded, or 0 under one and a half times the threshold."""
-    few = disclosure.below > 1 and 2 * count < 3 * disclosure.below
-    return 0 if few else disclosure.rounded(count)

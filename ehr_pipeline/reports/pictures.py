@@ -25,8 +25,6 @@ REST = (0.25, 0.25, 0.25)
 """The colour of `OTHERS`."""
 CURVES = ("#2f7d4f", "#a86200")
 """Colours of further curves."""
-PALE = (0.78, 0.78, 0.78)
-"""The colour of patients without a number."""
 
 
 def map_of_clusters(path: Path, marks: Marks, centres: Mapping[int, Place], clusters: int) -> None:
@@ -57,32 +55,6 @@ def beside(anchors: Points) -> Points:
             label[b, axis] -= step
     offsets: Points = label - anchors
     return offsets
-
-
-def map_of_density(path: Path, points: Points, fewest: int) -> None:
-    """Draw the density of patients (n, 2); cells with fewer than `fewest` are left white."""
-    with plots.figure(path, width=5.6, height=4.4) as figure:
-        axes = _map_axes(figure, "Patients per cell")
-        cells = axes.hexbin(*points.T, gridsize=70, bins="log", mincnt=fewest, cmap="magma_r", linewidths=0)
-        # the default formatter of a logarithmic scale writes formulas, which are not rendered here (`plots.STYLE`)
-        figure.colorbar(cells, ax=axes, shrink=0.8, format=lambda count, _: f"{count:,.0f}")
-
-
-def map_in_bands(path: Path, marks: Marks, names: list[str], title: str, bands: int) -> None:
-    """Draw the map coloured by bands of a number; the marks' groups are indices of `names`, bands from low to high.
-
-    Names after the first `bands` are outside this order, such as patients without a number, and are drawn pale.
-    """
-    from matplotlib import colormaps
-
-    coloured = colormaps["viridis"](np.linspace(0.05, 0.95, bands))[:, :3]
-    colours = np.vstack([coloured, np.tile(PALE, (len(names) - bands, 1))])
-    _map_with_legend(path, marks, names, colours, title)
-
-
-def map_of_categories(path: Path, marks: Marks, names: list[str], title: str) -> None:
-    """Draw the map coloured by categories; the marks' groups are indices of `names`."""
-    _map_with_legend(path, marks, names, _rgb(plots.colours(len(names))), title)
 
 
 def map_of_courses(
@@ -162,20 +134,6 @@ def _arrow(axes: Any, begin: Iterable[float], end: Iterable[float], colour: Any,
     axes.annotate("", xy=tuple(end), xytext=tuple(begin), arrowprops=style)
 
 
-def _map_with_legend(path: Path, marks: Marks, names: list[str], colours: Colours, title: str) -> None:
-    from matplotlib.lines import Line2D
-
-    there = np.unique(marks.group).tolist()
-    legend = [(names[number], colours[number]) for number in there if number != OTHERS]
-    if OTHERS in there:
-        legend.append(("others", np.array(REST)))
-    with plots.figure(path, width=5.6, height=4.4) as figure:
-        axes = _map_axes(figure, title)
-        _scatter(axes, marks, colours)
-        handles = [Line2D([], [], marker="o", ls="", color=colour, markersize=5, label=name) for name, colour in legend]
-        axes.legend(handles=handles, fontsize=7, loc="center left", bbox_to_anchor=(1, 0.5))
-
-
 def _scatter(axes: Any, marks: Marks, colours: Colours, pale: bool = False) -> None:
     """Draw marks in random order, so that no group covers another; small and faint if many; rings for those `apart`.
 
@@ -222,15 +180,15 @@ def word_cloud(path: Path, words: list[tuple[str, float, bool]], seed: int) -> N
     weights = {name: max(importance, 1e-6) for name, importance, _ in words}
     cloud = WordCloud(
         width=900,
-        height=420,
+        height=560,
         background_color="white",
         color_func=colour,
         random_state=seed,
         prefer_horizontal=1.0,
         margin=WORD_MARGIN,
         relative_scaling=0.5,
-        max_font_size=86,
-        min_font_size=9,
+        max_font_size=96,
+        min_font_size=16,
     ).generate_from_frequencies(weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     cloud.to_image().quantize(64).save(path, optimize=True)

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +70,7 @@ def _in_a_word(own: float, by_chance: float) -> str:
     return "none" if excess < NONE_BELOW else "weak" if excess < WEAK_BELOW else "clear"
 
 
-def usable(card: dict[str, Any]) -> bool:
+def usable(card: Mapping[str, Any]) -> bool:
     """Whether a cluster can be relied on: other samples of patients find it, and its evidence is clear."""
     return bool(card["evidence"] == "clear" and card["stability"]["words"] == "stable")
 

@@ -1,7 +1,5 @@
 """Maps of patients: what is drawn of each group cannot be counted, and no patient is drawn."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +9,8 @@ import pytest
 from matplotlib.text import Text
 from numpy.typing import NDArray
 
-from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.clusters.table import Clusters
 from ehr_pipeline.disclosure.suppression import OTHERS, Disclosure, Marks
-from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import maps, pictures
 from ehr_pipeline.reports.settings import ReportsSettings
 
@@ -32,18 +28,6 @@ def islands(sizes: list[int], seed: int = 0) -> tuple[NDArray[np.float64], NDArr
 def cohort(sizes: list[int]) -> Clusters:
     points, group = islands(sizes)
     return Clusters(pa.table({"x": points[:, 0], "y": points[:, 1], "cluster": group + 1}))
-
-
-def marks_by_colour(axes: Any) -> dict[tuple[float, ...], int]:
-    """How many marks of each colour the axes show."""
-    (drawn,) = axes.collections
-    colours, counts = np.unique(drawn.get_edgecolors()[:, :3].round(6), axis=0, return_counts=True)
-    assert counts.sum() == len(drawn.get_offsets())
-    return {tuple(colour): int(count) for colour, count in zip(colours.tolist(), counts.tolist(), strict=True)}
-
-
-def rgb(colour: Any) -> tuple[float, ...]:
-    return tuple(np.array(colour[:3]).round(6).tolist())
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -105,7 +89,11 @@ def test_marks_are_as_few_as_asked_for() -> None:
     assert marks.fewest == 10, "what holds of a group of 30 as well"
 
 
-def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
+def names(layer: maps.Layer | None) -> list[str]:
+    return [group.name for group in layer.groups.values()] if layer else []
+
+
+def test_what_the_maps_show() -> None:
     """A small cluster has neither colour nor number; nor has a small region, age band or a number's band a colour."""
     people = cohort([200, 60, 9, 5])
     n = people.table.num_rows
@@ -113,40 +101,45 @@ def test_what_the_maps_show(drawn: list[Any], tmp_path: Path) -> None:
     age = np.array([30] * (n - 80) + [70] * 73 + [85] * 7)
     year = np.array([2001] * (n - 8) + [2009] * 8)
     attributes = {"region": region, "age": age, "year": year, "sex": np.array(["F"] * (n - 3) + ["M"] * 3)}
-    files = maps.draw(attributes, people, ReportsSettings(), RULE, tmp_path)
-    assert [name for name, path in files.items() if path is None] == ["year", "sex"], "they would have one colour"
-    clusters, regions, ages = drawn
-    palette = [rgb(colour) for colour in plots.colours(4)]
-    shown = marks_by_colour(clusters)
-    assert set(shown) == {*palette[:2], pictures.REST}
-    assert 200 / 19 <= shown[palette[0]] <= 20
-    assert shown[pictures.REST] == 1
-    assert [text.get_text() for text in clusters.texts] == ["1", "2"]
-    assert [text.get_text() for text in regions.get_legend().get_texts()] == ["North", "South"]
-    assert set(marks_by_colour(regions)) == {rgb(colour) for colour in np.array(plots.colours(3))[1:]}
-    assert [text.get_text() for text in ages.get_legend().get_texts()] == ["18–39", "60–79"]
+    layers = maps.layers(attributes, people, ReportsSettings(), RULE, "key")
+    assert [name for name, layer in layers.items() if layer is None] == ["year", "sex"], "they would have one colour"
+    assert names(layers["cluster"]) == ["1", "2", "others"]
+    assert names(layers["region"]) == ["North", "South"]
+    assert names(layers["age"]) == ["18–39", "60–79"]
+    clusters = layers["cluster"]
+    assert clusters
+    assert 200 / 19 <= (clusters.marks.group == 0).sum() <= 20
+    assert (clusters.marks.group == OTHERS).sum() == 1
+    assert [group.share for group in clusters.groups.values()] == ["about 74 %", "about 22 %", "about 4 %"]
+    assert set(maps.centres(clusters.marks)) == {0, 1}
 
 
-def test_without_a_cluster_to_tell_of_there_is_no_map(drawn: list[Any], tmp_path: Path) -> None:
-    files = maps.draw({}, cohort([5, 6, 7]), ReportsSettings(), RULE, tmp_path)
-    assert files == {"cluster": None}
-    assert not drawn
+def test_without_a_cluster_to_tell_of_there_is_no_map() -> None:
+    assert maps.layers({}, cohort([5, 6, 7]), ReportsSettings(), RULE, "key") == {"cluster": None}
 
 
-def test_the_rarest_of_many_categories_are_others(drawn: list[Any], tmp_path: Path) -> None:
-    people = cohort([400])
+def test_the_rarest_of_many_categories_are_others() -> None:
     practice = np.array([f"practice {number % 20:02}" for number in range(400)])
-    maps.draw({"practice": practice}, people, ReportsSettings(), RULE, tmp_path)
-    names = [text.get_text() for text in drawn[1].get_legend().get_texts()]
-    assert names == [*(f"practice {number:02}" for number in range(11)), "others"]
-    assert marks_by_colour(drawn[1])[pictures.REST] >= 180 / 19
+    layer = maps.layers({"practice": practice}, cohort([400]), ReportsSettings(), RULE, "key")["practice"]
+    assert names(layer) == [*(f"practice {number:02}" for number in range(11)), "others"]
+    assert layer
+    assert (layer.marks.group == OTHERS).sum() >= 180 / 19
+
+
+def test_the_numbers_of_clusters_stand_at_marks() -> None:
+    """A number stands where a mark is, never at the place of a patient or a median of patients."""
+    points, group = islands([60, 40, 4])
+    marks = RULE.marks(points, group, MANY, "key/cluster")
+    centres = maps.centres(marks)
+    assert set(centres) == {0, 1}
+    assert {tuple(place) for place in marks.places.tolist()} >= set(centres.values())
 
 
 def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None:
     points, group = islands([60, 40, 4])
-    centres = maps.centres(points, group + 1, RULE)
-    assert set(centres) == {1, 2}
     marks = RULE.marks(points, group, MANY)
+    centres = {number + 1: place for number, place in maps.centres(marks).items()}
+    assert set(centres) == {1, 2}
     path = tmp_path / "courses.png"
     pictures.map_of_courses(
         path, marks, centres, courses=dict.fromkeys((1, 2, 3), np.empty((0, 2))), moves=[(1, 2), (2, 3)]
@@ -154,21 +147,8 @@ def test_courses_show_no_small_cluster(drawn: list[Any], tmp_path: Path) -> None
     left, right = drawn
     assert [text.get_text() for text in left.texts] == ["1", "2"]
     assert [text.get_text() for text in right.texts] == ["", "1", "2"], "one arrow, and numbers on it"
-    assert all(count >= 2 for count in marks_by_colour(left).values())
-    assert len(marks_by_colour(left)) == 2
-
-
-def test_the_report_draws_marks_only(tiny: Pipeline, drawn: list[Any], tmp_path: Path) -> None:
-    """Every map of the page has at most a tenth as many marks as there are patients."""
-    people = Clusters.read(tiny.store.current("clusters").path)
-    attributes = {
-        name: np.array(people.table.column(name).to_pylist())
-        for name in ("age", "sex", "disease", "region", "concepts")
-    }
-    maps.draw(attributes, people, ReportsSettings(), RULE, tmp_path)
-    assert len(drawn) == 6
-    for axes in drawn:
-        assert 1 <= len(axes.collections[0].get_offsets()) <= people.table.num_rows / 10
+    (scattered,) = left.collections
+    assert len(np.unique(scattered.get_edgecolors()[:, :3].round(6), axis=0)) == 2
 
 
 def test_no_two_labels_overlap_however_close_the_clusters_are() -> None:
@@ -194,23 +174,6 @@ def test_the_numbers_of_clusters_do_not_overlap_on_any_map(drawn: list[Any], tmp
         assert len(numbers) == 6
         rooms = [Text.get_window_extent(text) for text in numbers]  # of the words, without the lines to centres
         assert not any(room.count_overlaps(rooms[:place]) for place, room in enumerate(rooms))
-
-
-def test_the_numbers_of_the_density_map_are_no_formulas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
-    real = plots.figure
-
-    @contextmanager
-    def watched(*args: Any, **sizes: Any) -> Iterator[Any]:
-        with real(*args, **sizes) as figure:
-            yield figure
-            figure.canvas.draw()
-            told.extend(label.get_text() for axes in figure.axes for label in axes.get_yticklabels())
-
-    monkeypatch.setattr(plots, "figure", watched)
-    pictures.map_of_density(tmp_path / "density.png", islands([3000, 400])[0], 10)
-    assert "10" in told
-    assert not [label for label in told if "$" in label]
 
 
 def test_numbers_are_drawn_in_bands_of_their_decimals_and_unknown_ones_in_one_of_their_own() -> None:
@@ -239,17 +202,15 @@ def test_bands_have_the_decimals_in_which_they_differ(values: NDArray[np.float64
     assert 0 <= coded.min() <= coded.max() < len(names)
 
 
-def test_the_legend_of_a_number_names_bands_and_who_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_of_a_number_names_bands_and_who_has_none() -> None:
     """Bands and unknown ones of fewer than ten patients are pooled, and none of them is named."""
-    legends = []
-    monkeypatch.setattr("matplotlib.axes.Axes.legend", lambda self, handles, **_: legends.append(handles))
     rng = np.random.default_rng(0)
     people = Clusters(pa.table({"x": rng.normal(size=100), "y": rng.normal(size=100), "cluster": np.zeros(100, int)}))
+    keys = []
     for unknown in (20, 4):
         values = np.append(np.linspace(18.0, 42.5, 100 - unknown), np.full(unknown, np.nan))
-        drawn = maps.draw({"bmi": values}, people, ReportsSettings(), Disclosure(10), tmp_path)
-        assert drawn["bmi"]
-    first, second = ([handle.get_label() for handle in handles] for handles in legends)
+        keys.append(names(maps.layers({"bmi": values}, people, ReportsSettings(), Disclosure(10), "key")["bmi"]))
+    first, second = keys
     assert first[-1] == "not known"
     assert "not known" not in second
     assert len(first) == 6

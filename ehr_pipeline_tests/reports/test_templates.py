@@ -13,7 +13,7 @@ from ehr_pipeline.reports import layout, page
 
 FOLDER = Path(ehr_pipeline.__file__).parent
 TEMPLATES = {path.name.removesuffix(".html.j2"): path for path in sorted(FOLDER.rglob("*.html.j2"))}
-NAMED_PARTS = ("title", "style", "h1", "h2", "h3", "h4", "th", "summary")
+NAMED_PARTS = ("title", "style", "h1", "h2", "h3", "h4", "th", "summary", "legend")
 """Elements that name a part of the page: a heading, the head of a column, a line to unfold. Their words may stand in a template."""
 COMPUTING = (nodes.Add, nodes.Sub, nodes.Mul, nodes.Div, nodes.FloorDiv, nodes.Mod, nodes.Pow, nodes.Concat, nodes.Neg)
 COMPUTING_FILTERS = {

@@ -1,4 +1,4 @@
-"""The bias audit: which attributes the clusters mirror, as a table (`effects`) and as maps."""
+"""The bias audit: which attributes the clusters mirror, as a table (`effects`) beside the map's colours."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ from ehr_pipeline.tables.asset_names import PATIENT_EMBEDDINGS
 
 
 def content(findings: Findings) -> dict[str, Any] | None:
-    """Return the effect of each attribute, the warnings to the reader, and the maps; None for a single cluster."""
+    """Return the effect of each attribute, and the warnings to the reader; None for a single cluster."""
     if len(findings.numbers) == 1:
         return None
-    drawn = {name: picture for name, picture in findings.maps.items() if picture and name != "cluster"}
+    drawn = {name for name, layer in findings.layers.items() if layer}
     without = [effect.name for effect in findings.effects if effect.attribute not in drawn]
     settings, own = findings.settings, findings.own_diseases
     made = findings.inputs.artifacts[PATIENT_EMBEDDINGS].manifest["settings"]["vectors"]
@@ -21,7 +21,6 @@ def content(findings: Findings) -> dict[str, Any] | None:
         "purpose": say.purpose(),
         "warnings": say.warnings(findings.effects),
         "rows": [_row(effect, diseases=bool(own and own.names), ages=ages) for effect in findings.effects],
-        "maps": [(picture, say.picture(name)) for name, picture in drawn.items()],
         "read_as": say.read_as(findings.kinds, settings.attribute_types),
         "without_map": say.without_map(without, settings.suppress_below),
     }

@@ -1,15 +1,23 @@
-"""The list of clusters, how to read their cards, and the cards."""
+"""The table of clusters, what marks which, their drawings, how to read their cards, and the cards."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ehr_pipeline.reports import overlap
+from ehr_pipeline.drawing import plots
+from ehr_pipeline.reports import charts, heat, overlap, sureness
+from ehr_pipeline.reports.cards import band_name
+from ehr_pipeline.reports.charts import Strip
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import clusters as say
 from ehr_pipeline.reports.statements import marks, occlusion
 from ehr_pipeline.reports.statements import overlap as together
+from ehr_pipeline.reports.statements import pictures as drawn
 from ehr_pipeline.reports.statements.statement import Statement
+
+DOTS = 7
+"""Concepts in each direction that the drawing of a card shows."""
+STRIPS = {"onset": "Age at the first record of a disease", "age": "Age at the last visit", "followed": "Years followed"}
 
 
 def content(findings: Findings) -> dict[str, Any]:
@@ -23,7 +31,11 @@ def content(findings: Findings) -> dict[str, Any]:
         shown, small, named = [], [], False
     return {
         "undivided": say.undivided() if undivided else None,
-        "cards": [_with_sentences(card, verdict) | {"rests_on": _rests_on(findings, card["number"])} for card in shown],
+        "cards": [
+            _with_sentences(card, verdict) | drawings(card) | {"rests_on": _rests_on(findings, card["number"])}
+            for card in sorted(shown, key=lambda card: say.is_folded(card, verdict))
+        ],
+        "find": drawn.FIND,
         "is_tested": findings.is_tested,
         "no_marks": marks.nothing_marks(findings.beyond, rules.suppress_below)
         if findings.is_tested
@@ -31,7 +43,9 @@ def content(findings: Findings) -> dict[str, Any]:
         "cloud_says": None if findings.is_tested else marks.cloud_of_the_published_ranking(),
         "small": small,
         "why_small": say.small(small, rules.suppress_below),
-        "glance": list(_list_of_groups(findings, shown)) if named else [],
+        "glance": list_of_groups(findings),
+        "heat": _heat(shown) if named else None,
+        **(side_by_side(findings, shown) if named else {"strips": ""}),
         "glance_explained": say.glance(rules.suppress_below),
         "guide": [
             *say.how_to_read(rules.suppress_below, findings.beyond if findings.is_tested else ""),
@@ -48,7 +62,7 @@ def _overlap(findings: Findings) -> dict[str, Any]:
     found = overlap.overlap(diseases, findings.clusters.numbers, findings.disclosure)
     if found is None:
         return {"overlap": ""}
-    path = findings.pictures / "diseases_by_cluster.png"
+    path = findings.pictures / "diseases_by_cluster.svg"
     overlap.draw(path, found)
     return {
         "overlap": embedded(path),
@@ -73,19 +87,88 @@ def _with_sentences(card: Mapping[str, Any], verdict: str) -> dict[str, Any]:
         "title": say.title(card, verdict),
         "facts": list(say.facts(card, verdict)),
         "cloud": card["cloud"],
+        "cloud_alt": say.cloud_alt(card),
+        "tables": say.tables(card),
+        "is_sure": "yes" if sureness.usable(card) else "no",
         "sides": list(say.sides(card)),
         "closest": say.closest(card, verdict),
     }
 
 
-def _list_of_groups(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of the list: group after group, the parts of a group by size, the first of several with a heading."""
+def list_of_groups(findings: Findings) -> list[dict[str, Any]]:
+    """Return the rows of the list: group after group, the parts of a group by size, the first of several with a heading.
+
+    Empty without evidence of subgroups, and for a single cluster.
+    """
+    shown = [card for card in findings.cards if not card["hidden"]]
+    if findings.evidence["verdict"] == "none" or len(findings.cards) == 1:
+        return []
     sizes = dict(zip(findings.numbers.tolist(), findings.sizes.tolist(), strict=True))
+    rows = []
     for group in findings.groups:
         cards = sorted((card for card in shown if card["number"] in group), key=lambda card: -sizes[card["number"]])
         heading = say.parts(cards, findings.beyond) if len(cards) > 1 else None
         for place, card in enumerate(cards):
-            yield _at_a_glance(card) | {"heading": heading if place == 0 else None, "is_part": len(cards) > 1}
+            more = {"heading": heading if place == 0 else None, "is_part": len(cards) > 1}
+            rows.append(_at_a_glance(card) | more | {"colour": _colours(findings)[card["number"]]})
+    return rows
+
+
+def _colours(findings: Findings) -> dict[int, str]:
+    """Return the colour of each cluster, as on the map."""
+    numbers = findings.numbers.tolist()
+    return dict(zip(numbers, plots.distinct(len(numbers)), strict=True))
+
+
+def drawings(card: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the drawings of a card: the lift of its first concepts, and the ages of its patients."""
+    rows = [*card["over"][:DOTS], *card["under"][:DOTS]]
+    hints = [
+        [
+            drawn.pyramid_hint(sex, band_name(band), float(share))
+            for sex, share in zip(charts.SEXES, shares, strict=True)
+        ]
+        for band, shares in enumerate(card["pyramid"].shares)
+    ]
+    return {
+        "lifts": charts.lifts(rows, drawn.lifts_alt(card["number"], rows), list(map(drawn.lift_hint, rows)))
+        if rows
+        else "",
+        "lifts_caption": drawn.lifts_caption(len(rows), len(card["over"]) + len(card["under"])),
+        "pyramid": ""
+        if card["pyramid"].is_empty
+        else charts.draw_pyramid(
+            card["pyramid"], drawn.pyramid_alt(card["number"], [hint for row in hints for hint in row]), hints
+        ),
+    }
+
+
+def _heat(shown: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """Return the table of groups and concepts; None if no card has a concept."""
+    rows = heat.table(shown)
+    return (
+        {"numbers": [card["number"] for card in shown], "rows": rows, "caption": drawn.heat_caption()} if rows else None
+    )
+
+
+def side_by_side(findings: Findings, shown: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the drawing of ages and follow-up, with the table of the same figures."""
+    colours = _colours(findings)
+    named = [
+        (f"{card['number']} {card['dominant'] or card['title']}", [card[name] for name in STRIPS]) for card in shown
+    ]
+    strips = [Strip(title, tuple(card[name] for card in shown)) for name, title in STRIPS.items()]
+    return {
+        "strips": charts.strips(
+            [name for name, _ in named],
+            [colours[card["number"]] for card in shown],
+            strips,
+            drawn.strips_alt(list(STRIPS.values()), named),
+        ),
+        "strips_caption": drawn.strips_caption(),
+        "strips_heads": list(STRIPS.values()),
+        "strips_rows": [(card["number"], card["title"], texts) for card, (_, texts) in zip(shown, named, strict=True)],
+    }
 
 
 def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
@@ -99,6 +182,7 @@ def _at_a_glance(card: Mapping[str, Any]) -> dict[str, Any]:
         "age": card["age"],
         "disease": say.shares(first),
         "recognised": f"{card['recognised']} ({card['by_chance']})" if card["evidence"] else card["recognised"],
+        "sure": (drawn.in_two_words(card, evidence), "yes" if sureness.usable(card) else ""),
         "evidence": (evidence, "over" if evidence in ("none", "too few") else ""),
         "stability": (stability, "over" if stability in say.DOUBTED else ""),
     }

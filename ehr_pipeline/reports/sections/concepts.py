@@ -9,10 +9,8 @@ import numpy as np
 from ehr_pipeline.concepts.table import SCOPES, read_neighbours, read_ontology
 from ehr_pipeline.concepts.together import Together, held_out, together
 from ehr_pipeline.disclosure.figures import Naming
-from ehr_pipeline.drawing import data_stages
 from ehr_pipeline.reports.enrichment import Z95
 from ehr_pipeline.reports.findings import Findings
-from ehr_pipeline.reports.inputs import embedded
 from ehr_pipeline.reports.statements import concepts as say
 from ehr_pipeline.reports.statements.concepts import TypeAgreement
 from ehr_pipeline.reports.statements.statement import counted, percent
@@ -26,9 +24,9 @@ FIRST_SHOWN = 8
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return what the neighbours are compared with, the picture, the rows of neighbours, and the concepts that count as one."""
+    """Return what the neighbours are compared with, the rows of neighbours, and the concepts that count as one."""
     concepts, own = findings.inputs.artifacts[CONCEPT_EMBEDDINGS], findings.own_diseases
-    picture, naming = findings.pictures / "concepts_3d.png", findings.inputs.naming(findings.disclosure.below)
+    naming = findings.inputs.naming(findings.disclosure.below)
     rows = read_neighbours(concepts.path)
     of_own = type_agreement(rows, findings.vocabulary, own.listed) if own else None
     ontology, sets = _ontology(concepts, naming), findings.substituted.sets or ()
@@ -42,7 +40,6 @@ def content(findings: Findings) -> dict[str, Any]:
     ]
     return {
         "checked": [statement for statement in checked if statement],
-        "concepts_picture": embedded(picture) if data_stages.draw_concepts(concepts, naming, picture) else "",
         "by_group": [
             (row["group"], row["concepts"], percent(row["share"], 1), percent(row["chance"], 1))
             for row in (ontology or {}).get("by_group", ())

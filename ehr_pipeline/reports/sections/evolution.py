@@ -75,11 +75,13 @@ def describe(findings: Findings) -> dict[str, Any]:
     tested = Tested.read(trajectories.path, numbers)
     moves = _moves(flows, hidden, numbers, tested, disclosure)
     points = findings.clusters.points.astype(np.float64)
-    centres = maps.centres(points, findings.clusters.numbers, disclosure)
+    key = findings.inputs.naming(disclosure.below).key
+    marks = disclosure.marks(points, findings.labels, findings.settings.map_points, f"{key}/courses")
+    centres = {int(numbers[label]): place for label, place in maps.centres(marks).items()}
     if centres:
         pictures.map_of_courses(
             picture,
-            disclosure.marks(points, findings.labels, findings.settings.map_points),
+            marks,
             centres,
             courses=_mean_courses(table, course, several[0], findings.clusters, disclosure.below),
             moves=[(move.left, move.entered) for move in moves],

@@ -46,10 +46,8 @@ def content(findings: Findings) -> dict[str, Any]:
     )
     return {
         "lead": [summary(counted), say.sides(), reconciled(counted)],
-        "diagrams": [
-            diagram.draw("Flow of patients", patients(counted)),
-            diagram.draw("Flow of events", events(counted)),
-        ],
+        "of_patients": diagram.draw("Flow of patients", patients(counted)),
+        "of_events": diagram.draw("Flow of events", events(counted)),
         "rounding": say.rounding(findings.settings.suppress_below, rounded=counted.rounded),
         "flow": list(rows(counted)),
         "cohort": say.cohort(by_disease(counted), not_embedded),

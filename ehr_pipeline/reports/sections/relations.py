@@ -88,7 +88,7 @@ def _matrix(rows: Sequence[Mapping[str, Any]], findings: Findings) -> str:
     weights = np.zeros((len(names), len(names)))
     heavy = len(rows) - np.arange(len(rows))  # the rank, not a ratio: a colour would be a figure that is not rounded
     weights[edges[:, 0], edges[:, 1]] = weights[edges[:, 1], edges[:, 0]] = heavy
-    path = findings.pictures / "relations.png"
+    path = findings.pictures / "relations.svg"
     network.matrix(path, names, weights, group)
     return embedded(path)
 

@@ -1,9 +1,8 @@
-"""The answers in short, and the key figures."""
+"""The answers in short."""
 
 from typing import Any
 
 from ehr_pipeline.embeddings.vectors import settings_of
-from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.reports import effects, sureness
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -29,7 +28,6 @@ def content(findings: Findings) -> dict[str, Any]:
     how = made(findings.inputs, findings.vocabulary)
     return {
         "answers": [(question, [part for part in answer if part]) for question, answer in answers],
-        "key": _key_figures(findings),
         "lead": [
             *vectors.what_decides(how),
             vectors.learned(),
@@ -114,24 +112,3 @@ def made(inputs: Inputs, vocabulary: Vocabulary) -> vectors.Made:
         substitutes=bool(counts.get("substitutes")),
         confirmed=confirmed(inputs),
     )
-
-
-def _key_figures(findings: Findings) -> list[tuple[str, str]]:
-    """Return the key numbers at the top of the page, with their words."""
-    inputs, counted = findings.inputs, findings.counted
-    verdict = findings.evidence["verdict"]
-    metrics = read_metrics(inputs.artifacts[assets.ENCODER_CHECKPOINT].path)
-    best, base = metrics["best"], metrics["baseline"]
-    return [
-        ("patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])),
-        (say.headline(findings.standing, verdict), str(findings.standing.total)),
-        (
-            "of events have a UMLS concept",
-            f"{100 * inputs.artifacts[assets.MAPPED_EVENTS].counts['coverage_of_events']:.1f} %",
-        ),
-        ("concepts in the vocabulary", f"{inputs.artifacts[assets.VOCABULARY].counts['kept']:,}"),
-        (
-            f"of hidden concepts are among the network's ten guesses ({100 * base['top10']:.0f} % by frequency alone)",
-            f"{100 * best['validation_top10']:.0f} %",
-        ),
-    ]

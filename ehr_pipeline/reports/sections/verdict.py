@@ -1,21 +1,87 @@
-"""Whether there is evidence of subgroups, in one paragraph, and a warning if the patients are synthetic."""
+"""The first screen: whether there is evidence of subgroups, four figures, the map of patients, and the list of groups."""
 
+from collections.abc import Iterator
 from typing import Any
 
-from ehr_pipeline.reports import effects
+from ehr_pipeline.disclosure.suppression import OTHERS
+from ehr_pipeline.reports import effects, frame, maps, pictures
+from ehr_pipeline.reports.effects import Effect
 from ehr_pipeline.reports.findings import Findings
+from ehr_pipeline.reports.maps import Layer
 from ehr_pipeline.reports.sections import alternatives, truth
-from ehr_pipeline.reports.statements import verdict
+from ehr_pipeline.reports.sections.clusters import list_of_groups
+from ehr_pipeline.reports.statements import patient_map, verdict
+from ehr_pipeline.reports.statements import pictures as say
+from ehr_pipeline.reports.statements.short import headline
+from ehr_pipeline.tables import asset_names as assets
+
+SIZES = ("large", "medium", "small")
 
 
 def content(findings: Findings) -> dict[str, Any]:
-    """Return the verdicts, with the attributes, except disease, that the clusters mirror (`effects.in_banner`)."""
+    """Return the verdict in one sentence and what it rests on, the figures, the map with its colours, and the list."""
     mirrored = [effect.name for effect in findings.effects if effects.in_banner(effect)]
-    evidence, standing = findings.evidence, findings.standing
+    evidence, standing, fewest = findings.evidence, findings.standing, findings.settings.suppress_below
+    told = (
+        verdict.banner(evidence, standing, mirrored)
+        if len(findings.numbers) > 1
+        else verdict.undivided(tried=alternatives.most_tried(findings))
+    )
+    answer, rest = told.halves()
     return {
         "invented": verdict.invented() if truth.agreement(findings) else None,
         "colour": verdict.colour(evidence, standing),
-        "verdict": verdict.banner(evidence, standing, mirrored)
-        if len(findings.numbers) > 1
-        else verdict.undivided(tried=alternatives.most_tried(findings)),
+        "answer": answer,
+        "rest": rest,
+        "key": list(_key_figures(findings)),
+        "no_map": patient_map.no_map(fewest),
+        "caption": say.map_caption(fewest),
+        "how_to_read": patient_map.how_to_read(fewest),
+        "groups": list_of_groups(findings),
+        **_map(findings),
     }
+
+
+def _map(findings: Findings) -> dict[str, Any]:
+    """Return the map and its colours, each with its key; the picture of the clusters is kept for Dagster as well."""
+    layers = [layer for layer in findings.layers.values() if layer]
+    by_cluster, numbers = findings.layers["cluster"], findings.numbers
+    if by_cluster:
+        centres = {int(numbers[label]): place for label, place in maps.centres(by_cluster.marks).items()}
+        path = findings.pictures / "map_cluster.png"
+        pictures.map_of_clusters(path, by_cluster.marks, centres, len(numbers))
+    if not layers:
+        return {"map": "", "colours": []}
+    hints = [
+        {number: say.map_hint(layer.title, group.name, group.share) for number, group in layer.groups.items()}
+        for layer in layers
+    ]
+    shown = [(group.name, group.share) for number, group in layers[0].groups.items() if number != OTHERS]
+    return {
+        "map": frame.svg(layers, hints, say.map_alt(shown, len(layers))),
+        "colours": [(place, layer.menu, _key(layer)) for place, layer in enumerate(layers)],
+    }
+
+
+def _key(layer: Layer) -> list[tuple[str, str]]:
+    """Return the colours of a layer with their names; the list of groups has those of the clusters."""
+    if layer.name == "cluster":
+        return [(group.colour, group.name) for number, group in layer.groups.items() if number == OTHERS]
+    return [(group.colour, group.name) for group in layer.groups.values()]
+
+
+def _key_figures(findings: Findings) -> Iterator[tuple[str, str]]:
+    """Yield the key figures with their words."""
+    counted = findings.counted
+    yield "patients in clusters", counted.person(counted.counts[assets.CLUSTERS]["kept"])
+    yield headline(findings.standing, findings.evidence["verdict"]), str(findings.standing.total)
+    if (largest := _largest(findings.effects)) and len(findings.numbers) > 1:
+        yield say.largest_effect(largest.name), largest.words.capitalize()
+    coverage = findings.inputs.artifacts[assets.MAPPED_EVENTS].counts["coverage_of_events"]
+    yield "of events have a UMLS concept", f"{100 * coverage:.1f} %"
+
+
+def _largest(found: list[Effect]) -> Effect | None:
+    """The attribute beside disease with the largest effect in words; None if there is none beyond chance."""
+    others = [effect for effect in found if effect.attribute != "disease" and effect.words in SIZES]
+    return min(others, key=lambda effect: SIZES.index(effect.words), default=None)

@@ -125,10 +125,3 @@ def without_map(names: Sequence[str], fewest: int) -> Statement | None:
         fewest=fewest,
         names=listed(names),
     )
-
-
-def picture(name: str) -> str:
-    """Return the words that stand for a map where it cannot be seen."""
-    return (
-        f"Map of patients coloured by {name}; the table above gives in numbers how strongly clusters and map reflect it"
-    )

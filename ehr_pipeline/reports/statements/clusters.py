@@ -8,11 +8,12 @@ from markupsafe import Markup
 from ehr_pipeline.clusters.evidence import NONE_BELOW, WEAK_BELOW
 from ehr_pipeline.reports.cards import ConceptRow
 from ehr_pipeline.reports.statements import marks
-from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, listed, markup, say
+from ehr_pipeline.reports.statements.statement import Rate, Statement, cluster_link, counted, listed, markup, say
+from ehr_pipeline.reports.sureness import usable
 
 Card = Mapping[str, Any]
-FOLDED_AFTER = 6
-"""Rows of a table of concepts that are shown before the others are folded away."""
+CLOUD_WORDS = 6
+"""Names that the alternative text of a word cloud lists."""
 DOUBTED = ("unstable", "doubtful")
 """Words for stability that are printed as a warning."""
 
@@ -23,17 +24,20 @@ def undivided() -> Statement:
 
 
 def is_folded(card: Card, verdict: str) -> bool:
-    """Whether a card is folded away: of a cluster that neither other samples nor half records confirm."""
-    return bool(verdict != "none" and card["evidence"] == "none" and card["stability"]["words"] == "unstable")
+    """Whether a card is folded away: of a cluster that cannot be relied on by itself."""
+    return verdict not in ("none", "untested") and not usable(card)
 
 
 def folded(card: Card) -> Statement:
     """Return the line that a folded card leaves on the page."""
     return say(
-        "Cluster {number} ({size} patients): unstable and without evidence, folded away",
+        "{number} {title} ({size} patients): evidence {evidence}, {stability}",
         Rate.CLUSTER,
         number=card["number"],
+        title=card["title"],
         size=card["size"],
+        evidence=evidence(card),
+        stability=card["stability"]["words"],
     )
 
 
@@ -111,15 +115,25 @@ def _beyond(evidence: str) -> Markup:
     return Markup(words[evidence])  # noqa: S704  # our own words
 
 
-def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow], Sequence[ConceptRow], str]]:
-    """Yield each table of concepts: its colour, heading, first rows, the others, and the words behind which these are folded."""
+def sides(card: Card) -> Iterator[tuple[str, str, Sequence[ConceptRow]]]:
+    """Yield each table of concepts: its colour, its heading and its rows."""
     for kind, heading in (
         ("over", "Recorded more often than elsewhere"),
         ("under", "Recorded less often than elsewhere"),
     ):
-        rows = card[kind]
-        if rows:
-            yield kind, heading, rows[:FOLDED_AFTER], rows[FOLDED_AFTER:], f"{len(rows) - FOLDED_AFTER} more"
+        if card[kind]:
+            yield kind, heading, card[kind]
+
+
+def tables(card: Card) -> str:
+    """Return the words behind which a card's tables are folded."""
+    return f"{counted(len(card['over']) + len(card['under']), 'concept')} with all figures"
+
+
+def cloud_alt(card: Card) -> str:
+    """Describe the word cloud of a card by its first words."""
+    first = ", ".join(row.name for row in (*card["over"], *card["under"])[:CLOUD_WORDS])
+    return f"Word cloud of cluster {card['number']}: {first}; the tables below hold all of its concepts"
 
 
 def closest(card: Card, verdict: str) -> Statement | None:

@@ -8,7 +8,9 @@ from ehr_pipeline.reports.statements.statement import Statement, percent, say
 
 def sides() -> Statement:
     """Say where patients, events and losses stand in the diagrams."""
-    return say("Patients are counted on the left, events on the right; what was lost is shown beside the arrows.")
+    return say(
+        "The drawing follows patients; that of events is folded away below it. What was lost stands beside the arrows."
+    )
 
 
 def rounding(fewest: int, *, rounded: bool) -> list[Statement]:

@@ -48,6 +48,13 @@ class Statement:
         """Return the sentence as a reader sees it, without markup."""
         return self.text.striptags()
 
+    def halves(self) -> tuple["Statement", "Statement"]:
+        """Return its beginning in bold, which says it all, and the rest, which may be empty; all of it if none is bold."""
+        bold, end, rest = self.text.partition("</b>")
+        if not end:
+            return self, Statement(Markup(), self.rate)
+        return Statement(Markup(bold + end), self.rate), Statement(Markup(rest.strip()), self.rate)  # noqa: S704  # parts of markup
+
     def __bool__(self) -> bool:
         """Whether it says anything."""
         return bool(self.text)

@@ -54,7 +54,7 @@ def described(
     cluster = [int(NUMBERS[number % 3]) for number in range(len(ids))]
     clustered = pa.table({"patient_id": ids, "cluster": cluster, "x": np.arange(len(ids)), "y": np.ones(len(ids))})
     artifact = Artifact(tmp_path, unpublished(tmp_path).manifest | {"counts": counts})
-    inputs = Inputs("", [], {"patient_trajectories": artifact}, {}, 0, {})
+    inputs = Inputs("", [], {"patient_trajectories": artifact}, {"data_split": {"key": "secret"}}, 0, {})
     findings = Findings(inputs, ReportsSettings(suppress_below=RULE.below), tmp_path / "drawn")
     vars(findings)["clusters"] = Clusters(clustered)
     return evolution.describe(findings)

@@ -76,7 +76,14 @@ def test_what_is_doubtful_is_printed_as_a_warning() -> None:
 
 @pytest.mark.parametrize(
     ("evidence", "stability", "verdict", "folded"),
-    [("none", "unstable", "clear", True), ("none", "unstable", "none", False), ("weak", "unstable", "clear", False)],
+    [
+        ("none", "unstable", "clear", True),
+        ("weak", "stable", "clear", True),
+        ("clear", "unstable", "differ", True),
+        ("clear", "stable", "clear", False),
+        ("none", "unstable", "none", False),
+        ("none", "unstable", "untested", False),
+    ],
 )
 def test_which_cards_are_folded(evidence: str, stability: str, verdict: str, folded: bool) -> None:
     assert clusters.is_folded(card(evidence=evidence, stability={"words": stability}), verdict) == folded
@@ -94,11 +101,14 @@ def test_what_tells_the_nearest_cluster_apart() -> None:
     assert clusters.closest(card(), "clear") is None
 
 
-def test_rows_beyond_the_sixth_are_folded_away() -> None:
-    (side,) = clusters.sides(card(over=list("abcdefgh")))
-    assert side == ("over", "Recorded more often than elsewhere", list("abcdef"), list("gh"), "2 more")
-    (side,) = clusters.sides(card(under=list("abcdef")))
-    assert side[:1] + side[3:4] == ("under", [])
+def test_each_direction_has_a_table() -> None:
+    both = card(over=list("abc"), under=list("de"))
+    assert list(clusters.sides(both)) == [
+        ("over", "Recorded more often than elsewhere", list("abc")),
+        ("under", "Recorded less often than elsewhere", list("de")),
+    ]
+    assert clusters.tables(both) == "5 concepts with all figures"
+    assert not list(clusters.sides(card()))
 
 
 def test_clusters_of_too_few_patients() -> None:

@@ -1,0 +1,51 @@
+"""The table of clusters and concepts: for the first marks of each cluster, their lifts in all clusters on whose cards they are.
+
+It shows nothing that the cards do not: a cell is filled only where the cluster's card has the concept, with the card's text.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ehr_pipeline.reports.cards import ConceptRow
+
+EACH, MOST = 3, 30
+"""Concepts of each cluster, and concepts in all, at most."""
+STRONG, MIDDLE = 4.0, 2.0
+"""Lifts from which a colour is darker; below 1, their inverses."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cluster and concept."""
+
+    kind: str
+    """The class of its colour."""
+    text: str
+    row: ConceptRow | None
+
+
+def table(cards: Sequence[Mapping[str, Any]]) -> list[tuple[str, list[Cell]]]:
+    """Return each concept's name with a cell for every card, in the order of the clusters that it marks first."""
+    chosen: dict[str, str] = {}
+    for rank in range(EACH):
+        for card in cards:
+            chosen |= {row.concept: row.name for row in card["over"][rank : rank + 1] if len(chosen) < MOST}
+    rows_of = [{row.concept: row for row in (*card["over"], *card["under"])} for card in cards]
+    order = sorted(
+        chosen,
+        key=lambda concept: next(place for place, rows in enumerate(rows_of) if concept in rows and rows[concept].over),
+    )
+    return [(chosen[concept], [_cell(rows.get(concept)) for rows in rows_of]) for concept in order]
+
+
+def _cell(row: ConceptRow | None) -> Cell:
+    if row is None:
+        return Cell("none", "", None)
+    if not row.interval:
+        return Cell("over1" if row.over else "under1", row.lift, row)
+    lift = float(row.lift.replace(",", "").replace("∞", "inf"))
+    if row.over != (lift >= 1) and lift != 1:
+        return Cell("mixed", row.lift, row)
+    away = lift if row.over else 1 / max(lift, 1e-6)
+    return Cell(f"{'over' if row.over else 'under'}{1 + (away >= MIDDLE) + (away >= STRONG)}", row.lift, row)

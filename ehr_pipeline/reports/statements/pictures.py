@@ -1,0 +1,107 @@
+"""What the page's drawings say in words: captions, alternative texts with their content, and hints under the pointer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ehr_pipeline.reports.cards import ConceptRow
+from ehr_pipeline.reports.statements.statement import Statement, counted, say
+
+NAMED_IN_ALT = 4
+"""Names that an alternative text lists before it refers to the table."""
+
+FIND = {
+    "search": "Search",
+    "example": "a concept or a disease",
+    "only": "only clusters that can be relied on",
+    "found": "Clusters shown:",
+}
+"""The words of the search."""
+
+
+def map_alt(groups: Sequence[tuple[str, str]], colours: int) -> str:
+    """Describe the map: the clusters on it with their shares, and how many colourings there are."""
+    named = "; ".join(f"cluster {name}, {share}" for name, share in groups)
+    return f"Map of patients by cluster: {named}. {counted(colours, 'colouring')} to choose from."
+
+
+def map_hint(title: str, name: str, share: str) -> str:
+    """Say what a mark of the map stands for: its group and the group's rounded share."""
+    return f"{title}: {name}, {share} of the patients"
+
+
+def map_caption(fewest: int) -> Statement:
+    """Say what a mark of the map is."""
+    if fewest == 1:
+        return say("Map of patients: who lies close together has a similar record. Each mark is a patient.")
+    return say(
+        "Map of patients: those close together have similar records. Each mark stands for {fewest} patients or more; rings lie far"
+        " apart. Each colour has marks of its own.",
+        fewest=fewest,
+    )
+
+
+def in_two_words(card: Mapping[str, Any], evidence: str) -> str:
+    """Return the evidence of a cluster and its stability: 'clear, stable'."""
+    return f"{evidence}, {card['stability']['words'] if card['sureness'] else 'untested'}"
+
+
+def lift_hint(row: ConceptRow) -> str:
+    """Say what a dot stands for, as the table does."""
+    told = f"{row.name}: {row.share} here, {row.elsewhere} elsewhere"
+    return f"{told}; lift {row.lift} ({row.interval})" if row.interval else f"{told}; lift not shown"
+
+
+def lifts_alt(number: int, rows: Sequence[ConceptRow]) -> str:
+    """Describe the dot plot of a cluster: its first concepts with their lifts."""
+    first = "; ".join(f"{row.name} {row.lift}" for row in rows[:NAMED_IN_ALT])
+    return f"Lift of concepts in cluster {number}: {first}. The tables below hold all figures."
+
+
+def lifts_caption(shown: int, of: int) -> Statement:
+    """Say what the dots are, and how many concepts have one."""
+    which = f"The first {shown} of {of} concepts." if shown < of else ""
+    return say(
+        "Share of patients with a concept here over the share elsewhere, with 95 % interval. Red: more often recorded; blue: less"
+        " often. {which}",
+        which=which,
+    )
+
+
+def pyramid_hint(sex: str, band: str, share: float) -> str:
+    """Say how many of a cluster's patients have a sex and an age."""
+    who = f"{'women' if sex == 'F' else 'men'}, {band}"
+    return f"{who}: about {100 * share:.0f} %" if share else f"{who}: none or too few to show"
+
+
+def pyramid_alt(number: int, hints: Sequence[str]) -> str:
+    """Describe the ages and sexes of a cluster."""
+    shown = [hint for hint in hints if "too few" not in hint]
+    return f"Age at the last visit and sex in cluster {number}: {'; '.join(shown)}."
+
+
+def strips_alt(titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Describe the clusters side by side: the numbers of the first ones."""
+    first = "; ".join(
+        f"{name}: " + ", ".join(f"{title.lower()} {text}" for title, text in zip(titles, texts, strict=True) if text)
+        for name, texts in rows[:NAMED_IN_ALT]
+    )
+    return f"Clusters side by side, medians and quartiles. {first}. The table below holds all figures."
+
+
+def strips_caption() -> Statement:
+    """Say what the strips show."""
+    return say("Dots are medians; bars reach from the lower to the upper quartile, where enough patients allow them.")
+
+
+def heat_caption() -> Statement:
+    """Say what the table of clusters and concepts shows."""
+    return say(
+        "The first marks of each cluster, and where else they are on a card. Numbers are lifts: the share of patients with the"
+        " concept in the cluster over the share elsewhere (– where it may not be shown). Red: recorded more often; blue: less"
+        " often; grey: more or less often among patients alike, but the other way among all; empty: not on the card."
+    )
+
+
+def largest_effect(name: str) -> str:
+    """Name the attribute that the clusters follow most, beside disease."""
+    return f"is the largest effect beside disease: {name}"
