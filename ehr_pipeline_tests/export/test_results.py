@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -55,6 +56,23 @@ def test_every_column_is_listed(exported: Path) -> None:
     for name in ("patients.parquet", "embeddings.parquet"):
         assert {(name, column) for column in pq.read_schema(exported / name).names} <= listed
     assert (exported / "enrichment.csv").is_file()
+
+
+def test_figures_and_table_1_are_the_page_s(exported: Path, tiny: Pipeline) -> None:
+    """Drawings are whole SVG files without a script, and no small count is in Table 1."""
+    drawings = {path.name: path.read_text(encoding="utf-8") for path in (exported / "figures").iterdir()}
+    assert {"map_by_cluster.svg", "map_by_age.svg", "pyramid_01.svg", "onset_age_follow_up.svg"} <= set(drawings)
+    for name, text in drawings.items():
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg", name  # noqa: S314  # of our own
+        assert "<script" not in text
+    with (exported / "table_1.csv").open(encoding="utf-8", newline="") as stream:
+        rows = {row[0]: row[1:] for row in csv.reader(stream)}
+    page = tiny.store.current("cluster_reports").file("report.html").read_text(encoding="utf-8")
+    sizes = [int(text.replace(",", "")) for text in rows["Patients"]]
+    assert min(sizes) >= 10
+    assert len(rows["characteristic"]) == len(sizes)
+    for size in rows["Patients"]:
+        assert f">{size} patients" in page
 
 
 def test_nothing_is_overwritten_and_nothing_half_stays(exported: Path, tiny: Pipeline, tmp_path: Path) -> None:

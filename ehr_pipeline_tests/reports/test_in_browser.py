@@ -59,13 +59,13 @@ def page(browser: Page, file: Path) -> Page:
 
 def opened(browser: Page, file: Path) -> Page:
     browser.open("about:blank")
-    assert until(lambda: browser.value("location.href") == "about:blank", 10)
+    assert until(lambda: browser.value("location.href") == "about:blank", 60)
     browser.open(f"file://{file}")
     assert until(
         lambda: (
             browser.value("document.readyState") == "complete" and browser.value("!!document.querySelector('main')")
         ),
-        20,
+        60,
     )
     return browser
 
@@ -145,7 +145,7 @@ def test_a_hint_tells_the_group_and_its_rounded_share_and_nothing_else(page: Pag
             page.value("document.getElementById('tip').hidden ? '' : document.getElementById('tip').textContent")
         )
 
-    assert until(lambda: bool(hint()), 5)
+    assert until(lambda: bool(hint()), 60)
     assert re.fullmatch(r"Cluster: \d+, (about |>)\d+ % of the patients", hint())
 
 
