@@ -16,7 +16,7 @@ from typing import Any
 from ehr_pipeline.chain.outcome import Row
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.cli import summary
-from ehr_pipeline.defs.checks import _shown
+from ehr_pipeline.defs.checks import shown
 from ehr_pipeline.defs.metadata import published
 from ehr_pipeline.reports.counted import REPEATS, STAGES
 from ehr_pipeline.tables import schemas
@@ -83,7 +83,7 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
             if isinstance(number, int | float | str) and len(str(number)) < 1000:
                 attack.texts[f"Dagster, {asset}/{name}"] = str(number)
         for outcome in pipeline.check(asset, extract if asset == "raw_records" else None):
-            attack.texts[f"check {asset}/{outcome.name}"] = f"{outcome.message} {_shown(outcome.figures, guard)}"
+            attack.texts[f"check {asset}/{outcome.name}"] = f"{outcome.message} {shown(outcome.figures, guard)}"
         counts = artifact.counts
         lost = sum(counts["dropped"].values()) if "dropped" in counts else None
         rows.append(Row(asset, "", "made", counts.get("rows_in"), counts.get("kept"), lost, 1.0, "", counts=counts))
