@@ -34,7 +34,8 @@ ui: $(READY)  ## the Dagster UI at http://127.0.0.1:3000
 
 docs: $(READY)  ## the docs site in build/site: open build/site/index.html; with the demo's report and tutorial after `make demo`
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	# Not --quiet, which hides the warnings that --strict counts.
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "docs: $(CURDIR)/build/site/index.html"
 
 lint: $(READY)  ## style, types, and that stages import only earlier stages
