@@ -26,6 +26,7 @@ from ehr_pipeline.planning import variant_figures
 from ehr_pipeline.planning.variant_figures import Figures
 from ehr_pipeline.planning.variants import Variant
 from ehr_pipeline.store.artifacts import Artifact
+from ehr_pipeline.store.integrity import MANIFEST
 from ehr_pipeline.store.walk import walk
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 from ehr_pipeline.work.progress import duration
@@ -52,15 +53,24 @@ class Made:
 
 
 def prepare(store: Path, shared: Path) -> None:
-    """Bring what the study's store holds into the shared store, unless it is there. Files are linked where the disk can."""
+    """Bring what the study's store holds into the shared store, unless it is there.
+
+    Files of artifacts are linked where the disk can, since they never change. All others are copied, but for the notes of verified
+    files, which are about one place.
+    """
     shared.mkdir(parents=True, exist_ok=True)
     if not store.is_dir():
         return
-    for path in walk(store, hidden=True).files:
+    files = [path for path in walk(store, hidden=True).files if path.suffix != ".verified"]
+    artifacts = {path.parent for path in files if path.name == MANIFEST}
+    for path in files:
         target = shared / path.relative_to(store)
         if any(part.startswith(".making") for part in path.parts) or target.exists():
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
+        if artifacts.isdisjoint(path.parents):
+            shutil.copy2(path, target)
+            continue
         try:
             os.link(path, target)
         except OSError:  # another disk, or one without links
