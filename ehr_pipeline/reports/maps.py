@@ -131,16 +131,17 @@ def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
 
 
 def _digits(values: NDArray[np.floating]) -> int:
-    """Return the decimals for the names of bands: 0 for whole numbers, otherwise about two significant digits."""
-    if not len(values) or (values == np.round(values)).all():
+    """Return the decimals for the names of bands: about two digits of their spread; whole numbers have none, or less than none (tens)."""
+    if not len(values):
         return 0
     spread = float(np.subtract(*np.quantile(values, (0.8, 0.2))))
-    return int(np.clip(1 - np.floor(np.log10(spread)), 0, 6)) if spread > 0 else 0
+    most = 0 if (values == np.round(values)).all() else 6
+    return int(np.clip(1 - np.floor(np.log10(spread)), -6, most)) if spread > 0 else 0
 
 
 def _between(edges: NDArray[np.float64], digits: int) -> list[str]:
     """Return the names of the bands between edges."""
-    texts = [f"{edge:.{digits}f}" for edge in edges]
+    texts = [f"{edge:.{max(digits, 0)}f}" for edge in edges]
     return [f"under {texts[0]}", *(f"{low} to <{high}" for low, high in pairwise(texts)), f"{texts[-1]} and over"]
 
 

@@ -61,7 +61,7 @@ def test_every_column_is_listed(exported: Path) -> None:
 def test_figures_and_table_1_are_the_page_s(exported: Path, tiny: Pipeline) -> None:
     """Drawings are whole SVG files without a script, and no small count is in Table 1."""
     drawings = {path.name: path.read_text(encoding="utf-8") for path in (exported / "figures").iterdir()}
-    assert {"map_by_cluster.svg", "map_by_age.svg", "pyramid_01.svg", "onset_age_follow_up.svg"} <= set(drawings)
+    assert {"map_by_cluster.svg", "map_by_age.svg", "lifts_01.svg", "onset_age_follow_up.svg"} <= set(drawings)
     for name, text in drawings.items():
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg", name  # noqa: S314  # of our own
         assert "<script" not in text

@@ -191,6 +191,8 @@ def test_numbers_are_drawn_in_bands_of_their_decimals_and_unknown_ones_in_one_of
     [
         (np.linspace(0.0, 1.0, 101) ** 2, "under 0.04"),
         (np.arange(0.0, 200.0), "under 40"),
+        (np.arange(13.0, 1513.0), "under 310"),
+        (np.arange(2001.0, 2021.0), "under 2005"),
         (np.array([1.5] * 50), "under 2"),
         (np.full(5, np.nan), "not known"),
     ],

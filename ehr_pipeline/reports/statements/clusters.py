@@ -219,7 +219,8 @@ def how_to_read(fewest: int, beyond: str) -> list[Statement]:
     told = [
         say(
             '<span class="over">Red</span> concepts are recorded more often in the cluster than elsewhere, <span class="under">blue'
-            "</span> ones less often; the larger a name, the smaller its p value. Ages and records: median (quartiles)."
+            "</span> ones less often{cloud}. Ages and records: median (quartiles).",
+            cloud="" if beyond else "; in the word cloud, the larger a name, the smaller its p value",
         ),
         *(marks.tested(beyond) if beyond else marks.published()),
         say(
