@@ -131,7 +131,7 @@ def _bands(values: NDArray[np.number]) -> tuple[list[str], NDArray[np.integer]]:
 
 
 def _digits(values: NDArray[np.floating]) -> int:
-    """Return the decimals for the names of bands: about two digits of their spread; whole numbers have none, or less than none (tens)."""
+    """Return the decimals for the names of bands: two digits of their spread; for whole numbers none, or less (tens)."""
     if not len(values):
         return 0
     spread = float(np.subtract(*np.quantile(values, (0.8, 0.2))))
