@@ -55,7 +55,7 @@ FIRST_BLOCK = 100
 SETTINGS: dict[str, dict[str, Any]] = {
     "records": {"buckets": 2, "workers": 1},
     "embeddings": {"pooling": {"neighbours": 0}},
-    "clusters": {"n": 10, "truth": "", "compare": [], "examine_up_to": 2},
+    "clusters": {"truth": "", "compare": []},
     "trajectories": {"patients": 20_000},
     "reports": {"audited": ["region", "treatment", "ethnicity", "practice"]},
     "launcher": {"threads": 1},

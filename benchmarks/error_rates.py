@@ -37,6 +37,7 @@ from ehr_pipeline.clusters.build import Patients
 from ehr_pipeline.clusters.half_test import Halves, root_shares
 from ehr_pipeline.clusters.many_tests import benjamini_hochberg
 from ehr_pipeline.clusters.planted import read_groups
+from ehr_pipeline.clusters.spectral import Spectrum
 from ehr_pipeline.embeddings.vectors import HALVES
 from ehr_pipeline.reports import cards, pictures, sureness
 from ehr_pipeline.reports.findings import Findings
@@ -67,7 +68,8 @@ on synthetic cohorts of known truth ([worlds.md](worlds.md)). Each figure is a n
 The cohorts of one kind of world are disjoint, and drawn from one world of seed {SEED}, all of whose patients have one of five skin
 diseases. The encoder is small (width 32, one layer), and is trained once in each world, on {LEARNED_FROM:,} other patients.
 Everything after it, from the choice of concepts to the findings of the page, is made of each cohort by itself, with the settings of
-the demo, but for ten clusters in each. Left out is only what decides no statement: the map, the word clouds, other methods.
+the demo: the number of clusters is what each cohort supports. Left out is only what decides no statement: the map, the word clouds,
+other methods, the stability of other numbers of clusters.
 
 Worlds called *shuffled* have vectors exchanged between patients of the same disease and sex, of similar age and amount of record.
 Their clusters say nothing else of a patient. In the other worlds without subgroups, patients still have diagnoses that are recorded
@@ -262,9 +264,15 @@ def without_pictures() -> Iterator[None]:
     with ExitStack() as stack:
         stack.enter_context(mock.patch.object(clusters, "project", _flat))
         stack.enter_context(mock.patch.object(trust, "adjusted_rand_score", return_value=0.0))  # for choice.csv alone
+        stack.enter_context(mock.patch.object(divide, "_without_last", _two))
         for name in ("word_cloud", "map_of_courses"):
             stack.enter_context(mock.patch.object(pictures, name, blank))
         yield
+
+
+def _two(whole: Spectrum) -> Spectrum:
+    """Two numbers of clusters at most, whose stability is examined for a table."""
+    return Spectrum(whole.coordinates[:, :2], whole.leading)
 
 
 def _flat(vectors: Any, dimensions: int, *_: Any) -> Any:
