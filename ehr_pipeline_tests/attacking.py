@@ -106,6 +106,10 @@ def read(pipeline: Pipeline, released: Path | None = None, log: str = "") -> Att
     return attack
 
 
+SAID = ("alt", "aria-label", "title", "placeholder")
+"""Attributes that hold words; others hold places and names of elements (see `reports/test_frame.py` for places)."""
+
+
 class Page(HTMLParser):
     """The tables of a page as rows of cells; its text, and its prose, which is the text without tables."""
 
@@ -114,8 +118,8 @@ class Page(HTMLParser):
         self.tables: list[list[list[str]]] = []
         self.text, self.prose, self._cell, self._hidden = "", "", False, 0
 
-    def handle_starttag(self, tag: str, attrs: object) -> None:
-        """Begin a table, row or cell."""
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Begin a table, row or cell; take up what an element says without showing it."""
         if tag == "table":
             self.tables.append([])
         elif tag == "tr" and self.tables:
@@ -124,7 +128,8 @@ class Page(HTMLParser):
             self.tables[-1][-1].append("")
             self._cell = True
         self._hidden += tag in ("script", "style")
-        self.text, self.prose = f"{self.text} ", f"{self.prose} "
+        said = " ".join(value for name, value in attrs if value and (name in SAID or name.startswith("data-")))
+        self.text, self.prose = f"{self.text} {said} ", f"{self.prose} "
 
     def handle_endtag(self, tag: str) -> None:
         """End a cell."""
