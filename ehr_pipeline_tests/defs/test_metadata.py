@@ -116,7 +116,7 @@ def test_the_summary_has_separators_and_units_and_no_small_count(tiny: Pipeline)
     counts = artifact.counts | {"rows_in": 1234567, "kept": 3}
     manifest = artifact.manifest | {"counts": counts, "seconds": 1234.56}
     summary = told(tiny, replace(artifact, manifest=manifest))["summary"]
-    assert summary.startswith("rows in 1,234,570 events, ")
+    assert "rows in 1,234,570 events, " in summary
     assert summary.endswith(" MB, 1,234.6 s")
     assert "kept" not in summary
 
