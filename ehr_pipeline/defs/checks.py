@@ -11,6 +11,7 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.checks.model import Outcome
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Figure
+from ehr_pipeline.errors import printable
 from ehr_pipeline.study.settings import Study
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
 
@@ -36,7 +37,7 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
         reasons, wanted = [], {key.name for key in context.selected_asset_check_keys}
         for outcome in outcomes(asset, pipeline, context.run.tags.get(PARTITION_TAG), wanted):
             if not outcome.passed:
-                reason = f"{asset}: check {outcome.name} failed: {outcome.message}"
+                reason = printable(f"{asset}: check {outcome.name} failed: {outcome.message}")
                 context.log.log(logging.ERROR if outcome.blocking else logging.WARNING, reason)
                 reasons += [reason] if outcome.blocking else []
             yield dg.AssetCheckResult(
