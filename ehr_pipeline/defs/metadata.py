@@ -1,7 +1,7 @@
 """The Dagster metadata of an artifact: numbers that Dagster plots over time, and pictures. Small counts are suppressed."""
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs.columns import lineage_metadata
 from ehr_pipeline.defs.links import link
-from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Events, People, Things, figures, size
 from ehr_pipeline.drawing import plots
 from ehr_pipeline.reports import PAGE
@@ -29,7 +28,7 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     """The result of an asset: data version, row counts, dropped rows by reason, size, seconds, and any pictures."""
     asset = artifact.manifest["asset"]
     counts = shown(asset, artifact.counts, pipeline.study.guard)
-    metadata: dict[str, Any] = {"summary": _summary(artifact, pipeline.study.guard)}
+    metadata: dict[str, Any] = {"summary": _summary(artifact, counts)}
     metadata |= {
         f"open {Path(path).name}": dg.MetadataValue.url(link(artifact, path))
         for path in ASSETS[asset].released
@@ -53,15 +52,17 @@ def published(pipeline: Pipeline, artifact: Artifact) -> dg.MaterializeResult[An
     return _result(pipeline, asset, artifact.data_version, metadata)
 
 
-def _summary(artifact: Artifact, guard: Guard) -> str:
-    """The counts in a line, with separators and units; the numbers beside it are those that Dagster plots."""
+def _summary(artifact: Artifact, counts: Mapping[str, Any]) -> str:
+    """The `counts` that may be shown in a line, with separators and units; those beside it are for Dagster to plot."""
     counted = figures(artifact.counts, declared(artifact.manifest["asset"]))
     words = [
-        f"{name.replace('_', ' ')} {value:,}{UNITS.get(type(figure), '')}"
+        f"{name.replace('_', ' ')} {counts[name]:,}{UNITS.get(type(figure), '')}"
         for name, figure in counted.items()
-        if isinstance(figure, People | Events | Things) and (value := guard.number(figure)) is not None
+        if isinstance(figure, People | Events | Things) and counts.get(name) is not None
     ]
-    return ", ".join([*words, f"{_bytes(artifact) / 1e6:,.2g} MB", f"{artifact.manifest['seconds']:,.1f} s"])
+    size = _bytes(artifact)
+    large = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+    return ", ".join([*words, large, f"{artifact.manifest['seconds']:,.1f} s"])
 
 
 def published_together(pipeline: Pipeline, artifacts: list[Artifact]) -> dg.MaterializeResult[Any]:

@@ -121,6 +121,18 @@ def test_the_summary_has_separators_and_units_and_no_small_count(tiny: Pipeline)
     assert "kept" not in summary
 
 
+@pytest.mark.parametrize("asset", STAGES)
+def test_the_summary_says_no_more_than_the_numbers_beside_it(tiny: Pipeline, asset: str) -> None:
+    """Some counts are hidden because others would reveal them: also where they are not small."""
+    artifact = artifact_of(tiny, asset)
+    guarded = shown(asset, artifact.counts, tiny.study.guard)
+    for part in told(tiny, artifact)["summary"].split(", ")[:-2]:
+        words, number = part.rpartition(" ")[0::2]
+        if number in ("patients", "events"):
+            words, number = words.rpartition(" ")[0::2]
+        assert guarded[words.replace(" ", "_")] == pytest.approx(float(number.replace(",", ""))), part
+
+
 def test_a_report_is_linked(tiny: Pipeline) -> None:
     artifact = artifact_of(tiny, "cluster_reports")
     metadata = told(tiny, artifact)
