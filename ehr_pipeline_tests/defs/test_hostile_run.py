@@ -183,7 +183,6 @@ def test_markdown_in_the_ui_is_pictures_and_nothing_else(hostile: Run) -> None:
         "patient_dataset: follow-up",
         "encoder_checkpoint: learning curves",
         "cluster_reports: map of clusters",
-        "cluster_reports: first cluster",
     } <= set(shown)
     for name, text in shown.items():
         picture = re.fullmatch(r"!\[\]\(data:image/png;base64,([A-Za-z0-9+/=]+)\)", text)

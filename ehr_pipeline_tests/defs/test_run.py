@@ -169,7 +169,7 @@ def test_dagster_knows_versions_numbers_and_checks(again: Again, monkeypatch: py
         assert report is not None
         assert report.asset_materialization is not None
         shown = report.asset_materialization.metadata | {"code coverage": metadata["code coverage"]}
-        for name in ("map of clusters", "code coverage", "first cluster"):
+        for name in ("map of clusters", "code coverage"):
             picture = str(shown[name].value)
             assert picture.startswith("![](data:image/png;base64,")
             assert len(picture) < 140_000
