@@ -31,6 +31,7 @@ COMMANDS = (
     "export meds",
     "find-codes a",
     "curate",
+    "compare",
 )
 REPLACE = ("embed", "assign")
 """Those that write a file, and again over it."""
@@ -58,7 +59,9 @@ def arguments(command: str, tiny: Pipeline, extract: Path, out: Path) -> list[st
         "curate": {"--review": reviewed(out.parents[1])} if command == "curate" else {},
     }
     given = {**more.get(command, {}), "--out": out}
-    first = [str(shipped("lists") / "psoriasis.csv")] if command == "curate" else []
+    first = {"curate": [str(shipped("lists") / "psoriasis.csv")], "compare": ["reports.suppress_below=1"]}.get(
+        command, []
+    )
     return [*command.split(), *first, *(str(part) for pair in given.items() for part in pair)]
 
 

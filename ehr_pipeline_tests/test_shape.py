@@ -34,7 +34,11 @@ def functions() -> Iterator[tuple[str, int, int]]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 arguments = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-                bound = arguments[:1] in (["self"], ["cls"])
+                bound = arguments[:1] in (
+                    ["self"],
+                    ["cls"],
+                    ["ctx"],
+                )  # the last is what torch gives to its own functions
                 yield f"{name} {node.name}", (node.end_lineno or 0) - node.lineno + 1, len(arguments) - bound
 
 

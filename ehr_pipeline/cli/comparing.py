@@ -28,7 +28,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
         help="a settings file; a TOML file with the settings that differ; or these themselves, such as clusters.n=6",
     )
     compare.add_argument(
-        "--out", type=Path, default=Path("comparison"), help="folder to write to (default: comparison)"
+        "--out", type=Path, default=Path("comparison"), help="new folder to write to (default: comparison)"
     )
     compare.add_argument(
         "--store",
@@ -43,8 +43,10 @@ def _compare(options: argparse.Namespace) -> int:
     from ehr_pipeline.planning import making_variants as making
     from ehr_pipeline.planning import variant_table as writing
     from ehr_pipeline.planning.variants import variants
+    from ehr_pipeline.store import publishing
     from ehr_pipeline.study import settings
 
+    publishing.refuse_taken(options.out)
     named = options.settings or (settings.settings_path() if ENVIRONMENT_VARIABLE in os.environ else None)
     base = settings.load(named) if named else None
     first = base or settings.load(Path(options.variants[0]))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline.errors import printable
 from ehr_pipeline.planning.making_variants import Made
-from ehr_pipeline.store.durable import write_atomically
+from ehr_pipeline.store import publishing
 
 CSV, PAGE = "variants.csv", "variants.html"
 STYLE = (
@@ -52,14 +52,15 @@ def table(made: Sequence[Made]) -> str:
 
 
 def write(folder: Path, study: str, made: Sequence[Made]) -> tuple[Path, Path]:
-    """Write the CSV file and the page into a folder; returns their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write the CSV file and the page into a new folder, which appears whole, and return their paths.
+
+    Raises UserError if the folder exists.
+    """
     heads, body = ("figure", *(one.name for one in made)), rows(made)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(
         [[spreadsheet.text(cell) for cell in row] for row in (heads, *body)]
     )
-    write_atomically(folder / CSV, text.getvalue())
     head = "".join(f"<th>{escape(cell)}</th>" for cell in heads)
     lines = "\n".join(
         f"<tr{' class=other' if len(set(row[1:])) > 1 else ''}>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>"
@@ -71,5 +72,8 @@ def write(folder: Path, study: str, made: Sequence[Made]) -> tuple[Path, Path]:
         " when they were made. Memory is that of its largest process, and empty where everything was reused. Each variant was made"
         f" once: small differences may be chance.</p>\n<table><tr>{head}</tr>\n{lines}\n</table></html>\n"
     )
-    write_atomically(folder / PAGE, page)
+    with publishing.whole(folder) as part:
+        part.mkdir()
+        (part / CSV).write_text(text.getvalue(), encoding="utf-8")
+        (part / PAGE).write_text(page, encoding="utf-8")
     return folder / CSV, folder / PAGE

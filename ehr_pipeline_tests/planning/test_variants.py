@@ -89,7 +89,7 @@ def test_a_variant_that_fails_is_told_and_does_not_stop_the_others(tiny: Pipelin
 
 def test_names_that_others_chose_do_no_harm(tmp_path: Path) -> None:
     made = [Made("=cmd|'x'", {"verdict <b>": "<script>"}), Made("two", {"verdict <b>": "level"})]
-    paths = writing.write(tmp_path, "a & b", made)
+    paths = writing.write(tmp_path / "new", "a & b", made)
     table, page = (path.read_text() for path in paths)
     assert "\n=cmd" not in table
     assert ",=cmd" not in table
