@@ -24,7 +24,7 @@ from ehr_pipeline.terminology.shipped import shipped
 def main() -> None:
     """Run the demo, watch it, and write the section."""
     with tempfile.TemporaryDirectory() as scratch:
-        for folder in ("demo", "lists"):
+        for folder in ("demo", "lists", "tasks"):
             shutil.copytree(shipped(folder), Path(scratch) / "data" / folder)
         command = Path(sys.executable).with_name("ehr-pipeline")
         steps = (

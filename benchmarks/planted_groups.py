@@ -67,6 +67,7 @@ def study_in(
     """The demo's study, with its files in a folder."""
     chosen = {
         "study": {"seed": seed},
+        "patients": {"split": {"validation_share": 0.02}},
         "encoder": {"max_epochs": epochs},
         "embeddings": {"preset": preset, "pooling": {"select": pooling}},
     }

@@ -105,7 +105,7 @@ def _demo_settings() -> Path:
     if (path.parents[2] / "pyproject.toml").is_file():
         return path
     copy = Path.cwd() / "ehr_pipeline_demo"
-    for folder in ("demo", "lists"):
+    for folder in ("demo", "lists", "tasks"):
         shutil.copytree(shipped(folder), copy / folder, dirs_exist_ok=True)
     return copy / "demo" / "settings.toml"
 

@@ -23,9 +23,16 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+WITHOUT_TASKS: dict[str, dict[str, Any]] = {
+    "patients": {"split": {"test_share": 0.0}},
+    "tasks": {"screen": 0, "death": "", "task": []},
+}
+"""The demo has tasks and a test side; studies that are about something else have neither."""
+
+
 def places(folder: Path) -> dict[str, dict[str, Any]]:
-    """Settings that point a study to what `generate` wrote into `folder`, and put its store there too."""
-    return {
+    """Settings that point a study to what `generate` wrote into `folder`, and put its store there too; without tasks."""
+    return WITHOUT_TASKS | {
         "study": {"store": str(folder / "store")},
         "records": {"landing": str(folder / "landing")},
         "events": {"mrconso": str(folder / "terminology/MRCONSO.RRF")},

@@ -196,7 +196,7 @@ def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     installed = tmp_path / "site-packages" / "ehr_pipeline" / "data"
-    for folder in ("demo", "lists"):
+    for folder in ("demo", "lists", "tasks"):
         shutil.copytree(shipped(folder), installed / folder)
     monkeypatch.setattr(chain, "shipped", lambda name: installed / name)
     (tmp_path / "work").mkdir()
@@ -205,6 +205,9 @@ def test_outside_a_checkout_the_demo_has_settings_that_can_be_written_to(
     assert path == tmp_path / "work" / "ehr_pipeline_demo" / "demo" / "settings.toml"
     study = settings.load(path)
     assert all(Path(disease.concepts).is_file() for disease in study.embeddings.cohort)
+    assert all(
+        Path(each).is_file() for each in (study.tasks.death, *(task.file for task in study.tasks.task if task.file))
+    )
     assert Path(study.study.store).is_relative_to(tmp_path / "work")
 
 

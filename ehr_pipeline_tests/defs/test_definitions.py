@@ -178,6 +178,9 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
             "clusters",
             "patient_trajectories",
             "cluster_reports",
+            "task_labels",
+            "task_results",
+            "forecasts",
         },
     ),
     ({"records": {"sentinel_dates": ["1900-01-01"]}}, {"raw_records"}),
@@ -186,9 +189,15 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"events": {"coverage_floor": 0.1}}, set()),
     ({"vocabulary": {"min_appearances": 5}}, {"vocabulary"}),
     ({"patients": {"min_visits": 5}}, {"patient_dataset"}),
-    ({"patients": {"split": {"validation_share": 0.3}}}, {"data_split"}),
+    (
+        {"patients": {"split": {"validation_share": 0.3}}},  # with a test side, what is learned leaves it out
+        {"data_split", "extract_catalog", "vocabulary", "patient_embeddings", "task_labels", "forecasts"},
+    ),
     ({"encoder": {"learning_rate": 0.5}}, {"encoder_checkpoint"}),
-    ({"encoder": {"context": 128}}, {"encoder_checkpoint", "patient_embeddings", "patient_trajectories"}),
+    (
+        {"encoder": {"context": 128}},
+        {"encoder_checkpoint", "patient_embeddings", "patient_trajectories", "task_results", "forecasts"},
+    ),
     ({"encoder": {"preset": "demo", "layers": 2}}, set()),  # what the preset says anyway
     ({"encoder": {"on_new_extract": "retrain"}}, {"encoder_checkpoint", "patient_embeddings", "clusters"}),
     ({"launcher": {"processes": 2, "backend": "slurm"}}, set()),
@@ -201,7 +210,7 @@ CHANGES: list[tuple[dict[str, Any], set[str]]] = [
     ({"trajectories": {"years": 2.0}}, {"patient_trajectories"}),
     ({"reports": {"title": "another"}}, {"cluster_reports"}),
     ({"governance": {"licence": "another", "round_to": 5}}, {"cluster_reports", "prediction_report"}),
-    ({"tasks": {"screen": 5}}, {"task_labels", "task_results"}),
+    ({"tasks": {"screen": 5}}, {"task_labels"}),
     ({"predictions": {"labels": [50], "batch_tokens": 512}}, {"task_results"}),
     ({"forecasts": {"min_visits": 3}}, {"forecasts"}),
     ({"operation": {"watch": "sensor", "quiet_minutes": 1}}, set()),

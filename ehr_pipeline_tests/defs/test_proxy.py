@@ -193,7 +193,7 @@ def test_no_subscription_without_the_password(site: Site) -> None:
 
 
 def test_page_commands_and_subscriptions_work_with_it(site: Site) -> None:
-    status, page = site.ask("/", **LOGIN)
+    status, page = site.ask("/asset-groups", **LOGIN)
     assert status == 200
     assert 'id="initialization-data"' in page, "Dagster's own page"
     status, answer = site.ask("/graphql", VERSION, **LOGIN)

@@ -167,7 +167,7 @@ def places(counts: Any, path: str = "") -> Iterator[str]:
 NEVER_SHOWN = {
     "clusters": {"/split_half/excess"},
     "cohort": {"/rows_in", "/kept", "/by_disease", "/dropped"},
-    "patient_embeddings": {"/rows_in", "/kept", "/quality/patients"},
+    "patient_embeddings": {"/rows_in", "/kept", "/quality/patients", "/encoder_share/patients"},
     "patient_trajectories": {"/patients/rows_in", "/patients/kept"},
     "cluster_reports": {"/rows_in", "/kept"},
 }
