@@ -20,6 +20,7 @@ from ehr_pipeline.assets import ASSETS
 from ehr_pipeline.assets.asset import Asset
 from ehr_pipeline.defs.columns import meanings
 from ehr_pipeline.defs.links import PLACE, link_about
+from ehr_pipeline.patients.settings import SplitSettings, shown_key
 from ehr_pipeline.store.artifacts import Store
 from ehr_pipeline.study import settings
 from ehr_pipeline.study.settings import Study
@@ -114,6 +115,8 @@ def _settings(asset: Asset, study: Study) -> Iterator[tuple[str, str, str]]:
         return
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
+        if isinstance(section, SplitSettings) and field.name == "key":
+            value = shown_key(value)
         if field.name not in asset.without and not dataclasses.is_dataclass(value):
             yield field.name, json.dumps(value, default=str), field.metadata["description"]
 

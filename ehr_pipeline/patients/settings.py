@@ -23,6 +23,11 @@ PUBLIC_KEY = "ehr-pipeline-split-1"
 """The key of the demo, and of studies that set no key before each store had its own. It is public."""
 
 
+def shown_key(key: str) -> str:
+    """Return the key of a split as it may be shown: with it and the ids, sides can be computed. The public key is shown."""
+    return key if key in ("", PUBLIC_KEY) else "(not shown)"
+
+
 @settings
 class SplitSettings:
     """Which patients are held out: by a keyed hash of the id, or as a column of the patients says. A patient keeps its side."""

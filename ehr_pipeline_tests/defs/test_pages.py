@@ -11,7 +11,9 @@ from ehr_pipeline.chain.pipeline import Pipeline
 from ehr_pipeline.defs import pages
 from ehr_pipeline.defs.links import link, link_about
 from ehr_pipeline.reports import PAGE
-from ehr_pipeline.study import ENVIRONMENT_VARIABLE
+from ehr_pipeline.study import ENVIRONMENT_VARIABLE, settings
+from ehr_pipeline.tables.asset_names import DATA_SPLIT
+from ehr_pipeline.terminology.shipped import shipped
 from ehr_pipeline_tests.conftest import write_settings
 
 
@@ -39,6 +41,12 @@ def test_the_page_of_an_asset_names_its_settings_with_their_values(client: TestC
     text = client.get(link_about("clusters")).text
     assert "<td><code>n</code></td><td>8</td>" in text
     assert client.get(link_about("nothing")).status_code == 404
+
+
+def test_no_page_holds_the_key_of_the_split() -> None:
+    study = settings.load(shipped("demo/settings.toml"), {"patients": {"split": {"key": "nobody knows"}}})
+    assert not [name for name, asset in ASSETS.items() if "nobody knows" in pages.described(asset, study)]
+    assert "(not shown)" in pages.described(ASSETS[DATA_SPLIT], study)
 
 
 def test_the_report_opens_in_a_sandbox(client: TestClient, tiny: Pipeline) -> None:

@@ -16,7 +16,7 @@ from ehr_pipeline import __version__
 from ehr_pipeline.disclosure.suppression import Disclosure
 from ehr_pipeline.embeddings.settings import EmbeddingsSettings, VectorSettings
 from ehr_pipeline.events.coverage import read as read_coverage
-from ehr_pipeline.patients.settings import PUBLIC_KEY, SIDES
+from ehr_pipeline.patients.settings import SIDES, shown_key
 from ehr_pipeline.patients.shard import Shard
 from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.inputs import Inputs
@@ -108,11 +108,11 @@ def _source(inputs: Inputs) -> str:
 
 
 def _public(settings: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return settings without the split's key, from which, with ids, sides can be computed. The public key is shown."""
+    """Return settings without the split's key."""
     split = settings[assets.DATA_SPLIT]
     # Settings of assets that learn from only a part of the patients contain a hash that includes the key.
     settings = {name: {key: value for key, value in own.items() if key != SIDES} for name, own in settings.items()}
-    return settings | {assets.DATA_SPLIT: split | {"key": PUBLIC_KEY if split["key"] == PUBLIC_KEY else "(not shown)"}}
+    return settings | {assets.DATA_SPLIT: split | {"key": shown_key(split["key"])}}
 
 
 def versions() -> list[tuple[str, str]]:
