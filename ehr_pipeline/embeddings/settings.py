@@ -14,9 +14,11 @@ SYMPTOM_AND_DIAGNOSIS_TYPES = ("T047", "T048", "T046", "T184", "T191", "T033")
 
 
 def _share(value: Any) -> Any:
-    """A share, as given. Raises a validation error for anything but "auto" or a number from 0 to 1."""
-    if value == "auto" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1):
+    """A share: 1 and 1.0 are one setting. Raises a validation error for anything but "auto" or a number from 0 to 1."""
+    if value == "auto":
         return value
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+        return float(value)
     raise PydanticCustomError("share", 'must be "auto" or a number from 0 to 1')
 
 

@@ -51,6 +51,12 @@ def test_the_number_of_clusters_may_be_left_to_the_data(n: int | str) -> None:
     assert settings.validate(changed(clusters={"n": n})).clusters.n == n
 
 
+@pytest.mark.parametrize(("given", "share"), [(1, 1.0), (0.1, 0.1), ("auto", "auto")])
+def test_a_share_of_the_encoder_is_one_setting_however_it_is_written(given: float | str, share: float | str) -> None:
+    study = settings.validate(changed(embeddings={"vectors": {"encoder_share": given}}))
+    assert repr(study.embeddings.vectors.encoder_share) == repr(share)
+
+
 def test_all_problems_are_told_at_once() -> None:
     message = problems_of(changed(clusters={"n": 0}, encoder={"dropout": 1.5}, events={"mrconso": 5}))
     assert "3 problems" in message
