@@ -24,6 +24,8 @@ from ehr_pipeline.terminology.reading import named, read_rows, why
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 
 ACCEPT, REFUSE = "accept", "refuse"
+RARE = "a listed concept that few patients have"
+"""Stands for the name of a listed concept that may not be shown: its place in the vocabulary says that a patient has it."""
 DECIDED = ("concept", "name", "neighbour_of", "decision", "reviewer", "date")
 REVIEW = pa.schema(
     [
@@ -70,9 +72,9 @@ def candidates(
     """The nearest neighbours of listed concepts, each under the one it is nearest to; and how many may not be named.
 
     `vectors` (V, D) are by token id. Neighbours are those that `embeddings.pooling` would take unseen: the `neighbours`
-    nearest of each listed concept by cosine in the whole vocabulary. A concept that too few patients have is only
-    counted. The order is that of the nearest listed concept (the most frequent first), then of the cosine. Raises
-    InputError when no concept of the list is in the vocabulary.
+    nearest of each listed concept by cosine in the whole vocabulary. A neighbour that too few patients have is only
+    counted; such a listed concept is RARE. The order is that of the nearest listed concept (the most frequent first),
+    then of the cosine. Raises InputError when no concept of the list is in the vocabulary.
     """
     known = [one for one in vocabulary.concepts if one.concept in listed]
     if not known:
@@ -93,7 +95,9 @@ def candidates(
         if patients is None:
             hidden += 1
         else:
-            offered.append(Candidate(one.concept, one.name, known[-place].name, cosine, patients))
+            near = known[-place]
+            of = near.name if naming.shows(near.concept, near.patients) else RARE
+            offered.append(Candidate(one.concept, one.name, of, cosine, patients))
     return offered, hidden
 
 

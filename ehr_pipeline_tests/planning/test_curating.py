@@ -53,6 +53,11 @@ def test_a_concept_of_few_patients_is_counted_and_not_named() -> None:
     assert hidden == 1
 
 
+def test_a_listed_concept_of_few_patients_is_not_named_beside_its_neighbours() -> None:
+    found, _ = curating.candidates(frozenset({"C0000000"}), vocabulary([5, 500]), on_a_circle([0, 9]), 1, NAMING)
+    assert [(one.concept, one.neighbour_of) for one in found] == [("C0000001", curating.RARE)]
+
+
 def test_the_list_and_all_its_neighbours_are_what_pooling_takes_unseen() -> None:
     random = np.random.default_rng(4)
     known = vocabulary([1000] * 60)
