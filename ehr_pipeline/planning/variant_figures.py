@@ -5,13 +5,14 @@ from typing import Any
 
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Score
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact
 from ehr_pipeline.store.declared import shown
 from ehr_pipeline.tables.asset_names import CLUSTERS, ENCODER_CHECKPOINT, TASK_RESULTS, VOCABULARY
 
-Figures = dict[str, float | str]
+Figures = dict[str, float | str | None]
 """Figures of a variant by name, in the order of the table."""
 
 
@@ -41,15 +42,15 @@ def _encoder(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float]]:
     yield "loss by frequency alone", metrics["baseline"]["loss"]
 
 
-def _tasks(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str]]:
+def _tasks(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str | None]]:
     for row in TaskResults.read(artifact.path).verdicts:
         if row["model_auroc"] is not None:
-            yield f"AUROC {row['task']}", row["model_auroc"]
-            yield f"AUROC {row['task']}, best baseline", row["baseline_auroc"]
+            yield f"AUROC {row['task']}", guard.number(Score(row["model_auroc"]))
+            yield f"AUROC {row['task']}, best baseline", guard.number(Score(row["baseline_auroc"]))
         yield f"verdict {row['task']}", row["verdict"]
 
 
-def _groups(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str]]:
+def _groups(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str | None]]:
     counts = shown(CLUSTERS, artifact.counts, guard)
     yield "clusters", counts["clusters"]
     yield "stable clusters", counts["stability"]["stable"]
