@@ -118,7 +118,8 @@
     body.append(...rows);
   };
   const cell = (text) => {
-    const safe = /^[=+\-@\t\r＝＋－＠]/.test(text) && !/^[+-]?[\d.,]+$/.test(text) ? `'${text}` : text; // no spreadsheet takes it for a formula
+    // No spreadsheet takes it for a formula, even one that divides lines at semicolons.
+    const safe = /^[+-]?[\d.,]+$/.test(text) ? text : text.replace(/(^|;)(\s*'*)(?=[=+\-@＝＋－＠])/g, "$1$2'");
     return /[",\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   const save = (table, name) => {

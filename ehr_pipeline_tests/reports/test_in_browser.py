@@ -1,6 +1,8 @@
 """The page of the tiny study in a real browser: hints, choosing, sorting, search, the menu of colours, tables, print."""
 
 import base64
+import csv
+import io
 import json
 import re
 import shutil
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from ehr_pipeline.chain.pipeline import Pipeline
+from ehr_pipeline.disclosure import spreadsheet
 from ehr_pipeline_tests.defs.browser import Page, chromium, until
 
 pytestmark = [
@@ -219,6 +222,17 @@ def test_a_saved_table_holds_what_it_shows(page: Page) -> None:
     )
     assert len(lines) == len(rows)
     assert lines[-1].replace('"', "") == ",".join(rows[-1])
+
+
+def test_a_saved_cell_is_no_formula(page: Page) -> None:
+    """As in every CSV file of the chain (`spreadsheet.text`)."""
+    names = ["=1+1", "a; =1+1", "'@x", "-3 to 4", "-3.5", 'a "b", c']
+    page.value(
+        f"document.querySelectorAll('#glance tbody td').forEach((e, n) => {{ e.textContent = {names}[n % {len(names)}]; }})"
+    )
+    page.value("document.querySelector('#glance').nextElementSibling.click()")
+    _, *rows = csv.reader(io.StringIO(page.value("saved.text()")))
+    assert {cell for row in rows for cell in row} - {""} == {spreadsheet.text(name) for name in names}
 
 
 def test_in_print_everything_is_open_and_heads_are_repeated(page: Page) -> None:
