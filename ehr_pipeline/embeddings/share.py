@@ -121,6 +121,8 @@ def choose(
     numbers = np.concatenate([_age_and_amount(one.whole) for one in some])[there]
     kind = np.concatenate([kinds(number, one.whole.patients) for number, one in enumerate(some)])[there]
     alike = matched_blocks([kind], list(numbers.T))
+    if (matched := int((np.bincount(alike)[alike] > 1).sum())) < FEWEST:  # the others have nobody to be compared with
+        return Chosen(0.0, matched, ())
     profiles = made(lambda part: learned.profile(part.shard, part.patients))
     whole, one, other = made(lambda part: learned.network(part).vectors_PD)
     network = unit_length(whole), unit_length(one), unit_length(other)
