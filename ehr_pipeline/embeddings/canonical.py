@@ -43,8 +43,9 @@ class Canonical:
 def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
     """Find up to `most` directions in which two halves (P, D) of the same patients agree better than those of different patients.
 
-    Returns None with fewer than FEWEST_PATIENTS patients, or when there is no such direction. Agreement by chance is measured on
-    shuffled halves (parallel analysis, Horn 1965).
+    Returns None with fewer than FEWEST_PATIENTS patients, or with fewer than two such directions (unless one is asked for): scaled to
+    length 1, vectors along one direction are only its two signs. Agreement by chance is measured on shuffled halves (parallel
+    analysis, Horn 1965).
     """
     if len(one) < FEWEST_PATIENTS:
         return None
@@ -65,7 +66,7 @@ def fit(one: Vectors, other: Vectors, most: int, seed: int) -> Canonical | None:
     correlations, found = agreement(b)
     order = np.argsort(-correlations, kind="stable")
     kept = order[: min(most, int((correlations > chance).sum()))]
-    if not len(kept):
+    if len(kept) < min(most, 2):
         return None
     reliabilities = correlations[kept]
     directions = whitening @ found[:, kept]

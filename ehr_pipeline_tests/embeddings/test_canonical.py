@@ -29,6 +29,14 @@ def test_halves_of_strangers_share_nothing() -> None:
     assert canonical.fit(one, other, most=6, seed=0) is None
 
 
+def test_one_direction_is_none() -> None:
+    one, other = (side[:, 1:] for side in halves(np.random.default_rng(6), 3000, signal=2.0))
+    alone = canonical.fit(one, other, most=1, seed=0)
+    assert alone is not None
+    assert len(alone.reliabilities) == 1
+    assert canonical.fit(one, other, most=6, seed=0) is None, "vectors of length 1 would be its two signs"
+
+
 def test_at_most_so_many_directions_the_most_reliable_first() -> None:
     one, other = halves(np.random.default_rng(2), 3000, signal=2.0)
     both, first = (canonical.fit(one, other, most, seed=0) for most in (6, 1))
