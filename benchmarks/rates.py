@@ -91,7 +91,8 @@ STATEMENTS = (
     Statement(
         Rate.CLUSTER,
         "a cluster can be relied on",
-        "At least one cluster is stable, and its evidence clear. False where vectors are shuffled.",
+        "At least one cluster is stable, and its evidence clear. It may be true without planted groups, since diagnoses last;"
+        " so it counts as false only where vectors are shuffled.",
         any_of("relied on"),
         "relied on",
         SHUFFLED,

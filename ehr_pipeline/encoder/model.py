@@ -55,9 +55,9 @@ class PackedEncoder(nn.Module):
         self.shares: Any = softmax.shares
 
     def compile_layers(self) -> None:
-        """Fuse the operations between products with torch.compile: one graph for the layers, and one for the head (`softmax`).
+        """Fuse what lies between matrix products with torch.compile: one graph for the layers, and one for the head (`softmax`).
 
-        The layers are compiled for the shapes of the first part, so all parts should have the same (`loader.Plan.fixed`).
+        The layers are compiled for the shape of the first micro-batch; `loader.Plan.fixed` gives all of them that shape.
         """
         self.layers = torch.compile(self.hidden, dynamic=None)
         self.shares = torch.compile(softmax.shares, dynamic=True)

@@ -1,7 +1,7 @@
 """`extract_catalog`: the list of extracts, each with its data version. All downstream assets depend on this one asset.
 
-Dagster silently ignores an unpartitioned asset's dependence on a hundred or more partitions; the catalog does not.
-Extracts are also combined here: events that some of them set aside are joined to the patients of all (`deltas`).
+Without it, Dagster would silently ignore the dependence of an unpartitioned asset on a hundred or more partitions.
+Extracts are also combined here: an event whose patient has no row in its own extract joins the patients of all of them (`deltas`).
 """
 
 import json

@@ -1,6 +1,7 @@
 """Who gets a label at the index days, which one, and why the others do not.
 
-All checks are made on all places at once; the first that applies gives the reason, in the order of `REASONS`.
+Each check runs on all places (a patient and an index day) at once. A place that fails several gets the reason that comes first
+in `REASONS`.
 """
 
 from dataclasses import dataclass

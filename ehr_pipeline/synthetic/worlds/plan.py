@@ -117,9 +117,9 @@ PLANS: dict[str, Plan] = {
 
 
 def make(world: World, plans: Sequence[str]) -> list[Mechanism]:
-    """Build the mechanisms of `plans`, combined.
+    """Return the mechanisms of all `plans` together.
 
-    Raises UserError for an unknown plan, and for plans that record the same code or sort the same patients into groups.
+    Raises UserError for no plan or an unknown one, and if two plans record the same code or divide the same patients into groups.
     """
     unknown = sorted(set(plans) - set(PLANS))
     if unknown or not plans:
