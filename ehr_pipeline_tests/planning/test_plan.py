@@ -90,7 +90,7 @@ def test_training_on_a_gpu_is_known_only_when_it_was_measured() -> None:
     training = next(
         need for need in plan(own, 3e9, machines, gpu_tokens=1e6).needs if need.stage == "encoder_checkpoint"
     )
-    seconds = 18 * 3e9 / (8 * 1e6) * mflop(own.encoder) / rates.CPU_TOKEN_MFLOP
+    seconds = own.encoder.max_epochs * 3e9 / (8 * 1e6) * mflop(own.encoder) / rates.CPU_TOKEN_MFLOP
     assert training.seconds["slurm"] == pytest.approx(seconds)
     assert training.gpus == 8
     assert (training.measured, unknown.needs[-3].measured) == ("your GPU", "no GPU")
