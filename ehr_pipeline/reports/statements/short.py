@@ -41,8 +41,8 @@ def who(cards: Cards, verdict: str, sure: Groups, *, made: str, fewest: int) -> 
         return [say("No cluster has {fewest} patients, so none is described.", fewest=fewest)]
     told = [
         say(
-            'The <a href="#glance">list of clusters</a> says what marks each one, and gives its patients, their ages and their most'
-            " frequent disease. Patients were put together because {why}.",
+            'The <a href="#glance">table of all clusters</a> says what marks each one, and gives its patients, their ages and their'
+            " most frequent disease. Patients were put together because {why}.",
             why=made,
         )
     ]

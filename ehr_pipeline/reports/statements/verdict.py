@@ -18,7 +18,7 @@ def invented() -> Statement:
     """Warn that the patients are synthetic."""
     return say(
         "<b>These patients are invented.</b> A program drew their records and planted groups of patients in them, so that this"
-        " page can be held against the truth; ages, diseases and numbers have no clinical meaning."
+        ' page can be <a href="#truth">held against the truth</a>; ages, diseases and numbers have no clinical meaning.'
     )
 
 
