@@ -10,7 +10,7 @@ from ehr_pipeline.reports.findings import Findings
 from ehr_pipeline.reports.maps import Layer
 from ehr_pipeline.reports.sections import alternatives, truth
 from ehr_pipeline.reports.sections.clusters import list_of_groups
-from ehr_pipeline.reports.statements import patient_map, verdict
+from ehr_pipeline.reports.statements import clusters, patient_map, verdict
 from ehr_pipeline.reports.statements import pictures as say
 from ehr_pipeline.reports.statements.short import headline
 from ehr_pipeline.tables import asset_names as assets
@@ -38,6 +38,7 @@ def content(findings: Findings) -> dict[str, Any]:
         "caption": say.map_caption(fewest),
         "how_to_read": patient_map.how_to_read(fewest),
         "groups": list_of_groups(findings),
+        "two_words": clusters.two_words(),
         **_map(findings),
     }
 

@@ -168,6 +168,14 @@ def evidence(card: Card) -> str:
     return card["evidence"] or "untested"
 
 
+def two_words() -> Statement:
+    """Explain the two words of the list on the first screen."""
+    return say(
+        "How sure: evidence beyond disease, sex, age and amount of record (clear, weak, none), then whether other samples of the"
+        " patients find the cluster again (stable, doubtful, unstable)."
+    )
+
+
 def glance(fewest: int) -> list[Statement]:
     """Explain the columns of the list of clusters."""
     return [
