@@ -40,18 +40,22 @@ def _checks_of(asset: str, study: Study) -> dg.AssetChecksDefinition:
                 reason = printable(f"{asset}: check {outcome.name} failed: {outcome.message}")
                 context.log.log(logging.ERROR if outcome.blocking else logging.WARNING, reason)
                 reasons += [reason] if outcome.blocking else []
-            yield dg.AssetCheckResult(
-                asset_key=asset,
-                check_name=outcome.name,
-                passed=outcome.passed,
-                severity=severity(outcome),
-                description=outcome.message,
-                metadata=shown(outcome.figures, pipeline.study.guard),
-            )
+            yield dg.AssetCheckResult(asset_key=asset, **in_dagster(outcome, pipeline))
         if reasons:  # the run's page ends with the reasons, not with a stack of Dagster's own error
             raise dg.Failure("\n".join(reasons), allow_retries=False)
 
     return run_checks
+
+
+def in_dagster(outcome: Outcome, pipeline: Pipeline) -> dict[str, Any]:
+    """What Dagster is told of an outcome, by the names of its fields."""
+    return {
+        "check_name": outcome.name,
+        "passed": outcome.passed,
+        "severity": severity(outcome),
+        "description": outcome.message,
+        "metadata": shown(outcome.figures, pipeline.study.guard),
+    }
 
 
 def outcomes(

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from ehr_pipeline.chain.pipeline import Pipeline
-from ehr_pipeline.defs.checks import outcomes, severity, shown
+from ehr_pipeline.defs.checks import in_dagster, outcomes
 from ehr_pipeline.defs.home import register_extracts
 from ehr_pipeline.defs.metadata import published
 from ehr_pipeline.tables.asset_names import RAW_RECORDS
@@ -22,15 +22,7 @@ def read_all(context: dg.AssetExecutionContext, pipeline: Pipeline) -> None:
             tags["dagster/data_version"] = result.data_version.value
         context.log_event(dg.AssetMaterialization(key, partition=extract, metadata=result.metadata, tags=tags))
     for outcome in outcomes(RAW_RECORDS, pipeline, None):
-        evaluation = dg.AssetCheckEvaluation(
-            asset_key=key,
-            check_name=outcome.name,
-            passed=outcome.passed,
-            severity=severity(outcome),
-            description=outcome.message,
-            metadata=shown(outcome.figures, pipeline.study.guard),
-            blocking=outcome.blocking,
-        )
+        evaluation = dg.AssetCheckEvaluation(asset_key=key, blocking=outcome.blocking, **in_dagster(outcome, pipeline))
         context.instance.report_runless_asset_event(evaluation)
     # Dagster noted which records the catalog is made of before they were read: the catalog would be stale from the start.
     context.op_execution_context.get_step_execution_context().fetch_external_input_asset_version_info()
