@@ -49,6 +49,14 @@ def test_no_page_holds_the_key_of_the_split() -> None:
     assert "(not shown)" in pages.described(ASSETS[DATA_SPLIT], study)
 
 
+def test_a_page_names_the_settings_that_its_asset_reads_and_no_others() -> None:
+    study = settings.load(shipped("demo/settings.toml"))
+    for name, read, not_read in (("raw_records", "buckets", "mode"), ("patient_embeddings", "batch_tokens", "cohort")):
+        page = pages.described(ASSETS[name], study)
+        assert f"<code>{read}</code>" in page
+        assert f"<code>{not_read}</code>" not in page
+
+
 def test_the_report_opens_in_a_sandbox(client: TestClient, tiny: Pipeline) -> None:
     report = tiny.store.current("cluster_reports")
     answer = client.get(link(report, PAGE))
