@@ -17,7 +17,8 @@ from ehr_pipeline.study.settings import Study
 
 _log = logging.getLogger("ehr_pipeline")
 TIMEOUT = 10.0  # seconds
-USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "Damaged", "GateFailed")
+USER_ERRORS = ("UserError", "SettingsError", "InputError", "MissingArtifact", "Damaged", "GateFailed", "Failure")
+"""Class names. 'Failure' is Dagster's own, raised with the messages of failed blocking checks (`checks`)."""
 
 
 def build_failure_hook(study: Study) -> dg.SensorDefinition:

@@ -1,9 +1,10 @@
 """The launchpad's field `overrides`: every setting that one run may change, with its type and its own text."""
 
 import dataclasses
+import itertools
 import types
 import typing
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import dagster as dg
@@ -11,21 +12,29 @@ import dagster as dg
 from ehr_pipeline import fields
 from ehr_pipeline.study.settings import Study
 
-FIXED = ("study", "operation", "governance")
-"""Sections that a run cannot override."""
+FIXED = ("study", "operation", "governance", "patients.split.key")
+"""Sections and settings that a run cannot override. Dagster keeps overrides in clear, and shows them: no place for a key."""
 TEXT = (
     "Settings that this run alone has, as in the settings file: {clusters: {n: 6}}. They are checked like the file, and are part"
-    " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation] and [governance]."
+    " of the artifacts' fingerprints. Runs that start by themselves never have any. Not for [study], [operation], [governance] and"
+    " patients.split.key."
 )
 _SCALARS = {str: dg.String, int: dg.Int, float: dg.Float, bool: dg.Bool}
 
 
 def field() -> dg.Field:
     """The field. Dagster refuses names and types that do not fit; values are checked as in the settings file."""
-    return dg.Field(_table(Study, "", without=FIXED), default_value={}, description=TEXT)
+    return dg.Field(_table(Study, ""), default_value={}, description=TEXT)
 
 
-def _table(cls: Any, place: str, without: Collection[str] = (), whole: bool = False) -> dg.Shape:
+def fixed_in(overrides: Mapping[str, Any], place: str = "") -> list[str]:
+    """Return which of `FIXED` some overrides would change."""
+    places = {f"{place}{name}": value for name, value in overrides.items()}
+    inner = [fixed_in(value, f"{name}.") for name, value in places.items() if isinstance(value, Mapping)]
+    return [*(name for name in places if name in FIXED), *itertools.chain(*inner)]
+
+
+def _table(cls: Any, place: str, whole: bool = False) -> dg.Shape:
     """The fields of one table. In a list, a table is given `whole`, so that what has no default is required."""
     hints = typing.get_type_hints(cls)
     return dg.Shape(  # type: ignore[no-untyped-call]
@@ -36,7 +45,7 @@ def _table(cls: Any, place: str, without: Collection[str] = (), whole: bool = Fa
                 description=each.metadata["description"],
             )
             for each in dataclasses.fields(cls)
-            if each.name not in without and each.name != "preset"  # `with_overrides` refuses it
+            if f"{place}.{each.name}".strip(".") not in FIXED and each.name != "preset"  # `with_overrides` refuses it
         }
     )
 

@@ -54,11 +54,15 @@ def build_study(study: Study) -> dg.ResourceDefinition:
 
 
 def overridden(study: Study, overrides: Mapping[str, Any]) -> Study:
-    """The study with overridden values. Raises SettingsError for a section in `overrides.FIXED`, and for values that do not fit."""
-    fixed = [name for name in launchpad.FIXED if name in overrides]
+    """The study with overridden values. Raises SettingsError for what is in `overrides.FIXED`, and for values that do not fit."""
+    fixed = launchpad.fixed_in(overrides)
     if fixed:
         raise SettingsError(
-            "overrides", [f"[{name}] cannot be other for one run. Change the settings file." for name in fixed]
+            "overrides",
+            [
+                f"{name if '.' in name else f'[{name}]'} cannot be other for one run. Change the settings file."
+                for name in fixed
+            ],
         )
     return settings.with_overrides(study, overrides)
 

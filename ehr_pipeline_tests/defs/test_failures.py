@@ -49,6 +49,11 @@ def kept_quiet() -> None:
     raise RuntimeError(PLANTED)
 
 
+@dg.asset
+def stopped_by_a_check() -> None:
+    raise dg.Failure("raw_records: check rejected_rows failed: 40 % of the rows were rejected", allow_retries=False)
+
+
 def failed(asset: dg.AssetsDefinition, instance: dg.DagsterInstance) -> dg.RunFailureSensorContext:
     result = dg.materialize([asset], instance=instance, raise_on_error=False)
     event = next(event for event in result.all_events if event.event_type_value == "PIPELINE_FAILURE")
@@ -65,12 +70,19 @@ def test_a_failure_is_written_and_sent_without_what_may_be_data(
     sensor = build(study).resolve_sensor_def("report_failed_runs")
     assert sensor.default_status == dg.DefaultSensorStatus.RUNNING
     with dg.instance_for_test() as instance:
-        for asset in (told, kept_quiet):
+        for asset in (told, kept_quiet, stopped_by_a_check):
             sensor(failed(asset, instance))
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert [line["failed"] for line in lines] == [
         [{"asset": "told", "error": "InputError", "message": "events.txt: no column 'code'"}],
         [{"asset": "kept_quiet", "error": "RuntimeError"}],
+        [
+            {
+                "asset": "stopped_by_a_check",
+                "error": "Failure",
+                "message": "raw_records: check rejected_rows failed: 40 % of the rows were rejected",
+            }
+        ],
     ]
     assert [json.loads(body) for body in bodies] == lines
     assert PLANTED not in log.read_text()

@@ -182,6 +182,7 @@ def test_a_run_with_overrides_says_so_and_is_stale_until_it_is_made_with_the_fil
         ({"clusters": {"m": 5}}, "clusters.m is not a setting"),
         ({"clusters": {"n": "five"}}, "clusters.n"),
         ({"study": {"store": "/elsewhere"}}, "[study] cannot be other for one run"),
+        ({"patients": {"split": {"key": "a secret"}}}, "patients.split.key cannot be other for one run"),
         ({"encoder": {"preset": "demo"}}, "encoder.preset: name the settings that differ themselves"),
     ],
 )
