@@ -30,7 +30,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _init(options: argparse.Namespace) -> int:
-    from ehr_pipeline.planning import starting
+    from ehr_pipeline.planning import settings_text, starting
 
     made = starting.start(options.folder, options.sources, options.umls, datetime.date.today())
     for fact in made.facts:
@@ -41,7 +41,7 @@ def _init(options: argparse.Namespace) -> int:
     if options.sources:
         print(printable(f"next: ehr-pipeline check --settings {made.settings}"))
     else:
-        place = options.folder / starting.LANDING
+        place = options.folder / settings_text.LANDING
         print(
             printable(
                 f"next: put files into {place}, each extract in a folder named by its date; name their columns in the settings"

@@ -26,6 +26,8 @@ HEAD = 1 << 18
 MOST_ROWS = 5000
 MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 """Byte order marks, and the encodings that they show."""
+BINARY = ("\x00", "\x01", "\x02", "\x03", "\x04")
+"""Characters that no text has."""
 FORMATS = (
     "iso",
     "%d/%m/%Y",
@@ -55,6 +57,9 @@ NAMES = {
     "birth_year": "birthyear yearofbirth yob",
     "birth_month": "birthmonth monthofbirth mob",
     "sex": "sex gender patientsex",
+    "observation_start": "registrationdate regstartdate regdate dateofregistration registrationstart registrationstartdate",
+    "observation_ends": "deregistrationdate regenddate dateofderegistration registrationend registrationenddate transferoutdate",
+    "death": "deathdate dateofdeath dod deceaseddate deceaseddatetime deathdatetime cprdddate",
 }
 """Usual names of columns by their role, without case and signs: the more usual first."""
 MOST_VALUES, LONGEST_NAME = 40, 30
@@ -118,6 +123,8 @@ def sniff(path: Path) -> Sniffed:
     if raw[:4] in (b"PK\x03\x04", b"\xd0\xcf\x11\xe0"):
         raise InputError(f"{path}: a zip archive or an Excel workbook. Unpack it, or save the sheet as CSV (UTF-8).")
     encoding, text = _decoded(raw)
+    if any(mark in text for mark in BINARY):
+        raise InputError(f"{path}: this is no text, and no Parquet file. Give text with a header line, or Parquet.")
     lines = text.splitlines(keepends=True)
     if not lines or not lines[0].strip():
         raise InputError(f"{path}: the file is empty, or begins with an empty line.")

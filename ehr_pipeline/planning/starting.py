@@ -5,7 +5,6 @@ in the settings file with a comment, to be read and corrected.
 """
 
 import datetime
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +14,32 @@ import polars as pl
 
 from ehr_pipeline.errors import InputError, UserError
 from ehr_pipeline.planning import sniff
+from ehr_pipeline.planning.settings_text import (
+    LANDING,
+    LISTS,
+    SETTINGS,
+    Extract,
+    inline,
+    quoted,
+    settings_text,
+    unknown,
+)
 from ehr_pipeline.planning.sniff import Sniffed
 from ehr_pipeline.records import files
 from ehr_pipeline.terminology.shipped import shipped
 
-SETTINGS, LANDING, LISTS = "study.toml", "landing", "lists"
-FEW, MANY = 2_000, 50_000
-"""Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
-PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20
+PATIENT_COLUMNS = (
+    "patient",
+    "birth_date",
+    "birth_year",
+    "birth_month",
+    "sex",
+    "observation_start",
+    "observation_ends",
+    "death",
+)
+"""Names of `PatientColumns`, and keys of `sniff.NAMES`."""
+DATES_OF_PATIENTS = ("birth_date", "observation_start", "observation_ends", "death")
 
 
 @dataclass
@@ -34,22 +51,6 @@ class Started:
     """What was seen in the files, and what was chosen for it."""
     doubts: list[str] = field(default_factory=list)
     """What a person has to decide."""
-
-
-@dataclass(frozen=True)
-class Extract:
-    """What is known of the files: their part of the settings, and about how many patients they hold."""
-
-    records: list[str]
-    """Lines of TOML, from `source` on."""
-    patients: int
-    links: dict[str, Path]
-    """The files and folders to link, by their name in the extract; one named '' is the extract itself."""
-    unmapped: bool
-    """Whether some codes are not SNOMED's, so that each has to be a concept of its own."""
-    audited: tuple[str, ...] = ()
-    more: tuple[str, ...] = ()
-    """Further sections."""
 
 
 def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datetime.date) -> Started:
@@ -71,7 +72,7 @@ def start(folder: Path, sources: Sequence[Path], umls: Path | None, today: datet
         if not link.is_symlink():
             link.symlink_to(target.resolve(), target_is_directory=target.is_dir())
     shutil.copytree(shipped("lists"), folder / LISTS, dirs_exist_ok=True)
-    made.settings.write_text(_text(folder, extract or _unknown(), terminology), encoding="utf-8")
+    made.settings.write_text(settings_text(folder, extract or unknown(), terminology), encoding="utf-8")
     return made
 
 
@@ -171,11 +172,11 @@ def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[lis
     lines = ["", "[[records.events]]", *_layout(one)]
     if form:
         lines.append(
-            f"date_formats = [{_quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
+            f"date_formats = [{quoted(form)}]{' # or the month first? nothing in the first rows tells' if doubtful else ''}"
         )
     else:
         made.doubts.append(f"{one.path.name}: the form of its dates was not recognised. Set date_formats.")
-    lines.append(f"columns = {_inline(columns)}")
+    lines.append(f"columns = {inline(columns)}")
     if system != "snomed":
         named = "icd10" if system == "ICD10" else "local"
         lines.append(
@@ -189,17 +190,19 @@ def _event_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[lis
 
 
 def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[list[str], list[str]]:
-    columns = {role: one.column(role) for role in ("patient", "birth_date", "birth_year", "birth_month", "sex")}
-    columns = {role: name for role, name in columns.items() if name}
-    forms = list[str]()
-    if "birth_date" in columns:
-        columns.pop("birth_year", None)
-        form, doubtful = sniff.date_format(one.values(columns["birth_date"]), today)
-        forms = [form] if form else []
-        if doubtful:
-            made.doubts.append(f"{one.path.name}: births could also have the month first. See date_formats.")
+    columns = {role: one.column(role) for role in PATIENT_COLUMNS if one.column(role)}
+    columns.pop("birth_year" if "birth_date" in columns else "", None)
     if "birth_year" not in columns:
         columns.pop("birth_month", None)
+    forms = dict[str, None]()
+    for role in (role for role in DATES_OF_PATIENTS if role in columns):
+        values = one.values(columns[role])
+        form, doubtful = sniff.date_format(values, today)
+        forms |= {form: None} if form else {}
+        if doubtful:
+            made.doubts.append(f"{one.path.name}: {columns[role]} could also have the month first. See date_formats.")
+        if len(values) and not form:
+            made.doubts.append(f"{one.path.name}: the form of {columns[role]} was not recognised. Set date_formats.")
     meant, understood = sniff.sexes(one.values(columns["sex"])) if "sex" in columns else ({}, True)
     if not understood:
         made.doubts.append(
@@ -213,10 +216,11 @@ def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[l
     event = {one.column(role) for role in ("date", "code")} if one.is_events else set[str]()
     carried = sniff.attributes(one, [*columns.values(), *event])
     lines = ["", "[[records.patients]]", *_layout(one)]
-    lines += [f"date_formats = [{', '.join(map(_quoted, forms))}]"] if forms else []
-    lines.append(f"columns = {_inline(columns)}")
-    lines += [f"sex_values = {_inline(meant)} # check this against the source's documentation"] if meant else []
-    lines += [f"attributes = {_inline(carried)} # carried to the page; take out what is not needed"] if carried else []
+    lines += [f"date_formats = [{', '.join(map(quoted, forms))}]"] if forms else []
+    listed = {role: [columns[role]] for role in ("observation_ends",) if role in columns}
+    lines.append(f"columns = {inline({**columns, **listed})}")
+    lines += [f"sex_values = {inline(meant)} # check this against the source's documentation"] if meant else []
+    lines += [f"attributes = {inline(carried)} # carried to the page; take out what is not needed"] if carried else []
     made.facts.append(
         f"{one.path.name}: patients, about {one.rows:,}; {_described(one)}; columns {', '.join(columns.values())}"
         + (f"; attributes {', '.join(carried)}" if carried else "")
@@ -225,12 +229,12 @@ def _patient_lines(one: Sniffed, made: Started, today: datetime.date) -> tuple[l
 
 
 def _layout(one: Sniffed) -> Iterator[str]:
-    yield f"files = {_quoted(one.path.name)}"
+    yield f"files = {quoted(one.path.name)}"
     if not files.is_parquet(one.path):
-        yield f"delimiter = {_quoted(one.delimiter)}"
-        yield f"encoding = {_quoted(one.encoding)}"
+        yield f"delimiter = {quoted(one.delimiter)}"
+        yield f"encoding = {quoted(one.encoding)}"
         if one.quote:
-            yield f"quote = {_quoted(one.quote)}"
+            yield f"quote = {quoted(one.quote)}"
 
 
 def _described(one: Sniffed) -> str:
@@ -248,95 +252,3 @@ def _terminology(umls: Path | None) -> tuple[Path, Path] | None:
         if not path.is_file():
             raise InputError(f"{path}: there is no such file. --umls names the folder with MRCONSO.RRF and MRSTY.RRF.")
     return found
-
-
-def _unknown() -> Extract:
-    """The demo's columns, for a study whose files are not there yet."""
-    lines = [
-        'source = "delimited" # or cprd_aurum, omop, meds: then without the tables below',
-        "",
-        "[[records.events]]",
-        'files = "events_*.txt*"',
-        'delimiter = "\\t"',
-        'columns = { patient = "patient_id", date = "event_date", code = "snomed_code" }',
-        "",
-        "[[records.patients]]",
-        'files = "patients.txt"',
-        'delimiter = "\\t"',
-        'columns = { patient = "patient_id", birth_year = "year_of_birth", sex = "sex" }',
-    ]
-    return Extract(lines, FEW, {}, False)
-
-
-def preset_for(patients: int) -> str:
-    """The encoder's preset for a number of patients."""
-    return "small" if patients < FEW else "demo" if patients < MANY else "published"
-
-
-def _text(folder: Path, extract: Extract, terminology: tuple[Path, Path] | None) -> str:
-    """The settings file."""
-    patients = extract.patients
-    clusters = max(2, min(MOST_CLUSTERS, patients // PATIENTS_A_CLUSTER))
-    audited = ", ".join(map(_quoted, extract.audited))
-    lines = [
-        f"# Written by ehr-pipeline init. Check it with: ehr-pipeline check --settings {SETTINGS}",
-        "# Paths are relative to this file. Every setting is documented by: ehr-pipeline settings",
-        "",
-        "[study]",
-        f"name = {_quoted(folder.resolve().name)}",
-        'store = "store" # results go here: a local disk with room',
-        "",
-        "[records]",
-        f"landing = {_quoted(LANDING)} # a folder for each extract, named by its date: no event may be later",
-        *extract.records,
-        "",
-        "[events]",
-    ]
-    if terminology:
-        lines += [f"mrconso = {_quoted(str(terminology[0].resolve()))}"]
-    else:
-        lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a concept of its own']
-    lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', "", "[vocabulary]"]
-    if terminology:
-        lines += [f"mrsty = {_quoted(str(terminology[1].resolve()))}"]
-        lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
-    lines += [
-        f"min_appearances = {max(5, min(100, patients // 100))} # of a concept, to be in the vocabulary; 100 in the published run",
-        "",
-        "# The key of the split into training and validation is drawn at random, and kept in the store.",
-        "",
-        "[encoder]",
-        f'preset = "{preset_for(patients)}" # small: hundreds of patients, demo: thousands, published: for a GPU',
-        "",
-        "[launcher]",
-        'backend = "processes"',
-        "processes = 1 # one for each GPU",
-        "",
-        "# The patients whose clusters are looked for. Everybody, until you name a disease by a list:",
-        '#   name = "Psoriasis"',
-        f'#   concepts = "{LISTS}/psoriasis.csv"',
-        "[[embeddings.cohort]]",
-        'name = "Everybody"',
-        "",
-        "[clusters]",
-        f"n = {clusters}",
-        "",
-        "[reports]",
-        f"title = {_quoted(f'Patient clusters: {folder.resolve().name}')}",
-        *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
-        "",
-        *extract.more,
-    ]
-    return "\n".join(lines)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _inline(values: dict[str, str]) -> str:
-    pairs = [
-        f"{key if key.isascii() and key.isidentifier() else _quoted(key)} = {_quoted(value)}"
-        for key, value in values.items()
-    ]
-    return "{ " + ", ".join(pairs) + " }"

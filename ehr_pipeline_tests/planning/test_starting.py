@@ -67,6 +67,19 @@ def tabs_in_gzip(folder: Path) -> list[Path]:
     return [folder / "clinical.txt.gz", text(folder / "patients.txt", ["PATID", "YOB", "GENDER"], people, "\t")]
 
 
+def with_ends_of_observation(folder: Path) -> list[Path]:
+    events = [[who, day.isoformat(), code] for who, day, code in EVENTS]
+    people = [
+        [who, f"{year}-07-01", sex, "2000-01-31", "" if year % 3 else "2021-05-31", "" if year % 5 else "2020-12-24"]
+        for who, year, sex in PEOPLE
+    ]
+    head = ["patid", "date_of_birth", "sex", "reg_start_date", "reg_end_date", "date_of_death"]
+    return [
+        text(folder / "events.csv", ["patid", "obsdate", "code"], events, ","),
+        text(folder / "people.csv", head, people, ","),
+    ]
+
+
 def parquet(folder: Path) -> list[Path]:
     pl.DataFrame(EVENTS, schema=["patient_id", "date", "code"], orient="row").write_parquet(folder / "events.parquet")
     people = pl.DataFrame(PEOPLE, schema=["patient_id", "birth_year", "sex"], orient="row")
@@ -122,7 +135,10 @@ def cprd(folder: Path) -> list[Path]:
     return [folder]
 
 
-@pytest.mark.parametrize("write", [quoted_csv, saved_by_excel, tabs_in_gzip, parquet, icd_codes, meds, omop, cprd])
+@pytest.mark.parametrize(
+    "write",
+    [quoted_csv, saved_by_excel, tabs_in_gzip, with_ends_of_observation, parquet, icd_codes, meds, omop, cprd],
+)
 def test_a_study_from_files_passes_check(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +152,18 @@ def test_a_study_from_files_passes_check(
     assert study.encoder.preset == "small"
     assert study.clusters.n < len(PEOPLE)
     assert (tmp_path / "study/lists/psoriasis.csv").is_file()
+
+
+def test_the_ends_of_observation_and_the_death_are_read(tmp_path: Path) -> None:
+    """Without them, a patient who has left or died counts as one to whom nothing happened."""
+    made = starting.start(tmp_path / "study", with_ends_of_observation(tmp_path), None, TODAY)
+    study = settings.load(made.settings)
+    columns = study.records.patients[0].columns
+    assert columns.observation_start == "reg_start_date"
+    assert columns.observation_ends == ("reg_end_date",)
+    assert columns.death == "date_of_death"
+    assert study.deaths_known
+    assert not study.records.patients[0].attributes
 
 
 def test_the_files_are_described_as_they_are(tmp_path: Path) -> None:
@@ -175,6 +203,9 @@ def test_what_is_not_recognised_is_said_and_nothing_is_overwritten(
     (tmp_path / "book.csv").write_bytes(b"PK\x03\x04")
     with pytest.raises(UserError, match="Excel workbook"):
         starting.start(tmp_path / "study", [tmp_path / "book.csv"], None, TODAY)
+    (tmp_path / "noise.csv").write_bytes(bytes(range(256)) * 40)
+    with pytest.raises(UserError, match="this is no text"):
+        starting.start(tmp_path / "study", [tmp_path / "noise.csv"], None, TODAY)
     assert cli.main(["init", str(tmp_path / "empty")]) == 0
     assert "put files into" in capsys.readouterr().out
     assert settings.load(tmp_path / "empty/study.toml").study.name == "empty"

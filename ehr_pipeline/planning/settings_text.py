@@ -1,0 +1,121 @@
+"""The first settings file of a study, as text."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+SETTINGS, LANDING, LISTS = "study.toml", "landing", "lists"
+FEW, MANY = 2_000, 50_000
+"""Below FEW patients the encoder is of the preset 'small', below MANY of 'demo', else 'published'."""
+PATIENTS_A_CLUSTER, MOST_CLUSTERS = 50, 20
+
+
+@dataclass(frozen=True)
+class Extract:
+    """What is known of the files: their part of the settings, and about how many patients they hold."""
+
+    records: list[str]
+    """Lines of TOML, from `source` on."""
+    patients: int
+    links: dict[str, Path]
+    """The files and folders to link, by their name in the extract; one named '' is the extract itself."""
+    unmapped: bool
+    """Whether some codes are not SNOMED's, so that each has to be a concept of its own."""
+    audited: tuple[str, ...] = ()
+    more: tuple[str, ...] = ()
+    """Further sections."""
+
+
+def unknown() -> Extract:
+    """The demo's columns, for a study whose files are not there yet."""
+    lines = [
+        'source = "delimited" # or cprd_aurum, omop, meds: then without the tables below',
+        "",
+        "[[records.events]]",
+        'files = "events_*.txt*"',
+        'delimiter = "\\t"',
+        'columns = { patient = "patient_id", date = "event_date", code = "snomed_code" }',
+        "",
+        "[[records.patients]]",
+        'files = "patients.txt"',
+        'delimiter = "\\t"',
+        'columns = { patient = "patient_id", birth_year = "year_of_birth", sex = "sex" }',
+    ]
+    return Extract(lines, FEW, {}, False)
+
+
+def preset_for(patients: int) -> str:
+    """The encoder's preset for a number of patients."""
+    return "small" if patients < FEW else "demo" if patients < MANY else "published"
+
+
+def settings_text(folder: Path, extract: Extract, terminology: tuple[Path, Path] | None) -> str:
+    """The settings file."""
+    patients = extract.patients
+    clusters = max(2, min(MOST_CLUSTERS, patients // PATIENTS_A_CLUSTER))
+    audited = ", ".join(map(quoted, extract.audited))
+    lines = [
+        f"# Written by ehr-pipeline init. Check it with: ehr-pipeline check --settings {SETTINGS}",
+        "# Paths are relative to this file. Every setting is documented by: ehr-pipeline settings",
+        "",
+        "[study]",
+        f"name = {quoted(folder.resolve().name)}",
+        'store = "store" # results go here: a local disk with room',
+        "",
+        "[records]",
+        f"landing = {quoted(LANDING)} # a folder for each extract, named by its date: no event may be later",
+        *extract.records,
+        "",
+        "[events]",
+    ]
+    if terminology:
+        lines += [f"mrconso = {quoted(str(terminology[0].resolve()))}"]
+    else:
+        lines += ['# mrconso = "umls/MRCONSO.RRF" # with a UMLS licence; without it, each code is a concept of its own']
+    lines += ['unmapped = "keep" # codes that the UMLS lacks stay, each as a concept of its own', "", "[vocabulary]"]
+    if terminology:
+        lines += [f"mrsty = {quoted(str(terminology[1].resolve()))}"]
+        lines += [f'administrative_concepts = "{LISTS}/administrative.csv"']
+    lines += [
+        f"min_appearances = {max(5, min(100, patients // 100))} # of a concept, to be in the vocabulary; 100 in the published run",
+        "",
+        "# The key of the split into training and validation is drawn at random, and kept in the store.",
+        "",
+        "[encoder]",
+        f'preset = "{preset_for(patients)}" # small: hundreds of patients, demo: thousands, published: for a GPU',
+        "",
+        "[launcher]",
+        'backend = "processes"',
+        "processes = 1 # one for each GPU",
+        "",
+        "# The patients whose clusters are looked for. Everybody, until you name a disease by a list:",
+        '#   name = "Psoriasis"',
+        f'#   concepts = "{LISTS}/psoriasis.csv"',
+        "[[embeddings.cohort]]",
+        'name = "Everybody"',
+        "",
+        "[clusters]",
+        f"n = {clusters}",
+        "",
+        "[reports]",
+        f"title = {quoted(f'Patient clusters: {folder.resolve().name}')}",
+        *([f"audited = [{audited}]"] if extract.audited else ["audited = []"]),
+        "",
+        *extract.more,
+    ]
+    return "\n".join(lines)
+
+
+def quoted(value: str | list[str]) -> str:
+    """Return a value as TOML, which is JSON for texts and lists of them."""
+    return json.dumps(value, ensure_ascii=False)
+
+
+def inline(values: Mapping[str, str | list[str]]) -> str:
+    """Return an inline table of TOML."""
+    pairs = [
+        f"{key if key.isascii() and key.isidentifier() else quoted(key)} = {quoted(value)}"
+        for key, value in values.items()
+    ]
+    return "{ " + ", ".join(pairs) + " }"
