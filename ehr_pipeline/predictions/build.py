@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from ehr_pipeline.predictions import columns, fitted, guards, judging
 from ehr_pipeline.predictions.asked import Asked
-from ehr_pipeline.predictions.compare import Case, Fit, fits, scorable
+from ehr_pipeline.predictions.compare import Case, Fit, fits_of, models_of, scorable
 from ehr_pipeline.predictions.features import recorded
 from ehr_pipeline.predictions.job import UNTRAINED, AnswersJob
 from ehr_pipeline.predictions.learners import Table
-from ehr_pipeline.predictions.models import BY_NAME
+from ehr_pipeline.predictions.models import BY_NAME, Model
 from ehr_pipeline.predictions.rows import FIT, JUDGE, People, Rows, read
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import CALIBRATIONS, PREDICTED, PREDICTIONS, TaskResults, joined, nothing
@@ -33,6 +33,7 @@ from ehr_pipeline.tasks import meds
 from ehr_pipeline.tasks.table import Definition, definitions
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
 from ehr_pipeline.work.jobs import Launch
+from ehr_pipeline.work.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
     chosen = [(read(labels, each, how.settings.patients, how.seed), _tokens(each, vocabulary)) for each in tasks]
     scored = [number for number, (rows, _) in enumerate(chosen) if scorable(rows)]
     asked = Asked.ask(job, [chosen[number] for number in scored], launch)
+    progress = _Progress.of([len(chosen[number][0]) for number in scored], how.settings)
     parts = []
     for number, definition in enumerate(tasks):
         rows, tokens = chosen[number]
@@ -72,7 +74,7 @@ def build(artifacts: Mapping[str, Artifact], how: How, job: AnswersJob, out: Pat
             answers[UNTRAINED] = asked.answers(rows, place, untrained=True)
         stops = definition.rule["kind"] == "stop"
         case = Case(rows, told, people, tokens, answers, how.settings, how.seed, stops)
-        parts.append(_task(definition, case, vocabulary, (dataset, how.key), out))
+        parts.append(_task(definition, case, vocabulary, (dataset, how.key), out, progress=progress))
     checkpoint = artifacts[ENCODER_CHECKPOINT]
     seen = guards.unseen(checkpoint, how.key, _test_side(dataset, [rows for rows, _ in chosen]))
     results = judging.with_verdicts(joined(parts))
@@ -88,11 +90,18 @@ def _tokens(definition: Definition, vocabulary: Vocabulary) -> NDArray[np.int64]
 
 
 def _task(
-    definition: Definition, case: Case, vocabulary: Vocabulary, store: tuple[Sequence[Path], Key], out: Path
+    definition: Definition,
+    case: Case,
+    vocabulary: Vocabulary,
+    store: tuple[Sequence[Path], Key],
+    out: Path,
+    *,
+    progress: "_Progress",
 ) -> TaskResults:
     """Fit and judge the models of a task, and write their predictions."""
-    found, rows, slug = list(fits(case)), case.rows, definition.slug
+    found, rows, slug = _fitted(definition, case, progress), case.rows, definition.slug
     made = judging.tables(definition, case, found)
+    progress.judged(len(rows), definition.name)
     table = Table.of(
         [case.block("counts", case.concepts), case.block("recency", case.concepts)], rows.on(FIT), free=False
     )
@@ -122,6 +131,47 @@ def _task(
     _write_calibrations(slug, found, out)
     fitted.write(definition, case, found, vocabulary, out / fitted.FITTED / slug)
     return TaskResults(**vars(made) | {"guards": (*made.guards, *found_guards), "deciding_concepts": tuple(listed)})
+
+
+def _fitted(definition: Definition, case: Case, progress: "_Progress") -> list[Fit]:
+    """Fit the models of a task."""
+    found: list[Fit] = []
+    for model in models_of(case):
+        found += fits_of(case, model)
+        progress.fitted(model, len(case.rows), definition.name)
+    return found
+
+
+_TO_JUDGE = 1.0
+"""How long judging takes, in the unit of `_effort`."""
+
+
+def _effort(model: Model) -> float:
+    """About how long it takes to fit a model on a row, so that the time left is about right: 1 for counts, as was measured."""
+    if model.learner == "none":
+        return 0.0
+    return 1.0 if model.learner == "boosting" or "counts" in model.features else 0.1
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Logs, while the models of all tasks are fitted and judged, how far that is, and the time left."""
+
+    progress: Progress
+
+    @classmethod
+    def of(cls, rows: Sequence[int], settings: PredictionsSettings) -> "_Progress":
+        """That of tasks with so many rows."""
+        effort = sum(_effort(BY_NAME[name]) for name in settings.chosen) + _TO_JUDGE
+        return cls(Progress("fitting and judging the models of tasks", sum(rows) * effort))
+
+    def fitted(self, model: Model, rows: int, task: str) -> None:
+        """A model of a task with so many rows is fitted."""
+        self.progress.advance(rows * _effort(model), f"{task}: {model.title}")
+
+    def judged(self, rows: int, task: str) -> None:
+        """All models of a task are judged."""
+        self.progress.advance(rows * _TO_JUDGE, f"{task}: judged")
 
 
 def _ids(dataset: Sequence[Path], rows: Rows) -> pa.Array:

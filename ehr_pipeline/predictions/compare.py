@@ -62,6 +62,17 @@ class Case:
         """Those of them that boosting is given."""
         return counted_concepts(self.told, self.rows, min(self.settings.boosted_concepts, self.settings.concepts))
 
+    @cached_property
+    def everything(self) -> Sample:
+        """All labels of the training side."""
+        fit = self.rows.on(FIT)
+        return Sample(fit, self.rows.label[fit], self.rows.weight[fit], self.rows.prevalence)
+
+    @cached_property
+    def samples(self) -> tuple[tuple[int | None, int, Sample], ...]:
+        """Number of labels (None: all), replicate and sample, of all that models are fitted on."""
+        return (*_samples(self, self.everything), (None, 0, self.everything))
+
     def block(self, name: str, concepts: NDArray[np.int64]) -> Block:
         """A block of features (n, p)."""
         sign = -1.0 if self.stops else 1.0
@@ -132,23 +143,26 @@ class Fit:
         return self.calibration.apply(self.probability) if self.calibration else self.probability
 
 
+def models_of(case: Case) -> list[Model]:
+    """The models of the settings that say anything of a task."""
+    return [model for name in case.settings.chosen if case.possible(model := BY_NAME[name])]
+
+
 def fits(case: Case) -> Iterator[Fit]:
     """Fit all models of a task with all numbers of labels."""
-    rows = case.rows
-    fit = rows.on(FIT)
-    everything = Sample(fit, rows.label[fit], rows.weight[fit], rows.prevalence)
-    samples = list(_samples(case, everything))
-    for name in case.settings.chosen:
-        model = BY_NAME[name]
-        if not case.possible(model):
-            continue
-        learn = _learner(case, model)
-        if model.learner == "none" or not model.features:
-            yield _fit(case, model, 0, 0, learn(everything))
-            continue
-        for labels, replicate, sample in [*samples, (None, 0, everything)]:
-            if model.learner == "logistic" or len(sample.rows) >= BOOSTED_FROM:
-                yield _fit(case, model, labels, replicate, learn(sample))
+    for model in models_of(case):
+        yield from fits_of(case, model)
+
+
+def fits_of(case: Case, model: Model) -> Iterator[Fit]:
+    """Fit a model of a task with all numbers of labels."""
+    learn = _learner(case, model)
+    if model.learner == "none" or not model.features:
+        yield _fit(case, model, 0, 0, learn(case.everything))
+        return
+    for labels, replicate, sample in case.samples:
+        if model.learner == "logistic" or len(sample.rows) >= BOOSTED_FROM:
+            yield _fit(case, model, labels, replicate, learn(sample))
 
 
 def _samples(case: Case, everything: Sample) -> Iterator[tuple[int, int, Sample]]:

@@ -16,6 +16,7 @@ from ehr_pipeline.predictions.rows import FIT, JUDGE, TUNE, Rows, read
 from ehr_pipeline.predictions.settings import PredictionsSettings
 from ehr_pipeline.predictions.table import TaskResults, read_calibrations, read_predictions
 from ehr_pipeline.store import secret_key
+from ehr_pipeline.work.progress import Progress
 from ehr_pipeline_tests.predictions.data import SMALL, Planted, definition
 
 FEW = PredictionsSettings(models=("age_sex", "counts", "masked"), labels=(10,), bootstrap=200)
@@ -101,6 +102,25 @@ def test_a_model_has_the_same_figures_whatever_stands_beside_it(
     again = planted.results(tmp_path / "out", FEW)
     kept = [row for row in made[1].results if row["model"] in FEW.models]
     assert list(again.results) == kept
+
+
+def test_the_log_tells_what_is_fitted_and_how_much_is_left(
+    planted: Planted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float, str]] = []
+
+    class Kept(Progress):
+        def advance(self, amount: float, note: str = "") -> None:
+            super().advance(amount, note)
+            told.append((self.done / self.total, note))
+
+    monkeypatch.setattr(build, "Progress", Kept)
+    planted.results(tmp_path / "out", FEW)
+    notes = [note for _, note in told]
+    assert notes[:2] == ["Risky: Age and sex", "Risky: Counts, logistic regression"]
+    assert notes[-1] == "Null: judged"
+    assert [share for share, _ in told] == sorted(share for share, _ in told)
+    assert told[-1][0] == pytest.approx(1)
 
 
 def test_clean_data_pass_every_guard(made: tuple[Path, TaskResults]) -> None:
