@@ -9,6 +9,7 @@ from ehr_pipeline.concepts.table import read_vectors
 from ehr_pipeline.disclosure.figures import told
 from ehr_pipeline.disclosure.kinds import People, Score, Things
 from ehr_pipeline.encoder import configuration
+from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.store.artifacts import Artifact, Store
 from ehr_pipeline.study.settings import Study
@@ -20,7 +21,7 @@ from ehr_pipeline.vocabulary.table import Vocabulary
 def better_than_frequency(artifact: Artifact, store: Store, study: Study) -> Found:
     """The validation loss is finite, and better than guessing by frequency."""
     metrics = read_metrics(artifact.path)
-    loss, baseline = metrics["best"]["validation_loss"], metrics["baseline"]["loss"]
+    loss, baseline = of_concepts(metrics)
     passed = bool(np.isfinite(loss) and loss < baseline)
     message = f"validation loss {loss:.3f}, by frequency alone {baseline:.3f}"
     if not passed:

@@ -111,6 +111,12 @@ def autocast(device: torch.device, precision: str) -> AbstractContextManager[Any
     return nullcontext()
 
 
+def as_written(array: torch.Tensor) -> AbstractContextManager[Any]:
+    """Compute in the types of the arrays, without autocast."""
+    kind = array.device.type
+    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
+
+
 def product_dtype(array: torch.Tensor) -> torch.dtype:
     """Return the type in which products of an array are computed here: that of autocast, if it is on."""
     kind = array.device.type

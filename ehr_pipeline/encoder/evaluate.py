@@ -19,7 +19,7 @@ from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.work import jobs
 
 ROWS = 16
-"""Rows whose random draws are made together: another number would ask for other predictions."""
+"""Rows whose random draws are made together: another number would ask for other predictions. A multiple of `Loss.together`."""
 AT_ONCE = {"cpu": 1, "cuda": 8}
 """How many times ROWS are computed at once."""
 

@@ -35,7 +35,10 @@ class Update:
 
 @dataclass(frozen=True)
 class Plan:
-    """How updates are divided: slots of a row, rows of an update, rows computed at once, rank among `processes`."""
+    """How updates are divided: slots of a row, rows of an update, rows computed at once, rank among `processes`.
+
+    Rows computed at once are whole blocks of the rows that the objective compares (`Loss.together`).
+    """
 
     context: int
     rows: int
@@ -70,7 +73,8 @@ def updates(
 def _update(
     sequences: Sequences, group: list[NDArray[np.int64]], objective: Objective, draws: Draws, plan: Plan
 ) -> Update:
-    mine = np.arange(plan.rank, len(group), plan.processes)
+    assert plan.micro_rows % objective.together == 0
+    mine = np.flatnonzero(np.arange(len(group)) // objective.together % plan.processes == plan.rank)
     parts, clipped = [], 0
     # An update without a row for this process has one part of padding: the others still wait for its gradients.
     for begin in range(0, max(len(mine), 1), plan.micro_rows):

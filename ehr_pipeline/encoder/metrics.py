@@ -1,6 +1,7 @@
 """Metrics of the training, for later stages."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,3 +12,9 @@ def read(folder: Path) -> dict[str, Any]:
     """Read the metrics in the folder of an `encoder_checkpoint` artifact: `best`, `baseline`, `epochs`, training data."""
     found: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
     return found
+
+
+def of_concepts(metrics: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the loss in nats per concept predicted, of the best epoch and by frequency alone, without what was learned beside."""
+    name = f"{next(iter(metrics['weights']))}_loss" if "weights" in metrics else "loss"
+    return metrics["best"][f"validation_{name}"], metrics["baseline"][name]

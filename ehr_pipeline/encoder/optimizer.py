@@ -51,21 +51,36 @@ class Done:
 def gradients(model: torch.nn.Module, update: Update, device: torch.device, precision: str) -> Tensor:
     """Compute the gradients of an update's summed loss. Returns that sum and the number of predictions (2,), over all processes.
 
-    They are on the device, and nothing here waits for it, so that a GPU always has work ahead. Under DistributedDataParallel each
-    gradient is the mean, over processes, of the gradients of their sums.
+    Of a weighted sum of losses, each counts by its mean over the update; their sum is returned as that of one prediction.
+
+    The results are on the device, and nothing here waits for it, so that a GPU always has work ahead. Under
+    DistributedDataParallel each gradient is the mean, over processes, of the gradients of their sums.
     """
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    divisors_K = _divisors(update, device) if update.parts[0].counts else None
     for number, part in enumerate(update.parts, start=1):
         waits = isinstance(model, DistributedDataParallel) and number < len(update.parts)
         with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
             with autocast(device, precision):
                 loss: Tensor = model(*part.tensors(device))
+            if divisors_K is not None:
+                loss = (loss / divisors_K).sum()
             loss.backward()  # type: ignore[no-untyped-call]
         loss_sum += loss.detach()
-    total = torch.stack([loss_sum, torch.full_like(loss_sum, sum(part.count for part in update.parts))])
+    asked = sum(part.count for part in update.parts) if divisors_K is None else 1 if jobs.rank() == 0 else 0
+    total = torch.stack([loss_sum, torch.full_like(loss_sum, asked)])
     if jobs.world_size() > 1:
         torch.distributed.all_reduce(total)
     return total
+
+
+def _divisors(update: Update, device: torch.device) -> Tensor:
+    """Return the number of predictions of each loss of a weighted sum (K,) in an update, over all processes, but at least 1."""
+    counts = [sum(each) for each in zip(*(part.counts for part in update.parts), strict=True)]
+    found = torch.stack([torch.full((), count, dtype=torch.float32, device=device) for count in counts])
+    if jobs.world_size() > 1:
+        torch.distributed.all_reduce(found)
+    return found.clamp(min=1)
 
 
 def step(
@@ -73,7 +88,7 @@ def step(
 ) -> Done:
     """Update the weights with the gradients and the `total` from `gradients`. If these are not finite, nothing changes.
 
-    The loss is a mean over all predictions of an update, never a mean of means. The one division is done here, together with
+    A loss is a mean over all its predictions of an update, never a mean of means. The one division is done here, together with
     clipping, so that each gradient is read and written once. All that is read from the device is read at once: the only time in an
     update that the host waits for it.
     """

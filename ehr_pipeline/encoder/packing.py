@@ -26,6 +26,8 @@ class Batch:
     """Number of each token's visit in its chunk, from 0."""
     chunks: NDArray[np.int64]
     """Chunk of each token (an index into `Sequences.chunks`), -1 for padding; shape (R, T)."""
+    patients_RT: NDArray[np.int64]
+    """Number of each token's patient (`Sequences.numbers`), -1 for padding."""
     clipped: int
 
     @property
@@ -37,6 +39,19 @@ class Batch:
     def real_tokens(self) -> int:
         """Number of tokens without padding."""
         return int((self.segments_RT > 0).sum())
+
+    def visits(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return the first token (W,) of each visit of the rows, as an index into the flattened R × T, and the visit of each token
+        (R, T), -1 for padding."""
+        new_RT = self.segments_RT > 0
+        new_RT[:, 1:] &= (np.diff(self.segments_RT, axis=1) != 0) | (np.diff(self.visits_RT, axis=1) != 0)
+        visit_RT = np.cumsum(new_RT).reshape(new_RT.shape) - 1
+        return np.flatnonzero(new_RT), np.where(self.segments_RT > 0, visit_RT, -1)
+
+
+def counted(row_M: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how many entries of the same row come before each one. Rows ascend."""
+    return np.arange(len(row_M)) - np.searchsorted(row_M, row_M)
 
 
 def pack_rows(lengths: NDArray[np.int64], context: int) -> Iterator[list[int]]:
@@ -85,12 +100,17 @@ def group_rows(
         yield group
 
 
+def nothing(height: int, context: int) -> Batch:
+    """Return rows of padding."""
+    none = np.zeros((height, context), np.int64)
+    return Batch(none, none, none, none, none - 1, none - 1, 0)
+
+
 def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int, height: int = 0) -> Batch:
     """Arrange the chunks of some rows as arrays (R, T), with rows of padding after them up to `height`."""
     shape = (max(len(rows), height), context)
     if not rows:
-        none = np.zeros(shape, np.int64)
-        return Batch(none, none, none, none, none - 1, 0)
+        return nothing(*shape)
     index = np.concatenate(rows)
     chunks: Chunks = sequences.chunks[index]
     selection = sequences.select(chunks)
@@ -101,10 +121,11 @@ def build(sequences: Sequences, rows: list[NDArray[np.int64]], context: int, hei
     ends = np.cumsum(chunks.length)
     begins = ends - chunks.length
     place = np.arange(ends[-1]) + np.repeat(row_of * context - begins[first][row_of], chunks.length)
-    arrays = [np.zeros(shape, np.int64) for _ in range(4)] + [np.full(shape, -1, np.int64)]
-    chunk = np.repeat(index, chunks.length)
-    values = (selection.tokens, selection.positions, np.repeat(segment, chunks.length), selection.visits, chunk)
+    arrays = [np.zeros(shape, np.int64) for _ in range(4)] + [np.full(shape, -1, np.int64) for _ in range(2)]
+    each = (np.repeat(values, chunks.length) for values in (segment, index, sequences.numbers(chunks)))
+    segments, chunk, patient = each
+    values = (selection.tokens, selection.positions, segments, selection.visits, chunk, patient)
     for array, value in zip(arrays, values, strict=True):
         array.reshape(-1)[place] = value
-    tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT = arrays
-    return Batch(tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT, selection.clipped)
+    tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT, patients_RT = arrays
+    return Batch(tokens_RT, positions_RT, segments_RT, visits_RT, chunks_RT, patients_RT, selection.clipped)

@@ -111,6 +111,11 @@ class Sequences:
         changes = (np.diff(shard) != 0) | (np.diff(patient) != 0)  # chunks are sorted by shard and patient
         return int(changes.sum()) + int(len(shard) > 0)
 
+    def numbers(self, chunks: Chunks) -> NDArray[np.int64]:
+        """Return the number of each chunk's patient among the patients of all shards, in their order."""
+        sizes = np.array([len(shard.birth_day) for shard in self.shards], np.int64)
+        return (np.cumsum(sizes) - sizes)[chunks.shard] + chunks.patient
+
     def patients(self) -> NDArray[np.int64]:
         """Return, for the patients that have a chunk, the number of the shard and of the row in it (2, n)."""
         return np.unique(np.stack([self.chunks.shard, self.chunks.patient]).astype(np.int64), axis=1)

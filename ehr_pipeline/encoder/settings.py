@@ -7,6 +7,48 @@ from ehr_pipeline.fields import option, settings
 
 
 @settings
+class ContrastiveSettings:
+    """Contrast of patients, learned beside the objective (DeCLUTR, Giorgi et al. 2021, on visits): two spans of visits of a patient
+    are to be nearer to each other than to spans of other patients."""
+
+    weight: float = option(
+        "Weight of the loss; that of `objective` has the weight 1. 0: this is not learned.", 0.0, ge=0
+    )
+    anchors: int = option(
+        "Most pairs of spans of a chunk. One with fewer than 2 × this × most_tokens tokens gives fewer; one that cannot be cut"
+        " between visits into two parts of fewest_tokens gives none. Source: 1 or 2 in DeCLUTR.",
+        1,
+        ge=1,
+    )
+    fewest_tokens: int = option("Least length of a span, in tokens. Source: 32 in DeCLUTR, for text.", 16, ge=1)
+    most_tokens: int = option(
+        "Greatest length that is drawn for a span, in tokens; it then ends with its last visit. Between the two, lengths follow"
+        " Beta(4, 2) for anchors and Beta(2, 4) for their partners, as in DeCLUTR.",
+        128,
+        ge=1,
+    )
+    temperature: float = option(
+        "Temperature of the softmax over cosines. Source: 0.05 in DeCLUTR; more where patients resemble each other.",
+        0.07,
+        gt=0,
+    )
+    age_shift: int = option(
+        "Each span's ages are moved by up to so many years, so that age does not tell whose it is. 0: none.", 10, ge=0
+    )
+    like_age: int = option(
+        "Spans are compared with those of patients of one sex, where it is known, whose mean ages differ by at most so many years,"
+        " or with all others where there are fewer than four of these. 0: with all others.",
+        10,
+        ge=0,
+    )
+
+    def problems(self) -> Iterator[str]:
+        """Yield what is wrong with these values beyond their types."""
+        if self.fewest_tokens > self.most_tokens:
+            yield f"fewest_tokens ({self.fewest_tokens}) must not be more than most_tokens ({self.most_tokens})."
+
+
+@settings
 class EncoderSettings:
     """Shape of the model and how it is trained. A preset fills what the file does not set."""
 
@@ -69,6 +111,7 @@ class EncoderSettings:
         "masked",
         later=True,
     )
+    contrastive: ContrastiveSettings = option("Contrast of patients.", ContrastiveSettings(), later=True)
     mask_share: float = option(
         "Share of the tokens to predict with the objective 'masked'. Source: 0.15 in BERT (Devlin 2019) and the published run.",
         0.15,
@@ -126,9 +169,18 @@ class EncoderSettings:
     )
     keep_checkpoints: int = option("How many of these are kept, beside the best epoch.", 2, role="tuning", ge=1)
 
+    @property
+    def beside(self) -> dict[str, float]:
+        """The weights of the losses that are learned beside the objective, by name."""
+        return {name: weight for name, weight in (("contrastive", self.contrastive.weight),) if weight}
+
     def problems(self) -> Iterator[str]:
         """Yield what is wrong with these values beyond their types."""
         if self.hidden_size % self.heads:
             yield f"hidden_size ({self.hidden_size}) must be a multiple of heads ({self.heads})."
+        if self.contrastive.weight and 2 * self.contrastive.fewest_tokens > self.context:
+            yield (
+                f"contrastive.fewest_tokens ({self.contrastive.fewest_tokens}) must be at most half of context ({self.context})."
+            )
         if self.tokens_per_step < self.context:
             yield f"tokens_per_step ({self.tokens_per_step}) must be at least context ({self.context})."

@@ -11,14 +11,13 @@ Axes: M chosen tokens, D hidden size, V vocabulary.
 """
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ehr_pipeline.encoder.devices import product_dtype
+from ehr_pipeline.encoder.devices import as_written, product_dtype
 
 NOTHING = -1
 CHUNK = 4096
@@ -36,7 +35,7 @@ class _InPlace(torch.autograd.Function):
     def forward(ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_M: Tensor) -> Tensor:
         low = product_dtype(hidden_MD)
         hidden, weight = hidden_MD.to(low), weight_VD.to(low)
-        with _as_written(hidden_MD):
+        with as_written(hidden_MD):
             if low == bias_V.dtype:
                 scores_MV = torch.addmm(bias_V, hidden, weight.t())
             else:
@@ -87,7 +86,7 @@ class _InChunks(torch.autograd.Function):
         ctx: Any, hidden_MD: Tensor, weight_VD: Tensor, bias_V: Tensor, targets_M: Tensor, shares: Shares
     ) -> Tensor:
         low, size = product_dtype(hidden_MD), len(bias_V)
-        with _as_written(hidden_MD):
+        with as_written(hidden_MD):
             weight = F.pad(weight_VD.to(low), (0, 0, 0, -size % ALIGNED))
             bias = F.pad(bias_V.float(), (0, -size % ALIGNED), value=-torch.inf)
             hidden, rows = hidden_MD.to(low), _chunk(len(targets_M))
@@ -113,12 +112,6 @@ def _chunk(tokens: int) -> int:
     """Return how many tokens to take at a time: as few chunks as possible, all of nearly the same size."""
     chunks = max(-(-tokens // CHUNK), 1)
     return max(-(-tokens // (chunks * ALIGNED)) * ALIGNED, 1)
-
-
-def _as_written(array: Tensor) -> AbstractContextManager[Any]:
-    """Compute in the types of the arrays, without autocast."""
-    kind = array.device.type
-    return torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext()
 
 
 def cross_entropy(

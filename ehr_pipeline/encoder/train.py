@@ -30,12 +30,13 @@ from ehr_pipeline.encoder import card, checkpoint, evaluate, loader, machine, op
 from ehr_pipeline.encoder.devices import compiles, name_of, process_group, repeatable
 from ehr_pipeline.encoder.job import PATIENTS, TrainingJob
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model, parameter_count
-from ehr_pipeline.encoder.objectives import Objective, objective_of
+from ehr_pipeline.encoder.objectives import Objective, objective_of, traits_of
 from ehr_pipeline.encoder.report import Reporter
 from ehr_pipeline.encoder.resume import BEST, Checkpoints, Position, publish
 from ehr_pipeline.encoder.sequences import Sequences
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.encoder.stopping import Flatness
+from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.errors import UserError
 from ehr_pipeline.fields import file_hash
 from ehr_pipeline.vocabulary.table import Vocabulary
@@ -91,7 +92,8 @@ class _Training:
         if settings.output_bias == "frequency":
             start.bias_at_frequencies(fresh, counts)
         began = {"tokens_added": start.continue_from(job.start, fresh, vocabulary)} if job.start else {}
-        objective = objective_of(settings, vocabulary, job.seed)
+        traits = Traits.read(job.dataset, job.split, traits_of(settings))
+        objective = objective_of(settings, vocabulary, job.seed, traits)
         model = PackedEncoder(fresh, objective).to(device)
         if compiled:
             model.compile_layers()
@@ -114,7 +116,7 @@ class _Training:
             np.save(self.job.out / PATIENTS, np.concatenate(sides, axis=1))
         trained = _shared(self.model)
         updater = optimizer.optimizer_of(self.model, settings)
-        plan = plan_for(settings, self.device, fixed=self.compiled)
+        plan = plan_for(settings, self.device, self.compiled, objective.together)
         steps_per_epoch = -(-self.learned.token_count // (plan.rows * settings.context))
         flatness = Flatness(settings.min_improvement, settings.patience)
         position = self.checkpoints.restore(flatness, self.model, updater, self.device)
@@ -181,6 +183,7 @@ class _Training:
             "training_patients": self.learned.patient_count,
             "validation_patients": self.validation.patient_count,
             **self.began,
+            **({"weights": {self.settings.objective: 1.0, **beside}} if (beside := self.settings.beside) else {}),
             "machine": self.machine,
             "vocabulary_hash": self.vocabulary.hash,
             "seed": self.job.seed,
@@ -220,15 +223,19 @@ class _Saver:
         self.last = time.monotonic()
 
 
-def plan_for(settings: EncoderSettings, device: torch.device, fixed: bool = False) -> loader.Plan:
-    """Return how updates are divided for this process; `fixed`: into parts of the same shapes, for compiled code."""
+def plan_for(settings: EncoderSettings, device: torch.device, fixed: bool = False, together: int = 1) -> loader.Plan:
+    """Return how updates are divided for this process into parts of whole blocks of `together` rows (`objectives.base.Loss`).
+
+    `fixed`: into parts of the same shapes, for compiled code.
+    """
     rows = max(settings.tokens_per_step // settings.context, jobs.world_size())
-    at_once = max((settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]) // settings.context, 1)
+    tokens = settings.micro_batch_tokens or MICRO_BATCH_TOKENS[device.type]
+    at_once = max(tokens // settings.context // together, 1)  # blocks
     if fixed:
-        share = -(-rows // jobs.world_size())
+        share = -(-rows // together // jobs.world_size())
         at_once = -(-share // -(-share // at_once))
     gpu = device if device.type == "cuda" else None
-    return loader.Plan(settings.context, rows, at_once, jobs.rank(), jobs.world_size(), fixed, gpu)
+    return loader.Plan(settings.context, rows, at_once * together, jobs.rank(), jobs.world_size(), fixed, gpu)
 
 
 def _shared(model: PackedEncoder) -> torch.nn.Module:

@@ -6,6 +6,7 @@ from typing import Any
 from ehr_pipeline.clusters import planted
 from ehr_pipeline.disclosure.figures import Guard
 from ehr_pipeline.disclosure.kinds import Score
+from ehr_pipeline.encoder.metrics import of_concepts
 from ehr_pipeline.encoder.metrics import read as read_metrics
 from ehr_pipeline.predictions.table import TaskResults
 from ehr_pipeline.store.artifacts import Artifact
@@ -38,8 +39,9 @@ def _encoder(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float]]:
     metrics = read_metrics(artifact.path)
     yield "parameters", artifact.counts["parameters"]
     yield "epochs", artifact.counts["epochs"]
-    yield "validation loss", metrics["best"]["validation_loss"]
-    yield "loss by frequency alone", metrics["baseline"]["loss"]
+    loss, by_frequency = of_concepts(metrics)
+    yield "validation loss", loss
+    yield "loss by frequency alone", by_frequency
 
 
 def _tasks(artifact: Artifact, guard: Guard) -> Iterator[tuple[str, float | str | None]]:

@@ -21,12 +21,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ehr_pipeline.encoder import loader, optimizer, softmax, train
 from ehr_pipeline.encoder.model import PackedEncoder, config_for, new_model
-from ehr_pipeline.encoder.objectives import objective_of
+from ehr_pipeline.encoder.objectives import objective_of, spans
 from ehr_pipeline.encoder.objectives.base import Objective, Part
+from ehr_pipeline.encoder.objectives.contrastive import Contrastive
 from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
+from ehr_pipeline.encoder.objectives.weighted import WeightedSum
 from ehr_pipeline.encoder.sequences import Sequences
-from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.settings import ContrastiveSettings, EncoderSettings
 from ehr_pipeline_tests.encoder.data import learnable, vocabulary_of
 from ehr_pipeline_tests.encoder.test_softmax import arrays
 from ehr_pipeline_tests.encoder.test_softmax import gradients as gradients_of
@@ -35,7 +37,14 @@ from ehr_pipeline_tests.encoder.test_train import SETTINGS, job
 CPU, META = torch.device("cpu"), torch.device("meta")
 SIZE = 45
 ROWS = 8
-EACH = pytest.mark.parametrize("objective", ["masked", "next_visit"])
+SUMS = {
+    "masked+contrastive": {"contrastive": ContrastiveSettings(weight=0.3, fewest_tokens=3, most_tokens=6)},
+}
+"""Weighted sums: an objective, and the settings of what is learned beside it."""
+COMPARED = {"tokens_per_step": 4 * 16}
+"""Four rows are compared, so that an update has two parts."""
+OBJECTIVES = ["masked", "next_visit", *SUMS]
+EACH = pytest.mark.parametrize("objective", OBJECTIVES)
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +58,14 @@ def sequences(data: dict[str, Path]) -> Sequences:
 
 
 def of(objective: str, **changes: Any) -> tuple[EncoderSettings, Objective]:
-    settings = replace(SETTINGS, objective=objective, **changes)  # type: ignore[arg-type]
+    main = objective.partition("+")[0]
+    settings = replace(SETTINGS, objective=main, **SUMS.get(objective, {}), **(COMPARED | changes))  # type: ignore[arg-type]
     return settings, objective_of(settings, vocabulary_of(SIZE), 0)
 
 
 def updates(sequences: Sequences, objective: Objective, rank: int = 0, processes: int = 1, **plan: Any) -> list[Any]:
-    made = loader.Plan(16, ROWS, plan.pop("micro_rows", 4), rank, processes, **plan)
+    together = objective.together
+    made = loader.Plan(16, ROWS, -(-plan.pop("micro_rows", 4) // together) * together, rank, processes, **plan)
     return list(loader.updates(sequences, objective, made, seed=0, epoch=0))
 
 
@@ -201,6 +212,7 @@ def test_no_call_in_the_loop_over_parts_waits() -> None:
         *(optimizer.gradients, PackedEncoder.hidden, PackedEncoder._attention, PackedEncoder.forward),
         *(softmax._InChunks.forward, softmax._InChunks.backward, softmax.shares, softmax.cross_entropy),
         *(Masked.forward, NextVisit.forward, NextVisit._logits),
+        *(WeightedSum.forward, optimizer._divisors, Contrastive.forward, Contrastive._losses, spans.means),
     )
     assert {function.__qualname__: waits(function) for function in functions if waits(function)} == {}
     assert waits(optimizer.step), "otherwise the test above could not fail: the one place where the host may wait"
@@ -263,7 +275,7 @@ def test_an_update_has_few_operations_and_passes_over_the_logits_few_times() -> 
 def test_a_training_is_compiled_into_two_graphs_at_most(sequences: Sequences) -> None:
     """Two epochs with a short last update. No code is made, which would take a minute: dynamo decides about graphs."""
     torch._dynamo.reset()
-    for objective in ("masked", "next_visit"):
+    for objective in OBJECTIVES:
         torch._dynamo.utils.counters.clear()
         settings, made = of(objective)
         model = PackedEncoder(new_model(config_for(settings, SIZE, "x"), 0), made).train()
@@ -272,7 +284,8 @@ def test_a_training_is_compiled_into_two_graphs_at_most(sequences: Sequences) ->
             for update in updates(sequences, made, micro_rows=3, fixed=True):
                 optimizer.gradients(model, update, CPU, "float32")
         counters = torch._dynamo.utils.counters
-        assert counters["stats"]["unique_graphs"] == 1, objective
+        # The layers are one graph for each loss: the sums' losses have rows or chosen places of their own.
+        assert counters["stats"]["unique_graphs"] == len(objective.split("+")), objective
         assert not counters["graph_break"], objective
     torch._dynamo.utils.counters.clear()
     shares = torch.compile(softmax.shares, backend="eager", dynamic=True, fullgraph=True)

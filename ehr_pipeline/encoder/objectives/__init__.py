@@ -1,20 +1,37 @@
-"""Training objectives of the encoder: a module for each (interface: see `base`), and a line in OBJECTIVES."""
+"""Training objectives of the encoder: a module for each (interface: see `base`), and a line in OBJECTIVES or BESIDE."""
 
 from collections.abc import Callable
 
 import torch
 
+from ehr_pipeline.encoder.objectives.base import Loss
 from ehr_pipeline.encoder.objectives.base import Objective as Objective
+from ehr_pipeline.encoder.objectives.contrastive import SEX, Contrastive
 from ehr_pipeline.encoder.objectives.masked import Masked
 from ehr_pipeline.encoder.objectives.next_visit import NextVisit
+from ehr_pipeline.encoder.objectives.weighted import WeightedSum
 from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.traits import Traits
 from ehr_pipeline.vocabulary.table import Vocabulary
 
 OBJECTIVES: dict[str, Callable[[EncoderSettings, Vocabulary], Objective]] = {"masked": Masked, "next_visit": NextVisit}
+BESIDE: dict[str, Callable[[EncoderSettings, Traits], Loss]] = {"contrastive": Contrastive}
+"""Losses that are learned beside an objective, by the names of their settings."""
 
 
-def objective_of(settings: EncoderSettings, vocabulary: Vocabulary, seed: int) -> Objective:
-    """Return the objective that the settings name. Its parameters depend only on the arguments."""
+def traits_of(settings: EncoderSettings) -> tuple[str, ...]:
+    """Return the attributes of patients that the losses of the settings need."""
+    return (SEX,) if settings.contrastive.weight and settings.contrastive.like_age else ()
+
+
+def objective_of(
+    settings: EncoderSettings, vocabulary: Vocabulary, seed: int, traits: Traits | None = None
+) -> Objective:
+    """Return the objective that the settings name, with the losses beside it. Its parameters depend only on the arguments."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return OBJECTIVES[settings.objective](settings, vocabulary)
+        objective = OBJECTIVES[settings.objective](settings, vocabulary)
+        beside = {
+            name: (weight, BESIDE[name](settings, traits or Traits())) for name, weight in settings.beside.items()
+        }
+        return WeightedSum(settings.objective, objective, beside, settings.context) if beside else objective

@@ -1,18 +1,24 @@
 """Interface of a training objective: the loop, the evaluation, checkpoints and the model card use objectives only through it.
 
-Axes: R rows, T token slots of a row.
+A `Loss` is what an encoder may learn beside its objective (`weighted`). An `Objective` is a loss from which a model card can be
+written: it says what the trained model is for.
+
+Axes: R rows, T token slots of a row, K losses of a weighted sum.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
+from ehr_pipeline.disclosure.figures import Guard
+from ehr_pipeline.disclosure.kinds import Events, Share
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.packing import Batch
 
@@ -28,6 +34,8 @@ class Part:
     """Arguments of `Objective.forward` and `Objective.score` after the encoder (and `sums`)."""
     count: int
     """Number of predictions. The loss of an update is the sum of its parts' losses over the sum of their counts."""
+    counts: tuple[int, ...] = ()
+    """Of a weighted sum: the same for each loss (K). The loss of an update is then the sum of these means."""
 
     joined: Tensor | None = None
     """All arrays, one after the other, as int32 in memory from which a GPU copies by itself (`pinned`)."""
@@ -55,17 +63,21 @@ def filled(values: NDArray[Any], length: int, value: int = 0) -> NDArray[Any]:
     return np.concatenate([values, np.full((missing, *values.shape[1:]), value, values.dtype)])
 
 
-class Objective(nn.Module, ABC):
+def percent(share: float, of: int) -> str:
+    """Format a share of some predictions for release: all digits would reveal their number, and so that of patients."""
+    return Guard(FEWEST_PATIENTS).percent(Share.of(share, Events(of)))
+
+
+class Loss(nn.Module, ABC):
     """What an encoder learns to do. Its own parameters are trained and resumed with the encoder's, but not published."""
 
-    detail: ClassVar[str]
-    """The key of `details` in metrics.json."""
-    pipeline_tag: ClassVar[str]
-    tag: ClassVar[str]
-    """Names on the Hugging Face hub for the use of the model (`pipeline_tag`) and for the objective (`tag`)."""
-    task: ClassVar[str]
-    answers: ClassVar[str]
-    """Words for the model card: a model 'trained by `task`' gives 'a vector for each concept, or `answers`'."""
+    task: str
+    """Words for the model card: a model is 'trained by `task`'."""
+    tag: str
+    """Name on the Hugging Face hub."""
+    together: int = 1
+    """Rows that are compared, a power of two up to `evaluate.ROWS`: row 0 of an update and those after it, and so on. They are
+    always in one part, so that the result does not depend on how updates are divided."""
 
     @abstractmethod
     def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
@@ -84,7 +96,8 @@ class Objective(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
-        """Return the summed loss of a part. Call it through the encoder, to combine the gradients of all processes."""
+        """Return the summed loss of a part; a weighted sum returns each loss times its weight (K,). Call it through the encoder, to
+        combine the gradients of all processes."""
 
     @abstractmethod
     def no_sums(self) -> NDArray[np.float64]:
@@ -103,12 +116,27 @@ class Objective(nn.Module, ABC):
         """Return scores by name: 'loss' and other scores as floats, counts as integers."""
 
     @abstractmethod
-    def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
-        """Return scores of the model and of the baseline by group, as JSON-ready rows."""
-
-    @abstractmethod
     def headline(self, scores: Mapping[str, float]) -> str:
         """Return the name and value of the score that is logged next to the loss after each epoch."""
+
+    @abstractmethod
+    def results(self, metrics: Mapping[str, Any]) -> str:
+        """Return the results for the model card, as Markdown."""
+
+
+class Objective(Loss):
+    """A loss for which an encoder can be trained alone."""
+
+    detail: str
+    """The key of `details` in metrics.json."""
+    pipeline_tag: str
+    """Name on the Hugging Face hub for the use of the model."""
+    answers: str
+    """Words for the model card: a model gives 'a vector for each concept, or `answers`'."""
+
+    @abstractmethod
+    def details(self, sums: NDArray[np.float64], baseline: NDArray[np.float64]) -> list[dict[str, Any]]:
+        """Return scores of the model and of the baseline by group, as JSON-ready rows."""
 
     @abstractmethod
     def column(self, scores: Mapping[str, float]) -> tuple[str, str]:
@@ -117,7 +145,3 @@ class Objective(nn.Module, ABC):
     @abstractmethod
     def example(self, age_unit: str) -> str:
         """Return an example of how to use the published checkpoint, as Markdown."""
-
-    @abstractmethod
-    def results(self, metrics: Mapping[str, Any]) -> str:
-        """Return the results for the model card, as Markdown."""

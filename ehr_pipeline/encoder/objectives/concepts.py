@@ -5,17 +5,15 @@ Axes: V vocabulary, P predictions.
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ehr_pipeline.disclosure.figures import FEWEST as FEWEST_PATIENTS
-from ehr_pipeline.disclosure.figures import Guard, told
-from ehr_pipeline.disclosure.kinds import Events, Share
-from ehr_pipeline.encoder.objectives.base import Objective, Part
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.encoder.objectives.base import Objective, Part, percent
 from ehr_pipeline.encoder.settings import EncoderSettings
 from ehr_pipeline.terminology.semantic_types import TYPE_NAMES
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, Vocabulary
@@ -30,8 +28,8 @@ class PredictsConcepts(Objective):
     The last array of a part holds the true tokens (P,).
     """
 
-    detail: ClassVar[str] = "by_semantic_type"
-    pipeline_tag: ClassVar[str] = "fill-mask"
+    detail = "by_semantic_type"
+    pipeline_tag = "fill-mask"
 
     def __init__(self, settings: EncoderSettings, vocabulary: Vocabulary):
         super().__init__()
@@ -114,8 +112,8 @@ By semantic type, where at least {FEWEST} tokens were hidden (a concept counts i
 
 
 def _rate(scores: Mapping[str, float], rate: str) -> str:
-    """Format a share of hidden tokens for release: all digits would reveal the number of tokens, and so of patients."""
-    return Guard(FEWEST_PATIENTS).percent(Share.of(scores[rate], Events(int(scores["masked_tokens"]))))
+    """Format a share of hidden tokens for release."""
+    return percent(scores[rate], int(scores["masked_tokens"]))
 
 
 def _types(rows: list[dict[str, Any]]) -> str:

@@ -5,7 +5,6 @@ The baseline predicts by frequency alone. Axes: R rows, T token slots of a row, 
 
 import math
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 import torch.nn.functional as F
@@ -25,9 +24,9 @@ ROUND = 128  # the number of chosen places is rounded up to a multiple, which su
 class Masked(PredictsConcepts):
     """Predicts concepts in masked places."""
 
-    tag: ClassVar[str] = "masked-language-modeling"
-    task: ClassVar[str] = "masked language modelling"
-    answers: ClassVar[str] = "the likeliest concepts in a masked place"
+    tag = "masked-language-modeling"
+    task = "masked language modelling"
+    answers = "the likeliest concepts in a masked place"
 
     @property
     def asked(self) -> str:

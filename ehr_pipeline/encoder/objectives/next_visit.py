@@ -10,7 +10,7 @@ V vocabulary.
 """
 
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from torch import Tensor
 from ehr_pipeline.encoder.model import PackedEncoder
 from ehr_pipeline.encoder.objectives.base import Draws, Part, filled
 from ehr_pipeline.encoder.objectives.concepts import TOP, PredictsConcepts
-from ehr_pipeline.encoder.packing import Batch
+from ehr_pipeline.encoder.packing import Batch, counted
 from ehr_pipeline.encoder.softmax import NOTHING
 from ehr_pipeline.vocabulary.table import FIRST_CONCEPT, MASK
 
@@ -31,9 +31,9 @@ SLOTS_A_MASK = 4
 class NextVisit(PredictsConcepts):
     """Predicts the concepts of visits from what was recorded before them."""
 
-    tag: ClassVar[str] = "next-visit-prediction"
-    task: ClassVar[str] = "prediction of the next visit"
-    answers: ClassVar[str] = "the likeliest concepts of the next visit at an age"
+    tag = "next-visit-prediction"
+    task = "prediction of the next visit"
+    answers = "the likeliest concepts of the next visit at an age"
 
     @property
     def asked(self) -> str:
@@ -52,11 +52,11 @@ class NextVisit(PredictsConcepts):
         """
         rows, slots = batch.tokens_RT.shape
         room = max(slots // SLOTS_A_MASK, 1)
-        begins_W, visit_RT = _visits(batch)
+        begins_W, visit_RT = batch.visits()
         row_W = begins_W // slots
         chosen_M = _fewest(row_W, draws[0].reshape(-1)[begins_W], room)
         row_M = row_W[chosen_M]
-        places_M = row_M * (slots + room) + slots + _counted(row_M)
+        places_M = row_M * (slots + room) + slots + counted(row_M)
 
         def with_masks(values_RT: Ints, values_M: Ints | int) -> Ints:
             wide = np.zeros((rows, slots + room), np.int64)
@@ -132,21 +132,7 @@ print([names.get(token, token) for token in best])
 ```"""
 
 
-def _visits(batch: Batch) -> tuple[Ints, Ints]:
-    """Return the first token (W,) of each visit of some rows, as an index into the flattened R × T, and the visit of each token
-    (R, T), -1 for padding."""
-    new_RT = batch.segments_RT > 0
-    new_RT[:, 1:] &= (np.diff(batch.segments_RT, axis=1) != 0) | (np.diff(batch.visits_RT, axis=1) != 0)
-    visit_RT = np.cumsum(new_RT).reshape(new_RT.shape) - 1
-    return np.flatnonzero(new_RT), np.where(batch.segments_RT > 0, visit_RT, -1)
-
-
 def _fewest(row_W: Ints, drawn_W: NDArray[np.float32], room: int) -> Ints:
     """Return, in order, the visits with the smallest numbers of each row, at most `room` of a row. Rows ascend."""
     order = np.lexsort((drawn_W, row_W))
-    return np.sort(order[_counted(row_W) < room])
-
-
-def _counted(row_M: Ints) -> Ints:
-    """Return how many entries of the same row come before each one. Rows ascend."""
-    return np.arange(len(row_M)) - np.searchsorted(row_M, row_M)
+    return np.sort(order[counted(row_W) < room])

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ehr_pipeline.reports.statements.statement import Statement, counted, percent, say
+from ehr_pipeline.encoder.metrics import of_concepts
+from ehr_pipeline.reports.statements.statement import Statement, counted, listed, percent, say
 
 
 def trained(metrics: Mapping[str, Any]) -> list[Statement]:
@@ -21,17 +22,27 @@ def trained(metrics: Mapping[str, Any]) -> list[Statement]:
             "The task is to guess hidden (“masked”) concepts from the rest of the record. The published network has 12.6 million"
             " parameters."
         ),
+        *([say("Beside it, {others}.", others=listed(others))] if (others := _beside(metrics)) else []),
+    ]
+
+
+def _beside(metrics: Mapping[str, Any]) -> list[str]:
+    """What was learned beside the objective, in words."""
+    words = {"contrastive": "two stretches of a record were to be nearer to each other than to those of other patients"}
+    return [
+        f"{words[name]} (weight {weight:g})" for name, weight in metrics.get("weights", {}).items() if name in words
     ]
 
 
 def scores(metrics: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return rows of (measure, this encoder, guesses by frequency alone)."""
     best, base = metrics["best"], metrics["baseline"]
+    loss, by_frequency = of_concepts(metrics)
     return [
         (
             "loss (in nats per hidden concept: lower is better)",
-            f"{best['validation_loss']:.3f}",
-            f"{base['loss']:.3f}",
+            f"{loss:.3f}",
+            f"{by_frequency:.3f}",
         ),
         ("right at the first guess", percent(best["validation_top1"], 1), percent(base["top1"], 1)),
         ("right among ten guesses", percent(best["validation_top10"], 1), percent(base["top10"], 1)),

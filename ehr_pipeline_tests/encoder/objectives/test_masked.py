@@ -19,7 +19,7 @@ def masked(share: float = 0.15) -> Masked:
 
 
 def batch_of(tokens: np.ndarray) -> Batch:
-    return Batch(tokens, tokens * 0, tokens * 0 + 1, tokens * 0, tokens * 0, 0)
+    return Batch(tokens, tokens * 0, tokens * 0 + 1, tokens * 0, tokens * 0, tokens * 0, 0)
 
 
 def mask(tokens: np.ndarray, share: float = 0.15, seed: int = 0) -> Part:

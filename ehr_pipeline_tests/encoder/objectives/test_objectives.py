@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,11 +26,11 @@ from ehr_pipeline_tests.encoder.test_train import SETTINGS, job, weights
 class GroupOfNeighbours(Objective):
     """Say from a hidden token's context to which of four groups of concepts it belongs, by a head of its own."""
 
-    detail: ClassVar[str] = "by_group"
-    pipeline_tag: ClassVar[str] = "token-classification"
-    tag: ClassVar[str] = "group"
-    task: ClassVar[str] = "telling groups"
-    answers: ClassVar[str] = "a group"
+    detail = "by_group"
+    pipeline_tag = "token-classification"
+    tag = "group"
+    task = "telling groups"
+    answers = "a group"
 
     def __init__(self, settings: EncoderSettings, vocabulary: Vocabulary):
         super().__init__()

@@ -219,3 +219,14 @@ def test_the_glossary_is_in_order() -> None:
     words = [word.lower() for word, _ in WORDS]
     assert words == sorted(words)
     assert len(set(words)) == len(words)
+
+
+def test_what_was_learned_beside_the_objective_stands_apart() -> None:
+    """'validation_loss' is then the weighted sum, and the table shows the loss in predicting concepts."""
+    summed = metrics(4) | {"weights": {"masked": 1.0, "contrastive": 0.1}}
+    summed["best"] = summed["best"] | {"validation_masked_loss": 4.1, "validation_loss": 4.4}
+    summed["baseline"] = summed["baseline"] | {"masked_loss": 5.0}
+    assert encoder.scores(summed)[0][1:] == ("4.100", "5.000")
+    assert "nearer to each other than to those of other patients (weight 0.1)" in str(encoder.trained(summed)[-1])
+    assert encoder.scores(metrics(4))[0][1:] == ("4.565", "5.096")
+    assert len(encoder.trained(metrics(4))) == 2

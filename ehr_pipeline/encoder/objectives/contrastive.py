@@ -1,0 +1,184 @@
+"""Contrast of patients: two spans of visits of one record are to be nearer to each other than to spans of other records.
+
+DeCLUTR (Giorgi, Nitski, Wang & Bader 2021, 'DeCLUTR: Deep Contrastive Learning for Unsupervised Textual Representations'), of
+visits. An anchor and its partner are spans of one chunk that share no visit (`spans`). Each is read by itself, its states are
+averaged, and the loss is -log exp(s/τ) / (exp(s/τ) + Σ exp(s'/τ)), with s the cosine of the two, and s' those with the spans of
+other patients in the same block of rows: rows 0 to `together` - 1 of an update, and so on. Spans of one patient are never told from
+each other. The loss counts in both directions, and a span that has nobody to be told from counts for nothing.
+
+Both spans share what does not change in a patient, and age is the easiest of it to see: each span's ages are moved by a number of
+its own, and a span is told from those of patients of like age and one sex, where there are enough.
+
+Axes: R rows, T token slots of a row, K spans that a row has room for (anchors even, their partners odd), B blocks of rows, S spans
+of a block, D hidden size.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ehr_pipeline.disclosure.figures import told
+from ehr_pipeline.encoder.devices import as_written
+from ehr_pipeline.encoder.model import PackedEncoder
+from ehr_pipeline.encoder.objectives import spans
+from ehr_pipeline.encoder.objectives.base import Draws, Loss, Part, filled, percent
+from ehr_pipeline.encoder.packing import Batch
+from ehr_pipeline.encoder.settings import EncoderSettings
+from ehr_pipeline.encoder.traits import Traits
+from ehr_pipeline.patients.shard import UNITS_IN_YEAR
+
+Ints = NDArray[np.int64]
+MOST_TOGETHER = 16
+ENOUGH = 4
+"""Spans of patients alike that are enough to be told from; where there are fewer, all others count."""
+AGE_STEPS = 100  # an age in a part is a whole number of hundredths of its unit
+SEX = "sex"
+NEVER = -1e4
+"""Instead of the scaled cosine with a span that does not count: its share is 0, and so is its gradient."""
+
+
+class Contrastive(Loss):
+    """Tells the partner of a span from spans of other patients. Sums (3,): losses, found first, spans."""
+
+    task = "contrast of patients"
+    tag = "contrastive-learning"
+
+    def __init__(self, settings: EncoderSettings, traits: Traits):
+        super().__init__()
+        self.settings, self.own, self.traits = settings, settings.contrastive, traits
+        rows = min(settings.tokens_per_step // settings.context, MOST_TOGETHER)
+        self.together = 1 << max(rows.bit_length() - 1, 0)
+        self.room = 2 * spans.room(settings.context, self.own)
+        self.like = self.own.like_age * UNITS_IN_YEAR[settings.age_unit] * AGE_STEPS
+
+    def draw(self, shape: tuple[int, int], rng: np.random.Generator) -> Draws:
+        """Draw, for each pair that a row has room for: cut, side and two beginnings; two lengths; two shifts of ages."""
+        size = (shape[0], self.room // 2)
+        uniform = rng.random((*size, 4))
+        lengths = np.stack([rng.beta(*law, size) for law in (spans.ANCHOR, spans.PARTNER)], axis=-1)
+        shift = self.own.age_shift * UNITS_IN_YEAR[self.settings.age_unit]
+        return uniform, lengths, rng.integers(-shift, shift, (*size, 2), endpoint=True)
+
+    def prepare(self, batch: Batch, draws: Draws) -> Part:
+        """Find the spans; nothing else of the rows is read.
+
+        The part holds the tokens, their positions, spans (from 1, 0 for none) and order (R, T), and of each span (B, S): its
+        patient (from 1, 0 for no span), its mean age, its patient's sex (from 1, 0 if unknown), and whether all others count.
+        """
+        uniform, lengths, shifts = draws
+        found = spans.pairs(batch, uniform, lengths, self.own)
+        rows = batch.tokens_RT.shape[0]
+        begin, end = found.begin.T.reshape(-1), found.end.T.reshape(-1)  # an anchor, its partner, the next anchor …
+        row = np.repeat(found.row, 2)
+        slot = 2 * np.repeat(found.slot, 2) + np.tile([0, 1], len(found.row))
+        size = end - begin
+        place = np.arange(size.sum()) + np.repeat(begin - (np.cumsum(size) - size), size)
+        positions = batch.positions_RT.reshape(-1)
+        # Ages of a record ascend, so the first and the last decide how far they can move within the table.
+        low, high = 1 - positions[begin], self.settings.max_positions - 1 - positions[end - 1]
+        shift = np.clip(shifts[found.row, found.slot].reshape(-1), low, high)
+        spans_RT = _laid(batch, place, np.repeat(slot + 1, size))
+        inside = spans_RT > 0
+        positions_RT = np.where(inside, batch.positions_RT, 0) + _laid(batch, place, np.repeat(shift, size))
+        tokens_RT, order_RT = np.where(inside, batch.tokens_RT, 0), np.where(inside, batch.order_RT, 0)
+
+        patient = batch.patients_RT.reshape(-1)[begin]
+        ages = np.concatenate([[0], np.cumsum(positions)])
+        age = (ages[end] - ages[begin]) * AGE_STEPS // np.maximum(size, 1)
+        about = []
+        for values in (patient + 1, age, self.traits.of(SEX, patient) + 1):
+            own_RK = np.zeros((rows, self.room), np.int64)
+            own_RK[row, slot] = values
+            about.append(filled(own_RK, self.together).reshape(-1, self.together * self.room))
+        who, ages_BS, sex = about
+        alike = compared(self.like, who, ages_BS, sex, np.zeros_like(who)).sum(2)
+        wide = ((alike < ENOUGH) | (self.like == 0)).astype(np.int64)
+        counts = compared(self.like, who, ages_BS, sex, wide).any(2)
+        return Part((tokens_RT, positions_RT, spans_RT, order_RT, *about, wide), int(counts.sum()))
+
+    def forward(self, encoder: PackedEncoder, *arrays: Tensor) -> Tensor:
+        """Return the sum of the losses over the spans."""
+        losses_BS, _ = self._losses(encoder, encoder.layers, arrays)
+        return losses_BS.sum()
+
+    def no_sums(self) -> NDArray[np.float64]:
+        """Return zeros (3,)."""
+        return np.zeros(3)
+
+    def score(self, encoder: PackedEncoder, sums: Tensor, *arrays: Tensor) -> None:
+        """Add losses in nats, and the number of spans that are nearer to their partner than to any other."""
+        losses_BS, found_BS = self._losses(encoder, encoder.hidden, arrays)
+        counts_BS = compared(self.like, *arrays[4:]).any(2)
+        sums += torch.stack([losses_BS.double().sum(), (found_BS & counts_BS).double().sum(), counts_BS.double().sum()])
+
+    def _losses(self, encoder: PackedEncoder, layers: Any, arrays: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        """Return the loss of each span (B, S), and whether it is nearer to its partner than to any span that it is told from."""
+        tokens, positions, spans_RT, order, *about = arrays
+        states_RTD = layers(tokens, positions, spans_RT, None, order)
+        mean_RKD = spans.means(states_RTD, spans_RT, self.room)
+        blocks, size = about[0].shape
+        with as_written(mean_RKD):
+            unit_RKD = F.normalize(mean_RKD, dim=2)
+            unit_RKD = F.pad(unit_RKD, (0, 0, 0, 0, 0, blocks * self.together - len(unit_RKD)))
+            unit_BSD = unit_RKD.view(blocks, size, -1)
+            pair = unit_BSD.view(blocks, size // 2, 2, -1)
+            own_BS = (pair[:, :, 0] * pair[:, :, 1]).sum(2, keepdim=True).expand(-1, -1, 2).reshape(blocks, size)
+            own_BS = own_BS / self.own.temperature
+            all_BSS = unit_BSD @ unit_BSD.transpose(1, 2) / self.own.temperature
+            counts_BSS = compared(self.like, *about)
+            others_BSS = all_BSS.masked_fill(~counts_BSS, NEVER)
+            losses_BS = torch.logaddexp(own_BS, others_BSS.logsumexp(2)) - own_BS
+            return losses_BS * counts_BSS.any(2), own_BS > others_BSS.amax(2)
+
+    def baseline(self, parts: Iterable[Part], training_counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the sums for a guess among the partner and the spans that it is told from."""
+        sums = self.no_sums()
+        for part in parts:
+            others = compared(self.like, *part.arrays[4:]).sum(2)
+            others = others[others > 0] + 1
+            sums += [np.log(others).sum(), (1 / others).sum(), len(others)]
+        return sums
+
+    def scores(self, sums: NDArray[np.float64]) -> dict[str, float]:
+        """Return the mean loss in nats, the share of spans whose partner is found first, and the number of spans."""
+        loss, found, count = sums.tolist()
+        divisor = max(count, 1.0)
+        return {"loss": loss / divisor, "found": found / divisor, "spans": int(count)}
+
+    def headline(self, scores: Mapping[str, float]) -> str:
+        """Return the share of partners found, for the log."""
+        return f"partners found {scores['found']:.3f}"
+
+    def results(self, metrics: Mapping[str, Any]) -> str:
+        """Return how often the partner is found, beside a guess."""
+        best, base = {n.removeprefix("validation_"): v for n, v in metrics["best"].items()}, metrics["baseline"]
+        rows = [("this model", best), ("a guess", base)]
+        shown = "\n".join(f"| {name} | {s['loss']:.4f} | {percent(s['found'], int(s['spans']))} |" for name, s in rows)
+        return f"""Of two spans of visits of one record, each is told from spans of other patients, of one
+sex and like age where there are enough, by the cosine of the mean states ({told(int(base["spans"]))} spans). Ages are moved by
+up to {self.own.age_shift} years in each span, so that they do not tell whose it is.
+
+| | Loss | Partner found first |
+|---|---|---|
+{shown}"""
+
+
+def compared(like: int, who: Any, age: Any, sex: Any, wide: Any) -> Any:
+    """Return which spans a span is told from (B, S, S), by patient, mean age, sex and `wide` (B, S); of numpy or torch arrays."""
+    mine, other = (who[:, :, None], who[:, None, :])
+    others = (mine > 0) & (other > 0) & (mine != other)
+    near = abs(age[:, :, None] - age[:, None, :]) <= like
+    same = (sex[:, :, None] == sex[:, None, :]) | (sex[:, :, None] == 0) | (sex[:, None, :] == 0)
+    return others & ((near & same) | (wide[:, :, None] > 0))
+
+
+def _laid(batch: Batch, place: Ints, values: Ints) -> Ints:
+    """Return values at places of the flattened R × T (R, T), 0 elsewhere."""
+    laid = np.zeros_like(batch.tokens_RT)
+    laid.reshape(-1)[place] = values
+    return laid
